@@ -1,0 +1,102 @@
+# Two commands do everything: `make train` and `make test`. The rest is listed by `make help`.
+PYTHON_VERSION := 3.13
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+SAM := .venv-sam/bin/sam
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+# The function's processor: x86_64 or arm64, as in template.yaml.
+ARCHITECTURE ?= x86_64
+MAX_ARTIFACT_MB := 45
+BUNDLES := build/bundles
+
+# `dvc repro` runs its stages with `python`, which must be this project's.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export SAM_CLI_TELEMETRY := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help env data train test serve build bench lock clean build-FraudFunction
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc repro)
+	dvc repro
+
+test: train .venv-sam/.installed .venv-runtime/.installed  ## lint, types and all tests
+	ruff check .
+	ruff format --check .
+	mypy
+	$(SAM) validate --lint
+	pytest
+
+serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
+	uvicorn handler.app:app --host 127.0.0.1 --port 8000
+
+build: train .venv-sam/.installed  ## build the Lambda artifact into .aws-sam/build
+	$(SAM) build
+
+bench: build  ## cold start and latency beside an empty function and a joblib service
+	$(PYTHON) -m benchmarks.serving
+
+lock:  ## resolve requirements*.in anew into hash-pinned files
+	$(COMPILE) handler/requirements.in -o handler/requirements.txt --no-emit-package numpy --no-emit-package scipy
+	for name in requirements requirements-sam requirements-runtime requirements-uv; do $(COMPILE) $$name.in -o $$name.lock || exit 1; done
+
+clean:  ## remove what was built; data, environments and DVC's cache stay
+	rm -rf build .aws-sam
+
+env: $(VENV)/.installed  ## the Python environment of training and tests
+
+data: env  ## pull data/ from the DVC remote, or synthesise it where there is none
+	@if [ ! -e data ]; then \
+	  if [ -n "$$(dvc remote list)" ]; then dvc pull data.dvc; \
+	  else $(PYTHON) -m training.synthesize && dvc commit --quiet data.dvc; fi; \
+	fi
+
+COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version $(PYTHON_VERSION) --generate-hashes --no-header --no-annotate
+# INSTALL folder lock: an environment with what a hash-pinned file lists, and nothing else.
+define INSTALL
+	$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(1)
+	$(UV) pip sync --quiet --require-hashes --compile-bytecode --build-constraints requirements.lock --python $(1)/bin/python $(2)
+	@touch $(1)/.installed
+endef
+
+$(VENV)/.installed: requirements.lock | $(UV)
+	$(call INSTALL,$(VENV),$<)
+
+.venv-sam/.installed: requirements-sam.lock | $(UV)
+	$(call INSTALL,.venv-sam,$<)
+
+.venv-runtime/.installed: requirements-runtime.lock | $(UV)
+	$(call INSTALL,.venv-runtime,$<)
+
+# Only where uv is missing. Debian's python3 comes without pip, which root may install.
+.uv/bin/uv: requirements-uv.lock
+	@for python in python3 /usr/bin/python3; do $$python -m pip --version >/dev/null 2>&1 && break; done; \
+	if ! $$python -m pip --version >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "python3 has no pip: installing Debian's python3-pip"; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-pip || exit 1; python=/usr/bin/python3; \
+	  else echo "uv is missing and python3 has no pip to get it: install uv, or run 'apt-get install python3-pip'" >&2; exit 1; fi; \
+	fi; \
+	$$python -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --upgrade --require-hashes --target .uv -r $<
+	@touch $@
+
+# Called by `sam build` (BuildMethod: makefile), which sets ARTIFACTS_DIR.
+# The artifact: the packages that are imported, XGBoost's C library with its OpenMP and nothing else of it, the
+# handler, the bundles. The .pyc files are valid by hash, because SAM's zip gives every file a timestamp of 1980,
+# which would make Lambda compile everything again at each cold start.
+build-FraudFunction: | $(UV)
+	@test -n "$(ARTIFACTS_DIR)" || { echo "run 'make build': ARTIFACTS_DIR is set by sam build" >&2; exit 1; }
+	@ls $(BUNDLES)/*/manifest.json >/dev/null 2>&1 || { echo "$(BUNDLES) holds no bundle: run 'make train' first" >&2; exit 1; }
+	$(UV) pip install --quiet --target $(ARTIFACTS_DIR) --require-hashes --no-deps --only-binary :all: \
+	  --python-platform $(subst arm64,aarch64,$(ARCHITECTURE))-manylinux_2_34 --python-version $(PYTHON_VERSION) \
+	  --no-compile-bytecode --link-mode copy -r handler/requirements.txt
+	find $(ARTIFACTS_DIR)/xgboost -mindepth 1 -maxdepth 1 ! -name lib -exec rm -r {} +
+	rm -rf $(ARTIFACTS_DIR)/bin $(ARTIFACTS_DIR)/.lock
+	mkdir -p $(ARTIFACTS_DIR)/handler $(ARTIFACTS_DIR)/$(BUNDLES)
+	cp handler/*.py $(ARTIFACTS_DIR)/handler/
+	cp -R $(BUNDLES)/. $(ARTIFACTS_DIR)/$(BUNDLES)/
+	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$(ARTIFACTS_DIR)" -p /var/task "$(ARTIFACTS_DIR)"
+	@size=$$(du -sb $(ARTIFACTS_DIR) | cut -f1); echo "artifact: $$((size / 1000000)).$$((size / 100000 % 10)) MB unzipped, of at most $(MAX_ARTIFACT_MB)"; \
+	test $$size -le $(MAX_ARTIFACT_MB)000000 || { echo "the artifact is too large" >&2; exit 1; }

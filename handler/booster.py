@@ -1,0 +1,135 @@
+"""XGBoost's C library through ctypes: margins and exact contributions without numpy or the Python package.
+
+The calls and their JSON arguments are those of XGBoost's documented C API (xgboost/c_api.h). Training uses the same
+library, so the numbers are the same to the last bit.
+"""
+
+import ctypes
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+
+LIBRARY = Path("xgboost") / "lib" / "libxgboost.so"
+_MARGIN = 1
+_CONTRIBUTIONS = 2
+_UINT64_P = ctypes.POINTER(ctypes.c_uint64)
+_FLOAT_P = ctypes.POINTER(ctypes.c_float)
+
+
+class BoosterError(RuntimeError):
+    """Raised when XGBoost's library is missing or refuses a call."""
+
+
+def _load_library() -> ctypes.CDLL:
+    for folder in sys.path:
+        path = Path(folder, LIBRARY)
+        if path.is_file():
+            library = ctypes.CDLL(str(path))
+            library.XGBGetLastError.restype = ctypes.c_char_p
+            return library
+    raise BoosterError(f"{LIBRARY} is in none of the folders of sys.path; install xgboost-cpu")
+
+
+def _config(kind: int) -> bytes:
+    # json.dumps writes NaN, which XGBoost's parser reads.
+    return json.dumps(
+        {
+            "type": kind,
+            "training": False,
+            "iteration_begin": 0,
+            "iteration_end": 0,
+            "missing": float("nan"),
+            "strict_shape": True,
+            "cache_id": 0,
+        }
+    ).encode()
+
+
+class Booster:
+    """A loaded model; scores float32 rows one at a time or together."""
+
+    def __init__(self, model: bytes, feature_types: Sequence[str]) -> None:
+        """Load a model from the bytes of its UBJSON file; `feature_types` as `feature_types` gives them.
+
+        Raises BoosterError where XGBoost cannot read it, or where it has another number of features.
+        """
+        self._library = _load_library()
+        self._handle = ctypes.c_void_p()
+        self._width = len(feature_types)
+        self._types = (ctypes.c_char_p * self._width)(*(kind.encode() for kind in feature_types))
+        self._margin_config = _config(_MARGIN)
+        self._contributions_config = _config(_CONTRIBUTIONS)
+        # One row's buffer and its description are made once; the lock keeps two threads out of it.
+        self._lock = Lock()
+        self._row = (ctypes.c_float * self._width)()
+        self._row_interface = self._interface(self._row, 1)
+        self._shape, self._dimensions, self._result = _UINT64_P(), ctypes.c_uint64(), _FLOAT_P()
+        self._outputs = (ctypes.byref(self._shape), ctypes.byref(self._dimensions), ctypes.byref(self._result))
+        self._call("XGBoosterCreate", None, ctypes.c_uint64(0), ctypes.byref(self._handle))
+        self._call("XGBoosterLoadModelFromBuffer", self._handle, model, ctypes.c_uint64(len(model)))
+        self._call("XGBoosterSetParam", self._handle, b"nthread", b"1")
+        n_features = ctypes.c_uint64()
+        self._call("XGBoosterGetNumFeature", self._handle, ctypes.byref(n_features))
+        if n_features.value != self._width:
+            raise BoosterError(f"the model has {n_features.value} features; the contract declares {self._width}")
+
+    def __del__(self) -> None:
+        """Free the model, which lives outside Python's memory."""
+        if getattr(self, "_handle", None):
+            self._library.XGBoosterFree(self._handle)
+
+    def margin(self, vector: Sequence[float]) -> float:
+        """The model's raw margin (log-odds before calibration) for one vector."""
+        with self._lock:
+            self._row[:] = vector
+            self._predict_dense(self._row_interface)
+            return float(self._result[0])
+
+    def margins(self, vectors: Sequence[Sequence[float]]) -> list[float]:
+        """The margins of several vectors, in order; equal to `margin` of each."""
+        rows = self._flat(vectors)
+        with self._lock:
+            self._predict_dense(self._interface(rows, len(vectors)))
+            return [float(value) for value in self._result[: len(vectors)]]
+
+    def contributions(self, vectors: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Per vector its features' exact contributions to the margin, then the bias (TreeSHAP, Lundberg 2020)."""
+        matrix = ctypes.c_void_p()
+        rows = self._flat(vectors)
+        config = b'{"missing": NaN, "nthread": 1}'
+        interface = self._interface(rows, len(vectors))
+        self._call("XGDMatrixCreateFromDense", interface, config, ctypes.byref(matrix))
+        try:
+            self._call(
+                "XGDMatrixSetStrFeatureInfo", matrix, b"feature_type", self._types, ctypes.c_uint64(self._width)
+            )
+            with self._lock:
+                self._call(
+                    "XGBoosterPredictFromDMatrix", self._handle, matrix, self._contributions_config, *self._outputs
+                )
+                width = self._width + 1
+                flat = self._result[: len(vectors) * width]
+        finally:
+            self._call("XGDMatrixFree", matrix)
+        return [flat[start : start + width] for start in range(0, len(flat), width)]
+
+    def _flat(self, vectors: Sequence[Sequence[float]]) -> "ctypes.Array[ctypes.c_float]":
+        return (ctypes.c_float * (len(vectors) * self._width))(*(value for vector in vectors for value in vector))
+
+    def _interface(self, rows: "ctypes.Array[ctypes.c_float]", n_rows: int) -> bytes:
+        """The array interface (numpy's protocol, as JSON) of a row-major float32 buffer."""
+        return json.dumps(
+            {"data": [ctypes.addressof(rows), True], "shape": [n_rows, self._width], "typestr": "<f4", "version": 3}
+        ).encode()
+
+    def _predict_dense(self, interface: bytes) -> None:
+        self._call(
+            "XGBoosterPredictFromDense", self._handle, interface, self._margin_config, None, *self._outputs
+        )
+
+    def _call(self, function: str, *arguments: object) -> None:
+        if getattr(self._library, function)(*arguments) != 0:
+            message = self._library.XGBGetLastError().decode(errors="replace").strip().splitlines()
+            raise BoosterError(f"{function}: {message[0] if message else 'unknown error'}")

@@ -1,0 +1,183 @@
+"""A scorer's contract: which fields a request carries, which features follow, what an answer says.
+
+The same records are read from `params.yaml` by training and from a bundle's manifest by the function.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
+
+MAX_BATCH = 1000
+MAX_ID_LENGTH = 128
+# Every whole number up to here is exact in a float64, and in float32 it is finite.
+LARGEST_NUMBER = 1e15
+
+FieldType = Literal["number", "money", "count", "category", "text", "flag"]
+NUMERIC_TYPES = ("number", "money", "count")
+STRING_TYPES = ("category", "text")
+# A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
+
+# json_schema_extra is not used at run time by these records: they are parsed once, then only read.
+RECORD = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class DeclaredField(BaseModel):
+    """One value of a request, which is also one column of the data."""
+
+    model_config = RECORD
+
+    type: FieldType
+    alias: Name | None = None
+    unit: str | None = None
+    min: float | None = None
+    max: float | None = None
+    required: bool = False
+    max_length: Annotated[int, Field(ge=1, le=4096)] = 256
+    min_rows: Annotated[int, Field(ge=1)] = 20
+    """A category seen in fewer training rows than this shares the code of "other"."""
+    categories: Name | None = None
+    """The feature that a text's learned category becomes."""
+    catalogue: str | None = None
+    """The CSV file (columns name, category) from which a text's categories are learned."""
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.type not in NUMERIC_TYPES and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max are for {', '.join(NUMERIC_TYPES)}; the type here is {self.type}")
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError(f"min {self.min:g} must be below max {self.max:g}")
+        if (self.type == "text") != (self.categories is not None and self.catalogue is not None):
+            raise ValueError("type text needs both categories and catalogue, and no other type may have them")
+        return self
+
+    @property
+    def lowest(self) -> float:
+        """The smallest value a request may carry."""
+        if self.min is not None:
+            return self.min
+        return 0.0 if self.type == "count" else -LARGEST_NUMBER
+
+    @property
+    def highest(self) -> float:
+        """The largest value a request may carry."""
+        return self.max if self.max is not None else LARGEST_NUMBER
+
+
+class DerivedFeature(BaseModel):
+    """A feature computed from two others: exactly one of the operations, and its unit."""
+
+    model_config = RECORD
+
+    ratio: tuple[str, str] | None = None
+    product: tuple[str, str] | None = None
+    unit: str | None = None
+
+    @model_validator(mode="after")
+    def _one_operation(self) -> Self:
+        if (self.ratio is None) == (self.product is None):
+            raise ValueError("exactly one of ratio, product must be given")
+        return self
+
+    @property
+    def operands(self) -> tuple[str, str]:
+        """The names of the two fields the operation reads, in order."""
+        return self.ratio or self.product or ("", "")
+
+
+class Contract(BaseModel):
+    """Everything a caller and the model agree on: route, kind of answer, fields, features."""
+
+    model_config = RECORD
+
+    route: Annotated[str, StringConstraints(pattern=r"^/[a-z0-9/_-]*[a-z0-9]$")]
+    answer: Literal["probability", "decision"]
+    id: Name | None
+    fields: Annotated[dict[Name, DeclaredField], Field(min_length=1)]
+    features: dict[Name, DerivedFeature]
+
+    @model_validator(mode="after")
+    def _names_are_known_and_single(self) -> Self:
+        numbers = sorted(name for name, field in self.fields.items() if field.type in NUMERIC_TYPES)
+        for name, feature in self.features.items():
+            if unknown := sorted(set(feature.operands) - set(numbers)):
+                raise ValueError(
+                    f"features.{name} reads {', '.join(unknown)}; it may read the numeric fields {', '.join(numbers)}"
+                )
+        names = [*self.fields, *self.features, *(f.categories for f in self.fields.values() if f.categories)]
+        keys = [field.alias or name for name, field in self.fields.items()] + ([self.id] if self.id else [])
+        for group in (names, keys):
+            if twice := sorted({name for name in group if group.count(name) > 1}):
+                raise ValueError(f"{', '.join(twice)} is used twice; every name must be used once")
+        return self
+
+
+def request_model(title: str, contract: Contract, example: dict[str, Any] | None = None) -> type[BaseModel]:
+    """The model of one request: unknown keys, wrong types, NaN and values out of range are refused.
+
+    `example` is shown in the API's documentation.
+    """
+    fields: dict[str, Any] = {name: _request_field(field) for name, field in contract.fields.items()}
+    if contract.id:
+        id_type = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, description="echoed in the answer")]
+        fields[contract.id] = (id_type | None, None)
+    config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [example]} if example else None)
+    return create_model(f"{title.title()}Request", __config__=config, **fields)
+
+
+def _request_field(field: DeclaredField) -> tuple[Any, Any]:
+    """The annotation and default of one request field, as `create_model` takes them."""
+    described: dict[str, Any] = {"alias": field.alias, "description": field.unit}
+    value: Any
+    if field.type == "flag":
+        value = Annotated[bool, Field(**described)]
+    elif field.type in STRING_TYPES:
+        value = Annotated[str, Field(min_length=1, max_length=field.max_length, **described)]
+    elif field.type == "count":
+        value = Annotated[int, Field(ge=int(field.lowest), le=int(field.highest), **described)]
+    else:
+        value = Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False, **described)]
+    return (value, ...) if field.required else (value | None, None)
+
+
+class Reason(BaseModel):
+    """One feature's exact share of a decision."""
+
+    field: str
+    value: float | str | None
+    contribution: Annotated[float, Field(description="log-odds added to (or, negative, taken from) the fraud risk")]
+    sentence: str
+
+
+class Warned(BaseModel):
+    """One value outside what the model was trained on."""
+
+    field: str
+    value: float | str | None
+    sentence: str
+
+
+def answer_model(title: str, contract: Contract) -> type[BaseModel]:
+    """The model of one answer; keys that do not apply are left out of the JSON."""
+    verdict: dict[str, Any]
+    if contract.answer == "probability":
+        verdict = {
+            "fraud_probability": (Annotated[float, Field(ge=0, le=1)], ...),
+            "is_flagged": (bool, ...),
+        }
+    else:
+        confidence = Annotated[float, Field(ge=0, le=1, description="calibrated probability of the predicted class")]
+        verdict = {"prediction": (Literal[0, 1], ...), "confidence": (confidence, ...)}
+    echoed: dict[str, Any] = {contract.id: (str | None, None)} if contract.id else {}
+    return create_model(
+        f"{title.title()}Answer",
+        **verdict,
+        model_version=(str, ...),
+        **echoed,
+        base_log_odds=(
+            Annotated[float | None, Field(description="log-odds before any reason; with explain=true only")],
+            None,
+        ),
+        reasons=(list[Reason] | None, None),
+        warnings=(list[Warned] | None, None),
+    )

@@ -1,0 +1,192 @@
+"""A scorer: request -> vector -> margin -> calibrated probability -> decision -> reasons."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from math import exp
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from handler.bundle import Bundle, BundleError, load_bundle
+from handler.contract import answer_model, request_model
+
+# How many of the features that raise the risk an answer names when it was not asked to explain itself.
+N_REASONS = 3
+# A golden answer may differ in the last bits, because exp() is the platform's.
+GOLDEN_TOLERANCE = 1e-9
+
+
+def log_odds_to_probability(log_odds: float) -> float:
+    """The probability in [0, 1] of calibrated log-odds; the logistic function, without overflow."""
+    if log_odds >= 0:
+        return 1.0 / (1.0 + exp(-log_odds))
+    odds = exp(log_odds)
+    return odds / (1.0 + odds)
+
+
+class Scorer:
+    """A loaded bundle that answers requests."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Prepare everything about a bundle that no request changes."""
+        self.bundle = bundle
+        self.contract = bundle.contract
+        self.version = bundle.version
+        self._features = bundle.features
+        self._booster = bundle.booster
+        self._slope: float = bundle.manifest["calibration"]["slope"]
+        self._intercept: float = bundle.manifest["calibration"]["intercept"]
+        self.threshold: float = bundle.manifest["decision"]["threshold"]
+        example = bundle.golden[len(bundle.golden) // 2]["request"] if bundle.golden else None
+        self.request_model = request_model(bundle.scorer, bundle.contract, example)
+        self.answer_model = answer_model(bundle.scorer, bundle.contract)
+        names = tuple(bundle.contract.fields)
+        values = attrgetter(*names)
+        self._values = values if len(names) > 1 else lambda request: (values(request),)
+        self._id = bundle.contract.id
+        self._ranges = tuple(
+            (index, percentiles[0], percentiles[-1])
+            for index, name in enumerate(self._features.names)
+            if (percentiles := bundle.reference[name].get("percentiles"))
+        )
+        self._codes = tuple(index for index, labels in enumerate(self._features.labels) if labels is not None)
+
+    def vector(self, request: BaseModel) -> list[float]:
+        """The request's feature vector, NaN where a value is missing."""
+        return self._features.encode(self._values(request))
+
+    def probability(self, margin: float) -> float:
+        """The calibrated probability of a margin (Platt 1999)."""
+        return log_odds_to_probability(self._slope * margin + self._intercept)
+
+    def answer(self, request: BaseModel, *, explain: bool = False) -> dict[str, Any]:
+        """The answer to one validated request, as `answer_model` describes it, without the keys that do not apply.
+
+        It gives reasons when the request is flagged or `explain` is set.
+        """
+        vector = self.vector(request)
+        probability = self.probability(self._booster.margin(vector))
+        contributions = None
+        if explain or probability >= self.threshold:
+            contributions = self._booster.contributions([vector])[0]
+        return self._assemble(request, vector, probability, contributions, explain=explain)
+
+    def answers(self, requests: Sequence[BaseModel], *, explain: bool = False) -> list[dict[str, Any]]:
+        """The answers to several requests, in order; each equals `answer` of its request."""
+        vectors = [self.vector(request) for request in requests]
+        probabilities = [self.probability(margin) for margin in self._booster.margins(vectors)]
+        explained = [index for index, value in enumerate(probabilities) if explain or value >= self.threshold]
+        shares: dict[int, list[float]] = {}
+        if explained:
+            found = self._booster.contributions([vectors[index] for index in explained])
+            shares = dict(zip(explained, found, strict=True))
+        return [
+            self._assemble(request, vectors[index], probabilities[index], shares.get(index), explain=explain)
+            for index, request in enumerate(requests)
+        ]
+
+    def _assemble(
+        self,
+        request: BaseModel,
+        vector: list[float],
+        probability: float,
+        contributions: list[float] | None,
+        *,
+        explain: bool,
+    ) -> dict[str, Any]:
+        is_flagged = probability >= self.threshold
+        answer: dict[str, Any]
+        if self.contract.answer == "probability":
+            answer = {"fraud_probability": probability, "is_flagged": is_flagged}
+        else:
+            confidence = probability if is_flagged else 1.0 - probability
+            answer = {"prediction": int(is_flagged), "confidence": confidence}
+        answer["model_version"] = self.version
+        if self._id and (identifier := getattr(request, self._id)) is not None:
+            answer[self._id] = identifier
+        if contributions is not None:
+            if explain:
+                answer["base_log_odds"] = self._slope * contributions[-1] + self._intercept
+            answer["reasons"] = self._reasons(vector, contributions, every=explain)
+        if warnings := self._warnings(self._values(request), vector):
+            answer["warnings"] = warnings
+        return answer
+
+    def _reasons(self, vector: list[float], contributions: list[float], *, every: bool) -> list[dict[str, Any]]:
+        """Each feature's share of the calibrated log-odds, largest first.
+
+        With `every`, all features by absolute share: their sum plus `base_log_odds` is the calibrated log-odds.
+        Otherwise the few that raise the risk most.
+        """
+        shares = [self._slope * share for share in contributions[:-1]]
+        if every:
+            order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
+        else:
+            order = sorted((i for i, share in enumerate(shares) if share > 0), key=lambda index: -shares[index])
+            order = order[:N_REASONS]
+        return [
+            {
+                "field": self._features.names[index],
+                "value": self._features.display(index, vector[index]),
+                "contribution": shares[index],
+                "sentence": self._reason_sentence(index, vector[index], shares[index]),
+            }
+            for index in order
+        ]
+
+    def _reason_sentence(self, index: int, value: float, share: float) -> str:
+        name = self._features.names[index]
+        effect = "raises the risk" if share > 0 else "lowers the risk" if share < 0 else "changes nothing"
+        seen = self.bundle.reference[name]
+        shown = self._features.display(index, value)
+        if shown is None:
+            return f"{name} is missing, as in {seen['missing']:.1%} of past requests; {effect}"
+        if isinstance(shown, str):
+            return f"{name} is {shown}, as in {seen['shares'][shown]:.1%} of past requests; {effect}"
+        unit = f" {self._features.units[index]}" if self._features.units[index] else ""
+        return f"{name} is {shown:,.6g}{unit}, {_how_unusual(shown, seen['percentiles'])}; {effect}"
+
+    def _warnings(self, row: tuple[Any, ...], vector: list[float]) -> list[dict[str, Any]]:
+        """The values outside what the model was trained on."""
+        found = []
+        for index, low, high in self._ranges:
+            value = vector[index]
+            if value < low or value > high:
+                text = f"{value:,.6g} is outside the range seen in training, {low:,.6g} to {high:,.6g}"
+                found.append(self._warning(index, value, text))
+        for index in self._codes:
+            if vector[index] == 0.0:
+                text = f"{row[index]!r} is new, or was too rare in training to be learned"
+                found.append(self._warning(index, row[index], text))
+        return found
+
+    def _warning(self, index: int, value: float | str, text: str) -> dict[str, Any]:
+        name = self._features.names[index]
+        return {"field": name, "value": value, "sentence": f"{name} {text}"}
+
+
+def _how_unusual(value: float, percentiles: Sequence[float]) -> str:
+    """Where a value stands among the percentiles 0 to 100 of the training rows."""
+    above = min(bisect_left(percentiles, value) - 1, 99)
+    below = min(len(percentiles) - 1 - bisect_right(percentiles, value), 99)
+    if above >= 50:  # noqa: PLR2004 - beyond the median is where "above" says more than "below"
+        return f"above {above}% of past requests"
+    return f"below {below}% of past requests" if below >= 50 else "a usual value"  # noqa: PLR2004 - as above
+
+
+def load_scorer(folder: Path) -> Scorer:
+    """The scorer of a bundle's folder, after its golden cases gave their recorded answers.
+
+    Raises BundleError where the bundle is not whole or computes something else than it did in training.
+    """
+    scorer = Scorer(load_bundle(folder))
+    for case in scorer.bundle.golden:
+        request = scorer.request_model.model_validate(case["request"])
+        probability = scorer.probability(scorer.bundle.booster.margin(scorer.vector(request)))
+        if abs(probability - case["probability"]) > GOLDEN_TOLERANCE:
+            raise BundleError(
+                f"{folder}: the golden request {case['request']} gives {probability}; training gave {case['probability']}"
+            )
+    return scorer

@@ -1,0 +1,251 @@
+"""The synthetic rows: the same bytes, the planted patterns, and what is missing."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from numpy.random import SeedSequence
+
+from training import synthesize
+from training.item_catalogue import items
+from training.synthesize import (
+    CLAIMANTS,
+    LATE_CHAIN_DAY,
+    LATE_PATTERN_DAY,
+    PAYERS,
+    SHELVES,
+    START,
+    Drawn,
+    Integers,
+    Population,
+    draw_refunds,
+    draw_transactions,
+)
+
+N_ROWS = 60_000
+PINNED_TRANSACTIONS = "326eb143c50f292007e624d66d53bcd66ef1e0cae318bf822bd5f690e3981477"
+PINNED_REFUNDS = "b32479603278ffb4f3d93a22833a1768e673307ed8a28e68ae127264eaef3126"
+COLUMNS = {
+    "transactions": {
+        "transaction_id": pa.string(),
+        "timestamp": pa.timestamp("us"),
+        "amount_usd": pa.float64(),
+        "gas_price": pa.float64(),
+        "tx_count_24h": pa.int64(),
+        "address_age_days": pa.float64(),
+        "avg_tx_value": pa.float64(),
+        "chain": pa.string(),
+        "token_type": pa.string(),
+        "sender_country": pa.string(),
+        "is_fraud": pa.int8(),
+    },
+    "refunds": {
+        "refund_id": pa.string(),
+        "requested_at": pa.timestamp("us"),
+        "years_active": pa.float64(),
+        "amount": pa.float64(),
+        "ip_accounts": pa.int64(),
+        "refunds": pa.int64(),
+        "item": pa.string(),
+        "is_fraud": pa.int8(),
+    },
+}
+# The share of missing values, at least and at most; every other column is complete.
+MISSING = {
+    "transactions": {
+        "gas_price": (0.04, 0.07),
+        "tx_count_24h": (0.01, 0.02),
+        "address_age_days": (0.025, 0.035),
+        "avg_tx_value": (0.02, 0.04),
+        "token_type": (0.005, 0.015),
+        "sender_country": (0.025, 0.035),
+    },
+    "refunds": {"refunds": (0.07, 0.09), "item": (0.06, 0.08)},
+}
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, Drawn]:
+    """Both scorers' rows, enough of them to count rare patterns."""
+    return {
+        "transactions": draw_transactions(N_ROWS, SeedSequence(1)),
+        "refunds": draw_refunds(N_ROWS, SeedSequence(2)),
+    }
+
+
+@pytest.fixture(params=["transactions", "refunds"])
+def name(request: pytest.FixtureRequest) -> str:
+    """The name of one scorer's rows, each in turn."""
+    return str(request.param)
+
+
+def population_of(name: str) -> Population:
+    """The population behind the rows."""
+    return {"transactions": PAYERS, "refunds": CLAIMANTS}[name]
+
+
+def days_of(table: pa.Table) -> Integers:
+    """Whole days since the first one; the time is the second column."""
+    days: Integers = (table.column(1).to_numpy() - START) // np.timedelta64(1, "D")
+    return days
+
+
+def written(folder: Path) -> dict[str, str]:
+    """The digest of each file in the folder."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def test_same_bytes_twice(tmp_path: Path) -> None:
+    """Two runs write the same three files, byte for byte."""
+    for run in ("first", "second"):
+        synthesize.synthesize(tmp_path / run, n_transactions=3_000, n_refunds=2_000)
+    assert written(tmp_path / "first") == written(tmp_path / "second")
+    assert list(written(tmp_path / "first")) == ["item_catalogue.csv", "refunds.parquet", "transactions.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_pinned_rows() -> None:
+    """The rows themselves are pinned, so that another processor or library version cannot change them unseen."""
+    table = draw_transactions(200, SeedSequence(3)).table
+    assert hashlib.sha256(table.to_pandas().to_csv(index=False).encode()).hexdigest() == PINNED_TRANSACTIONS
+    table = draw_refunds(200, SeedSequence(3)).table
+    assert hashlib.sha256(table.to_pandas().to_csv(index=False).encode()).hexdigest() == PINNED_REFUNDS
+
+
+def test_files_carry_only_the_listed_columns(tmp_path: Path, name: str) -> None:
+    """A published file has the listed columns in order, of the listed types, and no metadata or segment."""
+    synthesize.synthesize(tmp_path / "data", n_transactions=3_000, n_refunds=2_000)
+    file = pq.ParquetFile(tmp_path / "data" / f"{name}.parquet")
+    schema = file.schema_arrow
+    assert dict(zip(schema.names, schema.types, strict=True)) == COLUMNS[name]
+    assert schema.names == list(COLUMNS[name])
+    assert file.metadata.metadata is None
+
+
+def test_ids_are_unique(drawn: dict[str, Drawn], name: str) -> None:
+    """No id occurs twice."""
+    assert pc.count_distinct(drawn[name].table.column(0)).as_py() == N_ROWS
+
+
+def test_rows_are_in_order_of_time_over_26_weeks(drawn: dict[str, Drawn], name: str) -> None:
+    """Times ascend and fill the first to the last of the 182 days."""
+    table = drawn[name].table
+    assert (np.diff(table.column(1).to_numpy()) >= np.timedelta64(0, "us")).all()
+    assert np.array_equal(np.unique(days_of(table)), np.arange(182))
+
+
+def test_fraud_is_rare(drawn: dict[str, Drawn]) -> None:
+    """About 1 % of the transactions and 1.5 % of the refunds are labelled fraud."""
+    shares = {name: pc.mean(rows.table["is_fraud"]).as_py() for name, rows in drawn.items()}
+    assert shares == {"transactions": pytest.approx(0.0103, abs=0.002), "refunds": pytest.approx(0.0155, abs=0.002)}
+
+
+def test_segments_have_their_declared_shares(drawn: dict[str, Drawn], name: str) -> None:
+    """Before the late day each segment is as common as declared, within four standard deviations."""
+    population = population_of(name)
+    before = drawn[name].segment[days_of(drawn[name].table) < LATE_PATTERN_DAY]
+    known = population.legitimate + population.fraud
+    assert sum(segment.per_100k for segment in known) == 100_000
+    for segment in known:
+        share = segment.per_100k / 100_000
+        deviation = (share * (1 - share) / before.size) ** 0.5
+        assert (before == segment.name).mean() == pytest.approx(share, abs=4 * deviation), segment.name
+
+
+def test_late_pattern_appears_only_late(drawn: dict[str, Drawn], name: str) -> None:
+    """The late pattern is absent before its day, and 10 to 25 % of the fraud from then on."""
+    population, segment = population_of(name), drawn[name].segment
+    is_late_day = days_of(drawn[name].table) >= LATE_PATTERN_DAY
+    is_late_fraud = np.isin(segment, [late.name for late in population.late_fraud])
+    is_fraud = is_late_fraud | np.isin(segment, [known.name for known in population.fraud])
+    assert not is_late_fraud[~is_late_day].any()
+    assert 0.10 < is_late_fraud[is_late_day].sum() / is_fraud[is_late_day].sum() < 0.25
+
+
+def test_late_chain_opens_late(drawn: dict[str, Drawn]) -> None:
+    """The last chain is unseen before its day, and legitimate customers use it afterwards."""
+    rows = drawn["transactions"]
+    is_new = np.array(rows.table["chain"].to_pylist()) == "MONAD"
+    assert days_of(rows.table)[is_new].min() == LATE_CHAIN_DAY
+    assert (rows.segment[is_new] == "everyday").mean() > 0.5
+
+
+def test_labels_err_a_little(drawn: dict[str, Drawn], name: str) -> None:
+    """A few frauds go unnoticed and a few legitimate rows are reported."""
+    is_legitimate = np.isin(drawn[name].segment, [segment.name for segment in population_of(name).legitimate])
+    label = drawn[name].table["is_fraud"].to_numpy()
+    assert 0.01 < (label[~is_legitimate] == 0).mean() < 0.08
+    assert 0.0 < label[is_legitimate].mean() < 0.001
+
+
+def test_missing_values_stay_within_bounds(drawn: dict[str, Drawn], name: str) -> None:
+    """Only the listed columns miss values, each in its share."""
+    table = drawn[name].table
+    shares = {column: table[column].null_count / N_ROWS for column in table.column_names}
+    assert {column for column, share in shares.items() if share} == set(MISSING[name])
+    for column, (least, most) in MISSING[name].items():
+        assert least < shares[column] < most, column
+
+
+def test_missing_average_tells_of_a_new_address(drawn: dict[str, Drawn]) -> None:
+    """An address of less than a day misses its average far more often than the rest."""
+    rows = drawn["transactions"].table.to_pandas()
+    is_missing, is_new = rows["avg_tx_value"].isna(), rows["address_age_days"] < 1
+    assert is_missing[is_new].mean() > 5 * is_missing[~is_new].mean()
+
+
+def test_numbers_are_rounded_and_not_negative(drawn: dict[str, Drawn], name: str) -> None:
+    """Every float has at most two decimals, and nothing is below zero."""
+    numbers = drawn[name].table.to_pandas().select_dtypes("number").drop(columns="is_fraud")
+    for column, values in numbers.items():
+        present = values.dropna()
+        assert (present == present.round(2)).all(), column
+        assert (present >= 0).all(), column
+
+
+def test_items_are_written_as_customers_write_them(drawn: dict[str, Drawn]) -> None:
+    """Most items are the catalogue's words in some case, and many are not word for word."""
+    names = {name.casefold() for name, _ in items()}
+    wordings = drawn["refunds"].table["item"].drop_null().to_pylist()
+    verbatim = np.mean([wording.casefold() in names for wording in wordings])
+    assert 0.4 < verbatim < 0.8
+    assert any(wording.isupper() and len(wording) > 10 for wording in wordings)
+
+
+def test_catalogue_has_a_dozen_categories_without_duplicates(tmp_path: Path) -> None:
+    """The catalogue lists 500 to 800 names once each, in the dozen categories that refunds are drawn from."""
+    synthesize.write_catalogue(tmp_path / "items.csv")
+    catalogue = pd.read_csv(tmp_path / "items.csv")
+    assert list(catalogue.columns) == ["name", "category"]
+    assert 500 <= len(catalogue) <= 800
+    assert catalogue["name"].str.casefold().is_unique
+    assert set(catalogue["category"]) == set(SHELVES)
+    assert len(SHELVES) == 12
+    assert b"\r" not in (tmp_path / "items.csv").read_bytes()
+
+
+def test_docstring_states_the_patterns() -> None:
+    """The module's docstring gives every fraud pattern with the share it is drawn with."""
+    lines = [line.split() for line in (synthesize.__doc__ or "").splitlines()]
+    for population in (PAYERS, CLAIMANTS):
+        for segment in population.fraud + population.late_fraud:
+            assert [segment.name, str(segment.per_100k)] in [line[:2] for line in lines]
+
+
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
+    """A folder that exists is left alone, and the message says what to do."""
+    (tmp_path / "kept.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"exists already; move it away, or name another folder with --out\."):
+        synthesize.synthesize(tmp_path, n_transactions=10, n_refunds=10)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
+
+
+def test_the_command_ends_with_the_message(tmp_path: Path) -> None:
+    """On the command line a refusal is one line, not a traceback."""
+    with pytest.raises(SystemExit, match="exists already"):
+        synthesize.main(["--out", str(tmp_path)])

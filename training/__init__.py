@@ -1,0 +1,1 @@
+"""The pipeline: one stage, one module, run by `dvc repro`."""

@@ -1,0 +1,81 @@
+"""Calibrate: margins of untouched later rows -> Platt's two numbers, and the threshold that the policy asks for."""
+
+import json
+import sys
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+
+from handler.scorer import log_odds_to_probability
+from training.declaration import Decision, declared_scorer
+from training.files import BUILD, write_whole
+from training.train import margins
+
+# The fit passes through BLAS, whose last bits differ between processors.
+CALIBRATION_DIGITS = 8
+
+Floats = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.int8]
+
+
+class CalibrationError(ValueError):
+    """Raised when the model does not rank the calibration rows better than chance."""
+
+
+def fit_platt(margin: Floats, label: Labels) -> tuple[float, float]:
+    """Slope and intercept of the calibrated log-odds over the margin (Platt 1999, with his smoothed targets).
+
+    Raises CalibrationError where the slope is not positive: such a model ranks frauds below legitimate rows.
+    """
+    n_frauds = int(label.sum())
+    n_legitimate = len(label) - n_frauds
+    target = np.where(label == 1, (n_frauds + 1) / (n_frauds + 2), 1 / (n_legitimate + 2))
+    # A row with target t is a fraud of weight t and a legitimate row of weight 1 - t.
+    both = np.concatenate([margin, margin]).astype(np.float64).reshape(-1, 1)
+    labels = np.repeat([1, 0], len(margin))
+    fit = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    fit.fit(both, labels, sample_weight=np.concatenate([target, 1 - target]))
+    slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    if slope <= 0:
+        raise CalibrationError(f"the slope of the calibration is {slope:.3g}; the model ranks no better than chance")
+    return round(slope, CALIBRATION_DIGITS), round(intercept, CALIBRATION_DIGITS)
+
+
+def calibrated(margin: Floats, calibration: dict[str, float]) -> npt.NDArray[np.float64]:
+    """The calibrated probability of each margin, (n_rows,), by the function's own formula."""
+    log_odds = calibration["slope"] * margin.astype(np.float64) + calibration["intercept"]
+    return np.fromiter(map(log_odds_to_probability, log_odds.tolist()), dtype=np.float64, count=len(margin))
+
+
+def threshold_for(probability: Floats, label: Labels, policy: Decision) -> float:
+    """The largest threshold at which flagging `probability >= threshold` still has the declared recall."""
+    of_frauds = np.sort(probability[label == 1])[::-1]
+    needed = int(np.ceil(policy.recall * len(of_frauds) - 1e-9))
+    # Rounded down, so that the fraud it was taken from is still flagged.
+    digits = CALIBRATION_DIGITS - int(np.floor(np.log10(of_frauds[needed - 1]))) - 1
+    return float(np.floor(of_frauds[needed - 1] * 10.0**digits) / 10.0**digits)
+
+
+def main(name: str) -> None:
+    """Calibrate one scorer: `python -m training.calibrate refund`."""
+    scorer = declared_scorer(name)
+    folder = BUILD / name
+    pipeline = joblib.load(folder / "pipeline.joblib")
+    rows = pd.read_parquet(folder / "rows" / "calibrate.parquet")
+    label = rows[scorer.label].to_numpy()
+    margin = margins(pipeline, rows)
+    slope, intercept = fit_platt(margin, label)
+    calibration = {"slope": slope, "intercept": intercept}
+    threshold = threshold_for(calibrated(margin, calibration), label, scorer.decision)
+    decision = {"policy": scorer.decision.model_dump(), "threshold": threshold}
+    text = json.dumps({"calibration": calibration, "decision": decision}, indent=1) + "\n"
+    write_whole(folder / "calibration.json", lambda target: target.write_text(text))
+    print(text)  # noqa: T201 - the stage's report
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,179 @@
+"""`params.yaml` as frozen, validated records; anything unknown or impossible is refused with a sentence."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+from ruamel.yaml import YAML, YAMLError
+
+from handler.contract import RECORD, Contract, DeclaredField, Name
+
+PARAMS = Path("params.yaml")
+SCORER_NAME = r"^[a-z][a-z0-9_]*$"
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class DeclarationError(ValueError):
+    """Raised when params.yaml says something that is unknown, missing or impossible."""
+
+
+class Split(BaseModel):
+    """Shares of the rows, in time order, and how late a label may arrive."""
+
+    model_config = RECORD
+
+    train: Annotated[float, Field(gt=0, lt=1)]
+    calibrate: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+    label_delay_days: Annotated[float, Field(ge=0)] = 0.0
+    """Rows this close before the next window are left out: their labels would not have been known."""
+    sample: Share = 1.0
+    """The share of the rows that is used at all; 0.1 to 0.2 makes a quick prototype."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        total = self.train + self.calibrate + self.test
+        if abs(total - 1) > 1e-9:  # noqa: PLR2004 - sums of decimal fractions
+            raise ValueError(f"train + calibrate + test is {total:g}; it must be 1")
+        return self
+
+
+class Quarantine(BaseModel):
+    """How many rows may break the contract before the run stops."""
+
+    model_config = RECORD
+
+    max_share: Annotated[float, Field(ge=0, le=1)]
+
+
+class Resampling(BaseModel):
+    """How the training rows, and only they, are rebalanced."""
+
+    model_config = RECORD
+
+    method: Literal["smote", "none"]
+    ratio: Share = 0.1
+    """Frauds per legitimate row after resampling."""
+    neighbours: Annotated[int, Field(ge=1)] = 5
+
+
+class Model(BaseModel):
+    """XGBoost's parameters, under its own names but for `rounds` and `threads`."""
+
+    model_config = RECORD
+
+    rounds: Annotated[int, Field(ge=1)]
+    max_depth: Annotated[int, Field(ge=1, le=16)]
+    learning_rate: Share
+    min_child_weight: Annotated[float, Field(ge=0)] = 1.0
+    subsample: Share = 1.0
+    colsample_bytree: Share = 1.0
+    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
+    max_bin: Annotated[int, Field(ge=2)] = 256
+    threads: Annotated[int, Field(ge=1)] = 2
+    """Part of the declaration: the order of XGBoost's sums, hence the model's last bits, depends on it."""
+
+
+class Decision(BaseModel):
+    """The policy that picks the threshold."""
+
+    model_config = RECORD
+
+    recall: Share
+
+
+class Scorer(Contract):
+    """One scorer, whole: its contract, its data and how its model is made."""
+
+    data: str
+    time: Name
+    label: Name
+    split: Split
+    quarantine: Quarantine
+    resampling: Resampling
+    model: Model
+    decision: Decision
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @model_validator(mode="after")
+    def _label_stays_out(self) -> Self:
+        for role, column in (("label", self.label), ("time", self.time), ("id", self.id)):
+            if column in self.fields:
+                raise ValueError(f"{role} is {column}, which is also a field; a model must not see it")
+        return self
+
+    @property
+    def contract(self) -> Contract:
+        """The part of the declaration that travels in the bundle."""
+        return Contract.model_validate(self.model_dump(include=set(Contract.model_fields)), strict=False)
+
+    @property
+    def texts(self) -> dict[str, DeclaredField]:
+        """The fields whose category is learned from a catalogue."""
+        return {name: field for name, field in self.fields.items() if field.type == "text"}
+
+
+class Params(BaseModel):
+    """The whole file."""
+
+    model_config = RECORD
+
+    scorers: Annotated[
+        dict[Annotated[str, Field(pattern=SCORER_NAME, max_length=64)], Scorer], Field(min_length=1)
+    ]
+
+
+def declared_scorer(name: str, params: Path = PARAMS) -> Scorer:
+    """The scorer that the file declares under a name.
+
+    Raises DeclarationError, naming file, key, value and what would be right.
+    """
+    scorers = read_params(params).scorers
+    if name not in scorers:
+        raise DeclarationError(f"{params}: there is no scorers.{name}; declared are {', '.join(sorted(scorers))}")
+    return scorers[name]
+
+
+def read_params(params: Path = PARAMS) -> Params:
+    """The validated content of a params file."""
+    try:
+        content = YAML(typ="safe", pure=True).load(params)
+    except OSError as error:
+        raise DeclarationError(f"{params} cannot be read: {error.strerror}") from error
+    except YAMLError as error:
+        raise DeclarationError(f"{params} is not valid YAML: {error}") from error
+    try:
+        # Through JSON, because there a list may become a tuple without a number also becoming a string.
+        return Params.model_validate_json(json.dumps(content))
+    except TypeError as error:
+        raise DeclarationError(f"{params}: {error}; write dates in quotes") from error
+    except ValidationError as error:
+        lines = [f"{params}: {_sentence(problem)}" for problem in error.errors()]
+        raise DeclarationError("\n".join(lines)) from error
+
+
+def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, whose input is anything
+    """One of pydantic's errors as: key, value found, what would be right."""
+    location: tuple[str | int, ...] = tuple(part for part in problem["loc"] if part != "[key]")
+    key = ".".join(map(str, location)) or "the file"
+    if problem["type"] == "missing":
+        return f"{key} is missing; it is required."
+    if problem["type"] == "extra_forbidden":
+        return f"{key} is not a known key; known here are {', '.join(_known_keys(location[:-1]))}."
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "value_error":
+        return f"{key}: {message}."
+    return f"{key} is {problem['input']!r}; {message.replace('Input should', 'it must').replace('String', 'it')}."
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that the records allow at a place in the file."""
+    kind: Any = Params
+    for part in location:
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif part in kind.model_fields:
+            kind = kind.model_fields[part].annotation
+    return sorted(kind.model_fields)

@@ -1,0 +1,74 @@
+"""The pipeline step that turns a table of rows into the matrix of features, with the function's own code."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from handler.contract import STRING_TYPES, Contract
+from handler.features import build_features
+from training.categoriser import learn_categoriser
+
+# Below this, starting processes costs more than it saves.
+CHUNK_ROWS = 250_000
+
+
+class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # scikit-learn has no types
+    """Learns the vocabulary of categories and texts, then encodes rows with `handler.features`."""
+
+    def __init__(self, contract: Contract, catalogue: pd.DataFrame) -> None:
+        """Keep the contract and the catalogue of texts (columns field, name, category)."""
+        self.contract = contract
+        self.catalogue = catalogue
+
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:  # noqa: ARG002, N803 - scikit-learn's signature
+        """Learn the vocabulary from these rows, which must be training rows."""
+        self.vocabulary_ = learn_vocabulary(X, self.contract, self.catalogue)
+        return self
+
+    def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
+        """The features: (n_rows, n_features), float32, NaN = missing."""
+        columns = [X[name] for name in self.contract.fields]
+        chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(X), CHUNK_ROWS)]
+        jobs = (
+            delayed(encode_columns)(self.contract, self.vocabulary_, [column.iloc[chunk] for column in columns])
+            for chunk in chunks
+        )
+        return np.concatenate(Parallel(n_jobs=-1 if len(chunks) > 1 else 1)(jobs))
+
+
+def encode_columns(
+    contract: Contract, vocabulary: Mapping[str, Any], columns: list[pd.Series]
+) -> npt.NDArray[np.float32]:
+    """The features of the rows whose columns stand in the order of the contract's fields."""
+    features = build_features(contract, vocabulary)
+    values = [
+        column.to_numpy(dtype=object, na_value=None).tolist() if field.type in STRING_TYPES else column.tolist()
+        for column, field in zip(columns, contract.fields.values(), strict=True)
+    ]
+    matrix = np.empty((len(columns[0]), len(features.names)), dtype=np.float32)
+    encoded: dict[int, npt.NDArray[np.float64]] = {}
+    for index, (encoder, column_values) in enumerate(zip(features.encoders, values, strict=True)):
+        matrix[:, index] = encoded[index] = np.fromiter(map(encoder, column_values), np.float64, len(matrix))
+    for index, (operation, left, right) in enumerate(features.derived, start=len(values)):
+        pairs = map(operation, encoded[left].tolist(), encoded[right].tolist())
+        matrix[:, index] = np.fromiter(pairs, np.float64, len(matrix))
+    return matrix
+
+
+def learn_vocabulary(rows: pd.DataFrame, contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
+    """What the features need to know: each category field's labels, most frequent first, and each text's model."""
+    vocabulary: dict[str, Any] = {}
+    for name, field in contract.fields.items():
+        if field.type == "category":
+            counts = rows[name].value_counts()
+            kept = counts[counts >= field.min_rows]
+            vocabulary[name] = sorted(kept.index, key=lambda label, kept=kept: (-kept[label], label))
+        elif field.type == "text":
+            names = catalogue[catalogue["field"] == name]
+            vocabulary[name] = learn_categoriser(names["name"].tolist(), names["category"].tolist())
+    return vocabulary

@@ -1,0 +1,50 @@
+"""Where stages write, and how: whole or not at all."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+BUILD = Path("build")
+BUNDLES = BUILD / "bundles"
+REPORTS = Path("reports")
+# Metrics pass through vectorised maths, whose last bits differ between processors.
+DIGITS = 6
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: nobody sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace_folder(new: Path, path: Path) -> None:
+    """Put a finished folder in the place of another, by renaming."""
+    if path.exists():
+        path.rename(new.with_name("replaced"))
+        new.rename(path)
+        shutil.rmtree(new.with_name("replaced"))
+    else:
+        new.rename(path)
+
+
+def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    """Write JSON whole: keys in the given order, floats rounded to `DIGITS` digits after the point."""
+    text = json.dumps(rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    write_whole(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
+def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
+    """The same structure, its floats rounded to `DIGITS` digits after the point."""
+    if isinstance(content, float):
+        return round(content, DIGITS)
+    if isinstance(content, dict):
+        return {key: rounded(value) for key, value in content.items()}
+    return [rounded(value) for value in content] if isinstance(content, list | tuple) else content

@@ -1,0 +1,160 @@
+"""Package: the data-only bundle, its golden cases, and the proof that the function computes what training computed."""
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+from tqdm import tqdm
+
+from handler.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
+from handler.contract import STRING_TYPES, Contract, DeclaredField
+from handler.scorer import Scorer
+from training.calibrate import calibrated
+from training.declaration import declared_scorer
+from training.files import BUILD, BUNDLES, REPORTS, replace_folder
+from training.train import margins
+
+TOLERANCE = 1e-6
+GOLDEN_PERCENTILES = range(5, 100, 5)
+
+
+class ParityError(AssertionError):
+    """Raised when the function's own code gives another probability than the pipeline."""
+
+
+def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd.DataFrame) -> list[dict[str, Any]]:
+    """Made-up requests across what training saw: no row of anybody's data is in a bundle.
+
+    Numbers walk through the percentiles, categories and texts through what is known; one request misses all that
+    may be missing, and one carries values that training never saw.
+    """
+    requests = []
+    for step, percentile in enumerate(GOLDEN_PERCENTILES):
+        values = {
+            name: _golden_value(name, field, reference, catalogue, step, percentile)
+            for name, field in contract.fields.items()
+        }
+        requests.append(_as_request(values, contract))
+    whole = requests[len(requests) // 2]
+    required = {field.alias or name for name, field in contract.fields.items() if field.required}
+    strings = {field.alias or name for name, field in contract.fields.items() if field.type in STRING_TYPES}
+    requests.append({key: value for key, value in whole.items() if key in required})
+    requests.append({key: "never seen" if key in strings else value for key, value in whole.items()})
+    return requests
+
+
+def _golden_value(
+    name: str, field: DeclaredField, reference: dict[str, Any], catalogue: pd.DataFrame, step: int, percentile: int
+) -> float | str | None:
+    if field.type == "text":
+        names = catalogue.loc[catalogue["field"] == name, "name"]
+        return str(names.iloc[step * 37 % len(names)])
+    if field.type == "category":
+        labels = [label for label in reference[name]["shares"] if label != "other"] or ["other"]
+        return labels[step % len(labels)]
+    percentiles = reference[name]["percentiles"]
+    # A field that was never filled in training still takes a value in a request.
+    return percentiles[percentile] if percentiles else max(field.lowest, 0.0)
+
+
+def _as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
+    """Field values as the JSON object that a caller would send; missing ones left out."""
+    request: dict[str, Any] = {}
+    for name, field in contract.fields.items():
+        value = values[name]
+        if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
+            continue
+        if field.type == "count":
+            value = int(value)
+        elif field.type == "flag":
+            value = bool(value)
+        request[field.alias or name] = value
+    return request
+
+
+def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, Any]]:
+    """Each row as the JSON object that a caller would send."""
+    columns = {name: rows[name].to_numpy(dtype=object, na_value=None).tolist() for name in contract.fields}
+    for values in zip(*columns.values(), strict=True):
+        yield _as_request(dict(zip(columns, values, strict=True)), contract)
+
+
+def check_parity(scorer: Scorer, pipeline: Any, rows: pd.DataFrame) -> float:  # noqa: ANN401 - imblearn has no types
+    """The largest absolute difference, over all rows, between the function's probability and the pipeline's.
+
+    Each row goes through JSON, the contract, the features and the C library as a request would. Raises ParityError,
+    with the worst row, where the difference exceeds TOLERANCE.
+    """
+    expected = calibrated(margins(pipeline, rows), dict(scorer.bundle.manifest["calibration"])).tolist()
+    worst, worst_request = 0.0, None
+    requests = tqdm(requests_of(rows, scorer.contract), total=len(rows), desc="parity", unit="rows", mininterval=5)
+    for request, probability in zip(requests, expected, strict=True):
+        parsed = scorer.request_model.model_validate(json.loads(json.dumps(request)))
+        difference = abs(scorer.probability(scorer.bundle.booster.margin(scorer.vector(parsed))) - probability)
+        if difference > worst or worst_request is None:
+            worst, worst_request = difference, request
+    if worst > TOLERANCE:
+        raise ParityError(f"the function's probability differs from the pipeline's by {worst:.3g} for {worst_request}")
+    return worst
+
+
+def build_bundle(folder: Path, contents: dict[str, bytes], described: dict[str, Any]) -> None:
+    """Write a bundle's files into a folder, with the manifest that names their hashes and the version they give."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
+    manifest = {"format": FORMAT, **described, "files": hashes}
+    manifest["version"] = content_version(manifest)
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
+
+
+def main(name: str) -> None:
+    """Package one scorer: `python -m training.package refund`."""
+    declared = declared_scorer(name)
+    built, reports = BUILD / name, REPORTS / name
+    fitted = json.loads((built / "calibration.json").read_text())
+    described = {
+        "scorer": name,
+        "contract": declared.contract.model_dump(mode="json"),
+        **fitted,
+        "metrics": json.loads((reports / "metrics.json").read_text()),
+        "importance": pd.read_csv(reports / "importance.csv").to_dict(orient="records"),
+        "windows": json.loads((reports / "rows.json").read_text())["windows"],
+    }
+    contents = {file: (built / file).read_bytes() for file in FILES if file != "golden.json"}
+    catalogue = pd.read_csv(built / "rows" / "catalogue.csv", dtype=str, keep_default_na=False)
+    requests = golden_requests(declared.contract, json.loads(contents["reference.json"]), catalogue)
+    BUNDLES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix=f".{name}-bundle-") as scratch:
+        folder = Path(scratch, "bundle")
+        folder.mkdir()
+        # Once without golden cases, to compute them with the function's own code; then whole.
+        build_bundle(folder, contents | {"golden.json": to_json([])}, described)
+        golden = _golden_cases(Scorer(load_bundle(folder)), requests)
+        build_bundle(folder, contents | {"golden.json": to_json(golden)}, described)
+        scorer = Scorer(load_bundle(folder))
+        rows = pd.read_parquet(built / "rows" / "test.parquet")
+        worst = check_parity(scorer, joblib.load(built / "pipeline.joblib"), rows)
+        replace_folder(folder, BUNDLES / name)
+    print(f"parity: {len(rows):,} test rows, worst absolute difference {worst:.3g}")  # noqa: T201 - the stage's report
+    size = sum(path.stat().st_size for path in (BUNDLES / name).iterdir())
+    print(f"bundle: {BUNDLES / name}, version {scorer.version}, {size / 1e6:.2f} MB")  # noqa: T201 - as above
+
+
+def _golden_cases(scorer: Scorer, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    cases = []
+    for request in requests:
+        parsed = scorer.request_model.model_validate(request)
+        margin = scorer.bundle.booster.margin(scorer.vector(parsed))
+        cases.append({"request": request, "probability": scorer.probability(margin)})
+    return cases
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,65 @@
+"""Resampling of training rows: SMOTE that leaves the original rows untouched and tolerates missing values."""
+
+import numpy as np
+import numpy.typing as npt
+from imblearn.over_sampling import SMOTE, SMOTENC
+from sklearn.base import BaseEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from training.declaration import Resampling
+
+Matrix = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int8]
+
+# SMOTE refuses NaN; a missing category is a category of its own while neighbours are sought.
+MISSING_CODE = -1.0
+
+
+class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A pipeline step that adds synthetic frauds to the rows it is fitted on, and to no others."""
+
+    def __init__(self, declared: Resampling, feature_types: list[str], seed: int) -> None:
+        """Keep the declaration; `feature_types` says which columns are category codes ("c")."""
+        self.declared = declared
+        self.feature_types = feature_types
+        self.seed = seed
+
+    def fit_resample(self, X: Matrix, y: Labels) -> tuple[Matrix, Labels]:  # noqa: N803 - scikit-learn's names
+        """The rows as they are, followed by synthetic frauds up to the declared ratio (SMOTE: Chawla 2002).
+
+        Raises ValueError where there are too few frauds to have neighbours.
+        """
+        n_frauds = int(y.sum())
+        self.n_synthetic_ = 0
+        if self.declared.method == "none" or n_frauds >= self.declared.ratio * (len(y) - n_frauds):
+            return X, y
+        if n_frauds <= self.declared.neighbours:
+            raise ValueError(
+                f"{n_frauds} frauds in the training rows; SMOTE with {self.declared.neighbours} neighbours needs more"
+            )
+        codes = [index for index, kind in enumerate(self.feature_types) if kind == "c"]
+        numbers = [index for index, kind in enumerate(self.feature_types) if kind == "q"]
+        if not numbers:
+            raise ValueError("SMOTE needs at least one numeric feature; declare resampling: {method: none}")
+        # keep_empty_features: a column that is missing throughout stays in place, constant.
+        scaler = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
+        scaled = X.astype(np.float64)
+        scaled[:, numbers] = scaler.fit_transform(scaled[:, numbers])
+        scaled[:, codes] = np.where(np.isnan(scaled[:, codes]), MISSING_CODE, scaled[:, codes])
+        synthetic = self._sampler(codes).fit_resample(scaled, y)[0][len(X) :]
+        synthetic[:, numbers] = scaler[-1].inverse_transform(synthetic[:, numbers])
+        synthetic[:, codes] = np.where(synthetic[:, codes] == MISSING_CODE, np.nan, synthetic[:, codes])
+        self.n_synthetic_ = len(synthetic)
+        labels = np.concatenate([y, np.ones(len(synthetic), dtype=y.dtype)])
+        return np.concatenate([X, synthetic.astype(np.float32)]), labels
+
+    def _sampler(self, codes: list[int]) -> SMOTE:
+        neighbours, ratio = self.declared.neighbours, self.declared.ratio
+        if codes:
+            return SMOTENC(codes, sampling_strategy=ratio, k_neighbors=neighbours, random_state=self.seed)
+        # A k-d tree computes distances without BLAS, so every processor finds the same neighbours.
+        tree = NearestNeighbors(n_neighbors=neighbours + 1, algorithm="kd_tree")
+        return SMOTE(sampling_strategy=ratio, k_neighbors=tree, random_state=self.seed)

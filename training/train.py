@@ -1,0 +1,120 @@
+"""Train: training rows -> features, SMOTE, XGBoost; the model, its vocabulary and its reference distributions."""
+
+import json
+import sys
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from imblearn.pipeline import Pipeline
+from xgboost import XGBClassifier
+
+from handler.bundle import to_json
+from handler.contract import Contract
+from handler.features import build_features, feature_types
+from training.categoriser import held_out_report
+from training.declaration import Scorer, declared_scorer
+from training.encoder import FeatureEncoder
+from training.files import BUILD, REPORTS, write_json, write_whole
+from training.resampling import Resampler
+
+PERCENTILES = np.arange(101)
+# float32 holds seven significant digits; the reference needs no more.
+SIGNIFICANT = 7
+
+
+def build_pipeline(scorer: Scorer, catalogue: pd.DataFrame) -> Pipeline:
+    """The unfitted pipeline from rows to margins; its resampler acts on training rows only."""
+    contract = scorer.contract
+    types = feature_types(contract)
+    declared = scorer.model
+    model = XGBClassifier(
+        n_estimators=declared.rounds,
+        max_depth=declared.max_depth,
+        learning_rate=declared.learning_rate,
+        min_child_weight=declared.min_child_weight,
+        subsample=declared.subsample,
+        colsample_bytree=declared.colsample_bytree,
+        reg_lambda=declared.reg_lambda,
+        max_bin=declared.max_bin,
+        n_jobs=declared.threads,
+        random_state=scorer.seed,
+        tree_method="hist",
+        # XGBoost's default is the label mean, which costs rare positives dearly (average precision .79 -> .74 on
+        # the ULB card data).
+        base_score=0.5,
+        feature_types=types,
+        enable_categorical=True,
+    )
+    return Pipeline(
+        [
+            ("encode", FeatureEncoder(contract, catalogue)),
+            ("resample", Resampler(scorer.resampling, types, scorer.seed)),
+            ("model", model),
+        ]
+    )
+
+
+def margins(pipeline: Pipeline, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
+    """The fitted pipeline's raw margins for rows, (n_rows,), by XGBoost's Python package."""
+    found: npt.NDArray[np.float32] = pipeline.predict(rows, output_margin=True)
+    return found
+
+
+def describe(matrix: npt.NDArray[np.float32], contract: Contract, vocabulary: dict[str, Any]) -> dict[str, Any]:
+    """Per feature what training saw: share missing, and percentiles of a number or shares of a category's labels."""
+    features = build_features(contract, vocabulary)
+    reference: dict[str, Any] = {}
+    for index, (name, labels) in enumerate(zip(features.names, features.labels, strict=True)):
+        column = matrix[:, index]
+        known = column[~np.isnan(column)]
+        seen: dict[str, Any] = {"missing": round(1 - len(known) / len(column), SIGNIFICANT)}
+        if labels is not None:
+            counts = np.bincount(known.astype(int), minlength=len(labels)) / max(len(known), 1)
+            seen["shares"] = {label: round(share, SIGNIFICANT) for label, share in zip(labels, counts, strict=True)}
+        elif len(known):
+            percentiles = np.percentile(known, PERCENTILES, method="lower").tolist()
+            seen["percentiles"] = [float(f"{value:.{SIGNIFICANT}g}") for value in percentiles]
+        else:
+            seen["percentiles"] = []
+        reference[name] = seen
+    return reference
+
+
+def main(name: str) -> None:
+    """Train one scorer's model: `python -m training.train refund`."""
+    scorer = declared_scorer(name)
+    folder = BUILD / name
+    rows = pd.read_parquet(folder / "rows" / "train.parquet")
+    catalogue = pd.read_csv(folder / "rows" / "catalogue.csv", dtype=str, keep_default_na=False)
+    pipeline = build_pipeline(scorer, catalogue)
+    labels = rows[scorer.label].to_numpy()
+    pipeline.fit(rows, labels)
+    encoder, resampler, model = (step for _, step in pipeline.steps)
+    matrix = encoder.transform(rows)
+    report = {
+        "rows": len(rows),
+        "frauds": int(labels.sum()),
+        "synthetic_frauds": resampler.n_synthetic_,
+        "features": matrix.shape[1],
+        "texts": {text: _held_out(catalogue, text) for text in scorer.texts},
+    }
+    vocabulary = to_json(encoder.vocabulary_)
+    reference = to_json(describe(matrix, scorer.contract, encoder.vocabulary_))
+    write_whole(folder / "pipeline.joblib", lambda target: joblib.dump(pipeline, target))
+    write_whole(folder / "model.ubj", lambda target: target.write_bytes(model.get_booster().save_raw("ubj")))
+    write_whole(folder / "vocabulary.json", lambda target: target.write_bytes(vocabulary))
+    write_whole(folder / "reference.json", lambda target: target.write_bytes(reference))
+    write_json(REPORTS / name / "training.json", report)
+    print(json.dumps(report, indent=1))  # noqa: T201 - the stage's report
+
+
+def _held_out(catalogue: pd.DataFrame, text: str) -> dict[str, float]:
+    names = catalogue[catalogue["field"] == text]
+    return held_out_report(names["name"].tolist(), names["category"].tolist())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
