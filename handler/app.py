@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from mangum import Mangum
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from handler.bundle import BundleError
@@ -84,7 +84,8 @@ def _add_routes(app: FastAPI, scorer: Scorer) -> None:
     """
     name, route = scorer.bundle.scorer, scorer.contract.route
     request_model, answer_model = scorer.request_model, scorer.answer_model
-    batch = TypeAdapter(Annotated[list[request_model], Field(min_length=1, max_length=MAX_BATCH)])  # type: ignore[valid-type]  # made at run time
+    requests: Any = Annotated[list[request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[valid-type]  # made at run time
+    batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
 
     async def score(request: Request, *, explain: Explain = False) -> Response:
         return _json(scorer.answer(_parsed(request_model.model_validate_json, await request.body()), explain=explain))
@@ -134,24 +135,28 @@ def _json(content: object) -> Response:
     return Response(to_json(content), media_type="application/json")
 
 
+class BadEventError(ValueError):
+    """Raised when an event is not a well-formed HTTP request."""
+
+
 def _checked_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
     """The event, its body decoded, as Mangum needs it.
 
-    Raises ValueError, which says what is wrong, for what Mangum would raise on or misread.
+    Raises BadEventError, which says what is wrong, for what Mangum would raise on or misread.
     """
     if not isinstance(event, dict) or "requestContext" not in event:
-        raise ValueError("not an HTTP event: it has no requestContext")
+        raise BadEventError("not an HTTP event: it has no requestContext")
     headers = event.get("headers") or {}
     host = next((value for key, value in headers.items() if key.lower() == "host"), None)
     if host is not None and not _HOST.fullmatch(str(host)):
-        raise ValueError("malformed Host header")
+        raise BadEventError("malformed Host header")
     if event.get("isBase64Encoded"):
         try:
             body = base64.b64decode(event.get("body") or "", validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ValueError("the body is not valid base64") from error
-        event = {**event, "body": body, "isBase64Encoded": False}
-    return event
+            raise BadEventError("the body is not valid base64") from error
+        return {**event, "body": body, "isBase64Encoded": False}
+    return dict(event)
 
 
 def _bad_request(detail: str) -> dict[str, Any]:
@@ -171,8 +176,8 @@ _adapter = Mangum(app, lifespan="off")
 def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
     """The answer to one Lambda event; 400 for one that is not a well-formed HTTP request."""
     try:
-        return _adapter(_checked_event(event), context)  # type: ignore[arg-type]  # its types are narrower than AWS's
-    except ValueError as error:
+        return _adapter(_checked_event(event), context)
+    except BadEventError as error:
         return _bad_request(str(error))
     except Exception:  # the process edge: the application's own errors were answered with 500 inside the adapter
         logger.exception("an event that the adapter cannot read")

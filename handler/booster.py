@@ -80,10 +80,10 @@ class Booster:
         if getattr(self, "_handle", None):
             self._library.XGBoosterFree(self._handle)
 
-    def margin(self, vector: Sequence[float]) -> float:
+    def margin(self, vector: list[float]) -> float:
         """The model's raw margin (log-odds before calibration) for one vector."""
         with self._lock:
-            self._row[:] = vector
+            self._row[:] = vector  # type: ignore[assignment]  # ctypes takes floats for c_float
             self._predict_dense(self._row_interface)
             return float(self._result[0])
 
@@ -102,9 +102,7 @@ class Booster:
         interface = self._interface(rows, len(vectors))
         self._call("XGDMatrixCreateFromDense", interface, config, ctypes.byref(matrix))
         try:
-            self._call(
-                "XGDMatrixSetStrFeatureInfo", matrix, b"feature_type", self._types, ctypes.c_uint64(self._width)
-            )
+            self._call("XGDMatrixSetStrFeatureInfo", matrix, b"feature_type", self._types, ctypes.c_uint64(self._width))
             with self._lock:
                 self._call(
                     "XGBoosterPredictFromDMatrix", self._handle, matrix, self._contributions_config, *self._outputs
@@ -125,9 +123,7 @@ class Booster:
         ).encode()
 
     def _predict_dense(self, interface: bytes) -> None:
-        self._call(
-            "XGBoosterPredictFromDense", self._handle, interface, self._margin_config, None, *self._outputs
-        )
+        self._call("XGBoosterPredictFromDense", self._handle, interface, self._margin_config, None, *self._outputs)
 
     def _call(self, function: str, *arguments: object) -> None:
         if getattr(self._library, function)(*arguments) != 0:

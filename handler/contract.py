@@ -168,16 +168,17 @@ def answer_model(title: str, contract: Contract) -> type[BaseModel]:
     else:
         confidence = Annotated[float, Field(ge=0, le=1, description="calibrated probability of the predicted class")]
         verdict = {"prediction": (Literal[0, 1], ...), "confidence": (confidence, ...)}
+    base = Annotated[float | None, Field(description="log-odds before any reason; with explain=true only")]
+    given: dict[str, Any] = {
+        "base_log_odds": (base, None),
+        "reasons": (list[Reason] | None, None),
+        "warnings": (list[Warned] | None, None),
+    }
     echoed: dict[str, Any] = {contract.id: (str | None, None)} if contract.id else {}
     return create_model(
         f"{title.title()}Answer",
         **verdict,
         model_version=(str, ...),
         **echoed,
-        base_log_odds=(
-            Annotated[float | None, Field(description="log-odds before any reason; with explain=true only")],
-            None,
-        ),
-        reasons=(list[Reason] | None, None),
-        warnings=(list[Warned] | None, None),
+        **given,
     )

@@ -68,7 +68,7 @@ def build_features(contract: Contract, vocabulary: Mapping[str, Any]) -> Feature
         labels=(*(_labels(name, field, vocabulary) for name, field in fields.items()), *(None for _ in derived)),
         encoders=tuple(_encoder(name, field, vocabulary) for name, field in fields.items()),
         derived=tuple(
-            (_ratio if feature.ratio else _product, *(positions[operand] for operand in feature.operands))
+            (_ratio if feature.ratio else _product, positions[feature.operands[0]], positions[feature.operands[1]])
             for feature in derived.values()
         ),
     )
@@ -113,4 +113,4 @@ def _finite(value: float) -> float:
     """The value within float32's range, which is what the model reads; NaN stays NaN."""
     if value > LARGEST_FLOAT32:
         return LARGEST_FLOAT32
-    return -LARGEST_FLOAT32 if value < -LARGEST_FLOAT32 else value
+    return -LARGEST_FLOAT32 if value < -LARGEST_FLOAT32 else value  # noqa: FURB136 - max() would lose a NaN

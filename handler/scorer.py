@@ -187,6 +187,7 @@ def load_scorer(folder: Path) -> Scorer:
         probability = scorer.probability(scorer.bundle.booster.margin(scorer.vector(request)))
         if abs(probability - case["probability"]) > GOLDEN_TOLERANCE:
             raise BundleError(
-                f"{folder}: the golden request {case['request']} gives {probability}; training gave {case['probability']}"
+                f"{folder}: the golden request {case['request']} gives {probability}; "
+                f"in training it gave {case['probability']}"
             )
     return scorer

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from handler.scorer import log_odds_to_probability
 from training.declaration import Decision, declared_scorer
-from training.files import BUILD, write_whole
+from training.files import BUILD, write_text
 from training.train import margins
 
 # The fit passes through BLAS, whose last bits differ between processors.
@@ -73,7 +73,7 @@ def main(name: str) -> None:
     threshold = threshold_for(calibrated(margin, calibration), label, scorer.decision)
     decision = {"policy": scorer.decision.model_dump(), "threshold": threshold}
     text = json.dumps({"calibration": calibration, "decision": decision}, indent=1) + "\n"
-    write_whole(folder / "calibration.json", lambda target: target.write_text(text))
+    write_text(folder / "calibration.json", text)
     print(text)  # noqa: T201 - the stage's report
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from handler.contract import RECORD, Contract, DeclaredField, Name
 
@@ -120,9 +121,17 @@ class Params(BaseModel):
 
     model_config = RECORD
 
-    scorers: Annotated[
-        dict[Annotated[str, Field(pattern=SCORER_NAME, max_length=64)], Scorer], Field(min_length=1)
-    ]
+    scorers: Annotated[dict[Annotated[str, Field(pattern=SCORER_NAME, max_length=64)], Scorer], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _routes_are_single(self) -> Self:
+        taken = {"/health": "the health check", "/docs": "the documentation", "/openapi.json": "the documentation"}
+        for name, scorer in self.scorers.items():
+            for route in (scorer.route, f"{scorer.route}/batch"):
+                if route in taken or route.startswith("/models/"):
+                    raise ValueError(f"scorers.{name}.route takes {route}, which {taken.get(route, 'models')} has")
+                taken[route] = f"scorers.{name}"
+        return self
 
 
 def declared_scorer(name: str, params: Path = PARAMS) -> Scorer:

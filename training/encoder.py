@@ -32,25 +32,25 @@ class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # 
 
     def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
         """The features: (n_rows, n_features), float32, NaN = missing."""
-        columns = [X[name] for name in self.contract.fields]
+        rows = X[list(self.contract.fields)]
         chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(X), CHUNK_ROWS)]
-        jobs = (
-            delayed(encode_columns)(self.contract, self.vocabulary_, [column.iloc[chunk] for column in columns])
-            for chunk in chunks
-        )
+        jobs = (delayed(encode_rows)(rows.iloc[chunk], self.contract, self.vocabulary_) for chunk in chunks)
         return np.concatenate(Parallel(n_jobs=-1 if len(chunks) > 1 else 1)(jobs))
 
 
-def encode_columns(
-    contract: Contract, vocabulary: Mapping[str, Any], columns: list[pd.Series]
-) -> npt.NDArray[np.float32]:
-    """The features of the rows whose columns stand in the order of the contract's fields."""
-    features = build_features(contract, vocabulary)
-    values = [
-        column.to_numpy(dtype=object, na_value=None).tolist() if field.type in STRING_TYPES else column.tolist()
-        for column, field in zip(columns, contract.fields.values(), strict=True)
+def field_values(rows: pd.DataFrame, contract: Contract) -> list[list[Any]]:
+    """Each field's column as Python values, as a request carries them; a missing text is None, a missing number NaN."""
+    return [
+        rows[name].to_numpy(dtype=object, na_value=None).tolist() if field.type in STRING_TYPES else rows[name].tolist()
+        for name, field in contract.fields.items()
     ]
-    matrix = np.empty((len(columns[0]), len(features.names)), dtype=np.float32)
+
+
+def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """The features of rows: (n_rows, n_features), float32. Column by column, but each value by the function's code."""
+    features = build_features(contract, vocabulary)
+    values = field_values(rows, contract)
+    matrix = np.empty((len(rows), len(features.names)), dtype=np.float32)
     encoded: dict[int, npt.NDArray[np.float64]] = {}
     for index, (encoder, column_values) in enumerate(zip(features.encoders, values, strict=True)):
         matrix[:, index] = encoded[index] = np.fromiter(map(encoder, column_values), np.float64, len(matrix))
@@ -66,8 +66,8 @@ def learn_vocabulary(rows: pd.DataFrame, contract: Contract, catalogue: pd.DataF
     for name, field in contract.fields.items():
         if field.type == "category":
             counts = rows[name].value_counts()
-            kept = counts[counts >= field.min_rows]
-            vocabulary[name] = sorted(kept.index, key=lambda label, kept=kept: (-kept[label], label))
+            kept = counts[counts >= field.min_rows].items()
+            vocabulary[name] = [label for label, _ in sorted(kept, key=lambda item: (-item[1], item[0]))]
         elif field.type == "text":
             names = catalogue[catalogue["field"] == name]
             vocabulary[name] = learn_categoriser(names["name"].tolist(), names["category"].tolist())

@@ -19,7 +19,7 @@ from sklearn.metrics import (
 from handler.features import feature_names
 from training.calibrate import calibrated
 from training.declaration import declared_scorer
-from training.files import BUILD, DIGITS, REPORTS, write_json, write_whole
+from training.files import BUILD, DIGITS, REPORTS, write_json, write_text
 from training.train import margins
 
 LOW_FPR = 0.01
@@ -94,7 +94,7 @@ def main(name: str) -> None:
     tables["importance"] = gain_importance(pipeline, feature_names(scorer.contract))
     for table, content in tables.items():
         text = content.to_csv(index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
-        write_whole(report / f"{table}.csv", lambda target, text=text: target.write_text(text))
+        write_text(report / f"{table}.csv", text)
     write_json(report / "metrics.json", metrics)
     print(json.dumps(metrics, indent=1))  # noqa: T201 - the stage's report
 

@@ -25,6 +25,16 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole, as UTF-8."""
+    write_whole(path, lambda target: target.write_text(text, encoding="utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write bytes whole."""
+    write_whole(path, lambda target: target.write_bytes(content))
+
+
 def replace_folder(new: Path, path: Path) -> None:
     """Put a finished folder in the place of another, by renaming."""
     if path.exists():
@@ -37,8 +47,7 @@ def replace_folder(new: Path, path: Path) -> None:
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write JSON whole: keys in the given order, floats rounded to `DIGITS` digits after the point."""
-    text = json.dumps(rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(path, lambda target: target.write_text(text, encoding="utf-8"))
+    write_text(path, json.dumps(rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold

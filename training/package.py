@@ -14,14 +14,16 @@ from tqdm import tqdm
 
 from handler.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
 from handler.contract import STRING_TYPES, Contract, DeclaredField
+from handler.features import OTHER
 from handler.scorer import Scorer
 from training.calibrate import calibrated
 from training.declaration import declared_scorer
+from training.encoder import field_values
 from training.files import BUILD, BUNDLES, REPORTS, replace_folder
 from training.train import margins
 
 TOLERANCE = 1e-6
-GOLDEN_PERCENTILES = range(5, 100, 5)
+N_GOLDEN = 20
 
 
 class ParityError(AssertionError):
@@ -34,13 +36,11 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
     Numbers walk through the percentiles, categories and texts through what is known; one request misses all that
     may be missing, and one carries values that training never saw.
     """
-    requests = []
-    for step, percentile in enumerate(GOLDEN_PERCENTILES):
-        values = {
-            name: _golden_value(name, field, reference, catalogue, step, percentile)
-            for name, field in contract.fields.items()
-        }
-        requests.append(_as_request(values, contract))
+    known = {name: _known_values(name, field, reference, catalogue) for name, field in contract.fields.items()}
+    requests = [
+        _as_request({name: _nth_of(values, step) for name, values in known.items()}, contract)
+        for step in range(N_GOLDEN)
+    ]
     whole = requests[len(requests) // 2]
     required = {field.alias or name for name, field in contract.fields.items() if field.required}
     strings = {field.alias or name for name, field in contract.fields.items() if field.type in STRING_TYPES}
@@ -49,18 +49,19 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
     return requests
 
 
-def _golden_value(
-    name: str, field: DeclaredField, reference: dict[str, Any], catalogue: pd.DataFrame, step: int, percentile: int
-) -> float | str | None:
+def _nth_of(values: list[Any], step: int) -> Any:  # noqa: ANN401 - whatever a field holds
+    """The value at a step of a walk that takes N_GOLDEN steps through a long list, and goes round a short one."""
+    return values[step * max(len(values) // N_GOLDEN, 1) % len(values)]
+
+
+def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], catalogue: pd.DataFrame) -> list[Any]:
+    """The values of a field that golden requests walk through."""
     if field.type == "text":
-        names = catalogue.loc[catalogue["field"] == name, "name"]
-        return str(names.iloc[step * 37 % len(names)])
+        return list(catalogue.loc[catalogue["field"] == name, "name"])
     if field.type == "category":
-        labels = [label for label in reference[name]["shares"] if label != "other"] or ["other"]
-        return labels[step % len(labels)]
-    percentiles = reference[name]["percentiles"]
+        return [label for label in reference[name]["shares"] if label != OTHER] or [OTHER]
     # A field that was never filled in training still takes a value in a request.
-    return percentiles[percentile] if percentiles else max(field.lowest, 0.0)
+    return reference[name]["percentiles"] or [max(field.lowest, 0.0)]
 
 
 def _as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
@@ -80,9 +81,8 @@ def _as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
 
 def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, Any]]:
     """Each row as the JSON object that a caller would send."""
-    columns = {name: rows[name].to_numpy(dtype=object, na_value=None).tolist() for name in contract.fields}
-    for values in zip(*columns.values(), strict=True):
-        yield _as_request(dict(zip(columns, values, strict=True)), contract)
+    for values in zip(*field_values(rows, contract), strict=True):
+        yield _as_request(dict(zip(contract.fields, values, strict=True)), contract)
 
 
 def check_parity(scorer: Scorer, pipeline: Any, rows: pd.DataFrame) -> float:  # noqa: ANN401 - imblearn has no types
@@ -93,7 +93,7 @@ def check_parity(scorer: Scorer, pipeline: Any, rows: pd.DataFrame) -> float:  #
     """
     expected = calibrated(margins(pipeline, rows), dict(scorer.bundle.manifest["calibration"])).tolist()
     worst, worst_request = 0.0, None
-    requests = tqdm(requests_of(rows, scorer.contract), total=len(rows), desc="parity", unit="rows", mininterval=5)
+    requests = tqdm(requests_of(rows, scorer.contract), total=len(rows), desc="parity", unit="rows", disable=None)
     for request, probability in zip(requests, expected, strict=True):
         parsed = scorer.request_model.model_validate(json.loads(json.dumps(request)))
         difference = abs(scorer.probability(scorer.bundle.booster.margin(scorer.vector(parsed))) - probability)

@@ -17,7 +17,7 @@ from handler.features import build_features, feature_types
 from training.categoriser import held_out_report
 from training.declaration import Scorer, declared_scorer
 from training.encoder import FeatureEncoder
-from training.files import BUILD, REPORTS, write_json, write_whole
+from training.files import BUILD, REPORTS, write_bytes, write_json, write_whole
 from training.resampling import Resampler
 
 PERCENTILES = np.arange(101)
@@ -104,9 +104,9 @@ def main(name: str) -> None:
     vocabulary = to_json(encoder.vocabulary_)
     reference = to_json(describe(matrix, scorer.contract, encoder.vocabulary_))
     write_whole(folder / "pipeline.joblib", lambda target: joblib.dump(pipeline, target))
-    write_whole(folder / "model.ubj", lambda target: target.write_bytes(model.get_booster().save_raw("ubj")))
-    write_whole(folder / "vocabulary.json", lambda target: target.write_bytes(vocabulary))
-    write_whole(folder / "reference.json", lambda target: target.write_bytes(reference))
+    write_bytes(folder / "model.ubj", bytes(model.get_booster().save_raw("ubj")))
+    write_bytes(folder / "vocabulary.json", vocabulary)
+    write_bytes(folder / "reference.json", reference)
     write_json(REPORTS / name / "training.json", report)
     print(json.dumps(report, indent=1))  # noqa: T201 - the stage's report
 
