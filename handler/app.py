@@ -23,8 +23,8 @@ from handler.scorer import Scorer, load_scorer
 BUNDLES = Path(os.environ.get("BUNDLES") or Path(__file__).parent.parent / "build" / "bundles")
 MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES") or 1_048_576)
 
-# A name or an IPv4 address, or an IPv6 address in brackets; then perhaps a port (RFC 9110, 7.2).
-_HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+# A name or an IPv4 address, then perhaps a port. No gateway sends an IPv6 address, and Mangum cannot read one.
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 Explain = Annotated[bool, Query(description="give every feature's contribution, flagged or not")]
 
 logger = logging.getLogger(__name__)

@@ -127,17 +127,18 @@ def request_model(title: str, contract: Contract, example: dict[str, Any] | None
 
 def _request_field(field: DeclaredField) -> tuple[Any, Any]:
     """The annotation and default of one request field, as `create_model` takes them."""
-    described: dict[str, Any] = {"alias": field.alias, "description": field.unit}
-    value: Any
+    kind: Any
     if field.type == "flag":
-        value = Annotated[bool, Field(**described)]
+        kind = bool
     elif field.type in STRING_TYPES:
-        value = Annotated[str, Field(min_length=1, max_length=field.max_length, **described)]
+        kind = Annotated[str, Field(min_length=1, max_length=field.max_length)]
     elif field.type == "count":
-        value = Annotated[int, Field(ge=int(field.lowest), le=int(field.highest), **described)]
+        kind = Annotated[int, Field(ge=int(field.lowest), le=int(field.highest))]
     else:
-        value = Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False, **described)]
-    return (value, ...) if field.required else (value | None, None)
+        kind = Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False)]
+    if field.required:
+        return kind, Field(alias=field.alias, description=field.unit)
+    return kind | None, Field(default=None, alias=field.alias, description=field.unit)
 
 
 class Reason(BaseModel):

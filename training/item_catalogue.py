@@ -223,6 +223,14 @@ JUNK: Final = (
     "SKU 0093-11", "12345", "misc", "-",
 )  # fmt: skip
 
+# How many customers in a hundred word it so.
+BRAND_PERCENT: Final = 12
+SIZE_PERCENT: Final = 15
+QUANTITY_PERCENT: Final = 8
+TYPO_PERCENT: Final = 10
+UPPER_CASE_PERCENT: Final = 6
+CAPITALIZED_PERCENT: Final = 19
+
 
 def items() -> tuple[tuple[str, str], ...]:
     """The (name, category) pairs of the catalogue, in its order."""
@@ -242,15 +250,22 @@ def customer_wording(name: str, category: str, dice: Sequence[int]) -> str:
     # Of each die the last two digits decide whether something happens, the rest decide what.
     (brand, size, quantity, case, typo) = (divmod(die, 100) for die in dice)
     text = name
-    if brand[1] < 12:
+    if brand[1] < BRAND_PERCENT:
         text = f"{BRANDS[brand[0] % len(BRANDS)]} {text}"
-    if size[1] < 15:
+    if size[1] < SIZE_PERCENT:
         text = f"{text} {SIZES[category][size[0] % len(SIZES[category])]}"
-    if quantity[1] < 8:
+    if quantity[1] < QUANTITY_PERCENT:
         text = f"{2 + quantity[0] % 4}x {text}"
-    if typo[1] < 10:
+    if typo[1] < TYPO_PERCENT:
         text = _mistyped(text, at=typo[0] % (len(text) - 1), kind=typo[0] % 3)
-    return text.upper() if case[1] < 6 else text.capitalize() if case[1] < 25 else text
+    return _cased(text, percentile=case[1])
+
+
+def _cased(text: str, *, percentile: int) -> str:
+    """The text in capitals for the lowest percentiles, capitalized for the next, else as it is."""
+    if percentile < UPPER_CASE_PERCENT:
+        return text.upper()
+    return text.capitalize() if percentile < UPPER_CASE_PERCENT + CAPITALIZED_PERCENT else text
 
 
 def _mistyped(text: str, *, at: int, kind: int) -> str:

@@ -13,19 +13,10 @@ from numpy.random import SeedSequence
 
 from training import synthesize
 from training.item_catalogue import items
-from training.synthesize import (
-    CLAIMANTS,
-    LATE_CHAIN_DAY,
-    LATE_PATTERN_DAY,
-    PAYERS,
-    SHELVES,
-    START,
-    Drawn,
-    Integers,
-    Population,
-    draw_refunds,
-    draw_transactions,
-)
+from training.synthetic_draws import Integers
+from training.synthetic_population import LATE_PATTERN_DAY, START, Drawn, Population
+from training.synthetic_refunds import CLAIMANTS, SHELVES, draw_refunds
+from training.synthetic_transactions import LATE_CHAIN_DAY, PAYERS, draw_transactions
 
 N_ROWS = 60_000
 PINNED_TRANSACTIONS = "326eb143c50f292007e624d66d53bcd66ef1e0cae318bf822bd5f690e3981477"

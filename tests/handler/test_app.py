@@ -1,0 +1,290 @@
+"""The routes, and the guard around the Lambda adapter."""
+
+import base64
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.app import BUNDLES, MAX_BODY_BYTES, app, handler, load_scorers
+from handler.bundle import BundleError
+
+EVENTS = Path(__file__).parents[1] / "events"
+ROOT = Path(__file__).parents[2]
+REFUND_ROUTE = "/api/v1/refund-predict"
+REFUND = {"yearsActive": 1.5, "amount": 45.00, "ipAccounts": 2}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[TestClient]:
+    """A client of the application."""
+    with TestClient(app) as made:
+        yield made
+
+
+def recorded(name: str, **changes: object) -> dict[str, Any]:
+    """A recorded API Gateway event, with changes."""
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return {**event, **changes}
+
+
+def invoke(event: object) -> tuple[int, Any]:
+    """Status and parsed body of one Lambda invocation."""
+    answer = handler(event, None)
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def test_a_transaction_is_answered() -> None:
+    """The product's first request, as API Gateway sends it."""
+    status, answer = invoke(recorded("transaction"))
+    assert status == 200
+    assert 0.5 < answer["fraud_probability"] <= 1
+    assert answer["is_flagged"] is True
+    assert len(answer["model_version"]) == 12
+
+
+def test_a_refund_is_answered() -> None:
+    """The product's second request."""
+    status, answer = invoke(recorded("refund"))
+    assert status == 200
+    assert answer.keys() == {"prediction", "confidence", "model_version"}
+
+
+def test_an_explained_refund_has_its_rate_and_category() -> None:
+    """With ?explain=true every feature is a reason."""
+    _, answer = invoke(recorded("refund_explained"))
+    values = {reason["field"]: reason["value"] for reason in answer["reasons"]}
+    assert values["refund_rate"] == pytest.approx(13.3333, abs=1e-4)
+    assert values["item_category"] == "Food, Perishable"
+
+
+def test_http_and_lambda_give_the_same_answer(client: TestClient) -> None:
+    """Two doors, one application."""
+    event = recorded("transaction")
+    assert client.post("/predict", content=event["body"]).json() == invoke(event)[1]
+
+
+def test_a_base64_body_is_decoded() -> None:
+    """API Gateway encodes what it takes for binary."""
+    plain = recorded("refund")
+    encoded = base64.b64encode(plain["body"].encode()).decode()
+    assert invoke({**plain, "body": encoded, "isBase64Encoded": True}) == invoke(plain)
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({**REFUND, "colour": "red"}, ["body", "colour"]),
+        ({"yearsActive": 1.5, "amount": 45}, ["body", "ipAccounts"]),
+        ({**REFUND, "amount": "45"}, ["body", "amount"]),
+        ({**REFUND, "amount": -1}, ["body", "amount"]),
+        ({**REFUND, "amount": float("nan")}, ["body", "amount"]),
+        ({**REFUND, "amount": float("inf")}, ["body", "amount"]),
+        ({**REFUND, "item": "a" * 10_000}, ["body", "item"]),
+        ({**REFUND, "refunds": int("9" * 400)}, ["body", "refunds"]),
+        ({**REFUND, "amount": int("9" * 400)}, ["body", "amount"]),
+        ([REFUND], ["body"]),
+    ],
+)
+def test_what_breaks_the_contract_is_a_422_that_names_the_field(
+    client: TestClient, body: object, where: list[str]
+) -> None:
+    """Through uvicorn's door and through Lambda's, and without the value in the answer."""
+    content = json.dumps(body)
+    answer = client.post(REFUND_ROUTE, content=content)
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, where)
+    assert invoke(recorded("refund", body=content)) == (422, answer.json())
+    assert answer.json()["detail"][0].keys() == {"loc", "msg", "type"}
+
+
+@pytest.mark.parametrize("content", ["", "{", "\x00", "1" * 5000, '{"amount": ' + "1" * 5000 + "}", "é"])
+def test_what_is_no_json_object_is_a_422(client: TestClient, content: str) -> None:
+    """Never a 500, never a guess."""
+    assert client.post(REFUND_ROUTE, content=content.encode("latin-1")).status_code == 422
+
+
+def test_a_body_over_the_limit_is_a_413(client: TestClient) -> None:
+    """By its declared length, and while it streams in; one byte less is read."""
+    too_long = b" " * (MAX_BODY_BYTES + 1)
+    assert client.post(REFUND_ROUTE, content=too_long).status_code == 413
+    assert client.post(REFUND_ROUTE, content=iter([too_long])).status_code == 413
+    assert invoke(recorded("refund", body=too_long.decode()))[0] == 413
+    assert client.post(REFUND_ROUTE, content=too_long[1:]).status_code == 422
+
+
+@pytest.mark.parametrize("host", ["a:b:c", "a b", "", "[::1]", "host:port", "a/b"])
+def test_a_malformed_host_is_a_400(host: str) -> None:
+    """Mangum would raise on some of these."""
+    event = recorded("refund")
+    assert invoke({**event, "headers": {**event["headers"], "host": host}}) == (
+        400,
+        {"detail": "malformed Host header"},
+    )
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:80", "a.b-c.example.com"])
+def test_a_good_host_is_served(host: str) -> None:
+    """Names, addresses and ports."""
+    event = recorded("refund")
+    assert invoke({**event, "headers": {**event["headers"], "host": host}})[0] == 200
+
+
+@pytest.mark.parametrize("body", ["!!!!", "YQ=", "é"])
+def test_invalid_base64_is_a_400(body: str) -> None:
+    """Python would skip some of these characters silently."""
+    event = recorded("refund", body=body, isBase64Encoded=True)
+    assert invoke(event) == (400, {"detail": "the body is not valid base64"})
+
+
+@pytest.mark.parametrize(
+    "event", [None, "x", [], {}, {"Records": []}, {"requestContext": None}, {"requestContext": {}}]
+)
+def test_an_event_that_is_no_http_request_is_a_400(event: object) -> None:
+    """An S3 notification, a scheduled event, nonsense."""
+    assert invoke(event)[0] == 400
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(changes=st.dictionaries(st.sampled_from(sorted(recorded("refund"))), json_values, max_size=3))
+def test_no_event_makes_the_handler_raise(changes: dict[str, Any]) -> None:
+    """Whatever stands where API Gateway's keys stand, the answer is well formed and below 500."""
+    assert 200 <= handler({**recorded("refund"), **changes}, None)["statusCode"] < 500
+
+
+def test_a_batch_is_answered_in_order(client: TestClient) -> None:
+    """Each answer carries its request's id."""
+    batch = [{**REFUND, "refund_id": f"r{index}"} for index in range(1000)]
+    answers = client.post(f"{REFUND_ROUTE}/batch", json=batch).json()
+    assert [answer["refund_id"] for answer in answers] == [request["refund_id"] for request in batch]
+
+
+@pytest.mark.parametrize("n_requests", [0, 1001])
+def test_a_batch_has_one_to_a_thousand_requests(client: TestClient, n_requests: int) -> None:
+    """422 outside."""
+    assert client.post(f"{REFUND_ROUTE}/batch", json=[REFUND] * n_requests).status_code == 422
+
+
+def test_one_bad_request_in_a_batch_is_named_by_its_place(client: TestClient) -> None:
+    """Nothing of the batch is answered, and the caller knows which to mend."""
+    answer = client.post(f"{REFUND_ROUTE}/batch", json=[REFUND, {**REFUND, "amount": -1}])
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", 1, "amount"])
+
+
+def test_health_says_which_versions_answer(client: TestClient) -> None:
+    """Status, and each scorer's version and route."""
+    health = client.get("/health").json()
+    assert health["status"] == "ok"
+    assert health["scorers"]["refund"]["route"] == REFUND_ROUTE
+    assert health["scorers"]["refund"]["version"] == client.post(REFUND_ROUTE, json=REFUND).json()["model_version"]
+
+
+def test_a_models_card_has_contract_and_metrics(client: TestClient) -> None:
+    """What an auditor asks for first; an unknown name is a 404 that lists the known."""
+    card = client.get("/models/refund").json()
+    assert card["contract"]["fields"]["years_active"]["alias"] == "yearsActive"
+    assert 0.5 < card["metrics"]["roc_auc"] < 1
+    assert client.get("/models/nobody").json() == {
+        "detail": "there is no scorer 'nobody'; there are refund, transaction"
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/predict", 405), ("POST", "/nowhere", 404), ("POST", "/predict/", 404)]
+)
+def test_other_paths_and_methods_are_refused(client: TestClient, method: str, path: str, status: int) -> None:
+    """As usual in HTTP."""
+    assert client.request(method, path).status_code == status
+
+
+def test_the_documents_examples_work(client: TestClient) -> None:
+    """Every POST route's first example in the OpenAPI document is answered with 200."""
+    paths = client.get("/openapi.json").json()["paths"]
+    posts = {
+        path: item["post"]["requestBody"]["content"]["application/json"]["schema"]
+        for path, item in paths.items()
+        if "post" in item
+    }
+    assert len(posts) == 4
+    for path, schema in posts.items():
+        example = (
+            schema["examples"][0]
+            if path.removesuffix("/batch") == path
+            else [schema["$defs"].popitem()[1]["examples"][0]]
+        )
+        assert client.post(path, json=example).status_code == 200
+
+
+def test_documents_are_served(client: TestClient) -> None:
+    """The page that a person opens."""
+    assert client.get("/docs").status_code == 200
+
+
+def test_no_bundle_stops_the_start(tmp_path: Path) -> None:
+    """The message says where it looked and what makes bundles."""
+    with pytest.raises(BundleError, match="holds no bundle; `make train` makes them"):
+        load_scorers(tmp_path)
+
+
+def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
+    """The message names both."""
+    for name in ("first", "second"):
+        shutil.copytree(BUNDLES / "refund", tmp_path / name)
+    with pytest.raises(BundleError, match=f"second: refund answers on {REFUND_ROUTE} already"):
+        load_scorers(tmp_path)
+
+
+BLOCKED = ("numpy", "scipy", "pandas", "sklearn", "xgboost", "joblib", "boto3", "training")
+
+
+def test_the_handler_answers_without_the_scientific_stack() -> None:
+    """In a process where importing any of it fails, both routes answer as here."""
+    script = f"""
+import json, sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {BLOCKED}:
+            raise ImportError(f"{{name}} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+try:
+    import numpy
+except ImportError:
+    from handler.app import handler
+    print(json.dumps([handler(json.load(open(path)), None)["body"] for path in sys.argv[1:]]))
+"""
+    paths = [str(EVENTS / f"{name}.json") for name in ("transaction", "refund_explained")]
+    run = subprocess.run([sys.executable, "-c", script, *paths], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout) == [handler(json.loads(Path(path).read_text()), None)["body"] for path in paths]
+
+
+def test_a_damaged_bundle_stops_the_start(tmp_path: Path) -> None:
+    """The process ends, and its last line names the file."""
+    shutil.copytree(BUNDLES, tmp_path / "bundles")
+    model = tmp_path / "bundles" / "refund" / "model.ubj"
+    model.write_bytes(model.read_bytes()[:-1])
+    run = subprocess.run(
+        [sys.executable, "-c", "import handler.app"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"BUNDLES": str(tmp_path / "bundles")},
+        check=False,
+    )
+    assert run.returncode != 0
+    assert f"{model} is damaged" in run.stderr.splitlines()[-1]

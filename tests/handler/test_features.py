@@ -1,0 +1,79 @@
+"""Feature encoding of one row."""
+
+from math import isfinite, isnan, nan
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from handler.contract import Contract, DeclaredField, DerivedFeature, request_model
+from handler.features import build_features, feature_names, feature_types
+from handler.scorer import Scorer
+
+CONTRACT = Contract(
+    route="/score",
+    answer="probability",
+    id=None,
+    fields={
+        "amount": DeclaredField(type="money"),
+        "years": DeclaredField(type="number"),
+        "chain": DeclaredField(type="category"),
+        "is_new": DeclaredField(type="flag"),
+    },
+    features={"rate": DerivedFeature(ratio=("amount", "years")), "volume": DerivedFeature(product=("amount", "years"))},
+)
+FEATURES = build_features(CONTRACT, {"chain": ["ETH", "BTC"]})
+REQUEST = request_model("payment", CONTRACT)
+numbers = st.none() | st.floats(min_value=-1e15, max_value=1e15)
+
+
+def test_names_and_types_follow_the_declaration() -> None:
+    """The columns of the model: the fields in their order, then what derives from them."""
+    assert feature_names(CONTRACT) == ["amount", "years", "chain", "is_new", "rate", "volume"]
+    assert feature_types(CONTRACT) == ["q", "q", "c", "q", "q", "q"]
+
+
+def test_a_row_becomes_its_vector() -> None:
+    """Money in cents, the category's code, the flag as 0 or 1, the derived numbers."""
+    assert FEATURES.encode((19.990001, 2, "BTC", True)) == [19.99, 2.0, 2.0, 1.0, 9.995, 39.98]
+
+
+@pytest.mark.parametrize("missing", [(None, None, None, None), (nan, nan, None, nan)])
+def test_missing_is_nan_throughout(missing: tuple[Any, ...]) -> None:
+    """Nothing is imputed."""
+    assert all(isnan(value) for value in FEATURES.encode(missing))
+
+
+def test_an_unknown_category_is_other() -> None:
+    """Code 0 is shared by the rare and the never seen."""
+    assert FEATURES.encode((1, 1, "DOGE", False))[2] == 0.0
+    assert FEATURES.display(2, 0.0) == "other"
+
+
+def test_a_ratio_over_zero_is_missing() -> None:
+    """No infinity reaches the model."""
+    assert isnan(FEATURES.encode((5, 0, None, None))[4])
+
+
+@given(
+    amount=numbers, years=numbers, chain=st.none() | st.text(min_size=1, max_size=9), is_new=st.none() | st.booleans()
+)
+def test_every_valid_request_gives_finite_float32_or_missing(
+    amount: float | None, years: float | None, chain: str | None, *, is_new: bool | None
+) -> None:
+    """The law of the encoder, over whatever the contract lets in."""
+    request: BaseModel = REQUEST(amount=amount, years=years, chain=chain, is_new=is_new)
+    for value in FEATURES.encode(tuple(request.model_dump().values())):
+        assert isnan(value) or isfinite(np.float32(value))
+
+
+def test_cents_make_one_signal(refund: Scorer) -> None:
+    """19.990001 and 19.99 are the same amount to the model."""
+    vectors = [
+        refund.vector(refund.request_model(yearsActive=1.0, amount=amount, ipAccounts=1))
+        for amount in (19.990001, 19.99)
+    ]
+    assert np.array_equal(vectors[0], vectors[1], equal_nan=True)

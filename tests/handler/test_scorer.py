@@ -1,0 +1,127 @@
+"""From request to answer."""
+
+import json
+import shutil
+from math import log
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.bundle import BundleError, content_version, manifest_bytes
+from handler.scorer import Scorer, load_scorer, log_odds_to_probability
+
+RISKY: dict[str, Any] = {
+    "amount_usd": 950.0,
+    "gas_price": 41.5,
+    "tx_count_24h": 14,
+    "address_age_days": 2,
+    "avg_tx_value": 60.0,
+    "chain": "ETH",
+    "token_type": "USDT",
+    "sender_country": "US",
+}
+REFUND: dict[str, Any] = {"yearsActive": 1.5, "amount": 45.00, "ipAccounts": 2}
+ABUSE: dict[str, Any] = {**REFUND, "refunds": 20, "item": "Pad Thai with tofu"}
+
+
+def answer(scorer: Scorer, request: dict[str, Any], *, explain: bool = False) -> dict[str, Any]:
+    """The answer to a JSON request."""
+    return scorer.answer(scorer.request_model.model_validate_json(json.dumps(request)), explain=explain)
+
+
+@given(log_odds=st.floats(min_value=-1e308, max_value=1e308))
+def test_every_log_odds_is_a_probability(log_odds: float) -> None:
+    """No overflow at either end."""
+    assert 0.0 <= log_odds_to_probability(log_odds) <= 1.0
+
+
+def test_reasons_and_base_sum_to_the_calibrated_log_odds(refund: Scorer) -> None:
+    """What an auditor would add up."""
+    explained = answer(refund, ABUSE, explain=True)
+    total = explained["base_log_odds"] + sum(reason["contribution"] for reason in explained["reasons"])
+    probability = explained["confidence"]
+    assert explained["prediction"] == 1
+    assert total == pytest.approx(log(probability / (1 - probability)), abs=1e-5)
+
+
+def test_an_explained_refund_names_rate_and_category(refund: Scorer) -> None:
+    """The refund rate and the item's category are among the reasons, with values and sentences."""
+    reasons = {reason["field"]: reason for reason in answer(refund, ABUSE, explain=True)["reasons"]}
+    assert reasons["refund_rate"]["value"] == pytest.approx(20 / 1.5)
+    assert reasons["refund_rate"]["sentence"].endswith("of past requests; raises the risk")
+    assert reasons["item_category"]["value"] == "Food, Perishable"
+
+
+def test_a_flagged_request_says_why_unasked(transaction: Scorer) -> None:
+    """A few reasons, strongest first, all of which raise the risk."""
+    flagged = answer(transaction, RISKY)
+    shares = [reason["contribution"] for reason in flagged["reasons"]]
+    assert flagged["is_flagged"]
+    assert shares == sorted(shares, reverse=True)
+    assert min(shares) > 0
+    assert len(shares) <= 3
+
+
+def test_an_unremarkable_request_gets_a_plain_answer(refund: Scorer) -> None:
+    """No reasons, no warnings; the confidence is that of the predicted class."""
+    plain = answer(refund, REFUND)
+    assert plain.keys() == {"prediction", "confidence", "model_version"}
+    assert plain["prediction"] == 0
+    assert plain["confidence"] > 0.5
+
+
+def test_the_id_is_echoed_and_changes_nothing(refund: Scorer) -> None:
+    """An answer can be matched to its request."""
+    with_id = answer(refund, {**ABUSE, "refund_id": "r-1"})
+    assert with_id.pop("refund_id") == "r-1"
+    assert with_id == answer(refund, ABUSE)
+
+
+def test_values_outside_training_are_warned_of(transaction: Scorer) -> None:
+    """Each by name, with the value and what was seen; the request is scored all the same."""
+    warned = answer(transaction, {**RISKY, "amount_usd": 1e9, "chain": "DOGE"})
+    sentences = {warning["field"]: warning["sentence"] for warning in warned["warnings"]}
+    assert sentences["amount_usd"].startswith("amount_usd 1e+09 is outside the range seen in training")
+    assert sentences["chain"] == "chain 'DOGE' is new, or was too rare in training to be learned"
+
+
+def test_a_batch_answers_as_one_by_one(refund: Scorer) -> None:
+    """Same answers, same order."""
+    requests = [refund.request_model.model_validate(request) for request in (REFUND, ABUSE, REFUND)]
+    assert refund.answers(requests) == [refund.answer(request) for request in requests]
+    assert refund.answers(requests, explain=True) == [refund.answer(request, explain=True) for request in requests]
+
+
+def test_more_signals_of_fraud_never_look_safer_on_average(refund: Scorer) -> None:
+    """Directional: ten more refunds, all else equal, raise the mean risk over the golden requests."""
+    requests = [case["request"] for case in refund.bundle.golden if "refunds" in case["request"]]
+
+    def mean_risk(more: int) -> float:
+        parsed = [refund.request_model.model_validate({**r, "refunds": r["refunds"] + more}) for r in requests]
+        return sum(refund.probability(refund.bundle.booster.margin(refund.vector(p))) for p in parsed) / len(parsed)
+
+    assert mean_risk(10) > mean_risk(0)
+
+
+def test_answers_fit_the_documented_model(transaction: Scorer, refund: Scorer) -> None:
+    """The OpenAPI document tells the truth about every kind of answer."""
+    for scorer, request in ((transaction, RISKY), (refund, REFUND), (refund, {**ABUSE, "refund_id": "r"})):
+        for explain in (False, True):
+            given_answer = answer(scorer, request, explain=explain)
+            documented = scorer.answer_model.model_validate(given_answer)
+            assert documented.model_dump(exclude_unset=True) == given_answer
+
+
+def test_another_calibration_than_the_golden_cases_is_refused(tmp_path: Path) -> None:
+    """A bundle must compute what training computed."""
+    bundles = Path(__file__).parents[2] / "build" / "bundles"
+    folder = Path(shutil.copytree(bundles / "refund", tmp_path / "refund"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["calibration"]["slope"] += 0.001
+    manifest["version"] = content_version(manifest)
+    (folder / "manifest.json").write_bytes(manifest_bytes(manifest))
+    with pytest.raises(BundleError, match=r"the golden request .* in training it gave"):
+        load_scorer(folder)

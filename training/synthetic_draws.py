@@ -1,0 +1,66 @@
+"""Random draws that agree across processors to the last bit.
+
+Integer draws and integer weights decide who and what; whatever went through exp, whose last bits
+differ, is rounded before it is compared or written.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from numpy.random import Generator
+
+type Floats = npt.NDArray[np.float64]
+type Integers = npt.NDArray[np.int64]
+type Mask = npt.NDArray[np.bool_]
+type Names = Sequence[str]
+
+DAYS: Final = 182
+
+
+def pick(rng: Generator, weights: Iterable[int], size: int) -> Integers:
+    """Positions drawn with integer weights, which makes the draw exact on every processor."""
+    edges = np.cumsum(np.fromiter(weights, np.int64))
+    return np.searchsorted(edges, rng.integers(edges[-1], size=size), side="right")
+
+
+def pick_drifting(rng: Generator, first: Iterable[int], last: Iterable[int], day: Integers) -> Integers:
+    """Positions drawn with weights that move from `first` to `last` as the days pass."""
+    by_last = rng.integers(DAYS, size=day.size) < day
+    return np.where(by_last, pick(rng, last, day.size), pick(rng, first, day.size))
+
+
+def happens(rng: Generator, permille: int | Integers, size: int) -> Mask:
+    """True for each row at the given chance in a thousand."""
+    return rng.integers(1000, size=size) < permille
+
+
+def keep_to(rng: Generator, codes: Integers, kept: Sequence[tuple[Mask, Integers]]) -> Integers:
+    """The codes, redrawn evenly from the allowed ones where a segment keeps to these."""
+    for rows, allowed in kept:
+        codes[rows] = allowed[rng.integers(allowed.size, size=np.count_nonzero(rows))]
+    return codes
+
+
+def heavy_tail(rng: Generator, size: int) -> Floats:
+    """Factors of 1, and for one row in a hundred a Pareto's."""
+    return np.where(happens(rng, 10, size), 1.0 + rng.pareto(1.5, size), 1.0)
+
+
+def draw_amounts(rng: Generator, usual_usd: Floats, day: Integers, *, growth: float) -> Floats:
+    """Dollars and cents around the usual amount, which grows by the share `growth` from the first day to the last."""
+    amount = usual_usd * (1.0 + growth * day / DAYS) * heavy_tail(rng, day.size)
+    return np.maximum(np.round(amount, 2), 0.01)
+
+
+def draw_ids(rng: Generator, prefix: str, size: int) -> pa.Array:
+    """Unique ids that carry nothing: an odd multiplier permutes the numbers below 2**40."""
+    start = int(rng.integers(2**40))
+    return pa.array([f"{prefix}{(start + row * 678_446_653_037) % 2**40:010x}" for row in range(size)])
+
+
+def texts(names: Names, codes: Integers, missing: Mask | None = None) -> pa.Array:
+    """The names at the codes, null where missing."""
+    return pa.array(np.array(names, dtype=object)[codes], pa.string(), mask=missing)
