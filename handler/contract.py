@@ -18,7 +18,6 @@ STRING_TYPES = ("category", "text")
 # A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
-# json_schema_extra is not used at run time by these records: they are parsed once, then only read.
 RECORD = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -139,6 +138,20 @@ def _request_field(field: DeclaredField) -> tuple[Any, Any]:
     if field.required:
         return kind, Field(alias=field.alias, description=field.unit)
     return kind | None, Field(default=None, alias=field.alias, description=field.unit)
+
+
+class Problem(BaseModel):
+    """One thing that breaks the contract: where, and what would be right."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Refusal(BaseModel):
+    """The body of a 422."""
+
+    detail: list[Problem]
 
 
 class Reason(BaseModel):

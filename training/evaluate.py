@@ -93,7 +93,7 @@ def main(name: str) -> None:
     tables = curves(probability, label)
     tables["importance"] = gain_importance(pipeline, feature_names(scorer.contract))
     for table, content in tables.items():
-        text = content.to_csv(index=False, float_format=f"%.{DIGITS}f", lineterminator="\n")
+        text = content.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
         write_text(report / f"{table}.csv", text)
     write_json(report / "metrics.json", metrics)
     print(json.dumps(metrics, indent=1))  # noqa: T201 - the stage's report

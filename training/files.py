@@ -46,14 +46,14 @@ def replace_folder(new: Path, path: Path) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    """Write JSON whole: keys in the given order, floats rounded to `DIGITS` digits after the point."""
+    """Write JSON whole: keys in the given order, floats rounded to `DIGITS` significant digits."""
     write_text(path, json.dumps(rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
-    """The same structure, its floats rounded to `DIGITS` digits after the point."""
+    """The same structure, its floats rounded to `DIGITS` significant digits."""
     if isinstance(content, float):
-        return round(content, DIGITS)
+        return float(f"{content:.{DIGITS}g}")
     if isinstance(content, dict):
         return {key: rounded(value) for key, value in content.items()}
     return [rounded(value) for value in content] if isinstance(content, list | tuple) else content

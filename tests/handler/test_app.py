@@ -111,12 +111,21 @@ def test_what_is_no_json_object_is_a_422(client: TestClient, content: str) -> No
     assert client.post(REFUND_ROUTE, content=content.encode("latin-1")).status_code == 422
 
 
+def test_explain_is_true_or_false(client: TestClient) -> None:
+    """Anything else is a 422 that names the parameter."""
+    assert "reasons" in client.post(REFUND_ROUTE, json=REFUND, params={"explain": "true"}).json()
+    assert "reasons" not in client.post(REFUND_ROUTE, json=REFUND, params={"explain": "false", "other": "x"}).json()
+    refused = client.post(REFUND_ROUTE, json=REFUND, params={"explain": "maybe"})
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["query", "explain"])
+
+
 def test_a_body_over_the_limit_is_a_413(client: TestClient) -> None:
     """By its declared length, and while it streams in; one byte less is read."""
     too_long = b" " * (MAX_BODY_BYTES + 1)
     assert client.post(REFUND_ROUTE, content=too_long).status_code == 413
     assert client.post(REFUND_ROUTE, content=iter([too_long])).status_code == 413
-    assert invoke(recorded("refund", body=too_long.decode()))[0] == 413
+    detail = {"detail": f"the body is larger than {MAX_BODY_BYTES:,} bytes"}
+    assert invoke(recorded("refund", body=too_long.decode())) == (413, detail)
     assert client.post(REFUND_ROUTE, content=too_long[1:]).status_code == 422
 
 

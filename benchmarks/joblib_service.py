@@ -1,0 +1,56 @@
+"""The usual thing: FastAPI and Mangum around the pickled pipeline, one pandas row a request.
+
+Same models, same calibration, same answers as the function, without its reasons and warnings.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+from fastapi import FastAPI
+from mangum import Mangum
+from pydantic import BaseModel
+
+from handler.contract import Contract, answer_model, request_model
+from handler.scorer import log_odds_to_probability
+
+BUNDLES = Path(os.environ["BUNDLES"])
+
+
+def create_app(folder: Path) -> FastAPI:
+    """The application with one route per bundle, scored by the pipeline from which the bundle was made."""
+    app = FastAPI(title="Joblib")
+    for path in sorted(folder.glob("*/manifest.json")):
+        manifest = json.loads(path.read_bytes())
+        _add_route(app, manifest, joblib.load(folder.parent / manifest["scorer"] / "pipeline.joblib"))
+    return app
+
+
+def _add_route(app: FastAPI, manifest: dict[str, Any], pipeline: Any) -> None:  # noqa: ANN401 - imblearn has no types
+    contract = Contract.model_validate(manifest["contract"], strict=False)
+    request: type[BaseModel] = request_model(manifest["scorer"], contract)
+    answer: type[BaseModel] = answer_model(manifest["scorer"], contract)
+    calibration, threshold = manifest["calibration"], manifest["decision"]["threshold"]
+
+    @app.post(contract.route, response_model_exclude_none=True)
+    async def score(body: request) -> answer:  # type: ignore[valid-type]  # made at run time
+        """The pipeline's answer."""
+        margin = float(pipeline.predict(_row(body), output_margin=True)[0])
+        probability = log_odds_to_probability(calibration["slope"] * margin + calibration["intercept"])
+        is_flagged = probability >= threshold
+        if contract.answer == "probability":
+            verdict = {"fraud_probability": probability, "is_flagged": is_flagged}
+        else:
+            verdict = {"prediction": int(is_flagged), "confidence": probability if is_flagged else 1 - probability}
+        return answer(**verdict, model_version=manifest["version"])
+
+
+def _row(request: BaseModel) -> pd.DataFrame:
+    return pd.DataFrame([request.model_dump()])
+
+
+app = create_app(BUNDLES)
+handler = Mangum(app, lifespan="off")

@@ -1,0 +1,38 @@
+"""The Lambda artifact as `sam build` makes it, built once for every test that runs it."""
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+SAM = PROJECT / ".venv-sam" / "bin" / "sam"
+
+
+@pytest.fixture(scope="session")
+def sam_build() -> Callable[[Path], Path]:
+    """Builds the artifact into a folder, away from .aws-sam; returns the built template."""
+    if not SAM.exists():
+        pytest.skip("there is no .venv-sam; `make test` installs it")
+
+    def build(folder: Path) -> Path:
+        done = subprocess.run(
+            [SAM, "build", "--build-dir", folder / "build"],
+            cwd=PROJECT,
+            env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return folder / "build" / "template.yaml"
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def built_template(sam_build: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built template, beside its FraudFunction/ folder."""
+    return sam_build(tmp_path_factory.mktemp("artifact"))

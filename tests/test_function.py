@@ -1,0 +1,318 @@
+"""The built artifact: what is in it, and what it answers in AWS's own runtime, alone, without Docker."""
+
+import json
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import httpx
+import pytest
+from ruamel.yaml import YAML
+
+from handler.app import handler
+
+PROJECT = Path(__file__).parent.parent
+EVENTS = Path(__file__).parent / "events"
+RUNTIME = PROJECT / ".venv-runtime"
+MAX_BYTES = 45_000_000
+MAX_GLIBC = (2, 34)  # Amazon Linux 2023's
+
+
+def event_of(name: str) -> dict[str, Any]:
+    """A recorded API Gateway event."""
+    return json.loads((EVENTS / f"{name}.json").read_bytes())
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path from there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """The built folder, and what the built template says about running it."""
+
+    folder: Path
+    declared: Mapping[str, Any]
+
+
+@pytest.fixture(scope="session")
+def artifact(built_template: Path) -> Artifact:
+    """The artifact that `sam deploy` would upload."""
+    declared = YAML(typ="safe").load(built_template)["Resources"]["FraudFunction"]["Properties"]
+    return Artifact(built_template.parent / declared["CodeUri"], declared)
+
+
+@pytest.fixture(scope="session")
+def contents(artifact: Artifact) -> dict[str, bytes]:
+    """The artifact's files."""
+    return files_of(artifact.folder)
+
+
+def test_the_artifact_fits_its_budget(contents: dict[str, bytes]) -> None:
+    """The artifact is at most 45 MB, unzipped."""
+    assert sum(map(len, contents.values())) <= MAX_BYTES
+
+
+def test_the_artifact_carries_no_data_science(contents: dict[str, bytes]) -> None:
+    """None of the packages that training uses gets into the artifact."""
+    packages = {name.split("/")[0].removesuffix(".py") for name in contents}
+    assert not packages & {"boto3", "imblearn", "joblib", "numpy", "pandas", "pyarrow", "scipy", "sklearn"}
+
+
+def test_the_artifact_carries_only_the_library_of_xgboost(contents: dict[str, bytes]) -> None:
+    """XGBoost's C library and its OpenMP are there; its Python package is not."""
+    carried = {name for name in contents if name.startswith(("xgboost/", "xgboost_cpu.libs/"))}
+    (openmp,) = carried - {"xgboost/lib/libxgboost.so"}
+    assert openmp.startswith("xgboost_cpu.libs/libgomp-")
+    assert len(carried) == 2
+
+
+def test_every_module_is_compiled_and_never_checked_against_its_source(
+    artifact: Artifact, contents: dict[str, bytes]
+) -> None:
+    """Every .py has a .pyc of the runtime's Python, valid whatever time the zip gives the source."""
+    tag = artifact.declared["Runtime"].replace("python", "cpython-").replace(".", "")
+    sources = {Path(name) for name in contents if name.endswith(".py")}
+    compiled = {name for name in contents if name.endswith(".pyc")}
+    assert {str(path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc") for path in sources} == compiled
+    for package in ("handler", "fastapi", "pydantic", "starlette", "mangum"):
+        assert Path(package, "__init__.py") in sources
+    # PEP 552: the second word of the header; 0b01 is "by hash, unchecked".
+    flags = {name: int.from_bytes(contents[name][4:8], "little") for name in compiled}
+    assert {name: value for name, value in flags.items() if value != 0b01} == {}
+
+
+def test_no_library_needs_a_newer_glibc_than_lambdas(contents: dict[str, bytes]) -> None:
+    """The highest GLIBC_ version that each shared library asks for is one that Amazon Linux 2023 has."""
+    needed = {
+        name: max(tuple(map(int, found.split(b"."))) for found in re.findall(rb"GLIBC_(\d+\.\d+)", content))
+        for name, content in contents.items()
+        if re.search(r"\.so(\.\d+)*$", name)
+    }
+    assert "xgboost/lib/libxgboost.so" in needed
+    assert {name: version for name, version in needed.items() if version > MAX_GLIBC} == {}
+
+
+def test_two_builds_are_byte_identical(
+    contents: dict[str, bytes], sam_build: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    """A second build gives the same files, so that an unchanged function is not deployed again."""
+    again = files_of(sam_build(tmp_path).parent / "FraudFunction")
+    assert {name for name in contents.keys() | again.keys() if contents.get(name) != again.get(name)} == set()
+
+
+@dataclass(frozen=True)
+class Running:
+    """The artifact in AWS's Runtime Interface Emulator."""
+
+    url: str
+    lock: Lock = field(default_factory=Lock)
+
+    def invoke(self, event: object) -> httpx.Response:
+        """The emulator's answer to one invocation; the first starts the function."""
+        with self.lock:  # two at once make the emulator panic
+            return httpx.post(self.url, content=json.dumps(event), timeout=30, trust_env=False)
+
+
+@contextmanager
+def running(artifact: Artifact, log: Path, **environment: str) -> Iterator[Running]:
+    """Starts the artifact beside nothing but AWS's runtime client; ends it after."""
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        address, runtime_api = (f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second))
+    options = ["--log-level", "info", "--runtime-interface-emulator-address", address]
+    runtime = ["--runtime-api-address", runtime_api, "python", "-m", "awslambdaric", artifact.declared["Handler"]]
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [emulator(), *options, *runtime],
+            cwd=artifact.folder,
+            env={**lambda_environment(artifact), **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            wait_until_listening(process, address)
+            yield Running(f"http://{address}/2015-03-31/functions/function/invocations")
+        finally:
+            process.terminate()  # on which it kills the runtime
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def emulator() -> Path:
+    """The emulator that aws-sam-cli carries."""
+    machine = {"x86_64": "x86_64", "aarch64": "arm64"}[platform.machine()]
+    (path,) = PROJECT.glob(f".venv-sam/lib/python*/site-packages/samcli/local/rapid/aws-lambda-rie-{machine}")
+    return path
+
+
+def lambda_environment(artifact: Artifact) -> dict[str, str]:
+    """What Lambda sets, what the template sets, and nothing of this process's own."""
+    # A value that refers to another resource exists only once deployed.
+    declared = artifact.declared.get("Environment", {}).get("Variables", {})
+    return {
+        **{name: value for name, value in declared.items() if isinstance(value, str)},
+        "PATH": str(RUNTIME / "bin"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "LAMBDA_TASK_ROOT": str(artifact.folder),
+        "_HANDLER": artifact.declared["Handler"],
+        "AWS_LAMBDA_FUNCTION_HANDLER": artifact.declared["Handler"],
+        "AWS_LAMBDA_FUNCTION_NAME": "FraudFunction",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(artifact.declared["MemorySize"]),
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": str(artifact.declared["Timeout"]),
+        "AWS_REGION": "eu-central-1",
+    }
+
+
+def wait_until_listening(process: subprocess.Popen[bytes], address: str) -> None:
+    """Returns as soon as the emulator takes connections."""
+    host, port = address.split(":")
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=1).close()
+        except OSError:
+            assert process.poll() is None, "the emulator exited"
+            assert time.monotonic() < deadline, "the emulator does not listen"
+            time.sleep(0.02)
+        else:
+            return
+
+
+@pytest.fixture(scope="module")
+def runnable(artifact: Artifact) -> Artifact:
+    """The artifact, where this machine can run it."""
+    if not (RUNTIME / "bin" / "python").exists():
+        pytest.skip("there is no .venv-runtime; `make test` installs it")
+    here = f"{platform.system()} {platform.machine().replace('aarch64', 'arm64')}"
+    if here != (target := f"Linux {artifact.declared['Architectures'][0]}"):
+        pytest.skip(f"the artifact is for {target}; this is {here}")
+    return artifact
+
+
+@pytest.fixture(scope="module")
+def function(runnable: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """The artifact, running."""
+    with running(runnable, tmp_path_factory.mktemp("emulator") / "log") as started:
+        yield started
+
+
+def answer_to(function: Running, event: object) -> tuple[int, Any]:
+    """The status code and the parsed body that API Gateway would pass on."""
+    response = function.invoke(event)
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert answer["headers"]["content-type"] == "application/json"
+    return answer["statusCode"], json.loads(answer["body"])
+
+
+def test_the_runtime_adds_nothing_to_the_artifact(runnable: Artifact) -> None:
+    """The runtime's environment holds none of the artifact's packages, so an answer comes from the artifact alone."""
+    (installed,) = RUNTIME.glob("lib/python*/site-packages")
+    carried = {path.name for path in runnable.folder.iterdir()} - {"__pycache__"}
+    assert not carried & {path.name for path in installed.iterdir()}
+
+
+def test_a_transaction_is_scored(function: Running) -> None:
+    """A payment far above the sender's average is flagged, with a probability and the model's version."""
+    status, body = answer_to(function, event_of("transaction"))
+    assert status == 200
+    assert 0 < body["fraud_probability"] < 1
+    assert body["is_flagged"] is True
+    assert re.fullmatch(r"[0-9a-f]{12}", body["model_version"])
+
+
+def test_a_refund_is_decided(function: Running) -> None:
+    """A refund request without a history gets a decision and the confidence in it."""
+    status, body = answer_to(function, event_of("refund"))
+    assert status == 200
+    assert body["prediction"] == 0
+    assert 0.5 < body["confidence"] < 1
+
+
+def test_an_explained_refund_names_rate_and_category(function: Running) -> None:
+    """With explain=true the reasons hold the computed rate and the category read from the item's text."""
+    status, body = answer_to(function, event_of("refund_explained"))
+    assert status == 200
+    values = {reason["field"]: reason["value"] for reason in body["reasons"]}
+    assert values["refund_rate"] == pytest.approx(20 / 1.5)
+    assert values["item_category"] == "Food, Perishable"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EVENTS.glob("*.json")))
+def test_an_answer_equals_the_one_in_process(name: str, function: Running) -> None:
+    """The artifact answers each recorded event, to the last bit of every number, as this environment does."""
+    event = event_of(name)
+    here = handler(event, None)
+    assert answer_to(function, event) == (here["statusCode"], json.loads(here["body"]))
+
+
+def test_health_names_every_scorer(function: Running, runnable: Artifact) -> None:
+    """The health route answers with the scorers whose bundles are in the artifact."""
+    status, body = answer_to(function, event_of("health"))
+    assert status == 200
+    assert body["status"] == "ok"
+    assert body["scorers"].keys() == {path.name for path in (runnable.folder / "build" / "bundles").iterdir()}
+
+
+def test_a_negative_amount_is_refused(function: Running) -> None:
+    """A value below the contract's minimum is answered with 422 and its place in the request."""
+    status, body = answer_to(function, event_of("negative_amount"))
+    assert status == 422
+    assert [problem["loc"] for problem in body["detail"]] == [["body", "amount_usd"]]
+
+
+@pytest.mark.parametrize("event", [{}, {"Records": []}, {"source": "aws.s3"}, [], "text", None])
+def test_an_event_that_is_not_http_is_answered(event: object, function: Running) -> None:
+    """Anything that is not an HTTP event gets a 400, and the function lives on."""
+    status, body = answer_to(function, event)
+    assert status == 400
+    assert "not an HTTP event" in body["detail"]
+
+
+def failed_start(artifact: Artifact, tmp_path: Path, bundles: Path) -> tuple[httpx.Response, str]:
+    """The answer of a function that cannot start, and its log."""
+    log = tmp_path / "log"
+    with running(artifact, log, BUNDLES=str(bundles)) as started:
+        response = started.invoke(event_of("health"))
+    return response, log.read_text()
+
+
+def test_a_function_without_bundles_does_not_start(runnable: Artifact, tmp_path: Path) -> None:
+    """An empty folder of bundles stops the start with a message that names the folder."""
+    bundles = tmp_path / "bundles"
+    bundles.mkdir()
+    response, log = failed_start(runnable, tmp_path, bundles)
+    assert response.status_code == 502
+    assert response.json()["errorType"] == "BundleError"
+    assert f"{bundles} holds no bundle" in response.json()["errorMessage"]
+    assert f"{bundles} holds no bundle" in log
+
+
+def test_a_function_with_a_damaged_model_does_not_start(runnable: Artifact, tmp_path: Path) -> None:
+    """One flipped byte of a model stops the start with a message that names the file."""
+    bundles = tmp_path / "bundles"
+    shutil.copytree(runnable.folder / "build" / "bundles", bundles)
+    model = bundles / "refund" / "model.ubj"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    model.write_bytes(content)
+    response, log = failed_start(runnable, tmp_path, bundles)
+    assert response.status_code == 502
+    assert response.json()["errorType"] == "BundleError"
+    assert f"{model} is damaged" in response.json()["errorMessage"]
+    assert f"{model} is damaged" in log
