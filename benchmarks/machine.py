@@ -14,7 +14,7 @@ def machine() -> dict[str, str | int]:
         "processor": _processor(),
         "cores": len(cores()),
         "python": platform.python_version(),
-        "system": platform.platform(terse=True),
+        "system": platform.system(),
     }
 
 

@@ -15,6 +15,18 @@ LARGEST_NUMBER = 1e15
 FieldType = Literal["number", "money", "count", "category", "text", "flag"]
 NUMERIC_TYPES = ("number", "money", "count")
 STRING_TYPES = ("category", "text")
+ANSWER_KEYS = frozenset(
+    {
+        "base_log_odds",
+        "confidence",
+        "fraud_probability",
+        "is_flagged",
+        "model_version",
+        "prediction",
+        "reasons",
+        "warnings",
+    }
+)
 # A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
@@ -104,6 +116,10 @@ class Contract(BaseModel):
                     f"features.{name} reads {', '.join(unknown)}; it may read the numeric fields {', '.join(numbers)}"
                 )
         names = [*self.fields, *self.features, *(f.categories for f in self.fields.values() if f.categories)]
+        if clashing := sorted(name for name in self.fields if name.startswith("_") or hasattr(BaseModel, name)):
+            raise ValueError(f"fields may not be called {', '.join(clashing)}: a request model has that name already")
+        if self.id in ANSWER_KEYS:
+            raise ValueError(f"id may not be called {self.id}: an answer has that key already")
         keys = [field.alias or name for name, field in self.fields.items()] + ([self.id] if self.id else [])
         for group in (names, keys):
             if twice := sorted({name for name in group if group.count(name) > 1}):

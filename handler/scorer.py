@@ -146,7 +146,7 @@ class Scorer:
         if isinstance(shown, str):
             return f"{name} is {shown}, as in {seen['shares'][shown]:.1%} of past requests; {effect}"
         unit = f" {self._features.units[index]}" if self._features.units[index] else ""
-        return f"{name} is {shown:,.6g}{unit}, {_how_unusual(shown, seen['percentiles'])}; {effect}"
+        return f"{name} is {_shown(shown)}{unit}, {_how_unusual(shown, seen['percentiles'])}; {effect}"
 
     def _warnings(self, row: tuple[Any, ...], vector: list[float]) -> list[dict[str, Any]]:
         """The values outside what the model was trained on."""
@@ -154,7 +154,7 @@ class Scorer:
         for index, low, high in self._ranges:
             value = vector[index]
             if value < low or value > high:
-                text = f"{value:,.6g} is outside the range seen in training, {low:,.6g} to {high:,.6g}"
+                text = f"{_shown(value)} is outside the range seen in training, {_shown(low)} to {_shown(high)}"
                 found.append(self._warning(index, value, text))
         for index in self._codes:
             if vector[index] == 0.0:
@@ -165,6 +165,13 @@ class Scorer:
     def _warning(self, index: int, value: float | str, text: str) -> dict[str, Any]:
         name = self._features.names[index]
         return {"field": name, "value": value, "sentence": f"{name} {text}"}
+
+
+def _shown(value: float) -> str:
+    """A number as a person reads it: 1,234,568, 950.25, 14, 0.0123."""
+    if 0 < abs(value) < 1:
+        return f"{value:.3g}"
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def _how_unusual(value: float, percentiles: Sequence[float]) -> str:

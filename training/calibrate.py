@@ -2,6 +2,7 @@
 
 import json
 import sys
+from decimal import ROUND_DOWN, Context
 from typing import Any
 
 import joblib
@@ -31,6 +32,10 @@ def fit_platt(margin: Floats, label: Labels) -> tuple[float, float]:
 
     Raises CalibrationError where the slope is not positive: such a model ranks frauds below legitimate rows.
     """
+    if np.ptp(margin) == 0:
+        raise CalibrationError(
+            f"the model gives all {len(margin):,} calibration rows one margin; it ranks no better than chance"
+        )
     n_frauds = int(label.sum())
     n_legitimate = len(label) - n_frauds
     target = np.where(label == 1, (n_frauds + 1) / (n_frauds + 2), 1 / (n_legitimate + 2))
@@ -56,8 +61,8 @@ def threshold_for(probability: Floats, label: Labels, policy: Decision) -> float
     of_frauds = np.sort(probability[label == 1])[::-1]
     needed = int(np.ceil(policy.recall * len(of_frauds) - 1e-9))
     # Rounded down, so that the fraud it was taken from is still flagged.
-    digits = CALIBRATION_DIGITS - int(np.floor(np.log10(of_frauds[needed - 1]))) - 1
-    return float(np.floor(of_frauds[needed - 1] * 10.0**digits) / 10.0**digits)
+    shorten = Context(prec=CALIBRATION_DIGITS, rounding=ROUND_DOWN)
+    return float(shorten.create_decimal_from_float(float(of_frauds[needed - 1])))
 
 
 def main(name: str) -> None:

@@ -24,20 +24,32 @@ def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
     if path.suffix not in {".parquet", ".csv"}:
         raise DataError(f"{path} ends in {path.suffix!r}; it must be .parquet or .csv")
     try:
-        is_csv = path.suffix == ".csv"
-        found = list(pd.read_csv(path, nrows=0).columns) if is_csv else pq.read_schema(path).names
-    except (OSError, pa.ArrowInvalid, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        rows = _read_csv(path, columns) if path.suffix == ".csv" else _read_parquet(path, columns)
+    except (OSError, pa.ArrowException, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    if missing := sorted(set(columns) - set(found)):
-        raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(found))}")
-    if is_csv:
-        # Only an empty cell is missing: "NA" is Namibia.
-        rows = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False, na_values=[""])
-    else:
-        rows = pd.read_parquet(path, columns=columns)
     if rows.empty:
         raise DataError(f"{path} holds no rows")
     return rows[columns]
+
+
+def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
+    _require(path, pq.read_schema(path).names, columns)
+    return pd.read_parquet(path, columns=columns)
+
+
+def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
+    _require(path, list(pd.read_csv(path, nrows=0).columns), columns)
+    # All columns are read: with `usecols` pandas lets a line with a cell too many pass. And only an empty cell is
+    # missing: "NA" is Namibia.
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+    if not isinstance(rows.index, pd.RangeIndex):
+        raise DataError(f"{path}: every line has more cells than the header has names")
+    return rows
+
+
+def _require(path: Path, found: list[str], columns: list[str]) -> None:
+    if missing := sorted(set(columns) - set(found)):
+        raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(found))}")
 
 
 def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.Series]:
@@ -48,30 +60,33 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
     missing = values.isna() | (values.astype(object) == "")
     problems = pd.Series("", index=values.index, dtype=object)
     if field.type in STRING_TYPES:
-        typed = _as_text(values).where(~missing, None)
+        typed = _as_text(values.where(~missing))
         problems[typed.str.len() > field.max_length] = f"is longer than {field.max_length} characters"
     else:
+        if field.type == "flag":
+            # As pandas writes a flag into a CSV.
+            values = values.replace({"True": 1, "False": 0, "true": 1, "false": 0})
         typed = pd.to_numeric(values.where(~missing), errors="coerce").astype(np.float64)
-        typed = typed.astype(np.float64)
         problems[typed.isna() & ~missing] = f"is not a {field.type}"
-        problems[np.isinf(typed)] = "is infinite"
         if field.type in NUMERIC_TYPES:
             problems[typed < field.lowest] = f"is below {field.lowest:g}"
             problems[typed > field.highest] = f"is above {field.highest:g}"
-        if field.type == "flag":
-            problems[~typed.isin([0, 1]) & typed.notna()] = "is neither true nor false"
         if field.type == "count":
             problems[(typed % 1 != 0) & np.isfinite(typed)] = "is not a whole number"
+        if field.type == "flag":
+            problems[~typed.isin([0, 1]) & typed.notna()] = "is neither true nor false"
+        problems[np.isinf(typed)] = "is infinite"
     if field.required:
         problems[missing] = "is missing"
     return typed, problems
 
 
 def _as_text(values: pd.Series) -> pd.Series:
-    """The values as a request would carry them: 5411, not 5411.0, where whole numbers name categories."""
+    """The values as a request would carry them, None where missing; 5411, not 5411.0, where numbers name things."""
     if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
-    return values.astype(object).map(lambda value: value if isinstance(value, str) else str(value))
+    texts = values.astype(object).map(lambda value: value if isinstance(value, str) else str(value))
+    return texts.astype(object).where(values.notna(), None)
 
 
 def check_label(values: pd.Series, name: str) -> pd.Series:
@@ -88,12 +103,23 @@ def check_label(values: pd.Series, name: str) -> pd.Series:
 
 
 def check_time(values: pd.Series) -> pd.Series:
-    """Seconds since 1970 as float64, NaN where a time cannot be read; numbers are taken as seconds."""
-    numeric = pd.to_numeric(values, errors="coerce") if not pd.api.types.is_datetime64_any_dtype(values) else None
-    if numeric is not None and numeric.notna().any():
-        return numeric.astype(np.float64).where(np.isfinite(numeric.astype(np.float64)))
-    moments = pd.to_datetime(values, errors="coerce", utc=True, format=None if numeric is None else "ISO8601")
-    return (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    """Seconds since 1970 as float64, NaN where a time cannot be read; plain numbers are taken as seconds."""
+    moments = pd.to_datetime(values.where(~_is_number(values)), errors="coerce", utc=True, format=_time_format(values))
+    seconds = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    numbers = pd.to_numeric(values.where(_is_number(values)), errors="coerce").astype(np.float64)
+    # A column is one or the other; the odd ones out are not times.
+    found = seconds if seconds.notna().sum() >= numbers.notna().sum() else numbers
+    return found.where(np.isfinite(found))
+
+
+def _is_number(values: pd.Series) -> pd.Series:
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return pd.Series(data=False, index=values.index)
+    return pd.to_numeric(values, errors="coerce").notna()
+
+
+def _time_format(values: pd.Series) -> str | None:
+    return None if pd.api.types.is_datetime64_any_dtype(values.dtype) else "ISO8601"
 
 
 def check_id(values: pd.Series) -> tuple[pd.Series, pd.Series]:

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from handler.contract import STRING_TYPES, Contract
-from handler.features import build_features
+from handler.features import OTHER, build_features
 from training.categoriser import learn_categoriser
 
 # Below this, starting processes costs more than it saves.
@@ -66,7 +66,8 @@ def learn_vocabulary(rows: pd.DataFrame, contract: Contract, catalogue: pd.DataF
     for name, field in contract.fields.items():
         if field.type == "category":
             counts = rows[name].value_counts()
-            kept = counts[counts >= field.min_rows].items()
+            # A label that is really called "other" shares the code of the rest.
+            kept = counts[(counts >= field.min_rows) & (counts.index != OTHER)].items()
             vocabulary[name] = [label for label, _ in sorted(kept, key=lambda item: (-item[1], item[0]))]
         elif field.type == "text":
             names = catalogue[catalogue["field"] == name]

@@ -43,9 +43,13 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
     ]
     whole = requests[len(requests) // 2]
     required = {field.alias or name for name, field in contract.fields.items() if field.required}
-    strings = {field.alias or name for name, field in contract.fields.items() if field.type in STRING_TYPES}
+    unseen = {
+        field.alias or name: "never seen"[: field.max_length]
+        for name, field in contract.fields.items()
+        if field.type in STRING_TYPES
+    }
     requests.append({key: value for key, value in whole.items() if key in required})
-    requests.append({key: "never seen" if key in strings else value for key, value in whole.items()})
+    requests.append({key: unseen.get(key, value) for key, value in whole.items()})
     return requests
 
 
@@ -57,11 +61,15 @@ def _nth_of(values: list[Any], step: int) -> Any:  # noqa: ANN401 - whatever a f
 def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], catalogue: pd.DataFrame) -> list[Any]:
     """The values of a field that golden requests walk through."""
     if field.type == "text":
-        return list(catalogue.loc[catalogue["field"] == name, "name"])
+        names = catalogue.loc[catalogue["field"] == name, "name"].str.slice(stop=field.max_length)
+        return list(names)
     if field.type == "category":
-        return [label for label in reference[name]["shares"] if label != OTHER] or [OTHER]
-    # A field that was never filled in training still takes a value in a request.
-    return reference[name]["percentiles"] or [max(field.lowest, 0.0)]
+        labels = [label for label in reference[name]["shares"] if label != OTHER]
+        return labels or [OTHER[: field.max_length]]
+    # The reference is rounded, which must not lead out of the contract. A field that was never filled in training
+    # still takes a value in a request.
+    percentiles = reference[name]["percentiles"] or [0.0]
+    return [min(max(value, field.lowest), field.highest) for value in percentiles]
 
 
 def _as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
@@ -85,13 +93,18 @@ def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, An
         yield _as_request(dict(zip(contract.fields, values, strict=True)), contract)
 
 
-def check_parity(scorer: Scorer, pipeline: Any, rows: pd.DataFrame) -> float:  # noqa: ANN401 - imblearn has no types
+def check_parity(
+    scorer: Scorer,
+    pipeline: Any,  # noqa: ANN401 - imblearn has no types
+    calibration: dict[str, float],
+    rows: pd.DataFrame,
+) -> float:
     """The largest absolute difference, over all rows, between the function's probability and the pipeline's.
 
     Each row goes through JSON, the contract, the features and the C library as a request would. Raises ParityError,
     with the worst row, where the difference exceeds TOLERANCE.
     """
-    expected = calibrated(margins(pipeline, rows), dict(scorer.bundle.manifest["calibration"])).tolist()
+    expected = calibrated(margins(pipeline, rows), calibration).tolist()
     worst, worst_request = 0.0, None
     requests = tqdm(requests_of(rows, scorer.contract), total=len(rows), desc="parity", unit="rows", disable=None)
     for request, probability in zip(requests, expected, strict=True):
@@ -140,7 +153,7 @@ def main(name: str) -> None:
         build_bundle(folder, contents | {"golden.json": to_json(golden)}, described)
         scorer = Scorer(load_bundle(folder))
         rows = pd.read_parquet(built / "rows" / "test.parquet")
-        worst = check_parity(scorer, joblib.load(built / "pipeline.joblib"), rows)
+        worst = check_parity(scorer, joblib.load(built / "pipeline.joblib"), fitted["calibration"], rows)
         replace_folder(folder, BUNDLES / name)
     print(f"parity: {len(rows):,} test rows, worst absolute difference {worst:.3g}")  # noqa: T201 - the stage's report
     size = sum(path.stat().st_size for path in (BUNDLES / name).iterdir())

@@ -35,7 +35,7 @@ def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
     """
     if scorer.split.sample < 1:
         draws = np.random.default_rng(scorer.seed).random(len(rows))
-        rows = rows[draws < scorer.split.sample].reset_index(drop=True)
+        rows = rows[draws < scorer.split.sample]
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time])
     problems = {scorer.time: pd.Series("", index=rows.index, dtype=object).mask(seconds.isna(), "is not a time")}

@@ -84,7 +84,7 @@ def test_values_outside_training_are_warned_of(transaction: Scorer) -> None:
     """Each by name, with the value and what was seen; the request is scored all the same."""
     warned = answer(transaction, {**RISKY, "amount_usd": 1e9, "chain": "DOGE"})
     sentences = {warning["field"]: warning["sentence"] for warning in warned["warnings"]}
-    assert sentences["amount_usd"].startswith("amount_usd 1e+09 is outside the range seen in training")
+    assert sentences["amount_usd"].startswith("amount_usd 1,000,000,000 is outside the range seen in training")
     assert sentences["chain"] == "chain 'DOGE' is new, or was too rare in training to be learned"
 
 

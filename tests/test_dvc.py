@@ -1,0 +1,132 @@
+"""dvc.yaml against the code: a stage that does not list what it imports would not run again when that changes."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from training.declaration import Scorer, read_params
+
+PROJECT = Path(__file__).parents[1]
+OURS = ("handler", "training")
+STAGES: dict[str, Any] = YAML(typ="safe", pure=True).load(PROJECT / "dvc.yaml")["stages"]
+
+
+def module_path(module: str) -> Path | None:
+    """The file of one of our modules, relative to the project; None for a package or anybody else's module."""
+    path = Path(*module.split(".")).with_suffix(".py")
+    return path if module.startswith(OURS) and (PROJECT / path).is_file() else None
+
+
+def imported_modules(path: Path) -> Iterator[str]:
+    """Every name that a file's import statements, wherever they stand, may load as a module."""
+    for node in ast.walk(ast.parse((PROJECT / path).read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively, which this walk does not follow"
+            assert node.module is not None
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def needed_modules(path: Path) -> set[str]:
+    """A file and, transitively, the files of our modules that it imports."""
+    found, queue = set[Path](), [path]
+    while queue:
+        current = queue.pop()
+        if current not in found:
+            found.add(current)
+            queue += filter(None, map(module_path, imported_modules(current)))
+    return {str(module) for module in found}
+
+
+def listed_modules(stage: dict[str, Any]) -> set[str]:
+    """The .py files that a stage says it depends on."""
+    return {dep for dep in stage["do"]["deps"] if dep.endswith(".py")}
+
+
+def stage_module(stage: dict[str, Any]) -> Path:
+    """The file of the module that a stage runs."""
+    words = stage["do"]["cmd"].split()
+    assert words[:2] == ["python", "-m"]
+    path = module_path(words[2])
+    assert path is not None
+    return path
+
+
+@pytest.fixture(params=STAGES)
+def name(request: pytest.FixtureRequest) -> str:
+    """The name of one stage, each in turn."""
+    return str(request.param)
+
+
+def test_stage_runs_the_module_of_its_name(name: str) -> None:
+    """Each stage runs one module of training/, under its name, for the scorer of its copy."""
+    assert STAGES[name]["do"]["cmd"] == f"python -m training.{name} ${{key}}"
+
+
+def test_deps_are_the_imports(name: str) -> None:
+    """The .py files a stage lists are those its module imports, directly or not, and its own."""
+    assert sorted(listed_modules(STAGES[name])) == sorted(needed_modules(stage_module(STAGES[name])))
+
+
+def test_a_dep_that_is_left_out_would_be_noticed(name: str) -> None:
+    """The walk finds every listed file by itself: no list that lacks one of them equals it."""
+    stage = STAGES[name]
+    needed = needed_modules(stage_module(stage))
+    for left_out in listed_modules(stage):
+        deps = [dep for dep in stage["do"]["deps"] if dep != left_out]
+        assert needed - listed_modules({"do": stage["do"] | {"deps": deps}}) == {left_out}
+
+
+def test_walk_follows_imports() -> None:
+    """The walk sees through a module in between: package imports the booster by way of the bundle."""
+    direct = set(map(module_path, imported_modules(Path("training/package.py"))))
+    assert Path("handler/booster.py") not in direct
+    assert "handler/booster.py" in needed_modules(Path("training/package.py"))
+
+
+def test_deps_and_outs_are_listed_once(name: str) -> None:
+    """Nothing is listed twice, and the .py files stand in the order of the alphabet."""
+    deps = STAGES[name]["do"]["deps"]
+    assert len(deps) == len(set(deps))
+    modules = [dep for dep in deps if dep.endswith(".py")]
+    assert modules == sorted(modules)
+
+
+def test_there_is_a_copy_per_scorer(name: str) -> None:
+    """Each stage runs for every scorer of params.yaml, and names none of them."""
+    assert STAGES[name]["foreach"] == "${scorers}"
+    assert not any(scorer in str(STAGES[name]) for scorer in read_params(PROJECT / "params.yaml").scorers)
+
+
+def test_params_are_keys_of_every_scorer(name: str) -> None:
+    """Each listed parameter is a key that every scorer of params.yaml has, and that a scorer may have."""
+    content = YAML(typ="safe", pure=True).load(PROJECT / "params.yaml")
+    for param in STAGES[name]["do"]["params"]:
+        start, scorer, key = param.split(".")
+        assert (start, scorer) == ("scorers", "${key}")
+        assert key in Scorer.model_fields
+        for declared in content["scorers"].values():
+            assert key in declared
+
+
+def test_every_param_reaches_a_stage() -> None:
+    """No key of a scorer can change without a stage running again."""
+    listed = {param.split(".")[-1] for stage in STAGES.values() for param in stage["do"]["params"]}
+    assert listed == set(Scorer.model_fields)
+
+
+def test_stages_feed_each_other() -> None:
+    """What a stage reads from build/ or reports/ is, or lies in, an output of an earlier stage."""
+    made: list[str] = []
+    for stage in STAGES.values():
+        for dep in stage["do"]["deps"]:
+            if dep.startswith(("build/", "reports/")):
+                assert any(dep == out or dep.startswith(f"{out}/") for out in made), dep
+        for kind in ("outs", "metrics", "plots"):
+            made += [out if isinstance(out, str) else next(iter(out)) for out in stage["do"].get(kind, [])]

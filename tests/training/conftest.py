@@ -1,0 +1,153 @@
+"""A small scorer with a field of every type: its declaration, its rows, and a project in which it is really trained."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.declaration import Scorer, declared_scorer
+from training.item_catalogue import items
+
+PROJECT = Path(__file__).parents[2]
+STAGES = ("prepare", "train", "calibrate", "evaluate", "package")
+N_ROWS = 1_500
+FRAUD_RATE = 0.08
+PARAMS = """\
+scorers:
+  mini:
+    route: /mini
+    answer: probability
+    data: data/rows.parquet
+    id: row_id
+    time: at
+    label: is_fraud
+    fields:
+      amount:  {type: money, alias: amountUsd, unit: USD, min: 0, max: 100000, required: true}
+      speed:   {type: number, unit: km/h}
+      visits:  {type: count}
+      country: {type: category, max_length: 32, required: true}
+      is_new:  {type: flag}
+      item:    {type: text, categories: item_kind, catalogue: data/catalogue.csv}
+    features:
+      amount_per_visit: {ratio: [amount, visits]}
+      momentum:         {product: [amount, speed]}
+    split:      {train: 0.6, calibrate: 0.2, test: 0.2}
+    quarantine: {max_share: 0.01}
+    resampling: {method: smote, ratio: 0.3, neighbours: 3}
+    model:      {rounds: 20, max_depth: 3, learning_rate: 0.3}
+    decision:   {recall: 0.9}
+    seed: 7
+"""
+
+
+def _mini_catalogue() -> pd.DataFrame:
+    """Ten names of each of the first three categories of the shipped catalogue."""
+    names = pd.DataFrame(items(), columns=["name", "category"])
+    kept = names[names["category"].isin(sorted(names["category"].unique())[:3])]
+    return kept.groupby("category").head(10).reset_index(drop=True)
+
+
+def _mini_rows() -> pd.DataFrame:
+    """Rows of the mini scorer, in random order of time: frauds are dearer, faster and from fewer countries."""
+    rng = np.random.default_rng(20)
+    is_fraud = rng.random(N_ROWS) < FRAUD_RATE
+    countries = np.array(["NA", "DE", "FR", "rare"], dtype=object)
+    usual = rng.choice(countries, N_ROWS, p=[0.3, 0.4, 0.29, 0.01])
+    rows = pd.DataFrame(
+        {
+            "row_id": [f"row-{number}" for number in range(N_ROWS)],
+            "at": pd.Timestamp("2025-01-01") + pd.to_timedelta(rng.integers(0, 60 * 86_400, N_ROWS), unit="s"),
+            "amount": np.round(rng.lognormal(3 + 1.5 * is_fraud, 1), 2),
+            "speed": rng.normal(10 + 4 * is_fraud, 3),
+            "visits": rng.poisson(3, N_ROWS).astype(float),
+            "country": np.where(is_fraud & (rng.random(N_ROWS) < 0.5), "NA", usual),
+            "is_new": np.where(rng.random(N_ROWS) < 0.4, True, False).astype(object),
+            "item": rng.choice(_mini_catalogue()["name"].to_numpy(dtype=object), N_ROWS),
+            "is_fraud": is_fraud.astype(np.int8),
+        }
+    )
+    for name in ("speed", "visits", "is_new", "item"):
+        rows[name] = rows[name].where(rng.random(N_ROWS) >= 0.05, None if rows[name].dtype == object else np.nan)
+    return rows
+
+
+@pytest.fixture
+def mini_rows() -> pd.DataFrame:
+    """1,500 sound rows of the mini scorer."""
+    return _mini_rows()
+
+
+@pytest.fixture(scope="session")
+def mini_catalogue() -> pd.DataFrame:
+    """The mini scorer's catalogue, as the encoder takes it: field, name, category."""
+    return _mini_catalogue().assign(field="item")
+
+
+@pytest.fixture(scope="session")
+def mini_params(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that declares the mini scorer."""
+    path = tmp_path_factory.mktemp("declared") / "params.yaml"
+    path.write_text(PARAMS)
+    return path
+
+
+@pytest.fixture(scope="session")
+def mini_scorer(mini_params: Path) -> Scorer:
+    """The declared mini scorer."""
+    return declared_scorer("mini", mini_params)
+
+
+def _write_project(folder: Path) -> Path:
+    """A user's folder: params.yaml and the data it names."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "params.yaml").write_text(PARAMS)
+    _mini_rows().to_parquet(folder / "data" / "rows.parquet", index=False)
+    _mini_catalogue().to_csv(folder / "data" / "catalogue.csv", index=False)
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A user's folder with the mini scorer's declaration and data, nothing run yet."""
+    return _write_project(tmp_path / "project")
+
+
+def _run_stage(folder: Path, stage: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"training.{stage}", "mini"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def run_stage() -> Callable[[Path, str], subprocess.CompletedProcess[str]]:
+    """Runs one stage for the mini scorer in a user's folder, as a user would."""
+    return _run_stage
+
+
+@pytest.fixture(scope="session")
+def trained_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The folder in which all five stages ran, and what each printed."""
+    folder = _write_project(tmp_path_factory.mktemp("trained") / "project")
+    printed = {}
+    for stage in STAGES:
+        done = _run_stage(folder, stage)
+        assert done.returncode == 0, f"{stage}: {done.stderr}"
+        assert done.stderr == "", f"{stage} warns: {done.stderr}"
+        printed[stage] = done.stdout
+    return folder, printed
+
+
+@pytest.fixture(scope="session")
+def trained(trained_output: tuple[Path, dict[str, str]]) -> Path:
+    """The folder in which all five stages ran; only to be read."""
+    return trained_output[0]

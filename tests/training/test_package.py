@@ -1,0 +1,211 @@
+"""Packaging: requests that say what rows say, golden cases that are nobody's data, parity, and a version by content."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+from handler.bundle import FILES, MANIFEST, load_bundle, to_json
+from handler.contract import Contract, DeclaredField, request_model
+from handler.scorer import Scorer, load_scorer
+from training import declaration, package
+from training.package import ParityError, build_bundle, check_parity, golden_requests, requests_of
+from training.train import describe
+
+NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)
+
+
+def calibration_of(project: Path) -> dict[str, float]:
+    """The fitted calibration of the project's scorer."""
+    found: dict[str, float] = json.loads((project / "build" / "mini" / "calibration.json").read_text())["calibration"]
+    return found
+
+
+def windows_of(project: Path) -> pd.DataFrame:
+    """All prepared rows of a trained project."""
+    folder = project / "build" / "mini" / "rows"
+    return pd.concat([pd.read_parquet(folder / f"{name}.parquet") for name in ("train", "calibrate", "test")])
+
+
+def altered_scorer(project: Path, folder: Path, files: dict[str, bytes], **described: object) -> Scorer:
+    """The project's scorer from a sound bundle in which some files or parts of the manifest are others."""
+    source = project / "build" / "bundles" / "mini"
+    contents = {name: (source / name).read_bytes() for name in FILES} | files
+    manifest = json.loads((source / MANIFEST).read_text())
+    kept = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
+    build_bundle(folder, contents, kept | described)
+    return Scorer(load_bundle(folder))
+
+
+@pytest.fixture
+def trained_copy(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained project, without its bundle, as the working folder."""
+    copy = tmp_path / "copy"
+    shutil.copytree(trained, copy)
+    shutil.rmtree(copy / "build" / "bundles")
+    monkeypatch.chdir(copy)
+    return copy
+
+
+def test_requests_say_what_rows_say(trained: Path, mini_scorer: declaration.Scorer) -> None:
+    """Each row's request has its values, under aliases, counts as ints, flags as bools, missing ones left out."""
+    rows = windows_of(trained)
+    for request, row in zip(requests_of(rows, mini_scorer.contract), rows.to_dict(orient="records"), strict=True):
+        there = {name: row[name] for name in mini_scorer.fields if not pd.isna(row[name])}
+        assert request == {("amountUsd" if name == "amount" else name): value for name, value in there.items()}
+        assert type(request.get("visits", 0)) is int
+        assert type(request.get("is_new", True)) is bool
+
+
+def test_requests_of_rows_satisfy_the_contract(trained: Path, mini_scorer: declaration.Scorer) -> None:
+    """Whatever row survived the checks is a request that the function accepts, through JSON."""
+    model = request_model("mini", mini_scorer.contract)
+    for request in requests_of(windows_of(trained), mini_scorer.contract):
+        parsed = model.model_validate_json(json.dumps(request))
+        assert parsed.model_dump(by_alias=True, exclude_none=True) == request
+
+
+def test_golden_cases_satisfy_the_contract(trained: Path) -> None:
+    """The bundle's golden requests are valid, several in number, and recorded with probabilities."""
+    scorer = load_scorer(trained / "build" / "bundles" / "mini")
+    assert len(scorer.bundle.golden) == package.N_GOLDEN + 2
+    for case in scorer.bundle.golden:
+        scorer.request_model.model_validate(case["request"])
+        assert 0 < case["probability"] < 1
+    assert len({case["probability"] for case in scorer.bundle.golden}) > 10
+
+
+def test_golden_cases_are_nobodys_data(trained: Path, mini_scorer: declaration.Scorer) -> None:
+    """No golden request equals a row of any window, and none carries an id."""
+    golden = [case["request"] for case in load_bundle(trained / "build" / "bundles" / "mini").golden]
+    seen = {json.dumps(request) for request in requests_of(windows_of(trained), mini_scorer.contract)}
+    assert all(json.dumps(request) not in seen for request in golden)
+    assert all("row_id" not in request for request in golden)
+
+
+def test_golden_cases_cover_the_missing_and_the_unseen(trained: Path) -> None:
+    """One golden request has only what is required, one has values that training never saw."""
+    golden = [case["request"] for case in load_bundle(trained / "build" / "bundles" / "mini").golden]
+    assert any(set(request) == {"amountUsd", "country"} for request in golden)
+    assert any(request["country"] == "never seen" for request in golden)
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "vocabulary"),
+    [
+        pytest.param(DeclaredField(type="category", max_length=2), [1.0, 2.0], ["DE", "FR"], id="short category"),
+        pytest.param(DeclaredField(type="category", max_length=2), [0.0, 0.0], [], id="no learned category"),
+        pytest.param(
+            DeclaredField(type="count", max=99_999_999), [0.0] + [99_999_999.0] * 30, None, id="count at its max"
+        ),
+        pytest.param(DeclaredField(type="number", max=2 / 3), [0.1] + [2 / 3] * 30, None, id="number at its max"),
+        pytest.param(DeclaredField(type="number", min=1 / 3), [1 / 3, 0.5], None, id="number at its min"),
+        pytest.param(
+            DeclaredField(type="money", max=-1), [np.nan, np.nan], None, id="range below zero, always missing"
+        ),
+        pytest.param(DeclaredField(type="flag"), [0.0, 1.0], None, id="flag"),
+    ],
+)
+def test_golden_requests_satisfy_any_contract(
+    field: DeclaredField, values: list[float], vocabulary: list[str] | None
+) -> None:
+    """Golden requests are valid wherever the rows behind them were, up to the limits of the contract."""
+    contract = Contract(route="/x", answer="decision", id=None, fields={"value": field}, features={})
+    learned = {} if vocabulary is None else {"value": vocabulary}
+    reference = describe(np.array(values, dtype=np.float32).reshape(-1, 1), contract, learned)
+    model = request_model("x", contract)
+    for request in golden_requests(contract, reference, NO_CATALOGUE):
+        model.model_validate(request)
+
+
+def test_golden_texts_satisfy_a_short_limit() -> None:
+    """A catalogue's name that is longer than a request may carry is no golden request."""
+    field = DeclaredField(type="text", max_length=12, categories="kind", catalogue="data/catalogue.csv")
+    contract = Contract(route="/x", answer="decision", id=None, fields={"item": field}, features={})
+    catalogue = pd.DataFrame({"name": ["rice", "a very long kind of rice"], "category": ["x", "y"], "field": "item"})
+    model = request_model("x", contract)
+    for request in golden_requests(contract, {}, catalogue):
+        model.model_validate(request)
+
+
+def test_parity_of_a_trained_scorer(trained: Path) -> None:
+    """The function computes for every prepared row what the pipeline computes."""
+    scorer = load_scorer(trained / "build" / "bundles" / "mini")
+    pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
+    assert check_parity(scorer, pipeline, calibration_of(trained), windows_of(trained)) < 1e-12
+
+
+def test_parity_is_printed(trained_output: tuple[Path, dict[str, str]]) -> None:
+    """The stage says how many rows it compared, and which version the bundle has."""
+    folder, printed = trained_output
+    manifest = json.loads((folder / "build" / "bundles" / "mini" / MANIFEST).read_text())
+    assert "parity: 300 test rows, worst absolute difference" in printed["package"]
+    assert f"version {manifest['version']}" in printed["package"]
+
+
+def test_other_vocabulary_breaks_parity(trained: Path, tmp_path: Path) -> None:
+    """A bundle whose categories have other codes than the pipeline's is refused with the worst row."""
+    source = trained / "build" / "bundles" / "mini"
+    vocabulary = json.loads((source / "vocabulary.json").read_text())
+    vocabulary["country"].reverse()
+    scorer = altered_scorer(trained, tmp_path, {"vocabulary.json": to_json(vocabulary)})
+    pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
+    with pytest.raises(ParityError, match=r"differs from the pipeline's by 0\.\d+ for \{'amountUsd': "):
+        check_parity(scorer, pipeline, calibration_of(trained), windows_of(trained))
+
+
+def test_other_calibration_breaks_parity(trained: Path, tmp_path: Path) -> None:
+    """A bundle whose calibration is not the fitted one is refused with the worst row."""
+    fitted = calibration_of(trained)
+    scorer = altered_scorer(trained, tmp_path, {}, calibration=fitted | {"intercept": fitted["intercept"] + 0.01})
+    pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
+    with pytest.raises(ParityError, match=r"for \{'amountUsd': "):
+        check_parity(scorer, pipeline, calibration_of(trained), windows_of(trained))
+
+
+def bundle_bytes(project: Path) -> dict[str, bytes]:
+    """The content of each file of the project's bundle."""
+    return {path.name: path.read_bytes() for path in sorted((project / "build" / "bundles" / "mini").iterdir())}
+
+
+def version_of(project: Path) -> Any:  # noqa: ANN401 - what the manifest says
+    """The version of the project's bundle."""
+    return json.loads(bundle_bytes(project)[MANIFEST])["version"]
+
+
+def test_same_inputs_same_bytes(trained: Path, trained_copy: Path) -> None:
+    """Packaging again gives the same files, byte for byte, hence the same version; nothing else is left behind."""
+    package.main("mini")
+    assert bundle_bytes(trained_copy) == bundle_bytes(trained)
+    assert sorted(path.name for path in (trained_copy / "build").iterdir()) == ["bundles", "mini"]
+    package.main("mini")
+    assert bundle_bytes(trained_copy) == bundle_bytes(trained)
+
+
+def test_other_threshold_other_version(trained: Path, trained_copy: Path) -> None:
+    """A bundle that decides otherwise has another version and the same model."""
+    path = trained_copy / "build" / "mini" / "calibration.json"
+    fitted = json.loads(path.read_text())
+    fitted["decision"]["threshold"] *= 1.5
+    path.write_text(json.dumps(fitted))
+    package.main("mini")
+    assert version_of(trained_copy) != version_of(trained)
+    assert bundle_bytes(trained_copy)["model.ubj"] == bundle_bytes(trained)["model.ubj"]
+
+
+def test_failed_parity_leaves_the_old_bundle(trained: Path, trained_copy: Path) -> None:
+    """Where the new bundle computes something else than the pipeline, the stage stops and the old one stays whole."""
+    package.main("mini")
+    path = trained_copy / "build" / "mini" / "vocabulary.json"
+    vocabulary = json.loads(path.read_text())
+    vocabulary["country"].reverse()
+    path.write_bytes(to_json(vocabulary))
+    with pytest.raises(ParityError):
+        package.main("mini")
+    assert bundle_bytes(trained_copy) == bundle_bytes(trained)
+    assert sorted(path.name for path in (trained_copy / "build").iterdir()) == ["bundles", "mini"]

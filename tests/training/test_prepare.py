@@ -1,0 +1,307 @@
+"""Prepare: quarantine with reasons, windows in time order, and a stage that writes all or nothing."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from training import prepare as stage
+from training.check import DataError, read_rows
+from training.declaration import Scorer
+from training.prepare import SECONDS_A_DAY, WINDOWS, prepare, read_catalogues, split_by_time
+
+COLUMNS = ["row_id", "at", "amount", "speed", "visits", "country", "is_new", "item", "is_fraud"]
+SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
+
+
+def with_split(scorer: Scorer, **changes: float) -> Scorer:
+    """The scorer with other numbers in its split."""
+    return scorer.model_copy(update={"split": scorer.split.model_copy(update=changes)})
+
+
+def with_value(rows: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
+    """The rows with one value of one column replaced, as a file of any quality might hold them."""
+    values = [value if number == 3 else old for number, old in enumerate(rows[column].tolist())]
+    return rows.assign(**{column: pd.Series(values, dtype=object)})
+
+
+def files_below(folder: Path) -> set[Path]:
+    """Every file and folder below a folder."""
+    return set(folder.rglob("*"))
+
+
+def test_csv_and_parquet_give_the_same_windows(mini_rows: pd.DataFrame, mini_scorer: Scorer, tmp_path: Path) -> None:
+    """The same rows, whichever file holds them, become the same windows, down to the last bit."""
+    rows = mini_rows.assign(is_new=mini_rows["is_new"].astype(float))
+    rows.to_parquet(tmp_path / "rows.parquet", index=False)
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    from_csv, from_parquet = (
+        prepare(read_rows(tmp_path / name, COLUMNS), mini_scorer) for name in ("rows.csv", "rows.parquet")
+    )
+    assert from_csv.report == from_parquet.report
+    for window in WINDOWS:
+        pd.testing.assert_frame_equal(from_csv.windows[window], from_parquet.windows[window], check_exact=True)
+    assert (from_csv.windows["train"]["country"] == "NA").any()
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "problem"),
+    [
+        ("speed", "fast", "is not a number"),
+        ("speed", np.inf, "is infinite"),
+        ("amount", -1.0, "is below 0"),
+        ("amount", 100_001.0, "is above 100000"),
+        ("visits", 1.5, "is not a whole number"),
+        ("country", "x" * 33, "is longer than 32 characters"),
+        ("item", "x" * 257, "is longer than 256 characters"),
+        ("country", None, "is missing"),
+        ("amount", np.nan, "is missing"),
+        ("is_new", 3, "is neither true nor false"),
+        ("row_id", "row-1", "was seen in an earlier row"),
+        ("at", "yesterday", "is not a time"),
+        ("at", None, "is not a time"),
+    ],
+)
+def test_bad_row_is_quarantined(
+    mini_rows: pd.DataFrame, mini_scorer: Scorer, column: str, value: object, problem: str
+) -> None:
+    """A row that breaks the contract leaves with its reason, its values as they were; all others stay."""
+    rows = with_value(mini_rows.assign(at=mini_rows["at"].astype(str)), column, value)
+    prepared = prepare(rows, mini_scorer)
+    assert prepared.quarantined["reason"].to_dict() == {3: f"{column} {problem}"}
+    assert prepared.quarantined.drop(columns="reason").equals(rows.iloc[[3]])
+    assert prepared.report["quarantined"] == {"rows": 1, "reasons": {f"{column}: {problem}": 1}}
+    kept = pd.concat(prepared.windows.values())
+    assert set(kept["row_id"]) == set(mini_rows["row_id"]) - {mini_rows["row_id"][3]}
+
+
+def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """A row with two problems is quarantined once, with both."""
+    rows = with_value(with_value(mini_rows, "amount", -1), "visits", 0.5)
+    prepared = prepare(rows, mini_scorer)
+    assert prepared.quarantined["reason"].to_dict() == {3: "amount is below 0; visits is not a whole number"}
+    assert prepared.report["quarantined"]["rows"] == 1
+
+
+def test_too_many_bad_rows_stop(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """More bad rows than the declared share stop the run, and the message counts them by reason."""
+    amounts = mini_rows["amount"].where(mini_rows.index >= 16, -1.0)
+    with pytest.raises(DataError) as caught:
+        prepare(mini_rows.assign(amount=amounts), mini_scorer)
+    assert str(caught.value) == (
+        "16 of 1,500 rows (1.07%) break the contract; quarantine.max_share allows 1.00%. amount: is below 0 in 16 rows"
+    )
+
+
+def test_as_many_bad_rows_as_allowed(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """The declared share itself is allowed."""
+    amounts = mini_rows["amount"].where(mini_rows.index >= 15, -1.0)
+    assert len(prepare(mini_rows.assign(amount=amounts), mini_scorer).quarantined) == 15
+
+
+def test_merchant_codes_are_texts(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """A category whose column is whole floats becomes "5411", not "5411.0"."""
+    rows = mini_rows.assign(country=np.where(mini_rows.index % 2, 5411.0, 742.0))
+    assert set(prepare(rows, mini_scorer).windows["train"]["country"]) == {"5411", "742"}
+
+
+def test_label_never_is_guessed(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """A row whose label is missing stops the run instead of going into quarantine."""
+    with pytest.raises(DataError, match="column is_fraud holds nan"):
+        prepare(with_value(mini_rows, "is_fraud", np.nan), mini_scorer)
+
+
+def test_window_of_one_class_stops(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """A window in which no fraud happened cannot calibrate; it is named with what it has."""
+    late = mini_rows["at"] > mini_rows["at"].quantile(0.7)
+    with pytest.raises(DataError) as caught:
+        prepare(mini_rows.assign(is_fraud=mini_rows["is_fraud"].where(~late, 0)), mini_scorer)
+    assert str(caught.value) == "the test window has only is_fraud = 0 in 300 rows; it must have both classes"
+
+
+def test_report_tells_each_window(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """The report has each window's first and last moment, its rows and its frauds."""
+    prepared = prepare(mini_rows, mini_scorer)
+    assert prepared.report["rows"] == len(mini_rows)
+    assert list(prepared.report["windows"]) == list(WINDOWS)
+    told = prepared.report["windows"]["train"]
+    assert told["from"] == mini_rows["at"].min().isoformat()
+    assert told["rows"] == len(prepared.windows["train"])
+    assert told["frauds"] == prepared.windows["train"]["is_fraud"].sum()
+
+
+@given(
+    moments=st.lists(st.integers(0, 30), min_size=8, max_size=80),
+    delay_days=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
+    data=st.data(),
+)
+def test_windows_are_ordered_and_part_no_moment(
+    mini_scorer: Scorer, moments: list[int], delay_days: float, data: st.DataObject
+) -> None:
+    """Windows follow each other in time, share no moment, and only the label delay leaves rows out."""
+    order = data.draw(st.permutations(moments))
+    seconds = np.repeat(np.array(order, dtype=float) * SECONDS_A_DAY, 2)
+    rows = pd.DataFrame({"row_id": range(len(seconds)), "at": seconds, "is_fraud": [0, 1] * len(order)})
+    try:
+        whole = split_by_time(rows, with_split(mini_scorer, **SHARES))
+        windows = split_by_time(rows, with_split(mini_scorer, **SHARES, label_delay_days=delay_days))
+    except DataError:
+        assume(False)
+    assert sorted(pd.concat(whole.values())["row_id"]) == list(range(len(rows)))
+    delay = delay_days * SECONDS_A_DAY
+    for earlier, later in (("train", "calibrate"), ("calibrate", "test")):
+        start = whole[later]["at"].min()
+        assert whole[earlier]["at"].max() < start
+        known = whole[earlier][whole[earlier]["at"] < start - delay]
+        pd.testing.assert_frame_equal(windows[earlier], known.reset_index(drop=True))
+    pd.testing.assert_frame_equal(windows["test"], whole["test"])
+
+
+def test_windows_have_the_declared_sizes(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """Where no moments tie, the windows have the declared shares of the rows."""
+    windows = prepare(mini_rows.assign(at=np.arange(len(mini_rows), dtype=float)), mini_scorer).windows
+    assert {name: len(window) for name, window in windows.items()} == {"train": 900, "calibrate": 300, "test": 300}
+
+
+def test_label_delay_leaves_out_the_last_days(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """With rows every hour and a delay of two days, the last 48 rows before each later window are left out."""
+    rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
+    windows = prepare(rows, with_split(mini_scorer, label_delay_days=2.0)).windows
+    sizes = {name: len(window) for name, window in windows.items()}
+    assert sizes == {"train": 900 - 48, "calibrate": 300 - 48, "test": 300}
+    assert windows["calibrate"]["at"].min() - windows["train"]["at"].max() == 2 * SECONDS_A_DAY + 3_600
+
+
+def test_sample_is_deterministic_and_about_right(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """Half the rows are about half the rows, the same ones each time, and others for another seed."""
+    half = with_split(mini_scorer, sample=0.5)
+    first, again, other = (
+        set(pd.concat(prepare(mini_rows, scorer).windows.values())["row_id"])
+        for scorer in (half, half, half.model_copy(update={"seed": 8}))
+    )
+    assert abs(len(first) - 750) < 100
+    assert first == again
+    assert first != other
+
+
+def test_quarantine_of_a_sample_names_rows_of_the_file(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """With a sample, a quarantined row still carries its number in the file."""
+    rows = mini_rows.assign(amount=mini_rows["amount"].where(mini_rows.index % 150 != 149, -1.0))
+    quarantined = prepare(rows, with_split(mini_scorer, sample=0.5)).quarantined
+    assert len(quarantined) > 0
+    assert [f"row-{number}" for number in quarantined.index] == quarantined["row_id"].tolist()
+
+
+def test_catalogue_names_its_field(project: Path, mini_scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalogues of all texts are one table, each row with the field it is for."""
+    monkeypatch.chdir(project)
+    table = read_catalogues(mini_scorer)
+    assert list(table.columns) == ["field", "name", "category"]
+    assert set(table["field"]) == {"item"}
+    assert len(table) == 30
+
+
+def test_stage_writes_what_it_reports(trained: Path) -> None:
+    """The stage's files hold the rows that its report counts."""
+    report = json.loads((trained / "reports" / "mini" / "rows.json").read_text())
+    for window in WINDOWS:
+        rows = pd.read_parquet(trained / "build" / "mini" / "rows" / f"{window}.parquet")
+        assert len(rows) == report["windows"][window]["rows"]
+    assert sum(report["windows"][window]["rows"] for window in WINDOWS) == report["rows"] == 1_500
+    assert {path.name for path in (trained / "build" / "mini" / "rows").iterdir()} == {
+        "train.parquet",
+        "calibrate.parquet",
+        "test.parquet",
+        "quarantine.csv",
+        "catalogue.csv",
+    }
+
+
+def change_rows(project: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Replace the project's rows."""
+    path = project / "data" / "rows.parquet"
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+def write_catalogue(project: Path, text: str) -> None:
+    """Replace the project's catalogue."""
+    (project / "data" / "catalogue.csv").write_text(text)
+
+
+STOPS: list[Any] = [
+    pytest.param(
+        lambda project: change_rows(project, lambda rows: rows.drop(columns=["speed", "at"])),
+        "data/rows.parquet has no column at, speed; it has",
+        id="missing columns",
+    ),
+    pytest.param(
+        lambda project: (project / "data" / "rows.parquet").unlink(),
+        "data/rows.parquet cannot be read",
+        id="missing file",
+    ),
+    pytest.param(
+        lambda project: change_rows(project, lambda rows: rows.head(0)),
+        "data/rows.parquet holds no rows",
+        id="no rows",
+    ),
+    pytest.param(
+        lambda project: change_rows(project, lambda rows: rows.assign(is_fraud=rows["is_fraud"] * 2)),
+        "data/rows.parquet: column is_fraud holds 2",
+        id="label 2",
+    ),
+    pytest.param(
+        lambda project: change_rows(project, lambda rows: rows.assign(is_fraud=0)),
+        "data/rows.parquet: the train window has only is_fraud = 0",
+        id="one class",
+    ),
+    pytest.param(
+        lambda project: change_rows(project, lambda rows: rows.assign(at="soon")),
+        "data/rows.parquet: 1,500 of 1,500 rows (100.00%) break the contract; quarantine.max_share allows 1.00%. "
+        "at: is not a time in 1,500 rows",
+        id="unreadable times",
+    ),
+    pytest.param(
+        lambda project: write_catalogue(project, "name,kind\nrice,food\n"),
+        "data/catalogue.csv has no column category; it has kind, name",
+        id="catalogue without a category column",
+    ),
+    pytest.param(
+        lambda project: write_catalogue(project, "name,category\nrice,food\nsoap,\n"),
+        "data/catalogue.csv lacks a name or a category in 1 rows",
+        id="catalogue with a hole",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spoil", "message"), STOPS)
+def test_stage_that_stops_writes_nothing(
+    project: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], object], message: str
+) -> None:
+    """A stage that cannot go on names the file and the reason, and leaves no output at all."""
+    spoil(project)
+    before = files_below(project)
+    monkeypatch.chdir(project)
+    with pytest.raises(DataError) as caught:
+        stage.main("mini")
+    assert str(caught.value).startswith(message)
+    assert files_below(project) == before
+
+
+def test_stop_as_a_user_sees_it(
+    project: Path, run_stage: Callable[[Path, str], subprocess.CompletedProcess[str]]
+) -> None:
+    """On the command line a stop is a failure whose last line is the reason, with build/ as it was."""
+    change_rows(project, lambda rows: rows.drop(columns="country"))
+    before = files_below(project)
+    done = run_stage(project, "prepare")
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "data/rows.parquet has no column country; it has amount, at," in done.stderr.splitlines()[-1]
+    assert files_below(project) == before

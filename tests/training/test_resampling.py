@@ -1,0 +1,151 @@
+"""Resampling: originals first and untouched, synthetic frauds that could exist, and clear refusals."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from training.declaration import Resampling
+from training.resampling import Resampler
+
+N_ROWS = 2_000
+N_FRAUDS = 40
+MIXED = ["q", "c", "q", "c", "q"]
+
+Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]
+
+
+def made(types: list[str], *, n_frauds: int = N_FRAUDS) -> Rows:
+    """A matrix with 5 % missing values and the labels of its rows, frauds scattered among them."""
+    rng = np.random.default_rng(1)
+    columns: list[npt.NDArray[Any]] = [
+        rng.integers(0, 4, N_ROWS) if kind == "c" else rng.normal(50, 20, N_ROWS) for kind in types
+    ]
+    matrix = np.stack(columns, axis=1).astype(np.float32)
+    matrix[rng.random(matrix.shape) < 0.05] = np.nan
+    label = np.zeros(N_ROWS, dtype=np.int8)
+    label[rng.choice(N_ROWS, n_frauds, replace=False)] = 1
+    return matrix, label
+
+
+def resampled(rows: Rows, types: list[str], declared: Resampling, *, seed: int = 7) -> Rows:
+    """The rows after resampling."""
+    found: Rows = Resampler(declared, types, seed).fit_resample(*rows)
+    return found
+
+
+SMOTE = Resampling(method="smote", ratio=0.1)
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_originals_come_first_untouched(types: list[str]) -> None:
+    """The given rows open the result bit for bit, their NaN included, and only frauds follow."""
+    matrix, label = made(types)
+    found, labels = resampled((matrix, label), types, SMOTE)
+    assert found.dtype == np.float32
+    assert found[:N_ROWS].tobytes() == matrix.tobytes()
+    assert labels[:N_ROWS].tobytes() == label.tobytes()
+    assert (labels[N_ROWS:] == 1).all()
+    assert labels.dtype == label.dtype
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_input_is_not_written_to(types: list[str]) -> None:
+    """The caller's matrix is the same after the call."""
+    matrix, label = made(types)
+    before = matrix.tobytes()
+    resampled((matrix, label), types, SMOTE)
+    assert matrix.tobytes() == before
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_ratio_is_reached(types: list[str]) -> None:
+    """After resampling there are as many frauds per legitimate row as declared, less than one fraud short."""
+    resampler = Resampler(SMOTE, types, 7)
+    _, labels = resampler.fit_resample(*made(types))
+    assert labels.sum() == int(0.1 * (labels == 0).sum()) == 196
+    assert resampler.n_synthetic_ == 196 - N_FRAUDS
+
+
+def test_synthetic_codes_exist() -> None:
+    """A synthetic row's category is one that frauds have, never a code between two."""
+    matrix, label = made(MIXED)
+    found, _ = resampled((matrix, label), MIXED, SMOTE)
+    for column in (1, 3):
+        known = set(matrix[label == 1, column][~np.isnan(matrix[label == 1, column])])
+        synthetic = found[N_ROWS:, column]
+        assert set(synthetic[~np.isnan(synthetic)]) <= known
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_synthetic_numbers_lie_between_frauds(types: list[str]) -> None:
+    """A synthetic number is in its own unit, between the smallest and largest of the frauds (or the median)."""
+    matrix, label = made(types)
+    found, _ = resampled((matrix, label), types, SMOTE)
+    for column in (index for index, kind in enumerate(types) if kind == "q"):
+        frauds = np.append(matrix[label == 1, column], np.nanmedian(matrix[:, column]))
+        synthetic = found[N_ROWS:, column]
+        assert np.isfinite(synthetic).all()
+        assert synthetic.min() >= np.nanmin(frauds) - 1e-3
+        assert synthetic.max() <= np.nanmax(frauds) + 1e-3
+
+
+def test_column_that_is_missing_or_constant_throughout() -> None:
+    """A column without a single value, or with a single one, stops nothing."""
+    matrix, label = made(["q"] * 5)
+    matrix[:, 1] = np.nan
+    matrix[:, 2] = 3.0
+    found, _ = resampled((matrix, label), ["q"] * 5, SMOTE)
+    assert np.isnan(found[:N_ROWS, 1]).all()
+    assert (found[N_ROWS:, 2] == 3.0).all()
+
+
+def test_category_that_is_missing_throughout() -> None:
+    """A category that no row has stays missing in the synthetic rows."""
+    matrix, label = made(MIXED)
+    matrix[:, 3] = np.nan
+    found, _ = resampled((matrix, label), MIXED, SMOTE)
+    assert np.isnan(found[:, 3]).all()
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [Resampling(method="none"), Resampling(method="smote", ratio=0.01)],
+    ids=["method none", "ratio already met"],
+)
+def test_nothing_to_do_returns_the_input(declared: Resampling) -> None:
+    """Where nothing is asked for, or there are frauds enough, the rows come back as they are."""
+    matrix, label = made(["q"] * 5)
+    resampler = Resampler(declared, ["q"] * 5, 7)
+    found, labels = resampler.fit_resample(matrix, label)
+    assert found is matrix
+    assert labels is label
+    assert resampler.n_synthetic_ == 0
+
+
+@pytest.mark.parametrize("n_frauds", [0, 1, 5])
+def test_too_few_frauds(n_frauds: int) -> None:
+    """Fewer frauds than neighbours are refused with both numbers."""
+    with pytest.raises(ValueError, match=f"^{n_frauds} frauds in the training rows; SMOTE with 5 neighbours needs"):
+        resampled(made(["q"] * 5, n_frauds=n_frauds), ["q"] * 5, SMOTE)
+
+
+def test_one_fraud_more_than_neighbours_is_enough() -> None:
+    """Six frauds have five neighbours each."""
+    _, labels = resampled(made(MIXED, n_frauds=6), MIXED, SMOTE)
+    assert labels.sum() == int(0.1 * (labels == 0).sum())
+
+
+def test_categories_alone_are_refused() -> None:
+    """Without a number there is nothing to interpolate, and the message says what to declare instead."""
+    with pytest.raises(ValueError, match=r"at least one numeric feature; declare resampling: \{method: none\}"):
+        resampled(made(["c", "c"]), ["c", "c"], SMOTE)
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_one_seed_one_result(types: list[str]) -> None:
+    """The same seed gives the same bytes, another seed other rows."""
+    first, again, other = (resampled(made(types), types, SMOTE, seed=seed)[0] for seed in (7, 7, 8))
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
