@@ -3,6 +3,7 @@
 The same records are read from `params.yaml` by training and from a bundle's manifest by the function.
 """
 
+from math import ceil, floor
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
@@ -15,6 +16,8 @@ LARGEST_NUMBER = 1e15
 FieldType = Literal["number", "money", "count", "category", "text", "flag"]
 NUMERIC_TYPES = ("number", "money", "count")
 STRING_TYPES = ("category", "text")
+# What a category's value is called that was too rare in training, or never seen; an item that resembles none known.
+OTHER = "other"
 ANSWER_KEYS = frozenset(
     {
         "base_log_odds",
@@ -30,7 +33,7 @@ ANSWER_KEYS = frozenset(
 # A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
-RECORD = ConfigDict(frozen=True, extra="forbid", strict=True)
+RECORD = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class DeclaredField(BaseModel):
@@ -101,7 +104,7 @@ class Contract(BaseModel):
 
     model_config = RECORD
 
-    route: Annotated[str, StringConstraints(pattern=r"^/[a-z0-9/_-]*[a-z0-9]$")]
+    route: Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_-]+)+$")]
     answer: Literal["probability", "decision"]
     id: Name | None
     fields: Annotated[dict[Name, DeclaredField], Field(min_length=1)]
@@ -148,7 +151,7 @@ def _request_field(field: DeclaredField) -> tuple[Any, Any]:
     elif field.type in STRING_TYPES:
         kind = Annotated[str, Field(min_length=1, max_length=field.max_length)]
     elif field.type == "count":
-        kind = Annotated[int, Field(ge=int(field.lowest), le=int(field.highest))]
+        kind = Annotated[int, Field(ge=ceil(field.lowest), le=floor(field.highest))]
     else:
         kind = Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False)]
     if field.required:

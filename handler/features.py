@@ -10,9 +10,8 @@ from math import nan
 from typing import Any
 
 from handler.categoriser import categoriser
-from handler.contract import STRING_TYPES, Contract, DeclaredField
+from handler.contract import OTHER, STRING_TYPES, Contract, DeclaredField
 
-OTHER = "other"
 LARGEST_FLOAT32 = 3.4028234663852886e38
 
 Encoder = Callable[[Any], float]

@@ -42,7 +42,8 @@ scorers:
     split:      {{train: 0.6, calibrate: 0.2, test: 0.2}}
     quarantine: {{max_share: 0.0}}
     resampling: {{method: smote, ratio: 0.1}}
-    model:      {{rounds: 300, max_depth: 6, learning_rate: 0.1, subsample: 0.8, colsample_bytree: 0.5}}
+    model:
+      {{rounds: 300, max_depth: 6, learning_rate: 0.1, subsample: 0.8, colsample_bytree: 0.5, reg_lambda: 10}}
     decision:   {{recall: 0.9}}
     seed: 7
 """

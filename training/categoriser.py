@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.model_selection import LeaveOneOut, StratifiedKFold
 
 from handler.categoriser import categoriser, ngrams
-from handler.features import OTHER
+from handler.contract import OTHER
 
 SMOOTHING = 0.1
 # Weights are whole numbers, hundredths of a nat: finer changes no decision and costs bytes at each cold start.

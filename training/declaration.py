@@ -13,6 +13,9 @@ from handler.contract import RECORD, Contract, DeclaredField, Name
 PARAMS = Path("params.yaml")
 SCORER_NAME = r"^[a-z][a-z0-9_]*$"
 
+# Routes of the function itself, with all that lies below them.
+RESERVED = ("/docs", "/health", "/models", "/openapi", "/outcomes", "/redoc")
+
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -99,10 +102,13 @@ class Scorer(Contract):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
 
     @model_validator(mode="after")
-    def _label_stays_out(self) -> Self:
-        for role, column in (("label", self.label), ("time", self.time), ("id", self.id)):
+    def _columns_have_one_role(self) -> Self:
+        roles = {"label": self.label, "time": self.time, **({"id": self.id} if self.id else {})}
+        for role, column in roles.items():
             if column in self.fields:
                 raise ValueError(f"{role} is {column}, which is also a field; a model must not see it")
+            if twin := next((other for other in roles if other != role and roles[other] == column), None):
+                raise ValueError(f"{role} and {twin} are both {column}; they must be two columns")
         return self
 
     @property
@@ -125,11 +131,13 @@ class Params(BaseModel):
 
     @model_validator(mode="after")
     def _routes_are_single(self) -> Self:
-        taken = {"/health": "the health check", "/docs": "the documentation", "/openapi.json": "the documentation"}
+        taken: dict[str, str] = {}
         for name, scorer in self.scorers.items():
+            if f"/{scorer.route.split('/')[1]}" in RESERVED:
+                raise ValueError(f"scorers.{name}.route is {scorer.route}, which is reserved; choose another")
             for route in (scorer.route, f"{scorer.route}/batch"):
-                if route in taken or route.startswith("/models/"):
-                    raise ValueError(f"scorers.{name}.route takes {route}, which {taken.get(route, 'models')} has")
+                if route in taken:
+                    raise ValueError(f"scorers.{name}.route takes {route}, which {taken[route]} has; choose another")
                 taken[route] = f"scorers.{name}"
         return self
 
@@ -166,15 +174,16 @@ def read_params(params: Path = PARAMS) -> Params:
 def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, whose input is anything
     """One of pydantic's errors as: key, value found, what would be right."""
     location: tuple[str | int, ...] = tuple(part for part in problem["loc"] if part != "[key]")
-    key = ".".join(map(str, location)) or "the file"
+    key = ".".join(map(str, location))
     if problem["type"] == "missing":
         return f"{key} is missing; it is required."
     if problem["type"] == "extra_forbidden":
         return f"{key} is not a known key; known here are {', '.join(_known_keys(location[:-1]))}."
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
-        return f"{key}: {message}."
-    return f"{key} is {problem['input']!r}; {message.replace('Input should', 'it must').replace('String', 'it')}."
+        return f"{key}: {message}." if key else f"{message}."
+    message = message.replace("Input should", "it must").replace("String should", "it must")
+    return f"{key or 'the file'} is {problem['input']!r}; {message}."
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:

@@ -9,8 +9,8 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from handler.contract import STRING_TYPES, Contract
-from handler.features import OTHER, build_features
+from handler.contract import OTHER, STRING_TYPES, Contract
+from handler.features import build_features
 from training.categoriser import learn_categoriser
 
 # Below this, starting processes costs more than it saves.

@@ -13,8 +13,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from handler.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
-from handler.contract import STRING_TYPES, Contract, DeclaredField
-from handler.features import OTHER
+from handler.contract import OTHER, STRING_TYPES, Contract, DeclaredField
 from handler.scorer import Scorer
 from training.calibrate import calibrated
 from training.declaration import declared_scorer

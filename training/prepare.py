@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from handler.contract import OTHER
 from training.check import DataError, check_field, check_id, check_label, check_time, read_rows
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, write_json, write_whole
@@ -115,6 +116,12 @@ def read_catalogues(scorer: Scorer) -> pd.DataFrame:
         table = read_rows(Path(cast("str", field.catalogue)), ["name", "category"])
         if bad := int(table.isna().any(axis="columns").sum()):
             raise DataError(f"{field.catalogue} lacks a name or a category in {bad:,} rows")
+        categories = sorted(table["category"].unique())
+        if len(categories) < 2 or OTHER in categories:  # noqa: PLR2004 - a choice needs two
+            raise DataError(
+                f"{field.catalogue} has the categories {', '.join(categories)}; "
+                f"it must have at least two, none of them {OTHER!r}, which is what unknown names are called"
+            )
         tables.append(table.assign(field=name))
     return pd.concat(tables, ignore_index=True)[["field", "name", "category"]]
 

@@ -115,7 +115,7 @@ def test_texts_are_the_fields_with_a_catalogue(mini_scorer: Scorer) -> None:
         ),
         pytest.param(
             lambda block: block.update(route="/health"),
-            ["scorers.mini.route", "/health", "the health check"],
+            ["scorers.mini.route", "/health", "which is reserved"],
             id="taken route",
         ),
         pytest.param(

@@ -170,6 +170,13 @@ def test_windows_have_the_declared_sizes(mini_rows: pd.DataFrame, mini_scorer: S
     assert {name: len(window) for name, window in windows.items()} == {"train": 900, "calibrate": 300, "test": 300}
 
 
+def test_rows_of_one_moment_keep_their_order(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """Rows of one moment stay in the order of the file, so that every machine trains on the same sequence."""
+    windows = prepare(mini_rows.assign(at=mini_rows.index % 10 * 60.0), mini_scorer).windows
+    numbers = windows["train"].assign(number=windows["train"]["row_id"].str.removeprefix("row-").astype(int))
+    assert (numbers.groupby("at")["number"].diff().dropna() > 0).all()
+
+
 def test_label_delay_leaves_out_the_last_days(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
     """With rows every hour and a delay of two days, the last 48 rows before each later window are left out."""
     rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
