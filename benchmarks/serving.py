@@ -28,7 +28,8 @@ RESULT = BUILD / "benchmarks" / "serving.json"
 RECORDED = REPORTS / "serving.json"
 COLD_BUDGET = 1.25
 WARM_BUDGET = 2.0
-EXPLAINED_BUDGET_MS = 1.0
+# 1.0 ms for 300 trees of depth 5, on a processor on which the echo takes 85 µs; as a ratio it holds on others.
+EXPLAINED_BUDGET = 1000 / 85
 ARTIFACT_BUDGET_MB = 45
 BATCH = 100
 # The joblib service takes seconds to start and spreads little.
@@ -81,7 +82,7 @@ ALL = ("echo", "ours", "joblib")
 TRANSACTION = Workload("transaction", "transaction", ALL, budget=WARM_BUDGET)
 REFUND = Workload("refund", "refund", ALL, budget=WARM_BUDGET)
 EXPLAINED = Workload(
-    "refund, with every reason", "refund", ("ours",), query="explain=true", budget=EXPLAINED_BUDGET_MS * 1000
+    "refund, with every reason", "refund", ("echo", "ours"), query="explain=true", budget=EXPLAINED_BUDGET
 )
 BATCHED = Workload(f"transaction, in a batch of {BATCH}", "transaction", ("ours",), batch=BATCH)
 WORKLOADS = (TRANSACTION, REFUND, EXPLAINED, BATCHED)
