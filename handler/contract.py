@@ -33,13 +33,23 @@ ANSWER_KEYS = frozenset(
 # A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
-RECORD = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown keys, wrong types and numbers that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as JSON: pydantic's own pickle holds a set, whose order differs from run to run."""
+        return _unpickled, (type(self), self.model_dump_json())
 
 
-class DeclaredField(BaseModel):
+def _unpickled(kind: type[Record], content: str) -> Record:
+    return kind.model_validate_json(content)
+
+
+class DeclaredField(Record):
     """One value of a request, which is also one column of the data."""
-
-    model_config = RECORD
 
     type: FieldType
     alias: Name | None = None
@@ -78,10 +88,8 @@ class DeclaredField(BaseModel):
         return self.max if self.max is not None else LARGEST_NUMBER
 
 
-class DerivedFeature(BaseModel):
+class DerivedFeature(Record):
     """A feature computed from two others: exactly one of the operations, and its unit."""
-
-    model_config = RECORD
 
     ratio: tuple[str, str] | None = None
     product: tuple[str, str] | None = None
@@ -99,10 +107,8 @@ class DerivedFeature(BaseModel):
         return self.ratio or self.product or ("", "")
 
 
-class Contract(BaseModel):
+class Contract(Record):
     """Everything a caller and the model agree on: route, kind of answer, fields, features."""
-
-    model_config = RECORD
 
     route: Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_-]+)+$")]
     answer: Literal["probability", "decision"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from ruamel.yaml import YAML
 
@@ -118,10 +118,10 @@ class Running:
     url: str
     lock: Lock = field(default_factory=Lock)
 
-    def invoke(self, event: object) -> httpx.Response:
+    def invoke(self, event: object) -> httpx2.Response:
         """The emulator's answer to one invocation; the first starts the function."""
         with self.lock:  # two at once make the emulator panic
-            return httpx.post(self.url, content=json.dumps(event), timeout=30, trust_env=False)
+            return httpx2.post(self.url, content=json.dumps(event), timeout=30, trust_env=False)
 
 
 @contextmanager
@@ -284,7 +284,7 @@ def test_an_event_that_is_not_http_is_answered(event: object, function: Running)
     assert "not an HTTP event" in body["detail"]
 
 
-def failed_start(artifact: Artifact, tmp_path: Path, bundles: Path) -> tuple[httpx.Response, str]:
+def failed_start(artifact: Artifact, tmp_path: Path, bundles: Path) -> tuple[httpx2.Response, str]:
     """The answer of a function that cannot start, and its log."""
     log = tmp_path / "log"
     with running(artifact, log, BUNDLES=str(bundles)) as started:

@@ -1,7 +1,6 @@
 """Calibrate: margins of untouched later rows -> Platt's two numbers, and the threshold that the policy asks for."""
 
 import json
-import sys
 from decimal import ROUND_DOWN, Context
 from typing import Any
 
@@ -14,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from handler.scorer import log_odds_to_probability
 from training.declaration import Decision, declared_scorer
 from training.files import BUILD, write_text
+from training.stage import StageError, run
 from training.train import margins
 
 # The fit passes through BLAS, whose last bits differ between processors.
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int8]
 
 
-class CalibrationError(ValueError):
+class CalibrationError(StageError):
     """Raised when the model does not rank the calibration rows better than chance."""
 
 
@@ -83,4 +83,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main)

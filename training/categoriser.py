@@ -14,6 +14,7 @@ from sklearn.model_selection import LeaveOneOut, StratifiedKFold
 
 from handler.categoriser import categoriser, ngrams
 from handler.contract import OTHER
+from training.stage import StageError
 
 SMOOTHING = 0.1
 # Weights are whole numbers, hundredths of a nat: finer changes no decision and costs bytes at each cold start.
@@ -32,9 +33,9 @@ def learn_categoriser(names: Sequence[str], categories: Sequence[str]) -> dict[s
     """
     labels = sorted(set(categories))
     if len(labels) < 2:  # noqa: PLR2004 - a choice needs two
-        raise ValueError(f"a catalogue needs at least two categories; it has {', '.join(labels) or 'none'}")
+        raise StageError(f"a catalogue needs at least two categories; it has {', '.join(labels) or 'none'}")
     if OTHER in labels:
-        raise ValueError(
+        raise StageError(
             f"the category {OTHER!r} is what unknown names are called; leave its names out of the catalogue"
         )
     vectorizer = CountVectorizer(analyzer=ngrams, binary=True)

@@ -8,11 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.contract import MAX_ID_LENGTH, NUMERIC_TYPES, STRING_TYPES, DeclaredField
+from training.stage import StageError
 
 _SHOWN = 3
 
 
-class DataError(ValueError):
+class DataError(StageError):
     """Raised when the data cannot be what the declaration says."""
 
 

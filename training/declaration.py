@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from handler.contract import RECORD, Contract, DeclaredField, Name
+from handler.contract import Contract, DeclaredField, Name, Record
+from training.stage import StageError
 
 PARAMS = Path("params.yaml")
 SCORER_NAME = r"^[a-z][a-z0-9_]*$"
@@ -19,14 +20,12 @@ RESERVED = ("/docs", "/health", "/models", "/openapi", "/outcomes", "/redoc")
 Share = Annotated[float, Field(gt=0, le=1)]
 
 
-class DeclarationError(ValueError):
+class DeclarationError(StageError):
     """Raised when params.yaml says something that is unknown, missing or impossible."""
 
 
-class Split(BaseModel):
+class Split(Record):
     """Shares of the rows, in time order, and how late a label may arrive."""
-
-    model_config = RECORD
 
     train: Annotated[float, Field(gt=0, lt=1)]
     calibrate: Annotated[float, Field(gt=0, lt=1)]
@@ -44,18 +43,14 @@ class Split(BaseModel):
         return self
 
 
-class Quarantine(BaseModel):
+class Quarantine(Record):
     """How many rows may break the contract before the run stops."""
-
-    model_config = RECORD
 
     max_share: Annotated[float, Field(ge=0, le=1)]
 
 
-class Resampling(BaseModel):
+class Resampling(Record):
     """How the training rows, and only they, are rebalanced."""
-
-    model_config = RECORD
 
     method: Literal["smote", "none"]
     ratio: Share = 0.1
@@ -63,10 +58,8 @@ class Resampling(BaseModel):
     neighbours: Annotated[int, Field(ge=1)] = 5
 
 
-class Model(BaseModel):
+class Model(Record):
     """XGBoost's parameters, under its own names but for `rounds` and `threads`."""
-
-    model_config = RECORD
 
     rounds: Annotated[int, Field(ge=1)]
     max_depth: Annotated[int, Field(ge=1, le=16)]
@@ -80,10 +73,8 @@ class Model(BaseModel):
     """Part of the declaration: the order of XGBoost's sums, hence the model's last bits, depends on it."""
 
 
-class Decision(BaseModel):
+class Decision(Record):
     """The policy that picks the threshold."""
-
-    model_config = RECORD
 
     recall: Share
 
@@ -122,10 +113,8 @@ class Scorer(Contract):
         return {name: field for name, field in self.fields.items() if field.type == "text"}
 
 
-class Params(BaseModel):
+class Params(Record):
     """The whole file."""
-
-    model_config = RECORD
 
     scorers: Annotated[dict[Annotated[str, Field(pattern=SCORER_NAME, max_length=64)], Scorer], Field(min_length=1)]
 

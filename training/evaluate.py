@@ -1,7 +1,6 @@
 """Evaluate: the latest window, which nothing before has seen -> the metrics, and the curves as DVC plots."""
 
 import json
-import sys
 from typing import Any
 
 import joblib
@@ -20,6 +19,7 @@ from handler.features import feature_names
 from training.calibrate import calibrated
 from training.declaration import declared_scorer
 from training.files import BUILD, DIGITS, REPORTS, write_json, write_text
+from training.stage import run
 from training.train import margins
 
 LOW_FPR = 0.01
@@ -100,4 +100,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main)

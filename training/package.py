@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +18,14 @@ from training.calibrate import calibrated
 from training.declaration import declared_scorer
 from training.encoder import field_values
 from training.files import BUILD, BUNDLES, REPORTS, replace_folder
+from training.stage import StageError, run
 from training.train import margins
 
 TOLERANCE = 1e-6
 N_GOLDEN = 20
 
 
-class ParityError(AssertionError):
+class ParityError(StageError):
     """Raised when the function's own code gives another probability than the pipeline."""
 
 
@@ -169,4 +169,4 @@ def _golden_cases(scorer: Scorer, requests: list[dict[str, Any]]) -> list[dict[s
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main)

@@ -1,7 +1,6 @@
 """Prepare: the declared file -> checked rows in three windows of time, bad rows in quarantine with their reasons."""
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from handler.contract import OTHER
 from training.check import DataError, check_field, check_id, check_label, check_time, read_rows
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, write_json, write_whole
+from training.stage import run
 
 WINDOWS = ("train", "calibrate", "test")
 SECONDS_A_DAY = 86_400
@@ -146,4 +146,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main)

@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from training.declaration import Resampling
+from training.stage import StageError
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
@@ -30,20 +31,20 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     def fit_resample(self, X: Matrix, y: Labels) -> tuple[Matrix, Labels]:  # noqa: N803 - scikit-learn's names
         """The rows as they are, followed by synthetic frauds up to the declared ratio (SMOTE: Chawla 2002).
 
-        Raises ValueError where there are too few frauds to have neighbours.
+        Raises StageError where there are too few frauds to have neighbours.
         """
         n_frauds = int(y.sum())
         self.n_synthetic_ = 0
         if self.declared.method == "none" or n_frauds >= self.declared.ratio * (len(y) - n_frauds):
             return X, y
         if n_frauds <= self.declared.neighbours:
-            raise ValueError(
+            raise StageError(
                 f"{n_frauds} frauds in the training rows; SMOTE with {self.declared.neighbours} neighbours needs more"
             )
         codes = [index for index, kind in enumerate(self.feature_types) if kind == "c"]
         numbers = [index for index, kind in enumerate(self.feature_types) if kind == "q"]
         if not numbers:
-            raise ValueError("SMOTE needs at least one numeric feature; declare resampling: {method: none}")
+            raise StageError("SMOTE needs at least one numeric feature; declare resampling: {method: none}")
         # keep_empty_features: a column that is missing throughout stays in place, constant.
         scaler = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
         scaled = X.astype(np.float64)

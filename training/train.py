@@ -1,7 +1,6 @@
 """Train: training rows -> features, SMOTE, XGBoost; the model, its vocabulary and its reference distributions."""
 
 import json
-import sys
 from typing import Any
 
 import joblib
@@ -19,6 +18,7 @@ from training.declaration import Scorer, declared_scorer
 from training.encoder import FeatureEncoder
 from training.files import BUILD, REPORTS, write_bytes, write_json, write_whole
 from training.resampling import Resampler
+from training.stage import run
 
 PERCENTILES = np.arange(101)
 # float32 holds seven significant digits; the reference needs no more.
@@ -117,4 +117,4 @@ def _held_out(catalogue: pd.DataFrame, text: str) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main)

@@ -1,6 +1,9 @@
 """Training: the model's settings, what it has learned, and the reference that drift is measured against."""
 
 import json
+import shutil
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import joblib
@@ -127,3 +130,17 @@ def test_stage_describes_every_feature(trained: Path) -> None:
     assert reference["speed"]["missing"] == pytest.approx(rows["speed"].isna().mean(), abs=1e-6)
     assert reference["country"]["shares"]["NA"] == pytest.approx((rows["country"] == "NA").mean(), abs=1e-6)
     assert reference["amount"]["percentiles"][-1] == pytest.approx(rows["amount"].max(), rel=1e-6)
+
+
+def test_outputs_do_not_depend_on_the_hash_seed(
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    run_stage: Callable[[Path, str], subprocess.CompletedProcess[str]],
+) -> None:
+    """Every file of the stage has the same bytes in another process, the pickled pipeline too."""
+    project = Path(shutil.copytree(trained, tmp_path / "project"))
+    monkeypatch.setenv("PYTHONHASHSEED", "12345")
+    assert run_stage(project, "train").returncode == 0
+    for name in ("pipeline.joblib", "model.ubj", "vocabulary.json", "reference.json"):
+        assert (project / "build" / "mini" / name).read_bytes() == (trained / "build" / "mini" / name).read_bytes()
