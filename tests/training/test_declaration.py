@@ -120,7 +120,7 @@ def test_texts_are_the_fields_with_a_catalogue(mini_scorer: Scorer) -> None:
         ),
         pytest.param(
             lambda block: block.update(route="predict"),
-            ["scorers.mini.route is 'predict'", "it should match"],
+            ["scorers.mini.route is 'predict'", "it must match"],
             id="route without a slash",
         ),
         pytest.param(
