@@ -20,6 +20,7 @@ help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc repro)
+	@$(PYTHON) -m training.declaration >/dev/null
 	dvc repro
 
 test: train .venv-sam/.installed .venv-runtime/.installed  ## lint, types and all tests
@@ -50,7 +51,11 @@ env: $(VENV)/.installed  ## the Python environment of training and tests
 data: env  ## pull data/ from the DVC remote, or synthesise it where there is none
 	@if [ ! -e data ]; then \
 	  if [ -n "$$(dvc remote list)" ]; then dvc pull data.dvc; \
-	  else $(PYTHON) -m training.synthesize && dvc commit --quiet data.dvc; fi; \
+	  else \
+	    $(PYTHON) -m training.synthesize || exit 1; \
+	    dvc commit --quiet data.dvc || { rm -rf data; \
+	      echo "data.dvc pins other data than the synthetic ones, and there is no DVC remote to pull them from" >&2; exit 1; }; \
+	  fi; \
 	fi
 
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version $(PYTHON_VERSION) --generate-hashes --no-header --no-annotate
@@ -96,7 +101,7 @@ build-FraudFunction: | $(UV)
 	rm -rf $(ARTIFACTS_DIR)/bin $(ARTIFACTS_DIR)/.lock
 	mkdir -p $(ARTIFACTS_DIR)/handler $(ARTIFACTS_DIR)/$(BUNDLES)
 	cp handler/*.py $(ARTIFACTS_DIR)/handler/
-	cp -R $(BUNDLES)/. $(ARTIFACTS_DIR)/$(BUNDLES)/
+	for name in $$($(PYTHON) -m training.declaration); do cp -R $(BUNDLES)/$$name $(ARTIFACTS_DIR)/$(BUNDLES)/ || exit 1; done
 	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$(ARTIFACTS_DIR)" -p /var/task "$(ARTIFACTS_DIR)"
 	@size=$$(du -sb $(ARTIFACTS_DIR) | cut -f1); echo "artifact: $$((size / 1000000)).$$((size / 100000 % 10)) MB unzipped, of at most $(MAX_ARTIFACT_MB)"; \
 	test $$size -le $(MAX_ARTIFACT_MB)000000 || { echo "the artifact is too large" >&2; exit 1; }

@@ -18,7 +18,10 @@ from handler.scorer import Scorer, load_scorer
 
 # Deployment facts, read once. template.yaml and the README list them.
 BUNDLES = Path(os.environ.get("BUNDLES") or Path(__file__).parent.parent / "build" / "bundles")
-MAX_BODY_BYTES = int(os.environ.get("MAX_BODY_BYTES") or 1_048_576)
+_LIMIT = os.environ.get("MAX_BODY_BYTES") or "1048576"
+if not _LIMIT.isdecimal():
+    raise ValueError(f"MAX_BODY_BYTES is {_LIMIT!r}; it must be a whole number of bytes")
+MAX_BODY_BYTES = int(_LIMIT)
 
 
 logger = logging.getLogger(__name__)
@@ -29,12 +32,16 @@ def load_scorers(folder: Path) -> dict[str, Scorer]:
 
     Raises BundleError where there is none, one is damaged, or two answer on one route.
     """
-    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     if not folders:
         raise BundleError(f"{folder} holds no bundle; `make train` makes them, or set BUNDLES to their folder")
     scorers: dict[str, Scorer] = {}
     for path in folders:
         scorer = load_scorer(path)
+        if path.name != scorer.bundle.scorer:
+            raise BundleError(
+                f"{path} holds the bundle of {scorer.bundle.scorer}; a bundle's folder has its scorer's name"
+            )
         for other in scorers.values():
             if scorer.contract.route == other.contract.route:
                 raise BundleError(f"{path}: {other.bundle.scorer} answers on {other.contract.route} already")
@@ -80,6 +87,8 @@ def _add_routes(app: FastAPI, scorer: Scorer) -> None:
     requests: Any = Annotated[list[request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[valid-type]  # made at run time
     batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
 
+    one_schema = request_model.model_json_schema()
+
     async def score(request: Request) -> Response:
         explain = _is_explained(request)
         return _json(scorer.answer(_parsed(request_model.model_validate_json, await _body(request)), explain=explain))
@@ -93,14 +102,14 @@ def _add_routes(app: FastAPI, scorer: Scorer) -> None:
         score,
         response_model=answer_model,
         summary=f"Score one {name} request",
-        **_documented(name, request_model.model_json_schema()),
+        **_documented(name, one_schema),
     )
     app.add_api_route(
         f"{route}/batch",
         score_batch,
         response_model=list[answer_model],  # type: ignore[valid-type]  # made at run time
         summary=f"Score up to {MAX_BATCH:,} {name} requests, answered in order",
-        **_documented(name, batch.json_schema()),
+        **_documented(name, {"type": "array", "items": one_schema, "minItems": 1, "maxItems": MAX_BATCH}),
     )
 
 
@@ -176,6 +185,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
         return _adapter(checked_event(event), context)
     except BadEventError as error:
         return bad_request(str(error))
-    except Exception:  # the process edge: the application's own errors were answered with 500 inside the adapter
-        logger.exception("an event that the adapter cannot read")
+    except Exception as error:  # noqa: BLE001 - the process edge: the application's own errors were answered with 500 inside the adapter
+        # Without the exception's text, which may quote the caller.
+        logger.warning("an event that the adapter cannot read: %s", type(error).__name__)
         return bad_request("not a well-formed HTTP event")

@@ -25,7 +25,7 @@ class Features:
     names: tuple[str, ...]
     units: tuple[str | None, ...]
     labels: tuple[tuple[str, ...] | None, ...]
-    """Per feature: what its codes stand for, or None for a number."""
+    """Per feature: what its codes stand for (a flag's are 0 and 1), or None for a number."""
     encoders: tuple[Encoder, ...]
     """Per field: its value (None or NaN: missing) -> its feature."""
     derived: tuple[tuple[Operation, int, int], ...]
@@ -74,6 +74,8 @@ def build_features(contract: Contract, vocabulary: Mapping[str, Any]) -> Feature
 
 
 def _labels(name: str, field: DeclaredField, vocabulary: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if field.type == "flag":
+        return ("no", "yes")
     if field.type not in STRING_TYPES:
         return None
     learned = vocabulary[name]

@@ -21,10 +21,11 @@ def checked_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes
     """
     if not isinstance(event, dict) or "requestContext" not in event:
         raise BadEventError("not an HTTP event: it has no requestContext")
-    headers = event.get("headers") or {}
-    host = next((value for key, value in headers.items() if key.lower() == "host"), None)
-    if host is not None and not _HOST.fullmatch(str(host)):
-        raise BadEventError("malformed Host header")
+    for headers in (event.get("headers") or {}, event.get("multiValueHeaders") or {}):
+        for key, value in headers.items():
+            hosts = value if isinstance(value, list) else [value]
+            if key.lower() == "host" and not all(_HOST.fullmatch(str(host)) for host in hosts):
+                raise BadEventError("malformed Host header")
     if event.get("isBase64Encoded"):
         try:
             body = base64.b64decode(event.get("body") or "", validate=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from handler.bundle import Bundle, BundleError, load_bundle
 from handler.contract import answer_model, request_model
+from handler.features import feature_types
 
 # How many of the features that raise the risk an answer names when it was not asked to explain itself.
 N_REASONS = 3
@@ -46,12 +47,14 @@ class Scorer:
         values = attrgetter(*names)
         self._values = values if len(names) > 1 else lambda request: (values(request),)
         self._id = bundle.contract.id
+        self._n_fields = len(names)
         self._ranges = tuple(
             (index, percentiles[0], percentiles[-1])
             for index, name in enumerate(self._features.names)
             if (percentiles := bundle.reference[name].get("percentiles"))
         )
-        self._codes = tuple(index for index, labels in enumerate(self._features.labels) if labels is not None)
+        kinds = feature_types(bundle.contract)
+        self._codes = tuple(index for index, kind in enumerate(kinds) if kind == "c")
 
     def vector(self, request: BaseModel) -> list[float]:
         """The request's feature vector, NaN where a value is missing."""
@@ -124,8 +127,9 @@ class Scorer:
         if every:
             order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
         else:
-            order = sorted((i for i, share in enumerate(shares) if share > 0), key=lambda index: -shares[index])
-            order = order[:N_REASONS]
+            order = sorted(range(len(shares)), key=lambda index: -shares[index])[:N_REASONS]
+            # Where nothing raises the risk, every request is flagged; then the first of them are all there is to say.
+            order = [index for index in order if shares[index] > 0] or order
         return [
             {
                 "field": self._features.names[index],
@@ -141,6 +145,8 @@ class Scorer:
         effect = "raises the risk" if share > 0 else "lowers the risk" if share < 0 else "changes nothing"
         seen = self.bundle.reference[name]
         shown = self._features.display(index, value)
+        if shown is None and index >= self._n_fields:
+            return f"{name} cannot be computed from this request; {effect}"
         if shown is None:
             return f"{name} is missing, as in {seen['missing']:.1%} of past requests; {effect}"
         if isinstance(shown, str):
@@ -179,8 +185,8 @@ def _how_unusual(value: float, percentiles: Sequence[float]) -> str:
     above = min(bisect_left(percentiles, value) - 1, 99)
     below = min(len(percentiles) - 1 - bisect_right(percentiles, value), 99)
     if above >= 50:  # noqa: PLR2004 - beyond the median is where "above" says more than "below"
-        return f"above {above}% of past requests"
-    return f"below {below}% of past requests" if below >= 50 else "a usual value"  # noqa: PLR2004 - as above
+        return f"above {above}% of past values"
+    return f"below {below}% of past values" if below >= 50 else "a usual value"  # noqa: PLR2004 - as above
 
 
 def load_scorer(folder: Path) -> Scorer:
@@ -188,7 +194,11 @@ def load_scorer(folder: Path) -> Scorer:
 
     Raises BundleError where the bundle is not whole or computes something else than it did in training.
     """
-    scorer = Scorer(load_bundle(folder))
+    bundle = load_bundle(folder)
+    try:
+        scorer = Scorer(bundle)
+    except KeyError as error:
+        raise BundleError(f"{folder} cannot be served: its manifest or reference lacks {error}") from error
     for case in scorer.bundle.golden:
         request = scorer.request_model.model_validate(case["request"])
         probability = scorer.probability(scorer.bundle.booster.margin(scorer.vector(request)))

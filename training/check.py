@@ -1,5 +1,6 @@
 """Check: the declared columns of a file, each against the contract, before anything is learned from them."""
 
+from numbers import Number
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 from handler.contract import MAX_ID_LENGTH, NUMERIC_TYPES, STRING_TYPES, DeclaredField
 from training.stage import StageError
 
+# The end of the year 2100.
+LATEST_SECONDS = 4_133_980_800
 _SHOWN = 3
 
 
@@ -62,6 +65,7 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
     problems = pd.Series("", index=values.index, dtype=object)
     if field.type in STRING_TYPES:
         typed = _as_text(values.where(~missing))
+        problems[typed.isna() & ~missing] = "is not a text"
         problems[typed.str.len() > field.max_length] = f"is longer than {field.max_length} characters"
     else:
         if field.type == "flag":
@@ -83,11 +87,15 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
 
 
 def _as_text(values: pd.Series) -> pd.Series:
-    """The values as a request would carry them, None where missing; 5411, not 5411.0, where numbers name things."""
+    """The values as a request would carry them, else None; 5411, not 5411.0, where numbers name things."""
     if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
-    texts = values.astype(object).map(lambda value: value if isinstance(value, str) else str(value))
-    return texts.astype(object).where(values.notna(), None)
+    return values.astype(object).map(_text).where(values.notna(), None)
+
+
+def _text(value: object) -> str | None:
+    """A text or a number as text; None for anything else, such as bytes, which no request can carry."""
+    return str(value) if isinstance(value, str | Number) else None
 
 
 def check_label(values: pd.Series, name: str) -> pd.Series:
@@ -104,13 +112,17 @@ def check_label(values: pd.Series, name: str) -> pd.Series:
 
 
 def check_time(values: pd.Series) -> pd.Series:
-    """Seconds since 1970 as float64, NaN where a time cannot be read; plain numbers are taken as seconds."""
+    """Seconds since 1970 as float64, NaN where a time cannot be read; plain numbers are taken as seconds.
+
+    Milliseconds would pass for seconds of the year 50,000, and no delay in days would mean anything: no such number
+    is a time.
+    """
     moments = pd.to_datetime(values.where(~_is_number(values)), errors="coerce", utc=True, format=_time_format(values))
     seconds = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
     numbers = pd.to_numeric(values.where(_is_number(values)), errors="coerce").astype(np.float64)
     # A column is one or the other; the odd ones out are not times.
-    found = seconds if seconds.notna().sum() >= numbers.notna().sum() else numbers
-    return found.where(np.isfinite(found))
+    numbers = numbers.where(numbers.abs() <= LATEST_SECONDS)
+    return seconds if seconds.notna().sum() >= numbers.notna().sum() else numbers
 
 
 def _is_number(values: pd.Series) -> pd.Series:

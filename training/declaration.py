@@ -1,6 +1,7 @@
 """`params.yaml` as frozen, validated records; anything unknown or impossible is refused with a sentence."""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
@@ -22,6 +23,11 @@ Share = Annotated[float, Field(gt=0, le=1)]
 
 class DeclarationError(StageError):
     """Raised when params.yaml says something that is unknown, missing or impossible."""
+
+
+# DVC follows data/ whole: what lies elsewhere could change without anything being run again.
+DATA_PATH = r"^data/[^.].*$"
+DataPath = Annotated[str, Field(pattern=DATA_PATH)]
 
 
 class Split(Record):
@@ -82,7 +88,7 @@ class Decision(Record):
 class Scorer(Contract):
     """One scorer, whole: its contract, its data and how its model is made."""
 
-    data: str
+    data: DataPath
     time: Name
     label: Name
     split: Split
@@ -100,6 +106,13 @@ class Scorer(Contract):
                 raise ValueError(f"{role} is {column}, which is also a field; a model must not see it")
             if twin := next((other for other in roles if other != role and roles[other] == column), None):
                 raise ValueError(f"{role} and {twin} are both {column}; they must be two columns")
+        return self
+
+    @model_validator(mode="after")
+    def _catalogues_are_data(self) -> Self:
+        for name, field in self.texts.items():
+            if not re.match(DATA_PATH, field.catalogue or ""):
+                raise ValueError(f"fields.{name}.catalogue is {field.catalogue}; it must be a file below data/")
         return self
 
     @property
@@ -167,11 +180,19 @@ def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, w
     if problem["type"] == "missing":
         return f"{key} is missing; it is required."
     if problem["type"] == "extra_forbidden":
-        return f"{key} is not a known key; known here are {', '.join(_known_keys(location[:-1]))}."
+        known = ", ".join(_known_keys(location[:-1]))
+        return f"{key} (value {problem['input']!r}) is not a known key; known here are {known}."
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}." if key else f"{message}."
-    message = message.replace("Input should", "it must").replace("String should", "it must")
+    message = (
+        message.replace("Input should", "it must")
+        .replace("String should", "it must")
+        .replace("Dictionary should", "it must")
+    )
+    message = (
+        message.removesuffix(f" after validation, not {len(problem['input'])}") if problem["input"] == {} else message
+    )
     return f"{key or 'the file'} is {problem['input']!r}; {message}."
 
 
@@ -184,3 +205,11 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
         elif part in kind.model_fields:
             kind = kind.model_fields[part].annotation
     return sorted(kind.model_fields)
+
+
+if __name__ == "__main__":
+    # Checks the file and lists its scorers: what `make` asks before it runs and before it packs.
+    try:
+        print("\n".join(read_params().scorers))  # noqa: T201 - the command's answer
+    except DeclarationError as error:
+        raise SystemExit(str(error)) from error

@@ -45,7 +45,6 @@ def measure(probability: Probabilities, label: Labels, threshold: float) -> dict
         "average_precision": float(average_precision_score(label, probability)),
         "recall_at_1pct_fpr": float(recall[false_positive_rate <= LOW_FPR].max()),
         "brier_score": float(brier_score_loss(label, probability)),
-        "threshold": threshold,
         "precision": caught / max(int(is_flagged.sum()), 1),
         "recall": caught / int(is_fraud.sum()),
         "false_positive_rate": float(is_flagged[~is_fraud].mean()),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from handler.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle
 from handler.contract import OTHER, STRING_TYPES, Contract, DeclaredField
 from handler.scorer import Scorer
 from training.calibrate import calibrated
-from training.declaration import declared_scorer
+from training.declaration import declared_scorer, read_params
 from training.encoder import field_values
 from training.files import BUILD, BUNDLES, REPORTS, replace_folder
 from training.stage import StageError, run
@@ -23,6 +24,7 @@ from training.train import margins
 
 TOLERANCE = 1e-6
 N_GOLDEN = 20
+GOLDEN_DIGITS = 12
 
 
 class ParityError(StageError):
@@ -65,6 +67,8 @@ def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], ca
     if field.type == "category":
         labels = [label for label in reference[name]["shares"] if label != OTHER]
         return labels or [OTHER[: field.max_length]]
+    if field.type == "flag":
+        return [False, True]
     # The reference is rounded, which must not lead out of the contract. A field that was never filled in training
     # still takes a value in a request.
     percentiles = reference[name]["percentiles"] or [0.0]
@@ -107,7 +111,7 @@ def check_parity(
     worst, worst_request = 0.0, None
     requests = tqdm(requests_of(rows, scorer.contract), total=len(rows), desc="parity", unit="rows", disable=None)
     for request, probability in zip(requests, expected, strict=True):
-        parsed = scorer.request_model.model_validate(json.loads(json.dumps(request)))
+        parsed = scorer.request_model.model_validate_json(json.dumps(request))
         difference = abs(scorer.probability(scorer.bundle.booster.margin(scorer.vector(parsed))) - probability)
         if difference > worst or worst_request is None:
             worst, worst_request = difference, request
@@ -154,9 +158,19 @@ def main(name: str) -> None:
         rows = pd.read_parquet(built / "rows" / "test.parquet")
         worst = check_parity(scorer, joblib.load(built / "pipeline.joblib"), fitted["calibration"], rows)
         replace_folder(folder, BUNDLES / name)
+    for stale in remove_undeclared(set(read_params().scorers)):
+        print(f"removed {stale}: params.yaml no longer declares it")  # noqa: T201 - the stage's report
     print(f"parity: {len(rows):,} test rows, worst absolute difference {worst:.3g}")  # noqa: T201 - the stage's report
     size = sum(path.stat().st_size for path in (BUNDLES / name).iterdir())
     print(f"bundle: {BUNDLES / name}, version {scorer.version}, {size / 1e6:.2f} MB")  # noqa: T201 - as above
+
+
+def remove_undeclared(declared: set[str]) -> list[Path]:
+    """The bundles of scorers that are not declared, after removing them: the function serves all that it finds."""
+    stale = sorted(path for path in BUNDLES.iterdir() if path.is_dir() and path.name not in declared)
+    for path in stale:
+        shutil.rmtree(path)
+    return stale
 
 
 def _golden_cases(scorer: Scorer, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -164,7 +178,8 @@ def _golden_cases(scorer: Scorer, requests: list[dict[str, Any]]) -> list[dict[s
     for request in requests:
         parsed = scorer.request_model.model_validate(request)
         margin = scorer.bundle.booster.margin(scorer.vector(parsed))
-        cases.append({"request": request, "probability": scorer.probability(margin)})
+        # exp() is the platform's; its last bits would change the version.
+        cases.append({"request": request, "probability": round(scorer.probability(margin), GOLDEN_DIGITS)})
     return cases
 
 

@@ -1,6 +1,7 @@
 """Train: training rows -> features, SMOTE, XGBoost; the model, its vocabulary and its reference distributions."""
 
 import json
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
 import joblib
@@ -72,11 +73,18 @@ def describe(matrix: npt.NDArray[np.float32], contract: Contract, vocabulary: di
         known = column[~np.isnan(column)]
         seen: dict[str, Any] = {"missing": round(1 - len(known) / len(column), SIGNIFICANT)}
         if labels is not None:
-            counts = np.bincount(known.astype(int), minlength=len(labels)) / max(len(known), 1)
-            seen["shares"] = {label: round(share, SIGNIFICANT) for label, share in zip(labels, counts, strict=True)}
+            counts = np.bincount(known.astype(int), minlength=len(labels)) / len(column)
+            seen["shares"] = {
+                label: round(float(share), SIGNIFICANT) for label, share in zip(labels, counts, strict=True)
+            }
         elif len(known):
-            percentiles = np.percentile(known, PERCENTILES, method="lower").tolist()
-            seen["percentiles"] = [float(f"{value:.{SIGNIFICANT}g}") for value in percentiles]
+            percentiles = [Decimal(value) for value in np.percentile(known, PERCENTILES, method="lower").tolist()]
+            # The ends outwards, so that no training row lies outside them.
+            rounding = [ROUND_FLOOR, *[ROUND_HALF_EVEN] * (len(percentiles) - 2), ROUND_CEILING]
+            seen["percentiles"] = [
+                float(Context(prec=SIGNIFICANT, rounding=way).plus(value))
+                for way, value in zip(rounding, percentiles, strict=True)
+            ]
         else:
             seen["percentiles"] = []
         reference[name] = seen

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.app import BUNDLES, MAX_BODY_BYTES, app, handler, load_scorers
-from handler.bundle import BundleError
+from handler.bundle import BundleError, content_version, manifest_bytes
 
 EVENTS = Path(__file__).parents[1] / "events"
 ROOT = Path(__file__).parents[2]
@@ -139,6 +140,12 @@ def test_a_malformed_host_is_a_400(host: str) -> None:
     )
 
 
+def test_a_malformed_host_among_multi_value_headers_is_a_400() -> None:
+    """A load balancer sends its headers there."""
+    event = {**recorded("refund"), "multiValueHeaders": {"Host": ["a:b:c"]}}
+    assert invoke(event) == (400, {"detail": "malformed Host header"})
+
+
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:80", "a.b-c.example.com"])
 def test_a_good_host_is_served(host: str) -> None:
     """Names, addresses and ports."""
@@ -229,11 +236,7 @@ def test_the_documents_examples_work(client: TestClient) -> None:
     }
     assert len(posts) == 4
     for path, schema in posts.items():
-        example = (
-            schema["examples"][0]
-            if path.removesuffix("/batch") == path
-            else [schema["$defs"].popitem()[1]["examples"][0]]
-        )
+        example = [schema["items"]["examples"][0]] if path.endswith("/batch") else schema["examples"][0]
         assert client.post(path, json=example).status_code == 200
 
 
@@ -250,10 +253,38 @@ def test_no_bundle_stops_the_start(tmp_path: Path) -> None:
 
 def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
     """The message names both."""
-    for name in ("first", "second"):
+    for name in ("refund", "returns"):
         shutil.copytree(BUNDLES / "refund", tmp_path / name)
-    with pytest.raises(BundleError, match=f"second: refund answers on {REFUND_ROUTE} already"):
+    path = tmp_path / "returns" / "manifest.json"
+    manifest = {**json.loads(path.read_text()), "scorer": "returns"}
+    path.write_bytes(manifest_bytes({**manifest, "version": content_version(manifest)}))
+    with pytest.raises(BundleError, match=f"returns: refund answers on {REFUND_ROUTE} already"):
         load_scorers(tmp_path)
+
+
+def test_a_bundle_in_another_scorers_folder_stops_the_start(tmp_path: Path) -> None:
+    """Otherwise one of two copies would be served, and nobody could say which."""
+    shutil.copytree(BUNDLES / "refund", tmp_path / "copy")
+    with pytest.raises(BundleError, match="copy holds the bundle of refund"):
+        load_scorers(tmp_path)
+
+
+def test_hidden_folders_are_no_bundles(tmp_path: Path) -> None:
+    """An editor's leavings do not stop the start."""
+    shutil.copytree(BUNDLES / "refund", tmp_path / "refund")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    assert list(load_scorers(tmp_path)) == ["refund"]
+
+
+def test_every_reference_of_the_document_resolves(client: TestClient) -> None:
+    """Clients are generated from it."""
+    document = client.get("/openapi.json").json()
+    references = re.findall(r'"\$ref": "#/([^"]+)"', json.dumps(document))
+    assert references
+    for reference in references:
+        found = document
+        for part in reference.split("/"):
+            found = found[part]
 
 
 BLOCKED = ("numpy", "scipy", "pandas", "sklearn", "xgboost", "joblib", "boto3", "training")

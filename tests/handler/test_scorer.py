@@ -6,12 +6,16 @@ from math import log
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.bundle import BundleError, content_version, manifest_bytes
 from handler.scorer import Scorer, load_scorer, log_odds_to_probability
+from training.package import requests_of
+
+ROWS = Path(__file__).parents[2] / "build"
 
 RISKY: dict[str, Any] = {
     "amount_usd": 950.0,
@@ -51,7 +55,7 @@ def test_an_explained_refund_names_rate_and_category(refund: Scorer) -> None:
     """The refund rate and the item's category are among the reasons, with values and sentences."""
     reasons = {reason["field"]: reason for reason in answer(refund, ABUSE, explain=True)["reasons"]}
     assert reasons["refund_rate"]["value"] == pytest.approx(20 / 1.5)
-    assert reasons["refund_rate"]["sentence"].endswith("of past requests; raises the risk")
+    assert reasons["refund_rate"]["sentence"].endswith("of past values; raises the risk")
     assert reasons["item_category"]["value"] == "Food, Perishable"
 
 
@@ -86,6 +90,22 @@ def test_values_outside_training_are_warned_of(transaction: Scorer) -> None:
     sentences = {warning["field"]: warning["sentence"] for warning in warned["warnings"]}
     assert sentences["amount_usd"].startswith("amount_usd 1,000,000,000 is outside the range seen in training")
     assert sentences["chain"] == "chain 'DOGE' is new, or was too rare in training to be learned"
+
+
+def test_no_training_row_is_warned_of(transaction: Scorer, refund: Scorer) -> None:
+    """A number that was seen in training lies within the range seen in training."""
+    for scorer in (transaction, refund):
+        rows = pd.read_parquet(ROWS / scorer.bundle.scorer / "rows" / "train.parquet")
+        for request in requests_of(rows[::20], scorer.contract):
+            warnings = answer(scorer, request).get("warnings", [])
+            assert [warning for warning in warnings if "outside the range" in warning["sentence"]] == []
+
+
+def test_an_undefined_ratio_is_not_called_missing(refund: Scorer) -> None:
+    """Refunds a year of a customer of no years."""
+    reasons = answer(refund, {**REFUND, "yearsActive": 0, "refunds": 20}, explain=True)["reasons"]
+    sentence = next(reason["sentence"] for reason in reasons if reason["field"] == "refund_rate")
+    assert sentence.startswith("refund_rate cannot be computed from this request")
 
 
 def test_a_batch_answers_as_one_by_one(refund: Scorer) -> None:

@@ -240,3 +240,16 @@ def test_numeric_ids_are_texts() -> None:
 def test_missing_id_stays_missing(values: list[object]) -> None:
     """A row without an id does not get the id "nan"."""
     assert check_id(pd.Series(values))[0].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e6, 1e9])
+def test_finer_units_than_seconds_are_no_times(factor: float) -> None:
+    """Milliseconds, read as seconds, would make every delay in days mean nothing."""
+    assert check_time(pd.Series([MOMENT, MOMENT + 1]) * factor).isna().all()
+
+
+@pytest.mark.parametrize("value", [b"DE", ["DE"], {"a": 1}])
+def test_what_no_request_can_carry_is_no_text(value: object) -> None:
+    """Bytes and nested values are set aside, not learned under the name that Python prints for them."""
+    _, problems = check_field(pd.Series(["DE", value], dtype=object), DeclaredField(type="category"))
+    assert problems.tolist() == ["", "is not a text"]

@@ -60,12 +60,15 @@ def test_texts_are_the_fields_with_a_catalogue(mini_scorer: Scorer) -> None:
     [
         pytest.param(
             lambda block: block["split"].update(folds=5),
-            ["scorers.mini.split.folds is not a known key", "calibrate, label_delay_days, sample, test, train"],
+            [
+                "scorers.mini.split.folds (value 5) is not a known key",
+                "calibrate, label_delay_days, sample, test, train",
+            ],
             id="unknown key",
         ),
         pytest.param(
             lambda block: block["fields"]["amount"].update(minimum=0),
-            ["scorers.mini.fields.amount.minimum is not a known key", "max, max_length, min, min_rows"],
+            ["scorers.mini.fields.amount.minimum (value 0) is not a known key", "max, max_length, min, min_rows"],
             id="unknown key of a field",
         ),
         pytest.param(

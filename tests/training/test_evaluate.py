@@ -30,7 +30,6 @@ def test_worked_case() -> None:
             "average_precision": (1 / 1 + 2 / 3) / 2,
             "recall_at_1pct_fpr": 1 / 2,
             "brier_score": (0.01 + 0.64 + 0.09 + 0.36 + 0.04 + 0.01) / 6,
-            "threshold": 0.65,
             "precision": 2 / 3,
             "recall": 1.0,
             "false_positive_rate": 1 / 4,
@@ -131,10 +130,3 @@ def test_stage_writes_metrics_and_curves(trained: Path) -> None:
     assert all(value == float(f"{value:.6g}") for value in metrics.values())
     for name in ("roc", "precision_recall", "reliability", "importance"):
         assert len(pd.read_csv(folder / f"{name}.csv")) > 1
-
-
-def test_stage_writes_the_threshold_of_the_bundle(trained: Path) -> None:
-    """The report's threshold is the decision's, to the digits of a report."""
-    metrics = json.loads((trained / "reports" / "mini" / "metrics.json").read_text())
-    fitted = json.loads((trained / "build" / "mini" / "calibration.json").read_text())
-    assert metrics["threshold"] == pytest.approx(fitted["decision"]["threshold"], rel=1e-5)

@@ -209,3 +209,12 @@ def test_failed_parity_leaves_the_old_bundle(trained: Path, trained_copy: Path) 
         package.main("mini")
     assert bundle_bytes(trained_copy) == bundle_bytes(trained)
     assert sorted(path.name for path in (trained_copy / "build").iterdir()) == ["bundles", "mini"]
+
+
+def test_bundles_of_undeclared_scorers_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The function serves all bundles that it finds, so a renamed scorer's old one must not stay."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("kept", "renamed"):
+        (tmp_path / "build" / "bundles" / name).mkdir(parents=True)
+    assert [path.name for path in package.remove_undeclared({"kept"})] == ["renamed"]
+    assert [path.name for path in (tmp_path / "build" / "bundles").iterdir()] == ["kept"]

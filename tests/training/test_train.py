@@ -86,10 +86,10 @@ def test_reference_of_a_number_that_is_always_missing() -> None:
 
 
 def test_reference_of_a_category() -> None:
-    """A category is described by the shares of its labels among the values that are there."""
+    """A category is described by the shares of its labels and of the missing, which add up to 1."""
     contract = one_field(DeclaredField(type="category"))
     reference = describe(column([1, 1, 2, 0, np.nan]), contract, {"value": ["a", "b"]})
-    assert reference == {"value": {"missing": 0.2, "shares": {"other": 0.25, "a": 0.5, "b": 0.25}}}
+    assert reference == {"value": {"missing": 0.2, "shares": {"other": 0.2, "a": 0.4, "b": 0.2}}}
 
 
 def test_reference_where_a_label_is_called_other(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
