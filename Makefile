@@ -28,7 +28,7 @@ test: train .venv-sam/.installed .venv-runtime/.installed  ## lint, types and al
 	ruff format --check .
 	mypy
 	$(SAM) validate --lint
-	pytest
+	pytest --cov
 
 serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 	uvicorn handler.app:app --host 127.0.0.1 --port 8000
