@@ -213,9 +213,7 @@ def test_a_models_card_has_contract_and_metrics(client: TestClient) -> None:
     card = client.get("/models/refund").json()
     assert card["contract"]["fields"]["years_active"]["alias"] == "yearsActive"
     assert 0.5 < card["metrics"]["roc_auc"] < 1
-    assert client.get("/models/nobody").json() == {
-        "detail": "there is no scorer 'nobody'; there are refund, transaction"
-    }
+    assert client.get("/models/nobody").json()["detail"].startswith("there is no scorer 'nobody'; there are refund, ")
 
 
 @pytest.mark.parametrize(
@@ -234,7 +232,7 @@ def test_the_documents_examples_work(client: TestClient) -> None:
         for path, item in paths.items()
         if "post" in item
     }
-    assert len(posts) == 4
+    assert {"/predict", "/predict/batch", REFUND_ROUTE, f"{REFUND_ROUTE}/batch"} <= posts.keys()
     for path, schema in posts.items():
         example = [schema["items"]["examples"][0]] if path.endswith("/batch") else schema["examples"][0]
         assert client.post(path, json=example).status_code == 200
