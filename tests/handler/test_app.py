@@ -213,7 +213,9 @@ def test_a_models_card_has_contract_and_metrics(client: TestClient) -> None:
     card = client.get("/models/refund").json()
     assert card["contract"]["fields"]["years_active"]["alias"] == "yearsActive"
     assert 0.5 < card["metrics"]["roc_auc"] < 1
-    assert client.get("/models/nobody").json()["detail"].startswith("there is no scorer 'nobody'; there are refund, ")
+    unknown = client.get("/models/nobody")
+    assert unknown.status_code == 404
+    assert re.fullmatch(r"there is no scorer 'nobody'; there are .*refund.*", unknown.json()["detail"])
 
 
 @pytest.mark.parametrize(
