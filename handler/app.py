@@ -23,14 +23,13 @@ if not _LIMIT.isdecimal():
     raise ValueError(f"MAX_BODY_BYTES is {_LIMIT!r}; it must be a whole number of bytes")
 MAX_BODY_BYTES = int(_LIMIT)
 
-
 logger = logging.getLogger(__name__)
 
 
 def load_scorers(folder: Path) -> dict[str, Scorer]:
     """The scorers of every bundle in a folder, by name.
 
-    Raises BundleError where there is none, one is damaged, or two answer on one route.
+    Raises BundleError where there is none, one is damaged or in a folder of another name, or two answer on one route.
     """
     folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     if not folders:
@@ -86,7 +85,6 @@ def _add_routes(app: FastAPI, scorer: Scorer) -> None:
     request_model, answer_model = scorer.request_model, scorer.answer_model
     requests: Any = Annotated[list[request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[valid-type]  # made at run time
     batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
-
     one_schema = request_model.model_json_schema()
 
     async def score(request: Request) -> Response:
