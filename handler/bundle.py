@@ -13,7 +13,7 @@ from handler.booster import Booster, BoosterError
 from handler.contract import Contract
 from handler.features import Features, build_features, feature_types
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 FILES = ("golden.json", "model.ubj", "reference.json", "vocabulary.json")
 _KEYS = {
@@ -24,6 +24,8 @@ _KEYS = {
     "calibration",
     "decision",
     "metrics",
+    "intervals",
+    "thresholds",
     "importance",
     "windows",
     "files",

@@ -14,6 +14,7 @@ MAX_ID_LENGTH = 128
 LARGEST_NUMBER = 1e15
 
 FieldType = Literal["number", "money", "count", "category", "text", "flag"]
+Direction = Literal["increasing", "decreasing"]
 NUMERIC_TYPES = ("number", "money", "count")
 STRING_TYPES = ("category", "text")
 # What a category's value is called that was too rare in training, or never seen; an item that resembles none known.
@@ -64,6 +65,8 @@ class DeclaredField(Record):
     """The feature that a text's learned category becomes."""
     catalogue: str | None = None
     """The CSV file (columns name, category) from which a text's categories are learned."""
+    monotone: Direction | None = None
+    """How the risk may move as this value grows, all else being equal; training keeps to it."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -73,6 +76,10 @@ class DeclaredField(Record):
             raise ValueError(f"min {self.min:g} must be below max {self.max:g}")
         if (self.type == "text") != (self.categories is not None and self.catalogue is not None):
             raise ValueError("type text needs both categories and catalogue, and no other type may have them")
+        if self.monotone and self.type in STRING_TYPES:
+            raise ValueError(
+                f"monotone is {self.monotone}, but a {self.type} has no order; remove it, or declare a numeric type"
+            )
         return self
 
     @property

@@ -1,7 +1,6 @@
 """Calibrate: margins of untouched later rows -> Platt's two numbers, and the threshold that the policy asks for."""
 
 import json
-from decimal import ROUND_DOWN, Context
 from typing import Any
 
 import joblib
@@ -11,8 +10,9 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from handler.scorer import log_odds_to_probability
-from training.declaration import Decision, declared_scorer
+from training.declaration import declared_scorer
 from training.files import BUILD, write_text
+from training.policy import operating_points, threshold_for
 from training.stage import StageError, run
 from training.train import margins
 
@@ -56,15 +56,6 @@ def calibrated(margin: Floats, calibration: dict[str, float]) -> npt.NDArray[np.
     return np.fromiter(map(log_odds_to_probability, log_odds.tolist()), dtype=np.float64, count=len(margin))
 
 
-def threshold_for(probability: Floats, label: Labels, policy: Decision) -> float:
-    """The largest threshold at which flagging `probability >= threshold` still has the declared recall."""
-    of_frauds = np.sort(probability[label == 1])[::-1]
-    needed = int(np.ceil(policy.recall * len(of_frauds) - 1e-9))
-    # Rounded down, so that the fraud it was taken from is still flagged.
-    shorten = Context(prec=CALIBRATION_DIGITS, rounding=ROUND_DOWN)
-    return float(shorten.create_decimal_from_float(float(of_frauds[needed - 1])))
-
-
 def main(name: str) -> None:
     """Calibrate one scorer: `python -m training.calibrate refund`."""
     scorer = declared_scorer(name)
@@ -75,9 +66,15 @@ def main(name: str) -> None:
     margin = margins(pipeline, rows)
     slope, intercept = fit_platt(margin, label)
     calibration = {"slope": slope, "intercept": intercept}
-    threshold = threshold_for(calibrated(margin, calibration), label, scorer.decision)
-    decision = {"policy": scorer.decision.model_dump(), "threshold": threshold}
-    text = json.dumps({"calibration": calibration, "decision": decision}, indent=1) + "\n"
+    probability = calibrated(margin, calibration)
+    amount = rows[scorer.costs.amount].to_numpy() if scorer.costs else None
+    threshold = threshold_for(probability, label, scorer.decision, amount, scorer.costs)
+    fitted = {
+        "calibration": calibration,
+        "decision": {"policy": scorer.decision.model_dump(exclude_none=True), "threshold": threshold},
+        "operating_points": operating_points(probability, label, threshold),
+    }
+    text = json.dumps(fitted, indent=1) + "\n"
     write_text(folder / "calibration.json", text)
     print(text)  # noqa: T201 - the stage's report
 

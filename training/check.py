@@ -64,7 +64,7 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
     missing = values.isna() | (values.astype(object) == "")
     problems = pd.Series("", index=values.index, dtype=object)
     if field.type in STRING_TYPES:
-        typed = _as_text(values.where(~missing))
+        typed = as_text(values.where(~missing))
         problems[typed.isna() & ~missing] = "is not a text"
         problems[typed.str.len() > field.max_length] = f"is longer than {field.max_length} characters"
     else:
@@ -86,7 +86,7 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
     return typed, problems
 
 
-def _as_text(values: pd.Series) -> pd.Series:
+def as_text(values: pd.Series) -> pd.Series:
     """The values as a request would carry them, else None; 5411, not 5411.0, where numbers name things."""
     if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
@@ -137,7 +137,7 @@ def _time_format(values: pd.Series) -> str | None:
 
 def check_id(values: pd.Series) -> tuple[pd.Series, pd.Series]:
     """The ids as text, and their problems as `check_field` gives them."""
-    texts = _as_text(values)
+    texts = as_text(values)
     problems = pd.Series("", index=values.index, dtype=object)
     problems[texts.str.len() > MAX_ID_LENGTH] = f"is longer than {MAX_ID_LENGTH} characters"
     problems[values.notna() & texts.duplicated()] = "was seen in an earlier row"

@@ -3,13 +3,16 @@
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Self, get_args, get_origin
 
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from handler.contract import Contract, DeclaredField, Name, Record
+from handler.contract import STRING_TYPES, Contract, DeclaredField, Name, Record
+from training.monotone import monotone_signs
+from training.settings import Costs, Decision, Folds, Model, Quarantine, Resampling, Split, Tuning
 from training.stage import StageError
 
 PARAMS = Path("params.yaml")
@@ -17,8 +20,6 @@ SCORER_NAME = r"^[a-z][a-z0-9_]*$"
 
 # Routes of the function itself, with all that lies below them.
 RESERVED = ("/docs", "/health", "/models", "/openapi", "/outcomes", "/redoc")
-
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class DeclarationError(StageError):
@@ -30,77 +31,28 @@ DATA_PATH = r"^data/[^.].*$"
 DataPath = Annotated[str, Field(pattern=DATA_PATH)]
 
 
-class Split(Record):
-    """Shares of the rows, in time order, and how late a label may arrive."""
-
-    train: Annotated[float, Field(gt=0, lt=1)]
-    calibrate: Annotated[float, Field(gt=0, lt=1)]
-    test: Annotated[float, Field(gt=0, lt=1)]
-    label_delay_days: Annotated[float, Field(ge=0)] = 0.0
-    """Rows this close before the next window are left out: their labels would not have been known."""
-    sample: Share = 1.0
-    """The share of the rows that is used at all; 0.1 to 0.2 makes a quick prototype."""
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        total = self.train + self.calibrate + self.test
-        if abs(total - 1) > 1e-9:  # noqa: PLR2004 - sums of decimal fractions
-            raise ValueError(f"train + calibrate + test is {total:g}; it must be 1")
-        return self
-
-
-class Quarantine(Record):
-    """How many rows may break the contract before the run stops."""
-
-    max_share: Annotated[float, Field(ge=0, le=1)]
-
-
-class Resampling(Record):
-    """How the training rows, and only they, are rebalanced."""
-
-    method: Literal["smote", "none"]
-    ratio: Share = 0.1
-    """Frauds per legitimate row after resampling."""
-    neighbours: Annotated[int, Field(ge=1)] = 5
-
-
-class Model(Record):
-    """XGBoost's parameters, under its own names but for `rounds` and `threads`."""
-
-    rounds: Annotated[int, Field(ge=1)]
-    max_depth: Annotated[int, Field(ge=1, le=16)]
-    learning_rate: Share
-    min_child_weight: Annotated[float, Field(ge=0)] = 1.0
-    subsample: Share = 1.0
-    colsample_bytree: Share = 1.0
-    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
-    max_bin: Annotated[int, Field(ge=2)] = 256
-    threads: Annotated[int, Field(ge=1)] = 2
-    """Part of the declaration: the order of XGBoost's sums, hence the model's last bits, depends on it."""
-
-
-class Decision(Record):
-    """The policy that picks the threshold."""
-
-    recall: Share
-
-
 class Scorer(Contract):
     """One scorer, whole: its contract, its data and how its model is made."""
 
     data: DataPath
     time: Name
     label: Name
+    entity: Name | None
+    """The column that says whose row it is (a card, an account): for the report, never for the model."""
     split: Split
     quarantine: Quarantine
+    folds: Folds
     resampling: Resampling
     model: Model
+    tuning: Tuning
+    costs: Costs | None
     decision: Decision
     seed: Annotated[int, Field(ge=0, lt=2**31)]
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> Self:
-        roles = {"label": self.label, "time": self.time, **({"id": self.id} if self.id else {})}
+        optional = {"id": self.id, "entity": self.entity}
+        roles = {"label": self.label, "time": self.time, **{role: name for role, name in optional.items() if name}}
         for role, column in roles.items():
             if column in self.fields:
                 raise ValueError(f"{role} is {column}, which is also a field; a model must not see it")
@@ -113,6 +65,26 @@ class Scorer(Contract):
         for name, field in self.texts.items():
             if not re.match(DATA_PATH, field.catalogue or ""):
                 raise ValueError(f"fields.{name}.catalogue is {field.catalogue}; it must be a file below data/")
+        return self
+
+    @model_validator(mode="after")
+    def _costs_are_known(self) -> Self:
+        if self.costs:
+            field = self.fields.get(self.costs.amount)
+            if field is None or field.type != "money" or not field.required or field.lowest < 0:
+                raise ValueError(f"costs.amount is {self.costs.amount}; it must be a required money field with min: 0")
+        if self.decision.cost and not self.costs:
+            raise ValueError("decision.cost needs costs: {amount: <a money field>, review: <what one alert costs>}")
+        return self
+
+    @model_validator(mode="after")
+    def _model_suits_the_fields(self) -> Self:
+        monotone_signs(self)
+        strings = sorted(name for name, field in self.fields.items() if field.type in STRING_TYPES)
+        if self.model.tree_method == "exact" and strings:
+            raise ValueError(f"model.tree_method is exact, which takes no {', '.join(strings)}; it must be hist")
+        if twice := sorted(self.model.pinned & set(self.tuning.grid)):
+            raise ValueError(f"{', '.join(twice)} is pinned by model and searched by tuning.grid; keep one of the two")
         return self
 
     @property
@@ -204,6 +176,8 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
             kind = get_args(kind)[1]
         elif part in kind.model_fields:
             kind = kind.model_fields[part].annotation
+        if get_origin(kind) is UnionType:
+            kind = get_args(kind)[0]
     return sorted(kind.model_fields)
 
 

@@ -1,67 +1,126 @@
-"""Evaluate: the latest window, which nothing before has seen -> the metrics, and the curves as DVC plots."""
+"""Evaluate: the latest window, which nothing before has seen -> metrics with intervals, tables, curves as DVC plots."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.metrics import (
-    average_precision_score,
-    brier_score_loss,
-    precision_recall_curve,
-    roc_auc_score,
-    roc_curve,
-)
+from scipy.stats import binomtest
+from sklearn.metrics import precision_recall_curve, roc_curve
 
-from handler.features import feature_names
+from handler.features import build_features
+from training.bootstrap import DRAWS, bootstrap, interval
 from training.calibrate import calibrated
 from training.declaration import declared_scorer
-from training.files import BUILD, DIGITS, REPORTS, write_json, write_text
+from training.entities import TOP, precision_at_top
+from training.files import BUILD, REPORTS, rounded, write_json, write_table
+from training.importance import importance_table
+from training.policy import cost_of
+from training.progress import say
+from training.ranking import (
+    Ranking,
+    average_precision,
+    brier_score,
+    calibration_bins,
+    expected_calibration_error,
+    rank,
+    recall_at_fpr,
+    roc_auc,
+)
+from training.resampling import Floats, Labels
+from training.segments import segment_table
+from training.settings import Costs
 from training.stage import run
 from training.train import margins
 
-LOW_FPR = 0.01
 # More points than a plot can show; a million would only bloat the repository.
 CURVE_POINTS = 200
-RELIABILITY_BINS = 10
 
-Probabilities = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int8]
-
-
-def measure(probability: Probabilities, label: Labels, threshold: float) -> dict[str, Any]:
-    """The headline metrics of calibrated probabilities; rates are in [0, 1]."""
-    is_flagged = probability >= threshold
-    is_fraud = label == 1
-    caught = int((is_flagged & is_fraud).sum())
-    false_positive_rate, recall, _ = roc_curve(label, probability, drop_intermediate=False)
-    return {
-        "rows": len(label),
-        "frauds": int(is_fraud.sum()),
-        "fraud_rate": float(is_fraud.mean()),
-        "roc_auc": float(roc_auc_score(label, probability)),
-        "average_precision": float(average_precision_score(label, probability)),
-        "recall_at_1pct_fpr": float(recall[false_positive_rate <= LOW_FPR].max()),
-        "brier_score": float(brier_score_loss(label, probability)),
-        "precision": caught / max(int(is_flagged.sum()), 1),
-        "recall": caught / int(is_fraud.sum()),
-        "false_positive_rate": float(is_flagged[~is_fraud].mean()),
-        "alert_rate": float(is_flagged.mean()),
-    }
+RATES = ("recall", "precision", "false_positive_rate", "alert_rate")
+RANKING_METRICS = ("roc_auc", "average_precision", "recall_at_1pct_fpr", "brier_score", "expected_calibration_error")
 
 
-def curves(probability: Probabilities, label: Labels) -> dict[str, pd.DataFrame]:
-    """The ROC, precision-recall and reliability curves, each thinned to what a plot can show."""
+@dataclass(frozen=True)
+class Evaluation:
+    """Scored rows, ready to be measured under any weights."""
+
+    probability: Floats
+    label: Labels
+    thresholds: Sequence[float]
+    amount: Floats | None = None
+    costs: Costs | None = None
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The rows by falling probability."""
+        return rank(self.probability, self.label)
+
+    @cached_property
+    def bins(self) -> npt.NDArray[np.intp]:
+        """Each row's bin of the calibration error."""
+        return calibration_bins(self.probability)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What `decisions` measures at a threshold."""
+        return (*RATES, "cost_of_1000") if self.costs else RATES
+
+    @cached_property
+    def positions(self) -> list[int]:
+        """Where each threshold stands in the ranking's counts."""
+        return [self.ranking.position_of(threshold) for threshold in self.thresholds]
+
+    def measured(self, weight: Floats) -> Floats:
+        """The RANKING_METRICS under the weights of the rows, then the `columns` of threshold after threshold."""
+        frauds, legitimate = self.ranking.counts(weight)
+        of_ranking = [
+            roc_auc(frauds, legitimate),
+            average_precision(frauds, legitimate),
+            recall_at_fpr(frauds, legitimate),
+            brier_score(self.probability, self.label, weight),
+            expected_calibration_error(self.probability, self.label, self.bins, weight),
+        ]
+        caught, wrong, total = frauds[self.positions], legitimate[self.positions], weight.sum()
+        flagged = caught + wrong
+        rates = [caught / frauds[-1], caught / np.maximum(flagged, 1.0), wrong / legitimate[-1], flagged / total]
+        if self.amount is not None and self.costs is not None:
+            cost = cost_of(self.ranking, frauds + legitimate, self.amount, self.costs, weight)
+            rates.append(1000 * cost[self.positions] / total)
+        return np.concatenate([of_ranking, np.stack(rates, axis=1).ravel()])
+
+
+def measure(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dict[str, list[float]], pd.DataFrame]:
+    """Metrics with the first threshold, their 95 % intervals, and the table of all thresholds with theirs."""
+    say(f"bootstrap: {DRAWS:,} draws of {len(evaluation.label):,} rows")
+    drawn = interval(bootstrap(evaluation.measured, evaluation.label, seed=seed))
+    values = evaluation.measured(np.ones(len(evaluation.label))).tolist()
+    names = [*RANKING_METRICS, *evaluation.columns]
+    metrics = dict(zip(names, values, strict=False))
+    intervals = {name: list(bounds) for name, bounds in zip(names, drawn, strict=False)}
+    table: list[dict[str, float]] = []
+    width = len(evaluation.columns)
+    for number, threshold in enumerate(evaluation.thresholds):
+        start = len(RANKING_METRICS) + number * width
+        line = {"threshold": threshold}
+        for column, value, (low, high) in zip(
+            evaluation.columns, values[start : start + width], drawn[start : start + width], strict=True
+        ):
+            line |= {column: value, f"{column}_low": low, f"{column}_high": high}
+        table.append(line)
+    return metrics, intervals, pd.DataFrame(table)
+
+
+def curves(probability: Floats, label: Labels) -> dict[str, pd.DataFrame]:
+    """The ROC and precision-recall curves, each thinned to what a plot can show."""
     false_positive_rate, recall, _ = roc_curve(label, probability)
     precision, pr_recall, _ = precision_recall_curve(label, probability)
-    bins = pd.qcut(pd.Series(probability), RELIABILITY_BINS, duplicates="drop")
-    reliability = pd.DataFrame({"predicted": probability, "observed": label}).groupby(bins, observed=True).mean()
     return {
         "roc": _thinned(pd.DataFrame({"false_positive_rate": false_positive_rate, "recall": recall})),
         "precision_recall": _thinned(pd.DataFrame({"recall": pr_recall, "precision": precision})),
-        "reliability": reliability.reset_index(drop=True),
     }
 
 
@@ -70,13 +129,17 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, CURVE_POINTS).round().astype(int))]
 
 
-def gain_importance(pipeline: Any, names: list[str]) -> pd.DataFrame:  # noqa: ANN401 - imblearn has no types
-    """Each feature's share of the total gain of the model's splits, largest first."""
-    gains = pipeline[-1].get_booster().get_score(importance_type="total_gain")
-    total = sum(gains.values())
-    shares = [gains.get(f"f{index}", 0.0) / total for index in range(len(names))]
-    table = pd.DataFrame({"feature": names, "gain": shares})
-    return table.sort_values(["gain", "feature"], ascending=[False, True], ignore_index=True)
+def reliability(probability: Floats, label: Labels) -> pd.DataFrame:
+    """Per bin of equally many rows the mean prediction and the observed rate with its 95 % interval (Wilson 1927)."""
+    rows = pd.DataFrame({"bin": calibration_bins(probability), "predicted": probability, "observed": label})
+    table = rows.groupby("bin").agg(
+        predicted=("predicted", "mean"), observed=("observed", "mean"), rows=("observed", "size"), n=("observed", "sum")
+    )
+    bounds = [
+        binomtest(int(n), int(size)).proportion_ci(method="wilson") for n, size in zip(table.n, table.rows, strict=True)
+    ]
+    table["low"], table["high"] = [bound.low for bound in bounds], [bound.high for bound in bounds]
+    return table.drop(columns="n").reset_index(drop=True)
 
 
 def main(name: str) -> None:
@@ -87,15 +150,39 @@ def main(name: str) -> None:
     pipeline = joblib.load(folder / "pipeline.joblib")
     rows = pd.read_parquet(folder / "rows" / "test.parquet")
     label = rows[scorer.label].to_numpy()
-    probability = calibrated(margins(pipeline, rows), fitted["calibration"])
-    metrics = measure(probability, label, fitted["decision"]["threshold"])
-    tables = curves(probability, label)
-    tables["importance"] = gain_importance(pipeline, feature_names(scorer.contract))
+    margin = margins(pipeline, rows)
+    probability = calibrated(margin, fitted["calibration"])
+    uncalibrated = calibrated(margin, {"slope": 1.0, "intercept": 0.0})
+    points = fitted["operating_points"]
+    aims = ["declared", *(aim for aim in points if aim != "declared")]
+    amount = rows[scorer.costs.amount].to_numpy() if scorer.costs else None
+    evaluation = Evaluation(probability, label, [points[aim] for aim in aims], amount, scorer.costs)
+    metrics, intervals, thresholds = measure(evaluation, seed=scorer.seed)
+    counts = {"rows": len(label), "frauds": int(label.sum()), "fraud_rate": float(label.mean())}
+    metrics["expected_calibration_error_uncalibrated"] = expected_calibration_error(
+        uncalibrated, label, calibration_bins(uncalibrated)
+    )
+    if scorer.entity:
+        entity, seconds = rows[scorer.entity].to_numpy(), rows[scorer.time].to_numpy()
+        for top in TOP:
+            metrics[f"entity_precision_at_{top}"] = precision_at_top(entity, seconds, probability, label, top)
+    encoder, model = pipeline[0], pipeline[-1]
+    encoded = encoder.transform(rows)
+    features = build_features(scorer.contract, encoder.vocabulary_)
+    say(f"permutation importance of {len(features.names)} features")
+    tables = {
+        **curves(probability, label),
+        "reliability": reliability(probability, label),
+        "reliability_uncalibrated": reliability(uncalibrated, label),
+        "importance": importance_table(model, encoded, label, features.names, seed=scorer.seed),
+        "segments": segment_table(features, encoded, probability, label, evaluation.thresholds[0]),
+        "thresholds": thresholds.assign(aim=aims).sort_values("threshold", ascending=False),
+    }
     for table, content in tables.items():
-        text = content.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n")
-        write_text(report / f"{table}.csv", text)
-    write_json(report / "metrics.json", metrics)
-    print(json.dumps(metrics, indent=1))  # noqa: T201 - the stage's report
+        write_table(report / f"{table}.csv", content)
+    write_json(report / "metrics.json", counts | metrics)
+    write_json(report / "intervals.json", intervals)
+    say(json.dumps(rounded(counts | metrics), indent=1))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 BUILD = Path("build")
 BUNDLES = BUILD / "bundles"
 REPORTS = Path("reports")
@@ -48,6 +50,11 @@ def replace_folder(new: Path, path: Path) -> None:
 def write_json(path: Path, content: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
     """Write JSON whole: keys in the given order, floats rounded to `DIGITS` significant digits."""
     write_text(path, json.dumps(rounded(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table whole, as CSV, its floats rounded to `DIGITS` significant digits."""
+    write_text(path, table.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n"))
 
 
 def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold

@@ -138,8 +138,11 @@ def main(name: str) -> None:
     described = {
         "scorer": name,
         "contract": declared.contract.model_dump(mode="json"),
-        **fitted,
+        "calibration": fitted["calibration"],
+        "decision": fitted["decision"],
         "metrics": json.loads((reports / "metrics.json").read_text()),
+        "intervals": json.loads((reports / "intervals.json").read_text()),
+        "thresholds": pd.read_csv(reports / "thresholds.csv").to_dict(orient="records"),
         "importance": pd.read_csv(reports / "importance.csv").to_dict(orient="records"),
         "windows": json.loads((reports / "rows.json").read_text())["windows"],
     }

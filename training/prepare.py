@@ -11,13 +11,12 @@ import numpy as np
 import pandas as pd
 
 from handler.contract import OTHER
-from training.check import DataError, check_field, check_id, check_label, check_time, read_rows
+from training.check import DataError, as_text, check_field, check_id, check_label, check_time, read_rows
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, write_json, write_whole
 from training.stage import run
 
 WINDOWS = ("train", "calibrate", "test")
-SECONDS_A_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,8 @@ def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
     clean: dict[str, pd.Series] = {}
     if scorer.id:
         clean[scorer.id], problems[scorer.id] = check_id(rows[scorer.id])
+    if scorer.entity:
+        clean[scorer.entity] = as_text(rows[scorer.entity])
     clean[scorer.time] = seconds
     for name, field in scorer.fields.items():
         clean[name], problems[name] = check_field(rows[name], field)
@@ -88,7 +89,7 @@ def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]
     n_train = round(len(rows) * scorer.split.train)
     n_known = round(len(rows) * (scorer.split.train + scorer.split.calibrate))
     calibrate_from, test_from = seconds[min(n_train, len(rows) - 1)], seconds[min(n_known, len(rows) - 1)]
-    delay = scorer.split.label_delay_days * SECONDS_A_DAY
+    delay = scorer.split.label_delay_seconds
     windows = {
         "train": rows[seconds < calibrate_from - delay],
         "calibrate": rows[(seconds >= calibrate_from) & (seconds < test_from - delay)],
@@ -130,7 +131,7 @@ def main(name: str) -> None:
     """Prepare one scorer's rows: `python -m training.prepare refund`."""
     scorer = declared_scorer(name)
     path = Path(scorer.data)
-    columns = [*([scorer.id] if scorer.id else []), scorer.time, *scorer.fields, scorer.label]
+    columns = [*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label]
     try:
         prepared = prepare(read_rows(path, columns), scorer)
     except DataError as error:

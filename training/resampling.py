@@ -3,24 +3,34 @@
 import numpy as np
 import numpy.typing as npt
 from imblearn.over_sampling import SMOTE, SMOTENC
+from imblearn.under_sampling import RandomUnderSampler
 from sklearn.base import BaseEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.neighbors import NearestNeighbors
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.declaration import Resampling
+from training.settings import Resampling
 from training.stage import StageError
 
 Matrix = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float64]
 
 # SMOTE refuses NaN; a missing category is a category of its own while neighbours are sought.
 MISSING_CODE = -1.0
 
 
+def fraud_weight(declared: Resampling, label: Labels) -> float:
+    """What each fraud counts in the model's loss: with class_weight so much that the frauds' weight is the ratio."""
+    n_frauds = int(label.sum())
+    if declared.method != "class_weight":
+        return 1.0
+    return max(declared.ratio * (len(label) - n_frauds) / n_frauds, 1.0)
+
+
 class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A pipeline step that adds synthetic frauds to the rows it is fitted on, and to no others."""
+    """A pipeline step that rebalances the rows it is fitted on, and no others."""
 
     def __init__(self, declared: Resampling, feature_types: list[str], seed: int) -> None:
         """Keep the declaration; `feature_types` says which columns are category codes ("c")."""
@@ -29,15 +39,31 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         self.seed = seed
 
     def fit_resample(self, X: Matrix, y: Labels) -> tuple[Matrix, Labels]:  # noqa: N803 - scikit-learn's names
-        """The rows as they are, followed by synthetic frauds up to the declared ratio (SMOTE: Chawla 2002).
+        """The rows after resampling: with SMOTE all of them as they are, followed by synthetic frauds.
 
-        Raises StageError where there are too few frauds to have neighbours.
+        Rows that already have the declared ratio of frauds stay as they are. Raises StageError where there are too
+        few frauds to have neighbours.
         """
+        resampled = X, y
         n_frauds = int(y.sum())
-        self.n_synthetic_ = 0
-        if self.declared.method == "none" or n_frauds >= self.declared.ratio * (len(y) - n_frauds):
-            return X, y
-        if n_frauds <= self.declared.neighbours:
+        if n_frauds < self.declared.ratio * (len(y) - n_frauds):
+            if self.declared.method == "smote":
+                resampled = self._with_synthetic(X, y)
+            elif self.declared.method == "undersample":
+                resampled = self._undersampled(X, y)
+        self.n_rows_ = len(resampled[1])
+        return resampled
+
+    def _undersampled(self, rows: Matrix, label: Labels) -> tuple[Matrix, Labels]:
+        """All frauds and a random part of the legitimate rows, in their order."""
+        sampler = RandomUnderSampler(sampling_strategy=self.declared.ratio, random_state=self.seed)
+        sampler.fit_resample(label.reshape(-1, 1), label)
+        kept = np.sort(sampler.sample_indices_)
+        return rows[kept], label[kept]
+
+    def _with_synthetic(self, rows: Matrix, label: Labels) -> tuple[Matrix, Labels]:
+        """The rows as they are, followed by synthetic frauds up to the declared ratio (SMOTE: Chawla 2002)."""
+        if (n_frauds := int(label.sum())) <= self.declared.neighbours:
             raise StageError(
                 f"{n_frauds} frauds in the training rows; SMOTE with {self.declared.neighbours} neighbours needs more"
             )
@@ -47,15 +73,14 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             raise StageError("SMOTE needs at least one numeric feature; declare resampling: {method: none}")
         # keep_empty_features: a column that is missing throughout stays in place, constant.
         scaler = make_pipeline(SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler())
-        scaled = X.astype(np.float64)
+        scaled = rows.astype(np.float64)
         scaled[:, numbers] = scaler.fit_transform(scaled[:, numbers])
         scaled[:, codes] = np.where(np.isnan(scaled[:, codes]), MISSING_CODE, scaled[:, codes])
-        synthetic = self._sampler(codes).fit_resample(scaled, y)[0][len(X) :]
+        synthetic = self._sampler(codes).fit_resample(scaled, label)[0][len(rows) :]
         synthetic[:, numbers] = scaler[-1].inverse_transform(synthetic[:, numbers])
         synthetic[:, codes] = np.where(synthetic[:, codes] == MISSING_CODE, np.nan, synthetic[:, codes])
-        self.n_synthetic_ = len(synthetic)
-        labels = np.concatenate([y, np.ones(len(synthetic), dtype=y.dtype)])
-        return np.concatenate([X, synthetic.astype(np.float32)]), labels
+        labels = np.concatenate([label, np.ones(len(synthetic), dtype=label.dtype)])
+        return np.concatenate([rows, synthetic.astype(np.float32)]), labels
 
     def _sampler(self, codes: list[int]) -> SMOTE:
         neighbours, ratio = self.declared.neighbours, self.declared.ratio

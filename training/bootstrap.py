@@ -1,0 +1,34 @@
+"""Bootstrap (Efron 1979): how far a number moves when its rows are drawn again."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+DRAWS = 1000
+PERCENTS = (2.5, 97.5)
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+
+
+def draw_weights(label: Labels, draws: int, seed: int) -> Iterator[Floats]:
+    """Per draw how often each row was drawn, (n_rows,); every draw holds both classes."""
+    rng = np.random.default_rng(seed)
+    for _ in range(draws):
+        while True:
+            weight = np.bincount(rng.integers(0, len(label), len(label)), minlength=len(label)).astype(np.float64)
+            if 0 < weight @ label < len(label):
+                break
+        yield weight
+
+
+def bootstrap(statistic: Callable[[Floats], Floats], label: Labels, *, seed: int, draws: int = DRAWS) -> Floats:
+    """The statistic under each draw's weights: (draws, n_values)."""
+    return np.array([statistic(weight) for weight in draw_weights(label, draws, seed)])
+
+
+def interval(drawn: Floats) -> list[tuple[float, float]]:
+    """The central 95 % of each column of draws: (low, high) per value, by the percentile method."""
+    low, high = np.percentile(drawn, PERCENTS, axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))

@@ -1,0 +1,155 @@
+"""Compare: the ways to rebalance training rows, judged on the same prequential folds with paired intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from handler.features import feature_types
+from training.bootstrap import draw_weights, interval
+from training.calibrate import calibrated, fit_platt
+from training.declaration import Scorer, declared_scorer
+from training.files import REPORTS, write_json, write_table
+from training.folds import Fold, read_training, training_folds
+from training.progress import on_all_cores, progress, say
+from training.ranking import (
+    Ranking,
+    average_precision,
+    brier_score,
+    calibration_bins,
+    expected_calibration_error,
+    rank,
+    recall_at_fpr,
+)
+from training.resampling import Floats, Labels, Resampler, fraud_weight
+from training.settings import Resampling
+from training.stage import run
+from training.train import build_model
+
+DRAWS = 200
+# Higher is better for the first two, lower for the rest; those named raw are before recalibration.
+METRICS = ("average_precision", "recall_at_1pct_fpr", "brier_score", "ece", "brier_score_raw", "ece_raw")
+ARMS = (
+    Resampling(method="none"),
+    Resampling(method="smote", ratio=0.03),
+    Resampling(method="smote", ratio=0.1),
+    Resampling(method="smote", ratio=1.0),
+    Resampling(method="undersample", ratio=0.1),
+    Resampling(method="class_weight", ratio=1.0),
+)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One arm's scores of one validation block: the ranking of all rows, and the later rows' probabilities."""
+
+    ranking: Ranking
+    later: slice
+    label: Labels
+    raw: Floats
+    recalibrated: Floats
+    bins: dict[str, npt.NDArray[np.intp]]
+
+    def measured(self, weight: Floats) -> list[float]:
+        """The METRICS of the block under the weights of its rows."""
+        counts = self.ranking.counts(weight)
+        later = weight[self.later]
+        found = [average_precision(*counts), recall_at_fpr(*counts)]
+        for name in ("recalibrated", "raw"):
+            probability = getattr(self, name)
+            found.append(brier_score(probability, self.label, later))
+            found.append(expected_calibration_error(probability, self.label, self.bins[name], later))
+        return found
+
+
+def judge(arm: Resampling, fold: Fold, scorer: Scorer) -> Judged:
+    """An arm on a fold. The earlier half of the block recalibrates, the later half judges the probabilities."""
+    resampler = Resampler(arm, feature_types(scorer.contract), scorer.seed)
+    rows, label = resampler.fit_resample(fold.train, fold.train_label)
+    weight = fraud_weight(arm, fold.train_label)
+    model = build_model(scorer.model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight)
+    margin = model.fit(rows, label).predict(fold.validate, output_margin=True)
+    half = len(margin) // 2
+    slope, intercept = fit_platt(margin[:half], fold.validate_label[:half])
+    raw = calibrated(margin[half:], {"slope": 1.0, "intercept": 0.0})
+    recalibrated = calibrated(margin[half:], {"slope": slope, "intercept": intercept})
+    return Judged(
+        ranking=rank(margin, fold.validate_label),
+        later=slice(half, None),
+        label=fold.validate_label[half:],
+        raw=raw,
+        recalibrated=recalibrated,
+        bins={"raw": calibration_bins(raw), "recalibrated": calibration_bins(recalibrated)},
+    )
+
+
+def compare_arms(folds: Sequence[Fold], scorer: Scorer) -> dict[str, Any]:
+    """Per arm its METRICS, and how they differ from the declared arm's, with 95 % intervals over paired draws."""
+    arms = {arm_name(arm): arm for arm in (*ARMS, scorer.resampling)}
+    tasks = [(judge, arm, fold, scorer) for arm in arms.values() for fold in folds]
+    judged = on_all_cores(tasks, "arms x folds")
+    by_fold = [judged[position :: len(folds)] for position in range(len(folds))]
+    measured = _over_folds(by_fold, [np.ones(len(fold.validate_label)) for fold in folds])
+    # One stream of draws a fold, the same for every arm: what is left of a difference is the arm's.
+    streams = [draw_weights(fold.validate_label, DRAWS, scorer.seed + number) for number, fold in enumerate(folds)]
+    drawn = np.array(
+        [_over_folds(by_fold, weights) for weights in progress(zip(*streams, strict=True), "draws", total=DRAWS)]
+    )
+    declared = list(arms).index(arm_name(scorer.resampling))
+    report: dict[str, Any] = {}
+    for position, name in enumerate(arms):
+        differences = interval(drawn[:, position] - drawn[:, declared])
+        values = zip(measured[position], measured[position] - measured[declared], differences, strict=True)
+        report[name] = {
+            metric: {"value": float(value), "difference": float(difference), "interval": list(bounds)}
+            for metric, (value, difference, bounds) in zip(METRICS, values, strict=True)
+        }
+    return report
+
+
+def _over_folds(by_fold: Sequence[Sequence[Judged]], weights: Sequence[Floats]) -> Floats:
+    """The mean over folds of each arm's METRICS: (n_arms, n_metrics)."""
+    found = [[arm.measured(weight) for arm in arms] for arms, weight in zip(by_fold, weights, strict=True)]
+    return np.mean(found, axis=0)
+
+
+def arm_name(arm: Resampling) -> str:
+    """How a report calls an arm: smote 0.1, none."""
+    return "none" if arm.method == "none" or not arm.ratio else f"{arm.method} {arm.ratio:g}"
+
+
+def choice(report: dict[str, Any], declared: str) -> tuple[str, str]:
+    """The arm with the highest average precision after which nothing is worse, and a sentence on what it is worth."""
+    best = max(report, key=lambda name: report[name]["average_precision"]["value"])
+    if best == declared:
+        return best, f"{declared}, as declared, has the highest average precision of the arms"
+    gain = report[best]["average_precision"]
+    low, high = gain["interval"]
+    worth = f"{gain['difference']:+.4f} average precision (95 % {low:+.4f} to {high:+.4f}) over {declared}"
+    if low > 0:
+        return best, f"{best} would be the better choice: {worth}"
+    return best, f"{best} has the highest average precision, {worth}: no difference that these rows can show"
+
+
+def main(name: str) -> None:
+    """Compare the resampling arms for one scorer: `python -m training.compare refund`."""
+    scorer = declared_scorer(name)
+    rows, catalogue = read_training(name)
+    report = compare_arms(training_folds(rows, scorer, catalogue), scorer)
+    declared = arm_name(scorer.resampling)
+    chosen, sentence = choice(report, declared)
+    table = pd.DataFrame(
+        [{"arm": arm, **{metric: found[metric]["value"] for metric in METRICS}} for arm, found in report.items()]
+    )
+    write_table(REPORTS / name / "resampling.csv", table)
+    summary = {"declared": declared, "chosen": chosen, "verdict": sentence, "arms": report}
+    write_json(REPORTS / name / "resampling.json", summary)
+    say(table.to_string(index=False, float_format="%.4g"))
+    say(sentence)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,96 @@
+"""Metrics of a ranking, for any weights of its rows: sorted once, so that a thousand bootstrap draws are cheap.
+
+The values are scikit-learn's (a test compares them); its functions sort anew for every call, which made 1,000 draws
+over 60,000 rows take half a minute a metric instead of two seconds for all of them.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+LOW_FPR = 0.01
+CALIBRATION_BINS = 15
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows by falling score: their order, their labels and scores, and where each run of equal scores ends."""
+
+    order: npt.NDArray[np.intp]
+    is_fraud: npt.NDArray[np.bool_]
+    score: Floats
+    ends: npt.NDArray[np.intp]
+
+    def counts(self, weight: Floats | None = None) -> tuple[Floats, Floats]:
+        """The weight of the frauds and of the legitimate rows at or above each distinct score.
+
+        Each begins with 0, nothing flagged, and goes on with the highest score. `weight` holds one number per row,
+        in the rows' own order; without it each row counts once.
+        """
+        ranked = np.ones(len(self.order)) if weight is None else weight[self.order]
+        of_frauds = np.where(self.is_fraud, ranked, 0.0)
+        return self.cumulative(of_frauds), self.cumulative(ranked - of_frauds)
+
+    def cumulative(self, ranked: Floats) -> Floats:
+        """The sum of the rows' values, given in ranked order, at or above each distinct score; it begins with 0."""
+        return np.concatenate([[0.0], np.cumsum(ranked)[self.ends]])
+
+    def position_of(self, threshold: float) -> int:
+        """Where the counts of what is at or above a threshold stand."""
+        return int(np.searchsorted(-self.score[self.ends], -threshold, side="right"))
+
+    def threshold_at(self, position: int) -> float:
+        """The score at a position of the counts, which must not be 0."""
+        return float(self.score[self.ends[position - 1]])
+
+
+def rank(score: npt.NDArray[np.floating[Any]], label: Labels) -> Ranking:
+    """The ranking that scores give to labelled rows."""
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order].astype(np.float64)
+    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    return Ranking(order, label[order] == 1, ranked, ends)
+
+
+def roc_auc(frauds: Floats, legitimate: Floats) -> float:
+    """The area under the ROC curve of cumulative counts, by the trapezoid rule."""
+    return float(np.trapezoid(frauds / frauds[-1], legitimate / legitimate[-1]))
+
+
+def average_precision(frauds: Floats, legitimate: Floats) -> float:
+    """The mean of precision over the steps in recall, without interpolation."""
+    precision = frauds / np.maximum(frauds + legitimate, 1e-12)
+    return float(np.sum(np.diff(frauds) * precision[1:]) / frauds[-1])
+
+
+def recall_at_fpr(frauds: Floats, legitimate: Floats, limit: float = LOW_FPR) -> float:
+    """The largest recall whose false positive rate is within the limit."""
+    beyond = int(np.searchsorted(legitimate, limit * legitimate[-1] * (1 + 1e-12), side="right"))
+    return float(frauds[beyond - 1] / frauds[-1])
+
+
+def brier_score(probability: Floats, label: Labels, weight: Floats | None = None) -> float:
+    """The mean squared difference between probability and label."""
+    return float(np.average((probability - label) ** 2, weights=weight))
+
+
+def calibration_bins(probability: Floats, n_bins: int = CALIBRATION_BINS) -> npt.NDArray[np.intp]:
+    """The bin of each row, bins holding equally many rows; rows of one probability share a bin."""
+    edges = np.unique(np.quantile(probability, np.linspace(0, 1, n_bins + 1)[1:-1]))
+    return np.searchsorted(edges, probability, side="right")
+
+
+def expected_calibration_error(
+    probability: Floats, label: Labels, bins: npt.NDArray[np.intp], weight: Floats | None = None
+) -> float:
+    """The mean distance between predicted and observed rate over bins of equally many rows (Naeini 2015).
+
+    Equally wide bins would put nearly all rows of a rare-fraud set into the first and hide every error above it.
+    """
+    weight = np.ones(len(label)) if weight is None else weight
+    return float(np.abs(np.bincount(bins, weight * (probability - label))).sum() / weight.sum())

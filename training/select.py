@@ -1,0 +1,117 @@
+"""Select: candidate models side by side on the prequential folds of the training window."""
+
+import pickle
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from training.candidates import CANDIDATES, SHIPPED, score
+from training.declaration import Scorer, declared_scorer
+from training.files import BUILD, REPORTS, write_json, write_table
+from training.folds import Fold, read_training, resample_folds, training_folds
+from training.progress import on_all_cores, say
+from training.ranking import average_precision, rank, roc_auc
+from training.resampling import Matrix
+from training.stage import run
+
+LATENCY_CALLS = 100
+
+
+def compare_candidates(folds: Sequence[Fold], scorer: Scorer) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Per candidate ROC AUC and average precision over the folds, and size in kB; and a table of its latencies.
+
+    The folds' training rows are taken as they are: resampled, if that is wanted.
+    """
+    fitted = on_all_cores(
+        [(_fitted_and_judged, name, fold, scorer) for name in CANDIDATES for fold in folds], "candidates x folds"
+    )
+    report: dict[str, Any] = {}
+    latencies = []
+    for position, name in enumerate(CANDIDATES):
+        models, areas, precisions = zip(*fitted[position * len(folds) : (position + 1) * len(folds)], strict=True)
+        report[name] = {
+            "roc_auc": summary(areas),
+            "average_precision": summary(precisions),
+            "size_kb": _size_kb(models[-1]),
+        }
+        latencies.append({"candidate": name, **_latency(models[-1], folds[-1].validate)})
+    return report, pd.DataFrame(latencies)
+
+
+def _fitted_and_judged(name: str, fold: Fold, scorer: Scorer) -> tuple[Any, float, float]:
+    """A candidate fitted on a fold, its ROC AUC and its average precision there."""
+    model = CANDIDATES[name](scorer, fold.train_label).fit(fold.train, fold.train_label)
+    counts = rank(score(model, fold.validate), fold.validate_label).counts()
+    return model, roc_auc(*counts), average_precision(*counts)
+
+
+def summary(values: Sequence[float]) -> dict[str, Any]:
+    """Mean and spread (sample standard deviation) over folds, and each fold's value."""
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "folds": list(values)}
+
+
+def _size_kb(model: Any) -> int:  # noqa: ANN401 - scikit-learn has no types
+    """The model as the function would have to carry it: XGBoost's own format, for the others a pickle."""
+    content = model.get_booster().save_raw("ubj") if hasattr(model, "get_booster") else pickle.dumps(model)
+    return round(len(content) / 1000)
+
+
+def _latency(model: Any, rows: Matrix) -> dict[str, float]:  # noqa: ANN401 - as above
+    """How long one row takes through the candidate's Python, in milliseconds: median and 95th percentile."""
+    taken = []
+    for row in rows[np.arange(LATENCY_CALLS) % len(rows)]:
+        start = time.perf_counter()
+        score(model, row.reshape(1, -1))
+        taken.append((time.perf_counter() - start) * 1000)
+    return {"p50_ms": float(np.percentile(taken, 50)), "p95_ms": float(np.percentile(taken, 95))}
+
+
+def verdict(report: dict[str, Any]) -> str:
+    """One sentence: whether another candidate beats the model that ships by more than the spread between folds."""
+    shipped = np.array(report[SHIPPED]["average_precision"]["folds"])
+    leads: dict[str, npt.NDArray[np.float64]] = {
+        name: np.array(found["average_precision"]["folds"]) - shipped
+        for name, found in report.items()
+        if name != SHIPPED
+    }
+    best = max(leads, key=lambda name: float(leads[name].mean()))
+    mean, spread = leads[best].mean(), leads[best].std(ddof=1)
+    if mean <= 0:
+        return f"{SHIPPED} has the highest average precision; {best} follows, {-mean:.4f} +- {spread:.4f} behind"
+    if mean <= spread:
+        return f"{best} is ahead of {SHIPPED} by {mean:.4f} +- {spread:.4f} average precision: within the spread"
+    return (
+        f"{best} BEATS {SHIPPED}, which ships, by {mean:.4f} +- {spread:.4f} average precision, more than the spread "
+        "between folds; look at the declared model and features before you trust this one"
+    )
+
+
+def main(name: str) -> None:
+    """Compare the candidates for one scorer: `python -m training.select refund`."""
+    scorer = declared_scorer(name)
+    rows, catalogue = read_training(name)
+    folds = resample_folds(training_folds(rows, scorer, catalogue), scorer, scorer.resampling)
+    report, latencies = compare_candidates(folds, scorer)
+    table = pd.DataFrame(
+        {
+            "candidate": list(report),
+            "average_precision": [found["average_precision"]["mean"] for found in report.values()],
+            "std": [found["average_precision"]["std"] for found in report.values()],
+            "roc_auc": [found["roc_auc"]["mean"] for found in report.values()],
+            "size_kb": [found["size_kb"] for found in report.values()],
+        }
+    )
+    write_table(REPORTS / name / "selection.csv", table)
+    write_json(REPORTS / name / "selection.json", {"verdict": verdict(report), "candidates": report})
+    # Times do not reproduce, so DVC does not know this file.
+    write_table(BUILD / name / "latency.csv", latencies)
+    say(table.merge(latencies).to_string(index=False, float_format="%.4g"))
+    say(verdict(report))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,156 @@
+"""How one scorer's model is made: the blocks of its declaration, each a frozen record."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from handler.contract import Name, Record
+
+Share = Annotated[float, Field(gt=0, le=1)]
+
+SECONDS_A_DAY = 86_400
+# What tuning searches where the declaration does not pin it; `training.tune.SPACE` has the ranges.
+TUNED = (
+    "rounds",
+    "max_depth",
+    "learning_rate",
+    "min_child_weight",
+    "subsample",
+    "colsample_bytree",
+    "reg_lambda",
+    "max_bin",
+)
+
+
+class Split(Record):
+    """Shares of the rows, in time order, and how late a label may arrive."""
+
+    train: Annotated[float, Field(gt=0, lt=1)]
+    calibrate: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+    label_delay_days: Annotated[float, Field(ge=0)] = 0.0
+    """Rows this close before the next window are left out: their labels would not have been known."""
+    sample: Share = 1.0
+    """The share of the rows that is used at all; 0.1 to 0.2 makes a quick prototype."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        total = self.train + self.calibrate + self.test
+        if abs(total - 1) > 1e-9:  # noqa: PLR2004 - sums of decimal fractions
+            raise ValueError(f"train + calibrate + test is {total:g}; it must be 1")
+        return self
+
+    @property
+    def label_delay_seconds(self) -> float:
+        """The label delay in the unit of the time column."""
+        return self.label_delay_days * SECONDS_A_DAY
+
+
+class Quarantine(Record):
+    """How many rows may break the contract before the run stops."""
+
+    max_share: Annotated[float, Field(ge=0, le=1)]
+
+
+class Folds(Record):
+    """Prequential folds inside the training window: models are compared and tuned on these, never on later rows."""
+
+    count: Annotated[int, Field(ge=2, le=20)] = 4
+    validate_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """The share of the training window that the validation blocks cover together, its latest rows."""
+    sample: Share = 1.0
+    """The share of a fold's training rows that is learned from; validation takes all rows of its block."""
+
+
+class Resampling(Record):
+    """How the training rows, and only they, are rebalanced."""
+
+    method: Literal["smote", "undersample", "class_weight", "none"]
+    ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Frauds per legitimate row after resampling, by count or (class_weight) by weight; 0 changes nothing."""
+    neighbours: Annotated[int, Field(ge=1)] = 5
+
+
+class Model(Record):
+    """XGBoost's parameters, under its own names but for `rounds` and `threads`. What is given is not tuned."""
+
+    rounds: Annotated[int, Field(ge=1)] = 200
+    max_depth: Annotated[int, Field(ge=1, le=16)] = 5
+    learning_rate: Share = 0.08
+    min_child_weight: Annotated[float, Field(ge=0)] = 5.0
+    subsample: Share = 0.8
+    colsample_bytree: Share = 0.8
+    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
+    max_bin: Annotated[int, Field(ge=2)] = 256
+    tree_method: Literal["hist", "exact"] = "hist"
+    """exact takes no categories."""
+    threads: Annotated[int, Field(ge=1)] = 2
+    """Part of the declaration: the order of XGBoost's sums, hence the model's last bits, depends on it."""
+
+    @property
+    def on_one_core(self) -> Self:
+        """The same parameters with one thread: where folds run side by side, threads only wait for each other."""
+        return self.model_copy(update={"threads": 1})
+
+    @property
+    def pinned(self) -> frozenset[str]:
+        """The parameters that the declaration gives, which tuning leaves alone."""
+        return frozenset(self.model_fields_set)
+
+
+class Tuning(Record):
+    """How the parameters that `model` leaves open are found."""
+
+    mode: Literal["tpe", "grid", "none"]
+    trials: Annotated[int, Field(ge=1)] = 25
+    """With mode tpe: how many settings are tried, so that a run reproduces."""
+    grid: dict[Literal[TUNED], Annotated[list[int | float], Field(min_length=1)]] = {}  # type: ignore[valid-type]  # noqa: RUF012 - the tuple above; pydantic copies it
+    """With mode grid: the values of each searched parameter; every combination is tried."""
+    time_limit_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Stops the search early; what it finds then depends on the machine."""
+
+    @model_validator(mode="after")
+    def _grid_belongs_to_its_mode(self) -> Self:
+        if (self.mode == "grid") != bool(self.grid):
+            raise ValueError(f"mode is {self.mode} and grid is {self.grid or 'empty'}; a grid belongs to mode grid")
+        for name, values in self.grid.items():
+            for value in values:
+                try:
+                    Model.model_validate({name: value})
+                except ValidationError as error:
+                    raise ValueError(f"grid.{name} holds {value!r}: {error.errors()[0]['msg']}") from error
+        return self
+
+
+class Costs(Record):
+    """What decisions cost, in the unit of the amount."""
+
+    amount: Name
+    """The money field that is lost where a fraud is not flagged."""
+    review: Annotated[float, Field(gt=0)]
+    """What one alert costs, right or wrong."""
+
+
+class Decision(Record):
+    """The policy that picks the threshold: exactly one of recall, precision, review_rate, cost."""
+
+    recall: Share | None = None
+    """At least this share of the frauds is flagged."""
+    precision: Share | None = None
+    """At least this share of the flagged rows is fraud."""
+    review_rate: Share | None = None
+    """At most this share of all rows is flagged."""
+    cost: Literal["lowest"] | None = None
+    """The threshold at which missed amounts and reviews cost least; needs `costs`."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    """With recall or precision: how sure it is that the target holds for rows to come."""
+
+    @model_validator(mode="after")
+    def _is_one_policy(self) -> Self:
+        given = sorted(self.model_dump(exclude_none=True, exclude={"confidence"}))
+        if len(given) != 1:
+            found = " and ".join(given) or "nothing"
+            raise ValueError(f"{found} is given; it must be exactly one of cost, precision, recall, review_rate")
+        if self.confidence is not None and given[0] not in {"precision", "recall"}:
+            raise ValueError(f"confidence is for recall and precision; the policy is {given[0]}")
+        return self
