@@ -14,7 +14,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train test serve build bench lock clean build-FraudFunction
+.PHONY: help env data train try test serve build bench quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -22,6 +22,9 @@ help:  ## list the targets
 train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc repro)
 	@$(PYTHON) -m training.declaration >/dev/null
 	dvc repro
+
+try: env  ## a model of your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
+	@$(PYTHON) -m training.try_file --data "$(DATA)" --label "$(LABEL)" $(if $(TIME),--time "$(TIME)") $(if $(OUT),--out "$(OUT)")
 
 test: train .venv-sam/.installed .venv-runtime/.installed  ## lint, types and all tests
 	ruff check .
@@ -38,6 +41,9 @@ build: train .venv-sam/.installed  ## build the Lambda artifact into .aws-sam/bu
 
 bench: build  ## cold start and latency beside an empty function and a joblib service
 	$(PYTHON) -m benchmarks.serving
+
+quality: train  ## the published benchmarks beside this project's figures (needs BENCHMARK_DATA)
+	$(PYTHON) -m benchmarks.quality
 
 lock:  ## resolve requirements*.in anew into hash-pinned files
 	$(COMPILE) handler/requirements.in -o handler/requirements.txt --no-emit-package numpy --no-emit-package scipy

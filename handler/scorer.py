@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from math import exp
+from math import exp, fsum
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -70,23 +70,25 @@ class Scorer:
         It gives reasons when the request is flagged or `explain` is set.
         """
         vector = self.vector(request)
-        probability = self.probability(self._booster.margin(vector))
+        margin = self._booster.margin(vector)
         contributions = None
-        if explain or probability >= self.threshold:
+        if explain or self.probability(margin) >= self.threshold:
             contributions = self._booster.contributions([vector])[0]
-        return self._assemble(request, vector, probability, contributions, explain=explain)
+        return self._assemble(request, vector, margin, contributions, explain=explain)
 
     def answers(self, requests: Sequence[BaseModel], *, explain: bool = False) -> list[dict[str, Any]]:
         """The answers to several requests, in order; each equals `answer` of its request."""
         vectors = [self.vector(request) for request in requests]
-        probabilities = [self.probability(margin) for margin in self._booster.margins(vectors)]
-        explained = [index for index, value in enumerate(probabilities) if explain or value >= self.threshold]
+        margins = self._booster.margins(vectors)
+        explained = [
+            index for index, margin in enumerate(margins) if explain or self.probability(margin) >= self.threshold
+        ]
         shares: dict[int, list[float]] = {}
         if explained:
             found = self._booster.contributions([vectors[index] for index in explained])
             shares = dict(zip(explained, found, strict=True))
         return [
-            self._assemble(request, vectors[index], probabilities[index], shares.get(index), explain=explain)
+            self._assemble(request, vectors[index], margins[index], shares.get(index), explain=explain)
             for index, request in enumerate(requests)
         ]
 
@@ -94,11 +96,12 @@ class Scorer:
         self,
         request: BaseModel,
         vector: list[float],
-        probability: float,
+        margin: float,
         contributions: list[float] | None,
         *,
         explain: bool,
     ) -> dict[str, Any]:
+        probability = self.probability(margin)
         is_flagged = probability >= self.threshold
         answer: dict[str, Any]
         if self.contract.answer == "probability":
@@ -110,20 +113,22 @@ class Scorer:
         if self._id and (identifier := getattr(request, self._id)) is not None:
             answer[self._id] = identifier
         if contributions is not None:
+            shares = [self._slope * share for share in contributions[:-1]]
             if explain:
-                answer["base_log_odds"] = self._slope * contributions[-1] + self._intercept
-            answer["reasons"] = self._reasons(vector, contributions, every=explain)
+                # Not the model's own bias: XGBoost adds up in float32, and the base takes up what that rounds away
+                # (below 1e-5), so that the sum is the answer's log-odds to the last digit.
+                answer["base_log_odds"] = self._slope * margin + self._intercept - fsum(shares)
+            answer["reasons"] = self._reasons(vector, shares, every=explain)
         if warnings := self._warnings(self._values(request), vector):
             answer["warnings"] = warnings
         return answer
 
-    def _reasons(self, vector: list[float], contributions: list[float], *, every: bool) -> list[dict[str, Any]]:
+    def _reasons(self, vector: list[float], shares: list[float], *, every: bool) -> list[dict[str, Any]]:
         """Each feature's share of the calibrated log-odds, largest first.
 
         With `every`, all features by absolute share: their sum plus `base_log_odds` is the calibrated log-odds.
         Otherwise the few that raise the risk most.
         """
-        shares = [self._slope * share for share in contributions[:-1]]
         if every:
             order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
         else:

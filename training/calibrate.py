@@ -13,6 +13,7 @@ from handler.scorer import log_odds_to_probability
 from training.declaration import declared_scorer
 from training.files import BUILD, write_text
 from training.policy import operating_points, threshold_for
+from training.progress import say
 from training.stage import StageError, run
 from training.train import margins
 
@@ -76,7 +77,7 @@ def main(name: str) -> None:
     }
     text = json.dumps(fitted, indent=1) + "\n"
     write_text(folder / "calibration.json", text)
-    print(text)  # noqa: T201 - the stage's report
+    say(text)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
-    _require(path, list(pd.read_csv(path, nrows=0).columns), columns)
+    # Without a header, because pandas renames a second `amount` to `amount.1`.
+    _require(path, pd.read_csv(path, nrows=1, header=None, dtype=str).iloc[0].tolist(), columns)
     # All columns are read: with `usecols` pandas lets a line with a cell too many pass. And only an empty cell is
     # missing: "NA" is Namibia.
     rows = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
@@ -53,7 +54,9 @@ def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
 
 def _require(path: Path, found: list[str], columns: list[str]) -> None:
     if missing := sorted(set(columns) - set(found)):
-        raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(found))}")
+        raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(map(str, found)))}")
+    if twice := sorted({name for name in columns if found.count(name) > 1}):
+        raise DataError(f"{path} has more than one column {', '.join(twice)}; a column's name must be used once")
 
 
 def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.Series]:

@@ -11,8 +11,9 @@ from training.ranking import average_precision, rank
 from training.resampling import Labels, Matrix
 
 REPEATS = 5
-# Enough for an order of importance; more only takes longer.
+# Enough for an order of importance; more only takes longer, and every feature is scored anew.
 MAX_ROWS = 30_000
+MAX_VALUES = 1_000_000
 
 
 def gain_shares(booster: Any, n_features: int) -> list[float]:  # noqa: ANN401 - xgboost ships no types
@@ -28,8 +29,9 @@ def permutation_losses(model: Any, rows: Matrix, label: Labels, *, seed: int) ->
     A derived feature is shuffled by itself; the fields it is computed from stay.
     """
     rng = np.random.default_rng(seed)
-    if len(rows) > MAX_ROWS:
-        kept = np.sort(rng.choice(len(rows), MAX_ROWS, replace=False))
+    most = min(MAX_ROWS, MAX_VALUES // rows.shape[1])
+    if len(rows) > most:
+        kept = np.sort(rng.choice(len(rows), most, replace=False))
         rows, label = rows[kept], label[kept]
     whole = _average_precision(model, rows, label)
     orders = [[rng.permutation(len(rows)) for _ in range(REPEATS)] for _ in range(rows.shape[1])]

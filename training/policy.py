@@ -3,7 +3,6 @@
 from decimal import ROUND_DOWN, Context
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import beta
 
 from training.ranking import Ranking, rank
@@ -54,8 +53,8 @@ def _first_with_recall(frauds: Floats, target: float, confidence: float | None) 
     if confidence is None:
         needed = int(np.ceil(target * n_frauds - 1e-9))
     else:
-        caught = np.arange(1, n_frauds + 1)
-        enough = np.flatnonzero(lower_bound(caught, np.full(n_frauds, n_frauds), confidence) >= target)
+        caught = np.arange(1.0, n_frauds + 1)
+        enough = np.flatnonzero(lower_bound(caught, np.full(n_frauds, float(n_frauds)), confidence) >= target)
         if not len(enough):
             need = int(np.ceil(np.log(1 - confidence) / np.log(target))) if target < 1 else None
             remedy = f"it takes {need:,}" if need else "no number can give a recall of 1"
@@ -69,7 +68,7 @@ def _first_with_recall(frauds: Floats, target: float, confidence: float | None) 
 
 def _last_with_precision(frauds: Floats, flagged: Floats, target: float, confidence: float | None) -> int:
     frauds, flagged = frauds[1:], flagged[1:]
-    reached = frauds / flagged if confidence is None else lower_bound(frauds, flagged, confidence)
+    reached: Floats = frauds / flagged if confidence is None else lower_bound(frauds, flagged, confidence)
     enough = np.flatnonzero(reached >= target - 1e-12)
     if not len(enough):
         what = "precision" if confidence is None else f"lower bound of precision, with confidence {confidence:g},"
@@ -90,7 +89,7 @@ def _last_within_rate(flagged: Floats, rate: float) -> int:
     return position
 
 
-def lower_bound(successes: npt.NDArray[np.generic], trials: npt.NDArray[np.generic], confidence: float) -> Floats:
+def lower_bound(successes: Floats, trials: Floats, confidence: float) -> Floats:
     """The one-sided lower confidence bound of each share (Clopper and Pearson 1934)."""
     shifted = np.maximum(successes, 1)
     bound: Floats = np.where(successes > 0, beta.ppf(1 - confidence, shifted, trials - shifted + 1), 0.0)
@@ -104,7 +103,8 @@ def cost_of(ranking: Ranking, flagged: Floats, amount: Floats, costs: Costs, wei
     """
     at_risk = amount if weight is None else amount * weight
     stopped = ranking.cumulative(np.where(ranking.is_fraud, at_risk[ranking.order], 0.0))
-    return stopped[-1] - stopped + costs.review * flagged
+    cost: Floats = stopped[-1] - stopped + costs.review * flagged
+    return cost
 
 
 def _cheapest(cost: Floats, costs: Costs) -> int:

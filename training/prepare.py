@@ -14,7 +14,9 @@ from handler.contract import OTHER
 from training.check import DataError, as_text, check_field, check_id, check_label, check_time, read_rows
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, write_json, write_whole
+from training.progress import say
 from training.stage import run
+from training.suspicion import suspicions
 
 WINDOWS = ("train", "calibrate", "test")
 
@@ -38,6 +40,10 @@ def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
         rows = rows[draws < scorer.split.sample]
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time])
+    if seconds.isna().all():
+        raise DataError(
+            f"column {scorer.time} holds {rows[scorer.time].iloc[0]!r}; no value is a date, ISO 8601 text or seconds"
+        )
     problems = {scorer.time: pd.Series("", index=rows.index, dtype=object).mask(seconds.isna(), "is not a time")}
     clean: dict[str, pd.Series] = {}
     if scorer.id:
@@ -66,6 +72,7 @@ def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
         "rows": len(rows),
         "quarantined": {"rows": int(bad.sum()), "reasons": counts},
         "windows": {name: _window_report(window, scorer) for name, window in windows.items()},
+        "warnings": suspicions(windows["train"], scorer),
     }
     return Prepared(windows, quarantined, report)
 
@@ -143,7 +150,9 @@ def main(name: str) -> None:
     write_whole(folder / "quarantine.csv", partial(prepared.quarantined.to_csv, index_label="row"))
     write_whole(folder / "catalogue.csv", partial(catalogue.to_csv, index=False))
     write_json(REPORTS / name / "rows.json", prepared.report)
-    print(json.dumps(prepared.report, indent=1))  # noqa: T201 - the stage's report
+    say(json.dumps(prepared.report, indent=1))
+    for warning in prepared.report["warnings"]:
+        say(f"WARNING: {warning}")
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def rank(score: npt.NDArray[np.floating[Any]], label: Labels) -> Ranking:
     """The ranking that scores give to labelled rows."""
     order = np.argsort(-score, kind="stable")
     ranked = score[order].astype(np.float64)
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
     return Ranking(order, label[order] == 1, ranked, ends)
 
 

@@ -20,6 +20,7 @@ from training.encoder import FeatureEncoder
 from training.files import BUILD, REPORTS, write_bytes, write_json, write_whole
 from training.folds import read_training
 from training.monotone import monotone_signs
+from training.progress import say
 from training.resampling import Labels, Resampler, fraud_weight
 from training.settings import Model
 from training.stage import run
@@ -125,7 +126,7 @@ def main(name: str) -> None:
     write_bytes(folder / "vocabulary.json", vocabulary)
     write_bytes(folder / "reference.json", reference)
     write_json(REPORTS / name / "training.json", report)
-    print(json.dumps(report, indent=1))  # noqa: T201 - the stage's report
+    say(json.dumps(report, indent=1))
 
 
 def _held_out(catalogue: pd.DataFrame, text: str) -> dict[str, float]:

@@ -26,7 +26,7 @@ Suggest = Callable[[optuna.Trial], int | float]
 # Wide enough for a model that the function explains in about a millisecond, and no wider.
 SPACE: dict[str, Suggest] = {
     "rounds": lambda trial: trial.suggest_int("rounds", 50, 300, step=10),
-    "max_depth": lambda trial: trial.suggest_int("max_depth", 2, 7),
+    "max_depth": lambda trial: trial.suggest_int("max_depth", 2, 6),
     "learning_rate": lambda trial: trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
     "min_child_weight": lambda trial: trial.suggest_float("min_child_weight", 0.5, 20, log=True),
     "subsample": lambda trial: trial.suggest_float("subsample", 0.5, 1),

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from math import log
+from math import fsum
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,30 @@ def test_every_log_odds_is_a_probability(log_odds: float) -> None:
     assert 0.0 <= log_odds_to_probability(log_odds) <= 1.0
 
 
-def test_reasons_and_base_sum_to_the_calibrated_log_odds(refund: Scorer) -> None:
-    """What an auditor would add up."""
-    explained = answer(refund, ABUSE, explain=True)
-    total = explained["base_log_odds"] + sum(reason["contribution"] for reason in explained["reasons"])
-    probability = explained["confidence"]
-    assert explained["prediction"] == 1
-    assert total == pytest.approx(log(probability / (1 - probability)), abs=1e-5)
+def log_odds(scorer: Scorer, request: dict[str, Any]) -> float:
+    """The calibrated log-odds of a request, straight from the model's margin."""
+    parsed = scorer.request_model.model_validate(request)
+    calibration = scorer.bundle.manifest["calibration"]
+    margin = scorer.bundle.booster.margin(scorer.vector(parsed))
+    return float(calibration["slope"] * margin + calibration["intercept"])
+
+
+@pytest.mark.parametrize("name", ["refund", "transaction"])
+def test_reasons_and_base_sum_to_the_calibrated_log_odds(name: str, request: pytest.FixtureRequest) -> None:
+    """Exactly, for every golden request: what an auditor would add up."""
+    scorer: Scorer = request.getfixturevalue(name)
+    for case in scorer.bundle.golden:
+        explained = answer(scorer, case["request"], explain=True)
+        total = fsum([explained["base_log_odds"], *(reason["contribution"] for reason in explained["reasons"])])
+        assert total == pytest.approx(log_odds(scorer, case["request"]), rel=1e-14, abs=1e-14)
+
+
+@pytest.mark.parametrize("name", ["refund", "transaction"])
+def test_the_base_is_the_models_own_but_for_rounding(name: str, request: pytest.FixtureRequest) -> None:
+    """The contributions alone add up as far as float32 can: the base hides no share of any feature."""
+    scorer: Scorer = request.getfixturevalue(name)
+    bases = [answer(scorer, case["request"], explain=True)["base_log_odds"] for case in scorer.bundle.golden]
+    assert max(bases) - min(bases) < 1e-5
 
 
 def test_an_explained_refund_names_rate_and_category(refund: Scorer) -> None:

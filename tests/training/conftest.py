@@ -14,7 +14,7 @@ from training.declaration import Scorer, declared_scorer
 from training.item_catalogue import items
 
 PROJECT = Path(__file__).parents[2]
-STAGES = ("prepare", "train", "calibrate", "evaluate", "package")
+STAGES = ("prepare", "select", "compare", "tune", "train", "calibrate", "evaluate", "package")
 N_ROWS = 1_500
 FRAUD_RATE = 0.08
 PARAMS = """\
@@ -26,6 +26,7 @@ scorers:
     id: row_id
     time: at
     label: is_fraud
+    entity: null
     fields:
       amount:  {type: money, alias: amountUsd, unit: USD, min: 0, max: 100000, required: true}
       speed:   {type: number, unit: km/h}
@@ -38,8 +39,11 @@ scorers:
       momentum:         {product: [amount, speed]}
     split:      {train: 0.6, calibrate: 0.2, test: 0.2}
     quarantine: {max_share: 0.01}
+    folds:      {count: 3, validate_share: 0.5}
     resampling: {method: smote, ratio: 0.3, neighbours: 3}
     model:      {rounds: 20, max_depth: 3, learning_rate: 0.3}
+    tuning:     {mode: tpe, trials: 3}
+    costs:      {amount: amount, review: 2.0}
     decision:   {recall: 0.9}
     seed: 7
 """
@@ -136,7 +140,7 @@ def run_stage() -> Callable[[Path, str], subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def trained_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """The folder in which all five stages ran, and what each printed."""
+    """The folder in which all stages ran, and what each printed."""
     folder = _write_project(tmp_path_factory.mktemp("trained") / "project")
     printed = {}
     for stage in STAGES:
@@ -149,5 +153,5 @@ def trained_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict
 
 @pytest.fixture(scope="session")
 def trained(trained_output: tuple[Path, dict[str, str]]) -> Path:
-    """The folder in which all five stages ran; only to be read."""
+    """The folder in which all stages ran; only to be read."""
     return trained_output[0]

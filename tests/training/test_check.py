@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from handler.contract import DeclaredField
@@ -42,6 +44,30 @@ def test_missing_columns_are_named(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(DataError) as caught:
         read_rows(path, ["z", "a", "y"])
     assert str(caught.value) == f"{path} has no column y, z; it has a, b"
+
+
+def test_a_column_that_is_there_twice_is_refused_in_a_csv(tmp_path: Path) -> None:
+    """It is named; pandas would call the second one a.1 and say nothing."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,a\n1,2,3\n")
+    with pytest.raises(DataError) as caught:
+        read_rows(path, ["a", "b"])
+    assert str(caught.value) == f"{path} has more than one column a; a column's name must be used once"
+
+
+def test_a_column_that_is_there_twice_is_refused_in_parquet(tmp_path: Path) -> None:
+    """As in a CSV."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
+    with pytest.raises(DataError, match="more than one column a"):
+        read_rows(path, ["a"])
+
+
+def test_an_undeclared_column_may_be_there_twice(tmp_path: Path) -> None:
+    """Nobody reads it."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,b\n1,2,3\n")
+    assert read_rows(path, ["a"])["a"].tolist() == ["1"]
 
 
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from training import prepare as stage
 from training.check import DataError, read_rows
 from training.declaration import Scorer
-from training.prepare import SECONDS_A_DAY, WINDOWS, prepare, read_catalogues, split_by_time
+from training.prepare import WINDOWS, prepare, read_catalogues, split_by_time
+from training.settings import SECONDS_A_DAY
 
 COLUMNS = ["row_id", "at", "amount", "speed", "visits", "country", "is_new", "item", "is_fraud"]
 SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
@@ -270,8 +271,7 @@ STOPS: list[Any] = [
     ),
     pytest.param(
         lambda project: change_rows(project, lambda rows: rows.assign(at="soon")),
-        "data/rows.parquet: 1,500 of 1,500 rows (100.00%) break the contract; quarantine.max_share allows 1.00%. "
-        "at: is not a time in 1,500 rows",
+        "data/rows.parquet: column at holds 'soon'; no value is a date, ISO 8601 text or seconds",
         id="unreadable times",
     ),
     pytest.param(
@@ -313,3 +313,31 @@ def test_stop_as_a_user_sees_it(
     assert done.stderr.startswith("prepare mini: data/rows.parquet has no column country; it has amount, at,")
     assert done.stderr.count("\n") == 1
     assert files_below(project) == before
+
+
+def test_a_time_that_cannot_be_read_is_shown(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """The column, one of its values, and what would be right."""
+    with pytest.raises(DataError) as caught:
+        prepare(mini_rows.assign(at="yesterday"), mini_scorer)
+    assert str(caught.value) == "column at holds 'yesterday'; no value is a date, ISO 8601 text or seconds"
+
+
+def test_suspicions_are_reported_and_printed_loudly(
+    project: Path, run_stage: Callable[[Path, str], subprocess.CompletedProcess[str]]
+) -> None:
+    """They do not stop the run."""
+    path = project / "data" / "rows.parquet"
+    pd.read_parquet(path).assign(country="DE").to_parquet(path, index=False)
+    done = run_stage(project, "prepare")
+    assert done.returncode == 0
+    [warning] = json.loads((project / "reports" / "mini" / "rows.json").read_text())["warnings"]
+    assert warning.startswith("country is always 'DE'")
+    assert f"WARNING: {warning}\n" in done.stdout
+
+
+def test_an_entity_travels_as_text(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """Beside the fields, never among them."""
+    declared = mini_scorer.model_copy(update={"entity": "account"})
+    windows = prepare(mini_rows.assign(account=np.arange(len(mini_rows)) % 7), declared).windows
+    assert set(windows["test"]["account"]) == {str(number) for number in range(7)}
+    assert "account" not in declared.contract.fields

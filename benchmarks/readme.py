@@ -1,0 +1,163 @@
+"""The README's tables and shown answers from the reports and the bundles: `python -m benchmarks.readme` fills them in.
+
+A table stands behind a line `<!-- table: NAME -->`; an answer stands below its `$ curl` line. `tests/test_readme.py`
+holds the README to what this module gives.
+"""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+SCORERS = ("transaction", "refund")
+METRICS = (
+    ("ROC AUC", "roc_auc"),
+    ("average precision", "average_precision"),
+    ("recall at 1 % false positive rate", "recall_at_1pct_fpr"),
+    ("Brier score", "brier_score"),
+    ("expected calibration error", "expected_calibration_error"),
+    ("the same without recalibration", "expected_calibration_error_uncalibrated"),
+    ("at the threshold: recall", "recall"),
+    ("at the threshold: precision", "precision"),
+    ("at the threshold: false positive rate", "false_positive_rate"),
+    ("at the threshold: alert rate", "alert_rate"),
+    ("cost of 1,000 requests, USD", "cost_of_1000"),
+    ("test rows", "rows"),
+    ("of which fraud", "frauds"),
+)
+SPEEDS = {
+    "cold start: first import to first answer": "cold start: imports, bundles, first answer",
+    "warm: transaction": "warm request, transaction",
+    "warm: refund": "warm request, refund",
+    "warm: refund, with every reason": "warm request, refund, with every reason",
+    "warm: transaction, in a batch of 100": "each request of a batch of 100",
+}
+
+
+def report(name: str) -> dict[str, Any]:
+    """A report as JSON."""
+    found: dict[str, Any] = json.loads((ROOT / "reports" / name).read_text())
+    return found
+
+
+def table(headings: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ["---"] * len(headings), *rows))
+
+
+def number(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # noqa: PLR2004 - from there on no decimals
+
+
+def with_interval(value: float, bounds: list[float] | None) -> str:
+    """A value and, where it has one, its 95 % interval."""
+    return number(value) if bounds is None else f"{number(value)} ({number(bounds[0])} to {number(bounds[1])})"
+
+
+def metrics_table() -> str:
+    """The headline metrics of both scorers on the test window."""
+    metrics = [report(f"{scorer}/metrics.json") for scorer in SCORERS]
+    intervals = [report(f"{scorer}/intervals.json") for scorer in SCORERS]
+    rows = []
+    for title, key in METRICS:
+        shown = [with_interval(m[key], i.get(key)) for m, i in zip(metrics, intervals, strict=True)]
+        rows.append([title, *([f"{m[key]:,}" for m in metrics] if key in {"rows", "frauds"} else shown)])
+    return table(["on the test window", *SCORERS], rows)
+
+
+def candidates_table() -> str:
+    """The candidates' average precision on the folds, mean and spread."""
+    found = [report(f"{scorer}/selection.json")["candidates"] for scorer in SCORERS]
+    rows = []
+    for name in found[0]:
+        cells = [name.replace("_", " ")]
+        for candidates in found:
+            precision = candidates[name]["average_precision"]
+            cells += [f"{precision['mean']:.3f} ± {precision['std']:.3f}", f"{candidates[name]['size_kb']:,} kB"]
+        rows.append(cells)
+    return table(["candidate", "transaction: AP", "size", "refund: AP", "size"], rows)
+
+
+def thresholds_table() -> str:
+    """The transaction scorer's thresholds, chosen on calibration rows, measured on the test window."""
+    found = pd.read_csv(ROOT / "reports" / "transaction" / "thresholds.csv")
+    columns = ("recall", "precision", "false_positive_rate", "cost_of_1000")
+    rows = [
+        [row["aim"], number(row["threshold"])]
+        + [with_interval(row[name], [row[f"{name}_low"], row[f"{name}_high"]]) for name in columns]
+        for _, row in found.iterrows()
+    ]
+    return table(["aim", "threshold", "recall", "precision", "false positive rate", "cost of 1,000, USD"], rows)
+
+
+def speed_table() -> str:
+    """The speed table as the recorded benchmark has it."""
+    found = {row["measured"]: row for row in report("serving.json")["rows"]}
+    rows = []
+    for key, title in SPEEDS.items():
+        row = found[key]
+        shown = {name: f"{value:,.0f} {row['unit']}" for name, value in row["median"].items()}
+        ratio, budget = row["ours_over_floor"], row["budget"]
+        limit = "" if budget is None else f"{budget:.2f} x"
+        cells = [title, shown["ours"], shown.get("floor", ""), f"{ratio:.2f} x" if ratio else "", limit]
+        rows.append([*cells, shown.get("usual", "")])
+    heading = ["median", "this function", "FastAPI + Mangum echo", "ratio", "budget", "joblib + pandas service"]
+    return table(heading, rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "metrics": metrics_table,
+    "candidates": candidates_table,
+    "thresholds": thresholds_table,
+    "speed": speed_table,
+}
+
+COMMAND = re.compile(r"^\$ (curl .*)\n((?:.+\n)+?)(?=\$|```)", flags=re.MULTILINE)
+
+
+def answer_to(command: str) -> dict[str, Any]:
+    """What the function answers to a curl command of the README."""
+    from handler.app import handler  # noqa: PLC0415 - loads the bundles, which the tables do not need
+
+    words = shlex.split(command)
+    url = next(word for word in words if word.startswith("http"))
+    path, _, query = url.removeprefix("http://127.0.0.1:8000").partition("?")
+    event = json.loads((ROOT / "tests" / "events" / "transaction.json").read_text())
+    event["requestContext"]["http"]["path"] = event["rawPath"] = path
+    given = handler({**event, "rawQueryString": query, "body": words[words.index("-d") + 1]}, None)
+    answer: dict[str, Any] = json.loads(given["body"])
+    return answer
+
+
+def shown(answer: dict[str, Any]) -> str:
+    """An answer as the README shows it: on one line, or with a line per key and per reason."""
+    if "reasons" not in answer:
+        return json.dumps(answer) + "\n"
+    lines = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in answer.items() if key != "reasons"]
+    reasons = ",\n".join(f"  {json.dumps(reason)}" for reason in answer["reasons"])
+    return "{\n" + ",\n".join([*lines, f' "reasons": [\n{reasons}\n ]']) + "\n}\n"
+
+
+def table_pattern(name: str) -> re.Pattern[str]:
+    """Matches a table of the README: its marker, and its lines."""
+    return re.compile(rf"(<!-- table: {name} -->\n)((?:\|.*\n)*)")
+
+
+def filled(readme: str) -> str:
+    """The README with every table and answer as they are now."""
+    for name, build in TABLES.items():
+        readme = table_pattern(name).sub(lambda found: found[1] + build() + "\n", readme)  # noqa: B023 - called at once
+    return COMMAND.sub(lambda found: f"$ {found[1]}\n{shown(answer_to(found[1]))}", readme)
+
+
+if __name__ == "__main__":
+    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stdout.write(f"{README} is filled in; look at its sentences too\n")
