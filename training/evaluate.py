@@ -125,8 +125,10 @@ def curves(probability: Floats, label: Labels) -> dict[str, pd.DataFrame]:
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
-    """At most CURVE_POINTS of a curve's points, evenly spaced, the ends among them."""
-    return curve.iloc[np.unique(np.linspace(0, len(curve) - 1, CURVE_POINTS).round().astype(int))]
+    """At most CURVE_POINTS of a curve's points, evenly spaced along its length, the ends among them."""
+    length = np.concatenate([[0.0], np.cumsum(curve.diff().abs().sum(axis="columns").to_numpy()[1:])])
+    kept = np.searchsorted(length, np.linspace(0, length[-1], CURVE_POINTS))
+    return curve.iloc[np.unique(np.append(kept, len(curve) - 1))]
 
 
 def reliability(probability: Floats, label: Labels) -> pd.DataFrame:

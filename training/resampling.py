@@ -76,16 +76,20 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         scaled = rows.astype(np.float64)
         scaled[:, numbers] = scaler.fit_transform(scaled[:, numbers])
         scaled[:, codes] = np.where(np.isnan(scaled[:, codes]), MISSING_CODE, scaled[:, codes])
-        synthetic = self._sampler(codes).fit_resample(scaled, label)[0][len(rows) :]
+        # SMOTE looks at frauds alone. Handing it one legitimate row instead of all gives the same frauds to the bit, ten
+        # times sooner.
+        seen = np.append(np.flatnonzero(label == 0)[:1], np.flatnonzero(label))
+        n_wanted = int(self.declared.ratio * (len(label) - n_frauds))
+        synthetic = self._sampler(codes, n_wanted).fit_resample(scaled[seen], label[seen])[0][len(seen) :]
         synthetic[:, numbers] = scaler[-1].inverse_transform(synthetic[:, numbers])
         synthetic[:, codes] = np.where(synthetic[:, codes] == MISSING_CODE, np.nan, synthetic[:, codes])
         labels = np.concatenate([label, np.ones(len(synthetic), dtype=label.dtype)])
         return np.concatenate([rows, synthetic.astype(np.float32)]), labels
 
-    def _sampler(self, codes: list[int]) -> SMOTE:
-        neighbours, ratio = self.declared.neighbours, self.declared.ratio
+    def _sampler(self, codes: list[int], n_wanted: int) -> SMOTE:
+        neighbours, wanted = self.declared.neighbours, {1: n_wanted}
         if codes:
-            return SMOTENC(codes, sampling_strategy=ratio, k_neighbors=neighbours, random_state=self.seed)
+            return SMOTENC(codes, sampling_strategy=wanted, k_neighbors=neighbours, random_state=self.seed)
         # A k-d tree computes distances without BLAS, so every processor finds the same neighbours.
         tree = NearestNeighbors(n_neighbors=neighbours + 1, algorithm="kd_tree")
-        return SMOTE(sampling_strategy=ratio, k_neighbors=tree, random_state=self.seed)
+        return SMOTE(sampling_strategy=wanted, k_neighbors=tree, random_state=self.seed)

@@ -84,7 +84,7 @@ class Model(Record):
     max_bin: Annotated[int, Field(ge=2)] = 256
     tree_method: Literal["hist", "exact"] = "hist"
     """exact takes no categories."""
-    threads: Annotated[int, Field(ge=1)] = 2
+    threads: Annotated[int, Field(ge=1)] = 1
     """Part of the declaration: the order of XGBoost's sums, hence the model's last bits, depends on it."""
 
     @property

@@ -14,7 +14,7 @@ from training.declaration import Scorer, declared_scorer
 from training.item_catalogue import items
 
 PROJECT = Path(__file__).parents[2]
-STAGES = ("prepare", "select", "compare", "tune", "train", "calibrate", "evaluate", "package")
+STAGES = ("prepare", "select", "compare", "tune", "train", "calibrate", "evaluate", "package", "card")
 N_ROWS = 1_500
 FRAUD_RATE = 0.08
 PARAMS = """\

@@ -1,0 +1,90 @@
+"""Markdown from data: text that cannot act as markup, numbers as a person reads them, tables."""
+
+import re
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+
+MARKUP = re.compile(r"([\\`*_\[\]<>|&~])")
+NAME = re.compile(r"[A-Za-z0-9_./-]+")
+LONGEST = 60
+RULES = {"l": "---", "r": "---:"}
+
+
+def plain(text: str, *, longest: int = LONGEST) -> str:
+    r"""Text from data as Markdown that shows it: on one line, nothing in it markup, cut where it is long.
+
+    >>> print(plain("<b>|\n[a](b)"))
+    \<b\>\| \[a\](b)
+    """
+    line = "".join(letter if letter.isprintable() else " " for letter in text).strip()
+    short = line if len(line) <= longest else f"{line[: longest - 1]}…"
+    return escaped(short) or "(empty)"
+
+
+def escaped(line: str) -> str:
+    r"""A line of our own with names in it, as Markdown that shows it.
+
+    >>> print(escaped("class_weight 1 +- 2"))
+    class\_weight 1 +- 2
+    """
+    return MARKUP.sub(r"\\\1", line)
+
+
+def code(name: str) -> str:
+    """A name of the declaration in the type of code; anything else, which could end the code, as plain text."""
+    return f"`{name}`" if NAME.fullmatch(name) else plain(name)
+
+
+def number(value: float) -> str:
+    """A number in three significant digits, without an exponent.
+
+    >>> number(0.00796744), number(0.19), number(2705.62), number(0)
+    ('0.00797', '0.190', '2,706', '0')
+    """
+    if value == 0:
+        return "0"
+    if abs(value) >= 1000:  # noqa: PLR2004 - there three digits would be fewer than are shown
+        return f"{value:,.0f}"
+    return f"{Decimal(f'{value:#.3g}'):f}"
+
+
+def percent(share: float) -> str:
+    """A share in per cent.
+
+    >>> percent(0.797704), percent(0.00148142)
+    ('79.8 %', '0.148 %')
+    """
+    return f"{number(100 * share)} %"
+
+
+def target(share: float) -> str:
+    """A declared share in per cent, as it was declared.
+
+    >>> target(0.9), target(0.001)
+    ('90 %', '0.1 %')
+    """
+    return f"{100 * share:g} %"
+
+
+def percent_within(share: float, low: float, high: float) -> str:
+    """A share in per cent with its interval.
+
+    >>> percent_within(0.859485, 0.824224, 0.892153)
+    '85.9 % (82.4 to 89.2)'
+    """
+    return f"{percent(share)} ({number(100 * low)} to {number(100 * high)})"
+
+
+def span(bounds: Sequence[float], *, is_share: bool = True) -> str:
+    """An interval.
+
+    >>> span([0.766487, 0.827597])
+    '76.6 % to 82.8 %'
+    """
+    return " to ".join(percent(bound) if is_share else number(bound) for bound in bounds)
+
+
+def table(alignment: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; `alignment` has an l (left) or r (right) per column."""
+    lines = [headers, [RULES[side] for side in alignment], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
