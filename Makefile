@@ -24,7 +24,7 @@ train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc r
 	dvc repro
 
 try: env  ## a model of your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
-	@$(PYTHON) -m training.try_file --data "$(DATA)" --label "$(LABEL)" $(if $(TIME),--time "$(TIME)") $(if $(OUT),--out "$(OUT)")
+	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT"
 
 test: train .venv-sam/.installed .venv-runtime/.installed  ## lint, types and all tests
 	ruff check .

@@ -1,7 +1,7 @@
 """Candidates: the models that selection compares, each with the preparation it needs, on the encoded features."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -26,6 +26,22 @@ def signed_log(values: Matrix) -> Matrix:
     return np.sign(values) * np.log1p(np.abs(values))
 
 
+class WithoutEmptyColumns(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A pipeline step that makes a column constant where training rows hold no value of it.
+
+    scikit-learn's boosting by histograms takes missing values, but not a column of nothing else.
+    """
+
+    def fit(self, X: Matrix, y: object = None) -> Self:  # noqa: ARG002, N803 - scikit-learn's signature
+        """Remember which columns are empty."""
+        self.is_empty_ = np.isnan(X).all(axis=0)
+        return self
+
+    def transform(self, X: Matrix) -> Matrix:  # noqa: N803 - scikit-learn's name
+        """The rows, 0 in those columns."""
+        return np.where(self.is_empty_, np.float32(0), X)
+
+
 def linear(scorer: Scorer) -> Pipeline:
     """Logistic regression on imputed, scaled numbers and one-hot categories."""
     numbers, codes = _columns(scorer)
@@ -35,7 +51,8 @@ def linear(scorer: Scorer) -> Pipeline:
         StandardScaler(),
     )
     one_hot = make_pipeline(
-        SimpleImputer(strategy="constant", fill_value=MISSING_CODE), OneHotEncoder(handle_unknown="ignore")
+        SimpleImputer(strategy="constant", fill_value=MISSING_CODE, keep_empty_features=True),
+        OneHotEncoder(handle_unknown="ignore"),
     )
     columns = ColumnTransformer([("numbers", scaled, numbers), ("codes", one_hot, codes)], sparse_threshold=0)
     return make_pipeline(columns, LogisticRegression(solver="newton-cholesky", max_iter=200))
@@ -45,7 +62,7 @@ def trees(scorer: Scorer, model: BaseEstimator) -> Pipeline:
     """A tree ensemble on imputed numbers and on category codes, which stand in order of frequency."""
     numbers, codes = _columns(scorer)
     imputed = SimpleImputer(strategy="median", keep_empty_features=True)
-    coded = SimpleImputer(strategy="constant", fill_value=MISSING_CODE)
+    coded = SimpleImputer(strategy="constant", fill_value=MISSING_CODE, keep_empty_features=True)
     return make_pipeline(ColumnTransformer([("numbers", imputed, numbers), ("codes", coded, codes)]), model)
 
 
@@ -62,7 +79,9 @@ CANDIDATES: dict[str, Callable[[Scorer, Labels], Any]] = {
     "random_forest": lambda scorer, _: trees(
         scorer, RandomForestClassifier(n_estimators=50, min_samples_leaf=5, random_state=scorer.seed)
     ),
-    "gradient_boosting": lambda scorer, _: HistGradientBoostingClassifier(random_state=scorer.seed),
+    "gradient_boosting": lambda scorer, _: make_pipeline(
+        WithoutEmptyColumns(), HistGradientBoostingClassifier(random_state=scorer.seed)
+    ),
     "adaboost": lambda scorer, _: trees(
         scorer, AdaBoostClassifier(DecisionTreeClassifier(max_depth=2), n_estimators=50, random_state=scorer.seed)
     ),

@@ -10,10 +10,10 @@ import pandas as pd
 
 from handler.features import feature_types
 from training.bootstrap import draw_weights, interval
-from training.calibrate import calibrated, fit_platt
+from training.calibrate import CalibrationError, calibrated, fit_platt
 from training.declaration import Scorer, declared_scorer
 from training.files import REPORTS, write_json, write_table
-from training.folds import Fold, read_training, training_folds
+from training.folds import Fold, FoldError, read_training, training_folds
 from training.progress import on_all_cores, progress, say
 from training.ranking import (
     Ranking,
@@ -73,7 +73,7 @@ def judge(arm: Resampling, fold: Fold, scorer: Scorer) -> Judged:
     model = build_model(scorer.model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight)
     margin = model.fit(rows, label).predict(fold.validate, output_margin=True)
     half = len(margin) // 2
-    slope, intercept = fit_platt(margin[:half], fold.validate_label[:half])
+    slope, intercept = _recalibration(margin[:half], fold.validate_label[:half])
     raw = calibrated(margin[half:], {"slope": 1.0, "intercept": 0.0})
     recalibrated = calibrated(margin[half:], {"slope": slope, "intercept": intercept})
     return Judged(
@@ -86,9 +86,22 @@ def judge(arm: Resampling, fold: Fold, scorer: Scorer) -> Judged:
     )
 
 
+def _recalibration(margin: Floats, label: Labels) -> tuple[float, float]:
+    """Slope and intercept by Platt; where a model ranks no better than chance, those that give all the fraud rate."""
+    if not 0 < (n_frauds := int(label.sum())) < len(label):
+        raise FoldError(
+            f"{n_frauds} frauds in {len(label):,} rows, the earlier half of a validation block, which has to "
+            "recalibrate; lower folds.count or raise folds.validate_share"
+        )
+    try:
+        return fit_platt(margin, label)
+    except CalibrationError:
+        return 0.0, float(np.log(n_frauds / (len(label) - n_frauds)))
+
+
 def compare_arms(folds: Sequence[Fold], scorer: Scorer) -> dict[str, Any]:
     """Per arm its METRICS, and how they differ from the declared arm's, with 95 % intervals over paired draws."""
-    arms = {arm_name(arm): arm for arm in (*ARMS, scorer.resampling)}
+    arms = {arm_name(arm): arm for arm in (*_possible(ARMS, folds), scorer.resampling)}
     tasks = [(judge, arm, fold, scorer) for arm in arms.values() for fold in folds]
     judged = on_all_cores(tasks, "arms x folds")
     by_fold = [judged[position :: len(folds)] for position in range(len(folds))]
@@ -108,6 +121,15 @@ def compare_arms(folds: Sequence[Fold], scorer: Scorer) -> dict[str, Any]:
             for metric, (value, difference, bounds) in zip(METRICS, values, strict=True)
         }
     return report
+
+
+def _possible(arms: Sequence[Resampling], folds: Sequence[Fold]) -> list[Resampling]:
+    """The arms that every fold has enough frauds for; what is left out is told."""
+    fewest = min(int(fold.train_label.sum()) for fold in folds)
+    possible = [arm for arm in arms if arm.method != "smote" or fewest > arm.neighbours]
+    if len(possible) < len(arms):
+        say(f"SMOTE is left out: a fold has {fewest} frauds to learn from, too few to have neighbours")
+    return possible
 
 
 def _over_folds(by_fold: Sequence[Sequence[Judged]], weights: Sequence[Floats]) -> Floats:

@@ -161,10 +161,10 @@ def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, w
         message.replace("Input should", "it must")
         .replace("String should", "it must")
         .replace("Dictionary should", "it must")
+        .replace("List should", "it must")
+        .replace("Tuple should", "it must")
     )
-    message = (
-        message.removesuffix(f" after validation, not {len(problem['input'])}") if problem["input"] == {} else message
-    )
+    message = re.sub(r" after validation, not \d+$", "", message)
     return f"{key or 'the file'} is {problem['input']!r}; {message}."
 
 

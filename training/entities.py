@@ -6,6 +6,7 @@ import pandas as pd
 
 from training.resampling import Floats, Labels
 from training.settings import SECONDS_A_DAY
+from training.stage import StageError
 
 TOP = (10, 50, 100)
 
@@ -15,11 +16,13 @@ def precision_at_top(entity: npt.NDArray[np.object_], seconds: Floats, score: Fl
 
     This is the card precision of Le Borgne et al. (Fraud Detection Handbook, 2022): an entity counts as fraud where
     any of its rows of the day is, and one that was found on an earlier day is looked at no more. A day with fewer
-    entities than `top` is still divided by `top`.
+    entities than `top` is still divided by `top`. Raises StageError where no row has an entity.
     """
     rows = pd.DataFrame({"day": seconds // SECONDS_A_DAY, "entity": entity, "score": score, "is_fraud": label}).dropna(
         subset="entity"
     )
+    if rows.empty:
+        raise StageError("the entity column has no value in the test window; declare entity: null, or another column")
     found: set[object] = set()
     shares = []
     for _, of_day in rows.groupby("day"):

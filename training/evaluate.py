@@ -86,7 +86,7 @@ class Evaluation:
         ]
         caught, wrong, total = frauds[self.positions], legitimate[self.positions], weight.sum()
         flagged = caught + wrong
-        rates = [caught / frauds[-1], caught / np.maximum(flagged, 1.0), wrong / legitimate[-1], flagged / total]
+        rates = [caught / frauds[-1], caught / np.maximum(flagged, 1e-12), wrong / legitimate[-1], flagged / total]
         if self.amount is not None and self.costs is not None:
             cost = cost_of(self.ranking, frauds + legitimate, self.amount, self.costs, weight)
             rates.append(1000 * cost[self.positions] / total)
@@ -96,8 +96,13 @@ class Evaluation:
 def measure(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dict[str, list[float]], pd.DataFrame]:
     """Metrics with the first threshold, their 95 % intervals, and the table of all thresholds with theirs."""
     say(f"bootstrap: {DRAWS:,} draws of {len(evaluation.label):,} rows")
-    drawn = interval(bootstrap(evaluation.measured, evaluation.label, seed=seed))
-    values = evaluation.measured(np.ones(len(evaluation.label))).tolist()
+    draws = bootstrap(evaluation.measured, evaluation.label, seed=seed)
+    whole = evaluation.measured(np.ones(len(evaluation.label)))
+    # A calibration error only grows with noise, and draws are noisier than the rows: without that bias they are
+    # centred on what was measured.
+    error = RANKING_METRICS.index("expected_calibration_error")
+    draws[:, error] = np.maximum(draws[:, error] - np.median(draws[:, error]) + whole[error], 0.0)
+    drawn, values = interval(draws), whole.tolist()
     names = [*RANKING_METRICS, *evaluation.columns]
     metrics = dict(zip(names, values, strict=False))
     intervals = {name: list(bounds) for name, bounds in zip(names, drawn, strict=False)}
@@ -178,7 +183,7 @@ def main(name: str) -> None:
         "reliability_uncalibrated": reliability(uncalibrated, label),
         "importance": importance_table(model, encoded, label, features.names, seed=scorer.seed),
         "segments": segment_table(features, encoded, probability, label, evaluation.thresholds[0]),
-        "thresholds": thresholds.assign(aim=aims).sort_values("threshold", ascending=False),
+        "thresholds": thresholds.assign(aim=aims).sort_values("threshold", ascending=False, kind="stable"),
     }
     for table, content in tables.items():
         write_table(report / f"{table}.csv", content)

@@ -36,7 +36,11 @@ def permutation_losses(model: Any, rows: Matrix, label: Labels, *, seed: int) ->
     whole = _average_precision(model, rows, label)
     orders = [[rng.permutation(len(rows)) for _ in range(REPEATS)] for _ in range(rows.shape[1])]
 
+    used = gain_shares(model.get_booster(), rows.shape[1])
+
     def losses(index: int) -> list[float]:
+        if not used[index]:
+            return [0.0] * REPEATS
         shuffled = rows.copy()
         found = []
         for order in orders[index]:

@@ -12,6 +12,8 @@ from training.stage import StageError
 
 # Probabilities passed through exp(), whose last bits differ between processors.
 THRESHOLD_DIGITS = 8
+# With confidence, precision is looked at for this many numbers of alerts, from the first to all rows.
+LOOKS, FEWEST_ALERTS = 20, 20
 # Beside the declared policy the report shows what these would do.
 RECALLS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 REVIEW_RATES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1)
@@ -43,9 +45,14 @@ def threshold_for(
         position = _cheapest(cost_of(ranking, flagged, amount, costs), costs)
     else:
         raise PolicyError("decision.cost needs costs and the amounts of the rows")
-    # Rounded down, so that the row it was taken from is still flagged.
-    shorten = Context(prec=THRESHOLD_DIGITS, rounding=ROUND_DOWN)
-    return float(shorten.create_decimal_from_float(ranking.threshold_at(position)))
+    return _shortened(ranking, position)
+
+
+def _shortened(ranking: Ranking, position: int) -> float:
+    """The score at a position, rounded down, so that its row is still flagged, but not as far as the next score."""
+    score = ranking.threshold_at(position)
+    short = float(Context(prec=THRESHOLD_DIGITS, rounding=ROUND_DOWN).create_decimal_from_float(score))
+    return short if ranking.position_of(short) == position else score
 
 
 def _first_with_recall(frauds: Floats, target: float, confidence: float | None) -> int:
@@ -59,7 +66,7 @@ def _first_with_recall(frauds: Floats, target: float, confidence: float | None) 
             need = int(np.ceil(np.log(1 - confidence) / np.log(target))) if target < 1 else None
             remedy = f"it takes {need:,}" if need else "no number can give a recall of 1"
             raise PolicyError(
-                f"decision.recall {target:g} with confidence {confidence:g}: the calibration rows hold {n_frauds} "
+                f"decision.recall {target:g} with confidence {confidence:g}: the calibration rows hold {n_frauds:,} "
                 f"frauds, {remedy}; lower recall or confidence, or bring more rows"
             )
         needed = int(caught[enough[0]])
@@ -67,8 +74,15 @@ def _first_with_recall(frauds: Floats, target: float, confidence: float | None) 
 
 
 def _last_with_precision(frauds: Floats, flagged: Floats, target: float, confidence: float | None) -> int:
-    frauds, flagged = frauds[1:], flagged[1:]
-    reached: Floats = frauds / flagged if confidence is None else lower_bound(frauds, flagged, confidence)
+    positions = np.arange(1, len(flagged))
+    if confidence is None:
+        reached = frauds[1:] / flagged[1:]
+    else:
+        # The best of many looks is too good. So only a few are taken, at numbers of alerts fixed beforehand, and each
+        # has to hold with the confidence that makes all of them hold (Bonferroni).
+        sizes = np.minimum(np.geomspace(min(FEWEST_ALERTS, flagged[-1]), flagged[-1], LOOKS), flagged[-1])
+        positions = np.unique(np.searchsorted(flagged[1:], sizes) + 1)
+        reached = lower_bound(frauds[positions], flagged[positions], 1 - (1 - confidence) / len(positions))
     enough = np.flatnonzero(reached >= target - 1e-12)
     if not len(enough):
         what = "precision" if confidence is None else f"lower bound of precision, with confidence {confidence:g},"
@@ -76,7 +90,7 @@ def _last_with_precision(frauds: Floats, flagged: Floats, target: float, confide
             f"decision.precision is {target:g}; the highest {what} of any threshold on the calibration rows is "
             f"{reached.max():.3g}: lower it"
         )
-    return int(enough[-1]) + 1
+    return int(positions[enough[-1]])
 
 
 def _last_within_rate(flagged: Floats, rate: float) -> int:

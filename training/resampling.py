@@ -76,8 +76,8 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         scaled = rows.astype(np.float64)
         scaled[:, numbers] = scaler.fit_transform(scaled[:, numbers])
         scaled[:, codes] = np.where(np.isnan(scaled[:, codes]), MISSING_CODE, scaled[:, codes])
-        # SMOTE looks at frauds alone. Handing it one legitimate row instead of all gives the same frauds to the bit, ten
-        # times sooner.
+        # SMOTE looks at frauds alone. Handed one legitimate row instead of all, it gives the same frauds to the bit,
+        # ten times sooner.
         seen = np.append(np.flatnonzero(label == 0)[:1], np.flatnonzero(label))
         n_wanted = int(self.declared.ratio * (len(label) - n_frauds))
         synthetic = self._sampler(codes, n_wanted).fit_resample(scaled[seen], label[seen])[0][len(seen) :]

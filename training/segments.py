@@ -13,6 +13,11 @@ from training.resampling import Floats, Labels, Matrix
 
 MIN_ROWS = 200
 MIN_FRAUDS = 10
+COLUMNS = [
+    *("feature", "segment", "rows", "frauds", "fraud_rate", "predicted_rate", "alert_rate"),
+    *("recall", "recall_low", "recall_high"),
+    *("false_positive_rate", "false_positive_rate_low", "false_positive_rate_high"),
+]
 
 
 def segment_table(
@@ -42,8 +47,7 @@ def segment_table(
                 **_share("false_positive_rate", is_flagged[legitimate], known=bool(legitimate.any())),
             }
         )
-    columns = ["feature", "segment", "rows", "frauds", "fraud_rate", "predicted_rate", "alert_rate"]
-    return pd.DataFrame(found) if found else pd.DataFrame(columns=columns)
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def _segments(features: Features, rows: Matrix) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:

@@ -80,7 +80,9 @@ def verdict(report: dict[str, Any]) -> str:
     }
     best = max(leads, key=lambda name: float(leads[name].mean()))
     mean, spread = leads[best].mean(), leads[best].std(ddof=1)
-    if mean <= 0:
+    if mean == 0:
+        return f"{SHIPPED} and {best} share the highest average precision"
+    if mean < 0:
         return f"{SHIPPED} has the highest average precision; {best} follows, {-mean:.4f} +- {spread:.4f} behind"
     if mean <= spread:
         return f"{best} is ahead of {SHIPPED} by {mean:.4f} +- {spread:.4f} average precision: within the spread"

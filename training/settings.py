@@ -1,6 +1,6 @@
 """How one scorer's model is made: the blocks of its declaration, each a frozen record."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -104,21 +104,24 @@ class Tuning(Record):
     mode: Literal["tpe", "grid", "none"]
     trials: Annotated[int, Field(ge=1)] = 25
     """With mode tpe: how many settings are tried, so that a run reproduces."""
-    grid: dict[Literal[TUNED], Annotated[list[int | float], Field(min_length=1)]] = {}  # type: ignore[valid-type]  # noqa: RUF012 - the tuple above; pydantic copies it
+    grid: dict[Literal[TUNED], Annotated[list[Any], Field(min_length=1)]] = {}  # type: ignore[valid-type]  # noqa: RUF012 - the tuple above; pydantic copies it
     """With mode grid: the values of each searched parameter; every combination is tried."""
     time_limit_minutes: Annotated[float, Field(gt=0)] | None = None
     """Stops the search early; what it finds then depends on the machine."""
 
     @model_validator(mode="after")
     def _grid_belongs_to_its_mode(self) -> Self:
-        if (self.mode == "grid") != bool(self.grid):
-            raise ValueError(f"mode is {self.mode} and grid is {self.grid or 'empty'}; a grid belongs to mode grid")
+        if self.mode == "grid" and not self.grid:
+            raise ValueError("mode is grid, but there is no grid; add one such as grid: {max_depth: [3, 5]}")
+        if self.mode != "grid" and self.grid:
+            raise ValueError(f"mode is {self.mode}, which reads no grid; remove grid, or declare mode: grid")
         for name, values in self.grid.items():
             for value in values:
                 try:
                     Model.model_validate({name: value})
                 except ValidationError as error:
-                    raise ValueError(f"grid.{name} holds {value!r}: {error.errors()[0]['msg']}") from error
+                    needed = error.errors()[0]["msg"].replace("Input should", "it must")
+                    raise ValueError(f"grid.{name} holds {value!r}; {needed}") from error
         return self
 
 
@@ -149,8 +152,8 @@ class Decision(Record):
     def _is_one_policy(self) -> Self:
         given = sorted(self.model_dump(exclude_none=True, exclude={"confidence"}))
         if len(given) != 1:
-            found = " and ".join(given) or "nothing"
-            raise ValueError(f"{found} is given; it must be exactly one of cost, precision, recall, review_rate")
+            found = f"{' and '.join(given)} are given" if given else "no policy is given"
+            raise ValueError(f"{found}; it must be exactly one of cost, precision, recall, review_rate")
         if self.confidence is not None and given[0] not in {"precision", "recall"}:
-            raise ValueError(f"confidence is for recall and precision; the policy is {given[0]}")
+            raise ValueError(f"confidence is for recall and precision, the policy is {given[0]}; remove confidence")
         return self

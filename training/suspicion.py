@@ -15,6 +15,8 @@ TOO_GOOD_AUC = 0.995
 # Fewer rows than this may all differ by chance.
 MIN_ROWS_OF_AN_ID = 1_000
 DISTINCT_SHARE_OF_AN_ID = 0.99
+# Known in fewer frauds than this, a value may rank them by chance.
+MIN_KNOWN = 20
 
 
 def suspicions(rows: pd.DataFrame, scorer: Scorer) -> list[str]:
@@ -38,7 +40,7 @@ def _problems(values: pd.Series, field: DeclaredField, label: Labels, label_name
             f"differs in {known.nunique():,} of {len(known):,} rows: an id, from which a model learns rows by heart; "
             "remove it from fields, or declare it as id"
         )
-    area = max(roc_auc(*rank(score, label).counts()) for score in _scores(values, field, label))
+    area = max(_areas(values, field, label))
     if area > TOO_GOOD_AUC:
         yield (
             f"GIVES THE LABEL AWAY: by itself it ranks {label_name} with a ROC AUC of {area:.4f}; if it is only known "
@@ -51,14 +53,22 @@ def _is_id(known: pd.Series, field: DeclaredField) -> bool:
     return whole and len(known) >= MIN_ROWS_OF_AN_ID and known.nunique() >= DISTINCT_SHARE_OF_AN_ID * len(known)
 
 
-def _scores(values: pd.Series, field: DeclaredField, label: Labels) -> Iterator[Floats]:
-    """What a column alone says of each row, upwards and downwards; a missing value is above or below all others."""
+def _areas(values: pd.Series, field: DeclaredField, label: Labels) -> Iterator[float]:
+    """The ROC AUC of what a column alone says, upwards and downwards."""
     if field.type in STRING_TYPES:
         counts = values.map(values.value_counts())
         groups = values.where(counts >= field.min_rows, "rare").where(values.notna(), "missing")
-        yield pd.Series(label, index=values.index).groupby(groups).transform("mean").to_numpy()
+        yield _area(pd.Series(label, index=values.index).groupby(groups).transform("mean").to_numpy(), label)
         return
     numbers = values.to_numpy(dtype=np.float64)
+    is_known = ~np.isnan(numbers)
     for sign in (1.0, -1.0):
+        # A missing value above or below all others: what is filled in after the fact is missing before it.
         for missing in (np.inf, -np.inf):
-            yield np.where(np.isnan(numbers), missing, sign * numbers)
+            yield _area(np.where(is_known, sign * numbers, missing), label)
+        if min(label[is_known].sum(), (1 - label[is_known]).sum()) >= MIN_KNOWN:
+            yield _area(sign * numbers[is_known], label[is_known])
+
+
+def _area(score: Floats, label: Labels) -> float:
+    return roc_auc(*rank(score, label).counts())

@@ -35,8 +35,6 @@ SPACE: dict[str, Suggest] = {
     # Where frauds stand close together, few bins cannot part them: on the handbook's data 256 bins cost .04.
     "max_bin": lambda trial: trial.suggest_categorical("max_bin", [256, 1024, 4096]),
 }
-# A trial is judged on the first folds, and again on the rest only if it is not below the median of those before.
-PRUNED_AFTER = 0.5
 STARTUP_TRIALS = 8
 
 
@@ -72,7 +70,10 @@ def searched(scorer: Scorer) -> list[str]:
     """The parameters that are searched: what the grid lists, or all that `model` does not pin."""
     if scorer.tuning.mode == "grid":
         return sorted(scorer.tuning.grid)
-    return [name for name in TUNED if name not in scorer.model.pinned and scorer.tuning.mode == "tpe"]
+    if scorer.tuning.mode == "none":
+        return []
+    fixed = scorer.model.pinned | ({"max_bin"} if scorer.model.tree_method == "exact" else set())
+    return [name for name in TUNED if name not in fixed]
 
 
 def trials(folds: Sequence[Fold], scorer: Scorer) -> Iterator[Tried]:
@@ -148,6 +149,8 @@ def best_of(found: Sequence[Tried]) -> Tried:
 def verdict(found: Sequence[Tried]) -> str:
     """One sentence: what the search gained over the defaults, and how that compares with the spread over folds."""
     best, default = best_of(found), found[0]
+    if len(found) == 1:
+        return f"nothing was searched; the declared and default values have average precision {best.mean:.4f}"
     if best is default:
         return f"none of {len(found):,} trials is better than the default values; they stay"
     gains = np.subtract(best.folds, default.folds)

@@ -1,11 +1,14 @@
 """The request and answer models that a declaration becomes."""
 
+import pickle
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from handler.contract import Contract, DeclaredField, DerivedFeature, request_model
+from handler.contract import LARGEST_NUMBER, Contract, DeclaredField, DerivedFeature, answer_model, request_model
 
 CONTRACT = Contract(
     route="/score",
@@ -88,6 +91,11 @@ def test_what_the_contract_forbids_is_refused_by_name(body: str, field: str, pro
         ({"type": "number", "min": 2, "max": 1}, "min 2 must be below max 1"),
         ({"type": "text"}, "type text needs both categories and catalogue"),
         ({"type": "number", "catalogue": "a.csv", "categories": "b"}, "type text needs both"),
+        ({"type": "category", "monotone": "increasing"}, "monotone is increasing, but a category has no order; remove"),
+        (
+            {"type": "text", "categories": "a", "catalogue": "b", "monotone": "decreasing"},
+            "monotone is decreasing, but a text has no order; remove",
+        ),
     ],
 )
 def test_a_field_that_contradicts_itself_is_refused(keys: dict[str, Any], message: str) -> None:
@@ -111,3 +119,108 @@ def test_one_name_means_one_thing() -> None:
         Contract(**whole, features={"a": DerivedFeature(ratio=("a", "a"))})
     with pytest.raises(ValidationError, match="key is used twice"):
         Contract(**{**whole, "fields": {"a": DeclaredField(type="number", alias="key")}}, features={})
+
+
+@pytest.mark.parametrize("kind", ["number", "money", "count", "flag"])
+def test_what_has_an_order_may_have_a_direction(kind: str) -> None:
+    """A number of any type, and a flag, may be declared to raise or lower the risk."""
+    assert DeclaredField.model_validate({"type": kind, "monotone": "decreasing"}).monotone == "decreasing"
+
+
+@pytest.mark.parametrize(
+    ("keys", "lowest", "highest"),
+    [
+        ({"type": "number"}, -LARGEST_NUMBER, LARGEST_NUMBER),
+        ({"type": "count"}, 0, LARGEST_NUMBER),
+        ({"type": "money", "min": 0, "max": 9}, 0, 9),
+    ],
+)
+def test_range_of_a_field(keys: dict[str, Any], lowest: float, highest: float) -> None:
+    """A range is what was declared, else what every number of the type lies in."""
+    field = DeclaredField(**keys)
+    assert (field.lowest, field.highest) == (lowest, highest)
+
+
+NUMBERS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["number", "money", "count"]), "required": st.booleans()},
+    optional={
+        "unit": st.text(max_size=5),
+        "min": st.floats(-1e9, 0),
+        "max": st.floats(1, 1e9),
+        "monotone": st.sampled_from(["increasing", "decreasing"]),
+    },
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{3}_[a-z]{3}", fullmatch=True), NUMBERS, min_size=2, max_size=5))
+def test_a_contract_survives_its_manifest(fields: dict[str, dict[str, Any]]) -> None:
+    """What training declares is what the function reads from the bundle, directions included; a pickle too."""
+    first, second, *_ = fields
+    contract = Contract.model_validate(
+        {
+            "route": "/x",
+            "answer": "decision",
+            "id": None,
+            "fields": fields,
+            "features": {"c": {"ratio": (first, second)}},
+        }
+    )
+    assert Contract.model_validate_json(contract.model_dump_json()) == contract
+    assert pickle.loads(pickle.dumps(contract)) == contract  # noqa: S301 - our own bytes
+
+
+def test_a_manifest_older_than_directions_is_read() -> None:
+    """A field without the key has no direction."""
+    assert DeclaredField.model_validate_json('{"type": "money", "min": 0}').monotone is None
+
+
+def test_a_record_is_pickled_by_content() -> None:
+    """Equal records have equal pickles, however many of their keys were given."""
+    given_all = DeclaredField(**DeclaredField(type="flag").model_dump())
+    assert pickle.dumps(given_all) == pickle.dumps(DeclaredField(type="flag"))
+
+
+@pytest.mark.parametrize("name", ["_hidden", "model_dump", "copy"])
+def test_a_field_that_no_model_can_have(name: str) -> None:
+    """A name that pydantic keeps for itself is refused by the contract."""
+    fields = {name: DeclaredField(type="number")}
+    with pytest.raises(ValidationError, match=f"fields may not be called {name}: a request model has that name"):
+        Contract(route="/x", answer="decision", id=None, fields=fields, features={})
+
+
+def test_an_id_that_an_answer_needs_itself() -> None:
+    """The id is echoed in the answer, so it cannot have the name of what the answer says."""
+    fields = {"a": DeclaredField(type="number")}
+    with pytest.raises(ValidationError, match="id may not be called model_version: an answer has that key already"):
+        Contract(route="/x", answer="decision", id="model_version", fields=fields, features={})
+
+
+def test_a_derived_feature_reads_numbers() -> None:
+    """What a feature may read is told by name."""
+    fields = {"a": DeclaredField(type="number"), "b": DeclaredField(type="flag")}
+    features = {"c": DerivedFeature(ratio=("a", "b"))}
+    with pytest.raises(ValidationError, match=r"features\.c reads b; it may read the numeric fields a"):
+        Contract(route="/x", answer="decision", id=None, fields=fields, features=features)
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"),
+    [("probability", {"fraud_probability", "is_flagged"}), ("decision", {"prediction", "confidence"})],
+)
+def test_an_answer_says_what_was_declared(kind: str, verdict: set[str]) -> None:
+    """The verdict depends on the kind of answer; version, id, reasons and warnings are in both."""
+    model = answer_model("payment", CONTRACT.model_copy(update={"answer": kind}))
+    always = {"model_version", "payment_id", "base_log_odds", "reasons", "warnings"}
+    assert set(model.model_fields) == verdict | always
+
+
+def test_an_answer_without_an_id_echoes_none() -> None:
+    """A scorer that declares no id has none in its answers."""
+    assert "payment_id" not in answer_model("payment", CONTRACT.model_copy(update={"id": None})).model_fields
+
+
+def test_an_example_is_shown() -> None:
+    """A model made with an example has it in its schema; without one there is none."""
+    example = {"amount": 9.99}
+    assert request_model("payment", CONTRACT, example).model_json_schema()["examples"] == [example]
+    assert "examples" not in REQUEST.model_json_schema()

@@ -1,4 +1,4 @@
-"""Calibration: Platt's numbers come back from simulated margins, and the threshold keeps the declared recall."""
+"""Calibration: Platt's numbers come back from simulated margins, and the stage writes the threshold of the policy."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from training.calibrate import CalibrationError, calibrated, fit_platt, threshold_for
-from training.declaration import Decision
+from handler.scorer import log_odds_to_probability
+from training.calibrate import CalibrationError, calibrated, fit_platt
+from training.policy import operating_points
 from training.train import margins
 
-N_ROWS = 200_000
+N_ROWS = 100_000
 
 Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]
 
@@ -80,42 +79,6 @@ def test_model_that_says_one_thing_is_refused(margin: float) -> None:
         fit_platt(np.full(1_000, margin, dtype=np.float32), label)
 
 
-# Scores with few digits, so that rows tie, among scores with all of theirs; tiny ones are of the order of fraud rates.
-SCORES = st.one_of(st.integers(1, 40).map(lambda n: n / 40), st.floats(1e-9, 1.0))
-
-
-@given(rows=st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=60), recall=st.floats(0.01, 1.0))
-@example(rows=[(float(np.nextafter(0.68968216, 0)), True)], recall=0.9)
-@example(rows=[(0.29, True), (0.29, False), (0.3, True)], recall=0.9)
-def test_threshold_is_the_largest_that_keeps_the_recall(rows: list[tuple[float, bool]], recall: float) -> None:
-    """Flagging at the threshold has the declared recall; flagging from the next larger score on misses it."""
-    scores, frauds = (np.array(column) for column in zip(*rows, (1.0, True), strict=True))
-    threshold = threshold_for(scores, frauds.astype(np.int8), Decision(recall=recall))
-    assert (scores[frauds] >= threshold).mean() >= recall - 1e-9
-    # The threshold is rounded down to eight digits, so scores within that distance count as the threshold itself.
-    larger = scores[scores > threshold * (1 + 1e-7)]
-    assert larger.size == 0 or (scores[frauds] >= larger.min()).mean() < recall + 1e-9
-
-
-def test_threshold_of_a_worked_case() -> None:
-    """Of ten frauds, 90 % recall needs nine, so the threshold is the ninth largest score of a fraud."""
-    frauds = np.arange(1, 11) / 16
-    scores = np.concatenate([frauds, np.full(100, 0.01)])
-    label = np.array([1] * 10 + [0] * 100, dtype=np.int8)
-    assert threshold_for(scores, label, Decision(recall=0.9)) == 2 / 16
-    assert threshold_for(scores, label, Decision(recall=0.91)) == 1 / 16
-    assert threshold_for(scores, label, Decision(recall=0.1)) == 10 / 16
-
-
-def test_threshold_is_independent_of_legitimate_rows() -> None:
-    """Recall is about frauds alone; however many legitimate rows score high, the threshold stays."""
-    scores = np.array([0.2, 0.5, 0.9])
-    alone = threshold_for(scores, np.ones(3, dtype=np.int8), Decision(recall=0.9))
-    more = np.concatenate([scores, np.full(1_000, 0.95)])
-    label = np.array([1] * 3 + [0] * 1_000, dtype=np.int8)
-    assert threshold_for(more, label, Decision(recall=0.9)) == alone
-
-
 def test_stage_keeps_the_declared_recall(trained: Path) -> None:
     """On the calibration rows, the written threshold has at least the declared recall, and is not far above it."""
     folder = trained / "build" / "mini"
@@ -126,3 +89,21 @@ def test_stage_keeps_the_declared_recall(trained: Path) -> None:
     frauds = probability[rows["is_fraud"] == 1]
     recall = (frauds >= fitted["decision"]["threshold"]).mean()
     assert 0.9 <= recall < 0.9 + 2 / len(frauds)
+
+
+def test_probability_is_the_functions_own() -> None:
+    """The calibrated probability equals, to the last bit, what the function computes from a margin."""
+    margin = np.array([-80.5, -2.25, 0.0, 0.1, 700.0], dtype=np.float32)
+    found = calibrated(margin, {"slope": 0.7, "intercept": -1.1})
+    assert found.tolist() == [log_odds_to_probability(0.7 * float(value) - 1.1) for value in margin]
+
+
+def test_stage_writes_the_operating_points(trained: Path) -> None:
+    """Beside the declared threshold stand those of other aims, found on the calibration rows."""
+    folder = trained / "build" / "mini"
+    fitted = json.loads((folder / "calibration.json").read_text())
+    rows = pd.read_parquet(folder / "rows" / "calibrate.parquet")
+    probability = calibrated(margins(joblib.load(folder / "pipeline.joblib"), rows), fitted["calibration"])
+    threshold = fitted["decision"]["threshold"]
+    assert fitted["operating_points"] == operating_points(probability, rows["is_fraud"].to_numpy(), threshold)
+    assert fitted["operating_points"]["declared"] == threshold == fitted["operating_points"]["recall 0.9"]

@@ -159,6 +159,254 @@ def test_refusal_names_file_key_value_and_what_is_right(
         assert part in message
 
 
+def update(*path: str, **keys: object) -> Change:
+    """The change that sets keys of a block inside the scorer's."""
+
+    def change(block: dict[str, Any]) -> None:
+        for part in path:
+            block = block[part]
+        block.update(keys)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        pytest.param(
+            update("decision", recall=1.2),
+            "scorers.mini.decision.recall is 1.2; it must be less than or equal to 1.",
+            id="recall above 1",
+        ),
+        pytest.param(
+            update(decision={}),
+            "scorers.mini.decision: no policy is given; "
+            "it must be exactly one of cost, precision, recall, review_rate.",
+            id="no policy",
+        ),
+        pytest.param(
+            update("decision", cost="low"),
+            "scorers.mini.decision.cost is 'low'; it must be 'lowest'.",
+            id="cost of another kind",
+        ),
+        pytest.param(
+            update(decision={"cost": "lowest"}, costs=None),
+            "scorers.mini: decision.cost needs costs: {amount: <a money field>, review: <what one alert costs>}.",
+            id="decision by cost without costs",
+        ),
+        pytest.param(
+            update("costs", review=0),
+            "scorers.mini.costs.review is 0; it must be greater than 0.",
+            id="a review that costs nothing",
+        ),
+        pytest.param(
+            update("costs", currency="USD"),
+            "scorers.mini.costs.currency (value 'USD') is not a known key; known here are amount, review.",
+            id="unknown key in a block that may be null",
+        ),
+        pytest.param(update(costs=5), "scorers.mini.costs is 5; it must be an object.", id="costs of another shape"),
+        pytest.param(
+            update("fields", "amount", monotone="up"),
+            "scorers.mini.fields.amount.monotone is 'up'; it must be 'increasing' or 'decreasing'.",
+            id="unknown direction",
+        ),
+        pytest.param(
+            update("fields", "amount", monotone="increasing"),
+            "scorers.mini: fields.amount.monotone cannot hold through features.momentum: speed may be below 0 and turn "
+            "the direction round; declare speed with min: 0, or remove the feature.",
+            id="direction that a feature would break",
+        ),
+        pytest.param(
+            update("folds", count=1),
+            "scorers.mini.folds.count is 1; it must be greater than or equal to 2.",
+            id="one fold",
+        ),
+        pytest.param(
+            update("folds", gap=5),
+            "scorers.mini.folds.gap (value 5) is not a known key; known here are count, sample, validate_share.",
+            id="unknown key of the folds",
+        ),
+        pytest.param(
+            update("resampling", method="adasyn"),
+            "scorers.mini.resampling.method is 'adasyn'; it must be 'smote', 'undersample', 'class_weight' or 'none'.",
+            id="unknown method of resampling",
+        ),
+        pytest.param(
+            update("model", max_depth=17),
+            "scorers.mini.model.max_depth is 17; it must be less than or equal to 16.",
+            id="trees too deep",
+        ),
+        pytest.param(
+            update("model", tree_method="exact"),
+            "scorers.mini: model.tree_method is exact, which takes no country, item; it must be hist.",
+            id="exact with categories",
+        ),
+        pytest.param(
+            update("tuning", mode="random"),
+            "scorers.mini.tuning.mode is 'random'; it must be 'tpe', 'grid' or 'none'.",
+            id="unknown mode of tuning",
+        ),
+        pytest.param(
+            update("tuning", timeout=5),
+            "scorers.mini.tuning.timeout (value 5) is not a known key; "
+            "known here are grid, mode, time_limit_minutes, trials.",
+            id="unknown key of the tuning",
+        ),
+        pytest.param(
+            update("tuning", grid={"subsample": [0.5]}),
+            "scorers.mini.tuning: mode is tpe, which reads no grid; remove grid, or declare mode: grid.",
+            id="grid with another mode",
+        ),
+        pytest.param(
+            update(tuning={"mode": "grid", "grid": {"rounds": [5]}}),
+            "scorers.mini: rounds is pinned by model and searched by tuning.grid; keep one of the two.",
+            id="pinned and in the grid",
+        ),
+        pytest.param(
+            update("fields", "item", catalogue="catalogue.csv"),
+            "scorers.mini: fields.item.catalogue is catalogue.csv; it must be a file below data/.",
+            id="catalogue outside data",
+        ),
+        pytest.param(
+            update(entity="amount"),
+            "scorers.mini: entity is amount, which is also a field; a model must not see it.",
+            id="entity among the fields",
+        ),
+        pytest.param(
+            update(entity="is_fraud"),
+            "scorers.mini: label and entity are both is_fraud; they must be two columns.",
+            id="entity that is the label",
+        ),
+        pytest.param(
+            update(entity="at"),
+            "scorers.mini: time and entity are both at; they must be two columns.",
+            id="entity that is the time",
+        ),
+        pytest.param(
+            update(entity="row_id"),
+            "scorers.mini: id and entity are both row_id; they must be two columns.",
+            id="entity that is the id",
+        ),
+    ],
+)
+def test_refusal_is_one_sentence(mini_params: Path, tmp_path: Path, change: Change, sentence: str) -> None:
+    """What is wrong with a block is told in one line: file, key, value found, what would be right."""
+    path = changed(mini_params, tmp_path, change)
+    assert refusal(path) == f"{path}: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("amount", "keys"),
+    [("visits", {}), ("amountUsd", {}), ("amount", {"required": False}), ("amount", {"min": -1})],
+    ids=["no money", "an alias", "not required", "may be negative"],
+)
+def test_costs_need_an_amount_in_every_row(
+    mini_params: Path, tmp_path: Path, amount: str, keys: dict[str, object]
+) -> None:
+    """Costs can be counted only in a money field that each row has and that is not below 0."""
+
+    def change(block: dict[str, Any]) -> None:
+        block["costs"]["amount"] = amount
+        block["fields"]["amount"].update(keys)
+
+    message = refusal(changed(mini_params, tmp_path, change))
+    assert f"costs.amount is {amount}" in message
+    assert "required money field" in message
+
+
+def test_two_policies_are_named(mini_params: Path, tmp_path: Path) -> None:
+    """Of two policies neither wins; both are named with the choice there is."""
+    message = refusal(changed(mini_params, tmp_path, update("decision", precision=0.5)))
+    assert "scorers.mini.decision: precision and recall" in message
+    assert message.endswith("it must be exactly one of cost, precision, recall, review_rate.")
+
+
+def test_confidence_of_a_rate_is_refused(mini_params: Path, tmp_path: Path) -> None:
+    """A review rate holds or does not; confidence is for what later rows may miss."""
+    change = update(decision={"review_rate": 0.1, "confidence": 0.9})
+    message = refusal(changed(mini_params, tmp_path, change))
+    assert (
+        "scorers.mini.decision: confidence is for recall and precision, the policy is review_rate; remove confidence"
+        in message
+    )
+
+
+@pytest.mark.parametrize("name", ["country", "item"])
+def test_direction_of_a_category_is_refused(mini_params: Path, tmp_path: Path, name: str) -> None:
+    """A category has no order that the risk could follow."""
+    message = refusal(changed(mini_params, tmp_path, update("fields", name, monotone="increasing")))
+    assert f"scorers.mini.fields.{name}: monotone is increasing" in message
+    assert "has no order; remove it" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        pytest.param(
+            update(tuning={"mode": "grid", "grid": {"subsample": [0.5, 1.5]}}),
+            ["scorers.mini.tuning", "grid.subsample", "1.5", "it must be less than or equal to 1."],
+            id="grid value out of range",
+        ),
+        pytest.param(
+            update(tuning={"mode": "grid", "grid": {"subsample": ["half"]}}),
+            ["scorers.mini.tuning", "grid.subsample", "'half'", "it must be"],
+            id="grid value of another type",
+        ),
+        pytest.param(
+            update(tuning={"mode": "grid", "grid": {"subsample": []}}),
+            ["scorers.mini.tuning.grid.subsample is []", "it must have at least 1 item."],
+            id="grid without values",
+        ),
+        pytest.param(
+            update(tuning={"mode": "grid", "grid": {"depth": [3]}}),
+            ["scorers.mini.tuning.grid.depth", "'max_depth'"],
+            id="grid of an unknown parameter",
+        ),
+        pytest.param(
+            update("features", "momentum", product=["amount", "speed", "visits"]),
+            ["scorers.mini.features.momentum.product", "it must have at most 2 items"],
+            id="product of three",
+        ),
+    ],
+)
+def test_refusal_speaks_the_files_language(mini_params: Path, tmp_path: Path, change: Change, parts: list[str]) -> None:
+    """A refusal deep inside a block is still one line, in our words and with the file's keys alone."""
+    message = refusal(changed(mini_params, tmp_path, change))
+    for part in parts:
+        assert part in message
+    for foreign in ("\n", "Input should", "List should", "Tuple should", "after validation", ".int ", ".float "):
+        assert foreign not in message
+
+
+@pytest.mark.parametrize("name", ["entity", "folds", "tuning", "costs"])
+def test_every_block_is_asked_for(mini_params: Path, tmp_path: Path, name: str) -> None:
+    """A block that is left out is missed by name, also where its value may be null."""
+    path = changed(mini_params, tmp_path, lambda block: block.pop(name))
+    assert refusal(path) == f"{path}: scorers.mini.{name} is missing; it is required."
+
+
+def test_costs_and_entity_may_be_null(mini_params: Path, tmp_path: Path) -> None:
+    """A scorer whose rows are nobody's and whose decisions cost nothing says so with null."""
+    scorer = declared_scorer("mini", changed(mini_params, tmp_path, update(costs=None, entity=None)))
+    assert (scorer.costs, scorer.entity) == (None, None)
+
+
+def test_what_the_model_leaves_open_is_not_pinned(mini_scorer: Scorer) -> None:
+    """The parameters that the file gives are pinned, also after the way through YAML and JSON; no other is."""
+    assert mini_scorer.model.pinned == {"rounds", "max_depth", "learning_rate"}
+
+
+def test_direction_travels_with_the_contract(mini_params: Path, tmp_path: Path) -> None:
+    """A declared direction is part of the contract, which the bundle carries."""
+
+    def change(block: dict[str, Any]) -> None:
+        block["fields"]["amount"]["monotone"] = "increasing"
+        block["features"].pop("momentum")
+
+    contract = declared_scorer("mini", changed(mini_params, tmp_path, change)).contract
+    assert contract.fields["amount"].monotone == "increasing"
+
+
 @pytest.mark.parametrize("name", ["_amount", "model_dump", "model_config"])
 def test_field_name_that_no_request_can_carry(mini_params: Path, tmp_path: Path, name: str) -> None:
     """A field name from which no request model can be made is refused by the declaration, not by a later stage."""

@@ -1,63 +1,143 @@
-"""Evaluation: metrics of cases that can be worked out by hand, thinned curves, shares of gain."""
+"""Evaluation: metrics that pencil and paper give, thinned curves, reliability, reports that agree with each other."""
 
 import json
 from pathlib import Path
+from typing import Any
 
 import joblib
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handler.features import feature_names
+from training.calibrate import calibrated
 from training.declaration import Scorer
-from training.evaluate import CURVE_POINTS, curves, gain_importance, measure
+from training.evaluate import CURVE_POINTS, RANKING_METRICS, RATES, Evaluation, curves, measure, reliability
+from training.ranking import CALIBRATION_BINS
+from training.settings import Costs
+from training.train import margins
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+Measures = tuple[dict[str, float], dict[str, list[float]], pd.DataFrame]
+
+COSTS = Costs(amount="amount", review=2.0)
+# But for segments.csv, where the mini scorer has too few rows to say anything.
+TABLES = ("roc", "precision_recall", "reliability", "reliability_uncalibrated", "importance", "thresholds")
 
 
-def labels(*values: int) -> np.ndarray:
+def labels(*values: int) -> Labels:
     """Labels as the stages hold them."""
     return np.array(values, dtype=np.int8)
 
 
+def measured(evaluation: Evaluation, weight: Floats | None = None) -> dict[str, float]:
+    """The measures by name, of the first threshold where there are several; each row counts once unless weighted."""
+    values = evaluation.measured(np.ones(len(evaluation.label)) if weight is None else weight)
+    return dict(zip([*RANKING_METRICS, *evaluation.columns], values.tolist(), strict=False))
+
+
 def test_worked_case() -> None:
     """Every metric of six rows equals what pencil and paper give."""
-    found = measure(np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), labels(1, 0, 1, 0, 0, 0), 0.65)
+    probability, amount = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), np.array([50.0, 9, 30, 9, 9, 9])
+    found = measured(Evaluation(probability, labels(1, 0, 1, 0, 0, 0), [0.65], amount, COSTS))
     assert found == pytest.approx(
         {
-            "rows": 6,
-            "frauds": 2,
-            "fraud_rate": 1 / 3,
             "roc_auc": 7 / 8,  # of 2 x 4 pairs, one (0.7 against 0.8) is the wrong way round
             "average_precision": (1 / 1 + 2 / 3) / 2,
             "recall_at_1pct_fpr": 1 / 2,
             "brier_score": (0.01 + 0.64 + 0.09 + 0.36 + 0.04 + 0.01) / 6,
-            "precision": 2 / 3,
+            "expected_calibration_error": (0.1 + 0.8 + 0.3 + 0.6 + 0.2 + 0.1) / 6,  # each row has a bin of its own
             "recall": 1.0,
+            "precision": 2 / 3,
             "false_positive_rate": 1 / 4,
             "alert_rate": 3 / 6,
+            "cost_of_1000": 1000 * (3 * 2.0) / 6,
         }
     )
 
 
+def test_missed_frauds_cost_their_amount() -> None:
+    """The cost of a thousand rows is what the missed frauds took, and a review for each alert."""
+    evaluation = Evaluation(
+        np.array([0.9, 0.8, 0.3, 0.1]), labels(1, 0, 1, 0), [0.5], np.array([70.0, 5, 40, 5]), COSTS
+    )
+    assert measured(evaluation)["cost_of_1000"] == 1000 * (40 + 2 * 2) / 4
+
+
+@settings(max_examples=50)
+@given(
+    rows=st.lists(
+        st.tuples(st.integers(0, 8).map(lambda n: n / 8), st.booleans(), st.integers(0, 400).map(lambda n: n / 4)),
+        max_size=40,
+    ),
+    thresholds=st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=3),
+)
+def test_rates_are_what_counting_gives(rows: list[tuple[float, bool, float]], thresholds: list[float]) -> None:
+    """With every row counted once, the rates and cost of each threshold equal plain counting."""
+    score, is_fraud, money = zip(*rows, (0.5, True, 8.0), (0.5, False, 4.0), strict=True)
+    probability, label, amount = np.array(score), labels(*is_fraud), np.array(money)
+    expected = []
+    for threshold in thresholds:
+        flagged = probability >= threshold
+        expected += [
+            flagged[label == 1].mean(),
+            label[flagged].mean() if flagged.any() else 0.0,
+            flagged[label == 0].mean(),
+            flagged.mean(),
+            1000 * (amount[(label == 1) & ~flagged].sum() + COSTS.review * flagged.sum()) / len(label),
+        ]
+    found = Evaluation(probability, label, thresholds, amount, COSTS).measured(np.ones(len(label)))
+    assert found[len(RANKING_METRICS) :] == pytest.approx(np.array(expected))
+
+
+@settings(max_examples=50)
+@given(times=st.lists(st.integers(0, 3), min_size=12, max_size=12))
+def test_weight_of_a_row_is_how_often_it_counts(times: list[int]) -> None:
+    """Whole weights, as the bootstrap draws them, measure what the rows repeated so often measure."""
+    weight = np.array([*times, 1.0, 1.0])
+    rng = np.random.default_rng(3)
+    probability, label, amount = rng.integers(0, 8, 14) / 8, labels(*[0, 1] * 7), rng.integers(1, 99, 14).astype(float)
+    found = measured(Evaluation(probability, label, [0.5], amount, COSTS), weight)
+    probability, label, amount = (np.repeat(column, weight.astype(int)) for column in (probability, label, amount))
+    expected = measured(Evaluation(probability, label, [0.5], amount, COSTS))
+    # The bins of the calibration error are those of the rows that were drawn from.
+    del found["expected_calibration_error"], expected["expected_calibration_error"]
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.1, 100.0])
+def test_weights_are_relative(scale: float) -> None:
+    """Weights that are all larger or smaller by one factor measure the same."""
+    probability, label, amount = np.array([0.9, 0.8, 0.3, 0.1]), labels(1, 0, 1, 0), np.array([70.0, 5, 40, 5])
+    evaluation = Evaluation(probability, label, [0.5], amount, COSTS)
+    weight = np.array([1.0, 2.0, 1.0, 3.0])
+    assert measured(evaluation, weight * scale) == pytest.approx(measured(evaluation, weight))
+
+
 def test_score_at_the_threshold_is_flagged() -> None:
     """The threshold itself is flagged, as the function does."""
-    assert measure(np.array([0.5, 0.4]), labels(1, 0), 0.5)["alert_rate"] == 0.5
+    assert measured(Evaluation(np.array([0.5, 0.4]), labels(1, 0), [0.5]))["alert_rate"] == 0.5
 
 
 def test_perfect_model() -> None:
     """A model that knows the label has perfect metrics."""
     label = labels(*([1] * 10 + [0] * 990))
-    found = measure(label.astype(float), label, 0.5)
+    found = measured(Evaluation(label.astype(float), label, [0.5]))
     for name in ("roc_auc", "average_precision", "recall_at_1pct_fpr", "precision", "recall"):
         assert found[name] == 1.0
-    assert found["brier_score"] == found["false_positive_rate"] == 0.0
-    assert found["alert_rate"] == found["fraud_rate"] == 0.01
+    assert found["brier_score"] == found["expected_calibration_error"] == found["false_positive_rate"] == 0.0
+    assert found["alert_rate"] == 0.01
 
 
 def test_random_model() -> None:
     """A model that guesses has an area of a half and the fraud rate as its precision."""
     rng = np.random.default_rng(4)
     label = (rng.random(50_000) < 0.05).astype(np.int8)
-    found = measure(rng.random(50_000), label, 0.9)
+    found = measured(Evaluation(rng.random(50_000), label, [0.9]))
     assert found["roc_auc"] == pytest.approx(0.5, abs=0.02)
     assert found["average_precision"] == pytest.approx(label.mean(), abs=0.01)
     assert found["recall_at_1pct_fpr"] == pytest.approx(0.01, abs=0.01)
@@ -66,9 +146,69 @@ def test_random_model() -> None:
 
 
 def test_nothing_flagged() -> None:
-    """A threshold above every score gives zeros, not an error."""
-    found = measure(np.array([0.1, 0.2]), labels(0, 1), 0.9)
-    assert found["precision"] == found["recall"] == found["alert_rate"] == 0.0
+    """A threshold above every score gives zeros, not an error, and costs what the frauds take."""
+    found = measured(Evaluation(np.array([0.1, 0.2]), labels(0, 1), [0.9], np.array([5.0, 30.0]), COSTS))
+    assert [found[name] for name in RATES] == [0.0, 0.0, 0.0, 0.0]
+    assert found["cost_of_1000"] == 1000 * 30 / 2
+
+
+def test_everything_flagged() -> None:
+    """A threshold below every score catches all frauds with the fraud rate as precision, and costs a review a row."""
+    found = measured(Evaluation(np.array([0.1, 0.2, 0.3, 0.4]), labels(0, 1, 0, 0), [0.0], np.ones(4), COSTS))
+    assert [found[name] for name in RATES] == [1.0, 0.25, 1.0, 1.0]
+    assert found["cost_of_1000"] == 1000 * COSTS.review
+
+
+def test_cost_is_measured_where_it_is_declared() -> None:
+    """Without costs there are the rates alone."""
+    probability, label = np.array([0.9, 0.1]), labels(1, 0)
+    assert Evaluation(probability, label, [0.5]).columns == RATES
+    assert len(Evaluation(probability, label, [0.5, 0.2]).measured(np.ones(2))) == len(RANKING_METRICS) + 2 * len(RATES)
+    assert Evaluation(probability, label, [0.5], np.ones(2), COSTS).columns == (*RATES, "cost_of_1000")
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    """400 rows of a fair model, three thresholds, and costs."""
+    rng = np.random.default_rng(5)
+    probability = rng.beta(1, 4, 400)
+    label = (rng.random(400) < probability).astype(np.int8)
+    return Evaluation(probability, label, [0.3, 0.5, 0.1], rng.lognormal(3, 1, 400), COSTS)
+
+
+@pytest.fixture(scope="module")
+def measures(evaluation: Evaluation) -> Measures:
+    """Their metrics, intervals and table of thresholds."""
+    return measure(evaluation, seed=1)
+
+
+def test_metrics_are_those_of_the_first_threshold(evaluation: Evaluation, measures: Measures) -> None:
+    """The headline is measured with the first threshold, which is the declared one."""
+    metrics, intervals, table = measures
+    assert metrics == measured(evaluation)
+    assert list(intervals) == list(metrics)
+    assert table.iloc[0][list(evaluation.columns)].to_dict() == {name: metrics[name] for name in evaluation.columns}
+
+
+def test_table_has_a_line_for_each_threshold(evaluation: Evaluation, measures: Measures) -> None:
+    """Each line has a threshold in the given order, its measures, and their intervals around them."""
+    _, intervals, table = measures
+    assert table["threshold"].tolist() == evaluation.thresholds
+    for name in evaluation.columns:
+        assert (table[f"{name}_low"] <= table[name]).all()
+        assert (table[name] <= table[f"{name}_high"]).all()
+        assert intervals[name] == [table[f"{name}_low"][0], table[f"{name}_high"][0]]
+    alone = Evaluation(evaluation.probability, evaluation.label, [0.5], evaluation.amount, COSTS)
+    assert table.iloc[1][list(evaluation.columns)].to_dict() == {
+        name: measured(alone)[name] for name in evaluation.columns
+    }
+
+
+def test_measure_reproduces(evaluation: Evaluation, measures: Measures) -> None:
+    """The same rows and seed give the same intervals to the last bit."""
+    _, intervals, table = measure(evaluation, seed=1)
+    assert intervals == measures[1]
+    pd.testing.assert_frame_equal(table, measures[2], check_exact=True)
 
 
 def test_curves_are_thinned_and_keep_their_ends() -> None:
@@ -94,39 +234,125 @@ def test_short_curve_stays_whole() -> None:
 
 
 def test_reliability_of_calibrated_probabilities() -> None:
-    """Where probabilities are true, each of the ten bins observes what it predicts."""
+    """Where probabilities are true, each bin observes what it predicts."""
     rng = np.random.default_rng(6)
     probability = rng.random(100_000)
-    reliability = curves(probability, (rng.random(100_000) < probability).astype(np.int8))["reliability"]
-    assert len(reliability) == 10
-    assert (reliability["observed"] - reliability["predicted"]).abs().max() < 0.02
+    table = reliability(probability, (rng.random(100_000) < probability).astype(np.int8))
+    assert len(table) == CALIBRATION_BINS
+    assert (table["observed"] - table["predicted"]).abs().max() < 0.02
+    assert table["predicted"].is_monotonic_increasing
 
 
 def test_reliability_of_tied_probabilities() -> None:
-    """A shallow model gives many rows one probability; every row is still in a bin."""
-    probability = np.repeat([0.01, 0.02, 0.9], [500, 450, 50])
-    reliability = curves(probability, labels(*([0] * 950 + [1] * 50)))["reliability"]
-    assert len(reliability) >= 2
-    assert reliability.iloc[-1].tolist() == pytest.approx([0.9, 1.0])
+    """A shallow model gives many rows one probability; they are one line, which observes what they do."""
+    probability = np.repeat([0.01, 0.02, 0.9], [500, 400, 100])
+    table = reliability(probability, labels(*([0] * 900 + [1] * 100)))
+    assert table["rows"].tolist() == [500, 400, 100]
+    assert table["predicted"].tolist() == pytest.approx([0.01, 0.02, 0.9])
+    assert table["observed"].tolist() == [0.0, 0.0, 1.0]
 
 
-def test_importance_shares_sum_to_one(trained: Path, mini_scorer: Scorer) -> None:
-    """Each feature has its share of the gain, largest first, and the shares are a whole."""
-    names = feature_names(mini_scorer.contract)
-    table = gain_importance(joblib.load(trained / "build" / "mini" / "pipeline.joblib"), names)
-    assert sorted(table["feature"]) == sorted(names)
-    assert table["gain"].sum() == pytest.approx(1.0)
-    assert table["gain"].is_monotonic_decreasing
-    assert (table["gain"] >= 0).all()
-    assert set(table["feature"][:4]) & {"amount", "amount_per_visit", "momentum", "speed"}
+@settings(max_examples=20)
+@given(rows=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
+def test_reliability_holds_every_row(rows: list[tuple[float, bool]]) -> None:
+    """The bins hold all rows and all frauds, and each interval contains what was observed."""
+    probability, is_fraud = zip(*rows, strict=True)
+    table = reliability(np.array(probability), labels(*is_fraud))
+    assert table["rows"].sum() == len(rows)
+    assert (table["rows"] * table["observed"]).sum() == pytest.approx(sum(is_fraud))
+    assert (table["low"] <= table["observed"] + 1e-12).all()
+    assert (table["observed"] <= table["high"] + 1e-12).all()
 
 
-def test_stage_writes_metrics_and_curves(trained: Path) -> None:
-    """The metrics are those of the test window, to six significant digits, and every plot has its file."""
-    folder = trained / "reports" / "mini"
-    metrics = json.loads((folder / "metrics.json").read_text())
+def report(trained: Path, name: str) -> Any:  # noqa: ANN401 - whatever the file holds
+    """A report of the trained project: the content of a JSON file, or a table."""
+    path = trained / "reports" / "mini" / name
+    return json.loads(path.read_text()) if path.suffix == ".json" else pd.read_csv(path)
+
+
+def test_stage_writes_metrics_and_tables(trained: Path) -> None:
+    """The metrics are those of the test window, to six significant digits, and every table has its file."""
+    metrics = report(trained, "metrics.json")
     assert metrics["rows"] == len(pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet"))
     assert metrics["roc_auc"] > 0.8
     assert all(value == float(f"{value:.6g}") for value in metrics.values())
-    for name in ("roc", "precision_recall", "reliability", "importance"):
-        assert len(pd.read_csv(folder / f"{name}.csv")) > 1
+    for name in TABLES:
+        assert len(report(trained, f"{name}.csv")) > 1
+
+
+def test_headline_lies_inside_its_interval(trained: Path) -> None:
+    """Every metric that has an interval lies inside it, or at its edge."""
+    metrics, intervals = report(trained, "metrics.json"), report(trained, "intervals.json")
+    assert list(intervals) == [*RANKING_METRICS, *RATES, "cost_of_1000"]
+    outside = {
+        name: (low, metrics[name], high) for name, (low, high) in intervals.items() if not low <= metrics[name] <= high
+    }
+    assert outside == {}
+
+
+def test_calibration_error_lies_inside_its_interval() -> None:
+    """The interval of a well calibrated model's calibration error holds the error that is reported with it."""
+    rng = np.random.default_rng(1)
+    probability = rng.beta(1, 20, 1_000)
+    label = (rng.random(1_000) < probability).astype(np.int8)
+    metrics, intervals, _ = measure(Evaluation(probability, label, [0.1]), seed=1)
+    low, high = intervals["expected_calibration_error"]
+    assert low <= metrics["expected_calibration_error"] <= high
+
+
+def test_headline_is_the_declared_line_of_the_thresholds(trained: Path) -> None:
+    """The table of thresholds has one declared line, whose measures are the headline's."""
+    metrics, table = report(trained, "metrics.json"), report(trained, "thresholds.csv")
+    [declared] = table[table["aim"] == "declared"].to_dict("records")
+    assert {name: declared[name] for name in (*RATES, "cost_of_1000")} == {
+        name: metrics[name] for name in (*RATES, "cost_of_1000")
+    }
+
+
+def test_lower_thresholds_flag_and_catch_more(trained: Path) -> None:
+    """Down the table of thresholds, recall, false positive rate and alert rate never fall."""
+    table = report(trained, "thresholds.csv")
+    assert table["threshold"].is_monotonic_decreasing
+    for name in ("recall", "false_positive_rate", "alert_rate"):
+        assert table[name].is_monotonic_increasing
+
+
+def test_equal_thresholds_stay_in_their_order(trained: Path) -> None:
+    """Of points with one threshold the declared one comes first, on every processor."""
+    table = report(trained, "thresholds.csv")
+    points = json.loads((trained / "build" / "mini" / "calibration.json").read_text())["operating_points"]
+    aims = ["declared", *(aim for aim in points if aim != "declared")]
+    assert table["aim"].tolist() == sorted(aims, key=lambda aim: -points[aim])
+
+
+@pytest.mark.parametrize("name", ["reliability", "reliability_uncalibrated"])
+def test_reliability_tables_hold_the_test_window(trained: Path, name: str) -> None:
+    """The bins hold all rows and frauds of the test window, with intervals around what was observed."""
+    metrics, table = report(trained, "metrics.json"), report(trained, f"{name}.csv")
+    assert table["rows"].sum() == metrics["rows"]
+    assert (table["rows"] * table["observed"]).sum() == pytest.approx(metrics["frauds"], abs=1e-3)
+    assert ((table["low"] <= table["observed"]) & (table["observed"] <= table["high"])).all()
+
+
+def test_calibration_mends_the_uncalibrated_error(trained: Path) -> None:
+    """SMOTE inflates probabilities; calibrated ones err less."""
+    metrics = report(trained, "metrics.json")
+    assert metrics["expected_calibration_error"] < metrics["expected_calibration_error_uncalibrated"]
+
+
+def test_importance_names_every_feature(trained: Path, mini_scorer: Scorer) -> None:
+    """Each feature has its line, and those that were made to tell frauds come first."""
+    table = report(trained, "importance.csv")
+    assert sorted(table["feature"]) == sorted(feature_names(mini_scorer.contract))
+    assert table["gain"].sum() == pytest.approx(1.0, abs=1e-4)
+    assert set(table["feature"][:4]) & {"amount", "amount_per_visit", "momentum", "speed"}
+
+
+def test_brier_score_is_that_of_the_test_window(trained: Path) -> None:
+    """The reported Brier score is what the model and its calibration give on the test window."""
+    folder = trained / "build" / "mini"
+    rows = pd.read_parquet(folder / "rows" / "test.parquet")
+    calibration = json.loads((folder / "calibration.json").read_text())["calibration"]
+    probability = calibrated(margins(joblib.load(folder / "pipeline.joblib"), rows), calibration)
+    expected = ((probability - rows["is_fraud"]) ** 2).mean()
+    assert report(trained, "metrics.json")["brier_score"] == pytest.approx(expected, rel=1e-5)

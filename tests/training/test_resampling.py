@@ -1,13 +1,15 @@
-"""Resampling: originals first and untouched, synthetic frauds that could exist, and clear refusals."""
+"""Resampling: original rows untouched, synthetic frauds that could exist, weights, and clear refusals."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from training.declaration import Resampling
-from training.resampling import Resampler
+from training.resampling import Resampler, fraud_weight
+from training.settings import Resampling
 
 N_ROWS = 2_000
 N_FRAUDS = 40
@@ -65,7 +67,7 @@ def test_ratio_is_reached(types: list[str]) -> None:
     resampler = Resampler(SMOTE, types, 7)
     _, labels = resampler.fit_resample(*made(types))
     assert labels.sum() == int(0.1 * (labels == 0).sum()) == 196
-    assert resampler.n_synthetic_ == 196 - N_FRAUDS
+    assert resampler.n_rows_ == N_ROWS + 196 - N_FRAUDS
 
 
 def test_synthetic_codes_exist() -> None:
@@ -111,17 +113,84 @@ def test_category_that_is_missing_throughout() -> None:
 
 @pytest.mark.parametrize(
     "declared",
-    [Resampling(method="none"), Resampling(method="smote", ratio=0.01)],
-    ids=["method none", "ratio already met"],
+    [
+        Resampling(method="none", ratio=1.0),
+        Resampling(method="class_weight", ratio=1.0),
+        Resampling(method="smote", ratio=0),
+        Resampling(method="smote", ratio=0.01),
+        Resampling(method="undersample", ratio=0),
+        Resampling(method="undersample", ratio=0.01),
+    ],
+    ids=lambda declared: f"{declared.method} {declared.ratio}",
 )
 def test_nothing_to_do_returns_the_input(declared: Resampling) -> None:
-    """Where nothing is asked for, or there are frauds enough, the rows come back as they are."""
+    """Where no row is asked for, or there are frauds enough, the rows come back as they are."""
     matrix, label = made(["q"] * 5)
     resampler = Resampler(declared, ["q"] * 5, 7)
     found, labels = resampler.fit_resample(matrix, label)
     assert found is matrix
     assert labels is label
-    assert resampler.n_synthetic_ == 0
+    assert resampler.n_rows_ == N_ROWS
+
+
+RATIOS = st.floats(0.03, 1)
+
+
+@given(ratio=RATIOS, n_frauds=st.integers(1, 50), seed=st.integers(0, 100))
+def test_undersampling_keeps_every_fraud(ratio: float, n_frauds: int, seed: int) -> None:
+    """All frauds stay, with so many legitimate rows that the ratio is met, less than one row off."""
+    declared = Resampling(method="undersample", ratio=ratio)
+    matrix, label = made(MIXED, n_frauds=n_frauds)
+    found, labels = resampled((matrix, label), MIXED, declared, seed=seed)
+    assert found[labels == 1].tobytes() == matrix[label == 1].tobytes()
+    n_legitimate = min(int(n_frauds / ratio), N_ROWS - n_frauds)
+    assert (labels == 0).sum() == pytest.approx(n_legitimate, abs=1)
+
+
+@given(ratio=RATIOS, seed=st.integers(0, 100))
+def test_undersampling_invents_nothing(ratio: float, seed: int) -> None:
+    """What is kept are original rows with their own labels, each at most once, in the order they had."""
+    matrix, label = made(["q"] * 5)
+    matrix[:, 0] = np.arange(N_ROWS)
+    found, labels = resampled((matrix, label), ["q"] * 5, Resampling(method="undersample", ratio=ratio), seed=seed)
+    kept = found[:, 0].astype(int)
+    assert (np.diff(kept) > 0).all()
+    assert found.tobytes() == matrix[kept].tobytes()
+    assert labels.tobytes() == label[kept].tobytes()
+
+
+def test_undersampling_counts_what_is_learned_from() -> None:
+    """The resampler knows how many rows are left."""
+    resampler = Resampler(Resampling(method="undersample", ratio=0.5), MIXED, 7)
+    _, labels = resampler.fit_resample(*made(MIXED))
+    assert resampler.n_rows_ == len(labels) == 3 * N_FRAUDS
+
+
+def test_undersampling_takes_columns_that_are_missing_throughout() -> None:
+    """No value is read, so none has to be there; categories alone are fine too."""
+    matrix, label = made(["c", "c"])
+    matrix[:] = np.nan
+    found, _ = resampled((matrix, label), ["c", "c"], Resampling(method="undersample", ratio=1.0))
+    assert found.shape == (2 * N_FRAUDS, 2)
+
+
+@pytest.mark.parametrize(
+    ("declared", "weight"),
+    [
+        (Resampling(method="class_weight", ratio=1.0), 49.0),
+        (Resampling(method="class_weight", ratio=0.1), 4.9),
+        (Resampling(method="class_weight", ratio=0.01), 1.0),
+        (Resampling(method="class_weight", ratio=0), 1.0),
+        (Resampling(method="smote", ratio=1.0), 1.0),
+        (Resampling(method="undersample", ratio=1.0), 1.0),
+        (Resampling(method="none", ratio=1.0), 1.0),
+    ],
+    ids=lambda value: f"{value.method} {value.ratio}" if isinstance(value, Resampling) else str(value),
+)
+def test_weight_of_a_fraud(declared: Resampling, weight: float) -> None:
+    """With class weights the frauds together weigh the ratio of the legitimate rows; never less than they are."""
+    _, label = made(["q"])
+    assert fraud_weight(declared, label) == pytest.approx(weight)
 
 
 @pytest.mark.parametrize("n_frauds", [0, 1, 5])
@@ -143,9 +212,11 @@ def test_categories_alone_are_refused() -> None:
         resampled(made(["c", "c"]), ["c", "c"], SMOTE)
 
 
+@pytest.mark.parametrize("method", ["smote", "undersample"])
 @pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
-def test_one_seed_one_result(types: list[str]) -> None:
+def test_one_seed_one_result(types: list[str], method: str) -> None:
     """The same seed gives the same bytes, another seed other rows."""
-    first, again, other = (resampled(made(types), types, SMOTE, seed=seed)[0] for seed in (7, 7, 8))
+    declared = Resampling.model_validate({"method": method, "ratio": 0.1})
+    first, again, other = (resampled(made(types), types, declared, seed=seed)[0] for seed in (7, 7, 8))
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()

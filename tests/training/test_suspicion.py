@@ -86,3 +86,10 @@ def test_rare_labels_of_a_category_give_nothing_away(rows: pd.DataFrame, mini_sc
     """A label of a few rows knows its label by chance."""
     names = [f"shop-{number // 2}" for number in np.random.default_rng(1).permutation(len(rows))]
     assert not [sentence for sentence in told(rows, mini_scorer, country=names) if "GIVES" in sentence]
+
+
+def test_a_leak_with_gaps_is_told(rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """Where it is known it knows all."""
+    is_known = np.random.default_rng(2).random(len(rows)) < 0.7
+    said = told(rows, mini_scorer, speed=(rows["is_fraud"] + 0.0).where(is_known))
+    assert [sentence.split(":")[0] for sentence in said] == ["speed GIVES THE LABEL AWAY"]

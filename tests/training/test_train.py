@@ -15,7 +15,10 @@ import pytest
 from handler.contract import Contract, DeclaredField
 from training.declaration import Scorer
 from training.prepare import prepare
-from training.train import build_pipeline, describe, margins
+from training.settings import Model, Resampling
+from training.train import build_model, build_pipeline, describe, main, margins
+
+LABEL = np.array([1] * 10 + [0] * 90, dtype=np.int8)
 
 
 def one_field(field: DeclaredField) -> Contract:
@@ -28,18 +31,66 @@ def column(values: list[float]) -> npt.NDArray[np.float32]:
     return np.array(values, dtype=np.float32).reshape(-1, 1)
 
 
-def test_declared_parameters_reach_the_model(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
-    """The model has the declared numbers, the seed, and a base score of one half."""
-    found = build_pipeline(mini_scorer, mini_catalogue)[-1].get_params()
-    assert (found["n_estimators"], found["max_depth"], found["learning_rate"]) == (20, 3, 0.3)
-    assert (found["random_state"], found["n_jobs"], found["base_score"]) == (7, 2, 0.5)
+def test_given_parameters_reach_the_model(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
+    """The model has the numbers it was given, not the declared ones, the seed, and a base score of one half."""
+    model = Model(
+        rounds=11,
+        max_depth=4,
+        learning_rate=0.2,
+        min_child_weight=2.5,
+        subsample=0.7,
+        colsample_bytree=0.6,
+        reg_lambda=3.0,
+        max_bin=1024,
+        threads=1,
+    )
+    found = build_pipeline(mini_scorer, model, mini_catalogue, LABEL)[-1].get_params()
+    assert {name: found[name] for name in Model.model_fields if name in found} == model.model_dump(
+        exclude={"rounds", "threads"}
+    )
+    assert (found["n_estimators"], found["n_jobs"]) == (11, 1)
+    assert (found["random_state"], found["base_score"], found["scale_pos_weight"]) == (7, 0.5, 1.0)
+
+
+def test_class_weight_reaches_the_model(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
+    """With class weights declared, the model weighs frauds by the labels of its training rows."""
+    scorer = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=0.5)})
+    assert build_pipeline(scorer, Model(), mini_catalogue, LABEL)[-1].scale_pos_weight == 4.5
+
+
+def test_directions_reach_the_model(mini_scorer: Scorer) -> None:
+    """The model is bound by the contract's directions, column by column."""
+    contract = Contract(
+        route="/x",
+        answer="decision",
+        id=None,
+        fields={
+            "country": DeclaredField(type="category"),
+            "amount": DeclaredField(type="money", monotone="increasing"),
+            "age": DeclaredField(type="number", monotone="decreasing"),
+        },
+        features={},
+    )
+    assert build_model(Model(), contract, seed=7).monotone_constraints == (0, 1, -1)
+    assert set(build_model(Model(), mini_scorer.contract, seed=7).monotone_constraints) == {0}
+
+
+def test_exact_trees_have_no_bins() -> None:
+    """The exact tree method is asked for without the bins that it does not have, and it learns."""
+    found = build_model(Model(rounds=3, tree_method="exact"), one_field(DeclaredField(type="number")), seed=7)
+    assert (found.tree_method, found.max_bin) == ("exact", None)
+    margin = found.fit(column([*range(60)]), np.arange(60) >= 30).predict(column([1, 58]), output_margin=True)
+    assert margin[0] < margin[1]
 
 
 def test_one_declaration_one_model(mini_rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
     """Trained twice on the same rows, the model has the same bytes."""
     rows = prepare(mini_rows, mini_scorer).windows["train"]
+    label = rows["is_fraud"].to_numpy()
     first, again = (
-        build_pipeline(mini_scorer, mini_catalogue).fit(rows, rows["is_fraud"].to_numpy())[-1].get_booster()
+        build_pipeline(mini_scorer, mini_scorer.model.on_one_core, mini_catalogue, label)
+        .fit(rows, label)[-1]
+        .get_booster()
         for _ in range(2)
     )
     assert first.save_raw("ubj") == again.save_raw("ubj")
@@ -98,19 +149,32 @@ def test_reference_where_a_label_is_called_other(mini_scorer: Scorer, mini_catal
     rows = pd.DataFrame({name: np.full(300, np.nan) for name in mini_scorer.fields}).assign(
         amount=rng.random(300), country=["DE"] * 200 + ["other"] * 90 + ["rare"] * 10, item=None
     )
-    encoder = build_pipeline(mini_scorer, mini_catalogue)[0].fit(rows)
+    encoder = build_pipeline(mini_scorer, Model(), mini_catalogue, LABEL)[0].fit(rows)
     reference = describe(encoder.transform(rows), mini_scorer.contract, encoder.vocabulary_)
     assert sum(reference["country"]["shares"].values()) == pytest.approx(1.0)
 
 
-def test_stage_reports_rows_and_synthetic_frauds(trained: Path) -> None:
-    """The report counts the training rows, their frauds, the synthetic ones and the features."""
+def test_stage_reports_what_it_learned_from(trained: Path) -> None:
+    """The report counts the training rows, their frauds, the rows after resampling and the features."""
     report = json.loads((trained / "reports" / "mini" / "training.json").read_text())
     rows = pd.read_parquet(trained / "build" / "mini" / "rows" / "train.parquet")
     n_frauds = int(rows["is_fraud"].sum())
     assert (report["rows"], report["frauds"], report["features"]) == (len(rows), n_frauds, 8)
-    assert report["synthetic_frauds"] == int(0.3 * (len(rows) - n_frauds)) - n_frauds
+    assert report["rows_learned_from"] == len(rows) + int(0.3 * (len(rows) - n_frauds)) - n_frauds
     assert set(report["texts"]["item"]) == {"accuracy", "answered", "accuracy_answered", "unknown_called_other"}
+
+
+def test_stage_trains_the_tuned_model(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the tuned file says is what is trained and reported, whatever params.yaml has."""
+    project = Path(shutil.copytree(trained, tmp_path / "project"))
+    tuned = Model(rounds=5, max_depth=2, learning_rate=0.1)
+    (project / "build" / "mini" / "tuned.json").write_text(tuned.model_dump_json())
+    monkeypatch.chdir(project)
+    main("mini")
+    found = joblib.load(project / "build" / "mini" / "pipeline.joblib")[-1]
+    assert found.get_booster().num_boosted_rounds() == 5
+    assert (found.max_depth, found.learning_rate) == (2, 0.1)
+    assert json.loads((project / "reports" / "mini" / "training.json").read_text())["model"] == tuned.model_dump()
 
 
 def test_stage_describes_every_feature(trained: Path) -> None:

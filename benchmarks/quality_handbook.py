@@ -1,0 +1,147 @@
+"""The handbook's published numbers beside ours: its own settings, this project's tuning, and declared ratios.
+
+Le Borgne, Siblini, Lebichot, Bontempi (2022): chapter 3, one test week, and chapter 5, four of them. What is tuned is
+chosen on weeks whose labels were known before the first test week began, and then tested once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmarks.quality_handbook_protocol import weekly_positions
+from benchmarks.quality_part import Line, Part
+from benchmarks.quality_sets import PARAMS, declared_set
+from training.candidates import CANDIDATES, SHIPPED, score
+from training.declaration import Scorer, declared_scorer
+from training.entities import precision_at_top
+from training.folds import Fold, encode_folds
+from training.prepare import read_catalogues
+from training.progress import on_all_cores, say
+from training.ranking import average_precision, rank, roc_auc
+from training.select import summary
+from training.settings import Model
+from training.tune import best_of, search, verdict
+
+TOP = 100
+METRICS = ("roc_auc", "average_precision", f"card_precision_{TOP}")
+# The first day of each training week. The last label of the last validation week is known on 2018-08-07.
+VALIDATED = ("2018-06-20", "2018-06-27", "2018-07-04", "2018-07-11")
+TESTED = ("2018-07-25", "2018-08-01", "2018-08-08", "2018-08-15")
+# XGBoost's defaults when the handbook was written; base_score 0.5 is this project's own.
+THEN = Model(
+    rounds=100,
+    max_depth=6,
+    learning_rate=0.3,
+    min_child_weight=1.0,
+    subsample=1.0,
+    colsample_bytree=1.0,
+    reg_lambda=1.0,
+    tree_method="exact",
+)
+CHAPTER_5 = THEN.model_copy(update={"rounds": 50, "max_depth": 3})
+CHAPTER_5_BEST = THEN.model_copy(update={"max_depth": 3, "learning_rate": 0.1})
+PUBLISHED = {
+    "chapter 3": (0.862, 0.639, 0.273),
+    "chapter 5": (0.872, 0.687, 0.303),
+    "chapter 5, its best in hindsight": (None, 0.694, None),
+}
+TOLERANCE = 0.003
+
+
+@dataclass(frozen=True)
+class Week:
+    """A test week: its fold, and of each row that is tested the customer and the moment."""
+
+    fold: Fold
+    customer: npt.NDArray[np.object_]
+    seconds: npt.NDArray[np.float64]
+
+
+def tested_weeks(rows: pd.DataFrame, scorer: Scorer) -> list[Week]:
+    """Chapter 5's four test weeks; the first is chapter 3's."""
+    positions = [weekly_positions(rows, scorer, start) for start in TESTED]
+    folds = encode_folds(rows, positions, scorer, read_catalogues(scorer))
+    columns = [rows[str(name)].to_numpy() for name in (scorer.entity, scorer.time)]
+    return [
+        Week(fold, *(column[tested] for column in columns)) for fold, (_, tested) in zip(folds, positions, strict=True)
+    ]
+
+
+def judge(model: Model, week: Week, scorer: Scorer) -> tuple[float, float, float]:
+    """The METRICS of these parameters on a test week."""
+    fold = week.fold
+    unfitted = CANDIDATES[SHIPPED](scorer.model_copy(update={"model": model}), fold.train_label)
+    found = score(unfitted.fit(fold.train, fold.train_label), fold.validate)
+    counts = rank(found, fold.validate_label).counts()
+    cards = precision_at_top(week.customer, week.seconds, found, fold.validate_label, TOP)
+    return roc_auc(*counts), average_precision(*counts), cards
+
+
+def line(what: str, model: Model, weeks: Sequence[Week], scorer: Scorer) -> Line:
+    """What was published under a name, and ours: the mean over weeks, and the spread where there are several."""
+    judged = on_all_cores([(judge, model, week, scorer) for week in weeks], what)
+    found: Line = {"measured": what, "features": weeks[0].fold.train.shape[1], "weeks": len(weeks)}
+    for metric, published, values in zip(
+        METRICS, PUBLISHED.get(what, (None,) * len(METRICS)), zip(*judged, strict=True), strict=True
+    ):
+        of_weeks = summary(values) if len(weeks) > 1 else {"mean": values[0], "std": None}
+        found |= {f"{metric}_published": published, metric: of_weeks["mean"], f"{metric}_std": of_weeks["std"]}
+    return found
+
+
+def tuned(rows: pd.DataFrame, scorer: Scorer) -> tuple[Model, str]:
+    """The parameters that this project's search chooses on the validation weeks, and what it says of them."""
+    positions = [weekly_positions(rows, scorer, start) for start in VALIDATED]
+    found = search(encode_folds(rows, positions, scorer, read_catalogues(scorer)), scorer)
+    say(verdict(found))
+    return best_of(found).model, verdict(found)
+
+
+def handbook() -> Part:
+    """Chapter 3's and chapter 5's numbers, then this project's tuning without and with declared ratios."""
+    plain, rows = declared_set("handbook")
+    ratios = declared_scorer("handbook_ratios", PARAMS)
+    weeks = tested_weeks(rows, plain)
+    lines = [
+        line("chapter 3", THEN, weeks[:1], plain),
+        line("chapter 5", CHAPTER_5, weeks, plain),
+        line("chapter 5, its best in hindsight", CHAPTER_5_BEST, weeks, plain),
+    ]
+    chosen, said = tuned(rows, plain)
+    lines.append(line("tuned", chosen, weeks, plain))
+    conclusions = [deviation(lines), f"tuned: {said}; {settings(chosen)}"]
+    weeks = tested_weeks(rows, ratios)
+    lines.append(line("ratios, with the best in hindsight", CHAPTER_5_BEST, weeks, ratios))
+    chosen, said = tuned(rows, ratios)
+    lines.append(line("ratios, tuned", chosen, weeks, ratios))
+    conclusions += [f"ratios, tuned: {said}; {settings(chosen)}", *(beside_the_best(row) for row in lines[3:])]
+    return Part(lines, conclusions)
+
+
+def settings(model: Model) -> str:
+    """Parameters as text."""
+    return ", ".join(f"{name} {value}" for name, value in model.model_dump(exclude={"threads"}).items())
+
+
+def deviation(lines: Sequence[Line]) -> str:
+    """One sentence: how far ours is from what was published under the same settings."""
+    distances = {
+        f"{metric} of {found['measured']}": abs(found[metric] - found[f"{metric}_published"])
+        for found in lines
+        for metric in METRICS
+        if found[f"{metric}_published"] is not None
+    }
+    worst = max(distances, key=lambda name: distances[name])
+    verdict = "within" if distances[worst] <= TOLERANCE else "BEYOND"
+    return f"farthest from the published number is {worst}, by {distances[worst]:.4f}: {verdict} {TOLERANCE:g}"
+
+
+def beside_the_best(found: Line) -> str:
+    """One sentence: a line's average precision beside the best that was printed."""
+    best, ours = PUBLISHED["chapter 5, its best in hindsight"][1], found["average_precision"]
+    said = "above" if ours > best else "NOT above"
+    spread = found["average_precision_std"]
+    return f"{found['measured']}: average precision {ours:.4f} +- {spread:.4f}, {said} the best printed, {best:g}"

@@ -1,0 +1,260 @@
+"""The resampling arms: judged on the same rows and draws, and only the later half of a block judges probabilities."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from joblib import parallel_config
+from sklearn.metrics import average_precision_score, brier_score_loss
+
+from training.calibrate import calibrated
+from training.compare import ARMS, METRICS, arm_name, choice, compare_arms, judge
+from training.declaration import Scorer
+from training.folds import Fold, FoldError
+from training.resampling import Resampler, fraud_weight
+from training.settings import Resampling
+from training.stage import StageError
+from training.train import build_model
+
+NONE = Resampling(method="none")
+PROBABILITY_METRICS = METRICS[2:]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def in_one_process() -> Iterator[None]:
+    """What joblib would do in other processes happens in this one."""
+    with parallel_config(backend="sequential"):
+        yield
+
+
+def made_fold(seed: int, n_rows: int, n_validated: int, *, fraud_rate: float) -> Fold:
+    """A fold of encoded rows in the mini scorer's eight columns, its frauds among the others."""
+    rng = np.random.default_rng(seed)
+    label = (rng.random(n_rows + n_validated) < fraud_rate).astype(np.int8)
+    matrix = rng.normal(size=(len(label), 8)).astype(np.float32)
+    matrix[:, 0] += 2 * label
+    matrix[:, [3, 4, 5]] = rng.integers(0, 2, (len(label), 3))
+    return Fold(matrix[:n_rows], label[:n_rows], matrix[n_rows:], label[n_rows:])
+
+
+@pytest.fixture(scope="module")
+def folds() -> list[Fold]:
+    """Two folds with 12 % frauds, each judged on 150 rows."""
+    return [made_fold(seed, 450, 150, fraud_rate=0.12) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def report(in_one_process: None, folds: list[Fold], mini_scorer: Scorer) -> dict[str, Any]:  # noqa: ARG001 - goes first
+    """The mini scorer's comparison, smote 0.3 being declared."""
+    return compare_arms(folds, mini_scorer)
+
+
+def declaring(scorer: Scorer, arm: Resampling) -> Scorer:
+    """The scorer with another resampling."""
+    return scorer.model_copy(update={"resampling": arm})
+
+
+def test_a_declared_arm_joins_the_usual_ones(report: dict[str, Any]) -> None:
+    """An arm that is declared and none of the usual ones is compared with them all."""
+    assert list(report) == [*map(arm_name, ARMS), "smote 0.3"]
+
+
+def test_declared_arm_differs_from_itself_by_nothing(report: dict[str, Any]) -> None:
+    """The declared arm's differences from itself are exactly 0, in every draw."""
+    for metric in METRICS:
+        assert report["smote 0.3"][metric]["difference"] == 0
+        assert report["smote 0.3"][metric]["interval"] == [0, 0]
+
+
+def test_an_arm_named_twice_appears_once(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """A declared arm that is one of the usual ones is not judged again beside itself."""
+    report = compare_arms(folds, declaring(mini_scorer, Resampling(method="smote", ratio=1.0)))
+    assert list(report) == list(map(arm_name, ARMS))
+    assert report["smote 1"]["average_precision"]["difference"] == 0
+
+
+def test_the_declared_arm_keeps_its_neighbours(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """What is judged under a usual arm's name is what was declared, neighbours included."""
+    declared = Resampling(method="smote", ratio=1.0, neighbours=200)
+    with pytest.raises(StageError, match="SMOTE with 200 neighbours needs more"):
+        compare_arms(folds, declaring(mini_scorer, declared))
+
+
+def test_draws_are_paired(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """Arms whose models are equal, as their ratio is met already, differ by nothing in every single draw."""
+    report = compare_arms(folds, declaring(mini_scorer, NONE))
+    for name in ("smote 0.03", "undersample 0.1"):
+        for metric in METRICS:
+            assert report[name][metric]["interval"] == [0, 0]
+    low, high = report["smote 1"]["brier_score_raw"]["interval"]
+    assert low < report["smote 1"]["brier_score_raw"]["difference"] < high
+
+
+def test_one_seed_one_report(report: dict[str, Any], folds: list[Fold], mini_scorer: Scorer) -> None:
+    """Compared twice, the arms have the same numbers to the last bit."""
+    assert compare_arms(folds, mini_scorer) == report
+
+
+def test_values_are_means_over_folds(report: dict[str, Any], folds: list[Fold], mini_scorer: Scorer) -> None:
+    """An arm's value is the mean over folds of what scikit-learn finds for its models."""
+    precisions, errors = [], []
+    for fold in folds:
+        weight = (fold.train_label == 0).sum() / fold.train_label.sum()
+        model = build_model(
+            mini_scorer.model.on_one_core, mini_scorer.contract, seed=mini_scorer.seed, fraud_weight=weight
+        )
+        model.fit(fold.train, fold.train_label)
+        margin = model.predict(fold.validate, output_margin=True)
+        precisions.append(average_precision_score(fold.validate_label, margin))
+        errors.append(brier_score_loss(fold.validate_label[75:], 1 / (1 + np.exp(-margin[75:].astype(float)))))
+    assert report["class_weight 1"]["average_precision"]["value"] == pytest.approx(np.mean(precisions))
+    assert report["class_weight 1"]["brier_score_raw"]["value"] == pytest.approx(np.mean(errors))
+
+
+def test_only_the_later_half_judges_probabilities(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """The weight of the earlier half, which recalibrates, moves the ranking metrics and no other."""
+    judged = judge(NONE, folds[0], mini_scorer)
+    whole = np.ones(150)
+    changed = np.where(np.arange(150) < 75, np.arange(150) % 3, 1.0)
+    before, after = judged.measured(whole), judged.measured(changed)
+    assert before[2:] == after[2:]
+    assert before[0] != after[0]
+    assert len(judged.raw) == len(judged.recalibrated) == len(judged.label) == 75
+
+
+def test_labels_of_the_later_half_do_not_recalibrate(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """Whatever happened in the later half, the probabilities that it judges are the same."""
+    fold = folds[0]
+    label = np.where(np.arange(150) < 75, fold.validate_label, 1 - fold.validate_label)
+    found, other = (judge(NONE, f, mini_scorer) for f in (fold, replace(fold, validate_label=label)))
+    np.testing.assert_array_equal(other.recalibrated, found.recalibrated)
+    assert other.measured(np.ones(150)) != found.measured(np.ones(150))
+
+
+def test_recalibration_keeps_the_ranking(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """Raw and recalibrated probabilities put the rows in the same order."""
+    judged = judge(mini_scorer.resampling, folds[0], mini_scorer)
+    np.testing.assert_array_equal(np.argsort(judged.raw), np.argsort(judged.recalibrated))
+
+
+@pytest.mark.parametrize("method", ["smote", "class_weight"])
+def test_recalibration_mends_what_resampling_did(mini_scorer: Scorer, method: str) -> None:
+    """As many frauds as legitimate rows wreck the probabilities; two numbers from earlier rows mend most of it."""
+    arm = Resampling.model_validate({"method": method, "ratio": 1.0})
+    found = dict(
+        zip(
+            METRICS,
+            judge(arm, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer).measured(np.ones(2_000)),
+            strict=True,
+        )
+    )
+    assert found["ece"] < found["ece_raw"] / 3
+    assert found["brier_score"] < found["brier_score_raw"]
+
+
+def test_smote_without_a_ratio_is_none(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """A ratio of 0 asks for nothing: the same name, the same model, the same numbers."""
+    nothing = Resampling(method="smote", ratio=0)
+    assert arm_name(nothing) == "none"
+    found, declared = (judge(arm, folds[0], mini_scorer) for arm in (nothing, NONE))
+    assert found.raw.tobytes() == declared.raw.tobytes()
+
+
+def test_an_arm_is_judged_by_its_own_rows_and_weight(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """A judged arm's margins are those of a model fitted by hand on its resampled rows."""
+    arm = mini_scorer.resampling
+    types = ["q", "q", "q", "c", "q", "c", "q", "q"]
+    rows, label = Resampler(arm, types, mini_scorer.seed).fit_resample(folds[0].train, folds[0].train_label)
+    weight = fraud_weight(arm, folds[0].train_label)
+    assert weight == 1
+    model = build_model(mini_scorer.model.on_one_core, mini_scorer.contract, seed=mini_scorer.seed)
+    margin = model.fit(rows, label).predict(folds[0].validate, output_margin=True)
+    raw = calibrated(margin[75:], {"slope": 1.0, "intercept": 0.0})
+    np.testing.assert_array_equal(judge(arm, folds[0], mini_scorer).raw, raw)
+
+
+def test_a_block_that_cannot_recalibrate_is_named(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """Where a block's frauds all lie in its later half, the sentence is about the rows, not about the model."""
+    label = np.where(np.arange(150) < 75, 0, folds[0].validate_label).astype(np.int8)
+    late = replace(folds[0], validate_label=label)
+    with pytest.raises(FoldError, match="0 frauds in 75"):
+        judge(NONE, late, mini_scorer)
+
+
+def test_arms_without_smote_need_no_neighbours(mini_scorer: Scorer) -> None:
+    """Four frauds are too few for SMOTE; whoever declares none still learns how the other arms compare."""
+    whole = made_fold(3, 400, 150, fraud_rate=0.08)
+    frauds = np.flatnonzero(whole.train_label)
+    kept = np.sort(np.append(np.flatnonzero(whole.train_label == 0), frauds[:4]))
+    few = replace(whole, train=whole.train[kept], train_label=whole.train_label[kept])
+    report = compare_arms([few, few], declaring(mini_scorer, NONE))
+    assert {"none", "undersample 0.1", "class_weight 1"} <= set(report)
+
+
+@pytest.mark.parametrize(
+    ("arm", "name"),
+    [
+        (NONE, "none"),
+        (Resampling(method="none", ratio=0.5), "none"),
+        (Resampling(method="undersample", ratio=0), "none"),
+        (Resampling(method="smote", ratio=0.1), "smote 0.1"),
+        (Resampling(method="undersample", ratio=0.03), "undersample 0.03"),
+        (Resampling(method="class_weight", ratio=1.0), "class_weight 1"),
+    ],
+)
+def test_arms_are_named_by_method_and_ratio(arm: Resampling, name: str) -> None:
+    """An arm's name is what tells it from the others; without an effect it is none."""
+    assert arm_name(arm) == name
+
+
+def report_of(**arms: tuple[float, float, list[float]]) -> dict[str, Any]:
+    """A report with each arm's average precision, difference and interval."""
+    keys = ("value", "difference", "interval")
+    return {name: {"average_precision": dict(zip(keys, found, strict=True))} for name, found in arms.items()}
+
+
+DECLARED = (0.5, 0.0, [0.0, 0.0])
+
+
+def test_choice_of_the_declared() -> None:
+    """Where the declared arm has the highest average precision, that is all there is to say."""
+    report = report_of(none=DECLARED, smote=(0.4, -0.1, [-0.2, 0.1]))
+    assert choice(report, "none") == ("none", "none, as declared, has the highest average precision of the arms")
+
+
+def test_choice_beyond_doubt() -> None:
+    """An arm whose interval lies above 0 would be the better choice."""
+    report = report_of(none=DECLARED, smote=(0.6, 0.1, [0.05, 0.15]))
+    assert choice(report, "none") == (
+        "smote",
+        "smote would be the better choice: +0.1000 average precision (95 % +0.0500 to +0.1500) over none",
+    )
+
+
+def test_choice_within_doubt() -> None:
+    """An arm whose interval holds 0 is named first and not praised."""
+    report = report_of(none=DECLARED, smote=(0.6, 0.1, [-0.05, 0.25]))
+    best, sentence = choice(report, "none")
+    assert best == "smote"
+    assert sentence == (
+        "smote has the highest average precision, +0.1000 average precision (95 % -0.0500 to +0.2500) over none: "
+        "no difference that these rows can show"
+    )
+
+
+def test_stage_reports_every_arm(trained: Path) -> None:
+    """The report names the declared arm and the best, and has a line per arm in the table."""
+    report = json.loads((trained / "reports" / "mini" / "resampling.json").read_text())
+    table = pd.read_csv(trained / "reports" / "mini" / "resampling.csv")
+    assert report["declared"] == "smote 0.3"
+    assert (report["chosen"], report["verdict"]) == choice(report["arms"], "smote 0.3")
+    assert table.columns.tolist() == ["arm", *METRICS]
+    assert table["arm"].tolist() == list(report["arms"])
+    for name, *values in table.itertuples(index=False):
+        told = [report["arms"][name][metric]["value"] for metric in METRICS]
+        assert values == pytest.approx(told, rel=1e-5)

@@ -1,0 +1,309 @@
+"""Monotone directions: what they mean for derived features, and that a fitted model keeps to them for every row."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from xgboost import XGBClassifier
+
+from handler.contract import Contract, DeclaredField, DerivedFeature
+from handler.features import feature_types
+from training.calibrate import calibrated, fit_platt
+from training.encoder import FeatureEncoder
+from training.monotone import monotone_signs
+from training.resampling import Resampler
+from training.settings import Model, Resampling
+from training.train import build_model
+
+N_ROWS = 1_500
+NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)
+MODEL = Model(rounds=30, max_depth=4, learning_rate=0.3, min_child_weight=1, threads=1)
+AMOUNTS = np.unique(np.round(np.geomspace(0.01, 5_000, 60), 2))
+AGES = np.linspace(0.5, 400, 60)
+
+
+def contract(features: dict[str, dict[str, Any]], **fields: dict[str, Any]) -> Contract:
+    """A contract of these fields, numbers unless they say otherwise, and of these derived features."""
+    return Contract(
+        route="/x",
+        answer="decision",
+        id=None,
+        fields={name: DeclaredField(**{"type": "number"} | keys) for name, keys in fields.items()},
+        features={name: DerivedFeature(**keys) for name, keys in features.items()},
+    )
+
+
+UP, DOWN = {"monotone": "increasing"}, {"monotone": "decreasing"}
+RATIO, PRODUCT = {"c": {"ratio": ("a", "b")}}, {"c": {"product": ("a", "b")}}
+
+
+@pytest.mark.parametrize(
+    ("features", "a", "b", "sign"),
+    [
+        (RATIO, {}, {}, 0),
+        (RATIO, UP, {"min": 0}, 1),
+        (RATIO, DOWN, {"min": 0}, -1),
+        (RATIO, UP, {"type": "count"}, 1),
+        (RATIO, {"min": 0}, UP | {"min": 0.5}, -1),
+        (RATIO, {"min": 0}, DOWN | {"min": 0.5}, 1),
+        (RATIO, UP | {"min": 0}, DOWN | {"min": 0.5}, 1),
+        (RATIO, DOWN | {"min": 0}, UP | {"min": 0.5}, -1),
+        (PRODUCT, {}, {}, 0),
+        (PRODUCT, UP, {"min": 0}, 1),
+        (PRODUCT, {"min": 0}, DOWN, -1),
+        (PRODUCT, UP | {"min": 0}, UP | {"min": 0}, 1),
+        (PRODUCT, DOWN | {"min": 0}, DOWN | {"min": 0}, -1),
+    ],
+)
+def test_sign_of_a_derived_feature(
+    features: dict[str, dict[str, Any]], a: dict[str, Any], b: dict[str, Any], sign: int
+) -> None:
+    """A ratio turns its lower field's direction round, a product keeps both; without a direction there is none."""
+    signs = {"increasing": 1, "decreasing": -1, None: 0}
+    expected = [signs[a.get("monotone")], signs[b.get("monotone")], sign]
+    assert monotone_signs(contract(features, a=a, b=b)) == expected
+
+
+@pytest.mark.parametrize(
+    ("features", "a", "b", "sentence"),
+    [
+        pytest.param(
+            RATIO,
+            UP,
+            {},
+            "fields.a.monotone cannot hold through features.c: b may be below 0 and turn the direction round; "
+            "declare b with min: 0, or remove the feature",
+            id="divided by what may be negative",
+        ),
+        pytest.param(
+            PRODUCT,
+            {},
+            DOWN,
+            "fields.b.monotone cannot hold through features.c: a may be below 0 and turn the direction round; "
+            "declare a with min: 0, or remove the feature",
+            id="times what may be negative",
+        ),
+        pytest.param(
+            RATIO,
+            {"min": -1},
+            UP | {"min": 1},
+            "fields.b.monotone cannot hold through features.c: a may be below 0 and turn the direction round; "
+            "declare a with min: 0, or remove the feature",
+            id="below what may be negative",
+        ),
+        pytest.param(
+            RATIO,
+            {"min": 0},
+            UP | {"min": 0},
+            "fields.b.monotone cannot hold through features.c, which has no value where b is 0; "
+            "declare b with a min above 0, or remove the feature",
+            id="a divisor that may be 0",
+        ),
+        pytest.param(
+            RATIO,
+            {"min": 0},
+            UP | {"type": "count"},
+            "fields.b.monotone cannot hold through features.c, which has no value where b is 0; "
+            "declare b with a min above 0, or remove the feature",
+            id="a count that may be 0",
+        ),
+        pytest.param(
+            RATIO,
+            UP | {"min": 0},
+            UP | {"min": 1},
+            "features.c cannot keep to the directions of both a and b; remove one monotone, or the feature",
+            id="a ratio pulled both ways",
+        ),
+        pytest.param(
+            PRODUCT,
+            UP | {"min": 0},
+            DOWN | {"min": 0},
+            "features.c cannot keep to the directions of both a and b; remove one monotone, or the feature",
+            id="a product pulled both ways",
+        ),
+    ],
+)
+def test_a_direction_that_cannot_hold_is_refused(
+    features: dict[str, dict[str, Any]], a: dict[str, Any], b: dict[str, Any], sentence: str
+) -> None:
+    """Where a derived feature could turn a field's direction round, the sentence says why and what to do."""
+    with pytest.raises(ValueError, match="monotone") as caught:
+        monotone_signs(contract(features, a=a, b=b))
+    assert str(caught.value) == sentence
+
+
+def test_a_field_over_itself_cannot_keep_a_direction() -> None:
+    """A field divided by itself is constant but where it is 0, which no direction describes."""
+    with pytest.raises(ValueError, match=r"features\.c cannot keep to the directions of both a and a"):
+        monotone_signs(contract({"c": {"ratio": ("a", "a")}}, a=UP | {"min": 1}))
+
+
+def test_a_field_squared_rises_where_it_is_not_negative() -> None:
+    """A field times itself, both at least 0, is refused too: the rule is for two fields."""
+    with pytest.raises(ValueError, match=r"features\.c cannot keep to the directions"):
+        monotone_signs(contract({"c": {"product": ("a", "a")}}, a=UP | {"min": 0}))
+
+
+def test_signs_stand_in_the_order_of_the_columns() -> None:
+    """Fields come first, whatever their type, then derived features."""
+    found = contract(
+        {"c": {"ratio": ("a", "b")}, "d": {"product": ("b", "b")}},
+        a=DOWN,
+        country={"type": "category"},
+        is_new=UP | {"type": "flag"},
+        b={"min": 0},
+    )
+    assert monotone_signs(found) == [-1, 0, 1, 0, -1, 0]
+
+
+BOUND = contract(
+    {"amount_to_average": {"ratio": ("amount", "average")}, "spent": {"product": ("amount", "average")}},
+    amount={"type": "money", "min": 0, "monotone": "increasing"},
+    average={"type": "money", "min": 0},
+    age={"min": 0, "monotone": "decreasing"},
+    speed={},
+    country={"type": "category"},
+    is_new={"type": "flag"},
+)
+FREE = contract(
+    {name: feature.model_dump() for name, feature in BOUND.features.items()},
+    **{name: field.model_dump(exclude={"monotone"}) for name, field in BOUND.fields.items()},
+)
+
+Margin = Callable[[pd.DataFrame], npt.NDArray[np.float32]]
+
+
+def drawn_rows(n_rows: int, seed: int) -> pd.DataFrame:
+    """Random rows with missing values in every column, and a divisor that is 0 now and then."""
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame(
+        {
+            "amount": np.round(rng.lognormal(3, 2, n_rows), 2),
+            "average": np.round(rng.lognormal(3, 1, n_rows) * (rng.random(n_rows) > 0.05), 2),
+            "age": rng.exponential(100, n_rows),
+            "speed": rng.normal(0, 10, n_rows),
+            "country": rng.choice(np.array(["DE", "FR", "NA", "rare"], dtype=object), n_rows, p=[0.5, 0.3, 0.19, 0.01]),
+            "is_new": np.where(rng.random(n_rows) < 0.4, 1.0, 0.0),
+        }
+    )
+    for name in rows:
+        rows[name] = rows[name].where(rng.random(n_rows) >= 0.05, None if rows[name].dtype == object else np.nan)
+    return rows
+
+
+def labels_against_the_directions(rows: pd.DataFrame) -> npt.NDArray[np.int8]:
+    """Frauds in waves of the amount and of the age, so that a free model has every reason to turn round."""
+    wave = np.sin(2 * np.log(rows["amount"].fillna(20) + 0.01)) + np.sin(rows["age"].fillna(100) / 30)
+    noise = np.random.default_rng(5).normal(0, 0.3, len(rows))
+    return (wave + 0.5 * (rows["country"] == "NA") + noise > 1.2).to_numpy(dtype=np.int8)
+
+
+def fitted_margin(bound: Contract, declared: Resampling, model: Model = MODEL) -> Margin:
+    """The margin of a model fitted, through the resampler, on labels that go against the directions."""
+    rows = drawn_rows(N_ROWS, seed=1)
+    label = labels_against_the_directions(rows)
+    encoder = FeatureEncoder(bound, NO_CATALOGUE).fit(rows)
+    resampler = Resampler(declared, feature_types(bound), 7)
+    matrix, labels = resampler.fit_resample(encoder.transform(rows), label)
+    assert len(labels) > len(label) or declared.method == "none"
+    booster: XGBClassifier = build_model(model, bound, seed=7).fit(matrix, labels)
+    return lambda rows: booster.predict(encoder.transform(rows), output_margin=True)
+
+
+def steps(margin: Margin, name: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """How the margin of each of 150 other rows moves from one value of a field to the next, all else being equal."""
+    rows = drawn_rows(150, seed=2)
+    swept = rows.loc[rows.index.repeat(len(values))].assign(**{name: np.tile(values, len(rows))})
+    return np.diff(margin(swept).reshape(len(rows), len(values)), axis=1)
+
+
+@pytest.fixture(scope="module")
+def bound_margin() -> Margin:
+    """The model that keeps to the declared directions."""
+    return fitted_margin(BOUND, Resampling(method="none"))
+
+
+def test_a_free_model_turns_round() -> None:
+    """The negative control: without declared directions the same rows teach a model that rises and falls."""
+    margin = fitted_margin(FREE, Resampling(method="none"))
+    assert steps(margin, "amount", AMOUNTS).min() < -0.5
+    assert steps(margin, "age", AGES).max() > 0.5
+
+
+def test_risk_never_falls_with_an_increasing_field(bound_margin: Margin) -> None:
+    """The margin rises with the amount, or stays, though the amount also enters a ratio and a product."""
+    found = steps(bound_margin, "amount", AMOUNTS)
+    assert found.min() >= 0
+    assert found.max() > 0
+
+
+def test_risk_never_rises_with_a_decreasing_field(bound_margin: Margin) -> None:
+    """The margin falls with the age, or stays."""
+    found = steps(bound_margin, "age", AGES)
+    assert found.max() <= 0
+    assert found.min() < 0
+
+
+SOME_MONEY = st.floats(0, 1e15)
+OTHER_VALUES = st.fixed_dictionaries(
+    {
+        "average": st.none() | SOME_MONEY,
+        "age": st.none() | st.floats(0, 1e15),
+        "speed": st.none() | st.floats(-1e15, 1e15),
+        "country": st.sampled_from([None, "DE", "FR", "NA", "rare", "never seen"]),
+        "is_new": st.sampled_from([None, 0.0, 1.0]),
+    }
+)
+
+
+@given(amounts=st.tuples(SOME_MONEY, SOME_MONEY), others=OTHER_VALUES)
+def test_direction_holds_for_any_request(
+    bound_margin: Margin, amounts: tuple[float, float], others: dict[str, float | str | None]
+) -> None:
+    """Of two requests that differ in the amount alone, the dearer is never the safer, whatever else they carry."""
+    rows = pd.DataFrame([{"amount": amount, **others} for amount in sorted(amounts)])
+    low, high = bound_margin(rows.astype(dict.fromkeys(("average", "age", "speed", "is_new"), float)))
+    assert low <= high
+
+
+def test_direction_holds_with_smote() -> None:
+    """Synthetic frauds do not loosen a direction."""
+    margin = fitted_margin(BOUND, Resampling(method="smote", ratio=1.0))
+    assert steps(margin, "amount", AMOUNTS).min() >= 0
+    assert steps(margin, "age", AGES).max() <= 0
+
+
+def test_direction_holds_after_calibration(bound_margin: Margin) -> None:
+    """The calibrated probability keeps to the direction that the margin has."""
+    later = drawn_rows(800, seed=3)
+    slope, intercept = fit_platt(bound_margin(later), labels_against_the_directions(later))
+    numbers = {"slope": slope, "intercept": intercept}
+
+    def probability(rows: pd.DataFrame) -> npt.NDArray[Any]:
+        return calibrated(bound_margin(rows), numbers)
+
+    assert steps(probability, "amount", AMOUNTS).min() >= 0
+    assert steps(probability, "age", AGES).max() <= 0
+
+
+def test_direction_holds_through_a_divisor() -> None:
+    """A field that a ratio divides by keeps its direction: the ratio is bound the other way round."""
+    keys = {name: field.model_dump() for name, field in BOUND.fields.items() if name != "country"}
+    keys["amount"] |= {"monotone": None}
+    keys["age"] |= {"min": 0.5}
+    bound = contract({"amount_by_age": {"ratio": ("amount", "age")}}, **keys)
+    margin = fitted_margin(bound, Resampling(method="none"))
+    assert steps(margin, "age", AGES).max() <= 0
+
+
+def test_direction_holds_with_exact_trees() -> None:
+    """The exact tree method keeps to a direction too."""
+    keys = {name: field.model_dump() for name, field in BOUND.fields.items() if name != "country"}
+    model = MODEL.model_copy(update={"tree_method": "exact"})
+    margin = fitted_margin(contract({}, **keys), Resampling(method="none"), model)
+    assert steps(margin, "amount", AMOUNTS).min() >= 0
