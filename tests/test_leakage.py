@@ -33,18 +33,22 @@ scorers:
     answer: probability
     data: data/ulb.parquet
     id: null
+    entity: null
     time: Time
     label: Class
     fields:
 {NUMBERS}
-      Amount: {{type: money, unit: EUR, min: 0}}
+      Amount: {{type: money, unit: EUR, min: 0, required: true}}
     features: {{}}
     split:      {{train: 0.6, calibrate: 0.2, test: 0.2}}
     quarantine: {{max_share: 0.0}}
+    folds:      {{count: 2, validate_share: 0.3, sample: 0.15}}
     resampling: {{method: smote, ratio: 0.1}}
     model:
       {{rounds: 300, max_depth: 6, learning_rate: 0.1, subsample: 0.8, colsample_bytree: 0.5, reg_lambda: 10}}
-    decision:   {{recall: 0.9}}
+    tuning:     {{mode: none}}
+    costs:      {{amount: Amount, review: 5.0}}
+    decision:   {{recall: 0.9, confidence: 0.9}}
     seed: 7
 """
 
