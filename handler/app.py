@@ -67,7 +67,7 @@ def create_app(scorers: Mapping[str, Scorer]) -> FastAPI:
 
     @app.get("/models/{scorer}")
     async def model(scorer: str) -> dict[str, Any]:
-        """A scorer's card: contract, metrics, decision, importance, windows of time, version."""
+        """A scorer's card: contract, metrics with intervals, decision, thresholds, importance, windows, version."""
         if scorer not in scorers:
             raise HTTPException(404, f"there is no scorer {scorer!r}; there are {', '.join(sorted(scorers))}")
         return dict(scorers[scorer].bundle.manifest)

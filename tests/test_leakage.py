@@ -42,10 +42,10 @@ scorers:
     features: {{}}
     split:      {{train: 0.6, calibrate: 0.2, test: 0.2}}
     quarantine: {{max_share: 0.0}}
-    folds:      {{count: 2, validate_share: 0.3, sample: 0.15}}
+    folds:      {{count: 2, validate_share: 0.15, sample: 0.06}}
     resampling: {{method: smote, ratio: 0.1}}
     model:
-      {{rounds: 300, max_depth: 6, learning_rate: 0.1, subsample: 0.8, colsample_bytree: 0.5, reg_lambda: 10}}
+      {{rounds: 100, max_depth: 6, learning_rate: 0.2, subsample: 0.8, colsample_bytree: 0.5, reg_lambda: 10}}
     tuning:     {{mode: none}}
     costs:      {{amount: Amount, review: 5.0}}
     decision:   {{recall: 0.9, confidence: 0.9}}
@@ -117,7 +117,7 @@ def random_split_average_precision(params: Path, *, resample_first: bool) -> flo
     if not resample_first:
         seen, seen_label = resampler.fit_resample(seen, seen_label)
     model = XGBClassifier(
-        n_estimators=100,  # a third of the declared rounds is leak enough
+        n_estimators=scorer.model.rounds,
         max_depth=scorer.model.max_depth,
         learning_rate=scorer.model.learning_rate,
         subsample=scorer.model.subsample,

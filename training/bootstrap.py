@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 DRAWS = 1000
 PERCENTS = (2.5, 97.5)
@@ -26,6 +27,14 @@ def draw_weights(label: Labels, draws: int, seed: int) -> Iterator[Floats]:
 def bootstrap(statistic: Callable[[Floats], Floats], label: Labels, *, seed: int, draws: int = DRAWS) -> Floats:
     """The statistic under each draw's weights: (draws, n_values)."""
     return np.array([statistic(weight) for weight in draw_weights(label, draws, seed)])
+
+
+def share_interval(count: float, total: float) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927), which is not empty where the share is 0 or 1; of nothing, all."""
+    if not total:
+        return 0.0, 1.0
+    bounds = binomtest(round(count), round(total)).proportion_ci(method="wilson")
+    return float(bounds.low), float(bounds.high)
 
 
 def interval(drawn: Floats) -> list[tuple[float, float]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import hypot, sqrt
 
 from training.card_markdown import code, number, percent, percent_within, plain, span, table, target
 from training.card_reports import Reports, Row
@@ -12,6 +13,8 @@ PROMISES = {
     "precision": ("precision", "precision", True, "at least {} of the flagged requests are fraud"),
     "review_rate": ("alert_rate", "the alert rate", False, "at most {} of all requests are flagged"),
 }
+# A normal variable lies within so many standard deviations 95 times in 100.
+NORMAL_95 = 1.96
 AIMS = {"recall": "{} of frauds flagged", "review_rate": "{} of requests flagged"}
 
 
@@ -70,10 +73,16 @@ def _about_promise(reports: Reports) -> Iterator[str]:
     yield f"The policy: {promised.policy}. The threshold {reports.threshold:.8g} was chosen for it on calibration rows."
     yield promised.verdict
     if promised.is_broken:
-        yield (
-            "The chance of which rows happened to come does not explain this. The likely reason is that the fraud, or "
-            "what is legitimate, changed between the calibration window and the test window."
-        )
+        if _is_beyond_chance(reports):
+            yield (
+                "The chance of which rows happened to come, in either window, does not explain this. The likely reason "
+                "is that the fraud, or what is legitimate, changed between the calibration window and the test window."
+            )
+        else:
+            yield (
+                "Either the fraud, or what is legitimate, changed between the calibration window and the test window, "
+                "or the threshold was unlucky: it too was chosen on rows that happened to come."
+            )
         if missed := _missed(reports) if "recall" in policy else "":
             yield f"Missed frauds gather in {missed}."
         yield "Until the model has learned from rows like these, expect what was found here, not what was promised."
@@ -88,6 +97,17 @@ def _about_promise(reports: Reports) -> Iterator[str]:
             f"Of the thresholds below, {number(cheapest['threshold'])} costs least on the test window, which is only "
             "known afterwards."
         )
+
+
+def _is_beyond_chance(reports: Reports) -> bool:
+    """Whether a recall is further below its target than the frauds of both windows, few as they are, can explain."""
+    aim = reports.manifest["decision"]["policy"].get("recall")
+    if aim is None:
+        return False
+    low, high = reports.intervals["recall"]
+    of_test = (high - low) / (2 * NORMAL_95)
+    of_calibration = sqrt(aim * (1 - aim) / reports.rows["windows"]["calibrate"]["frauds"])
+    return bool(aim - reports.metrics["recall"] > NORMAL_95 * hypot(of_test, of_calibration))
 
 
 def _thresholds(reports: Reports) -> list[Row]:

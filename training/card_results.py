@@ -63,7 +63,9 @@ def results(reports: Reports) -> str:
         f"## How good it is\n\nMeasured on the {reports.metrics['rows']:,} rows of the test window, "
         f"{reports.metrics['frauds']:,} of them fraud, which are later than all that was learned or chosen.\n\n"
         f"{table('lrrl', ['measure', 'value', '95 % interval', 'meaning'], lines)}\n\n"
-        "The interval says how far the value moves where the test rows are drawn again (bootstrap). It covers the "
+        "The interval says how far the value may lie from that of other rows of the same kind: by drawing the test "
+        "rows again (bootstrap), for shares by Wilson's formula; that of the calibration error is centred on the "
+        "value, because draws are noisier than rows. It covers the "
         "chance of which rows happened to come, and takes rows of one customer for as independent as any others. It "
         "does not cover a change of the fraud, wrong labels, or another choice of model.\n"
     )
@@ -78,14 +80,13 @@ def calibration(reports: Reports) -> str:
         steep = "more than one: the trees were too timid, and probabilities move apart"
     else:
         steep = "about one: the trees were about as sure as they may be"
-    shift = "lowers" if intercept < 0 else "raises"
     after = reports.metrics["expected_calibration_error"]
     before = reports.metrics["expected_calibration_error_uncalibrated"]
     expected = sum(row["predicted"] * row["rows"] for row in reports.reliability)
     return (
         "## Calibration\n\n"
-        f"The trees' log-odds are multiplied by {number(slope)} ({steep}), and {number(intercept)} is added, which "
-        f"{shift} every probability; both numbers come from calibration rows at their natural fraud rate (Platt 1999). "
+        f"The trees' log-odds are multiplied by {number(slope)} ({steep}), and {number(intercept)} is added; "
+        f"both numbers come from calibration rows at their natural fraud rate (Platt 1999). "
         f"On the test window predicted and observed fraud rates are {number(100 * after)} percentage points apart on "
         f"average, {number(100 * before)} before calibration. In all, {number(expected)} frauds were predicted and "
         f"{reports.metrics['frauds']:,} found.\n"

@@ -99,7 +99,7 @@ def explanations(reports: Reports) -> str:
         "Every flagged request is answered with reasons, and any request on demand. A reason is one feature's exact "
         "contribution to the answer (TreeSHAP: Lundberg 2020) in calibrated log-odds, the logarithm of p / (1 - p) of "
         "the probability p: the base and all contributions add up to the answer. It says what the model used, not what "
-        f"caused the fraud. Over all requests the model uses {gain} most (by gain), and would lose most without "
+        f"caused the fraud. In training the model used {gain} most (by gain), and would lose most without "
         f"{', '.join(code(row['feature']) for row in lost)} (by shuffling).\n"
     )
 

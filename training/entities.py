@@ -12,7 +12,12 @@ TOP = (10, 50, 100)
 
 
 def precision_at_top(entity: npt.NDArray[np.object_], seconds: Floats, score: Floats, label: Labels, top: int) -> float:
-    """The mean over days of the share of frauds among the `top` entities with the highest score of the day.
+    """The mean of `daily_precision` over the days."""
+    return float(daily_precision(entity, seconds, score, label, top).mean())
+
+
+def daily_precision(entity: npt.NDArray[np.object_], seconds: Floats, score: Floats, label: Labels, top: int) -> Floats:
+    """Per day the share of frauds among the `top` entities with the highest score of the day: (n_days,).
 
     This is the card precision of Le Borgne et al. (Fraud Detection Handbook, 2022): an entity counts as fraud where
     any of its rows of the day is, and one that was found on an earlier day is looked at no more. A day with fewer
@@ -31,4 +36,4 @@ def precision_at_top(entity: npt.NDArray[np.object_], seconds: Floats, score: Fl
         caught = first.index[first["is_fraud"] == 1]
         found.update(caught)
         shares.append(len(caught) / top)
-    return float(np.mean(shares))
+    return np.array(shares)

@@ -18,6 +18,8 @@ from training.progress import say
 from training.stage import run
 from training.suspicion import suspicions
 
+# The year 1973: no data set of ours is older, and seconds counted from its first row are fewer.
+EARLIEST_DATE = 100_000_000
 WINDOWS = ("train", "calibrate", "test")
 
 
@@ -106,15 +108,22 @@ def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]
         labels = window[scorer.label]
         if labels.nunique() < 2:  # noqa: PLR2004 - two classes
             has = "no rows" if window.empty else f"only {scorer.label} = {labels.iloc[0]} in {len(window):,} rows"
-            raise DataError(f"the {name} window has {has}; it must have both classes")
+            raise DataError(f"the {name} window has {has}; it must have both classes: bring more rows, or change split")
     return {name: window.reset_index(drop=True) for name, window in windows.items()}
 
 
 def _window_report(window: pd.DataFrame, scorer: Scorer) -> dict[str, Any]:
     frauds = int(window[scorer.label].sum())
     moments = window[scorer.time].iloc[[0, -1]]
-    first, last = (pd.Timestamp(float(moment), unit="s").floor("s").isoformat() for moment in moments)
+    first, last = (_moment(float(moment)) for moment in moments)
     return {"from": first, "to": last, "rows": len(window), "frauds": frauds, "fraud_rate": frauds / len(window)}
+
+
+def _moment(seconds: float) -> str:
+    """A moment as a date, or as the number it is where it counts seconds or rows from a start of its own."""
+    if seconds < EARLIEST_DATE:
+        return f"{seconds:,.0f}"
+    return pd.Timestamp(seconds, unit="s").floor("s").isoformat()
 
 
 def read_catalogues(scorer: Scorer) -> pd.DataFrame:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import binomtest
 
 from handler.features import Features
+from training.bootstrap import share_interval
 from training.resampling import Floats, Labels, Matrix
 
 MIN_ROWS = 200
@@ -64,5 +64,5 @@ def _share(name: str, happened: npt.NDArray[np.bool_], *, known: bool) -> dict[s
     """A share of rows with its interval, empty where it is not known."""
     if not known:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    bounds = binomtest(int(happened.sum()), len(happened)).proportion_ci(method="wilson")
-    return {name: float(happened.mean()), f"{name}_low": float(bounds.low), f"{name}_high": float(bounds.high)}
+    low, high = share_interval(int(happened.sum()), len(happened))
+    return {name: float(happened.mean()), f"{name}_low": low, f"{name}_high": high}

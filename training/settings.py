@@ -156,4 +156,6 @@ class Decision(Record):
             raise ValueError(f"{found}; it must be exactly one of cost, precision, recall, review_rate")
         if self.confidence is not None and given[0] not in {"precision", "recall"}:
             raise ValueError(f"confidence is for recall and precision, the policy is {given[0]}; remove confidence")
+        if self.confidence is not None and self.recall == 1:
+            raise ValueError("recall is 1, of which no number of frauds can make sure; lower it, or remove confidence")
         return self

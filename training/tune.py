@@ -45,6 +45,8 @@ class Tried:
     model: Model
     folds: tuple[float, ...]
     is_whole: bool
+    is_reference: bool = False
+    """With mode grid the declared model is only there to compare with; it is not in the grid."""
 
     @property
     def mean(self) -> float:
@@ -84,7 +86,9 @@ def trials(folds: Sequence[Fold], scorer: Scorer) -> Iterator[Tried]:
     if scorer.tuning.mode == "tpe" and searched(scorer):
         yield from _tpe(folds, scorer)
         return
-    for setting in ({}, *(ParameterGrid(scorer.tuning.grid) if scorer.tuning.grid else ())):
+    grid = list(ParameterGrid(scorer.tuning.grid)) if scorer.tuning.grid else []
+    yield Tried(scorer.model, judge(scorer.model, folds, scorer), is_whole=True, is_reference=bool(grid))
+    for setting in grid:
         model = scorer.model.model_copy(update=setting)
         yield Tried(model, judge(model, folds, scorer), is_whole=True)
 
@@ -143,7 +147,8 @@ def search(folds: Sequence[Fold], scorer: Scorer) -> list[Tried]:
 
 def best_of(found: Sequence[Tried]) -> Tried:
     """The trial with the highest mean over all folds; of equals the first."""
-    return max((tried for tried in found if tried.is_whole), key=lambda tried: tried.mean)
+    candidates = [tried for tried in found if tried.is_whole and not tried.is_reference]
+    return max(candidates or found[:1], key=lambda tried: tried.mean)
 
 
 def verdict(found: Sequence[Tried]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.bundle import FILES, BundleError, content_version, load_bundle, manifest_bytes
+from handler.bundle import FILES, FORMAT, BundleError, content_version, load_bundle, manifest_bytes
 
 BUNDLE = Path(__file__).parents[2] / "build" / "bundles" / "refund"
 
@@ -59,8 +59,8 @@ def test_a_truncated_file_is_noticed(copy: Path, name: str) -> None:
 
 def test_a_newer_format_is_refused(copy: Path) -> None:
     """The error says both formats."""
-    rewritten(copy, format=2)
-    with pytest.raises(BundleError, match="has format 2; this code reads format 1"):
+    rewritten(copy, format=FORMAT + 1)
+    with pytest.raises(BundleError, match=f"has format {FORMAT + 1}; this code reads format {FORMAT}"):
         load_bundle(copy)
 
 
@@ -68,7 +68,7 @@ def test_files_outside_the_bundle_are_refused(copy: Path) -> None:
     """A manifest can name the bundle's own files and no others."""
     files = json.loads((copy / "manifest.json").read_text())["files"]
     rewritten(copy, files={**files, "../elsewhere.json": "0"})
-    with pytest.raises(BundleError, match="its keys are not those of format 1"):
+    with pytest.raises(BundleError, match=f"its keys are not those of format {FORMAT}"):
         load_bundle(copy)
 
 
