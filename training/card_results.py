@@ -54,7 +54,10 @@ def results(reports: Reports) -> str:
         if measure.startswith("entity_precision_at_"):
             top = measure.rsplit("_", 1)[1]
             entity = code(reports.scorer.entity or "entity")
-            lines.append([f"frauds among the top {top}", percent(value), "", f"of each day's riskiest {entity} values"])
+            bounds = span(reports.intervals[measure], is_share=True) if measure in reports.intervals else ""
+            lines.append(
+                [f"frauds among the top {top}", percent(value), bounds, f"of each day's riskiest {entity} values"]
+            )
     if costs := costs_in_words(reports):
         column, meaning = costs
         bounds = span(reports.intervals["cost_of_1000"], is_share=False)

@@ -126,7 +126,7 @@ def compare_arms(folds: Sequence[Fold], scorer: Scorer) -> dict[str, Any]:
 
 
 def _centred(differences: Floats, measured: Floats) -> Floats:
-    """The draws, those of calibration errors moved to what was measured: noise makes an error larger, a draw noisier."""
+    """The draws; those of calibration errors, which only grow with a draw's noise, moved to what was measured."""
     for column in (METRICS.index("ece"), METRICS.index("ece_raw")):
         differences[:, column] += measured[column] - np.median(differences[:, column])
     return differences

@@ -123,7 +123,7 @@ def _moment(seconds: float) -> str:
     """A moment as a date, or as the number it is where it counts seconds or rows from a start of its own."""
     if seconds < EARLIEST_DATE:
         return f"{seconds:,.0f}"
-    return pd.Timestamp(seconds, unit="s").floor("s").isoformat()
+    return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())
 
 
 def read_catalogues(scorer: Scorer) -> pd.DataFrame:

@@ -34,7 +34,8 @@ def _problems(values: pd.Series, field: DeclaredField, label: Labels, label_name
     if known.empty:
         yield "has no value at all in the training window; remove it from fields"
     elif len(known) == len(values) and (known == known.iloc[0]).all():
-        yield f"is always {known.iloc[:1].tolist()[0]!r} in the training window and can teach nothing; remove it from fields"
+        value = known.iloc[:1].tolist()[0]
+        yield f"is always {value!r} in the training window and can teach nothing; remove it from fields"
     elif _is_id(known, field):
         yield (
             f"differs in {known.nunique():,} of {len(known):,} rows: an id, from which a model learns rows by heart; "

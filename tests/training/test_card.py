@@ -574,7 +574,7 @@ def test_calibration_has_words(reports: Reports, slope: float, words: str) -> No
     manifest = reports.manifest | {"calibration": {"slope": slope, "intercept": 0.5}}
     said = calibration(replace(reports, manifest=manifest))
     assert words in said
-    assert "raises every probability" in said
+    assert "and 0.500 is added; both numbers come from calibration rows" in said
     assert "0.200 percentage points apart on average, 2.00 before calibration" in said
 
 

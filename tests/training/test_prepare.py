@@ -124,7 +124,9 @@ def test_window_of_one_class_stops(mini_rows: pd.DataFrame, mini_scorer: Scorer)
     late = mini_rows["at"] > mini_rows["at"].quantile(0.7)
     with pytest.raises(DataError) as caught:
         prepare(mini_rows.assign(is_fraud=mini_rows["is_fraud"].where(~late, 0)), mini_scorer)
-    assert str(caught.value) == "the test window has only is_fraud = 0 in 300 rows; it must have both classes"
+    assert str(caught.value) == (
+        "the test window has only is_fraud = 0 in 300 rows; it must have both classes: bring more rows, or change split"
+    )
 
 
 def test_report_tells_each_window(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
