@@ -116,7 +116,7 @@ class Scorer:
             shares = [self._slope * share for share in contributions[:-1]]
             if explain:
                 # Not the model's own bias: XGBoost adds up in float32, and the base takes up what that rounds away
-                # (below 1e-5), so that the sum is the answer's log-odds to the last digit.
+                # (below 1e-4), so that the sum is the answer's log-odds to the last digit.
                 answer["base_log_odds"] = self._slope * margin + self._intercept - fsum(shares)
             answer["reasons"] = self._reasons(vector, shares, every=explain)
         if warnings := self._warnings(self._values(request), vector):
