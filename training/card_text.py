@@ -74,6 +74,11 @@ def _about_rows(reports: Reports) -> Iterator[str]:
         yield f"{bad:,} of them broke the declared contract and were set aside: {listed}."
     else:
         yield "None of them broke the declared contract."
+    if "T" not in rows["windows"]["test"]["from"]:
+        yield (
+            "Its times are no dates: from and to are seconds from a start of their own, or the places of rows taken to "
+            "be in order of time. If they are not in that order, the results below are too good."
+        )
     if split.label_delay_days:
         left = rows["rows"] - bad - sum(window["rows"] for window in rows["windows"].values())
         yield (

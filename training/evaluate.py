@@ -65,7 +65,7 @@ class Evaluation:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What `decisions` measures at a threshold."""
+        """What is measured at each threshold."""
         return (*RATES, "cost_of_1000") if self.costs else RATES
 
     @cached_property

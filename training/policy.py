@@ -63,11 +63,10 @@ def _first_with_recall(frauds: Floats, target: float, confidence: float | None) 
         caught = np.arange(1.0, n_frauds + 1)
         enough = np.flatnonzero(lower_bound(caught, np.full(n_frauds, float(n_frauds)), confidence) >= target)
         if not len(enough):
-            need = int(np.ceil(np.log(1 - confidence) / np.log(target))) if target < 1 else None
-            remedy = f"it takes {need:,}" if need else "no number can give a recall of 1"
+            need = int(np.ceil(np.log(1 - confidence) / np.log(target)))
             raise PolicyError(
                 f"decision.recall {target:g} with confidence {confidence:g}: the calibration rows hold {n_frauds:,} "
-                f"frauds, {remedy}; lower recall or confidence, or bring more rows"
+                f"frauds, it takes {need:,}; lower recall or confidence, or bring more rows"
             )
         needed = int(caught[enough[0]])
     return int(np.searchsorted(frauds, needed - 0.5))

@@ -47,7 +47,7 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
         "quarantine": quarantine,
         "folds": f"{folds}   # inside the training window",
         "resampling": f"{{method: none}}   # {no_smote}" if no_smote else f"{{method: smote, ratio: {SMOTE_RATIO}}}",
-        "model": "{threads: 2}   # what stands here is pinned, the rest is tuned",
+        "model": "{}   # what stands here is pinned, the rest is tuned",
         "tuning": f"{{mode: tpe, trials: {WIDE_TRIALS if len(inferred.fields) > WIDE else TRIALS}}}",
         "costs": "null   # {amount: <a money field with min: 0, required: true>, review: <what one alert costs>}",
         "decision": "{recall: 0.90}   # or precision, review_rate, cost",

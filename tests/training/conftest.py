@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from training.declaration import Scorer, declared_scorer
+from training.infer import Inferred, infer
 from training.item_catalogue import items
 
 PROJECT = Path(__file__).parents[2]
@@ -155,3 +156,39 @@ def trained_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict
 def trained(trained_output: tuple[Path, dict[str, str]]) -> Path:
     """The folder in which all stages ran; only to be read."""
     return trained_output[0]
+
+
+def _payments(n: int = 2_000, fraud_rate: float = 0.06) -> pd.DataFrame:
+    """Rows as a stranger might bring them: frauds are dearer and faster."""
+    rng = np.random.default_rng(3)
+    is_fraud = rng.random(n) < fraud_rate
+    moments = pd.Timestamp("2024-01-20") + pd.to_timedelta(np.arange(n), unit="h")
+    rows = pd.DataFrame(
+        {
+            "Payment ID": [f"P-{number}" for number in range(n)],
+            "When": moments.strftime("%d/%m/%Y %H:%M"),
+            "Amount ($)": np.round(rng.lognormal(3 + 1.5 * is_fraud, 1), 2),
+            "speed": rng.normal(3 * is_fraud, 2).round(3),
+            "country": rng.choice(["NA", "DE", "FR"], n),
+            "no": rng.choice(["a", "b"], n),
+            "status": np.where(is_fraud, "chargeback", "paid"),
+        }
+    )
+    return rows.mask(rng.random(rows.shape) < [0, 0, 0.1, 0.1, 0.1, 0.1, 0])
+
+
+@pytest.fixture(scope="session")
+def payments() -> Callable[..., pd.DataFrame]:
+    """Makes a stranger's rows: how many, and which share of them frauds."""
+    return _payments
+
+
+@pytest.fixture(scope="session")
+def inferred() -> Callable[..., Inferred]:
+    """Infers such rows, as they would come from a CSV."""
+
+    def infer_payments(n: int = 2_000, fraud_rate: float = 0.06) -> Inferred:
+        text = _payments(n, fraud_rate).astype("str")
+        return infer(text, 'status == "chargeback"', "When", is_text=True)
+
+    return infer_payments

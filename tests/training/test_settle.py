@@ -1,5 +1,6 @@
 """Settle: settings that suit a file, and the block that declares them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,31 +12,6 @@ from training.infer import Inferred, infer
 from training.settle import params_text, settings_for
 
 N = 2_000
-FRAUD_RATE = 0.06
-
-
-def payments(n: int = N, fraud_rate: float = FRAUD_RATE) -> pd.DataFrame:
-    """Rows as a stranger might bring them: frauds are dearer and faster."""
-    rng = np.random.default_rng(3)
-    is_fraud = rng.random(n) < fraud_rate
-    moments = pd.Timestamp("2024-01-20") + pd.to_timedelta(np.arange(n), unit="h")
-    rows = pd.DataFrame(
-        {
-            "Payment ID": [f"P-{number}" for number in range(n)],
-            "When": moments.strftime("%d/%m/%Y %H:%M"),
-            "Amount ($)": np.round(rng.lognormal(3 + 1.5 * is_fraud, 1), 2),
-            "speed": rng.normal(3 * is_fraud, 2).round(3),
-            "country": rng.choice(["NA", "DE", "FR"], n),
-            "no": rng.choice(["a", "b"], n),
-            "status": np.where(is_fraud, "chargeback", "paid"),
-        }
-    )
-    return rows.mask(rng.random(rows.shape) < [0, 0, 0.1, 0.1, 0.1, 0.1, 0])
-
-
-def inferred(n: int = N, fraud_rate: float = FRAUD_RATE) -> Inferred:
-    """What is inferred from such rows."""
-    return infer(payments(n, fraud_rate).astype("str"), 'status == "chargeback"', "When", is_text=True)
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -44,7 +20,7 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def test_block_is_a_valid_declaration(tmp_path: Path) -> None:
+def test_block_is_a_valid_declaration(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
     """What is written declares the inferred fields, names that are words of YAML among them, and names the columns."""
     found = inferred()
     text = params_text("shop", "/shop", "pay.csv", found, settings_for(found))
@@ -55,7 +31,7 @@ def test_block_is_a_valid_declaration(tmp_path: Path) -> None:
     assert '# "Amount ($)" in the file' in text
 
 
-def test_settings_suit_a_small_file() -> None:
+def test_settings_suit_a_small_file(inferred: Callable[..., Inferred]) -> None:
     """Few rows are all used, and resampled with SMOTE."""
     settings = settings_for(inferred())
     assert settings["folds"].startswith("{count: 4, validate_share: 0.5, sample: 1}")
@@ -67,7 +43,7 @@ def test_settings_suit_a_small_file() -> None:
     ("n", "fraud_rate", "why"),
     [(2_000, 0.2, "no smote: 2"), (2_000, 0.02, "are too few to have neighbours")],
 )
-def test_smote_only_where_it_works(n: int, fraud_rate: float, why: str) -> None:
+def test_smote_only_where_it_works(n: int, fraud_rate: float, why: str, inferred: Callable[..., Inferred]) -> None:
     """Where SMOTE cannot help, the block says none, and why."""
     resampling = settings_for(inferred(n, fraud_rate))["resampling"]
     assert resampling.startswith("{method: none}   # no smote: ")
@@ -82,7 +58,7 @@ def test_large_files_are_not_resampled() -> None:
     assert "sample: 0.19}" in settings["folds"]
 
 
-def test_categories_alone_are_not_resampled() -> None:
+def test_categories_alone_are_not_resampled(payments: Callable[..., pd.DataFrame]) -> None:
     """SMOTE needs a number."""
     rows = payments()[["country", "status"]]
     assert "numeric field" in settings_for(infer(rows, 'status == "chargeback"', None))["resampling"]
@@ -106,7 +82,7 @@ def test_few_frauds_make_fewer_folds() -> None:
     assert settings_for(infer(rows, "y", None))["folds"].startswith("{count: 2")
 
 
-def test_bad_times_widen_the_quarantine() -> None:
+def test_bad_times_widen_the_quarantine(payments: Callable[..., pd.DataFrame]) -> None:
     """Rows without a readable time stop no try, as long as they are few; the block says how many there are."""
     rows = payments().astype("str")
     rows.loc[::50, "When"] = "unknown"

@@ -4,14 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from training.declaration import declared_scorer
-from training.infer import Inferred, infer
+from training.infer import Inferred
 from training.settle import params_text, settings_for
 from training.try_file import (
     HEADLINE,
@@ -34,31 +34,6 @@ def write(path: Path, content: str | bytes) -> Path:
 
 PROJECT = Path(__file__).parents[2]
 N = 2_000
-FRAUD_RATE = 0.06
-
-
-def payments(n: int = N, fraud_rate: float = FRAUD_RATE) -> pd.DataFrame:
-    """Rows as a stranger might bring them: frauds are dearer and faster."""
-    rng = np.random.default_rng(3)
-    is_fraud = rng.random(n) < fraud_rate
-    moments = pd.Timestamp("2024-01-20") + pd.to_timedelta(np.arange(n), unit="h")
-    rows = pd.DataFrame(
-        {
-            "Payment ID": [f"P-{number}" for number in range(n)],
-            "When": moments.strftime("%d/%m/%Y %H:%M"),
-            "Amount ($)": np.round(rng.lognormal(3 + 1.5 * is_fraud, 1), 2),
-            "speed": rng.normal(3 * is_fraud, 2).round(3),
-            "country": rng.choice(["NA", "DE", "FR"], n),
-            "no": rng.choice(["a", "b"], n),
-            "status": np.where(is_fraud, "chargeback", "paid"),
-        }
-    )
-    return rows.mask(rng.random(rows.shape) < [0, 0, 0.1, 0.1, 0.1, 0.1, 0])
-
-
-def inferred(n: int = N, fraud_rate: float = FRAUD_RATE) -> Inferred:
-    """What is inferred from such rows."""
-    return infer(payments(n, fraud_rate).astype("str"), 'status == "chargeback"', "When", is_text=True)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +53,7 @@ def test_scorer_is_named_after_the_file(file: str, name: str) -> None:
     assert scorer_name(Path(file)) == (name, f"/{name}")
 
 
-def test_new_and_former_folders(tmp_path: Path) -> None:
+def test_new_and_former_folders(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
     """A folder may be new, empty, or a former try's, which is told by its first line."""
     assert check_folder(tmp_path / "new") is None
     assert check_folder(tmp_path) is None
@@ -108,7 +83,7 @@ def test_only_what_a_try_wrote_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def declared(tmp_path: Path) -> Path:
+def declared(tmp_path: Path, inferred: Callable[..., Inferred]) -> Path:
     """A try's folder with its block, nothing run yet."""
     found = inferred()
     write(tmp_path / "params.yaml", params_text("shop", "/shop", "a.csv", found, settings_for(found)))
@@ -144,7 +119,7 @@ def test_headline_has_intervals(tmp_path: Path) -> None:
     assert len(lines) == 1 + len(HEADLINE)
 
 
-def test_too_few_frauds_are_refused(tmp_path: Path) -> None:
+def test_too_few_frauds_are_refused(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
     """With a handful of frauds nothing is trained, and nothing written."""
     payments(300, 0.02).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(SystemExit, match=r"try: .*few.csv has \d frauds .* a model needs at least 30"):
@@ -160,7 +135,7 @@ def test_missing_variables_show_the_usage(arguments: list[str], capsys: pytest.C
     assert "make try DATA=payments.csv LABEL=is_fraud" in capsys.readouterr().err
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_made(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
     """What the system refuses ends with its sentence."""
     payments().to_csv(tmp_path / "pay.csv", index=False)
     out = write(tmp_path / "file", "") / "out"
@@ -168,7 +143,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
         main(["--data", str(tmp_path / "pay.csv"), "--label", "status == 'chargeback'", "--out", str(out)])
 
 
-def test_file_becomes_a_scorer(tmp_path: Path) -> None:
+def test_file_becomes_a_scorer(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
     """One command makes a stranger's file a bundle, a report and a block, with its numbers printed."""
     payments().to_csv(tmp_path / "Pay.csv", index=False, sep=";")
     command = [sys.executable, "-m", "training.try_file", "--data", "Pay.csv", "--out", "out", "--time", "When"]
