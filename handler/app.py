@@ -1,27 +1,25 @@
 """The HTTP routes of every bundle found, and `handler`, which AWS Lambda calls."""
 
+import gc
+import json
 import logging
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
-from mangum import Mangum
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from handler.bundle import BundleError
-from handler.contract import MAX_BATCH, Refusal
-from handler.gateway import BadEventError, bad_request, checked_event
+from handler.document import DESCRIPTION, TITLE, VERSION, describe
+from handler.endpoint import ScoreEndpoint
+from handler.gateway import DOORS, BadEventError, checked_event, is_schedule, plain_answer, post_event
 from handler.scorer import Scorer, load_scorer
-
-# Deployment facts, read once. template.yaml and the README list them.
-BUNDLES = Path(os.environ.get("BUNDLES") or Path(__file__).parent.parent / "build" / "bundles")
-_LIMIT = os.environ.get("MAX_BODY_BYTES") or "1048576"
-if not _LIMIT.isdecimal():
-    raise ValueError(f"MAX_BODY_BYTES is {_LIMIT!r}; it must be a whole number of bytes")
-MAX_BODY_BYTES = int(_LIMIT)
+from handler.settings import BUNDLES, CORS_ORIGINS, METRICS
+from handler.startup import FastAPI, HTTPException, Mangum
+from handler.telemetry import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -48,142 +46,97 @@ def load_scorers(folder: Path) -> dict[str, Scorer]:
     return scorers
 
 
-def create_app(scorers: Mapping[str, Scorer]) -> FastAPI:
-    """The application that serves these scorers."""
-    app = FastAPI(
-        title="Fraud scorer",
-        description="Risk scores with reasons. One route per scorer; contracts and metrics at /models/<scorer>.",
-        version="1",
-        redirect_slashes=False,
-    )
-    for scorer in scorers.values():
-        _add_routes(app, scorer)
+def create_app(scorers: Mapping[str, Scorer], *, with_metrics: bool = False) -> FastAPI:
+    """The application that serves these scorers.
 
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        """Status, and the version of each scorer that answers."""
+    `with_metrics` writes a line of metrics for each invocation by Lambda.
+    """
+    routes = [route for scorer in scorers.values() for route in _routes(scorer, with_metrics=with_metrics)]
+
+    async def health(_request: Request) -> Response:
         versions = {name: {"version": s.version, "route": s.contract.route} for name, s in scorers.items()}
-        return {"status": "ok", "scorers": versions}
+        return _json({"status": "ok", "scorers": versions})
 
-    @app.get("/models/{scorer}")
-    async def model(scorer: str) -> dict[str, Any]:
-        """A scorer's card: contract, metrics with intervals, decision, thresholds, importance, windows, version."""
+    async def model(request: Request) -> Response:
+        scorer = request.path_params["scorer"]
         if scorer not in scorers:
             raise HTTPException(404, f"there is no scorer {scorer!r}; there are {', '.join(sorted(scorers))}")
-        return dict(scorers[scorer].bundle.manifest)
+        return _json(scorers[scorer].bundle.manifest)
 
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=VERSION,
+        # First in the list is first tried, and the scorers' routes are what is asked for.
+        routes=[*routes, Route("/health", health), Route("/models/{scorer}", model)],
+        redirect_slashes=False,
+        # It would ask three OpenTelemetry providers at every request whether they exist, and may log a refused body.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    document: dict[str, Any] = {}
+
+    def openapi() -> dict[str, Any]:
+        if not document:
+            document.update(describe(scorers))
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to give another document
+    if CORS_ORIGINS:
+        from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - few ask for it, every cold start would pay
+
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=CORS_ORIGINS,
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-encoding", "content-type"],
+        )
     return app
 
 
-def _add_routes(app: FastAPI, scorer: Scorer) -> None:
-    """One route for a request and one for a batch.
-
-    They read query and body themselves. Declared as FastAPI's parameters these took as long again as the model does,
-    and a number of 5,000 digits was answered with a vague 400.
-    """
-    name, route = scorer.bundle.scorer, scorer.contract.route
-    request_model, answer_model = scorer.request_model, scorer.answer_model
-    requests: Any = Annotated[list[request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[valid-type]  # made at run time
-    batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
-    one_schema = request_model.model_json_schema()
-
-    async def score(request: Request) -> Response:
-        explain = _is_explained(request)
-        return _json(scorer.answer(_parsed(request_model.model_validate_json, await _body(request)), explain=explain))
-
-    async def score_batch(request: Request) -> Response:
-        explain = _is_explained(request)
-        return _json(scorer.answers(_parsed(batch.validate_json, await _body(request)), explain=explain))
-
-    app.add_api_route(
-        route,
-        score,
-        response_model=answer_model,
-        summary=f"Score one {name} request",
-        **_documented(name, one_schema),
-    )
-    app.add_api_route(
-        f"{route}/batch",
-        score_batch,
-        response_model=list[answer_model],  # type: ignore[valid-type]  # made at run time
-        summary=f"Score up to {MAX_BATCH:,} {name} requests, answered in order",
-        **_documented(name, {"type": "array", "items": one_schema, "minItems": 1, "maxItems": MAX_BATCH}),
-    )
-
-
-def _documented(tag: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What OpenAPI cannot see of a route that reads query and body itself."""
-    explain = {
-        "name": "explain",
-        "in": "query",
-        "description": "give every feature's contribution, flagged or not",
-        "schema": {"type": "boolean", "default": False},
-    }
-    return {
-        "methods": ["POST"],
-        "tags": [tag],
-        "openapi_extra": {
-            "parameters": [explain],
-            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-        },
-        "responses": {
-            413: {"description": f"The body is larger than {MAX_BODY_BYTES:,} bytes"},
-            422: {"description": "The request breaks the contract", "model": Refusal},
-        },
-    }
-
-
-def _is_explained(request: Request) -> bool:
-    """The query parameter `explain`; 422 where it is neither true nor false."""
-    if not request.scope["query_string"]:
-        return False
-    value = request.query_params.get("explain", "false")
-    if value not in {"true", "false"}:
-        problem = {"loc": ["query", "explain"], "msg": "Input should be true or false", "type": "bool_parsing"}
-        raise HTTPException(422, [problem])
-    return value == "true"
-
-
-async def _body(request: Request) -> bytearray:
-    """The request's body; 413 as soon as more than the limit has arrived.
-
-    FastAPI's own limit answers in plain text where the length is declared, and in JSON where it is not.
-    """
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise HTTPException(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
-    return body
-
-
-def _parsed[T](validate: Callable[[bytearray], T], body: bytearray) -> T:
-    """The body as the contract's model; 422 with where and what, but never the value, which may be personal."""
-    try:
-        return validate(body)
-    except ValidationError as error:
-        detail = [
-            {"loc": ["body", *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
-            for problem in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        raise HTTPException(422, detail) from error
+def _routes(scorer: Scorer, *, with_metrics: bool) -> list[Route]:
+    """One route for a request and one for a batch."""
+    meter = Meter(scorer.bundle.scorer) if with_metrics else None
+    path = scorer.contract.route
+    return [
+        Route(path, ScoreEndpoint(scorer, meter, is_batch=False), methods=["POST"]),
+        Route(f"{path}/batch", ScoreEndpoint(scorer, meter, is_batch=True), methods=["POST"]),
+    ]
 
 
 def _json(content: object) -> Response:
     return Response(to_json(content), media_type="application/json")
 
 
-app = create_app(load_scorers(BUNDLES))
-_adapter = Mangum(app, lifespan="off")
+_scorers = load_scorers(BUNDLES)
+app = create_app(_scorers, with_metrics=METRICS)
+_adapter = Mangum(app, lifespan="off", custom_handlers=DOORS)
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
-    """The answer to one Lambda event; 400 for one that is not a well-formed HTTP request."""
+    """The answer to one Lambda event; 400 for one that is neither a schedule's nor a well-formed HTTP request."""
+    if is_schedule(event):
+        return plain_answer(200, "warm")
     try:
-        return _adapter(checked_event(event), context)
+        answer: dict[str, Any] = _adapter(checked_event(event), context)
     except BadEventError as error:
-        return bad_request(str(error))
+        return plain_answer(400, str(error))
     except Exception as error:  # noqa: BLE001 - the process edge: the application's own errors were answered with 500 inside the adapter
         # Without the exception's text, which may quote the caller.
         logger.warning("an event that the adapter cannot read: %s", type(error).__name__)
-        return bad_request("not a well-formed HTTP event")
+        return plain_answer(400, "not a well-formed HTTP event")
+    return answer
+
+
+def _warm_up() -> None:
+    """Answer a request a scorer, so that the first caller, and each copy of a SnapStart snapshot, finds all in place.
+
+    Nothing here grows stale in a snapshot: no connection, no clock, no random state. So there is no hook for a restore.
+    """
+    for scorer in _scorers.values():
+        for case in scorer.bundle.golden[:1]:
+            handler(post_event(scorer.contract.route, "explain=true", json.dumps(case["request"])), None)
+    # What is loaded by now stays for good; the collector need not walk it again.
+    gc.freeze()
+
+
+_warm_up()

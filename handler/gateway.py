@@ -1,45 +1,121 @@
-"""The guard in front of Mangum: which Lambda events are well-formed HTTP requests, and the 400 for the rest."""
+"""The doors: what each kind of Lambda event needs before Mangum reads it, and the answers to what is no request.
+
+HTTP API and Function URL send payload format 2.0, REST API 1.0, a load balancer its own.
+"""
 
 import base64
 import binascii
 import json
 import re
+from collections.abc import MutableMapping
+from functools import cached_property
 from typing import Any
 
+from handler.settings import BASE_PATH
+from handler.startup import ALB, APIGateway, HTTPGateway
+
 # A name or an IPv4 address, then perhaps a port. No gateway sends an IPv6 address, and Mangum cannot read one.
-_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
+_HOST = re.compile(rb"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
+# EventBridge's rules and its scheduler, which keep a function warm.
+_SCHEDULES = frozenset({"aws.events", "aws.scheduler"})
 
 
 class BadEventError(ValueError):
     """Raised when an event is not a well-formed HTTP request."""
 
 
+class HttpApiDoor(HTTPGateway):
+    """Payload format 2.0, whose path begins with the stage where the stage has a name."""
+
+    @cached_property
+    def scope(self) -> MutableMapping[str, Any]:
+        """The ASGI scope; Mangum asks for it twice and would build it twice."""
+        scope: MutableMapping[str, Any] = super().scope
+        stage = self.event["requestContext"].get("stage", "$default")
+        return _rooted(scope, "" if stage == "$default" else f"/{stage}")
+
+
+class RestApiDoor(APIGateway):
+    """Payload format 1.0, which gives the path twice, with the stage and without."""
+
+    @cached_property
+    def scope(self) -> MutableMapping[str, Any]:
+        """The ASGI scope, with the stage as its root path."""
+        scope: MutableMapping[str, Any] = super().scope
+        whole, path = self.event["requestContext"].get("path") or "", self.event["path"]
+        stage = whole.removesuffix(path) if whole.endswith(path) else ""
+        scope["path"] = stage + scope["path"]
+        return _rooted(scope, stage)
+
+
+class LoadBalancerDoor(ALB):
+    """An Application Load Balancer's event."""
+
+    @cached_property
+    def scope(self) -> MutableMapping[str, Any]:
+        """The ASGI scope."""
+        scope: MutableMapping[str, Any] = super().scope
+        return _rooted(scope, "")
+
+
+# Mangum's own order: a load balancer's event has neither version nor resource, a format 1.0 event of an HTTP API both.
+DOORS: list[Any] = [LoadBalancerDoor, HttpApiDoor, RestApiDoor]
+
+
+def _rooted(scope: MutableMapping[str, Any], stage: str) -> MutableMapping[str, Any]:
+    """The scope with what stands before the application's own paths as its root path: BASE_PATH, or else the stage.
+
+    Raises BadEventError for a Host that no client sends.
+    """
+    for name, value in scope["headers"]:
+        if name == b"host" and not _HOST.fullmatch(value):
+            raise BadEventError("malformed Host header")
+    for root in (BASE_PATH, stage):
+        if root and (scope["path"] == root or scope["path"].startswith(f"{root}/")):
+            scope["root_path"] = root
+            break
+    return scope
+
+
+def is_schedule(event: Any) -> bool:  # noqa: ANN401 - Lambda passes whatever the caller sent
+    """Whether an event is a schedule's, which asks nothing and only keeps the function warm."""
+    return isinstance(event, dict) and event.get("source") in _SCHEDULES and "requestContext" not in event
+
+
 def checked_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
     """The event, its body decoded, as Mangum needs it.
 
-    Raises BadEventError, which says what is wrong, for what Mangum would raise on or misread.
+    Raises BadEventError, which says what is wrong, for what Mangum would misread.
     """
     if not isinstance(event, dict) or "requestContext" not in event:
         raise BadEventError("not an HTTP event: it has no requestContext")
-    for headers in (event.get("headers") or {}, event.get("multiValueHeaders") or {}):
-        for key, value in headers.items():
-            hosts = value if isinstance(value, list) else [value]
-            if key.lower() == "host" and not all(_HOST.fullmatch(str(host)) for host in hosts):
-                raise BadEventError("malformed Host header")
     if event.get("isBase64Encoded"):
         try:
             body = base64.b64decode(event.get("body") or "", validate=True)
-        except (binascii.Error, ValueError) as error:
+        except (binascii.Error, ValueError, TypeError) as error:
             raise BadEventError("the body is not valid base64") from error
         return {**event, "body": body, "isBase64Encoded": False}
-    return dict(event)
+    return event
 
 
-def bad_request(detail: str) -> dict[str, Any]:
-    """A 400 as API Gateway wants it."""
+def plain_answer(status: int, detail: str) -> dict[str, Any]:
+    """An answer that no route gave, for every door: a load balancer may read its headers from either place."""
     return {
-        "statusCode": 400,
+        "statusCode": status,
         "headers": {"content-type": "application/json"},
+        "multiValueHeaders": {"content-type": ["application/json"]},
         "body": json.dumps({"detail": detail}),
         "isBase64Encoded": False,
+    }
+
+
+def post_event(route: str, query: str, body: str) -> dict[str, Any]:
+    """The least HTTP API event that posts a body, with which the function warms itself up."""
+    http = {"method": "POST", "path": route, "sourceIp": "127.0.0.1"}
+    return {
+        "version": "2.0",
+        "requestContext": {"http": http},
+        "headers": {},
+        "rawQueryString": query,
+        "body": body,
     }

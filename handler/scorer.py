@@ -2,15 +2,16 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from math import exp, fsum
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, TypeAdapter
 
 from handler.bundle import Bundle, BundleError, load_bundle
-from handler.contract import answer_model, request_model
+from handler.contract import MAX_BATCH, answer_model, request_model
 from handler.features import feature_types
 
 # How many of the features that raise the risk an answer names when it was not asked to explain itself.
@@ -42,7 +43,10 @@ class Scorer:
         self.threshold: float = bundle.manifest["decision"]["threshold"]
         example = bundle.golden[len(bundle.golden) // 2]["request"] if bundle.golden else None
         self.request_model = request_model(bundle.scorer, bundle.contract, example)
-        self.answer_model = answer_model(bundle.scorer, bundle.contract)
+        requests: Any = Annotated[list[self.request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[name-defined]  # made at run time
+        self.batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
+        # The key of an answer that says whether it was flagged.
+        self.verdict = "is_flagged" if bundle.contract.answer == "probability" else "prediction"
         names = tuple(bundle.contract.fields)
         values = attrgetter(*names)
         self._values = values if len(names) > 1 else lambda request: (values(request),)
@@ -55,6 +59,11 @@ class Scorer:
         )
         kinds = feature_types(bundle.contract)
         self._codes = tuple(index for index, kind in enumerate(kinds) if kind == "c")
+
+    @cached_property
+    def answer_model(self) -> type[BaseModel]:
+        """The model of an answer, which only the OpenAPI document needs."""
+        return answer_model(self.bundle.scorer, self.contract)
 
     def vector(self, request: BaseModel) -> list[float]:
         """The request's feature vector, NaN where a value is missing."""

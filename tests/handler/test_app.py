@@ -15,8 +15,9 @@ from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.app import BUNDLES, MAX_BODY_BYTES, app, handler, load_scorers
+from handler.app import app, handler, load_scorers
 from handler.bundle import BundleError, content_version, manifest_bytes
+from handler.settings import BUNDLES, MAX_BODY_BYTES
 
 EVENTS = Path(__file__).parents[1] / "events"
 ROOT = Path(__file__).parents[2]
@@ -134,15 +135,15 @@ def test_a_body_over_the_limit_is_a_413(client: TestClient) -> None:
 def test_a_malformed_host_is_a_400(host: str) -> None:
     """Mangum would raise on some of these."""
     event = recorded("refund")
-    assert invoke({**event, "headers": {**event["headers"], "host": host}}) == (
-        400,
-        {"detail": "malformed Host header"},
-    )
+    status, answer = invoke({**event, "headers": {**event["headers"], "host": host}})
+    assert status == 400
+    assert answer["detail"] in {"malformed Host header", "not a well-formed HTTP event"}
 
 
 def test_a_malformed_host_among_multi_value_headers_is_a_400() -> None:
     """A load balancer sends its headers there."""
-    event = {**recorded("refund"), "multiValueHeaders": {"Host": ["a:b:c"]}}
+    event = recorded("doors/load_balancer_multi_value")
+    event["multiValueHeaders"]["host"] = ["a b"]
     assert invoke(event) == (400, {"detail": "malformed Host header"})
 
 

@@ -1,0 +1,34 @@
+"""Deployment facts, read from the environment once. template.yaml and the README list them."""
+
+import os
+from pathlib import Path
+
+
+def _whole_number(name: str, text: str | None, default: int) -> int:
+    """The setting's number; ValueError where it is not a whole one above 0."""
+    if not text:
+        return default
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise ValueError(f"{name} is {text!r}; it must be a whole number above 0")
+    return int(text)
+
+
+def _base_path(text: str) -> str:
+    """The path without a slash at its end; ValueError where it does not begin with one."""
+    if text and not text.startswith("/"):
+        raise ValueError(f"BASE_PATH is {text!r}; it must begin with /, such as /fraud")
+    return text.rstrip("/")
+
+
+def _metrics(text: str) -> bool:
+    if text not in {"", "emf"}:
+        raise ValueError(f"METRICS is {text!r}; it must be emf, or empty for none")
+    return bool(text)
+
+
+BUNDLES = Path(os.environ.get("BUNDLES") or Path(__file__).parent.parent / "build" / "bundles")
+MAX_BODY_BYTES = _whole_number("MAX_BODY_BYTES", os.environ.get("MAX_BODY_BYTES"), 1 << 20)
+BODY_TIMEOUT_SECONDS = _whole_number("BODY_TIMEOUT_SECONDS", os.environ.get("BODY_TIMEOUT_SECONDS"), 10)
+CORS_ORIGINS = tuple(origin.strip() for origin in os.environ.get("CORS_ORIGINS", "").split(",") if origin.strip())
+BASE_PATH = _base_path(os.environ.get("BASE_PATH", ""))
+METRICS = _metrics(os.environ.get("METRICS", ""))

@@ -1,0 +1,89 @@
+"""Settings: a wrong one stops the start with a sentence that names it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A process that imports the settings, or more, in an environment."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
+    return subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env={**kept, **environment}, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("MAX_BODY_BYTES", "1e6", "it must be a whole number above 0"),
+        ("MAX_BODY_BYTES", "-1", "it must be a whole number above 0"),
+        ("MAX_BODY_BYTES", "٣", "it must be a whole number above 0"),
+        ("BODY_TIMEOUT_SECONDS", "0", "it must be a whole number above 0"),
+        ("BASE_PATH", "fraud", "it must begin with /, such as /fraud"),
+        ("METRICS", "on", "it must be emf, or empty for none"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start(name: str, value: str, rule: str) -> None:
+    """The last line names the setting, the value and what would be right."""
+    run = start("import handler.settings", **{name: value})
+    assert run.returncode != 0
+    assert run.stderr.splitlines()[-1] == f"ValueError: {name} is {value!r}; {rule}"
+
+
+ASK = """
+import sys
+from fastapi.testclient import TestClient
+from handler.app import app, handler
+client = TestClient(app)
+"""
+
+
+def test_cross_origin_requests_are_answered_where_declared() -> None:
+    """A preflight from a named origin is allowed, from another it is not; POST answers name the origin."""
+    script = f"""{ASK}
+asked = {{"access-control-request-method": "POST", "access-control-request-headers": "content-type"}}
+for origin in ("https://a.example", "https://c.example"):
+    print(client.options("/predict", headers={{**asked, "origin": origin}}).status_code)
+answer = client.post("/api/v1/refund-predict", content="{{}}", headers={{"origin": "https://b.example"}})
+print(answer.status_code, answer.headers["access-control-allow-origin"])
+"""
+    run = start(script, CORS_ORIGINS="https://a.example, https://b.example")
+    assert run.stdout.split("\n") == ["200", "400", "422 https://b.example", ""], run.stderr
+
+
+def test_a_base_path_stands_before_every_path() -> None:
+    """As a custom domain's mapping has it; without it the routes answer too."""
+    script = f"""{ASK}
+from handler.gateway import post_event
+for path in ("/fraud/predict", "/predict", "/fraudulent/predict", "/fraud"):
+    print(handler(post_event(path, "", "{{}}"), None)["statusCode"])
+"""
+    run = start(script, BASE_PATH="/fraud/")
+    assert run.stdout.split() == ["422", "422", "404", "404"], run.stderr
+
+
+METERED = """
+import json
+from handler.app import handler
+event = json.load(open("tests/events/transaction.json"))
+batch = json.loads(json.dumps(event).replace("/predict", "/predict/batch"))
+batch["body"] = f"[{event['body']},{event['body']}]"
+for each in (event, batch, {**event, "body": "{}"}):
+    handler(each, "a context")
+handler(event, None)
+"""
+
+
+def test_each_invocation_is_counted_once() -> None:
+    """A batch by its size; neither a refused request nor the warm-up of the start, which has no context, is counted."""
+    run = start(METERED, METRICS="emf")
+    assert run.returncode == 0, run.stderr
+    lines = run.stdout.splitlines()
+    assert ['"Scored":1,"Flagged":1}' in lines[0], '"Scored":2,"Flagged":2}' in lines[1], len(lines)] == [True, True, 2]
+    assert start(METERED).stdout == ""

@@ -1,0 +1,40 @@
+"""The metrics line, as CloudWatch reads it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from handler.telemetry import Meter
+
+
+@pytest.fixture
+def line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The line of one invocation, parsed."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "100%s-fraud")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
+    Meter("refund").record(100, 3)
+    written = capfd.readouterr().out
+    assert written.endswith("}\n")
+    assert written.count("\n") == 1
+    parsed: dict[str, Any] = json.loads(written)
+    return parsed
+
+
+def test_the_line_holds_both_counts(line: dict[str, Any]) -> None:
+    """And says of which function, version and scorer."""
+    assert (line["Scored"], line["Flagged"], line["Scorer"]) == (100, 3, "refund")
+    assert (line["FunctionName"], line["FunctionVersion"]) == ("100%s-fraud", "7")
+
+
+def test_every_name_of_the_directive_is_in_the_line(line: dict[str, Any]) -> None:
+    """CloudWatch drops a metric whose dimension or value is missing."""
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    names = {name for names in directive["Dimensions"] for name in names}
+    assert names | {metric["Name"] for metric in directive["Metrics"]} <= line.keys()
+    assert directive["Namespace"] == "FraudScorer"
+
+
+def test_the_time_is_in_milliseconds(line: dict[str, Any]) -> None:
+    """Since 1970, as the format asks."""
+    assert 1.7e12 < line["_aws"]["Timestamp"] < 1e13
