@@ -1,10 +1,16 @@
-"""Where and when a benchmark ran, which every one of its figures depends on."""
+"""Where and when a benchmark ran, which every one of its figures depends on, and who runs on which core."""
 
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+
+# The cores that this process may use, read before anything pins it; just 0 where the system does not say.
+CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
+CLIENT_CORE, SERVER_CORE = CORES[0], CORES[-1]
 
 
 def machine() -> dict[str, str | int]:
@@ -12,15 +18,24 @@ def machine() -> dict[str, str | int]:
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "processor": _processor(),
-        "cores": len(cores()),
+        "cores": len(CORES),
         "python": platform.python_version(),
         "system": platform.system(),
     }
 
 
-def cores() -> list[int]:
-    """The cores that this process may use, in order; just 0 where the system does not say."""
-    return sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
+@contextmanager
+def pinned(core: int) -> Iterator[None]:
+    """Keeps this thread, and every process it starts meanwhile, on one core, where the system can."""
+    if sys.platform != "linux":
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _processor() -> str:

@@ -33,11 +33,24 @@ METRICS = (
     ("of which fraud", "frauds"),
 )
 SPEEDS = {
+    "cold start: init in AWS's runtime emulator": "cold start: init in AWS's runtime emulator",
     "cold start: first import to first answer": "cold start: imports, bundles, first answer",
-    "warm: transaction": "warm request, transaction",
-    "warm: refund": "warm request, refund",
-    "warm: refund, with every reason": "warm request, refund, with every reason",
-    "warm: transaction, in a batch of 100": "each request of a batch of 100",
+    "cold start: first answer alone": "of that, the first answer",
+    "warm: transaction, p50": "warm request, transaction: median",
+    "warm: transaction, p99": "99th percentile",
+    "warm: refund, p50": "warm request, refund: median",
+    "warm: transaction, with every reason, p50": "warm request, transaction, with every reason: median",
+    "warm: transaction, in a batch of 100, each": "each request of a batch of 100",
+    "requests a second under uvicorn, transaction": "requests a second, one worker on one core",
+    "resident memory after the first answer": "memory after the first answer",
+    "resident memory after the warm rounds": "memory after the warm requests",
+    "artifact, unzipped": "artifact, unzipped",
+}
+SUBJECTS = {
+    "ours": "this function",
+    "echo": "FastAPI + Mangum echo",
+    "xgboost": "with XGBoost's Python package",
+    "joblib": "joblib + pandas service",
 }
 
 
@@ -176,14 +189,40 @@ def speed_table() -> str:
     found = {row["measured"]: row for row in report("serving.json")["rows"]}
     rows = []
     for key, title in SPEEDS.items():
-        row = found[key]
-        shown = {name: f"{value:,.0f} {row['unit']}" for name, value in row["median"].items()}
-        ratio, budget = row["ours_over_floor"], row["budget"]
-        limit = "" if budget is None else f"{budget:.2f} x"
-        cells = [title, shown["ours"], shown.get("floor", ""), f"{ratio:.2f} x" if ratio else "", limit]
-        rows.append([*cells, shown.get("usual", "")])
-    heading = ["median", "this function", "FastAPI + Mangum echo", "ratio", "budget", "joblib + pandas service"]
-    return table(heading, rows)
+        # Without wrk there are no requests a second.
+        if (row := found.get(key)) is None:
+            continue
+        ours, *others = (
+            f"{number(row['median'][name])} {row['unit']}" if name in row["median"] else "" for name in SUBJECTS
+        )
+        ratio = f"{number(row['ours_over']['echo'])} x" if "echo" in row["ours_over"] else ""
+        rows.append([title, ours, ratio, "; ".join(map(budget, row["limits"])), *others])
+    ours, *others = SUBJECTS.values()
+    return table(["medians", ours, "of the echo", "budget", *others], rows)
+
+
+def budget(limit: dict[str, Any]) -> str:
+    """A budget as recorded, and the figure where it was missed."""
+    unit = {None: "MB", "echo": "x"}.get(limit["against"], f"x {limit['against']}")
+    bound = f"at {'least' if limit['is_least'] else 'most'} {number(limit['budget'])} {unit}"
+    return bound if limit["verdict"] == "within" else f"{bound}, missed with {number(limit['figure'])}"
+
+
+def speed_caption() -> str:
+    """When and where the speed table was measured, with which models; one line of the README."""
+    found = report("serving.json")
+    where, trees = found["machine"], found["trees"]
+    models = " and ".join(f"{trees[name]} ({name})" for name in SCORERS)
+    return (
+        f"`make bench` on {where['date'].split()[0]}, {where['cores']} cores of an {where['processor']}, "
+        f"CPython {where['python']}, models of {models} trees:"
+    ).replace("(R)", "")
+
+
+def artifact_size() -> str:
+    """What the artifact weighed when the speed table was measured."""
+    (row,) = (row for row in report("serving.json")["rows"] if row["measured"] == "artifact, unzipped")
+    return f"{row['median']['ours']:.1f} MB unzipped of Lambda's"
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -195,6 +234,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "resampling": resampling_table,
     "recall_bound": recall_bound_table,
     "speed": speed_table,
+}
+
+# What stands in the README's sentences.
+FACTS: dict[str, Callable[[], str]] = {
+    r"`make bench` on .*": speed_caption,
+    r"[\d.]+ MB unzipped of Lambda's": artifact_size,
 }
 
 COMMAND = re.compile(r"^\$ (curl .*)\n((?:.+\n)+?)(?=\$|```)", flags=re.MULTILINE)
@@ -229,9 +274,11 @@ def table_pattern(name: str) -> re.Pattern[str]:
 
 
 def filled(readme: str) -> str:
-    """The README with every table and answer as they are now."""
+    """The README with every table, fact and answer as they are now."""
     for name, build in TABLES.items():
         readme = table_pattern(name).sub(lambda found: found[1] + build() + "\n", readme)  # noqa: B023 - called at once
+    for pattern, fact in FACTS.items():
+        readme = re.sub(pattern, lambda _: fact(), readme)  # noqa: B023 - called at once
     return COMMAND.sub(lambda found: f"$ {found[1]}\n{shown(answer_to(found[1]))}", readme)
 
 

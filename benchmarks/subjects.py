@@ -1,116 +1,76 @@
-"""The three services that are compared, each in processes of its own."""
+"""The four services that are compared: an empty one, ours, ours with XGBoost's Python package, and the usual one."""
 
-import json
-import os
+import compileall
 import py_compile
-import subprocess
-import sys
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import Any, Self
 
-from benchmarks.machine import cores
+from ruamel.yaml import YAML
+
+from benchmarks.installed import link, megabytes
 
 ROOT = Path(__file__).parent.parent
 ARTIFACT = ROOT / ".aws-sam" / "build" / "FraudFunction"
 BUNDLES = Path("build") / "bundles"
-CHILD = Path(__file__).with_name("child.py")
-# As in template.yaml.
-FUNCTION_ENVIRONMENT = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
+# What every subject needs; all take it from the artifact.
+WEB = ("fastapi", "mangum", "pydantic")
+# What a subject needs beyond that.
+PACKAGES = {
+    "echo": (),
+    "xgboost": ("xgboost-cpu",),
+    # pyarrow, because the refund's pickle holds a frame of strings.
+    "joblib": ("xgboost-cpu", "joblib", "pandas", "pyarrow", "scikit-learn", "imbalanced-learn"),
+}
+SERVICES = ("echo_service.py", "joblib_service.py", "xgboost_booster.py", "xgboost_service.py")
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A service: its module, and the interpreter's options, paths and environment under which it runs."""
+    """A service: the module that holds its `app` and its `handler`, and the paths and environment it runs with."""
 
     module: str
-    options: tuple[str, ...]
     paths: tuple[Path, ...]
     environment: Mapping[str, str]
 
 
 def make_subjects(folder: Path) -> dict[str, Subject]:
-    """Each subject by its name, in the order of a round; `folder` receives the compiled echo.
+    """Each subject by its name, in the order of a round; `folder` receives what they need beside the artifact.
 
-    Echo and ours see the standard library and the built artifact, nothing of the virtual environment, and write no
-    .pyc: what differs between them is their own code.
+    Each sees the standard library, the built artifact and the packages it needs, nothing else of the virtual
+    environment (XGBoost would import scikit-learn and pandas if it found them), and writes no .pyc.
     """
-    _compile_into(folder, ROOT / "benchmarks" / "echo_service.py")
-    isolated = ("-I", "-S", "-B")
-    function = FUNCTION_ENVIRONMENT | {"BUNDLES": str(ARTIFACT / BUNDLES)}
+    services = _compiled(folder / "services")
+    linked = {name: link(folder / name, packages) for name, packages in PACKAGES.items() if packages}
+    function = _declared_environment() | {"BUNDLES": str(ARTIFACT / BUNDLES)}
     return {
-        "echo": Subject("echo_service", isolated, (ARTIFACT, folder), function),
-        "ours": Subject("handler.app", isolated, (ARTIFACT,), function),
-        "joblib": Subject("benchmarks.joblib_service", ("-P",), (ROOT,), {"BUNDLES": str(ROOT / BUNDLES)}),
+        "echo": Subject("echo_service", (ARTIFACT, services), function),
+        "ours": Subject("handler.app", (ARTIFACT,), function),
+        "xgboost": Subject("xgboost_service", (linked["xgboost"], ARTIFACT, services), function),
+        "joblib": Subject(
+            "joblib_service", (linked["joblib"], ARTIFACT, services), function | {"BUNDLES": str(ROOT / BUNDLES)}
+        ),
     }
 
 
-def _compile_into(folder: Path, source: Path) -> None:
-    """A copy of a module with a .pyc that is valid by hash, as those of the artifact are."""
-    copy = folder / source.name
-    copy.write_bytes(source.read_bytes())
-    py_compile.compile(str(copy), doraise=True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+def artifact_mb() -> dict[str, float]:
+    """What a subject's unzipped artifact weighs: ours as `make build` counts it (du -sb), others by their packages."""
+    ours = sum(path.lstat().st_size for path in (ARTIFACT, *ARTIFACT.rglob("*"))) / 1e6
+    return {"ours": ours} | {name: megabytes((*WEB, *packages)) for name, packages in PACKAGES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a child measured: its last answer, and the seconds of each of its calls."""
-
-    answer: Mapping[str, Any]
-    seconds: list[float]
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """The answer's JSON."""
-        found: dict[str, Any] = json.loads(self.answer["body"])
-        return found
+def _compiled(folder: Path) -> Path:
+    """The folder, into which the services and what the pickles refer to are copied, compiled as the artifact is."""
+    shutil.copytree(ROOT / "training", folder / "training", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in SERVICES:
+        shutil.copy(ROOT / "benchmarks" / name, folder)
+    compileall.compile_dir(folder, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    return folder
 
 
-class Child:
-    """A subject's process, which has answered its first event; leaving the context ends it."""
-
-    def __init__(self, subject: Subject, event: Mapping[str, Any]) -> None:
-        """Start the process, pinned to the last core, and wait for the answer to `event`."""
-        plan = {
-            "paths": [str(path) for path in subject.paths],
-            "module": subject.module,
-            "event": event,
-            "core": cores()[-1] if hasattr(os, "sched_setaffinity") else None,
-        }
-        start = perf_counter()
-        self._process = subprocess.Popen(
-            [sys.executable, *subject.options, CHILD, json.dumps(plan)],
-            env=dict(subject.environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.first = self._report()
-        self.wall_seconds = perf_counter() - start
-
-    def __enter__(self) -> Self:
-        """The child itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process by closing its input."""
-        self._process.communicate()
-
-    def call(self, event: Mapping[str, Any], calls: int) -> Report:
-        """The report of so many calls, one after the other, with one event."""
-        assert self._process.stdin  # noqa: S101 - for the type checker: it is a pipe
-        self._process.stdin.write(json.dumps({"event": event, "calls": calls}) + "\n")
-        self._process.stdin.flush()
-        return self._report()
-
-    def _report(self) -> Report:
-        assert self._process.stdout  # noqa: S101 - for the type checker: it is a pipe
-        line = self._process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}; its message is above")
-        report = Report(**json.loads(line))
-        if report.answer["statusCode"] != 200:  # noqa: PLR2004 - HTTP
-            raise RuntimeError(f"{self._process.args!r} answered {report.answer}")
-        return report
+def _declared_environment() -> dict[str, str]:
+    """The environment that the built template declares; what refers to another resource exists only once deployed."""
+    template = YAML(typ="safe").load(ARTIFACT.parent / "template.yaml")
+    declared = template["Resources"]["FraudFunction"]["Properties"].get("Environment", {}).get("Variables", {})
+    return {name: value for name, value in declared.items() if isinstance(value, str)}

@@ -16,6 +16,7 @@ from handler.bundle import BundleError
 from handler.document import DESCRIPTION, TITLE, VERSION, describe
 from handler.endpoint import ScoreEndpoint
 from handler.gateway import DOORS, BadEventError, checked_event, is_schedule, plain_answer, post_event
+from handler.headers import HeaderLimit
 from handler.scorer import Scorer, load_scorer
 from handler.settings import BUNDLES, CORS_ORIGINS, METRICS
 from handler.startup import FastAPI, HTTPException, Mangum
@@ -73,6 +74,7 @@ def create_app(scorers: Mapping[str, Scorer], *, with_metrics: bool = False) -> 
         # It would ask three OpenTelemetry providers at every request whether they exist, and may log a refused body.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.add_middleware(HeaderLimit)
     document: dict[str, Any] = {}
 
     def openapi() -> dict[str, Any]:

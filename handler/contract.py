@@ -6,7 +6,7 @@ The same records are read from `params.yaml` by training and from a bundle's man
 from math import ceil, floor
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, create_model, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model, model_validator
 
 MAX_BATCH = 1000
 MAX_ID_LENGTH = 128
@@ -156,6 +156,11 @@ def request_model(title: str, contract: Contract, example: dict[str, Any] | None
     return create_model(f"{title.title()}Request", __config__=config, **fields)
 
 
+def _whole(value: object) -> object:
+    """14 for 14.0, which JSON does not tell apart, and which many a client sends; anything else as it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _request_field(field: DeclaredField) -> tuple[Any, Any]:
     """The annotation and default of one request field, as `create_model` takes them."""
     kind: Any
@@ -164,7 +169,7 @@ def _request_field(field: DeclaredField) -> tuple[Any, Any]:
     elif field.type in STRING_TYPES:
         kind = Annotated[str, Field(min_length=1, max_length=field.max_length)]
     elif field.type == "count":
-        kind = Annotated[int, Field(ge=ceil(field.lowest), le=floor(field.highest))]
+        kind = Annotated[int, Field(ge=ceil(field.lowest), le=floor(field.highest)), BeforeValidator(_whole)]
     else:
         kind = Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False)]
     if field.required:

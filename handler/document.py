@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from handler.contract import MAX_BATCH, Refusal
+from handler.headers import MAX_HEADER_BYTES
 from handler.scorer import Scorer
 from handler.settings import BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES
 from handler.startup import FastAPI
@@ -94,6 +95,7 @@ def _documented(tag: str, body: dict[str, Any]) -> dict[str, Any]:
         408: f"The body took longer than {BODY_TIMEOUT_SECONDS} seconds",
         413: f"The body is larger than {MAX_BODY_BYTES:,} bytes",
         415: "The body's content-encoding is not gzip",
+        431: f"The headers are larger than {MAX_HEADER_BYTES:,} bytes",
     }
     responses: dict[int, dict[str, Any]] = {
         status: {"description": text, "model": Error} for status, text in refusals.items()

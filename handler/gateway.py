@@ -17,7 +17,7 @@ from handler.startup import ALB, APIGateway, HTTPGateway
 # A name or an IPv4 address, then perhaps a port. No gateway sends an IPv6 address, and Mangum cannot read one.
 _HOST = re.compile(rb"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
 # EventBridge's rules and its scheduler, which keep a function warm.
-_SCHEDULES = frozenset({"aws.events", "aws.scheduler"})
+_SCHEDULES = ("aws.events", "aws.scheduler")
 
 
 class BadEventError(ValueError):
@@ -79,7 +79,7 @@ def _rooted(scope: MutableMapping[str, Any], stage: str) -> MutableMapping[str, 
 
 def is_schedule(event: Any) -> bool:  # noqa: ANN401 - Lambda passes whatever the caller sent
     """Whether an event is a schedule's, which asks nothing and only keeps the function warm."""
-    return isinstance(event, dict) and event.get("source") in _SCHEDULES and "requestContext" not in event
+    return isinstance(event, dict) and "requestContext" not in event and event.get("source") in _SCHEDULES
 
 
 def checked_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent

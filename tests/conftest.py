@@ -1,4 +1,4 @@
-"""The Lambda artifact as `sam build` makes it, built once for every test that runs it."""
+"""The Lambda artifact as `make build` makes it, built once for every test that runs it."""
 
 import os
 import subprocess
@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from training.deploy_check import own_architecture
+
 # One set of examples everywhere: a gate must not fail by chance, nor because the machine is busy.
 settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("gate")
+# `make robust`: other examples at each run, and many.
+settings.register_profile("long", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 PROJECT = Path(__file__).parent.parent
 SAM = PROJECT / ".venv-sam" / "bin" / "sam"
@@ -18,18 +22,14 @@ SAM = PROJECT / ".venv-sam" / "bin" / "sam"
 
 @pytest.fixture(scope="session")
 def sam_build() -> Callable[[Path], Path]:
-    """Builds the artifact into a folder, away from .aws-sam; returns the built template."""
+    """Builds the artifact for this processor into a folder, away from .aws-sam; returns the built template."""
     if not SAM.exists():
         pytest.skip("there is no .venv-sam; `make test` installs it")
 
     def build(folder: Path) -> Path:
+        arguments = [f"ARCHITECTURE={own_architecture()}", f"BUILD_DIR={folder / 'build'}"]
         done = subprocess.run(
-            [SAM, "build", "--build-dir", folder / "build"],
-            cwd=PROJECT,
-            env={**os.environ, "SAM_CLI_TELEMETRY": "0"},
-            capture_output=True,
-            text=True,
-            check=False,
+            ["make", "artifact", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
         return folder / "build" / "template.yaml"

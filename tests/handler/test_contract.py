@@ -44,6 +44,20 @@ def test_a_whole_request_is_read_by_name() -> None:
     }
 
 
+@pytest.mark.parametrize(("sent", "read"), [("3", 3), ("3.0", 3), ("3e2", 300), ("-0.0", 0)])
+def test_a_count_may_be_written_as_a_number_with_a_point(sent: str, read: int) -> None:
+    """JSON knows only numbers, and a client that keeps its counts as floats sends 3.0."""
+    request = parse(f'{{"amount": 1, "nOrders": {sent}}}')
+    assert request.model_dump()["orders"] == read
+    assert type(request.model_dump()["orders"]) is int
+
+
+def test_the_document_gives_a_counts_limits() -> None:
+    """Whoever generates a client from it learns them there."""
+    schema = REQUEST.model_json_schema()["properties"]["nOrders"]["anyOf"][0]
+    assert schema == {"type": "integer", "minimum": 0, "maximum": 10**15}
+
+
 @pytest.mark.parametrize("body", ['{"amount": 1}', '{"amount": 1, "ratio": null, "nOrders": null, "is_new": null}'])
 def test_an_optional_value_may_be_absent_or_null(body: str) -> None:
     """Absent and null are both missing, not zero."""

@@ -122,6 +122,18 @@ def test_every_door_refuses_bad_bodies(door: str, body: str, status: int) -> Non
 
 
 @pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(("n_bytes", "status"), [(30_000, 200), (65_536, 431)])
+def test_every_door_limits_the_headers(door: str, n_bytes: int, status: int) -> None:
+    """Together they may have 32 kB."""
+    event = recorded(f"doors/{door}")
+    if event.get("headers"):
+        event["headers"]["x-long"] = "x" * n_bytes
+    if "multiValueHeaders" in event:
+        event["multiValueHeaders"]["x-long"] = ["x" * n_bytes]
+    assert handler(event, None)["statusCode"] == status
+
+
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(("n_requests", "status"), [(0, 422), (1, 200), (1001, 422)])
 def test_every_door_limits_a_batch(door: str, n_requests: int, status: int) -> None:
     """From 1 to 1,000 requests."""

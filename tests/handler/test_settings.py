@@ -14,7 +14,12 @@ def start(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A process that imports the settings, or more, in an environment."""
     kept = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     return subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, env={**kept, **environment}, check=False
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**kept, **environment},
+        check=False,
     )
 
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_models_are_built_at_once_again() -> None:
-    """pydantic's setting is as it was, and so is the garbage collector."""
+    """Pydantic's setting is as it was, and so is the garbage collector."""
 
     class Model(BaseModel):
         value: int
@@ -48,7 +48,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 def test_the_start_leaves_out_what_it_does_not_need() -> None:
-    """pydantic's old models, OpenAPI's document and cross-origin answers each cost milliseconds."""
+    """Pydantic's old models, OpenAPI's document and cross-origin answers each cost milliseconds."""
     script = "import sys, handler.app; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert not {"pydantic.v1", "starlette.middleware.cors", "boto3", "multipart"} & set(run.stdout.split())

@@ -1,0 +1,52 @@
+"""The checkout's application under uvicorn, as `make serve` runs it, pinned to the server's core."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+from benchmarks.machine import SERVER_CORE, pinned
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 60
+
+
+@contextmanager
+def served() -> Iterator[tuple[int, str]]:
+    """The process id and the address of a server that answers; ends it after."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "uvicorn", "handler.app:app", "--port", str(port), "--log-level", "error"]
+    with pinned(SERVER_CORE), subprocess.Popen(command, cwd=ROOT, env=dict(os.environ)) as process:
+        try:
+            _wait_for(process, f"{address}/health")
+            yield process.pid, address
+        finally:
+            process.terminate()
+
+
+def _wait_for(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            httpx2.get(url, trust_env=False).raise_for_status()
+        except httpx2.TransportError:
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(f"{url} does not answer") from None
+            time.sleep(0.1)
+        else:
+            return
+
+
+def resident_mb(pid: int) -> float:
+    """The memory that a process holds, in MB (VmRSS; Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(kilobytes) * 1024 / 1e6

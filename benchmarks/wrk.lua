@@ -1,0 +1,17 @@
+-- wrk's requests and report: `wrk ... -s wrk.lua URL -- FILE` posts FILE as JSON and prints one line of JSON at the end.
+
+function init(args)
+   local file = assert(io.open(args[1], "rb"))
+   wrk.method = "POST"
+   wrk.body = file:read("*a")
+   wrk.headers["Content-Type"] = "application/json"
+   file:close()
+end
+
+function done(summary, latency, requests)
+   local errors = summary.errors
+   io.write(string.format(
+      '{"requests": %d, "seconds": %f, "p99_ms": %f, "refused": %d, "socket_errors": %d}\n',
+      summary.requests, summary.duration / 1e6, latency:percentile(99) / 1e3, errors.status,
+      errors.connect + errors.read + errors.write + errors.timeout))
+end

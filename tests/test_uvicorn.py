@@ -1,0 +1,152 @@
+"""The application under uvicorn, over real connections: fuzzed from its own document, and asked rudely."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+ROOT = Path(__file__).parents[1]
+REFUND = {"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2}
+ROUTE = "/api/v1/refund-predict"
+TIMEOUT_SECONDS = 2
+N_SLOW = 1000
+# A case takes some 25 ms, most of it to make it up; `make robust` asks for 2,000 a route.
+MAX_EXAMPLES = 25
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[tuple[str, int]]:
+    """Where uvicorn serves, with a short patience for bodies."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        host, port = free.getsockname()
+    server = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            "handler.app:app",
+            "--host",
+            host,
+            "--port",
+            str(port),
+            "--log-level",
+            "error",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "BODY_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS)},
+    )
+    transport = httpx2.HTTPTransport(retries=10)
+    try:
+        with httpx2.Client(transport=transport, trust_env=False) as client:
+            client.get(f"http://{host}:{port}/health", timeout=30)
+        yield host, port
+    finally:
+        server.send_signal(signal.SIGTERM)
+        # uvicorn shuts down in order, then ends by the signal it was sent.
+        assert server.wait(timeout=20) in {0, -signal.SIGTERM}
+
+
+def test_the_document_keeps_what_it_promises(address: tuple[str, int], tmp_path: Path) -> None:
+    """Schemathesis, which makes requests up from the OpenAPI document, finds no 5xx and no answer it does not name."""
+    document = "http://{}:{}/openapi.json".format(*address)
+    schemathesis = Path(sys.executable).with_name("schemathesis")
+    run = subprocess.run(
+        [schemathesis, "--no-color", "run", document, "--max-examples", str(MAX_EXAMPLES), "--seed", "7"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout
+    found = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
+    assert found is not None
+    assert found[1] == found[2]
+    assert int(found[1]) >= 6 * MAX_EXAMPLES
+
+
+def ask(address: tuple[str, int], sent: bytes) -> bytes:
+    """Everything the server answers to some bytes until it closes the connection or says no more."""
+    with socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+    return received
+
+
+def status_of(answer: bytes) -> int:
+    """The status of an HTTP/1.1 answer."""
+    return int(answer.split(b" ", maxsplit=2)[1])
+
+
+HEAD = b"Host: localhost\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"POST /predict HTTP/1.1\r\nX-Long: " + b"x" * 65_536 + b"\r\n" + HEAD,
+        b"POST /pre\x00dict HTTP/1.1\r\n" + HEAD,
+        b"POST /pre%00dict HTTP/1.1\r\n" + HEAD,
+        b"POST /pre\xff\xfedict HTTP/1.1\r\n" + HEAD,
+        b"POST /pre%ff%fedict HTTP/1.1\r\n" + HEAD,
+        b"GET /predict HTTP/1.1\r\n" + HEAD,
+        b"POST /predict HTTP/1.1\r\nContent-Length: abc\r\n" + HEAD,
+        b"nonsense\r\n",
+    ],
+    ids=["header of 64 kB", "NUL", "%00", "no UTF-8", "%ff%fe", "method", "length", "nonsense"],
+)
+def test_a_rude_request_is_a_4xx(address: tuple[str, int], request_head: bytes) -> None:
+    """And the next one is answered as if nothing had been."""
+    assert 400 <= status_of(ask(address, request_head + b"\r\n")) < 500
+    assert httpx2.post("http://{}:{}{}".format(*address, ROUTE), json=REFUND, trust_env=False).status_code == 200
+
+
+async def slowly(address: tuple[str, int]) -> int:
+    """The status that a client gets who promises a body and sends a byte of it."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(f"POST {ROUTE} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{{".encode())
+    answer = await reader.read(65536)
+    writer.close()
+    return status_of(answer)
+
+
+def test_a_thousand_slow_bodies_are_each_refused(address: tuple[str, int]) -> None:
+    """Each gets its 408, and whoever sends a whole request meanwhile is answered."""
+
+    async def all_at_once() -> tuple[list[int], list[int]]:
+        slow = [asyncio.create_task(slowly(address)) for _ in range(N_SLOW)]
+        await asyncio.sleep(0.5)
+        async with httpx2.AsyncClient(trust_env=False) as client:
+            asked = [await client.post("http://{}:{}{}".format(*address, ROUTE), json=REFUND) for _ in range(20)]
+        return await asyncio.gather(*slow), [answer.status_code for answer in asked]
+
+    slow, whole = asyncio.run(all_at_once())
+    assert slow == [408] * N_SLOW
+    assert whole == [200] * 20
+
+
+def test_many_clients_get_their_own_answers(address: tuple[str, int]) -> None:
+    """Whatever runs at the same time, each answer belongs to its request."""
+
+    async def ask_all() -> list[tuple[str, str]]:
+        async with httpx2.AsyncClient(trust_env=False) as client:
+
+            async def one(number: int) -> tuple[str, str]:
+                content = json.dumps({**REFUND, "amount": number, "refund_id": f"r{number}"})
+                answer = await client.post("http://{}:{}{}".format(*address, ROUTE), content=content)
+                return f"r{number}", answer.json()["refund_id"]
+
+            return await asyncio.gather(*(one(number) for number in range(200)))
+
+    assert all(asked == answered for asked, answered in asyncio.run(ask_all()))
