@@ -4,20 +4,23 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 SAM := .venv-sam/bin/sam
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
-# The function's processor: x86_64 or arm64, as in template.yaml.
+# The function's processor: x86_64 or arm64. The built template accepts no other.
 ARCHITECTURE ?= x86_64
+BUILD_DIR ?= .aws-sam/build
 MAX_ARTIFACT_MB := 45
 BUNDLES := build/bundles
+# Without its guidelines, which it would fetch.
+CHECKOV := .venv-lint/bin/checkov --framework cloudformation --skip-download --compact --quiet
 
 # `dvc repro` runs its stages with `python`, which must be this project's.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test serve build bench quality lock clean build-FraudFunction
+.PHONY: help env data train try test serve build artifact deploy-check lint-template bench robust quality lock clean build-FraudFunction
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
 
 train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc repro)
 	@$(PYTHON) -m training.declaration >/dev/null
@@ -26,28 +29,53 @@ train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc r
 try: env  ## a model of your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
 	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT"
 
-test: train .venv-sam/.installed .venv-runtime/.installed  ## lint, types and all tests
+test: train lint-template .venv-runtime/.installed  ## lint, types and all tests
 	ruff check .
 	ruff format --check .
 	mypy
-	$(SAM) validate --lint
 	pytest --cov
 
 serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 	uvicorn handler.app:app --host 127.0.0.1 --port 8000
 
-build: train .venv-sam/.installed  ## build the Lambda artifact into .aws-sam/build
-	$(SAM) build
+build: train artifact  ## build the Lambda artifact into .aws-sam/build (ARCHITECTURE=arm64 for the other processor)
 
-bench: build  ## cold start and latency beside an empty function and a joblib service
+# Only this says for which processor: SAM's makefile builder passes neither the architecture nor the parameters on.
+artifact: .venv-sam/.installed
+	@case "$(ARCHITECTURE)" in x86_64|arm64) ;; *) echo "ARCHITECTURE is $(ARCHITECTURE); it must be x86_64 or arm64" >&2; exit 1;; esac
+	ARTIFACT_FOR=$(ARCHITECTURE) $(SAM) build --build-dir $(BUILD_DIR)
+	@sed -i -e '/^  Architecture:/,/^  [A-Z]/s/Default: x86_64$$/Default: $(ARCHITECTURE)/' \
+	  -e '/^  ArchitectureIsTheArtifacts:/,/^  [A-Z]/s/- x86_64$$/- $(ARCHITECTURE)/' $(BUILD_DIR)/template.yaml
+	@test "$$(grep -cE '(Default:|-) $(ARCHITECTURE)$$' $(BUILD_DIR)/template.yaml)" = 3 || \
+	  { echo "the built template does not bind Architecture to $(ARCHITECTURE)" >&2; exit 1; }
+
+deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## all that can be known before a deployment, for both processors
+	@$(PYTHON) -m training.deploy_check
+
+# Both see the template, and checkov also what it becomes with every option on, because it does not decide conditions.
+lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template through cfn-lint and checkov
+	$(SAM) validate --lint
+	$(CHECKOV) --file template.yaml
+	@$(PYTHON) -m training.translate build/template.json Authorizer=JWT JwtIssuer=https://issuer.example JwtAudience=fraud \
+	  CorsOrigins=https://console.example WarmUp=enabled ModelBucket=create PredictionLog=create ReservedConcurrency=10
+	$(CHECKOV) --file build/template.json
+
+# wrk loads uvicorn; where it is missing and cannot be installed, the benchmark says so and goes on.
+bench: build .venv-runtime/.installed  ## speed and weight beside an empty function, XGBoost's package and joblib
+	@if ! command -v wrk >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing Debian's wrk"; apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk || true; \
+	fi
 	$(PYTHON) -m benchmarks.serving
+
+robust: train  ## made-up requests and events, four times the load it can bear, a million predictions
+	$(PYTHON) -m benchmarks.robustness
 
 quality: train  ## the published benchmarks beside this project's figures (needs BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.quality
 
 lock:  ## resolve requirements*.in anew into hash-pinned files
 	$(COMPILE) handler/requirements.in -o handler/requirements.txt --no-emit-package numpy --no-emit-package scipy
-	for name in requirements requirements-sam requirements-runtime requirements-uv; do $(COMPILE) $$name.in -o $$name.lock || exit 1; done
+	for name in requirements requirements-sam requirements-runtime requirements-lint requirements-uv; do $(COMPILE) $$name.in -o $$name.lock || exit 1; done
 
 clean:  ## remove what was built; data, environments and DVC's cache stay
 	rm -rf build .aws-sam
@@ -81,6 +109,9 @@ $(VENV)/.installed: requirements.lock | $(UV)
 .venv-runtime/.installed: requirements-runtime.lock | $(UV)
 	$(call INSTALL,.venv-runtime,$<)
 
+.venv-lint/.installed: requirements-lint.lock | $(UV)
+	$(call INSTALL,.venv-lint,$<)
+
 # Only where uv is missing. Debian's python3 comes without pip, which root may install.
 .uv/bin/uv: requirements-uv.lock
 	@for python in python3 /usr/bin/python3; do $$python -m pip --version >/dev/null 2>&1 && break; done; \
@@ -99,6 +130,7 @@ $(VENV)/.installed: requirements.lock | $(UV)
 # which would make Lambda compile everything again at each cold start.
 build-FraudFunction: | $(UV)
 	@test -n "$(ARTIFACTS_DIR)" || { echo "run 'make build': ARTIFACTS_DIR is set by sam build" >&2; exit 1; }
+	@test "$(ARCHITECTURE)" = "$${ARTIFACT_FOR:-x86_64}" || { echo "run 'make build ARCHITECTURE=$(ARCHITECTURE)': sam build alone builds for x86_64" >&2; exit 1; }
 	@ls $(BUNDLES)/*/manifest.json >/dev/null 2>&1 || { echo "$(BUNDLES) holds no bundle: run 'make train' first" >&2; exit 1; }
 	$(UV) pip install --quiet --target $(ARTIFACTS_DIR) --require-hashes --no-deps --only-binary :all: \
 	  --python-platform $(subst arm64,aarch64,$(ARCHITECTURE))-manylinux_2_34 --python-version $(PYTHON_VERSION) \
@@ -109,5 +141,5 @@ build-FraudFunction: | $(UV)
 	cp handler/*.py $(ARTIFACTS_DIR)/handler/
 	for name in $$($(PYTHON) -m training.declaration); do cp -R $(BUNDLES)/$$name $(ARTIFACTS_DIR)/$(BUNDLES)/ || exit 1; done
 	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$(ARTIFACTS_DIR)" -p /var/task "$(ARTIFACTS_DIR)"
-	@size=$$(du -sb $(ARTIFACTS_DIR) | cut -f1); echo "artifact: $$((size / 1000000)).$$((size / 100000 % 10)) MB unzipped, of at most $(MAX_ARTIFACT_MB)"; \
+	@size=$$(du -sb $(ARTIFACTS_DIR) | cut -f1); echo "artifact: $$((size / 1000000)).$$((size / 100000 % 10)) MB unzipped, of at most $(MAX_ARTIFACT_MB), for $(ARCHITECTURE)"; \
 	test $$size -le $(MAX_ARTIFACT_MB)000000 || { echo "the artifact is too large" >&2; exit 1; }

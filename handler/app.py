@@ -1,5 +1,6 @@
 """The HTTP routes of every bundle found, and `handler`, which AWS Lambda calls."""
 
+import asyncio
 import gc
 import json
 import logging
@@ -21,6 +22,16 @@ from handler.scorer import Scorer, load_scorer
 from handler.settings import BUNDLES, CORS_ORIGINS, METRICS
 from handler.startup import FastAPI, HTTPException, Mangum
 from handler.telemetry import Meter
+
+# What a request with a body, a token or a signature of AWS carries; as in template.yaml.
+CORS_HEADERS = (
+    "authorization",
+    "content-encoding",
+    "content-type",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +101,7 @@ def create_app(scorers: Mapping[str, Scorer], *, with_metrics: bool = False) -> 
             CORSMiddleware,
             allow_origins=CORS_ORIGINS,
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-encoding", "content-type"],
+            allow_headers=CORS_HEADERS,
         )
     return app
 
@@ -111,6 +122,8 @@ def _json(content: object) -> Response:
 
 _scorers = load_scorers(BUNDLES)
 app = create_app(_scorers, with_metrics=METRICS)
+_loop = asyncio.new_event_loop()
+asyncio.set_event_loop(_loop)
 _adapter = Mangum(app, lifespan="off", custom_handlers=DOORS)
 
 
@@ -118,6 +131,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
     """The answer to one Lambda event; 400 for one that is neither a schedule's nor a well-formed HTTP request."""
     if is_schedule(event):
         return plain_answer(200, "warm")
+    # Mangum takes the thread's current loop, which an `asyncio.run` of somebody else's leaves empty.
+    asyncio.set_event_loop(_loop)
     try:
         answer: dict[str, Any] = _adapter(checked_event(event), context)
     except BadEventError as error:

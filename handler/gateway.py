@@ -24,7 +24,18 @@ class BadEventError(ValueError):
     """Raised when an event is not a well-formed HTTP request."""
 
 
-class HttpApiDoor(HTTPGateway):
+class _Door:
+    """What every door does to an answer."""
+
+    def __call__(self, response: Any) -> dict[str, Any]:  # noqa: ANN401 - Mangum's record of an answer
+        """The answer as its door wants it; without a body where only the head was asked for."""
+        if self.scope["method"] == "HEAD":  # type: ignore[attr-defined]  # each door's own
+            response = {**response, "body": b""}
+        answer: dict[str, Any] = super().__call__(response)  # type: ignore[misc]  # Mangum's class beside this one has it
+        return answer
+
+
+class HttpApiDoor(_Door, HTTPGateway):
     """Payload format 2.0, whose path begins with the stage where the stage has a name."""
 
     @cached_property
@@ -35,7 +46,7 @@ class HttpApiDoor(HTTPGateway):
         return _rooted(scope, "" if stage == "$default" else f"/{stage}")
 
 
-class RestApiDoor(APIGateway):
+class RestApiDoor(_Door, APIGateway):
     """Payload format 1.0, which gives the path twice, with the stage and without."""
 
     @cached_property
@@ -48,7 +59,7 @@ class RestApiDoor(APIGateway):
         return _rooted(scope, stage)
 
 
-class LoadBalancerDoor(ALB):
+class LoadBalancerDoor(_Door, ALB):
     """An Application Load Balancer's event."""
 
     @cached_property

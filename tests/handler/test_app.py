@@ -1,5 +1,6 @@
 """The routes, and the guard around the Lambda adapter."""
 
+import asyncio
 import base64
 import json
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,17 @@ def test_invalid_base64_is_a_400(body: str) -> None:
 def test_an_event_that_is_no_http_request_is_a_400(event: object) -> None:
     """An S3 notification, a scheduled event, nonsense."""
     assert invoke(event)[0] == 400
+
+
+def test_the_handler_keeps_its_own_loop() -> None:
+    """Whoever ran a loop before it, or calls it from another thread, is answered."""
+    event = recorded("refund")
+    asyncio.run(asyncio.sleep(0))
+    here = invoke(event)
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(invoke, event).result()
+    assert here[0] == 200
+    assert here == there
 
 
 def test_a_batch_is_answered_in_order(client: TestClient) -> None:

@@ -102,6 +102,13 @@ def test_every_door_knows_methods_and_paths(door: str, method: str, path: str, s
 
 
 @pytest.mark.parametrize("door", DOORS)
+def test_head_gives_the_head_alone(door: str) -> None:
+    """The length of what GET gives, and none of it."""
+    head, whole = (handler(through(door, method=method, path="/health"), None) for method in ("HEAD", "GET"))
+    assert (head["body"], headers_of(head)) == ("", headers_of(whole))
+
+
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     ("body", "status"),
     [

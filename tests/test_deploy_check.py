@@ -1,0 +1,162 @@
+"""What is known before a deployment: the artifact's facts, and its answers in a bare interpreter."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.app import handler
+from training.artifact import MAX_BYTES, Artifact, faults, read_artifact
+from training.ask_golden import ask_all, event_of, probability_of
+from training.deploy_check import aligned, checked, golden_answers, made, own_architecture
+
+BUNDLES = Path(__file__).parents[1] / "build" / "bundles"
+X86_64, ARM64 = 62, 183
+
+
+def library(machine: int, *versions: str) -> bytes:
+    """A shared library as far as this project looks into one."""
+    symbols = b"".join(b"\0GLIBC_" + version.encode() for version in versions)
+    return b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little") + bytes(44) + symbols
+
+
+def compiled(source: bytes, *, flags: int = 1) -> bytes:
+    """The .pyc of a source, as far as Python looks at its header."""
+    return importlib.util.MAGIC_NUMBER + flags.to_bytes(4, "little") + importlib.util.source_hash(source) + b"code"
+
+
+GOOD = {
+    "lib.so": library(X86_64, "2.17", "2.34"),
+    "package/module.py": b"1\n",
+    "package/__pycache__/module.cpython-313.pyc": compiled(b"1\n"),
+}
+
+
+def test_a_good_artifact_has_no_fault() -> None:
+    """Right processor, GLIBC at the limit, compiled, small."""
+    assert faults(Artifact(GOOD), "x86_64") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"lib.so": library(ARM64)}, "not for x86_64: lib.so (arm64)"),
+        ({"lib.so": library(243)}, "not for x86_64: lib.so (243)"),
+        ({"lib.so": b""}, "it holds no shared library; XGBoost's is missing"),
+        ({"lib.so": library(X86_64, "2.4", "2.35")}, "need a newer GLIBC than Lambda's 2.34: lib.so"),
+        ({"package/module.py": b"2\n"}, "would be compiled at each cold start: package/module.py"),
+        ({"other.py": b""}, "would be compiled at each cold start: other.py"),
+        (
+            {"package/__pycache__/module.cpython-313.pyc": compiled(b"1\n", flags=0)},
+            "would be compiled at each cold start: package/module.py",
+        ),
+        ({"data": bytes(MAX_BYTES)}, "it has 45.0 MB unzipped; at most 45 are allowed"),
+    ],
+)
+def test_a_fault_is_told(change: dict[str, bytes], sentence: str) -> None:
+    """In one sentence that names the file."""
+    assert faults(Artifact({**GOOD, **change}), "x86_64") == [sentence]
+
+
+def test_the_zip_is_smaller() -> None:
+    """What compresses is compressed."""
+    artifact = Artifact({"zeros": bytes(100_000)})
+    assert artifact.n_zipped_bytes < 1_000 < artifact.n_bytes
+
+
+def test_the_golden_requests_are_answered_as_in_training() -> None:
+    """Over the handler, as API Gateway asks."""
+    result = ask_all(handler, BUNDLES)
+    assert result["asked"] == sum(len(json.loads(path.read_bytes())) for path in BUNDLES.glob("*/golden.json"))
+    assert result["wrong"] == []
+
+
+def test_a_decision_gives_the_probability_of_its_class() -> None:
+    """The confidence in "no fraud" is what the probability leaves."""
+    assert probability_of({"prediction": 0, "confidence": 0.75}) == 0.25
+    assert probability_of({"prediction": 1, "confidence": 0.75}) == 0.75
+    assert probability_of({"fraud_probability": 0.5, "is_flagged": True}) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ({"statusCode": 500, "body": "{}"}, "golden request 1 is answered with 500"),
+        ({"statusCode": 200, "body": '{"fraud_probability": 0.5}'}, "golden request 1 gives 0.5; in training 0.25"),
+    ],
+)
+def test_a_wrong_answer_is_told(answer: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    """With the bundle, the request's number and both values."""
+    bundle = tmp_path / "mini"
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text('{"contract": {"route": "/mini"}}')
+    (bundle / "golden.json").write_text('[{"request": {}, "probability": 0.25}]')
+    assert ask_all(lambda _event, _context: answer, tmp_path) == {"asked": 1, "wrong": [f"mini: {sentence}"]}
+
+
+def test_an_event_is_one_that_the_handler_takes() -> None:
+    """A request that breaks the contract gets the contract's answer, not the guard's."""
+    assert handler(event_of("/predict", {}), None)["statusCode"] == 422
+
+
+def test_the_built_artifact_answers_alone(built_template: Path) -> None:
+    """In a bare interpreter with nothing else on its path; its line in the table says so."""
+    line, found = checked(own_architecture(), built_template.parent / "FraudFunction")
+    assert found == []
+    assert line[0] == own_architecture()
+    assert line[-1] == "44 of 44"
+
+
+def test_the_other_processors_artifact_is_not_run(tmp_path: Path) -> None:
+    """And its line says so."""
+    other = "x86_64" if own_architecture() == "arm64" else "arm64"
+    (tmp_path / "lib.so").write_bytes(library(X86_64 if other == "x86_64" else ARM64, "2.17"))
+    line, found = checked(other, tmp_path)
+    assert found == []
+    assert line[-1] == f"not run: this machine is {own_architecture()}"
+
+
+def test_an_artifact_that_does_not_start_is_told(built_template: Path, tmp_path: Path) -> None:
+    """With the exception's own words."""
+    shutil.copytree(built_template.parent / "FraudFunction", tmp_path / "artifact")
+    shutil.rmtree(tmp_path / "artifact" / "mangum")
+    word, found = golden_answers(tmp_path / "artifact")
+    assert word == "it does not start"
+    assert found == ["it does not start: ModuleNotFoundError: No module named 'mangum'"]
+
+
+def test_an_artifact_without_golden_requests_is_told(tmp_path: Path) -> None:
+    """Nothing asked is nothing known."""
+    (tmp_path / "handler").mkdir()
+    (tmp_path / "handler" / "app.py").write_text("handler = None\n")
+    (tmp_path / "build" / "bundles").mkdir(parents=True)
+    assert golden_answers(tmp_path) == ("0 of 0", ["its bundles hold no golden requests"])
+
+
+def test_a_failed_make_is_told() -> None:
+    """With its last words."""
+    (failure,) = made("no-such-target")
+    assert failure.startswith("make no-such-target failed:\n")
+    assert "No rule to make target" in failure
+    assert made("help") == []
+
+
+def test_a_processor_that_lambda_does_not_have_is_refused() -> None:
+    """Before anything is built."""
+    (failure,) = made("artifact", "ARCHITECTURE=riscv")
+    assert "ARCHITECTURE is riscv; it must be x86_64 or arm64" in failure
+
+
+def test_columns_are_aligned() -> None:
+    """Each as wide as its widest cell."""
+    assert aligned([("a", "bb"), ("ccc", "d")]) == "a    bb\nccc  d"
+
+
+def test_reading_an_artifact_finds_every_file(tmp_path: Path) -> None:
+    """By its path from the folder."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "c").write_bytes(b"1")
+    assert read_artifact(tmp_path).files == {"a/b/c": b"1"}

@@ -1,0 +1,319 @@
+"""The template as SAM translates it and CloudFormation would make it, for several sets of parameters."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.translate import ROOT, SAM_PYTHON, RefusedParameterError, deployed
+
+if not SAM_PYTHON.exists():
+    pytest.skip("there is no .venv-sam; `make test` installs it", allow_module_level=True)
+
+JWT = {"Authorizer": "JWT", "JwtIssuer": "https://issuer.example/tenant", "JwtAudience": "fraud,console"}
+CORS = {"CorsOrigins": "https://console.example,http://localhost:3000"}
+STORES = {"ModelBucket": "create", "PredictionLog": "create"}
+EXTRAS = {
+    "AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:on-call",
+    "ReservedConcurrency": "10",
+    "WarmUp": "enabled",
+    "SnapStart": "None",
+    "Deployment": "AllAtOnce",
+}
+AUTHORIZERS: tuple[dict[str, str], ...] = ({}, JWT, {"Authorizer": "NONE"})
+SETS = tuple(
+    {**authorizer, **cors, **others}
+    for authorizer, cors, others in product(AUTHORIZERS, ({}, CORS), ({}, {**STORES, **EXTRAS}))
+)
+PREFLIGHT = ("OPTIONS /{proxy+}", "NONE")
+
+
+@pytest.fixture(
+    params=SETS, ids=lambda given: " ".join(f"{name}={value}" for name, value in given.items()) or "defaults"
+)
+def given(request: pytest.FixtureRequest) -> dict[str, str]:
+    """A set of parameters."""
+    return request.param
+
+
+@pytest.fixture
+def resources(given: dict[str, str]) -> dict[str, Any]:
+    """What a set of parameters makes."""
+    return deployed(given)["Resources"]
+
+
+def of_type(resources: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The properties of every resource of a type, by logical id."""
+    return {name: found["Properties"] for name, found in resources.items() if found["Type"] == kind}
+
+
+def only(resources: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    """The properties of the one resource of a type."""
+    (properties,) = of_type(resources, kind).values()
+    return properties
+
+
+def routes(resources: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Each route's key with its authorization."""
+    return {
+        (route["RouteKey"], route["AuthorizationType"])
+        for route in of_type(resources, "AWS::ApiGatewayV2::Route").values()
+    }
+
+
+def statements(resources: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every statement of every policy that an identity has."""
+    for role in of_type(resources, "AWS::IAM::Role").values():
+        for policy in role.get("Policies", []):
+            yield from policy["PolicyDocument"]["Statement"]
+    for policy in of_type(resources, "AWS::IAM::RolePolicy").values():
+        yield from policy["PolicyDocument"]["Statement"]
+
+
+def referred(value: object) -> Iterator[str]:
+    """The logical id of everything that a value refers to."""
+    if isinstance(value, list):
+        for item in value:
+            yield from referred(item)
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key == "Ref":
+            yield item
+        elif key == "Fn::GetAtt":
+            yield item[0] if isinstance(item, list) else item.split(".")[0]
+        elif key == "Fn::Sub":
+            text, names = item if isinstance(item, list) else (item, {})
+            yield from (name for name in re.findall(r"\$\{([A-Za-z0-9:]+)[.}]", text) if name not in names)
+            yield from referred(names)
+        else:
+            yield from referred(item)
+
+
+def test_nothing_refers_to_what_is_not_made(given: dict[str, str]) -> None:
+    """No condition leaves a reference behind to a resource that it took away."""
+    made = deployed(given)
+    names = set(referred([made["Resources"], made["Outputs"]]))
+    assert {name for name in names if not name.startswith("AWS::")} <= made["Resources"].keys()
+
+
+def test_every_route_is_authorized_but_the_preflight(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """A route without authorization exists only for a browser's OPTIONS, or where NONE was asked for."""
+    asked = given.get("Authorizer", "AWS_IAM")
+    found = routes(resources)
+    assert {authorization for key, authorization in found - {PREFLIGHT}} == {asked}
+    assert (PREFLIGHT in found) == ("CorsOrigins" in given)
+
+
+def test_a_jwt_authorizer_exists_only_where_asked(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """API Gateway asks its issuer for keys when it is made."""
+    assert len(of_type(resources, "AWS::ApiGatewayV2::Authorizer")) == (given.get("Authorizer") == "JWT")
+
+
+def test_the_stage_limits_and_logs(resources: dict[str, Any]) -> None:
+    """Rate and burst are limited; the access log is kept for a while and holds nothing of caller, query or body."""
+    stage = only(resources, "AWS::ApiGatewayV2::Stage")
+    assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": "100", "ThrottlingBurstLimit": "200"}
+    logged = set(re.findall(r"\$context\.([A-Za-z.]+)", stage["AccessLogSettings"]["Format"]))
+    assert "status" in logged
+    assert not [name for name in logged if re.search("identity|query|claims|userAgent|ip", name, re.IGNORECASE)]
+    for group in of_type(resources, "AWS::Logs::LogGroup").values():
+        assert group["RetentionInDays"] == "30"
+
+
+def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
+    """CodeDeploy watches errors, duration and flagged share of the version that is being deployed, and of no other."""
+    group = only(resources, "AWS::CodeDeploy::DeploymentGroup")
+    watched = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
+    assert watched == {"NewVersionErrors", "NewVersionDuration", "NewVersionFlagged"}
+    assert group["AlarmConfiguration"]["Enabled"] is True
+    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+    (version,) = of_type(resources, "AWS::Lambda::Version")
+    for name in watched:
+        alarm = resources[name]["Properties"]
+        metrics = [item["MetricStat"]["Metric"] for item in alarm.get("Metrics", []) if "MetricStat" in item] or [alarm]
+        for metric in metrics:
+            values = [dimension["Value"] for dimension in metric["Dimensions"]]
+            assert {"Fn::GetAtt": [version, "Version"]} in values
+            assert {"Ref": "FraudFunction"} in values
+
+
+def test_traffic_moves_as_asked(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """The alias is moved by CodeDeploy, in the declared steps, and the API calls the alias."""
+    config = only(resources, "AWS::CodeDeploy::DeploymentGroup")["DeploymentConfigName"]
+    assert config["Fn::Sub"][1]["ConfigName"] == given.get("Deployment", "Canary10Percent5Minutes")
+    (alias,) = (found for found in resources.values() if found["Type"] == "AWS::Lambda::Alias")
+    assert "CodeDeployLambdaAliasUpdate" in alias["UpdatePolicy"]
+    uri = only(resources, "AWS::ApiGatewayV2::Integration")["IntegrationUri"]["Fn::Sub"]
+    assert uri.endswith(f"${{FraudFunction.Arn}}:{alias['Properties']['Name']}/invocations")
+
+
+def test_who_may_call_the_alias(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """The API may, and the schedule where there is one; each from one source."""
+    permissions = of_type(resources, "AWS::Lambda::Permission").values()
+    expected = {"apigateway.amazonaws.com"} | ({"events.amazonaws.com"} if "WarmUp" in given else set())
+    assert {permission["Principal"] for permission in permissions} == expected
+    assert all(permission["SourceArn"] for permission in permissions)
+
+
+def test_alarms_tell_the_topic(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """Every alarm has the topic as its action, or none where there is no topic."""
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
+    assert len(alarms) >= 5
+    for alarm in alarms:
+        assert alarm.get("AlarmActions") == ([given["AlarmTopicArn"]] if "AlarmTopicArn" in given else None)
+
+
+def test_no_role_reaches_everything(resources: dict[str, Any]) -> None:
+    """Every statement names its actions and its resources."""
+    for statement in statements(resources):
+        actions, targets = (
+            found if isinstance(found, list) else [found] for found in (statement["Action"], statement["Resource"])
+        )
+        assert statement["Effect"] == "Allow"
+        assert not [action for action in actions if "*" in action]
+        assert "*" not in targets
+
+
+def test_the_function_may_only_write_its_log(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """Beyond its own log it reads the model bucket, where there is one."""
+    role = resources["FunctionRole"]["Properties"]
+    assert "ManagedPolicyArns" not in role
+    (policy,) = role["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
+    assert statement["Resource"] == {"Fn::GetAtt": ["FunctionLog", "Arn"]}
+    added = of_type(resources, "AWS::IAM::RolePolicy")
+    assert bool(added) == ("ModelBucket" in given)
+    for policy in added.values():
+        found = {item["Action"] for item in policy["PolicyDocument"]["Statement"]}
+        assert found == {"s3:GetObject", "s3:ListBucket"}
+
+
+def test_buckets_are_private(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """Encrypted, versioned, blocked to the public, TLS only, tidied up, and kept when the stack goes."""
+    buckets = of_type(resources, "AWS::S3::Bucket")
+    assert len(buckets) == 2 * ("ModelBucket" in given)
+    policies = {policy["Bucket"]["Ref"]: policy for policy in of_type(resources, "AWS::S3::BucketPolicy").values()}
+    for name, bucket in buckets.items():
+        assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
+        assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert bucket["VersioningConfiguration"] == {"Status": "Enabled"}
+        assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+        assert all(rule["AbortIncompleteMultipartUpload"] for rule in bucket["LifecycleConfiguration"]["Rules"])
+        (statement,) = policies[name]["PolicyDocument"]["Statement"]
+        assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*")
+        assert statement["Condition"] == {"Bool": {"aws:SecureTransport": False}}
+        assert statement["Resource"] == [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
+
+
+def test_cors_reaches_gateway_and_function(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """The same origins in both; no CORS at all where there are none."""
+    origins = given.get("CorsOrigins", "")
+    environment = only(resources, "AWS::Lambda::Function")["Environment"]["Variables"]
+    assert environment["CORS_ORIGINS"] == origins
+    configured = only(resources, "AWS::ApiGatewayV2::Api").get("CorsConfiguration")
+    assert (configured and configured["AllowOrigins"]) == (origins.split(",") if origins else None)
+
+
+def test_the_reserve_is_the_one_asked_for(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """0 reserves nothing, instead of shutting the function off."""
+    reserved = only(resources, "AWS::Lambda::Function").get("ReservedConcurrentExecutions")
+    assert reserved == given.get("ReservedConcurrency")
+
+
+def test_snapstart_is_the_one_asked_for(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """As the parameter says."""
+    function = only(resources, "AWS::Lambda::Function")
+    assert function["SnapStart"] == {"ApplyOn": given.get("SnapStart", "PublishedVersions")}
+
+
+def test_outputs_name_what_was_made(given: dict[str, str]) -> None:
+    """Buckets only where they exist; a curl line that fits the authorizer."""
+    outputs = deployed(given)["Outputs"]
+    assert {"Url", "FunctionAlias", "Curl"} <= outputs.keys()
+    assert ({"ModelBucketName", "PredictionBucketName"} <= outputs.keys()) == ("ModelBucket" in given)
+    line = str(outputs["Curl"]["Value"])
+    assert ("--aws-sigv4" in line) == ("Authorizer" not in given)
+    assert ("Bearer" in line) == (given.get("Authorizer") == "JWT")
+
+
+@pytest.fixture
+def arm64(tmp_path: Path) -> Path:
+    """The template as `make build ARCHITECTURE=arm64` leaves it."""
+    source = (ROOT / "template.yaml").read_text()
+    path = tmp_path / "template.yaml"
+    path.write_text(source.replace("[!Ref Architecture, x86_64]", "[!Ref Architecture, arm64]"))
+    return path
+
+
+def test_arm64_reaches_the_function(arm64: Path) -> None:
+    """The parameter is the function's architecture."""
+    function = only(deployed({"Architecture": "arm64"}, template=arm64)["Resources"], "AWS::Lambda::Function")
+    assert function["Architectures"] == ["arm64"]
+
+
+def test_an_artifact_of_another_processor_is_refused(arm64: Path) -> None:
+    """CloudFormation says so before it touches anything."""
+    with pytest.raises(RefusedParameterError, match="for another processor"):
+        deployed({"Architecture": "arm64"})
+    with pytest.raises(RefusedParameterError, match="for another processor"):
+        deployed({"Architecture": "x86_64"}, template=arm64)
+
+
+@pytest.mark.parametrize(
+    "change", [{"MemorySize": "1024"}, {"SnapStart": "None"}, {"CorsOrigins": "https://console.example"}]
+)
+def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> None:
+    """Another description replaces the version, without which the alias would keep the old settings."""
+    before, after = (only(deployed(given)["Resources"], "AWS::Lambda::Version") for given in ({}, change))
+    assert before["Description"] != after["Description"]
+    assert len(after["Description"]) <= 256
+
+
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        ({"Authorizer": "JWT"}, "needs JwtIssuer"),
+        ({"Authorizer": "JWT", "JwtIssuer": "https://issuer.example"}, "needs JwtAudience"),
+        ({"JwtIssuer": "https://issuer.example"}, "no effect without Authorizer=JWT"),
+        ({"Authorizer": "NONE", "JwtAudience": "fraud"}, "no effect without Authorizer=JWT"),
+        ({**JWT, "JwtIssuer": "http://issuer.example"}, "JwtIssuer is .* must be the issuer's address"),
+        ({**JWT, "JwtAudience": "a, b"}, "JwtAudience is .* without spaces"),
+        ({"CorsOrigins": "https://console.example/path"}, "CorsOrigins is .* without spaces or paths"),
+        ({"CorsOrigins": "https://" + "a" * 200}, "CorsOrigins is"),
+        ({"AlarmTopicArn": "on-call"}, "AlarmTopicArn is .* must be the ARN of an SNS topic"),
+        ({"Authorizer": "none"}, "Authorizer is 'none'"),
+        ({"MemorySize": "128"}, "MemorySize is '128'"),
+        ({"Memory": "512"}, "no parameter Memory"),
+    ],
+)
+def test_an_impossible_parameter_is_refused(refused: dict[str, str], message: str) -> None:
+    """With a sentence that says what would be right."""
+    with pytest.raises(RefusedParameterError, match=message):
+        deployed(refused)
+
+
+def test_the_readme_has_every_parameter() -> None:
+    """With its default."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    declared = dict(
+        re.findall(r"^  (\w+):\n    Type: .*\n    Default: (.*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
+    )
+    assert len(declared) == 19
+    for name, default in declared.items():
+        shown = default.strip('"')
+        assert re.search(rf"^\| `{name}` \| {re.escape(shown) or 'none'} \|", readme, re.MULTILINE), name
+
+
+def test_the_command_writes_the_template(tmp_path: Path) -> None:
+    """`python -m training.translate`, for the linters."""
+    out = tmp_path / "folder" / "template.json"
+    subprocess.run([sys.executable, "-m", "training.translate", out, "ModelBucket=create"], cwd=ROOT, check=True)
+    assert '"ModelStore"' in out.read_text()

@@ -1,0 +1,118 @@
+"""Everything that can be known before a deployment: `python -m training.deploy_check`, or `make deploy-check`.
+
+The template through its linters; an artifact for each processor, measured; and, where this machine can run it, its
+answers to the golden requests in a bare interpreter. It needs no Docker and no account.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from training.artifact import MACHINES, MAX_BYTES, MAX_GLIBC, Artifact, faults, read_artifact
+
+ROOT = Path(__file__).parents[1]
+ASK = Path(__file__).with_name("ask_golden.py")
+HEADINGS = (
+    "processor",
+    "MB unzipped",
+    "zipped",
+    "limit",
+    "libraries",
+    f"highest GLIBC (limit {'.'.join(map(str, MAX_GLIBC))})",
+    ".py without .pyc",
+    "golden answers",
+)
+
+
+def own_architecture() -> str:
+    """The processor of this machine, in Lambda's words."""
+    return platform.machine().replace("aarch64", "arm64")
+
+
+def made(*arguments: str) -> list[str]:
+    """What make said where it failed; nothing where it did not."""
+    done = subprocess.run(  # noqa: S603 - the project's own Makefile
+        ["make", "--no-print-directory", *arguments],  # noqa: S607 - the user's make
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        return []
+    said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-30:])
+    return [f"make {' '.join(arguments)} failed:\n{said}"]
+
+
+def golden_answers(folder: Path) -> tuple[str, list[str]]:
+    """How the artifact in a folder answers in a bare interpreter, in a few words, and a sentence a fault."""
+    done = subprocess.run(  # noqa: S603 - this interpreter, on a file of ours
+        [sys.executable, "-I", "-S", "-B", ASK, folder], env={}, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        return "it does not start", [f"it does not start: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"]
+    result = json.loads(done.stdout)
+    asked, wrong = result["asked"], result["wrong"]
+    return f"{asked - len(wrong)} of {asked}", wrong if asked else ["its bundles hold no golden requests"]
+
+
+def row(architecture: str, artifact: Artifact, golden: str) -> list[str]:
+    """An artifact's line in the table."""
+    machines = list(artifact.libraries().values())
+    return [
+        architecture,
+        f"{artifact.n_bytes / 1e6:.1f}",
+        f"{artifact.n_zipped_bytes / 1e6:.1f}",
+        f"{MAX_BYTES / 1e6:.0f}",
+        f"{machines.count(architecture)} of {len(machines)} for {architecture}",
+        ".".join(map(str, max(artifact.glibc().values(), default=(0,)))),
+        str(len(artifact.stale_modules())),
+        golden,
+    ]
+
+
+def checked(architecture: str, folder: Path) -> tuple[list[str], list[str]]:
+    """The line of the artifact in a folder, and a sentence a fault."""
+    artifact = read_artifact(folder)
+    found = faults(artifact, architecture)
+    golden = f"not run: this machine is {own_architecture()}"
+    if architecture == own_architecture():
+        golden, wrong = golden_answers(folder)
+        found += wrong
+    return row(architecture, artifact, golden), [f"{architecture}: {fault}" for fault in found]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text, in columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip() for cells in rows
+    )
+
+
+def main() -> None:
+    """Print the table and every fault; exit with 1 where there is one."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    failures = made("lint-template")
+    rows: list[Sequence[str]] = [HEADINGS]
+    for architecture in MACHINES.values():
+        build = Path(".aws-sam") / architecture
+        if failed := made("artifact", f"ARCHITECTURE={architecture}", f"BUILD_DIR={build}"):
+            failures += failed
+            continue
+        line, found = checked(architecture, ROOT / build / "FraudFunction")
+        rows.append(line)
+        failures += found
+    sys.stdout.write(f"template: {'see below' if any('lint-template' in text for text in failures) else 'clean'}\n\n")
+    sys.stdout.write(aligned(rows) + "\n")
+    for failure in failures:
+        sys.stderr.write(failure + "\n")
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()
