@@ -1,13 +1,13 @@
 """A minute of four times the requests that the server can answer: no wrong answer, no growth of its memory.
 
-The rate is kept from outside, whatever the server answers (an open loop): what it cannot take waits in the connections'
-buffers, and what does not fit there any more is never sent and counted as held back.
+The rate is kept from outside, whatever the server answers (an open loop), over many connections, each of which waits
+for its answer before it asks again, as callers do. A request for which none is free is held back, and counted.
 """
 
 import asyncio
 import json
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +19,7 @@ from benchmarks.machine import CLIENT_CORE, pinned
 from benchmarks.served import ROOT, resident_mb, served
 from handler.scorer import load_scorer
 
-CONNECTIONS = 64
+CONNECTIONS = 500
 TIMES = 4
 SECONDS = 60
 SETTLING_SECONDS = 5
@@ -34,52 +34,49 @@ class Caller(asyncio.Protocol):
     def __init__(self, answers: Mapping[bytes, bytes], counts: "Counter[str]") -> None:
         """Know every request's answer; count into `counts`."""
         self._answers, self._counts = answers, counts
-        self._waiting: deque[bytes] = deque()
+        self._asked: bytes | None = None
         self._received = bytearray()
-        self.can_send = True
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it may ask."""
+        return self._asked is None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the connection."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
         self._transport = transport
 
-    def pause_writing(self) -> None:
-        """The server does not take more."""
-        self.can_send = False
-
-    def resume_writing(self) -> None:
-        """It does again."""
-        self.can_send = True
-
     def ask(self, request: bytes) -> None:
-        """Send a request without waiting for the answers to those before it."""
-        self._waiting.append(request)
+        """Send a request."""
+        self._asked = request
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Compare each whole answer with the one expected."""
+        """Compare a whole answer with the one expected."""
         self._received += data
-        while (end := self._received.find(b"\r\n\r\n")) >= 0:
-            head = bytes(self._received[:end]).lower()
-            length = int(head.split(b"content-length: ", maxsplit=1)[1].split(b"\r\n", maxsplit=1)[0])
-            if len(self._received) < end + 4 + length:
-                return
-            body = bytes(self._received[end + 4 : end + 4 + length])
-            del self._received[: end + 4 + length]
-            expected = self._answers[self._waiting.popleft()]
-            is_right = head.startswith(b"http/1.1 200") and body == expected
-            self._counts["right" if is_right else "wrong"] += 1
+        head, found, body = bytes(self._received).partition(b"\r\n\r\n")
+        if not found or len(body) < _length(head):
+            return
+        is_right = head.startswith(b"HTTP/1.1 200") and body == self._answers[self._asked or b""]
+        self._counts["right" if is_right else "wrong"] += 1
+        self._asked = None
+        self._received.clear()
 
     def connection_lost(self, _error: Exception | None) -> None:
-        """Whatever still waits is lost."""
-        self._counts["lost"] += len(self._waiting)
-        self.can_send = False
+        """Whatever it still waits for is lost."""
+        self._counts["lost"] += self._asked is not None
 
     def close(self) -> None:
-        """End the connection without counting what still waits as lost."""
-        self._counts["unanswered at the end"] += len(self._waiting)
-        self._waiting.clear()
+        """End the connection; what it still waits for is not lost but left."""
+        self._counts["unanswered at the end"] += self._asked is not None
+        self._asked = None
         self._transport.close()
+
+
+def _length(head: bytes) -> int:
+    """How long the body of an answer is."""
+    return int(head.lower().split(b"content-length: ", maxsplit=1)[1].split(b"\r\n", maxsplit=1)[0])
 
 
 def expected_answers(host: str) -> dict[bytes, bytes]:
@@ -110,9 +107,10 @@ async def _offer(address: str, rate: float, seconds: float, pid: int) -> tuple["
         while (passed := time.perf_counter() - start) < seconds:
             while counts["offered"] < passed * rate:
                 caller = callers[counts["offered"] % CONNECTIONS]
-                if caller.can_send:
+                if caller.is_free:
                     caller.ask(requests[counts["offered"] % len(requests)])
-                counts["sent" if caller.can_send else "held back"] += 1
+                else:
+                    counts["held back"] += 1
                 counts["offered"] += 1
             if passed >= len(memory):
                 memory.append(resident_mb(pid))
@@ -135,7 +133,7 @@ async def _sustainable(address: str, seconds: float) -> float:
         while time.perf_counter() < end:
             writer.write(requests[(first + counts["answered"]) % len(requests)])
             head = await reader.readuntil(b"\r\n\r\n")
-            await reader.readexactly(int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0]))
+            await reader.readexactly(_length(head))
             counts["answered"] += 1
         writer.close()
 

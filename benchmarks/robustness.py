@@ -45,16 +45,15 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.only and asked.record:
         parser.error("--record keeps all parts; leave --only out")
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"machine": machine()}
     for name in [asked.only] if asked.only else PARTS:
         print(f"{name} ...", flush=True)
         found[name] = PARTS[name]()
         print(", ".join(f"{what}: {value:,}" for what, value in found[name].items() if not isinstance(value, list)))
-    result = {"machine": machine(), **found}
-    write_json(RESULT, result)
+        write_json(RESULT, found)
     if asked.record:
         draw(found)
-        write_json(RECORDED, result)
+        write_json(RECORDED, found)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """A scorer: request -> vector -> margin -> calibrated probability -> decision -> reasons."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import cached_property
 from math import exp, fsum
@@ -13,6 +12,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 from handler.bundle import Bundle, BundleError, load_bundle
 from handler.contract import MAX_BATCH, answer_model, request_model
 from handler.features import feature_types
+from handler.sentence import reason_sentence, shown
 
 # How many of the features that raise the risk an answer names when it was not asked to explain itself.
 N_REASONS = 3
@@ -51,7 +51,6 @@ class Scorer:
         values = attrgetter(*names)
         self._values = values if len(names) > 1 else lambda request: (values(request),)
         self._id = bundle.contract.id
-        self._n_fields = len(names)
         self._ranges = tuple(
             (index, percentiles[0], percentiles[-1])
             for index, name in enumerate(self._features.names)
@@ -149,24 +148,10 @@ class Scorer:
                 "field": self._features.names[index],
                 "value": self._features.display(index, vector[index]),
                 "contribution": shares[index],
-                "sentence": self._reason_sentence(index, vector[index], shares[index]),
+                "sentence": reason_sentence(self._features, self.bundle.reference, index, vector[index], shares[index]),
             }
             for index in order
         ]
-
-    def _reason_sentence(self, index: int, value: float, share: float) -> str:
-        name = self._features.names[index]
-        effect = "raises the risk" if share > 0 else "lowers the risk" if share < 0 else "changes nothing"
-        seen = self.bundle.reference[name]
-        shown = self._features.display(index, value)
-        if shown is None and index >= self._n_fields:
-            return f"{name} cannot be computed from this request; {effect}"
-        if shown is None:
-            return f"{name} is missing, as in {seen['missing']:.1%} of past requests; {effect}"
-        if isinstance(shown, str):
-            return f"{name} is {shown}, as in {seen['shares'][shown]:.1%} of past requests; {effect}"
-        unit = f" {self._features.units[index]}" if self._features.units[index] else ""
-        return f"{name} is {_shown(shown)}{unit}, {_how_unusual(shown, seen['percentiles'])}; {effect}"
 
     def _warnings(self, row: tuple[Any, ...], vector: list[float]) -> list[dict[str, Any]]:
         """The values outside what the model was trained on."""
@@ -174,7 +159,7 @@ class Scorer:
         for index, low, high in self._ranges:
             value = vector[index]
             if value < low or value > high:
-                text = f"{_shown(value)} is outside the range seen in training, {_shown(low)} to {_shown(high)}"
+                text = f"{shown(value)} is outside the range seen in training, {shown(low)} to {shown(high)}"
                 found.append(self._warning(index, value, text))
         for index in self._codes:
             if vector[index] == 0.0:
@@ -185,22 +170,6 @@ class Scorer:
     def _warning(self, index: int, value: float | str, text: str) -> dict[str, Any]:
         name = self._features.names[index]
         return {"field": name, "value": value, "sentence": f"{name} {text}"}
-
-
-def _shown(value: float) -> str:
-    """A number as a person reads it: 1,234,568, 950.25, 14, 0.0123."""
-    if 0 < abs(value) < 1:
-        return f"{value:.3g}"
-    return f"{value:,.2f}".rstrip("0").rstrip(".")
-
-
-def _how_unusual(value: float, percentiles: Sequence[float]) -> str:
-    """Where a value stands among the percentiles 0 to 100 of the training rows."""
-    above = min(bisect_left(percentiles, value) - 1, 99)
-    below = min(len(percentiles) - 1 - bisect_right(percentiles, value), 99)
-    if above >= 50:  # noqa: PLR2004 - beyond the median is where "above" says more than "below"
-        return f"above {above}% of past values"
-    return f"below {below}% of past values" if below >= 50 else "a usual value"  # noqa: PLR2004 - as above
 
 
 def load_scorer(folder: Path) -> Scorer:
