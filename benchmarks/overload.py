@@ -1,7 +1,7 @@
 """A minute of four times the requests that the server can answer: no wrong answer, no growth of its memory.
 
-The rate is kept from outside, whatever the server answers (an open loop), over many connections, each of which waits
-for its answer before it asks again, as callers do. A request for which none is free is held back, and counted.
+They are offered at that rate whatever the server answers, until 2,000 wait at once: as with a load balancer, one that
+then finds no free connection is held back, and counted.
 """
 
 import asyncio
@@ -19,7 +19,9 @@ from benchmarks.machine import CLIENT_CORE, pinned
 from benchmarks.served import ROOT, resident_mb, served
 from handler.scorer import load_scorer
 
-CONNECTIONS = 500
+WAITING = 2_000
+# With these, each waiting for its answer, the sustainable rate is found.
+CALLERS = 64
 TIMES = 4
 SECONDS = 60
 SETTLING_SECONDS = 5
@@ -100,13 +102,13 @@ async def _offer(address: str, rate: float, seconds: float, pid: int) -> tuple["
     loop = asyncio.get_running_loop()
     callers = [
         (await loop.create_connection(lambda: Caller(answers, counts), place.hostname, place.port))[1]
-        for _ in range(CONNECTIONS)
+        for _ in range(WAITING)
     ]
     start = time.perf_counter()
     with tqdm(total=round(seconds), unit="s") as progress:
         while (passed := time.perf_counter() - start) < seconds:
             while counts["offered"] < passed * rate:
-                caller = callers[counts["offered"] % CONNECTIONS]
+                caller = callers[counts["offered"] % WAITING]
                 if caller.is_free:
                     caller.ask(requests[counts["offered"] % len(requests)])
                 else:
@@ -138,7 +140,7 @@ async def _sustainable(address: str, seconds: float) -> float:
         writer.close()
 
     end = time.perf_counter() + seconds
-    await asyncio.gather(*(keep_asking(number) for number in range(CONNECTIONS)))
+    await asyncio.gather(*(keep_asking(number) for number in range(CALLERS)))
     return counts["answered"] / seconds
 
 
@@ -157,6 +159,7 @@ def overload(seconds: float = SECONDS) -> dict[str, Any]:
         "sustainable per second": round(sustainable),
         "offered per second": round(counts["offered"] / seconds),
         "answered per second": round(counts["right"] / seconds),
+        "waiting at once": WAITING,
         "per second afterwards": round(after),
         **{name: counts[name] for name in ("offered", "held back", "right", "wrong", "lost", "unanswered at the end")},
         "memory MB": [round(figure, 1) for figure in memory],

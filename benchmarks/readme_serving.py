@@ -9,8 +9,10 @@ SPEEDS = {
     "cold start: first import to first answer": "cold start: imports, bundles, first answer",
     "cold start: first answer alone": "of that, the first answer",
     "warm: transaction, p50": "warm request, transaction: median",
+    "warm: transaction, p95": "95th percentile",
     "warm: transaction, p99": "99th percentile",
     "warm: refund, p50": "warm request, refund: median",
+    "warm: refund, p99": "99th percentile",
     "warm: transaction, with every reason, p50": "warm request, transaction, with every reason: median",
     "warm: transaction, in a batch of 100, each": "each request of a batch of 100",
     "requests a second under uvicorn, transaction": "requests a second, one worker on one core",
@@ -54,10 +56,12 @@ def speed_caption() -> str:
     """When and where the speed table was measured, with which models; one line of the README."""
     found = report("serving.json")
     where, trees = found["machine"], found["trees"]
+    effort = found["effort"]
     models = " and ".join(f"{trees[name]} ({name})" for name in SCORERS)
+    rounds = f"{effort['cold_rounds']} cold starts, {effort['warm_rounds']} rounds of {effort['calls']} calls"
     return (
         f"`make bench` on {where['date'].split()[0]}, {where['cores']} cores of an {where['processor']}, "
-        f"CPython {where['python']}, models of {models} trees:"
+        f"CPython {where['python']}, models of {models} trees, {rounds}:"
     ).replace("(R)", "")
 
 
@@ -71,12 +75,13 @@ def robustness_table() -> str:
     """What was tried to break the function, how often, and what came of it."""
     found = report("robustness.json")
     routes, events, load, million = (found[part] for part in ("routes", "events", "overload", "million"))
+    scored = min(count for route, count in routes["requests"].items() if route not in {"/health", "/models/{scorer}"})
     held = f"{load['memory MB'][10]:.1f} MB after ten seconds, {load['memory MB'][-1]:.1f} MB at the end"
     grown = f"{million['memory MB'][10][1]:.1f} MB after a tenth, {million['memory MB'][-1][1]:.1f} MB at the end"
     rows = [
         [
             "requests made up from the OpenAPI document (Schemathesis), under uvicorn",
-            f"{routes['cases']:,}, on {routes['routes']} routes",
+            f"{routes['cases']:,}; of a scorer's routes each at least {scored:,}",
             f"{routes['failures']} answered with a 5xx, or with what the document does not name",
         ],
         [
@@ -86,7 +91,7 @@ def robustness_table() -> str:
         ],
         [
             f"a minute at 4 times the sustainable {load['sustainable per second']:,} requests a second, under uvicorn",
-            f"{load['offered']:,} offered, {load['right']:,} answered",
+            f"{load['offered']:,} offered, at most {load['waiting at once']:,} at once, {load['right']:,} answered",
             f"{load['wrong']} wrong, {load['lost']} lost; memory {held}",
         ],
         [

@@ -49,7 +49,7 @@ def main() -> None:
     for name in [asked.only] if asked.only else PARTS:
         print(f"{name} ...", flush=True)
         found[name] = PARTS[name]()
-        print(", ".join(f"{what}: {value:,}" for what, value in found[name].items() if not isinstance(value, list)))
+        print(", ".join(f"{what}: {value}" for what, value in found[name].items() if not isinstance(value, list)))
         write_json(RESULT, found)
     if asked.record:
         draw(found)

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx2
@@ -18,18 +18,27 @@ START_SECONDS = 60
 
 
 @contextmanager
-def served() -> Iterator[tuple[int, str]]:
-    """The process id and the address of a server that answers; ends it after."""
+def served(access_log: Path | None = None) -> Iterator[tuple[int, str]]:
+    """The process id and the address of a server that answers; ends it after.
+
+    `access_log` receives a line for each request.
+    """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "uvicorn", "handler.app:app", "--port", str(port), "--log-level", "error"]
-    with pinned(SERVER_CORE), subprocess.Popen(command, cwd=ROOT, env=dict(os.environ)) as process:
-        try:
-            _wait_for(process, f"{address}/health")
-            yield process.pid, address
-        finally:
-            process.terminate()
+    command = [sys.executable, "-m", "uvicorn", "handler.app:app", "--port", str(port)]
+    level = "info" if access_log else "error"
+    with ExitStack() as stack:
+        output = stack.enter_context(access_log.open("wb")) if access_log else None
+        with pinned(SERVER_CORE):
+            process = stack.enter_context(
+                subprocess.Popen(
+                    [*command, "--log-level", level], cwd=ROOT, env=dict(os.environ), stdout=output, stderr=output
+                )
+            )
+        stack.callback(process.terminate)
+        _wait_for(process, f"{address}/health")
+        yield process.pid, address
 
 
 def _wait_for(process: subprocess.Popen[bytes], url: str) -> None:

@@ -86,6 +86,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds: enough to see that it runs")
     parser.add_argument("--record", action="store_true", help=f"keep the medians in {RECORDED}, for the README")
     asked = parser.parse_args()
+    if asked.quick and asked.record:
+        parser.error("--record keeps a full run; leave --quick out")
     effort = QUICK if asked.quick else FULL
     if not (ARTIFACT / BUNDLES).is_dir():
         raise SystemExit(f"{ARTIFACT} is not built; run `make build`")

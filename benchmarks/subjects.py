@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 from benchmarks.installed import link, megabytes
+from training.artifact import declared_environment
 
 ROOT = Path(__file__).parent.parent
 ARTIFACT = ROOT / ".aws-sam" / "build" / "FraudFunction"
@@ -43,7 +42,7 @@ def make_subjects(folder: Path) -> dict[str, Subject]:
     """
     services = _compiled(folder / "services")
     linked = {name: link(folder / name, packages) for name, packages in PACKAGES.items() if packages}
-    function = _declared_environment() | {"BUNDLES": str(ARTIFACT / BUNDLES)}
+    function = declared_environment(ARTIFACT.parent / "template.yaml") | {"BUNDLES": str(ARTIFACT / BUNDLES)}
     return {
         "echo": Subject("echo_service", (ARTIFACT, services), function),
         "ours": Subject("handler.app", (ARTIFACT,), function),
@@ -67,10 +66,3 @@ def _compiled(folder: Path) -> Path:
         shutil.copy(ROOT / "benchmarks" / name, folder)
     compileall.compile_dir(folder, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     return folder
-
-
-def _declared_environment() -> dict[str, str]:
-    """The environment that the built template declares; what refers to another resource exists only once deployed."""
-    template = YAML(typ="safe").load(ARTIFACT.parent / "template.yaml")
-    declared = template["Resources"]["FraudFunction"]["Properties"].get("Environment", {}).get("Variables", {})
-    return {name: value for name, value in declared.items() if isinstance(value, str)}

@@ -18,10 +18,14 @@ from handler.document import DESCRIPTION, TITLE, VERSION, describe
 from handler.endpoint import ScoreEndpoint
 from handler.gateway import DOORS, BadEventError, checked_event, is_schedule, plain_answer, post_event
 from handler.headers import HeaderLimit
+from handler.logs import hide_values
 from handler.scorer import Scorer, load_scorer
 from handler.settings import BUNDLES, CORS_ORIGINS, METRICS
 from handler.startup import FastAPI, HTTPException, Mangum
-from handler.telemetry import Meter
+from handler.telemetry import Meter, record_failure
+
+SUCCESS = 200
+SERVER_ERROR = 500
 
 # What a request with a body, a token or a signature of AWS carries; as in template.yaml.
 CORS_HEADERS = (
@@ -120,6 +124,7 @@ def _json(content: object) -> Response:
     return Response(to_json(content), media_type="application/json")
 
 
+hide_values()
 _scorers = load_scorers(BUNDLES)
 app = create_app(_scorers, with_metrics=METRICS)
 _loop = asyncio.new_event_loop()
@@ -135,6 +140,8 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
     asyncio.set_event_loop(_loop)
     try:
         answer: dict[str, Any] = _adapter(checked_event(event), context)
+        if answer["statusCode"] >= SERVER_ERROR and METRICS and context:
+            record_failure(context)
     except BadEventError as error:
         return plain_answer(400, str(error))
     except Exception as error:  # noqa: BLE001 - the process edge: the application's own errors were answered with 500 inside the adapter
@@ -148,10 +155,13 @@ def _warm_up() -> None:
     """Answer a request a scorer, so that the first caller, and each copy of a SnapStart snapshot, finds all in place.
 
     Nothing here grows stale in a snapshot: no connection, no clock, no random state. So there is no hook for a restore.
+    Raises RuntimeError where one is not answered: such a version never takes traffic.
     """
     for scorer in _scorers.values():
         for case in scorer.bundle.golden[:1]:
-            handler(post_event(scorer.contract.route, "explain=true", json.dumps(case["request"])), None)
+            event = post_event(scorer.contract.route, "explain=true", json.dumps(case["request"]))
+            if (status := handler(event, None)["statusCode"]) != SUCCESS:
+                raise RuntimeError(f"{scorer.contract.route} answers its own golden request with {status}")
     # What is loaded by now stays for good; the collector need not walk it again.
     gc.freeze()
 

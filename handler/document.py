@@ -1,7 +1,7 @@
 """The OpenAPI document of what `handler.app` serves, made when somebody asks for it, not at a cold start.
 
 The served routes read their requests themselves, so the document is made of stand-ins that declare what those do.
-tests/handler/test_document.py and the fuzzing of tests/test_fuzz.py hold the two together.
+tests/handler/test_document.py and the fuzzing of tests/test_uvicorn.py hold the two together.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from handler.contract import MAX_BATCH, Refusal
+from handler.endpoint import MAX_REASONS
 from handler.headers import MAX_HEADER_BYTES
 from handler.scorer import Scorer
 from handler.settings import BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES
@@ -84,6 +85,7 @@ def _add_scorer(app: FastAPI, name: str, scorer: Scorer) -> None:
         _stand_in,
         response_model=list[answer],  # type: ignore[valid-type]  # made at run time
         summary=f"Score up to {MAX_BATCH:,} {name} requests, answered in order",
+        description=f"With explain=true, as many as have {MAX_REASONS:,} reasons together.",
         **_documented(name, batch),
     )
 

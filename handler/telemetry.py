@@ -5,13 +5,34 @@ Source of the format: "Specification: embedded metric format", Amazon CloudWatch
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from time import time
+from typing import Any
 
 NAMESPACE = "FraudScorer"
-# The alarm on the share that a new version flags reads the first; a dashboard by scorer the second.
-DIMENSIONS = (("FunctionName", "FunctionVersion"), ("FunctionName", "Scorer"))
-METRICS = ("Scored", "Flagged")
+SCORED, FLAGGED, FAILED = "Scored", "Flagged", "Failed"
+# What template.yaml's alarms on the version that is being deployed read, and a dashboard by scorer.
+BY_VERSION = ("FunctionName", "FunctionVersion")
+BY_SCORER = ("FunctionName", "Scorer")
 _STDOUT = 1
+
+
+def _line(metrics: Sequence[str], dimensions: Sequence[Sequence[str]], given: Mapping[str, str]) -> str:
+    """A line with holes for the time, the function's version and each metric, in this order."""
+    directive = {
+        "Namespace": NAMESPACE,
+        "Dimensions": dimensions,
+        "Metrics": [{"Name": name, "Unit": "Count"} for name in metrics],
+    }
+    fixed = {"FunctionName": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"), **given}
+    text = f'"CloudWatchMetrics":{json.dumps([directive])}}},{json.dumps(fixed)[1:-1]}'.replace("%", "%%")
+    counts = "".join(f',"{name}":%d' for name in metrics)
+    return '{"_aws":{"Timestamp":%d,' + text + ',"FunctionVersion":"%s"' + counts + "}\n"
+
+
+def _write(line: str, context: Any, *counts: int) -> None:  # noqa: ANN401 - Lambda's context
+    """Write to stdout in one piece, past Python's buffers, which Lambda may freeze before they are flushed."""
+    os.write(_STDOUT, (line % (time() * 1000, context.function_version, *counts)).encode())
 
 
 class Meter:
@@ -19,22 +40,13 @@ class Meter:
 
     def __init__(self, scorer: str) -> None:
         """Prepare all of the line that no request changes."""
-        directive = {
-            "Namespace": NAMESPACE,
-            "Dimensions": DIMENSIONS,
-            "Metrics": [{"Name": name, "Unit": "Count"} for name in METRICS],
-        }
-        dimensions = {
-            "FunctionName": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"),
-            "FunctionVersion": os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "local"),
-            "Scorer": scorer,
-        }
-        given = f'"CloudWatchMetrics":{json.dumps([directive])}}},{json.dumps(dimensions)[1:-1]}'
-        self._line = '{"_aws":{"Timestamp":%d,' + given.replace("%", "%%") + ',"Scored":%d,"Flagged":%d}\n'
+        self._line = _line((SCORED, FLAGGED), (BY_VERSION, BY_SCORER), {"Scorer": scorer})
 
-    def record(self, n_scored: int, n_flagged: int) -> None:
-        """Write the line of one invocation: how many requests it scored, how many of them it flagged.
+    def record(self, context: Any, n_scored: int, n_flagged: int) -> None:  # noqa: ANN401 - Lambda's context
+        """Write the line of one invocation: how many requests it scored, how many of them it flagged."""
+        _write(self._line, context, n_scored, n_flagged)
 
-        It goes to stdout in one piece, past Python's buffers, which Lambda may freeze before they are flushed.
-        """
-        os.write(_STDOUT, (self._line % (time() * 1000, n_scored, n_flagged)).encode())
+
+def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
+    """Write the line of an invocation that was answered with a 5xx, which Lambda's own metrics take for a success."""
+    _write(_line((FAILED,), (BY_VERSION,), {}), context, 1)

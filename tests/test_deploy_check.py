@@ -123,7 +123,7 @@ def test_an_artifact_that_does_not_start_is_told(built_template: Path, tmp_path:
     """With the exception's own words."""
     shutil.copytree(built_template.parent / "FraudFunction", tmp_path / "artifact")
     shutil.rmtree(tmp_path / "artifact" / "mangum")
-    word, found = golden_answers(tmp_path / "artifact")
+    word, found = golden_answers(tmp_path / "artifact", {})
     assert word == "it does not start"
     assert found == ["it does not start: ModuleNotFoundError: No module named 'mangum'"]
 
@@ -133,7 +133,7 @@ def test_an_artifact_without_golden_requests_is_told(tmp_path: Path) -> None:
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "app.py").write_text("handler = None\n")
     (tmp_path / "build" / "bundles").mkdir(parents=True)
-    assert golden_answers(tmp_path) == ("0 of 0", ["its bundles hold no golden requests"])
+    assert golden_answers(tmp_path, {}) == ("0 of 0", ["its bundles hold no golden requests"])
 
 
 def test_a_failed_make_is_told() -> None:

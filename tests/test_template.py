@@ -1,5 +1,6 @@
 """The template as SAM translates it and CloudFormation would make it, for several sets of parameters."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from handler import telemetry
 from training.translate import ROOT, SAM_PYTHON, RefusedParameterError, deployed
 
 if not SAM_PYTHON.exists():
@@ -116,31 +118,79 @@ def test_a_jwt_authorizer_exists_only_where_asked(given: dict[str, str], resourc
 
 
 def test_the_stage_limits_and_logs(resources: dict[str, Any]) -> None:
-    """Rate and burst are limited; the access log is kept for a while and holds nothing of caller, query or body."""
+    """Rate and burst are limited; the access log is kept for a while and holds nothing of address, query or body."""
     stage = only(resources, "AWS::ApiGatewayV2::Stage")
     assert stage["DefaultRouteSettings"] == {"ThrottlingRateLimit": "100", "ThrottlingBurstLimit": "200"}
     logged = set(re.findall(r"\$context\.([A-Za-z.]+)", stage["AccessLogSettings"]["Format"]))
-    assert "status" in logged
-    assert not [name for name in logged if re.search("identity|query|claims|userAgent|ip", name, re.IGNORECASE)]
+    # Who signed or whom the token names is for an audit; nothing else of the caller is kept.
+    callers = {"identity.userArn", "authorizer.claims.sub"}
+    assert {"status"} | callers <= logged
+    assert not [
+        name for name in logged - callers if re.search("identity|query|claims|userAgent|ip", name, re.IGNORECASE)
+    ]
     for group in of_type(resources, "AWS::Logs::LogGroup").values():
         assert group["RetentionInDays"] == "30"
 
 
+def metrics_of(alarm: Mapping[str, Any]) -> set[tuple[str, str, str, frozenset[tuple[str, str]]]]:
+    """Namespace, name, statistic and dimensions of every metric that an alarm reads."""
+    found = [{**item["MetricStat"]["Metric"], **item["MetricStat"]} for item in alarm.get("Metrics", ())[1:]] or [alarm]
+    return {
+        (
+            metric["Namespace"],
+            metric["MetricName"],
+            metric.get("Stat") or metric.get("Statistic") or metric["ExtendedStatistic"],
+            frozenset((dimension["Name"], json.dumps(dimension["Value"])) for dimension in metric["Dimensions"]),
+        )
+        for metric in found
+    }
+
+
 def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
-    """CodeDeploy watches errors, duration and flagged share of the version that is being deployed, and of no other."""
+    """CodeDeploy watches failures, duration and flagged share of the version that is being deployed, and no other."""
     group = only(resources, "AWS::CodeDeploy::DeploymentGroup")
     watched = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
-    assert watched == {"NewVersionErrors", "NewVersionDuration", "NewVersionFlagged"}
     assert group["AlarmConfiguration"]["Enabled"] is True
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
     (version,) = of_type(resources, "AWS::Lambda::Version")
+    function = ("FunctionName", json.dumps({"Ref": "FraudFunction"}))
+    number = json.dumps({"Fn::GetAtt": [version, "Version"]})
+    live = ("Resource", json.dumps({"Fn::Sub": "${FraudFunction}:live"}))
+    by_lambda = frozenset({function, live, ("ExecutedVersion", number)})
+    own = frozenset(zip(telemetry.BY_VERSION, (function[1], number), strict=True))
+    assert {name: metrics_of(resources[name]["Properties"]) for name in watched} == {
+        "NewVersionErrors": {
+            ("AWS/Lambda", "Errors", "Sum", by_lambda),
+            (telemetry.NAMESPACE, telemetry.FAILED, "Sum", own),
+        },
+        "NewVersionDuration": {("AWS/Lambda", "Duration", "p99", by_lambda)},
+        "NewVersionFlagged": {
+            (telemetry.NAMESPACE, telemetry.FLAGGED, "Sum", own),
+            (telemetry.NAMESPACE, telemetry.SCORED, "Sum", own),
+        },
+    }
+    # Made anew with each version, so that none rings already when its deployment begins.
     for name in watched:
-        alarm = resources[name]["Properties"]
-        metrics = [item["MetricStat"]["Metric"] for item in alarm.get("Metrics", []) if "MetricStat" in item] or [alarm]
-        for metric in metrics:
-            values = [dimension["Value"] for dimension in metric["Dimensions"]]
-            assert {"Fn::GetAtt": [version, "Version"]} in values
-            assert {"Ref": "FraudFunction"} in values
+        assert resources[name]["Properties"]["AlarmName"]["Fn::Sub"][1] == {"Version": json.loads(number)}
+
+
+def test_alarms_stand_when_a_deployment_is_over(resources: dict[str, Any]) -> None:
+    """By then Lambda no longer counts by version."""
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+    standing = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {"PredictionsLate"}
+    read = {metric[:3] for name in standing for metric in metrics_of(alarms[name])}
+    assert read == {
+        ("AWS/ApiGateway", "5xx", "Sum"),
+        ("AWS/Lambda", "Duration", "p99"),
+        ("AWS/Lambda", "Errors", "Sum"),
+        ("AWS/Lambda", "Throttles", "Sum"),
+    }
+
+
+def test_versions_are_kept(resources: dict[str, Any]) -> None:
+    """So that the alias can be pointed back at one."""
+    (version,) = (found for found in resources.values() if found["Type"] == "AWS::Lambda::Version")
+    assert version["DeletionPolicy"] == "Retain"
 
 
 def test_traffic_moves_as_asked(given: dict[str, str], resources: dict[str, Any]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 MAX_BYTES = 45_000_000
 MAX_GLIBC = (2, 34)  # Amazon Linux 2023's
 # e_machine of the ELF header, which is little-endian for both. Source: System V ABI, "ELF Header".
@@ -72,6 +74,12 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(
         {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
     )
+
+
+def declared_environment(template: Path) -> dict[str, str]:
+    """What a built template sets in the function's environment; what refers to a resource exists only once deployed."""
+    declared = YAML(typ="safe").load(template)["Resources"]["FraudFunction"]["Properties"]["Environment"]["Variables"]
+    return {name: value for name, value in declared.items() if isinstance(value, str)}
 
 
 def faults(artifact: Artifact, architecture: str) -> list[str]:

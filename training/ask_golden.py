@@ -9,8 +9,11 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+# Lambda always passes one; with it the function writes its metrics too.
+CONTEXT = SimpleNamespace(function_version="1")
 TOLERANCE = 1e-9  # as handler/scorer.py: exp() is the platform's
 
 
@@ -44,7 +47,7 @@ def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[in
     golden = json.loads((bundle / "golden.json").read_bytes())
     wrong = []
     for number, case in enumerate(golden, start=1):
-        response = handler(event_of(route, case["request"]), None)
+        response = handler(event_of(route, case["request"]), CONTEXT)
         if response["statusCode"] != 200:  # noqa: PLR2004 - HTTP's own number
             wrong.append(f"{bundle.name}: golden request {number} is answered with {response['statusCode']}")
             continue

@@ -9,10 +9,10 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from training.artifact import MACHINES, MAX_BYTES, MAX_GLIBC, Artifact, faults, read_artifact
+from training.artifact import MACHINES, MAX_BYTES, MAX_GLIBC, Artifact, declared_environment, faults, read_artifact
 
 ROOT = Path(__file__).parents[1]
 ASK = Path(__file__).with_name("ask_golden.py")
@@ -48,14 +48,19 @@ def made(*arguments: str) -> list[str]:
     return [f"make {' '.join(arguments)} failed:\n{said}"]
 
 
-def golden_answers(folder: Path) -> tuple[str, list[str]]:
+def golden_answers(folder: Path, environment: Mapping[str, str]) -> tuple[str, list[str]]:
     """How the artifact in a folder answers in a bare interpreter, in a few words, and a sentence a fault."""
     done = subprocess.run(  # noqa: S603 - this interpreter, on a file of ours
-        [sys.executable, "-I", "-S", "-B", ASK, folder], env={}, capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-S", "-B", ASK, folder],
+        env=dict(environment),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode != 0:
         return "it does not start", [f"it does not start: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"]
-    result = json.loads(done.stdout)
+    # Above it stand the function's own lines of metrics.
+    result = json.loads(done.stdout.splitlines()[-1])
     asked, wrong = result["asked"], result["wrong"]
     return f"{asked - len(wrong)} of {asked}", wrong if asked else ["its bundles hold no golden requests"]
 
@@ -81,7 +86,7 @@ def checked(architecture: str, folder: Path) -> tuple[list[str], list[str]]:
     found = faults(artifact, architecture)
     golden = f"not run: this machine is {own_architecture()}"
     if architecture == own_architecture():
-        golden, wrong = golden_answers(folder)
+        golden, wrong = golden_answers(folder, declared_environment(folder.parent / "template.yaml"))
         found += wrong
     return row(architecture, artifact, golden), [f"{architecture}: {fault}" for fault in found]
 

@@ -187,6 +187,26 @@ def test_a_batch_is_answered_in_order(client: TestClient) -> None:
     assert [answer["refund_id"] for answer in answers] == [request["refund_id"] for request in batch]
 
 
+@pytest.mark.parametrize("route", ["/predict", REFUND_ROUTE])
+def test_a_whole_batch_may_be_explained(client: TestClient, route: str) -> None:
+    """A thousand requests with every reason stay below the 6 MB that Lambda takes for an answer."""
+    request = next(iter(client.get("/openapi.json").json()["paths"][route]["post"]["requestBody"]["content"].values()))
+    batch = [request["schema"]["examples"][0]] * 1000
+    answer = client.post(f"{route}/batch", json=batch, params={"explain": "true"})
+    assert answer.status_code == 200
+    assert len(answer.content) < 6_000_000
+
+
+def test_more_reasons_than_an_answer_holds_are_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scorer of hundreds of features would otherwise fail in Lambda; without reasons the batch is answered."""
+    endpoint = next(route.endpoint for route in app.routes if getattr(route, "path", "") == f"{REFUND_ROUTE}/batch")
+    monkeypatch.setattr(endpoint, "_max_explained", 2)
+    answer = client.post(f"{REFUND_ROUTE}/batch", json=[REFUND] * 3, params={"explain": "true"})
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body"])
+    assert "at most 2 requests" in answer.json()["detail"][0]["msg"]
+    assert client.post(f"{REFUND_ROUTE}/batch", json=[REFUND] * 3).status_code == 200
+
+
 @pytest.mark.parametrize("n_requests", [0, 1001])
 def test_a_batch_has_one_to_a_thousand_requests(client: TestClient, n_requests: int) -> None:
     """422 outside."""

@@ -129,6 +129,24 @@ def test_every_door_refuses_bad_bodies(door: str, body: str, status: int) -> Non
 
 
 @pytest.mark.parametrize("door", DOORS)
+def test_every_door_stops_a_gzip_bomb(door: str) -> None:
+    """A few kilobytes that would unpack to a hundred times the limit."""
+    event = recorded(f"doors/{door}")
+    if "headers" in event:
+        event["headers"]["content-encoding"] = "gzip"
+    if "multiValueHeaders" in event:
+        event["multiValueHeaders"]["content-encoding"] = ["gzip"]
+    bomb = base64.b64encode(gzip.compress(bytes(100 << 20))).decode()
+    assert handler({**event, "body": bomb, "isBase64Encoded": True}, None)["statusCode"] == 413
+
+
+def test_a_websocket_is_refused() -> None:
+    """There is none here."""
+    context = {"routeKey": "$connect", "eventType": "CONNECT", "connectionId": "JKJaXdxyFiACEdQ="}
+    assert handler({"requestContext": context, "isBase64Encoded": False}, None)["statusCode"] == 400
+
+
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(("n_bytes", "status"), [(30_000, 200), (65_536, 431)])
 def test_every_door_limits_the_headers(door: str, n_bytes: int, status: int) -> None:
     """Together they may have 32 kB."""

@@ -1,6 +1,7 @@
 """Settings: a wrong one stops the start with a sentence that names it."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,14 +74,32 @@ for path in ("/fraud/predict", "/predict", "/fraudulent/predict", "/fraud"):
     assert run.stdout.split() == ["422", "422", "404", "404"], run.stderr
 
 
-METERED = """
+def test_a_preflight_through_lambda_is_answered() -> None:
+    """A Function URL or a load balancer passes it on; an HTTP API answers it itself."""
+    script = """
 import json
 from handler.app import handler
+event = json.load(open("tests/events/doors/function_url.json"))
+event["requestContext"]["http"]["method"] = "OPTIONS"
+event["headers"] |= {"origin": "https://a.example", "access-control-request-method": "POST"}
+event["headers"] |= {"access-control-request-headers": "authorization,content-type,x-amz-date"}
+answer = handler({**event, "body": ""}, None)
+print(answer["statusCode"], answer["headers"]["access-control-allow-origin"])
+"""
+    run = start(script, CORS_ORIGINS="https://a.example,https://b.example")
+    assert run.stdout.split() == ["200", "https://a.example"], run.stderr
+
+
+METERED = """
+import json
+from types import SimpleNamespace
+from handler.app import handler
+context = SimpleNamespace(function_version="1")
 event = json.load(open("tests/events/transaction.json"))
 batch = json.loads(json.dumps(event).replace("/predict", "/predict/batch"))
 batch["body"] = f"[{event['body']},{event['body']}]"
 for each in (event, batch, {**event, "body": "{}"}):
-    handler(each, "a context")
+    handler(each, context)
 handler(event, None)
 """
 
@@ -92,3 +111,41 @@ def test_each_invocation_is_counted_once() -> None:
     lines = run.stdout.splitlines()
     assert ['"Scored":1,"Flagged":1}' in lines[0], '"Scored":2,"Flagged":2}' in lines[1], len(lines)] == [True, True, 2]
     assert start(METERED).stdout == ""
+
+
+FAILING = """
+import json
+from types import SimpleNamespace
+from handler.app import app, handler
+
+def fail(request, **_):
+    raise KeyError(f"{request.amount_usd} EUR")
+
+for route in app.routes:
+    if route.path == "/predict":
+        route.endpoint._answer = fail
+event = json.load(open("tests/events/transaction.json"))
+print(handler(event, SimpleNamespace(function_version="1"))["statusCode"], flush=True)
+"""
+
+
+def test_a_defect_is_a_500_that_the_metrics_count_and_the_log_does_not_quote() -> None:
+    """Lambda takes such an invocation for a success; the alarms must not."""
+    run = start(FAILING, METRICS="emf")
+    assert run.stdout.splitlines()[-1] == "500"
+    assert '"Failed":1}' in run.stdout
+    assert "KeyError" in run.stderr
+    assert "in fail" in run.stderr
+    assert "950" not in run.stderr
+
+
+def test_a_version_that_fails_its_own_request_does_not_start() -> None:
+    """It never takes traffic."""
+    script = """
+import handler.scorer
+handler.scorer.Scorer.answer = lambda *_, **__: {}["model"]
+import handler.app
+"""
+    run = start(script)
+    assert run.returncode != 0
+    assert re.fullmatch(r"RuntimeError: /\S+ answers its own golden request with 500", run.stderr.splitlines()[-1])

@@ -1,19 +1,26 @@
 """The metrics line, as CloudWatch reads it."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from handler.telemetry import Meter
+from handler.telemetry import Meter, record_failure
+
+CONTEXT = SimpleNamespace(function_version="7")
 
 
-@pytest.fixture
-def line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+@pytest.fixture(params=["scored", "failed"])
+def line(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> dict[str, Any]:
     """The line of one invocation, parsed."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "100%s-fraud")
-    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
-    Meter("refund").record(100, 3)
+    if request.param == "scored":
+        Meter("refund").record(CONTEXT, 100, 3)
+    else:
+        record_failure(CONTEXT)
     written = capfd.readouterr().out
     assert written.endswith("}\n")
     assert written.count("\n") == 1
@@ -21,9 +28,20 @@ def line(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
     return parsed
 
 
+@pytest.mark.parametrize("line", ["scored"], indirect=True)
 def test_the_line_holds_both_counts(line: dict[str, Any]) -> None:
-    """And says of which function, version and scorer."""
+    """And says of which scorer."""
     assert (line["Scored"], line["Flagged"], line["Scorer"]) == (100, 3, "refund")
+
+
+@pytest.mark.parametrize("line", ["failed"], indirect=True)
+def test_a_failure_is_one(line: dict[str, Any]) -> None:
+    """Whatever was asked."""
+    assert line["Failed"] == 1
+
+
+def test_the_line_says_of_which_version(line: dict[str, Any]) -> None:
+    """The context's, which a snapshot cannot make stale."""
     assert (line["FunctionName"], line["FunctionVersion"]) == ("100%s-fraud", "7")
 
 
