@@ -155,7 +155,8 @@ def _warm_up() -> None:
     """Answer a request a scorer, so that the first caller, and each copy of a SnapStart snapshot, finds all in place.
 
     Nothing here grows stale in a snapshot: no connection, no clock, no random state. So there is no hook for a restore.
-    Raises RuntimeError where one is not answered: such a version never takes traffic.
+    Raises RuntimeError where one is not answered: such a version never takes traffic. A server that imports the
+    application inside its own loop cannot be warmed up through Lambda's door, and need not be.
     """
     for scorer in _scorers.values():
         for case in scorer.bundle.golden[:1]:
@@ -166,4 +167,13 @@ def _warm_up() -> None:
     gc.freeze()
 
 
-_warm_up()
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+if not _is_in_a_loop():
+    _warm_up()

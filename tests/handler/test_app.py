@@ -180,6 +180,20 @@ def test_the_handler_keeps_its_own_loop() -> None:
     assert here == there
 
 
+def test_the_application_may_be_imported_inside_a_loop() -> None:
+    """Some servers do that."""
+    script = """
+import asyncio
+
+async def serve():
+    import handler.app
+
+asyncio.run(serve())
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
 def test_a_batch_is_answered_in_order(client: TestClient) -> None:
     """Each answer carries its request's id."""
     batch = [{**REFUND, "refund_id": f"r{index}"} for index in range(1000)]
