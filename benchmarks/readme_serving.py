@@ -91,7 +91,7 @@ def robustness_table() -> str:
         ],
         [
             f"a minute at 4 times the sustainable {load['sustainable per second']:,} requests a second, under uvicorn",
-            f"{load['offered']:,} offered, {load['waiting at once']:,} at once: {load['right']:,} answered, the rest held back",
+            f"{load['offered']:,} offered, {load['waiting at once']:,} at once: {load['right']:,} answered",
             f"{load['wrong']} wrong, {load['lost']} lost; memory {held}",
         ],
         [

@@ -31,8 +31,9 @@ def draw(found: dict[str, Any]) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained", sharey=True)
     answered, memory = zip(*found["million"]["memory MB"], strict=True)
     left.plot([count / 1e6 for count in answered], memory)
-    left.set(xlabel="million predictions, Lambda handler", ylabel="resident memory, MB", ylim=(0, None))
+    left.set(xlabel="million predictions, Lambda handler", ylabel="resident memory, MB")
     right.plot(found["overload"]["memory MB"])
+    right.set(ylim=(0, 1.2 * max(found["overload"]["memory MB"])))
     right.set(xlabel="seconds at four times the sustainable rate, uvicorn")
     figure.savefig(CURVE, metadata={"Date": None})
 
