@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import os
+import select
 import termios
 from collections.abc import Iterator
 
@@ -23,6 +24,14 @@ def terminal() -> Iterator[int]:
     with open(theirs, "w", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):  # noqa: PTH123 - a number, not a path
         yield ours
     os.close(ours)
+
+
+def read_until(other_end: int, text: str) -> str:
+    """What a terminal shows up to some text, or for as long as anything comes: the system passes it on bit by bit."""
+    shown = ""
+    while text not in shown and select.select([other_end], [], [], 5)[0]:
+        shown += os.read(other_end, 65_536).decode()
+    return shown
 
 
 def lines_of(total: int) -> list[str]:
@@ -67,7 +76,7 @@ def test_terminal_has_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     """On a terminal a bar is drawn, with its name and how far it is, and no lines are printed."""
     with terminal() as other_end:
         assert list(progress("abcd", "folds", total=4)) == ["a", "b", "c", "d"]
-        drawn = os.read(other_end, 65_536).decode()
+        drawn = read_until(other_end, "4/4")
     assert "\r" in drawn
     assert "folds" in drawn
     assert "4/4" in drawn
