@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Self
 
-from benchmarks.machine import SERVER_CORE, pinned
+from benchmarks.machine import SERVER_CORE, pinned, resident_mb
 from benchmarks.subjects import Subject
 
 CHILD = Path(__file__).with_name("child.py")
@@ -68,9 +68,7 @@ class Child:
 
     def resident_mb(self) -> float:
         """The memory that the process holds now, its share of files in the page cache included."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8")
-        (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-        return int(kilobytes) * 1024 / 1e6
+        return resident_mb(self._process.pid)
 
     def _report(self) -> Report:
         assert self._process.stdout  # noqa: S101 - for the type checker: it is a pipe

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from pydantic_core import to_json
 from tqdm import tqdm
 
-from benchmarks.machine import CLIENT_CORE, pinned
-from benchmarks.served import ROOT, resident_mb, served
+from benchmarks.machine import CLIENT_CORE, pinned, resident_mb
+from benchmarks.served import ROOT, served
 from handler.scorer import load_scorer
 
 WAITING = 2_000

@@ -52,10 +52,3 @@ def _wait_for(process: subprocess.Popen[bytes], url: str) -> None:
             time.sleep(0.1)
         else:
             return
-
-
-def resident_mb(pid: int) -> float:
-    """The memory that a process holds, in MB (VmRSS; Linux)."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(kilobytes) * 1024 / 1e6

@@ -140,6 +140,26 @@ def test_every_door_stops_a_gzip_bomb(door: str) -> None:
     assert handler({**event, "body": bomb, "isBase64Encoded": True}, None)["statusCode"] == 413
 
 
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("body", ["!!!!", "YQ=", "é"])
+def test_every_door_refuses_invalid_base64(door: str, body: str) -> None:
+    """Python would skip some of these characters silently."""
+    answer = handler({**recorded(f"doors/{door}"), "body": body, "isBase64Encoded": True}, None)
+    assert (answer["statusCode"], json.loads(answer["body"])) == (400, {"detail": "the body is not valid base64"})
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("host", ["a:b:c", "a b", "", "[::1]", "host:port", "a/b"])
+def test_every_door_refuses_a_malformed_host(door: str, host: str) -> None:
+    """Mangum would raise on some of these, and pass others on."""
+    event = recorded(f"doors/{door}")
+    for headers, value in ((event.get("headers"), host), (event.get("multiValueHeaders"), [host])):
+        for name in list(headers or ()):
+            if name.lower() == "host":
+                headers[name] = value
+    assert handler(event, None)["statusCode"] == 400
+
+
 def test_a_websocket_is_refused() -> None:
     """There is none here."""
     context = {"routeKey": "$connect", "eventType": "CONNECT", "connectionId": "JKJaXdxyFiACEdQ="}
