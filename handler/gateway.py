@@ -1,6 +1,6 @@
 """The doors: what each kind of Lambda event needs before Mangum reads it, and the answers to what is no request.
 
-HTTP API and Function URL send payload format 2.0, REST API 1.0, a load balancer its own.
+An HTTP API sends payload format 2.0 or 1.0, a Function URL 2.0, a REST API 1.0, a load balancer its own.
 """
 
 import base64
@@ -36,7 +36,7 @@ class _Door:
 
 
 class HttpApiDoor(_Door, HTTPGateway):
-    """Payload format 2.0, whose path begins with the stage where the stage has a name."""
+    """An HTTP API or a Function URL, whose path begins with the stage where the stage has a name."""
 
     @cached_property
     def scope(self) -> MutableMapping[str, Any]:
@@ -47,7 +47,7 @@ class HttpApiDoor(_Door, HTTPGateway):
 
 
 class RestApiDoor(_Door, APIGateway):
-    """Payload format 1.0, which gives the path twice, with the stage and without."""
+    """A REST API, which gives the path twice, with the stage and without."""
 
     @cached_property
     def scope(self) -> MutableMapping[str, Any]:
