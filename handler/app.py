@@ -1,41 +1,30 @@
-"""The HTTP routes of every bundle found, and `handler`, which AWS Lambda calls."""
+"""The application of every bundle found, and `handler`, which AWS Lambda calls."""
 
 import asyncio
 import gc
 import json
 import logging
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
 from handler.bundle import BundleError
-from handler.document import DESCRIPTION, TITLE, VERSION, describe
-from handler.endpoint import ScoreEndpoint
 from handler.gateway import DOORS, BadEventError, checked_event, is_schedule, plain_answer, post_event
-from handler.headers import HeaderLimit
 from handler.logs import hide_values
+from handler.record import Recorder
+from handler.routes import create_app
 from handler.scorer import Scorer, load_scorer
-from handler.settings import BUNDLES, CORS_ORIGINS, METRICS
-from handler.startup import FastAPI, HTTPException, Mangum
-from handler.telemetry import Meter, record_failure
+from handler.served import Slot
+from handler.settings import BUNDLES, METRICS, PREDICTIONS, STORE, STORE_BUDGET_MS, STORE_PUBLIC_KEY, STORE_SECONDS
+from handler.startup import Mangum
+from handler.store import open_store
+from handler.swap import Watcher
+from handler.telemetry import StoreMeter, record_failure
 
 SUCCESS = 200
 SERVER_ERROR = 500
-
-# What a request with a body, a token or a signature of AWS carries; as in template.yaml.
-CORS_HEADERS = (
-    "authorization",
-    "content-encoding",
-    "content-type",
-    "x-amz-content-sha256",
-    "x-amz-date",
-    "x-amz-security-token",
-)
+# How long a start waits for the store before the packaged bundles serve; Lambda's own limit is 10.
+START_SECONDS = 4.0
+_BUDGET_SECONDS = STORE_BUDGET_MS / 1000
 
 logger = logging.getLogger(__name__)
 
@@ -62,71 +51,30 @@ def load_scorers(folder: Path) -> dict[str, Scorer]:
     return scorers
 
 
-def create_app(scorers: Mapping[str, Scorer], *, with_metrics: bool = False) -> FastAPI:
-    """The application that serves these scorers.
+def _started_watcher() -> Watcher | None:
+    """The watcher of the configured store, after a first look at it; None where none is configured.
 
-    `with_metrics` writes a line of metrics for each invocation by Lambda.
+    What the store's pointers name serves from the first request on, where the store answers in time.
     """
-    routes = [route for scorer in scorers.values() for route in _routes(scorer, with_metrics=with_metrics)]
-
-    async def health(_request: Request) -> Response:
-        versions = {name: {"version": s.version, "route": s.contract.route} for name, s in scorers.items()}
-        return _json({"status": "ok", "scorers": versions})
-
-    async def model(request: Request) -> Response:
-        scorer = request.path_params["scorer"]
-        if scorer not in scorers:
-            raise HTTPException(404, f"there is no scorer {scorer!r}; there are {', '.join(sorted(scorers))}")
-        return _json(scorers[scorer].bundle.manifest)
-
-    app = FastAPI(
-        title=TITLE,
-        description=DESCRIPTION,
-        version=VERSION,
-        # First in the list is first tried, and the scorers' routes are what is asked for.
-        routes=[*routes, Route("/health", health), Route("/models/{scorer}", model)],
-        redirect_slashes=False,
-        # It would ask three OpenTelemetry providers at every request whether they exist, and may log a refused body.
-        telemetry={"tracing": False, "metrics": False, "logs": False},
+    if not STORE:
+        return None
+    watcher = Watcher(
+        open_store(STORE),
+        _slots,
+        seconds=STORE_SECONDS,
+        public_keys=STORE_PUBLIC_KEY,
+        meter=StoreMeter() if METRICS else None,
     )
-    app.add_middleware(HeaderLimit)
-    document: dict[str, Any] = {}
-
-    def openapi() -> dict[str, Any]:
-        if not document:
-            document.update(describe(scorers))
-        return document
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to give another document
-    if CORS_ORIGINS:
-        from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - few ask for it, every cold start would pay
-
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=CORS_ORIGINS,
-            allow_methods=["GET", "POST"],
-            allow_headers=CORS_HEADERS,
-        )
-    return app
-
-
-def _routes(scorer: Scorer, *, with_metrics: bool) -> list[Route]:
-    """One route for a request and one for a batch."""
-    meter = Meter(scorer.bundle.scorer) if with_metrics else None
-    path = scorer.contract.route
-    return [
-        Route(path, ScoreEndpoint(scorer, meter, is_batch=False), methods=["POST"]),
-        Route(f"{path}/batch", ScoreEndpoint(scorer, meter, is_batch=True), methods=["POST"]),
-    ]
-
-
-def _json(content: object) -> Response:
-    return Response(to_json(content), media_type="application/json")
+    watcher.look_if_due(START_SECONDS)
+    return watcher
 
 
 hide_values()
-_scorers = load_scorers(BUNDLES)
-app = create_app(_scorers, with_metrics=METRICS)
+_slots = {name: Slot(scorer) for name, scorer in load_scorers(BUNDLES).items()}
+_watcher = _started_watcher()
+app = create_app(
+    _slots, with_metrics=METRICS, recorder=Recorder(PREDICTIONS) if PREDICTIONS else None, watcher=_watcher
+)
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
 _adapter = Mangum(app, lifespan="off", custom_handlers=DOORS)
@@ -135,7 +83,12 @@ _adapter = Mangum(app, lifespan="off", custom_handlers=DOORS)
 def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
     """The answer to one Lambda event; 400 for one that is neither a schedule's nor a well-formed HTTP request."""
     if is_schedule(event):
+        if _watcher:
+            # Nobody waits for this answer.
+            _watcher.look_if_due(START_SECONDS)
         return plain_answer(200, "warm")
+    if _watcher:
+        _watcher.look_if_due(_BUDGET_SECONDS)
     # Mangum takes the thread's current loop, which an `asyncio.run` of somebody else's leaves empty.
     asyncio.set_event_loop(_loop)
     try:
@@ -154,11 +107,12 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
 def _warm_up() -> None:
     """Answer a request a scorer, so that the first caller, and each copy of a SnapStart snapshot, finds all in place.
 
-    Nothing here grows stale in a snapshot: no connection, no clock, no random state. So there is no hook for a restore.
+    Nothing here grows stale in a snapshot: no clock, no random state, and a store that is looked at anew once restored.
+    So there is no hook for a restore.
     Raises RuntimeError where one is not answered: such a version never takes traffic. A server that imports the
     application inside its own loop cannot be warmed up through Lambda's door, and need not be.
     """
-    for scorer in _scorers.values():
+    for scorer in [slot.served.scorer for slot in _slots.values()]:
         for case in scorer.bundle.golden[:1]:
             event = post_event(scorer.contract.route, "explain=true", json.dumps(case["request"]))
             if (status := handler(event, None)["statusCode"]) != SUCCESS:

@@ -5,7 +5,7 @@ tests/handler/test_document.py and the fuzzing of tests/test_uvicorn.py hold the
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -34,17 +34,29 @@ class Error(BaseModel):
 
 
 class Answering(BaseModel):
-    """A scorer that answers."""
+    """A scorer that answers, and the version that is scored in its shadow, if there is one."""
 
     version: str
     route: str
+    shadow: str | None = None
+    shadow_is_dropped: bool | None = None
+
+
+class StoreHealth(BaseModel):
+    """How the store fares, and how often since the start something was swapped, refused, or could not be read."""
+
+    status: Literal["ok", "trouble"]
+    swapped: int
+    refused: int
+    failed: int
 
 
 class Health(BaseModel):
-    """Status, and the version of each scorer that answers."""
+    """Status, the version of each scorer that answers, and the store, where there is one."""
 
     status: str
     scorers: dict[str, Answering]
+    store: StoreHealth | None = None
 
 
 async def _stand_in() -> None:

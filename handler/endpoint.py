@@ -4,15 +4,17 @@ It reads query and body itself. Declared as FastAPI's parameters these took as l
 number of 5,000 digits was answered with a vague 400. `handler.document` says to OpenAPI what FastAPI cannot see here.
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from handler.body import read_body
-from handler.scorer import Scorer
+from handler.record import Recorder
+from handler.scorer import Scored, Scorer
+from handler.served import Slot
 from handler.startup import HTTPException
 from handler.telemetry import Meter
 
@@ -26,36 +28,53 @@ class ScoreEndpoint:
     A class, not a function, because Starlette hands an object the bare ASGI call, without a Request and its wrapping.
     """
 
-    def __init__(self, scorer: Scorer, meter: Meter | None, *, is_batch: bool) -> None:
-        """Choose what parses, scores and counts; `meter` is None where nothing is to be counted."""
-        self._validate: Callable[[bytes | bytearray], Any]
-        self._answer: Callable[..., Any]
-        if is_batch:
-            self._validate, self._answer = scorer.batch.validate_json, scorer.answers
-        else:
-            self._validate, self._answer = scorer.request_model.model_validate_json, scorer.answer
+    def __init__(self, slot: Slot, meter: Meter | None, recorder: Recorder | None, *, is_batch: bool) -> None:
+        """Answer by what the slot serves; `meter` and `recorder` are None where nothing is counted or recorded."""
+        self._slot = slot
+        self._answered = _answered_batch if is_batch else _answered_one
         self._is_batch = is_batch
-        self._verdict = scorer.verdict
-        self._max_explained = MAX_REASONS // len(scorer.bundle.features.names)
         self._meter = meter
+        self._recorder = recorder
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
         """Send the answer; raises HTTPException for what is not one to be scored."""
         explain = _is_explained(scope["query_string"])
-        request = _parsed(self._validate, await read_body(scope, receive))
-        if explain and self._is_batch and len(request) > self._max_explained:
-            raise _refusal(
-                "body", f"With explain=true a batch may hold at most {self._max_explained} requests", "too_long"
-            )
-        answer = self._answer(request, explain=explain)
-        # Lambda passes a context; the request that warms the function up at its start has none, and is not counted.
-        if self._meter and (context := scope.get("aws.context")):
-            answers = answer if self._is_batch else [answer]
-            self._meter.record(context, len(answers), sum(one[self._verdict] for one in answers))
+        body = await read_body(scope, receive)
+        # Read once: whatever is swapped meanwhile, one version validates, scores and answers.
+        served = self._slot.served
+        requests, scored, answer = self._answered(served.scorer, body, explain=explain)
         content = to_json(answer)
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        # Lambda passes a context; the request that warms the function up at its start has none, and does not count.
+        if self._meter and (context := scope.get("aws.context")):
+            self._meter.record(context, len(scored), sum(one.is_flagged for one in scored))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
+        if self._recorder and scope.get("aws.context", True):
+            shadow = served.shadow
+            shadowed = shadow.scores(body, is_batch=self._is_batch) if shadow else ()
+            self._recorder.record(served.scorer, requests, scored, shadow, shadowed)
+
+
+def _answered_one(
+    scorer: Scorer, body: bytes | bytearray, *, explain: bool
+) -> tuple[Sequence[BaseModel], Sequence[Scored], dict[str, Any]]:
+    """The request, what the model made of it, and its answer."""
+    request = _parsed(scorer.request_model.model_validate_json, body)
+    scored = scorer.score(request)
+    return (request,), (scored,), scorer.answer(request, scored, explain=explain)
+
+
+def _answered_batch(
+    scorer: Scorer, body: bytes | bytearray, *, explain: bool
+) -> tuple[Sequence[BaseModel], Sequence[Scored], list[dict[str, Any]]]:
+    """The requests, what the model made of them, and their answers, in order."""
+    requests = _parsed(scorer.batch.validate_json, body)
+    most = MAX_REASONS // len(scorer.bundle.features.names)
+    if explain and len(requests) > most:
+        raise _refusal("body", f"With explain=true a batch may hold at most {most} requests", "too_long")
+    scored = scorer.scores(requests)
+    return requests, scored, scorer.answers(requests, scored, explain=explain)
 
 
 def _is_explained(query: bytes) -> bool:

@@ -5,7 +5,7 @@ from functools import cached_property
 from math import exp, fsum
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, TypeAdapter
 
@@ -26,6 +26,16 @@ def log_odds_to_probability(log_odds: float) -> float:
         return 1.0 / (1.0 + exp(-log_odds))
     odds = exp(log_odds)
     return odds / (1.0 + odds)
+
+
+class Scored(NamedTuple):
+    """What a model makes of one request."""
+
+    vector: list[float]
+    """The features, NaN where a value is missing."""
+    margin: float
+    probability: float
+    is_flagged: bool
 
 
 class Scorer:
@@ -68,49 +78,63 @@ class Scorer:
         """The request's feature vector, NaN where a value is missing."""
         return self._features.encode(self._values(request))
 
+    def id_of(self, request: BaseModel) -> str | None:
+        """The request's own id, None where it carries none."""
+        return getattr(request, self._id) if self._id else None
+
+    def shown_features(self, vector: list[float]) -> dict[str, float | str | None]:
+        """A vector's features by name, as a person reads them."""
+        display = self._features.display
+        return {name: display(index, vector[index]) for index, name in enumerate(self._features.names)}
+
     def probability(self, margin: float) -> float:
         """The calibrated probability of a margin (Platt 1999)."""
         return log_odds_to_probability(self._slope * margin + self._intercept)
 
-    def answer(self, request: BaseModel, *, explain: bool = False) -> dict[str, Any]:
+    def score(self, request: BaseModel) -> Scored:
+        """What the model makes of one validated request."""
+        vector = self.vector(request)
+        return self._scored(vector, self._booster.margin(vector))
+
+    def scores(self, requests: Sequence[BaseModel]) -> list[Scored]:
+        """What the model makes of several requests, in order; each equals `score` of its request."""
+        vectors = [self.vector(request) for request in requests]
+        return list(map(self._scored, vectors, self._booster.margins(vectors)))
+
+    def _scored(self, vector: list[float], margin: float) -> Scored:
+        probability = self.probability(margin)
+        return Scored(vector, margin, probability, probability >= self.threshold)
+
+    def answer(self, request: BaseModel, scored: Scored | None = None, *, explain: bool = False) -> dict[str, Any]:
         """The answer to one validated request, as `answer_model` describes it, without the keys that do not apply.
 
-        It gives reasons when the request is flagged or `explain` is set.
+        It gives reasons when the request is flagged or `explain` is set. `scored` is what `score` gave, if it is known.
         """
-        vector = self.vector(request)
-        margin = self._booster.margin(vector)
+        scored = scored or self.score(request)
         contributions = None
-        if explain or self.probability(margin) >= self.threshold:
-            contributions = self._booster.contributions([vector])[0]
-        return self._assemble(request, vector, margin, contributions, explain=explain)
+        if explain or scored.is_flagged:
+            contributions = self._booster.contributions([scored.vector])[0]
+        return self._assemble(request, scored, contributions, explain=explain)
 
-    def answers(self, requests: Sequence[BaseModel], *, explain: bool = False) -> list[dict[str, Any]]:
+    def answers(
+        self, requests: Sequence[BaseModel], scored: Sequence[Scored] | None = None, *, explain: bool = False
+    ) -> list[dict[str, Any]]:
         """The answers to several requests, in order; each equals `answer` of its request."""
-        vectors = [self.vector(request) for request in requests]
-        margins = self._booster.margins(vectors)
-        explained = [
-            index for index, margin in enumerate(margins) if explain or self.probability(margin) >= self.threshold
-        ]
+        scored = scored or self.scores(requests)
+        explained = [index for index, one in enumerate(scored) if explain or one.is_flagged]
         shares: dict[int, list[float]] = {}
         if explained:
-            found = self._booster.contributions([vectors[index] for index in explained])
+            found = self._booster.contributions([scored[index].vector for index in explained])
             shares = dict(zip(explained, found, strict=True))
         return [
-            self._assemble(request, vectors[index], margins[index], shares.get(index), explain=explain)
+            self._assemble(request, scored[index], shares.get(index), explain=explain)
             for index, request in enumerate(requests)
         ]
 
     def _assemble(
-        self,
-        request: BaseModel,
-        vector: list[float],
-        margin: float,
-        contributions: list[float] | None,
-        *,
-        explain: bool,
+        self, request: BaseModel, scored: Scored, contributions: list[float] | None, *, explain: bool
     ) -> dict[str, Any]:
-        probability = self.probability(margin)
-        is_flagged = probability >= self.threshold
+        vector, margin, probability, is_flagged = scored
         answer: dict[str, Any]
         if self.contract.answer == "probability":
             answer = {"fraud_probability": probability, "is_flagged": is_flagged}
@@ -177,17 +201,23 @@ def load_scorer(folder: Path) -> Scorer:
 
     Raises BundleError where the bundle is not whole or computes something else than it did in training.
     """
-    bundle = load_bundle(folder)
+    return proven_scorer(load_bundle(folder), str(folder))
+
+
+def proven_scorer(bundle: Bundle, where: str) -> Scorer:
+    """The scorer of a bundle, after its golden cases gave their recorded answers; `where` it comes from is for errors.
+
+    Raises BundleError as `load_scorer` does.
+    """
     try:
         scorer = Scorer(bundle)
     except KeyError as error:
-        raise BundleError(f"{folder} cannot be served: its manifest or reference lacks {error}") from error
+        raise BundleError(f"{where} cannot be served: its manifest or reference lacks {error}") from error
     for case in scorer.bundle.golden:
-        request = scorer.request_model.model_validate(case["request"])
-        probability = scorer.probability(scorer.bundle.booster.margin(scorer.vector(request)))
+        probability = scorer.score(scorer.request_model.model_validate(case["request"])).probability
         if abs(probability - case["probability"]) > GOLDEN_TOLERANCE:
             raise BundleError(
-                f"{folder}: the golden request {case['request']} gives {probability}; "
+                f"{where}: the golden request {case['request']} gives {probability}; "
                 f"in training it gave {case['probability']}"
             )
     return scorer

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from handler.signature import SignatureError, read_public_keys
+
 
 def _whole_number(name: str, text: str | None, default: int) -> int:
     """The setting's number; ValueError where it is not a whole one above 0."""
@@ -26,9 +28,21 @@ def _metrics(text: str) -> bool:
     return bool(text)
 
 
+def _public_keys(text: str) -> tuple[bytes, ...]:
+    try:
+        return read_public_keys(text)
+    except SignatureError as error:
+        raise ValueError(f"STORE_PUBLIC_KEY: {error}") from error
+
+
 BUNDLES = Path(os.environ.get("BUNDLES") or Path(__file__).parent.parent / "build" / "bundles")
 MAX_BODY_BYTES = _whole_number("MAX_BODY_BYTES", os.environ.get("MAX_BODY_BYTES"), 1 << 20)
 BODY_TIMEOUT_SECONDS = _whole_number("BODY_TIMEOUT_SECONDS", os.environ.get("BODY_TIMEOUT_SECONDS"), 10)
 CORS_ORIGINS = tuple(origin.strip() for origin in os.environ.get("CORS_ORIGINS", "").split(",") if origin.strip())
 BASE_PATH = _base_path(os.environ.get("BASE_PATH", ""))
 METRICS = _metrics(os.environ.get("METRICS", ""))
+STORE = os.environ.get("STORE", "")
+STORE_SECONDS = _whole_number("STORE_SECONDS", os.environ.get("STORE_SECONDS"), 30)
+STORE_BUDGET_MS = _whole_number("STORE_BUDGET_MS", os.environ.get("STORE_BUDGET_MS"), 50)
+STORE_PUBLIC_KEY = _public_keys(os.environ.get("STORE_PUBLIC_KEY", ""))
+PREDICTIONS = os.environ.get("PREDICTIONS", "")

@@ -11,6 +11,7 @@ from typing import Any
 
 NAMESPACE = "FraudScorer"
 SCORED, FLAGGED, FAILED = "Scored", "Flagged", "Failed"
+SWAPPED, REFUSED, STORE_FAILED = "Swapped", "Refused", "StoreFailed"
 # What template.yaml's alarms on the version that is being deployed read, and a dashboard by scorer.
 BY_VERSION = ("FunctionName", "FunctionVersion")
 BY_SCORER = ("FunctionName", "Scorer")
@@ -30,9 +31,9 @@ def _line(metrics: Sequence[str], dimensions: Sequence[Sequence[str]], given: Ma
     return '{"_aws":{"Timestamp":%d,' + text + ',"FunctionVersion":"%s"' + counts + "}\n"
 
 
-def _write(line: str, context: Any, *counts: int) -> None:  # noqa: ANN401 - Lambda's context
+def _write(line: str, version: str, *counts: int) -> None:
     """Write to stdout in one piece, past Python's buffers, which Lambda may freeze before they are flushed."""
-    os.write(_STDOUT, (line % (time() * 1000, context.function_version, *counts)).encode())
+    os.write(_STDOUT, (line % (time() * 1000, version, *counts)).encode())
 
 
 class Meter:
@@ -44,9 +45,19 @@ class Meter:
 
     def record(self, context: Any, n_scored: int, n_flagged: int) -> None:  # noqa: ANN401 - Lambda's context
         """Write the line of one invocation: how many requests it scored, how many of them it flagged."""
-        _write(self._line, context, n_scored, n_flagged)
+        _write(self._line, context.function_version, n_scored, n_flagged)
 
 
 def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
     """Write the line of an invocation that was answered with a 5xx, which Lambda's own metrics take for a success."""
-    _write(_line((FAILED,), (BY_VERSION,), {}), context, 1)
+    _write(_line((FAILED,), (BY_VERSION,), {}), context.function_version, 1)
+
+
+class StoreMeter:
+    """Counts what becomes of the store's versions."""
+
+    def record(self, scorer: str, metric: str) -> None:
+        """Write a line that counts one of SWAPPED, REFUSED, STORE_FAILED for a scorer."""
+        # Outside an invocation there is no context; the environment names the version that was published.
+        version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "local")
+        _write(_line((metric,), (("FunctionName",), BY_SCORER), {"Scorer": scorer}), version, 1)

@@ -118,12 +118,12 @@ import json
 from types import SimpleNamespace
 from handler.app import app, handler
 
-def fail(request, **_):
-    raise KeyError(f"{request.amount_usd} EUR")
+def fail(scorer, body, **_):
+    raise KeyError(body.decode())
 
 for route in app.routes:
     if route.path == "/predict":
-        route.endpoint._answer = fail
+        route.endpoint._answered = fail
 event = json.load(open("tests/events/transaction.json"))
 print(handler(event, SimpleNamespace(function_version="1"))["statusCode"], flush=True)
 """
