@@ -18,10 +18,10 @@ START_SECONDS = 60
 
 
 @contextmanager
-def served(access_log: Path | None = None) -> Iterator[tuple[int, str]]:
+def served(access_log: Path | None = None, log: Path | None = None, **settings: str) -> Iterator[tuple[int, str]]:
     """The process id and the address of a server that answers; ends it after.
 
-    `access_log` receives a line for each request.
+    `access_log` receives a line for each request, `log` only what the server warns of. `settings` are the handler's.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -29,11 +29,16 @@ def served(access_log: Path | None = None) -> Iterator[tuple[int, str]]:
     command = [sys.executable, "-m", "uvicorn", "handler.app:app", "--port", str(port)]
     level = "info" if access_log else "error"
     with ExitStack() as stack:
-        output = stack.enter_context(access_log.open("wb")) if access_log else None
+        written = access_log or log
+        output = stack.enter_context(written.open("wb")) if written else None
         with pinned(SERVER_CORE):
             process = stack.enter_context(
                 subprocess.Popen(
-                    [*command, "--log-level", level], cwd=ROOT, env=dict(os.environ), stdout=output, stderr=output
+                    [*command, "--log-level", level],
+                    cwd=ROOT,
+                    env={**os.environ, **settings},
+                    stdout=output,
+                    stderr=output,
                 )
             )
         stack.callback(process.terminate)

@@ -15,6 +15,17 @@ def _whole_number(name: str, text: str | None, default: int) -> int:
     return int(text)
 
 
+def _seconds(name: str, text: str | None, default: float) -> float:
+    """The setting's number; ValueError where it is none above 0."""
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{name} is {text!r}; it must be a number of seconds above 0")
+    return seconds
+
+
 def _base_path(text: str) -> str:
     """The path without a slash at its end; ValueError where it does not begin with one."""
     if text and not text.startswith("/"):
@@ -42,7 +53,7 @@ CORS_ORIGINS = tuple(origin.strip() for origin in os.environ.get("CORS_ORIGINS",
 BASE_PATH = _base_path(os.environ.get("BASE_PATH", ""))
 METRICS = _metrics(os.environ.get("METRICS", ""))
 STORE = os.environ.get("STORE", "")
-STORE_SECONDS = _whole_number("STORE_SECONDS", os.environ.get("STORE_SECONDS"), 30)
+STORE_SECONDS = _seconds("STORE_SECONDS", os.environ.get("STORE_SECONDS"), 30)
 STORE_BUDGET_MS = _whole_number("STORE_BUDGET_MS", os.environ.get("STORE_BUDGET_MS"), 50)
 STORE_PUBLIC_KEY = _public_keys(os.environ.get("STORE_PUBLIC_KEY", ""))
 PREDICTIONS = os.environ.get("PREDICTIONS", "")

@@ -1,0 +1,201 @@
+"""The course of a swap test: a store of sound and damaged versions, pointers that keep moving, answers compared."""
+
+import json
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+from pydantic_core import to_json
+
+from benchmarks.served import ROOT
+from benchmarks.variants import write_variant
+from handler.swap import load_released
+from training.files import BUNDLES
+from training.moves import move, read_position
+from training.publish import publish
+from training.shelf import FolderShelf, open_shelf
+
+SHIFTS = (0.0, 0.1, 0.2, 0.3)
+MOVES, DAMAGED = 60, 6
+# Slow requests of this long after a move are counted to it.
+AFTER_SECONDS = 0.5
+OVERTAKEN_SECONDS = 1.5
+VERSION = re.compile(rb'"model_version":"([0-9a-f]{12})"')
+
+
+Request = tuple[str, bytes]
+"""A route and a body."""
+
+
+@dataclass
+class Course:
+    """What was moved when, and when it first answered, by the clock."""
+
+    moved: list[tuple[float, str]] = field(default_factory=list)
+    """When a pointer had been moved, and to which version."""
+    damaged: list[tuple[float, str]] = field(default_factory=list)
+    answered: list[tuple[float, str]] = field(default_factory=list)
+    """When an answer named a version after the one before it had named another."""
+
+    def latencies(self) -> list[float]:
+        """Seconds from each move to its first answer; a move that a later one overtook has none."""
+        found = []
+        for moment, version in self.moved:
+            later = [ended for ended, other in self.answered if other == version and ended >= moment]
+            if later and later[0] - moment < OVERTAKEN_SECONDS:
+                found.append(later[0] - moment)
+        return found
+
+
+def _scorers() -> list[str]:
+    return sorted(path.name for path in (ROOT / BUNDLES).iterdir())
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A store, and per scorer its sound versions, whose first one is current at first, and its damaged ones."""
+
+    shelf: FolderShelf
+    sound: Mapping[str, list[str]]
+    damaged: Mapping[str, list[str]]
+
+
+def filled_store(folder: Path) -> Stage:
+    """A store in a folder, with four sound versions of each scorer and three damaged ones."""
+    shelf = open_shelf(str(folder / "store"))
+    assert isinstance(shelf, FolderShelf)  # noqa: S101 - for the type checker
+    sound: dict[str, list[str]] = {}
+    damaged: dict[str, list[str]] = {}
+    for name in _scorers():
+        source = ROOT / BUNDLES / name
+        versions = [publish(shelf, source)]
+        for shift in SHIFTS[1:]:
+            write_variant(source, folder / "variants" / f"{name}-{shift}", shift=shift)
+            versions.append(publish(shelf, folder / "variants" / f"{name}-{shift}"))
+        sound[name], damaged[name] = versions, []
+        for number in range(DAMAGED // len(_scorers())):
+            version = write_variant(source, folder / "damaged" / f"{name}-{number}", shift=1 + number)
+            damaged[name].append(version)
+            target = shelf.root / name / "bundles" / version
+            (folder / "damaged" / f"{name}-{number}").rename(target)
+            _damage(target / "model.ubj", number)
+        move(shelf, name, "promote", lambda _, first=versions[0]: {"current": first})
+    return Stage(shelf, sound, damaged)
+
+
+def _damage(path: Path, number: int) -> None:
+    """Flip a bit, cut the file, or take it away."""
+    content = bytearray(path.read_bytes())
+    if number % 3 == 0:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif number % 3 == 1:
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.unlink()
+
+
+def expected_answers(stage: Stage) -> dict[Request, dict[str, bytes]]:
+    """Per route and request body, each version's answer."""
+    found: dict[Request, dict[str, bytes]] = {}
+    for name, versions in stage.sound.items():
+        for version in versions:
+            scorer = load_released(stage.shelf, name, version)
+            for case in scorer.bundle.golden:
+                body = json.dumps(case["request"]).encode()
+                answers = found.setdefault((scorer.contract.route, body), {})
+                answers[version] = to_json(scorer.answer(scorer.request_model.model_validate_json(body)))
+    return found
+
+
+def keep_moving(stage: Stage, seconds: float, course: Course, stop: Event) -> None:
+    """Move the pointers all the while, scorer after scorer: to the next version, back again, or to a damaged one."""
+    shelf, sound, damaged = stage.shelf, stage.sound, stage.damaged
+    names = sorted(sound)
+    broken = [(name, version) for name in names for version in damaged[name]]
+    every = seconds / (MOVES + len(broken) + 1)
+    rng = random.Random(7)  # noqa: S311 - a course that can be run again
+    plan = ["move"] * MOVES + ["damaged"] * len(broken)
+    rng.shuffle(plan)
+    for number, kind in enumerate(plan):
+        if stop.wait(every):
+            return
+        if kind == "damaged":
+            name, version = broken.pop()
+            move(shelf, name, "promote", lambda _, bad=version: {"current": bad})
+            course.damaged.append((time.time(), version))
+            continue
+        name = names[number % len(names)]
+        now, _ = read_position(shelf, name)
+        served_now = now.current if now and now.current in sound[name] else sound[name][0]
+        if number % 3 == 0 and now and now.previous in sound[name] and now.previous != served_now:
+            version, action = now.previous, "rollback"
+        else:
+            version, action = rng.choice([one for one in sound[name] if one != served_now]), "promote"
+        move(shelf, name, action, lambda _, to=version, former=served_now: {"current": to, "previous": former})
+        course.moved.append((time.time(), version))
+
+
+class Checker:
+    """Counts answers, right and wrong, and keeps when each came and how long it took."""
+
+    def __init__(self, expected: Mapping[Request, Mapping[str, bytes]], course: Course) -> None:
+        """Know every version's answer to every request."""
+        self._expected, self._course = expected, course
+        self.requests = list(expected)
+        self._counts = Counter[str]()
+        self._ended: list[float] = []
+        self._took: list[float] = []
+        self._last: dict[str, str] = {}
+
+    def check(self, asked: Request, body: bytes, *, is_ok: bool, ended: float, took: float) -> None:
+        """Compare one answer with that of the version it names; `took` is in seconds."""
+        self._ended.append(ended)
+        self._took.append(took)
+        named = VERSION.search(body)
+        version = named[1].decode() if named else ""
+        if not is_ok:
+            self._counts["failed"] += 1
+        elif self._expected[asked].get(version) != body:
+            self._counts["wrong"] += 1
+        else:
+            self._counts["right"] += 1
+            if self._last.get(asked[0]) != version:
+                self._last[asked[0]] = version
+                self._course.answered.append((ended, version))
+
+    def figures(self) -> dict[str, Any]:
+        """What was counted and measured."""
+        course, ended, took = self._course, np.array(self._ended), np.array(self._took) * 1000
+        is_near = np.zeros(len(ended), dtype=bool)
+        for moment, _ in course.moved + course.damaged:
+            is_near |= (ended >= moment) & (ended <= moment + AFTER_SECONDS)
+        swaps = np.array(course.latencies()) * 1000
+        return {
+            "answers": len(took),
+            **{name: self._counts[name] for name in ("right", "wrong", "failed")},
+            "versions that answered": len({version for _, version in course.answered}),
+            "moves": len(course.moved),
+            "moves to a damaged bundle": len(course.damaged),
+            "moves seen": len(swaps),
+            "move to first answer ms": {
+                "median": round(float(np.median(swaps)), 1),
+                "most": round(float(swaps.max()), 1),
+            },
+            "request ms": _percentiles(took[~is_near]),
+            "request ms during swaps": _percentiles(took[is_near]),
+        }
+
+
+def _percentiles(milliseconds: "np.ndarray[Any, Any]") -> dict[str, float]:
+    if not len(milliseconds):
+        return {}
+    named = zip(("p50", "p99", "p99.9"), np.percentile(milliseconds, (50, 99, 99.9)), strict=True)
+    return {**{name: round(float(value), 2) for name, value in named}, "most": round(float(milliseconds.max()), 2)}

@@ -1,0 +1,149 @@
+"""The gate: whether a challenger may take the champion's place, judged on the same rows by the function's own code."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ValidationError
+
+from handler.compatibility import broken_promises
+from handler.scorer import Scorer
+from training.bootstrap import Floats, Labels, bootstrap, interval
+from training.declaration import Scorer as Declaration
+from training.files import rounded
+from training.package import requests_of
+from training.prepare import EARLIEST_DATE
+from training.progress import progress
+from training.ranking import average_precision, calibration_bins, expected_calibration_error, rank
+from training.stage import StageError
+
+CHUNK = 1000
+# A model whose probabilities are off by half of what there is to predict ranks perhaps, but promises nothing.
+MAX_CALIBRATION_SHARE = 0.5
+
+
+class GateError(StageError):
+    """Raised when there are no rows by which to judge."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured, and what of it speaks against the challenger."""
+
+    measured: dict[str, Any]
+    objections: list[str]
+
+
+def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, declared: Declaration) -> Verdict:
+    """The verdict on a challenger: it must rank no worse than the champion, beyond chance, and be calibrated.
+
+    `rows` are recent, with the declared columns, and have been learned from by neither. The gains are the
+    challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share of the
+    rows that the champion flags. Without a champion only the calibration is judged.
+    """
+    objections = [f"its contract is not the champion's: {broken}" for broken in _broken(champion, challenger)]
+    objections += _learned_from(challenger, rows[declared.time].min())
+    requests = [*progress(requests_of(rows, challenger.contract), "rows read", total=len(rows))]
+    scorers = [challenger, champion] if champion else [challenger]
+    taken, probabilities, flagged = _scored(scorers, requests)
+    labels = rows[declared.label].to_numpy()[taken]
+    if not 0 < labels.sum() < len(labels):
+        raise GateError(f"the window has {labels.sum():,} frauds in {len(labels):,} rows; a gate needs both classes")
+    measured: dict[str, Any] = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
+    error, low = _calibration(probabilities[0], labels, declared.seed)
+    limit = MAX_CALIBRATION_SHARE * float(labels.mean())
+    measured["calibration_error"] = {"challenger": error, "low": low, "limit": limit}
+    if low > limit:
+        objections.append(
+            f"its calibration error is {error:.2g}, at least {low:.2g} by its interval; {limit:.2g} is the limit"
+        )
+    if champion:
+        budget = float(flagged[-1].mean())
+        gains = _gains(probabilities, labels, budget, declared.seed)
+        measured |= {"alert_budget": budget, **gains}
+        for name, gain in gains.items():
+            if gain["high"] < 0:
+                objections.append(
+                    f"its {name.replace('_', ' ')} is {gain['challenger']:.3f}, the champion's {gain['champion']:.3f}: "
+                    f"{gain['gain']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+                )
+    return Verdict(rounded(measured), objections)
+
+
+def _broken(champion: Scorer | None, challenger: Scorer) -> list[str]:
+    return broken_promises(champion.contract, challenger.contract) if champion else []
+
+
+def _learned_from(challenger: Scorer, first: float) -> list[str]:
+    """An objection where the window begins before the rows end that chose the challenger's threshold."""
+    known_until = challenger.bundle.manifest["windows"]["calibrate"]["to"]
+    if first < EARLIEST_DATE or first >= pd.Timestamp(known_until).timestamp():
+        return []
+    begins = pd.Timestamp(first, unit="s").floor("s").isoformat()
+    return [f"it has learned from rows of this window, which begins {begins}; its own rows end {known_until}"]
+
+
+def _scored(scorers: list[Scorer], requests: list[dict[str, Any]]) -> tuple[list[int], list[Floats], list[Floats]]:
+    """Which requests all scorers take; per scorer its probability of each of these, and whether it flags it."""
+    parsed = [list(_parsed(scorer, requests)) for scorer in scorers]
+    taken = [index for index, of_all in enumerate(zip(*parsed, strict=True)) if all(of_all)]
+    probabilities, flags = [], []
+    for scorer, own in zip(scorers, parsed, strict=True):
+        kept = [own[index] for index in taken]
+        chunks = range(0, len(kept), CHUNK)
+        made = [one for start in chunks for one in scorer.scores([r for r in kept[start : start + CHUNK] if r])]
+        probabilities.append(np.array([one.probability for one in made]))
+        flags.append(np.array([one.is_flagged for one in made], dtype=np.float64))
+    return taken, probabilities, flags
+
+
+def _parsed(scorer: Scorer, requests: list[dict[str, Any]]) -> Iterator[BaseModel | None]:
+    for request in requests:
+        try:
+            yield scorer.request_model.model_validate(request)
+        except ValidationError:
+            yield None
+
+
+def _calibration(probability: Floats, label: Labels, seed: int) -> tuple[float, float]:
+    """The calibration error, and the lower end of its interval.
+
+    Draws are noisier than the rows, which an error only grows with; without that bias they are centred on it.
+    """
+    bins = calibration_bins(probability)
+    error = expected_calibration_error(probability, label, bins)
+    drawn = bootstrap(
+        lambda weight: np.array([expected_calibration_error(probability, label, bins, weight)]), label, seed=seed
+    )
+    ((low, _),) = interval(np.maximum(drawn - np.median(drawn) + error, 0.0))
+    return error, low
+
+
+def _gains(probabilities: list[Floats], label: Labels, budget: float, seed: int) -> dict[str, dict[str, float]]:
+    """Average precision, and recall where the budget's share is flagged: both models', and the gain's interval."""
+    rankings = [rank(probability, label) for probability in probabilities]
+
+    def measured(weight: Floats) -> Floats:
+        found = []
+        for ranking in rankings:
+            frauds, legitimate = ranking.counts(weight)
+            flagged = frauds + legitimate
+            within = int(np.searchsorted(flagged, budget * flagged[-1] * (1 + 1e-12), side="right")) - 1
+            found += [average_precision(frauds, legitimate), float(frauds[within] / frauds[-1])]
+        return np.array(found)
+
+    whole = measured(np.ones(len(label)))
+    drawn = bootstrap(measured, label, seed=seed)
+    bounds = interval(drawn[:, :2] - drawn[:, 2:])
+    return {
+        name: {
+            "challenger": float(whole[index]),
+            "champion": float(whole[index + 2]),
+            "gain": float(whole[index] - whole[index + 2]),
+            "low": bounds[index][0],
+            "high": bounds[index][1],
+        }
+        for index, name in enumerate(("average_precision", "recall_at_the_alert_budget"))
+    }

@@ -1,0 +1,31 @@
+"""Where a model comes from: the commit, what of it was changed since, and what DVC locked."""
+
+import getpass
+import hashlib
+import subprocess
+from pathlib import Path
+
+LOCK = Path("dvc.lock")
+
+
+def origin() -> dict[str, str | None]:
+    """The commit of this checkout ("+changes" where files differ from it) and the hash of its dvc.lock; None: none."""
+    commit = _git("rev-parse", "HEAD")
+    if commit and _git("status", "--porcelain", "--untracked-files=no"):
+        commit += "+changes"
+    lock = hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else None
+    return {"commit": commit, "dvc_lock_sha256": lock}
+
+
+def person() -> str:
+    """Who runs this, as git knows them, or else the system."""
+    return _git("config", "user.name") or getpass.getuser()
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says; None where it says nothing, or there is none."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed arguments, wherever git is installed
+    except OSError:
+        return None
+    return (done.returncode == 0 and done.stdout.strip()) or None
