@@ -1,12 +1,15 @@
-"""The Lambda artifact as `make build` makes it, built once for every test that runs it."""
+"""What several tests need once: the Lambda artifact as `make build` makes it, and an S3 on loopback."""
 
+import logging
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
+from moto.server import ThreadedMotoServer
 
 from training.deploy_check import own_architecture
 
@@ -41,3 +44,39 @@ def sam_build() -> Callable[[Path], Path]:
 def built_template(sam_build: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built template, beside its FraudFunction/ folder."""
     return sam_build(tmp_path_factory.mktemp("artifact"))
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Where a server speaks S3's protocol (moto)."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_environment(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What leads every client of AWS, in this process and in those it starts, to that server."""
+    environment = {
+        "AWS_ENDPOINT_URL": s3_address,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return environment
+
+
+@pytest.fixture
+def bucket(s3_environment: dict[str, str]) -> str:  # noqa: ARG001 - the client reads the environment
+    """The name of an empty bucket."""
+    import boto3  # noqa: PLC0415 - half a second, which most tests need not wait
+
+    name = f"models-{uuid4().hex[:12]}"
+    boto3.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+    return name
