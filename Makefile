@@ -17,7 +17,8 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test serve build artifact deploy-check lint-template bench robust quality lock clean build-FraudFunction
+.PHONY: help env data train try test serve release promote rollback shadow releases agreement track mlflow build \
+  artifact deploy-check lint-template bench robust swaps quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -25,6 +26,7 @@ help:  ## list the targets
 train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc repro)
 	@$(PYTHON) -m training.declaration >/dev/null
 	dvc repro
+	@$(PYTHON) -m training.track || echo "trained, but not tracked"
 
 try: env  ## a model of your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
 	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT"
@@ -37,6 +39,34 @@ test: train lint-template .venv-runtime/.installed  ## lint, types and all tests
 
 serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 	uvicorn handler.app:app --host 127.0.0.1 --port 8000
+
+# What a person types may hold anything, so it reaches the commands through the environment. STORE is a folder (store, if
+# it is not given) or s3://bucket/prefix.
+export SCORER VERSION FORCE SIGNING_KEY LOG
+
+release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
+	@$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
+
+promote: env  ## let a released version serve, if the gate agrees: make promote SCORER=refund [VERSION=...] [FORCE='a reason']
+	@$(PYTHON) -m training.release promote --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
+
+rollback: env  ## let the version before serve again: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']
+	@$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
+
+shadow: env  ## score a version in the shadow of the current one: make shadow SCORER=refund [VERSION=... or none]
+	@$(PYTHON) -m training.release shadow --scorer "$$SCORER" --version "$$VERSION"
+
+releases: env  ## list the released versions, what they are now, and every move
+	@$(PYTHON) -m training.release list --scorer "$$SCORER"
+
+agreement: env  ## how a shadow's answers differ from the champion's: make agreement SCORER=refund LOG=predictions.jsonl
+	@$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
+
+track: env  ## a run in MLflow for what is trained, and its aliases in step with the store
+	@$(PYTHON) -m training.track
+
+mlflow: env  ## MLflow's pages at http://127.0.0.1:5000, of the local runs
+	mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 build: train artifact  ## build the Lambda artifact into .aws-sam/build (ARCHITECTURE=arm64 for the other processor)
 
@@ -69,6 +99,9 @@ bench: build .venv-runtime/.installed  ## speed and weight beside an empty funct
 
 robust: train  ## made-up requests and events, four times the load it can bear, a million predictions
 	$(PYTHON) -m benchmarks.robustness
+
+swaps: train  ## two minutes of requests while versions come and go, some of them damaged
+	$(PYTHON) -m benchmarks.swaps
 
 quality: train  ## the published benchmarks beside this project's figures (needs BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.quality

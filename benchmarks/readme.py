@@ -22,6 +22,7 @@ from benchmarks.readme_quality import (
     ulb_table,
 )
 from benchmarks.readme_serving import artifact_size, robustness_caption, robustness_table, speed_caption, speed_table
+from benchmarks.readme_swaps import swaps_caption, swaps_table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -36,12 +37,14 @@ TABLES: dict[str, Callable[[], str]] = {
     "recall_bound": recall_bound_table,
     "speed": speed_table,
     "robustness": robustness_table,
+    "swaps": swaps_table,
 }
 
 # What stands in the README's sentences.
 FACTS: dict[str, Callable[[], str]] = {
     r"`make bench` on .*": speed_caption,
     r"`make robust` on .*": robustness_caption,
+    r"`make swaps` on .* for a minute": swaps_caption,
     r"[\d.]+ MB unzipped of Lambda's": artifact_size,
 }
 

@@ -124,7 +124,11 @@ def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
     if set(manifest["files"]) != set(FILES):
         named = ", ".join(sorted(manifest["files"]))
         raise BundleError(f"{where} names the files {named}; a bundle has {', '.join(FILES)}, and no others")
-    if (version := content_version(manifest)) != manifest["version"] or manifest_bytes(manifest) != content:
+    try:
+        version, written = content_version(manifest), manifest_bytes(manifest)
+    except ValueError as error:
+        raise BundleError(f"{where} is damaged: it holds what a manifest cannot ({error})") from error
+    if version != manifest["version"] or written != content:
         raise BundleError(f"{where} is damaged: its content gives version {version}, it says {manifest['version']!r}")
     return manifest
 

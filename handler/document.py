@@ -43,9 +43,10 @@ class Answering(BaseModel):
 
 
 class StoreHealth(BaseModel):
-    """How the store fares, and how often since the start something was swapped, refused, or could not be read."""
+    """How the store fares: per scorer what is wrong now, and how often since the start each thing came to pass."""
 
     status: Literal["ok", "trouble"]
+    trouble: dict[str, Literal["refused", "unreadable"]]
     swapped: int
     refused: int
     failed: int

@@ -62,8 +62,12 @@ class Recorder:
 
     def _write(self, content: bytes) -> None:
         """Write, past Python's buffers, which Lambda may freeze; a full disk is told of once, and fails no request."""
+        if self._is_failing:
+            # What was written last may have been torn: begin a line of one's own.
+            content = b"\n" + content
         try:
-            os.write(self._file, content)
+            while content:
+                content = content[os.write(self._file, content) :]
         except OSError as error:
             if not self._is_failing:
                 logger.error("predictions cannot be recorded: %s", error.strerror)  # noqa: TRY400 - no traceback needed

@@ -111,13 +111,14 @@ def _store(watcher: Watcher | None) -> dict[str, Any]:
     """What health says of the store, where there is one."""
     if watcher is None:
         return {}
-    trouble = watcher.refused | watcher.unreadable
+    # Not the sentences, which name places inside; the log has them.
+    trouble = {**dict.fromkeys(watcher.refused, "refused"), **dict.fromkeys(watcher.unreadable, "unreadable")}
     counts = {
         "swapped": watcher.counts[SWAPPED],
         "refused": watcher.counts[REFUSED],
         "failed": watcher.counts[STORE_FAILED],
     }
-    return {"store": {"status": "trouble" if trouble else "ok", **counts}}
+    return {"store": {"status": "trouble" if trouble else "ok", "trouble": trouble, **counts}}
 
 
 def _routes(slot: Slot, recorder: Recorder | None, *, with_metrics: bool) -> list[Route]:

@@ -7,7 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from handler.bundle import Bundle, BundleError, load_bundle
 from handler.contract import MAX_BATCH, answer_model, request_model
@@ -213,9 +213,14 @@ def proven_scorer(bundle: Bundle, where: str) -> Scorer:
         scorer = Scorer(bundle)
     except KeyError as error:
         raise BundleError(f"{where} cannot be served: its manifest or reference lacks {error}") from error
-    for case in scorer.bundle.golden:
-        probability = scorer.score(scorer.request_model.model_validate(case["request"])).probability
-        if abs(probability - case["probability"]) > GOLDEN_TOLERANCE:
+    if not bundle.golden:
+        raise BundleError(f"{where} has no golden cases; nothing proves that it computes what training computed")
+    for number, case in enumerate(bundle.golden):
+        try:
+            request = scorer.request_model.model_validate(case["request"])
+        except ValidationError as error:
+            raise BundleError(f"{where}: golden request {number} is outside the bundle's own contract") from error
+        if abs((probability := scorer.score(request).probability) - case["probability"]) > GOLDEN_TOLERANCE:
             raise BundleError(
                 f"{where}: the golden request {case['request']} gives {probability}; "
                 f"in training it gave {case['probability']}"

@@ -33,9 +33,12 @@ def signed_statement(manifest: bytes) -> bytes:
 def read_public_keys(text: str) -> tuple[bytes, ...]:
     """The raw keys, 32 bytes each, of a text that holds them in base64 with commas between, as raw bytes or as X.509.
 
-    Raises SignatureError where one is neither.
+    Raises SignatureError where one is neither, or where a text that is not empty holds none.
     """
-    return tuple(_read_public_key(part.strip()) for part in text.split(",") if part.strip())
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if text and not parts:
+        raise SignatureError(f"{text!r} holds no public key; leave it empty to ask for no signature")
+    return tuple(map(_read_public_key, parts))
 
 
 def _read_public_key(text: str) -> bytes:
@@ -43,7 +46,9 @@ def _read_public_key(text: str) -> bytes:
         content = base64.b64decode(text, validate=True).removeprefix(_X509)
     except (binascii.Error, ValueError):
         content = b""
-    if len(content) != _KEY_BYTES or _point(content) is None:
+    point = _point(content) if len(content) == _KEY_BYTES else None
+    # Where eight times a point is nothing, such as of 32 zeros, it has no private half, and anybody can sign for it.
+    if point is None or _encoded(_times(8, point)) == _encoded((0, 1, 1, 0)):
         raise SignatureError(f"{text!r} is not an Ed25519 public key in base64, raw (32 bytes) or X.509 (44 bytes)")
     return content
 

@@ -8,6 +8,7 @@
 The function only reads; `training.publish` writes.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
@@ -19,7 +20,7 @@ from handler.contract import Record
 POINTER_FORMAT = 1
 MAX_POINTER_BYTES = 65_536
 # Seconds. Who waits for S3 is a thread, never a request for longer than STORE_BUDGET_MS.
-CONNECT_TIMEOUT, READ_TIMEOUT = 2, 5
+CONNECT_TIMEOUT, READ_TIMEOUT = 1, 3
 
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
 
@@ -62,6 +63,11 @@ class Pointer(Record):
     gate: dict[str, Any] | None
     """What the gate measured, where it was asked."""
 
+    @property
+    def position(self) -> tuple[int, str | None, str | None]:
+        """All of it that decides what serves."""
+        return self.serial, self.current, self.shadow
+
 
 class FolderStore:
     """A store in a folder."""
@@ -79,12 +85,12 @@ class FolderStore:
         path = self.root / key
         try:
             with path.open("rb") as file:
-                content = file.read(limit + 1)
+                _must_fit(os.fstat(file.fileno()).st_size, limit, str(path))
+                return file.read()
         except FileNotFoundError as error:
             raise MissingError(f"{path} is missing") from error
         except OSError as error:
             raise StoreError(f"{path} cannot be read: {error.strerror}") from error
-        return _within(content, limit, str(path))
 
 
 class S3Store:
@@ -117,18 +123,23 @@ class S3Store:
     def read_tagged(self, key: str, limit: int) -> tuple[bytes, str]:
         """The content as `read` gives it, and the tag by which a later write can tell whether it is still the same."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in __init__
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as above; botocore passes some of them on
 
         try:
             answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
             with answer["Body"] as body:
-                content: bytes = body.read(limit + 1)
+                _must_fit(answer["ContentLength"], limit, f"{self}/{key}")
+                content: bytes = body.read()
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "unknown")
             kind = MissingError if code == "NoSuchKey" else StoreError
             raise kind(f"{self}/{key} cannot be read: {code}") from error
-        except (BotoCoreError, OSError) as error:
+        except (BotoCoreError, HTTPError, OSError) as error:
             raise StoreError(f"{self}/{key} cannot be read: {type(error).__name__}") from error
-        return _within(content, limit, f"{self}/{key}"), answer["ETag"]
+        if len(content) != answer["ContentLength"]:
+            # A beginning taken for the whole would refuse a sound bundle for good.
+            raise StoreError(f"{self}/{key} cannot be read: the answer broke off")
+        return content, answer["ETag"]
 
 
 def open_store(address: str) -> FolderStore | S3Store:
@@ -193,7 +204,6 @@ def read_bundle(store: Store, scorer: str, version: str, *, with_signature: bool
     return contents
 
 
-def _within(content: bytes, limit: int, where: str) -> bytes:
-    if len(content) > limit:
+def _must_fit(size: int, limit: int, where: str) -> None:
+    if size > limit:
         raise TooLargeError(f"{where} has more than {limit:,} bytes")
-    return content

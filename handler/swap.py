@@ -20,6 +20,8 @@ from handler.signature import is_signed
 from handler.store import Pointer, Store, StoreError, read_bundle, read_pointer
 from handler.telemetry import REFUSED, STORE_FAILED, SWAPPED, StoreMeter
 
+Position = tuple[int, str | None, str | None]
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +49,9 @@ class Watcher:
         """Per scorer why what its pointer names is not served."""
         self.unreadable: dict[str, str] = {}
         """Per scorer why its pointer, or what it names, cannot be read."""
-        self._seen: dict[str, Pointer] = {}
+        self._seen: dict[str, Position] = {}
+        self._given_up: dict[str, tuple[Position, set[str]]] = {}
+        """Per scorer where its pointer stands, and what of that was refused."""
         self._looked_at = 0.0
         self._looking = Lock()
         self._thread: Thread | None = None
@@ -99,9 +103,9 @@ class Watcher:
     def _look_at(self, name: str, slot: Slot) -> None:
         try:
             pointer = read_pointer(self._store, name)
-            if pointer != self._seen.get(name):
+            if pointer.position != self._seen.get(name):
                 self._follow(slot, pointer)
-                self._seen[name] = pointer
+                self._seen[name] = pointer.position
         except StoreError as error:
             self._cannot_read(name, str(error))
         except Exception as error:  # noqa: BLE001 - the thread's edge: no look may end it
@@ -113,7 +117,9 @@ class Watcher:
     def _follow(self, slot: Slot, pointer: Pointer) -> None:
         """Exchange what a slot serves for what its pointer names, and keep what serves where that is refused."""
         name = pointer.scorer
-        self.refused.pop(name, None)
+        if self._given_up.get(name, (None,))[0] != pointer.position:
+            self._given_up[name] = (pointer.position, set())
+            self.refused.pop(name, None)
         if pointer.current and pointer.current != (before := slot.served.scorer.version):
             start = perf_counter()
             if scorer := self._loaded(slot, name, pointer.current):
@@ -128,7 +134,9 @@ class Watcher:
         slot.served = Served(slot.served.scorer, shadow)
 
     def _loaded(self, slot: Slot, name: str, version: str) -> Scorer | None:
-        """A released version, proven; None where it is refused, which is then counted and told."""
+        """A released version, proven; None where it is refused, which is counted and told once."""
+        if version in self._given_up[name][1]:
+            return None
         self._is_loading = True
         try:
             return load_released(self._store, name, version, promised=slot.promised, public_keys=self._public_keys)
@@ -136,7 +144,8 @@ class Watcher:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a bundle provokes, it is refused and the old one serves
             why = str(error) if isinstance(error, BundleError) else f"{type(error).__name__}: {error}"
-            self.refused[name] = why
+            self.refused[name] = f"{self.refused[name]}; {why}" if name in self.refused else why
+            self._given_up[name][1].add(version)
             self._count(name, REFUSED)
             logger.error("%s: %s is refused: %s", name, version, why)  # noqa: TRY400 - the sentence says it all
             return None

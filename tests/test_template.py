@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from handler import telemetry
 from training.translate import ROOT, SAM_PYTHON, RefusedParameterError, deployed
@@ -177,7 +178,7 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
 def test_alarms_stand_when_a_deployment_is_over(resources: dict[str, Any]) -> None:
     """By then Lambda no longer counts by version."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    standing = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {"PredictionsLate"}
+    standing = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {"PredictionsLate", "StoreTrouble"}
     read = {metric[:3] for name in standing for metric in metrics_of(alarms[name])}
     assert read == {
         ("AWS/ApiGateway", "5xx", "Sum"),
@@ -185,6 +186,14 @@ def test_alarms_stand_when_a_deployment_is_over(resources: dict[str, Any]) -> No
         ("AWS/Lambda", "Errors", "Sum"),
         ("AWS/Lambda", "Throttles", "Sum"),
     }
+
+
+def test_an_alarm_tells_of_a_store_that_cannot_be_followed(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """It reads what the function counts then."""
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
+    read = {metric[:3] for name, alarm in alarms.items() if name == "StoreTrouble" for metric in metrics_of(alarm)}
+    counted = {(telemetry.NAMESPACE, name, "Sum") for name in (telemetry.STORE_FAILED, telemetry.REFUSED)}
+    assert read == (counted if "ModelBucket" in given else set())
 
 
 def test_versions_are_kept(resources: dict[str, Any]) -> None:
@@ -234,15 +243,35 @@ def test_the_function_may_only_write_its_log(given: dict[str, str], resources: d
     """Beyond its own log it reads the model bucket, where there is one."""
     role = resources["FunctionRole"]["Properties"]
     assert "ManagedPolicyArns" not in role
-    (policy,) = role["Policies"]
-    (statement,) = policy["PolicyDocument"]["Statement"]
+    writing, *reading = role["Policies"]
+    (statement,) = writing["PolicyDocument"]["Statement"]
     assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
     assert statement["Resource"] == {"Fn::GetAtt": ["FunctionLog", "Arn"]}
-    added = of_type(resources, "AWS::IAM::RolePolicy")
-    assert bool(added) == ("ModelBucket" in given)
-    for policy in added.values():
-        found = {item["Action"] for item in policy["PolicyDocument"]["Statement"]}
-        assert found == {"s3:GetObject", "s3:ListBucket"}
+    assert not of_type(resources, "AWS::IAM::RolePolicy")
+    allowed = {item["Action"]: item["Resource"] for policy in reading for item in policy["PolicyDocument"]["Statement"]}
+    store = {"s3:GetObject": {"Fn::Sub": "${ModelStore.Arn}/*"}, "s3:ListBucket": {"Fn::GetAtt": ["ModelStore", "Arn"]}}
+    assert allowed == (store if "ModelBucket" in given else {})
+
+
+def test_the_function_serves_what_its_bucket_names(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """And records predictions where they are delivered; without buckets it does neither."""
+    environment = only(resources, "AWS::Lambda::Function")["Environment"]["Variables"]
+    store, target = ({"Fn::Sub": "s3://${ModelStore}"}, "stdout") if "ModelBucket" in given else ("", "")
+    assert (environment["STORE"], environment["PREDICTIONS"]) == (store, target)
+    assert ("StoreTrouble" in resources) == ("ModelBucket" in given)
+
+
+def test_the_longest_settings_fit_a_versions_description() -> None:
+    """It may have 256 characters; without every setting in it a change of one would publish no version."""
+    template = YAML().load(ROOT / "template.yaml")
+    parameters = template["Parameters"]
+    text = template["Resources"]["FraudFunction"]["Properties"]["VersionDescription"].value
+    length = len(re.sub(r"\$\{\w+\}", "", text))
+    for name in re.findall(r"\$\{(\w+)\}", text):
+        declared = parameters[name]
+        values = [*map(str, declared.get("AllowedValues", [])), str(declared.get("MaxValue", ""))]
+        length += declared.get("MaxLength") or max(map(len, values))
+    assert length <= 256
 
 
 def test_buckets_are_private(given: dict[str, str], resources: dict[str, Any]) -> None:
@@ -318,7 +347,7 @@ def test_an_artifact_of_another_processor_is_refused(arm64: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"MemorySize": "1024"}, {"SnapStart": "None"}, {"CorsOrigins": "https://console.example"}]
+    "change", [{"MemorySize": "1024"}, {"SnapStart": "None"}, {"CorsOrigins": "https://console.example"}, STORES]
 )
 def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> None:
     """Another description replaces the version, without which the alias would keep the old settings."""
@@ -338,6 +367,9 @@ def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> Non
         ({**JWT, "JwtAudience": "a, b"}, "JwtAudience is .* without spaces"),
         ({"CorsOrigins": "https://console.example/path"}, "CorsOrigins is .* without spaces or paths"),
         ({"CorsOrigins": "https://" + "a" * 200}, "CorsOrigins is"),
+        ({"StorePublicKey": "AAAA"}, "no effect without ModelBucket=create"),
+        ({"ModelBucket": "create", "StorePublicKey": "key.pem"}, "StorePublicKey is .* must be an Ed25519 public key"),
+        ({"StoreSeconds": "0"}, "StoreSeconds is '0'"),
         ({"AlarmTopicArn": "on-call"}, "AlarmTopicArn is .* must be the ARN of an SNS topic"),
         ({"Authorizer": "none"}, "Authorizer is 'none'"),
         ({"MemorySize": "128"}, "MemorySize is '128'"),
@@ -356,7 +388,7 @@ def test_the_readme_has_every_parameter() -> None:
     declared = dict(
         re.findall(r"^  (\w+):\n    Type: .*\n    Default: (.*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
     )
-    assert len(declared) == 19
+    assert len(declared) == 21
     for name, default in declared.items():
         shown = default.strip('"')
         assert re.search(rf"^\| `{name}` \| {re.escape(shown) or 'none'} \|", readme, re.MULTILINE), name

@@ -14,7 +14,7 @@ from training.bootstrap import Floats, Labels, bootstrap, interval
 from training.declaration import Scorer as Declaration
 from training.files import rounded
 from training.package import requests_of
-from training.prepare import EARLIEST_DATE
+from training.prepare import EARLIEST_DATE, moment
 from training.progress import progress
 from training.ranking import average_precision, calibration_bins, expected_calibration_error, rank
 from training.stage import StageError
@@ -51,7 +51,15 @@ def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, decla
     labels = rows[declared.label].to_numpy()[taken]
     if not 0 < labels.sum() < len(labels):
         raise GateError(f"the window has {labels.sum():,} frauds in {len(labels):,} rows; a gate needs both classes")
-    measured: dict[str, Any] = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
+    measured: dict[str, Any] = {
+        "window": [moment(rows[declared.time].min()), moment(rows[declared.time].max())],
+        "rows": len(labels),
+        "frauds": int(labels.sum()),
+        "left_out": len(rows) - len(labels),
+        "alert_rate": {
+            who: float(flags.mean()) for who, flags in zip(("challenger", "champion"), flagged, strict=False)
+        },
+    }
     error, low = _calibration(probabilities[0], labels, declared.seed)
     limit = MAX_CALIBRATION_SHARE * float(labels.mean())
     measured["calibration_error"] = {"challenger": error, "low": low, "limit": limit}
@@ -60,9 +68,9 @@ def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, decla
             f"its calibration error is {error:.2g}, at least {low:.2g} by its interval; {limit:.2g} is the limit"
         )
     if champion:
-        budget = float(flagged[-1].mean())
+        budget = measured["alert_rate"]["champion"]
         gains = _gains(probabilities, labels, budget, declared.seed)
-        measured |= {"alert_budget": budget, **gains}
+        measured |= gains
         for name, gain in gains.items():
             if gain["high"] < 0:
                 objections.append(
@@ -81,8 +89,7 @@ def _learned_from(challenger: Scorer, first: float) -> list[str]:
     known_until = challenger.bundle.manifest["windows"]["calibrate"]["to"]
     if first < EARLIEST_DATE or first >= pd.Timestamp(known_until).timestamp():
         return []
-    begins = pd.Timestamp(first, unit="s").floor("s").isoformat()
-    return [f"it has learned from rows of this window, which begins {begins}; its own rows end {known_until}"]
+    return [f"it has learned from rows of this window, which begins {moment(first)}; its own rows end {known_until}"]
 
 
 def _scored(scorers: list[Scorer], requests: list[dict[str, Any]]) -> tuple[list[int], list[Floats], list[Floats]]:

@@ -115,11 +115,11 @@ def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]
 def _window_report(window: pd.DataFrame, scorer: Scorer) -> dict[str, Any]:
     frauds = int(window[scorer.label].sum())
     moments = window[scorer.time].iloc[[0, -1]]
-    first, last = (_moment(float(moment)) for moment in moments)
+    first, last = (moment(float(second)) for second in moments)
     return {"from": first, "to": last, "rows": len(window), "frauds": frauds, "fraud_rate": frauds / len(window)}
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float) -> str:
     """A moment as a date, or as the number it is where it counts seconds or rows from a start of its own."""
     if seconds < EARLIEST_DATE:
         return f"{seconds:,.0f}"

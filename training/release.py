@@ -30,7 +30,14 @@ def listing(shelf: Shelf, scorer: str) -> str:
         metrics = [f"{one['metrics'][name]:.4f}" for name in ("average_precision", "recall", "precision", "alert_rate")]
         commit, _, changes = (one["commit"] or "none").partition("+")
         lines.append(
-            columns.format(one["version"], roles.get(one["version"], ""), one["at"], commit[:7] + ("+" if changes else ""), *metrics, one["by"])
+            columns.format(
+                one["version"],
+                roles.get(one["version"], ""),
+                one["at"],
+                commit[:7] + ("+" if changes else ""),
+                *metrics,
+                one["by"],
+            )
         )
     for past in reversed(read_history(shelf, scorer)):
         shadow = f", shadow {past.shadow}" if past.shadow else ""

@@ -81,7 +81,8 @@ class FolderShelf(FolderStore):
             for name, content in contents.items():
                 _write_to_disk(unfinished / name, content)
             _sync(unfinished)
-            load_released(_Renamed(unfinished, scorer, version), scorer, version)
+            written = {name: (unfinished / name).read_bytes() for name in contents}
+            load_released(_Held(written, unfinished.name), scorer, version)
             unfinished.rename(bundles / version)
             _sync(bundles)
 
@@ -118,14 +119,15 @@ class S3Shelf(S3Store):
             _must_equal(self.read(key, ANY_BYTES), content, f"{self}/{key}")
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """As `Shelf` has it: the manifest comes last, after the other files were read back, and makes it a bundle."""
+        """As `Shelf` has it: the manifest comes last, after the other files were read back and proven with it."""
+        written = dict(contents)
         for name, content in contents.items():
             if name != MANIFEST:
                 key = bundle_key(scorer, version, name)
                 self.put_new(key, content)
-                _must_equal(self.read(key, ANY_BYTES), content, f"{self}/{key}")
+                written[name] = self.read(key, ANY_BYTES)
+        load_released(_Held(written, str(self)), scorer, version)
         self.put_new(bundle_key(scorer, version, MANIFEST), contents[MANIFEST])
-        load_released(self, scorer, version)
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
         """As `Shelf` has it."""
@@ -167,17 +169,17 @@ class S3Shelf(S3Store):
         return True
 
 
-class _Renamed:
-    """A bundle's unfinished folder, read as if it had its name already."""
+class _Held:
+    """What was written of a bundle, read as if it were in its place already."""
 
-    def __init__(self, folder: Path, scorer: str, version: str) -> None:
-        self._folder, self._start = folder, bundle_key(scorer, version, "")
+    def __init__(self, contents: Mapping[str, bytes], where: str) -> None:
+        self._contents, self._where = contents, where
 
     def __str__(self) -> str:
-        return f"unfinished in {self._folder.name}"
+        return f"{self._where}, not yet published:"
 
-    def read(self, key: str, limit: int) -> bytes:
-        return FolderStore(self._folder).read(key.removeprefix(self._start), limit)
+    def read(self, key: str, _limit: int) -> bytes:
+        return self._contents[key.rsplit("/", maxsplit=1)[-1]]
 
 
 def open_shelf(address: str) -> FolderShelf | S3Shelf:

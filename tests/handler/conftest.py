@@ -1,10 +1,15 @@
-"""The real bundles that `make train` made, as fixtures."""
+"""The real bundles that `make train` made, and a store of other versions of them, as fixtures."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from handler.scorer import Scorer, load_scorer
+from handler.store import Pointer
+from training.shelf import FolderShelf
 
 BUNDLES = Path(__file__).parents[2] / "build" / "bundles"
 
@@ -19,3 +24,46 @@ def transaction() -> Scorer:
 def refund() -> Scorer:
     """The refund scorer."""
     return load_scorer(BUNDLES / "refund")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> FolderShelf:
+    """An empty store in a folder."""
+    return FolderShelf(tmp_path / "store")
+
+
+@pytest.fixture
+def release(shelf: FolderShelf) -> Callable[..., str]:
+    """Puts another version of a scorer's bundle into the store, as `write_variant` makes it; returns the version."""
+    from benchmarks.variants import write_variant  # noqa: PLC0415 - a second and a half, which few tests need
+
+    def put(scorer: str = "refund", **changes: Any) -> str:  # noqa: ANN401 - write_variant's own
+        unnamed = shelf.root / scorer / "bundles" / uuid4().hex
+        version = write_variant(BUNDLES / scorer, unnamed, **changes)
+        unnamed.rename(unnamed.with_name(version))
+        return version
+
+    return put
+
+
+@pytest.fixture
+def point(shelf: FolderShelf) -> Callable[..., Pointer]:
+    """Moves refund's pointer: what is given changes, the rest stays as it was."""
+    from training.moves import move  # noqa: PLC0415 - as above
+
+    def to(**changes: str | None) -> Pointer:
+        return move(shelf, "refund", "promote", lambda _: dict(changes))
+
+    return to
+
+
+@pytest.fixture
+def promote(release: Callable[..., str], point: Callable[..., Pointer]) -> Callable[..., str]:
+    """Releases another version, and has refund's pointer name it as the current one; returns the version."""
+
+    def released(**changes: Any) -> str:  # noqa: ANN401 - as above
+        version = release(**changes)
+        point(current=version)
+        return version
+
+    return released

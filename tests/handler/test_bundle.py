@@ -1,12 +1,24 @@
 """Loading and refusing bundles."""
 
 import json
+import random
+import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from handler.bundle import FILES, FORMAT, BundleError, content_version, load_bundle, manifest_bytes
+from handler.bundle import (
+    FILES,
+    FORMAT,
+    MANIFEST,
+    BundleError,
+    content_version,
+    load_bundle,
+    manifest_bytes,
+    parse_bundle,
+)
 
 BUNDLE = Path(__file__).parents[2] / "build" / "bundles" / "refund"
 
@@ -78,3 +90,82 @@ def test_a_contract_that_does_not_fit_the_model_is_refused(copy: Path) -> None:
     rewritten(copy, contract={**contract, "features": {}})
     with pytest.raises(BundleError, match="the model has 6 features; the contract declares 5"):
         load_bundle(copy)
+
+
+CONTENTS = {name: (BUNDLE / name).read_bytes() for name in (MANIFEST, *FILES)}
+SMALL = [name for name, content in CONTENTS.items() if len(content) < 20_000]
+LARGE = sorted(CONTENTS.keys() - set(SMALL))
+
+
+def taken(name: str, changed: Iterable[bytes]) -> list[bytes]:
+    """Those contents of a file with which the bundle would be served after all."""
+    found = []
+    for content in changed:
+        try:
+            parse_bundle({**CONTENTS, name: content}, "it")
+        except BundleError:
+            continue
+        found.append(content)
+    return found
+
+
+def with_byte(content: bytes, place: int, value: int) -> bytes:
+    """The content with another byte in a place."""
+    return content[:place] + bytes([value]) + content[place + 1 :]
+
+
+def test_what_is_shipped_is_served() -> None:
+    """What the damages below are done to."""
+    for name, content in CONTENTS.items():
+        assert taken(name, [content]) == [content]
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_flipped_bit_anywhere_is_noticed(name: str) -> None:
+    """As a disk or a cable does it: 200 places a file, each bit as often."""
+    rng = random.Random(7)  # noqa: S311 - a sample that can be drawn again
+    content = CONTENTS[name]
+    places = [rng.randrange(len(content)) for _ in range(200)]
+    flipped = (with_byte(content, place, content[place] ^ 1 << n % 8) for n, place in enumerate(places))
+    assert taken(name, flipped) == []
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_another_byte_anywhere_is_noticed(name: str) -> None:
+    """Whichever: 200 places a file."""
+    rng = random.Random(10)  # noqa: S311 - as above
+    content = CONTENTS[name]
+    places = [rng.randrange(len(content)) for _ in range(200)]
+    others = (with_byte(content, place, (content[place] + rng.randrange(1, 256)) % 256) for place in places)
+    assert taken(name, others) == []
+
+
+def test_every_byte_of_the_golden_cases_matters() -> None:
+    """Of them all, one bit each."""
+    content = CONTENTS["golden.json"]
+    flipped = (with_byte(content, place, byte ^ 1 << place % 8) for place, byte in enumerate(content))
+    assert taken("golden.json", flipped) == []
+
+
+def test_a_byte_that_makes_a_number_infinite_is_noticed() -> None:
+    """An e in the place of a digit: 0.8e256869."""
+    content = CONTENTS[MANIFEST]
+    digit = re.search(rb"0\.[1-9]([0-9])[1-9][0-9]{3}", content)
+    assert digit
+    assert taken(MANIFEST, [with_byte(content, digit.start(1), ord("e"))]) == []
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_shorter_file_is_noticed(name: str) -> None:
+    """From none of its bytes to all but one."""
+    content = CONTENTS[name]
+    assert taken(name, (content[:length] for length in range(len(content)))) == []
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_shorter_large_file_is_noticed(name: str) -> None:
+    """Without any byte, without the last, and 500 lengths between."""
+    rng = random.Random(9)  # noqa: S311 - as above
+    content = CONTENTS[name]
+    lengths = [0, len(content) - 1, *(rng.randrange(len(content)) for _ in range(500))]
+    assert taken(name, (content[:length] for length in lengths)) == []

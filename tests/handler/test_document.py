@@ -69,11 +69,11 @@ def test_every_refusal_is_documented_and_as_documented(
 
 
 def test_the_health_route_answers_as_documented(client: TestClient, document: dict[str, Any]) -> None:
-    """Its schema is written by hand."""
+    """Its schema is written by hand; without a store it has no more keys than the required ones."""
     answer = client.get("/health").json()
     schemas = document["components"]["schemas"]
-    assert answer.keys() == schemas["Health"]["properties"].keys()
-    assert all(scorer.keys() == schemas["Answering"]["properties"].keys() for scorer in answer["scorers"].values())
+    assert sorted(answer) == sorted(schemas["Health"]["required"])
+    assert all(sorted(scorer) == sorted(schemas["Answering"]["required"]) for scorer in answer["scorers"].values())
 
 
 def test_the_models_route_lists_the_scorers(document: dict[str, Any]) -> None:

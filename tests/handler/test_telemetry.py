@@ -6,19 +6,22 @@ from typing import Any
 
 import pytest
 
-from handler.telemetry import Meter, record_failure
+from handler.telemetry import SWAPPED, Meter, StoreMeter, record_failure
 
 CONTEXT = SimpleNamespace(function_version="7")
 
 
-@pytest.fixture(params=["scored", "failed"])
+@pytest.fixture(params=["scored", "failed", "swapped"])
 def line(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> dict[str, Any]:
-    """The line of one invocation, parsed."""
+    """The line of one invocation, or of one swap, parsed."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "100%s-fraud")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
     if request.param == "scored":
         Meter("refund").record(CONTEXT, 100, 3)
+    elif request.param == "swapped":
+        StoreMeter().record("refund", SWAPPED)
     else:
         record_failure(CONTEXT)
     written = capfd.readouterr().out
@@ -40,8 +43,24 @@ def test_a_failure_is_one(line: dict[str, Any]) -> None:
     assert line["Failed"] == 1
 
 
+@pytest.mark.parametrize("line", ["swapped"], indirect=True)
+def test_a_swap_is_one_of_its_scorer(line: dict[str, Any]) -> None:
+    """By scorer, and of the function as a whole: a version that ends soon has no series of its own."""
+    assert (line["Swapped"], line["Scorer"]) == (1, "refund")
+    assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["FunctionName"], ["FunctionName", "Scorer"]]
+
+
+def test_outside_lambda_the_line_says_so(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Under uvicorn there is neither a function nor its version."""
+    for name in ("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION"):
+        monkeypatch.delenv(name, raising=False)
+    StoreMeter().record("refund", SWAPPED)
+    line = json.loads(capfd.readouterr().out)
+    assert (line["FunctionName"], line["FunctionVersion"]) == ("local", "local")
+
+
 def test_the_line_says_of_which_version(line: dict[str, Any]) -> None:
-    """The context's, which a snapshot cannot make stale."""
+    """The context's, which a snapshot cannot make stale; a swap, which has none, the environment's."""
     assert (line["FunctionName"], line["FunctionVersion"]) == ("100%s-fraud", "7")
 
 

@@ -4,15 +4,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.variants import write_variant
 from training.declaration import Scorer, declared_scorer
 from training.infer import Inferred, infer
 from training.item_catalogue import items
+from training.shelf import FolderShelf, S3Shelf, open_shelf
 
 PROJECT = Path(__file__).parents[2]
 STAGES = ("prepare", "select", "compare", "tune", "train", "calibrate", "evaluate", "package", "card")
@@ -192,3 +195,73 @@ def inferred() -> Callable[..., Inferred]:
         return infer(text, 'status == "chargeback"', "When", is_text=True)
 
     return infer_payments
+
+
+@pytest.fixture(scope="session")
+def mini_bundle(trained: Path) -> Path:
+    """The mini scorer's bundle; only to be read."""
+    return trained / "build" / "bundles" / "mini"
+
+
+@pytest.fixture
+def variant(mini_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes another sound version of the mini scorer's bundle: how its log-odds change, keys of its manifest."""
+    numbers = count(1)
+
+    def write(**changes: object) -> Path:
+        folder = tmp_path / f"variant-{next(numbers)}"
+        write_variant(mini_bundle, folder, **changes)
+        return folder
+
+    return write
+
+
+@pytest.fixture(params=["folder", "s3"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty store is: a folder that is not there yet, and a prefix of an S3 bucket."""
+    return str(tmp_path / "store") if request.param == "folder" else f"s3://{request.getfixturevalue('bucket')}/models"
+
+
+@pytest.fixture
+def shelf(address: str) -> FolderShelf | S3Shelf:
+    """An empty store, of each kind."""
+    return open_shelf(address)
+
+
+@pytest.fixture
+def folder_shelf(tmp_path: Path) -> FolderShelf:
+    """An empty store in a folder."""
+    return FolderShelf(tmp_path / "store")
+
+
+@pytest.fixture
+def git_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leaves git nothing but what a test says: nobody's settings, and no checkout above the test's folder."""
+    for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+
+
+@pytest.fixture
+def commit(git_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:  # noqa: ARG001 - what git reads
+    """Makes a git checkout the working folder; commits a text as its one file, and returns the commit."""
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    monkeypatch.chdir(checkout)
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "--quiet")
+    git("config", "user.name", "Ada Example")
+    git("config", "user.email", "ada@example.com")
+
+    def commit_text(text: str) -> str:
+        (checkout / "kept.txt").write_text(text)
+        git("add", "kept.txt")
+        git("commit", "--quiet", "--message", text)
+        return git("rev-parse", "HEAD")
+
+    return commit_text

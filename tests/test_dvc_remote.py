@@ -1,0 +1,58 @@
+"""A DVC remote in S3: what one checkout pushed, another pulls, and trains nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+BIN = Path(sys.executable).parent
+
+
+def run(folder: Path, *command: str) -> str:
+    """What a command prints in a folder; it must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def pushed(tmp_path: Path, bucket: str) -> Path:
+    """A checkout whose remote, declared in its committed .dvc/config, holds all that the project's cache does."""
+    checkout = tmp_path / "first"
+    run(tmp_path, "git", "clone", "--quiet", str(PROJECT), str(checkout))
+    # What is not committed yet belongs to it too: somebody who tries a change tests before the commit.
+    (tmp_path / "changes").write_text(run(PROJECT, "git", "diff", "HEAD", "--binary"))
+    run(checkout, "git", "apply", "--allow-empty", str(tmp_path / "changes"))
+    run(checkout, "dvc", "cache", "dir", "--local", run(PROJECT, "dvc", "cache", "dir").strip())
+    run(checkout, "dvc", "remote", "add", "--default", "storage", f"s3://{bucket}/dvc")
+    run(checkout, "dvc", "push", "--quiet")
+    run(checkout, "git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "-am", "A remote")
+    return checkout
+
+
+def test_a_fresh_clone_pulls_and_trains_nothing(pushed: Path, tmp_path: Path) -> None:
+    """Data, bundles and all are there, as they were; `dvc repro` finds nothing to do."""
+    clone = tmp_path / "second"
+    run(tmp_path, "git", "clone", "--quiet", str(pushed), str(clone))
+    assert not (clone / "data").exists()
+    run(clone, "dvc", "pull", "--quiet")
+    for folder in ("data", "build/bundles"):
+        assert files_of(clone / folder) == files_of(PROJECT / folder)
+    assert "up to date" in run(clone, "dvc", "status")
+    assert "Running stage" not in run(clone, "dvc", "repro")
+    assert run(clone, "git", "status", "--porcelain") == ""

@@ -1,0 +1,230 @@
+"""A store in S3 that fails in every way: the function answers on, counts it, and follows again by itself."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from benchmarks.variants import write_variant
+from training.moves import move
+from training.publish import publish
+from training.shelf import S3Shelf, open_shelf
+
+ROOT = Path(__file__).parents[1]
+BUNDLE = ROOT / "build" / "bundles" / "refund"
+BUDGET_MS = 50
+# A shared machine may pause a process for as long.
+PAUSE_SECONDS = 0.5
+DENIED = b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+
+
+class Proxy(ThreadingHTTPServer):
+    """Stands before S3 and passes on, or misbehaves as `mode` says."""
+
+    mode = "well"
+    daemon_threads = True
+
+    def __init__(self, target: str) -> None:
+        """Stand before the server at this address."""
+        self.target = urlsplit(target).netloc
+        super().__init__(("127.0.0.1", 0), _Passing)
+
+
+class _Passing(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Proxy
+
+    def do_GET(self) -> None:
+        """Pass one question on, or not."""
+        if self.server.mode == "down":
+            self.close_connection = True
+            self.connection.close()
+            return
+        if self.server.mode == "slow":
+            time.sleep(10)
+        status, headers, body = 403, [("content-type", "application/xml")], DENIED
+        if self.server.mode != "denied":
+            connection = HTTPConnection(self.server.target)
+            connection.request("GET", self.path, headers=dict(self.headers))
+            answer = connection.getresponse()
+            body = answer.read()
+            status, headers = answer.status, [pair for pair in answer.getheaders() if pair[0].lower() not in _HOPS]
+            connection.close()
+        with suppress(OSError):  # whoever asked may have given up
+            self.send_response(status)
+            for name, value in [*headers, ("content-length", str(len(body)))]:
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+_HOPS = {"content-length", "transfer-encoding", "connection"}
+
+# Each line of stdin is a number of seconds: so long it asks. Then it says what it was answered, as one line of JSON.
+CHILD = """
+import json, sys, time
+from types import SimpleNamespace
+from handler.app import handler
+context = SimpleNamespace(function_version="1")
+event = json.load(open("tests/events/refund.json"))
+print("started", flush=True)
+for line in sys.stdin:
+    end, answers, most = time.time() + float(line), [], 0.0
+    while time.time() < end:
+        start = time.perf_counter()
+        answer = handler(event, context)
+        most = max(most, time.perf_counter() - start)
+        answers.append((answer["statusCode"], json.loads(answer["body"]).get("model_version")))
+        time.sleep(0.01)
+    print(json.dumps({"answers": sorted(set(answers)), "last": answers[-1], "most": most}), flush=True)
+"""
+
+
+@dataclass
+class Function:
+    """The Lambda handler in a process of its own, and the lines of metrics that it wrote."""
+
+    process: subprocess.Popen[str]
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+
+    def ask(self, seconds: float) -> dict[str, Any]:
+        """What it answered, asked all the while; its metrics are kept."""
+        assert self.process.stdin
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        return dict(json.loads(self.wait_for('{"answers"')))
+
+    def wait_for(self, start: str) -> str:
+        """The first line with this start; what comes before are metrics."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            if line.startswith(start):
+                return line
+            self.metrics.append(json.loads(line))
+        raise AssertionError("the function ended")
+
+    def count(self, metric: str) -> int:
+        """How often something was counted of the refund scorer; the store has no other."""
+        return sum(line.get(metric, 0) for line in self.metrics if line["Scorer"] == "refund")
+
+    def ask_until(self, is_so: Callable[[dict[str, Any]], bool], seconds: float = 20) -> dict[str, Any]:
+        """What it answers once something is so."""
+        end = time.monotonic() + seconds
+        while not is_so(found := self.ask(0.3)):
+            assert time.monotonic() < end, f"it is never so: {found}"
+        return found
+
+
+@contextmanager
+def function(**environment: str) -> Iterator[Function]:
+    """Starts the handler."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD],
+        cwd=ROOT,
+        env={**os.environ, "METRICS": "emf", "STORE_SECONDS": "0.2", "STORE_BUDGET_MS": str(BUDGET_MS), **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        started = Function(process)
+        started.wait_for("started")
+        yield started
+        assert process.stdin
+        process.stdin.close()
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def proxy(s3_address: str) -> Iterator[Proxy]:
+    """A proxy before the S3 of the tests."""
+    with Proxy(s3_address) as made:
+        Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield made
+        made.shutdown()
+
+
+@pytest.fixture
+def shelf(bucket: str) -> S3Shelf:
+    """An empty store in S3."""
+    made = open_shelf(f"s3://{bucket}/models")
+    assert isinstance(made, S3Shelf)
+    return made
+
+
+@pytest.fixture
+def versions(shelf: S3Shelf, tmp_path: Path) -> list[str]:
+    """Two released versions, neither of them the packaged one; the first is current."""
+    found = []
+    for number in (1, 2):
+        write_variant(BUNDLE, tmp_path / str(number), shift=0.1 * number)
+        found.append(publish(shelf, tmp_path / str(number)))
+    promote(shelf, found[0])
+    return found
+
+
+def promote(shelf: S3Shelf, version: str) -> None:
+    """Move the pointer, without a gate."""
+    move(shelf, "refund", "promote", lambda _: {"current": version})
+
+
+def garbage(shelf: S3Shelf, content: bytes | None) -> None:
+    """Put something else in the pointer's place, or take it away."""
+    key = f"{shelf.prefix}refund/pointer.json"
+    if content is None:
+        shelf.client.delete_object(Bucket=shelf.bucket, Key=key)
+    else:
+        shelf.client.put_object(Bucket=shelf.bucket, Key=key, Body=content)
+
+
+@pytest.mark.parametrize("fault", ["down", "slow", "denied", "pointer missing", "pointer garbage"])
+def test_a_store_that_fails_is_counted_and_followed_again(
+    fault: str, proxy: Proxy, shelf: S3Shelf, versions: list[str]
+) -> None:
+    """Meanwhile every request is answered by what served before, within the budget."""
+    first, second = versions
+    address = {"STORE": str(shelf), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
+    with function(**address) as started:
+        assert started.ask(0.3)["answers"] == [[200, first]]
+        before = started.count("StoreFailed")
+        pointer = shelf.read("refund/pointer.json", 10_000)
+        if fault.startswith("pointer"):
+            garbage(shelf, None if fault == "pointer missing" else pointer[:-9])
+        else:
+            proxy.mode = fault
+        found = started.ask_until(lambda _: started.count("StoreFailed") > before)
+        assert found["answers"] == [[200, first]]
+        assert found["most"] < BUDGET_MS / 1000 + PAUSE_SECONDS
+        proxy.mode = "well"
+        if fault.startswith("pointer"):
+            garbage(shelf, pointer)
+        promote(shelf, second)
+        found = started.ask_until(lambda found: found["last"] == [200, second])
+        assert {status for status, _ in found["answers"]} == {200}
+        assert started.count("Swapped") == 2
+
+
+def test_a_store_that_is_down_at_the_start_is_followed_later(proxy: Proxy, shelf: S3Shelf, versions: list[str]) -> None:
+    """Until then the packaged bundle serves."""
+    packaged = json.loads((BUNDLE / "manifest.json").read_bytes())["version"]
+    proxy.mode = "down"
+    address = {"STORE": str(shelf), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
+    with function(**address) as started:
+        assert started.ask(0.3)["answers"] == [[200, packaged]]
+        proxy.mode = "well"
+        started.ask_until(lambda found: found["last"] == [200, versions[0]])

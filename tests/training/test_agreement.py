@@ -1,0 +1,154 @@
+"""How a shadow's answers differ from the champion's, from the log that the function writes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.variants import write_variant
+from handler.record import Recorder
+from handler.scorer import Scorer, load_scorer
+from handler.shadow import Shadow
+from training.agreement import AgreementError, agreement, draw, read_shadowed
+from training.package import requests_of
+
+ROOT = Path(__file__).parents[2]
+N_REQUESTS = 300
+
+
+@pytest.fixture(scope="module")
+def champion(trained: Path) -> Scorer:
+    """The mini scorer."""
+    return load_scorer(trained / "build" / "bundles" / "mini")
+
+
+@pytest.fixture(scope="module")
+def bolder(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+    """The same, with higher probabilities."""
+    folder = tmp_path_factory.mktemp("bolder") / "mini"
+    write_variant(trained / "build" / "bundles" / "mini", folder, shift=1.0)
+    return load_scorer(folder)
+
+
+@pytest.fixture(scope="module")
+def bodies(trained: Path, champion: Scorer) -> list[str]:
+    """Requests of the mini scorer."""
+    import pandas as pd  # noqa: PLC0415 - only here
+
+    rows = pd.read_parquet(trained / "build/mini/rows/test.parquet").head(N_REQUESTS)
+    return [json.dumps(request) for request in requests_of(rows, champion.contract)]
+
+
+def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> list[str]:
+    """The lines that the function writes of these requests."""
+    recorder, beside = Recorder(str(path)), Shadow(shadow)
+    for body in bodies:
+        request = scorer.request_model.model_validate_json(body)
+        made = beside.scores(body.encode(), is_batch=False)
+        recorder.record(scorer, [request], [scorer.score(request)], beside, made)
+    return path.read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def lines(champion: Scorer, bolder: Scorer, bodies: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The log of the champion with the bolder shadow."""
+    return recorded(tmp_path_factory.mktemp("log") / "predictions.jsonl", champion, bolder, bodies)
+
+
+def test_flips_are_counted_by_direction(lines: list[str]) -> None:
+    """A shadow that only ever says more flags more, and never less."""
+    report = agreement(read_shadowed(lines, "mini"))
+    expected = sum(not one["flagged"] and one["shadow"]["flagged"] for one in map(json.loads, lines))
+    assert report["flips"]["newly_flagged"]["count"] == expected > 0
+    assert report["flips"]["no_longer_flagged"]["count"] == 0
+    rates = report["alert_rate"]
+    assert rates["shadow"]["count"] - rates["champion"]["count"] == expected
+
+
+def test_the_correlation_is_that_of_the_log_odds(lines: list[str]) -> None:
+    """The shadow's are the champion's, shifted: they agree in full."""
+    report = agreement(read_shadowed(lines, "mini"))
+    assert report["correlation"]["log_odds"] == pytest.approx(1)
+    assert report["correlation"]["ranks"] == pytest.approx(1)
+
+
+def test_segments_hold_every_row_of_a_feature(lines: list[str]) -> None:
+    """Missing values are a segment too; groups of fewer than 20 are left out."""
+    segments = agreement(read_shadowed(lines, "mini"))["segments"]
+    rows: dict[str, int] = {}
+    for segment in segments:
+        rows[segment["feature"]] = rows.get(segment["feature"], 0) + segment["rows"]
+        assert segment["count"] <= segment["rows"]
+    assert rows["amount"] == N_REQUESTS
+    assert all(N_REQUESTS - 60 <= count <= N_REQUESTS for count in rows.values())
+
+
+def test_the_segment_that_differs_is_first(lines: list[str]) -> None:
+    """A shadow that flags one country's requests shows it."""
+    changed = []
+    for line in lines:
+        record = json.loads(line)
+        is_there = record["features"]["country"] == "DE"
+        record["shadow"]["flagged"] = (not record["flagged"]) if is_there else record["flagged"]
+        changed.append(json.dumps(record))
+    first = agreement(read_shadowed(changed, "mini"))["segments"][0]
+    assert (first["feature"], first["value"], first["share"]) == ("country", "DE", 1.0)
+
+
+def test_only_the_latest_pair_of_versions_is_compared(
+    champion: Scorer, bolder: Scorer, lines: list[str], bodies: list[str], tmp_path: Path
+) -> None:
+    """What a former shadow said is counted, and left out."""
+    later = recorded(tmp_path / "later.jsonl", bolder, champion, bodies[:50])
+    shadowed = read_shadowed([*lines, *later], "mini")
+    assert (shadowed.champion, shadowed.shadow, len(shadowed.rows)) == (bolder.version, champion.version, 50)
+    assert shadowed.counts["records of former pairs of versions"] == N_REQUESTS
+
+
+def test_what_cannot_be_compared_is_counted(lines: list[str]) -> None:
+    """Torn lines, other scorers, failures of the shadow; nothing is lost silently."""
+    whole: dict[str, Any] = json.loads(lines[0])
+    other = json.dumps({**whole, "scorer": "refund"})
+    failed = json.dumps({**whole, "shadow": {"version": "0" * 12, "error": "ValidationError"}})
+    shadowed = read_shadowed([lines[0][:40], "", "[]", other, failed, *lines], "mini")
+    assert len(shadowed.rows) == N_REQUESTS
+    assert shadowed.counts == {
+        "lines that are no record": 3,
+        "records without a shadow, or of another scorer": 1,
+        "shadow failed: ValidationError": 1,
+    }
+
+
+def test_too_little_is_no_report(lines: list[str]) -> None:
+    """The sentence says what there is."""
+    with pytest.raises(AgreementError, match="the log holds 5 predictions of mini with a shadow's; at least 20"):
+        read_shadowed(lines[:5], "mini")
+
+
+def test_the_picture_has_a_dot_for_each_prediction(lines: list[str]) -> None:
+    """In two colours."""
+    (axes,) = draw(read_shadowed(lines, "mini")).axes
+    assert sum(len(np.asarray(dots.get_offsets())) for dots in axes.collections) == N_REQUESTS
+
+
+def test_the_command_writes_report_and_picture(lines: list[str], tmp_path: Path) -> None:
+    """And prints what matters; a log that is missing is a sentence."""
+    (tmp_path / "log").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "training.agreement", "mini"]
+    for log, status in (("log", 0), ("missing", 1)):
+        done = subprocess.run(
+            [*command, log],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == status, done.stderr
+        assert "newly flagged: " in done.stdout or "No such file" in done.stderr
+    assert json.loads((tmp_path / "build/agreement/mini.json").read_text())["predictions"] == N_REQUESTS
+    assert (tmp_path / "build/agreement/mini.svg").read_text().startswith("<?xml")

@@ -1,0 +1,260 @@
+"""The gate: gains with their intervals, calibration, what a window must be, and which rows count."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import xgboost as xgb
+from sklearn.metrics import average_precision_score
+
+from benchmarks.variants import contents_of
+from handler.bundle import MANIFEST, load_bundle
+from handler.scorer import Scorer, load_scorer
+from training import declaration
+from training.gate import MAX_CALIBRATION_SHARE, GateError, Verdict, judge
+from training.package import build_bundle, requests_of
+
+GAINS = ("average_precision", "recall_at_the_alert_budget")
+Variant = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def window(trained: Path) -> pd.DataFrame:
+    """The evaluated rows, of which no model has learned."""
+    return pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet")
+
+
+@pytest.fixture(scope="session")
+def champion(mini_bundle: Path) -> Scorer:
+    """The packaged scorer."""
+    return load_scorer(mini_bundle)
+
+
+@pytest.fixture
+def other(variant: Variant) -> Callable[..., Scorer]:
+    """Makes another version of the packaged scorer."""
+    return lambda **changes: load_scorer(variant(**changes))
+
+
+@pytest.fixture
+def shortened(mini_bundle: Path, tmp_path: Path) -> Callable[[int], Scorer]:
+    """Makes a scorer of the packaged model's first so many trees."""
+    model = xgb.Booster()
+    model.load_model(mini_bundle / "model.ubj")
+
+    def shorten(rounds: int) -> Scorer:
+        contents = contents_of(mini_bundle)
+        manifest = json.loads(contents.pop(MANIFEST))
+        described = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
+        build_bundle(tmp_path, contents | {"model.ubj": bytes(model[:rounds].save_raw("ubj"))}, described)
+        # Not load_scorer: the golden cases are the whole model's.
+        return Scorer(load_bundle(tmp_path))
+
+    return shorten
+
+
+def narrowed(champion: Scorer, **limits: float) -> dict[str, Any]:
+    """The contract of a scorer whose field amount has other limits."""
+    contract = json.loads(json.dumps(champion.bundle.manifest["contract"]))
+    contract["fields"]["amount"] |= limits
+    return contract
+
+
+def probabilities(scorer: Scorer, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    """What a scorer answers to each row."""
+    requests = [scorer.request_model.model_validate(request) for request in requests_of(rows, scorer.contract)]
+    return np.array([scorer.score(request).probability for request in requests])
+
+
+def test_an_equal_challenger_passes(champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer) -> None:
+    """A challenger that ranks as the champion does gains nothing, and nothing speaks against it."""
+    verdict = judge(champion, champion, window, mini_scorer)
+    assert verdict.objections == []
+    for name in GAINS:
+        gain = verdict.measured[name]
+        assert (gain["gain"], gain["low"], gain["high"]) == (0, 0, 0)
+        assert gain["challenger"] == gain["champion"]
+
+
+def test_the_gate_measures_as_the_evaluation_does(
+    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """Of the champion on the evaluated rows the gate finds what the manifest has."""
+    measured = judge(champion, champion, window, mini_scorer).measured
+    metrics = champion.bundle.manifest["metrics"]
+    assert (measured["rows"], measured["frauds"], measured["left_out"]) == (metrics["rows"], metrics["frauds"], 0)
+    assert measured["average_precision"]["champion"] == metrics["average_precision"]
+    assert measured["recall_at_the_alert_budget"]["champion"] == metrics["recall"]
+    assert measured["alert_rate"] == {"challenger": metrics["alert_rate"], "champion": metrics["alert_rate"]}
+    assert measured["calibration_error"]["challenger"] == metrics["expected_calibration_error"]
+
+
+def test_a_reversed_ranking_is_refused_with_both_numbers(
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """A challenger that ranks the wrong way round is told its number, the champion's, and the interval of the gain."""
+    verdict = judge(champion, other(slope=-1), window, mini_scorer)
+    for name in GAINS:
+        gain = verdict.measured[name]
+        assert (
+            f"its {name.replace('_', ' ')} is {gain['challenger']:.3f}, the champion's {gain['champion']:.3f}: "
+            f"{gain['gain']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+        ) in verdict.objections
+        assert gain["low"] <= gain["gain"] <= gain["high"] < 0
+
+
+def test_a_better_challenger_passes(
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """Where the champion ranks the wrong way round, nothing speaks against one that does not."""
+    verdict = judge(other(slope=-1), champion, window, mini_scorer)
+    assert verdict.objections == []
+    assert verdict.measured["average_precision"]["low"] > 0
+
+
+def test_a_loss_within_chance_passes(
+    champion: Scorer, shortened: Callable[[int], Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """A challenger that ranks worse on these rows, but might not on others like them, is let through."""
+    verdict = judge(champion, shortened(15), window, mini_scorer)
+    gain = verdict.measured["average_precision"]
+    assert gain["low"] < gain["gain"] < 0 < gain["high"]
+    assert verdict.objections == []
+
+
+def test_a_loss_beyond_chance_is_refused(
+    champion: Scorer, shortened: Callable[[int], Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """One gain makes up for no loss: a challenger that finds more within the budget is refused for its ranking."""
+    verdict = judge(champion, shortened(1), window, mini_scorer)
+    assert verdict.measured["recall_at_the_alert_budget"]["gain"] > 0
+    assert [one for one in verdict.objections if one.startswith("its average precision is")]
+
+
+def test_bad_calibration_is_refused(
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """A challenger that ranks as well, but whose probabilities are far off, is refused for these alone."""
+    verdict = judge(champion, other(shift=2), window, mini_scorer)
+    found = verdict.measured["calibration_error"]
+    told = f"its calibration error is {found['challenger']:.2g}, at least {found['low']:.2g} by its interval; "
+    assert verdict.objections == [f"{told}{found['limit']:.2g} is the limit"]
+    assert found["limit"] < found["low"] < found["challenger"]
+
+
+def test_the_limit_of_calibration_is_a_share_of_the_fraud_rate(
+    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """What a calibration error may be depends on how much there is to predict."""
+    limit = judge(None, champion, window, mini_scorer).measured["calibration_error"]["limit"]
+    assert limit == pytest.approx(MAX_CALIBRATION_SHARE * window["is_fraud"].mean(), rel=1e-5)
+
+
+def test_without_a_champion_only_calibration_is_judged(
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """The first version of a scorer has nobody to be compared with, and must be calibrated all the same."""
+    verdict = judge(None, champion, window, mini_scorer)
+    assert verdict.objections == []
+    assert not verdict.measured.keys() & {*GAINS}
+    (objection,) = judge(None, other(shift=2), window, mini_scorer).objections
+    assert objection.startswith("its calibration error is")
+
+
+def test_rows_that_chose_the_threshold_are_refused(
+    trained: Path, champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """A window that begins before the challenger's own rows end would judge it by what it has learned."""
+    learned = pd.read_parquet(trained / "build" / "mini" / "rows" / "calibrate.parquet")
+    known = champion.bundle.manifest["windows"]["calibrate"]
+    (objection,) = judge(champion, champion, pd.concat([learned, window]), mini_scorer).objections
+    assert objection.startswith(f"it has learned from rows of this window, which begins {known['from']}; ")
+    assert objection.endswith(f"its own rows end {known['to']}")
+
+
+def test_rows_without_dates_are_taken_at_their_word(
+    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """Where time is a step and no date, the windows cannot be told apart, and nothing is said."""
+    steps = window.assign(at=np.arange(len(window), dtype=float))
+    assert judge(champion, champion, steps, mini_scorer).objections == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "found"),
+    [
+        pytest.param(lambda rows: rows[rows["is_fraud"] == 0], "0 frauds in 275 rows", id="no fraud"),
+        pytest.param(lambda rows: rows[rows["is_fraud"] == 1], "25 frauds in 25 rows", id="only frauds"),
+        pytest.param(lambda rows: rows.head(0), "0 frauds in 0 rows", id="no rows"),
+    ],
+)
+def test_a_window_needs_both_classes(
+    champion: Scorer,
+    window: pd.DataFrame,
+    mini_scorer: declaration.Scorer,
+    kept: Callable[[pd.DataFrame], pd.DataFrame],
+    found: str,
+) -> None:
+    """By rows of one class, or none, nobody is judged."""
+    with pytest.raises(GateError, match=f"the window has {found}; a gate needs both classes"):
+        judge(champion, champion, kept(window), mini_scorer)
+
+
+def test_rows_beyond_the_champions_contract_are_left_out(
+    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """What the champion would refuse is counted, and both are judged by the rest as if it were not there."""
+    narrower = load_scorer(variant(contract=narrowed(champion, max=200.0)))
+    dear = window["amount"] > 200
+    verdict = judge(narrower, champion, window, mini_scorer)
+    assert verdict.measured["left_out"] == dear.sum() > 0
+    assert verdict.objections == []
+    rest = judge(narrower, champion, window[~dear], mini_scorer)
+    assert verdict.measured | {"left_out": 0, "window": None} == rest.measured | {"window": None}
+
+
+def test_a_broken_contract_is_an_objection(
+    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """A challenger that takes less than the champion promises is refused for that, however well it ranks."""
+    narrower = load_scorer(variant(contract=narrowed(champion, max=200.0)))
+    assert judge(champion, narrower, window, mini_scorer).objections == [
+        "its contract is not the champion's: its amountUsd ends at 200, not at 100000"
+    ]
+
+
+def test_gains_are_what_scikit_learn_computes(
+    champion: Scorer, shortened: Callable[[int], Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """Average precision is scikit-learn's; recall is of the most suspicious rows, as many as the champion flags."""
+    challenger, label = shortened(15), window["is_fraud"].to_numpy()
+    measured = judge(champion, challenger, window, mini_scorer).measured
+    scored = {"champion": probabilities(champion, window), "challenger": probabilities(challenger, window)}
+    budget = np.mean(scored["champion"] >= champion.threshold)
+    for who, probability in scored.items():
+        flagged = [probability >= threshold for threshold in np.unique(probability)]
+        recall = max(flags[label == 1].mean() for flags in flagged if flags.mean() <= budget)
+        assert measured["recall_at_the_alert_budget"][who] == pytest.approx(recall, rel=1e-5)
+        assert measured["average_precision"][who] == pytest.approx(
+            average_precision_score(label, probability), rel=1e-5
+        )
+    recalls = measured["recall_at_the_alert_budget"]
+    assert recalls["gain"] == pytest.approx(recalls["challenger"] - recalls["champion"], rel=1e-5)
+
+
+def test_one_seed_one_verdict(
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """Who judges again with the declared seed finds the same numbers; another seed draws other rows."""
+    challenger = other(slope=-1)
+
+    def verdict(seed: int) -> Verdict:
+        return judge(champion, challenger, window, mini_scorer.model_copy(update={"seed": seed}))
+
+    assert verdict(7) == verdict(7)
+    assert verdict(7).measured["average_precision"]["low"] != verdict(8).measured["average_precision"]["low"]

@@ -1,0 +1,124 @@
+"""A publication that is killed at any moment leaves a store that serves, and the next publication goes through."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from handler.swap import load_released
+from training.moves import move, read_history, read_position
+from training.publish import publish
+from training.shelf import FolderShelf, S3Shelf, open_shelf
+
+PROJECT = Path(__file__).parents[2]
+# Several publications into one store, so that one meets what the others left; few, because each version is loaded anew.
+ROUNDS_A_STORE = 4
+SEED = 9
+# Beyond a child's last step, so that the time after it is among what is killed.
+LONGEST_SECONDS = 0.002
+
+Kill = Callable[..., dict[str, int]]
+
+
+@pytest.fixture
+def kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kill]:
+    """Has a child publish and move, and kills it at a step; returns how it ended. No child of it is in a checkout."""
+    monkeypatch.chdir(tmp_path)
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore::DeprecationWarning", Path(__file__).with_name("killed_publications.py")],
+        env={**os.environ, **one_thread, "PYTHONPATH": str(PROJECT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def kill_one(store: str, folder: Path, *, steps: int, seconds: float) -> dict[str, int]:
+        asked = {"store": store, "folder": str(folder), "steps": steps, "seconds": seconds}
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    yield kill_one
+    process.communicate()
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def variants(variant: Callable[..., Path]) -> list[Path]:
+    """As many sound versions as are published into one store, and the one that is there before."""
+    return [variant(shift=number / 100) for number in range(ROUNDS_A_STORE + 1)]
+
+
+def new_store(address: str, first: Path) -> FolderShelf | S3Shelf:
+    """A store beside the others in which a first version is current."""
+    shelf = open_shelf(f"{address}/{uuid4().hex}")
+    version = publish(shelf, first)
+    move(shelf, "mini", "promote", lambda _: {"current": version})
+    return shelf
+
+
+def state_of(shelf: FolderShelf | S3Shelf) -> tuple[list[str], str | None, int]:
+    """The versions that a store lists and the current one, all of which load, and how often the pointer has moved.
+
+    Its moves are all there, one after the other.
+    """
+    versions = shelf.names("mini/bundles")
+    assert [load_released(shelf, "mini", version).version for version in versions] == versions
+    pointer, _ = read_position(shelf, "mini")
+    assert pointer.current in versions
+    assert [past.serial for past in read_history(shelf, "mini")] == list(range(1, pointer.serial + 1))
+    return versions, pointer.current, pointer.serial
+
+
+def kill_often(kill: Kill, address: str, variants: list[Path], *, rounds: int) -> Counter[str]:
+    """How many children got how far before they died, each at a step of its own; after each, the store is sound.
+
+    Steps are drawn, not moments, so that the kills are spread over what is done however fast the machine is.
+    """
+    chance, reached = random.Random(SEED), Counter[str]()  # noqa: S311 - the same kills at each run
+    unkilled = kill(str(new_store(address, variants[0])), variants[1], steps=1_000_000, seconds=1)
+    assert unkilled["status"] == 0
+    for number in range(rounds):
+        if number % ROUNDS_A_STORE == 0:
+            shelf = new_store(address, variants[0])
+            before, current, serial = state_of(shelf)
+        variant = variants[1 + number % ROUNDS_A_STORE]
+        steps, seconds = chance.randint(1, unkilled["steps"] + 1), chance.uniform(0, LONGEST_SECONDS)
+        ended = kill(str(shelf), variant, steps=steps, seconds=seconds)
+        assert ended["status"] in (0, -signal.SIGKILL), ended
+        versions, now, moved = state_of(shelf)
+        new = sorted({*versions} - {*before})
+        assert (now, moved) in [(current, serial), *((version, serial + 1) for version in new)]
+        version = publish(shelf, variant)
+        assert shelf.names("mini/bundles") == sorted([*before, version])
+        assert now == version or ended["status"] != 0
+        reached[
+            "finished" if ended["status"] == 0 else "moved" if now == version else "published" if new else "begun"
+        ] += 1
+        before, current, serial = [*before, version], now, moved
+    assert load_released(shelf, "mini", version).version == version
+    return reached
+
+
+def test_two_hundred_kills_of_a_publication_into_a_folder(kill: Kill, tmp_path: Path, variants: list[Path]) -> None:
+    """Whenever a publication dies, every version and the pointer stay whole, and the same publication then succeeds."""
+    reached = kill_often(kill, str(tmp_path / "stores"), variants, rounds=200)
+    assert reached["begun"] >= 50
+    assert reached["published"] >= 10
+    assert not [*(tmp_path / "stores").glob("*/mini/bundles/.*")]
+
+
+def test_kills_of_a_publication_into_s3(bucket: str, kill: Kill, variants: list[Path]) -> None:
+    """In S3 it is the same; fewer kills, because every step is a request."""
+    reached = kill_often(kill, f"s3://{bucket}", variants, rounds=15)
+    assert reached["begun"] >= 4
+    assert reached["published"] >= 1

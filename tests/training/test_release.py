@@ -1,0 +1,356 @@
+"""The release command: as a user runs it, what it says, and every mistake as one sentence."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from handler.store import MAX_POINTER_BYTES, Pointer, read_pointer
+from training import release
+from training.moves import read_history
+from training.publish import publish
+from training.shelf import FolderShelf, open_shelf
+from training.track import TrackError
+
+PROJECT = Path(__file__).parents[2]
+ABSENT = "0123456789ab"
+
+
+class FakeTracker:
+    """MLflow, of which only what it was told is kept."""
+
+    address = "sqlite:///fake.db"
+
+    def __init__(self) -> None:
+        """Begin with nothing; fail with this, if it is set."""
+        self.tracked: list[str] = []
+        self.pointed: list[tuple[str, Pointer]] = []
+        self.error: TrackError | None = None
+
+    def track(self, scorer: str) -> str:
+        """The id of a scorer's run."""
+        self._fail()
+        self.tracked.append(scorer)
+        return f"run-of-{scorer}"
+
+    def point(self, scorer: str, pointer: Pointer) -> None:
+        """Follow a pointer."""
+        self._fail()
+        self.pointed.append((scorer, pointer))
+
+    def _fail(self) -> None:
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def tracker(monkeypatch: pytest.MonkeyPatch) -> FakeTracker:
+    """What the command tells MLflow, which takes seconds to import."""
+    fake = FakeTracker()
+    monkeypatch.setattr(release, "Tracker", lambda: fake)
+    return fake
+
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(
+    tracker: FakeTracker,  # noqa: ARG001 - which the command meets
+    trained: Path,
+    folder_shelf: FolderShelf,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Runs the command here, in the trained project, with a store elsewhere; returns what it prints."""
+    monkeypatch.chdir(trained)
+
+    def run(*arguments: str, store: str = str(folder_shelf)) -> str:
+        monkeypatch.setattr(sys, "argv", ["release", "--store", store, *arguments])
+        release.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def second(folder_shelf: FolderShelf, variant: Callable[..., Path]) -> str:
+    """Another version that is released, as good as the packaged one."""
+    return publish(folder_shelf, variant(shift=0.01))
+
+
+@pytest.fixture
+def packaged(command: Command) -> str:
+    """The packaged version, once it was released and promoted."""
+    command("release")
+    command("promote")
+    return release.packaged_version("mini")
+
+
+def test_from_a_release_to_a_forced_promotion(
+    trained: Path, tmp_path: Path, variant: Callable[..., Path], folder_shelf: FolderShelf
+) -> None:
+    """A user releases, promotes, is refused with numbers and no traceback, and forces it; MLflow stops nobody."""
+    project = tmp_path / "project"
+    shutil.copytree(trained, project)
+    mlflow = f"sqlite:///{tmp_path}/mlflow.db"
+
+    def run(*arguments: str, tracked_at: str = mlflow) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "training.release", "--store", str(folder_shelf), *arguments],
+            cwd=project,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(PROJECT),
+                "MLFLOW_TRACKING_URI": tracked_at,
+                "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    done = run("release")
+    assert (done.returncode, "WARNING" in done.stdout) == (0, False), done.stderr
+    first = release_version(folder_shelf)
+    assert f"mini: {first} is in {folder_shelf}; `make promote` lets it serve" in done.stdout
+    assert f" at {mlflow}" in done.stdout
+
+    done = run("promote", "--scorer", "mini")
+    assert (done.returncode, "WARNING" in done.stdout) == (0, False), done.stderr
+    assert f"mini: current {first}, previous None, shadow None" in done.stdout
+
+    worse = publish(folder_shelf, variant(slope=-1))
+    done = run("promote", "--version", worse)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"promote: {worse} is not promoted: ")
+    assert "its average precision is 0." in done.stderr
+    assert ", the champion's 0." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert read_pointer(folder_shelf, "mini").current == first
+
+    done = run("promote", "--version", worse, "--force", "a drill", tracked_at="http://127.0.0.1:9")
+    assert done.returncode == 0, done.stderr
+    assert "WARNING: the store is moved, MLflow is not in step. MLflow at http://127.0.0.1:9: " in done.stdout
+    assert "`make track` brings it into step later" in done.stdout
+    pointer = read_pointer(folder_shelf, "mini")
+    assert (pointer.current, pointer.previous, pointer.reason) == (worse, first, "a drill")
+
+
+def release_version(shelf: FolderShelf) -> str:
+    """The one version that a store holds."""
+    (version,) = shelf.names("mini/bundles")
+    return version
+
+
+def test_a_release_is_published_and_tracked(command: Command, tracker: FakeTracker, folder_shelf: FolderShelf) -> None:
+    """Releasing puts the packaged bundle of every declared scorer into the store, and moves nothing."""
+    printed = command("release")
+    version = release_version(folder_shelf)
+    assert version == release.packaged_version("mini")
+    assert printed == (
+        f"mini: {version} is in {folder_shelf}; `make promote` lets it serve\n"
+        "mini: run run-of-mini at sqlite:///fake.db\n"
+    )
+    assert tracker.tracked == ["mini"]
+    assert read_history(folder_shelf, "mini") == []
+
+
+def test_a_release_stands_without_mlflow(command: Command, tracker: FakeTracker, folder_shelf: FolderShelf) -> None:
+    """Where MLflow cannot be reached a release is published all the same, and that it is not tracked is told."""
+    tracker.error = TrackError("nobody there")
+    assert command("release").endswith("WARNING: it is released, but not tracked. nobody there\n")
+    assert release_version(folder_shelf) == release.packaged_version("mini")
+
+
+def test_a_move_stands_without_mlflow(
+    command: Command, tracker: FakeTracker, folder_shelf: FolderShelf, packaged: str
+) -> None:
+    """Where MLflow cannot be reached the pointer is moved all the same, and that is told."""
+    tracker.error = TrackError("nobody there")
+    printed = command("shadow", "--version", "none")
+    assert printed.endswith("WARNING: the store is moved, MLflow is not in step. nobody there\n")
+    pointer = read_pointer(folder_shelf, "mini")
+    assert (pointer.serial, pointer.current) == (2, packaged)
+
+
+def test_a_move_is_told_to_mlflow(command: Command, tracker: FakeTracker, folder_shelf: FolderShelf) -> None:
+    """MLflow follows every move, each time to the pointer that the store then has."""
+    command("release")
+    command("promote")
+    command("shadow", "--version", "none")
+    assert tracker.pointed == [("mini", pointer) for pointer in read_history(folder_shelf, "mini")]
+    assert len(tracker.pointed) == 2
+
+
+def test_promoting_without_a_version_takes_what_is_packaged(
+    command: Command, folder_shelf: FolderShelf, second: str
+) -> None:
+    """The version that was packaged here is the one that is meant, whatever else the store holds."""
+    command("release")
+    command("promote")
+    assert read_pointer(folder_shelf, "mini").current == release.packaged_version("mini") != second
+
+
+def test_a_rollback_and_its_reason(command: Command, folder_shelf: FolderShelf, packaged: str, second: str) -> None:
+    """The previous version serves again, and the reason is kept."""
+    command("promote", "--version", second)
+    printed = command("rollback", "--force", "too many alerts")
+    assert printed == f"mini: current {packaged}, previous {second}, shadow None\n"
+    assert read_pointer(folder_shelf, "mini").reason == "too many alerts"
+
+
+def test_a_rollback_to_a_version(command: Command, packaged: str, second: str) -> None:
+    """A version that was not the previous one may be named."""
+    assert command("rollback", "--version", second) == f"mini: current {second}, previous {packaged}, shadow None\n"
+
+
+def test_a_shadow_comes_and_goes(command: Command, packaged: str, second: str) -> None:
+    """A version becomes the shadow by its name, and none by the name none."""
+    assert command("shadow", "--version", second) == f"mini: current {packaged}, previous None, shadow {second}\n"
+    assert command("shadow", "--version", "none") == f"mini: current {packaged}, previous None, shadow None\n"
+
+
+def test_a_shadow_without_a_version_is_what_is_packaged(command: Command, folder_shelf: FolderShelf) -> None:
+    """The version that was packaged here is the one that is meant."""
+    command("release")
+    command("shadow")
+    assert read_pointer(folder_shelf, "mini").shadow == release.packaged_version("mini")
+
+
+def test_the_list_says_what_each_version_is(
+    command: Command, folder_shelf: FolderShelf, packaged: str, second: str, variant: Callable[..., Path]
+) -> None:
+    """Each version has its line: what it is now, if it is anything, and the metrics that it was evaluated with."""
+    third, fourth = (publish(folder_shelf, variant(shift=shift)) for shift in (0.02, 0.03))
+    command("promote", "--version", second)
+    command("shadow", "--version", third)
+    lines = command("list").splitlines()
+    assert lines[0] == f"mini in {folder_shelf}"
+    assert lines[1].split() == ["version", "now", "released", "commit", "AP", "recall", "precision", "alerts", "by"]
+    roles = {line.split()[0]: line[14:23].strip() for line in lines[2:6]}
+    assert roles == {second: "current", packaged: "previous", third: "shadow", fourth: ""}
+    metrics = json.loads(folder_shelf.read(f"mini/releases/{second}.json", MAX_POINTER_BYTES))["metrics"]
+    (line,) = (line for line in lines[2:6] if line.startswith(second))
+    assert line.split()[4:8] == [
+        f"{metrics[name]:.4f}" for name in ("average_precision", "recall", "precision", "alert_rate")
+    ]
+
+
+def test_the_list_has_the_latest_release_first(command: Command, folder_shelf: FolderShelf, second: str) -> None:
+    """Versions are listed by when they were released, not by their names."""
+    command("release")
+    notes = {name: folder_shelf.root / "mini" / "releases" / name for name in folder_shelf.names("mini/releases")}
+    for year, name in zip((2031, 2030), sorted(notes), strict=True):
+        note = json.loads(notes[name].read_bytes())
+        notes[name].write_text(json.dumps({**note, "at": f"{year}-01-01T00:00:00Z"}))
+    listed = [line.split()[0] for line in command("list").splitlines()[2:]]
+    assert listed == sorted([second, release.packaged_version("mini")])
+
+
+def test_the_list_marks_a_commit_with_changes(
+    folder_shelf: FolderShelf, variant: Callable[..., Path], commit: Callable[[str], str]
+) -> None:
+    """A version is listed with its commit, shortened, and a + where files differed from it."""
+    head = commit("one")
+    Path("kept.txt").write_text("another")
+    publish(folder_shelf, variant(shift=0.01))
+    assert f" {head[:7]}+ " in release.listing(folder_shelf, "mini")
+
+
+def test_the_list_has_every_move_with_its_reason(
+    command: Command, folder_shelf: FolderShelf, packaged: str, second: str
+) -> None:
+    """After the versions come the moves, the latest first, each with its shadow and its reason where it has one."""
+    command("shadow", "--version", second)
+    command("rollback", "--version", second, "--force", "a drill")
+    moves = read_history(folder_shelf, "mini")
+    assert command("list").splitlines()[-3:] == [
+        f"{moves[2].at} rollback -> {second}, by {moves[2].by}: a drill",
+        f"{moves[1].at} shadow -> {packaged}, shadow {second}, by {moves[1].by}",
+        f"{moves[0].at} promote -> {packaged}, by {moves[0].by}",
+    ]
+
+
+def test_an_empty_store_is_listed(command: Command, folder_shelf: FolderShelf) -> None:
+    """Before the first release there are no versions and no moves."""
+    assert len(command("list").splitlines()) == 2
+    assert not folder_shelf.root.exists()
+
+
+def test_a_store_in_s3(command: Command, bucket: str) -> None:
+    """The command does with a prefix of a bucket what it does with a folder."""
+    store = f"s3://{bucket}/models"
+    command("release", store=store)
+    command("promote", store=store)
+    version = release.packaged_version("mini")
+    assert read_pointer(open_shelf(store), "mini").current == version
+    assert f"{version}  current" in command("list", store=store)
+
+
+def test_the_environment_names_the_store(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --store, STORE says where releases are kept."""
+    assert command("list")
+    monkeypatch.setenv("STORE", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(sys, "argv", ["release", "list"])
+    release.main()
+    assert capsys.readouterr().out.startswith(f"mini in {tmp_path / 'elsewhere'}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["list", "--scorer", "nobody"], "list: .*nobody"),
+        (
+            ["promote", "--version", ABSENT],
+            rf"promote: .*bundles/{ABSENT}/manifest\.json is missing; the bundle is not",
+        ),
+        (["promote", "--rows", "absent.parquet"], "promote: absent.parquet, by which the gate judges, cannot be read"),
+        (["rollback"], "rollback: mini has no previous version to go back to"),
+        (["shadow", "--version", ABSENT], rf"shadow: .*bundles/{ABSENT}/manifest\.json is missing"),
+        (["release", "--signing-key", "absent.pem"], r"release: absent\.pem is no private key in PEM without a pass"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_sentence(command: Command, arguments: list[str], why: str) -> None:
+    """What cannot be done ends the command with its sentence."""
+    command("release")
+    with pytest.raises(SystemExit, match=rf"^{why}"):
+        command(*arguments)
+
+
+def test_another_kind_of_store_is_a_mistake(command: Command) -> None:
+    """A store is a folder or in S3."""
+    with pytest.raises(SystemExit, match=r"^list: the store is 'gs://models'; it must be a folder, or s3://bucket or"):
+        command("list", store="gs://models")
+
+
+def test_a_pointer_that_is_none_is_a_mistake(command: Command, folder_shelf: FolderShelf) -> None:
+    """Where somebody has written something else to the pointer's place, that is told."""
+    folder_shelf.exchange_pointer("mini", b"{}", None)
+    with pytest.raises(SystemExit, match=r"^list: .*mini/pointer\.json is no pointer: "):
+        command("list")
+
+
+@pytest.mark.parametrize("name", ["release", "promote", "shadow"])
+def test_nothing_packaged_is_a_mistake(
+    command: Command, project: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Where nothing was trained there is nothing to release."""
+    monkeypatch.chdir(project)
+    with pytest.raises(SystemExit, match=rf"^{name}: build/bundles/mini/manifest\.json cannot be read: No such file"):
+        command(name)
+
+
+def test_a_move_is_of_one_scorer(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several are declared, which one moves must be said."""
+    monkeypatch.chdir(PROJECT)
+    with pytest.raises(SystemExit, match=r"^promote: SCORER= must name one of transaction, refund$"):
+        command("promote")

@@ -1,0 +1,181 @@
+"""Runs, model versions and aliases in a real MLflow server, beside a store that moves."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from benchmarks.variants import write_variant
+from training.moves import promote, roll_back, set_shadow
+from training.publish import publish
+from training.shelf import FolderShelf
+from training.track import Tracker, TrackError, registered_name
+
+NAME = registered_name("mini")
+ROWS = Path("build/mini/rows/test.parquet")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where `mlflow server` answers."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    places = ["--backend-store-uri", f"sqlite:///{folder}/db", "--artifacts-destination", str(folder / "artifacts")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, *places], cwd=folder, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            try:
+                httpx2.get(f"{address}/health", trust_env=False).raise_for_status()
+                break
+            except httpx2.TransportError:
+                assert process.poll() is None, (folder / "log").read_text()
+                time.sleep(0.1)
+        yield address
+    finally:
+        # It serves in processes of its own.
+        os.killpg(process.pid, 15)
+        process.wait(timeout=20)
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A trained project of one's own, in which one stands."""
+    folder = Path(shutil.copytree(trained, tmp_path / "project"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def tracker(server: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:  # noqa: ARG001 - one stands in it
+    """Connected to the server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    return Tracker()
+
+
+@pytest.fixture
+def shelf(project: Path) -> FolderShelf:
+    """An empty store."""
+    return FolderShelf(project / "store")
+
+
+def variant(project: Path, shift: float) -> None:
+    """Put another version in the packaged bundle's place, as a new training would."""
+    bundle = project / "build" / "bundles" / "mini"
+    write_variant(bundle, project / "new", shift=shift)
+    shutil.rmtree(bundle)
+    (project / "new").rename(bundle)
+
+
+def aliases(tracker: Tracker) -> dict[str, Any]:
+    """Which bundle's version has which alias."""
+    numbers = tracker.client.get_registered_model(NAME).aliases
+    return {alias: tracker.client.get_model_version(NAME, n).tags["bundle_version"] for alias, n in numbers.items()}
+
+
+def test_a_run_holds_what_was_trained(tracker: Tracker, project: Path) -> None:
+    """Parameters, metrics with intervals, plots, the card, the bundle, and where it comes from."""
+    run_id = tracker.track("mini")
+    run = tracker.client.get_run(run_id)
+    metrics = json.loads((project / "reports/mini/metrics.json").read_text())
+    assert run.data.metrics["average_precision"] == pytest.approx(metrics["average_precision"])
+    assert run.data.metrics["average_precision_low"] <= run.data.metrics["average_precision"]
+    assert run.data.params["resampling.method"] == '"smote"'
+    assert {"git_commit", "dvc_lock_sha256", "bundle_version"} <= run.data.tags.keys()
+    plots = {Path(entry.path).name for entry in tracker.client.list_artifacts(run_id, "plots")}
+    assert {"precision_recall.png", "reliability.png"} <= plots
+    bundle = Path(tracker.client.download_artifacts(run_id, "bundle"))
+    packaged = project / "build/bundles/mini"
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == {
+        path.name: path.read_bytes() for path in packaged.iterdir()
+    }
+    assert Path(tracker.client.download_artifacts(run_id, "reports/card.md")).read_text().startswith("# ")
+
+
+def test_what_did_not_change_is_tracked_once(tracker: Tracker) -> None:
+    """A second `dvc repro` that changes nothing makes no run and no version."""
+    assert tracker.track("mini") == tracker.track("mini")
+    versions = [one.tags["bundle_version"] for one in tracker.client.search_model_versions(f"name = '{NAME}'")]
+    assert len(versions) == len(set(versions))
+
+
+def test_a_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
+    """Of the same version, where the bundle is the same."""
+    first = tracker.track("mini")
+    (project / "dvc.lock").write_text("schema: '2.0'\n")
+    second = tracker.track("mini")
+    assert first != second
+    assert tracker.client.list_artifacts(second)[-1].path == "reports"
+    tags = [tracker.client.get_run(run_id).data.tags["bundle_version"] for run_id in (first, second)]
+    assert tags[0] == tags[1]
+
+
+def test_the_aliases_follow_the_pointer(tracker: Tracker, project: Path, shelf: FolderShelf) -> None:
+    """Through promotes, a shadow and a rollback."""
+    bundle = project / "build" / "bundles" / "mini"
+    versions = []
+    for shift in (0.0, 0.001, 0.002):
+        variant(project, shift)
+        tracker.track("mini")
+        versions.append(publish(shelf, bundle))
+    first, second, third = versions
+    tracker.point("mini", promote(shelf, "mini", first, ROWS, force="the first"))
+    assert aliases(tracker) == {"champion": first}
+    tracker.point("mini", set_shadow(shelf, "mini", third))
+    assert aliases(tracker) == {"champion": first, "shadow": third}
+    tracker.point("mini", promote(shelf, "mini", second, ROWS, force="the next"))
+    assert aliases(tracker) == {"champion": second, "shadow": third}
+    tracker.point("mini", roll_back(shelf, "mini"))
+    assert aliases(tracker) == {"champion": first, "shadow": third}
+    tracker.point("mini", set_shadow(shelf, "mini", None))
+    assert aliases(tracker) == {"champion": first}
+
+
+def test_the_commands_keep_the_server_in_step(server: str, project: Path, tracker: Tracker) -> None:
+    """As a user runs them: release, promote, and the alias is there."""
+    variant(project, 0.003)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "MLFLOW_TRACKING_URI": server}
+    for arguments in (["release"], ["promote", "--scorer", "mini", "--force", "a first"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "training.release", *arguments],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "WARNING" not in done.stdout
+    packaged = json.loads((project / "build/bundles/mini/manifest.json").read_bytes())["version"]
+    assert aliases(tracker)["champion"] == packaged
+
+
+def test_a_version_that_mlflow_does_not_know_is_told(tracker: Tracker, project: Path, shelf: FolderShelf) -> None:
+    """It was tracked elsewhere, or never."""
+    tracker.track("mini")
+    write_variant(project / "build/bundles/mini", project / "other", shift=0.5)
+    version = publish(shelf, project / "other")
+    with pytest.raises(TrackError, match=f"has no version {version}; track the checkout that made it"):
+        tracker.point("mini", set_shadow(shelf, "mini", version))
+
+
+def test_a_server_that_is_not_there_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - one stands in it
+    """With its address, and soon."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackError, match=f"MLflow at http://127.0.0.1:{port}: "):
+        Tracker().track("mini")

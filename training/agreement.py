@@ -1,0 +1,211 @@
+"""Agreement: the prediction log -> how a shadow's answers differ from the champion's, in all and by segment.
+
+`make agreement SCORER=refund LOG=predictions.jsonl`. A shadow has been asked what the champion was asked and changed no
+answer, so what this shows is what its promotion would change.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from scipy.stats import spearmanr
+
+from handler.record import FORMAT
+from training.bootstrap import Floats, share_interval
+from training.files import BUILD, rounded, write_json, write_whole
+from training.stage import StageError
+
+FEWEST = 20
+SHOWN = 10
+QUARTERS = 4
+# Beyond these log-odds a plot shows no more than that it is far away.
+SHOWN_LOG_ODDS = 8.0
+
+
+class AgreementError(StageError):
+    """Raised when a log holds nothing to compare."""
+
+
+@dataclass(frozen=True)
+class Shadowed:
+    """The predictions of one champion and one shadow, and what else the log held."""
+
+    champion: str
+    shadow: str
+    rows: pd.DataFrame
+    """probability, flagged, shadow_probability, shadow_flagged, and the features."""
+    counts: dict[str, int]
+
+
+def read_shadowed(lines: Iterable[str], scorer: str) -> Shadowed:
+    """The predictions of a scorer that a shadow was asked too: of the latest pair of versions in the log.
+
+    Raises AgreementError where there are fewer than FEWEST.
+    """
+    counts = Counter[str]()
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    latest = ("", "")
+    for line in lines:
+        record = _record(line)
+        if record is None:
+            counts["lines that are no record"] += 1
+        elif record["scorer"] != scorer or "shadow" not in record:
+            counts["records without a shadow, or of another scorer"] += 1
+        elif "error" in record["shadow"]:
+            counts[f"shadow failed: {record['shadow']['error']}"] += 1
+        else:
+            latest = record["version"], record["shadow"]["version"]
+            pairs.setdefault(latest, []).append(_row(record))
+    found = pairs.pop(latest, [])
+    counts["records of former pairs of versions"] = sum(map(len, pairs.values()))
+    if len(found) < FEWEST:
+        raise AgreementError(
+            f"the log holds {len(found)} predictions of {scorer} with a shadow's; at least {FEWEST} are needed "
+            f"({dict(counts) or 'it is empty'})"
+        )
+    return Shadowed(*latest, pd.DataFrame(found), {name: count for name, count in counts.items() if count})
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    is_one = isinstance(record, dict) and record.get("record") == FORMAT
+    return record if is_one else None
+
+
+def _row(record: dict[str, Any]) -> dict[str, Any]:
+    shadow = record["shadow"]
+    given = {"probability": record["probability"], "flagged": record["flagged"]}
+    return {
+        **record["features"],
+        **given,
+        "shadow_probability": shadow["probability"],
+        "shadow_flagged": shadow["flagged"],
+    }
+
+
+def agreement(shadowed: Shadowed) -> dict[str, Any]:
+    """Correlations, flips by direction with their 95 % intervals (Wilson), and the segments that differ most."""
+    rows = shadowed.rows
+    ours, theirs = (_log_odds(rows[name]) for name in ("probability", "shadow_probability"))
+    flags, shadow_flags = rows["flagged"].to_numpy(bool), rows["shadow_flagged"].to_numpy(bool)
+    return {
+        "champion": shadowed.champion,
+        "shadow": shadowed.shadow,
+        "predictions": len(rows),
+        "left_out": shadowed.counts,
+        "correlation": {
+            "log_odds": _or_none(np.corrcoef(ours, theirs)[0, 1] if np.ptp(ours) and np.ptp(theirs) else np.nan),
+            "ranks": _or_none(spearmanr(ours, theirs).statistic if np.ptp(ours) and np.ptp(theirs) else np.nan),
+        },
+        "alert_rate": {"champion": _share(flags), "shadow": _share(shadow_flags)},
+        "flips": {"newly_flagged": _share(~flags & shadow_flags), "no_longer_flagged": _share(flags & ~shadow_flags)},
+        "segments": _segments(rows, flags != shadow_flags),
+    }
+
+
+def _log_odds(probability: pd.Series) -> Floats:
+    clipped: Floats = probability.to_numpy(float).clip(1e-12, 1 - 1e-12)
+    return np.log(clipped) - np.log1p(-clipped)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _share(is_so: np.ndarray[Any, Any]) -> dict[str, float]:
+    low, high = share_interval(int(is_so.sum()), len(is_so))
+    return {"count": int(is_so.sum()), "share": float(is_so.mean()), "low": low, "high": high}
+
+
+def _segments(rows: pd.DataFrame, differs: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+    """Each feature's values, numbers in quarters, by their share of decisions that differ, the highest first."""
+    found = []
+    for name in rows.columns.difference(["probability", "flagged", "shadow_probability", "shadow_flagged"], sort=False):
+        for value, index in _groups(rows[name]).items():
+            if len(index) >= FEWEST:
+                found.append({"feature": name, "value": value, "rows": len(index), **_share(differs[index])})
+    return sorted(found, key=lambda segment: (-segment["low"], segment["feature"], segment["value"]))
+
+
+def _groups(column: pd.Series) -> dict[str, Any]:
+    """Where each group of a feature's values stands."""
+    if pd.api.types.is_numeric_dtype(column):
+        labels = pd.qcut(column, QUARTERS, duplicates="drop").astype(str) if column.nunique() > QUARTERS else column
+    else:
+        labels = column
+    labels = labels.astype(object).where(column.notna(), "missing").map(str)
+    return {str(label): np.flatnonzero(labels == label) for label in labels.unique()}
+
+
+def draw(shadowed: Shadowed) -> Figure:
+    """Champion's against shadow's log-odds, a dot a prediction, with those whose decision differs in colour."""
+    rows = shadowed.rows
+    ours, theirs = (
+        _log_odds(rows[name]).clip(-SHOWN_LOG_ODDS, SHOWN_LOG_ODDS) for name in ("probability", "shadow_probability")
+    )
+    differs = rows["flagged"].to_numpy(bool) != rows["shadow_flagged"].to_numpy(bool)
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([-SHOWN_LOG_ODDS, SHOWN_LOG_ODDS], [-SHOWN_LOG_ODDS, SHOWN_LOG_ODDS], color="0.7", linewidth=1)
+    axes.scatter(ours[~differs], theirs[~differs], s=4, color="0.4", label="same decision", rasterized=True)
+    axes.scatter(ours[differs], theirs[differs], s=8, color="tab:red", label="other decision", rasterized=True)
+    axes.set(
+        xlabel=f"log-odds by {shadowed.champion}, the champion", ylabel=f"log-odds by {shadowed.shadow}, the shadow"
+    )
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _table(report: dict[str, Any]) -> str:
+    """What a person wants to know first."""
+    ranks = report["correlation"]["ranks"]
+    lines = [
+        f"champion {report['champion']}, shadow {report['shadow']}: {report['predictions']:,} predictions",
+        f"correlation of ranks: {'none' if ranks is None else f'{ranks:.4f}'}",
+    ]
+    shares = {**{f"flagged by the {who}": share for who, share in report["alert_rate"].items()}, **report["flips"]}
+    for name, share in shares.items():
+        bounds = f"{share['low']:.2%} to {share['high']:.2%}"
+        lines.append(f"{name.replace('_', ' ')}: {share['count']:,}, {share['share']:.2%} ({bounds})")
+    lines.append("other decisions, by segment:")
+    lines += [
+        f"  {one['feature']} {one['value']}: {one['count']:,} of {one['rows']:,}, {one['share']:.2%}"
+        for one in report["segments"][:SHOWN]
+    ]
+    lines += [f"left out, {name}: {count:,}" for name, count in report["left_out"].items()]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write build/agreement/<scorer>.json and .svg, and print what matters."""
+    parser = argparse.ArgumentParser(prog="python -m training.agreement", description=__doc__)
+    parser.add_argument("scorer")
+    parser.add_argument("logs", type=Path, nargs="+", help="files of prediction records")
+    asked = parser.parse_args()
+    try:
+        lines = (line for path in asked.logs for line in path.open(encoding="utf-8", errors="replace"))
+        shadowed = read_shadowed(lines, asked.scorer)
+    except (AgreementError, OSError) as error:
+        raise SystemExit(f"agreement: {error}") from error
+    report = rounded(agreement(shadowed))
+    target = BUILD / "agreement" / f"{asked.scorer}.json"
+    write_json(target, report)
+    with mpl.rc_context({"svg.fonttype": "none"}):
+        write_whole(target.with_suffix(".svg"), lambda path: draw(shadowed).savefig(path, format="svg"))
+    print(_table(report))  # noqa: T201 - the command's answer
+    print(f"{target}, {target.with_suffix('.svg')}")  # noqa: T201 - as above
+
+
+if __name__ == "__main__":
+    main()
