@@ -35,7 +35,7 @@ test: train lint-template .venv-runtime/.installed  ## lint, types and all tests
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --cov
+	pytest --cov --numprocesses auto --dist loadfile
 
 serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 	uvicorn handler.app:app --host 127.0.0.1 --port 8000
