@@ -178,7 +178,10 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
 def test_alarms_stand_when_a_deployment_is_over(resources: dict[str, Any]) -> None:
     """By then Lambda no longer counts by version."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    standing = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {"PredictionsLate", "StoreTrouble"}
+    standing = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {
+        "PredictionsLate",
+        "StoreTrouble",
+    }
     read = {metric[:3] for name in standing for metric in metrics_of(alarms[name])}
     assert read == {
         ("AWS/ApiGateway", "5xx", "Sum"),

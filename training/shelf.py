@@ -119,15 +119,12 @@ class S3Shelf(S3Store):
             _must_equal(self.read(key, ANY_BYTES), content, f"{self}/{key}")
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """As `Shelf` has it: the manifest comes last, after the other files were read back and proven with it."""
-        written = dict(contents)
-        for name, content in contents.items():
-            if name != MANIFEST:
-                key = bundle_key(scorer, version, name)
-                self.put_new(key, content)
-                written[name] = self.read(key, ANY_BYTES)
-        load_released(_Held(written, str(self)), scorer, version)
-        self.put_new(bundle_key(scorer, version, MANIFEST), contents[MANIFEST])
+        """As `Shelf` has it: proven, then put, each file read back; the manifest, which makes it a bundle, last."""
+        load_released(_Held(contents, str(self)), scorer, version)
+        for name in sorted(contents, key=lambda name: name == MANIFEST):
+            key = bundle_key(scorer, version, name)
+            self.put_new(key, contents[name])
+            _must_equal(self.read(key, ANY_BYTES), contents[name], f"{self}/{key}")
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
         """As `Shelf` has it."""

@@ -1,5 +1,6 @@
 """A small scorer with a field of every type: its declaration, its rows, and a project in which it is really trained."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 from benchmarks.variants import write_variant
 from training.declaration import Scorer, declared_scorer
@@ -143,16 +145,22 @@ def run_stage() -> Callable[[Path, str], subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def trained_output(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """The folder in which all stages ran, and what each printed."""
-    folder = _write_project(tmp_path_factory.mktemp("trained") / "project")
-    printed = {}
-    for stage in STAGES:
-        done = _run_stage(folder, stage)
-        assert done.returncode == 0, f"{stage}: {done.stderr}"
-        assert done.stderr == "", f"{stage} warns: {done.stderr}"
-        printed[stage] = done.stdout
-    return folder, printed
+def trained_output(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> tuple[Path, dict[str, str]]:
+    """The folder in which all stages ran, and what each printed; processes that test side by side share it."""
+    place = tmp_path_factory.getbasetemp().parent / f"trained-{testrun_uid}"
+    folder, output = place / "project", place / "printed.json"
+    place.mkdir(exist_ok=True)
+    with FileLock(place / ".lock"):
+        if not output.exists():
+            _write_project(folder)
+            printed = {}
+            for stage in STAGES:
+                done = _run_stage(folder, stage)
+                assert done.returncode == 0, f"{stage}: {done.stderr}"
+                assert done.stderr == "", f"{stage} warns: {done.stderr}"
+                printed[stage] = done.stdout
+            output.write_text(json.dumps(printed))
+    return folder, json.loads(output.read_text())
 
 
 @pytest.fixture(scope="session")
