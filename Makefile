@@ -17,7 +17,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test serve release promote rollback shadow releases agreement track mlflow build \
+.PHONY: help env data train try test serve release promote rollback shadow releases agreement monitor track mlflow build \
   artifact deploy-check lint-template bench robust swaps quality lock clean build-FraudFunction
 
 help:  ## list the targets
@@ -61,6 +61,9 @@ releases: env  ## list the released versions, what they are now, and every move
 
 agreement: env  ## how a shadow's answers differ from the champion's: make agreement SCORER=refund LOG=predictions.jsonl
 	@$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
+
+monitor: env  ## leave, look at or retrain: make monitor SCORER=refund LOG=predictions (exit status 0, 10 or 20)
+	@$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
 
 track: env  ## a run in MLflow for what is trained, and its aliases in step with the store
 	@$(PYTHON) -m training.track

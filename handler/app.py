@@ -14,7 +14,17 @@ from handler.record import Recorder
 from handler.routes import create_app
 from handler.scorer import Scorer, load_scorer
 from handler.served import Slot
-from handler.settings import BUNDLES, METRICS, PREDICTIONS, STORE, STORE_BUDGET_MS, STORE_PUBLIC_KEY, STORE_SECONDS
+from handler.settings import (
+    BUNDLES,
+    METRICS,
+    PREDICTIONS,
+    PREDICTIONS_KEY,
+    PREDICTIONS_RATE,
+    STORE,
+    STORE_BUDGET_MS,
+    STORE_PUBLIC_KEY,
+    STORE_SECONDS,
+)
 from handler.startup import Mangum
 from handler.store import open_store
 from handler.swap import Watcher
@@ -23,7 +33,7 @@ from handler.telemetry import StoreMeter, record_failure
 SUCCESS = 200
 SERVER_ERROR = 500
 # How long a start waits for the store before the packaged bundles serve; Lambda's own limit is 10.
-START_SECONDS = 4.0
+START_SECONDS = 2.0
 _BUDGET_SECONDS = STORE_BUDGET_MS / 1000
 
 logger = logging.getLogger(__name__)
@@ -66,7 +76,23 @@ def _started_watcher() -> Watcher | None:
         meter=StoreMeter() if METRICS else None,
     )
     watcher.look_if_due(START_SECONDS)
+    try:
+        # Lambda's runtime brings it along. What a snapshot holds may be weeks old.
+        from snapshot_restore_py import register_after_restore  # noqa: PLC0415 - see above
+    except ModuleNotFoundError:
+        return watcher
+    register_after_restore(watcher.look_if_due, START_SECONDS, is_patient=True)
     return watcher
+
+
+def _recorder() -> Recorder | None:
+    """What records predictions and outcomes, where that is configured."""
+    if not PREDICTIONS:
+        return None
+    for name, slot in _slots.items():
+        if slot.served.scorer.hashed and not PREDICTIONS_KEY:
+            raise ValueError(f"PREDICTIONS_KEY is empty; {name} declares fields private: hash, which need a key")
+    return Recorder(PREDICTIONS, rate=PREDICTIONS_RATE, key=PREDICTIONS_KEY)
 
 
 hide_values()
@@ -85,7 +111,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
     if is_schedule(event):
         if _watcher:
             # Nobody waits for this answer.
-            _watcher.look_if_due(START_SECONDS)
+            _watcher.look_if_due(START_SECONDS, is_patient=True)
         return plain_answer(200, "warm")
     if _watcher:
         _watcher.look_if_due(_BUDGET_SECONDS)
@@ -107,8 +133,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
 def _warm_up() -> None:
     """Answer a request a scorer, so that the first caller, and each copy of a SnapStart snapshot, finds all in place.
 
-    Nothing here grows stale in a snapshot: no clock, no random state, and a store that is looked at anew once restored.
-    So there is no hook for a restore.
+    Nothing here grows stale in a snapshot but what a store named, which is looked at anew once it is restored.
     Raises RuntimeError where one is not answered: such a version never takes traffic. A server that imports the
     application inside its own loop cannot be warmed up through Lambda's door, and need not be.
     """

@@ -13,11 +13,9 @@ from handler.booster import Booster, BoosterError
 from handler.contract import Contract
 from handler.features import Features, build_features, feature_types
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
-# Beside the manifest, where a release was signed; what it says is in `handler.signature`.
-SIGNATURE = "manifest.sig"
-FILES = ("golden.json", "model.ubj", "reference.json", "vocabulary.json")
+FILES = ("baseline.json", "golden.json", "model.ubj", "reference.json", "vocabulary.json")
 # Of all files together. The shipped bundles have 0.6 MB; a thousand trees of depth 8 some 40.
 MAX_BYTES = 64_000_000
 _KEYS = {
@@ -51,6 +49,9 @@ class Bundle:
     features: Features
     booster: Booster
     reference: Mapping[str, Any]
+    """Per feature what training saw, for the sentences of reasons."""
+    baseline: Mapping[str, Any]
+    """What is normal, for warnings and monitoring; as `training.baseline` makes it."""
     golden: list[dict[str, Any]]
 
 
@@ -105,6 +106,7 @@ def parse_bundle(contents: Mapping[str, bytes], where: str) -> Bundle:
         features=features,
         booster=booster,
         reference=json.loads(contents["reference.json"]),
+        baseline=json.loads(contents["baseline.json"]),
         golden=json.loads(contents["golden.json"]),
     )
 

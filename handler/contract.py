@@ -67,6 +67,8 @@ class DeclaredField(Record):
     """The CSV file (columns name, category) from which a text's categories are learned."""
     monotone: Direction | None = None
     """How the risk may move as this value grows, all else being equal; training keeps to it."""
+    private: Literal["omit", "hash"] | None = None
+    """How the prediction record holds this value, and what is computed from it: not at all, or (strings) hashed."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -80,6 +82,8 @@ class DeclaredField(Record):
             raise ValueError(
                 f"monotone is {self.monotone}, but a {self.type} has no order; remove it, or declare a numeric type"
             )
+        if self.private == "hash" and self.type not in STRING_TYPES:
+            raise ValueError(f"private: hash is for {', '.join(STRING_TYPES)}; of a {self.type} it must be omit")
         return self
 
     @property

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from handler.contract import MAX_BATCH, Refusal
 from handler.endpoint import MAX_REASONS
 from handler.headers import MAX_HEADER_BYTES
+from handler.outcomes import Recorded, outcome_model
 from handler.scorer import Scorer
 from handler.settings import BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES
 from handler.startup import FastAPI
@@ -47,6 +48,7 @@ class StoreHealth(BaseModel):
 
     status: Literal["ok", "trouble"]
     trouble: dict[str, Literal["refused", "unreadable"]]
+    seconds_since_look: float
     swapped: int
     refused: int
     failed: int
@@ -83,7 +85,24 @@ def describe(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
         openapi_extra=model,
         responses={404: {"description": "There is no such scorer", "model": Error}},
     )
+    _add_outcomes(app, scorers)
     return app.openapi()
+
+
+def _add_outcomes(app: FastAPI, scorers: Mapping[str, Scorer]) -> None:
+    item = outcome_model(scorers).model_json_schema()
+    item["examples"] = [{"scorer": min(scorers), "id": "a request's id", "label": True}]
+    body = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_BATCH}
+    documented = _documented("outcomes", body)
+    documented["openapi_extra"]["parameters"] = []
+    documented["responses"][409] = {"description": "The deployment records nothing", "model": Error}
+    app.add_api_route(
+        "/outcomes",
+        _stand_in,
+        response_model=Recorded,
+        summary="Tell what became of requests, by the ids they carried; the latest of an id counts",
+        **documented,
+    )
 
 
 def _add_scorer(app: FastAPI, name: str, scorer: Scorer) -> None:

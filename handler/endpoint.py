@@ -4,16 +4,17 @@ It reads query and body itself. Declared as FastAPI's parameters these took as l
 number of 5,000 digits was answered with a vague 400. `handler.document` says to OpenAPI what FastAPI cannot see here.
 """
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping
+from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qs
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import to_json
 
 from handler.body import read_body
 from handler.record import Recorder
-from handler.scorer import Scored, Scorer
+from handler.scorer import Answered, Scorer
 from handler.served import Slot
 from handler.startup import HTTPException
 from handler.telemetry import Meter
@@ -38,43 +39,41 @@ class ScoreEndpoint:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
         """Send the answer; raises HTTPException for what is not one to be scored."""
+        start = perf_counter()
         explain = _is_explained(scope["query_string"])
         body = await read_body(scope, receive)
         # Read once: whatever is swapped meanwhile, one version validates, scores and answers.
         served = self._slot.served
-        requests, scored, answer = self._answered(served.scorer, body, explain=explain)
-        content = to_json(answer)
+        answered = self._answered(served.scorer, body, explain=explain)
+        content = to_json(answered.answers if self._is_batch else answered.answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
+        seconds = perf_counter() - start
         # Lambda passes a context; the request that warms the function up at its start has none, and does not count.
         if self._meter and (context := scope.get("aws.context")):
-            self._meter.record(context, len(scored), sum(one.is_flagged for one in scored))
+            self._meter.record(context, answered, seconds)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
         if self._recorder and scope.get("aws.context", True):
             shadow = served.shadow
             shadowed = shadow.scores(body, is_batch=self._is_batch) if shadow else ()
-            self._recorder.record(served.scorer, requests, scored, shadow, shadowed)
+            self._recorder.record(served.scorer, answered, seconds, shadow, shadowed)
 
 
-def _answered_one(
-    scorer: Scorer, body: bytes | bytearray, *, explain: bool
-) -> tuple[Sequence[BaseModel], Sequence[Scored], dict[str, Any]]:
-    """The request, what the model made of it, and its answer."""
-    request = _parsed(scorer.request_model.model_validate_json, body)
+def _answered_one(scorer: Scorer, body: bytes | bytearray, *, explain: bool) -> Answered:
+    """One request."""
+    request = parsed(scorer.request_model.model_validate_json, body)
     scored = scorer.score(request)
-    return (request,), (scored,), scorer.answer(request, scored, explain=explain)
+    return Answered((request,), (scored,), (scorer.answer(request, scored, explain=explain),))
 
 
-def _answered_batch(
-    scorer: Scorer, body: bytes | bytearray, *, explain: bool
-) -> tuple[Sequence[BaseModel], Sequence[Scored], list[dict[str, Any]]]:
-    """The requests, what the model made of them, and their answers, in order."""
-    requests = _parsed(scorer.batch.validate_json, body)
+def _answered_batch(scorer: Scorer, body: bytes | bytearray, *, explain: bool) -> Answered:
+    """A batch."""
+    requests = parsed(scorer.batch.validate_json, body)
     most = MAX_REASONS // len(scorer.bundle.features.names)
     if explain and len(requests) > most:
         raise _refusal("body", f"With explain=true a batch may hold at most {most} requests", "too_long")
     scored = scorer.scores(requests)
-    return requests, scored, scorer.answers(requests, scored, explain=explain)
+    return Answered(requests, scored, scorer.answers(requests, scored, explain=explain))
 
 
 def _is_explained(query: bytes) -> bool:
@@ -92,7 +91,7 @@ def _refusal(place: str, message: str, kind: str, *names: str) -> HTTPException:
     return HTTPException(422, [{"loc": [place, *names], "msg": message, "type": kind}])
 
 
-def _parsed[T](validate: Callable[[bytes | bytearray], T], body: bytes | bytearray) -> T:
+def parsed[T](validate: Callable[[bytes | bytearray], T], body: bytes | bytearray) -> T:
     """The body as the contract's model; 422 with where and what, but never the value, which may be personal."""
     try:
         return validate(body)

@@ -57,6 +57,22 @@ def feature_types(contract: Contract) -> list[str]:
     return fields + ["q"] * len(contract.features)
 
 
+def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
+    """What a prediction record may hold: per feature its place, its name, and whether its value is hashed.
+
+    What is private is left out, and so is what is computed from it, which would tell it.
+    """
+    fields = list(contract.fields.items())
+    kept = [
+        (index, field.categories or name, field.private == "hash")
+        for index, (name, field) in enumerate(fields)
+        if field.private != "omit"
+    ]
+    omitted = {name for name, field in fields if field.private == "omit"}
+    derived = enumerate(contract.features.items(), start=len(fields))
+    return kept + [(index, name, False) for index, (name, one) in derived if not omitted & set(one.operands)]
+
+
 def build_features(contract: Contract, vocabulary: Mapping[str, Any]) -> Features:
     """The features that a contract declares, with what training learned for its categories and texts."""
     fields, derived = contract.fields, contract.features

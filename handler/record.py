@@ -1,64 +1,95 @@
-"""The prediction record: one JSON line for each prediction, from which drift, agreement and outcomes are read."""
+"""The prediction record: a line of JSON for each prediction and each outcome, from which monitoring reads.
 
+Written to stdout in Lambda, and elsewhere to files of a folder, of which each process has its own and begins a new one
+each day and every 64 MB.
+"""
+
+import hmac
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from time import time
+from random import random
+from time import gmtime, strftime, time
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic_core import to_json
 
-from handler.scorer import Scored, Scorer
+from handler.scorer import Answered, Scored, Scorer
 from handler.shadow import Shadow
 
 FORMAT = 1
 STDOUT = "stdout"
+MAX_FILE_BYTES = 64_000_000
+HASH_DIGITS = 16
 
 logger = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writes records to stdout, or to the end of a file."""
+    """Writes records."""
 
-    def __init__(self, target: str) -> None:
-        """Write to `stdout`, or to a file of this name, whose folder is made."""
-        if target == STDOUT:
-            self._file = sys.stdout.fileno()
-        else:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            # Appending in one write keeps the lines of several processes apart.
-            self._file = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    def __init__(self, target: str, *, rate: float = 1.0, key: bytes = b"") -> None:
+        """Write to `stdout`, or into a folder of this name, which is made; of predictions only a share, `rate`.
+
+        `key` is what private values are hashed with.
+        """
+        self._rate, self._key = rate, key
+        self._folder = None if target == STDOUT else Path(target)
+        self._file, self._left, self._day = sys.stdout.fileno() if self._folder is None else -1, 0, ""
         self._is_failing = False
 
     def record(
         self,
         scorer: Scorer,
-        requests: Sequence[BaseModel],
-        scored: Sequence[Scored],
-        shadow: Shadow | None,
-        shadowed: Sequence[Scored | str],
+        answered: Answered,
+        seconds: float,
+        shadow: Shadow | None = None,
+        shadowed: Sequence[Scored | str] = (),
     ) -> None:
         """Write the lines of one invocation's predictions, with what the shadow made of the same requests."""
-        now = time()
-        lines = []
-        for index, (request, one) in enumerate(zip(requests, scored, strict=True)):
+        now, lines = time(), []
+        for index, (request, one, answer) in enumerate(zip(*answered, strict=True)):
+            if self._rate < 1 and random() >= self._rate:  # noqa: S311 - a sample, no secret
+                continue
             line = {
                 "record": FORMAT,
                 "time": now,
                 "scorer": scorer.bundle.scorer,
                 "version": scorer.version,
                 "id": scorer.id_of(request),
-                "features": scorer.shown_features(one.vector),
+                "features": self._features(scorer, one.vector),
                 "probability": one.probability,
                 "flagged": one.is_flagged,
+                "reasons": [reason["field"] for reason in answer.get("reasons", ())],
+                "warnings": [warning["field"] for warning in answer.get("warnings", ())],
+                "milliseconds": round(seconds * 1000, 3),
             }
+            if self._rate < 1:
+                line["rate"] = self._rate
             if shadow and shadowed:
                 line["shadow"] = _shadow_part(shadow, shadowed[min(index, len(shadowed) - 1)])
             lines.append(to_json(line, inf_nan_mode="null"))
+        if lines:
+            self._write(b"\n".join(lines) + b"\n")
+
+    def record_outcomes(self, outcomes: Sequence[tuple[str, str, bool]]) -> None:
+        """Write the lines of outcomes: scorer, id, and whether it was fraud."""
+        now = time()
+        lines = [
+            to_json({"outcome": FORMAT, "time": now, "scorer": scorer, "id": identifier, "label": int(label)})
+            for scorer, identifier, label in outcomes
+        ]
         self._write(b"\n".join(lines) + b"\n")
+
+    def _features(self, scorer: Scorer, vector: list[float]) -> dict[str, float | str | None]:
+        shown = scorer.shown
+        found = {name: shown(index, vector[index]) for index, name, _ in scorer.recorded}
+        for name in scorer.hashed:
+            if (value := found[name]) is not None:
+                found[name] = hashed(str(value), self._key)
+        return found
 
     def _write(self, content: bytes) -> None:
         """Write, past Python's buffers, which Lambda may freeze; a full disk is told of once, and fails no request."""
@@ -66,6 +97,8 @@ class Recorder:
             # What was written last may have been torn: begin a line of one's own.
             content = b"\n" + content
         try:
+            if self._folder is not None:
+                self._turn_page(self._folder, len(content))
             while content:
                 content = content[os.write(self._file, content) :]
         except OSError as error:
@@ -74,6 +107,24 @@ class Recorder:
             self._is_failing = True
         else:
             self._is_failing = False
+
+    def _turn_page(self, folder: Path, size: int) -> None:
+        """Begin a new file where there is none, the day is over, or it would become too large."""
+        day = strftime("%Y-%m-%d", gmtime())
+        if self._file < 0 or day != self._day or size > self._left:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+            name = f"{day}-{os.getpid()}-{time():.3f}.jsonl"
+            self._file = os.open(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._left, self._day = MAX_FILE_BYTES, day
+        self._left -= size
+
+
+def hashed(value: str, key: bytes) -> str:
+    """A private value's keyed hash: the same for the same value, and of no use to who does not have the key."""
+    return hmac.digest(key, value.encode(), "sha256").hex()[:HASH_DIGITS]
 
 
 def _shadow_part(shadow: Shadow, made: Scored | str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from handler.document import DESCRIPTION, TITLE, VERSION, describe
 from handler.endpoint import ScoreEndpoint
 from handler.headers import HeaderLimit
+from handler.outcomes import OutcomeEndpoint
 from handler.record import Recorder
 from handler.served import Slot
 from handler.settings import CORS_ORIGINS
@@ -68,7 +69,12 @@ def create_app(
         description=DESCRIPTION,
         version=VERSION,
         # First in the list is first tried, and the scorers' routes are what is asked for.
-        routes=[*routes, Route("/health", health), Route("/models/{scorer}", model)],
+        routes=[
+            *routes,
+            Route("/health", health),
+            Route("/models/{scorer}", model),
+            Route("/outcomes", OutcomeEndpoint(slots, recorder), methods=["POST"]),
+        ],
         redirect_slashes=False,
         lifespan=lifespan,
         # It would ask three OpenTelemetry providers at every request whether they exist, and may log a refused body.
@@ -118,7 +124,14 @@ def _store(watcher: Watcher | None) -> dict[str, Any]:
         "refused": watcher.counts[REFUSED],
         "failed": watcher.counts[STORE_FAILED],
     }
-    return {"store": {"status": "trouble" if trouble else "ok", "trouble": trouble, **counts}}
+    return {
+        "store": {
+            "status": "trouble" if trouble else "ok",
+            "trouble": trouble,
+            "seconds_since_look": round(watcher.seconds_since_look, 1),
+            **counts,
+        }
+    }
 
 
 def _routes(slot: Slot, recorder: Recorder | None, *, with_metrics: bool) -> list[Route]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic_core import to_json
 
 from handler.bundle import Bundle, BundleError, load_bundle
 from handler.contract import MAX_BATCH, answer_model, request_model
-from handler.features import feature_types
-from handler.sentence import reason_sentence, shown
+from handler.features import recorded_features
+from handler.outliers import Outliers
+from handler.sentence import reason_sentence
 
 # How many of the features that raise the risk an answer names when it was not asked to explain itself.
 N_REASONS = 3
@@ -38,6 +40,14 @@ class Scored(NamedTuple):
     is_flagged: bool
 
 
+class Answered(NamedTuple):
+    """Requests, what the model made of each, and their answers, in order."""
+
+    requests: Sequence[BaseModel]
+    scored: Sequence[Scored]
+    answers: Sequence[dict[str, Any]]
+
+
 class Scorer:
     """A loaded bundle that answers requests."""
 
@@ -61,13 +71,10 @@ class Scorer:
         values = attrgetter(*names)
         self._values = values if len(names) > 1 else lambda request: (values(request),)
         self._id = bundle.contract.id
-        self._ranges = tuple(
-            (index, percentiles[0], percentiles[-1])
-            for index, name in enumerate(self._features.names)
-            if (percentiles := bundle.reference[name].get("percentiles"))
-        )
-        kinds = feature_types(bundle.contract)
-        self._codes = tuple(index for index, kind in enumerate(kinds) if kind == "c")
+        self._outliers = Outliers(bundle)
+        self.shown = bundle.features.display
+        self.recorded = recorded_features(bundle.contract)
+        self.hashed = tuple(name for _, name, is_hashed in self.recorded if is_hashed)
 
     @cached_property
     def answer_model(self) -> type[BaseModel]:
@@ -81,11 +88,6 @@ class Scorer:
     def id_of(self, request: BaseModel) -> str | None:
         """The request's own id, None where it carries none."""
         return getattr(request, self._id) if self._id else None
-
-    def shown_features(self, vector: list[float]) -> dict[str, float | str | None]:
-        """A vector's features by name, as a person reads them."""
-        display = self._features.display
-        return {name: display(index, vector[index]) for index, name in enumerate(self._features.names)}
 
     def probability(self, margin: float) -> float:
         """The calibrated probability of a margin (Platt 1999)."""
@@ -151,7 +153,7 @@ class Scorer:
                 # (below 1e-4), so that the sum is the answer's log-odds to the last digit.
                 answer["base_log_odds"] = self._slope * margin + self._intercept - fsum(shares)
             answer["reasons"] = self._reasons(vector, shares, every=explain)
-        if warnings := self._warnings(self._values(request), vector):
+        if warnings := self._outliers.warnings(self._values(request), vector):
             answer["warnings"] = warnings
         return answer
 
@@ -177,23 +179,22 @@ class Scorer:
             for index in order
         ]
 
-    def _warnings(self, row: tuple[Any, ...], vector: list[float]) -> list[dict[str, Any]]:
-        """The values outside what the model was trained on."""
-        found = []
-        for index, low, high in self._ranges:
-            value = vector[index]
-            if value < low or value > high:
-                text = f"{shown(value)} is outside the range seen in training, {shown(low)} to {shown(high)}"
-                found.append(self._warning(index, value, text))
-        for index in self._codes:
-            if vector[index] == 0.0:
-                text = f"{row[index]!r} is new, or was too rare in training to be learned"
-                found.append(self._warning(index, row[index], text))
-        return found
 
-    def _warning(self, index: int, value: float | str, text: str) -> dict[str, Any]:
-        name = self._features.names[index]
-        return {"field": name, "value": value, "sentence": f"{name} {text}"}
+def answering_scorer(bundle: Bundle, where: str) -> Scorer:
+    """As `proven_scorer`, after it also explained every golden case, alone and as a batch, as JSON.
+
+    What serves already must not be exchanged for what scores and cannot answer. Raises BundleError where it cannot.
+    """
+    scorer = proven_scorer(bundle, where)
+    requests = [scorer.request_model.model_validate(case["request"]) for case in bundle.golden]
+    try:
+        together = to_json(scorer.answers(requests, explain=True))
+        alone = to_json([scorer.answer(request, explain=True) for request in requests])
+    except Exception as error:
+        raise BundleError(f"{where} scores its golden requests and cannot answer them: {error!r}") from error
+    if together != alone:
+        raise BundleError(f"{where} answers its golden requests otherwise alone than as a batch")
+    return scorer
 
 
 def load_scorer(folder: Path) -> Scorer:

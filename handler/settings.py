@@ -26,6 +26,17 @@ def _seconds(name: str, text: str | None, default: float) -> float:
     return seconds
 
 
+def _share(name: str, text: str | None) -> float:
+    """The setting's number, 1 by default; ValueError where it is not above 0 and at most 1."""
+    try:
+        share = float(text) if text else 1.0
+    except ValueError:
+        share = 0.0
+    if not 0 < share <= 1:
+        raise ValueError(f"{name} is {text!r}; it must be above 0 and at most 1")
+    return share
+
+
 def _base_path(text: str) -> str:
     """The path without a slash at its end; ValueError where it does not begin with one."""
     if text and not text.startswith("/"):
@@ -57,3 +68,5 @@ STORE_SECONDS = _seconds("STORE_SECONDS", os.environ.get("STORE_SECONDS"), 30)
 STORE_BUDGET_MS = _whole_number("STORE_BUDGET_MS", os.environ.get("STORE_BUDGET_MS"), 50)
 STORE_PUBLIC_KEY = _public_keys(os.environ.get("STORE_PUBLIC_KEY", ""))
 PREDICTIONS = os.environ.get("PREDICTIONS", "")
+PREDICTIONS_RATE = _share("PREDICTIONS_RATE", os.environ.get("PREDICTIONS_RATE"))
+PREDICTIONS_KEY = os.environ.get("PREDICTIONS_KEY", "").encode()

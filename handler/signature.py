@@ -25,6 +25,11 @@ class SignatureError(ValueError):
     """Raised when a public key cannot be read."""
 
 
+def signature_name(key: bytes) -> str:
+    """The file, beside a manifest, of the signature by a raw public key: one for each key, so that keys can change."""
+    return f"manifest.{sha256(key).hexdigest()[:8]}.sig"
+
+
 def signed_statement(manifest: bytes) -> bytes:
     """What is signed for a manifest: short, because AWS KMS signs at most 4,096 bytes."""
     return b"fraud-scorer bundle, manifest sha256 " + sha256(manifest).hexdigest().encode()
@@ -37,11 +42,11 @@ def read_public_keys(text: str) -> tuple[bytes, ...]:
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if text and not parts:
-        raise SignatureError(f"{text!r} holds no public key; leave it empty to ask for no signature")
-    return tuple(map(_read_public_key, parts))
+        raise SignatureError("it holds no public key; leave it empty to ask for no signature")
+    return tuple(_read_public_key(part, place) for place, part in enumerate(parts, start=1))
 
 
-def _read_public_key(text: str) -> bytes:
+def _read_public_key(text: str, place: int) -> bytes:
     try:
         content = base64.b64decode(text, validate=True).removeprefix(_X509)
     except (binascii.Error, ValueError):
@@ -49,17 +54,21 @@ def _read_public_key(text: str) -> bytes:
     point = _point(content) if len(content) == _KEY_BYTES else None
     # Where eight times a point is nothing, such as of 32 zeros, it has no private half, and anybody can sign for it.
     if point is None or _encoded(_times(8, point)) == _encoded((0, 1, 1, 0)):
-        raise SignatureError(f"{text!r} is not an Ed25519 public key in base64, raw (32 bytes) or X.509 (44 bytes)")
+        # Not the text itself, which may be a private key, pasted by mistake.
+        raise SignatureError(
+            f"key {place}, of {len(text)} characters, is not an Ed25519 public key in base64, raw (32 bytes) or X.509 "
+            "(44 bytes)"
+        )
     return content
 
 
-def is_signed(manifest: bytes, signature: bytes, keys: tuple[bytes, ...]) -> bool:
-    """Whether one of the raw public keys made a signature, given as a file's base64, of a manifest."""
+def is_signed(manifest: bytes, signature: bytes, key: bytes) -> bool:
+    """Whether a raw public key's private half made a signature, given as a file's base64, of a manifest."""
     try:
         raw = base64.b64decode(signature.strip(), validate=True)
     except (binascii.Error, ValueError):
         return False
-    return any(_verifies(key, signed_statement(manifest), raw) for key in keys)
+    return _verifies(key, signed_statement(manifest), raw)
 
 
 def _verifies(key: bytes, message: bytes, signature: bytes) -> bool:

@@ -9,12 +9,13 @@ The function only reads; `training.publish` writes.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from handler.bundle import FILES, MANIFEST, MAX_BYTES, SIGNATURE, BundleError
+from handler.bundle import FILES, MANIFEST, MAX_BYTES, BundleError
 from handler.contract import Record
 
 POINTER_FORMAT = 1
@@ -31,6 +32,10 @@ class StoreError(RuntimeError):
 
 class MissingError(StoreError):
     """Raised when the store holds nothing under a key."""
+
+
+class PointerError(StoreError):
+    """Raised when what lies in a pointer's place is none."""
 
 
 class TooLargeError(StoreError):
@@ -99,8 +104,11 @@ class S3Store:
     def __init__(self, bucket: str, prefix: str) -> None:
         """Make the client; its credentials and region are the environment's."""
         # Only who keeps bundles in S3 pays for this import. Lambda's runtime brings boto3 along.
-        import boto3  # noqa: PLC0415 - see above
-        from botocore.config import Config  # noqa: PLC0415 - as above
+        try:
+            import boto3  # noqa: PLC0415 - see above
+            from botocore.config import Config  # noqa: PLC0415 - as above
+        except ModuleNotFoundError as error:
+            raise ValueError(f"a store at s3://{bucket} needs boto3, which Lambda has; install it here") from error
 
         self.bucket, self.prefix = bucket, prefix
         self.client = boto3.client(
@@ -152,7 +160,7 @@ def open_store(address: str) -> FolderStore | S3Store:
         return FolderStore(Path(address))
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
-        raise ValueError(f"the store is {address!r}; it must be a folder, or s3://bucket or s3://bucket/prefix")
+        raise ValueError(f"STORE is {address!r}; it must be a folder, or s3://bucket or s3://bucket/prefix")
     return S3Store(bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "")
 
 
@@ -167,15 +175,15 @@ def bundle_key(scorer: str, version: str, name: str) -> str:
 
 
 def parse_pointer(content: bytes, scorer: str, where: str) -> Pointer:
-    """The pointer that some bytes hold; raises StoreError where they hold none, or another scorer's."""
+    """The pointer that some bytes hold; raises PointerError where they hold none, or another scorer's."""
     try:
         pointer = Pointer.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, problem["loc"])) or "it"
-        raise StoreError(f"{where} is no pointer: {place}: {problem['msg']}") from error
+        raise PointerError(f"{where} is no pointer: {place}: {problem['msg']}") from error
     if pointer.scorer != scorer:
-        raise StoreError(f"{where} is the pointer of {pointer.scorer}; here it must be of {scorer}")
+        raise PointerError(f"{where} is the pointer of {pointer.scorer}; here it must be of {scorer}")
     return pointer
 
 
@@ -185,19 +193,20 @@ def read_pointer(store: Store, scorer: str) -> Pointer:
     return parse_pointer(store.read(key, MAX_POINTER_BYTES), scorer, f"{store}/{key}")
 
 
-def read_bundle(store: Store, scorer: str, version: str, *, with_signature: bool) -> dict[str, bytes]:
-    """The files of a released bundle by name, nothing of them checked but their size.
+def read_bundle(store: Store, scorer: str, version: str, signatures: Sequence[str] = ()) -> dict[str, bytes]:
+    """The files of a released bundle by name, and those of the signatures that are there; only their size is checked.
 
     Raises BundleError where one is missing or they are larger than MAX_BYTES, StoreError where they cannot be read.
     """
     contents: dict[str, bytes] = {}
     left = MAX_BYTES
-    for name in (MANIFEST, *FILES, *((SIGNATURE,) if with_signature else ())):
+    for name in (MANIFEST, *FILES, *signatures):
         try:
             contents[name] = store.read(bundle_key(scorer, version, name), left)
         except MissingError as error:
-            lack = "the bundle is not signed" if name == SIGNATURE else "the bundle is not whole"
-            raise BundleError(f"{error}; {lack}") from error
+            if name in signatures:
+                continue
+            raise BundleError(f"{error}; the bundle is not whole") from error
         except TooLargeError as error:
             raise BundleError(f"{error}; a bundle may have {MAX_BYTES:,} in all") from error
         left -= len(contents[name])

@@ -10,15 +10,15 @@ from collections.abc import Mapping
 from threading import Event, Lock, Thread
 from time import perf_counter, time
 
-from handler.bundle import MANIFEST, SIGNATURE, BundleError, parse_bundle
+from handler.bundle import MANIFEST, BundleError, parse_bundle
 from handler.compatibility import broken_promises
 from handler.contract import Contract
-from handler.scorer import Scorer, proven_scorer
+from handler.scorer import Scorer, answering_scorer
 from handler.served import Served, Slot
 from handler.shadow import Shadow
-from handler.signature import is_signed
+from handler.signature import is_signed, signature_name
 from handler.store import Pointer, Store, StoreError, read_bundle, read_pointer
-from handler.telemetry import REFUSED, STORE_FAILED, SWAPPED, StoreMeter
+from handler.telemetry import REFUSED, STORE_FAILED, SWAPPED, TROUBLE, StoreMeter
 
 Position = tuple[int, str | None, str | None]
 
@@ -70,14 +70,15 @@ class Watcher:
             self._is_loading = False
             self._looking.release()
 
-    def look_if_due(self, budget_seconds: float) -> None:
+    def look_if_due(self, budget_seconds: float, *, is_patient: bool = False) -> None:
         """Look, if the last look is long enough ago, and wait for it no longer than the budget.
 
         Whoever comes while a new version is being loaded waits as long, so that it is loaded even where requests are
-        rare and the process is frozen between them; while a store is only slow, nobody waits but who began the look.
+        rare and the process is frozen between them; while a store is only slow, nobody waits but who began the look,
+        and who is patient.
         """
         if self._thread is not None and self._thread.is_alive():
-            if self._is_loading:
+            if self._is_loading or is_patient:
                 self._thread.join(budget_seconds)
             return
         # By the wall clock, which goes on while a snapshot waits to be restored. It may also be set back.
@@ -96,6 +97,11 @@ class Watcher:
         """Look no more."""
         self._stopped.set()
 
+    @property
+    def seconds_since_look(self) -> float:
+        """How long ago the last look began."""
+        return time() - self._looked_at
+
     def _keep_looking(self) -> None:
         while not self._stopped.wait(self._seconds):
             self.look()
@@ -113,6 +119,9 @@ class Watcher:
         else:
             if self.unreadable.pop(name, None):
                 logger.warning("%s: the store can be read again", name)
+        if self._meter and (name in self.refused or name in self.unreadable):
+            # At every look, so that an alarm rings as long as it lasts.
+            self._meter.record(name, TROUBLE)
 
     def _follow(self, slot: Slot, pointer: Pointer) -> None:
         """Exchange what a slot serves for what its pointer names, and keep what serves where that is refused."""
@@ -172,12 +181,15 @@ def load_released(
     where it cannot be read.
     """
     where = f"{store}/{name}/bundles/{version}"
-    contents = read_bundle(store, name, version, with_signature=bool(public_keys))
-    if public_keys and not is_signed(contents[MANIFEST], contents[SIGNATURE], public_keys):
-        raise BundleError(f"{where}/{SIGNATURE} is not the signature of its manifest by a key that is trusted here")
+    signatures = {signature_name(key): key for key in public_keys}
+    contents = read_bundle(store, name, version, tuple(signatures))
+    if public_keys and not any(
+        file in contents and is_signed(contents[MANIFEST], contents[file], key) for file, key in signatures.items()
+    ):
+        raise BundleError(f"{where} is not signed by a key that is trusted here ({', '.join(signatures)})")
     bundle = parse_bundle(contents, where)
     if (bundle.scorer, bundle.version) != (name, version):
         raise BundleError(f"{where} holds version {bundle.version} of {bundle.scorer}")
     if promised and (broken := broken_promises(promised, bundle.contract)):
         raise BundleError(f"{where} breaks the contract: {'; '.join(broken)}")
-    return proven_scorer(bundle, where)
+    return answering_scorer(bundle, where)

@@ -6,46 +6,80 @@ Source of the format: "Specification: embedded metric format", Amazon CloudWatch
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import time
+from types import MappingProxyType
 from typing import Any
 
+from handler.scorer import Answered, Scored
+
 NAMESPACE = "FraudScorer"
-SCORED, FLAGGED, FAILED = "Scored", "Flagged", "Failed"
+SCORED, FLAGGED, WARNED, FAILED = "Scored", "Flagged", "Warned", "Failed"
+MEASURED = {"Latency": ("Milliseconds", "%.3f"), "Probability": ("None", "%s")}
+# Of one metric in a line.
+MOST_VALUES = 100
 SWAPPED, REFUSED, STORE_FAILED = "Swapped", "Refused", "StoreFailed"
+# At every look at the store while something is wrong with a scorer's pointer, or with what it names.
+TROUBLE = "StoreTrouble"
 # What template.yaml's alarms on the version that is being deployed read, and a dashboard by scorer.
 BY_VERSION = ("FunctionName", "FunctionVersion")
 BY_SCORER = ("FunctionName", "Scorer")
 _STDOUT = 1
 
 
-def _line(metrics: Sequence[str], dimensions: Sequence[Sequence[str]], given: Mapping[str, str]) -> str:
-    """A line with holes for the time, the function's version and each metric, in this order."""
+def _line(
+    counts: Sequence[str],
+    dimensions: Sequence[Sequence[str]],
+    given: Mapping[str, str],
+    measured: Mapping[str, tuple[str, str]] = MappingProxyType({}),
+) -> str:
+    """A line with holes for the time, the function's version and each metric, in this order.
+
+    `measured` are metrics that are no counts: per name its unit, and how its value is written.
+    """
+    units = {**dict.fromkeys(counts, "Count"), **{name: unit for name, (unit, _) in measured.items()}}
     directive = {
         "Namespace": NAMESPACE,
         "Dimensions": dimensions,
-        "Metrics": [{"Name": name, "Unit": "Count"} for name in metrics],
+        "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
     }
     fixed = {"FunctionName": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"), **given}
     text = f'"CloudWatchMetrics":{json.dumps([directive])}}},{json.dumps(fixed)[1:-1]}'.replace("%", "%%")
-    counts = "".join(f',"{name}":%d' for name in metrics)
-    return '{"_aws":{"Timestamp":%d,' + text + ',"FunctionVersion":"%s"' + counts + "}\n"
+    holes = {**dict.fromkeys(counts, "%d"), **{name: hole for name, (_, hole) in measured.items()}}
+    values = "".join(f',"{name}":{hole}' for name, hole in holes.items())
+    return '{"_aws":{"Timestamp":%d,' + text + ',"FunctionVersion":"%s"' + values + "}\n"
 
 
-def _write(line: str, version: str, *counts: int) -> None:
+def _write(line: str, version: str, *values: float | str) -> None:
     """Write to stdout in one piece, past Python's buffers, which Lambda may freeze before they are flushed."""
-    os.write(_STDOUT, (line % (time() * 1000, version, *counts)).encode())
+    # A metric that cannot be written must fail neither a request nor the thread that looks at the store.
+    with suppress(OSError):
+        os.write(_STDOUT, (line % (time() * 1000, version, *values)).encode())
 
 
 class Meter:
-    """Counts what one scorer is asked and flags."""
+    """Counts what one scorer is asked, flags and warns of, and how long it takes."""
 
     def __init__(self, scorer: str) -> None:
         """Prepare all of the line that no request changes."""
-        self._line = _line((SCORED, FLAGGED), (BY_VERSION, BY_SCORER), {"Scorer": scorer})
+        self._line = _line((SCORED, FLAGGED, WARNED), (BY_VERSION, BY_SCORER), {"Scorer": scorer}, MEASURED)
 
-    def record(self, context: Any, n_scored: int, n_flagged: int) -> None:  # noqa: ANN401 - Lambda's context
-        """Write the line of one invocation: how many requests it scored, how many of them it flagged."""
-        _write(self._line, context.function_version, n_scored, n_flagged)
+    def record(self, context: Any, answered: Answered, seconds: float) -> None:  # noqa: ANN401 - Lambda's context
+        """Write the line of one invocation: its predictions, and the seconds from the request to the answer."""
+        n_flagged = sum(one.is_flagged for one in answered.scored)
+        n_warned = sum("warnings" in answer for answer in answered.answers)
+        counts = (len(answered.scored), n_flagged, n_warned)
+        _write(self._line, context.function_version, *counts, seconds * 1000, _distribution(answered.scored))
+
+
+def _distribution(scored: Sequence[Scored]) -> str:
+    """The probabilities, of which CloudWatch makes a distribution; of a larger batch as many as a line may hold."""
+    if len(scored) == 1:
+        return f"{scored[0].probability:.6g}"
+    ordered = sorted(one.probability for one in scored)
+    step = max(len(ordered) / MOST_VALUES, 1.0)
+    kept = [ordered[int(index * step)] for index in range(min(len(ordered), MOST_VALUES))]
+    return f"[{','.join(f'{value:.6g}' for value in kept)}]"
 
 
 def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
@@ -57,7 +91,7 @@ class StoreMeter:
     """Counts what becomes of the store's versions."""
 
     def record(self, scorer: str, metric: str) -> None:
-        """Write a line that counts one of SWAPPED, REFUSED, STORE_FAILED for a scorer."""
+        """Write a line that counts one of SWAPPED, REFUSED, STORE_FAILED, TROUBLE for a scorer."""
         # Outside an invocation there is no context; the environment names the version that was published.
         version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "local")
         _write(_line((metric,), (("FunctionName",), BY_SCORER), {"Scorer": scorer}), version, 1)

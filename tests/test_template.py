@@ -195,7 +195,7 @@ def test_an_alarm_tells_of_a_store_that_cannot_be_followed(given: dict[str, str]
     """It reads what the function counts then."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     read = {metric[:3] for name, alarm in alarms.items() if name == "StoreTrouble" for metric in metrics_of(alarm)}
-    counted = {(telemetry.NAMESPACE, name, "Sum") for name in (telemetry.STORE_FAILED, telemetry.REFUSED)}
+    counted = {(telemetry.NAMESPACE, telemetry.TROUBLE, "Sum")}
     assert read == (counted if "ModelBucket" in given else set())
 
 

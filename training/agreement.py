@@ -9,7 +9,6 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -21,6 +20,7 @@ from scipy.stats import spearmanr
 from handler.record import FORMAT
 from training.bootstrap import Floats, share_interval
 from training.files import BUILD, rounded, write_json, write_whole
+from training.records import RecordError, read_lines
 from training.stage import StageError
 
 FEWEST = 20
@@ -45,7 +45,7 @@ class Shadowed:
     counts: dict[str, int]
 
 
-def read_shadowed(lines: Iterable[str], scorer: str) -> Shadowed:
+def read_shadowed(lines: Iterable[str | bytes], scorer: str) -> Shadowed:
     """The predictions of a scorer that a shadow was asked too: of the latest pair of versions in the log.
 
     Raises AgreementError where there are fewer than FEWEST.
@@ -57,7 +57,7 @@ def read_shadowed(lines: Iterable[str], scorer: str) -> Shadowed:
         record = _record(line)
         if record is None:
             counts["lines that are no record"] += 1
-        elif record["scorer"] != scorer or "shadow" not in record:
+        elif record.get("scorer") != scorer or "shadow" not in record:
             counts["records without a shadow, or of another scorer"] += 1
         elif "error" in record["shadow"]:
             counts[f"shadow failed: {record['shadow']['error']}"] += 1
@@ -74,7 +74,7 @@ def read_shadowed(lines: Iterable[str], scorer: str) -> Shadowed:
     return Shadowed(*latest, pd.DataFrame(found), {name: count for name, count in counts.items() if count})
 
 
-def _record(line: str) -> dict[str, Any] | None:
+def _record(line: str | bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
     except ValueError:
@@ -191,12 +191,11 @@ def main() -> None:
     """Write build/agreement/<scorer>.json and .svg, and print what matters."""
     parser = argparse.ArgumentParser(prog="python -m training.agreement", description=__doc__)
     parser.add_argument("scorer")
-    parser.add_argument("logs", type=Path, nargs="+", help="files of prediction records")
+    parser.add_argument("log", help="a file or folder of prediction records, or s3://bucket/prefix; .gz or not")
     asked = parser.parse_args()
     try:
-        lines = (line for path in asked.logs for line in path.open(encoding="utf-8", errors="replace"))
-        shadowed = read_shadowed(lines, asked.scorer)
-    except (AgreementError, OSError) as error:
+        shadowed = read_shadowed(read_lines(asked.log), asked.scorer)
+    except (AgreementError, RecordError, OSError) as error:
         raise SystemExit(f"agreement: {error}") from error
     report = rounded(agreement(shadowed))
     target = BUILD / "agreement" / f"{asked.scorer}.json"

@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from handler.contract import STRING_TYPES, Contract, DeclaredField, Name, Record
 from training.monotone import monotone_signs
-from training.settings import Costs, Decision, Folds, Model, Quarantine, Resampling, Split, Tuning
+from training.settings import Costs, Decision, Folds, Model, Monitoring, Quarantine, Resampling, Split, Tuning
 from training.stage import StageError
 
 PARAMS = Path("params.yaml")
@@ -48,6 +48,8 @@ class Scorer(Contract):
     costs: Costs | None
     decision: Decision
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+    monitoring: Monitoring = Monitoring()
+    """No stage reads it, only what looks at the function's log."""
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> Self:

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 from pydantic import BaseModel, ValidationError
 
 from handler.compatibility import broken_promises
 from handler.scorer import Scorer
-from training.bootstrap import Floats, Labels, bootstrap, interval
+from training.bootstrap import Floats, Labels, bootstrap, interval, share_interval
 from training.declaration import Scorer as Declaration
 from training.files import rounded
 from training.package import requests_of
@@ -24,8 +25,14 @@ CHUNK = 1000
 MAX_CALIBRATION_SHARE = 0.5
 
 
+# More alerts than that are a decision about people, not about a model.
+MAX_ALERT_RATIO = 1.5
+# Rows that one of the two does not take are left out for both; more of them, and the rest is no fair window.
+MAX_LEFT_OUT = 0.01
+
+
 class GateError(StageError):
-    """Raised when there are no rows by which to judge."""
+    """Raised when rows are not those of the scorer."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +50,21 @@ def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, decla
     challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share of the
     rows that the champion flags. Without a champion only the calibration is judged.
     """
+    _check_columns(rows, challenger, declared)
     objections = [f"its contract is not the champion's: {broken}" for broken in _broken(champion, challenger)]
     objections += _learned_from(challenger, rows[declared.time].min())
-    requests = [*progress(requests_of(rows, challenger.contract), "rows read", total=len(rows))]
     scorers = [challenger, champion] if champion else [challenger]
-    taken, probabilities, flagged = _scored(scorers, requests)
+    taken, probabilities, flagged = _scored(scorers, rows)
     labels = rows[declared.label].to_numpy()[taken]
     if not 0 < labels.sum() < len(labels):
-        raise GateError(f"the window has {labels.sum():,} frauds in {len(labels):,} rows; a gate needs both classes")
+        lack = (
+            f"the window has {labels.sum():,} frauds in {len(labels):,} rows that both take; a gate needs both classes"
+        )
+        return Verdict({"rows": len(labels)}, [*objections, lack])
+    if len(rows) - len(labels) > MAX_LEFT_OUT * len(rows):
+        objections.append(
+            f"{len(rows) - len(labels):,} of the window's {len(rows):,} rows are not requests that both take"
+        )
     measured: dict[str, Any] = {
         "window": [moment(rows[declared.time].min()), moment(rows[declared.time].max())],
         "rows": len(labels),
@@ -68,7 +82,9 @@ def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, decla
             f"its calibration error is {error:.2g}, at least {low:.2g} by its interval; {limit:.2g} is the limit"
         )
     if champion:
-        budget = measured["alert_rate"]["champion"]
+        budget, own = measured["alert_rate"]["champion"], measured["alert_rate"]["challenger"]
+        if share_interval(own * len(labels), len(labels))[0] > MAX_ALERT_RATIO * budget:
+            objections.append(f"it flags {own:.2%} of the rows, the champion {budget:.2%}")
         gains = _gains(probabilities, labels, budget, declared.seed)
         measured |= gains
         for name, gain in gains.items():
@@ -92,9 +108,22 @@ def _learned_from(challenger: Scorer, first: float) -> list[str]:
     return [f"it has learned from rows of this window, which begins {moment(first)}; its own rows end {known_until}"]
 
 
-def _scored(scorers: list[Scorer], requests: list[dict[str, Any]]) -> tuple[list[int], list[Floats], list[Floats]]:
-    """Which requests all scorers take; per scorer its probability of each of these, and whether it flags it."""
-    parsed = [list(_parsed(scorer, requests)) for scorer in scorers]
+def _check_columns(rows: pd.DataFrame, challenger: Scorer, declared: Declaration) -> None:
+    """Raise GateError where the rows are not as `prepare` leaves them."""
+    needed = [declared.time, declared.label, *challenger.contract.fields]
+    if missing := sorted(set(needed) - set(rows.columns)):
+        raise GateError(
+            f"the rows have no {', '.join(missing)}; they must be the scorer's own, as `prepare` leaves them"
+        )
+    if not (is_numeric_dtype(rows[declared.time]) and is_numeric_dtype(rows[declared.label])):
+        raise GateError(
+            f"{declared.time} and {declared.label} must be numbers (seconds; 0 and 1), as `prepare` leaves them"
+        )
+
+
+def _scored(scorers: list[Scorer], rows: pd.DataFrame) -> tuple[list[int], list[Floats], list[Floats]]:
+    """Which rows all scorers take; per scorer its probability of each of these, and whether it flags it."""
+    parsed = [list(progress(_parsed(scorer, rows), "rows read", total=len(rows))) for scorer in scorers]
     taken = [index for index, of_all in enumerate(zip(*parsed, strict=True)) if all(of_all)]
     probabilities, flags = [], []
     for scorer, own in zip(scorers, parsed, strict=True):
@@ -106,8 +135,9 @@ def _scored(scorers: list[Scorer], requests: list[dict[str, Any]]) -> tuple[list
     return taken, probabilities, flags
 
 
-def _parsed(scorer: Scorer, requests: list[dict[str, Any]]) -> Iterator[BaseModel | None]:
-    for request in requests:
+def _parsed(scorer: Scorer, rows: pd.DataFrame) -> Iterator[BaseModel | None]:
+    """Each row as a request of the scorer's own contract, None where it is none."""
+    for request in requests_of(rows, scorer.contract):
         try:
             yield scorer.request_model.model_validate(request)
         except ValidationError:

@@ -8,10 +8,15 @@ from typing import Any
 
 import pandas as pd
 
+from handler.bundle import BundleError
 from handler.compatibility import broken_promises
-from handler.store import MAX_POINTER_BYTES, POINTER_FORMAT, Pointer, parse_pointer, pointer_key
+from handler.contract import Contract
+from handler.scorer import Scorer
+from handler.settings import STORE_PUBLIC_KEY
+from handler.store import MAX_POINTER_BYTES, POINTER_FORMAT, Pointer, PointerError, parse_pointer, pointer_key
 from handler.swap import load_released
 from training.declaration import declared_scorer
+from training.files import BUILD
 from training.gate import Verdict, judge
 from training.origin import person
 from training.progress import say
@@ -34,24 +39,36 @@ def read_position(shelf: Shelf, scorer: str) -> tuple[Pointer | None, bytes | No
 
 def read_history(shelf: Shelf, scorer: str) -> list[Pointer]:
     """A scorer's pointers, the former ones and the present one, in the order of the moves."""
-    keys = [f"{scorer}/history/{name}" for name in shelf.names(f"{scorer}/history")]
-    former = [parse_pointer(shelf.read(key, MAX_POINTER_BYTES), scorer, f"{shelf}/{key}") for key in keys]
     present, _ = read_position(shelf, scorer)
-    moves = {pointer.serial: pointer for pointer in (*former, *([present] if present else []))}
+    moves = {pointer.serial: pointer for pointer in (*_former(shelf, scorer), *([present] if present else []))}
     return [moves[serial] for serial in sorted(moves)]
 
 
-def move(shelf: Shelf, scorer: str, action: str, change: Change) -> Pointer:
+def _former(shelf: Shelf, scorer: str) -> list[Pointer]:
+    keys = [f"{scorer}/history/{name}" for name in shelf.names(f"{scorer}/history")]
+    return [parse_pointer(shelf.read(key, MAX_POINTER_BYTES), scorer, f"{shelf}/{key}") for key in keys]
+
+
+def move(shelf: Shelf, scorer: str, action: str, change: Change, *, is_forced: bool = False) -> Pointer:
     """The pointer after a move, of which `change` gives the keys that differ from the pointer before.
 
-    Raises ShelfError where somebody else moved it meanwhile.
+    Raises ShelfError where somebody else moved it meanwhile, and MoveError where there is something else in its place;
+    by force a sound one follows on the latest of the history.
     """
-    before, seen = read_position(shelf, scorer)
+    former = _former(shelf, scorer)
+    try:
+        before, seen = read_position(shelf, scorer)
+    except PointerError as error:
+        if not is_forced:
+            raise MoveError(f"{error}; with VERSION= and FORCE='a reason' a sound one takes its place") from error
+        before, seen = (former[-1] if former else None), shelf.read(pointer_key(scorer), MAX_POINTER_BYTES)
+    last = max([*(pointer.serial for pointer in former), before.serial if before else 0])
     pointer = Pointer.model_validate(
         {
             "format": POINTER_FORMAT,
             "scorer": scorer,
-            "serial": before.serial + 1 if before else 1,
+            # Beyond the history too, from which a pointer may have been lost.
+            "serial": last + 1,
             "current": before and before.current,
             "previous": before and before.previous,
             "shadow": before and before.shadow,
@@ -64,7 +81,7 @@ def move(shelf: Shelf, scorer: str, action: str, change: Change) -> Pointer:
         }
     )
     # Before the pointer changes: whatever happens in between, no move is lost.
-    if before and seen:
+    if before and seen and before.serial not in {pointer.serial for pointer in former}:
         shelf.put_new(f"{scorer}/history/{before.serial:06d}.json", seen)
     shelf.exchange_pointer(scorer, as_json(pointer.model_dump(mode="json")), seen)
     return pointer
@@ -75,7 +92,10 @@ def promote(shelf: Shelf, scorer: str, version: str, rows: Path, *, force: str |
 
     Raises MoveError where the gate objects; a reason given as `force`, which is kept, overrules it.
     """
-    before, _ = read_position(shelf, scorer)
+    try:
+        before, _ = read_position(shelf, scorer)
+    except PointerError:
+        before = None
     if before and before.current == version:
         raise MoveError(f"{version} is current already")
     verdict = _verdict(shelf, scorer, before, version, rows)
@@ -83,16 +103,16 @@ def promote(shelf: Shelf, scorer: str, version: str, rows: Path, *, force: str |
     if verdict.objections and not force:
         objections = "; ".join(verdict.objections)
         raise MoveError(f"{version} is not promoted: {objections}. FORCE='a reason' overrules this, and is kept")
-    gate = {"rows": str(rows), **verdict.measured, "objections": verdict.objections}
+    gate = {"file": str(rows), **verdict.measured, "objections": verdict.objections}
 
     def change(now: Pointer | None) -> dict[str, Any]:
-        if now != before:
+        if before and now != before:
             raise MoveError("the pointer was moved while the gate was judging; promote again")
         # Without objections there was nothing to force.
         reason = force if verdict.objections else None
         return {**_with_current(now, version), "reason": reason, "gate": gate}
 
-    return move(shelf, scorer, "promote", change)
+    return move(shelf, scorer, "promote", change, is_forced=bool(force))
 
 
 def roll_back(shelf: Shelf, scorer: str, version: str | None = None, *, force: str | None = None) -> Pointer:
@@ -108,16 +128,23 @@ def roll_back(shelf: Shelf, scorer: str, version: str | None = None, *, force: s
             raise MoveError(f"{scorer} has no previous version to go back to; `make releases` lists what there is")
         if target == now.current:
             raise MoveError(f"{target} is current already")
-        promised, offered = (load_released(shelf, scorer, one).contract for one in (now.current, target))
-        broken = broken_promises(promised, offered)
+        offered = _released(shelf, scorer, target).contract
+        broken = _broken(shelf, scorer, now.current, offered)
         if broken and not force:
             raise MoveError(
                 f"{target} does not keep what {now.current} promises: {'; '.join(broken)}. A function deployed with "
                 "the newer contract would refuse it. FORCE='a reason' moves the pointer all the same"
             )
-        return {**_with_current(now, target), "reason": force}
+        # Not what is rolled back from, or the next rollback would bring it back.
+        before_target = [one.previous for one in history if one.current == target and one.previous != now.current]
+        previous = before_target[-1] if before_target else None
+        return {**_with_current(now, target), "previous": previous, "reason": force}
 
-    return move(shelf, scorer, "rollback", change)
+    try:
+        history = read_history(shelf, scorer)
+    except PointerError:
+        history = _former(shelf, scorer)
+    return move(shelf, scorer, "rollback", change, is_forced=bool(force and version))
 
 
 def set_shadow(shelf: Shelf, scorer: str, version: str | None) -> Pointer:
@@ -127,7 +154,7 @@ def set_shadow(shelf: Shelf, scorer: str, version: str | None) -> Pointer:
         if version:
             if now and version == now.current:
                 raise MoveError(f"{version} is current; it would be its own shadow")
-            load_released(shelf, scorer, version)
+            _released(shelf, scorer, version)
         return {"shadow": version}
 
     return move(shelf, scorer, "shadow", change)
@@ -140,17 +167,45 @@ def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
     return {"current": version, "previous": now.current, "shadow": None if now.shadow == version else now.shadow}
 
 
+def _released(shelf: Shelf, scorer: str, version: str) -> Scorer:
+    """A released version, as a function with this environment's STORE_PUBLIC_KEY would take it.
+
+    Raises MoveError where there is none, and what `load_released` raises where it may not serve.
+    """
+    if version not in (there := shelf.names(f"{scorer}/bundles")):
+        released = ", ".join(there) or "none yet"
+        raise MoveError(f"{scorer} has no released version {version!r}; released are {released} (`make release`)")
+    return load_released(shelf, scorer, version, public_keys=STORE_PUBLIC_KEY)
+
+
+def _broken(shelf: Shelf, scorer: str, current: str, offered: Contract) -> list[str]:
+    """What callers of the current version would lose; nothing where it is damaged, and nobody can say."""
+    try:
+        return broken_promises(load_released(shelf, scorer, current).contract, offered)
+    except BundleError as error:
+        say(f"WARNING: the contracts are not compared: {error}")
+        return []
+
+
 def _verdict(shelf: Shelf, scorer: str, before: Pointer | None, version: str, rows: Path) -> Verdict:
     declared = declared_scorer(scorer)
-    challenger = load_released(shelf, scorer, version)
-    champion = load_released(shelf, scorer, before.current) if before and before.current else None
+    challenger, champion, lost = _released(shelf, scorer, version), None, []
+    if before and before.current:
+        try:
+            champion = load_released(shelf, scorer, before.current)
+        except BundleError as error:
+            lost.append(f"there is no champion to compare with: {error}")
     try:
         window = pd.read_parquet(rows)
     except (OSError, ValueError) as error:
-        raise MoveError(f"{rows}, by which the gate judges, cannot be read: {error}") from error
+        raise MoveError(
+            f"{rows}, by which the gate judges, cannot be read: {error}; it must be Parquet, as `make train` leaves "
+            f"{BUILD / scorer / 'rows' / 'test.parquet'}"
+        ) from error
     beside = f" beside {champion.version}" if champion else ""
     say(f"{scorer}: {version}{beside}, on {len(window):,} rows of {rows}")
-    return judge(champion, challenger, window, declared)
+    verdict = judge(champion, challenger, window, declared)
+    return Verdict(verdict.measured, [*lost, *verdict.objections])
 
 
 def as_json(content: dict[str, Any]) -> bytes:

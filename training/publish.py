@@ -7,9 +7,9 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from handler.bundle import FILES, MANIFEST, SIGNATURE
+from handler.bundle import FILES, MANIFEST
 from handler.scorer import load_scorer
-from handler.signature import signed_statement
+from handler.signature import SignatureError, read_public_keys, signature_name, signed_statement
 from handler.store import bundle_key
 from training.moves import as_json, utc_now
 from training.origin import origin, person
@@ -34,13 +34,12 @@ def publish(shelf: Shelf, folder: Path, signing_key: str = "") -> str:
     scorer = load_scorer(folder)
     name, version = scorer.bundle.scorer, scorer.version
     contents = {file: (folder / file).read_bytes() for file in (*FILES, MANIFEST)}
-    if signing_key:
-        contents = {SIGNATURE: sign(contents[MANIFEST], signing_key), **contents}
+    signature = sign(contents[MANIFEST], signing_key) if signing_key else {}
     _note(shelf, name, version, scorer.bundle.manifest["metrics"])
-    shelf.put_bundle(name, version, contents)
-    if signing_key:
-        # Where it was published before without one, this adds it.
-        shelf.put_new(bundle_key(name, version, SIGNATURE), contents[SIGNATURE])
+    shelf.put_bundle(name, version, {**signature, **contents})
+    for file, content in signature.items():
+        # Where it was published before, without one or with another key's, this adds it.
+        shelf.put_new(bundle_key(name, version, file), content)
     return version
 
 
@@ -54,32 +53,33 @@ def _note(shelf: Shelf, scorer: str, version: str, metrics: dict[str, Any]) -> N
         )
 
 
-def sign(manifest: bytes, key: str) -> bytes:
-    """The signature of a manifest, as the file beside it holds it; raises SigningError where the key cannot sign."""
+def sign(manifest: bytes, key: str) -> dict[str, bytes]:
+    """The signature of a manifest, by the name of its file; raises SigningError where the key cannot sign."""
     statement = signed_statement(manifest)
-    made = _kms_signature(statement, key.removeprefix(KMS)) if key.startswith(KMS) else _signature(statement, Path(key))
-    return base64.b64encode(made) + b"\n"
+    signed = _signed_by_kms(statement, key.removeprefix(KMS)) if key.startswith(KMS) else _signed(statement, Path(key))
+    public_key, signature = signed
+    return {signature_name(public_key): base64.b64encode(signature) + b"\n"}
 
 
-def _signature(statement: bytes, file: Path) -> bytes:
+def _signed(statement: bytes, file: Path) -> tuple[bytes, bytes]:
+    """The raw public key, and the signature."""
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise SigningError(f"{file} is no private key in PEM without a password: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
         raise SigningError(f"{file} holds another kind of key; it must be Ed25519 (openssl genpkey -algorithm ed25519)")
-    return key.sign(statement)
+    return key.public_key().public_bytes_raw(), key.sign(statement)
 
 
-def _kms_signature(statement: bytes, key_id: str) -> bytes:
+def _signed_by_kms(statement: bytes, key_id: str) -> tuple[bytes, bytes]:
     import boto3  # noqa: PLC0415 - only who keeps the key there needs it
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
     try:
-        answer = boto3.client("kms").sign(
-            KeyId=key_id, Message=statement, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512"
-        )
-    except (BotoCoreError, ClientError) as error:
+        client = boto3.client("kms")
+        (public_key,) = read_public_keys(base64.b64encode(client.get_public_key(KeyId=key_id)["PublicKey"]).decode())
+        answer = client.sign(KeyId=key_id, Message=statement, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512")
+    except (BotoCoreError, ClientError, SignatureError) as error:
         raise SigningError(f"AWS KMS does not sign with {key_id}: {error}") from error
-    signature: bytes = answer["Signature"]
-    return signature
+    return public_key, answer["Signature"]

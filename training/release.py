@@ -127,7 +127,7 @@ def main() -> None:
     asked = _parser().parse_args()
     try:
         _run(asked)
-    except (StageError, StoreError, BundleError) as error:
+    except (StageError, StoreError, BundleError, OSError) as error:
         raise SystemExit(f"{asked.command}: {error}") from error
 
 

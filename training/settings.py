@@ -159,3 +159,28 @@ class Decision(Record):
         if self.confidence is not None and self.recall == 1:
             raise ValueError("recall is 1, of which no number of frauds can make sure; lower it, or remove confidence")
         return self
+
+
+class Monitoring(Record):
+    """When the monitor says watch or retrain; `training.verdict` reads it."""
+
+    block_days: Annotated[float, Field(gt=0)] = 7.0
+    """The records are judged in blocks of so many days."""
+    consecutive: Annotated[int, Field(ge=1)] = 2
+    """How many blocks in a row must agree before the state changes, to worse or back."""
+    unlabelled: Literal["unknown", "legitimate"] = "unknown"
+    """What a prediction without an outcome is, once it is older than split.label_delay_days."""
+    min_rows: Annotated[int, Field(ge=1)] = 500
+    """A block with fewer predictions says nothing about drift."""
+    min_frauds: Annotated[int, Field(ge=1)] = 30
+    """A block with fewer known frauds says nothing about performance."""
+    psi: Annotated[float, Field(gt=0)] = 0.1
+    """The population stability index above which a feature or the score is watched."""
+    missing: Annotated[float, Field(gt=0, le=1)] = 0.05
+    """How much the share of missing, or of unseen, values may grow."""
+    alert_ratio: Annotated[float, Field(gt=1)] = 1.5
+    """The alert rate is watched where it is more than so many times what it was, or less than its inverse."""
+    recall_drop: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Retrain where the recall is surely lower by more; watch where it is only estimated to be."""
+    calibration_ratio: Annotated[float, Field(gt=1)] = 1.5
+    """Retrain where there are surely more than so many times the expected frauds, or fewer than its inverse."""

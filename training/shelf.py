@@ -1,7 +1,7 @@
 """A store to be written to: a bundle appears whole or not at all, a pointer moves from one whole state to the next.
 
-Nothing that was published is ever changed. What is under way when a process dies is left over, hidden, and swept away
-by the next one.
+Nothing that was published is ever changed. What is under way when a process dies is left over, hidden; in a folder the
+next writer sweeps it away, in S3 the files of a bundle without a manifest wait to be completed.
 """
 
 import fcntl
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from handler.bundle import MANIFEST
+from handler.bundle import FILES, MANIFEST
 from handler.store import FolderStore, MissingError, S3Store, StoreError, bundle_key, open_store, pointer_key
 from handler.swap import load_released
 from training.files import write_whole
@@ -64,7 +64,7 @@ class FolderShelf(FolderStore):
             if path.exists():
                 _must_equal(path.read_bytes(), content, str(path))
             else:
-                write_whole(path, lambda target: _write_to_disk(target, content))
+                _replace(path, content)
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
         """As `Shelf` has it: written and proven under another name, then renamed."""
@@ -74,6 +74,9 @@ class FolderShelf(FolderStore):
             for left in bundles.glob(f"{UNFINISHED}*"):
                 shutil.rmtree(left)
             if (bundles / version).exists():
+                for name in (*FILES, MANIFEST):
+                    there = (bundles / version / name).read_bytes() if (bundles / version / name).exists() else b""
+                    _must_equal(there, contents[name], str(bundles / version / name))
                 return
             unfinished = Path(tempfile.mkdtemp(dir=bundles, prefix=UNFINISHED))
             # mkdtemp's folder is its owner's alone; a store is read by others too.
@@ -92,8 +95,7 @@ class FolderShelf(FolderStore):
         with self._locked(scorer):
             if (path.read_bytes() if path.exists() else None) != seen:
                 raise ShelfError(f"{path} was moved by somebody else meanwhile; look at it, then try again")
-            write_whole(path, lambda target: _write_to_disk(target, content))
-            _sync(path.parent)
+            _replace(path, content)
 
     def names(self, folder: str) -> list[str]:
         """As `Shelf` has it."""
@@ -115,8 +117,11 @@ class S3Shelf(S3Store):
 
     def put_new(self, key: str, content: bytes) -> None:
         """As `Shelf` has it."""
-        if not self._put(key, content, IfNoneMatch="*"):
-            _must_equal(self.read(key, ANY_BYTES), content, f"{self}/{key}")
+        while not self._put(key, content, IfNoneMatch="*"):
+            # Somebody else writes it just now where there is nothing yet.
+            if (there := read_if_there(self, key)) is not None:
+                _must_equal(there, content, f"{self}/{key}")
+                return
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
         """As `Shelf` has it: proven, then put, each file read back; the manifest, which makes it a bundle, last."""
@@ -133,7 +138,9 @@ class S3Shelf(S3Store):
         if seen is not None:
             now, tag = self.read_tagged(key, ANY_BYTES)
             condition = {"IfMatch": tag if now == seen else ""}
-        if condition.get("IfMatch") == "" or not self._put(key, content, **condition):
+        is_moved = condition.get("IfMatch") == "" or not self._put(key, content, **condition)
+        # A write whose answer was lost is repeated by the client, and then finds itself there.
+        if is_moved and read_if_there(self, key) != content:
             raise ShelfError(f"{self}/{key} was moved by somebody else meanwhile; look at it, then try again")
 
     def names(self, folder: str) -> list[str]:
@@ -200,6 +207,14 @@ def read_if_there(shelf: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:
 def _must_equal(there: bytes, content: bytes, where: str) -> None:
     if there != content:
         raise ShelfError(f"{where} is there already, and holds something else; what is published is never changed")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole and to the disk, after sweeping away what a process that died left of it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink()
+    write_whole(path, lambda target: _write_to_disk(target, content))
+    _sync(path.parent)
 
 
 def _write_to_disk(path: Path, content: bytes) -> None:

@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from handler.store import MissingError, Pointer, read_pointer
+from handler.store import MissingError, Pointer, StoreError, read_pointer
 from training.card import pictures
 from training.card_reports import read_reports
 from training.declaration import declared_scorer, read_params
@@ -76,10 +76,18 @@ class Tracker:
     def point(self, scorer: str, pointer: Pointer) -> None:
         """Give the aliases champion and shadow to the versions that a pointer names, and to no others."""
         try:
-            for alias, version in ((CHAMPION, pointer.current), (SHADOW, pointer.shadow)):
-                self._alias(scorer, alias, version)
+            unknown = [
+                version
+                for alias, version in ((CHAMPION, pointer.current), (SHADOW, pointer.shadow))
+                if not self._alias(scorer, alias, version) and version
+            ]
         except (self._mlflow.exceptions.MlflowException, OSError) as error:
             raise self._failed(error) from error
+        if unknown:
+            raise TrackError(
+                f"{registered_name(scorer)} at {self.address} has no version {', '.join(unknown)}; "
+                "track the checkout that made it"
+            )
 
     def _failed(self, error: Exception) -> TrackError:
         first = str(error).strip().splitlines() or [type(error).__name__]
@@ -135,16 +143,15 @@ class Tracker:
         found = self.client.search_model_versions(f"name = '{registered_name(scorer)}'")
         return next((str(one.version) for one in found if one.tags.get("bundle_version") == version), None)
 
-    def _alias(self, scorer: str, alias: str, version: str | None) -> None:
+    def _alias(self, scorer: str, alias: str, version: str | None) -> bool:
+        """Whether the alias names the version; where MLflow does not know it, it names none rather than another."""
         name = registered_name(scorer)
-        if version is None:
-            if alias in self.client.get_registered_model(name).aliases:
-                self.client.delete_registered_model_alias(name, alias)
-            return
-        number = self._number_of(scorer, version)
-        if number is None:
-            raise TrackError(f"{name} at {self.address} has no version {version}; track the checkout that made it")
-        self.client.set_registered_model_alias(name, alias, number)
+        number = version and self._number_of(scorer, version)
+        if number:
+            self.client.set_registered_model_alias(name, alias, number)
+        elif alias in self.client.get_registered_model(name).aliases:
+            self.client.delete_registered_model_alias(name, alias)
+        return bool(number)
 
 
 def _flat(content: Any, start: str = "") -> list[tuple[str, Any]]:  # noqa: ANN401 - whatever JSON can hold
@@ -175,5 +182,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except StageError as error:
+    except (StageError, StoreError) as error:
         sys.exit(f"track: {error}")

@@ -22,7 +22,7 @@ from training.settle import params_text, settings_for
 from training.stage import StageError
 from training.table import read_file
 
-STAGES = ("prepare", "select", "tune", "train", "calibrate", "evaluate", "package", "card")
+STAGES = ("prepare", "select", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
 PROJECT = Path(__file__).parents[1]
 USAGE = "make try DATA=payments.csv LABEL=is_fraud [TIME=created_at] [OUT=folder]"
 LOG = "stages.log"

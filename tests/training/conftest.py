@@ -20,7 +20,7 @@ from training.item_catalogue import items
 from training.shelf import FolderShelf, S3Shelf, open_shelf
 
 PROJECT = Path(__file__).parents[2]
-STAGES = ("prepare", "select", "compare", "tune", "train", "calibrate", "evaluate", "package", "card")
+STAGES = ("prepare", "select", "compare", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
 N_ROWS = 1_500
 FRAUD_RATE = 0.08
 PARAMS = """\

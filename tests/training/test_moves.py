@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from benchmarks.variants import rewrite_manifest
@@ -16,6 +17,7 @@ from training.gate import Verdict
 from training.moves import MoveError, move, promote, read_history, read_position, roll_back, set_shadow
 from training.publish import publish
 from training.shelf import FolderShelf, S3Shelf, ShelfError, read_if_there
+from training.stage import StageError
 
 ROWS = Path("build/mini/rows/test.parquet")
 ABSENT = "0123456789ab"
@@ -117,13 +119,19 @@ def test_a_pointer_says_who_moved_it_and_when(folder_shelf: FolderShelf, first: 
 def test_the_gates_numbers_are_kept(
     folder_shelf: FolderShelf, first: str, second: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A promoted pointer has what the gate measured and by which rows, as it was printed."""
+    """A promoted pointer has what the gate measured; by which rows it judges is told at once."""
     capsys.readouterr()
     gate = promote(folder_shelf, "mini", second, ROWS).gate
-    assert (gate["rows"], gate["objections"]) == (300, [])
+    assert (gate["frauds"], gate["objections"]) == (25, [])
     assert gate["average_precision"]["gain"] == 0
     printed = capsys.readouterr().out
     assert f"mini: {second} beside {first}, on 300 rows of {ROWS}" in printed
+
+
+@pytest.mark.xfail(reason="the gate's own key rows, their number, takes the place of the file's name")
+def test_the_file_by_which_the_gate_judged_is_kept(folder_shelf: FolderShelf, first: str) -> None:  # noqa: ARG001 - the move
+    """A promoted pointer names the file whose rows were the window."""
+    assert str(ROWS) in read_position(folder_shelf, "mini")[0].gate.values()
 
 
 def test_a_refusal_says_why(folder_shelf: FolderShelf, first: str, reversed_ranking: str) -> None:  # noqa: ARG001 - the champion
@@ -176,6 +184,14 @@ def test_rows_that_cannot_be_read_are_told(folder_shelf: FolderShelf, second: st
     with pytest.raises(MoveError, match=rf"{name}, by which the gate judges, cannot be read"):
         promote(folder_shelf, "mini", second, tmp_path / name)
     assert pointer_bytes(folder_shelf) is None
+
+
+@pytest.mark.xfail(raises=KeyError, reason="the gate looks the columns up without asking whether they are there")
+def test_rows_of_another_kind_are_told(folder_shelf: FolderShelf, second: str, tmp_path: Path) -> None:
+    """Rows without the declared columns are a mistake of who named them, and end in a sentence."""
+    pd.DataFrame({"amount": [1.0]}).to_parquet(tmp_path / "rows.parquet")
+    with pytest.raises(StageError):
+        promote(folder_shelf, "mini", second, tmp_path / "rows.parquet")
 
 
 def judging_while(then: Callable[[], object]) -> Callable[..., Verdict]:
@@ -295,6 +311,14 @@ def test_a_rollback_that_breaks_the_contract_may_be_forced(
     """A reason overrules the promise, and is kept."""
     pointer = roll_back(folder_shelf, "mini", narrower, force="the newer one fails")
     assert (pointer.current, pointer.previous, pointer.reason) == (narrower, first, "the newer one fails")
+
+
+@pytest.mark.xfail(raises=BundleError, reason="the contract to be kept is read from the damaged bundle")
+def test_a_damaged_version_can_be_left(folder_shelf: FolderShelf, first: str, second: str) -> None:
+    """Where the current version's files were damaged in the store, a reason brings the previous one back."""
+    promote(folder_shelf, "mini", second, ROWS)
+    (folder_shelf.root / "mini" / "bundles" / second / "model.ubj").write_bytes(b"damaged")
+    assert roll_back(folder_shelf, "mini", force="the store is damaged").current == first
 
 
 def test_a_shadow_is_set_and_unset(folder_shelf: FolderShelf, first: str, second: str) -> None:

@@ -131,7 +131,6 @@ def test_leftovers_are_swept_where_the_bundle_is_there(
     assert not left.exists()
 
 
-@pytest.mark.xfail(reason="only unfinished bundles are swept")
 def test_an_unfinished_pointer_is_swept(folder_shelf: FolderShelf) -> None:
     """What a dead process left of a pointer, under its temporary name, is gone after the next move."""
     folder_shelf.exchange_pointer("mini", b"first", None)

@@ -1,0 +1,140 @@
+"""Monitor: the function's log -> leave the model, look at it, or retrain it, with the reasons.
+
+`make monitor SCORER=refund LOG=predictions`. Writes reports/<scorer>/monitor.json, .csv and .html, and ends with the
+exit status 0 (ok), 10 (watch) or 20 (retrain).
+"""
+
+import argparse
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+
+from handler.scorer import Scorer, load_scorer
+from handler.store import StoreError
+from handler.swap import load_released
+from training.blocks import blocks_of, join_outcomes
+from training.declaration import Scorer as Declaration
+from training.declaration import declared_scorer
+from training.files import BUNDLES, REPORTS, rounded, write_json, write_table, write_text
+from training.monitor_page import monitor_page
+from training.moves import read_position
+from training.records import Binning, Log, read_log
+from training.shelf import open_shelf
+from training.stage import StageError
+from training.verdict import LEVELS, judge_block, settle
+
+EXIT_STATUS = dict(zip(LEVELS, (0, 10, 20), strict=True))
+# What of a block is a column of the table.
+MEASURES = ("recall", "precision", "average_precision", "labelled", "frauds")
+
+
+def report_of(log: Log, scorer: Scorer, declared: Declaration) -> dict[str, Any]:
+    """What the log says of a scorer, block by block, and the state that follows."""
+    joined = join_outcomes(log, declared.monitoring, declared.split.label_delay_days)
+    described = blocks_of(log, joined.label, scorer.bundle.baseline, declared.monitoring, scorer.threshold)
+    blocks, verdicts = [], []
+    for block in described:
+        verdicts.append(judge_block(block, declared.monitoring))
+        blocks.append({**block, "verdict": verdicts[-1].level, "reasons": list(verdicts[-1].reasons)})
+    state = settle(verdicts, declared.monitoring)
+    latest = next((verdict.reasons for verdict in reversed(verdicts) if verdict.level == state), ())
+    return {
+        "scorer": scorer.bundle.scorer,
+        "baseline": scorer.version,
+        "state": state,
+        "reasons": list(latest),
+        "counts": log.counts | joined.counts,
+        "blocks": blocks,
+    }
+
+
+def block_table(report: dict[str, Any]) -> pd.DataFrame:
+    """One line a block, for DVC's plots and a spreadsheet."""
+    rows = []
+    for block in report["blocks"]:
+        shifts = {f"psi_{name}": one["psi"] for name, one in block["features"].items()}
+        rows.append(
+            {
+                "from": moment(block["from"]),
+                "verdict": block["verdict"],
+                "rows": block["rows"],
+                "alert_rate": block["alert_rate"],
+                "estimated_recall": block["estimated"]["recall"],
+                **{name: block["measured"][name] for name in MEASURES},
+                "psi_score": block["score"]["psi"],
+                **shifts,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def moment(seconds: float) -> str:
+    """A moment in UTC, to the minute."""
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
+
+
+def watched(name: str, store: str) -> Scorer:
+    """The scorer to compare with: the store's current one, or without a store the packaged one."""
+    try:
+        shelf = open_shelf(store)
+        pointer, _ = read_position(shelf, name)
+        if pointer and pointer.current:
+            return load_released(shelf, name, pointer.current)
+    except StoreError as error:
+        raise StageError(f"the store says nothing of {name}: {error}") from error
+    return load_scorer(BUNDLES / name)
+
+
+def _seconds(text: str) -> float:
+    """A moment on the command line, in UTC unless it says otherwise."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-11-24 or 2026-11-24T06:00") from error
+    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+
+
+def main() -> None:
+    """Write the report of one scorer, and end with the status of its state."""
+    parser = argparse.ArgumentParser(prog="python -m training.monitor", description=__doc__)
+    parser.add_argument("scorer")
+    parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; .gz or not")
+    parser.add_argument("--since", type=_seconds, default=float("-inf"), help="a date, in UTC")
+    parser.add_argument("--until", type=_seconds, default=float("inf"))
+    parser.add_argument("--store", default=os.environ.get("STORE") or "store")
+    parser.add_argument(
+        "--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="what private values are hashed with"
+    )
+    asked = parser.parse_args()
+    try:
+        declared = declared_scorer(asked.scorer)
+        scorer = watched(asked.scorer, asked.store)
+        binning = Binning(scorer.bundle.baseline["features"], asked.key.encode(), frozenset(scorer.hashed))
+        log = read_log(asked.log, asked.scorer, binning).during(asked.since, asked.until)
+        report = rounded(report_of(log, scorer, declared))
+    except (StageError, ValueError) as error:
+        raise SystemExit(f"monitor: {error}") from error
+    folder = REPORTS / asked.scorer
+    write_json(folder / "monitor.json", report)
+    write_table(folder / "monitor.csv", block_table(report))
+    write_text(folder / "monitor.html", monitor_page(report))
+    print(summary(report))  # noqa: T201 - the command's answer
+    print(folder / "monitor.html")  # noqa: T201 - as above
+    raise SystemExit(EXIT_STATUS[report["state"]])
+
+
+def summary(report: dict[str, Any]) -> str:
+    """What the person on call wants to read."""
+    n_rows = sum(block["rows"] for block in report["blocks"])
+    counted = ", ".join(f"{name}: {count:,}" for name, count in report["counts"].items()) or "nothing was read"
+    lines = [
+        f"{report['scorer']}: {report['state']}, {n_rows:,} predictions in {len(report['blocks'])} blocks ({counted})"
+    ]
+    lines += [f"  {reason}" for reason in report["reasons"]]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

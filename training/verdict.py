@@ -1,0 +1,113 @@
+"""Verdict: what a block of records shows -> ok, watch or retrain, each with its reasons in a sentence.
+
+Drift alone is watched: what moved is not what the labels say. Only outcomes that contradict the model make it retrain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import binomtest, poisson
+
+from training.settings import Monitoring
+
+LEVELS = ("ok", "watch", "retrain")
+# With a policy that asks for two blocks in a row, one false alarm in ten thousand.
+ALPHA = 0.01
+CONFIDENCE = 1 - 2 * ALPHA
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one block says."""
+
+    level: str
+    reasons: tuple[str, ...] = ()
+
+
+def judge_block(block: dict[str, Any], policy: Monitoring) -> Verdict:
+    """The verdict on one block, as `training.blocks` describes it."""
+    retrain = [*_performance(block, policy)]
+    watch = [*_drift(block, policy), *_alerts(block, policy), *_estimate(block, policy)]
+    if retrain:
+        return Verdict("retrain", (*retrain, *watch))
+    return Verdict("watch", tuple(watch)) if watch else Verdict("ok")
+
+
+def settle(verdicts: Sequence[Verdict], policy: Monitoring) -> str:
+    """The state after a sequence of blocks: it changes, to worse or back, once enough blocks in a row ask for it.
+
+    >>> calm, alarm = Verdict("ok"), Verdict("watch", ("x",))
+    >>> settle([calm, alarm, calm, alarm], Monitoring()), settle([alarm, alarm, calm], Monitoring())
+    ('ok', 'watch')
+    """
+    state = 0
+    levels = [LEVELS.index(verdict.level) for verdict in verdicts]
+    for end in range(policy.consecutive, len(levels) + 1):
+        last = levels[end - policy.consecutive : end]
+        # Worse: all of them ask for at least this. Better: none of them asks for more.
+        state = max(min(last), min(state, max(last)))
+    return LEVELS[state]
+
+
+def _drift(block: dict[str, Any], policy: Monitoring) -> list[str]:
+    if block["rows"] < policy.min_rows:
+        return []
+    found = []
+    for name, one in block["features"].items():
+        grown = one["missing"] - one["baseline_missing"]
+        is_drifted = one["psi"] > policy.psi and one["p_value"] < ALPHA
+        if grown > policy.missing and is_drifted:
+            found.append(
+                f"{name} is missing in {one['missing']:.0%} of the requests, {one['baseline_missing']:.0%} in training"
+            )
+        elif is_drifted:
+            found.append(f"{name} drifts: PSI {one['psi']:.2f}, p {one['p_value']:.2g}")
+        unseen = one.get("unseen", 0.0) - one.get("baseline_unseen", 0.0)
+        if unseen > policy.missing:
+            found.append(
+                f"{name} is new or rare in {one['unseen']:.0%} of the requests, {one['baseline_unseen']:.0%} before"
+            )
+    score = block["score"]
+    if score["psi"] > policy.psi and score["p_value"] < ALPHA:
+        found.append(f"the score drifts: PSI {score['psi']:.2f}, p {score['p_value']:.2g}")
+    return found
+
+
+def _alerts(block: dict[str, Any], policy: Monitoring) -> list[str]:
+    rate, baseline = block["alert_rate"], block["baseline_alert_rate"]
+    if block["rows"] < policy.min_rows:
+        return []
+    bounds = binomtest(round(rate * block["rows"]), block["rows"]).proportion_ci(CONFIDENCE, method="wilson")
+    if bounds.low > baseline * policy.alert_ratio or bounds.high < baseline / policy.alert_ratio:
+        return [f"{rate:.2%} of the requests are flagged, {baseline:.2%} when the threshold was chosen"]
+    return []
+
+
+def _estimate(block: dict[str, Any], policy: Monitoring) -> list[str]:
+    estimated, before = block["estimated"]["recall"], block["baseline_estimated"]["recall"]
+    if block["rows"] < policy.min_rows or before - estimated <= policy.recall_drop:
+        return []
+    return [f"by its own scores the recall is {estimated:.0%}; it was {before:.0%}"]
+
+
+def _performance(block: dict[str, Any], policy: Monitoring) -> list[str]:
+    measured = block["measured"]
+    if measured["frauds"] < policy.min_frauds:
+        return []
+    found = []
+    bounds = binomtest(measured["caught"], measured["frauds"]).proportion_ci(CONFIDENCE, method="wilson")
+    promised = block["baseline_recall"]
+    if bounds.high < promised - policy.recall_drop:
+        found.append(
+            f"the recall is {measured['recall']:.0%} ({bounds.low:.0%} to {bounds.high:.0%}); it was {promised:.0%} "
+            "when the threshold was chosen"
+        )
+    expected = measured["expected_frauds"]
+    fewest, most = (
+        float(poisson.ppf(share, expected * ratio))
+        for share, ratio in ((ALPHA, 1 / policy.calibration_ratio), (1 - ALPHA, policy.calibration_ratio))
+    )
+    if not fewest <= measured["frauds"] <= most:
+        found.append(f"there are {measured['frauds']:,} frauds where the scores promise {expected:,.0f}")
+    return found
