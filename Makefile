@@ -18,7 +18,7 @@ export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test serve release promote rollback shadow releases agreement monitor track mlflow build \
-  artifact deploy-check lint-template bench robust swaps quality lock clean build-FraudFunction
+  artifact deploy-check lint-template bench robust swaps alarms quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
@@ -105,6 +105,9 @@ robust: train  ## made-up requests and events, four times the load it can bear, 
 
 swaps: train  ## two minutes of requests while versions come and go, some of them damaged
 	$(PYTHON) -m benchmarks.swaps
+
+alarms: train  ## how often the monitor cries wolf, what it notices, and after how many requests
+	$(PYTHON) -m benchmarks.alarms
 
 quality: train  ## the published benchmarks beside this project's figures (needs BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.quality

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.readme_alarms import alarms_table
 from benchmarks.readme_quality import (
     candidates_table,
     handbook_table,
@@ -38,6 +39,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": speed_table,
     "robustness": robustness_table,
     "swaps": swaps_table,
+    "alarms": alarms_table,
 }
 
 # What stands in the README's sentences.

@@ -1,7 +1,7 @@
 """A second version, scored after each answer and never in it.
 
-Under uvicorn the answer is on its way by then. In Lambda the caller waits for it, some 0.2 ms, which is why one that
-dawdles is dropped.
+Under uvicorn the answer is on its way by then. In Lambda the caller waits for it, which is why one that dawdles is
+dropped.
 """
 
 import logging

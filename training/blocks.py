@@ -68,14 +68,16 @@ def blocks_of(
     seconds = policy.block_days * SECONDS_A_DAY
     number = ((log.time - log.time[0]) // seconds).astype(int)
     for block in np.unique(number):
-        kept = slice(*np.searchsorted(number, [block, block + 1]))
-        start = float(log.time[0] + block * seconds)
-        yield {"from": start, "to": start + seconds} | _described(log, label, kept, baseline, threshold)
+        first, start, end = np.searchsorted(number, [block - policy.pooled + 1, block, block + 1])
+        begins = float(log.time[0] + block * seconds)
+        described = _described(log, slice(start, end), baseline, threshold)
+        # Of this block and those before it, because frauds are few.
+        pooled = slice(first, end)
+        measured = _measured(log.probability[pooled], log.flagged[pooled], label[pooled])
+        yield {"from": begins, "to": begins + seconds, **described, "measured": measured}
 
 
-def _described(
-    log: Log, label: npt.NDArray[np.int8], kept: slice, baseline: Mapping[str, Any], threshold: float
-) -> dict[str, Any]:
+def _described(log: Log, kept: slice, baseline: Mapping[str, Any], threshold: float) -> dict[str, Any]:
     probability, weight, flagged = log.probability[kept], log.weight[kept], log.flagged[kept]
     score = baseline["score"]
     bins = np.searchsorted(np.array(score["edges"]), log_odds(probability))
@@ -93,8 +95,8 @@ def _described(
         "features": _features(log.bins[kept], weight, baseline["features"]),
         "estimated": estimated(probability, flagged, weight),
         "baseline_estimated": _baseline_estimated(score, threshold),
-        "measured": _measured(probability, flagged, label[kept]),
         "baseline_recall": score["caught"] / score["frauds"],
+        "baseline_fraud_rate": score["frauds"] / score["rows"],
     }
 
 

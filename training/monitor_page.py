@@ -159,7 +159,9 @@ def _distances(blocks: Sequence[dict[str, Any]]) -> Figure:
     for place, name in enumerate(sorted(most, key=lambda name: -most[name])[:DRAWN]):
         values = [block["features"].get(name, {}).get("psi", float("nan")) for block in blocks]
         axes.plot(values, color=BLUE if place % 2 == 0 else ORANGE, linestyle=("-", "-", "--", "--", ":", ":")[place])
-        axes.annotate(name, (len(values) - 1, values[-1]), fontsize=6, ha="right", va="bottom")
+        # The names of lines that run along the ground would only cover each other.
+        if max(values[-1], most[name]) >= PSI_MARK / 2:
+            axes.annotate(name, (len(values) - 1, values[-1]), fontsize=6, ha="right", va="bottom")
     axes.axhline(PSI_MARK, color=GREY, linestyle=":")
     axes.set_ylim(bottom=0)
     axes.set(xlabel="block", ylabel="PSI")

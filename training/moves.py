@@ -92,10 +92,11 @@ def promote(shelf: Shelf, scorer: str, version: str, rows: Path, *, force: str |
 
     Raises MoveError where the gate objects; a reason given as `force`, which is kept, overrules it.
     """
+    is_lost, before = False, None
     try:
         before, _ = read_position(shelf, scorer)
     except PointerError:
-        before = None
+        is_lost = True
     if before and before.current == version:
         raise MoveError(f"{version} is current already")
     verdict = _verdict(shelf, scorer, before, version, rows)
@@ -106,7 +107,7 @@ def promote(shelf: Shelf, scorer: str, version: str, rows: Path, *, force: str |
     gate = {"file": str(rows), **verdict.measured, "objections": verdict.objections}
 
     def change(now: Pointer | None) -> dict[str, Any]:
-        if before and now != before:
+        if now != before and not is_lost:
             raise MoveError("the pointer was moved while the gate was judging; promote again")
         # Without objections there was nothing to force.
         reason = force if verdict.objections else None
@@ -136,8 +137,8 @@ def roll_back(shelf: Shelf, scorer: str, version: str | None = None, *, force: s
                 "the newer contract would refuse it. FORCE='a reason' moves the pointer all the same"
             )
         # Not what is rolled back from, or the next rollback would bring it back.
-        before_target = [one.previous for one in history if one.current == target and one.previous != now.current]
-        previous = before_target[-1] if before_target else None
+        served = [one.previous for one in history if one.current == target]
+        previous = next((one for one in reversed(served) if one != now.current), None) if served else now.current
         return {**_with_current(now, target), "previous": previous, "reason": force}
 
     try:

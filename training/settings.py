@@ -178,9 +178,11 @@ class Monitoring(Record):
     """The population stability index above which a feature or the score is watched."""
     missing: Annotated[float, Field(gt=0, le=1)] = 0.05
     """How much the share of missing, or of unseen, values may grow."""
-    alert_ratio: Annotated[float, Field(gt=1)] = 1.5
-    """The alert rate is watched where it is more than so many times what it was, or less than its inverse."""
-    recall_drop: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    ratio: Annotated[float, Field(gt=1)] = 1.5
+    """Alert rate and fraud rate are watched where they are more than so many times what they were, or its inverse."""
+    pooled: Annotated[int, Field(ge=1)] = 4
+    """How many blocks together say how well the model does: frauds are few."""
+    recall_drop: Annotated[float, Field(gt=0, lt=1)] = 0.03
     """Retrain where the recall is surely lower by more; watch where it is only estimated to be."""
     calibration_ratio: Annotated[float, Field(gt=1)] = 1.5
     """Retrain where there are surely more than so many times the expected frauds, or fewer than its inverse."""

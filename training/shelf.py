@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any, Protocol
 
 from handler.bundle import FILES, MANIFEST
@@ -23,6 +24,7 @@ from training.stage import StageError
 VERSION = re.compile(r"[0-9a-f]{12}")
 UNFINISHED = ".unfinished-"
 ANY_BYTES = 1 << 40
+TRIES, PAUSE_SECONDS = 5, 0.2
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
@@ -117,11 +119,15 @@ class S3Shelf(S3Store):
 
     def put_new(self, key: str, content: bytes) -> None:
         """As `Shelf` has it."""
-        while not self._put(key, content, IfNoneMatch="*"):
-            # Somebody else writes it just now where there is nothing yet.
+        for _ in range(TRIES):
+            if self._put(key, content, IfNoneMatch="*"):
+                return
+            # Where there is nothing yet, somebody else writes it just now.
             if (there := read_if_there(self, key)) is not None:
                 _must_equal(there, content, f"{self}/{key}")
                 return
+            sleep(PAUSE_SECONDS)
+        raise ShelfError(f"{self}/{key} is being written by somebody else; try again")
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
         """As `Shelf` has it: proven, then put, each file read back; the manifest, which makes it a bundle, last."""
@@ -136,7 +142,10 @@ class S3Shelf(S3Store):
         key = pointer_key(scorer)
         condition: dict[str, str] = {"IfNoneMatch": "*"}
         if seen is not None:
-            now, tag = self.read_tagged(key, ANY_BYTES)
+            try:
+                now, tag = self.read_tagged(key, ANY_BYTES)
+            except MissingError as error:
+                raise ShelfError(f"{self}/{key} was taken away meanwhile; look at it, then try again") from error
             condition = {"IfMatch": tag if now == seen else ""}
         is_moved = condition.get("IfMatch") == "" or not self._put(key, content, **condition)
         # A write whose answer was lost is repeated by the client, and then finds itself there.
@@ -150,7 +159,7 @@ class S3Shelf(S3Store):
         start = f"{self.prefix}{folder}/"
         try:
             pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
-            keys = [entry["Key"].removeprefix(start) for page in pages for entry in page.get("Contents", [])]
+            keys = {entry["Key"].removeprefix(start) for page in pages for entry in page.get("Contents", [])}
         except (BotoCoreError, ClientError) as error:
             raise StoreError(f"{self}/{folder} cannot be listed: {error}") from error
         below = {key.split("/", maxsplit=1)[0] for key in keys if "/" in key}

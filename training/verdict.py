@@ -27,10 +27,13 @@ class Verdict:
 
 def judge_block(block: dict[str, Any], policy: Monitoring) -> Verdict:
     """The verdict on one block, as `training.blocks` describes it."""
-    retrain = [*_performance(block, policy)]
-    watch = [*_drift(block, policy), *_alerts(block, policy), *_estimate(block, policy)]
-    if retrain:
-        return Verdict("retrain", (*retrain, *watch))
+    broken, drifted = _drift(block, policy)
+    against, watch = _performance(block, policy), [*drifted, *_rates(block, policy), *_estimate(block, policy)]
+    if broken:
+        # What fails upstream is mended there: a model that learned to do without the field would stay without it.
+        return Verdict("watch", (*broken, *against, *watch))
+    if against:
+        return Verdict("retrain", (*against, *watch))
     return Verdict("watch", tuple(watch)) if watch else Verdict("ok")
 
 
@@ -50,38 +53,52 @@ def settle(verdicts: Sequence[Verdict], policy: Monitoring) -> str:
     return LEVELS[state]
 
 
-def _drift(block: dict[str, Any], policy: Monitoring) -> list[str]:
+def _drift(block: dict[str, Any], policy: Monitoring) -> tuple[list[str], list[str]]:
+    """What is broken, and what moved."""
+    broken: list[str] = []
+    moved: list[str] = []
     if block["rows"] < policy.min_rows:
-        return []
-    found = []
+        return broken, moved
     for name, one in block["features"].items():
         grown = one["missing"] - one["baseline_missing"]
         is_drifted = one["psi"] > policy.psi and one["p_value"] < ALPHA
-        if grown > policy.missing and is_drifted:
-            found.append(
-                f"{name} is missing in {one['missing']:.0%} of the requests, {one['baseline_missing']:.0%} in training"
+        if grown > policy.missing and one["p_value"] < ALPHA:
+            broken.append(
+                f"{name} is missing in {one['missing']:.0%} of the requests, {one['baseline_missing']:.0%} before"
             )
         elif is_drifted:
-            found.append(f"{name} drifts: PSI {one['psi']:.2f}, p {one['p_value']:.2g}")
+            moved.append(f"{name} drifts: PSI {one['psi']:.2f}, p {one['p_value']:.2g}")
         unseen = one.get("unseen", 0.0) - one.get("baseline_unseen", 0.0)
         if unseen > policy.missing:
-            found.append(
+            moved.append(
                 f"{name} is new or rare in {one['unseen']:.0%} of the requests, {one['baseline_unseen']:.0%} before"
             )
     score = block["score"]
     if score["psi"] > policy.psi and score["p_value"] < ALPHA:
-        found.append(f"the score drifts: PSI {score['psi']:.2f}, p {score['p_value']:.2g}")
+        moved.append(f"the score drifts: PSI {score['psi']:.2f}, p {score['p_value']:.2g}")
+    return broken, moved
+
+
+def _rates(block: dict[str, Any], policy: Monitoring) -> list[str]:
+    """Alerts and frauds that are surely more, or fewer, than they were by the declared ratio."""
+    if block["rows"] < policy.min_rows:
+        return []
+    found, measured = [], block["measured"]
+    alerts = round(block["alert_rate"] * block["rows"])
+    if _is_beyond(alerts, block["rows"], block["baseline_alert_rate"], policy.ratio):
+        before = f"{block['baseline_alert_rate']:.2%} when the threshold was chosen"
+        found.append(f"{block['alert_rate']:.2%} of the requests are flagged, {before}")
+    if measured["frauds"] >= policy.min_frauds:
+        rate = block["baseline_fraud_rate"]
+        if _is_beyond(measured["frauds"], measured["labelled"], rate, policy.ratio):
+            share = measured["frauds"] / measured["labelled"]
+            found.append(f"{share:.2%} of the requests are frauds, {rate:.2%} when the threshold was chosen")
     return found
 
 
-def _alerts(block: dict[str, Any], policy: Monitoring) -> list[str]:
-    rate, baseline = block["alert_rate"], block["baseline_alert_rate"]
-    if block["rows"] < policy.min_rows:
-        return []
-    bounds = binomtest(round(rate * block["rows"]), block["rows"]).proportion_ci(CONFIDENCE, method="wilson")
-    if bounds.low > baseline * policy.alert_ratio or bounds.high < baseline / policy.alert_ratio:
-        return [f"{rate:.2%} of the requests are flagged, {baseline:.2%} when the threshold was chosen"]
-    return []
+def _is_beyond(count: int, total: int, rate: float, ratio: float) -> bool:
+    bounds = binomtest(count, total).proportion_ci(CONFIDENCE, method="wilson")
+    return bool(bounds.low > rate * ratio or bounds.high < rate / ratio)
 
 
 def _estimate(block: dict[str, Any], policy: Monitoring) -> list[str]:

@@ -184,8 +184,35 @@ def test_a_contract_survives_its_manifest(fields: dict[str, dict[str, Any]]) -> 
 
 
 def test_a_manifest_older_than_directions_is_read() -> None:
-    """A field without the key has no direction."""
-    assert DeclaredField.model_validate_json('{"type": "money", "min": 0}').monotone is None
+    """A field without the key has no direction, and is not private."""
+    field = DeclaredField.model_validate_json('{"type": "money", "min": 0}')
+    assert (field.monotone, field.private) == (None, None)
+
+
+@pytest.mark.parametrize("kind", ["number", "money", "count", "category", "flag"])
+def test_any_value_may_be_left_out_of_the_record(kind: str) -> None:
+    """Whatever its type."""
+    assert DeclaredField.model_validate({"type": kind, "private": "omit"}).private == "omit"
+
+
+@pytest.mark.parametrize("kind", ["number", "money", "count", "flag"])
+def test_only_a_string_may_be_hashed(kind: str) -> None:
+    """Of numbers there are so few that their hashes could be looked up, and no bin could be told from them."""
+    with pytest.raises(ValidationError, match=f"private: hash is for category, text; of a {kind} it must be omit"):
+        DeclaredField.model_validate({"type": kind, "private": "hash"})
+
+
+@pytest.mark.parametrize("private", ["hash", "omit"])
+def test_what_is_private_survives_the_manifest(private: str) -> None:
+    """The function learns it from the bundle."""
+    field = DeclaredField.model_validate({"type": "category", "private": private})
+    assert DeclaredField.model_validate_json(field.model_dump_json()) == field
+
+
+def test_there_is_no_third_way_to_be_private() -> None:
+    """A misspelt one would otherwise be no way at all."""
+    with pytest.raises(ValidationError, match="Input should be 'omit' or 'hash'"):
+        DeclaredField.model_validate({"type": "category", "private": "hashed"})
 
 
 def test_a_record_is_pickled_by_content() -> None:

@@ -68,6 +68,30 @@ def test_every_refusal_is_documented_and_as_documented(
     assert answer.json().keys() == document["components"]["schemas"][name]["properties"].keys()
 
 
+@pytest.mark.parametrize(
+    ("status", "content"),
+    [(409, b'[{"scorer": "refund", "id": "r1", "label": 1}]'), (413, bytes(MAX_BODY_BYTES + 1)), (422, b"[]")],
+)
+def test_every_refusal_of_outcomes_is_as_documented(
+    client: TestClient, document: dict[str, Any], status: int, content: bytes
+) -> None:
+    """Status and shape; what any body may be refused for is shown above."""
+    answer = client.post("/outcomes", content=content)
+    assert answer.status_code == status
+    schema = document["paths"]["/outcomes"]["post"]["responses"][str(status)]["content"]["application/json"]["schema"]
+    name = schema["$ref"].rsplit("/", maxsplit=1)[-1]
+    assert answer.json().keys() == document["components"]["schemas"][name]["properties"].keys()
+
+
+def test_the_outcomes_route_lists_the_scorers(document: dict[str, Any]) -> None:
+    """It takes up to a thousand, of these, and is not asked to explain itself."""
+    operation = document["paths"]["/outcomes"]["post"]
+    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert body["items"]["properties"]["scorer"]["enum"] == ["refund", "transaction"]
+    assert (body["minItems"], body["maxItems"]) == (1, 1000)
+    assert operation.get("parameters", []) == []
+
+
 def test_the_health_route_answers_as_documented(client: TestClient, document: dict[str, Any]) -> None:
     """Its schema is written by hand; without a store it has no more keys than the required ones."""
     answer = client.get("/health").json()

@@ -1,21 +1,23 @@
 """What a pointer may name without its ever serving: the old version serves on, and one sentence says why."""
 
 import base64
+import hashlib
 import json
 import logging
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.variants import rewrite_manifest
-from handler.bundle import FORMAT, MANIFEST, SIGNATURE, BundleError
+from handler.bundle import FORMAT, MANIFEST, BundleError, to_json
 from handler.scorer import Scorer
 from handler.served import Slot
-from handler.signature import signed_statement
+from handler.signature import signature_name, signed_statement
 from handler.store import Pointer, bundle_key
 from handler.swap import Watcher, load_released
 from handler.telemetry import REFUSED
@@ -23,7 +25,10 @@ from training.shelf import FolderShelf
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
-TRUSTED = (KEY.public_key().public_bytes_raw(),)
+TRUSTED = KEY.public_key().public_bytes_raw()
+OTHER_TRUSTED = OTHER_KEY.public_key().public_bytes_raw()
+SIGNATURE = signature_name(TRUSTED)
+REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20}'
 
 Damage = Callable[[FolderShelf, str], str | None]
 """Changes a sound version in the store; returns the version that it has then, None where it has the same."""
@@ -44,7 +49,7 @@ def watcher(shelf: FolderShelf, slot: Slot) -> Watcher:
 @pytest.fixture
 def guarded(shelf: FolderShelf, slot: Slot) -> Watcher:
     """Watches it too, and serves only what a trusted key signed."""
-    return Watcher(shelf, {"refund": slot}, seconds=3600, public_keys=TRUSTED)
+    return Watcher(shelf, {"refund": slot}, seconds=3600, public_keys=(TRUSTED,))
 
 
 def folder_of(shelf: FolderShelf, version: str) -> Path:
@@ -72,6 +77,38 @@ def naming_another_file(name: str) -> Damage:
         return rewriting(files={**files, name: "0" * 64})(shelf, version)
 
     return damage
+
+
+def rehashing(name: str, change: Callable[[Any], Any]) -> Damage:
+    """Other content in one of its JSON files, with the hash and the version that it gives."""
+
+    def damage(shelf: FolderShelf, version: str) -> str | None:
+        path = folder_of(shelf, version) / name
+        path.write_bytes(to_json(change(json.loads(path.read_bytes()))))
+        files = json.loads((path.parent / MANIFEST).read_bytes())["files"]
+        return rewriting(files={**files, name: hashlib.sha256(path.read_bytes()).hexdigest()})(shelf, version)
+
+    return damage
+
+
+def without(*keys: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What leaves the last of some nested keys out of a JSON object."""
+
+    def change(content: dict[str, Any]) -> dict[str, Any]:
+        *outer, last = keys
+        inner = content
+        for key in outer:
+            inner = inner[key]
+        del inner[last]
+        return content
+
+    return change
+
+
+def ask_for_a_negative_amount(golden: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A golden request that its own contract refuses, the third."""
+    golden[2]["request"]["amount"] = -1.0
+    return golden
 
 
 def with_field(field: str, **changes: object) -> Damage:
@@ -134,13 +171,29 @@ REFUSALS = [
     (put_another_version_there, " of refund"),
     (rewriting(scorer="transaction"), " of transaction"),
     (rewriting(format=FORMAT + 1), f"has format {FORMAT + 1}; this code reads format {FORMAT}"),
-    (naming_another_file("/etc/passwd"), "names the files /etc/passwd, golden.json, "),
-    (naming_another_file("../../../pointer.json"), "names the files ../../../pointer.json, golden.json, "),
+    (naming_another_file("/etc/passwd"), "names the files /etc/passwd, baseline.json, golden.json, "),
+    (
+        naming_another_file("../../../pointer.json"),
+        "names the files ../../../pointer.json, baseline.json, golden.json, ",
+    ),
     (with_field("amount", max=100.0), "breaks the contract: its amount ends at 100, not at 1e+15"),
     (with_field("item", required=True), "breaks the contract: it requires item"),
     (have_other_numbers, "the golden request "),
     (rewriting(contract="none"), "cannot be served: "),
     (rewriting(calibration={}), "cannot be served: its manifest or reference lacks 'slope'"),
+    (rehashing("reference.json", without("amount")), "cannot be served: its manifest or reference lacks 'amount'"),
+    (rehashing("baseline.json", without("combinations")), "its manifest or reference lacks 'combinations'"),
+    (rehashing("golden.json", lambda _: []), "has no golden cases; nothing proves that it computes what"),
+    (rehashing("golden.json", ask_for_a_negative_amount), ": golden request 2 is outside the bundle's own contract"),
+    # What scores, and fails only once it is to explain itself.
+    (
+        rehashing("reference.json", without("amount", "percentiles")),
+        "scores its golden requests and cannot answer them: KeyError('percentiles')",
+    ),
+    (
+        rehashing("reference.json", without("item_category", "shares", "Toys")),
+        "scores its golden requests and cannot answer them: KeyError('Toys')",
+    ),
     # What no exception of ours foresees.
     (rewriting(calibration="none"), "TypeError: "),
     (rewriting(calibration={"slope": "none", "intercept": 0.0}), "TypeError: "),
@@ -166,6 +219,15 @@ def test_what_may_not_serve_is_refused(refusal: tuple[str, str], slot: Slot, wat
     watcher.look()
     assert refusal[1] in watcher.refused["refund"]
     assert slot.served.scorer is refund
+
+
+def test_what_served_before_answers_on(refusal: tuple[str, str], slot: Slot, watcher: Watcher, refund: Scorer) -> None:
+    """To the last digit, and with every reason."""
+    request = refund.request_model.model_validate_json(REQUEST)
+    before = refund.answer(request, explain=True)
+    watcher.look()
+    after = slot.served.scorer.answer(request, explain=True)
+    assert (after, after["model_version"] == refusal[0]) == (before, False)
 
 
 def test_a_refusal_is_counted_and_told_once(
@@ -247,7 +309,7 @@ def test_what_nobody_signed_is_refused(
     """Where a key is asked for."""
     promote(shift=0.5)
     guarded.look()
-    assert guarded.refused["refund"].endswith(f"{SIGNATURE} is missing; the bundle is not signed")
+    assert guarded.refused["refund"].endswith(f"is not signed by a key that is trusted here ({SIGNATURE})")
     assert slot.served.scorer is refund
 
 
@@ -268,9 +330,57 @@ def test_a_wrong_signature_is_refused(
     }
     (folder / SIGNATURE).write_bytes(signatures[kind])
     guarded.look()
-    rule = "is not the signature of its manifest by a key that is trusted here"
-    assert guarded.refused["refund"] == f"{shelf}/refund/bundles/{version}/{SIGNATURE} {rule}"
+    rule = f"is not signed by a key that is trusted here ({SIGNATURE})"
+    assert guarded.refused["refund"] == f"{shelf}/refund/bundles/{version} {rule}"
     assert slot.served.scorer.version != version
+
+
+def test_another_keys_signature_beside_it_harms_nobody(
+    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, guarded: Watcher
+) -> None:
+    """Each key's has a file of its own, so that one can take the other's place."""
+    version = promote(shift=0.5)
+    folder = folder_of(shelf, version)
+    statement = signed_statement((folder / MANIFEST).read_bytes())
+    for key, name in ((KEY, SIGNATURE), (OTHER_KEY, signature_name(OTHER_TRUSTED))):
+        (folder / name).write_bytes(as_file(key, statement))
+    guarded.look()
+    assert slot.served.scorer.version == version
+
+
+@pytest.mark.parametrize("key", [KEY, OTHER_KEY], ids=["the first", "the second"])
+def test_one_of_the_trusted_keys_is_enough(
+    key: Ed25519PrivateKey, shelf: FolderShelf, promote: Callable[..., str], slot: Slot
+) -> None:
+    """Whichever, while one takes the other's place."""
+    version = promote(shift=0.5)
+    folder = folder_of(shelf, version)
+    name = signature_name(key.public_key().public_bytes_raw())
+    (folder / name).write_bytes(as_file(key, signed_statement((folder / MANIFEST).read_bytes())))
+    Watcher(shelf, {"refund": slot}, seconds=3600, public_keys=(TRUSTED, OTHER_TRUSTED)).look()
+    assert slot.served.scorer.version == version
+
+
+def test_a_trusted_keys_signature_counts_in_its_own_file_alone(
+    shelf: FolderShelf, promote: Callable[..., str], guarded: Watcher
+) -> None:
+    """In another key's it is never looked at."""
+    version = promote(shift=0.5)
+    folder = folder_of(shelf, version)
+    signature = as_file(KEY, signed_statement((folder / MANIFEST).read_bytes()))
+    (folder / signature_name(OTHER_TRUSTED)).write_bytes(signature)
+    guarded.look()
+    assert "is not signed by a key that is trusted here" in guarded.refused["refund"]
+
+
+def test_a_refusal_names_every_file_that_was_looked_for(
+    promote: Callable[..., str], shelf: FolderShelf, slot: Slot
+) -> None:
+    """Whoever forgot to sign learns with which keys it could have been done."""
+    promote(shift=0.5)
+    watcher = Watcher(shelf, {"refund": slot}, seconds=3600, public_keys=(TRUSTED, OTHER_TRUSTED))
+    watcher.look()
+    assert watcher.refused["refund"].endswith(f"({SIGNATURE}, {signature_name(OTHER_TRUSTED)})")
 
 
 def test_a_signature_does_not_vouch_for_changed_files(

@@ -10,11 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from benchmarks.variants import write_variant
+from handler.record import hashed
 from handler.scorer import Scorer
+from handler.settings import BUNDLES
 from training.shelf import FolderShelf
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +54,11 @@ def start(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("STORE_SECONDS", "inf", "it must be a number of seconds above 0"),
         ("STORE_BUDGET_MS", "0", "it must be a whole number above 0"),
         ("STORE_BUDGET_MS", "50.5", "it must be a whole number above 0"),
+        ("PREDICTIONS_RATE", "0", "it must be above 0 and at most 1"),
+        ("PREDICTIONS_RATE", "1.01", "it must be above 0 and at most 1"),
+        ("PREDICTIONS_RATE", "-0.5", "it must be above 0 and at most 1"),
+        ("PREDICTIONS_RATE", "nan", "it must be above 0 and at most 1"),
+        ("PREDICTIONS_RATE", "10 %", "it must be above 0 and at most 1"),
     ],
 )
 def test_a_wrong_setting_stops_the_start(name: str, value: str, rule: str) -> None:
@@ -60,17 +69,30 @@ def test_a_wrong_setting_stops_the_start(name: str, value: str, rule: str) -> No
 
 
 def test_a_wrong_public_key_stops_the_start() -> None:
-    """Which would otherwise refuse every release."""
+    """Which would otherwise refuse every release; a private key, pasted by mistake, is not in the log for it."""
     run = start("import handler.settings", STORE_PUBLIC_KEY="c2hvcnQ=")
     assert run.returncode != 0
     rule = "is not an Ed25519 public key in base64, raw (32 bytes) or X.509 (44 bytes)"
-    assert run.stderr.splitlines()[-1] == f"ValueError: STORE_PUBLIC_KEY: 'c2hvcnQ=' {rule}"
+    assert run.stderr.splitlines()[-1] == f"ValueError: STORE_PUBLIC_KEY: key 1, of 8 characters, {rule}"
+    assert "c2hvcnQ=" not in run.stderr
 
 
 @pytest.mark.parametrize("value", [",", " ", " , "])
 def test_a_public_key_that_is_none_stops_the_start(value: str) -> None:
     """Somebody meant to ask for signatures."""
-    assert start("import handler.settings", STORE_PUBLIC_KEY=value).returncode != 0
+    run = start("import handler.settings", STORE_PUBLIC_KEY=value)
+    assert run.returncode != 0
+    rule = "it holds no public key; leave it empty to ask for no signature"
+    assert run.stderr.splitlines()[-1] == f"ValueError: STORE_PUBLIC_KEY: {rule}"
+
+
+def test_the_records_settings_are_read() -> None:
+    """Everything by default, and the key in bytes; empty means not set."""
+    script = "from handler.settings import *; print([PREDICTIONS, PREDICTIONS_RATE, PREDICTIONS_KEY])"
+    given = start(script, PREDICTIONS="/srv/log", PREDICTIONS_RATE="0.25", PREDICTIONS_KEY="ä")
+    assert given.stdout.strip() == "['/srv/log', 0.25, b'\\xc3\\xa4']"
+    for unset in ({}, dict.fromkeys(("PREDICTIONS", "PREDICTIONS_RATE", "PREDICTIONS_KEY"), "")):
+        assert start(script, **unset).stdout.strip() == "['', 1.0, b'']"
 
 
 def test_the_stores_settings_are_read() -> None:
@@ -87,7 +109,7 @@ def test_a_store_of_an_unknown_kind_stops_the_start() -> None:
     run = start("import handler.app", STORE="gs://models")
     assert run.returncode != 0
     rule = "it must be a folder, or s3://bucket or s3://bucket/prefix"
-    assert run.stderr.splitlines()[-1] == f"ValueError: the store is 'gs://models'; {rule}"
+    assert run.stderr.splitlines()[-1] == f"ValueError: STORE is 'gs://models'; {rule}"
 
 
 STORED = """
@@ -100,6 +122,14 @@ def version():
 
 print(version(), "boto3" in sys.modules, "botocore" in sys.modules)
 """
+
+
+def test_an_s3_without_its_client_stops_the_start() -> None:
+    """The last line says what is missing."""
+    run = start("import sys; sys.modules['boto3'] = None; import handler.app", STORE="s3://models/fraud")
+    assert run.returncode != 0
+    rule = "a store at s3://models needs boto3, which Lambda has; install it here"
+    assert run.stderr.splitlines()[-1] == f"ValueError: {rule}"
 
 
 def test_the_first_answer_is_by_what_the_store_names(shelf: FolderShelf, promote: Callable[..., str]) -> None:
@@ -124,7 +154,7 @@ def test_with_a_key_the_first_answer_is_by_what_was_signed(
     run = start(STORED, STORE=str(shelf), STORE_PUBLIC_KEY=key)
     assert run.stdout.split()[0] == refund.version
     assert f"refund: {version} is refused: " in run.stderr
-    assert "the bundle is not signed" in run.stderr
+    assert "is not signed by a key that is trusted here" in run.stderr
 
 
 def test_an_s3_that_refuses_connections_does_not_stop_the_start(refund: Scorer) -> None:
@@ -167,6 +197,70 @@ def test_invocations_and_schedules_follow_the_pointer(shelf: FolderShelf, promot
     script = FOLLOWING.replace("sys.argv[1]", repr(str(folder)))
     run = start(script, STORE=str(shelf), STORE_SECONDS="0.000001", STORE_BUDGET_MS="10000")
     assert [line.split()[0] for line in run.stdout.splitlines()] == versions, run.stderr
+
+
+RESTORING = """
+hooks = []
+
+
+def register_after_restore(function, *arguments, **keywords):
+    hooks.append(lambda: function(*arguments, **keywords))
+"""
+
+RESTORED = """
+import os
+import snapshot_restore_py
+from handler.app import _slots
+
+print(len(snapshot_restore_py.hooks), _slots["refund"].served.scorer.version)
+if os.environ.get("STORE"):
+    os.replace(POINTERS + "/next.json", POINTERS + "/pointer.json")
+for hook in snapshot_restore_py.hooks:
+    hook()
+print(_slots["refund"].served.scorer.version)
+"""
+
+
+@pytest.fixture
+def lambdas_library(tmp_path: Path) -> dict[str, str]:
+    """The environment in which what tells of a snapshot's restore can be imported, as in Lambda."""
+    folder = tmp_path / "lambda"
+    folder.mkdir()
+    (folder / "snapshot_restore_py.py").write_text(RESTORING)
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_a_restored_snapshot_serves_what_the_store_names_by_then(
+    shelf: FolderShelf, promote: Callable[..., str], lambdas_library: dict[str, str]
+) -> None:
+    """Before its first invocation: a snapshot may be weeks old."""
+    versions, folder = [], shelf.root / "refund"
+    for shift, name in ((0.5, "first"), (1.0, "next")):
+        versions.append(promote(shift=shift))
+        shutil.copy(folder / "pointer.json", folder / f"{name}.json")
+    (folder / "first.json").replace(folder / "pointer.json")
+    script = RESTORED.replace("POINTERS", repr(str(folder)))
+    run = start(script, STORE=str(shelf), STORE_SECONDS="0.000001", **lambdas_library)
+    assert run.stdout.split() == ["1", *versions], run.stderr
+
+
+def test_a_restored_snapshot_looks_no_sooner_than_it_is_due(
+    shelf: FolderShelf, promote: Callable[..., str], lambdas_library: dict[str, str]
+) -> None:
+    """One that was made just now is as new as any process."""
+    version, folder = promote(shift=0.5), shelf.root / "refund"
+    shutil.copy(folder / "pointer.json", folder / "first.json")
+    promote(shift=1.0)
+    (folder / "pointer.json").replace(folder / "next.json")
+    (folder / "first.json").replace(folder / "pointer.json")
+    run = start(RESTORED.replace("POINTERS", repr(str(folder))), STORE=str(shelf), **lambdas_library)
+    assert run.stdout.split() == ["1", version, version], run.stderr
+
+
+def test_without_a_store_nothing_is_to_be_done_after_a_restore(lambdas_library: dict[str, str], refund: Scorer) -> None:
+    """What was packaged never grows stale."""
+    run = start(RESTORED, **lambdas_library)
+    assert run.stdout.split() == ["0", refund.version, refund.version], run.stderr
 
 
 ASK = """
@@ -235,17 +329,93 @@ def test_each_invocation_is_counted_once() -> None:
     """A batch by its size; neither a refused request nor the warm-up of the start, which has no context, is counted."""
     run = start(METERED, METRICS="emf")
     assert run.returncode == 0, run.stderr
-    lines = run.stdout.splitlines()
-    assert ['"Scored":1,"Flagged":1}' in lines[0], '"Scored":2,"Flagged":2}' in lines[1], len(lines)] == [True, True, 2]
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [(line["Scored"], line["Flagged"]) for line in lines] == [(1, 1), (2, 2)]
     assert start(METERED).stdout == ""
+
+
+def recorded(folder: Path) -> list[dict[str, Any]]:
+    """What the one file of a folder holds, by lines."""
+    (path,) = folder.iterdir()
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
 def test_what_callers_asked_is_recorded(tmp_path: Path) -> None:
     """Neither a refused request nor the warm-up of the start, which has no context."""
-    path = tmp_path / "predictions.jsonl"
-    run = start(METERED, PREDICTIONS=str(path))
+    run = start(METERED, PREDICTIONS=str(tmp_path / "log"))
     assert (run.returncode, run.stdout) == (0, ""), run.stderr
-    assert [json.loads(line)["flagged"] for line in path.read_bytes().splitlines()] == [True] * 3
+    assert [line["flagged"] for line in recorded(tmp_path / "log")] == [True] * 3
+
+
+def test_before_anybody_asked_there_is_no_record(tmp_path: Path) -> None:
+    """Not even its folder: the warm-up's requests are nobody's."""
+    run = start("import handler.app", PREDICTIONS=str(tmp_path / "log"))
+    assert (run.returncode, list(tmp_path.iterdir())) == (0, []), run.stderr
+
+
+TELLING = """
+import json
+from types import SimpleNamespace
+from handler.app import handler
+from handler.gateway import post_event
+context = SimpleNamespace(function_version="1")
+body = json.dumps([{"scorer": "refund", "id": "r1", "label": True}])
+print(handler(post_event("/outcomes", "", body), context)["statusCode"], flush=True)
+"""
+
+
+def test_outcomes_are_recorded_where_predictions_are() -> None:
+    """On stdout, as in Lambda, among its lines; without a record they are refused."""
+    run = start(TELLING, PREDICTIONS="stdout")
+    line, status = run.stdout.splitlines()
+    assert (status, json.loads(line)["id"], json.loads(line)["label"]) == ("200", "r1", 1), run.stderr
+    assert start(TELLING).stdout.split() == ["409"]
+
+
+UNUSED = "handler/app.py makes Recorder(PREDICTIONS) and never calls its own _recorder()"
+
+
+@pytest.mark.xfail(reason=UNUSED)
+def test_a_share_of_what_was_asked_is_recorded(tmp_path: Path) -> None:
+    """Here of three requests none, but for once in a hundred million runs."""
+    run = start(METERED, PREDICTIONS=str(tmp_path / "log"), PREDICTIONS_RATE="0.000000003")
+    assert (run.returncode, list(tmp_path.iterdir())) == (0, []), run.stderr
+
+
+@pytest.fixture
+def hashing(tmp_path: Path) -> dict[str, str]:
+    """The environment of a function whose one scorer declares a private field that is to be hashed."""
+    contract = json.loads((BUNDLES / "refund" / "manifest.json").read_bytes())["contract"]
+    contract["fields"]["item"]["private"] = "hash"
+    write_variant(BUNDLES / "refund", tmp_path / "bundles" / "refund", contract=contract)
+    return {"BUNDLES": str(tmp_path / "bundles"), "PREDICTIONS": str(tmp_path / "log")}
+
+
+REFUNDED = METERED.replace("transaction", "refund_explained").replace("/predict", "/refund-predict")
+
+
+@pytest.mark.xfail(reason=UNUSED)
+def test_a_field_that_is_to_be_hashed_needs_a_key(hashing: dict[str, str]) -> None:
+    """Without one anybody could look the hashes up; the function does not start."""
+    run = start("import handler.app", **hashing)
+    assert run.returncode != 0
+    rule = "refund declares fields private: hash, which need a key"
+    assert run.stderr.splitlines()[-1] == f"ValueError: PREDICTIONS_KEY is empty; {rule}"
+
+
+def test_without_a_record_nothing_needs_a_key(hashing: dict[str, str]) -> None:
+    """Nothing is hashed where nothing is written."""
+    run = start("import handler.app", **{**hashing, "PREDICTIONS": ""})
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.xfail(reason=UNUSED)
+def test_private_values_are_hashed_with_the_deployments_key(hashing: dict[str, str], tmp_path: Path) -> None:
+    """Which monitoring has to know too."""
+    run = start(REFUNDED, **hashing, PREDICTIONS_KEY="secret")
+    assert run.returncode == 0, run.stderr
+    values = {line["features"]["item_category"] for line in recorded(tmp_path / "log")}
+    assert values == {hashed("Food, Perishable", b"secret")}
 
 
 FAILING = """

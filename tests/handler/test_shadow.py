@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from handler.scorer import Scored, Scorer
-from handler.shadow import PATIENCE, Shadow
+from handler.shadow import FORGIVEN, PATIENCE, Shadow
 
 # Nothing is missing: a NaN differs from itself.
 REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 3, "item": "Pad Thai with tofu"}'
@@ -62,6 +62,15 @@ def ask(shadow: Shadow, n_times: int = 1) -> list[Sequence[Scored | str]]:
     return [shadow.scores(REQUEST, is_batch=False) for _ in range(n_times)]
 
 
+def ask_in_turn(shadow: Shadow, moody: Moody, n_times: int, *, n_failing: int, n_well: int) -> None:
+    """Have it fail so often and then do well so often, so many times."""
+    for _ in range(n_times):
+        moody.failure = KeyError()
+        ask(shadow, n_failing)
+        moody.failure = None
+        ask(shadow, n_well)
+
+
 def test_a_request_is_scored_as_always(shadow: Shadow, refund: Scorer) -> None:
     """Read by the shadow's own contract."""
     assert ask(shadow) == [[refund.score(refund.request_model.model_validate_json(REQUEST))]]
@@ -89,7 +98,7 @@ def test_a_body_that_its_contract_refuses_is_a_failure(shadow: Shadow, body: byt
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_a_shadow_is_dropped_after_so_many_failures_in_a_row(shadow: Shadow, moody: Moody) -> None:
+def test_a_shadow_is_dropped_after_so_many_failures(shadow: Shadow, moody: Moody) -> None:
     """And not before."""
     moody.failure = KeyError()
     ask(shadow, PATIENCE - 1)
@@ -111,20 +120,45 @@ def test_that_it_is_dropped_is_told_once(shadow: Shadow, moody: Moody, caplog: p
     """With the version and the last reason."""
     moody.failure = KeyError("what the caller sent")
     ask(shadow, PATIENCE + 10)
-    assert caplog.messages == [
-        f"refund: the shadow {moody.version} is scored no more: KeyError, {PATIENCE} times in a row"
-    ]
+    assert caplog.messages == [f"refund: the shadow {moody.version} failed too often and is scored no more: KeyError"]
+
+
+EASED = round(1 / FORGIVEN)
+"""So many successes make up for one failure."""
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_one_success_restores_its_patience(shadow: Shadow, moody: Moody) -> None:
-    """Only failures in a row count."""
-    for _ in range(3):
-        moody.failure = KeyError()
-        ask(shadow, PATIENCE - 1)
-        moody.failure = None
-        ask(shadow)
+def test_successes_make_up_for_failures(shadow: Shadow, moody: Moody) -> None:
+    """Four for one: one that fails at every fifth request is scored on and on."""
+    ask_in_turn(shadow, moody, 10 * PATIENCE, n_failing=1, n_well=EASED)
     assert not shadow.is_dropped
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_fewer_successes_only_put_it_off(shadow: Shadow, moody: Moody) -> None:
+    """One that fails at every fourth request is dropped in the end."""
+    ask_in_turn(shadow, moody, 2 * PATIENCE, n_failing=1, n_well=EASED - 1)
+    assert not shadow.is_dropped
+    ask_in_turn(shadow, moody, 2 * PATIENCE, n_failing=1, n_well=EASED - 1)
+    assert shadow.is_dropped
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_one_success_does_not_restore_its_patience(shadow: Shadow, moody: Moody) -> None:
+    """A shadow that almost always fails is dropped, however rarely it fails so often in a row."""
+    ask_in_turn(shadow, moody, 2, n_failing=PATIENCE - 1, n_well=1)
+    assert shadow.is_dropped
+
+
+@pytest.mark.usefixtures("unhurried")
+def test_a_good_past_is_no_credit(shadow: Shadow, moody: Moody) -> None:
+    """After any number of successes as many failures are too many."""
+    ask(shadow, 10 * PATIENCE)
+    moody.failure = KeyError()
+    ask(shadow, PATIENCE - 1)
+    assert not shadow.is_dropped
+    ask(shadow)
+    assert shadow.is_dropped
 
 
 def test_a_slow_shadow_is_dropped_too(shadow: Shadow, moody: Moody, caplog: pytest.LogCaptureFixture) -> None:
@@ -132,7 +166,7 @@ def test_a_slow_shadow_is_dropped_too(shadow: Shadow, moody: Moody, caplog: pyte
     moody.seconds = 0.01
     assert all(isinstance(found[0], Scored) for found in ask(shadow, PATIENCE))
     assert shadow.is_dropped
-    assert "is scored no more: too slow, " in caplog.text
+    assert "failed too often and is scored no more: too slow" in caplog.text
 
 
 def test_failures_and_dawdling_add_up(shadow: Shadow, moody: Moody) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from handler.bundle import FILES, MANIFEST, SIGNATURE, BundleError
+from handler.bundle import FILES, MANIFEST, BundleError
 from handler.store import (
     MAX_POINTER_BYTES,
     FolderStore,
     MissingError,
     Pointer,
+    PointerError,
     S3Store,
     StoreError,
     TooLargeError,
@@ -114,7 +116,7 @@ def test_where_nothing_was_released_there_is_no_pointer(address: str) -> None:
 def test_garbage_is_named_by_its_place(address: str, put: Callable[[str, bytes], None]) -> None:
     """Whoever is called at night opens that file."""
     put("refund/pointer.json", b"garbage")
-    with pytest.raises(StoreError, match=f"{address}/refund/pointer.json is no pointer"):
+    with pytest.raises(PointerError, match=f"{address}/refund/pointer.json is no pointer"):
         read_pointer(open_store(address), "refund")
 
 
@@ -149,7 +151,7 @@ def test_a_pointer_of_megabytes_is_refused(address: str, put: Callable[[str, byt
 )
 def test_what_is_no_pointer_is_refused_with_what_is_wrong(content: bytes, problem: str) -> None:
     """And where."""
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(PointerError) as caught:
         parse_pointer(content, "refund", "store/refund/pointer.json")
     assert str(caught.value).startswith(f"store/refund/pointer.json is no pointer: {problem}")
 
@@ -173,20 +175,20 @@ def test_what_is_no_pointer_is_refused_with_what_is_wrong(content: bytes, proble
 )
 def test_what_is_no_version_is_refused(key: str, version: str) -> None:
     """It becomes a part of a path: nothing but 12 hexadecimal digits gets there."""
-    with pytest.raises(StoreError, match=f"is no pointer: {key}: String should match pattern"):
+    with pytest.raises(PointerError, match=f"is no pointer: {key}: String should match pattern"):
         parse_pointer(pointer_bytes(**{key: version}), "refund", "it")
 
 
 @pytest.mark.parametrize("version", [1, True, ["0123456789ab"]])
 def test_a_version_is_text(version: object) -> None:
     """Nothing is turned into it."""
-    with pytest.raises(StoreError, match="current: Input should be a valid string"):
+    with pytest.raises(PointerError, match="current: Input should be a valid string"):
         parse_pointer(pointer_bytes(current=version), "refund", "it")
 
 
 def test_another_scorers_pointer_is_refused() -> None:
     """A file that was copied to the wrong place names nothing here."""
-    with pytest.raises(StoreError, match="it is the pointer of transaction; here it must be of refund"):
+    with pytest.raises(PointerError, match="it is the pointer of transaction; here it must be of refund"):
         parse_pointer(pointer_bytes(scorer="transaction"), "refund", "it")
 
 
@@ -222,7 +224,7 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
     """With what it may be."""
     with pytest.raises(ValueError, match="it must be a folder, or s3://bucket or s3://bucket/prefix") as caught:
         open_store(address)
-    assert str(caught.value).startswith(f"the store is {address!r}; ")
+    assert str(caught.value).startswith(f"STORE is {address!r}; ")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,14 @@ def test_what_is_no_file_cannot_be_read(shelf: FolderShelf, key: str, problem: s
     shelf.put_new("refund/one.json", b"one")
     with pytest.raises(StoreError, match=f"{key} cannot be read: {problem}") as caught:
         open_store(str(shelf)).read(key, 100)
-    assert not isinstance(caught.value, MissingError)
+    assert not isinstance(caught.value, MissingError | PointerError)
+
+
+def test_s3_without_its_client_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server outside Lambda need not have it."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ValueError, match=r"^a store at s3://models needs boto3, which Lambda has; install it here$"):
+        open_store("s3://models/fraud")
 
 
 def test_a_bundle_is_read_with_its_files_alone(shelf: FolderShelf, release: Callable[..., str]) -> None:
@@ -241,7 +250,7 @@ def test_a_bundle_is_read_with_its_files_alone(shelf: FolderShelf, release: Call
     version = release()
     folder = shelf.root / bundle_key("refund", version, "")
     (folder / "notes.txt").write_text("mine")
-    contents = read_bundle(shelf, "refund", version, with_signature=False)
+    contents = read_bundle(shelf, "refund", version)
     assert contents == {name: (folder / name).read_bytes() for name in (MANIFEST, *FILES)}
 
 
@@ -252,21 +261,36 @@ def test_a_bundle_without_a_file_is_not_whole(shelf: FolderShelf, release: Calla
     path = shelf.root / bundle_key("refund", version, name)
     path.unlink()
     with pytest.raises(BundleError, match=f"{path} is missing; the bundle is not whole"):
-        read_bundle(shelf, "refund", version, with_signature=False)
+        read_bundle(shelf, "refund", version)
 
 
-def test_a_bundle_without_a_signature_is_not_signed(shelf: FolderShelf, release: Callable[..., str]) -> None:
-    """Which only matters where one is asked for."""
+def test_those_signatures_are_read_that_are_there(shelf: FolderShelf, release: Callable[..., str]) -> None:
+    """Of those that are asked for; one that is missing is left out, and whether it matters is not the reader's."""
     version = release()
-    with pytest.raises(BundleError, match=f"{version}/{SIGNATURE} is missing; the bundle is not signed"):
-        read_bundle(shelf, "refund", version, with_signature=True)
+    for name in ("manifest.1.sig", "manifest.3.sig"):
+        shelf.put_new(bundle_key("refund", version, name), name.encode())
+    contents = read_bundle(shelf, "refund", version, ("manifest.1.sig", "manifest.2.sig"))
+    assert contents.keys() == {MANIFEST, *FILES, "manifest.1.sig"}
+    assert contents["manifest.1.sig"] == b"manifest.1.sig"
 
 
-def test_the_signature_is_read_with_the_bundle(shelf: FolderShelf, release: Callable[..., str]) -> None:
-    """Where one is asked for."""
+def test_a_signature_that_cannot_be_read_is_not_missing(shelf: FolderShelf, release: Callable[..., str]) -> None:
+    """A store in trouble must not make an unsigned bundle of a signed one."""
     version = release()
-    shelf.put_new(bundle_key("refund", version, SIGNATURE), b"signed\n")
-    assert read_bundle(shelf, "refund", version, with_signature=True)[SIGNATURE] == b"signed\n"
+    (shelf.root / bundle_key("refund", version, "manifest.1.sig")).mkdir()
+    with pytest.raises(StoreError, match=r"manifest\.1\.sig cannot be read: Is a directory"):
+        read_bundle(shelf, "refund", version, ("manifest.1.sig",))
+
+
+def test_a_signature_counts_among_the_bytes(
+    shelf: FolderShelf, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as little to be trusted as what it signs."""
+    version = release()
+    monkeypatch.setattr("handler.store.MAX_BYTES", sum(map(len, read_bundle(shelf, "refund", version).values())))
+    shelf.put_new(bundle_key("refund", version, "manifest.1.sig"), b"s")
+    with pytest.raises(BundleError, match=r"manifest\.1\.sig has more than 0 bytes"):
+        read_bundle(shelf, "refund", version, ("manifest.1.sig",))
 
 
 def test_a_bundle_may_have_as_many_bytes_as_the_limit(
@@ -276,10 +300,10 @@ def test_a_bundle_may_have_as_many_bytes_as_the_limit(
     version = release()
     size = sum(path.stat().st_size for path in (shelf.root / bundle_key("refund", version, "")).iterdir())
     monkeypatch.setattr("handler.store.MAX_BYTES", size)
-    assert len(read_bundle(shelf, "refund", version, with_signature=False)) == len(FILES) + 1
+    assert len(read_bundle(shelf, "refund", version)) == len(FILES) + 1
     monkeypatch.setattr("handler.store.MAX_BYTES", size - 1)
     with pytest.raises(BundleError, match=f"{FILES[-1]} has more than .* bytes; a bundle may have {size - 1:,} in all"):
-        read_bundle(shelf, "refund", version, with_signature=False)
+        read_bundle(shelf, "refund", version)
 
 
 def test_a_bundle_that_cannot_be_read_may_be_sound(shelf: FolderShelf, release: Callable[..., str]) -> None:
@@ -288,7 +312,7 @@ def test_a_bundle_that_cannot_be_read_may_be_sound(shelf: FolderShelf, release: 
     shutil.rmtree(shelf.root / bundle_key("refund", version, ""))
     (shelf.root / bundle_key("refund", version, "").rstrip("/")).write_text("no folder")
     with pytest.raises(StoreError, match=r"manifest.json cannot be read: Not a directory"):
-        read_bundle(shelf, "refund", version, with_signature=False)
+        read_bundle(shelf, "refund", version)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from handler.scorer import Scorer, load_scorer
 from handler.served import Slot
 from handler.store import Pointer, Store, bundle_key, pointer_key
 from handler.swap import Watcher
-from handler.telemetry import REFUSED, STORE_FAILED, SWAPPED, StoreMeter
+from handler.telemetry import REFUSED, STORE_FAILED, SWAPPED, TROUBLE, StoreMeter
 from training.shelf import FolderShelf
 
 REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20}'
@@ -372,20 +372,84 @@ def test_a_defect_of_a_store_ends_no_look(slot: Slot, transaction: Scorer) -> No
     assert watcher.unreadable["refund"] == f"ZeroDivisionError: {POINTER} of at most 65,536 bytes"
 
 
-def test_what_becomes_of_a_pointer_is_measured(
-    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, capfd: pytest.CaptureFixture[str]
+def test_both_reasons_are_kept_where_two_versions_are_refused(
+    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
 ) -> None:
-    """One line each, in CloudWatch's format: without a pointer, swapped, refused."""
-    watcher = Watcher(shelf, {"refund": slot}, seconds=3600, meter=StoreMeter())
-    watcher.look()
-    promote(shift=0.5)
-    watcher.look()
-    damage(shelf, promote(shift=1.0))
+    """The current one's first, then its shadow's."""
+    current, shadow = release(shift=0.5), release(shift=1.0)
+    damage(shelf, current)
+    damage(shelf, shadow)
+    point(current=current, shadow=shadow)
+    for _ in range(2):
+        watcher.look()
+    first, second = watcher.refused["refund"].split("; ", maxsplit=1)[0], watcher.refused["refund"]
+    assert f"{current}/model.ubj is damaged" in first
+    assert f"; {shelf}/refund/bundles/{shadow}/model.ubj is damaged" in second
+    assert watcher.counts == {REFUSED: 2}
+
+
+@pytest.fixture
+def metered(shelf: FolderShelf, slot: Slot) -> Watcher:
+    """Watches refund's place, and writes metrics."""
+    return Watcher(shelf, {"refund": slot}, seconds=3600, meter=StoreMeter())
+
+
+def measured(watcher: Watcher, capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """The metrics of one look, in order; each counts one of refund's."""
     watcher.look()
     lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     names = [line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"] for line in lines]
-    assert names == [STORE_FAILED, SWAPPED, REFUSED]
-    assert [line[name] for line, name in zip(lines, names, strict=True)] == [1, 1, 1]
+    assert [(line[name], line["Scorer"]) for line, name in zip(lines, names, strict=True)] == [(1, "refund")] * len(
+        names
+    )
+    return names
+
+
+def test_what_becomes_of_a_pointer_is_measured(
+    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line each, in CloudWatch's format: without a pointer, swapped, refused; and the trouble that it is in."""
+    assert measured(metered, capfd) == [STORE_FAILED, TROUBLE]
+    promote(shift=0.5)
+    assert measured(metered, capfd) == [SWAPPED]
+    damage(shelf, promote(shift=1.0))
+    assert measured(metered, capfd) == [REFUSED, TROUBLE]
+
+
+def test_a_refused_version_is_trouble_at_every_look(
+    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Though it is refused once: an alarm on it rings as long as it lasts, and no longer."""
+    damage(shelf, promote(shift=0.5))
+    assert [measured(metered, capfd) for _ in range(3)] == [[REFUSED, TROUBLE], [TROUBLE], [TROUBLE]]
+    promote(shift=1.0)
+    assert [measured(metered, capfd) for _ in range(2)] == [[SWAPPED], []]
+
+
+def test_a_store_that_cannot_be_read_is_trouble_at_every_look(
+    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Once for a scorer, whatever of it cannot be read; with the store the trouble ends."""
+    mend = hide(shelf, promote(shift=0.5))
+    assert [measured(metered, capfd) for _ in range(3)] == [[STORE_FAILED, TROUBLE]] * 3
+    mend()
+    assert [measured(metered, capfd) for _ in range(2)] == [[SWAPPED], []]
+
+
+def test_a_refused_version_stays_in_trouble_beside_a_shadow_that_cannot_be_read(
+    shelf: FolderShelf,
+    release: Callable[..., str],
+    point: Callable[..., Pointer],
+    metered: Watcher,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Both at once are one trouble."""
+    current, shadow = release(shift=0.5), release(shift=1.0)
+    damage(shelf, current)
+    hide(shelf, shadow)
+    point(current=current, shadow=shadow)
+    assert measured(metered, capfd) == [REFUSED, STORE_FAILED, TROUBLE]
+    assert measured(metered, capfd) == [STORE_FAILED, TROUBLE]
 
 
 @pytest.fixture
@@ -430,6 +494,48 @@ def test_who_comes_second_to_a_slow_store_waits_not_at_all(store: Watched, watch
     watcher.look_if_due(10 * PATIENCE_SECONDS)
     assert is_looking()
     assert store.keys == [POINTER]
+
+
+def test_who_is_patient_waits_for_a_slow_store_too(
+    promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
+) -> None:
+    """As a schedule does, and a snapshot that is restored: nobody waits for their answer."""
+    version = promote(shift=0.5)
+    store.held = "pointer.json"
+    watcher.look_if_due(0.01)
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    soon = Timer(0.05, store.go_on.set)
+    soon.start()
+    watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
+    assert slot.served.scorer.version == version
+    assert store.keys.count(POINTER) == 1
+    soon.join()
+
+
+def test_who_is_patient_waits_within_the_budget(store: Watched, watcher: Watcher) -> None:
+    """The call returns while the store still thinks."""
+    store.held = "pointer.json"
+    watcher.look_if_due(0.01)
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    watcher.look_if_due(0.01, is_patient=True)
+    assert is_looking()
+
+
+def test_patience_makes_no_look_due(clock: list[float], store: Watched, watcher: Watcher) -> None:
+    """Whoever comes before its time finds the last one good enough."""
+    watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
+    clock[0] += 3599
+    watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
+    assert store.keys == [POINTER]
+
+
+def test_it_says_how_long_ago_it_looked(clock: list[float], watcher: Watcher) -> None:
+    """In seconds since the last look began, whether it was due or asked for."""
+    watcher.look()
+    clock[0] += 12.5
+    assert watcher.seconds_since_look == 12.5
+    watcher.look()
+    assert watcher.seconds_since_look == 0
 
 
 def test_a_slow_store_is_followed_once_it_answers(

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.variants import write_variant
 from handler.record import Recorder
-from handler.scorer import Scorer, load_scorer
+from handler.scorer import Answered, Scorer, load_scorer
 from handler.shadow import Shadow
 from training.agreement import AgreementError, agreement, draw, read_shadowed
 from training.package import requests_of
@@ -49,14 +49,15 @@ def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> l
     for body in bodies:
         request = scorer.request_model.model_validate_json(body)
         made = beside.scores(body.encode(), is_batch=False)
-        recorder.record(scorer, [request], [scorer.score(request)], beside, made)
-    return path.read_text().splitlines()
+        answered = Answered([request], [scorer.score(request)], [scorer.answer(request)])
+        recorder.record(scorer, answered, 0.001, beside, made)
+    return [line for file in path.iterdir() for line in file.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
 def lines(champion: Scorer, bolder: Scorer, bodies: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The log of the champion with the bolder shadow."""
-    return recorded(tmp_path_factory.mktemp("log") / "predictions.jsonl", champion, bolder, bodies)
+    return recorded(tmp_path_factory.mktemp("log") / "predictions", champion, bolder, bodies)
 
 
 def test_flips_are_counted_by_direction(lines: list[str]) -> None:
@@ -103,7 +104,7 @@ def test_only_the_latest_pair_of_versions_is_compared(
     champion: Scorer, bolder: Scorer, lines: list[str], bodies: list[str], tmp_path: Path
 ) -> None:
     """What a former shadow said is counted, and left out."""
-    later = recorded(tmp_path / "later.jsonl", bolder, champion, bodies[:50])
+    later = recorded(tmp_path / "later", bolder, champion, bodies[:50])
     shadowed = read_shadowed([*lines, *later], "mini")
     assert (shadowed.champion, shadowed.shadow, len(shadowed.rows)) == (bolder.version, champion.version, 50)
     assert shadowed.counts["records of former pairs of versions"] == N_REQUESTS
@@ -149,6 +150,6 @@ def test_the_command_writes_report_and_picture(lines: list[str], tmp_path: Path)
             check=False,
         )
         assert done.returncode == status, done.stderr
-        assert "newly flagged: " in done.stdout or "No such file" in done.stderr
+        assert "newly flagged: " in done.stdout or "missing is not there" in done.stderr
     assert json.loads((tmp_path / "build/agreement/mini.json").read_text())["predictions"] == N_REQUESTS
     assert (tmp_path / "build/agreement/mini.svg").read_text().startswith("<?xml")

@@ -16,15 +16,16 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    PublicFormat,
 )
 
 from benchmarks.variants import rewrite_manifest
-from handler.bundle import MANIFEST, SIGNATURE, BundleError, load_bundle
-from handler.signature import is_signed, signed_statement
+from handler.bundle import MANIFEST, BundleError, load_bundle
+from handler.signature import is_signed, signature_name, signed_statement
 from handler.store import bundle_key
 from handler.swap import load_released
 from training.publish import LISTED, SigningError, publish, sign
-from training.shelf import FolderShelf, S3Shelf, ShelfError, read_if_there
+from training.shelf import FolderShelf, S3Shelf, read_if_there
 
 KMS_LIMIT = 4096
 
@@ -54,9 +55,14 @@ def public(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes_raw()
 
 
-def signature_of(shelf: FolderShelf | S3Shelf, version: str) -> bytes | None:
-    """The signature that a store holds of a version, None where it is not signed."""
-    return read_if_there(shelf, bundle_key("mini", version, SIGNATURE))
+def signature_of(shelf: FolderShelf | S3Shelf, version: str, key: Ed25519PrivateKey) -> bytes | None:
+    """The signature that a store holds of a version by a key, None where there is none."""
+    return read_if_there(shelf, bundle_key("mini", version, signature_name(public(key))))
+
+
+def signatures_in(shelf: FolderShelf | S3Shelf, version: str) -> list[str]:
+    """The files of a version's signatures."""
+    return [name for name in shelf.names(f"mini/bundles/{version}") if name.endswith(".sig")]
 
 
 def note_of(shelf: FolderShelf, version: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
@@ -131,7 +137,7 @@ def test_a_note_is_of_the_first_release(
 
 def test_without_a_key_nothing_is_signed(folder_shelf: FolderShelf, mini_bundle: Path) -> None:
     """A release is unsigned unless a key is given."""
-    assert signature_of(folder_shelf, publish(folder_shelf, mini_bundle)) is None
+    assert signatures_in(folder_shelf, publish(folder_shelf, mini_bundle)) == []
 
 
 def test_a_signed_bundle_serves_where_its_key_is_trusted(
@@ -145,17 +151,17 @@ def test_a_signed_bundle_serves_where_its_key_is_trusted(
 def test_a_signature_is_of_one_key(mini_bundle: Path, key: Ed25519PrivateKey, key_file: str) -> None:
     """The key's own public half accepts the signature, another's does not."""
     manifest = (mini_bundle / MANIFEST).read_bytes()
-    signature = sign(manifest, key_file)
-    assert is_signed(manifest, signature, (public(key),))
-    assert not is_signed(manifest, signature, (public(Ed25519PrivateKey.generate()),))
+    (signature,) = sign(manifest, key_file).values()
+    assert is_signed(manifest, signature, public(key))
+    assert not is_signed(manifest, signature, public(Ed25519PrivateKey.generate()))
 
 
 def test_a_signature_is_of_one_manifest(
     mini_bundle: Path, variant: Callable[..., Path], key: Ed25519PrivateKey, key_file: str
 ) -> None:
     """The signature of a bundle does not go for another."""
-    signature = sign((mini_bundle / MANIFEST).read_bytes(), key_file)
-    assert not is_signed((variant(shift=1) / MANIFEST).read_bytes(), signature, (public(key),))
+    (signature,) = sign((mini_bundle / MANIFEST).read_bytes(), key_file).values()
+    assert not is_signed((variant(shift=1) / MANIFEST).read_bytes(), signature, public(key))
 
 
 def test_a_release_may_be_signed_later(
@@ -163,20 +169,31 @@ def test_a_release_may_be_signed_later(
 ) -> None:
     """Publishing with a key what was published without adds the signature."""
     version = publish(shelf, mini_bundle)
-    assert signature_of(shelf, version) is None
+    assert signature_of(shelf, version, key) is None
     publish(shelf, mini_bundle, key_file)
     assert load_released(shelf, "mini", version, public_keys=(public(key),)).version == version
 
 
-def test_a_signature_stays(folder_shelf: FolderShelf, mini_bundle: Path, key_file: str, tmp_path: Path) -> None:
-    """What one key has signed, another does not sign anew, and who publishes without a key takes nothing away."""
+def test_another_key_signs_beside(
+    shelf: FolderShelf | S3Shelf, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str, tmp_path: Path
+) -> None:
+    """While keys change a release has the signatures of both, and serves where only one of them is trusted."""
+    other = Ed25519PrivateKey.generate()
+    (tmp_path / "other.pem").write_bytes(pem(other))
+    version = publish(shelf, mini_bundle, key_file)
+    publish(shelf, mini_bundle, str(tmp_path / "other.pem"))
+    assert signatures_in(shelf, version) == sorted(signature_name(public(one)) for one in (key, other))
+    for one in (key, other):
+        assert load_released(shelf, "mini", version, public_keys=(public(one),)).version == version
+
+
+def test_a_signature_stays(folder_shelf: FolderShelf, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str) -> None:
+    """Who publishes again, with the key or without one, changes nothing of the signature."""
     version = publish(folder_shelf, mini_bundle, key_file)
-    signature = signature_of(folder_shelf, version)
-    (tmp_path / "other.pem").write_bytes(pem(Ed25519PrivateKey.generate()))
-    with pytest.raises(ShelfError, match=r"manifest\.sig is there already"):
-        publish(folder_shelf, mini_bundle, str(tmp_path / "other.pem"))
+    signature = signature_of(folder_shelf, version, key)
+    publish(folder_shelf, mini_bundle, key_file)
     publish(folder_shelf, mini_bundle)
-    assert signature_of(folder_shelf, version) == signature
+    assert signature_of(folder_shelf, version, key) == signature is not None
 
 
 @pytest.mark.parametrize(
@@ -219,6 +236,11 @@ class FakeKms:
         self.asked = asked
         return {"Signature": self.key.sign(asked["Message"])}
 
+    def get_public_key(self, **asked: str) -> dict[str, bytes]:
+        """The public half of a key, as X.509 has it."""
+        assert asked == {"KeyId": "alias/release"}
+        return {"PublicKey": self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)}
+
 
 @pytest.fixture
 def kms(key: Ed25519PrivateKey, monkeypatch: pytest.MonkeyPatch) -> FakeKms:
@@ -229,7 +251,7 @@ def kms(key: Ed25519PrivateKey, monkeypatch: pytest.MonkeyPatch) -> FakeKms:
 
 
 def test_kms_signs_as_a_file_does(mini_bundle: Path, key_file: str, kms: FakeKms) -> None:  # noqa: ARG001 - who signs
-    """A key in KMS makes the same signature as the same key in a file."""
+    """A key in KMS makes the same signature, in a file of the same name, as the same key in a file."""
     manifest = (mini_bundle / MANIFEST).read_bytes()
     assert sign(manifest, "kms:alias/release") == sign(manifest, key_file)
 
@@ -266,6 +288,6 @@ def test_a_key_that_kms_does_not_have_is_told(mini_bundle: Path) -> None:
 
 def test_a_signature_is_one_line_of_base64(mini_bundle: Path, key_file: str) -> None:
     """The file beside the manifest is text: 64 bytes in base64."""
-    signature = sign((mini_bundle / MANIFEST).read_bytes(), key_file)
+    (signature,) = sign((mini_bundle / MANIFEST).read_bytes(), key_file).values()
     assert signature.endswith(b"\n")
     assert len(base64.b64decode(signature.strip(), validate=True)) == 64

@@ -201,7 +201,7 @@ def test_a_rollback_and_its_reason(command: Command, folder_shelf: FolderShelf, 
     """The previous version serves again, and the reason is kept."""
     command("promote", "--version", second)
     printed = command("rollback", "--force", "too many alerts")
-    assert printed == f"mini: current {packaged}, previous {second}, shadow None\n"
+    assert printed == f"mini: current {packaged}, previous None, shadow None\n"
     assert read_pointer(folder_shelf, "mini").reason == "too many alerts"
 
 
@@ -310,11 +310,11 @@ def test_the_environment_names_the_store(
         (["list", "--scorer", "nobody"], "list: .*nobody"),
         (
             ["promote", "--version", ABSENT],
-            rf"promote: .*bundles/{ABSENT}/manifest\.json is missing; the bundle is not",
+            rf"promote: mini has no released version '{ABSENT}'; released are",
         ),
         (["promote", "--rows", "absent.parquet"], "promote: absent.parquet, by which the gate judges, cannot be read"),
         (["rollback"], "rollback: mini has no previous version to go back to"),
-        (["shadow", "--version", ABSENT], rf"shadow: .*bundles/{ABSENT}/manifest\.json is missing"),
+        (["shadow", "--version", ABSENT], rf"shadow: mini has no released version '{ABSENT}'; released are"),
         (["release", "--signing-key", "absent.pem"], r"release: absent\.pem is no private key in PEM without a pass"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -328,7 +328,7 @@ def test_a_mistake_is_one_sentence(command: Command, arguments: list[str], why: 
 
 def test_another_kind_of_store_is_a_mistake(command: Command) -> None:
     """A store is a folder or in S3."""
-    with pytest.raises(SystemExit, match=r"^list: the store is 'gs://models'; it must be a folder, or s3://bucket or"):
+    with pytest.raises(SystemExit, match=r"^list: STORE is 'gs://models'; it must be a folder, or s3://bucket or"):
         command("list", store="gs://models")
 
 

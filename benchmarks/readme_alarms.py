@@ -1,0 +1,35 @@
+"""The README's table of what the monitor notices, from the recorded run of `make alarms`."""
+
+from typing import Any
+
+from benchmarks.readme_table import SCORERS, report, table
+
+
+def alarms_table() -> str:
+    """False alarms, what each change leads to and after how many requests, and the planted fraud."""
+    recorded = report("alarms.json")
+    found = [recorded[name] for name in SCORERS]
+    windows = recorded["windows"]
+    rows = [
+        [
+            f"{windows} windows of four blocks without drift: {level}",
+            *(f"{one['false_alarms'][level]:.1%}" for one in found),
+        ]
+        for level in ("watch", "retrain")
+    ]
+    rows += [[what, *(_noticed(one["changes"][what]) for one in found)] for what in found[0]["changes"]]
+    rows += [
+        [f"the planted fraud, from its first day: {level}", *(_days(one["planted_days"][level]) for one in found)]
+        for level in ("watch", "retrain")
+    ]
+    return table([f"`make alarms` on {recorded['machine']['date'].split()[0]}", *SCORERS], rows)
+
+
+def _noticed(change: dict[str, Any]) -> str:
+    if change["requests"] is None:
+        return "not noticed"
+    return f"{change['state']}, after {change['requests']:,} requests"
+
+
+def _days(days: float | None) -> str:
+    return "not within the 31 days that are left" if days is None else f"after {days:g} days"
