@@ -98,9 +98,7 @@ def _recorder() -> Recorder | None:
 hide_values()
 _slots = {name: Slot(scorer) for name, scorer in load_scorers(BUNDLES).items()}
 _watcher = _started_watcher()
-app = create_app(
-    _slots, with_metrics=METRICS, recorder=Recorder(PREDICTIONS) if PREDICTIONS else None, watcher=_watcher
-)
+app = create_app(_slots, with_metrics=METRICS, recorder=_recorder(), watcher=_watcher)
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
 _adapter = Mangum(app, lifespan="off", custom_handlers=DOORS)

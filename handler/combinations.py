@@ -8,6 +8,9 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+# Nats: two values go together a tenth as often as they would if neither knew of the other.
+APART = 2.3
+
 Binner = Callable[[float], int]
 
 
@@ -24,20 +27,25 @@ class Combinations:
     """Knows how likely a vector's values are together."""
 
     def __init__(self, learned: Mapping[str, Any]) -> None:
-        """Prepare what training learned: `bins` per feature, `parents`, `tables` of log-probabilities, `limit`."""
+        """Prepare what training learned: `bins`, `parents`, `tables` of log-probabilities, `marginals`, `limit`."""
         self._binners = tuple(binner(bins) for bins in learned["bins"])
         self._parents: Sequence[int] = learned["parents"]
         self._tables: Sequence[Sequence[Sequence[float]]] = learned["tables"]
+        self._marginals: Sequence[Sequence[float]] = learned["marginals"]
         self._limit: float = learned["limit"]
 
     def unlikely(self, vector: Sequence[float]) -> tuple[int, int] | None:
-        """Which two features of an unlikely vector go together least; None where it is as likely as most."""
+        """Which two features of an unlikely vector go together least.
+
+        None where it is as likely as most, or is rare for one value alone and not for two together.
+        """
         bins = [bin_of(value) for bin_of, value in zip(self._binners, vector, strict=True)]
-        total, least, pair = 0.0, 0.0, None
+        total, least, pair = 0.0, -APART, None
         for index, (parent, table) in enumerate(zip(self._parents, self._tables, strict=True)):
             # A feature without a parent has a table of one row.
             share = table[bins[parent] if parent >= 0 else 0][bins[index]]
             total += share
-            if parent >= 0 and share < least:
-                least, pair = share, (parent, index)
+            # How much less likely the value is beside the other's than it is at all.
+            if parent >= 0 and (lift := share - self._marginals[index][bins[index]]) < least:
+                least, pair = lift, (parent, index)
         return pair if total < self._limit else None

@@ -95,6 +95,7 @@ def _add_outcomes(app: FastAPI, scorers: Mapping[str, Scorer]) -> None:
     body = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_BATCH}
     documented = _documented("outcomes", body)
     documented["openapi_extra"]["parameters"] = []
+    documented["responses"][503] = {"description": "They could not be recorded", "model": Error}
     documented["responses"][409] = {"description": "The deployment records nothing", "model": Error}
     app.add_api_route(
         "/outcomes",

@@ -54,7 +54,8 @@ class OutcomeEndpoint:
         told = parsed(self._several.validate_json, await read_body(scope, receive))
         if self._recorder is None:
             raise HTTPException(409, "this deployment records nothing; with PREDICTIONS it records outcomes too")
-        self._recorder.record_outcomes([(one.scorer, one.id, bool(one.label)) for one in told])
+        if not self._recorder.record_outcomes([(one.scorer, one.id, bool(one.label)) for one in told]):
+            raise HTTPException(503, "the outcomes could not be recorded; send them again later")
         answer = Response(to_json(Recorded(recorded=len(told))), media_type="application/json")
         await answer(scope, receive, send)
 

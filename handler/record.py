@@ -74,25 +74,31 @@ class Recorder:
         if lines:
             self._write(b"\n".join(lines) + b"\n")
 
-    def record_outcomes(self, outcomes: Sequence[tuple[str, str, bool]]) -> None:
-        """Write the lines of outcomes: scorer, id, and whether it was fraud."""
+    def record_outcomes(self, outcomes: Sequence[tuple[str, str, bool]]) -> bool:
+        """Write the lines of outcomes: scorer, id, and whether it was fraud; whether they could be written."""
         now = time()
         lines = [
             to_json({"outcome": FORMAT, "time": now, "scorer": scorer, "id": identifier, "label": int(label)})
             for scorer, identifier, label in outcomes
         ]
-        self._write(b"\n".join(lines) + b"\n")
+        return self._write(b"\n".join(lines) + b"\n")
 
     def _features(self, scorer: Scorer, vector: list[float]) -> dict[str, float | str | None]:
         shown = scorer.shown
         found = {name: shown(index, vector[index]) for index, name, _ in scorer.recorded}
         for name in scorer.hashed:
-            if (value := found[name]) is not None:
+            if not self._key:
+                # A version that was swapped in may ask for hashes where this deployment has no key for them.
+                del found[name]
+            elif (value := found[name]) is not None:
                 found[name] = hashed(str(value), self._key)
         return found
 
-    def _write(self, content: bytes) -> None:
-        """Write, past Python's buffers, which Lambda may freeze; a full disk is told of once, and fails no request."""
+    def _write(self, content: bytes) -> bool:
+        """Whether it was written, past Python's buffers, which Lambda may freeze.
+
+        A full disk is told of once, and fails no request.
+        """
         if self._is_failing:
             # What was written last may have been torn: begin a line of one's own.
             content = b"\n" + content
@@ -107,6 +113,7 @@ class Recorder:
             self._is_failing = True
         else:
             self._is_failing = False
+        return not self._is_failing
 
     def _turn_page(self, folder: Path, size: int) -> None:
         """Begin a new file where there is none, the day is over, or it would become too large."""

@@ -221,7 +221,8 @@ def proven_scorer(bundle: Bundle, where: str) -> Scorer:
             request = scorer.request_model.model_validate(case["request"])
         except ValidationError as error:
             raise BundleError(f"{where}: golden request {number} is outside the bundle's own contract") from error
-        if abs((probability := scorer.score(request).probability) - case["probability"]) > GOLDEN_TOLERANCE:
+        # Not "above the tolerance", which a difference that is no number is not either.
+        if not abs((probability := scorer.score(request).probability) - case["probability"]) <= GOLDEN_TOLERANCE:
             raise BundleError(
                 f"{where}: the golden request {case['request']} gives {probability}; "
                 f"in training it gave {case['probability']}"

@@ -24,8 +24,14 @@ MAX_EXAMPLES = 25
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[tuple[str, int]]:
-    """Where uvicorn serves, with a short patience for bodies."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the server records what it is asked."""
+    return tmp_path_factory.mktemp("record") / "log"
+
+
+@pytest.fixture(scope="module")
+def address(folder: Path) -> Iterator[tuple[str, int]]:
+    """Where uvicorn serves and records, with a short patience for bodies."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         host, port = free.getsockname()
     server = subprocess.Popen(
@@ -42,7 +48,7 @@ def address() -> Iterator[tuple[str, int]]:
             "error",
         ],
         cwd=ROOT,
-        env={**os.environ, "BODY_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS)},
+        env={**os.environ, "BODY_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS), "PREDICTIONS": str(folder)},
     )
     transport = httpx2.HTTPTransport(retries=10)
     try:
@@ -70,7 +76,7 @@ def test_the_document_keeps_what_it_promises(address: tuple[str, int], tmp_path:
     found = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
     assert found is not None
     assert found[1] == found[2]
-    assert int(found[1]) >= 6 * MAX_EXAMPLES
+    assert int(found[1]) >= 7 * MAX_EXAMPLES
 
 
 def ask(address: tuple[str, int], sent: bytes) -> bytes:
@@ -150,3 +156,29 @@ def test_many_clients_get_their_own_answers(address: tuple[str, int]) -> None:
             return await asyncio.gather(*(one(number) for number in range(200)))
 
     assert all(asked == answered for asked, answered in asyncio.run(ask_all()))
+
+
+def test_every_answer_is_in_the_record_once(address: tuple[str, int], folder: Path) -> None:
+    """Each beside its outcome, in whole lines, however many ask at the same time."""
+    requests = [{**REFUND, "refund_id": f"recorded {number}"} for number in range(200)]
+    outcomes = [{"scorer": "refund", "id": request["refund_id"], "label": False} for request in requests]
+
+    async def tell_all() -> None:
+        async with httpx2.AsyncClient(trust_env=False) as client:
+
+            async def one(request: dict[str, object], outcome: dict[str, object]) -> None:
+                for route, content in ((ROUTE, request), ("/outcomes", [outcome])):
+                    answer = await client.post("http://{}:{}{}".format(*address, route), json=content)
+                    answer.raise_for_status()
+
+            await asyncio.gather(*map(one, requests, outcomes))
+
+    asyncio.run(tell_all())
+    # An answer's line is written once it is sent.
+    httpx2.get("http://{}:{}/health".format(*address), trust_env=False).raise_for_status()
+    lines = [json.loads(line) for path in folder.iterdir() for line in path.read_bytes().splitlines()]
+    told = [line for line in lines if (line["id"] or "").startswith("recorded ")]
+    for kind in ("record", "outcome"):
+        assert sorted(line["id"] for line in told if kind in line) == sorted(
+            request["refund_id"] for request in requests
+        )

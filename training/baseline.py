@@ -15,7 +15,7 @@ import pandas as pd
 from handler.bundle import to_json
 from handler.features import build_features
 from training.calibrate import calibrated
-from training.combinations import learn_combinations
+from training.combinations import as_requests, learn_combinations
 from training.declaration import declared_scorer
 from training.files import BUILD, write_bytes
 from training.progress import say
@@ -41,10 +41,11 @@ def binned(column: npt.NDArray[np.float32], labels: Sequence[str] | None) -> dic
     if labels is not None:
         counts = np.bincount(known.astype(int), minlength=len(labels))
         return {"labels": list(labels), "counts": [n_missing, *counts.tolist()]}
-    edges = np.unique(np.quantile(known, QUANTILES, method="lower")) if len(known) else np.array([])
-    counts = np.bincount(np.searchsorted(edges, known, side="left"), minlength=len(edges) + 1)
-    rare = np.quantile(known, RARE, method="lower").tolist() if len(known) else []
-    return {"edges": edges.tolist(), "rare": rare, "counts": [n_missing, *counts.tolist()]}
+    edges = as_requests(np.unique(np.quantile(known, QUANTILES, method="lower"))) if len(known) else []
+    places = np.searchsorted(np.array(edges), known.astype(np.float64), side="left")
+    counts = np.bincount(places, minlength=len(edges) + 1)
+    rare = as_requests(np.quantile(known, RARE, method="lower")) if len(known) else []
+    return {"edges": edges, "rare": rare, "counts": [n_missing, *counts.tolist()]}
 
 
 def log_odds(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

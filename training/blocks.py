@@ -48,8 +48,11 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
     if policy.unlabelled == "legitimate" and len(log.time):
         latest = max(log.time[-1], log.outcome_time[-1] if len(log.outcome_time) else 0.0)
         is_old = log.time < latest - label_delay_days * SECONDS_A_DAY
-        counts["unlabelled, taken as legitimate"] = int((is_old & (label < 0)).sum())
-        label[is_old & (label < 0)] = 0
+        # Of an id that was scored again only the first prediction counts, whatever became of it.
+        is_repeated = has_id.copy()
+        is_repeated[of_first] = False
+        counts["unlabelled, taken as legitimate"] = int((is_old & (label < 0) & ~is_repeated).sum())
+        label[is_old & (label < 0) & ~is_repeated] = 0
     return Joined(label, {name: count for name, count in counts.items() if count})
 
 
@@ -71,8 +74,8 @@ def blocks_of(
         first, start, end = np.searchsorted(number, [block - policy.pooled + 1, block, block + 1])
         begins = float(log.time[0] + block * seconds)
         described = _described(log, slice(start, end), baseline, threshold)
-        # Of this block and those before it, because frauds are few.
-        pooled = slice(first, end)
+        # Of this block and those before it, because frauds are few; of the version that answers now, and no former.
+        pooled = np.arange(first, end)[log.version[first:end] == log.version[end - 1]]
         measured = _measured(log.probability[pooled], log.flagged[pooled], label[pooled])
         yield {"from": begins, "to": begins + seconds, **described, "measured": measured}
 
@@ -81,21 +84,26 @@ def _described(log: Log, kept: slice, baseline: Mapping[str, Any], threshold: fl
     probability, weight, flagged = log.probability[kept], log.weight[kept], log.flagged[kept]
     score = baseline["score"]
     bins = np.searchsorted(np.array(score["edges"]), log_odds(probability))
-    observed = np.bincount(bins, weight, minlength=len(score["counts"]))
+    # Weights say how many each stands for, not that so many were seen: tests count what was recorded.
+    share = weight / weight.mean()
+    observed = np.bincount(bins, share, minlength=len(score["counts"]))
     distance = number_distance(np.array(score["counts"], dtype=float), observed)
     latency = log.milliseconds[kept]
     return {
-        "rows": int(weight.sum().round()),
+        "rows": len(weight),
+        "predictions": int(weight.sum().round()),
         "versions": sorted({log.versions[code] for code in np.unique(log.version[kept])}),
         "alert_rate": float(np.average(flagged, weights=weight)),
         "baseline_alert_rate": score["flagged"] / score["rows"],
         "warned": float(np.average(log.n_warnings[kept] > 0, weights=weight)),
         "milliseconds_p99": float(np.nanquantile(latency, 0.99)) if np.isfinite(latency).any() else None,
         "score": {"psi": distance.psi, "p_value": distance.p_value},
-        "features": _features(log.bins[kept], weight, baseline["features"]),
+        "features": _features(log.bins[kept], share, baseline["features"]),
         "estimated": estimated(probability, flagged, weight),
         "baseline_estimated": _baseline_estimated(score, threshold),
         "baseline_recall": score["caught"] / score["frauds"],
+        "baseline_caught": score["caught"],
+        "baseline_frauds": score["frauds"],
         "baseline_fraud_rate": score["frauds"] / score["rows"],
     }
 
@@ -137,9 +145,9 @@ def estimated(probability: Floats, flagged: npt.NDArray[np.bool_], weight: Float
     """
     frauds = probability * weight
     caught, alerts, everything = frauds[flagged].sum(), weight[flagged].sum(), frauds.sum()
-    order = np.argsort(-probability, kind="stable")
-    hits, misses = np.cumsum(frauds[order]), np.cumsum((weight - frauds)[order])
-    precision = average_precision(np.append(0.0, hits), np.append(0.0, misses)) if everything else 0.0
+    ranking = rank(probability, np.zeros(len(probability), dtype=np.int8))
+    hits, misses = (ranking.cumulative(counted[ranking.order]) for counted in (frauds, weight - frauds))
+    precision = average_precision(hits, misses) if everything else 0.0
     return {
         "precision": float(caught / alerts) if alerts else 0.0,
         "recall": float(caught / everything) if everything else 0.0,

@@ -36,6 +36,7 @@ def learn_combinations(matrix: npt.NDArray[np.float32], labels: Sequence[Sequenc
         "bins": [{key: value for key, value in bins.items() if key != "size"} for bins in described],
         "parents": parents,
         "tables": [_table(coded, index, parent, sizes) for index, parent in enumerate(parents)],
+        "marginals": [_marginal(coded[:, index], size) for index, size in enumerate(sizes)],
         "limit": -np.inf,
     }
     scores = np.zeros(len(coded))
@@ -47,12 +48,22 @@ def learn_combinations(matrix: npt.NDArray[np.float32], labels: Sequence[Sequenc
     return learned
 
 
+def as_requests(values: npt.NDArray[np.float32]) -> list[float]:
+    """Numbers of the float32 matrix as requests have them: 9.99, not 9.989999771118164, which 9.99 lies above."""
+    return [float(f"{value:.7g}") for value in values.tolist()]
+
+
+def _marginal(bins: Bins, size: int) -> list[float]:
+    counts = np.bincount(bins, minlength=size) + PRIOR
+    return [round(float(share), DIGITS) for share in np.log(counts / counts.sum())]
+
+
 def _bins(column: npt.NDArray[np.float32], names: Sequence[str] | None) -> dict[str, Any]:
     """How a feature is cut: a number at quantiles, a category into its most frequent labels and the rest."""
     known = column[~np.isnan(column)]
     if names is None:
         shares = np.linspace(0, 1, N_BINS + 1)[1:-1]
-        edges = np.unique(np.quantile(known, shares, method="lower")).tolist() if len(known) else []
+        edges = as_requests(np.unique(np.quantile(known, shares, method="lower"))) if len(known) else []
         return {"edges": edges, "size": len(edges) + 2}
     counts = np.bincount(known.astype(int), minlength=len(names))
     frequent = sorted(np.argsort(-counts, kind="stable")[:MOST_LABELS].tolist())

@@ -59,7 +59,7 @@ def block_table(report: dict[str, Any]) -> pd.DataFrame:
             {
                 "from": moment(block["from"]),
                 "verdict": block["verdict"],
-                "rows": block["rows"],
+                "predictions": block["predictions"],
                 "alert_rate": block["alert_rate"],
                 "estimated_recall": block["estimated"]["recall"],
                 **{name: block["measured"][name] for name in MEASURES},
@@ -127,7 +127,7 @@ def main() -> None:
 
 def summary(report: dict[str, Any]) -> str:
     """What the person on call wants to read."""
-    n_rows = sum(block["rows"] for block in report["blocks"])
+    n_rows = sum(block["predictions"] for block in report["blocks"])
     counted = ", ".join(f"{name}: {count:,}" for name, count in report["counts"].items()) or "nothing was read"
     lines = [
         f"{report['scorer']}: {report['state']}, {n_rows:,} predictions in {len(report['blocks'])} blocks ({counted})"

@@ -55,7 +55,7 @@ def _blocks(blocks: Sequence[dict[str, Any]]) -> str:
             [
                 _day(block["from"]),
                 block["verdict"],
-                f"{block['rows']:,}",
+                f"{block['predictions']:,}",
                 percent(block["alert_rate"]),
                 f"{measured['frauds']:,}",
                 _share(measured["recall"]),

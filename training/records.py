@@ -3,10 +3,11 @@
 import gzip
 import hashlib
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import fsspec
 import numpy as np
@@ -22,17 +23,8 @@ NO_ID = np.uint64(0)
 # A feature that the record does not hold, because it is private or the version that scored had another contract.
 UNRECORDED = 65_535
 
-PREDICTIONS, OUTCOMES = "predictions", "outcomes"
+PREDICTIONS, OUTCOMES, BROKEN = "predictions", "outcomes", "broken lines"
 _ABSENT = object()
-_NUMBER = (int, float)
-_PREDICTION: dict[str, Any] = {
-    "time": _NUMBER,
-    "version": str,
-    "features": dict,
-    "probability": _NUMBER,
-    "flagged": bool,
-}
-_OUTCOME: dict[str, Any] = {"time": _NUMBER, "id": str, "label": int}
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,7 +96,7 @@ def read_log(address: str, scorer: str, binning: Binning) -> Log:
     Raises RecordError where there is no file.
     """
     names = list(binning.features)
-    chunks = Parallel(n_jobs=-1, return_as="generator_unordered")(
+    chunks = Parallel(n_jobs=-1, return_as="generator")(
         delayed(_parsed)(chunk, scorer, binning) for chunk in _chunks(_files(address))
     )
     found = list(chunks)
@@ -130,7 +122,7 @@ def read_log(address: str, scorer: str, binning: Binning) -> Log:
 def read_lines(address: str) -> Iterator[bytes]:
     """The lines of a file, a folder or a prefix of S3, one by one; raises RecordError where there is no file."""
     for chunk in _chunks(_files(address)):
-        yield from chunk.splitlines()
+        yield from chunk.split(b"\n")
 
 
 def _files(address: str) -> list[Any]:
@@ -147,54 +139,119 @@ def _files(address: str) -> list[Any]:
 
 
 def _chunks(files: Sequence[tuple[Any, str]]) -> Iterator[bytes]:
-    """The files' content in pieces of whole lines, one file after the other, never a file in memory whole."""
+    """The files' content in pieces of whole lines, one file after the other, never a file in memory whole.
+
+    Raises RecordError, naming the file, where its packing is damaged: what is missing would pass for what never was.
+    """
     for filesystem, path in files:
-        with filesystem.open(path, "rb") as raw, _unpacked(raw, path) as file:
-            rest = b""
-            while piece := file.read(CHUNK_BYTES):
-                whole, newline, rest = (rest + piece).rpartition(b"\n")
-                if newline:
-                    yield whole
-            if rest:
-                yield rest
+        try:
+            with filesystem.open(path, "rb") as raw, _unpacked(raw, path) as file:
+                rest = b""
+                while piece := file.read(CHUNK_BYTES):
+                    whole, newline, rest = (rest + piece).rpartition(b"\n")
+                    if newline:
+                        yield whole
+                if rest:
+                    yield rest
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise RecordError(f"{path} is no whole gzip file: {error}; mend it, or take it away") from error
 
 
 def _unpacked(raw: Any, path: str) -> Any:  # noqa: ANN401 - a file of any kind
     return gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
 
 
+class _Prediction(NamedTuple):
+    time: float
+    probability: float
+    flagged: bool
+    n_warnings: int
+    milliseconds: float
+    weight: float
+    id: int
+    version: str
+    features: dict[str, Any]
+
+
+class _Outcome(NamedTuple):
+    time: float
+    id: int
+    label: int
+
+
 def _parsed(chunk: bytes, scorer: str, binning: Binning) -> dict[str, Any]:
     """The columns of some whole lines."""
     counts = Counter[str]()
-    predictions: list[dict[str, Any]] = []
-    outcomes: list[dict[str, Any]] = []
-    for line in chunk.splitlines():
+    predictions: list[_Prediction] = []
+    outcomes: list[_Outcome] = []
+    for line in chunk.split(b"\n"):
         kind, record = _sorted(line, scorer)
+        try:
+            if kind == PREDICTIONS:
+                predictions.append(_prediction(record))
+            elif kind == OUTCOMES:
+                outcomes.append(_outcome(record))
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
+            kind = BROKEN
         counts[kind] += 1
-        if kind == PREDICTIONS:
-            predictions.append(record)
-        elif kind == OUTCOMES:
-            outcomes.append(record)
-    versions = sorted({one["version"] for one in predictions})
+    versions = sorted({one.version for one in predictions})
     places = {version: place for place, version in enumerate(versions)}
-    values = [[one["features"].get(name, _ABSENT) for one in predictions] for name in binning.features]
+    values = [[one.features.get(name, _ABSENT) for one in predictions] for name in binning.features]
     bins = [_binned(binning, name, column) for name, column in zip(binning.features, values, strict=True)]
     return {
         "counts": counts,
         "versions": versions,
-        "time": _floats(one["time"] for one in predictions),
-        "probability": _floats(one["probability"] for one in predictions),
-        "milliseconds": _floats(one.get("milliseconds", math.nan) for one in predictions),
-        "weight": _floats(1 / one.get("rate", 1) for one in predictions),
-        "flagged": np.array([one["flagged"] for one in predictions], dtype=bool),
-        "n_warnings": np.array([min(len(one.get("warnings", ())), 255) for one in predictions], dtype=np.uint8),
-        "id": np.array([_id_hash(one.get("id")) for one in predictions], dtype=np.uint64),
-        "version": np.array([places[one["version"]] for one in predictions], dtype=np.intp),
+        "time": _floats(one.time for one in predictions),
+        "probability": _floats(one.probability for one in predictions),
+        "milliseconds": _floats(one.milliseconds for one in predictions),
+        "weight": _floats(one.weight for one in predictions),
+        "flagged": np.array([one.flagged for one in predictions], dtype=bool),
+        "n_warnings": np.array([one.n_warnings for one in predictions], dtype=np.uint8),
+        "id": np.array([one.id for one in predictions], dtype=np.uint64),
+        "version": np.array([places[one.version] for one in predictions], dtype=np.intp),
         "bins": np.stack(bins, axis=1) if bins else np.zeros((len(predictions), 0), dtype=np.uint16),
-        "outcome_time": _floats(one["time"] for one in outcomes),
-        "outcome_id": np.array([_id_hash(one["id"]) for one in outcomes], dtype=np.uint64),
-        "outcome_label": np.array([one["label"] for one in outcomes], dtype=np.int8),
+        "outcome_time": _floats(one.time for one in outcomes),
+        "outcome_id": np.array([one.id for one in outcomes], dtype=np.uint64),
+        "outcome_label": np.array([one.label for one in outcomes], dtype=np.int8),
     }
+
+
+def _prediction(record: dict[str, Any]) -> _Prediction:
+    """A record's values; raises, whatever is wrong with one of them."""
+    features = record["features"]
+    for value in features.values():
+        if not (value is None or isinstance(value, str) or math.isfinite(value)):
+            raise ValueError(value)
+    rate, probability = float(record.get("rate", 1)), float(record["probability"])
+    if not (0 < rate <= 1 and 0 <= probability <= 1 and isinstance(record["flagged"], bool)):
+        raise ValueError(record)
+    version = record["version"]
+    return _Prediction(
+        time=_finite(record["time"]),
+        probability=probability,
+        flagged=record["flagged"],
+        n_warnings=min(len(record.get("warnings", ())), 255),
+        milliseconds=_finite(record.get("milliseconds", 0.0)),
+        weight=1 / rate,
+        id=_id_hash(record.get("id")),
+        version=version + "",
+        features=features,
+    )
+
+
+def _outcome(record: dict[str, Any]) -> _Outcome:
+    """A record's values; raises, whatever is wrong with one of them."""
+    label = record["label"]
+    if label not in (0, 1) or record["id"] is None:
+        raise ValueError(record)
+    return _Outcome(_finite(record["time"]), _id_hash(record["id"]), int(label))
+
+
+def _finite(value: float) -> float:
+    found = float(value) if isinstance(value, int | float) else math.nan
+    if not math.isfinite(found):
+        raise ValueError(value)
+    return found
 
 
 def _sorted(line: bytes, scorer: str) -> tuple[str, dict[str, Any]]:
@@ -202,24 +259,15 @@ def _sorted(line: bytes, scorer: str) -> tuple[str, dict[str, Any]]:
     try:
         record = from_json(line)
     except ValueError:
-        return ("broken lines" if line.strip() else "empty lines"), {}
+        return (BROKEN if line.strip() else "empty lines"), {}
     if not isinstance(record, dict):
-        return "broken lines", {}
-    if "record" in record:
-        return _checked(record, PREDICTIONS, record["record"], _PREDICTION, scorer), record
-    if "outcome" in record:
-        return _checked(record, OUTCOMES, record["outcome"], _OUTCOME, scorer), record
+        return BROKEN, {}
+    for kind, key in ((PREDICTIONS, "record"), (OUTCOMES, "outcome")):
+        if key in record:
+            if record[key] != FORMAT:
+                return f"lines of format {record[key]!r}", {}
+            return (kind if record.get("scorer") == scorer else "lines of other scorers"), record
     return "other lines, such as metrics", {}
-
-
-def _checked(record: dict[str, Any], kind: str, form: object, shape: Mapping[str, Any], scorer: str) -> str:
-    """The kind of a sound record of this scorer; else why it cannot be used."""
-    if form != FORMAT:
-        return f"lines of format {form!r}"
-    if record.get("scorer") != scorer:
-        return "lines of other scorers"
-    is_sound = all(isinstance(record.get(name), types) for name, types in shape.items())
-    return kind if is_sound else "broken lines"
 
 
 def _binned(binning: Binning, name: str, values: list[Any]) -> npt.NDArray[np.uint16]:

@@ -5,6 +5,7 @@ Drift alone is watched: what moved is not what the labels say. Only outcomes tha
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import hypot
 from typing import Any
 
 from scipy.stats import binomtest, poisson
@@ -15,6 +16,8 @@ LEVELS = ("ok", "watch", "retrain")
 # With a policy that asks for two blocks in a row, one false alarm in ten thousand.
 ALPHA = 0.01
 CONFIDENCE = 1 - 2 * ALPHA
+# Rates of fraud are judged where at least this share of a block has outcomes.
+LABELLED = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def _rates(block: dict[str, Any], policy: Monitoring) -> list[str]:
     if _is_beyond(alerts, block["rows"], block["baseline_alert_rate"], policy.ratio):
         before = f"{block['baseline_alert_rate']:.2%} when the threshold was chosen"
         found.append(f"{block['alert_rate']:.2%} of the requests are flagged, {before}")
-    if measured["frauds"] >= policy.min_frauds:
+    if measured["frauds"] >= policy.min_frauds and measured["labelled"] >= block["rows"] * LABELLED:
         rate = block["baseline_fraud_rate"]
         if _is_beyond(measured["frauds"], measured["labelled"], rate, policy.ratio):
             share = measured["frauds"] / measured["labelled"]
@@ -113,18 +116,23 @@ def _performance(block: dict[str, Any], policy: Monitoring) -> list[str]:
     if measured["frauds"] < policy.min_frauds:
         return []
     found = []
-    bounds = binomtest(measured["caught"], measured["frauds"]).proportion_ci(CONFIDENCE, method="wilson")
-    promised = block["baseline_recall"]
-    if bounds.high < promised - policy.recall_drop:
+    promised, recall = block["baseline_recall"], measured["recall"]
+    now = binomtest(measured["caught"], measured["frauds"]).proportion_ci(CONFIDENCE, method="wilson")
+    before = binomtest(block["baseline_caught"], block["baseline_frauds"]).proportion_ci(CONFIDENCE, method="wilson")
+    # The upper end of the difference's interval, both recalls being counts of few (Newcombe 1998, method 10).
+    highest = recall - promised + hypot(now.high - recall, promised - before.low)
+    if highest < -policy.recall_drop:
         found.append(
-            f"the recall is {measured['recall']:.0%} ({bounds.low:.0%} to {bounds.high:.0%}); it was {promised:.0%} "
+            f"the recall is {recall:.0%} ({now.low:.0%} to {now.high:.0%}); it was {promised:.0%} "
             "when the threshold was chosen"
         )
-    expected = measured["expected_frauds"]
-    fewest, most = (
-        float(poisson.ppf(share, expected * ratio))
-        for share, ratio in ((ALPHA, 1 / policy.calibration_ratio), (1 - ALPHA, policy.calibration_ratio))
-    )
-    if not fewest <= measured["frauds"] <= most:
-        found.append(f"there are {measured['frauds']:,} frauds where the scores promise {expected:,.0f}")
+    # Where only frauds are told, or mostly, their number says nothing of the rate.
+    if measured["labelled"] >= block["rows"] * LABELLED:
+        expected = measured["expected_frauds"]
+        fewest, most = (
+            float(poisson.ppf(share, expected * ratio))
+            for share, ratio in ((ALPHA, 1 / policy.calibration_ratio), (1 - ALPHA, policy.calibration_ratio))
+        )
+        if not fewest <= measured["frauds"] <= most:
+            found.append(f"there are {measured['frauds']:,} frauds where the scores promise {expected:,.0f}")
     return found

@@ -290,7 +290,6 @@ def training_warnings(scorer: Scorer) -> list[list[dict[str, Any]]]:
 FLOATS = "what is rare is kept in float32 and compared in float64: 0.3 lies below 0.30000001192092896"
 
 
-@pytest.mark.xfail(reason=FLOATS)
 @pytest.mark.parametrize(("name", "side"), [("address_age_days", 1), ("avg_tx_value", 2)], ids=["lowest", "highest"])
 def test_the_last_number_that_is_not_rare_is_so_as_requests_have_it(
     warn: Warn, transaction: Scorer, name: str, side: int
@@ -299,7 +298,6 @@ def test_the_last_number_that_is_not_rare_is_so_as_requests_have_it(
     assert name not in warn(**{name: float(f"{ends(transaction, name)[side]:.7g}")})
 
 
-@pytest.mark.xfail(reason=FLOATS)
 def test_the_price_that_all_rows_have_is_not_rare(refund: Scorer) -> None:
     """As where a shop sells one thing."""
     column = np.full((1000, 1), 0.1, dtype=np.float32)

@@ -275,7 +275,6 @@ def test_a_place_that_cannot_be_written_fails_no_request(
     assert [one for one in caplog.messages if "recorded" in one] == ["predictions cannot be recorded: File exists"]
 
 
-@pytest.mark.xfail(reason="a version that is swapped in is not asked whether its private fields have a key")
 def test_without_a_key_no_private_value_is_recorded(
     recorded: Recorded, promote: Callable[..., str], slot: Slot, watcher: Watcher
 ) -> None:

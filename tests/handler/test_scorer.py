@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from math import fsum
+from dataclasses import replace
+from math import fsum, nan
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.booster import Booster
 from handler.bundle import BundleError, content_version, manifest_bytes
-from handler.scorer import Scorer, load_scorer, log_odds_to_probability
+from handler.scorer import Scorer, answering_scorer, load_scorer, log_odds_to_probability, proven_scorer
 from training.package import requests_of
 
 ROWS = Path(__file__).parents[2] / "build"
@@ -150,6 +152,78 @@ def test_answers_fit_the_documented_model(transaction: Scorer, refund: Scorer) -
             given_answer = answer(scorer, request, explain=explain)
             documented = scorer.answer_model.model_validate(given_answer)
             assert documented.model_dump(exclude_unset=True) == given_answer
+
+
+def test_a_scored_request_is_answered_as_it_was_scored(refund: Scorer) -> None:
+    """Who has scored it already need not do so twice, and gets the same answer."""
+    requests = [refund.request_model.model_validate(request) for request in (REFUND, ABUSE)]
+    scored = refund.scores(requests)
+    assert refund.answers(requests, scored, explain=True) == refund.answers(requests, explain=True)
+    assert refund.answer(requests[0], scored[0]) == refund.answer(requests[0])
+
+
+@pytest.mark.parametrize("name", ["refund", "transaction"])
+def test_a_sound_bundle_answers_its_golden_requests(name: str, request: pytest.FixtureRequest) -> None:
+    """Alone and as a batch, with every reason."""
+    scorer: Scorer = request.getfixturevalue(name)
+    assert answering_scorer(scorer.bundle, "here").version == scorer.version
+
+
+def test_without_golden_cases_nothing_is_proven(refund: Scorer) -> None:
+    """So such a bundle is not served."""
+    with pytest.raises(BundleError, match=r"^here has no golden cases; nothing proves that it computes what training"):
+        proven_scorer(replace(refund.bundle, golden=[]), "here")
+
+
+@pytest.mark.parametrize(
+    "change", [{"amount": -1.0}, {"amount": None}, {"amount": "45"}, {"colour": "red"}, {"ipAccounts": 0.5}]
+)
+def test_a_golden_request_outside_its_own_contract_is_refused(refund: Scorer, change: dict[str, Any]) -> None:
+    """It is named by its place, and not quoted."""
+    golden = [*refund.bundle.golden]
+    golden[3] = {**golden[3], "request": golden[3]["request"] | change}
+    with pytest.raises(BundleError, match=r"^here: golden request 3 is outside the bundle's own contract$"):
+        proven_scorer(replace(refund.bundle, golden=golden), "here")
+
+
+def test_a_golden_probability_that_is_no_number_is_refused(refund: Scorer) -> None:
+    """It would be equal to whatever is computed; JSON does not know it, though Python reads it."""
+    golden = [{**case, "probability": nan} for case in refund.bundle.golden]
+    with pytest.raises(BundleError):
+        proven_scorer(replace(refund.bundle, golden=golden), "here")
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [{"amount": {"missing": 0.0}}, {"item_category": {"missing": 0.0, "shares": {}}}, {"refunds": {"percentiles": []}}],
+    ids=["percentiles", "shares", "missing"],
+)
+def test_what_scores_and_cannot_explain_does_not_answer(refund: Scorer, reference: dict[str, Any]) -> None:
+    """Its golden cases give their numbers, but no flagged request would get its reasons."""
+    broken = replace(refund.bundle, reference={**refund.bundle.reference, **reference})
+    assert proven_scorer(broken, "here").version == refund.version
+    with pytest.raises(BundleError, match=r"^here scores its golden requests and cannot answer them: KeyError\("):
+        answering_scorer(broken, "here")
+
+
+class Wavering:
+    """A booster whose contributions differ with the company that a row is in."""
+
+    def __init__(self, booster: Booster) -> None:
+        """Do as this one does otherwise."""
+        self.margin, self.margins, self._booster = booster.margin, booster.margins, booster
+
+    def contributions(self, vectors: list[list[float]]) -> list[list[float]]:
+        """As the other's, and in a batch a little more of the first feature."""
+        found = self._booster.contributions(vectors)
+        return [[shares[0] + 0.001 * (len(vectors) > 1), *shares[1:]] for shares in found]
+
+
+def test_what_answers_otherwise_in_a_batch_does_not_answer(refund: Scorer) -> None:
+    """One of the two must be wrong."""
+    wavering: Any = Wavering(refund.bundle.booster)
+    with pytest.raises(BundleError, match=r"^here answers its golden requests otherwise alone than as a batch$"):
+        answering_scorer(replace(refund.bundle, booster=wavering), "here")
 
 
 def test_another_calibration_than_the_golden_cases_is_refused(tmp_path: Path) -> None:

@@ -295,7 +295,6 @@ def test_unusable_line_is_counted(log_file: Callable[..., str], line: dict[str, 
         pytest.param(outcome(label=300), id="a label beyond a byte"),
     ],
 )
-@pytest.mark.xfail(reason="records._checked looks at five keys only; _parsed fails on these lines", strict=True)
 def test_line_of_wrong_types_is_counted(log_file: Callable[..., str], line: dict[str, Any]) -> None:
     """A line whose lesser keys have the wrong type is counted as broken, and ends no run."""
     log = read_log(log_file(prediction(), line, outcome()), "mini", BINNING)
@@ -311,7 +310,6 @@ def test_line_of_wrong_types_is_counted(log_file: Callable[..., str], line: dict
         pytest.param(outcome(label=2), id="a label of 2"),
     ],
 )
-@pytest.mark.xfail(reason="records._checked looks at types, not at ranges", strict=True)
 def test_line_out_of_range_is_counted(log_file: Callable[..., str], line: dict[str, Any]) -> None:
     """A line whose numbers mean nothing is counted as broken."""
     log = read_log(log_file(prediction(), line, outcome()), "mini", BINNING)
@@ -325,7 +323,6 @@ def test_every_line_is_counted_once(log_file: Callable[..., str]) -> None:
     assert sum(log.counts.values()) == len(lines)
 
 
-@pytest.mark.xfail(reason="records._chunks takes the last newline off, and splitlines another one", strict=True)
 def test_empty_last_line_is_counted(log_file: Callable[..., str]) -> None:
     """An empty line at the end of a file is counted as one in the middle is."""
     assert read_log(log_file(prediction(), ""), "mini", BINNING).counts == {"predictions": 1, "empty lines": 1}

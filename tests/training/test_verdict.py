@@ -20,7 +20,7 @@ def feature(**changes: float) -> dict[str, Any]:
 
 def performance(**changes: float) -> dict[str, Any]:
     """A block whose outcomes are as promised but for some numbers."""
-    found = {"frauds": 100, "caught": 90, "expected_frauds": 100.0} | changes
+    found = {"labelled": 2_000, "frauds": 100, "caught": 90, "expected_frauds": 100.0} | changes
     return block(measured=found | {"recall": found["caught"] / found["frauds"]})
 
 
@@ -34,8 +34,9 @@ def block(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a block 
         "baseline_alert_rate": 0.05,
         "estimated": {"recall": 0.9},
         "baseline_estimated": {"recall": 0.9},
-        "measured": {"frauds": 100, "caught": 90, "recall": 0.9, "expected_frauds": 100.0},
+        "measured": {"labelled": 2_000, "frauds": 100, "caught": 90, "recall": 0.9, "expected_frauds": 100.0},
         "baseline_recall": 0.9,
+        "baseline_fraud_rate": 0.05,
     }
     return calm | changes
 
@@ -49,14 +50,19 @@ def test_calm_block_is_ok() -> None:
     ("found", "reason"),
     [
         (feature(psi=0.1234, p_value=0.0042), "amount drifts: PSI 0.12, p 0.0042"),
-        (
-            feature(psi=0.2, p_value=0.001, missing=0.17),
-            "amount is missing in 17% of the requests, 10% in training",
-        ),
+        (feature(psi=0.05, p_value=0.001, missing=0.17), "amount is missing in 17% of the requests, 10% before"),
         (feature(unseen=0.07, baseline_unseen=0.01), "amount is new or rare in 7% of the requests, 1% before"),
         (block(score={"psi": 0.11, "p_value": 0.001}), "the score drifts: PSI 0.11, p 0.001"),
         (block(alert_rate=0.0912), "9.12% of the requests are flagged, 5.00% when the threshold was chosen"),
         (block(alert_rate=0.025), "2.50% of the requests are flagged, 5.00% when the threshold was chosen"),
+        (
+            performance(labelled=1_000),
+            "10.00% of the requests are frauds, 5.00% when the threshold was chosen",
+        ),
+        (
+            performance(labelled=5_000),
+            "2.00% of the requests are frauds, 5.00% when the threshold was chosen",
+        ),
         (block(estimated={"recall": 0.84}), "by its own scores the recall is 84%; it was 90%"),
     ],
 )
@@ -70,16 +76,19 @@ def test_beyond_its_mark_a_reason_is_watched(found: dict[str, Any], reason: str)
     [
         pytest.param(feature(psi=0.1, p_value=0.001), id="a distance at the mark"),
         pytest.param(feature(psi=0.5, p_value=0.01), id="a distance that chance explains"),
-        pytest.param(feature(psi=0.09, p_value=1e-9, missing=0.2), id="missing more often, by a small distance"),
+        pytest.param(feature(psi=0.5, p_value=0.01, missing=0.2), id="missing more often, as chance explains"),
+        pytest.param(feature(psi=0.09, p_value=1e-9, missing=0.14), id="missing a little more often"),
         pytest.param(feature(unseen=0.05, baseline_unseen=0.01), id="a few more new values"),
         pytest.param(block(score={"psi": 0.1, "p_value": 0.001}), id="the score's distance at the mark"),
         pytest.param(block(score={"psi": 0.5, "p_value": 0.01}), id="the score's distance that chance explains"),
         pytest.param(block(alert_rate=0.075), id="alerts at the mark"),
         pytest.param(block(alert_rate=0.0785), id="alerts not surely above the mark"),
         pytest.param(block(alert_rate=0.031), id="alerts not surely below the mark"),
-        pytest.param(block(estimated={"recall": 0.86}), id="a slightly lower estimate"),
+        pytest.param(block(estimated={"recall": 0.88}), id="a slightly lower estimate"),
         pytest.param(block(estimated={"recall": 0.99}), id="a better estimate"),
-        pytest.param(performance(caught=80), id="a recall that is not surely lower"),
+        pytest.param(performance(labelled=1_200), id="a fraud rate that is not surely higher"),
+        pytest.param(performance(labelled=3_300), id="a fraud rate that is not surely lower"),
+        pytest.param(performance(caught=83), id="a recall that is not surely lower"),
         pytest.param(performance(caught=100), id="a better recall"),
         pytest.param(performance(expected_frauds=70.0), id="more frauds, not surely too many"),
         pytest.param(performance(expected_frauds=140.0), id="fewer frauds, not surely too few"),
@@ -131,6 +140,14 @@ def test_drift_alone_never_retrains() -> None:
     assert len(found.reasons) == 5
 
 
+def test_broken_field_is_mended_before_anything_is_retrained() -> None:
+    """Where a field is missing, the block is only watched, whatever the outcomes say; the field comes first."""
+    broken = {"features": {"amount": CALM_FEATURE | {"p_value": 0.001, "missing": 0.5}}}
+    found = judge_block(performance(caught=10) | broken, POLICY)
+    assert found.level == "watch"
+    assert [reason.split(" is ")[0] for reason in found.reasons] == ["amount", "the recall"]
+
+
 def test_reasons_to_retrain_come_first() -> None:
     """Where there are both, the reasons to retrain stand before those to watch."""
     found = judge_block(performance(caught=10) | {"alert_rate": 0.5}, POLICY)
@@ -156,7 +173,7 @@ def test_few_rows_say_nothing_of_drift(change: dict[str, Any]) -> None:
 
 def test_few_frauds_say_nothing_of_performance() -> None:
     """With one known fraud fewer than the least, no performance is told; with as many it is."""
-    verdicts = [judge_block(performance(frauds=frauds, caught=0), POLICY).level for frauds in (29, 30)]
+    verdicts = [judge_block(performance(frauds=frauds, caught=0, labelled=600), POLICY).level for frauds in (29, 30)]
     assert verdicts == ["ok", "retrain"]
 
 
@@ -170,12 +187,13 @@ def test_few_rows_still_tell_performance() -> None:
     [
         ({"psi": 0.05}, feature(psi=0.06, p_value=0.001)),
         ({"missing": 0.01}, feature(unseen=0.02, baseline_unseen=0.0)),
-        ({"alert_ratio": 1.1}, block(alert_rate=0.07)),
+        ({"ratio": 1.1}, block(alert_rate=0.07)),
+        ({"ratio": 1.01}, performance(labelled=1_400)),
         ({"recall_drop": 0.01}, block(estimated={"recall": 0.88})),
-        ({"recall_drop": 0.01}, performance(caught=78)),
+        ({"recall_drop": 0.001}, performance(caught=82)),
         ({"calibration_ratio": 1.01}, performance(expected_frauds=70.0)),
         ({"min_rows": 100}, block(rows=100, alert_rate=1.0)),
-        ({"min_frauds": 5}, performance(frauds=5, caught=0, expected_frauds=5.0)),
+        ({"min_frauds": 5}, performance(frauds=5, caught=0, expected_frauds=5.0, labelled=100)),
     ],
 )
 def test_marks_are_declared(change: dict[str, float], found: dict[str, Any]) -> None:

@@ -1,0 +1,176 @@
+"""The baseline: bins hold every row, rare is one in a thousand, and what the threshold did is counted."""
+
+import json
+import shutil
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.combinations import Combinations
+from training.baseline import QUANTILES, SCORE_EDGES, binned, log_odds, score_baseline
+from training.calibrate import calibrated
+from training.train import margins
+
+columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_size=60).map(
+    lambda values: np.array(values, dtype=np.float32)
+)
+
+
+@given(columns)
+def test_bins_hold_every_row(column: npt.NDArray[np.float32]) -> None:
+    """The counts add up to the rows, the first of them to those where the value is missing."""
+    found = binned(column, None)
+    assert sum(found["counts"]) == len(column)
+    assert found["counts"][0] == np.isnan(column).sum()
+    assert len(found["counts"]) == len(found["edges"]) + 2
+
+
+@given(columns)
+def test_bins_end_at_their_edges(column: npt.NDArray[np.float32]) -> None:
+    """A bin counts the values above the edge before and up to its own."""
+    found = binned(column, None)
+    bounds = [-np.inf, *found["edges"], np.inf]
+    expected = [int(((column > low) & (column <= high)).sum()) for low, high in pairwise(bounds)]
+    assert found["counts"][1:] == expected
+
+
+def test_bins_hold_equal_shares() -> None:
+    """Of different values each bin holds a twentieth."""
+    found = binned(np.random.default_rng(0).permutation(1_000).astype(np.float32), None)
+    assert len(found["counts"]) == len(QUANTILES) + 2
+    assert set(found["counts"][1:]) == {50}
+
+
+def test_value_of_many_rows_is_one_edge() -> None:
+    """A value that fills many bins is one edge, so that edges rise."""
+    found = binned(np.array([0.0] * 90 + [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], dtype=np.float32), None)
+    assert found["edges"] == sorted(set(found["edges"]))
+    assert found["counts"][1] == 90
+
+
+@pytest.mark.parametrize("values", [[np.nan] * 3, []])
+def test_column_without_a_value_has_one_empty_bin(values: list[float]) -> None:
+    """Where nothing is known there is no edge and no rare value."""
+    found = binned(np.array(values, dtype=np.float32), None)
+    assert found == {"edges": [], "rare": [], "counts": [len(values), 0]}
+
+
+def test_rare_is_one_in_a_thousand() -> None:
+    """Below the lower and above the upper bound lies about a thousandth of the rows each."""
+    column = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
+    low, high = binned(column, None)["rare"]
+    assert (column < low).sum() == pytest.approx(100, abs=1)
+    assert (column > high).sum() == pytest.approx(100, abs=1)
+
+
+def test_category_has_a_bin_for_each_label() -> None:
+    """Labels are counted by their codes after what is missing, also those that no row has."""
+    found = binned(np.array([2, 2, np.nan, 0, 2], dtype=np.float32), ("other", "DE", "NA", "FR"))
+    assert found == {"labels": ["other", "DE", "NA", "FR"], "counts": [1, 1, 0, 3, 0]}
+
+
+@given(st.floats(0, 1))
+def test_log_odds_are_finite(probability: float) -> None:
+    """Every probability has finite log-odds, which give it back."""
+    found = log_odds(np.array([probability]))
+    assert np.isfinite(found).all()
+    assert 1 / (1 + np.exp(-found[0])) == pytest.approx(probability, abs=1e-9)
+
+
+def test_score_counts_every_row() -> None:
+    """The counts lie between the edges of the log-odds, the surest scores in the outermost bins."""
+    probability = np.array([0.0, 1e-9, 0.5, 0.5001, 0.9999999, 1.0])
+    found = score_baseline(probability, np.zeros(6, dtype=np.int8), 0.5)
+    middle = int(np.searchsorted(SCORE_EDGES, 0.0))
+    assert len(found["counts"]) == len(SCORE_EDGES) + 1
+    assert {at: count for at, count in enumerate(found["counts"]) if count} == {
+        0: 2,
+        middle: 1,
+        middle + 1: 1,
+        len(SCORE_EDGES): 2,
+    }
+
+
+def test_score_says_what_the_threshold_did() -> None:
+    """A score at the threshold is flagged; what is caught are flagged frauds."""
+    probability, label = np.array([0.1, 0.5, 0.6, 0.9]), np.array([1, 0, 1, 1], dtype=np.int8)
+    found = score_baseline(probability, label, 0.5)
+    assert {name: found[name] for name in ("rows", "frauds", "flagged", "caught")} == {
+        "rows": 4,
+        "frauds": 3,
+        "flagged": 3,
+        "caught": 2,
+    }
+
+
+@pytest.fixture
+def baseline(trained: Path) -> dict[str, Any]:
+    """What the stage wrote for the mini scorer."""
+    found: dict[str, Any] = json.loads((trained / "build" / "mini" / "baseline.json").read_text())
+    return found
+
+
+def rows(trained: Path, window: str) -> pd.DataFrame:
+    """The rows of one of the mini scorer's windows."""
+    return pd.read_parquet(trained / "build" / "mini" / "rows" / f"{window}.parquet")
+
+
+def test_features_are_those_of_the_training_rows(trained: Path, baseline: dict[str, Any]) -> None:
+    """Every feature's counts add up to the training rows, and its missing ones are those of the column."""
+    train = rows(trained, "train")
+    assert {sum(one["counts"]) for one in baseline["features"].values()} == {len(train)}
+    missing = {name: baseline["features"][name]["counts"][0] for name in ("amount", "speed", "visits", "is_new")}
+    assert missing == {name: int(train[name].isna().sum()) for name in missing}
+    assert missing["speed"] > 0
+
+
+def test_labels_are_counted(trained: Path, baseline: dict[str, Any]) -> None:
+    """A category's counts are those of its column; rare labels are "other"."""
+    country, counts = baseline["features"]["country"], rows(trained, "train")["country"].value_counts()
+    found = dict(zip(country["labels"], country["counts"][1:], strict=True))
+    assert found.pop("other") == counts.drop(list(found)).sum()
+    assert found == counts[list(found)].to_dict()
+
+
+def test_score_is_that_of_the_calibration_rows(trained: Path, baseline: dict[str, Any]) -> None:
+    """What the threshold did on the calibration rows equals a direct count."""
+    folder, later = trained / "build" / "mini", rows(trained, "calibrate")
+    fitted = json.loads((folder / "calibration.json").read_text())
+    probability = calibrated(margins(joblib.load(folder / "pipeline.joblib"), later), fitted["calibration"])
+    label, flagged = later["is_fraud"] == 1, probability >= fitted["decision"]["threshold"]
+    score = baseline["score"]
+    assert score["rows"] == sum(score["counts"]) == len(later)
+    assert score["frauds"] == label.sum()
+    assert score["flagged"] == flagged.sum()
+    assert score["caught"] == (label & flagged).sum()
+    assert 0 < score["caught"] < score["flagged"]
+
+
+def test_combinations_cover_every_feature(baseline: dict[str, Any]) -> None:
+    """The learned tree has every feature of the baseline, and the function reads it."""
+    learned = baseline["combinations"]
+    assert len(learned["parents"]) == len(learned["bins"]) == len(learned["tables"]) == len(baseline["features"])
+    Combinations(learned).unlikely([float("nan")] * len(baseline["features"]))
+
+
+def test_stage_writes_the_same_bytes_twice(
+    trained: Path, tmp_path: Path, run_stage: Callable[[Path, str], Any]
+) -> None:
+    """The same rows and pipeline give the same bytes."""
+    again = tmp_path / "again"
+    shutil.copytree(trained, again)
+    (again / "build" / "mini" / "baseline.json").unlink()
+    done = run_stage(again, "baseline")
+    assert (done.returncode, done.stderr) == (0, "")
+    written = [folder / "build" / "mini" / "baseline.json" for folder in (trained, again)]
+    assert written[0].read_bytes() == written[1].read_bytes()
+    assert json.loads(done.stdout)["rows"] == len(rows(trained, "calibrate"))
