@@ -9,6 +9,8 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from random import random
 from time import gmtime, strftime, time
@@ -123,10 +125,18 @@ class Recorder:
             if self._file >= 0:
                 os.close(self._file)
                 self._file = -1
-            name = f"{day}-{os.getpid()}-{time():.3f}.jsonl"
-            self._file = os.open(folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self._file = _new_file(folder, f"{day}-{os.getpid()}-{time():.3f}")
             self._left, self._day = MAX_FILE_BYTES, day
         self._left -= size
+
+
+def _new_file(folder: Path, start: str) -> int:
+    """A file that nobody else writes to; two containers may have the same process id, and the same moment."""
+    for number in count():
+        with suppress(FileExistsError):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
+            return os.open(folder / f"{start}-{number}.jsonl", flags, 0o600)
+    raise AssertionError  # numbers do not end
 
 
 def hashed(value: str, key: bytes) -> str:

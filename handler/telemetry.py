@@ -77,8 +77,9 @@ def _distribution(scored: Sequence[Scored]) -> str:
     if len(scored) == 1:
         return f"{scored[0].probability:.6g}"
     ordered = sorted(one.probability for one in scored)
-    step = max(len(ordered) / MOST_VALUES, 1.0)
-    kept = [ordered[int(index * step)] for index in range(min(len(ordered), MOST_VALUES))]
+    n_kept = min(len(ordered), MOST_VALUES)
+    # The least and the most among them.
+    kept = [ordered[index * (len(ordered) - 1) // max(n_kept - 1, 1)] for index in range(n_kept)]
     return f"[{','.join(f'{value:.6g}' for value in kept)}]"
 
 

@@ -18,7 +18,15 @@ settings.register_profile("gate", deadline=None, derandomize=True, suppress_heal
 # `make robust`: other examples at each run, and many.
 settings.register_profile("long", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
 # What a user's shell says of the store or the log must not reach the function under test.
-for name in ("STORE", "STORE_SECONDS", "STORE_BUDGET_MS", "STORE_PUBLIC_KEY", "PREDICTIONS", "PREDICTIONS_RATE"):
+for name in (
+    "STORE",
+    "STORE_SECONDS",
+    "STORE_BUDGET_MS",
+    "STORE_PUBLIC_KEY",
+    "PREDICTIONS",
+    "PREDICTIONS_RATE",
+    "PREDICTIONS_KEY",
+):
     os.environ.pop(name, None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 

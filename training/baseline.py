@@ -15,7 +15,7 @@ import pandas as pd
 from handler.bundle import to_json
 from handler.features import build_features
 from training.calibrate import calibrated
-from training.combinations import as_requests, learn_combinations
+from training.combinations import just_above, learn_combinations
 from training.declaration import declared_scorer
 from training.files import BUILD, write_bytes
 from training.progress import say
@@ -41,10 +41,12 @@ def binned(column: npt.NDArray[np.float32], labels: Sequence[str] | None) -> dic
     if labels is not None:
         counts = np.bincount(known.astype(int), minlength=len(labels))
         return {"labels": list(labels), "counts": [n_missing, *counts.tolist()]}
-    edges = as_requests(np.unique(np.quantile(known, QUANTILES, method="lower"))) if len(known) else []
-    places = np.searchsorted(np.array(edges), known.astype(np.float64), side="left")
-    counts = np.bincount(places, minlength=len(edges) + 1)
-    rare = as_requests(np.quantile(known, RARE, method="lower")) if len(known) else []
+    edges = just_above(np.unique(np.quantile(known, QUANTILES, method="lower"))) if len(known) else []
+    counts = np.bincount(np.searchsorted(np.array(edges), known, side="left"), minlength=len(edges) + 1)
+    rare: list[float] = []
+    if len(known):
+        low, high = np.quantile(known, RARE, method="lower").astype(np.float32)
+        rare = [*(-one for one in just_above(np.array([-low]))), *just_above(np.array([high]))]
     return {"edges": edges, "rare": rare, "counts": [n_missing, *counts.tolist()]}
 
 

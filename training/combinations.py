@@ -28,8 +28,8 @@ Bins = npt.NDArray[np.intp]
 
 def learn_combinations(matrix: npt.NDArray[np.float32], labels: Sequence[Sequence[str] | None]) -> dict[str, Any]:
     """What the training matrix, (n_rows, n_features), NaN = missing, teaches; `labels` as in `handler.features`."""
-    described = [_bins(matrix[:, index], names) for index, names in enumerate(labels)]
-    coded = np.stack([_coded(matrix[:, index], bins) for index, bins in enumerate(described)], axis=1)
+    described = [_bins(column, names) for column, names in zip(matrix.T, labels, strict=True)]
+    coded = np.stack([_coded(column, bins) for column, bins in zip(matrix.T, described, strict=True)], axis=1)
     sizes = [int(bins["size"]) for bins in described]
     parents = _tree(coded[:: max(len(coded) // ROWS, 1)], sizes)
     learned: dict[str, Any] = {
@@ -48,9 +48,14 @@ def learn_combinations(matrix: npt.NDArray[np.float32], labels: Sequence[Sequenc
     return learned
 
 
-def as_requests(values: npt.NDArray[np.float32]) -> list[float]:
-    """Numbers of the float32 matrix as requests have them: 9.99, not 9.989999771118164, which 9.99 lies above."""
-    return [float(f"{value:.7g}") for value in values.tolist()]
+def just_above(values: npt.NDArray[np.float32]) -> list[float]:
+    """Halfway from each number to the next that float32 has: what a request writes as 9.99 or 1/3 lies below it too.
+
+    The matrix holds 9.989999771118164, above which 9.99 lies, and 0.3333333432674408, below which 1/3 does.
+    """
+    nearest = values.astype(np.float32)
+    halfway: list[float] = ((nearest.astype(np.float64) + np.nextafter(nearest, np.float32(np.inf))) / 2).tolist()
+    return halfway
 
 
 def _marginal(bins: Bins, size: int) -> list[float]:
@@ -63,7 +68,7 @@ def _bins(column: npt.NDArray[np.float32], names: Sequence[str] | None) -> dict[
     known = column[~np.isnan(column)]
     if names is None:
         shares = np.linspace(0, 1, N_BINS + 1)[1:-1]
-        edges = as_requests(np.unique(np.quantile(known, shares, method="lower"))) if len(known) else []
+        edges = just_above(np.unique(np.quantile(known, shares, method="lower"))) if len(known) else []
         return {"edges": edges, "size": len(edges) + 2}
     counts = np.bincount(known.astype(int), minlength=len(names))
     frequent = sorted(np.argsort(-counts, kind="stable")[:MOST_LABELS].tolist())

@@ -222,10 +222,11 @@ def _prediction(record: dict[str, Any]) -> _Prediction:
     for value in features.values():
         if not (value is None or isinstance(value, str) or math.isfinite(value)):
             raise ValueError(value)
-    rate, probability = float(record.get("rate", 1)), float(record["probability"])
+    rate, probability = _finite(record.get("rate", 1)), _finite(record["probability"])
     if not (0 < rate <= 1 and 0 <= probability <= 1 and isinstance(record["flagged"], bool)):
         raise ValueError(record)
-    version = record["version"]
+    if not isinstance(record["version"], str):
+        raise TypeError(record)
     return _Prediction(
         time=_finite(record["time"]),
         probability=probability,
@@ -234,7 +235,7 @@ def _prediction(record: dict[str, Any]) -> _Prediction:
         milliseconds=_finite(record.get("milliseconds", 0.0)),
         weight=1 / rate,
         id=_id_hash(record.get("id")),
-        version=version + "",
+        version=record["version"],
         features=features,
     )
 

@@ -46,7 +46,7 @@ def record(folder: Path) -> Record:
 
     def read() -> list[dict[str, Any]]:
         paths = sorted(folder.iterdir()) if folder.exists() else []
-        return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
+        return [json.loads(line) for path in paths for line in path.read_bytes().splitlines() if line]
 
     return read
 
@@ -190,5 +190,20 @@ def test_a_single_scorer_is_one_to_choose_from() -> None:
 def test_what_could_not_be_recorded_is_not_said_to_be(slots: dict[str, Slot], folder: Path) -> None:
     """Unlike a prediction, which was answered all the same, it is lost, and only its caller could tell it again."""
     folder.write_text("a file")
-    answer = TestClient(create_app(slots, recorder=Recorder(str(folder)))).post(ROUTE, json=[OUTCOME])
-    assert answer.status_code >= 500
+    client = TestClient(create_app(slots, recorder=Recorder(str(folder))))
+    answer = client.post(ROUTE, json=[OUTCOME])
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"detail": "the outcomes could not be recorded; send them again later"},
+    )
+    assert "503" in client.get("/openapi.json").json()["paths"][ROUTE]["post"]["responses"]
+
+
+def test_what_could_not_be_recorded_may_be_told_again(slots: dict[str, Slot], folder: Path, record: Record) -> None:
+    """Once there is room, it is recorded once."""
+    folder.write_text("a file")
+    client = TestClient(create_app(slots, recorder=Recorder(str(folder))))
+    client.post(ROUTE, json=[OUTCOME])
+    folder.unlink()
+    assert client.post(ROUTE, json=[OUTCOME]).status_code == 200
+    assert [line["id"] for line in record()] == ["r1"]

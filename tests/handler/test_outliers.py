@@ -146,7 +146,8 @@ def pairing(parent: int, child: int, rows: list[list[float]], n_features: int = 
     tables[child] = rows
     parents = [-1] * n_features
     parents[child] = parent
-    return {"bins": bins, "parents": parents, "tables": tables, "limit": -10.0}
+    marginals = [[-1.0] * 3] * n_features
+    return {"bins": bins, "parents": parents, "tables": tables, "marginals": marginals, "limit": -10.0}
 
 
 YEARS, AMOUNT, IP, REFUNDS, ITEM, _ = range(6)
@@ -285,9 +286,6 @@ def training_warnings(scorer: Scorer) -> list[list[dict[str, Any]]]:
     rows = pd.read_parquet(BUILD / scorer.bundle.scorer / "rows" / "train.parquet")[::5]
     outliers, encode = Outliers(scorer.bundle), scorer.bundle.features.encode
     return [outliers.warnings(row, encode(row)) for row in zip(*field_values(rows, scorer.contract), strict=True)]
-
-
-FLOATS = "what is rare is kept in float32 and compared in float64: 0.3 lies below 0.30000001192092896"
 
 
 @pytest.mark.parametrize(("name", "side"), [("address_age_days", 1), ("avg_tx_value", 2)], ids=["lowest", "highest"])

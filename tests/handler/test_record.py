@@ -216,8 +216,17 @@ def test_what_is_to_be_hashed_is_hashed(folder: Path, refund: Scorer) -> None:
 def test_only_what_is_to_be_hashed_is_hashed(folder: Path, refund: Scorer) -> None:
     """The other features are as ever."""
     plain = record(folder / "plain", refund)[1]["features"]
-    found = record(folder / "private", private(refund, item="hash"))[1]["features"]
+    assert len(categories(folder / "private", refund, KEY)) == 3
+    found = lines(folder / "private")[1]["features"]
     assert {**found, "item_category": None} == {**plain, "item_category": None}
+
+
+def test_without_a_key_what_is_to_be_hashed_is_left_out(folder: Path, refund: Scorer) -> None:
+    """As where a version that is swapped in declares it first; the other features are as ever."""
+    plain = [line["features"] for line in record(folder / "plain", refund)]
+    found = [line["features"] for line in record(folder / "private", private(refund, item="hash"))]
+    kept = [name for name in plain[0] if name != "item_category"]
+    assert found == [{name: features[name] for name in kept} for features in plain]
 
 
 def test_the_same_value_has_the_same_hash(folder: Path, refund: Scorer) -> None:
@@ -305,6 +314,12 @@ def test_an_outcome_says_whose_it_is_and_what_became_of_it(folder: Path) -> None
     assert first == {"outcome": FORMAT, "scorer": "refund", "id": "r1", "label": 1}
     assert second == {"outcome": FORMAT, "scorer": "transaction", "id": "é\n", "label": 0}
     assert type(first["label"]) is type(second["label"]) is int
+
+
+def test_it_says_whether_outcomes_were_recorded(folder: Path) -> None:
+    """Whoever told them could tell them again."""
+    assert Recorder(str(folder)).record_outcomes(OUTCOMES) is True
+    assert Recorder(str(files(folder)[0])).record_outcomes(OUTCOMES) is False
 
 
 def test_every_outcome_is_recorded_whatever_the_rate(folder: Path) -> None:
@@ -430,7 +445,7 @@ def test_two_recorders_have_a_file_each(folder: Path, refund: Scorer, clock: lis
 
 @pytest.mark.usefixtures("clock")
 def test_two_recorders_of_one_moment_have_a_file_each(folder: Path, refund: Scorer) -> None:
-    """Containers each have a process 1, and all turn their page with the first request after midnight."""
+    """Of one process."""
     made = answered(refund)
     for recorder in (Recorder(str(folder)), Recorder(str(folder))):
         recorder.record(refund, made, 0.0)
@@ -522,6 +537,20 @@ for _ in range(3):
     recorder.record_outcomes([("refund", "r1", True)])
 """
     assert run(script, stdout=Path("/dev/full")) == "predictions cannot be recorded: No space left on device\n"
+
+
+def test_two_containers_have_a_file_each(folder: Path) -> None:
+    """Each has a process 1, and both turn their page with the first request after midnight."""
+    script = """
+import handler.record
+
+os.getpid = lambda: 1
+handler.record.time = lambda: 1_728_000_000.0
+Recorder(sys.argv[1]).record_outcomes([("refund", "r1", True)])
+"""
+    for _ in range(2):
+        run(script, str(folder))
+    assert [len(path.read_bytes().splitlines()) for path in files(folder)] == [1, 1]
 
 
 def test_a_page_that_could_not_be_turned_is_turned_later(folder: Path) -> None:

@@ -372,9 +372,6 @@ def test_outcomes_are_recorded_where_predictions_are() -> None:
     assert start(TELLING).stdout.split() == ["409"]
 
 
-UNUSED = "handler/app.py makes Recorder(PREDICTIONS) and never calls its own _recorder()"
-
-
 def test_a_share_of_what_was_asked_is_recorded(tmp_path: Path) -> None:
     """Here of three requests none, but for once in a hundred million runs."""
     run = start(METERED, PREDICTIONS=str(tmp_path / "log"), PREDICTIONS_RATE="0.000000003")

@@ -230,10 +230,10 @@ def test_score_is_compared_by_its_log_odds() -> None:
 
 
 def test_weights_count() -> None:
-    """A prediction that stands for ten counts ten times in every share."""
+    """A prediction that stands for ten counts ten times in every share, and once as evidence."""
     log = log_of([0, 0], weight=[10, 1], flagged=[True, False], bins=[[0, 2, 1], [1, 2, 1]], probability=[0.8, 0.2])
     (found,) = blocks(log)
-    assert found["rows"] == 11
+    assert (found["rows"], found["predictions"]) == (2, 11)
     assert found["alert_rate"] == pytest.approx(10 / 11)
     assert found["features"]["amount"]["missing"] == pytest.approx(10 / 11)
     assert found["estimated"]["fraud_rate"] == pytest.approx((8 + 0.2) / 11)

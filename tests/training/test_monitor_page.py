@@ -18,6 +18,7 @@ def block(start: float = 1_750_000_000.0, **changes: Any) -> dict[str, Any]:  # 
         "from": start,
         "to": start + 604_800,
         "rows": 12_345,
+        "predictions": 12_345,
         "versions": ["a"],
         "alert_rate": 0.0517,
         "baseline_alert_rate": 0.05,

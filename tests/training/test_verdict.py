@@ -21,7 +21,7 @@ def feature(**changes: float) -> dict[str, Any]:
 def performance(**changes: float) -> dict[str, Any]:
     """A block whose outcomes are as promised but for some numbers."""
     found = {"labelled": 2_000, "frauds": 100, "caught": 90, "expected_frauds": 100.0} | changes
-    return block(measured=found | {"recall": found["caught"] / found["frauds"]})
+    return block(rows=found["labelled"], measured=found | {"recall": found["caught"] / found["frauds"]})
 
 
 def block(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a block holds
@@ -36,6 +36,8 @@ def block(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a block 
         "baseline_estimated": {"recall": 0.9},
         "measured": {"labelled": 2_000, "frauds": 100, "caught": 90, "recall": 0.9, "expected_frauds": 100.0},
         "baseline_recall": 0.9,
+        "baseline_caught": 900,
+        "baseline_frauds": 1_000,
         "baseline_fraud_rate": 0.05,
     }
     return calm | changes
