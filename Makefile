@@ -59,7 +59,7 @@ shadow: env  ## score a version in the shadow of the current one: make shadow SC
 releases: env  ## list the released versions, what they are now, and every move
 	@$(PYTHON) -m training.release list --scorer "$$SCORER"
 
-agreement: env  ## how a shadow's answers differ from the champion's: make agreement SCORER=refund LOG=predictions.jsonl
+agreement: env  ## how a shadow's answers differ from the champion's: make agreement SCORER=refund LOG=predictions
 	@$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
 
 monitor: env  ## leave, look at or retrain: make monitor SCORER=refund LOG=predictions (exit status 0, 10 or 20)

@@ -1,6 +1,6 @@
 """Agreement: the prediction log -> how a shadow's answers differ from the champion's, in all and by segment.
 
-`make agreement SCORER=refund LOG=predictions.jsonl`. A shadow has been asked what the champion was asked and changed no
+`make agreement SCORER=refund LOG=predictions`. A shadow has been asked what the champion was asked and changed no
 answer, so what this shows is what its promotion would change.
 """
 
