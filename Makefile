@@ -9,6 +9,7 @@ ARCHITECTURE ?= x86_64
 BUILD_DIR ?= .aws-sam/build
 MAX_ARTIFACT_MB := 45
 BUNDLES := build/bundles
+WORKFLOWS := .github/workflows
 # Without its guidelines, which it would fetch.
 CHECKOV := .venv-lint/bin/checkov --framework cloudformation --skip-download --compact --quiet
 
@@ -17,11 +18,12 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test serve release promote rollback shadow releases agreement monitor track mlflow build \
-  artifact deploy-check lint-template bench robust swaps alarms quality lock clean build-FraudFunction
+.PHONY: help env data train try test serve release promote rollback shadow releases score agreement monitor backtest \
+  retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps alarms \
+  bench-monitoring backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 15
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc repro)
 	@$(PYTHON) -m training.declaration >/dev/null
@@ -31,7 +33,7 @@ train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc r
 try: env  ## a model of your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
 	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT"
 
-test: train lint-template .venv-runtime/.installed  ## lint, types and all tests
+test: train lint-template lint-workflows .venv-runtime/.installed  ## lint, types and all tests
 	ruff check .
 	ruff format --check .
 	mypy
@@ -42,7 +44,10 @@ serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 
 # What a person types may hold anything, so it reaches the commands through the environment. STORE is a folder (store, if
 # it is not given) or s3://bucket/prefix.
-export SCORER VERSION FORCE SIGNING_KEY LOG
+export SCORER VERSION FORCE SIGNING_KEY LOG ROWS EVERY INPUT OUTPUT REASONS
+
+score: env  ## answers for a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...]
+	@$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION"
 
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
 	@$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
@@ -64,6 +69,12 @@ agreement: env  ## how a shadow's answers differ from the champion's: make agree
 
 monitor: env  ## leave, look at or retrain: make monitor SCORER=refund LOG=predictions (exit status 0, 10 or 20)
 	@$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
+
+backtest: train  ## what a schedule and alarms would have caught: make backtest SCORER=refund [EVERY=weeks]
+	@$(PYTHON) -m training.backtest "$$SCORER" --every "$${EVERY:-4}"
+
+retrain: env data  ## new labelled rows -> data, model, gate: make retrain SCORER=refund [ROWS=new.parquet] [SIGNING_KEY=...]
+	@$(PYTHON) -m training.retrain "$$SCORER" --rows "$$ROWS" --signing-key "$$SIGNING_KEY"
 
 track: env  ## a run in MLflow for what is trained, and its aliases in step with the store
 	@$(PYTHON) -m training.track
@@ -93,6 +104,15 @@ lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template t
 	  CorsOrigins=https://console.example WarmUp=enabled ModelBucket=create PredictionLog=create ReservedConcurrency=10
 	$(CHECKOV) --file build/template.json
 
+# None of them needs the network: GitHub's schema is in the package, and zizmor leaves out what it would have to ask for.
+lint-workflows: env .venv-lint/.installed  ## the workflows through GitHub's schema, zizmor and shellcheck
+	.venv-lint/bin/check-jsonschema --builtin-schema vendor.github-workflows $(WORKFLOWS)/*.yml
+	.venv-lint/bin/zizmor --quiet --no-progress --offline --strict-collection --persona pedantic $(WORKFLOWS)/*.yml
+	@if [ -x .venv-lint/bin/shellcheck ]; then \
+	  .venv-lint/bin/shellcheck .github/scripts/*.sh .ci/run && \
+	  $(PYTHON) .github/scripts/lint_steps.py .venv-lint/bin/shellcheck $(WORKFLOWS)/*.yml; \
+	else echo "there is no shellcheck for this processor; the rest is checked"; fi
+
 # wrk loads uvicorn; where it is missing and cannot be installed, the benchmark says so and goes on.
 bench: build .venv-runtime/.installed  ## speed and weight beside an empty function, XGBoost's package and joblib
 	@if ! command -v wrk >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -108,6 +128,13 @@ swaps: train  ## two minutes of requests while versions come and go, some of the
 
 alarms: train  ## how often the monitor cries wolf, what it notices, and after how many requests
 	$(PYTHON) -m benchmarks.alarms
+
+bench-monitoring: build  ## what recording and monitoring cost
+	$(PYTHON) -m benchmarks.recording
+	$(PYTHON) -m benchmarks.monitoring
+
+backtests: train  ## what retraining is worth, week by week, on the shipped scorers and on the handbook (BENCHMARK_DATA)
+	$(PYTHON) -m benchmarks.backtests
 
 quality: train  ## the published benchmarks beside this project's figures (needs BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.quality

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.readme_alarms import alarms_table
+from benchmarks.readme_backtests import backtests_table, estimates_fact
+from benchmarks.readme_monitoring import monitoring_fact, recording_table
 from benchmarks.readme_quality import (
     candidates_table,
     handbook_table,
@@ -40,6 +42,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "robustness": robustness_table,
     "swaps": swaps_table,
     "alarms": alarms_table,
+    "recording": recording_table,
+    "backtests": backtests_table,
 }
 
 # What stands in the README's sentences.
@@ -48,6 +52,8 @@ FACTS: dict[str, Callable[[], str]] = {
     r"`make robust` on .*": robustness_caption,
     r"`make swaps` on .* for a minute": swaps_caption,
     r"[\d.]+ MB unzipped of Lambda's": artifact_size,
+    r"Monitoring [\d,]+ predictions .* of memory": monitoring_fact,
+    r"its mean absolute error over the handbook's weeks is .* of average precision": estimates_fact,
 }
 
 COMMAND = re.compile(r"^\$ (curl .*)\n((?:.+\n)+?)(?=\$|```)", flags=re.MULTILINE)

@@ -6,7 +6,7 @@ from benchmarks.readme_table import SCORERS, report, table
 
 
 def alarms_table() -> str:
-    """False alarms, what each change leads to and after how many requests, and the planted fraud."""
+    """False alarms, what each change leads to, how often, after how many requests (median), and the planted fraud."""
     recorded = report("alarms.json")
     found = [recorded[name] for name in SCORERS]
     windows = recorded["windows"]
@@ -17,7 +17,8 @@ def alarms_table() -> str:
         ]
         for level in ("watch", "retrain")
     ]
-    rows += [[what, *(_noticed(one["changes"][what]) for one in found)] for what in found[0]["changes"]]
+    draws = recorded["draws"]
+    rows += [[what, *(_noticed(one["changes"][what], draws) for one in found)] for what in found[0]["changes"]]
     rows += [
         [f"the planted fraud, from its first day: {level}", *(_days(one["planted_days"][level]) for one in found)]
         for level in ("watch", "retrain")
@@ -25,10 +26,10 @@ def alarms_table() -> str:
     return table([f"`make alarms` on {recorded['machine']['date'].split()[0]}", *SCORERS], rows)
 
 
-def _noticed(change: dict[str, Any]) -> str:
+def _noticed(change: dict[str, Any], draws: int) -> str:
     if change["requests"] is None:
-        return "not noticed"
-    return f"{change['state']}, after {change['requests']:,} requests"
+        return f"not noticed in {draws} draws"
+    return f"{change['state']} in {change['draws']} of {draws} draws, after {change['requests']:,} requests"
 
 
 def _days(days: float | None) -> str:

@@ -17,7 +17,7 @@ from handler.record import Recorder
 from handler.scorer import Answered, Scorer
 from handler.served import Slot
 from handler.startup import HTTPException
-from handler.telemetry import Meter
+from handler.telemetry import Meter, write
 
 # Some 175 bytes each; Lambda takes answers of up to 6 MB.
 MAX_REASONS = 20_000
@@ -48,15 +48,17 @@ class ScoreEndpoint:
         content = to_json(answered.answers if self._is_batch else answered.answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         seconds = perf_counter() - start
-        # Lambda passes a context; the request that warms the function up at its start has none, and does not count.
-        if self._meter and (context := scope.get("aws.context")):
-            self._meter.record(context, answered, seconds)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        if self._recorder and scope.get("aws.context", True):
+        # Lambda passes a context; the request that warms the function up at its start has none, and does not count.
+        context = scope.get("aws.context")
+        metrics = self._meter.line(context, answered, seconds) if self._meter and context else b""
+        if self._recorder and (context or "aws.context" not in scope):
             shadow = served.shadow
-            shadowed = shadow.scores(body, is_batch=self._is_batch) if shadow else ()
-            self._recorder.record(served.scorer, answered, seconds, shadow, shadowed)
+            shadowed = (shadow, shadow.scores(body, is_batch=self._is_batch)) if shadow else None
+            self._recorder.record(served.scorer, answered, seconds, shadowed, metrics)
+        elif metrics:
+            write(metrics)
 
 
 def _answered_one(scorer: Scorer, body: bytes | bytearray, *, explain: bool) -> Answered:

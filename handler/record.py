@@ -20,11 +20,13 @@ from pydantic_core import to_json
 
 from handler.scorer import Answered, Scored, Scorer
 from handler.shadow import Shadow
+from handler.telemetry import write
 
 FORMAT = 1
 STDOUT = "stdout"
 MAX_FILE_BYTES = 64_000_000
 HASH_DIGITS = 16
+SECONDS_A_DAY = 86_400
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Recorder:
         """
         self._rate, self._key = rate, key
         self._folder = None if target == STDOUT else Path(target)
-        self._file, self._left, self._day = sys.stdout.fileno() if self._folder is None else -1, 0, ""
+        self._file, self._left, self._until = sys.stdout.fileno() if self._folder is None else -1, 0, 0.0
         self._is_failing = False
 
     def record(
@@ -47,10 +49,13 @@ class Recorder:
         scorer: Scorer,
         answered: Answered,
         seconds: float,
-        shadow: Shadow | None = None,
-        shadowed: Sequence[Scored | str] = (),
+        shadowed: tuple[Shadow, Sequence[Scored | str]] | None = None,
+        metrics: bytes = b"",
     ) -> None:
-        """Write the lines of one invocation's predictions, with what the shadow made of the same requests."""
+        """Write the lines of one invocation's predictions, with what the shadow made of the same requests.
+
+        `metrics` goes to stdout, in the same write where the records go there too: each costs as much as a record.
+        """
         now, lines = time(), []
         for index, (request, one, answer) in enumerate(zip(*answered, strict=True)):
             if self._rate < 1 and random() >= self._rate:  # noqa: S311 - a sample, no secret
@@ -70,11 +75,16 @@ class Recorder:
             }
             if self._rate < 1:
                 line["rate"] = self._rate
-            if shadow and shadowed:
-                line["shadow"] = _shadow_part(shadow, shadowed[min(index, len(shadowed) - 1)])
+            if shadowed and (made := shadowed[1]):
+                line["shadow"] = _shadow_part(shadowed[0], made[min(index, len(made) - 1)])
             lines.append(to_json(line, inf_nan_mode="null"))
+        if metrics and self._folder is not None:
+            write(metrics)
+            metrics = b""
         if lines:
-            self._write(b"\n".join(lines) + b"\n")
+            lines.append(b"")
+        if content := metrics + b"\n".join(lines):
+            self._write(content)
 
     def record_outcomes(self, outcomes: Sequence[tuple[str, str, bool]]) -> bool:
         """Write the lines of outcomes: scorer, id, and whether it was fraud; whether they could be written."""
@@ -86,14 +96,19 @@ class Recorder:
         return self._write(b"\n".join(lines) + b"\n")
 
     def _features(self, scorer: Scorer, vector: list[float]) -> dict[str, float | str | None]:
-        shown = scorer.shown
-        found = {name: shown(index, vector[index]) for index, name, _ in scorer.recorded}
+        # As Features.display has it, whose call for each of them would cost three microseconds; NaN is written as null.
+        labels = scorer.bundle.features.labels
+        found: dict[str, float | str | None] = {}
+        for index, name, _ in scorer.recorded:
+            value = vector[index]
+            of_feature = labels[index]
+            found[name] = value if of_feature is None or value != value else of_feature[int(value)]  # noqa: PLR0124 - only NaN differs from itself
         for name in scorer.hashed:
             if not self._key:
                 # A version that was swapped in may ask for hashes where this deployment has no key for them.
                 del found[name]
-            elif (value := found[name]) is not None:
-                found[name] = hashed(str(value), self._key)
+            elif isinstance(text := found[name], str):
+                found[name] = hashed(text, self._key)
         return found
 
     def _write(self, content: bytes) -> bool:
@@ -106,7 +121,10 @@ class Recorder:
             content = b"\n" + content
         try:
             if self._folder is not None:
-                self._turn_page(self._folder, len(content))
+                size = len(content)
+                if size > self._left or time() >= self._until:
+                    self._turn_page(self._folder)
+                self._left -= size
             while content:
                 content = content[os.write(self._file, content) :]
         except OSError as error:
@@ -117,17 +135,16 @@ class Recorder:
             self._is_failing = False
         return not self._is_failing
 
-    def _turn_page(self, folder: Path, size: int) -> None:
-        """Begin a new file where there is none, the day is over, or it would become too large."""
-        day = strftime("%Y-%m-%d", gmtime())
-        if self._file < 0 or day != self._day or size > self._left:
-            folder.mkdir(parents=True, exist_ok=True)
-            if self._file >= 0:
-                os.close(self._file)
-                self._file = -1
-            self._file = _new_file(folder, f"{day}-{os.getpid()}-{time():.3f}")
-            self._left, self._day = MAX_FILE_BYTES, day
-        self._left -= size
+    def _turn_page(self, folder: Path) -> None:
+        """Begin a new file: there is none, the day is over, or the last one is as large as they become."""
+        now = time()
+        folder.mkdir(parents=True, exist_ok=True)
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        day = strftime("%Y-%m-%d", gmtime(now))
+        self._file = _new_file(folder, f"{day}-{os.getpid()}-{now:.3f}")
+        self._left, self._until = MAX_FILE_BYTES, (now // SECONDS_A_DAY + 1) * SECONDS_A_DAY
 
 
 def _new_file(folder: Path, start: str) -> int:

@@ -50,11 +50,15 @@ def _line(
     return '{"_aws":{"Timestamp":%d,' + text + ',"FunctionVersion":"%s"' + values + "}\n"
 
 
-def _write(line: str, version: str, *values: float | str) -> None:
+def _filled(line: str, version: str, *values: float | str) -> bytes:
+    return (line % (time() * 1000, version, *values)).encode()
+
+
+def write(line: bytes) -> None:
     """Write to stdout in one piece, past Python's buffers, which Lambda may freeze before they are flushed."""
     # A metric that cannot be written must fail neither a request nor the thread that looks at the store.
     with suppress(OSError):
-        os.write(_STDOUT, (line % (time() * 1000, version, *values)).encode())
+        os.write(_STDOUT, line)
 
 
 class Meter:
@@ -64,12 +68,12 @@ class Meter:
         """Prepare all of the line that no request changes."""
         self._line = _line((SCORED, FLAGGED, WARNED), (BY_VERSION, BY_SCORER), {"Scorer": scorer}, MEASURED)
 
-    def record(self, context: Any, answered: Answered, seconds: float) -> None:  # noqa: ANN401 - Lambda's context
-        """Write the line of one invocation: its predictions, and the seconds from the request to the answer."""
+    def line(self, context: Any, answered: Answered, seconds: float) -> bytes:  # noqa: ANN401 - Lambda's context
+        """The line of one invocation: its predictions, and the seconds from the request to the answer."""
         n_flagged = sum(one.is_flagged for one in answered.scored)
         n_warned = sum("warnings" in answer for answer in answered.answers)
         counts = (len(answered.scored), n_flagged, n_warned)
-        _write(self._line, context.function_version, *counts, seconds * 1000, _distribution(answered.scored))
+        return _filled(self._line, context.function_version, *counts, seconds * 1000, _distribution(answered.scored))
 
 
 def _distribution(scored: Sequence[Scored]) -> str:
@@ -85,7 +89,7 @@ def _distribution(scored: Sequence[Scored]) -> str:
 
 def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
     """Write the line of an invocation that was answered with a 5xx, which Lambda's own metrics take for a success."""
-    _write(_line((FAILED,), (BY_VERSION,), {}), context.function_version, 1)
+    write(_filled(_line((FAILED,), (BY_VERSION,), {}), context.function_version, 1))
 
 
 class StoreMeter:
@@ -95,4 +99,4 @@ class StoreMeter:
         """Write a line that counts one of SWAPPED, REFUSED, STORE_FAILED, TROUBLE for a scorer."""
         # Outside an invocation there is no context; the environment names the version that was published.
         version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "local")
-        _write(_line((metric,), (("FunctionName",), BY_SCORER), {"Scorer": scorer}), version, 1)
+        write(_filled(_line((metric,), (("FunctionName",), BY_SCORER), {"Scorer": scorer}), version, 1))

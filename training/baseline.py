@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from handler.bundle import to_json
-from handler.features import build_features
+from handler.features import Features, build_features
 from training.calibrate import calibrated
 from training.combinations import just_above, learn_combinations
 from training.declaration import declared_scorer
@@ -72,6 +72,12 @@ def score_baseline(
     }
 
 
+def feature_baseline(matrix: npt.NDArray[np.float32], features: Features) -> dict[str, dict[str, Any]]:
+    """The bins of each feature's column, by its name."""
+    columns = zip(features.names, features.labels, strict=True)
+    return {name: binned(matrix[:, index], labels) for index, (name, labels) in enumerate(columns)}
+
+
 def main(name: str) -> None:
     """Describe what is normal for one scorer: `python -m training.baseline refund`."""
     scorer = declared_scorer(name)
@@ -84,11 +90,9 @@ def main(name: str) -> None:
     later = pd.read_parquet(folder / "rows" / "calibrate.parquet")
     probability = calibrated(margins(pipeline, later), fitted["calibration"])
     threshold = fitted["decision"]["threshold"]
-    labels = later[scorer.label].to_numpy()
-    columns = zip(features.names, features.labels, strict=True)
     baseline = {
-        "features": {name: binned(matrix[:, index], labels) for index, (name, labels) in enumerate(columns)},
-        "score": score_baseline(probability, labels, threshold),
+        "features": feature_baseline(matrix, features),
+        "score": score_baseline(probability, later[scorer.label].to_numpy(), threshold),
         "combinations": learn_combinations(matrix, features.labels),
     }
     write_bytes(folder / "baseline.json", to_json(baseline))

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from training.baseline import log_odds
+from training.binning import UNRECORDED
 from training.bootstrap import share_interval
 from training.drift import category_distance, holm, number_distance
+from training.lines import NO_ID
 from training.ranking import average_precision, rank
-from training.records import NO_ID, UNRECORDED, Log
+from training.records import Log
 from training.settings import SECONDS_A_DAY, Monitoring
 
 Floats = npt.NDArray[np.float64]
@@ -72,12 +74,13 @@ def blocks_of(
     number = ((log.time - log.time[0]) // seconds).astype(int)
     for block in np.unique(number):
         first, start, end = np.searchsorted(number, [block - policy.pooled + 1, block, block + 1])
-        begins = float(log.time[0] + block * seconds)
+        # Whole seconds, which reports keep whole.
+        begins = round(log.time[0] + block * seconds)
         described = _described(log, slice(start, end), baseline, threshold)
         # Of this block and those before it, because frauds are few; of the version that answers now, and no former.
         pooled = np.arange(first, end)[log.version[first:end] == log.version[end - 1]]
         measured = _measured(log.probability[pooled], log.flagged[pooled], label[pooled])
-        yield {"from": begins, "to": begins + seconds, **described, "measured": measured}
+        yield {"from": begins, "to": round(begins + seconds), **described, "measured": measured}
 
 
 def _described(log: Log, kept: slice, baseline: Mapping[str, Any], threshold: float) -> dict[str, Any]:
@@ -99,7 +102,7 @@ def _described(log: Log, kept: slice, baseline: Mapping[str, Any], threshold: fl
         "milliseconds_p99": float(np.nanquantile(latency, 0.99)) if np.isfinite(latency).any() else None,
         "score": {"psi": distance.psi, "p_value": distance.p_value},
         "features": _features(log.bins[kept], share, baseline["features"]),
-        "estimated": estimated(probability, flagged, weight),
+        "estimated": estimated(probability, flagged, share),
         "baseline_estimated": _baseline_estimated(score, threshold),
         "baseline_recall": score["caught"] / score["frauds"],
         "baseline_caught": score["caught"],
@@ -141,16 +144,20 @@ def estimated(probability: Floats, flagged: npt.NDArray[np.bool_], weight: Float
     """Precision, recall and average precision by the scores alone, as far as they are calibrated (CBPE).
 
     Each request is a fraud with its own probability, so that sums of them are expected counts. Source: NannyML's
-    confidence-based performance estimation; it is blind to labels that change while the scores do not.
+    confidence-based performance estimation; it is blind to labels that change while the scores do not. The recall is a
+    ratio of sums over requests that came by chance; its standard deviation is the ratio's (Cochran 1977, 2.11).
     """
     frauds = probability * weight
     caught, alerts, everything = frauds[flagged].sum(), weight[flagged].sum(), frauds.sum()
     ranking = rank(probability, np.zeros(len(probability), dtype=np.int8))
     hits, misses = (ranking.cumulative(counted[ranking.order]) for counted in (frauds, weight - frauds))
     precision = average_precision(hits, misses) if everything else 0.0
+    recall = float(caught / everything) if everything else 0.0
+    squares = float((weight * (probability * (flagged - recall)) ** 2).sum())
     return {
         "precision": float(caught / alerts) if alerts else 0.0,
-        "recall": float(caught / everything) if everything else 0.0,
+        "recall": recall,
+        "recall_deviation": squares**0.5 / float(everything) if everything else 0.0,
         "average_precision": precision,
         "fraud_rate": float(everything / weight.sum()),
     }

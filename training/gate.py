@@ -1,6 +1,6 @@
 """The gate: whether a challenger may take the champion's place, judged on the same rows by the function's own code."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,27 +65,49 @@ def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, decla
         objections.append(
             f"{len(rows) - len(labels):,} of the window's {len(rows):,} rows are not requests that both take"
         )
-    measured: dict[str, Any] = {
+    agreed = agreed_rate(champion.bundle.baseline["score"]) if champion else 0.0
+    measured, against = weigh(probabilities, flagged, labels, agreed=agreed, seed=declared.seed)
+    described = {
         "window": [moment(rows[declared.time].min()), moment(rows[declared.time].max())],
         "rows": len(labels),
         "frauds": int(labels.sum()),
         "left_out": len(rows) - len(labels),
-        "alert_rate": {
-            who: float(flags.mean()) for who, flags in zip(("challenger", "champion"), flagged, strict=False)
-        },
     }
-    error, low = _calibration(probabilities[0], labels, declared.seed)
+    return Verdict(rounded(described | measured), [*objections, *against])
+
+
+def agreed_rate(score: Mapping[str, Any]) -> float:
+    """The alert rate that people agreed to: what a champion flagged of the rows that its threshold was chosen on."""
+    return float(score["flagged"] / score["rows"])
+
+
+def weigh(
+    probabilities: list[Floats], flagged: list[Floats], labels: Labels, *, agreed: float, seed: int
+) -> tuple[dict[str, Any], list[str]]:
+    """What is measured on rows of both classes, and what of it speaks against the challenger.
+
+    `probabilities` and `flagged` are the challenger's, then, where there is one, the champion's, whose agreed alert
+    rate counts where it flags less by now: fraud that changed may have left it blind.
+    """
+    objections: list[str] = []
+    rates = {who: float(flags.mean()) for who, flags in zip(("challenger", "champion"), flagged, strict=False)}
+    error, low = _calibration(probabilities[0], labels, seed)
     limit = MAX_CALIBRATION_SHARE * float(labels.mean())
-    measured["calibration_error"] = {"challenger": error, "low": low, "limit": limit}
+    measured: dict[str, Any] = {
+        "alert_rate": rates,
+        "calibration_error": {"challenger": error, "low": low, "limit": limit},
+    }
     if low > limit:
         objections.append(
             f"its calibration error is {error:.2g}, at least {low:.2g} by its interval; {limit:.2g} is the limit"
         )
-    if champion:
-        budget, own = measured["alert_rate"]["champion"], measured["alert_rate"]["challenger"]
-        if share_interval(own * len(labels), len(labels))[0] > MAX_ALERT_RATIO * budget:
-            objections.append(f"it flags {own:.2%} of the rows, the champion {budget:.2%}")
-        gains = _gains(probabilities, labels, budget, declared.seed)
+    if "champion" in rates:
+        budget, own = rates["champion"], rates["challenger"]
+        usual = max(budget, agreed)
+        if share_interval(own * len(labels), len(labels))[0] > MAX_ALERT_RATIO * usual:
+            meant = f", and was meant to flag {agreed:.2%}" if agreed > budget else ""
+            objections.append(f"it flags {own:.2%} of the rows, the champion {budget:.2%}{meant}")
+        gains = _gains(probabilities, labels, budget, seed)
         measured |= gains
         for name, gain in gains.items():
             if gain["high"] < 0:
@@ -93,7 +115,7 @@ def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, decla
                     f"its {name.replace('_', ' ')} is {gain['challenger']:.3f}, the champion's {gain['champion']:.3f}: "
                     f"{gain['gain']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
                 )
-    return Verdict(rounded(measured), objections)
+    return measured, objections
 
 
 def _broken(champion: Scorer | None, challenger: Scorer) -> list[str]:

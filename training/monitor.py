@@ -14,13 +14,14 @@ import pandas as pd
 from handler.scorer import Scorer, load_scorer
 from handler.store import StoreError
 from handler.swap import load_released
+from training.binning import Binning
 from training.blocks import blocks_of, join_outcomes
 from training.declaration import Scorer as Declaration
 from training.declaration import declared_scorer
 from training.files import BUNDLES, REPORTS, rounded, write_json, write_table, write_text
 from training.monitor_page import monitor_page
 from training.moves import read_position
-from training.records import Binning, Log, read_log
+from training.records import Log, read_log
 from training.shelf import open_shelf
 from training.stage import StageError
 from training.verdict import LEVELS, judge_block, settle
@@ -87,7 +88,7 @@ def watched(name: str, store: str) -> Scorer:
     return load_scorer(BUNDLES / name)
 
 
-def _seconds(text: str) -> float:
+def date_in_utc(text: str) -> float:
     """A moment on the command line, in UTC unless it says otherwise."""
     try:
         found = datetime.fromisoformat(text)
@@ -101,8 +102,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.monitor", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; .gz or not")
-    parser.add_argument("--since", type=_seconds, default=float("-inf"), help="a date, in UTC")
-    parser.add_argument("--until", type=_seconds, default=float("inf"))
+    parser.add_argument("--since", type=date_in_utc, default=float("-inf"), help="a date, in UTC")
+    parser.add_argument("--until", type=date_in_utc, default=float("inf"))
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
     parser.add_argument(
         "--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="what private values are hashed with"

@@ -30,6 +30,16 @@ class MoveError(StageError):
     """Raised when a pointer cannot be moved so, or the gate refuses it."""
 
 
+class RefusedError(MoveError):
+    """Raised when the gate refuses a version; `verdict` says why."""
+
+    def __init__(self, version: str, verdict: Verdict) -> None:
+        """Keep the verdict."""
+        objections = "; ".join(verdict.objections)
+        super().__init__(f"{version} is not promoted: {objections}. FORCE='a reason' overrules this, and is kept")
+        self.verdict = verdict
+
+
 def read_position(shelf: Shelf, scorer: str) -> tuple[Pointer | None, bytes | None]:
     """A scorer's pointer, and its bytes as they were seen; None where it has none yet."""
     key = pointer_key(scorer)
@@ -90,7 +100,7 @@ def move(shelf: Shelf, scorer: str, action: str, change: Change, *, is_forced: b
 def promote(shelf: Shelf, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
     """The pointer after a version became the current one, and the former the previous.
 
-    Raises MoveError where the gate objects; a reason given as `force`, which is kept, overrules it.
+    Raises RefusedError where the gate objects; a reason given as `force`, which is kept, overrules it.
     """
     is_lost, before = False, None
     try:
@@ -99,11 +109,10 @@ def promote(shelf: Shelf, scorer: str, version: str, rows: Path, *, force: str |
         is_lost = True
     if before and before.current == version:
         raise MoveError(f"{version} is current already")
-    verdict = _verdict(shelf, scorer, before, version, rows)
+    verdict = verdict_on(shelf, scorer, before, version, rows)
     say(json.dumps(verdict.measured, indent=1))
     if verdict.objections and not force:
-        objections = "; ".join(verdict.objections)
-        raise MoveError(f"{version} is not promoted: {objections}. FORCE='a reason' overrules this, and is kept")
+        raise RefusedError(version, verdict)
     gate = {"file": str(rows), **verdict.measured, "objections": verdict.objections}
 
     def change(now: Pointer | None) -> dict[str, Any]:
@@ -188,7 +197,8 @@ def _broken(shelf: Shelf, scorer: str, current: str, offered: Contract) -> list[
         return []
 
 
-def _verdict(shelf: Shelf, scorer: str, before: Pointer | None, version: str, rows: Path) -> Verdict:
+def verdict_on(shelf: Shelf, scorer: str, before: Pointer | None, version: str, rows: Path) -> Verdict:
+    """The gate's verdict on a released version beside the current one, by the rows of a Parquet file."""
     declared = declared_scorer(scorer)
     challenger, champion, lost = _released(shelf, scorer, version), None, []
     if before and before.current:

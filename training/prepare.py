@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from handler.contract import OTHER
@@ -15,12 +16,25 @@ from training.check import DataError, as_text, check_field, check_id, check_labe
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, write_json, write_whole
 from training.progress import say
+from training.settings import SECONDS_A_DAY, Split
 from training.stage import run
 from training.suspicion import suspicions
 
 # The year 1973: no data set of ours is older, and seconds counted from its first row are fewer.
 EARLIEST_DATE = 100_000_000
 WINDOWS = ("train", "calibrate", "test")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Rows against their contract: the columns as the contract types them, and what is wrong with each row."""
+
+    clean: pd.DataFrame
+    """The sound rows, under the index that they came with."""
+    quarantined: pd.DataFrame
+    """The others as they came, with their reasons."""
+    counts: dict[str, int]
+    """How many rows have each problem."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +46,16 @@ class Prepared:
     report: dict[str, Any]
 
 
-def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
-    """The rows of a scorer, checked column by column against its contract and split by time.
+def columns_of(scorer: Scorer) -> list[str]:
+    """The columns that a scorer's file must have."""
+    return [*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label]
 
-    Raises DataError where a label is wrong, too many rows are bad, or a window has one class only.
+
+def check_rows(rows: pd.DataFrame, scorer: Scorer) -> Checked:
+    """The rows of a scorer, checked column by column against its contract.
+
+    Raises DataError where a label is wrong or too many rows are bad.
     """
-    if scorer.split.sample < 1:
-        draws = np.random.default_rng(scorer.seed).random(len(rows))
-        rows = rows[draws < scorer.split.sample]
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time])
     if seconds.isna().all():
@@ -58,7 +74,6 @@ def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
     clean[scorer.label] = label
     reasons = _join_problems(problems)
     bad = reasons != ""
-    quarantined = rows[bad].assign(reason=reasons[bad])
     counts = {
         f"{name}: {text}": int(n)
         for name, p in sorted(problems.items())
@@ -69,14 +84,31 @@ def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
             f"{bad.sum():,} of {len(rows):,} rows ({bad.mean():.2%}) break the contract; quarantine.max_share allows "
             f"{scorer.quarantine.max_share:.2%}. " + "; ".join(f"{text} in {n:,} rows" for text, n in counts.items())
         )
-    windows = split_by_time(pd.DataFrame(clean)[~bad], scorer)
+    return Checked(pd.DataFrame(clean)[~bad], rows[bad].assign(reason=reasons[bad]), counts)
+
+
+def sample_of(rows: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
+    """The declared share of the rows, drawn by the declared seed."""
+    if scorer.split.sample == 1:
+        return rows
+    return rows[np.random.default_rng(scorer.seed).random(len(rows)) < scorer.split.sample]
+
+
+def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
+    """The rows of a scorer, checked column by column against its contract and split by time.
+
+    Raises DataError where a label is wrong, too many rows are bad, or a window has one class only.
+    """
+    rows = sample_of(rows, scorer)
+    checked = check_rows(rows, scorer)
+    windows = split_by_time(checked.clean, scorer)
     report = {
         "rows": len(rows),
-        "quarantined": {"rows": int(bad.sum()), "reasons": counts},
+        "quarantined": {"rows": len(checked.quarantined), "reasons": checked.counts},
         "windows": {name: _window_report(window, scorer) for name, window in windows.items()},
         "warnings": suspicions(windows["train"], scorer),
     }
-    return Prepared(windows, quarantined, report)
+    return Prepared(windows, checked.quarantined, report)
 
 
 def _join_problems(problems: Mapping[str, pd.Series]) -> pd.Series:
@@ -95,9 +127,7 @@ def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]
     """
     rows = rows.sort_values(scorer.time, kind="stable", ignore_index=True)
     seconds = rows[scorer.time].to_numpy()
-    n_train = round(len(rows) * scorer.split.train)
-    n_known = round(len(rows) * (scorer.split.train + scorer.split.calibrate))
-    calibrate_from, test_from = seconds[min(n_train, len(rows) - 1)], seconds[min(n_known, len(rows) - 1)]
+    calibrate_from, test_from = _boundaries(seconds, scorer.split)
     delay = scorer.split.label_delay_seconds
     windows = {
         "train": rows[seconds < calibrate_from - delay],
@@ -110,6 +140,17 @@ def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]
             has = "no rows" if window.empty else f"only {scorer.label} = {labels.iloc[0]} in {len(window):,} rows"
             raise DataError(f"the {name} window has {has}; it must have both classes: bring more rows, or change split")
     return {name: window.reset_index(drop=True) for name, window in windows.items()}
+
+
+def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> tuple[float, float]:
+    """Where the calibration and the test window begin."""
+    if split.train is not None and split.calibrate is not None:
+        places = (round(len(seconds) * share) for share in (split.train, split.train + split.calibrate))
+        calibrate_from, test_from = (float(seconds[min(place, len(seconds) - 1)]) for place in places)
+        return calibrate_from, test_from
+    days = (split.calibrate_days or 0.0, split.test_days or 0.0)
+    test_from = float(seconds[-1]) - days[1] * SECONDS_A_DAY
+    return test_from - days[0] * SECONDS_A_DAY, test_from
 
 
 def _window_report(window: pd.DataFrame, scorer: Scorer) -> dict[str, Any]:
@@ -147,9 +188,8 @@ def main(name: str) -> None:
     """Prepare one scorer's rows: `python -m training.prepare refund`."""
     scorer = declared_scorer(name)
     path = Path(scorer.data)
-    columns = [*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label]
     try:
-        prepared = prepare(read_rows(path, columns), scorer)
+        prepared = prepare(read_rows(path, columns_of(scorer)), scorer)
     except DataError as error:
         raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
     catalogue = read_catalogues(scorer)

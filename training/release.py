@@ -58,7 +58,7 @@ def packaged_version(scorer: str) -> str:
     return version
 
 
-def _follow(scorer: str, pointer: Pointer) -> None:
+def follow(scorer: str, pointer: Pointer) -> None:
     """Tell of a move, and bring MLflow's aliases into step."""
     say(f"{scorer}: current {pointer.current}, previous {pointer.previous}, shadow {pointer.shadow}")
     try:
@@ -67,7 +67,8 @@ def _follow(scorer: str, pointer: Pointer) -> None:
         say(f"WARNING: the store is moved, MLflow is not in step. {error}")
 
 
-def _release(shelf: Shelf, scorers: list[str], signing_key: str) -> None:
+def release_packaged(shelf: Shelf, scorers: list[str], signing_key: str) -> None:
+    """Publish what is packaged of these scorers, and track it."""
     for scorer in scorers:
         version = publish(shelf, BUNDLES / scorer, signing_key)
         say(f"{scorer}: {version} is in {shelf}{', signed' if signing_key else ''}; `make promote` lets it serve")
@@ -103,7 +104,7 @@ def _run(asked: argparse.Namespace) -> None:
     for scorer in scorers:
         declared_scorer(scorer)
     if asked.command == "release":
-        _release(shelf, scorers, asked.signing_key)
+        release_packaged(shelf, scorers, asked.signing_key)
         return
     if asked.command == "list":
         say("\n\n".join(listing(shelf, scorer) for scorer in scorers))
@@ -119,7 +120,7 @@ def _run(asked: argparse.Namespace) -> None:
     else:
         version = asked.version or packaged_version(scorer)
         pointer = set_shadow(shelf, scorer, None if version == "none" else version)
-    _follow(scorer, pointer)
+    follow(scorer, pointer)
 
 
 def main() -> None:

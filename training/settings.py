@@ -23,11 +23,14 @@ TUNED = (
 
 
 class Split(Record):
-    """Shares of the rows, in time order, and how late a label may arrive."""
+    """Windows in time order, as shares of the rows or by days, and how late a label may arrive."""
 
-    train: Annotated[float, Field(gt=0, lt=1)]
-    calibrate: Annotated[float, Field(gt=0, lt=1)]
-    test: Annotated[float, Field(gt=0, lt=1)]
+    train: Annotated[float, Field(gt=0, lt=1)] | None = None
+    calibrate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    test: Annotated[float, Field(gt=0, lt=1)] | None = None
+    calibrate_days: Annotated[float, Field(gt=0)] | None = None
+    """Instead of the shares: as history grows, so does what is learned from, and nothing else."""
+    test_days: Annotated[float, Field(gt=0)] | None = None
     label_delay_days: Annotated[float, Field(ge=0)] = 0.0
     """Rows this close before the next window are left out: their labels would not have been known."""
     sample: Share = 1.0
@@ -35,9 +38,14 @@ class Split(Record):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        total = self.train + self.calibrate + self.test
-        if abs(total - 1) > 1e-9:  # noqa: PLR2004 - sums of decimal fractions
-            raise ValueError(f"train + calibrate + test is {total:g}; it must be 1")
+        shares = [share for share in (self.train, self.calibrate, self.test) if share is not None]
+        days = [days for days in (self.calibrate_days, self.test_days) if days is not None]
+        if (len(shares), len(days)) not in {(3, 0), (0, 2)}:
+            raise ValueError(
+                "the windows must be given by train, calibrate and test (shares), or by calibrate_days and test_days"
+            )
+        if shares and abs(sum(shares) - 1) > 1e-9:  # noqa: PLR2004 - sums of decimal fractions
+            raise ValueError(f"train + calibrate + test is {sum(shares):g}; it must be 1")
         return self
 
     @property

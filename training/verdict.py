@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import hypot
 from typing import Any
 
-from scipy.stats import binomtest, poisson
+from scipy.stats import binomtest, norm, poisson
 
 from training.settings import Monitoring
 
@@ -16,6 +16,8 @@ LEVELS = ("ok", "watch", "retrain")
 # With a policy that asks for two blocks in a row, one false alarm in ten thousand.
 ALPHA = 0.01
 CONFIDENCE = 1 - 2 * ALPHA
+# The same for what is nearly normal.
+DEVIATIONS = float(norm.isf(ALPHA))
 # Rates of fraud are judged where at least this share of a block has outcomes.
 LABELLED = 0.5
 
@@ -105,10 +107,11 @@ def _is_beyond(count: int, total: int, rate: float, ratio: float) -> bool:
 
 
 def _estimate(block: dict[str, Any], policy: Monitoring) -> list[str]:
-    estimated, before = block["estimated"]["recall"], block["baseline_estimated"]["recall"]
-    if block["rows"] < policy.min_rows or before - estimated <= policy.recall_drop:
+    now, before = block["estimated"], block["baseline_estimated"]
+    drop, deviation = before["recall"] - now["recall"], hypot(now["recall_deviation"], before["recall_deviation"])
+    if block["rows"] < policy.min_rows or drop <= max(policy.recall_drop, DEVIATIONS * deviation):
         return []
-    return [f"by its own scores the recall is {estimated:.0%}; it was {before:.0%}"]
+    return [f"by its own scores the recall is {now['recall']:.0%}; it was {before['recall']:.0%}"]
 
 
 def _performance(block: dict[str, Any], policy: Monitoring) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from time import gmtime, time
+from time import time
 from typing import Any
 
 import pytest
@@ -21,7 +21,8 @@ from handler.contract import Contract
 from handler.record import FORMAT, HASH_DIGITS, Recorder, hashed
 from handler.scorer import Answered, Scored, Scorer
 from handler.shadow import Shadow
-from training.records import Binning, read_log
+from training.binning import Binning
+from training.records import read_log
 
 ROOT = Path(__file__).parents[2]
 DAY_SECONDS = 86_400
@@ -76,7 +77,7 @@ def record(
     requests: Sequence[dict[str, Any]] = REQUESTS,
 ) -> list[dict[str, Any]]:
     """The lines of a folder, after one more batch was recorded in it."""
-    Recorder(str(folder)).record(scorer, answered(scorer, requests), 0.0123456, shadow, shadowed)
+    Recorder(str(folder)).record(scorer, answered(scorer, requests), 0.0123456, shadow and (shadow, shadowed))
     return lines(folder)
 
 
@@ -85,7 +86,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The record's clock, which stands until it is moved; at noon."""
     now = [MIDNIGHT + DAY_SECONDS / 2.0]
     monkeypatch.setattr("handler.record.time", lambda: now[0])
-    monkeypatch.setattr("handler.record.gmtime", lambda: gmtime(now[0]))
     return now
 
 
@@ -273,7 +273,7 @@ def test_a_sample_keeps_each_shadow_beside_its_own_prediction(folder: Path, refu
     requests = [{**REQUESTS[0], "refund_id": str(number)} for number in range(200)]
     shadowed = [Scored([], 0.0, number / 1000, is_flagged=False) for number in range(200)]
     made = answered(refund, requests)
-    Recorder(str(folder), rate=0.5).record(refund, made, 0.0, Shadow(refund), shadowed)
+    Recorder(str(folder), rate=0.5).record(refund, made, 0.0, (Shadow(refund), shadowed))
     found = lines(folder)
     assert 50 < len(found) < 150
     assert [line["shadow"]["probability"] for line in found] == [int(line["id"]) / 1000 for line in found]
@@ -586,3 +586,27 @@ for name, most in (("before", limits[0]), ("torn", 150), ("lost", 150), ("after"
     assert (json.loads(before)["id"], json.loads(after)["id"]) == ("before", "after")
     assert torn.startswith(b'{"outcome":1,"time":')
     assert not torn.endswith(b"}")
+
+
+def test_metrics_go_to_stdout_before_the_records_in_one_write(
+    refund: Scorer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where both go there a write is saved; where records go elsewhere, metrics still go to stdout."""
+    written: list[bytes] = []
+    real = os.write
+    monkeypatch.setattr("handler.record.os.write", lambda file, content: written.append(content) or real(file, content))
+    Recorder("stdout").record(refund, answered(refund, REQUESTS[:2]), 0.0, None, b"metrics\n")
+    (content,) = written
+    assert content.startswith(b'metrics\n{"record":1,')
+    assert content.count(b"\n") == 3
+    assert capfd.readouterr().out == content.decode()
+
+
+def test_metrics_are_told_of_what_is_not_recorded(
+    refund: Scorer, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A sample that takes none, and a folder, both leave the line of metrics to stdout."""
+    for recorder in (Recorder("stdout", rate=1e-9), Recorder(str(folder))):
+        recorder.record(refund, answered(refund, REQUESTS[:1]), 0.0, None, b"metrics\n")
+        assert capfd.readouterr().out == "metrics\n"
+    assert len(lines(folder)) == 1

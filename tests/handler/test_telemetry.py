@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.scorer import Answered, Scored
-from handler.telemetry import MOST_VALUES, SWAPPED, TROUBLE, Meter, StoreMeter, _distribution, record_failure
+from handler.telemetry import MOST_VALUES, SWAPPED, TROUBLE, Meter, StoreMeter, _distribution, record_failure, write
 
 ROOT = Path(__file__).parents[2]
 CONTEXT = SimpleNamespace(function_version="7")
@@ -44,14 +44,14 @@ def line(
     """The line of one invocation, or of what became of the store."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "100%s-fraud")
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
-    write = {
-        "scored": lambda: Meter("refund").record(CONTEXT, answered([0.25]), 0.0123456),
-        "batch": lambda: Meter("refund").record(CONTEXT, answered([0.25] * 97 + [0.5] * 3, n_warned=7), 1.5),
+    ways = {
+        "scored": lambda: write(Meter("refund").line(CONTEXT, answered([0.25]), 0.0123456)),
+        "batch": lambda: write(Meter("refund").line(CONTEXT, answered([0.25] * 97 + [0.5] * 3, n_warned=7), 1.5)),
         "failed": lambda: record_failure(CONTEXT),
         "swapped": lambda: StoreMeter().record("refund", SWAPPED),
         "trouble": lambda: StoreMeter().record("refund", TROUBLE),
     }
-    write[request.param]()
+    ways[request.param]()
     return written(capfd)
 
 
@@ -82,7 +82,7 @@ def test_the_line_of_a_batch_has_all_its_probabilities(line: dict[str, Any]) -> 
 @pytest.mark.parametrize("n_requests", [1, 2, 99, 100, 101, 150, 199, 200, 999, 1000])
 def test_no_batch_has_more_values_than_the_format_allows(capfd: pytest.CaptureFixture[str], n_requests: int) -> None:
     """CloudWatch drops a line with more; a smaller batch has them all."""
-    Meter("refund").record(CONTEXT, answered([index / 1000 for index in range(n_requests)]), 0.1)
+    write(Meter("refund").line(CONTEXT, answered([index / 1000 for index in range(n_requests)]), 0.1))
     values = written(capfd)["Probability"]
     assert len(values if isinstance(values, list) else [values]) == min(n_requests, MOST_VALUES) <= 100
 
@@ -104,7 +104,7 @@ def test_the_kept_values_are_spread_over_the_batch(probabilities: list[float]) -
 
 def test_the_extremes_of_a_batch_are_among_its_values(capfd: pytest.CaptureFixture[str]) -> None:
     """The highest are those that somebody is alarmed by."""
-    Meter("refund").record(CONTEXT, answered([index / 1000 for index in range(1000)]), 0.1)
+    write(Meter("refund").line(CONTEXT, answered([index / 1000 for index in range(1000)]), 0.1))
     values = written(capfd)["Probability"]
     assert (min(values), max(values)) == (0.0, 0.999)
 
@@ -112,7 +112,7 @@ def test_the_extremes_of_a_batch_are_among_its_values(capfd: pytest.CaptureFixtu
 @pytest.mark.parametrize("probability", [0.0, 1e-300, 1.23456789e-7, 0.999999999, 1.0])
 def test_a_probability_is_a_number_in_json(capfd: pytest.CaptureFixture[str], probability: float) -> None:
     """However small, to six digits."""
-    Meter("refund").record(CONTEXT, answered([probability]), 0.1)
+    write(Meter("refund").line(CONTEXT, answered([probability]), 0.1))
     assert written(capfd)["Probability"] == pytest.approx(probability, rel=1e-5)
 
 
@@ -205,11 +205,11 @@ BROKEN = """
 import os
 from types import SimpleNamespace
 from handler.scorer import Answered, Scored
-from handler.telemetry import SWAPPED, Meter, StoreMeter, record_failure
+from handler.telemetry import SWAPPED, Meter, StoreMeter, record_failure, write
 
 {breaking}
 context = SimpleNamespace(function_version="7")
-Meter("refund").record(context, Answered([None], [Scored([], 0.0, 0.5, True)], [{{}}]), 0.1)
+write(Meter("refund").line(context, Answered([None], [Scored([], 0.0, 0.5, True)], [{{}}]), 0.1))
 StoreMeter().record("refund", SWAPPED)
 record_failure(context)
 os.write(2, b"on")
@@ -221,7 +221,7 @@ os._exit(0)
     "breaking",
     [
         "os.close(1)",
-        "read, write = os.pipe(); os.close(read); os.dup2(write, 1)",
+        "ends = os.pipe(); os.close(ends[0]); os.dup2(ends[1], 1)",
         "os.dup2(os.open('/dev/full', os.O_WRONLY), 1)",
     ],
     ids=["closed", "nobody reads", "full"],

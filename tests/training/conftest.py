@@ -17,6 +17,8 @@ from benchmarks.variants import write_variant
 from training.declaration import Scorer, declared_scorer
 from training.infer import Inferred, infer
 from training.item_catalogue import items
+from training.prepare import check_rows
+from training.settings import SECONDS_A_DAY, Monitoring, Split
 from training.shelf import FolderShelf, S3Shelf, open_shelf
 
 PROJECT = Path(__file__).parents[2]
@@ -110,6 +112,28 @@ def mini_params(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mini_scorer(mini_params: Path) -> Scorer:
     """The declared mini scorer."""
     return declared_scorer("mini", mini_params)
+
+
+@pytest.fixture(scope="session")
+def dated_scorer(mini_scorer: Scorer) -> Scorer:
+    """The mini scorer with windows of days, labels that come two days late, and marks that small blocks can reach."""
+    split = Split(calibrate_days=10, test_days=7, label_delay_days=2)
+    return mini_scorer.model_copy(update={"split": split, "monitoring": Monitoring(min_rows=200, min_frauds=10)})
+
+
+@pytest.fixture(scope="session")
+def history(dated_scorer: Scorer) -> Callable[[int], pd.DataFrame]:
+    """Makes a history of so many days from 2025-01-01 on, checked: the mini scorer's rows, drawn again and again."""
+
+    def draw(days: int) -> pd.DataFrame:
+        rng = np.random.default_rng(0)
+        n_rows = 48 * days
+        seconds = pd.Timestamp("2025-01-01").timestamp() + np.sort(rng.random(n_rows)) * days * SECONDS_A_DAY
+        drawn = _mini_rows().iloc[rng.integers(0, N_ROWS, n_rows)].reset_index(drop=True)
+        names = [f"row-{number}" for number in range(n_rows)]
+        return check_rows(drawn.assign(row_id=names, at=seconds), dated_scorer).clean
+
+    return draw
 
 
 def _write_project(folder: Path) -> Path:

@@ -50,7 +50,7 @@ def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> l
         request = scorer.request_model.model_validate_json(body)
         made = beside.scores(body.encode(), is_batch=False)
         answered = Answered([request], [scorer.score(request)], [scorer.answer(request)])
-        recorder.record(scorer, answered, 0.001, beside, made)
+        recorder.record(scorer, answered, 0.001, (beside, made))
     return [line for file in path.iterdir() for line in file.read_text().splitlines()]
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from training.binning import UNRECORDED
 from training.blocks import blocks_of, estimated, join_outcomes
 from training.drift import category_distance, number_distance
-from training.records import UNRECORDED, Log
+from training.records import Log
 from training.settings import SECONDS_A_DAY, Monitoring
 
 START = 1_750_000_000.0
@@ -76,6 +77,12 @@ def test_unknown_ids_are_counted(known: list[tuple[float, int, int]]) -> None:
     joined = join_outcomes(log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1), *known], id=[1, 2, 50]), POLICY, 0)
     assert joined.label.tolist() == [-1, 1 if known else -1, -1]
     assert joined.counts == {"outcomes of unknown ids": 2}
+
+
+def test_outcomes_of_one_moment_count_in_their_order() -> None:
+    """Of two outcomes with the same time the one that was read last counts."""
+    assert join_outcomes(log_of([0], [(1, 1, 0), (1, 1, 1)]), POLICY, 0).label.tolist() == [1]
+    assert join_outcomes(log_of([0], [(1, 1, 1), (1, 1, 0)]), POLICY, 0).label.tolist() == [0]
 
 
 def test_outcome_before_its_prediction_joins() -> None:
@@ -164,6 +171,29 @@ def test_nothing_known_is_measured_as_unknown() -> None:
     assert (measured["labelled"], measured["frauds"], measured["expected_frauds"]) == (0, 0, 0)
     assert measured["recall"] is measured["precision"] is measured["average_precision"] is None
     assert measured["recall_interval"] == measured["precision_interval"] == (0, 1)
+
+
+def test_window_without_a_fraud_is_measured() -> None:
+    """Where every outcome is legitimate the recall is unknown, not 0, and the precision is 0."""
+    outcomes = [(1.0, one, 0) for one in (1, 2, 3)]
+    (found,) = blocks(log_of([0, 0, 0], outcomes, flagged=[True, False, False]))
+    measured = found["measured"]
+    assert (measured["labelled"], measured["frauds"], measured["alerts"], measured["caught"]) == (3, 0, 1, 0)
+    assert measured["recall"] is measured["average_precision"] is None
+    assert (measured["recall_interval"], measured["precision"]) == ((0, 1), 0)
+
+
+def test_window_of_one_prediction_is_described() -> None:
+    """The smallest window that is not empty."""
+    (found,) = blocks(log_of([0], [(1.0, 1, 1)]))
+    assert (found["rows"], found["measured"]["frauds"], found["measured"]["recall"]) == (1, 1, 0)
+
+
+def test_scores_of_nothing_but_certainty_are_described() -> None:
+    """Probabilities of 0 and 1 have log-odds, and promise a recall where they promise a fraud."""
+    zeros, ones = (blocks(log_of([0, 0], probability=[value] * 2, flagged=[bool(value)] * 2))[0] for value in (0, 1))
+    assert zeros["estimated"]["recall"] == 0
+    assert ones["estimated"]["recall"] == 1
 
 
 def test_frauds_of_several_blocks_are_pooled() -> None:
@@ -262,7 +292,19 @@ def test_estimate_is_the_truth_where_scores_are_calibrated(slope: float) -> None
         "average_precision": average_precision_score(label, probability),
         "fraud_rate": label.mean(),
     }
-    assert found == pytest.approx(truth, abs=0.01)
+    assert {name: found[name] for name in truth} == pytest.approx(truth, abs=0.01)
+
+
+def test_the_deviation_of_an_estimated_recall_is_that_of_its_draws() -> None:
+    """Rows drawn again and again give recalls that spread by as much."""
+    rng = np.random.default_rng(5)
+    probability = 1 / (1 + np.exp(-rng.normal(-2, 1.5, 3_000)))
+    drawn = []
+    for _ in range(400):
+        kept = probability[rng.integers(0, len(probability), 500)]
+        drawn.append(estimated(kept, kept >= 0.3, np.ones(500)))
+    spread = np.std([one["recall"] for one in drawn])
+    assert np.mean([one["recall_deviation"] for one in drawn]) == pytest.approx(spread, rel=0.1)
 
 
 @pytest.mark.parametrize(

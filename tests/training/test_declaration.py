@@ -62,7 +62,7 @@ def test_texts_are_the_fields_with_a_catalogue(mini_scorer: Scorer) -> None:
             lambda block: block["split"].update(folds=5),
             [
                 "scorers.mini.split.folds (value 5) is not a known key",
-                "calibrate, label_delay_days, sample, test, train",
+                "calibrate, calibrate_days, label_delay_days, sample, test, test_days, train",
             ],
             id="unknown key",
         ),

@@ -17,7 +17,7 @@ from benchmarks.variants import contents_of
 from handler.bundle import MANIFEST, load_bundle
 from handler.scorer import Scorer, load_scorer
 from training import declaration
-from training.gate import MAX_CALIBRATION_SHARE, Verdict, judge
+from training.gate import MAX_CALIBRATION_SHARE, Verdict, agreed_rate, judge, weigh
 from training.package import build_bundle, requests_of
 
 GAINS = ("average_precision", "recall_at_the_alert_budget")
@@ -146,7 +146,9 @@ def test_bad_calibration_is_refused(
     told = f"its calibration error is {found['challenger']:.2g}, at least {found['low']:.2g} by its interval; "
     alerts, ranking = verdict.objections
     assert alerts == f"{told}{found['limit']:.2g} is the limit"
-    assert re.fullmatch(r"it flags [\d.]+% of the rows, the champion [\d.]+%", ranking)
+    assert re.fullmatch(
+        r"it flags [\d.]+% of the rows, the champion [\d.]+%(, and was meant to flag [\d.]+%)?", ranking
+    )
     assert found["limit"] < found["low"] < found["challenger"]
 
 
@@ -277,3 +279,70 @@ def test_one_seed_one_verdict(
 
     assert verdict(7) == verdict(7)
     assert verdict(7).measured["average_precision"]["low"] != verdict(8).measured["average_precision"]["low"]
+
+
+N_WEIGHED = 4_000
+
+
+MEANT = ", and was meant to flag"
+
+
+def alerts_told(own: float, champion: float, agreed: float) -> list[str]:
+    """What speaks against a sound challenger that flags a share of the rows, beside a champion that flags another."""
+    label = (np.arange(N_WEIGHED) < N_WEIGHED / 20).astype(np.int8)
+    probability = np.where(label == 1, 0.9, 0.005)
+    flagged = [(np.arange(N_WEIGHED) < share * N_WEIGHED).astype(np.float64) for share in (own, champion)]
+    return weigh([probability, probability], flagged, label, agreed=agreed, seed=7)[1]
+
+
+def test_agreed_rate_is_that_of_the_threshold_s_rows(champion: Scorer) -> None:
+    """What a champion was agreed to flag is what it flagged of the rows that its threshold was chosen on."""
+    assert agreed_rate({"rows": 300, "flagged": 45, "frauds": 30}) == 0.15
+    score = champion.bundle.baseline["score"]
+    assert agreed_rate(score) == score["flagged"] / 300
+
+
+@pytest.mark.parametrize(
+    ("own", "champion_flags", "agreed", "usual"),
+    [
+        pytest.param(0.05, 0.05, 0.05, None, id="as much as both"),
+        pytest.param(0.05, 0.0, 0.05, None, id="as much as agreed, beside a blind champion"),
+        pytest.param(0.08, 0.001, 0.05, None, id="hardly more than agreed, beside a nearly blind champion"),
+        pytest.param(0.1, 0.1, 0.05, None, id="as much as the champion by now, which is more than agreed"),
+        pytest.param(0.0, 0.05, 0.05, None, id="nothing"),
+        pytest.param(0.1, 0.0, 0.05, f"0.00%{MEANT} 5.00%", id="far more than agreed, beside a blind champion"),
+        pytest.param(0.1, 0.06, 0.05, "6.00%", id="far more than both"),
+        pytest.param(0.1, 0.05, 0.06, f"5.00%{MEANT} 6.00%", id="far more than both, of which the agreed is more"),
+        pytest.param(0.05, 0.0, 0.0, "0.00%", id="anything, beside one that never flagged"),
+    ],
+)
+def test_alerts_are_compared_with_the_larger_rate(
+    own: float, champion_flags: float, agreed: float, usual: str | None
+) -> None:
+    """A challenger may flag up to half more than the champion does or was agreed to, whichever is more."""
+    told = [f"it flags {own:.2%} of the rows, the champion {usual}"] if usual else []
+    assert alerts_told(own, champion_flags, agreed) == told
+
+
+def test_blind_champion_forbids_nothing(
+    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """A champion that flags nothing any more does not forbid a challenger to flag what had been agreed."""
+    decision = champion.bundle.manifest["decision"] | {"threshold": 1.0}
+    blind = load_scorer(variant(decision=decision))
+    verdict = judge(blind, champion, window, mini_scorer)
+    assert verdict.measured["alert_rate"]["champion"] == 0
+    assert verdict.measured["recall_at_the_alert_budget"]["champion"] == 0
+    assert 0 < verdict.measured["alert_rate"]["challenger"] < 1.5 * agreed_rate(blind.bundle.baseline["score"])
+    assert verdict.objections == []
+
+
+def test_blind_champion_does_not_allow_everything(
+    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.Scorer
+) -> None:
+    """Beside a champion that flags nothing any more, one that flags far more than had been agreed is refused."""
+    decision = champion.bundle.manifest["decision"]
+    blind, alarmist = (load_scorer(variant(decision=decision | {"threshold": one})) for one in (1.0, 0.0))
+    agreed = agreed_rate(blind.bundle.baseline["score"])
+    (objection,) = judge(blind, alarmist, window, mini_scorer).objections
+    assert objection == f"it flags 100.00% of the rows, the champion 0.00%, and was meant to flag {agreed:.2%}"

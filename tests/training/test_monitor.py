@@ -22,11 +22,12 @@ from handler.record import Recorder
 from handler.scorer import Answered, Scorer, load_scorer
 from training import monitor
 from training.baseline import binned, score_baseline
+from training.binning import Binning
 from training.declaration import Scorer as Declaration
 from training.moves import promote
 from training.package import requests_of
 from training.publish import publish
-from training.records import Binning, Log
+from training.records import Log
 from training.settings import SECONDS_A_DAY
 from training.shelf import FolderShelf
 
@@ -365,6 +366,65 @@ def test_bad_date_is_named(run_here: Callable[..., Any], capsys: pytest.CaptureF
     """The message says what is no date, and what one looks like."""
     assert run_here("mini", "log", "--since", "yesterday") == 2
     assert "'yesterday' is no date such as 2026-11-24 or 2026-11-24T06:00" in capsys.readouterr().err
+
+
+def damage(log: Path) -> dict[str, int]:
+    """Puts everything into a log that has no place in it, and returns what it must be counted as."""
+    files = sorted(log.glob("*.jsonl"))
+    lines = [line for file in files for line in file.read_bytes().splitlines()]
+    predicted, told = (next(one for one in lines if key in one) for key in (b'"record"', b'"outcome"'))
+    record, known = json.loads(predicted), json.loads(told)
+    bad = [
+        predicted[:100],
+        predicted[:50] + told,
+        predicted[50:],
+        b"\xff\x00",
+        json.dumps({**record, "record": 0}).encode(),
+        json.dumps({**record, "scorer": "other"}).encode(),
+        b'{"_aws": {}}',
+        b"",
+        *(json.dumps({**record, "time": moment, "id": f"at {moment}"}).encode() for moment in (0, 4e9, 1e300)),
+        json.dumps({**known, "time": 4e9, "label": 1 - known["label"]}).encode(),
+        json.dumps({**known, "id": "nobody"}).encode(),
+        json.dumps({**known, "time": known["time"] - 1, "label": 1 - known["label"]}).encode(),
+    ]
+    (log / "a.jsonl").write_bytes(b"\n".join(bad) + b"\n")
+    # The lines of a folder need not be by time either.
+    for file in files:
+        file.write_bytes(b"\n".join(reversed(file.read_bytes().splitlines())) + b"\n")
+    return {
+        "predictions": 3_600,
+        "outcomes": 3_602,
+        "broken lines": 4,
+        "lines of format 0": 1,
+        "lines of other scorers": 1,
+        "other lines, such as metrics": 1,
+        "empty lines": 1,
+        "lines dated before 2020 or in the future": 4,
+        "outcomes that correct an earlier one": 1,
+        "outcomes of unknown ids": 1,
+    }
+
+
+def test_bad_lines_change_nothing_but_the_counts(write_log: Callable[..., Path], run_here: Callable[..., Any]) -> None:
+    """Torn, foreign, old, misdated and mixed up lines are counted, and the report is what it was without them."""
+    log = write_log()
+    run_here("mini", str(log))
+    clean = read_report(log.parent)
+    counts = damage(log)
+    assert run_here("mini", str(log)) == 0
+    found = read_report(log.parent)
+    assert found["counts"] == counts
+    assert {**found, "counts": None} == {**clean, "counts": None}
+
+
+def test_window_without_a_fraud_is_reported(write_log: Callable[..., Path], run_here: Callable[..., Any]) -> None:
+    """Where no outcome is a fraud the recall is unknown in every block, and nothing says retrain."""
+    log = write_log(lambda rows: rows.assign(is_fraud=0))
+    assert run_here("mini", str(log)) != 20
+    measured = [block["measured"] for block in read_report(log.parent)["blocks"]]
+    assert {one["frauds"] for one in measured} == {0}
+    assert {one["recall"] for one in measured} == {None}
 
 
 def test_released_version_is_compared_with(

@@ -16,7 +16,7 @@ from training import prepare as stage
 from training.check import DataError, read_rows
 from training.declaration import Scorer
 from training.prepare import WINDOWS, prepare, read_catalogues, split_by_time
-from training.settings import SECONDS_A_DAY
+from training.settings import SECONDS_A_DAY, Split
 
 COLUMNS = ["row_id", "at", "amount", "speed", "visits", "country", "is_new", "item", "is_fraud"]
 SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
@@ -25,6 +25,11 @@ SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
 def with_split(scorer: Scorer, **changes: float) -> Scorer:
     """The scorer with other numbers in its split."""
     return scorer.model_copy(update={"split": scorer.split.model_copy(update=changes)})
+
+
+def by_days(scorer: Scorer, **changes: float) -> Scorer:
+    """The scorer with windows of so many days."""
+    return scorer.model_copy(update={"split": Split.model_validate(changes)})
 
 
 def with_value(rows: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
@@ -187,6 +192,74 @@ def test_label_delay_leaves_out_the_last_days(mini_rows: pd.DataFrame, mini_scor
     sizes = {name: len(window) for name, window in windows.items()}
     assert sizes == {"train": 900 - 48, "calibrate": 300 - 48, "test": 300}
     assert windows["calibrate"]["at"].min() - windows["train"]["at"].max() == 2 * SECONDS_A_DAY + 3_600
+
+
+@given(
+    half_days=st.lists(st.integers(0, 60), min_size=8, max_size=80),
+    days=st.fixed_dictionaries(dict.fromkeys(("calibrate_days", "test_days"), st.sampled_from([2.0, 5.5, 10.0]))),
+    delay_days=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
+    data=st.data(),
+)
+def test_windows_of_days_are_ordered_and_part_no_moment(
+    mini_scorer: Scorer, half_days: list[int], days: dict[str, float], delay_days: float, data: st.DataObject
+) -> None:
+    """Windows reach so many days back from the last row, share no moment, and only the label delay leaves rows out."""
+    order = data.draw(st.permutations(half_days))
+    seconds = np.repeat(np.array(order, dtype=float) * SECONDS_A_DAY / 2, 2)
+    rows = pd.DataFrame({"row_id": range(len(seconds)), "at": seconds, "is_fraud": [0, 1] * len(order)})
+    try:
+        whole = split_by_time(rows, by_days(mini_scorer, **days))
+        windows = split_by_time(rows, by_days(mini_scorer, **days, label_delay_days=delay_days))
+    except DataError:
+        assume(False)
+    assert sorted(pd.concat(whole.values())["row_id"]) == list(range(len(rows)))
+    test_from = seconds.max() - days["test_days"] * SECONDS_A_DAY
+    begins = {"calibrate": test_from - days["calibrate_days"] * SECONDS_A_DAY, "test": test_from}
+    for earlier, later in (("train", "calibrate"), ("calibrate", "test")):
+        assert whole[earlier]["at"].max() < begins[later] <= whole[later]["at"].min()
+        known = whole[earlier][whole[earlier]["at"] < begins[later] - delay_days * SECONDS_A_DAY]
+        pd.testing.assert_frame_equal(windows[earlier], known.reset_index(drop=True))
+    pd.testing.assert_frame_equal(windows["test"], whole["test"])
+
+
+def test_windows_of_days_are_so_long(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """With a row every hour, and two days until a label is known, each window has its days' hours, less the delay."""
+    rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
+    declared = by_days(mini_scorer, calibrate_days=10, test_days=7, label_delay_days=2)
+    windows = prepare(rows, declared).windows
+    # The last row is the end of the last day, and the one seven days before it belongs to the test window too.
+    sizes = {name: len(window) for name, window in windows.items()}
+    assert sizes == {"train": 1_500 - 1 - (7 + 10 + 2) * 24, "calibrate": (10 - 2) * 24, "test": 7 * 24 + 1}
+    assert windows["test"]["at"].max() - windows["test"]["at"].min() == 7 * SECONDS_A_DAY
+
+
+def test_more_history_is_only_learned_from(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+    """With windows of days, older rows go into the training window, and the others are as they were."""
+    rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
+    declared = by_days(mini_scorer, calibrate_days=10, test_days=7)
+    whole, lately = (prepare(one, declared).windows for one in (rows, rows.tail(900)))
+    for name in ("calibrate", "test"):
+        pd.testing.assert_frame_equal(whole[name], lately[name])
+    assert len(whole["train"]) - len(lately["train"]) == 600
+
+
+@pytest.mark.parametrize(
+    ("changes", "window"),
+    [
+        ({"calibrate_days": 40, "test_days": 30}, "train"),
+        ({"calibrate_days": 10, "test_days": 7, "label_delay_days": 10}, "calibrate"),
+    ],
+    ids=["longer than the history", "shorter than the delay"],
+)
+def test_windows_that_leave_nothing_stop(
+    mini_rows: pd.DataFrame, mini_scorer: Scorer, changes: dict[str, float], window: str
+) -> None:
+    """Where the days leave a window without rows, it is named."""
+    with pytest.raises(DataError) as caught:
+        prepare(mini_rows, by_days(mini_scorer, **changes))
+    assert str(caught.value) == (
+        f"the {window} window has no rows; it must have both classes: bring more rows, or change split"
+    )
 
 
 def test_sample_is_deterministic_and_about_right(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:

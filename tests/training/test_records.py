@@ -1,9 +1,10 @@
-"""Records: what was written comes back exactly, wherever it lies, and what is no sound line is counted."""
+"""Records: what was written comes back exactly, wherever and in whatever pieces it lies."""
 
 import gzip
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from time import time
 from typing import Any
 
 import boto3
@@ -12,11 +13,13 @@ import pandas as pd
 import pytest
 
 from handler import record as written
-from handler.record import FORMAT, Recorder, hashed
+from handler.record import FORMAT, Recorder
 from handler.scorer import Answered, Scorer, load_scorer
 from training import records
+from training.binning import Binning
 from training.package import requests_of
-from training.records import NO_ID, UNRECORDED, Binning, Log, RecordError, read_lines, read_log
+from training.records import Log, RecordError, read_lines, read_log
+from training.settings import SECONDS_A_DAY
 
 N_REQUESTS = 60
 START = 1_750_000_000.0
@@ -51,11 +54,6 @@ def outcome(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON c
     return {"outcome": FORMAT, "time": START, "scorer": "mini", "id": "a", "label": 1} | changes
 
 
-def without(line: dict[str, Any], key: str) -> dict[str, Any]:
-    """A line that lacks a key."""
-    return {name: value for name, value in line.items() if name != key}
-
-
 @pytest.fixture
 def log_file(tmp_path: Path) -> Callable[..., str]:
     """Writes lines, JSON or text, to a file, and returns its path."""
@@ -74,7 +72,8 @@ def several(count: int = 40) -> list[dict[str, Any]]:
     found = []
     for number in range(count):
         values = {"amount": number / 10, "country": ["DE", "NA", "FR", None][number % 4]}
-        found.append(prediction(time=START + number, id=str(number), features=values, probability=number / count))
+        scored = {"features": values, "probability": number / count, "version": f"v{number // 3 % 4}"}
+        found.append(prediction(time=START + number, id=str(number), **scored))
         found.append(outcome(time=START + 100 + number, id=str(number), label=number % 2))
     return found
 
@@ -194,135 +193,6 @@ def test_versions_are_told_apart(log_file: Callable[..., str]) -> None:
     assert [log.versions[code] for code in log.version] == ["b", "a", "c", "a"]
 
 
-def test_numbers_fall_into_the_baselines_bins(log_file: Callable[..., str]) -> None:
-    """A number's bin ends at its edge, which it includes; the first one is for what is missing."""
-    values = [None, -9.0, 0.0, 0.5, 1, 2.0, 2.1]
-    lines = [prediction(features={"amount": value}, time=START + at) for at, value in enumerate(values)]
-    assert read_log(log_file(*lines), "mini", BINNING).bins[:, 0].tolist() == [0, 1, 1, 2, 2, 3, 4]
-
-
-def test_unknown_label_is_other(log_file: Callable[..., str]) -> None:
-    """A label that the baseline does not have counts as the first one, "other"; None as missing."""
-    labels = [None, "other", "DE", "NA", "never seen"]
-    lines = [prediction(features={"country": label}, time=START + at) for at, label in enumerate(labels)]
-    assert read_log(log_file(*lines), "mini", BINNING).bins[:, 1].tolist() == [0, 1, 2, 3, 1]
-
-
-def test_omitted_feature_is_unrecorded(log_file: Callable[..., str]) -> None:
-    """A feature that a line does not hold is unrecorded, which is not missing."""
-    lines = [prediction(features={"country": "DE"}), prediction(features={"amount": None}, time=START + 1)]
-    assert read_log(log_file(*lines), "mini", BINNING).bins.tolist() == [[UNRECORDED, 2], [0, UNRECORDED]]
-
-
-def test_feature_beyond_the_baseline_is_left_out(log_file: Callable[..., str]) -> None:
-    """A feature of another version, which the baseline does not know, changes nothing."""
-    lines = [prediction(features={"amount": 1.5, "country": "DE", "gone": 7})]
-    assert read_log(log_file(*lines), "mini", BINNING).bins.tolist() == [[3, 2]]
-
-
-@pytest.mark.parametrize(("key", "expected"), [(b"secret", [2, 3, 1, 0]), (b"another", [1, 1, 1, 0])])
-def test_hashed_labels_join_by_their_key(log_file: Callable[..., str], key: bytes, expected: list[int]) -> None:
-    """Hashed labels are recognised with the key that they were hashed with, and are "other" with any other."""
-    labels = [hashed(label, b"secret") for label in ("DE", "NA", "FR")]
-    values = [*labels, None]
-    lines = [prediction(features={"country": value}, time=START + at) for at, value in enumerate(values)]
-    binning = Binning(FEATURES, key, frozenset({"country"}))
-    assert read_log(log_file(*lines), "mini", binning).bins[:, 1].tolist() == expected
-
-
-def test_ids_are_absent_or_told_apart(log_file: Callable[..., str]) -> None:
-    """A prediction without an id has none; equal ids are equal, different ones are not."""
-    lines = [prediction(id=name, time=START + at) for at, name in enumerate([None, "a", "b", "a", ""])]
-    first, *ids = read_log(log_file(*lines), "mini", BINNING).id.tolist()
-    assert first == NO_ID
-    assert NO_ID not in ids
-    assert ids[0] == ids[2]
-    assert len(set(ids)) == 3
-
-
-@pytest.mark.parametrize(
-    ("line", "kind"),
-    [
-        (json.dumps(prediction())[:-20], "broken lines"),
-        (json.dumps(prediction()) + json.dumps(prediction()), "broken lines"),
-        ("", "empty lines"),
-        (" \t", "empty lines"),
-        ("START RequestId: 8f Version: $LATEST", "broken lines"),
-        ("[]", "broken lines"),
-        (json.dumps([prediction()]), "broken lines"),
-        ("7", "broken lines"),
-        ("null", "broken lines"),
-        ("\x00\x00", "broken lines"),
-        (METRICS, "other lines, such as metrics"),
-        ({}, "other lines, such as metrics"),
-        (prediction(scorer="refund"), "lines of other scorers"),
-        (outcome(scorer="refund"), "lines of other scorers"),
-        (without(prediction(), "scorer"), "lines of other scorers"),
-        (prediction(record=0), "lines of format 0"),
-        (prediction(record=2), "lines of format 2"),
-        (outcome(outcome="1"), "lines of format '1'"),
-        *((without(prediction(), key), "broken lines") for key in ("time", "version", "features", "probability")),
-        *((without(outcome(), key), "broken lines") for key in ("time", "id", "label")),
-        (prediction(probability="0.5"), "broken lines"),
-        (prediction(probability=None), "broken lines"),
-        (prediction(flagged=1), "broken lines"),
-        (prediction(time="2026-01-01"), "broken lines"),
-        (prediction(version=None), "broken lines"),
-        (prediction(features=[1.5, "DE"]), "broken lines"),
-        (outcome(label="fraud"), "broken lines"),
-        (outcome(label=None), "broken lines"),
-        (outcome(id=7), "broken lines"),
-    ],
-)
-def test_unusable_line_is_counted(log_file: Callable[..., str], line: dict[str, Any] | str, kind: str) -> None:
-    """A line that cannot be used is counted under what is wrong with it, and the lines around it are read."""
-    log = read_log(log_file(prediction(), line, outcome()), "mini", BINNING)
-    assert log.counts == {"predictions": 1, kind: 1, "outcomes": 1}
-    assert (len(log.time), len(log.outcome_time)) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(prediction(id=7), id="an id that is a number"),
-        pytest.param(prediction(warnings=None), id="warnings that are null"),
-        pytest.param(prediction(milliseconds="fast"), id="milliseconds that are text"),
-        pytest.param(prediction(rate=0), id="a rate of 0"),
-        pytest.param(prediction(rate="0.1"), id="a rate that is text"),
-        pytest.param(prediction(features={"country": ["DE"]}), id="a label that is an array"),
-        pytest.param(prediction(features={"amount": 10**400}), id="a number beyond floats"),
-        pytest.param(prediction(time=10**400), id="a time beyond floats"),
-        pytest.param(outcome(label=300), id="a label beyond a byte"),
-    ],
-)
-def test_line_of_wrong_types_is_counted(log_file: Callable[..., str], line: dict[str, Any]) -> None:
-    """A line whose lesser keys have the wrong type is counted as broken, and ends no run."""
-    log = read_log(log_file(prediction(), line, outcome()), "mini", BINNING)
-    assert log.counts == {"predictions": 1, "broken lines": 1, "outcomes": 1}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(prediction(probability=float("nan")), id="a probability of NaN"),
-        pytest.param(prediction(probability=1.5), id="a probability above 1"),
-        pytest.param(prediction(time=float("nan")), id="a time of NaN"),
-        pytest.param(outcome(label=2), id="a label of 2"),
-    ],
-)
-def test_line_out_of_range_is_counted(log_file: Callable[..., str], line: dict[str, Any]) -> None:
-    """A line whose numbers mean nothing is counted as broken."""
-    log = read_log(log_file(prediction(), line, outcome()), "mini", BINNING)
-    assert log.counts == {"predictions": 1, "broken lines": 1, "outcomes": 1}
-
-
-def test_every_line_is_counted_once(log_file: Callable[..., str]) -> None:
-    """The counts add up to the number of lines."""
-    lines = [prediction(), "", "{", METRICS, outcome(), prediction(scorer="refund"), prediction(record=2), outcome()]
-    log = read_log(log_file(*lines), "mini", BINNING)
-    assert sum(log.counts.values()) == len(lines)
-
-
 def test_empty_last_line_is_counted(log_file: Callable[..., str]) -> None:
     """An empty line at the end of a file is counted as one in the middle is."""
     assert read_log(log_file(prediction(), ""), "mini", BINNING).counts == {"predictions": 1, "empty lines": 1}
@@ -370,6 +240,32 @@ def test_compressed_chunks_are_the_same(
     whole = read_log(str(plain), "mini", BINNING)
     monkeypatch.setattr(records, "CHUNK_BYTES", 300)
     assert_equal(read_log(str(tmp_path / "log.gz"), "mini", BINNING), whole)
+
+
+def test_files_need_not_come_in_order(log_file: Callable[..., str], tmp_path: Path) -> None:
+    """Whichever container wrote first, and wherever outcomes lie, the log is by time."""
+    lines = several()
+    whole = read_log(log_file(*lines), "mini", BINNING)
+    for number, line in enumerate(reversed(lines)):
+        log_file(line, name=f"folder/{number:02}.jsonl")
+    assert_equal(read_log(str(tmp_path / "folder"), "mini", BINNING), whole)
+
+
+def test_clock_ahead_by_minutes_is_no_matter(log_file: Callable[..., str]) -> None:
+    """A function's clock may be ahead of the monitor's, but not by days."""
+    lines = [prediction(time=time() + 600), prediction(time=time() + 3 * SECONDS_A_DAY), prediction(time=0)]
+    counts = read_log(log_file(*lines), "mini", BINNING).counts
+    assert counts == {"predictions": 1, "lines dated before 2020 or in the future": 2}
+
+
+def test_line_without_end_is_one_broken_line(log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that is longer than any record is not kept in memory, and counts once; those around it are read."""
+    monkeypatch.setattr(records, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(records, "LONGEST_LINE_BYTES", 400)
+    endless = json.dumps(prediction(id="a" * 10_000))
+    path = log_file(prediction(), endless, outcome(), endless, end="")
+    assert read_log(path, "mini", BINNING).counts == {"predictions": 1, "broken lines": 2, "outcomes": 1}
+    assert max(map(len, read_lines(path))) < 500
 
 
 def test_lines_come_one_by_one(log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

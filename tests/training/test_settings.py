@@ -1,5 +1,6 @@
 """The blocks of a scorer: their defaults, what each refuses by itself, and what tuning may know of them."""
 
+from itertools import combinations
 from typing import Any, get_args
 
 import pytest
@@ -56,9 +57,39 @@ def test_shares_that_leave_rows_out_are_refused() -> None:
     assert message == "Value error, train + calibrate + test is 0.9; it must be 1"
 
 
+@given(st.floats(0, 1000, exclude_min=True), st.floats(0, 1000, exclude_min=True))
+def test_windows_may_be_days_long(calibrate: float, test: float) -> None:
+    """Two windows of any length take the place of the three shares."""
+    split = Split(calibrate_days=calibrate, test_days=test)
+    assert (split.calibrate_days, split.test_days) == (calibrate, test)
+    assert (split.train, split.calibrate, split.test) == (None, None, None)
+
+
+SHARES = {"train": 0.6, "calibrate": 0.2, "test": 0.2}
+DAYS = {"calibrate_days": 14, "test_days": 7}
+
+
+@pytest.mark.parametrize(
+    "given_keys", [set(keys) for size in range(6) for keys in combinations([*SHARES, *DAYS], size)]
+)
+def test_a_split_has_one_form(given_keys: set[str]) -> None:
+    """The windows are given by all three shares or by both numbers of days; anything between is refused."""
+    keys = {name: value for name, value in (SHARES | DAYS).items() if name in given_keys}
+    if given_keys in ({*SHARES}, {*DAYS}):
+        assert Split.model_validate(keys).model_dump(include=given_keys) == keys
+    else:
+        assert refusal(Split, **keys) == (
+            "Value error, the windows must be given by train, calibrate and test (shares), "
+            "or by calibrate_days and test_days"
+        )
+
+
 @pytest.mark.parametrize(
     ("record", "keys"),
     [
+        (Split, {"test_days": 7, "calibrate_days": 0}),
+        (Split, {"calibrate_days": 14, "test_days": -1}),
+        (Split, {**SHARES, "label_delay_days": -1}),
         (Quarantine, {"max_share": 1.1}),
         (Folds, {"count": 1}),
         (Folds, {"validate_share": 1.0}),

@@ -13,6 +13,11 @@ POLICY = Monitoring()
 CALM_FEATURE = {"psi": 0.01, "p_value": 0.5, "missing": 0.1, "baseline_missing": 0.1}
 
 
+def estimate(recall: float, deviation: float = 0.001) -> dict[str, float]:
+    """A recall by the scores, and how far chance moves it."""
+    return {"recall": recall, "recall_deviation": deviation}
+
+
 def feature(**changes: float) -> dict[str, Any]:
     """A block whose feature `amount` is calm but for some numbers."""
     return block(features={"amount": CALM_FEATURE | changes})
@@ -32,8 +37,8 @@ def block(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a block 
         "score": {"psi": 0.01, "p_value": 0.5},
         "alert_rate": 0.05,
         "baseline_alert_rate": 0.05,
-        "estimated": {"recall": 0.9},
-        "baseline_estimated": {"recall": 0.9},
+        "estimated": estimate(0.9),
+        "baseline_estimated": estimate(0.9),
         "measured": {"labelled": 2_000, "frauds": 100, "caught": 90, "recall": 0.9, "expected_frauds": 100.0},
         "baseline_recall": 0.9,
         "baseline_caught": 900,
@@ -65,7 +70,7 @@ def test_calm_block_is_ok() -> None:
             performance(labelled=5_000),
             "2.00% of the requests are frauds, 5.00% when the threshold was chosen",
         ),
-        (block(estimated={"recall": 0.84}), "by its own scores the recall is 84%; it was 90%"),
+        (block(estimated=estimate(0.84)), "by its own scores the recall is 84%; it was 90%"),
     ],
 )
 def test_beyond_its_mark_a_reason_is_watched(found: dict[str, Any], reason: str) -> None:
@@ -86,8 +91,9 @@ def test_beyond_its_mark_a_reason_is_watched(found: dict[str, Any], reason: str)
         pytest.param(block(alert_rate=0.075), id="alerts at the mark"),
         pytest.param(block(alert_rate=0.0785), id="alerts not surely above the mark"),
         pytest.param(block(alert_rate=0.031), id="alerts not surely below the mark"),
-        pytest.param(block(estimated={"recall": 0.88}), id="a slightly lower estimate"),
-        pytest.param(block(estimated={"recall": 0.99}), id="a better estimate"),
+        pytest.param(block(estimated=estimate(0.88)), id="a slightly lower estimate"),
+        pytest.param(block(estimated=estimate(0.84, 0.03)), id="a lower estimate of few"),
+        pytest.param(block(estimated=estimate(0.99)), id="a better estimate"),
         pytest.param(performance(labelled=1_200), id="a fraud rate that is not surely higher"),
         pytest.param(performance(labelled=3_300), id="a fraud rate that is not surely lower"),
         pytest.param(performance(caught=83), id="a recall that is not surely lower"),
@@ -135,7 +141,7 @@ def test_drift_alone_never_retrains() -> None:
         },
         score={"psi": 9.0, "p_value": 0.0},
         alert_rate=1.0,
-        estimated={"recall": 0.0},
+        estimated=estimate(0.0),
     )
     found = judge_block(worst, POLICY)
     assert found.level == "watch"
@@ -164,7 +170,7 @@ def test_reasons_to_retrain_come_first() -> None:
         {"features": {"amount": CALM_FEATURE | {"psi": 9.0, "p_value": 0.0}}},
         {"score": {"psi": 9.0, "p_value": 0.0}},
         {"alert_rate": 1.0},
-        {"estimated": {"recall": 0.0}},
+        {"estimated": estimate(0.0)},
     ],
 )
 def test_few_rows_say_nothing_of_drift(change: dict[str, Any]) -> None:
@@ -191,7 +197,7 @@ def test_few_rows_still_tell_performance() -> None:
         ({"missing": 0.01}, feature(unseen=0.02, baseline_unseen=0.0)),
         ({"ratio": 1.1}, block(alert_rate=0.07)),
         ({"ratio": 1.01}, performance(labelled=1_400)),
-        ({"recall_drop": 0.01}, block(estimated={"recall": 0.88})),
+        ({"recall_drop": 0.01}, block(estimated=estimate(0.88))),
         ({"recall_drop": 0.001}, performance(caught=82)),
         ({"calibration_ratio": 1.01}, performance(expected_frauds=70.0)),
         ({"min_rows": 100}, block(rows=100, alert_rate=1.0)),

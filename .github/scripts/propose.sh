@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Opens a pull request with what the retraining of SCORER changed; as a draft where VERDICT is refuse.
+set -euo pipefail
+
+# The README's tables are those of the reports, which the gate checks.
+python -m benchmarks.readme
+git add data.dvc dvc.lock reports README.md
+if git diff --cached --quiet; then
+  echo "::notice::the retraining of $SCORER changed nothing, so there is nothing to propose"
+  exit 0
+fi
+
+# Its first lines are the verdict, with every objection.
+body=$(mktemp)
+{
+  cat "reports/$SCORER/retrain.md"
+  printf '\n## Metrics beside those of main\n\n'
+  dvc metrics diff main --md
+  if [ "$IS_TESTED" != true ]; then
+    printf '\nThis is not tested yet, because GitHub starts nothing for its own token: close and reopen it for that.\n'
+  fi
+} >"$body"
+
+# The data come before the pull request that names them.
+dvc push
+version=$(python -c 'import json, sys; print(json.load(sys.stdin)["version"])' <"reports/$SCORER/retrain.json")
+title="Retrain $SCORER: $version"
+branch=retrain/$SCORER-$(date --utc +%Y-%m-%d-%H%M)
+git switch --quiet --create "$branch"
+git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bot]@users.noreply.github.com' \
+  commit --quiet --message "$title"
+gh auth setup-git
+git push --quiet origin "$branch"
+options=()
+if [ "$VERDICT" = refuse ]; then
+  options=(--draft)
+fi
+gh pr create --base main --head "$branch" --title "$title" --body-file "$body" "${options[@]}"

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Fails where one of the named variables is empty, and says which.
+set -euo pipefail
+
+missing=0
+for name in "$@"; do
+  if [ -z "${!name:-}" ]; then
+    echo "::error::the variable $name is not set (README, Automation)"
+    missing=1
+  fi
+done
+exit "$missing"

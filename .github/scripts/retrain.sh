@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Retrains SCORER, with ROWS if there are any, and leaves the gate's verdict. The store's pointer stays where it is.
+set -euo pipefail
+
+arguments=("$SCORER" --store "$STORE" --candidate)
+if [ -n "${ROWS:-}" ]; then
+  file=$ROWS
+  if [[ $ROWS == s3://* ]]; then
+    file=$RUNNER_TEMP/${ROWS##*/}
+    aws s3 cp --only-show-errors "$ROWS" "$file"
+  fi
+  arguments+=(--rows "$file")
+fi
+
+status=0
+python -m training.retrain "${arguments[@]}" || status=$?
+case $status in
+  0) verdict=promote ;;
+  3) verdict=refuse ;;
+  *)
+    echo "::error::the retraining of $SCORER failed with exit status $status"
+    exit "$status"
+    ;;
+esac
+echo "verdict=$verdict" >>"$GITHUB_OUTPUT"
+cat "reports/$SCORER/retrain.md" >>"$GITHUB_STEP_SUMMARY"

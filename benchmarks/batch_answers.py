@@ -1,0 +1,70 @@
+"""Whether the answers in a scored file are the function's own, asked of it in batches through its Lambda handler."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic_core import to_json
+from tqdm import tqdm
+
+from benchmarks.gateway import http_event
+from benchmarks.served import ROOT
+from handler.scorer import Scorer, load_scorer
+from training.answers import EXPLANATIONS
+from training.files import BUILD, BUNDLES
+from training.package import requests_of
+from training.score import Asked, score_files
+
+NAME = "transaction"
+BATCH = 1000
+
+
+def shipped_rows(n_rows: int) -> pa.Table:
+    """The first rows of all windows, as `prepare` leaves them."""
+    files = sorted((ROOT / BUILD / NAME / "rows").glob("*.parquet"))
+    return pa.concat_tables(pq.read_table(path) for path in files).slice(0, n_rows).combine_chunks()
+
+
+def asked_of_the_function(rows: pd.DataFrame, scorer: Scorer) -> list[dict[str, Any]]:
+    """The function's answers to rows, through its Lambda handler, a thousand at a time."""
+    from handler.app import handler  # noqa: PLC0415 - it loads the bundles
+
+    requests = list(requests_of(rows, scorer.contract))
+    answers: list[dict[str, Any]] = []
+    for at in tqdm(range(0, len(requests), BATCH), unit="batch"):
+        answered = handler(http_event(f"{scorer.contract.route}/batch", requests[at : at + BATCH]), None)
+        if answered["statusCode"] != 200:  # noqa: PLR2004 - HTTP's "ok"
+            raise SystemExit(f"the function answered {answered['statusCode']}: {answered['body'][:500]}")
+        answers += json.loads(answered["body"])
+    return answers
+
+
+def differences(found: pa.Table, answers: Sequence[dict[str, Any]]) -> int:
+    """In how many rows a value of a scored file is not the function's, to the last bit."""
+    columns = {name: found[name].to_pylist() for name in ("fraud_probability", "is_flagged", "model_version")}
+    texts = {name: found[name].to_pylist() for name in EXPLANATIONS}
+    differ = np.zeros(len(answers), dtype=bool)
+    for index, answer in enumerate(answers):
+        same = all(columns[name][index] == answer[name] for name in columns)
+        same &= all(
+            texts[name][index] == (to_json(answer[name]).decode() if name in answer else None) for name in texts
+        )
+        differ[index] = not same
+    return int(differ.sum())
+
+
+def compared(folder: Path, n_rows: int) -> dict[str, int]:
+    """How many rows were scored from a file, how many of them flagged, and how many differ from the function's."""
+    rows = shipped_rows(n_rows)
+    source, output = folder / "compared.parquet", folder / "scored.parquet"
+    pq.write_table(rows, source)
+    # A store that is not there: the packaged bundle, which is what the function serves too.
+    score_files(Asked(NAME, source, output, explain=True, store=str(folder / "store"), chunk_rows=n_rows // 4))
+    found, scorer = pq.read_table(output), load_scorer(ROOT / BUNDLES / NAME)
+    differ = differences(found, asked_of_the_function(rows.to_pandas(), scorer))
+    return {"rows": found.num_rows, "flagged": sum(found["is_flagged"].to_pylist()), "different": differ}

@@ -1,0 +1,111 @@
+"""A shipped scorer's labelled rows as the log of a function that was asked for them, to be drawn from anew."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from benchmarks.served import ROOT
+from handler.scorer import Scorer, load_scorer
+from training.binning import Binning
+from training.blocks import blocks_of, join_outcomes
+from training.declaration import Scorer as Declaration
+from training.declaration import declared_scorer
+from training.files import BUILD, BUNDLES
+from training.package import requests_of
+from training.records import Log
+from training.settings import SECONDS_A_DAY
+from training.verdict import judge_block, settle
+
+CHUNK = 1000
+# Before it: the transaction rows get a new chain on day 140, both their late fraud on day 150.
+STEADY_UNTIL_DAY = 140
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scorer, its declaration, and labelled rows that it was not trained on, by time."""
+
+    scorer: Scorer
+    declared: Declaration
+    rows: pd.DataFrame
+    began: float
+    """When the training rows begin, in seconds: day 0."""
+    a_day: int
+    """How many requests come in a day."""
+
+    @property
+    def days(self) -> npt.NDArray[np.float64]:
+        """On which day each row came."""
+        since: npt.NDArray[np.float64] = self.rows[self.declared.time].to_numpy(np.float64) - self.began
+        return since / SECONDS_A_DAY
+
+    @property
+    def steady(self) -> pd.DataFrame:
+        """The rows of the days on which nothing drifts, in the order of `rows`, of which they are the first."""
+        return self.rows[self.days < STEADY_UNTIL_DAY]
+
+    @property
+    def a_block(self) -> int:
+        """How many requests come in a block."""
+        return round(self.a_day * self.declared.monitoring.block_days)
+
+
+def scene_of(name: str) -> Scene:
+    """The scene of a shipped scorer."""
+    declared = declared_scorer(name, ROOT / "params.yaml")
+    folder = ROOT / BUILD / name / "rows"
+    rows = pd.concat([pd.read_parquet(folder / f"{window}.parquet") for window in ("calibrate", "test")])
+    rows = rows.sort_values(declared.time, kind="stable", ignore_index=True)
+    began = float(pd.read_parquet(folder / "train.parquet", columns=[declared.time])[declared.time].min())
+    a_day = round(len(rows) / (np.ptp(rows[declared.time]) / SECONDS_A_DAY))
+    return Scene(load_scorer(ROOT / BUNDLES / name), declared, rows, began, a_day)
+
+
+def log_of(scene: Scene, rows: pd.DataFrame) -> Log:
+    """The log of rows at their own times, each with its outcome."""
+    scorer, binning = scene.scorer, Binning(scene.scorer.bundle.baseline["features"])
+    requests = [scorer.request_model.model_validate(request) for request in requests_of(rows, scorer.contract)]
+    scored = [one for at in range(0, len(requests), CHUNK) for one in scorer.scores(requests[at : at + CHUNK])]
+    columns = {
+        name: [scorer.shown(index, one.vector[index]) for one in scored]
+        for index, name in enumerate(scorer.bundle.features.names)
+    }
+    n, seconds = len(scored), rows[scene.declared.time].to_numpy(np.float64)
+    ids = np.arange(1, n + 1, dtype=np.uint64)
+    return Log(
+        time=seconds,
+        probability=np.array([one.probability for one in scored]),
+        flagged=np.array([one.is_flagged for one in scored]),
+        n_warnings=np.zeros(n, dtype=np.uint8),
+        milliseconds=np.zeros(n),
+        weight=np.ones(n),
+        id=ids,
+        version=np.zeros(n, dtype=np.intp),
+        bins=np.stack([binning.bins(name, values) for name, values in columns.items()], axis=1),
+        versions=[scorer.version],
+        outcome_time=seconds,
+        outcome_id=ids,
+        outcome_label=rows[scene.declared.label].to_numpy(np.int8),
+        counts={},
+    )
+
+
+def drawn(scene: Scene, log: Log, index: npt.NDArray[np.intp]) -> Log:
+    """The log of some of its predictions, one after the other at the scene's pace."""
+    seconds = np.arange(len(index), dtype=np.float64) * (SECONDS_A_DAY / scene.a_day)
+    ids = np.arange(1, len(index) + 1, dtype=np.uint64)
+    columns = ("probability", "flagged", "n_warnings", "milliseconds", "weight", "version", "bins")
+    kept = {name: getattr(log, name)[index] for name in columns}
+    labels = log.outcome_label[index]
+    return replace(log, **kept, time=seconds, id=ids, outcome_time=seconds, outcome_id=ids, outcome_label=labels)
+
+
+def states(scene: Scene, log: Log) -> list[str]:
+    """The state after each block."""
+    policy = scene.declared.monitoring
+    label = join_outcomes(log, policy, scene.declared.split.label_delay_days).label
+    blocks = blocks_of(log, label, scene.scorer.bundle.baseline, policy, scene.scorer.threshold)
+    verdicts = [judge_block(block, policy) for block in blocks]
+    return [settle(verdicts[:end], policy) for end in range(1, len(verdicts) + 1)]

@@ -1,0 +1,304 @@
+"""The workflows' scripts, with programs in place of gh, aws, dvc and make that write down how they were called."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from training import moves
+from training.monitor import EXIT_STATUS
+from training.retrain import REFUSED, as_markdown
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ROOT / ".github" / "scripts"
+REFUSAL = {
+    "scorer": "refund",
+    "version": "f00",
+    "champion": "ba5",
+    "verdict": "refuse",
+    "objections": ["it flags more than 1.5 times as much"],
+    "measured": {"alert_rate": {"champion": 0.1, "challenger": 0.2}},
+}
+AGREED = {**REFUSAL, "verdict": "promote", "objections": []}
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout of main with a remote, in which a retraining has changed the data."""
+    folder = tmp_path / "checkout"
+    (folder / "reports" / "refund").mkdir(parents=True)
+    for name in ("data.dvc", "dvc.lock", "README.md", "reports/refund/metrics.json"):
+        (folder / name).write_text("before\n")
+    (folder / ".gitignore").write_text("/reports/*/monitor.*\n/reports/*/retrain.*\n")
+    for command in (
+        ["git", "init", "--quiet", "--bare", "../remote"],
+        ["git", "init", "--quiet", "--initial-branch=main"],
+        ["git", "remote", "add", "origin", "../remote"],
+        ["git", "add", "."],
+        ["git", "-c", "user.name=t", "-c", "user.email=t@example.com", "commit", "--quiet", "--message=Before"],
+    ):
+        subprocess.run(command, cwd=folder, check=True)
+    (folder / "data.dvc").write_text("after\n")
+    return folder
+
+
+@pytest.fixture
+def run(checkout: Path, tmp_path: Path) -> Run:
+    """Runs a script in the checkout, with its variables and with what each program does after it has been noted."""
+
+    def run_script(script: str, programs: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        for name, does in programs.items():
+            (folder / name).write_text(f'#!/bin/bash\necho "{name} $*" >>"{tmp_path}/calls"\n{does}\n')
+            (folder / name).chmod(0o755)
+        environment = {
+            "PATH": f"{folder}:{os.environ['PATH']}",
+            "GITHUB_OUTPUT": str(tmp_path / "output"),
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+            "GITHUB_SERVER_URL": "https://github.example",
+            "GITHUB_REPOSITORY": "owner/scorer",
+            "GITHUB_RUN_ID": "7",
+            "RUNNER_TEMP": "/temp",
+            "HOME": str(tmp_path),
+            **variables,
+        }
+        command = ["bash", "-eo", "pipefail", "-c", script]
+        return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+
+    return run_script
+
+
+def called(tmp_path: Path) -> list[str]:
+    """Every call, in order."""
+    return (tmp_path / "calls").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("state", "status"), EXIT_STATUS.items())
+def test_a_status_becomes_a_state(state: str, status: int, run: Run, checkout: Path, tmp_path: Path) -> None:
+    """For the next steps and, with the reasons and nothing of them taken for Markdown, for the reader."""
+    says = f"echo 'refund: {state}'\necho '  # a reason'\nexit {status}"
+    done = run(f"{SCRIPTS}/monitor.sh", {"python": says}, SCORER="refund", LOG="s3://log", STORE="s3://store")
+    assert done.returncode == 0, done.stderr
+    assert called(tmp_path) == ["python -m training.monitor refund s3://log --store s3://store"]
+    assert (tmp_path / "output").read_text() == f"state={state}\n"
+    summary = (tmp_path / "summary").read_text()
+    assert summary == f"### refund: {state}\n\n    refund: {state}\n      # a reason\n"
+    assert (checkout / "reports" / "refund" / "monitor.md").read_text() == summary
+
+
+def test_a_monitor_that_fails_is_no_state(run: Run, tmp_path: Path) -> None:
+    """It is a failure of the job."""
+    done = run(f"{SCRIPTS}/monitor.sh", {"python": "exit 1"}, SCORER="refund", LOG="log", STORE="store")
+    assert done.returncode == 1
+    assert "::error::the monitor of refund failed with exit status 1" in done.stdout
+    assert not (tmp_path / "output").exists()
+
+
+# Lists the open issues, and shows the text that it is given for one.
+GH = """
+case "$1 $2" in
+  "issue list") printf '%b' "$ISSUES" ;;
+  "issue create" | "issue comment") cat "${@: -1}" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("issues", "call"),
+    [
+        ("", "gh issue create --title Monitoring: refund --label monitoring --body-file"),
+        ("4\\tMonitoring: refund, last year\\n", "gh issue create --title Monitoring: refund --label monitoring"),
+        ("4\\tOther\\n5\\tMonitoring: refund\\n3\\tMonitoring: refund\\n", "gh issue comment 5 --body-file"),
+    ],
+)
+def test_a_watch_is_told_once(issues: str, call: str, run: Run, checkout: Path, tmp_path: Path) -> None:
+    """In the open issue of the scorer, or in a new one; nothing is retrained."""
+    (checkout / "reports" / "refund" / "monitor.md").write_text("### refund: watch\n\n    a reason\n")
+    variables = {"SCORER": "refund", "STATE": "watch", "LABELLED_ROWS": "", "ISSUES": issues}
+    done = run(f"{SCRIPTS}/tell.sh", {"gh": GH}, **variables)
+    assert done.returncode == 0, done.stderr
+    label, listed, told = called(tmp_path)
+    assert label.startswith("gh label create monitoring")
+    assert listed.startswith("gh issue list --label monitoring --state open")
+    assert told.startswith(call)
+    assert "    a reason" in done.stdout
+    assert "https://github.example/owner/scorer/actions/runs/7" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("labelled", "rows"),
+    [
+        ("", ""),
+        ("s3://bucket/{scorer}.parquet", "s3://bucket/refund.parquet"),
+        ("s3://bucket/all.csv", "s3://bucket/all.csv"),
+    ],
+)
+def test_a_retrain_is_started(labelled: str, rows: str, run: Run, checkout: Path, tmp_path: Path) -> None:
+    """With the scorer's own new rows, where the variable says where they are."""
+    (checkout / "reports" / "refund" / "monitor.md").write_text("### refund: retrain\n")
+    variables = {"SCORER": "refund", "STATE": "retrain", "LABELLED_ROWS": labelled, "ISSUES": ""}
+    assert run(f"{SCRIPTS}/tell.sh", {"gh": GH}, **variables).returncode == 0
+    assert called(tmp_path)[-1] == f"gh workflow run retrain.yml -f scorer=refund -f rows={rows}"
+    inputs = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "retrain.yml")["on"]["workflow_dispatch"]["inputs"]
+    assert set(inputs) == {"scorer", "rows"}
+
+
+RETRAIN = "python -m training.retrain refund --store s3://store --candidate"
+ROWS = {
+    "": [RETRAIN],
+    "data/new.csv": [f"{RETRAIN} --rows data/new.csv"],
+    "s3://bucket/path/new rows.csv": [
+        "aws s3 cp --only-show-errors s3://bucket/path/new rows.csv /temp/new rows.csv",
+        f"{RETRAIN} --rows /temp/new rows.csv",
+    ],
+}
+
+
+@pytest.mark.parametrize(("rows", "calls"), ROWS.items())
+def test_new_rows_are_fetched(rows: str, calls: list[str], run: Run, checkout: Path, tmp_path: Path) -> None:
+    """Where they are in S3; a file of the repository stays where it is."""
+    (checkout / "reports" / "refund" / "retrain.md").write_text("the table\n")
+    programs = {"python": "", "aws": ""}
+    done = run(f"{SCRIPTS}/retrain.sh", programs, SCORER="refund", ROWS=rows, STORE="s3://store")
+    assert done.returncode == 0, done.stderr
+    assert called(tmp_path) == calls
+
+
+@pytest.mark.parametrize(("status", "verdict"), [(0, "promote"), (REFUSED, "refuse")])
+def test_a_status_becomes_a_verdict(status: int, verdict: str, run: Run, checkout: Path, tmp_path: Path) -> None:
+    """For the next step, with the figures for the reader."""
+    (checkout / "reports" / "refund" / "retrain.md").write_text("the table\n")
+    done = run(f"{SCRIPTS}/retrain.sh", {"python": f"exit {status}"}, SCORER="refund", ROWS="", STORE="store")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output").read_text() == f"verdict={verdict}\n"
+    assert (tmp_path / "summary").read_text() == "the table\n"
+
+
+def test_a_retraining_that_fails_has_no_verdict(run: Run, tmp_path: Path) -> None:
+    """The job fails with it."""
+    done = run(f"{SCRIPTS}/retrain.sh", {"python": "exit 1"}, SCORER="refund", ROWS="", STORE="store")
+    assert done.returncode == 1
+    assert "::error::the retraining of refund failed with exit status 1" in done.stdout
+    assert not (tmp_path / "output").exists()
+
+
+PROPOSING = {
+    "python": f'[ "$2" = benchmarks.readme ] || exec {sys.executable} "$@"',
+    "dvc": 'if [ "$1" = metrics ]; then echo "| Path | Metric |"; fi',
+    "gh": 'if [ "$1" = pr ]; then cat "${@: 10:1}"; fi',
+}
+
+
+@pytest.mark.parametrize("report", [AGREED, REFUSAL], ids=["agreed", "refused"])
+@pytest.mark.parametrize("is_tested", ["true", "false"])
+def test_a_retraining_is_proposed(
+    is_tested: str, report: dict[str, object], run: Run, checkout: Path, tmp_path: Path
+) -> None:
+    """On a branch of its own, with the data pushed before; as a draft, objections first, where the gate refuses."""
+    folder = checkout / "reports" / "refund"
+    (folder / "retrain.json").write_text(json.dumps(report))
+    (folder / "retrain.md").write_text(as_markdown(report))
+    variables = {"SCORER": "refund", "VERDICT": str(report["verdict"]), "IS_TESTED": is_tested}
+    done = run(f"{SCRIPTS}/propose.sh", PROPOSING, **variables)
+    assert done.returncode == 0, done.stderr
+    calls = [call for call in called(tmp_path) if not call.startswith("python -c")]
+    assert calls[:4] == ["python -m benchmarks.readme", "dvc metrics diff main --md", "dvc push", "gh auth setup-git"]
+    assert calls[4].startswith("gh pr create --base main --head retrain/refund-2")
+    assert "--title Retrain refund: f00 " in calls[4]
+    assert calls[4].endswith("--draft") == (report is REFUSAL)
+    assert ("- it flags more than 1.5 times as much" in done.stdout.splitlines()[:5]) == (report is REFUSAL)
+    assert "| Path | Metric |" in done.stdout
+    assert ("close and reopen it" in done.stdout) == (is_tested == "false")
+    pushed = subprocess.run(
+        ["git", "log", "--all", "--max-count=1", "--name-only", "--format=%an: %s"],
+        cwd=tmp_path / "remote",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert pushed.stdout.split("\n") == ["github-actions[bot]: Retrain refund: f00", "", "data.dvc", ""]
+
+
+def test_nothing_new_is_not_proposed(run: Run, checkout: Path, tmp_path: Path) -> None:
+    """Nor pushed."""
+    (checkout / "data.dvc").write_text("before\n")
+    done = run(f"{SCRIPTS}/propose.sh", PROPOSING, SCORER="refund", VERDICT="promote", IS_TESTED="true")
+    assert done.returncode == 0, done.stderr
+    assert "::notice::the retraining of refund changed nothing" in done.stdout
+    assert called(tmp_path) == ["python -m benchmarks.readme"]
+
+
+PROMOTING = """
+case $3 in
+  SCORER=transaction) echo "promote: f00 is current already" >&2; exit 2 ;;
+  SCORER=refund) echo "promote: f00 is not promoted: it flags more" >&2; exit $REFUND ;;
+esac
+"""
+
+
+@pytest.fixture
+def declared(checkout: Path) -> None:
+    """A `.venv/bin/python` in the checkout that lists two scorers."""
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/bash\nprintf 'transaction\\nrefund\\n'\n")
+    python.chmod(0o755)
+
+
+@pytest.mark.usefixtures("declared")
+def test_every_scorer_is_promoted(run: Run, tmp_path: Path) -> None:
+    """What is current already needs nothing."""
+    done = run(f"{SCRIPTS}/promote.sh", {"make": PROMOTING}, REFUND="0")
+    assert done.returncode == 0, done.stderr
+    scorers = ("transaction", "refund")
+    assert called(tmp_path) == [f"make --no-print-directory promote SCORER={scorer}" for scorer in scorers]
+    assert "::notice::transaction: what is packaged is current already" in done.stdout
+    assert "is current already" in Path(moves.__file__).read_text()
+
+
+@pytest.mark.usefixtures("declared")
+def test_a_refusal_fails_with_its_sentence(run: Run) -> None:
+    """After every scorer had its turn."""
+    done = run(f"{SCRIPTS}/promote.sh", {"make": PROMOTING}, REFUND="2")
+    assert done.returncode == 1
+    assert "::error::refund: promote: f00 is not promoted: it flags more\n" in done.stdout
+
+
+@pytest.mark.parametrize(("role", "status"), [("", 1), ("arn", 0)])
+def test_a_missing_setting_is_named(role: str, status: int, run: Run) -> None:
+    """With the place that explains it."""
+    done = run(f"{SCRIPTS}/require.sh AWS_REGION DEPLOY_ROLE", {}, AWS_REGION="eu-central-1", DEPLOY_ROLE=role)
+    assert done.returncode == status
+    sentence = "::error::the variable DEPLOY_ROLE is not set (README, Automation)\n"
+    assert done.stdout == (sentence if status else "")
+
+
+@pytest.mark.parametrize(("store", "says"), [("", "::notice::nothing is monitored"), ("s3://store", "")])
+def test_without_settings_nothing_is_monitored(store: str, says: str, run: Run, tmp_path: Path) -> None:
+    """A notice, and no failure: a fork has none."""
+    steps = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "monitor.yml")["jobs"]["scorers"]["steps"]
+    done = run(
+        steps[0]["run"], {}, AWS_REGION="eu-central-1", MONITOR_ROLE="arn", PREDICTION_LOG="s3://log", STORE=store
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith(says)
+    assert (tmp_path / "output").exists() == bool(store)
+
+
+def test_the_monitored_scorers_are_the_declared_ones(run: Run, checkout: Path, tmp_path: Path) -> None:
+    """As the list of JSON that the matrix takes."""
+    steps = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "monitor.yml")["jobs"]["scorers"]["steps"]
+    (script,) = [step["run"] for step in steps if step.get("id") == "list"]
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").write_text(f'#!/bin/bash\ncd {ROOT} && exec {sys.executable} "$@"\n')
+    (checkout / ".venv" / "bin" / "python").chmod(0o755)
+    done = run(script, {"make": ""})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output").read_text() == 'scorers=["transaction", "refund"]\n'

@@ -1,0 +1,244 @@
+"""The workflows of GitHub Actions name what exists, ask for no more than they need, and pass their linters."""
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from training.monitor import EXIT_STATUS
+from training.retrain import REFUSED
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / ".github" / "workflows"
+WORKFLOWS = sorted(FOLDER.glob("*.yml"))
+SCRIPTS = sorted((ROOT / ".github" / "scripts").glob("*.sh"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+AUTOMATION = README.partition("\n## Automation\n")[2].partition("\n## ")[0]
+ACTIONS = {"actions/checkout", "actions/cache", "actions/upload-artifact", "aws-actions/configure-aws-credentials"}
+# What every runner sets.
+RUNNERS_OWN = re.compile(r"GITHUB_\w+|RUNNER_TEMP|PWD")
+
+
+def read(workflow: Path) -> dict[str, Any]:
+    """A workflow; `on` is a key like any other in YAML 1.2."""
+    content: dict[str, Any] = YAML(typ="safe").load(workflow)
+    return content
+
+
+def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every job, by workflow and name."""
+    for workflow in WORKFLOWS:
+        for name, job in read(workflow)["jobs"].items():
+            yield f"{workflow.name}: {name}", job
+
+
+def steps() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Every step, with its job."""
+    for place, job in jobs():
+        for step in job.get("steps", ()):
+            yield f"{place}: {step['name']}", job, step
+
+
+RUNS = {
+    place: (step["run"], {**job.get("env", {}), **step.get("env", {})}) for place, job, step in steps() if "run" in step
+}
+SHELL = [text for text, _ in RUNS.values()] + [script.read_text() for script in SCRIPTS]
+
+
+def found(pattern: str) -> set[str]:
+    """What a pattern finds in all that the workflows run, comments apart."""
+    lines = [line for text in SHELL for line in text.splitlines() if not line.lstrip().startswith("#")]
+    return {match for line in lines for match in re.findall(pattern, line)}
+
+
+def test_every_action_is_pinned() -> None:
+    """To a commit, with its version in a comment, and everywhere to the same one; no others than these four."""
+    lines = {line for path in WORKFLOWS for line in re.findall(r"uses: ([^.\n].*)", path.read_text())}
+    pins = [re.fullmatch(r"([\w/-]+)@[0-9a-f]{40} # v\d+\.\d+\.\d+", line) for line in lines]
+    assert sorted(pin[1] for pin in pins if pin) == sorted(ACTIONS)
+    assert all(pins)
+
+
+def test_nothing_is_written_into_a_script() -> None:
+    """What a person or an event says reaches it through the environment."""
+    assert [place for place, (text, _) in RUNS.items() if "${{" in text] == []
+
+
+@pytest.mark.parametrize(("place", "job"), list(jobs()))
+def test_a_job_has_its_limits(place: str, job: dict[str, Any]) -> None:
+    """Permissions of its own, and, unless it is another workflow, a machine and a timeout."""
+    assert "permissions" in job, place
+    if "uses" not in job:
+        assert job["runs-on"] == "ubuntu-24.04"
+        assert 0 < job["timeout-minutes"] <= 120
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_a_workflow_starts_with_no_permission(workflow: Path) -> None:
+    """Each job asks for its own."""
+    assert read(workflow)["permissions"] == {}
+
+
+def test_no_checkout_keeps_credentials() -> None:
+    """Only the step that pushes has a token."""
+    checkouts = [step for _, _, step in steps() if "checkout" in step.get("uses", "")]
+    assert len(checkouts) == 7
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+def test_every_make_target_exists() -> None:
+    """In the Makefile."""
+    targets = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = found(r"\bmake (?:--[\w-]+ )*([\w./-]+)")
+    assert {"env", "deploy-check", "build", "release", "promote", ".venv-sam/.installed"} <= named <= targets
+
+
+def test_every_module_exists() -> None:
+    """As `python -m` finds it."""
+    named = found(r"python -m ([\w.]+)")
+    assert {"training.declaration", "training.monitor", "training.retrain", "benchmarks.readme"} == named
+    assert all(importlib.util.find_spec(name) for name in named)
+
+
+@pytest.mark.parametrize("name", ["monitor", "retrain"])
+def test_every_option_exists(name: str) -> None:
+    """In the module's own help."""
+    script = next(path for path in SCRIPTS if path.stem == name).read_text()
+    done = subprocess.run(
+        [sys.executable, "-m", f"training.{name}", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    options = {
+        option for line in script.splitlines() if not re.search("#|aws ", line) for option in re.findall(r"--\w+", line)
+    }
+    assert options
+    assert all(option in done.stdout for option in options)
+
+
+@pytest.mark.parametrize(("name", "statuses"), [("monitor", set(EXIT_STATUS.values())), ("retrain", {0, REFUSED})])
+def test_every_exit_status_is_the_modules(name: str, statuses: set[int]) -> None:
+    """No more and no less."""
+    script = next(path for path in SCRIPTS if path.stem == name).read_text()
+    assert set(map(int, re.findall(r"^  (\d+)\)", script, re.MULTILINE))) == statuses
+
+
+def test_the_exit_statuses_are_documented() -> None:
+    """In the README."""
+    assert all(re.search(rf"^\| {state} \| {status} \|", README, re.MULTILINE) for state, status in EXIT_STATUS.items())
+    assert f"refuses (exit status {REFUSED})" in AUTOMATION
+
+
+def test_every_script_is_there_and_used() -> None:
+    """And executable."""
+    assert found(r"\.github/scripts/(\w+\.sh)") == {path.name for path in SCRIPTS}
+    assert all(os.access(path, os.X_OK) for path in SCRIPTS)
+    assert (ROOT / ".ci" / "run").exists()
+
+
+def test_what_is_committed_exists() -> None:
+    """By a retraining's pull request."""
+    (line,) = found(r"git add (.*)")
+    assert all((ROOT / path).exists() for path in line.split())
+
+
+def test_a_cache_depends_on_files_that_exist() -> None:
+    """A pattern that matches nothing would hash to nothing."""
+    keys = [step["with"]["key"] for _, _, step in steps() if "actions/cache" in step.get("uses", "")]
+    assert keys
+    for key in keys:
+        patterns = re.findall(r"'([^']+)'", key)
+        assert patterns
+        assert all(list(ROOT.glob(pattern)) for pattern in patterns)
+
+
+def test_what_is_deployed_to_is_configured() -> None:
+    """A section of samconfig.toml for each environment."""
+    configured = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    named = [job["with"]["environment"] for _, job in jobs() if "uses" in job]
+    assert named == ["staging", "prod"]
+    assert all(configured[name]["deploy"]["parameters"]["stack_name"] for name in named)
+
+
+def test_every_setting_is_documented() -> None:
+    """Variables and secrets, in the README's table, which has no others."""
+    used = {name for path in WORKFLOWS for name in re.findall(r"\b(?:vars|secrets)\.(\w+)", path.read_text())}
+    assert used == set(re.findall(r"^\| `([A-Z_]+)` \|", AUTOMATION, re.MULTILINE))
+
+
+def test_every_workflow_is_documented() -> None:
+    """By its file's name."""
+    assert all(f"`{path.name}`" in AUTOMATION for path in WORKFLOWS)
+
+
+def test_the_monitor_runs_when_the_readme_says() -> None:
+    """Every Monday at 06:00 UTC."""
+    assert read(FOLDER / "monitor.yml")["on"]["schedule"] == [{"cron": "0 6 * * 1"}]
+    assert "Mondays, 06:00 UTC" in AUTOMATION
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_given_what_it_reads(script: Path) -> None:
+    """Every step that runs it sets every variable that it takes from the environment."""
+    given = [set(env) for text, env in RUNS.values() if script.name in text]
+    assert given
+    read_there = {
+        name for name in re.findall(r"\$\{?!?([A-Z_]{2,})", script.read_text()) if not RUNNERS_OWN.fullmatch(name)
+    }
+    assert all(read_there <= one for one in given)
+
+
+def test_a_step_is_given_what_it_reads() -> None:
+    """The same for what is written in the workflow itself, and for the names that it has checked."""
+    for place, (text, env) in RUNS.items():
+        names = re.findall(r"\$\{?([A-Z_]{2,})", text)
+        if "require.sh" in text:
+            names += text.split()[1:]
+        assert {name for name in names if not RUNNERS_OWN.fullmatch(name)} <= set(env), place
+
+
+def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+    """What `make lint-workflows` says of a folder."""
+    if not (ROOT / ".venv-lint").exists():
+        pytest.skip("there is no .venv-lint; `make test` installs it")
+    command = ["make", "lint-workflows", f"WORKFLOWS={folder}"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_linters_are_content() -> None:
+    """With the workflows as they are."""
+    done = lint(FOLDER)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+needs_shellcheck = pytest.mark.skipif(platform.machine() != "x86_64", reason="shellcheck has no wheel for it")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "sentence"),
+    [
+        ("timeout-minutes: 90", "time-out-minutes: 90", "time-out-minutes"),
+        ("bash .ci/run", "bash .ci/run ${{ github.event.pull_request.title }}", "template-injection"),
+        pytest.param("bash .ci/run", "bash .ci/run $TARGET", "SC2086", marks=needs_shellcheck),
+        ("@de0fac2e4500dabe0009e67214ff5f5447ce83dd # v6.0.2", "@v6", "unpinned-uses"),
+        ("persist-credentials: false", "fetch-depth: 1", "artipacked"),
+        ("permissions: {}", "permissions: write-all", "excessive-permissions"),
+    ],
+)
+def test_a_mistake_is_refused(right: str, wrong: str, sentence: str, tmp_path: Path) -> None:
+    """In a copy, by the linter that knows it."""
+    workflow = (FOLDER / "test.yml").read_text()
+    assert right in workflow
+    folder = Path(shutil.copytree(FOLDER, tmp_path / "workflows"))
+    (folder / "test.yml").write_text(workflow.replace(right, wrong))
+    done = lint(folder)
+    assert done.returncode != 0
+    assert sentence in done.stdout + done.stderr

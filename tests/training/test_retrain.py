@@ -1,0 +1,192 @@
+"""Retraining: what the gate says of the challenger, what is written of it, and that a failure leaves all as it was."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from handler.store import read_pointer
+from training import release, retrain
+from training.check import DataError
+from training.declaration import Scorer
+from training.gate import Verdict
+from training.moves import promote
+from training.publish import publish
+from training.retrain import RetrainError, add_rows, as_markdown, challenge, undone_on_failure
+from training.shelf import FolderShelf
+from training.track import TrackError
+
+
+class NoTracker:
+    """MLflow where nobody answers."""
+
+    def __init__(self) -> None:
+        """Fail, as it does where the server is away."""
+        raise TrackError("nobody answers")
+
+
+@pytest.fixture
+def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained project as the working folder, without MLflow."""
+    folder = tmp_path / "project"
+    shutil.copytree(trained, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(release, "Tracker", NoTracker)
+    return folder
+
+
+def test_a_first_model_serves(place: Path, folder_shelf: FolderShelf) -> None:  # noqa: ARG001 - the working folder
+    """Without a champion there is only the calibration to object to."""
+    who, verdict = challenge(folder_shelf, "mini", is_candidate=False)
+    assert verdict.objections == []
+    assert who == {"version": read_pointer(folder_shelf, "mini").current, "champion": None}
+
+
+def test_a_better_model_takes_the_champions_place(
+    place: Path,
+    folder_shelf: FolderShelf,
+    variant: Callable[..., Path],
+) -> None:
+    """The pointer moves, and keeps what the gate measured."""
+    worse = publish(folder_shelf, variant(slope=-1))
+    promote(folder_shelf, "mini", worse, place / "build/mini/rows/test.parquet", force="for a test")
+    who, verdict = challenge(folder_shelf, "mini", is_candidate=False)
+    pointer = read_pointer(folder_shelf, "mini")
+    assert (who["champion"], pointer.current, verdict.objections) == (worse, who["version"], [])
+    assert pointer.gate is not None
+    assert verdict.measured["average_precision"] == pointer.gate["average_precision"]
+
+
+@pytest.mark.parametrize("is_candidate", [False, True])
+def test_a_worse_model_is_released_but_does_not_serve(
+    place: Path, folder_shelf: FolderShelf, variant: Callable[..., Path], *, is_candidate: bool
+) -> None:
+    """The gate's objections come back, whether or not it would have been promoted."""
+    champion = publish(folder_shelf, place / "build/bundles/mini")
+    promote(folder_shelf, "mini", champion, place / "build/mini/rows/test.parquet")
+    shutil.rmtree(place / "build/bundles/mini")
+    shutil.copytree(variant(slope=-1), place / "build/bundles/mini")
+    who, verdict = challenge(folder_shelf, "mini", is_candidate=is_candidate)
+    assert any("its average precision is" in objection for objection in verdict.objections)
+    assert read_pointer(folder_shelf, "mini").current == champion != who["version"]
+    assert who["version"] in folder_shelf.names("mini/bundles")
+
+
+def test_a_candidate_that_the_gate_agrees_to_does_not_serve_yet(
+    place: Path, folder_shelf: FolderShelf, variant: Callable[..., Path]
+) -> None:
+    """Somebody merges first."""
+    champion = publish(folder_shelf, variant(slope=-1))
+    promote(folder_shelf, "mini", champion, place / "build/mini/rows/test.parquet", force="for a test")
+    _, verdict = challenge(folder_shelf, "mini", is_candidate=True)
+    assert verdict.objections == []
+    assert read_pointer(folder_shelf, "mini").current == champion
+
+
+def test_what_serves_already_moves_nothing(place: Path, folder_shelf: FolderShelf) -> None:
+    """The same data make the same version."""
+    version = publish(folder_shelf, place / "build/bundles/mini")
+    before = promote(folder_shelf, "mini", version, place / "build/mini/rows/test.parquet")
+    who, verdict = challenge(folder_shelf, "mini", is_candidate=False)
+    assert who == {"version": version, "champion": version}
+    assert verdict.objections == []
+    assert read_pointer(folder_shelf, "mini") == before
+
+
+def run_retrain(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str | int | None:
+    """What the command ends with."""
+    monkeypatch.setattr("sys.argv", ["retrain", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        retrain.main()
+    return ended.value.code
+
+
+def test_the_command_writes_the_verdict_and_ends_with_its_status(
+    place: Path,
+    folder_shelf: FolderShelf,
+    variant: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """0 where the gate agrees, 3 where it refuses; retrain.json and .md say why."""
+    monkeypatch.setattr(retrain, "dvc", lambda *_arguments: 0)  # nothing to reproduce: it is trained
+    assert run_retrain(monkeypatch, "mini", "--store", str(folder_shelf)) == 0
+    report = json.loads((place / "reports/mini/retrain.json").read_text())
+    assert (report["verdict"], report["champion"], report["objections"]) == ("promote", None, [])
+    shutil.rmtree(place / "build/bundles/mini")
+    shutil.copytree(variant(slope=-1), place / "build/bundles/mini")
+    assert run_retrain(monkeypatch, "mini", "--store", str(folder_shelf)) == retrain.REFUSED
+    report = json.loads((place / "reports/mini/retrain.json").read_text())
+    assert report["verdict"] == "refuse"
+    text = (place / "reports/mini/retrain.md").read_text()
+    assert "The gate refuses it:" in text
+    assert f"- {report['objections'][0]}" in text
+
+
+FAILING: dict[str, tuple[tuple[str, ...], list[str]]] = {
+    "no such scorer": (("none",), ["there is no scorers.none; declared are mini"]),
+    "no such file": (("mini", "--rows", "absent.csv"), ["absent.csv", "No such file"]),
+    "another kind of file": (("mini", "--rows", "new.json"), ["new.json ends in '.json'; it must be .parquet or .csv"]),
+}
+
+
+@pytest.mark.parametrize("case", FAILING)
+@pytest.mark.usefixtures("place")
+def test_a_mistake_is_one_sentence(case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It names what is wrong and what would be right."""
+    arguments, parts = FAILING[case]
+    monkeypatch.setattr(retrain, "dvc", lambda *_arguments: 0)
+    said = str(run_retrain(monkeypatch, *arguments, "--store", str(tmp_path / "store")))
+    assert said.startswith("retrain: ")
+    for part in parts:
+        assert part in said
+
+
+def test_data_that_data_dvc_does_not_name_are_left_alone(
+    mini_scorer: Scorer, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's own change would be lost where a failure goes back."""
+    monkeypatch.setattr(retrain, "dvc", lambda *arguments: int(arguments[0] == "status"))
+    before = (place / mini_scorer.data).read_bytes()
+    with pytest.raises(RetrainError, match=r"data/ is not what data\.dvc names: `dvc checkout data\.dvc` goes back"):
+        add_rows("mini", mini_scorer, Path("new.parquet"))
+    assert (place / mini_scorer.data).read_bytes() == before
+
+
+def test_a_failure_takes_back_what_dvc_was_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """data.dvc and dvc.lock have their bytes again, and DVC is asked for the data that belong to them."""
+    asked: list[Any] = []
+    monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or 0)
+    (place / "data.dvc").write_text("before")
+
+    def fail() -> None:
+        with undone_on_failure():
+            (place / "data.dvc").write_text("after")
+            raise DataError("no")
+
+    with pytest.raises(DataError):
+        fail()
+    assert (place / "data.dvc").read_text() == "before"
+    assert asked == [("checkout", "--quiet", "--force", "data.dvc")]
+
+
+def test_the_markdown_shows_champion_and_challenger_side_by_side() -> None:
+    """With the gain's interval, and the window that both were judged on."""
+    gain = {"challenger": 0.5, "champion": 0.25, "gain": 0.25, "low": 0.2, "high": 0.3}
+    measured = {
+        "window": ["2026-01-01T00:00:00", "2026-01-08T00:00:00"],
+        "rows": 1200,
+        "frauds": 30,
+        "alert_rate": {"challenger": 0.02, "champion": 0.01},
+        "average_precision": gain,
+        "recall_at_the_alert_budget": gain,
+    }
+    verdict = Verdict(measured, [])
+    report = {"scorer": "mini", "version": "new", "champion": "old"}
+    text = as_markdown({**report, "objections": verdict.objections, "measured": measured})
+    assert "# mini: `new` beside `old`" in text
+    assert "| average precision | 0.2500 | 0.5000 | +0.2500 (+0.2000 to +0.3000) |" in text
+    assert "| alert rate | 1.00% | 2.00% |  |" in text
+    assert "1,200 rows from 2026-01-01T00:00:00 to 2026-01-08T00:00:00, 30 of them frauds" in text

@@ -1,0 +1,175 @@
+"""Retrain: new labelled rows -> a new version of the data, a challenger, and the gate's word on it.
+
+`make retrain SCORER=refund ROWS=new.parquet`. Without ROWS it goes on with the data as they are. Writes
+reports/<scorer>/retrain.json and .md, and ends with the exit status 0 (the challenger serves) or 3 (the gate refuses
+it).
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from handler.bundle import BundleError
+from handler.store import StoreError
+from training.append import append_rows
+from training.card_markdown import table
+from training.declaration import Scorer, declared_scorer
+from training.files import BUILD, REPORTS, rounded, write_bytes, write_json, write_text, write_whole
+from training.gate import Verdict
+from training.moves import RefusedError, promote, read_position, verdict_on
+from training.progress import say
+from training.release import follow, packaged_version, release_packaged
+from training.shelf import Shelf, open_shelf
+from training.stage import StageError
+from training.track import STORE
+
+DATA, LOCK = Path("data.dvc"), Path("dvc.lock")
+REFUSED = 3
+GAINS = ("average_precision", "recall_at_the_alert_budget")
+
+
+class RetrainError(StageError):
+    """Raised when a model cannot be made anew."""
+
+
+def dvc(*arguments: str) -> int:
+    """The exit status of a DVC command, which speaks for itself."""
+    return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode  # noqa: S603 - this project's own DVC
+
+
+def add_rows(name: str, scorer: Scorer, new: Path) -> None:
+    """Make the data with the new rows the version that data.dvc names; raises DataError where they are refused."""
+    if dvc("status", "--quiet", str(DATA)):
+        raise RetrainError(
+            f"data/ is not what {DATA} names: `dvc checkout {DATA}` goes back to that, `dvc commit {DATA}` keeps it"
+        )
+    appended = append_rows(new, scorer)
+    say(
+        f"{scorer.data}: {appended.rows:,} new rows, {appended.frauds:,} of them frauds, "
+        f"from {appended.first} to {appended.last}"
+    )
+    if len(appended.quarantined):
+        path = BUILD / "retrain" / f"{name}.quarantine.csv"
+        write_whole(path, partial(appended.quarantined.to_csv, index_label="row"))
+        say(f"{len(appended.quarantined):,} rows break the contract and are left out; they are in {path}")
+    if dvc("add", "--quiet", "data"):
+        raise RetrainError("`dvc add data` failed, as it says above")
+
+
+@contextmanager
+def undone_on_failure() -> Iterator[None]:
+    """Whatever fails, data/, data.dvc and dvc.lock are as they were."""
+    before = {path: path.read_bytes() for path in (DATA, LOCK) if path.exists()}
+    try:
+        yield
+    except BaseException:
+        for path, content in before.items():
+            write_bytes(path, content)
+        dvc("checkout", "--quiet", "--force", str(DATA))
+        say(f"data/, {DATA} and {LOCK} are as they were")
+        raise
+
+
+def challenge(shelf: Shelf, name: str, *, is_candidate: bool, signing_key: str = "") -> tuple[dict[str, Any], Verdict]:
+    """The gate's verdict on the packaged bundle, once it is released; without objections it serves from now on."""
+    version, rows = packaged_version(name), BUILD / name / "rows" / "test.parquet"
+    release_packaged(shelf, [name], signing_key)
+    before, _ = read_position(shelf, name)
+    champion = before and before.current
+    if is_candidate or champion == version:
+        verdict = verdict_on(shelf, name, before, version, rows)
+    else:
+        try:
+            pointer = promote(shelf, name, version, rows)
+            follow(name, pointer)
+            verdict = Verdict(pointer.gate or {}, [])
+        except RefusedError as refused:
+            verdict = refused.verdict
+    return {"version": version, "champion": champion}, verdict
+
+
+def as_markdown(report: dict[str, Any]) -> str:
+    """The verdict for whoever reads the pull request."""
+    measured, objections = report["measured"], report["objections"]
+    said = "The gate agrees." if not objections else "The gate refuses it:"
+    champion = f"beside `{report['champion']}`" if report["champion"] else "without a champion"
+    lines = [
+        f"# {report['scorer']}: `{report['version']}` {champion}",
+        "",
+        said,
+        *(f"- {one}" for one in objections),
+        "",
+    ]
+    if "window" in measured:
+        start, end = measured["window"]
+        lines += [f"On {measured['rows']:,} rows from {start} to {end}, {measured['frauds']:,} of them frauds.", ""]
+    rows = [
+        [
+            name.replace("_", " "),
+            *(f"{measured[name][who]:.4f}" for who in ("champion", "challenger")),
+            "{gain:+.4f} ({low:+.4f} to {high:+.4f})".format(**measured[name]),
+        ]
+        for name in GAINS
+        if name in measured
+    ]
+    if "alert_rate" in measured:
+        rates = (measured["alert_rate"].get(who) for who in ("champion", "challenger"))
+        rows.append(["alert rate", *("" if rate is None else f"{rate:.2%}" for rate in rates), ""])
+    return "\n".join(lines) + "\n" + table("lrrr", ["", "champion", "challenger", "gain (95 %)"], rows) + "\n"
+
+
+def retrain(name: str, new: Path | None, store: str, *, is_candidate: bool, signing_key: str) -> bool:
+    """Whether the gate agrees to the model that the data, with the new rows if there are any, make."""
+    scorer = declared_scorer(name)
+    shelf = open_shelf(store)
+    with undone_on_failure():
+        if new:
+            add_rows(name, scorer, new)
+        if dvc("repro"):
+            raise RetrainError("`dvc repro` failed, as it says above")
+    who, verdict = challenge(shelf, name, is_candidate=is_candidate, signing_key=signing_key)
+    report = rounded(
+        {
+            "scorer": name,
+            **who,
+            "verdict": "refuse" if verdict.objections else "promote",
+            "objections": verdict.objections,
+            "measured": verdict.measured,
+        }
+    )
+    write_json(REPORTS / name / "retrain.json", report)
+    write_text(REPORTS / name / "retrain.md", as_markdown(report))
+    say(as_markdown(report))
+    return not verdict.objections
+
+
+def main() -> None:
+    """Retrain one scorer; whatever cannot be done ends with its sentence."""
+    parser = argparse.ArgumentParser(prog="python -m training.retrain", description=__doc__)
+    parser.add_argument("scorer")
+    parser.add_argument("--rows", default="", help="new labelled rows, .csv or .parquet, with the declared columns")
+    parser.add_argument("--store", default=os.environ.get("STORE") or STORE, help="a folder, or s3://bucket/prefix")
+    parser.add_argument("--candidate", action="store_true", help="release it, but let nobody serve by it yet")
+    parser.add_argument("--signing-key", default="", help="a PEM file with an Ed25519 key, or kms:KEY-ID")
+    asked = parser.parse_args()
+    try:
+        agrees = retrain(
+            asked.scorer,
+            Path(asked.rows) if asked.rows else None,
+            asked.store,
+            is_candidate=asked.candidate,
+            signing_key=asked.signing_key,
+        )
+    except (StageError, StoreError, BundleError, OSError) as error:
+        raise SystemExit(f"retrain: {error}") from error
+    raise SystemExit(0 if agrees else REFUSED)
+
+
+if __name__ == "__main__":
+    main()
