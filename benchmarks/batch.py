@@ -1,0 +1,163 @@
+"""Rows a second that batch scoring takes, beside the booster alone, and its answers beside the function's own.
+
+`python -m benchmarks.batch`. By processor time of one process, so that whoever else uses the machine does not count:
+the shipped transaction rows, from one Parquet file in chunks to finished chunks, as `make score` does it. The floor is
+the booster on a matrix that is ready, measured in turns with it. Then rows are scored from a file and asked of the
+function, in batches through the Lambda handler; all values must be equal to the last bit.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import process_time
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from benchmarks.batch_answers import NAME, compared, shipped_rows
+from benchmarks.machine import machine
+from benchmarks.readme_table import table
+from benchmarks.rounds import in_turn
+from benchmarks.served import ROOT
+from handler.features import feature_types
+from handler.scorer import Scorer, load_scorer
+from training.chunks import chunks_of
+from training.encoder import encode_rows
+from training.files import BUILD, BUNDLES, REPORTS, write_json
+from training.inputs import read_parts
+from training.job import Job, columns_of, score_chunk
+from training.score import CHUNK_ROWS
+
+RESULT = BUILD / "benchmarks" / "batch.json"
+RECORDED = REPORTS / "batch.json"
+TURNS = 5
+# Enough for a figure to settle, few enough for a minute.
+ROWS, EXPLAINED_ROWS = 100_000, 20_000
+COMPARED_ROWS = 100_000
+PLAIN, EXPLAINED = "without reasons", "with reasons"
+FLOORS = {PLAIN: "the booster alone", EXPLAINED: "the booster alone, with contributions"}
+
+
+def batch_scoring(source: Path, run: Path, *, explain: bool) -> Callable[[], int]:
+    """Scores a file's chunks in this process, from the file to the finished chunks; gives the number of rows."""
+    parts = read_parts(source)
+    (run / "bundle").mkdir(parents=True)
+    for file in (ROOT / BUNDLES / NAME).iterdir():
+        (run / "bundle" / file.name).write_bytes(file.read_bytes())
+    columns = columns_of(parts[0], load_scorer(run / "bundle").contract)
+    job = Job(run, ".parquet", columns, frozenset(), explain)
+    return lambda: sum(score_chunk(chunk, parts[chunk.part], job)["rows"] for chunk in chunks_of(parts, CHUNK_ROWS))
+
+
+def booster_alone(scorer: Scorer, rows: pa.Table, *, explain: bool) -> Callable[[], int]:
+    """Predicts a ready matrix with XGBoost's own package, on one core; gives the number of rows.
+
+    With `explain` also the exact contributions for what is flagged, which no reasons come without.
+    """
+    import xgboost  # noqa: PLC0415 - only the floor needs it
+
+    vocabulary = json.loads((ROOT / BUNDLES / NAME / "vocabulary.json").read_bytes())
+    matrix = encode_rows(rows.to_pandas(), scorer.contract, vocabulary)
+    model = bytearray((ROOT / BUNDLES / NAME / "model.ubj").read_bytes())
+    booster = xgboost.Booster({"nthread": 1}, model_file=model)
+    flagged = [
+        scorer.probability(float(m)) >= scorer.threshold for m in booster.inplace_predict(matrix, predict_type="margin")
+    ]
+    types = feature_types(scorer.contract)
+    told = xgboost.DMatrix(matrix[flagged], feature_types=types, enable_categorical=True, nthread=1)
+
+    def predict() -> int:
+        if explain:
+            booster.predict(told, pred_contribs=True)
+        return len(booster.inplace_predict(matrix, predict_type="margin"))
+
+    return predict
+
+
+def pace(score: Callable[[], int]) -> float:
+    """Rows a second of processor time."""
+    begin = process_time()
+    n_rows = score()
+    return n_rows / (process_time() - begin)
+
+
+def paces(folder: Path, turns: int) -> dict[str, list[float]]:
+    """Per subject the rows a second of each turn."""
+    scorer, sources = load_scorer(ROOT / BUNDLES / NAME), {}
+    for name, n_rows in ((PLAIN, ROWS), (EXPLAINED, EXPLAINED_ROWS)):
+        sources[name] = folder / f"{n_rows}.parquet"
+        pq.write_table(shipped_rows(n_rows), sources[name])
+    subjects = {
+        FLOORS[PLAIN]: booster_alone(scorer, shipped_rows(ROWS), explain=False),
+        FLOORS[EXPLAINED]: booster_alone(scorer, shipped_rows(EXPLAINED_ROWS), explain=True),
+        PLAIN: batch_scoring(sources[PLAIN], folder / "plain", explain=False),
+        EXPLAINED: batch_scoring(sources[EXPLAINED], folder / "explained", explain=True),
+    }
+    found: dict[str, list[float]] = {name: [] for name in subjects}
+    for turn in tqdm(range(-1, turns), unit="turn"):
+        for name in in_turn(subjects, turn):
+            figure = pace(subjects[name])
+            # The first turn warms up: it loads the bundle too.
+            if turn >= 0:
+                found[name].append(figure)
+    return found
+
+
+def shown(found: dict[str, Any]) -> str:
+    """The figures as a table."""
+    paces = found["rows_a_second"]
+    rows = []
+    for name, floor in FLOORS.items():
+        rows.append([floor, f"{paces[floor]:,.0f}", f"{1e6 / paces[floor]:.1f} µs", ""])
+        rows.append([name, f"{paces[name]:,.0f}", f"{1e6 / paces[name]:.1f} µs", f"{paces[name] / paces[floor]:.2f}x"])
+    same = found["compared"]
+    caption = f"{same['rows']:,} rows ({same['flagged']:,} flagged): {same['different']:,} differ from the function's"
+    return f"{table([NAME, 'rows a second and core', 'a row', 'of the booster'], rows)}\n\n{caption}"
+
+
+def sentence(found: dict[str, Any]) -> str:
+    """What the README says of it; `tests/training/test_score.py` holds it to the report."""
+    paces, same = found["rows_a_second"], found["compared"]
+    shares = {name: paces[name] / paces[floor] for name, floor in FLOORS.items()}
+    date = found["machine"]["date"].split()[0]
+    return (
+        f"On {date} one core scored {paces[PLAIN]:,.0f} transaction rows a second without "
+        f"reasons and {paces[EXPLAINED]:,.0f} with them, {shares[PLAIN]:.2f} and {shares[EXPLAINED]:.2f} of what the "
+        f"booster does on a ready matrix; of {same['rows']:,} rows {same['different']:,} differed from the function's "
+        f"answers."
+    )
+
+
+def main() -> None:
+    """Measure, compare, print it, and end with an error where an answer differs."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description=__doc__)
+    parser.add_argument("--turns", type=int, default=TURNS)
+    parser.add_argument("--rows", type=int, default=COMPARED_ROWS, help="how many are compared")
+    parser.add_argument("--record", action="store_true", help=f"keep the results in {RECORDED}, for the README")
+    asked = parser.parse_args()
+    os.chdir(ROOT)
+    with TemporaryDirectory() as name:
+        measured = paces(Path(name), asked.turns)
+        found = {
+            "machine": machine(),
+            "rows_a_second": {subject: median(figures) for subject, figures in measured.items()},
+            "turns": measured,
+            "compared": compared(Path(name), asked.rows),
+        }
+    print(shown(found))
+    write_json(RESULT, found)
+    if asked.record:
+        write_json(RECORDED, found)
+        print(sentence(found))
+    if found["compared"]["different"]:
+        raise SystemExit(f"{found['compared']['different']:,} answers differ from the function's")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,553 @@
+"""Files of rows in, files of answers out: nothing lost, nothing mixed, and the same bytes after a crash."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from fastapi.testclient import TestClient
+from pydantic_core import to_json
+
+from benchmarks.batch import sentence
+from benchmarks.readme_table import report
+from handler.routes import create_app
+from handler.scorer import Scorer, load_scorer
+from handler.served import Slot
+from training import score
+from training.check import check_field, read_rows
+from training.moves import move
+from training.package import requests_of
+from training.publish import publish
+from training.shelf import FolderShelf
+
+PROJECT = Path(__file__).parents[2]
+ADDED = ["fraud_probability", "is_flagged", "model_version"]
+EXPLAINED = [*ADDED, "reasons", "warnings"]
+PATIENCE_SECONDS = 120
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="session")
+def scorer(mini_bundle: Path) -> Scorer:
+    """The mini scorer."""
+    return load_scorer(mini_bundle)
+
+
+@pytest.fixture
+def run(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in the trained project: its exit status, and what it said."""
+    monkeypatch.chdir(trained)
+
+    def command(source: Path, output: Path, *options: str, scorer: str = "mini") -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["score", scorer, str(source), str(output), *options])
+        capsys.readouterr()
+        try:
+            score.main()
+        except SystemExit as ended:
+            said = "".join(capsys.readouterr())
+            return (ended.code, said) if isinstance(ended.code, int) else (1, str(ended.code) + said)
+        return 0, capsys.readouterr().out
+
+    return command
+
+
+@pytest.fixture
+def rows(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
+    """The mini scorer's rows, with columns and types that it knows nothing of."""
+    table = pa.Table.from_pandas(mini_rows, preserve_index=False)
+    table = table.append_column("lines", pa.array([[n, n + 1] for n in range(len(table))], pa.list_(pa.int32())))
+    table = table.append_column("branch", pa.array([None, 'Zürich, "City"'] * (len(table) // 2)).dictionary_encode())
+    path = tmp_path / "rows.parquet"
+    pq.write_table(table, path, row_group_size=400)
+    return path
+
+
+@pytest.fixture
+def written(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
+    """The same rows as a CSV."""
+    path = tmp_path / "rows.csv"
+    mini_rows.to_csv(path, index=False)
+    return path
+
+
+def answers_of(scorer: Scorer, path: Path) -> list[dict[str, Any]]:
+    """What the function's batch route answers to the rows of a file."""
+    table = read_rows(path, list(scorer.contract.fields))
+    checked = {name: check_field(table[name], field)[0] for name, field in scorer.contract.fields.items()}
+    requests = list(requests_of(pd.DataFrame(checked), scorer.contract))
+    client = TestClient(create_app({"mini": Slot(scorer)}))
+    batches = [client.post("/mini/batch", json=requests[at : at + 1000]) for at in range(0, len(requests), 1000)]
+    return [answer for batch in batches for answer in batch.raise_for_status().json()]
+
+
+def text_of(answer: dict[str, Any], key: str) -> str | None:
+    """A list of an answer as JSON."""
+    return to_json(answer[key]).decode() if key in answer else None
+
+
+def test_each_row_has_the_answer_of_the_function(run: Run, scorer: Scorer, rows: Path, tmp_path: Path) -> None:
+    """To the last bit, with its reasons and warnings, whatever chunk it was in; the columns before it are untouched."""
+    status, said = run(rows, tmp_path / "scored.parquet", "--reasons", "--chunk-rows", "700")
+    assert (status, "1,500 rows by mini" in said, "0 rejected" in said) == (0, True, True)
+    before, after = pq.read_table(rows), pq.read_table(tmp_path / "scored.parquet")
+    assert after.select(before.column_names).equals(before)
+    assert after.column_names == [*before.column_names, *EXPLAINED]
+    answers = answers_of(scorer, rows)
+    assert after["fraud_probability"].to_pylist() == [answer["fraud_probability"] for answer in answers]
+    assert after["is_flagged"].to_pylist() == [answer["is_flagged"] for answer in answers]
+    assert set(after["model_version"].to_pylist()) == {scorer.version}
+    for key in ("reasons", "warnings"):
+        assert after[key].to_pylist() == [text_of(answer, key) for answer in answers]
+        assert 0 < after[key].null_count < len(answers)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rows.parquet", "scored.parquet"]
+
+
+def test_csv_and_parquet_of_the_same_rows_have_the_same_answers(
+    run: Run, rows: Path, written: Path, tmp_path: Path
+) -> None:
+    """In either kind of file."""
+    one, other, third = tmp_path / "one.parquet", tmp_path / "other.parquet", tmp_path / "third.csv"
+    for source, output in ((rows, one), (written, other), (written, third)):
+        assert run(source, output, "--reasons", "--chunk-rows", "1000")[0] == 0
+    expected = pq.read_table(one, columns=EXPLAINED)
+    assert pq.read_table(other, columns=EXPLAINED).equals(expected)
+    found = pd.read_csv(third, dtype=str, keep_default_na=False)
+    assert found["fraud_probability"].map(float).tolist() == expected["fraud_probability"].to_pylist()
+    assert found["reasons"].tolist() == [text or "" for text in expected["reasons"].to_pylist()]
+    assert found.columns.tolist() == [*pd.read_csv(written, nrows=0).columns, *EXPLAINED]
+
+
+def test_a_csv_keeps_its_cells(run: Run, tmp_path: Path) -> None:
+    """Letter by letter, also those of columns that the scorer knows nothing of."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    lines = ["country,note,amount", 'NA," a ""b"", c", 12.50', '"DE","two', 'lines",1e2', "FR,NA,007"]
+    source.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
+    assert run(source, output)[0] == 0
+    found = pd.read_csv(output, dtype=str, keep_default_na=False)
+    assert found[["country", "note", "amount"]].to_numpy().tolist() == [
+        ["NA", ' a "b", c', " 12.50"],
+        ["DE", "two\nlines", "1e2"],
+        ["FR", "NA", "007"],
+    ]
+
+
+def test_a_parquet_file_becomes_a_csv(run: Run, rows: Path, tmp_path: Path) -> None:
+    """With all digits, and an empty cell for what is missing; a column that no CSV can hold is refused."""
+    assert "column lines as list<element: int32>" in run(rows, tmp_path / "out.csv")[1]
+    plain = pq.read_table(rows).drop_columns("lines")
+    pq.write_table(plain, rows)
+    assert run(rows, tmp_path / "out.csv")[0] == 0
+    found = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+    assert found["amount"].map(float).tolist() == plain["amount"].to_pylist()
+    assert (found["speed"] == "").tolist() == plain["speed"].to_pandas().isna().tolist()
+    assert found["at"].tolist() == [str(moment) for moment in plain["at"].to_pylist()]
+
+
+def test_a_request_may_be_a_row(run: Run, scorer: Scorer, tmp_path: Path) -> None:
+    """Columns may be called as the keys of a request; what has no column is missing."""
+    source = tmp_path / "in.csv"
+    source.write_text("amountUsd,country\n250,NA\n")
+    assert run(source, tmp_path / "out.parquet")[0] == 0
+    client = TestClient(create_app({"mini": Slot(scorer)}))
+    answer = client.post("/mini", json={"amountUsd": 250, "country": "NA"}).json()
+    assert pq.read_table(tmp_path / "out.parquet")["fraud_probability"].to_pylist() == [answer["fraud_probability"]]
+    source.write_text("amountUsd,amount,country\n250,250,NA\n")
+    assert "amount and amountUsd, which are one field" in run(source, tmp_path / "out.parquet")[1]
+    source.write_text("amountUsd\n250\n")
+    assert (
+        "has no column country, which every request must carry; it has amountUsd" in run(source, tmp_path / "o.csv")[1]
+    )
+
+
+@pytest.mark.parametrize("column", ["is_flagged", "rejected_row"])
+def test_a_clash_of_columns_is_refused(run: Run, rows: Path, tmp_path: Path, column: str) -> None:
+    """By the name of the column, before anything is scored."""
+    pq.write_table(pq.read_table(rows).append_column(column, pa.nulls(1500)), rows)
+    status, said = run(rows, tmp_path / "out.parquet")
+    assert status == 1
+    assert f"{rows} has a column {column} already; rename it" in said
+    assert not (tmp_path / "out.parquet").exists()
+
+
+def test_numbers_that_name_things_do_not_depend_on_the_chunk(run: Run, tmp_path: Path) -> None:
+    """5411.0 stays 5411.0 where another row of the file has a fraction, and is 5411 where none has."""
+    table = pd.DataFrame({"amount": 5.0, "country": [5411.0, 5411.0, 7.5]})
+    said = {}
+    for name, kept in (("fractions", table), ("whole", table.head(2))):
+        kept.to_parquet(tmp_path / f"{name}.parquet")
+        output = tmp_path / f"{name}-scored.parquet"
+        assert run(tmp_path / f"{name}.parquet", output, "--reasons", "--chunk-rows", "1")[0] == 0
+        said[name] = pq.read_table(output)["warnings"].to_pylist()
+    assert all("'5411.0' is new" in one for one in said["fractions"][:2])
+    assert all("'5411' is new" in one for one in said["whole"])
+
+
+def broken_csv(path: Path, rows: pd.DataFrame) -> tuple[set[int], set[int]]:
+    """Write the rows as a CSV of which one line in a hundred is broken and as many are no requests; their lines."""
+    lines = rows.to_csv(index=False).splitlines()
+    rng = np.random.default_rng(9)
+    chosen = 1 + rng.permutation(len(rows))[: len(rows) // 50]
+    broken, refused = set(chosen[::2].tolist()), set(chosen[1::2].tolist())
+    for kind, line in enumerate(sorted(broken)):
+        cells = lines[line].split(",")
+        lines[line] = [",".join(cells[:-1]), lines[line] + ",x", ",".join(['"' + cells[0], *cells[1:]]), "\x00\x01"][
+            kind % 4
+        ]
+    for line in refused:
+        cells = lines[line].split(",")
+        cells[2] = "-5"
+        lines[line] = ",".join(cells)
+    path.write_text("\n".join(lines) + "\n")
+    return {line + 1 for line in broken}, {line + 1 for line in refused}
+
+
+def test_broken_lines_are_rejected_and_counted(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
+    """Each with its line and its text; every other row has its answer, and more of them than declared are told."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.parquet"
+    broken, refused = broken_csv(source, mini_rows)
+    status, said = run(source, output, "--chunk-rows", "333")
+    assert status == score.TOO_MANY_REJECTED
+    assert "more than quarantine.max_share of mini, 1.00%" in said
+    assert f"the line is broken: {len(broken)}" in said
+    assert f"amount is below 0: {len(refused)}" in said
+    rejected = pd.read_csv(tmp_path / "out.parquet.rejected.csv", dtype=str, keep_default_na=False)
+    assert set(rejected["rejected_line"].astype(int)) == broken | refused
+    assert rejected["rejected_line"].astype(int).is_monotonic_increasing
+    # One line of the header, and no cell has a line break here.
+    assert rejected["rejected_row"].astype(int).tolist() == (rejected["rejected_line"].astype(int) - 1).tolist()
+    lines = source.read_text().splitlines()
+    for _, row in rejected.iterrows():
+        line = lines[int(row["rejected_line"]) - 1]
+        if row["rejected_text"]:
+            assert row["rejected_text"] == line
+        else:
+            assert ",".join(row[mini_rows.columns]) == line
+    kept = mini_rows["row_id"].drop([line - 2 for line in broken | refused])
+    assert pq.read_table(output)["row_id"].to_pylist() == kept.tolist()
+
+
+def test_a_few_rejected_rows_are_no_failure(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
+    """And a later run in which none is leaves no file that says otherwise."""
+    source, output, rejected = tmp_path / "in.parquet", tmp_path / "out.csv", tmp_path / "out.csv.rejected.csv"
+    mini_rows.assign(country=mini_rows["country"].where(mini_rows.index != 7)).to_parquet(source)
+    assert run(source, output)[0] == 0
+    found = pd.read_csv(rejected)
+    assert found[["rejected_part", "rejected_row", "rejected_because", "row_id"]].to_numpy().tolist() == [
+        ["in.parquet", 8, "country is missing", "row-7"]
+    ]
+    mini_rows.to_parquet(source)
+    assert run(source, output)[0] == 0
+    assert not rejected.exists()
+
+
+def test_a_folder_is_scored_file_by_file(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
+    """To files of the same names; together they are what the one file is."""
+    source, output, whole = tmp_path / "in", tmp_path / "out", tmp_path / "whole.parquet"
+    source.mkdir()
+    (source / "_SUCCESS").touch()
+    table = pa.Table.from_pandas(mini_rows, preserve_index=False)
+    for number, (at, length) in enumerate(((0, 700), (700, 0), (700, 800), (1500, 0))):
+        pq.write_table(table.slice(at, length), source / f"part-{number}.parquet")
+    pq.write_table(table, whole)
+    assert run(source, output, "--chunk-rows", "300")[0] == 0
+    assert run(whole, tmp_path / "whole-scored.parquet")[0] == 0
+    assert sorted(path.name for path in output.iterdir()) == [f"part-{number}.parquet" for number in range(4)]
+    parts = [pq.read_table(path) for path in sorted(output.iterdir())]
+    assert [len(part) for part in parts] == [700, 0, 800, 0]
+    scored = pq.read_table(tmp_path / "whole-scored.parquet")
+    assert pa.concat_tables([parts[0], parts[2]]).equals(scored)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            lambda rows: rows.assign(visits=rows["visits"].astype(str)),
+            "column visits as large_string; a.parquet has it as double",
+        ),
+        (lambda rows: rows.drop(columns="speed"), "no column speed; a.parquet has it as double"),
+        (lambda rows: rows.assign(more=1), "column more as int64; a.parquet has none"),
+        (lambda rows: rows[rows.columns[::-1]], "has them in the order row_id, at"),
+    ],
+)
+def test_a_part_of_another_schema_is_refused(
+    run: Run, mini_rows: pd.DataFrame, tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], why: str
+) -> None:
+    """Before anything is scored: the part, the column and both types."""
+    (tmp_path / "in").mkdir()
+    mini_rows.to_parquet(tmp_path / "in" / "a.parquet", index=False)
+    change(mini_rows).to_parquet(tmp_path / "in" / "b.parquet", index=False)
+    status, said = run(tmp_path / "in", tmp_path / "out")
+    assert status == 1
+    assert "in/b.parquet has " in said
+    assert why in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
+
+
+def test_damaged_files_are_named(run: Run, rows: Path, tmp_path: Path) -> None:
+    """A file that is cut short at once; one whose pages are damaged when they are read, and what it was is kept."""
+    content, output = rows.read_bytes(), tmp_path / "out.parquet"
+    output.write_bytes(b"what was there before")
+    rows.write_bytes(content[: len(content) // 2])
+    assert f"score: {rows} cannot be read; is it damaged, or cut short?" in run(rows, output)[1]
+    group = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(2)
+    start = group.column(2).data_page_offset
+    rows.write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
+    status, said = run(rows, output, "--chunk-rows", "400")
+    assert status == 1
+    assert f"score: {rows} cannot be read; is it damaged, or cut short?" in said
+    assert output.read_bytes() == b"what was there before"
+
+
+@pytest.mark.parametrize("content", ["", "amount,country\n", "amount,country\n\n \n"])
+def test_an_empty_file_is_refused(run: Run, tmp_path: Path, content: str) -> None:
+    """Without columns, or without rows."""
+    (tmp_path / "in.csv").write_text(content)
+    status, said = run(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert status == 1
+    assert f"{tmp_path / 'in.csv'} {'holds no rows' if content else 'is empty: it has no columns'}" in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv"]
+
+
+def test_a_file_of_no_rows_is_refused(run: Run, rows: Path, tmp_path: Path) -> None:
+    """Parquet has a schema even then."""
+    pq.write_table(pq.read_table(rows).slice(0, 0), rows)
+    assert run(rows, tmp_path / "out.parquet") == (1, f"score: {rows} holds no rows")
+
+
+def test_what_must_not_be_overwritten_is_refused(run: Run, rows: Path, tmp_path: Path) -> None:
+    """The input by any name, its folder, a rejected file that is scored again, and files of others."""
+    link, folder = tmp_path / "link.parquet", tmp_path / "folder"
+    link.hardlink_to(rows)
+    folder.mkdir()
+    shutil.copy(rows, folder / "a.parquet")
+    rejected = tmp_path / "b.csv.rejected.csv"
+    rejected.write_text("amount,country\n1,NA\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "theirs.txt").touch()
+    for source, output, why in (
+        (rows, rows, "would be overwritten, and it is an INPUT"),
+        (rows, link, "would be overwritten, and it is an INPUT"),
+        (rejected, tmp_path / "b.csv", "would be overwritten, and it is an INPUT"),
+        (folder, folder, "neither may lie in the other"),
+        (folder, folder / "out", "neither may lie in the other"),
+        (folder, tmp_path, "neither may lie in the other"),
+        (folder, tmp_path / "taken", "holds theirs.txt, which no part of INPUT is called"),
+        (folder, tmp_path / "out.parquet", "where INPUT is a folder, it must be one too"),
+        (rows, folder, "where INPUT is a file, it must be a .csv or .parquet file"),
+        (rows, tmp_path / "out.xlsx", "where INPUT is a file, it must be a .csv or .parquet file"),
+        (tmp_path / "nothing.csv", tmp_path / "out.csv", "does not exist"),
+        (tmp_path / "taken", tmp_path / "out", "holds theirs.txt, which is no .csv or .parquet file"),
+    ):
+        status, said = run(source, output)
+        assert (status, why in said) == (1, True), said
+    assert pq.read_table(rows).num_rows == 1500
+
+
+def test_an_unknown_scorer_and_a_missing_bundle_are_told(
+    run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, rows: Path, tmp_path: Path
+) -> None:
+    """With what there is, and what would make it."""
+    said = run(rows, tmp_path / "out.csv", scorer="maxi")[1]
+    assert said == "score: params.yaml: there is no scorers.maxi; declared are mini"
+    monkeypatch.chdir(project)
+    assert "there is no bundle of mini, neither in store nor as build/bundles/mini" in run(rows, tmp_path / "o.csv")[1]
+    assert (
+        "VERSION is 'latest'; it must be twelve hexadecimal digits"
+        in run(rows, tmp_path / "o.csv", "--version", "latest")[1]
+    )
+
+
+def test_the_stores_current_version_scores(
+    run: Run, variant: Callable[..., Path], folder_shelf: FolderShelf, rows: Path, tmp_path: Path
+) -> None:
+    """Or the version that is asked for."""
+    older, newer = (publish(folder_shelf, variant(shift=shift)) for shift in (0.25, 0.5))
+    move(folder_shelf, "mini", "promote", lambda _: {"current": newer})
+    output, store = tmp_path / "out.parquet", ("--store", str(folder_shelf.root))
+    for options, version in (((), newer), (("--version", older), older)):
+        assert run(rows, output, *store, *options)[0] == 0
+        assert set(pq.read_table(output)["model_version"].to_pylist()) == {version}
+
+
+def start(trained: Path, source: Path, output: Path, *options: str) -> subprocess.Popen[str]:
+    """A real run, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.score", "mini", str(source), str(output), "--reasons", *options],
+        cwd=trained,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    """What a run said that ended well."""
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
+    assert process.returncode == 0, err
+    return out
+
+
+def await_file(folder: Path, pattern: str, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until a run has so many files of a name."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(list(folder.glob(pattern))) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def many(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
+    """30,000 rows."""
+    path = tmp_path / "many.parquet"
+    pd.concat([mini_rows] * 20, ignore_index=True).to_parquet(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_a_killed_run_goes_on(trained: Path, many: Path, tmp_path: Path, kind: str) -> None:
+    """Killed again and again, at once, among its chunks and while it joins them, it ends in the undisturbed bytes."""
+    options = ("--chunk-rows", "1000")
+    undisturbed, output = tmp_path / f"undisturbed.{kind}", tmp_path / f"out.{kind}"
+    finish(start(trained, many, undisturbed, *options))
+    output.write_bytes(b"what was there before")
+    work, seeded = tmp_path / f".out.{kind}.scoring", random.Random(kind)  # noqa: S311 - moments, no secrets
+    for pattern, count in (("*/bundle", 1), ("*/*-*.json", 5), ("*/*-*.json", 17), ("*/joined-*", 1)):
+        process = start(trained, many, output, *options)
+        await_file(work, pattern, count, process)
+        time.sleep(seeded.random() * 0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if pattern == "*/joined-*":
+            # As near to the end as that, it may have come to it.
+            assert output.read_bytes() in {b"what was there before", undisturbed.read_bytes()}
+        else:
+            assert output.read_bytes() == b"what was there before"
+    is_old = output.read_bytes() == b"what was there before"
+    said = finish(start(trained, many, output, *options)) if work.exists() else ""
+    assert "going on" in said or not is_old
+    assert output.read_bytes() == undisturbed.read_bytes()
+    assert not work.exists()
+
+
+def lives(process: Path) -> bool:
+    """Whether a process of /proc is one still, and not only an entry that nobody has looked at."""
+    try:
+        return (process / "stat").read_text().rsplit(")", maxsplit=1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_nothing_outlives_a_killed_run(trained: Path, many: Path, tmp_path: Path) -> None:
+    """Its processes end with it."""
+    process = start(trained, many, tmp_path / "out.parquet", "--chunk-rows", "1000")
+    await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 1, process)
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not listed.exists():
+        process.kill()
+        process.communicate()
+        pytest.skip("this system does not list a process's children")
+    children = [Path("/proc", child) for child in listed.read_text().split()]
+    assert children
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while any(map(lives, children)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path, tmp_path: Path) -> None:
+    """Where the input is another one, what was finished is discarded, and said so."""
+    output = tmp_path / "out.parquet"
+    process = start(trained, many, output, "--chunk-rows", "1000")
+    await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 2, process)
+    assert "is being written by another run" in run(many, output)[1]
+    process.kill()
+    process.communicate()
+    pq.write_table(pq.read_table(many).slice(0, 4000), many)
+    status, said = run(many, output, "--chunk-rows", "1000")
+    assert status == 0
+    assert "discarding what an unfinished run left" in said
+    assert "going on" not in said
+    assert pq.read_table(output).num_rows == 4000
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A disk of so many bytes, which may be made larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "tmpfs", str(folder), "-o", "size=1m"]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("a small disk can be mounted by root alone: what happens on a full one was NOT tested")
+
+    def resize(size: str) -> Path:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+        return folder
+
+    yield resize
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size", ["1500k", "3500k"], ids=["among the chunks", "while they are joined"])
+def test_a_full_disk_keeps_what_is_finished(
+    run: Run, many: Path, tmp_path: Path, small_disk: Callable[[str], Path], size: str
+) -> None:
+    """It is told in a sentence; with more room the same command goes on, to the same bytes."""
+    options = ("--reasons", "--chunk-rows", "2000")
+    assert run(many, tmp_path / "undisturbed.parquet", *options)[0] == 0
+    output = small_disk(size) / "out.parquet"
+    status, said = run(many, output, *options)
+    assert status == 1
+    assert f"score: there is no space left in {output.parent}; make room, what is finished is kept" in said
+    kept = len(list(output.parent.glob(".out.parquet.scoring/*/*-*.json")))
+    assert kept
+    small_disk("64m")
+    status, said = run(many, output, *options)
+    assert (status, f"going on: {kept} chunks were finished before" in said) == (0, True)
+    assert output.read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
+    assert [path.name for path in output.parent.iterdir()] == ["out.parquet"]
+
+
+def test_an_input_that_changes_meanwhile_is_refused(
+    run: Run, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is kept of it."""
+    read = score.read_parts
+
+    def touched(path: Path) -> Any:  # noqa: ANN401 - as read_parts
+        parts = read(path)
+        os.utime(path, (0, 0))
+        return parts
+
+    monkeypatch.setattr(score, "read_parts", touched)
+    assert f"{rows} was changed while it was scored; run it again" in run(rows, tmp_path / "out.parquet")[1]
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
+
+
+def test_what_is_not_given_is_asked_for(run: Run) -> None:
+    """As make passes it on: an empty text."""
+    status, said = run(Path("in.csv"), Path("out.csv"), scorer="")
+    assert status == 2
+    assert "SCORER must be given: make score INPUT=... OUTPUT=... SCORER=..." in said
+    assert run(Path("in.csv"), Path("out.csv"), "--chunk-rows", "0")[0] == 2
+    assert run(Path("in.csv"), Path("out.csv"), "--reasons", "maybe")[0] == 2
+
+
+def test_the_readme_has_the_recorded_figures() -> None:
+    """Those of `python -m benchmarks.batch --record`."""
+    assert sentence(report("batch.json")) in " ".join((PROJECT / "README.md").read_text(encoding="utf-8").split())
