@@ -61,11 +61,12 @@ def noticed(scene: Scene, changed: Changed, draws: int) -> dict[str, Any]:
 
 
 def planted(scene: Scene, whole: Log) -> dict[str, Any]:
-    """How many days after the planted fraud began each state was first reached, outcomes known at once."""
+    """How many days after the planted fraud began each state was first reached, and how many were left."""
     begins = scene.began + LATE_PATTERN_DAY * SECONDS_A_DAY
     ends = whole.time[0] + np.arange(1, MOST_BLOCKS + 1) * scene.declared.monitoring.block_days * SECONDS_A_DAY
-    days: dict[str, Any] = {"watch": None, "retrain": None}
-    for end, state in zip(ends, states(scene, whole), strict=False):
+    days: dict[str, Any] = {"watch": None, "retrain": None, "left": round((whole.time[-1] - begins) / SECONDS_A_DAY)}
+    # The last block is not a whole one.
+    for end, state in zip(ends.clip(max=whole.time[-1]), states(scene, whole), strict=False):
         for level in ORDER[1 : ORDER.index(state) + 1]:
             if days[level] is None:
                 days[level] = round(float(end - begins) / SECONDS_A_DAY, 1)

@@ -20,7 +20,7 @@ def alarms_table() -> str:
     draws = recorded["draws"]
     rows += [[what, *(_noticed(one["changes"][what], draws) for one in found)] for what in found[0]["changes"]]
     rows += [
-        [f"the planted fraud, from its first day: {level}", *(_days(one["planted_days"][level]) for one in found)]
+        [f"the planted fraud, from its first day: {level}", *(_days(one["planted_days"], level) for one in found)]
         for level in ("watch", "retrain")
     ]
     return table([f"`make alarms` on {recorded['machine']['date'].split()[0]}", *SCORERS], rows)
@@ -32,5 +32,7 @@ def _noticed(change: dict[str, Any], draws: int) -> str:
     return f"{change['state']} in {change['draws']} of {draws} draws, after {change['requests']:,} requests"
 
 
-def _days(days: float | None) -> str:
-    return "not within the 31 days that are left" if days is None else f"after {days:g} days"
+def _days(planted: dict[str, Any], level: str) -> str:
+    if planted[level] is None:
+        return f"not within the {planted['left']} days that are left"
+    return f"after {planted[level]:g} days"

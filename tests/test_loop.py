@@ -18,10 +18,11 @@ import pandas as pd
 import pytest
 
 from training.files import write_text
+from training.retrain import NOTHING_NEW
 
 PROJECT = Path(__file__).parents[1]
 N_DAYS, ROWS_A_DAY, FRAUD_RATE = 60, 40, 0.1
-START = pd.Timestamp("2026-01-01")
+START = pd.Timestamp("2024-01-01")
 N_REQUESTS = 600
 PARAMS = """\
 scorers:
@@ -193,17 +194,21 @@ def test_a_new_kind_of_fraud_is_noticed_learned_and_caught(
 
 def state_of(folder: Path) -> list[bytes]:
     """What must not change where a retraining fails."""
-    return [(folder / name).read_bytes() for name in ("data.dvc", "dvc.lock", "data/rows.parquet")]
+    kept = ("data.dvc", "dvc.lock", "data/rows.parquet", "reports/small/rows.json", "build/bundles/small/manifest.json")
+    return [(folder / name).read_bytes() for name in kept]
 
 
 def test_rows_that_were_used_already_change_nothing(
     run: Callable[..., subprocess.CompletedProcess[str]], folder: Path
 ) -> None:
-    """They are refused with their number and some of their ids."""
+    """Some are refused with their number and some of their ids; all of them are nothing new."""
     before = state_of(folder)
-    pd.read_parquet(folder / "data" / "rows.parquet").tail(5).to_parquet(folder / "used.parquet", index=False)
+    used = pd.read_parquet(folder / "data" / "rows.parquet").tail(5)
+    used.to_parquet(folder / "used.parquet", index=False)
+    assert "all of its 5 rows" in run("training.retrain", "small", "--rows", "used.parquet", status=NOTHING_NEW).stdout
+    pd.concat([used, used.head(1).assign(row_id="new")]).to_parquet(folder / "used.parquet", index=False)
     said = run("training.retrain", "small", "--rows", "used.parquet", status=1).stderr
-    assert "retrain: used.parquet: 5 of its 5 rows are in data/rows.parquet already (r" in said
+    assert "retrain: used.parquet: 5 of its 6 rows are in data/rows.parquet already (r" in said
     assert state_of(folder) == before
 
 
@@ -218,4 +223,19 @@ def test_a_training_that_fails_takes_the_new_rows_back(
     assert "must have both classes" in done.stdout + done.stderr
     assert "retrain: `dvc repro` failed, as it says above" in done.stderr
     assert state_of(folder) == before
-    run("dvc", "status", "--quiet", "data.dvc")
+    run("dvc", "status", "--quiet")
+
+
+def test_somebodys_own_change_of_the_data_is_left_alone(
+    run: Callable[..., subprocess.CompletedProcess[str]], folder: Path
+) -> None:
+    """Neither new rows nor their refusal touch it."""
+    data = folder / "data" / "rows.parquet"
+    pinned = data.read_bytes()
+    pd.read_parquet(data).tail(-1).to_parquet(data, index=False)
+    changed = data.read_bytes()
+    for rows in ((), ("--rows", "new.csv")):
+        said = run("training.retrain", "small", *rows, status=1).stderr
+        assert "retrain: data/ is not what data.dvc names: `dvc checkout data.dvc` goes back to that" in said
+        assert data.read_bytes() == changed
+    data.write_bytes(pinned)

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from training import moves
 from training.monitor import EXIT_STATUS
-from training.retrain import REFUSED, as_markdown
+from training.retrain import NOTHING_NEW, REFUSED, as_markdown
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / ".github" / "scripts"
@@ -179,6 +179,15 @@ def test_a_status_becomes_a_verdict(status: int, verdict: str, run: Run, checkou
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "output").read_text() == f"verdict={verdict}\n"
     assert (tmp_path / "summary").read_text() == "the table\n"
+
+
+def test_nothing_new_is_nothing_to_propose(run: Run, tmp_path: Path) -> None:
+    """Where the monitor's rows were learned already, the run ends well, and says so."""
+    script = f"{SCRIPTS}/retrain.sh"
+    done = run(script, {"python": f"exit {NOTHING_NEW}"}, SCORER="refund", ROWS="", STORE="store")
+    assert done.returncode == 0
+    assert "::notice::every one of the new rows is in the data already" in done.stdout
+    assert (tmp_path / "output").read_text() == "verdict=none\n"
 
 
 def test_a_retraining_that_fails_has_no_verdict(run: Run, tmp_path: Path) -> None:

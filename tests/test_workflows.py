@@ -16,7 +16,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from training.monitor import EXIT_STATUS
-from training.retrain import REFUSED
+from training.retrain import NOTHING_NEW, REFUSED
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / ".github" / "workflows"
@@ -124,7 +124,9 @@ def test_every_option_exists(name: str) -> None:
     assert all(option in done.stdout for option in options)
 
 
-@pytest.mark.parametrize(("name", "statuses"), [("monitor", set(EXIT_STATUS.values())), ("retrain", {0, REFUSED})])
+@pytest.mark.parametrize(
+    ("name", "statuses"), [("monitor", set(EXIT_STATUS.values())), ("retrain", {0, REFUSED, NOTHING_NEW})]
+)
 def test_every_exit_status_is_the_modules(name: str, statuses: set[int]) -> None:
     """No more and no less."""
     script = next(path for path in SCRIPTS if path.stem == name).read_text()

@@ -21,6 +21,8 @@ from training.ranking import average_precision, calibration_bins, expected_calib
 from training.stage import StageError
 
 CHUNK = 1000
+# Compared with the champion's: how it ranks, what it catches of as many alerts, and what it catches as it is set.
+GAINS = ("average_precision", "recall_at_the_alert_budget", "recall")
 # A model whose probabilities are off by half of what there is to predict ranks perhaps, but promises nothing.
 MAX_CALIBRATION_SHARE = 0.5
 
@@ -107,7 +109,7 @@ def weigh(
         if share_interval(own * len(labels), len(labels))[0] > MAX_ALERT_RATIO * usual:
             meant = f", and was meant to flag {agreed:.2%}" if agreed > budget else ""
             objections.append(f"it flags {own:.2%} of the rows, the champion {budget:.2%}{meant}")
-        gains = _gains(probabilities, labels, budget, seed)
+        gains = _gains(probabilities, flagged, labels, budget, seed=seed)
         measured |= gains
         for name, gain in gains.items():
             if gain["high"] < 0:
@@ -180,29 +182,33 @@ def _calibration(probability: Floats, label: Labels, seed: int) -> tuple[float, 
     return error, low
 
 
-def _gains(probabilities: list[Floats], label: Labels, budget: float, seed: int) -> dict[str, dict[str, float]]:
-    """Average precision, and recall where the budget's share is flagged: both models', and the gain's interval."""
+def _gains(
+    probabilities: list[Floats], flagged: list[Floats], label: Labels, budget: float, *, seed: int
+) -> dict[str, dict[str, float]]:
+    """Both models' GAINS, the alert budget being a share of the rows, with the interval of the difference."""
     rankings = [rank(probability, label) for probability in probabilities]
 
     def measured(weight: Floats) -> Floats:
         found = []
-        for ranking in rankings:
+        for ranking, own in zip(rankings, flagged, strict=True):
             frauds, legitimate = ranking.counts(weight)
-            flagged = frauds + legitimate
-            within = int(np.searchsorted(flagged, budget * flagged[-1] * (1 + 1e-12), side="right")) - 1
-            found += [average_precision(frauds, legitimate), float(frauds[within] / frauds[-1])]
+            alerts = frauds + legitimate
+            within = int(np.searchsorted(alerts, budget * alerts[-1] * (1 + 1e-12), side="right")) - 1
+            caught = float((weight * own * label).sum() / frauds[-1])
+            found += [average_precision(frauds, legitimate), float(frauds[within] / frauds[-1]), caught]
         return np.array(found)
 
     whole = measured(np.ones(len(label)))
     drawn = bootstrap(measured, label, seed=seed)
-    bounds = interval(drawn[:, :2] - drawn[:, 2:])
+    n = len(GAINS)
+    bounds = interval(drawn[:, :n] - drawn[:, n:])
     return {
         name: {
             "challenger": float(whole[index]),
-            "champion": float(whole[index + 2]),
-            "gain": float(whole[index] - whole[index + 2]),
+            "champion": float(whole[index + n]),
+            "gain": float(whole[index] - whole[index + n]),
             "low": bounds[index][0],
             "high": bounds[index][1],
         }
-        for index, name in enumerate(("average_precision", "recall_at_the_alert_budget"))
+        for index, name in enumerate(GAINS)
     }

@@ -1,11 +1,12 @@
 """Retrain: new labelled rows -> a new version of the data, a challenger, and the gate's word on it.
 
 `make retrain SCORER=refund ROWS=new.parquet`. Without ROWS it goes on with the data as they are. Writes
-reports/<scorer>/retrain.json and .md, and ends with the exit status 0 (the challenger serves) or 3 (the gate refuses
-it).
+reports/<scorer>/retrain.json and .md, and ends with the exit status 0 (the challenger serves), 3 (the gate refuses it)
+or 4 (every row is in the data already).
 """
 
 import argparse
+import fcntl
 import os
 import subprocess
 import sys
@@ -17,21 +18,24 @@ from typing import Any
 
 from handler.bundle import BundleError
 from handler.store import StoreError
-from training.append import append_rows
+from training.append import UsedError, append_rows
 from training.card_markdown import table
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, rounded, write_bytes, write_json, write_text, write_whole
-from training.gate import Verdict
+from training.gate import GAINS, Verdict
 from training.moves import RefusedError, promote, read_position, verdict_on
 from training.progress import say
+from training.publish import sign
 from training.release import follow, packaged_version, release_packaged
 from training.shelf import Shelf, open_shelf
 from training.stage import StageError
 from training.track import STORE
 
 DATA, LOCK = Path("data.dvc"), Path("dvc.lock")
-REFUSED = 3
-GAINS = ("average_precision", "recall_at_the_alert_budget")
+REFUSED, NOTHING_NEW = 3, 4
+INTERRUPTED = 130
+# What `dvc status --quiet` ends with where something differs; any other status is an error.
+DIFFERS = 1
 
 
 class RetrainError(StageError):
@@ -43,12 +47,35 @@ def dvc(*arguments: str) -> int:
     return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode  # noqa: S603 - this project's own DVC
 
 
-def add_rows(name: str, scorer: Scorer, new: Path) -> None:
-    """Make the data with the new rows the version that data.dvc names; raises DataError where they are refused."""
-    if dvc("status", "--quiet", str(DATA)):
+@contextmanager
+def alone() -> Iterator[None]:
+    """Nobody else retrains here meanwhile, or one would take back what the other added: that raises RetrainError."""
+    path = BUILD / "retrain" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RetrainError("another retraining is under way here; wait for it, or end it") from error
+        yield
+
+
+def require_pinned(scorer: Scorer) -> None:
+    """Raise RetrainError where data/ is not what data.dvc names: a failure goes back to that."""
+    path = Path(scorer.data)
+    for stale in path.parent.glob(f".{path.name}.*"):
+        stale.unlink()  # what a retraining that was killed had not finished writing
+    status = dvc("status", "--quiet", str(DATA))
+    if status == DIFFERS:
         raise RetrainError(
             f"data/ is not what {DATA} names: `dvc checkout {DATA}` goes back to that, `dvc commit {DATA}` keeps it"
         )
+    if status:
+        raise RetrainError(f"`dvc status {DATA}` failed, as it says above")
+
+
+def add_rows(name: str, scorer: Scorer, new: Path) -> None:
+    """Make the data with the new rows the version that data.dvc names; raises DataError where they are refused."""
     appended = append_rows(new, scorer)
     say(
         f"{scorer.data}: {appended.rows:,} new rows, {appended.frauds:,} of them frauds, "
@@ -64,15 +91,21 @@ def add_rows(name: str, scorer: Scorer, new: Path) -> None:
 
 @contextmanager
 def undone_on_failure() -> Iterator[None]:
-    """Whatever fails, data/, data.dvc and dvc.lock are as they were."""
-    before = {path: path.read_bytes() for path in (DATA, LOCK) if path.exists()}
+    """Whatever fails, data/, data.dvc, dvc.lock and the reports are as they were, and what DVC has of what is built."""
+    kept = (DATA, LOCK, *(path for path in REPORTS.rglob("*") if path.is_file()))
+    before = {path: path.read_bytes() for path in kept if path.exists()}
     try:
         yield
     except BaseException:
         for path, content in before.items():
-            write_bytes(path, content)
-        dvc("checkout", "--quiet", "--force", str(DATA))
-        say(f"data/, {DATA} and {LOCK} are as they were")
+            if not path.exists() or path.read_bytes() != content:
+                write_bytes(path, content)
+        if LOCK not in before:
+            LOCK.unlink(missing_ok=True)
+        if dvc("checkout", "--quiet", "--force"):
+            say(f"WARNING: not all is as it was: `dvc checkout {DATA}` brings the data back, `dvc repro` the rest")
+        else:
+            say(f"data/, {DATA}, {LOCK} and the reports are as they were")
         raise
 
 
@@ -128,6 +161,11 @@ def retrain(name: str, new: Path | None, store: str, *, is_candidate: bool, sign
     """Whether the gate agrees to the model that the data, with the new rows if there are any, make."""
     scorer = declared_scorer(name)
     shelf = open_shelf(store)
+    # Before hours of training: whether the store can be read, and the key signs.
+    read_position(shelf, name)
+    if signing_key:
+        sign(b"{}", signing_key)
+    require_pinned(scorer)
     with undone_on_failure():
         if new:
             add_rows(name, scorer, new)
@@ -159,13 +197,19 @@ def main() -> None:
     parser.add_argument("--signing-key", default="", help="a PEM file with an Ed25519 key, or kms:KEY-ID")
     asked = parser.parse_args()
     try:
-        agrees = retrain(
-            asked.scorer,
-            Path(asked.rows) if asked.rows else None,
-            asked.store,
-            is_candidate=asked.candidate,
-            signing_key=asked.signing_key,
-        )
+        with alone():
+            agrees = retrain(
+                asked.scorer,
+                Path(asked.rows) if asked.rows else None,
+                asked.store,
+                is_candidate=asked.candidate,
+                signing_key=asked.signing_key,
+            )
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    except UsedError as error:
+        say(f"retrain: {error}")
+        raise SystemExit(NOTHING_NEW) from error
     except (StageError, StoreError, BundleError, OSError) as error:
         raise SystemExit(f"retrain: {error}") from error
     raise SystemExit(0 if agrees else REFUSED)

@@ -17,6 +17,11 @@ python -m training.retrain "${arguments[@]}" || status=$?
 case $status in
   0) verdict=promote ;;
   3) verdict=refuse ;;
+  4)
+    echo "::notice::every one of the new rows is in the data already, so there is nothing to learn"
+    echo "verdict=none" >>"$GITHUB_OUTPUT"
+    exit 0
+    ;;
   *)
     echo "::error::the retraining of $SCORER failed with exit status $status"
     exit "$status"

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.append import append_rows
+from training.append import UsedError, append_rows
 from training.check import DataError, read_rows
 from training.declaration import Scorer
 from training.prepare import check_rows, columns_of
@@ -68,13 +69,52 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 def test_columns_of_the_file_alone_stay_and_are_empty_for_new_rows(
     mini_scorer: Scorer, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
 ) -> None:
-    """A note that nobody declared is kept where it was."""
-    mini_rows.assign(note="kept").to_parquet(mini_scorer.data, index=False)
-    new_rows.assign(other="dropped").to_parquet("new.parquet", index=False)
+    """A note that nobody declared is kept where it was; what only the new file has is left out."""
+    mini_rows.assign(note="kept", size=1).to_parquet(mini_scorer.data, index=False)
+    new_rows.assign(other="dropped", size=range(100)).to_parquet("new.parquet", index=False)
     append_rows(Path("new.parquet"), mini_scorer)
-    notes = pd.read_parquet(mini_scorer.data)["note"]
-    assert notes.head(len(mini_rows)).eq("kept").all()
-    assert notes.tail(100).isna().all()
+    both = pd.read_parquet(mini_scorer.data)
+    assert list(both) == [*mini_rows, "note", "size"]
+    assert both["note"].head(len(mini_rows)).eq("kept").all()
+    assert both["note"].tail(100).isna().all()
+    assert both["size"].tail(100).tolist() == list(range(100))
+
+
+@pytest.mark.usefixtures("place")
+def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: Scorer, mini_rows: pd.DataFrame) -> None:
+    """Which a schedule may take for an answer, not for a mistake."""
+    mini_rows.tail(20).to_csv("new.csv", index=False)
+    with pytest.raises(UsedError, match=r"all of its 20 rows are in data/rows\.parquet already; without ROWS="):
+        append_rows(Path("new.csv"), mini_scorer)
+
+
+@pytest.mark.parametrize("existing", [".csv", ".parquet"])
+@pytest.mark.usefixtures("place")
+def test_times_are_written_in_one_way(
+    mini_scorer: Scorer, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, existing: str
+) -> None:
+    """Seconds among dates, or dates among seconds, would be no times to `prepare`, and set aside one and all."""
+    scorer = mini_scorer.model_copy(update={"data": f"data/kept{existing}"})
+    dates, seconds = (
+        rows.assign(at=as_written(rows["at"])) for rows, as_written in ((mini_rows, isoformat), (new_rows, epoch))
+    )
+    write(dates, Path(scorer.data))
+    write(seconds, Path("new.csv"))
+    with pytest.raises(DataError, match="column at is written as '17"):
+        append_rows(Path("new.csv"), scorer)
+    write(new_rows, Path("new.parquet"))
+    assert append_rows(Path("new.parquet"), scorer).rows == 100
+    assert len(rows_of(scorer)) == len(mini_rows) + 100
+
+
+def isoformat(times: pd.Series) -> pd.Series:
+    """Times as text."""
+    return times.map(pd.Timestamp.isoformat)
+
+
+def epoch(times: pd.Series) -> pd.Series:
+    """Times as seconds."""
+    return (times - pd.Timestamp(0)) // pd.Timedelta(seconds=1)
 
 
 Change = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
@@ -82,7 +122,23 @@ Change = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
 REFUSED: dict[str, tuple[Change, list[str]]] = {
     "a row that is in the data": (
         lambda new, old: pd.concat([new, old.head(2)], ignore_index=True),
-        ["2 of its 102 rows are in data/rows.parquet already (row-0, row-1)", "without ROWS="],
+        ["2 of its 102 rows are in data/rows.parquet already (row-0, row-1); leave them out"],
+    ),
+    "a row without an id that is in the data": (
+        lambda new, old: pd.concat([new, old.tail(3).assign(row_id=None)], ignore_index=True),
+        ["1 of its 103 rows are in data/rows.parquet already; leave them out"],
+    ),
+    "two rows without an id that are one": (
+        lambda new, _old: pd.concat([new, new.tail(1).assign(row_id=None), new.tail(1).assign(row_id=None)]),
+        ["1 rows are there twice; each must be there once"],
+    ),
+    "rows of the future": (
+        lambda new, _old: new.assign(at=new["at"] + pd.Timedelta(days=40_000)),
+        ["column at has 2134-", "which is in the future; a row with a label has happened"],
+    ),
+    "seconds from a start of their own": (
+        lambda new, _old: new.assign(at=np.arange(100.0)),
+        ["column at goes from 0 to 99; in data/rows.parquet it goes to 2025-03-0"],
     ),
     "a row twice": (
         lambda new, _old: pd.concat([new, new.head(1)], ignore_index=True),
@@ -108,6 +164,8 @@ def test_what_is_refused_leaves_the_data_as_they_are(
 ) -> None:
     """The sentence names the file, what is wrong with it and how many rows are; nothing is written."""
     change, parts = REFUSED[case]
+    mini_rows.iloc[-1:, mini_rows.columns.get_loc("row_id")] = None
+    mini_rows.to_parquet(mini_scorer.data, index=False)
     before = Path(mini_scorer.data).read_bytes()
     change(new_rows, mini_rows).to_parquet("new.parquet", index=False)
     with pytest.raises(DataError) as refusal:
@@ -125,7 +183,7 @@ def test_without_an_id_a_row_is_known_by_all_that_it_says(
     """The same values from a CSV are the same row."""
     scorer = mini_scorer.model_copy(update={"id": None})
     pd.concat([new_rows, mini_rows.head(3)]).to_csv("new.csv", index=False)
-    with pytest.raises(DataError, match=r"3 of its 103 rows are in data/rows\.parquet already; leave"):
+    with pytest.raises(DataError, match=r"3 of its 103 rows are in data/rows\.parquet already; leave them out"):
         append_rows(Path("new.csv"), scorer)
 
 

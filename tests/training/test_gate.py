@@ -292,7 +292,8 @@ def alerts_told(own: float, champion: float, agreed: float) -> list[str]:
     label = (np.arange(N_WEIGHED) < N_WEIGHED / 20).astype(np.int8)
     probability = np.where(label == 1, 0.9, 0.005)
     flagged = [(np.arange(N_WEIGHED) < share * N_WEIGHED).astype(np.float64) for share in (own, champion)]
-    return weigh([probability, probability], flagged, label, agreed=agreed, seed=7)[1]
+    objections = weigh([probability, probability], flagged, label, agreed=agreed, seed=7)[1]
+    return [one for one in objections if one.startswith("it flags")]
 
 
 def test_agreed_rate_is_that_of_the_threshold_s_rows(champion: Scorer) -> None:
@@ -322,6 +323,17 @@ def test_alerts_are_compared_with_the_larger_rate(
     """A challenger may flag up to half more than the champion does or was agreed to, whichever is more."""
     told = [f"it flags {own:.2%} of the rows, the champion {usual}"] if usual else []
     assert alerts_told(own, champion_flags, agreed) == told
+
+
+@pytest.mark.parametrize(("own", "is_refused"), [(0.05, False), (0.049, False), (0.025, True)])
+def test_a_challenger_that_surely_catches_less_is_refused(own: float, *, is_refused: bool) -> None:
+    """However well it ranks: what it flags is what is caught, and a higher threshold catches less."""
+    label = (np.arange(N_WEIGHED) < N_WEIGHED / 20).astype(np.int8)
+    probability = np.where(label == 1, 0.9, 0.005)
+    flagged = [(np.arange(N_WEIGHED) < share * N_WEIGHED).astype(np.float64) for share in (own, 0.05)]
+    measured, objections = weigh([probability, probability], flagged, label, agreed=0.05, seed=7)
+    assert measured["recall"]["challenger"] == pytest.approx(own / 0.05)
+    assert any(one.startswith("its recall is 0.500, the champion's 1.000: -0.500") for one in objections) is is_refused
 
 
 def test_blind_champion_forbids_nothing(

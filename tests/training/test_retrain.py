@@ -11,11 +11,10 @@ import pytest
 from handler.store import read_pointer
 from training import release, retrain
 from training.check import DataError
-from training.declaration import Scorer
 from training.gate import Verdict
 from training.moves import promote
 from training.publish import publish
-from training.retrain import RetrainError, add_rows, as_markdown, challenge, undone_on_failure
+from training.retrain import RetrainError, alone, as_markdown, challenge, undone_on_failure
 from training.shelf import FolderShelf
 from training.track import TrackError
 
@@ -144,15 +143,90 @@ def test_a_mistake_is_one_sentence(case: str, monkeypatch: pytest.MonkeyPatch, t
         assert part in said
 
 
+UNPINNED = {
+    1: r"data/ is not what data\.dvc names: `dvc checkout data\.dvc` goes back",
+    255: r"`dvc status data\.dvc` failed",
+}
+
+
+@pytest.mark.parametrize("status", UNPINNED)
+@pytest.mark.parametrize("rows", [None, Path("new.parquet")])
+@pytest.mark.usefixtures("place")
 def test_data_that_data_dvc_does_not_name_are_left_alone(
-    mini_scorer: Scorer, place: Path, monkeypatch: pytest.MonkeyPatch
+    folder_shelf: FolderShelf, monkeypatch: pytest.MonkeyPatch, rows: Path | None, status: int
 ) -> None:
-    """Somebody's own change would be lost where a failure goes back."""
-    monkeypatch.setattr(retrain, "dvc", lambda *arguments: int(arguments[0] == "status"))
-    before = (place / mini_scorer.data).read_bytes()
-    with pytest.raises(RetrainError, match=r"data/ is not what data\.dvc names: `dvc checkout data\.dvc` goes back"):
-        add_rows("mini", mini_scorer, Path("new.parquet"))
-    assert (place / mini_scorer.data).read_bytes() == before
+    """Somebody's own change would be lost where a failure goes back: DVC is asked whether there is one, and no more."""
+    asked: list[Any] = []
+    monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or status)
+    with pytest.raises(RetrainError, match=UNPINNED[status]):
+        retrain.retrain("mini", rows, str(folder_shelf), is_candidate=False, signing_key="")
+    assert asked == [("status", "--quiet", "data.dvc")]
+
+
+def test_two_at_once_are_one_too_many(place: Path) -> None:  # noqa: ARG001 - the working folder
+    """The second is told; after the first has ended, another may begin."""
+    with alone(), pytest.raises(RetrainError, match="another retraining is under way here"), alone():
+        pass
+    with alone():
+        pass
+
+
+def test_a_key_that_cannot_sign_is_told_before_hours_of_training(
+    place: Path,  # noqa: ARG001 - the working folder
+    folder_shelf: FolderShelf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DVC is asked for nothing."""
+    asked: list[Any] = []
+    monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or 0)
+    said = run_retrain(monkeypatch, "mini", "--store", str(folder_shelf), "--signing-key", "absent.pem")
+    assert "absent.pem is no private key" in str(said)
+    assert asked == []
+
+
+def test_nothing_new_has_a_status_of_its_own(
+    place: Path, folder_shelf: FolderShelf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows that are all in the data already, as a schedule may bring them, end with 4."""
+    monkeypatch.setattr(retrain, "dvc", lambda *_arguments: 0)
+    shutil.copy(place / "data/rows.parquet", "new.parquet")
+    code = run_retrain(monkeypatch, "mini", "--rows", "new.parquet", "--store", str(folder_shelf))
+    assert code == retrain.NOTHING_NEW
+    assert "rows are in data/rows.parquet already" in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_without_a_traceback(
+    place: Path,  # noqa: ARG001 - the working folder
+    folder_shelf: FolderShelf,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With the status that shells know."""
+
+    def interrupted(*_arguments: str) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(retrain, "dvc", interrupted)
+    assert run_retrain(monkeypatch, "mini", "--store", str(folder_shelf)) == retrain.INTERRUPTED
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_what_could_not_be_taken_back_is_told(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    """Reports are as they were in either case; where DVC cannot bring the rest back, the way is named."""
+    monkeypatch.setattr(retrain, "dvc", lambda *_arguments: status)
+    report = place / "reports/mini/rows.json"
+    before = report.read_bytes()
+
+    def fail() -> None:
+        with undone_on_failure():
+            report.unlink()
+            raise DataError("no")
+
+    with pytest.raises(DataError):
+        fail()
+    assert report.read_bytes() == before
+    assert ("not all is as it was: `dvc checkout data.dvc`" in capsys.readouterr().out) is bool(status)
 
 
 def test_a_failure_takes_back_what_dvc_was_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +243,7 @@ def test_a_failure_takes_back_what_dvc_was_told(place: Path, monkeypatch: pytest
     with pytest.raises(DataError):
         fail()
     assert (place / "data.dvc").read_text() == "before"
-    assert asked == [("checkout", "--quiet", "--force", "data.dvc")]
+    assert asked == [("checkout", "--quiet", "--force")]
 
 
 def test_the_markdown_shows_champion_and_challenger_side_by_side() -> None:
@@ -182,6 +256,7 @@ def test_the_markdown_shows_champion_and_challenger_side_by_side() -> None:
         "alert_rate": {"challenger": 0.02, "champion": 0.01},
         "average_precision": gain,
         "recall_at_the_alert_budget": gain,
+        "recall": gain,
     }
     verdict = Verdict(measured, [])
     report = {"scorer": "mini", "version": "new", "champion": "old"}
