@@ -20,7 +20,7 @@ export SAM_CLI_TELEMETRY := 0
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test serve release promote rollback shadow releases score agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps alarms \
-  bench-monitoring backtests quality lock clean build-FraudFunction
+  bench-monitoring bench-training backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -132,6 +132,9 @@ alarms: train  ## how often the monitor cries wolf, what it notices, and after h
 bench-monitoring: build  ## what recording and monitoring cost
 	$(PYTHON) -m benchmarks.recording
 	$(PYTHON) -m benchmarks.monitoring
+
+bench-training: train  ## how the stages' seconds and memory grow, up to ten million rows
+	$(PYTHON) -m benchmarks.training
 
 backtests: train  ## what retraining is worth, week by week, on the shipped scorers and on the handbook (BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.backtests

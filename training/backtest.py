@@ -82,6 +82,8 @@ def main() -> None:
         "--days", type=float, nargs=2, metavar=("CALIBRATE", "TEST"), help="other windows than split declares, in days"
     )
     asked = parser.parse_args()
+    if not asked.scorer:
+        parser.error("SCORER= must name a scorer of params.yaml")
     if asked.every < 1:
         parser.error(f"--every is {asked.every}; it must be at least 1")
     try:

@@ -109,6 +109,8 @@ def main() -> None:
         "--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="what private values are hashed with"
     )
     asked = parser.parse_args()
+    if not asked.scorer:
+        parser.error("SCORER= must name a scorer of params.yaml")
     try:
         declared = declared_scorer(asked.scorer)
         scorer = watched(asked.scorer, asked.store)

@@ -196,6 +196,8 @@ def main() -> None:
     parser.add_argument("--candidate", action="store_true", help="release it, but let nobody serve by it yet")
     parser.add_argument("--signing-key", default="", help="a PEM file with an Ed25519 key, or kms:KEY-ID")
     asked = parser.parse_args()
+    if not asked.scorer:
+        parser.error("SCORER= must name a scorer of params.yaml")
     try:
         with alone():
             agrees = retrain(

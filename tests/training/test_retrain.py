@@ -265,3 +265,11 @@ def test_the_markdown_shows_champion_and_challenger_side_by_side() -> None:
     assert "| average precision | 0.2500 | 0.5000 | +0.2500 (+0.2000 to +0.3000) |" in text
     assert "| alert rate | 1.00% | 2.00% |  |" in text
     assert "1,200 rows from 2026-01-01T00:00:00 to 2026-01-08T00:00:00, 30 of them frauds" in text
+
+
+def test_no_scorer_is_a_mistake_of_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`make retrain` alone hands an empty name on."""
+    assert run_retrain(monkeypatch, "") == 2
+    assert "SCORER= must name a scorer of params.yaml" in capsys.readouterr().err
