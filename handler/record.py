@@ -141,7 +141,8 @@ class Recorder:
         folder.mkdir(parents=True, exist_ok=True)
         if self._file >= 0:
             os.close(self._file)
-            self._file = -1
+            # Should no new one open, the next record tries again, however short it is.
+            self._file, self._left = -1, 0
         day = strftime("%Y-%m-%d", gmtime(now))
         self._file = _new_file(folder, f"{day}-{os.getpid()}-{now:.3f}")
         self._left, self._until = MAX_FILE_BYTES, (now // SECONDS_A_DAY + 1) * SECONDS_A_DAY

@@ -46,9 +46,9 @@ class Verdict:
 
 
 def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, declared: Declaration) -> Verdict:
-    """The verdict on a challenger: it must rank no worse than the champion, beyond chance, and be calibrated.
+    """The verdict on a challenger: it must rank and catch no worse than the champion, beyond chance, and be calibrated.
 
-    `rows` are recent, with the declared columns, and have been learned from by neither. The gains are the
+    `rows` are recent, with the declared columns, and the challenger has not learned from them. The gains are the
     challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share of the
     rows that the champion flags. Without a champion only the calibration is judged.
     """

@@ -610,3 +610,19 @@ def test_metrics_are_told_of_what_is_not_recorded(
         recorder.record(refund, answered(refund, REQUESTS[:1]), 0.0, None, b"metrics\n")
         assert capfd.readouterr().out == "metrics\n"
     assert len(lines(folder)) == 1
+
+
+def test_a_short_record_too_opens_the_file_that_a_long_one_could_not(
+    folder: Path, refund: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the full file was closed and no other opened, what would have fitted into the full one needs a new one."""
+    one, many = answered(refund, REQUESTS[:1]), answered(refund, REQUESTS[:1] * 8)
+    recorder = Recorder(str(folder))
+    recorder.record(refund, one, 0.0)
+    (first,) = files(folder)
+    monkeypatch.setattr(recorder, "_left", 2 * first.stat().st_size)
+    with monkeypatch.context() as failing:
+        failing.setattr("handler.record._new_file", lambda *_: os.open("/dev/null/none", os.O_WRONLY))
+        recorder.record(refund, many, 0.0)
+    recorder.record(refund, one, 0.0)
+    assert len(files(folder)) == 2
