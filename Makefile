@@ -20,7 +20,7 @@ export SAM_CLI_TELEMETRY := 0
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test serve release promote rollback shadow releases score agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps alarms \
-  bench-monitoring bench-training backtests quality lock clean build-FraudFunction
+  bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,10 +44,10 @@ serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 
 # What a person types may hold anything, so it reaches the commands through the environment. STORE is a folder (store, if
 # it is not given) or s3://bucket/prefix.
-export SCORER VERSION FORCE SIGNING_KEY LOG ROWS EVERY INPUT OUTPUT REASONS
+export SCORER VERSION FORCE SIGNING_KEY LOG ROWS EVERY INPUT OUTPUT REASONS ENGINE
 
-score: env  ## answers for a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...]
-	@$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION"
+score: env  ## answers for a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...] [ENGINE=dask]
+	@$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --engine "$$ENGINE"
 
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
 	@$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
@@ -135,6 +135,9 @@ bench-monitoring: build  ## what recording and monitoring cost
 
 bench-training: train  ## how the stages' seconds and memory grow, up to ten million rows
 	$(PYTHON) -m benchmarks.training
+
+bench-repro: env  ## the handbook's 1.75 million rows through `dvc repro` as a declared scorer
+	$(PYTHON) -m benchmarks.repro
 
 backtests: train  ## what retraining is worth, week by week, on the shipped scorers and on the handbook (BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.backtests

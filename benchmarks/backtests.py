@@ -24,9 +24,10 @@ from benchmarks.served import ROOT
 from training.backtest import by_days, policy_lines, report_of
 from training.backtest_page import draw_recall
 from training.card_page import LOOK
+from training.checked import check_rows
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, rounded, write_json, write_whole
-from training.prepare import check_rows, read_catalogues
+from training.prepare import read_catalogues
 from training.replay import Replay
 from training.settings import SECONDS_A_DAY, Decision, Model, Quarantine
 from training.synthesize import SEED

@@ -6,13 +6,15 @@ import pandas as pd
 from benchmarks.quality_part import Line, Part
 from benchmarks.quality_sets import declared_set
 from training.calibrate import calibrated
+from training.checked import check_rows, sample_of
 from training.compare import arm_name
 from training.declaration import Scorer
 from training.evaluate import Evaluation, measure
-from training.prepare import prepare, read_catalogues
+from training.prepare import read_catalogues
 from training.progress import say
 from training.settings import Resampling
-from training.train import build_pipeline, margins
+from training.split import split_by_time
+from training.train import fit_pipeline, margins
 
 ARMS = (Resampling(method="none"), Resampling(method="smote"))
 # Amazon's Fraud Dataset Benchmark (arXiv 2208.14417) on the same rows; its average precision is not published, the
@@ -26,14 +28,13 @@ PUBLISHED = {
 
 def first_and_last(scorer: Scorer, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The checked rows before the test window, training and calibration together, and those of the test window."""
-    windows = prepare(rows, scorer).windows
+    windows = split_by_time(check_rows(sample_of(rows, scorer), scorer).clean, scorer)
     return pd.concat([windows["train"], windows["calibrate"]], ignore_index=True), windows["test"]
 
 
 def tested(scorer: Scorer, first: pd.DataFrame, last: pd.DataFrame) -> Line:
     """The PUBLISHED metrics of the scorer's pipeline on the last rows, with their 95 % intervals."""
-    label = first[scorer.label].to_numpy()
-    pipeline = build_pipeline(scorer, scorer.model, read_catalogues(scorer), label).fit(first, label)
+    pipeline = fit_pipeline(scorer, scorer.model, read_catalogues(scorer), first)
     # The ranking is all that is measured here: the probability need not be calibrated, the threshold not chosen.
     probability = calibrated(margins(pipeline, last), {"slope": 1.0, "intercept": 0.0})
     metrics, intervals, _ = measure(Evaluation(probability, last[scorer.label].to_numpy(), [0.5]), seed=scorer.seed)

@@ -1,4 +1,4 @@
-"""The README's tables and shown answers from the reports and the bundles: `python -m benchmarks.readme` fills them in.
+"""The tables and shown answers of the README and of docs/ from the reports and the bundles: `python -m benchmarks.readme` fills them in.
 
 A table stands behind a line `<!-- table: NAME -->`; an answer stands below its `$ curl` line. `tests/test_readme.py`
 holds the README to what this module gives.
@@ -26,9 +26,11 @@ from benchmarks.readme_quality import (
 )
 from benchmarks.readme_serving import artifact_size, robustness_caption, robustness_table, speed_caption, speed_table
 from benchmarks.readme_swaps import swaps_caption, swaps_table
+from benchmarks.readme_training import billion_table, money_fact, repro_fact, training_caption, training_table
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "docs" / "billion-rows.md")
 
 TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics_table,
@@ -44,6 +46,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "alarms": alarms_table,
     "recording": recording_table,
     "backtests": backtests_table,
+    "training": training_table,
+    "billion": billion_table,
 }
 
 # What stands in the README's sentences.
@@ -53,6 +57,9 @@ FACTS: dict[str, Callable[[], str]] = {
     r"`make swaps` on .* for a minute": swaps_caption,
     r"[\d.]+ MB unzipped of Lambda's": artifact_size,
     r"Monitoring [\d,]+ predictions .* of memory": monitoring_fact,
+    r"`make bench-training` on [\d-]+, .* of .*(?=:)": training_caption,
+    r"`make bench-repro`: the handbook's .* GB": repro_fact,
+    r"\d+ hours of \d machines .* USD(?=, at)": money_fact,
     r"its mean absolute error over the handbook's weeks is .* of average precision": estimates_fact,
 }
 
@@ -97,5 +104,6 @@ def filled(readme: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(f"{README} is filled in; look at its sentences too\n")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        sys.stdout.write(f"{page} is filled in; look at its sentences too\n")

@@ -1,21 +1,16 @@
 """How long the stages take, and how much memory, as the rows become more: `make bench-training`.
 
 Rows of the shipped transactions, drawn again under new ids until there are enough, with seven more numbers, which makes
-sixteen features. Each stage runs as `dvc repro` runs
-it, as a process of its own; beside them a bare `xgboost.train`, of the same parameters and threads, on the matrix that
-the train stage learned from. Times are whole processes; memory is that of the process and all that it started, what
-they share counted once.
+sixteen features; the windows are the declared ones. Each stage runs as `dvc repro` runs it, as a process of its own,
+but for train, whose steps are told apart. Beside them, in the same run, a bare `xgboost.train` of the same parameters
+and threads on the matrix that it learned from.
 """
 
 import argparse
-import os
-import subprocess
+import shutil
 import sys
-from itertools import pairwise
-from math import log
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter, sleep
 
 import numpy as np
 import pyarrow as pa
@@ -23,50 +18,24 @@ import pyarrow.parquet as pq
 from ruamel.yaml import YAML
 
 from benchmarks.machine import machine
-from benchmarks.monitoring import family_mb
 from benchmarks.readme_table import table
 from benchmarks.served import ROOT
+from benchmarks.steps import steps_of
 from training.declaration import declared_scorer
-from training.files import BUILD, write_json
+from training.files import BUILD, BUNDLES, write_json
 from training.synthetic_population import START
 
-RESULT = BUILD / "benchmarks" / "training.json"
+RECORDED = ROOT / "reports" / "training.json"
 SCORER = "transaction"
-STAGES = ("prepare", "train", "calibrate", "baseline")
+TRAIN = ("features", "resampling", "fit")
 ROWS = (100_000, 1_000_000, 10_000_000)
 GROUP = 100_000
 DAYS = 365
 MORE = tuple(f"more_{number}" for number in range(1, 8))
 MAX_RATIO, MAX_EXPONENT, MAX_GB = 1.6, 1.05, 6.0
-SAMPLE_SECONDS = 0.05
-_BARE = """
-import sys, numpy as np, xgboost as xgb
-from pathlib import Path
-from training.declaration import declared_scorer
-from training.settings import Model
-from training.train import build_model
-name, folder = sys.argv[1], Path(sys.argv[2])
-model = Model.model_validate_json((folder / "tuned.json").read_bytes())
-scorer = declared_scorer(name)
-unfitted = build_model(model, scorer.contract, seed=scorer.seed)
-rows, label = np.load(folder / "matrix.npy"), np.load(folder / "label.npy")
-parameters = {key: value for key, value in unfitted.get_xgb_params().items() if value is not None}
-types = parameters.pop("feature_types", unfitted.feature_types)
-data = xgb.QuantileDMatrix(rows, label, feature_types=types, enable_categorical=True, max_bin=model.max_bin)
-xgb.train(parameters, data, num_boost_round=model.rounds)
-"""
-_MATRIX = """
-import sys, joblib, numpy as np, pandas as pd
-from pathlib import Path
-from training.declaration import declared_scorer
-name, folder = sys.argv[1], Path(sys.argv[2])
-pipeline = joblib.load(folder / "pipeline.joblib")
-rows = pd.read_parquet(folder / "rows" / "train.parquet")
-label = rows[declared_scorer(name).label].to_numpy()
-matrix, label = pipeline[1].fit_resample(pipeline[0].transform(rows), label)
-np.save(folder / "matrix.npy", matrix)
-np.save(folder / "label.npy", label)
-"""
+BEGINS = r"begins (.*)"
+
+Measured = dict[int, dict[str, dict[str, float]]]
 
 
 def write_rows(path: Path, n_rows: int) -> None:
@@ -99,78 +68,76 @@ def declare(path: Path) -> None:
     yaml.dump({"scorers": {SCORER: scorer}}, path)
 
 
-def measured(folder: Path, *command: str) -> dict[str, float]:
-    """The seconds of a process, and the most memory seen of it and its children, in GB."""
-    start, most = perf_counter(), 0.0
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.DEVNULL
-    ) as process:
-        while process.poll() is None:
-            most = max(most, family_mb(process.pid))
-            sleep(SAMPLE_SECONDS)
-        seconds = perf_counter() - start
-    if process.returncode:
-        raise SystemExit(f"{' '.join(command)[:100]} ended with {process.returncode}; its message is above")
-    return {"seconds": seconds, "GB": most / 1000}
-
-
 def measure(n_rows: int) -> dict[str, dict[str, float]]:
-    """Each stage's seconds and memory for so many rows, and the bare fit's."""
-    with TemporaryDirectory() as name:
+    """Each step's seconds and memory for so many rows, and the bare fit's."""
+    found: dict[str, dict[str, float]] = {}
+
+    def take(first: str, *command: str) -> None:
+        for step, taken in steps_of(folder, first, BEGINS, *command).items():
+            found[step] = taken
+            print(f"{n_rows:,} rows, {step}: {taken['seconds']:.1f} s, {taken['GB']:.2f} GB", flush=True)
+
+    with TemporaryDirectory(dir=ROOT / BUILD) as name:
         folder = Path(name)
         (folder / "data").mkdir()
         declare(folder / "params.yaml")
-        write_rows(folder / declared_scorer(SCORER, ROOT / "params.yaml").data, n_rows)
+        rows = folder / declared_scorer(SCORER, ROOT / "params.yaml").data
+        write_rows(rows, n_rows)
         built = folder / BUILD / SCORER
         built.mkdir(parents=True)
         (built / "tuned.json").write_bytes((ROOT / BUILD / SCORER / "tuned.json").read_bytes())
-        found = {}
-        for stage in STAGES:
-            found[stage] = measured(folder, "-m", f"training.{stage}", SCORER)
-            print(f"{n_rows:,} rows, {stage}: {found[stage]['seconds']:.1f} s, {found[stage]['GB']:.2f} GB", flush=True)
-        measured(folder, "-c", _MATRIX, SCORER, str(built))
-        found["bare fit"] = measured(folder, "-c", _BARE, SCORER, str(built))
+        shutil.copytree(ROOT / BUNDLES / SCORER, folder / BUNDLES / SCORER)
+        take("prepare", sys.executable, "-m", "training.prepare", SCORER)
+        take("", sys.executable, "-m", "benchmarks.training_steps", "train", SCORER)
+        take("", sys.executable, "-m", "benchmarks.training_steps", "bare", SCORER)
+        for stage in ("calibrate", "baseline"):
+            take(stage, sys.executable, "-m", f"training.{stage}", SCORER)
+        take("score", sys.executable, "-m", "training.score", SCORER, str(rows), str(folder / "scored.parquet"))
     return found
 
 
-def exponent(found: dict[int, dict[str, dict[str, float]]], what: str) -> float | None:
-    """By which power of the rows a time grows, between the two largest numbers of them; None where there is one."""
-    pairs = list(pairwise(sorted(found)))
-    if not pairs:
-        return None
-    few, many = pairs[-1]
-    return log(found[many][what]["seconds"] / found[few][what]["seconds"]) / log(many / few)
+def exponents(found: Measured, steps: tuple[str, ...]) -> tuple[float, float]:
+    """By which power of the rows the time of some steps together grows.
+
+    By least squares over all numbers of rows, and between the two largest.
+    """
+    rows, seconds = np.log(list(found)), np.log([_taken(of, steps)[0] for of in found.values()])
+    return float(np.polyfit(rows, seconds, 1)[0]), float(np.diff(seconds[-2:])[0] / np.diff(rows[-2:])[0])
 
 
-def shown(found: dict[int, dict[str, dict[str, float]]]) -> str:
+def _taken(of: dict[str, dict[str, float]], steps: tuple[str, ...]) -> tuple[float, float]:
+    """The seconds of some steps together, and the most memory of one."""
+    return sum(of[step]["seconds"] for step in steps), max(of[step]["GB"] for step in steps)
+
+
+def shown(found: Measured) -> str:
     """What was measured, as a table."""
-    steps = list(next(iter(found.values())))
+    names = {step: (step,) for step in next(iter(found.values()))}
+    lines = {**names, "features, resampling and fit": TRAIN}
     rows = []
-    for step in steps:
-        grows = exponent(found, step)
-        cells = [f"{of[step]['seconds']:.1f} s, {of[step]['GB']:.2f} GB" for of in found.values()]
-        rows.append([step, *cells, "" if grows is None else f"{grows:.2f}"])
-    ratios = [f"{of['train']['seconds'] / of['bare fit']['seconds']:.2f}" for of in found.values()]
-    rows.append([f"train / bare fit (budget {MAX_RATIO:g})", *ratios, ""])
-    return table(
-        [
-            f"stage (budget {MAX_GB:g} GB)",
-            *(f"{n_rows:,} rows" for n_rows in found),
-            f"exponent (budget {MAX_EXPONENT:g})",
-        ],
-        rows,
-    )
+    for name, steps in lines.items():
+        cells = [
+            f"{seconds:,.1f} s, {memory:.2f} GB" for seconds, memory in (_taken(of, steps) for of in found.values())
+        ]
+        grown = [f"{one:.2f}" for one in exponents(found, steps)] if len(found) > 1 else ["", ""]
+        rows.append([name, *cells, *grown])
+    ratios = [f"{_taken(of, TRAIN)[0] / of['bare fit']['seconds']:.2f} x" for of in found.values()]
+    rows.append(["of the bare fit", *ratios, "", ""])
+    head = [f"{n_rows:,} rows" for n_rows in found]
+    return table(["step", *head, "exponent", "of the last step"], rows)
 
 
 def main() -> None:
     """Measure, and print it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
+    parser.add_argument("--record", action="store_true", help=f"keep the results in {RECORDED}, for the README")
     asked = parser.parse_args()
     found = {n_rows: measure(n_rows) for n_rows in sorted(asked.rows)}
     print(shown(found))
-    write_json(RESULT, {"machine": machine(), "rows": found})
+    print(f"budgets: {MAX_RATIO:g} times the bare fit, {MAX_GB:g} GB, exponent {MAX_EXPONENT:g}")
+    if asked.record:
+        write_json(RECORDED, {"machine": machine(), "rows": found})
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ scorers:
     features: {{}}
     split:      {{train: 0.6, calibrate: 0.2, test: 0.2}}
     quarantine: {{max_share: 0.0}}
+    compute:    {{engine: local}}
     folds:      {{count: 2, validate_share: 0.15, sample: 0.06}}
     resampling: {{method: smote, ratio: 0.1}}
     model:

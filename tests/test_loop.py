@@ -41,6 +41,7 @@ scorers:
     features: {}
     split:      {calibrate_days: 20, test_days: 15}
     quarantine: {max_share: 0.01}
+    compute:    {engine: local}
     folds:      {count: 2, validate_share: 0.5}
     resampling: {method: none}
     model:      {rounds: 40, max_depth: 3, learning_rate: 0.2, min_child_weight: 1, subsample: 0.8,

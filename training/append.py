@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.check import DataError, as_text, check_time, read_rows
+from training.checked import check_rows, columns_of
 from training.declaration import Scorer
 from training.files import write_whole
-from training.prepare import EARLIEST_DATE, check_rows, columns_of, moment
 from training.settings import SECONDS_A_DAY
+from training.split import EARLIEST_DATE, moment
 
 _SHOWN = 3
 
@@ -44,6 +45,8 @@ def append_rows(new: Path, scorer: Scorer) -> Appended:
     file has them or cannot be, or a row is there twice or in the data already; UsedError where all of them are.
     """
     path, columns = Path(scorer.data), columns_of(scorer)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder of files: put {new} into it, and run dvc add data, dvc repro")
     rows = read_rows(new, columns)
     if more := [name for name in _names(path) if name not in columns and name in _names(new)]:
         rows = read_rows(new, [*columns, *more])

@@ -12,12 +12,14 @@ import pandas as pd
 
 from training.backtest_page import backtest_page
 from training.check import read_rows
+from training.checked import check_rows, columns_of, sample_of
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
 from training.monitor import date_in_utc
-from training.prepare import check_rows, columns_of, moment, read_catalogues, sample_of, split_by_time
+from training.prepare import read_catalogues
 from training.replay import Replay, total
 from training.settings import Model
+from training.split import moment, split_by_time
 from training.stage import StageError
 
 COLUMNS = ("state", "retrained", "rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts", "average_precision")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from training.card_axes import BLUE, GREY, INK, ORANGE, blank_axes
 from training.card_markdown import number, percent, percent_within, plain, table
 from training.card_page import Picture, Section, page
-from training.prepare import moment
+from training.split import moment
 
 LINES = {"frozen": (GREY, "-"), "scheduled": (BLUE, "-"), "on retrain": (ORANGE, "-"), "on watch": (INK, ":")}
 

@@ -10,17 +10,19 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from handler.bundle import to_json
 from handler.features import Features, build_features
 from training.calibrate import calibrated
+from training.chunked import Chunked, Matrix
 from training.combinations import just_above, learn_combinations
 from training.declaration import declared_scorer
 from training.files import BUILD, write_bytes
 from training.progress import say
 from training.stage import run
-from training.train import margins
+from training.train import margins_of
+from training.window import Window
+from training.workers import workers_of
 
 # Twenty equal shares of the training rows: fine enough for a shift by a tenth of the spread, coarse enough for a day.
 QUANTILES = np.linspace(0, 1, 21)[1:-1]
@@ -72,7 +74,7 @@ def score_baseline(
     }
 
 
-def feature_baseline(matrix: npt.NDArray[np.float32], features: Features) -> dict[str, dict[str, Any]]:
+def feature_baseline(matrix: Matrix | Chunked, features: Features) -> dict[str, dict[str, Any]]:
     """The bins of each feature's column, by its name."""
     columns = zip(features.names, features.labels, strict=True)
     return {name: binned(matrix[:, index], labels) for index, (name, labels) in enumerate(columns)}
@@ -86,14 +88,17 @@ def main(name: str) -> None:
     pipeline = joblib.load(folder / "pipeline.joblib")
     encoder = pipeline[0]
     features = build_features(scorer.contract, encoder.vocabulary_)
-    matrix = encoder.transform(pd.read_parquet(folder / "rows" / "train.parquet"))
-    later = pd.read_parquet(folder / "rows" / "calibrate.parquet")
-    probability = calibrated(margins(pipeline, later), fitted["calibration"])
+    train, later = (Window(folder / "rows" / f"{window}.parquet") for window in ("train", "calibrate"))
+    with workers_of(scorer.compute) as workers:
+        matrix = encoder.encoded(train, workers)
+        described = feature_baseline(matrix, features)
+        combinations = learn_combinations(matrix, features.labels)
+        probability = calibrated(margins_of(pipeline, encoder.encoded(later, workers)), fitted["calibration"])
     threshold = fitted["decision"]["threshold"]
     baseline = {
-        "features": feature_baseline(matrix, features),
-        "score": score_baseline(probability, later[scorer.label].to_numpy(), threshold),
-        "combinations": learn_combinations(matrix, features.labels),
+        "features": described,
+        "score": score_baseline(probability, later.column(scorer.label), threshold),
+        "combinations": combinations,
     }
     write_bytes(folder / "baseline.json", to_json(baseline))
     say(json.dumps({key: value for key, value in baseline["score"].items() if key not in {"edges", "counts"}}))

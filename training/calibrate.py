@@ -6,7 +6,6 @@ from typing import Any
 import joblib
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
 from handler.scorer import log_odds_to_probability
@@ -15,7 +14,9 @@ from training.files import BUILD, write_text
 from training.policy import operating_points, threshold_for
 from training.progress import say
 from training.stage import StageError, run
-from training.train import margins
+from training.train import margins_of
+from training.window import Window
+from training.workers import workers_of
 
 # The fit passes through BLAS, whose last bits differ between processors.
 CALIBRATION_DIGITS = 8
@@ -62,13 +63,14 @@ def main(name: str) -> None:
     scorer = declared_scorer(name)
     folder = BUILD / name
     pipeline = joblib.load(folder / "pipeline.joblib")
-    rows = pd.read_parquet(folder / "rows" / "calibrate.parquet")
-    label = rows[scorer.label].to_numpy()
-    margin = margins(pipeline, rows)
+    window = Window(folder / "rows" / "calibrate.parquet")
+    label = window.column(scorer.label)
+    with workers_of(scorer.compute) as workers:
+        margin = margins_of(pipeline, pipeline[0].encoded(window, workers))
     slope, intercept = fit_platt(margin, label)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
-    amount = rows[scorer.costs.amount].to_numpy() if scorer.costs else None
+    amount = window.column(scorer.costs.amount) if scorer.costs else None
     threshold = threshold_for(probability, label, scorer.decision, amount, scorer.costs)
     fitted = {
         "calibration": calibration,

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.contract import MAX_ID_LENGTH, NUMERIC_TYPES, STRING_TYPES, DeclaredField
+from training.inputs import files_of
 from training.stage import StageError
 
 # The end of the year 2100.
@@ -25,6 +26,8 @@ def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
 
     Raises DataError where the file cannot be read, is empty, or lacks a column.
     """
+    if path.is_dir():
+        return pd.concat([read_rows(file, columns) for file in files_of(path)], ignore_index=True)
     if path.suffix not in {".parquet", ".csv"}:
         raise DataError(f"{path} ends in {path.suffix!r}; it must be .parquet or .csv")
     try:
@@ -37,13 +40,13 @@ def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
 
 
 def _read_parquet(path: Path, columns: list[str]) -> pd.DataFrame:
-    _require(path, pq.read_schema(path).names, columns)
+    require_columns(path, pq.read_schema(path).names, columns)
     return pd.read_parquet(path, columns=columns)
 
 
 def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     # Without a header, because pandas renames a second `amount` to `amount.1`.
-    _require(path, pd.read_csv(path, nrows=1, header=None, dtype=str).iloc[0].tolist(), columns)
+    require_columns(path, pd.read_csv(path, nrows=1, header=None, dtype=str).iloc[0].tolist(), columns)
     # All columns are read: with `usecols` pandas lets a line with a cell too many pass. And only an empty cell is
     # missing: "NA" is Namibia.
     rows = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
@@ -52,7 +55,8 @@ def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     return rows
 
 
-def _require(path: Path, found: list[str], columns: list[str]) -> None:
+def require_columns(path: Path, found: list[str], columns: list[str]) -> None:
+    """Raise DataError where a file lacks a column, or has it twice."""
     if missing := sorted(set(columns) - set(found)):
         raise DataError(f"{path} has no column {', '.join(missing)}; it has {', '.join(sorted(map(str, found)))}")
     if twice := sorted({name for name in columns if found.count(name) > 1}):
@@ -64,7 +68,9 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
 
     The second series holds one sentence per row, "" where the value is sound.
     """
-    missing = values.isna() | (values.astype(object) == "")
+    missing = values.isna()
+    if not pd.api.types.is_numeric_dtype(values.dtype):
+        missing |= values.astype(object) == ""
     problems = pd.Series("", index=values.index, dtype=object)
     if field.type in STRING_TYPES:
         typed = as_text(values.where(~missing))
@@ -91,6 +97,8 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
 
 def as_text(values: pd.Series) -> pd.Series:
     """The values as a request would carry them, else None; 5411, not 5411.0, where numbers name things."""
+    if isinstance(values.dtype, pd.StringDtype):
+        return values
     if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
         values = values.astype("Int64")
     return values.astype(object).map(_text).where(values.notna(), None)
@@ -114,18 +122,22 @@ def check_label(values: pd.Series, name: str) -> pd.Series:
     return typed.astype(np.int8)
 
 
-def check_time(values: pd.Series) -> pd.Series:
+def check_time(values: pd.Series, *, is_number: bool | None = None) -> pd.Series:
     """Seconds since 1970 as float64, NaN where a time cannot be read; plain numbers are taken as seconds.
 
-    Milliseconds would pass for seconds of the year 50,000, and no delay in days would mean anything: no such number
-    is a time.
+    A column is one or the other, as `is_number` or else most of it says; the odd ones out are not times. Milliseconds
+    would pass for seconds of the year 50,000, and no delay in days would mean anything: no such number is a time.
     """
-    moments = pd.to_datetime(values.where(~_is_number(values)), errors="coerce", utc=True, format=_time_format(values))
-    seconds = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-    numbers = pd.to_numeric(values.where(_is_number(values)), errors="coerce").astype(np.float64)
-    # A column is one or the other; the odd ones out are not times.
+    is_plain = _is_number(values)
+    numbers = pd.to_numeric(values.where(is_plain), errors="coerce").astype(np.float64)
     numbers = numbers.where(numbers.abs() <= LATEST_SECONDS)
-    return seconds if seconds.notna().sum() >= numbers.notna().sum() else numbers
+    if is_number:
+        return numbers
+    moments = pd.to_datetime(values.where(~is_plain), errors="coerce", utc=True, format=_time_format(values))
+    seconds = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    if is_number is None and seconds.notna().sum() < numbers.notna().sum():
+        return numbers
+    return seconds
 
 
 def _is_number(values: pd.Series) -> pd.Series:

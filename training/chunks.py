@@ -44,20 +44,23 @@ def n_chunks(parts: Sequence[Part], chunk_rows: int) -> int:
     return sum(ceil(part.n_rows / chunk_rows) for part in parts)
 
 
-def chunks_of(parts: Sequence[Part], chunk_rows: int) -> Iterator[Chunk]:
-    """All rows of the parts, in order, so many at a time; raises InputError where a file turns out to be damaged."""
+def chunks_of(parts: Sequence[Part], chunk_rows: int, columns: Sequence[str] | None = None) -> Iterator[Chunk]:
+    """All rows of the parts, in order, so many at a time; raises InputError where a file turns out to be damaged.
+
+    With `columns` only these are read where a file has its columns apart.
+    """
     for index, part in enumerate(parts):
         with readable(part.path):
             first = 1
-            for number, content in enumerate(_contents(part, chunk_rows)):
+            for number, content in enumerate(_contents(part, chunk_rows, columns)):
                 yield Chunk(index, number, first, content)
                 first += len(content)
 
 
-def _contents(part: Part, chunk_rows: int) -> Iterator[pa.Table | list[Line]]:
+def _contents(part: Part, chunk_rows: int, columns: Sequence[str] | None) -> Iterator[pa.Table | list[Line]]:
     if part.kind == ".parquet":
         with pq.ParquetFile(part.path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
-            for batch in file.iter_batches(chunk_rows, use_threads=False):
+            for batch in file.iter_batches(chunk_rows, columns=columns, use_threads=False):
                 yield pa.Table.from_batches([batch])
         return
     with part.path.open("rb") as file:

@@ -5,12 +5,14 @@ dependence trees" (1968).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from handler.combinations import binner
+from training.chunked import Chunked, Matrix, by_chunk
 
 # Few bins: a pair's table has their square, and each cell should be filled.
 N_BINS = 8
@@ -26,26 +28,52 @@ DIGITS = 4
 Bins = npt.NDArray[np.intp]
 
 
-def learn_combinations(matrix: npt.NDArray[np.float32], labels: Sequence[Sequence[str] | None]) -> dict[str, Any]:
+def learn_combinations(matrix: Matrix | Chunked, labels: Sequence[Sequence[str] | None]) -> dict[str, Any]:
     """What the training matrix, (n_rows, n_features), NaN = missing, teaches; `labels` as in `handler.features`."""
-    described = [_bins(column, names) for column, names in zip(matrix.T, labels, strict=True)]
-    coded = np.stack([_coded(column, bins) for column, bins in zip(matrix.T, described, strict=True)], axis=1)
+    described = [_bins(matrix[:, index], names) for index, names in enumerate(labels)]
     sizes = [int(bins["size"]) for bins in described]
-    parents = _tree(coded[:: max(len(coded) // ROWS, 1)], sizes)
+    parents = _tree(_all_coded(described, matrix[:: max(matrix.shape[0] // ROWS, 1)]), sizes)
+    counted = by_chunk(matrix, partial(_counted, described, parents))
+    counts = [sum(of_feature) for of_feature in zip(*counted, strict=True)]
     learned: dict[str, Any] = {
         "bins": [{key: value for key, value in bins.items() if key != "size"} for bins in described],
         "parents": parents,
-        "tables": [_table(coded, index, parent, sizes) for index, parent in enumerate(parents)],
-        "marginals": [_marginal(coded[:, index], size) for index, size in enumerate(sizes)],
+        "tables": [_logs(of_feature) for of_feature in counts],
+        "marginals": [_logs(of_feature.sum(axis=0, keepdims=True))[0] for of_feature in counts],
         "limit": -np.inf,
     }
-    scores = np.zeros(len(coded))
-    for index, parent in enumerate(parents):
-        table = np.array(learned["tables"][index])
-        scores += table[coded[:, parent] if parent >= 0 else 0, coded[:, index]]
+    scores = np.concatenate(by_chunk(matrix, partial(_scores, described, parents, learned["tables"])))
     # Scores are sums of rounded numbers, so they are exact to a fraction of a digit; halfway between two of them.
     learned["limit"] = round(float(np.quantile(scores, UNLIKELY, method="lower")), DIGITS) - 10.0**-DIGITS / 2
     return learned
+
+
+def _all_coded(described: Sequence[dict[str, Any]], rows: Matrix) -> Bins:
+    """Each row's bin of each feature."""
+    return np.stack([_coded(column, bins) for column, bins in zip(rows.T, described, strict=True)], axis=1)
+
+
+def _counted(
+    described: Sequence[dict[str, Any]], parents: Sequence[int], rows: Matrix
+) -> list[npt.NDArray[np.float64]]:
+    """Per feature how many rows have each bin, a row for each bin of its parent."""
+    coded, sizes = _all_coded(described, rows), [int(bins["size"]) for bins in described]
+    return [
+        _counts(coded, parent, index, sizes)
+        if parent >= 0
+        else np.bincount(coded[:, index], minlength=sizes[index]).astype(float)[None, :]
+        for index, parent in enumerate(parents)
+    ]
+
+
+def _scores(
+    described: Sequence[dict[str, Any]], parents: Sequence[int], tables: Sequence[Any], rows: Matrix
+) -> npt.NDArray[np.float64]:
+    """How likely each row is, as a log-probability."""
+    coded, scores = _all_coded(described, rows), np.zeros(len(rows))
+    for index, (parent, table) in enumerate(zip(parents, tables, strict=True)):
+        scores += np.array(table)[coded[:, parent] if parent >= 0 else 0, coded[:, index]]
+    return scores
 
 
 def just_above(values: npt.NDArray[np.float32]) -> list[float]:
@@ -56,11 +84,6 @@ def just_above(values: npt.NDArray[np.float32]) -> list[float]:
     nearest = values.astype(np.float32)
     halfway: list[float] = ((nearest.astype(np.float64) + np.nextafter(nearest, np.float32(np.inf))) / 2).tolist()
     return halfway
-
-
-def _marginal(bins: Bins, size: int) -> list[float]:
-    counts = np.bincount(bins, minlength=size) + PRIOR
-    return [round(float(share), DIGITS) for share in np.log(counts / counts.sum())]
 
 
 def _bins(column: npt.NDArray[np.float32], names: Sequence[str] | None) -> dict[str, Any]:
@@ -120,11 +143,7 @@ def _information(coded: Bins, first: int, second: int, sizes: Sequence[int]) -> 
     return round(float(np.sum(joint[is_there] * np.log(joint[is_there] / apart[is_there]))), 9)
 
 
-def _table(coded: Bins, index: int, parent: int, sizes: Sequence[int]) -> list[list[float]]:
+def _logs(counts: npt.NDArray[np.float64]) -> list[list[float]]:
     """The log-probability of each bin, a row for each bin of the parent."""
-    if parent < 0:
-        counts = np.bincount(coded[:, index], minlength=sizes[index]).astype(float)[None, :]
-    else:
-        counts = _counts(coded, parent, index, sizes)
     shares = (counts + PRIOR) / (counts + PRIOR).sum(axis=1, keepdims=True)
     return [[round(float(share), DIGITS) for share in row] for row in np.log(shares)]

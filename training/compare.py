@@ -171,8 +171,8 @@ def choice(report: dict[str, Any], declared: str) -> tuple[str, str]:
 def main(name: str) -> None:
     """Compare the resampling arms for one scorer: `python -m training.compare refund`."""
     scorer = declared_scorer(name)
-    rows, catalogue = read_training(name)
-    report = compare_arms(training_folds(rows, scorer, catalogue), scorer)
+    window, catalogue = read_training(name)
+    report = compare_arms(training_folds(window, scorer, catalogue), scorer)
     declared = arm_name(scorer.resampling)
     chosen, sentence = choice(report, declared)
     table = pd.DataFrame(

@@ -15,12 +15,14 @@ from training.blocks import blocks_of
 from training.calibrate import calibrated, fit_platt
 from training.check import DataError
 from training.declaration import Scorer
+from training.encoder import FeatureEncoder
 from training.policy import threshold_for
-from training.prepare import moment, split_by_time
 from training.records import Log
 from training.settings import Model
-from training.train import build_pipeline, margins
+from training.split import moment, split_by_time
+from training.train import fit_model, margins, pipeline_of
 from training.verdict import LEVELS, judge_block, settle
+from training.workers import Workers
 
 Floats = npt.NDArray[np.float64]
 
@@ -90,18 +92,18 @@ def model_at(at: float, rows: pd.DataFrame, scorer: Scorer, parameters: Model, c
     windows = split_by_time(known, scorer)
     train, later = windows["train"], windows["calibrate"]
     labels, later_labels = train[scorer.label].to_numpy(), later[scorer.label].to_numpy()
-    pipeline = build_pipeline(scorer, parameters, catalogue, labels)
-    pipeline.fit(train, labels)
+    encoder = FeatureEncoder(scorer.contract, catalogue).fit(train)
+    matrix = encoder.transform(train)
+    pipeline = pipeline_of(encoder, *fit_model(scorer, parameters, matrix, labels, Workers(scorer.compute)))
     margin = margins(pipeline, later)
     slope, intercept = fit_platt(margin, later_labels)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
     amount = later[scorer.costs.amount].to_numpy() if scorer.costs else None
     threshold = threshold_for(probability, later_labels, scorer.decision, amount, scorer.costs)
-    encoder = pipeline[0]
     features = build_features(scorer.contract, encoder.vocabulary_)
     baseline = {
-        "features": feature_baseline(encoder.transform(train), features),
+        "features": feature_baseline(matrix, features),
         "score": score_baseline(probability, later_labels, threshold),
     }
     learned_until = float(train[scorer.time].max())

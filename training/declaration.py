@@ -12,7 +12,7 @@ from ruamel.yaml.error import YAMLError
 
 from handler.contract import STRING_TYPES, Contract, DeclaredField, Name, Record
 from training.monotone import monotone_signs
-from training.settings import Costs, Decision, Folds, Model, Monitoring, Quarantine, Resampling, Split, Tuning
+from training.settings import Compute, Costs, Decision, Folds, Model, Monitoring, Quarantine, Resampling, Split, Tuning
 from training.stage import StageError
 
 PARAMS = Path("params.yaml")
@@ -41,6 +41,7 @@ class Scorer(Contract):
     """The column that says whose row it is (a card, an account): for the report, never for the model."""
     split: Split
     quarantine: Quarantine
+    compute: Compute
     folds: Folds
     resampling: Resampling
     model: Model
@@ -85,6 +86,8 @@ class Scorer(Contract):
         strings = sorted(name for name, field in self.fields.items() if field.type in STRING_TYPES)
         if self.model.tree_method == "exact" and strings:
             raise ValueError(f"model.tree_method is exact, which takes no {', '.join(strings)}; it must be hist")
+        if self.model.tree_method == "exact" and self.compute != Compute():
+            raise ValueError("model.tree_method is exact, which holds all rows on one machine; leave compute out")
         if twice := sorted(self.model.pinned & set(self.tuning.grid)):
             raise ValueError(f"{', '.join(twice)} is pinned by model and searched by tuning.grid; keep one of the two")
         return self

@@ -1,6 +1,7 @@
 """The pipeline step that turns a table of rows into the matrix of features, with the function's own code."""
 
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +13,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from handler.contract import OTHER, STRING_TYPES, Contract
 from handler.features import build_features
 from training.categoriser import learn_categoriser
+from training.chunked import Chunked
+from training.window import Part, Positions, Window
+from training.workers import Workers
 
 # Below this, starting processes costs more than it saves.
 CHUNK_ROWS = 250_000
@@ -29,6 +33,30 @@ class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # 
         """Learn the vocabulary from these rows, which must be training rows."""
         self.vocabulary_ = learn_vocabulary(X, self.contract, self.catalogue)
         return self
+
+    def fit_window(self, window: Window, workers: Workers, positions: Positions | None = None) -> Self:
+        """Learn the vocabulary from a window's rows, or from those at some positions."""
+        parts, names = window.parts(positions), _categories(self.contract)
+        counts: dict[str, pd.Series] = {}
+        if names:
+            tasks = [(_counted, part, names) for part in parts]
+            counted = workers.spread(
+                tasks,
+                "categories",
+                n_tasks=len(tasks),
+                n_rows=sum(part.n_rows for part in parts),
+                size=lambda one: one[0],
+            )
+            counts = reduce(_added, (found for _, found in counted))
+        self.vocabulary_ = vocabulary_of(counts, self.contract, self.catalogue)
+        return self
+
+    def encoded(self, window: Window, workers: Workers, positions: Positions | None = None) -> Chunked:
+        """The features of a window's rows, or of those at some positions."""
+        parts = window.parts(positions)
+        tasks = [(_encoded, part, self.contract, self.vocabulary_) for part in parts]
+        n_features = len(build_features(self.contract, self.vocabulary_).names)
+        return workers.encoded(tasks, [part.n_rows for part in parts], n_features)
 
     def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
         """The features: (n_rows, n_features), float32, NaN = missing."""
@@ -60,14 +88,37 @@ def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str,
     return matrix
 
 
+def _encoded(part: Part, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    return encode_rows(part.read(list(contract.fields)), contract, vocabulary)
+
+
+def _categories(contract: Contract) -> list[str]:
+    return [name for name, field in contract.fields.items() if field.type == "category"]
+
+
+def _counted(part: Part, names: list[str]) -> tuple[int, dict[str, pd.Series]]:
+    rows = part.read(names)
+    return len(rows), {name: rows[name].value_counts() for name in names}
+
+
+def _added(one: dict[str, pd.Series], other: dict[str, pd.Series]) -> dict[str, pd.Series]:
+    return {name: one[name].add(other[name], fill_value=0) for name in one}
+
+
 def learn_vocabulary(rows: pd.DataFrame, contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
-    """What the features need to know: each category field's labels, most frequent first, and each text's model."""
+    """What the features need to know of training rows."""
+    counts = {name: rows[name].value_counts() for name in _categories(contract)}
+    return vocabulary_of(counts, contract, catalogue)
+
+
+def vocabulary_of(counts: Mapping[str, pd.Series], contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
+    """Each category field's labels, most frequent first, and each text's model; `counts` are those of the labels."""
     vocabulary: dict[str, Any] = {}
     for name, field in contract.fields.items():
         if field.type == "category":
-            counts = rows[name].value_counts()
+            found = counts[name]
             # A label that is really called "other" shares the code of the rest.
-            kept = counts[(counts >= field.min_rows) & (counts.index != OTHER)].items()
+            kept = found[(found >= field.min_rows) & (found.index != OTHER)].items()
             vocabulary[name] = [label for label, _ in sorted(kept, key=lambda item: (-item[1], item[0]))]
         elif field.type == "text":
             names = catalogue[catalogue["field"] == name]

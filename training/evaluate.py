@@ -34,7 +34,9 @@ from training.resampling import Floats, Labels
 from training.segments import segment_table
 from training.settings import Costs
 from training.stage import run
-from training.train import margins
+from training.train import margins_of
+from training.window import Window
+from training.workers import workers_of
 
 # More points than a plot can show; a million would only bloat the repository.
 CURVE_POINTS = 200
@@ -170,14 +172,21 @@ def main(name: str) -> None:
     folder, report = BUILD / name, REPORTS / name
     fitted = json.loads((folder / "calibration.json").read_text())
     pipeline = joblib.load(folder / "pipeline.joblib")
-    rows = pd.read_parquet(folder / "rows" / "test.parquet")
-    label = rows[scorer.label].to_numpy()
-    margin = margins(pipeline, rows)
-    probability = calibrated(margin, fitted["calibration"])
-    uncalibrated = calibrated(margin, {"slope": 1.0, "intercept": 0.0})
+    window = Window(folder / "rows" / "test.parquet")
+    label = window.column(scorer.label)
     points = fitted["operating_points"]
+    encoder = pipeline[0]
+    features = build_features(scorer.contract, encoder.vocabulary_)
+    with workers_of(scorer.compute) as workers:
+        encoded = encoder.encoded(window, workers)
+        margin = margins_of(pipeline, encoded)
+        probability = calibrated(margin, fitted["calibration"])
+        say(f"permutation importance of {len(features.names)} features")
+        importance = importance_table(pipeline[-1], encoded, label, features.names, seed=scorer.seed)
+        segments = segment_table(features, encoded, probability, label, points["declared"])
+    uncalibrated = calibrated(margin, {"slope": 1.0, "intercept": 0.0})
     aims = ["declared", *(aim for aim in points if aim != "declared")]
-    amount = rows[scorer.costs.amount].to_numpy() if scorer.costs else None
+    amount = window.column(scorer.costs.amount) if scorer.costs else None
     evaluation = Evaluation(probability, label, [points[aim] for aim in aims], amount, scorer.costs)
     metrics, intervals, thresholds = measure(evaluation, seed=scorer.seed)
     counts = {"rows": len(label), "frauds": int(label.sum()), "fraud_rate": float(label.mean())}
@@ -185,22 +194,18 @@ def main(name: str) -> None:
         uncalibrated, label, calibration_bins(uncalibrated)
     )
     if scorer.entity:
-        entity, seconds = rows[scorer.entity].to_numpy(), rows[scorer.time].to_numpy()
+        entity, seconds = window.column(scorer.entity), window.column(scorer.time)
         for top in TOP:
             daily = daily_precision(entity, seconds, probability, label, top)
             metrics[f"entity_precision_at_{top}"] = float(daily.mean())
             days = np.random.default_rng(scorer.seed).integers(0, len(daily), (DRAWS, len(daily)))
             intervals[f"entity_precision_at_{top}"] = list(interval(daily[days].mean(axis=1, keepdims=True))[0])
-    encoder, model = pipeline[0], pipeline[-1]
-    encoded = encoder.transform(rows)
-    features = build_features(scorer.contract, encoder.vocabulary_)
-    say(f"permutation importance of {len(features.names)} features")
     tables = {
         **curves(probability, label),
         "reliability": reliability(probability, label),
         "reliability_uncalibrated": reliability(uncalibrated, label),
-        "importance": importance_table(model, encoded, label, features.names, seed=scorer.seed),
-        "segments": segment_table(features, encoded, probability, label, evaluation.thresholds[0]),
+        "importance": importance,
+        "segments": segments,
         "thresholds": thresholds.assign(aim=aims).sort_values("threshold", ascending=False, kind="stable"),
     }
     for table, content in tables.items():

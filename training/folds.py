@@ -10,15 +10,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from handler.features import feature_types
+from training.chunked import Matrix
 from training.declaration import Scorer
 from training.encoder import FeatureEncoder
 from training.files import BUILD
 from training.progress import progress
-from training.resampling import Labels, Matrix, Resampler
+from training.resampling import Labels, Resampler
 from training.settings import Folds, Resampling
 from training.stage import StageError
-
-Positions = npt.NDArray[np.intp]
+from training.window import Positions, Window
+from training.workers import Workers
 
 
 class FoldError(StageError):
@@ -72,31 +73,32 @@ def check_folds(labels: Sequence[tuple[Labels, Labels]]) -> None:
 
 
 def encode_folds(
-    rows: pd.DataFrame, positions: Sequence[tuple[Positions, Positions]], scorer: Scorer, catalogue: pd.DataFrame
+    window: Window, positions: Sequence[tuple[Positions, Positions]], scorer: Scorer, catalogue: pd.DataFrame
 ) -> list[Fold]:
     """The folds as features; each vocabulary is learned from its fold's training rows."""
-    label = rows[scorer.label].to_numpy()
+    label, workers = window.column(scorer.label), Workers(scorer.compute)
     folds = []
     for known, block in progress(positions, "encoding folds", total=len(positions)):
-        encoder = FeatureEncoder(scorer.contract, catalogue).fit(rows.iloc[known])
+        encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers, known)
         parts: list[Any] = []
         for part in (known, block):
-            parts += [encoder.transform(rows.iloc[part]), label[part]]
+            # A copy: other processes cannot be handed what lies in a file without a name.
+            parts += [np.array(encoder.encoded(window, workers, part)[:]), label[part]]
         folds.append(Fold(*parts))
     return folds
 
 
-def training_folds(rows: pd.DataFrame, scorer: Scorer, catalogue: pd.DataFrame) -> list[Fold]:
+def training_folds(window: Window, scorer: Scorer, catalogue: pd.DataFrame) -> list[Fold]:
     """The declared folds of a training window.
 
     Only the rows that are learned from are sampled: what is validated on costs little, and its frauds are few.
     """
-    seconds, label = rows[scorer.time].to_numpy(), rows[scorer.label].to_numpy()
+    seconds, label = window.column(scorer.time), window.column(scorer.label)
     positions = prequential_positions(seconds, label, scorer.folds, scorer.split.label_delay_seconds)
-    is_drawn = np.random.default_rng(scorer.seed).random(len(rows)) < scorer.folds.sample
+    is_drawn = np.random.default_rng(scorer.seed).random(len(window)) < scorer.folds.sample
     sampled = [(known[is_drawn[known]], block) for known, block in positions]
     check_folds([(label[known], label[block]) for known, block in sampled])
-    return encode_folds(rows, sampled, scorer, catalogue)
+    return encode_folds(window, sampled, scorer, catalogue)
 
 
 def resample_folds(folds: Sequence[Fold], scorer: Scorer, declared: Resampling) -> list[Fold]:
@@ -109,8 +111,7 @@ def resample_folds(folds: Sequence[Fold], scorer: Scorer, declared: Resampling) 
     return resampled
 
 
-def read_training(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_training(name: str) -> tuple[Window, pd.DataFrame]:
     """A scorer's training window and the catalogue of its texts, as prepare wrote them."""
     folder = BUILD / name / "rows"
-    rows = pd.read_parquet(folder / "train.parquet")
-    return rows, pd.read_csv(folder / "catalogue.csv", dtype=str, keep_default_na=False)
+    return Window(folder / "train.parquet"), pd.read_csv(folder / "catalogue.csv", dtype=str, keep_default_na=False)

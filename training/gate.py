@@ -15,9 +15,9 @@ from training.bootstrap import Floats, Labels, bootstrap, interval, share_interv
 from training.declaration import Scorer as Declaration
 from training.files import rounded
 from training.package import requests_of
-from training.prepare import EARLIEST_DATE, moment
 from training.progress import progress
 from training.ranking import average_precision, calibration_bins, expected_calibration_error, rank
+from training.split import EARLIEST_DATE, moment
 from training.stage import StageError
 
 CHUNK = 1000

@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from training.chunked import Chunked, Matrix
 from training.ranking import average_precision, rank
-from training.resampling import Floats, Labels, Matrix
+from training.resampling import Floats, Labels
 
 REPEATS = 5
 # Enough for an order of importance; more only takes longer, and every feature is scored anew.
@@ -25,7 +26,7 @@ def gain_shares(booster: Any, n_features: int) -> list[float]:  # noqa: ANN401 -
 
 def permutation_losses(
     model: Any,  # noqa: ANN401 - as above
-    rows: Matrix,
+    rows: Matrix | Chunked,
     label: Labels,
     *,
     seed: int,
@@ -44,22 +45,27 @@ def permutation_losses(
         legitimate = np.flatnonzero(label == 0)
         drawn = rng.choice(legitimate, min(most, len(legitimate)), replace=False)
         kept = np.sort(np.concatenate([np.flatnonzero(label == 1), drawn]))
-        rows, label = rows[kept], label[kept]
+        label = label[kept]
         weight = np.where(label == 1, 1.0, len(legitimate) / len(drawn))
-    whole = _average_precision(model, rows, label, weight)
-    orders = [[rng.permutation(len(rows)) for _ in range(REPEATS)] for _ in range(rows.shape[1])]
+    else:
+        kept = np.arange(len(rows))
+    looked_at = rows[kept]
+    whole = _average_precision(model, looked_at, label, weight)
+    orders = [[rng.permutation(len(looked_at)) for _ in range(REPEATS)] for _ in range(looked_at.shape[1])]
 
     def losses(index: int) -> list[float]:
         if gains is not None and not gains[index]:
             return [0.0] * REPEATS
-        shuffled = rows.copy()
+        shuffled = looked_at.copy()
         found = []
         for order in orders[index]:
-            shuffled[:, index] = rows[order, index]
+            shuffled[:, index] = looked_at[order, index]
             found.append(whole - _average_precision(model, shuffled, label, weight))
         return found
 
-    lost: list[list[float]] = Parallel(n_jobs=-1, prefer="threads")(delayed(losses)(i) for i in range(rows.shape[1]))
+    lost: list[list[float]] = Parallel(n_jobs=-1, prefer="threads")(
+        delayed(losses)(i) for i in range(looked_at.shape[1])
+    )
     return lost
 
 
@@ -69,7 +75,7 @@ def _average_precision(model: Any, rows: Matrix, label: Labels, weight: Floats) 
 
 def importance_table(
     model: Any,  # noqa: ANN401 - as above
-    rows: Matrix,
+    rows: Matrix | Chunked,
     label: Labels,
     names: Sequence[str],
     *,

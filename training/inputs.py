@@ -46,7 +46,7 @@ def read_parts(path: Path) -> list[Part]:
 
     Raises InputError where one cannot be read or has other columns than the first, and where there are no rows.
     """
-    parts = [_read_part(file) for file in _files(path)]
+    parts = [_read_part(file) for file in files_of(path)]
     for part in parts[1:]:
         _require_same_columns(parts[0], part)
     if not any(part.n_rows for part in parts):
@@ -54,13 +54,14 @@ def read_parts(path: Path) -> list[Part]:
     return parts
 
 
-def _files(path: Path) -> list[Path]:
+def files_of(path: Path) -> list[Path]:
+    """The file itself, or all files of a folder by name; raises InputError where one is neither CSV nor Parquet."""
     if not path.exists():
-        raise InputError(f"{path} does not exist; INPUT must be a .csv or .parquet file, or a folder of them")
+        raise InputError(f"{path} does not exist; it must be a .csv or .parquet file, or a folder of them")
     # What begins with a dot or an underscore is others' bookkeeping, such as Spark's _SUCCESS.
     files = sorted(one for one in path.iterdir() if one.name[0] not in "._") if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path} is an empty folder; INPUT must be a .csv or .parquet file, or a folder of them")
+        raise InputError(f"{path} is an empty folder; it must hold .csv or .parquet files")
     if other := [one.name for one in files if one.is_dir() or one.suffix.lower() not in KINDS]:
         where = f"{path} holds {', '.join(other)}, which" if path.is_dir() else f"{path}"
         raise InputError(f"{where} is no .csv or .parquet file; nothing of an input is passed over")

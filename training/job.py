@@ -1,13 +1,11 @@
 """Job: what is to be done with each chunk of a run, by whichever process has a core for it."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from threading import Thread
-from time import sleep
+from threading import get_ident
 from typing import Any
 
 import pandas as pd
@@ -17,6 +15,7 @@ from handler.contract import STRING_TYPES, Contract
 from handler.scorer import Scorer, load_scorer
 from training.answers import answer_rows
 from training.chunks import Chunk, read_chunk
+from training.frames import frame_of
 from training.inputs import InputError, Part, are_whole
 from training.resume import finish_chunk
 from training.written import scored_schema, write_arrow, write_csv, write_rejected
@@ -72,7 +71,7 @@ def fractions_of(parts: Sequence[Part], columns: Mapping[str, str], contract: Co
 def score_chunk(chunk: Chunk, part: Part, job: Job) -> dict[str, Any]:
     """What there is to tell of a chunk, after its rows, scored or rejected, were written to the run's folder."""
     rows = read_chunk(chunk.content, part.schema)
-    answers = answer_rows(_scorer(job.run / "bundle"), field_columns(rows.table, job), explain=job.explain)
+    answers = answer_rows(_scorer(job.run / "bundle", get_ident()), field_columns(rows.table, job), explain=job.explain)
     scored = _scored(rows.table, answers.answered, scored_schema(part.schema, explain=job.explain))
     rejected = answers.rejected.to_dict()
     files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}
@@ -89,36 +88,16 @@ def score_chunk(chunk: Chunk, part: Part, job: Job) -> dict[str, Any]:
     return told
 
 
-@lru_cache(maxsize=1)
-def _scorer(folder: Path) -> Scorer:
-    """The bundle of a run, loaded once by each process."""
+@lru_cache(maxsize=64)
+def _scorer(folder: Path, thread: int) -> Scorer:  # noqa: ARG001 - a booster is one thread's
+    """The bundle of a run, loaded once by each thread of a process."""
     return load_scorer(folder)
-
-
-def end_with(owner: int) -> None:
-    """Have this process end when its parent does, which owns the run: killed, that one can tell nobody to stop.
-
-    For the start of a process: one that waits for its first chunk would wait for ever.
-    """
-
-    def watch() -> None:
-        while os.getppid() == owner:
-            sleep(1)
-        os._exit(1)
-
-    Thread(target=watch, daemon=True).start()
 
 
 def field_columns(table: pa.Table, job: Job) -> pd.DataFrame:
     """The fields' columns under the fields' names, as `training.check` reads them from a file."""
-    # pandas's notes in the schema would bring its index back.
-    chosen = table.select(list(job.columns.values())).replace_schema_metadata(None)
-    for index, column in enumerate(chosen.schema):
-        if pa.types.is_dictionary(column.type):
-            chosen = chosen.set_column(index, column.name, chosen.column(index).cast(column.type.value_type))
-    # A whole number stays one where another row lacks it, however large it is.
-    rows = chosen.to_pandas(integer_object_nulls=True, use_threads=False).set_axis(list(job.columns), axis="columns")
-    return rows.astype(dict.fromkeys(job.fractions, object))
+    chosen = table.select(list(job.columns.values())).rename_columns(list(job.columns))
+    return frame_of(chosen, job.fractions)
 
 
 def _scored(table: pa.Table, answered: pd.DataFrame, schema: pa.Schema) -> pa.Table:

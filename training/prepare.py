@@ -1,170 +1,50 @@
-"""Prepare: the declared file -> checked rows in three windows of time, bad rows in quarantine with their reasons."""
+"""Prepare: the declared data -> checked rows in three windows of time, bad rows in quarantine with their reasons."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from handler.contract import OTHER
-from training.check import DataError, as_text, check_field, check_id, check_label, check_time, read_rows
+from training.check import DataError, read_rows
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, write_json, write_whole
 from training.progress import say
-from training.settings import SECONDS_A_DAY, Split
+from training.quarantine import Quarantine
+from training.source import CheckedChunk, Source, check_source, open_source
+from training.split import WINDOWS
 from training.stage import run
-from training.suspicion import suspicions
-
-# The year 1973: no data set of ours is older, and seconds counted from its first row are fewer.
-EARLIEST_DATE = 100_000_000
-WINDOWS = ("train", "calibrate", "test")
+from training.windows import RowStore
+from training.workers import workers_of
 
 
-@dataclass(frozen=True)
-class Checked:
-    """Rows against their contract: the columns as the contract types them, and what is wrong with each row."""
+def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dict[str, Any]:
+    """What there is to report, after the windows and the quarantine were written to a folder.
 
-    clean: pd.DataFrame
-    """The sound rows, under the index that they came with."""
-    quarantined: pd.DataFrame
-    """The others as they came, with their reasons."""
-    counts: dict[str, int]
-    """How many rows have each problem."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """The checked rows by window, the quarantined ones, and what there is to report."""
-
-    windows: dict[str, pd.DataFrame]
-    quarantined: pd.DataFrame
-    report: dict[str, Any]
-
-
-def columns_of(scorer: Scorer) -> list[str]:
-    """The columns that a scorer's file must have."""
-    return [*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label]
-
-
-def check_rows(rows: pd.DataFrame, scorer: Scorer) -> Checked:
-    """The rows of a scorer, checked column by column against its contract.
-
-    Raises DataError where a label is wrong or too many rows are bad.
+    Raises DataError where too many rows are bad, or a window has one class only.
     """
-    label = check_label(rows[scorer.label], scorer.label)
-    seconds = check_time(rows[scorer.time])
-    if seconds.isna().all():
-        raise DataError(
-            f"column {scorer.time} holds {rows[scorer.time].iloc[0]!r}; no value is a date, ISO 8601 text or seconds"
-        )
-    problems = {scorer.time: pd.Series("", index=rows.index, dtype=object).mask(seconds.isna(), "is not a time")}
-    clean: dict[str, pd.Series] = {}
-    if scorer.id:
-        clean[scorer.id], problems[scorer.id] = check_id(rows[scorer.id])
-    if scorer.entity:
-        clean[scorer.entity] = as_text(rows[scorer.entity])
-    clean[scorer.time] = seconds
-    for name, field in scorer.fields.items():
-        clean[name], problems[name] = check_field(rows[name], field)
-    clean[scorer.label] = label
-    reasons = _join_problems(problems)
-    bad = reasons != ""
-    counts = {
-        f"{name}: {text}": int(n)
-        for name, p in sorted(problems.items())
-        for text, n in p[p != ""].value_counts().items()
+    scorer = source.scorer
+    store = RowStore(folder, scorer)
+    with Quarantine(folder / "quarantine.csv", [part.path.name for part in source.parts]) as quarantine:
+        for chunk in chunks:
+            store.add(chunk)
+            quarantine.add(chunk)
+        for again in source.rows_at(store.repeated()) if store.n_chunks > 1 and scorer.id else ():
+            quarantine.add_repeated(again, cast("str", scorer.id))
+            store.leave_out(again.rows.index)
+    quarantine.require_enough(scorer)
+    windows, warnings = store.write_windows()
+    return {
+        "rows": quarantine.n_rows,
+        "quarantined": {"rows": quarantine.n_bad, "reasons": dict(sorted(quarantine.counts.items()))},
+        "windows": windows,
+        "warnings": warnings,
     }
-    if bad.mean() > scorer.quarantine.max_share:
-        raise DataError(
-            f"{bad.sum():,} of {len(rows):,} rows ({bad.mean():.2%}) break the contract; quarantine.max_share allows "
-            f"{scorer.quarantine.max_share:.2%}. " + "; ".join(f"{text} in {n:,} rows" for text, n in counts.items())
-        )
-    return Checked(pd.DataFrame(clean)[~bad], rows[bad].assign(reason=reasons[bad]), counts)
-
-
-def sample_of(rows: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
-    """The declared share of the rows, drawn by the declared seed."""
-    if scorer.split.sample == 1:
-        return rows
-    return rows[np.random.default_rng(scorer.seed).random(len(rows)) < scorer.split.sample]
-
-
-def prepare(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
-    """The rows of a scorer, checked column by column against its contract and split by time.
-
-    Raises DataError where a label is wrong, too many rows are bad, or a window has one class only.
-    """
-    rows = sample_of(rows, scorer)
-    checked = check_rows(rows, scorer)
-    windows = split_by_time(checked.clean, scorer)
-    report = {
-        "rows": len(rows),
-        "quarantined": {"rows": len(checked.quarantined), "reasons": checked.counts},
-        "windows": {name: _window_report(window, scorer) for name, window in windows.items()},
-        "warnings": suspicions(windows["train"], scorer),
-    }
-    return Prepared(windows, checked.quarantined, report)
-
-
-def _join_problems(problems: Mapping[str, pd.Series]) -> pd.Series:
-    """Per row its problems as one text, "" where there is none."""
-    joined = next(iter(problems.values())).map(lambda _: "")
-    for name, found in problems.items():
-        bad = found != ""
-        joined[bad] = joined[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + found[bad]
-    return joined
-
-
-def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]:
-    """The rows in time order as train, calibrate and test; rows of one moment never part.
-
-    Rows within the label delay before the next window belong to none. Raises DataError where a window lacks a class.
-    """
-    rows = rows.sort_values(scorer.time, kind="stable", ignore_index=True)
-    seconds = rows[scorer.time].to_numpy()
-    calibrate_from, test_from = _boundaries(seconds, scorer.split)
-    delay = scorer.split.label_delay_seconds
-    windows = {
-        "train": rows[seconds < calibrate_from - delay],
-        "calibrate": rows[(seconds >= calibrate_from) & (seconds < test_from - delay)],
-        "test": rows[seconds >= test_from],
-    }
-    for name, window in windows.items():
-        labels = window[scorer.label]
-        if labels.nunique() < 2:  # noqa: PLR2004 - two classes
-            has = "no rows" if window.empty else f"only {scorer.label} = {labels.iloc[0]} in {len(window):,} rows"
-            raise DataError(f"the {name} window has {has}; it must have both classes: bring more rows, or change split")
-    return {name: window.reset_index(drop=True) for name, window in windows.items()}
-
-
-def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> tuple[float, float]:
-    """Where the calibration and the test window begin."""
-    if split.train is not None and split.calibrate is not None:
-        places = (round(len(seconds) * share) for share in (split.train, split.train + split.calibrate))
-        calibrate_from, test_from = (float(seconds[min(place, len(seconds) - 1)]) for place in places)
-        return calibrate_from, test_from
-    days = (split.calibrate_days or 0.0, split.test_days or 0.0)
-    test_from = float(seconds[-1]) - days[1] * SECONDS_A_DAY
-    return test_from - days[0] * SECONDS_A_DAY, test_from
-
-
-def _window_report(window: pd.DataFrame, scorer: Scorer) -> dict[str, Any]:
-    frauds = int(window[scorer.label].sum())
-    moments = window[scorer.time].iloc[[0, -1]]
-    first, last = (moment(float(second)) for second in moments)
-    return {"from": first, "to": last, "rows": len(window), "frauds": frauds, "fraud_rate": frauds / len(window)}
-
-
-def moment(seconds: float) -> str:
-    """A moment as a date, or as the number it is where it counts seconds or rows from a start of its own."""
-    if seconds < EARLIEST_DATE:
-        return f"{seconds:,.0f}"
-    return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())
 
 
 def read_catalogues(scorer: Scorer) -> pd.DataFrame:
@@ -184,23 +64,35 @@ def read_catalogues(scorer: Scorer) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)[["field", "name", "category"]]
 
 
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A folder for as long as the block lasts; what a killed run left there is gone first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main(name: str) -> None:
     """Prepare one scorer's rows: `python -m training.prepare refund`."""
     scorer = declared_scorer(name)
-    path = Path(scorer.data)
-    try:
-        prepared = prepare(read_rows(path, columns_of(scorer)), scorer)
-    except DataError as error:
-        raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+    path, folder = Path(scorer.data), BUILD / name / "rows"
     catalogue = read_catalogues(scorer)
-    folder = BUILD / name / "rows"
-    for window, rows in prepared.windows.items():
-        write_whole(folder / f"{window}.parquet", partial(rows.to_parquet, index=False))
-    write_whole(folder / "quarantine.csv", partial(prepared.quarantined.to_csv, index_label="row"))
+    with _scratch(BUILD / f".{name}-rows") as scratch, workers_of(scorer.compute) as workers:
+        try:
+            source = open_source(scorer)
+            report = prepare(check_source(source, workers), source, scratch)
+        except DataError as error:
+            raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (*(f"{window}.parquet" for window in WINDOWS), "quarantine.csv"):
+            Path(scratch, file).replace(folder / file)
     write_whole(folder / "catalogue.csv", partial(catalogue.to_csv, index=False))
-    write_json(REPORTS / name / "rows.json", prepared.report)
-    say(json.dumps(prepared.report, indent=1))
-    for warning in prepared.report["warnings"]:
+    write_json(REPORTS / name / "rows.json", report)
+    say(json.dumps(report, indent=1))
+    for warning in report["warnings"]:
         say(f"WARNING: {warning}")
 
 

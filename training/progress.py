@@ -2,23 +2,62 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import perf_counter
 from typing import Any
 
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+# Before, a rate is chance, and short work needs none.
+PACE_AFTER_SECONDS = 2
 
-def progress[T](items: Iterable[T], name: str, *, total: int) -> Iterator[T]:
-    """The items, counted as they are finished: a bar on a terminal, in a log at most ten lines."""
-    if sys.stderr.isatty():
-        yield from tqdm(items, desc=name, total=total)
-        return
-    told = 0
-    for count, item in enumerate(items, start=1):
-        yield item
-        if count * 10 // total > told:
-            told = count * 10 // total
-            say(f"{name}: {count} of {total}")
+
+class Counter:
+    """Counts up to a total: a bar with rate and time left on a terminal, in a log at most ten lines with them."""
+
+    def __init__(self, name: str, total: int, unit: str = "") -> None:
+        """Begin at 0."""
+        self._name, self._total, self._unit = name, max(total, 1), unit
+        self._count, self._told, self._start = 0, 0, perf_counter()
+        self._bar = (
+            tqdm(desc=name, total=total, unit=unit or "it", unit_scale=bool(unit)) if sys.stderr.isatty() else None
+        )
+
+    def add(self, count: int = 1) -> None:
+        """Count so many more."""
+        self._count += count
+        if self._bar is not None:
+            self._bar.update(count)
+        elif (tenths := self._count * 10 // self._total) > self._told:
+            self._told = tenths
+            say(f"{self._name}: {self._count:,} of {self._total:,}{self._unit and f' {self._unit}'}{self._pace()}")
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def _pace(self) -> str:
+        """The rate and the time left, once there is one worth telling."""
+        seconds = perf_counter() - self._start
+        if seconds < PACE_AFTER_SECONDS:
+            return ""
+        rate = self._count / seconds
+        left = max(self._total - self._count, 0) / rate
+        return f", {rate:,.{0 if rate >= 10 else 1}f} a second, {left:,.0f} s left"  # noqa: PLR2004 - two digits
+
+
+def progress[T](
+    items: Iterable[T], name: str, *, total: int, size: Callable[[T], int] = lambda _: 1, unit: str = ""
+) -> Iterator[T]:
+    """The items, counted as they are finished, each as much as `size` says of it (1)."""
+    counter = Counter(name, total, unit)
+    try:
+        for item in items:
+            yield item
+            counter.add(size(item))
+    finally:
+        counter.close()
 
 
 def say(line: str) -> None:

@@ -12,10 +12,10 @@ from training.bootstrap import share_interval
 from training.dated import DatedModel, Scored, model_at, state_of
 from training.declaration import Scorer
 from training.gate import agreed_rate, weigh
-from training.prepare import moment
 from training.progress import progress, say
 from training.ranking import average_precision, rank
 from training.settings import SECONDS_A_DAY, Model
+from training.split import moment
 from training.stage import StageError
 
 SECONDS_A_WEEK = 7 * SECONDS_A_DAY

@@ -4,7 +4,6 @@ The folder `.<output>.scoring` holds one folder per run, named by what the run i
 Another run has another name, so that chunks of two runs never come together, not even where a process outlives its run.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -19,8 +18,6 @@ from training.progress import say
 from training.stage import StageError
 
 STATE = "state.json"
-# What a disk says that takes no more: it is full, or the user's share of it is.
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class ResumeError(StageError):

@@ -10,14 +10,12 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import joblib
 import pyarrow.parquet as pq
-from joblib import Parallel, delayed
 
 from handler.bundle import BundleError
 from handler.store import StoreError
@@ -25,11 +23,13 @@ from training.choose import chosen_bundle
 from training.chunks import chunks_of, n_chunks
 from training.declaration import declared_scorer
 from training.inputs import InputError, Part, changed, read_parts
-from training.job import Job, columns_of, end_with, fractions_of, score_chunk
+from training.job import Job, columns_of, fractions_of, score_chunk
 from training.outputs import join_parts, join_rejected, put_in_place, rejected_path, targets_of
-from training.progress import progress, say
-from training.resume import FULL, code_version, discard, finished_chunks, run_folder, work_folder
-from training.stage import StageError
+from training.progress import say
+from training.resume import code_version, discard, finished_chunks, run_folder, work_folder
+from training.settings import Compute, Engine
+from training.stage import FULL, StageError
+from training.workers import Task, workers_of
 
 CHUNK_ROWS = 100_000
 TOO_MANY_REJECTED = 4
@@ -46,6 +46,8 @@ class Asked:
     version: str = ""
     store: str = "store"
     chunk_rows: int = CHUNK_ROWS
+    engine: Engine | None = None
+    """None: as the scorer declares it."""
 
 
 def score_files(asked: Asked) -> dict[str, Any]:
@@ -73,7 +75,7 @@ def score_files(asked: Asked) -> dict[str, Any]:
     with run_folder(output, state, bundle) as run:
         fractions = fractions_of(parts, columns, scorer.contract)
         job = Job(run, kind, columns, fractions, asked.explain)
-        told, n_again = _scored(parts, asked.chunk_rows, job)
+        told, n_again = _scored(asked, parts, job)
         if other := changed(parts):
             discard(output)
             raise InputError(f"{', '.join(other)} was changed while it was scored; run it again")
@@ -96,29 +98,25 @@ def score_files(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _scored(parts: Sequence[Part], chunk_rows: int, job: Job) -> tuple[dict[str, dict[str, Any]], int]:
+def _scored(asked: Asked, parts: Sequence[Part], job: Job) -> tuple[dict[str, dict[str, Any]], int]:
     """What there is to tell of each chunk, in order, and how many of them an earlier run had finished."""
-    finished, sizes, damage = finished_chunks(job.run), dict[str, int](), list[InputError]()
+    finished, sizes = finished_chunks(job.run), dict[str, int]()
 
-    def tasks() -> Iterator[Any]:
-        try:
-            for chunk in chunks_of(parts, chunk_rows):
-                sizes[chunk.name] = len(chunk.content)
-                if chunk.name not in finished:
-                    yield delayed(score_chunk)(chunk, parts[chunk.part], job)
-        except InputError as error:
-            # Not raised here: joblib asks for tasks in a thread of its own, where it may be nobody's to catch.
-            damage.append(error)
+    def tasks() -> Iterator[Task]:
+        for chunk in chunks_of(parts, asked.chunk_rows):
+            sizes[chunk.name] = len(chunk.content)
+            if chunk.name not in finished:
+                yield score_chunk, chunk, parts[chunk.part], job
 
-    left = max(n_chunks(parts, chunk_rows) - len(finished), 1)
+    left = {
+        "n_tasks": max(n_chunks(parts, asked.chunk_rows) - len(finished), 1),
+        "n_rows": sum(part.n_rows for part in parts) - sum(told["rows"] for told in finished.values()),
+    }
     if finished:
         say(f"going on: {len(finished):,} chunks were finished before")
-    pool = {"n_jobs": min(joblib.cpu_count(), left), "initializer": end_with, "initargs": (os.getpid(),)}
-    results = Parallel(**pool, return_as="generator")(tasks())
-    for _ in progress(results, "chunks scored", total=left):
-        pass
-    if damage:
-        raise damage[0]
+    with workers_of(Compute(engine=asked.engine or "local")) as workers:
+        for _ in workers.spread(tasks(), "rows scored", **left, size=lambda told: int(told["rows"])):
+            pass
     told = finished_chunks(job.run)
     if wrong := [name for name, size in sizes.items() if told.get(name, {}).get("rows") != size]:
         raise StageError(f"chunks {', '.join(wrong)} of {job.run} are not what the input has there")
@@ -163,13 +161,15 @@ def _asked() -> Asked:
     parser.add_argument("--version", default="", help="of the store; else its current one, else the packaged one")
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
     parser.add_argument("--chunk-rows", type=int, default=CHUNK_ROWS, help="how many rows are in memory at once")
+    parser.add_argument("--engine", choices=("local", "dask", ""), default="", help="else as the scorer declares it")
     given = parser.parse_args()
     if empty := [name.upper() for name in ("scorer", "input", "output") if not getattr(given, name)]:
         parser.error(f"{', '.join(empty)} must be given: make score INPUT=... OUTPUT=... SCORER=...")
     if given.chunk_rows < 1:
         parser.error(f"--chunk-rows is {given.chunk_rows}; it must be above 0")
     paths = Path(given.input), Path(given.output)
-    return Asked(given.scorer, *paths, given.reasons == "yes", given.version, given.store, given.chunk_rows)
+    asked = Asked(given.scorer, *paths, given.reasons == "yes", given.version, given.store, given.chunk_rows)
+    return replace(asked, engine=given.engine or None)
 
 
 def main() -> None:
@@ -177,7 +177,8 @@ def main() -> None:
     asked = _asked()
     kept = "what is finished is kept: run the same command again to go on"
     try:
-        most = declared_scorer(asked.scorer).quarantine.max_share
+        declared = declared_scorer(asked.scorer)
+        most, asked = declared.quarantine.max_share, replace(asked, engine=asked.engine or declared.compute.engine)
         found = score_files(asked)
     except (StageError, BundleError, StoreError) as error:
         raise SystemExit(f"score: {error}") from error

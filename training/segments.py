@@ -9,7 +9,8 @@ import pandas as pd
 
 from handler.features import Features
 from training.bootstrap import share_interval
-from training.resampling import Floats, Labels, Matrix
+from training.chunked import Chunked, Matrix
+from training.resampling import Floats, Labels
 
 MIN_ROWS = 200
 MIN_FRAUDS = 10
@@ -21,7 +22,7 @@ COLUMNS = [
 
 
 def segment_table(
-    features: Features, rows: Matrix, probability: Floats, label: Labels, threshold: float
+    features: Features, rows: Matrix | Chunked, probability: Floats, label: Labels, threshold: float
 ) -> pd.DataFrame:
     """One row per category, missing ones too, with at least MIN_ROWS rows; rates with 95 % intervals (Wilson 1927).
 
@@ -50,14 +51,15 @@ def segment_table(
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def _segments(features: Features, rows: Matrix) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+def _segments(features: Features, rows: Matrix | Chunked) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
     """Each category of each feature: the feature's name, the category's, and which rows have it."""
     for index, (name, labels) in enumerate(zip(features.names, features.labels, strict=True)):
         if labels is None:
             continue
+        column = rows[:, index]
         for code, category in enumerate(labels):
-            yield name, category, rows[:, index] == code
-        yield name, "(missing)", np.isnan(rows[:, index])
+            yield name, category, column == code
+        yield name, "(missing)", np.isnan(column)
 
 
 def _share(name: str, happened: npt.NDArray[np.bool_], *, known: bool) -> dict[str, Any]:

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from training.candidates import CANDIDATES, SHIPPED, score
+from training.chunked import Matrix
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, write_json, write_table
 from training.folds import Fold, read_training, resample_folds, training_folds
 from training.progress import on_all_cores, say
 from training.ranking import average_precision, rank, roc_auc
-from training.resampling import Matrix
 from training.stage import run
 
 LATENCY_CALLS = 100
@@ -100,8 +100,8 @@ def verdict(report: dict[str, Any]) -> str:
 def main(name: str) -> None:
     """Compare the candidates for one scorer: `python -m training.select refund`."""
     scorer = declared_scorer(name)
-    rows, catalogue = read_training(name)
-    folds = resample_folds(training_folds(rows, scorer, catalogue), scorer, scorer.resampling)
+    window, catalogue = read_training(name)
+    folds = resample_folds(training_folds(window, scorer, catalogue), scorer, scorer.resampling)
     report, latencies = compare_candidates(folds, scorer)
     table = pd.DataFrame(
         {

@@ -8,6 +8,8 @@ from handler.contract import Name, Record
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
+type Engine = Literal["local", "dask"]
+
 SECONDS_A_DAY = 86_400
 # What tuning searches where the declaration does not pin it; `training.tune.SPACE` has the ranges.
 TUNED = (
@@ -104,6 +106,26 @@ class Model(Record):
     def pinned(self) -> frozenset[str]:
         """The parameters that the declaration gives, which tuning leaves alone."""
         return frozenset(self.model_fields_set)
+
+
+class Compute(Record):
+    """Where the stages run, and how much of the data they hold at once."""
+
+    engine: Engine = "local"
+    """dask: the scheduler that DASK_SCHEDULER_ADDRESS names, else a process for each core of this machine."""
+    chunk_rows: Annotated[int, Field(ge=1_000)] = 250_000
+    """Rows are read, checked, encoded and handed to XGBoost so many at a time. Quantiles of several chunks are merged,
+    so the model's last digits depend on it."""
+    external_memory: bool = False
+    """Whether XGBoost keeps its matrix on the disk."""
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
+    """XGBoost's own parameter; cuda needs the package xgboost in the place of xgboost-cpu."""
+
+    @model_validator(mode="after")
+    def _memory_is_the_cluster_s(self) -> Self:
+        if self.engine == "dask" and self.external_memory:
+            raise ValueError("engine is dask, whose workers hold the rows; external_memory must be false")
+        return self
 
 
 class Tuning(Record):

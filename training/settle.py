@@ -45,6 +45,7 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
     return {
         "split": f"{{train: {TRAIN}, calibrate: {CALIBRATE}, test: {TEST}}}   # in time order",
         "quarantine": quarantine,
+        "compute": "{engine: local}",
         "folds": f"{folds}   # inside the training window",
         "resampling": f"{{method: none}}   # {no_smote}" if no_smote else f"{{method: smote, ratio: {SMOTE_RATIO}}}",
         "model": "{}   # what stands here is pinned, the rest is tuned",

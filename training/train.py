@@ -2,6 +2,7 @@
 
 import json
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from functools import partial
 from typing import Any
 
 import joblib
@@ -15,22 +16,27 @@ from handler.bundle import to_json
 from handler.contract import Contract
 from handler.features import build_features, feature_types
 from training.categoriser import held_out_report
+from training.chunked import Chunked, Matrix
 from training.declaration import Scorer, declared_scorer
 from training.encoder import FeatureEncoder
 from training.files import BUILD, REPORTS, write_bytes, write_json, write_whole
 from training.folds import read_training
+from training.local_fit import Lesson
 from training.monotone import monotone_signs
 from training.progress import say
 from training.resampling import Labels, Resampler, fraud_weight
 from training.settings import Model
 from training.stage import run
+from training.workers import Workers, workers_of
 
 PERCENTILES = np.arange(101)
 # float32 holds seven significant digits; the reference needs no more.
 SIGNIFICANT = 7
 
 
-def build_model(model: Model, contract: Contract, *, seed: int, fraud_weight: float = 1.0) -> XGBClassifier:
+def build_model(
+    model: Model, contract: Contract, *, seed: int, fraud_weight: float = 1.0, device: str = "cpu"
+) -> XGBClassifier:
     """The unfitted XGBoost model with these parameters, bound to the contract's monotone directions."""
     return XGBClassifier(
         n_estimators=model.rounds,
@@ -44,6 +50,7 @@ def build_model(model: Model, contract: Contract, *, seed: int, fraud_weight: fl
         n_jobs=model.threads,
         random_state=seed,
         tree_method=model.tree_method,
+        device=device,
         scale_pos_weight=fraud_weight,
         # XGBoost's default is the label mean, which costs rare positives dearly (average precision .79 -> .74 on
         # the ULB card data).
@@ -54,17 +61,45 @@ def build_model(model: Model, contract: Contract, *, seed: int, fraud_weight: fl
     )
 
 
-def build_pipeline(scorer: Scorer, model: Model, catalogue: pd.DataFrame, label: Labels) -> Pipeline:
-    """The unfitted pipeline from rows to margins; its resampler acts on training rows, labelled `label`, only."""
-    contract = scorer.contract
-    weight = fraud_weight(scorer.resampling, label)
-    return Pipeline(
-        [
-            ("encode", FeatureEncoder(contract, catalogue)),
-            ("resample", Resampler(scorer.resampling, feature_types(contract), scorer.seed)),
-            ("model", build_model(model, contract, seed=scorer.seed, fraud_weight=weight)),
-        ]
-    )
+def lesson_of(scorer: Scorer, matrix: Matrix | Chunked, label: Labels, workers: Workers) -> tuple[Resampler, Lesson]:
+    """The resampler, and what it made of encoded rows and their labels."""
+    resampler = Resampler(scorer.resampling, feature_types(scorer.contract), scorer.seed)
+    kept, synthetic = resampler.resample(matrix, label, workers)
+    if kept is not None:
+        matrix, label = matrix[kept], label[kept]
+    rows = Chunked(matrix, workers.compute.chunk_rows) if isinstance(matrix, np.ndarray) else matrix
+    return resampler, Lesson(rows, label, synthetic)
+
+
+def fit_lesson(scorer: Scorer, parameters: Model, lesson: Lesson, weight: float, workers: Workers) -> XGBClassifier:
+    """The model of a lesson, in which each fraud counts `weight`."""
+    device = scorer.compute.device
+    model = build_model(parameters, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
+    given = {key: value for key, value in model.get_xgb_params().items() if value is not None}
+    booster = workers.fit(given | {"feature_types": model.feature_types}, parameters.rounds, lesson)
+    model.load_model(bytearray(booster.save_raw("ubj")))
+    return model
+
+
+def fit_model(
+    scorer: Scorer, parameters: Model, matrix: Matrix | Chunked, label: Labels, workers: Workers
+) -> tuple[Resampler, XGBClassifier]:
+    """The resampler, and the model that learned from what it made of encoded rows and their labels."""
+    resampler, lesson = lesson_of(scorer, matrix, label, workers)
+    return resampler, fit_lesson(scorer, parameters, lesson, fraud_weight(scorer.resampling, label), workers)
+
+
+def pipeline_of(encoder: FeatureEncoder, resampler: Resampler, model: XGBClassifier) -> Pipeline:
+    """The fitted steps as one pipeline from rows to margins."""
+    return Pipeline([("encode", encoder), ("resample", resampler), ("model", model)])
+
+
+def fit_pipeline(scorer: Scorer, parameters: Model, catalogue: pd.DataFrame, rows: pd.DataFrame) -> Pipeline:
+    """The pipeline of rows that are in memory."""
+    encoder = FeatureEncoder(scorer.contract, catalogue).fit(rows)
+    label = rows[scorer.label].to_numpy()
+    steps = fit_model(scorer, parameters, encoder.transform(rows), label, Workers(scorer.compute))
+    return pipeline_of(encoder, *steps)
 
 
 def margins(pipeline: Pipeline, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
@@ -73,7 +108,17 @@ def margins(pipeline: Pipeline, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
     return found
 
 
-def describe(matrix: npt.NDArray[np.float32], contract: Contract, vocabulary: dict[str, Any]) -> dict[str, Any]:
+def margins_of(pipeline: Pipeline, matrix: Chunked) -> npt.NDArray[np.float32]:
+    """The fitted pipeline's raw margins for encoded rows, (n_rows,)."""
+    return np.concatenate(matrix.by_chunk(partial(_margins, pipeline[-1])))
+
+
+def _margins(model: XGBClassifier, rows: Matrix) -> npt.NDArray[np.float32]:
+    found: npt.NDArray[np.float32] = model.predict(rows, output_margin=True)
+    return found
+
+
+def describe(matrix: Matrix | Chunked, contract: Contract, vocabulary: dict[str, Any]) -> dict[str, Any]:
     """Per feature what training saw: share missing, and percentiles of a number or shares of a category's labels."""
     features = build_features(contract, vocabulary)
     reference: dict[str, Any] = {}
@@ -104,15 +149,17 @@ def main(name: str) -> None:
     """Train one scorer's model: `python -m training.train refund`."""
     scorer = declared_scorer(name)
     folder = BUILD / name
-    rows, catalogue = read_training(name)
-    labels = rows[scorer.label].to_numpy()
+    window, catalogue = read_training(name)
+    labels = window.column(scorer.label)
     tuned = Model.model_validate_json((folder / "tuned.json").read_bytes())
-    pipeline = build_pipeline(scorer, tuned, catalogue, labels)
-    pipeline.fit(rows, labels)
-    encoder, resampler, model = (step for _, step in pipeline.steps)
-    matrix = encoder.transform(rows)
+    with workers_of(scorer.compute) as workers:
+        encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers)
+        matrix = encoder.encoded(window, workers)
+        resampler, model = fit_model(scorer, tuned, matrix, labels, workers)
+        reference = to_json(describe(matrix, scorer.contract, encoder.vocabulary_))
+    pipeline = pipeline_of(encoder, resampler, model)
     report = {
-        "rows": len(rows),
+        "rows": len(window),
         "frauds": int(labels.sum()),
         "rows_learned_from": resampler.n_rows_,
         "model": tuned.model_dump(),
@@ -120,7 +167,6 @@ def main(name: str) -> None:
         "texts": {text: _held_out(catalogue, text) for text in scorer.texts},
     }
     vocabulary = to_json(encoder.vocabulary_)
-    reference = to_json(describe(matrix, scorer.contract, encoder.vocabulary_))
     write_whole(folder / "pipeline.joblib", lambda target: joblib.dump(pipeline, target))
     write_bytes(folder / "model.ubj", bytes(model.get_booster().save_raw("ubj")))
     write_bytes(folder / "vocabulary.json", vocabulary)

@@ -168,8 +168,8 @@ def verdict(found: Sequence[Tried]) -> str:
 def main(name: str) -> None:
     """Tune one scorer's model: `python -m training.tune refund`."""
     scorer = declared_scorer(name)
-    rows, catalogue = read_training(name)
-    folds = resample_folds(training_folds(rows, scorer, catalogue), scorer, scorer.resampling)
+    window, catalogue = read_training(name)
+    folds = resample_folds(training_folds(window, scorer, catalogue), scorer, scorer.resampling)
     found = search(folds, scorer)
     best = best_of(found)
     report = {

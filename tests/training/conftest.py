@@ -4,24 +4,34 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
 from benchmarks.variants import write_variant
+from training.checked import check_rows, sample_of, time_is_number
 from training.declaration import Scorer, declared_scorer
 from training.infer import Inferred, infer
 from training.item_catalogue import items
-from training.prepare import check_rows
-from training.settings import SECONDS_A_DAY, Monitoring, Split
+from training.prepare import prepare
+from training.settings import SECONDS_A_DAY, Compute, Monitoring, Split
 from training.shelf import FolderShelf, S3Shelf, open_shelf
+from training.source import CheckedChunk, Source, check_source, checked_chunk, open_source
+from training.split import WINDOWS
+from training.window import Window
+from training.workers import Workers
 
 PROJECT = Path(__file__).parents[2]
+Frames = dict[str, pd.DataFrame]
 STAGES = ("prepare", "select", "compare", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
 N_ROWS = 1_500
 FRAUD_RATE = 0.08
@@ -47,6 +57,7 @@ scorers:
       momentum:         {product: [amount, speed]}
     split:      {train: 0.6, calibrate: 0.2, test: 0.2}
     quarantine: {max_share: 0.01}
+    compute:    {engine: local}
     folds:      {count: 3, validate_share: 0.5}
     resampling: {method: smote, ratio: 0.3, neighbours: 3}
     model:      {rounds: 20, max_depth: 3, learning_rate: 0.3}
@@ -94,6 +105,14 @@ def mini_rows() -> pd.DataFrame:
     return _mini_rows()
 
 
+@pytest.fixture
+def many_rows(mini_rows: pd.DataFrame) -> pd.DataFrame:
+    """6,000 sound rows of the mini scorer, each with an id and a time of its own."""
+    rows = pd.concat([mini_rows] * 4, ignore_index=True)
+    seconds = np.random.default_rng(5).permutation(len(rows)) * 600.0
+    return rows.assign(row_id=[f"row-{number}" for number in range(len(rows))], at=pd.to_datetime(seconds, unit="s"))
+
+
 @pytest.fixture(scope="session")
 def mini_catalogue() -> pd.DataFrame:
     """The mini scorer's catalogue, as the encoder takes it: field, name, category."""
@@ -112,6 +131,96 @@ def mini_params(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def mini_scorer(mini_params: Path) -> Scorer:
     """The declared mini scorer."""
     return declared_scorer("mini", mini_params)
+
+
+@pytest.fixture(scope="session")
+def in_chunks(mini_scorer: Scorer) -> Callable[..., Scorer]:
+    """Declares the mini scorer with chunks of so many rows."""
+
+    def declare(chunk_rows: int) -> Scorer:
+        return mini_scorer.model_copy(update={"compute": Compute(chunk_rows=chunk_rows)})
+
+    return declare
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What prepare wrote, read back, and what it reports."""
+
+    windows: Frames
+    quarantined: pd.DataFrame
+    """Every value as the text that stands in the file, "" where there is none."""
+    report: dict[str, Any]
+
+
+@pytest.fixture
+def _prepared_by(tmp_path: Path) -> Callable[[Iterator[CheckedChunk], Source], Prepared]:
+    numbers = count(1)
+
+    def prepare_chunks(chunks: Iterator[CheckedChunk], source: Source) -> Prepared:
+        folder = tmp_path / f"prepared-{next(numbers)}"
+        folder.mkdir()
+        report = prepare(chunks, source, folder)
+        windows = {name: pd.read_parquet(folder / f"{name}.parquet") for name in WINDOWS}
+        quarantined = pd.read_csv(folder / "quarantine.csv", dtype=str, keep_default_na=False)
+        return Prepared(windows, quarantined.set_index(quarantined.pop("row").astype(int)), report)
+
+    return prepare_chunks
+
+
+@pytest.fixture
+def prepared(_prepared_by: Callable[..., Prepared]) -> Callable[[pd.DataFrame, Scorer], Prepared]:
+    """Prepares rows that are in memory, whatever they hold, as one chunk."""
+
+    def prepare_rows(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
+        is_number = time_is_number(rows[scorer.time])
+        chunk = checked_chunk(sample_of(rows, scorer), scorer, is_number)
+        return _prepared_by(iter([chunk]), Source((), scorer, is_number, frozenset()))
+
+    return prepare_rows
+
+
+@pytest.fixture
+def prepared_from(
+    _prepared_by: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Path, Scorer], Prepared]:
+    """Prepares a file, or a folder of them, as the stage does; the working folder is one with an empty data/."""
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def prepare_path(path: Path, scorer: Scorer) -> Prepared:
+        source = open_source(scorer.model_copy(update={"data": str(path)}))
+        return _prepared_by(check_source(source, Workers(scorer.compute)), source)
+
+    return prepare_path
+
+
+@pytest.fixture
+def mini_windows(prepared: Callable[..., Prepared], mini_rows: pd.DataFrame, mini_scorer: Scorer) -> Frames:
+    """The mini scorer's rows in their windows: 900 to train on, twice 300 later ones, each in order of time."""
+    return prepared(mini_rows, mini_scorer).windows
+
+
+@pytest.fixture
+def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the working folder."""
+    folder = tmp_path / "working"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def window_of(tmp_path: Path) -> Callable[..., Window]:
+    """Writes rows as a window, in row groups of so many."""
+    numbers = count(1)
+
+    def write(rows: pd.DataFrame, group_rows: int = 250_000) -> Window:
+        path = tmp_path / f"window-{next(numbers)}.parquet"
+        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), path, row_group_size=group_rows)
+        return Window(path)
+
+    return write
 
 
 @pytest.fixture(scope="session")

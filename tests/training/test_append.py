@@ -11,8 +11,8 @@ import pytest
 
 from training.append import UsedError, append_rows
 from training.check import DataError, read_rows
+from training.checked import check_rows, columns_of
 from training.declaration import Scorer
-from training.prepare import check_rows, columns_of
 
 
 @pytest.fixture

@@ -16,8 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.combinations import Combinations
-from training.baseline import QUANTILES, SCORE_EDGES, binned, log_odds, score_baseline
+from handler.features import build_features
+from training.baseline import QUANTILES, SCORE_EDGES, binned, feature_baseline, log_odds, score_baseline
 from training.calibrate import calibrated
+from training.chunked import Chunked
+from training.declaration import Scorer
+from training.encoder import FeatureEncoder
 from training.train import margins
 
 columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_size=60).map(
@@ -77,6 +81,16 @@ def test_category_has_a_bin_for_each_label() -> None:
     """Labels are counted by their codes after what is missing, also those that no row has."""
     found = binned(np.array([2, 2, np.nan, 0, 2], dtype=np.float32), ("other", "DE", "NA", "FR"))
     assert found == {"labels": ["other", "DE", "NA", "FR"], "counts": [1, 1, 0, 3, 0]}
+
+
+def test_chunks_have_the_bins_of_the_rows(
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+) -> None:
+    """A matrix that is looked at by chunks has the same bins, counts and rare values."""
+    encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
+    features = build_features(mini_scorer.contract, encoder.vocabulary_)
+    matrix = encoder.transform(mini_windows["train"])
+    assert feature_baseline(Chunked(matrix, 111), features) == feature_baseline(matrix, features)
 
 
 @given(st.floats(0, 1))

@@ -7,6 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from handler.combinations import Combinations
+from training import combinations
+from training.chunked import Chunked
 from training.combinations import MOST_LABELS, N_BINS, learn_combinations
 
 N_ROWS = 5_000
@@ -140,3 +142,15 @@ def test_function_finds_the_bins_of_training() -> None:
 def test_learning_is_the_same_twice() -> None:
     """The same rows teach the same."""
     assert learn_combinations(rows(), LABELS) == learn_combinations(rows(), LABELS)
+
+
+@pytest.mark.parametrize("chunk_rows", [700, N_ROWS])
+def test_chunks_teach_what_the_rows_teach(chunk_rows: int) -> None:
+    """A matrix that is looked at by chunks teaches the same as in memory."""
+    assert learn_combinations(Chunked(rows(), chunk_rows), LABELS) == learn_combinations(rows(), LABELS)
+
+
+def test_chunks_of_many_rows_teach_what_the_rows_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where dependence is learned from some of the rows alone."""
+    monkeypatch.setattr(combinations, "ROWS", 1_000)
+    assert learn_combinations(Chunked(rows(), 700), LABELS) == learn_combinations(rows(), LABELS)

@@ -1,6 +1,7 @@
 """The encoder: the function's features over whole tables, and a vocabulary learned from the given rows alone."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from handler.features import build_features
 from training import encoder
 from training.declaration import Scorer
 from training.encoder import FeatureEncoder, encode_rows, field_values, learn_vocabulary
-from training.prepare import prepare
+from training.settings import Compute
+from training.window import Positions, Window
+from training.workers import Workers
 
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)
 
@@ -33,13 +36,19 @@ def one_by_one(rows: pd.DataFrame, contract: Contract, vocabulary: dict[str, Any
     return np.array([features.encode(row) for row in values], dtype=np.float32)
 
 
+@pytest.fixture
+def new_encoder(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> Callable[[], FeatureEncoder]:
+    """Makes an encoder of the mini scorer that has learned nothing yet."""
+    return lambda: FeatureEncoder(mini_scorer.contract, mini_catalogue)
+
+
 def test_matrix_equals_the_function_row_by_row(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
 ) -> None:
     """Every entry equals what the function computes for that row, missing values and unseen categories included."""
-    windows = prepare(mini_rows, mini_scorer).windows
-    fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(windows["train"])
-    rows = windows["test"].assign(country=windows["test"]["country"].where(windows["test"].index != 0, "Atlantis"))
+    fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
+    later = mini_windows["test"]
+    rows = later.assign(country=later["country"].where(later.index != 0, "Atlantis"))
     matrix = fitted.transform(rows)
     expected = one_by_one(rows, mini_scorer.contract, fitted.vocabulary_)
     assert matrix.dtype == np.float32
@@ -83,28 +92,65 @@ def test_missing_is_no_label() -> None:
 
 
 def test_vocabulary_knows_the_given_rows_only(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
 ) -> None:
     """Fitting on training rows learns nothing from later ones, and transforming learns nothing at all."""
-    windows = prepare(mini_rows, mini_scorer).windows
-    fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(windows["train"])
+    fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
     learned = list(fitted.vocabulary_["country"])
-    fitted.transform(windows["test"].assign(country="Atlantis"))
+    fitted.transform(mini_windows["test"].assign(country="Atlantis"))
     assert fitted.vocabulary_["country"] == learned
-    counts = windows["train"]["country"].value_counts()
+    counts = mini_windows["train"]["country"].value_counts()
     assert set(learned) == set(counts[counts >= 20].index)
     assert "rare" not in learned
 
 
 def test_chunks_change_nothing(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+    mini_windows: dict[str, pd.DataFrame],
+    mini_scorer: Scorer,
+    mini_catalogue: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Chunks encoded by several processes are the same matrix as one chunk."""
-    rows = pd.concat(prepare(mini_rows, mini_scorer).windows.values(), ignore_index=True)
+    rows = pd.concat(mini_windows.values(), ignore_index=True)
     fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(rows)
     whole = fitted.transform(rows)
     monkeypatch.setattr(encoder, "CHUNK_ROWS", 400)
     np.testing.assert_array_equal(fitted.transform(rows), whole)
+
+
+EVERY_THIRD = np.arange(1, 900, 3)
+# None of the rows of the second of five row groups.
+WITHOUT_A_GROUP = np.concatenate([np.arange(150), np.arange(450, 880)])
+
+
+@pytest.mark.parametrize("positions", [None, EVERY_THIRD, WITHOUT_A_GROUP], ids=["all", "some", "not of every group"])
+@pytest.mark.parametrize("group_rows", [200, 900], ids=["five row groups", "one row group"])
+@pytest.mark.usefixtures("working_folder")
+def test_a_window_is_encoded_as_its_rows(
+    mini_windows: dict[str, pd.DataFrame],
+    new_encoder: Callable[[], FeatureEncoder],
+    window_of: Callable[..., Window],
+    group_rows: int,
+    positions: Positions | None,
+) -> None:
+    """Row group by row group, the vocabulary and the features are those of the rows as one table, to the bit."""
+    rows, workers = mini_windows["train"], Workers(Compute())
+    window = window_of(rows, group_rows)
+    encoder = new_encoder().fit_window(window, workers, positions)
+    chosen = rows if positions is None else rows.iloc[positions]
+    expected = new_encoder().fit(chosen)
+    assert encoder.vocabulary_ == expected.vocabulary_
+    found = encoder.encoded(window, workers, positions)
+    assert found.shape == (len(chosen), 8)
+    np.testing.assert_array_equal(found[:], expected.transform(chosen))
+
+
+def test_a_scorer_without_categories_has_nothing_to_count(window_of: Callable[..., Window]) -> None:
+    """No row is read for a vocabulary that is empty."""
+    contract = Contract(route="/x", answer="decision", id=None, fields={"n": DeclaredField(type="count")}, features={})
+    window = window_of(pd.DataFrame({"n": [1.0, 2.0]}))
+    window.path.unlink()
+    assert FeatureEncoder(contract, NO_CATALOGUE).fit_window(window, Workers(Compute())).vocabulary_ == {}
 
 
 def test_stage_keeps_the_learned_vocabulary(trained: Path) -> None:

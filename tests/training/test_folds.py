@@ -1,5 +1,6 @@
 """Prequential folds: blocks in time order, models that saw only what was known before, and clear refusals."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from training.declaration import Scorer
 from training.encoder import FeatureEncoder
 from training.folds import (
+    Fold,
     FoldError,
     Positions,
     check_folds,
@@ -21,17 +23,30 @@ from training.folds import (
     resample_folds,
     training_folds,
 )
-from training.prepare import prepare
 from training.resampling import Labels
 from training.settings import Folds, Resampling, Split
+from training.window import Window
 
 COUNTRY = 3
 
+FoldsOf = Callable[..., list[Fold]]
+WindowOf = Callable[..., Window]
+
 
 @pytest.fixture
-def window(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> pd.DataFrame:
-    """The mini scorer's training window: 900 rows in time order."""
-    return prepare(mini_rows, mini_scorer).windows["train"]
+def rows(mini_windows: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows of the mini scorer's training window: 900 in time order."""
+    return mini_windows["train"]
+
+
+@pytest.fixture
+def folds_of(window_of: WindowOf, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> FoldsOf:
+    """Makes the folds of a training window with these rows, as the mini scorer or another one declares them."""
+
+    def make(rows: pd.DataFrame, scorer: Scorer = mini_scorer) -> list[Fold]:
+        return training_folds(window_of(rows), scorer, mini_catalogue)
+
+    return make
 
 
 def every_third(n_rows: int) -> Labels:
@@ -152,34 +167,32 @@ def test_a_label_delay_that_swallows_the_training_rows() -> None:
         prequential_positions(np.arange(60.0), every_third(60), Folds(count=3), 40)
 
 
-def test_folds_of_a_window_are_encoded(window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
+def test_folds_of_a_window_are_encoded(rows: pd.DataFrame, folds_of: FoldsOf) -> None:
     """Three folds over the later half of 900 rows, all eight features of each row, and its label."""
-    folds = training_folds(window, mini_scorer, mini_catalogue)
+    folds = folds_of(rows)
     assert [fold.train.shape for fold in folds] == [(450, 8), (600, 8), (750, 8)]
     assert [fold.validate.shape for fold in folds] == [(150, 8)] * 3
-    np.testing.assert_array_equal(folds[1].train_label, window["is_fraud"][:600])
-    np.testing.assert_array_equal(folds[1].validate_label, window["is_fraud"][600:750])
-    np.testing.assert_array_equal(folds[1].validate[:, 0], window["amount"][600:750].astype(np.float32))
+    np.testing.assert_array_equal(folds[1].train_label, rows["is_fraud"][:600])
+    np.testing.assert_array_equal(folds[1].validate_label, rows["is_fraud"][600:750])
+    np.testing.assert_array_equal(folds[1].validate[:, 0], rows["amount"][600:750].astype(np.float32))
 
 
 def test_label_delay_of_the_split_counts_between_folds(
-    window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf
 ) -> None:
     """The declared delay leaves out the rows before each block whose labels were not yet known."""
     split = Split(train=0.6, calibrate=0.2, test=0.2, label_delay_days=2)
-    folds = training_folds(window, mini_scorer.model_copy(update={"split": split}), mini_catalogue)
+    folds = folds_of(rows, mini_scorer.model_copy(update={"split": split}))
     for start, fold in zip((450, 600, 750), folds, strict=True):
-        assert len(fold.train) == (window["at"] < window["at"][start] - 2 * 86_400).sum() < start
+        assert len(fold.train) == (rows["at"] < rows["at"][start] - 2 * 86_400).sum() < start
         assert len(fold.validate) == 150
 
 
-def test_sampling_touches_training_rows_only(
-    window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
-) -> None:
+def test_sampling_touches_training_rows_only(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """With half the rows sampled each model learns from about half, and is judged on every row of its block."""
-    window = window.assign(country="DE")
-    sampled = training_folds(window, with_folds(mini_scorer, sample=0.5), mini_catalogue)
-    for fold, whole in zip(sampled, training_folds(window, mini_scorer, mini_catalogue), strict=True):
+    rows = rows.assign(country="DE")
+    sampled = folds_of(rows, with_folds(mini_scorer, sample=0.5))
+    for fold, whole in zip(sampled, folds_of(rows), strict=True):
         assert len(fold.train) == len(fold.train_label) == pytest.approx(len(whole.train) / 2, rel=0.15)
         assert {row.tobytes() for row in fold.train} <= {row.tobytes() for row in whole.train}
         assert fold.validate.tobytes() == whole.validate.tobytes()
@@ -187,63 +200,65 @@ def test_sampling_touches_training_rows_only(
 
 
 def test_one_row_is_sampled_for_all_folds_or_for_none(
-    window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf
 ) -> None:
     """The sample is drawn once, with the scorer's seed: a later fold's rows begin with an earlier one's."""
     scorer = with_folds(mini_scorer, sample=0.5)
-    first, second, third = training_folds(window, scorer, mini_catalogue)
+    first, second, third = folds_of(rows, scorer)
     for earlier, later in ((first, second), (second, third)):
         np.testing.assert_array_equal(later.train[: len(earlier.train), 0], earlier.train[:, 0])
-    np.testing.assert_array_equal(training_folds(window, scorer, mini_catalogue)[0].train, first.train)
+    np.testing.assert_array_equal(folds_of(rows, scorer)[0].train, first.train)
 
 
-def test_a_sample_too_small_to_learn_from(
-    window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
-) -> None:
+def test_a_sample_too_small_to_learn_from(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """A sample that loses every fraud is refused, and the sentence says that the sample may be raised."""
     with pytest.raises(FoldError, match=r"^fold 1 of 3 has 0 frauds in 0 training rows; .* or raise folds.sample$"):
-        training_folds(window, with_folds(mini_scorer, sample=0.001), mini_catalogue)
+        folds_of(rows, with_folds(mini_scorer, sample=0.001))
 
 
-def test_vocabulary_is_the_training_rows_own(
-    window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
-) -> None:
+def test_vocabulary_is_the_training_rows_own(rows: pd.DataFrame, folds_of: FoldsOf) -> None:
     """A country that appears only from a block on is "other" there, and known to the next fold's model."""
-    late = window.assign(country=window["country"].where(window.index < 600, "late"))
-    _, second, third = training_folds(late, mini_scorer, mini_catalogue)
+    late = rows.assign(country=rows["country"].where(rows.index < 600, "late"))
+    _, second, third = folds_of(late)
     assert (second.validate[:, COUNTRY] == 0).all()
     assert (third.validate[:, COUNTRY] > 0).all()
 
 
 def test_validation_rows_teach_the_encoder_nothing(
-    window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame, folds_of: FoldsOf
 ) -> None:
     """Whatever the rows from a block on hold, the training rows before it are encoded the same."""
-    other = window.assign(country=window["country"].where(window.index < 450, "FR"))
-    [first, *_], [changed, *_] = (training_folds(rows, mini_scorer, mini_catalogue) for rows in (window, other))
+    other = rows.assign(country=rows["country"].where(rows.index < 450, "FR"))
+    [first, *_], [changed, *_] = (folds_of(one) for one in (rows, other))
     assert changed.train.tobytes() == first.train.tobytes()
-    encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(window[:450])
-    assert first.validate.tobytes() == encoder.transform(window[450:600]).tobytes()
+    encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(rows[:450])
+    assert first.validate.tobytes() == encoder.transform(rows[450:600]).tobytes()
 
 
-def test_resampling_leaves_validation_rows(
-    window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
-) -> None:
+def test_resampling_leaves_validation_rows(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """Resampled folds learn from more frauds and are judged on the very rows they were."""
-    folds = training_folds(window, mini_scorer, mini_catalogue)
+    folds = folds_of(rows)
     for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, mini_scorer.resampling), strict=True):
         assert resampled.train_label.sum() == int(0.3 * (fold.train_label == 0).sum()) > fold.train_label.sum()
         assert resampled.validate is fold.validate
         assert resampled.validate_label is fold.validate_label
 
 
-def test_resampling_by_none_changes_nothing(
-    window: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame
-) -> None:
+def test_resampling_by_none_changes_nothing(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """Without resampling the folds are as they were."""
-    folds = training_folds(window, mini_scorer, mini_catalogue)
+    folds = folds_of(rows)
     for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, Resampling(method="none")), strict=True):
         assert resampled.train is fold.train
+
+
+def test_row_groups_change_no_fold(
+    rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame, folds_of: FoldsOf, window_of: WindowOf
+) -> None:
+    """However the window's file is cut, its folds are the same to the bit."""
+    cut_up = training_folds(window_of(rows, group_rows=200), mini_scorer, mini_catalogue)
+    for fold, whole in zip(cut_up, folds_of(rows), strict=True):
+        assert fold.train.tobytes() == whole.train.tobytes()
+        assert fold.validate.tobytes() == whole.validate.tobytes()
 
 
 def test_read_training_knows_the_country_na(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from xgboost import XGBClassifier
 
+from training.chunked import Chunked
 from training.importance import MAX_ROWS, REPEATS, gain_shares, importance_table, permutation_losses
 from training.ranking import average_precision, rank
 
@@ -129,3 +130,17 @@ def test_equal_features_stand_in_the_order_of_their_names(label: Labels) -> None
     rows = np.zeros((len(label), 3), dtype=np.float32)
     constant = XGBClassifier(n_estimators=1, n_jobs=1, base_score=0.5).fit(rows, label)
     assert importance_table(constant, rows, label, ("b", "c", "a"), seed=3)["feature"].tolist() == ["a", "b", "c"]
+
+
+def test_chunks_have_the_table_of_the_rows(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
+    """Rows that are looked at by chunks have the same table."""
+    found, expected = (importance_table(model, one, label, NAMES, seed=3) for one in (Chunked(rows, 70), rows))
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_many_rows_in_chunks_are_sampled_as_the_rows() -> None:
+    """What is drawn of many rows does not depend on the chunks."""
+    rows = np.random.default_rng(6).normal(size=(2 * MAX_ROWS, 1)).astype(np.float32)
+    label = (rows[:, 0] > 2).astype(np.int8)
+    found, expected = (permutation_losses(FirstColumn(), one, label, seed=7) for one in (Chunked(rows, 9_999), rows))
+    assert found == expected

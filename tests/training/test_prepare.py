@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from training import prepare as stage
-from training.check import DataError, read_rows
+from training.check import DataError
 from training.declaration import Scorer
-from training.prepare import WINDOWS, prepare, read_catalogues, split_by_time
+from training.prepare import read_catalogues
 from training.settings import SECONDS_A_DAY, Split
+from training.split import WINDOWS, split_by_time
+from training.stage import StageError
+from training.window import Window
 
-COLUMNS = ["row_id", "at", "amount", "speed", "visits", "country", "is_new", "item", "is_fraud"]
+Prepare = Callable[[pd.DataFrame, Scorer], Any]
+PrepareFile = Callable[[Path, Scorer], Any]
+
 SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
 
 
@@ -39,110 +45,271 @@ def with_value(rows: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
 
 
 def files_below(folder: Path) -> set[Path]:
-    """Every file and folder below a folder."""
-    return set(folder.rglob("*"))
+    """Every file below a folder."""
+    return {path for path in folder.rglob("*") if path.is_file()}
 
 
-def test_csv_and_parquet_give_the_same_windows(mini_rows: pd.DataFrame, mini_scorer: Scorer, tmp_path: Path) -> None:
+def as_texts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows as a CSV holds them: every value a text, "" where there is none."""
+    return pd.read_csv(StringIO(rows.to_csv(index=False)), dtype=str, keep_default_na=False).set_index(rows.index)
+
+
+def require_same(one: Any, other: Any) -> None:  # noqa: ANN401 - conftest's Prepared
+    """Compare reports, windows and quarantined rows, down to the last bit."""
+    assert one.report == other.report
+    for window in WINDOWS:
+        pd.testing.assert_frame_equal(one.windows[window], other.windows[window], check_exact=True)
+    pd.testing.assert_frame_equal(one.quarantined.sort_index(), other.quarantined.sort_index())
+
+
+def test_csv_and_parquet_give_the_same_windows(
+    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared_from: PrepareFile
+) -> None:
     """The same rows, whichever file holds them, become the same windows, down to the last bit."""
     rows = mini_rows.assign(is_new=mini_rows["is_new"].astype(float))
-    rows.to_parquet(tmp_path / "rows.parquet", index=False)
-    rows.to_csv(tmp_path / "rows.csv", index=False)
-    from_csv, from_parquet = (
-        prepare(read_rows(tmp_path / name, COLUMNS), mini_scorer) for name in ("rows.csv", "rows.parquet")
-    )
-    assert from_csv.report == from_parquet.report
-    for window in WINDOWS:
-        pd.testing.assert_frame_equal(from_csv.windows[window], from_parquet.windows[window], check_exact=True)
+    rows.to_parquet(Path("data/rows.parquet"), index=False)
+    rows.to_csv(Path("data/rows.csv"), index=False)
+    from_csv, from_parquet = (prepared_from(Path("data", name), mini_scorer) for name in ("rows.csv", "rows.parquet"))
+    require_same(from_csv, from_parquet)
     assert (from_csv.windows["train"]["country"] == "NA").any()
 
 
+def repeated_and_bad(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with bad ones in several chunks, and ids that were seen in an earlier chunk and in the same one."""
+    spoilt = rows.assign(amount=rows["amount"].where(rows.index % 700 != 3, -1.0))
+    names = spoilt["row_id"].where(~spoilt.index.isin([4_000, 4_001, 5_999]), ["row-17"] * len(rows))
+    return spoilt.assign(row_id=names.where(names.index != 2_500, "row-3"))
+
+
+def write_parts(rows: pd.DataFrame, folder: Path) -> Path:
+    """A folder of three Parquet files of unequal size, in the order of the rows."""
+    folder.mkdir()
+    for number, (start, stop) in enumerate([(0, 2_300), (2_300, 2_301), (2_301, len(rows))]):
+        rows[start:stop].to_parquet(folder / f"part-{number}.parquet", index=False)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "folder"])
+def test_many_chunks_are_prepared_as_one(
+    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile, kind: str
+) -> None:
+    """Chunks, whichever file they come from, give the windows, the quarantine and the report of a single chunk."""
+    rows = repeated_and_bad(many_rows)
+    path = Path(f"data/rows.{kind}")
+    if kind == "csv":
+        rows.to_csv(path, index=False)
+    elif kind == "parquet":
+        # Row groups that are no multiple of a chunk.
+        rows.to_parquet(path, index=False, row_group_size=1_700)
+    else:
+        write_parts(rows, path)
+    found = prepared_from(path, in_chunks(1_000))
+    whole = Path("data/whole.csv" if kind == "csv" else "data/whole.parquet")
+    rows.to_csv(whole, index=False) if kind == "csv" else rows.to_parquet(whole, index=False)
+    one = prepared_from(whole, in_chunks(len(rows)))
+    assert one.report["quarantined"]["rows"] == 9 + 4
+    if kind == "folder":
+        names = found.quarantined.pop("part")
+        starts = names.map({"part-0.parquet": 0, "part-1.parquet": 2_300, "part-2.parquet": 2_301})
+        found.quarantined.index += starts.to_numpy()
+    require_same(found, one)
+
+
+def test_row_groups_have_the_declared_size(
+    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], tmp_path: Path, prepared_from: PrepareFile
+) -> None:
+    """A window's file can be read so many rows at a time: all its row groups but the last have as many."""
+    many_rows.to_parquet(Path("data/rows.parquet"), index=False)
+    prepared_from(Path("data/rows.parquet"), in_chunks(1_000))
+    [path] = tmp_path.glob("prepared-*/train.parquet")
+    assert Window(path).sizes == [1_000, 1_000, 1_000, 600]
+
+
+def test_an_id_seen_in_an_earlier_chunk_is_quarantined(
+    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+) -> None:
+    """The later rows leave as they came, counted; the first one of the id stays, even where another is bad too."""
+    rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index.isin([1_500, 5_400]), "row-10"))
+    rows.to_csv(Path("data/rows.csv"), index=False)
+    found = prepared_from(Path("data/rows.csv"), in_chunks(1_000))
+    assert found.quarantined.pop("reason").to_dict() == dict.fromkeys(
+        [1_500, 5_400], "row_id was seen in an earlier row"
+    )
+    pd.testing.assert_frame_equal(found.quarantined, as_texts(rows.loc[[1_500, 5_400]]), check_names=False)
+    assert found.report["quarantined"] == {"rows": 2, "reasons": {"row_id: was seen in an earlier row": 2}}
+    kept = pd.concat(found.windows.values())["row_id"]
+    assert len(kept) == 6_000 - 2
+    assert (kept == "row-10").sum() == 1
+
+
+def test_an_id_is_seen_in_a_row_that_is_bad(
+    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+) -> None:
+    """A row whose id an earlier chunk has in a quarantined row is one too many all the same."""
+    rows = many_rows.assign(
+        row_id=many_rows["row_id"].mask(many_rows.index == 2_000, "row-10"),
+        amount=many_rows["amount"].mask(many_rows.index == 10, -5.0),
+    )
+    rows.to_parquet(Path("data/rows.parquet"), index=False)
+    found = prepared_from(Path("data/rows.parquet"), in_chunks(1_000))
+    assert found.quarantined["reason"].to_dict() == {
+        10: "amount is below 0",
+        2_000: "row_id was seen in an earlier row",
+    }
+
+
+def test_rows_without_an_id_do_not_repeat_each_other(
+    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+) -> None:
+    """Whatever the chunk, a missing id is no id."""
+    rows = many_rows.assign(row_id=many_rows["row_id"].where(many_rows.index % 1_000 != 0))
+    rows.to_parquet(Path("data/rows.parquet"), index=False)
+    assert prepared_from(Path("data/rows.parquet"), in_chunks(1_000)).report["quarantined"]["rows"] == 0
+
+
+def test_repeated_ids_over_the_declared_share_stop(
+    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+) -> None:
+    """What is bad is counted over all chunks, repeated ids too, before it is compared with what is allowed."""
+    rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index % 90 == 89, "row-10"))
+    rows.to_parquet(Path("data/rows.parquet"), index=False)
+    with pytest.raises(DataError) as caught:
+        prepared_from(Path("data/rows.parquet"), in_chunks(1_000))
+    assert str(caught.value) == (
+        "66 of 6,000 rows (1.10%) break the contract; quarantine.max_share allows 1.00%. "
+        "row_id: was seen in an earlier row in 66 rows"
+    )
+
+
+@pytest.mark.parametrize("chunk_rows", [1_000, 1_234])
+def test_sample_does_not_depend_on_the_chunks(
+    many_rows: pd.DataFrame,
+    in_chunks: Callable[..., Scorer],
+    prepared_from: PrepareFile,
+    chunk_rows: int,
+) -> None:
+    """The same rows are drawn whatever the size of a chunk."""
+    repeated_and_bad(many_rows).to_parquet(Path("data/rows.parquet"), index=False)
+    one, other = (
+        prepared_from(Path("data/rows.parquet"), with_split(in_chunks(size), sample=0.5))
+        for size in (len(many_rows), chunk_rows)
+    )
+    assert abs(one.report["rows"] - 3_000) < 150
+    require_same(one, other)
+
+
+def test_broken_lines_are_quarantined(
+    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+) -> None:
+    """One line in a hundred that cannot be read is set aside with what is wrong with it, and no other row is lost."""
+    path = Path("data/rows.csv")
+    many_rows.to_csv(path, index=False)
+    lines = path.read_bytes().splitlines()
+    for place in range(50, 6_000, 100):
+        # The header is line 0.
+        lines[place + 1] = [b"cut,short", lines[place + 1] + b",more", lines[place + 1] + b"\xff"][place // 100 % 3]
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    found = prepared_from(path, in_chunks(1_000))
+    assert found.report["rows"] == 6_000
+    assert found.report["quarantined"] == {"rows": 60, "reasons": {"the line is broken": 60}}
+    assert list(found.quarantined.index) == list(range(50, 6_000, 100))
+    first, second, third = found.quarantined["reason"].iloc[:3]
+    assert (first, second) == (
+        "the line has 2 cells; the header has 9 names",
+        "the line has 10 cells; the header has 9 names",
+    )
+    assert third.startswith("the line is not UTF-8 at its byte")
+    kept = pd.concat(found.windows.values())["row_id"]
+    assert set(kept) == {f"row-{number}" for number in range(6_000) if number % 100 != 50}
+    assert sum(one["rows"] for one in found.report["windows"].values()) == 6_000 - 60
+
+
 @pytest.mark.parametrize(
-    ("column", "value", "problem"),
+    ("value", "problem"),
     [
-        ("speed", "fast", "is not a number"),
-        ("speed", np.inf, "is infinite"),
-        ("amount", -1.0, "is below 0"),
-        ("amount", 100_001.0, "is above 100000"),
-        ("visits", 1.5, "is not a whole number"),
-        ("country", "x" * 33, "is longer than 32 characters"),
-        ("item", "x" * 257, "is longer than 256 characters"),
-        ("country", None, "is missing"),
-        ("amount", np.nan, "is missing"),
-        ("is_new", 3, "is neither true nor false"),
-        ("row_id", "row-1", "was seen in an earlier row"),
-        ("at", "yesterday", "is not a time"),
-        ("at", None, "is not a time"),
+        ("fast", "speed is not a number"),
+        (np.inf, "speed is infinite"),
+        (-1.0, "amount is below 0"),
+        (100_001.0, "amount is above 100000"),
+        (1.5, "visits is not a whole number"),
+        ("x" * 33, "country is longer than 32 characters"),
+        ("x" * 257, "item is longer than 256 characters"),
+        (None, "country is missing"),
+        (np.nan, "amount is missing"),
+        (3, "is_new is neither true nor false"),
+        ("row-1", "row_id was seen in an earlier row"),
+        ("yesterday", "at is not a time"),
+        (None, "at is not a time"),
     ],
 )
 def test_bad_row_is_quarantined(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, column: str, value: object, problem: str
+    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare, value: object, problem: str
 ) -> None:
     """A row that breaks the contract leaves with its reason, its values as they were; all others stay."""
-    rows = with_value(mini_rows.assign(at=mini_rows["at"].astype(str)), column, value)
-    prepared = prepare(rows, mini_scorer)
-    assert prepared.quarantined["reason"].to_dict() == {3: f"{column} {problem}"}
-    assert prepared.quarantined.drop(columns="reason").equals(rows.iloc[[3]])
-    assert prepared.report["quarantined"] == {"rows": 1, "reasons": {f"{column}: {problem}": 1}}
-    kept = pd.concat(prepared.windows.values())
+    rows = with_value(mini_rows.assign(at=mini_rows["at"].astype(str)), problem.split(maxsplit=1)[0], value)
+    found = prepared(rows, mini_scorer)
+    assert found.quarantined["reason"].to_dict() == {3: problem}
+    pd.testing.assert_frame_equal(found.quarantined.drop(columns="reason"), as_texts(rows.iloc[[3]]), check_names=False)
+    assert found.report["quarantined"] == {"rows": 1, "reasons": {problem.replace(" ", ": ", 1): 1}}
+    kept = pd.concat(found.windows.values())
     assert set(kept["row_id"]) == set(mini_rows["row_id"]) - {mini_rows["row_id"][3]}
 
 
-def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """A row with two problems is quarantined once, with both."""
     rows = with_value(with_value(mini_rows, "amount", -1), "visits", 0.5)
-    prepared = prepare(rows, mini_scorer)
-    assert prepared.quarantined["reason"].to_dict() == {3: "amount is below 0; visits is not a whole number"}
-    assert prepared.report["quarantined"]["rows"] == 1
+    found = prepared(rows, mini_scorer)
+    assert found.quarantined["reason"].to_dict() == {3: "amount is below 0; visits is not a whole number"}
+    assert found.report["quarantined"]["rows"] == 1
 
 
-def test_too_many_bad_rows_stop(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_too_many_bad_rows_stop(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """More bad rows than the declared share stop the run, and the message counts them by reason."""
     amounts = mini_rows["amount"].where(mini_rows.index >= 16, -1.0)
     with pytest.raises(DataError) as caught:
-        prepare(mini_rows.assign(amount=amounts), mini_scorer)
+        prepared(mini_rows.assign(amount=amounts), mini_scorer)
     assert str(caught.value) == (
         "16 of 1,500 rows (1.07%) break the contract; quarantine.max_share allows 1.00%. amount: is below 0 in 16 rows"
     )
 
 
-def test_as_many_bad_rows_as_allowed(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_as_many_bad_rows_as_allowed(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """The declared share itself is allowed."""
     amounts = mini_rows["amount"].where(mini_rows.index >= 15, -1.0)
-    assert len(prepare(mini_rows.assign(amount=amounts), mini_scorer).quarantined) == 15
+    assert len(prepared(mini_rows.assign(amount=amounts), mini_scorer).quarantined) == 15
 
 
-def test_merchant_codes_are_texts(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_merchant_codes_are_texts(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """A category whose column is whole floats becomes "5411", not "5411.0"."""
     rows = mini_rows.assign(country=np.where(mini_rows.index % 2, 5411.0, 742.0))
-    assert set(prepare(rows, mini_scorer).windows["train"]["country"]) == {"5411", "742"}
+    assert set(prepared(rows, mini_scorer).windows["train"]["country"]) == {"5411", "742"}
 
 
-def test_label_never_is_guessed(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_label_never_is_guessed(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """A row whose label is missing stops the run instead of going into quarantine."""
     with pytest.raises(DataError, match="column is_fraud holds nan"):
-        prepare(with_value(mini_rows, "is_fraud", np.nan), mini_scorer)
+        prepared(with_value(mini_rows, "is_fraud", np.nan), mini_scorer)
 
 
-def test_window_of_one_class_stops(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_window_of_one_class_stops(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """A window in which no fraud happened cannot calibrate; it is named with what it has."""
     late = mini_rows["at"] > mini_rows["at"].quantile(0.7)
     with pytest.raises(DataError) as caught:
-        prepare(mini_rows.assign(is_fraud=mini_rows["is_fraud"].where(~late, 0)), mini_scorer)
+        prepared(mini_rows.assign(is_fraud=mini_rows["is_fraud"].where(~late, 0)), mini_scorer)
     assert str(caught.value) == (
         "the test window has only is_fraud = 0 in 300 rows; it must have both classes: bring more rows, or change split"
     )
 
 
-def test_report_tells_each_window(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_report_tells_each_window(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """The report has each window's first and last moment, its rows and its frauds."""
-    prepared = prepare(mini_rows, mini_scorer)
-    assert prepared.report["rows"] == len(mini_rows)
-    assert list(prepared.report["windows"]) == list(WINDOWS)
-    told = prepared.report["windows"]["train"]
+    found = prepared(mini_rows, mini_scorer)
+    assert found.report["rows"] == len(mini_rows)
+    assert list(found.report["windows"]) == list(WINDOWS)
+    told = found.report["windows"]["train"]
     assert told["from"] == mini_rows["at"].min().isoformat()
-    assert told["rows"] == len(prepared.windows["train"])
-    assert told["frauds"] == prepared.windows["train"]["is_fraud"].sum()
+    assert told["rows"] == len(found.windows["train"])
+    assert told["frauds"] == found.windows["train"]["is_fraud"].sum()
 
 
 @given(
@@ -172,23 +339,23 @@ def test_windows_are_ordered_and_part_no_moment(
     pd.testing.assert_frame_equal(windows["test"], whole["test"])
 
 
-def test_windows_have_the_declared_sizes(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_windows_have_the_declared_sizes(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """Where no moments tie, the windows have the declared shares of the rows."""
-    windows = prepare(mini_rows.assign(at=np.arange(len(mini_rows), dtype=float)), mini_scorer).windows
+    windows = prepared(mini_rows.assign(at=np.arange(len(mini_rows), dtype=float)), mini_scorer).windows
     assert {name: len(window) for name, window in windows.items()} == {"train": 900, "calibrate": 300, "test": 300}
 
 
-def test_rows_of_one_moment_keep_their_order(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_rows_of_one_moment_keep_their_order(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """Rows of one moment stay in the order of the file, so that every machine trains on the same sequence."""
-    windows = prepare(mini_rows.assign(at=mini_rows.index % 10 * 60.0), mini_scorer).windows
+    windows = prepared(mini_rows.assign(at=mini_rows.index % 10 * 60.0), mini_scorer).windows
     numbers = windows["train"].assign(number=windows["train"]["row_id"].str.removeprefix("row-").astype(int))
     assert (numbers.groupby("at")["number"].diff().dropna() > 0).all()
 
 
-def test_label_delay_leaves_out_the_last_days(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_label_delay_leaves_out_the_last_days(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """With rows every hour and a delay of two days, the last 48 rows before each later window are left out."""
     rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
-    windows = prepare(rows, with_split(mini_scorer, label_delay_days=2.0)).windows
+    windows = prepared(rows, with_split(mini_scorer, label_delay_days=2.0)).windows
     sizes = {name: len(window) for name, window in windows.items()}
     assert sizes == {"train": 900 - 48, "calibrate": 300 - 48, "test": 300}
     assert windows["calibrate"]["at"].min() - windows["train"]["at"].max() == 2 * SECONDS_A_DAY + 3_600
@@ -222,22 +389,22 @@ def test_windows_of_days_are_ordered_and_part_no_moment(
     pd.testing.assert_frame_equal(windows["test"], whole["test"])
 
 
-def test_windows_of_days_are_so_long(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_windows_of_days_are_so_long(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """With a row every hour, and two days until a label is known, each window has its days' hours, less the delay."""
     rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
     declared = by_days(mini_scorer, calibrate_days=10, test_days=7, label_delay_days=2)
-    windows = prepare(rows, declared).windows
+    windows = prepared(rows, declared).windows
     # The last row is the end of the last day, and the one seven days before it belongs to the test window too.
     sizes = {name: len(window) for name, window in windows.items()}
     assert sizes == {"train": 1_500 - 1 - (7 + 10 + 2) * 24, "calibrate": (10 - 2) * 24, "test": 7 * 24 + 1}
     assert windows["test"]["at"].max() - windows["test"]["at"].min() == 7 * SECONDS_A_DAY
 
 
-def test_more_history_is_only_learned_from(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_more_history_is_only_learned_from(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """With windows of days, older rows go into the training window, and the others are as they were."""
     rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
     declared = by_days(mini_scorer, calibrate_days=10, test_days=7)
-    whole, lately = (prepare(one, declared).windows for one in (rows, rows.tail(900)))
+    whole, lately = (prepared(one, declared).windows for one in (rows, rows.tail(900)))
     for name in ("calibrate", "test"):
         pd.testing.assert_frame_equal(whole[name], lately[name])
     assert len(whole["train"]) - len(lately["train"]) == 600
@@ -252,21 +419,23 @@ def test_more_history_is_only_learned_from(mini_rows: pd.DataFrame, mini_scorer:
     ids=["longer than the history", "shorter than the delay"],
 )
 def test_windows_that_leave_nothing_stop(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, changes: dict[str, float], window: str
+    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare, changes: dict[str, float], window: str
 ) -> None:
     """Where the days leave a window without rows, it is named."""
     with pytest.raises(DataError) as caught:
-        prepare(mini_rows, by_days(mini_scorer, **changes))
+        prepared(mini_rows, by_days(mini_scorer, **changes))
     assert str(caught.value) == (
         f"the {window} window has no rows; it must have both classes: bring more rows, or change split"
     )
 
 
-def test_sample_is_deterministic_and_about_right(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_sample_is_deterministic_and_about_right(
+    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare
+) -> None:
     """Half the rows are about half the rows, the same ones each time, and others for another seed."""
     half = with_split(mini_scorer, sample=0.5)
     first, again, other = (
-        set(pd.concat(prepare(mini_rows, scorer).windows.values())["row_id"])
+        set(pd.concat(prepared(mini_rows, scorer).windows.values())["row_id"])
         for scorer in (half, half, half.model_copy(update={"seed": 8}))
     )
     assert abs(len(first) - 750) < 100
@@ -274,10 +443,12 @@ def test_sample_is_deterministic_and_about_right(mini_rows: pd.DataFrame, mini_s
     assert first != other
 
 
-def test_quarantine_of_a_sample_names_rows_of_the_file(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_quarantine_of_a_sample_names_rows_of_the_file(
+    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare
+) -> None:
     """With a sample, a quarantined row still carries its number in the file."""
     rows = mini_rows.assign(amount=mini_rows["amount"].where(mini_rows.index % 150 != 149, -1.0))
-    quarantined = prepare(rows, with_split(mini_scorer, sample=0.5)).quarantined
+    quarantined = prepared(rows, with_split(mini_scorer, sample=0.5)).quarantined
     assert len(quarantined) > 0
     assert [f"row-{number}" for number in quarantined.index] == quarantined["row_id"].tolist()
 
@@ -326,7 +497,7 @@ STOPS: list[Any] = [
     ),
     pytest.param(
         lambda project: (project / "data" / "rows.parquet").unlink(),
-        "data/rows.parquet cannot be read",
+        "data/rows.parquet does not exist; it must be a .csv or .parquet file, or a folder of them",
         id="missing file",
     ),
     pytest.param(
@@ -370,7 +541,7 @@ def test_stage_that_stops_writes_nothing(
     spoil(project)
     before = files_below(project)
     monkeypatch.chdir(project)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(StageError) as caught:
         stage.main("mini")
     assert str(caught.value).startswith(message)
     assert files_below(project) == before
@@ -390,10 +561,10 @@ def test_stop_as_a_user_sees_it(
     assert files_below(project) == before
 
 
-def test_a_time_that_cannot_be_read_is_shown(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_a_time_that_cannot_be_read_is_shown(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """The column, one of its values, and what would be right."""
     with pytest.raises(DataError) as caught:
-        prepare(mini_rows.assign(at="yesterday"), mini_scorer)
+        prepared(mini_rows.assign(at="yesterday"), mini_scorer)
     assert str(caught.value) == "column at holds 'yesterday'; no value is a date, ISO 8601 text or seconds"
 
 
@@ -410,9 +581,9 @@ def test_suspicions_are_reported_and_printed_loudly(
     assert f"WARNING: {warning}\n" in done.stdout
 
 
-def test_an_entity_travels_as_text(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_an_entity_travels_as_text(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
     """Beside the fields, never among them."""
     declared = mini_scorer.model_copy(update={"entity": "account"})
-    windows = prepare(mini_rows.assign(account=np.arange(len(mini_rows)) % 7), declared).windows
+    windows = prepared(mini_rows.assign(account=np.arange(len(mini_rows)) % 7), declared).windows
     assert set(windows["test"]["account"]) == {str(number) for number in range(7)}
     assert "account" not in declared.contract.fields

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.progress import on_all_cores, progress, say
+from training import progress as module
+from training.progress import PACE_AFTER_SECONDS, on_all_cores, progress, say
 
 
 @contextlib.contextmanager
@@ -113,3 +114,65 @@ def test_error_of_a_task_is_raised() -> None:
 def test_no_tasks_have_no_results() -> None:
     """Nothing to do is done at once."""
     assert on_all_cores([], "nothing") == []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that stands still at its one entry."""
+    now = [100.0]
+    monkeypatch.setattr(module, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_log_tells_the_pace_of_long_work(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """From the first moment at which a rate means something, a line has it, and the time that is left."""
+    counter = module.Counter("rows checked", 50_000, "rows")
+    clock[0] += PACE_AFTER_SECONDS - 0.01
+    counter.add(10_000)
+    clock[0] += 2.01
+    counter.add(10_000)
+    clock[0] += 6
+    counter.add(30_000)
+    assert capsys.readouterr().out.splitlines() == [
+        "rows checked: 10,000 of 50,000 rows",
+        "rows checked: 20,000 of 50,000 rows, 5,000 a second, 6 s left",
+        "rows checked: 50,000 of 50,000 rows, 5,000 a second, 0 s left",
+    ]
+
+
+def test_slow_work_has_a_rate_with_a_digit(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate below ten keeps a digit after the point."""
+    counter = module.Counter("trials", 4)
+    clock[0] += 8
+    counter.add()
+    assert capsys.readouterr().out == "trials: 1 of 4, 0.1 a second, 24 s left\n"
+
+
+def test_more_than_was_announced_leaves_no_time(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """A total may have been a guess; no time that is left is below 0, and a total of 0 divides nothing."""
+    clock[0] += 0
+    counter = module.Counter("rows", 0, "rows")
+    clock[0] += 4
+    counter.add(100)
+    assert capsys.readouterr().out == "rows: 100 of 1 rows, 25 a second, 0 s left\n"
+
+
+def test_sizes_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """An item counts as much as is said of it."""
+    chunks = [[0] * 40, [0] * 40, [0] * 20]
+    assert list(progress(chunks, "rows", total=100, size=len, unit="rows")) == chunks
+    assert capsys.readouterr().out.splitlines() == [
+        "rows: 40 of 100 rows",
+        "rows: 80 of 100 rows",
+        "rows: 100 of 100 rows",
+    ]
+
+
+def test_terminal_has_a_bar_of_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal the bar goes on by the sizes, shortened, and tells the rate in their unit."""
+    with terminal() as other_end:
+        list(progress(["a" * 4_000] * 2, "rows", total=8_000, size=len, unit="rows"))
+        drawn = read_until(other_end, "8.00k/8.00k")
+    assert "8.00k/8.00k" in drawn
+    assert "rows/s" in drawn
+    assert capsys.readouterr().out == ""

@@ -1,5 +1,7 @@
 """Resampling: original rows untouched, synthetic frauds that could exist, weights, and clear refusals."""
 
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,12 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
 
-from training.resampling import Resampler, fraud_weight
-from training.settings import Resampling
+from training.chunked import Chunked, Matrix, by_chunk
+from training.resampling import Resampler, _joined, _moments, fraud_weight
+from training.settings import Compute, Resampling
+from training.workers import Workers
 
 N_ROWS = 2_000
 N_FRAUDS = 40
@@ -220,3 +225,83 @@ def test_one_seed_one_result(types: list[str], method: str) -> None:
     first, again, other = (resampled(made(types), types, declared, seed=seed)[0] for seed in (7, 7, 8))
     assert first.tobytes() == again.tobytes()
     assert first.tobytes() != other.tobytes()
+
+
+def in_chunks_of(chunk_rows: int) -> Workers:
+    """Workers with chunks of so many rows, fewer than a user may declare."""
+    return Workers(Compute.model_construct(chunk_rows=chunk_rows))
+
+
+@given(n_rows=st.integers(2, 300), chunk_rows=st.integers(1, 120), seed=st.integers(0, 100))
+def test_moments_of_chunks_are_those_of_all_rows(n_rows: int, chunk_rows: int, seed: int) -> None:
+    """Joined, the chunks' means and scales are those that scikit-learn finds over all rows, missing values imputed."""
+    rng = np.random.default_rng(seed)
+    matrix = (rng.normal(size=(n_rows, 4)) * [1, 20, 0.01, 0] + [0, 50, 3, 0.1]).astype(np.float32)
+    matrix[rng.random(matrix.shape) < 0.05] = np.nan
+    medians = np.array([0.0, 50.0, 3.0, np.float32(0.1)])
+    imputed = np.where(np.isnan(matrix), medians, matrix.astype(np.float64))
+    expected = StandardScaler().fit(imputed)
+    found = by_chunk(Chunked(matrix, chunk_rows), partial(_moments, [0, 1, 2, 3], medians))
+    mean, scale = _joined(found)
+    np.testing.assert_allclose(mean, expected.mean_, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(scale[:3], expected.scale_[:3], rtol=1e-12)
+
+
+def test_scale_of_a_constant_is_one() -> None:
+    """A column without a difference is not blown up, whether it is one chunk or several."""
+    matrix = np.full((90, 1), 3.0, np.float32)
+    for chunk_rows in (90, 40):
+        found = by_chunk(Chunked(matrix, chunk_rows), partial(_moments, [0], np.zeros(1)))
+        assert [float(one[0]) for one in _joined(found)] == [3.0, 1.0]
+
+
+def portions(types: list[str], chunk_rows: int, *, as_chunks: bool) -> tuple[Matrix, Resampler]:
+    """The synthetic frauds that come in portions of so many rows, and what made them."""
+    matrix, label = made(types)
+    resampler = Resampler(Resampling(method="smote", ratio=0.2), types, 7)
+    rows = Chunked(matrix, chunk_rows) if as_chunks else matrix
+    kept, synthetic = resampler.resample(rows, label, in_chunks_of(chunk_rows))
+    assert kept is None
+    return synthetic[:], resampler
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+@pytest.mark.usefixtures("working_folder")
+def test_portions_reach_the_ratio(types: list[str]) -> None:
+    """Made a portion at a time, synthetic frauds come to the declared ratio, with no portion like another."""
+    synthetic, resampler = portions(types, 150, as_chunks=True)
+    assert len(synthetic) == int(0.2 * (N_ROWS - N_FRAUDS)) - N_FRAUDS == 352
+    assert resampler.n_rows_ == N_ROWS + 352
+    rows = {row.tobytes() for row in synthetic}
+    assert len(rows) > 340
+    matrix, label = made(types)
+    for column in (index for index, kind in enumerate(types) if kind == "q"):
+        frauds = np.append(matrix[label == 1, column], np.nanmedian(matrix[:, column]))
+        assert np.isfinite(synthetic[:, column]).all()
+        assert np.nanmin(frauds) - 1e-3 <= synthetic[:, column].min()
+        assert synthetic[:, column].max() <= np.nanmax(frauds) + 1e-3
+
+
+def test_portions_are_the_same_twice(working_folder: Path) -> None:
+    """One seed makes the same frauds, and nothing of them stays on the disk."""
+    first, again = (portions(MIXED, 150, as_chunks=True)[0] for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+    assert list((working_folder / "build").iterdir()) == []
+
+
+def test_a_single_portion_is_that_of_the_array() -> None:
+    """Where the synthetic frauds are one portion they are those of a matrix in memory."""
+    chunked, whole = (portions(MIXED, 2_000, as_chunks=as_chunks)[0] for as_chunks in (True, False))
+    assert chunked.tobytes() == whole.tobytes()
+
+
+@pytest.mark.usefixtures("working_folder")
+def test_chunks_are_undersampled_as_the_array() -> None:
+    """The positions that stay do not depend on the chunks, and nothing is made up."""
+    matrix, label = made(MIXED)
+    resampler = Resampler(Resampling(method="undersample", ratio=0.5), MIXED, 7)
+    expected, _ = resampler.fit_resample(matrix, label)
+    kept, synthetic = resampler.resample(Chunked(matrix, 300), label, in_chunks_of(300))
+    assert kept is not None
+    assert matrix[kept].tobytes() == expected.tobytes()
+    assert synthetic.shape == (0, 5)

@@ -10,6 +10,7 @@ from scipy.stats import binomtest
 
 from handler.contract import Contract
 from handler.features import Features, build_features
+from training.chunked import Chunked
 from training.segments import MIN_FRAUDS, MIN_ROWS, segment_table
 
 Floats = npt.NDArray[np.float64]
@@ -141,3 +142,10 @@ def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd
     empty = segment_table(features, rows, probability, label, threshold=0.4)
     assert len(empty) == 0
     assert list(empty.columns) == list(table.columns)
+
+
+def test_chunks_have_the_segments_of_the_rows(features: Features, scored: Scored, table: pd.DataFrame) -> None:
+    """Rows that are looked at by chunks have the same table."""
+    rows, probability, label = scored
+    found = segment_table(features, Chunked(rows, 170), probability, label, threshold=0.4)
+    pd.testing.assert_frame_equal(found, table, check_exact=True)

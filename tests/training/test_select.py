@@ -1,7 +1,7 @@
 """Selection: candidates on the same folds, what the report says of each, and the sentence on the one that ships."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 from training.candidates import CANDIDATES, SHIPPED, score
 from training.declaration import Scorer
 from training.folds import Fold, training_folds
-from training.prepare import prepare
 from training.select import LATENCY_CALLS, compare_candidates, summary, verdict
+from training.window import Window
 
 DVC = Path(__file__).parents[2] / "dvc.yaml"
 
@@ -68,9 +68,14 @@ def test_summary_is_of_the_sample() -> None:
 
 
 @pytest.fixture
-def folds(mini_rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> list[Fold]:
+def folds(
+    mini_windows: dict[str, pd.DataFrame],
+    mini_scorer: Scorer,
+    mini_catalogue: pd.DataFrame,
+    window_of: Callable[..., Window],
+) -> list[Fold]:
     """Three folds of the mini scorer's training window."""
-    return training_folds(prepare(mini_rows, mini_scorer).windows["train"], mini_scorer, mini_catalogue)
+    return training_folds(window_of(mini_windows["train"]), mini_scorer, mini_catalogue)
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from handler.contract import Contract, DeclaredField
+from training.chunked import Chunked
 from training.declaration import Scorer
-from training.prepare import prepare
+from training.encoder import FeatureEncoder
+from training.resampling import fraud_weight
 from training.settings import Model, Resampling
-from training.train import build_model, build_pipeline, describe, main, margins
-
-LABEL = np.array([1] * 10 + [0] * 90, dtype=np.int8)
+from training.train import build_model, describe, fit_pipeline, main, margins, margins_of
 
 
 def one_field(field: DeclaredField) -> Contract:
@@ -31,7 +31,9 @@ def column(values: list[float]) -> npt.NDArray[np.float32]:
     return np.array(values, dtype=np.float32).reshape(-1, 1)
 
 
-def test_given_parameters_reach_the_model(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
+def test_given_parameters_reach_the_model(
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+) -> None:
     """The model has the numbers it was given, not the declared ones, the seed, and a base score of one half."""
     model = Model(
         rounds=11,
@@ -44,18 +46,21 @@ def test_given_parameters_reach_the_model(mini_scorer: Scorer, mini_catalogue: p
         max_bin=1024,
         threads=1,
     )
-    found = build_pipeline(mini_scorer, model, mini_catalogue, LABEL)[-1].get_params()
+    found = fit_pipeline(mini_scorer, model, mini_catalogue, mini_windows["train"])[-1].get_params()
     assert {name: found[name] for name in Model.model_fields if name in found} == model.model_dump(
         exclude={"rounds", "threads"}
     )
     assert (found["n_estimators"], found["n_jobs"]) == (11, 1)
-    assert (found["random_state"], found["base_score"], found["scale_pos_weight"]) == (7, 0.5, 1.0)
+    assert (found["random_state"], found["base_score"], found["scale_pos_weight"]) == (7, [0.5], 1.0)
 
 
-def test_class_weight_reaches_the_model(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
+def test_class_weight_reaches_the_model(
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+) -> None:
     """With class weights declared, the model weighs frauds by the labels of its training rows."""
     scorer = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=0.5)})
-    assert build_pipeline(scorer, Model(), mini_catalogue, LABEL)[-1].scale_pos_weight == 4.5
+    rows = mini_windows["train"].assign(is_fraud=np.arange(900) % 10 == 0)
+    assert fit_pipeline(scorer, Model(rounds=2), mini_catalogue, rows)[-1].scale_pos_weight == 4.5
 
 
 def test_directions_reach_the_model(mini_scorer: Scorer) -> None:
@@ -83,17 +88,39 @@ def test_exact_trees_have_no_bins() -> None:
     assert margin[0] < margin[1]
 
 
-def test_one_declaration_one_model(mini_rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
+def test_one_declaration_one_model(
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+) -> None:
     """Trained twice on the same rows, the model has the same bytes."""
-    rows = prepare(mini_rows, mini_scorer).windows["train"]
-    label = rows["is_fraud"].to_numpy()
     first, again = (
-        build_pipeline(mini_scorer, mini_scorer.model.on_one_core, mini_catalogue, label)
-        .fit(rows, label)[-1]
-        .get_booster()
+        fit_pipeline(mini_scorer, mini_scorer.model.on_one_core, mini_catalogue, mini_windows["train"])[-1]
         for _ in range(2)
     )
-    assert first.save_raw("ubj") == again.save_raw("ubj")
+    assert first.get_booster().save_raw("ubj") == again.get_booster().save_raw("ubj")
+
+
+@pytest.mark.parametrize("method", ["smote", "undersample", "class_weight", "none"])
+def test_the_model_is_scikit_learns(
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame, method: str
+) -> None:
+    """Where all rows are one chunk, the model is to the bit what XGBClassifier learns of the resampled rows."""
+    declared = Resampling.model_validate({"method": method, "ratio": 0.3, "neighbours": 3})
+    scorer, rows = mini_scorer.model_copy(update={"resampling": declared}), mini_windows["train"]
+    encoder, resampler, model = (step for _, step in fit_pipeline(scorer, scorer.model, mini_catalogue, rows).steps)
+    label = rows["is_fraud"].to_numpy()
+    weight = fraud_weight(declared, label)
+    expected = build_model(scorer.model, scorer.contract, seed=scorer.seed, fraud_weight=weight)
+    expected.fit(*resampler.fit_resample(encoder.transform(rows), label))
+    assert model.get_booster().save_raw("ubj") == expected.get_booster().save_raw("ubj")
+
+
+def test_margins_of_chunks_are_those_of_the_rows(
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+) -> None:
+    """Scored by chunks, encoded rows have the margins of the rows."""
+    pipeline = fit_pipeline(mini_scorer, mini_scorer.model, mini_catalogue, mini_windows["train"])
+    encoded = Chunked(pipeline[0].transform(mini_windows["test"]), 77)
+    np.testing.assert_array_equal(margins_of(pipeline, encoded), margins(pipeline, mini_windows["test"]))
 
 
 def test_more_of_a_fraud_signal_is_not_safer(trained: Path) -> None:
@@ -149,9 +176,19 @@ def test_reference_where_a_label_is_called_other(mini_scorer: Scorer, mini_catal
     rows = pd.DataFrame({name: np.full(300, np.nan) for name in mini_scorer.fields}).assign(
         amount=rng.random(300), country=["DE"] * 200 + ["other"] * 90 + ["rare"] * 10, item=None
     )
-    encoder = build_pipeline(mini_scorer, Model(), mini_catalogue, LABEL)[0].fit(rows)
+    encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(rows)
     reference = describe(encoder.transform(rows), mini_scorer.contract, encoder.vocabulary_)
     assert sum(reference["country"]["shares"].values()) == pytest.approx(1.0)
+
+
+def test_reference_of_chunks_is_that_of_the_rows(
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+) -> None:
+    """A matrix that is looked at by chunks has the reference of the whole."""
+    encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
+    matrix = encoder.transform(mini_windows["train"])
+    described = [describe(one, mini_scorer.contract, encoder.vocabulary_) for one in (matrix, Chunked(matrix, 100))]
+    assert described[0] == described[1]
 
 
 def test_stage_reports_what_it_learned_from(trained: Path) -> None:

@@ -285,13 +285,17 @@ def test_stage_writes_the_best_so_far(trained: Path) -> None:
     assert table["best_average_precision"].tolist() == running_best(values)
 
 
-def test_train_makes_the_tuned_model(trained: Path) -> None:
-    """The fitted booster was trained with the tuned values."""
+def test_train_makes_the_tuned_model(trained: Path, mini_scorer: Scorer) -> None:
+    """The fitted booster is, to the bit, what the tuned values make of the training rows."""
     tuned = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
-    pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
-    config = json.loads(pipeline[-1].get_booster().save_config())["learner"]
-    found = config["gradient_booster"]["tree_train_param"]
-    assert int(config["gradient_booster"]["gbtree_model_param"]["num_trees"]) == tuned.rounds
+    encoder, resampler, model = (step for _, step in joblib.load(trained / "build/mini/pipeline.joblib").steps)
+    rows = pd.read_parquet(trained / "build" / "mini" / "rows" / "train.parquet")
+    expected = build_model(tuned, mini_scorer.contract, seed=mini_scorer.seed)
+    expected.fit(*resampler.fit_resample(encoder.transform(rows), rows["is_fraud"].to_numpy()))
+    config = json.loads(expected.get_booster().save_config())["learner"]["gradient_booster"]
+    found = config["tree_train_param"]
+    assert int(config["gbtree_model_param"]["num_trees"]) == tuned.rounds
     for name in ("max_depth", "min_child_weight", "subsample", "colsample_bytree", "reg_lambda", "max_bin"):
         assert float(found[name]) == pytest.approx(getattr(tuned, name), rel=1e-6)
     assert float(found["eta"]) == pytest.approx(tuned.learning_rate, rel=1e-6)
+    assert model.get_booster().save_raw("ubj") == expected.get_booster().save_raw("ubj")

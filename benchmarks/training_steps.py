@@ -1,0 +1,63 @@
+"""The steps of `benchmarks.training` that are no stage of their own: a line `begins NAME` tells where each begins."""
+
+import sys
+from pathlib import Path
+
+import joblib
+import numpy as np
+import xgboost
+
+from training.declaration import declared_scorer
+from training.encoder import FeatureEncoder
+from training.files import BUILD
+from training.folds import read_training
+from training.resampling import fraud_weight
+from training.settings import Model
+from training.train import build_model, fit_lesson, lesson_of, pipeline_of
+from training.workers import workers_of
+
+
+def begins(step: str) -> None:
+    """Tell that a step begins; "" is what is not counted."""
+    print("begins", step, flush=True)
+
+
+def train(name: str, folder: Path, parameters: Model) -> None:
+    """The train stage's own functions, one after the other; then what they made of the rows, for `bare`."""
+    begins("features")
+    scorer = declared_scorer(name)
+    window, catalogue = read_training(name)
+    label = window.column(scorer.label)
+    with workers_of(scorer.compute) as workers:
+        encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers)
+        matrix = encoder.encoded(window, workers)
+        begins("resampling")
+        resampler, lesson = lesson_of(scorer, matrix, label, workers)
+        begins("fit")
+        model = fit_lesson(scorer, parameters, lesson, fraud_weight(scorer.resampling, label), workers)
+    begins("")
+    joblib.dump(pipeline_of(encoder, resampler, model), folder / "pipeline.joblib")
+    ((rows, labels),) = lesson.batches(len(lesson))
+    np.save(folder / "matrix.npy", rows)
+    np.save(folder / "label.npy", labels)
+
+
+def bare(name: str, folder: Path, parameters: Model) -> None:
+    """XGBoost alone, on a matrix that is ready in memory."""
+    scorer = declared_scorer(name)
+    unfitted = build_model(parameters, scorer.contract, seed=scorer.seed)
+    given = {key: value for key, value in unfitted.get_xgb_params().items() if value is not None}
+    types, threads = given.pop("feature_types", unfitted.feature_types), given["n_jobs"]
+    rows, label = np.load(folder / "matrix.npy"), np.load(folder / "label.npy")
+    begins("bare fit")
+    data = xgboost.QuantileDMatrix(
+        rows, label, feature_types=types, enable_categorical=True, max_bin=parameters.max_bin, nthread=threads
+    )
+    xgboost.train(given, data, num_boost_round=parameters.rounds)
+    begins("")
+
+
+if __name__ == "__main__":
+    step, asked = sys.argv[1:]
+    built = BUILD / asked
+    {"train": train, "bare": bare}[step](asked, built, Model.model_validate_json((built / "tuned.json").read_bytes()))

@@ -1,0 +1,104 @@
+"""Workers: who does what a stage has to do with each chunk of its rows.
+
+The processes of this machine, or those of a Dask cluster (`training.cluster`); what they do is the same.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import Thread
+from time import sleep
+from typing import Any
+
+import joblib
+from joblib import Parallel, delayed
+from xgboost import Booster
+
+from training.chunked import Chunked, on_disk
+from training.local_fit import Lesson, fit_booster
+from training.progress import progress
+from training.settings import Compute
+from training.stage import StageError
+
+
+def end_with(owner: int) -> None:
+    """Have this process end when its parent does: killed, that one can tell nobody to stop.
+
+    For the start of a process: one that waits for its first task would wait for ever.
+    """
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+# Where an error ends the work, the others' results are of no use; joblib would tell of them before the error is told.
+warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
+
+type Task = tuple[Callable[..., Any], *tuple[Any, ...]]
+
+
+class Workers:
+    """The processes of this machine."""
+
+    def __init__(self, compute: Compute) -> None:
+        """Keep what is declared of them."""
+        self.compute = compute
+
+    def spread(
+        self, tasks: Iterable[Task], name: str, *, n_tasks: int, n_rows: int, size: Callable[[Any], int] = len
+    ) -> Iterator[Any]:
+        """The results of tasks (function, arguments), in order, as they are finished; `size` says of how many rows.
+
+        Few tasks are under way at once. A StageError of what makes them is raised here.
+        """
+        failed: list[StageError] = []
+
+        def jobs() -> Iterator[Task]:
+            try:
+                yield from tasks
+            except StageError as error:
+                # Not raised here: joblib asks for tasks in a thread of its own, where it may be nobody's to catch.
+                failed.append(error)
+
+        done = self._done(jobs(), n_tasks)
+        yield from done if n_tasks == 1 else progress(done, name, total=n_rows, size=size, unit="rows")
+        if failed:
+            raise failed[0]
+
+    def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:
+        # For one task a process of its own would take longer to start than the task.
+        n_jobs = min(joblib.cpu_count(), max(n_tasks, 1))
+        jobs = (delayed(function)(*arguments) for function, *arguments in tasks)
+        found: Iterator[Any] = Parallel(
+            n_jobs=n_jobs, return_as="generator", initializer=end_with, initargs=(os.getpid(),)
+        )(jobs)
+        return found
+
+    def encoded(self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features") -> Chunked:
+        """The features that tasks give, (sum of sizes, n_features): in memory if they are one chunk, else on disk."""
+        if len(tasks) == 1:
+            ((function, *arguments),) = tasks
+            array = function(*arguments)
+        else:
+            found = self.spread(tasks, name, n_tasks=len(tasks), n_rows=sum(sizes))
+            array = on_disk(found, (sum(sizes), n_features))
+        return Chunked(array, self.compute.chunk_rows)
+
+    def fit(self, parameters: dict[str, Any], rounds: int, lesson: Lesson) -> Booster:
+        """XGBoost's model of a lesson."""
+        return fit_booster(parameters, rounds, lesson, self.compute)
+
+
+def workers_of(compute: Compute) -> AbstractContextManager[Workers]:
+    """The declared workers, for as long as the block lasts."""
+    if compute.engine == "local":
+        return nullcontext(Workers(compute))
+    # Dask takes a second to import, which only those pay who use it.
+    from training.cluster import cluster  # noqa: PLC0415
+
+    return cluster(compute)
