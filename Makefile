@@ -37,7 +37,7 @@ test: train lint-template lint-workflows .venv-runtime/.installed  ## lint, type
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --cov --numprocesses auto --dist loadfile
+	pytest --cov --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 	uvicorn handler.app:app --host 127.0.0.1 --port 8000

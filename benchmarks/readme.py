@@ -1,4 +1,4 @@
-"""The tables and shown answers of the README and of docs/ from the reports and the bundles: `python -m benchmarks.readme` fills them in.
+"""What the README and docs/ show of the reports and the bundles: `python -m benchmarks.readme` fills it in.
 
 A table stands behind a line `<!-- table: NAME -->`; an answer stands below its `$ curl` line. `tests/test_readme.py`
 holds the README to what this module gives.
@@ -59,7 +59,7 @@ FACTS: dict[str, Callable[[], str]] = {
     r"Monitoring [\d,]+ predictions .* of memory": monitoring_fact,
     r"`make bench-training` on [\d-]+, .* of .*(?=:)": training_caption,
     r"`make bench-repro`: the handbook's .* GB": repro_fact,
-    r"\d+ hours of \d machines .* USD(?=, at)": money_fact,
+    r"[\d.]+ hours of \d machines .* USD(?=, at)": money_fact,
     r"its mean absolute error over the handbook's weeks is .* of average precision": estimates_fact,
 }
 

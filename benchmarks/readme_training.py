@@ -28,7 +28,8 @@ def training_table() -> str:
 def training_caption() -> str:
     """What was measured, when and where."""
     recorded = report("training.json")["machine"]
-    return f"`make bench-training` on {recorded['date'].split()[0]}, {recorded['cores']} cores of an {recorded['processor']}"
+    cores = f"{recorded['cores']} cores of an {recorded['processor']}"
+    return f"`make bench-training` on {recorded['date'].split()[0]}, {cores}"
 
 
 def repro_fact() -> str:
@@ -38,8 +39,8 @@ def repro_fact() -> str:
     seconds, memory = sum(of["seconds"] for of in stages.values()), max(of["GB"] for of in stages.values())
     most = max(stages, key=lambda stage: stages[stage]["seconds"])
     return (
-        f"`make bench-repro`: the handbook's {found['rows']:,} rows through `dvc repro` took {seconds / 60:.1f} minutes "
-        f"({most} {stages[most]['seconds'] / 60:.1f}) and {memory:.1f} GB"
+        f"`make bench-repro`: the handbook's {found['rows']:,} rows through `dvc repro` took {seconds / 60:.1f} "
+        f"minutes ({most} {stages[most]['seconds'] / 60:.1f}) and {memory:.1f} GB"
     )
 
 
@@ -73,4 +74,4 @@ def money_fact() -> str:
     """What the plan costs."""
     hours = sum(map(core_hours, STEPS)) / (MACHINES * VCPUS * EFFICIENCY)
     usd = hours * MACHINES * VCPUS * USD_A_VCPU_HOUR
-    return f"{hours:.0f} hours of {MACHINES} machines of {VCPUS} vCPUs, some {usd:,.0f} USD"
+    return f"{hours:.1f} hours of {MACHINES} machines of {VCPUS} vCPUs, some {usd:,.0f} USD"

@@ -11,7 +11,8 @@ from time import perf_counter, sleep
 from benchmarks.monitoring import family_mb
 from benchmarks.served import ROOT
 
-SAMPLE_SECONDS = 0.05
+# Reading what a large process holds takes the system a while, which would be the benchmark's own load.
+SAMPLE_SECONDS = 0.2
 
 
 def steps_of(folder: Path, first: str, marker: str, *command: str) -> dict[str, dict[str, float]]:

@@ -7,6 +7,7 @@ and threads on the matrix that it learned from.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -131,13 +132,15 @@ def main() -> None:
     """Measure, and print it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
-    parser.add_argument("--record", action="store_true", help=f"keep the results in {RECORDED}, for the README")
+    parser.add_argument("--record", action="store_true", help="keep the results, for the README")
     asked = parser.parse_args()
     found = {n_rows: measure(n_rows) for n_rows in sorted(asked.rows)}
     print(shown(found))
     print(f"budgets: {MAX_RATIO:g} times the bare fit, {MAX_GB:g} GB, exponent {MAX_EXPONENT:g}")
     if asked.record:
-        write_json(RECORDED, {"machine": machine(), "rows": found})
+        before = json.loads(RECORDED.read_text())["rows"] if RECORDED.exists() else {}
+        kept = {int(n_rows): of for n_rows, of in before.items()} | found
+        write_json(RECORDED, {"machine": machine(), "rows": dict(sorted(kept.items()))})
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def append_rows(new: Path, scorer: Scorer) -> Appended:
     """
     path, columns = Path(scorer.data), columns_of(scorer)
     if path.is_dir():
-        raise DataError(f"{path} is a folder of files: put {new} into it, and run dvc add data, dvc repro")
+        raise DataError(f"{path} is a folder of files: put {new} into it, and run make retrain without ROWS")
     rows = read_rows(new, columns)
     if more := [name for name in _names(path) if name not in columns and name in _names(new)]:
         rows = read_rows(new, [*columns, *more])

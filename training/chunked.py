@@ -43,6 +43,10 @@ class Chunked:
         for start in range(0, max(len(self), 1), self._chunk_rows):
             yield self[start : start + self._chunk_rows]
 
+    def at(self, positions: npt.NDArray[np.intp]) -> "Chunked":
+        """The rows at some positions, as another one."""
+        return Chunked(self[positions], self._chunk_rows)
+
     def by_chunk(self, function: Callable[[Matrix], Any]) -> list[Any]:
         """What a function says of each chunk, in order."""
         return [function(chunk) for chunk in self.chunks()]
@@ -68,4 +72,6 @@ def on_disk(parts: Iterable[Matrix], shape: tuple[int, int]) -> Matrix:
     for part in parts:
         array[start : start + len(part)] = part
         start += len(part)
+    if start != shape[0]:
+        raise ValueError(f"{start:,} rows came, {shape[0]:,} were announced")
     return array

@@ -18,6 +18,7 @@ import dask
 import dask.array as da
 import joblib
 import numpy as np
+import numpy.typing as npt
 import xgboost
 import xgboost.dask
 from distributed import Client, Future, KilledWorker, LocalCluster, futures_of, wait
@@ -68,6 +69,11 @@ class Partitions(Chunked):
         """A part of it, such as [:, 3] or [positions], in the memory of this process."""
         return np.asarray(self._workers.result(self._workers.client.compute(self._array[key])))
 
+    def at(self, positions: npt.NDArray[np.intp]) -> "Partitions":
+        """The rows at some positions, as another one; they stay with the workers."""
+        array = self._workers.client.persist(self._array[positions])
+        return Partitions(array, self._chunk_rows, self._workers)
+
     def by_chunk(self, function: Callable[[Matrix], Any]) -> list[Any]:
         """What a function says of each chunk, in order; the workers ask it."""
         asked = [dask.delayed(function)(block) for block in self._array.to_delayed().ravel()]
@@ -84,17 +90,25 @@ class ClusterWorkers(Workers):
 
     def result(self, future: Future) -> Any:  # noqa: ANN401 - whatever the task gives
         """What a task gives; raises ClusterError where no worker is left to do it."""
-        self._await(future)
-        return future.result()
+        return self._unless_deserted(future.result)
 
     def _await(self, future: Future) -> None:
-        while True:
+        self._unless_deserted(lambda: wait(future))
+
+    def _unless_deserted[T](self, work: Callable[[], T]) -> T:
+        """What work gives that would itself wait for ever where no worker is left."""
+        given: futures.Future[T] = futures.Future()
+
+        def do() -> None:
             try:
-                wait(future, timeout=LOOK_SECONDS)
-            except TimeoutError:
-                self._require_one()
-            else:
-                return
+                given.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                given.set_exception(error)
+
+        Thread(target=do, daemon=True).start()
+        while not futures.wait([given], LOOK_SECONDS).done:
+            self._require_one()
+        return given.result()
 
     def _addresses(self) -> set[str]:
         """The workers that there are now; raises ClusterError where there is no scheduler to ask."""
@@ -153,21 +167,6 @@ class ClusterWorkers(Workers):
                 say(f"{lost} was lost in training; it begins anew with the workers that are left")
                 self._free(before & left)
         raise AssertionError
-
-    def _unless_deserted(self, work: Callable[[], xgboost.Booster]) -> xgboost.Booster:
-        """What work gives that would itself wait for ever where no worker is left."""
-        given: futures.Future[xgboost.Booster] = futures.Future()
-
-        def do() -> None:
-            try:
-                given.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-                given.set_exception(error)
-
-        Thread(target=do, daemon=True).start()
-        while not futures.wait([given], LOOK_SECONDS).done:
-            self._require_one()
-        return given.result()
 
     def _free(self, addresses: Collection[str]) -> None:
         """Wait until workers have ended what they were at: Dask does not stop it."""

@@ -86,8 +86,8 @@ class Scorer(Contract):
         strings = sorted(name for name, field in self.fields.items() if field.type in STRING_TYPES)
         if self.model.tree_method == "exact" and strings:
             raise ValueError(f"model.tree_method is exact, which takes no {', '.join(strings)}; it must be hist")
-        if self.model.tree_method == "exact" and self.compute != Compute():
-            raise ValueError("model.tree_method is exact, which holds all rows on one machine; leave compute out")
+        if self.model.tree_method == "exact" and (self.compute.engine, self.compute.device) != ("local", "cpu"):
+            raise ValueError("model.tree_method is exact, which takes one machine; declare compute: {engine: local}")
         if twice := sorted(self.model.pinned & set(self.tuning.grid)):
             raise ValueError(f"{', '.join(twice)} is pinned by model and searched by tuning.grid; keep one of the two")
         return self

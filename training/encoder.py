@@ -14,7 +14,7 @@ from handler.contract import OTHER, STRING_TYPES, Contract
 from handler.features import build_features
 from training.categoriser import learn_categoriser
 from training.chunked import Chunked
-from training.window import Part, Positions, Window
+from training.window import Positions, RowGroup, Window
 from training.workers import Workers
 
 # Below this, starting processes costs more than it saves.
@@ -88,7 +88,7 @@ def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str,
     return matrix
 
 
-def _encoded(part: Part, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+def _encoded(part: RowGroup, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:
     return encode_rows(part.read(list(contract.fields)), contract, vocabulary)
 
 
@@ -96,7 +96,7 @@ def _categories(contract: Contract) -> list[str]:
     return [name for name, field in contract.fields.items() if field.type == "category"]
 
 
-def _counted(part: Part, names: list[str]) -> tuple[int, dict[str, pd.Series]]:
+def _counted(part: RowGroup, names: list[str]) -> tuple[int, dict[str, pd.Series]]:
     rows = part.read(names)
     return len(rows), {name: rows[name].value_counts() for name in names}
 

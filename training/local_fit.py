@@ -1,8 +1,11 @@
 """Local fit: XGBoost on this machine, its rows handed over a chunk at a time."""
 
+import errno
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,9 @@ from training.chunked import Chunked, Matrix
 from training.files import BUILD
 from training.progress import Counter
 from training.settings import Compute
+
+# A bin, and as much again for where a row has it, if values are missing.
+BYTES_A_VALUE = 8
 
 Labels = npt.NDArray[np.int8]
 
@@ -104,6 +110,22 @@ def fit_booster(parameters: dict[str, Any], rounds: int, lesson: Lesson, compute
     described["max_bin"] = parameters["max_bin"]
     if not compute.external_memory:
         return fitted(xgboost.QuantileDMatrix(Batches(batches, kinds), **described))
-    BUILD.mkdir(exist_ok=True)
-    with TemporaryDirectory(dir=BUILD, prefix=".xgboost-") as folder:
-        return fitted(xgboost.ExtMemQuantileDMatrix(Batches(batches, kinds, f"{folder}/rows"), **described))
+    with _pages(len(lesson) * len(kinds) * BYTES_A_VALUE) as folder:
+        return fitted(xgboost.ExtMemQuantileDMatrix(Batches(batches, kinds, str(folder / "rows")), **described))
+
+
+@contextmanager
+def _pages(n_bytes: int) -> Iterator[Path]:
+    """A folder for XGBoost's pages, for as long as the block lasts; what a killed run left there is gone first.
+
+    Raises OSError where the disk has no room for them: XGBoost would end the process.
+    """
+    folder = BUILD / ".xgboost"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        if (free := shutil.disk_usage(folder).free) < n_bytes:
+            raise OSError(errno.ENOSPC, f"external memory takes {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} are free")
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

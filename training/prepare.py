@@ -14,12 +14,13 @@ from handler.contract import OTHER
 from training.check import DataError, read_rows
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, write_json, write_whole
+from training.inputs import changed
 from training.progress import say
 from training.quarantine import Quarantine
+from training.row_store import RowStore
 from training.source import CheckedChunk, Source, check_source, open_source
 from training.split import WINDOWS
 from training.stage import run
-from training.windows import RowStore
 from training.workers import workers_of
 
 
@@ -86,6 +87,8 @@ def main(name: str) -> None:
             report = prepare(check_source(source, workers), source, scratch)
         except DataError as error:
             raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
+        if other := changed(source.parts):
+            raise DataError(f"{', '.join(other)} was changed while it was read; run it again")
         folder.mkdir(parents=True, exist_ok=True)
         for file in (*(f"{window}.parquet" for window in WINDOWS), "quarantine.csv"):
             Path(scratch, file).replace(folder / file)

@@ -11,6 +11,8 @@ from training.checked import require_enough
 from training.declaration import Scorer
 from training.source import Again, CheckedChunk
 
+# With a space, as no field's name has it.
+PART = "data file"
 REPEATED = "was seen in an earlier row"
 
 
@@ -48,7 +50,7 @@ class Quarantine:
         """Write rows; `first` is the place among all rows of the first one of their file."""
         told = rows.set_axis(rows.index - first, axis="index")
         if self._files:
-            told.insert(0, "part", self._files[part])
+            told.insert(0, PART, self._files[part])
         told.to_csv(self._file, index_label="row", header=not self._is_begun)
         self._is_begun = True
         self.n_bad += len(rows)

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from training.chunked import Chunked, Matrix, by_chunk
 from training.settings import Compute, Resampling
 from training.stage import StageError
-from training.workers import Workers
+from training.workers import Task, Workers
 
 Labels = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float64]
@@ -93,17 +93,22 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         mean, scale = _joined(by_chunk(matrix, partial(_moments, numbers, medians)))
         # SMOTE looks at frauds alone. Handed one legitimate row instead of all, it gives the same frauds to the bit,
         # ten times sooner.
-        seen = np.append(np.flatnonzero(label == 0)[:1], np.flatnonzero(label))
+        seen = np.append(np.argmin(label), np.flatnonzero(label))
         scaled = matrix[seen].astype(np.float64)
         scaled[:, numbers] = (_imputed(scaled, numbers, medians) - mean) / scale
         scaled[:, codes] = np.where(np.isnan(scaled[:, codes]), MISSING_CODE, scaled[:, codes])
         n_wanted = int(self.declared.ratio * (len(label) - n_frauds)) - n_frauds
-        # The search for neighbours takes the square of the frauds. So beyond some number of them each portion is made
-        # from a part of its own, every so manieth, which leaves neighbours a little further apart.
-        n_portions = max(ceil(n_wanted / workers.compute.chunk_rows), ceil(n_frauds / MOST_FRAUDS))
-        sizes = [n_wanted // n_portions + (number < n_wanted % n_portions) for number in range(n_portions)]
-        shares = [np.append(scaled[:1], scaled[1 + number :: n_portions], axis=0) for number in range(n_portions)]
-        tasks = [(self._portion, *task, (mean, scale)) for task in zip(sizes, range(n_portions), shares, strict=True)]
+        # The search for neighbours takes the square of the frauds. So beyond some number of them each pool has every so
+        # manieth, which leaves neighbours a little further apart.
+        n_pools, most = ceil(n_frauds / MOST_FRAUDS), workers.compute.chunk_rows
+        sizes: list[int] = []
+        tasks: list[Task] = []
+        for pool in range(n_pools):
+            frauds = np.append(scaled[:1], scaled[1 + pool :: n_pools], axis=0)
+            of_pool = n_wanted // n_pools + (pool < n_wanted % n_pools)
+            for start in range(0, of_pool, most):
+                sizes.append(min(most, of_pool - start))
+                tasks.append((self._portion, sizes[-1], len(tasks), frauds, (mean, scale)))
         return workers.encoded(tasks, sizes, matrix.shape[1], "synthetic frauds")
 
     def _portion(self, size: int, number: int, scaled: Floats, moments: tuple[Floats, Floats]) -> Matrix:

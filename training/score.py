@@ -114,7 +114,7 @@ def _scored(asked: Asked, parts: Sequence[Part], job: Job) -> tuple[dict[str, di
     }
     if finished:
         say(f"going on: {len(finished):,} chunks were finished before")
-    with workers_of(Compute(engine=asked.engine or "local")) as workers:
+    with workers_of(Compute(engine=asked.engine or declared_scorer(asked.scorer).compute.engine)) as workers:
         for _ in workers.spread(tasks(), "rows scored", **left, size=lambda told: int(told["rows"])):
             pass
     told = finished_chunks(job.run)
@@ -177,8 +177,7 @@ def main() -> None:
     asked = _asked()
     kept = "what is finished is kept: run the same command again to go on"
     try:
-        declared = declared_scorer(asked.scorer)
-        most, asked = declared.quarantine.max_share, replace(asked, engine=asked.engine or declared.compute.engine)
+        most = declared_scorer(asked.scorer).quarantine.max_share
         found = score_files(asked)
     except (StageError, BundleError, StoreError) as error:
         raise SystemExit(f"score: {error}") from error

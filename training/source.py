@@ -1,6 +1,6 @@
 """Source: the declared data, a .csv or .parquet file or a folder of them, checked a chunk at a time."""
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,29 +101,43 @@ def open_source(scorer: Scorer) -> Source:
     texts += filter(None, (scorer.id, scorer.entity))
     numbers = [name for name in texts if pa.types.is_floating(parts[0].schema.field(name).type)]
     fractions = frozenset(name for name in numbers if not are_whole(parts, name))
-    is_number = None
-    for chunk in chunks_of(parts, scorer.compute.chunk_rows, columns):
+    chunks = chunks_of(parts, scorer.compute.chunk_rows, columns)
+    return Source(parts, scorer, _is_number(chunks, parts, scorer), fractions)
+
+
+def _is_number(chunks: Iterator[Chunk], parts: Sequence[Part], scorer: Scorer) -> bool:
+    """Whether times are seconds, as the first chunk with a readable time has it.
+
+    Raises DataError where there is none, InputError where there are no rows.
+    """
+    unreadable = None
+    for chunk in chunks:
         times = frame_of(read_chunk(chunk.content, parts[chunk.part].schema).table.select([scorer.time]))[scorer.time]
         if len(times):
-            is_number = time_is_number(times)
-            break
-    if is_number is None:
-        raise InputError(f"{path} holds no rows")
-    return Source(parts, scorer, is_number, fractions)
+            try:
+                return time_is_number(times)
+            except DataError as error:
+                unreadable = unreadable or error
+    raise unreadable or InputError(f"{scorer.data} holds no rows")
 
 
 def check_source(source: Source, workers: Workers) -> Iterator[CheckedChunk]:
     """Its chunks, checked, in order; raises DataError where a label is wrong, InputError where a file is damaged."""
+    parts: deque[int] = deque()
 
     def tasks() -> Iterator[Task]:
         offset = 0
         for chunk in source.chunks():
-            yield check_chunk, source, chunk, offset
+            parts.append(chunk.part)
+            # Of thousands of files a task needs one.
+            own = replace(source, parts=(source.parts[chunk.part],))
+            yield check_chunk, own, replace(chunk, part=0), offset
             offset += len(chunk.content)
 
     n_rows = sum(part.n_rows for part in source.parts)
     n_tasks = n_chunks(source.parts, source.scorer.compute.chunk_rows)
-    yield from workers.spread(tasks(), "rows checked", n_tasks=n_tasks, n_rows=n_rows)
+    for found in workers.spread(tasks(), "rows checked", n_tasks=n_tasks, n_rows=n_rows):
+        yield replace(found, part=parts.popleft())
 
 
 def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
@@ -149,7 +163,7 @@ def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
     for one in (found.clean, found.ids, found.quarantined):
         if one is not None:
             one.index += offset
-    return replace(found, n_rows=n_rows, n_drawn=len(drawn), part=chunk.part, first=offset - chunk.first + 1)
+    return replace(found, n_rows=n_rows, n_drawn=len(drawn), first=offset - chunk.first + 1)
 
 
 def checked_chunk(rows: pd.DataFrame, scorer: Scorer, is_number: bool) -> CheckedChunk:  # noqa: FBT001 - as `check_columns`

@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import xgboost
 from imblearn.pipeline import Pipeline
 from xgboost import XGBClassifier
 
@@ -26,7 +27,7 @@ from training.monotone import monotone_signs
 from training.progress import say
 from training.resampling import Labels, Resampler, fraud_weight
 from training.settings import Model
-from training.stage import run
+from training.stage import StageError, run
 from training.workers import Workers, workers_of
 
 PERCENTILES = np.arange(101)
@@ -37,7 +38,15 @@ SIGNIFICANT = 7
 def build_model(
     model: Model, contract: Contract, *, seed: int, fraud_weight: float = 1.0, device: str = "cpu"
 ) -> XGBClassifier:
-    """The unfitted XGBoost model with these parameters, bound to the contract's monotone directions."""
+    """The unfitted XGBoost model with these parameters, bound to the contract's monotone directions.
+
+    Raises StageError where the installed XGBoost does not know the device: it would take the processor without a word.
+    """
+    if device != "cpu" and not xgboost.build_info()["USE_CUDA"]:
+        raise StageError(
+            f"compute.device is {device}, which this XGBoost cannot use; install the package xgboost in the place of "
+            "xgboost-cpu, or declare device: cpu"
+        )
     return XGBClassifier(
         n_estimators=model.rounds,
         max_depth=model.max_depth,
@@ -65,9 +74,9 @@ def lesson_of(scorer: Scorer, matrix: Matrix | Chunked, label: Labels, workers: 
     """The resampler, and what it made of encoded rows and their labels."""
     resampler = Resampler(scorer.resampling, feature_types(scorer.contract), scorer.seed)
     kept, synthetic = resampler.resample(matrix, label, workers)
-    if kept is not None:
-        matrix, label = matrix[kept], label[kept]
     rows = Chunked(matrix, workers.compute.chunk_rows) if isinstance(matrix, np.ndarray) else matrix
+    if kept is not None:
+        rows, label = rows.at(kept), label[kept]
     return resampler, Lesson(rows, label, synthetic)
 
 

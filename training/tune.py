@@ -56,10 +56,11 @@ class Tried:
 
 def judge(model: Model, folds: Sequence[Fold], scorer: Scorer) -> tuple[float, ...]:
     """The average precision of these parameters on each fold."""
+    device = scorer.compute.device
 
     def on(fold: Fold) -> float:
         weight = fraud_weight(scorer.resampling, fold.train_label)
-        fitted = build_model(model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight)
+        fitted = build_model(model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
         fitted.fit(fold.train, fold.train_label)
         margin = fitted.predict(fold.validate, output_margin=True)
         return average_precision(*rank(margin, fold.validate_label).counts())

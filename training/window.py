@@ -1,6 +1,8 @@
 """Window: the rows of a window as prepare wrote them, in order of time, read a row group at a time."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +21,15 @@ class WindowError(StageError):
     """Raised when what prepare wrote cannot be read."""
 
 
-class Part(NamedTuple):
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise WindowError(f"{path} cannot be read; run prepare again: {error}") from error
+
+
+class RowGroup(NamedTuple):
     """Rows of one row group: all of them, or those at some positions."""
 
     path: Path
@@ -29,11 +39,8 @@ class Part(NamedTuple):
 
     def read(self, columns: Sequence[str]) -> pd.DataFrame:
         """The rows' columns; raises WindowError where the file is not to be found or damaged."""
-        try:
-            with pq.ParquetFile(self.path) as file:
-                rows = file.read_row_group(self.group, columns=list(columns), use_threads=False).to_pandas()
-        except (OSError, pa.ArrowException) as error:
-            raise WindowError(f"{self.path} cannot be read: {error}") from error
+        with _readable(self.path), pq.ParquetFile(self.path) as file:
+            rows = file.read_row_group(self.group, columns=list(columns), use_threads=False).to_pandas()
         return rows if self.positions is None else rows.iloc[self.positions]
 
 
@@ -44,10 +51,8 @@ class Window:
         """Read what the file says of itself; raises WindowError where it cannot."""
         # Workers may have another working directory.
         self.path = path.resolve()
-        try:
+        with _readable(self.path):
             metadata = pq.read_metadata(self.path)
-        except (OSError, pa.ArrowException) as error:
-            raise WindowError(f"{path} cannot be read; run prepare again: {error}") from error
         self.names = list(metadata.schema.names)
         self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
@@ -57,22 +62,23 @@ class Window:
 
     def __getitem__(self, name: str) -> pd.Series:
         """One column, as pandas reads it."""
-        return pd.read_parquet(self.path, columns=[name])[name]
+        with _readable(self.path):
+            return pd.read_parquet(self.path, columns=[name])[name]
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column, (n_rows,)."""
         values: npt.NDArray[Any] = self[name].to_numpy()
         return values
 
-    def parts(self, positions: Positions | None = None) -> list[Part]:
+    def parts(self, positions: Positions | None = None) -> list[RowGroup]:
         """Its row groups; with `positions`, which must rise, the rows there alone."""
         if positions is None:
-            return [Part(self.path, group, None, size) for group, size in enumerate(self.sizes)]
+            return [RowGroup(self.path, group, None, size) for group, size in enumerate(self.sizes)]
         starts = np.concatenate([[0], np.cumsum(self.sizes)])
         cuts = np.searchsorted(positions, starts)
         found = (
-            Part(self.path, group, positions[cuts[group] : cuts[group + 1]] - starts[group], int(np.diff(cuts)[group]))
-            for group in range(len(self.sizes))
+            RowGroup(self.path, group, positions[first:last] - starts[group], int(last - first))
+            for group, (first, last) in enumerate(pairwise(cuts))
         )
         return [part for part in found if part.n_rows]
 

@@ -4,22 +4,22 @@ The processes of this machine, or those of a Dask cluster (`training.cluster`); 
 """
 
 import os
-import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from threading import Thread
 from time import sleep
 from typing import Any
 
 import joblib
-from joblib import Parallel, delayed
+from joblib.externals.loky import ProcessPoolExecutor
 from xgboost import Booster
 
 from training.chunked import Chunked, on_disk
 from training.local_fit import Lesson, fit_booster
 from training.progress import progress
 from training.settings import Compute
-from training.stage import StageError
 
 
 def end_with(owner: int) -> None:
@@ -36,8 +36,10 @@ def end_with(owner: int) -> None:
     Thread(target=watch, daemon=True).start()
 
 
-# Where an error ends the work, the others' results are of no use; joblib would tell of them before the error is told.
-warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning)
+# After so long without work a process ends.
+IDLE_SECONDS = 60
+# Each process has a core of its own.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 type Task = tuple[Callable[..., Any], *tuple[Any, ...]]
 
@@ -54,30 +56,35 @@ class Workers:
     ) -> Iterator[Any]:
         """The results of tasks (function, arguments), in order, as they are finished; `size` says of how many rows.
 
-        Few tasks are under way at once. A StageError of what makes them is raised here.
+        Few tasks are under way, or done and not taken, at once.
         """
-        failed: list[StageError] = []
-
-        def jobs() -> Iterator[Task]:
-            try:
-                yield from tasks
-            except StageError as error:
-                # Not raised here: joblib asks for tasks in a thread of its own, where it may be nobody's to catch.
-                failed.append(error)
-
-        done = self._done(jobs(), n_tasks)
+        done = self._done(iter(tasks), n_tasks)
         yield from done if n_tasks == 1 else progress(done, name, total=n_rows, size=size, unit="rows")
-        if failed:
-            raise failed[0]
 
     def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:
-        # For one task a process of its own would take longer to start than the task.
         n_jobs = min(joblib.cpu_count(), max(n_tasks, 1))
-        jobs = (delayed(function)(*arguments) for function, *arguments in tasks)
-        found: Iterator[Any] = Parallel(
-            n_jobs=n_jobs, return_as="generator", initializer=end_with, initargs=(os.getpid(),)
-        )(jobs)
-        return found
+        if n_jobs == 1:
+            # For one task a process of its own would take longer to start than the task.
+            yield from (function(*arguments) for function, *arguments in tasks)
+            return
+        waiting: deque[Any] = deque()
+        try:
+            for function, *arguments in tasks:
+                waiting.append(self._executor.submit(function, *arguments))
+                if len(waiting) > 2 * n_jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    @cached_property
+    def _executor(self) -> Any:  # noqa: ANN401 - joblib has no types
+        # joblib's own loop would go on where nobody takes the results, which then fill the memory.
+        return ProcessPoolExecutor(
+            joblib.cpu_count(), initializer=end_with, initargs=(os.getpid(),), env=ONE_THREAD, timeout=IDLE_SECONDS
+        )
 
     def encoded(self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features") -> Chunked:
         """The features that tasks give, (sum of sizes, n_features): in memory if they are one chunk, else on disk."""

@@ -1,6 +1,7 @@
 """Local fit: the batches are the lesson, and the model is XGBClassifier's, wherever XGBoost keeps its rows."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import xgboost
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training import local_fit
 from training.chunked import Chunked, Matrix
 from training.local_fit import Lesson, fit_booster
 from training.settings import Compute
@@ -127,11 +129,31 @@ def test_batches_give_the_same_model_twice(lesson: Lesson) -> None:
     assert first == again
 
 
-def test_rows_may_stay_on_the_disk(lesson: Lesson, working_folder: Path) -> None:
-    """In external memory the same batches give the model that they give in memory, and no file stays."""
+def test_rows_may_stay_on_the_disk(lesson: Lesson, working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In external memory the same batches give the model that they give in memory; pages lie on the disk meanwhile."""
+    pages: list[int] = []
+
+    class Looking(local_fit.Rounds):
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401 - XGBoost's
+            pages.append(sum(path.stat().st_size for path in (working_folder / "build" / ".xgboost").iterdir()))
+            return super().after_iteration(model, epoch, evals_log)
+
     in_memory = fitted(classifier(), lesson, chunks_of(300))
+    monkeypatch.setattr(local_fit, "Rounds", Looking)
     found = fitted(classifier(), lesson, chunks_of(300, external_memory=True))
+    assert min(pages) > 0
     np.testing.assert_allclose(margins(found, lesson.rows[:]), margins(in_memory, lesson.rows[:]), atol=1e-4)
+    assert list((working_folder / "build").iterdir()) == []
+
+
+def test_pages_that_find_no_room_are_refused_before_one_is_written(
+    lesson: Lesson, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XGBoost would end the process where the disk is full; what a killed run left is gone in any case."""
+    (working_folder / "build" / ".xgboost").mkdir(parents=True)
+    monkeypatch.setattr(local_fit.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+    with pytest.raises(OSError, match=r"external memory takes 0\.0 GB, 0\.0 are free"):
+        fitted(classifier(), lesson, chunks_of(300, external_memory=True))
     assert list((working_folder / "build").iterdir()) == []
 
 

@@ -17,6 +17,7 @@ from training import prepare as stage
 from training.check import DataError
 from training.declaration import Scorer
 from training.prepare import read_catalogues
+from training.quarantine import PART
 from training.settings import SECONDS_A_DAY, Split
 from training.split import WINDOWS, split_by_time
 from training.stage import StageError
@@ -109,7 +110,7 @@ def test_many_chunks_are_prepared_as_one(
     one = prepared_from(whole, in_chunks(len(rows)))
     assert one.report["quarantined"]["rows"] == 9 + 4
     if kind == "folder":
-        names = found.quarantined.pop("part")
+        names = found.quarantined.pop(PART)
         starts = names.map({"part-0.parquet": 0, "part-1.parquet": 2_300, "part-2.parquet": 2_301})
         found.quarantined.index += starts.to_numpy()
     require_same(found, one)

@@ -42,7 +42,7 @@ def test_rows_of_several_files(tmp_path: Path) -> None:
         quarantine.add(chunk_of({103: "amount is below 0"}, part=1, first=100))
         quarantine.add_repeated(Again(pd.DataFrame({"amount": [5.0]}, index=[199]), 1, 100), "id")
     assert (tmp_path / "quarantine.csv").read_text() == (
-        "row,part,amount,reason\n"
+        "row,data file,amount,reason\n"
         "3,a.csv,-1.0,amount is below 0\n"
         "3,b.csv,-1.0,amount is below 0\n"
         "99,b.csv,5.0,id was seen in an earlier row\n"

@@ -18,6 +18,7 @@ from training.declaration import Scorer
 from training.encoder import FeatureEncoder
 from training.resampling import fraud_weight
 from training.settings import Model, Resampling
+from training.stage import StageError
 from training.train import build_model, describe, fit_pipeline, main, margins, margins_of
 
 
@@ -245,3 +246,9 @@ def test_outputs_do_not_depend_on_the_hash_seed(
     assert run_stage(project, "train").returncode == 0
     for name in ("pipeline.joblib", "model.ubj", "vocabulary.json", "reference.json"):
         assert (project / "build" / "mini" / name).read_bytes() == (trained / "build" / "mini" / name).read_bytes()
+
+
+def test_a_device_that_is_not_there_is_refused(mini_scorer: Scorer) -> None:
+    """XGBoost itself would train on the processor, and say so in a warning at most."""
+    with pytest.raises(StageError, match=r"compute\.device is cuda:1, which this XGBoost cannot use; install"):
+        build_model(Model(), mini_scorer.contract, seed=7, device="cuda:1")

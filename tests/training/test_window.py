@@ -62,8 +62,8 @@ def test_a_part_that_is_gone(window_of: WindowOf) -> None:
     window = window_of(ROWS, 4)
     [first, *_] = window.parts()
     window.path.write_bytes(window.path.read_bytes()[:50])
-    with pytest.raises(WindowError, match=r"window-1.parquet cannot be read: "):
+    with pytest.raises(WindowError, match=r"window-1.parquet cannot be read; run prepare again: "):
         first.read(["at"])
     window.path.unlink()
-    with pytest.raises(WindowError, match=r"window-1.parquet cannot be read: "):
+    with pytest.raises(WindowError, match=r"window-1.parquet cannot be read; run prepare again: "):
         first.read(["at"])

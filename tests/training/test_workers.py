@@ -4,7 +4,9 @@ import math
 import os
 import signal
 from collections.abc import Iterator
+from os import cpu_count
 from pathlib import Path
+from time import sleep
 
 import numpy as np
 import pytest
@@ -49,16 +51,30 @@ def test_several_tasks_have_processes_of_their_own(workers: Workers) -> None:
 
 @pytest.mark.parametrize("n_tasks", [1, 3])
 def test_an_error_of_what_makes_the_tasks_is_raised(workers: Workers, n_tasks: int) -> None:
-    """A file that turns out to be damaged ends the stage with its sentence, after what came before it."""
+    """A file that turns out to be damaged ends the stage with its sentence."""
 
     def tasks() -> Iterator[Task]:
         yield range, 1
         raise StageError("data/rows.csv is damaged")
 
-    spread = workers.spread(tasks(), "rows", n_tasks=n_tasks, n_rows=3)
-    assert next(spread) == range(1)
     with pytest.raises(StageError, match=r"^data/rows.csv is damaged$"):
-        list(spread)
+        list(workers.spread(tasks(), "rows", n_tasks=n_tasks, n_rows=3))
+
+
+def test_no_more_is_done_than_is_taken(workers: Workers) -> None:
+    """Where nobody takes the results, few tasks are begun: else they would fill the memory."""
+    begun = []
+
+    def tasks() -> Iterator[Task]:
+        for number in range(60):
+            begun.append(number)
+            yield range, number
+
+    spread = workers.spread(tasks(), "rows", n_tasks=60, n_rows=60, size=lambda _: 1)
+    assert [next(spread) for _ in range(3)] == [range(0), range(1), range(2)]
+    sleep(1)
+    assert len(begun) <= 3 + 2 * (cpu_count() or 1) + 1
+    spread.close()
 
 
 def test_an_error_of_a_task_is_raised(workers: Workers) -> None:

@@ -1,4 +1,4 @@
-"""Windows: checked rows, chunk after chunk -> a file for each window of time, its rows in order."""
+"""Row store: checked rows, chunk after chunk -> a file for each window of time, its rows in order."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -84,7 +84,7 @@ class RowStore:
             seconds = batch.column(self._scorer.time).to_numpy()
             for name, limits in bounds.items():
                 first, last = np.searchsorted(seconds, limits, side="left")
-                files[name].add(batch.slice(first, last - first))
+                files[name].add(batch.slice(first, max(last - first, 0)))
         for file in files.values():
             file.close()
 
@@ -98,7 +98,9 @@ class _InGroups:
         self._waiting: list[pa.RecordBatch] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
-        self._waiting.append(batch)
+        # An empty slice would hold on to all of its batch.
+        if len(batch):
+            self._waiting.append(batch)
         while sum(map(len, self._waiting)) >= self._size:
             self._write(self._size)
 
