@@ -12,11 +12,11 @@ import pandas as pd
 from benchmarks.quality_part import AbsentError, Line, Part
 from training.bootstrap import draw_weights
 from training.calibrate import calibrated
+from training.chunked import Floats, Labels
 from training.declaration import Scorer, read_params
 from training.files import BUILD
 from training.policy import threshold_for
 from training.progress import progress
-from training.resampling import Floats, Labels
 from training.settings import Decision
 from training.train import margins
 

@@ -34,6 +34,15 @@ PROJECT = Path(__file__).parent.parent
 SAM = PROJECT / ".venv-sam" / "bin" / "sam"
 
 
+# What takes minutes, each on one core: begun first, it does not keep the others waiting at the end.
+LONG = ("test_loop.py", "test_cluster.py", "test_try_file.py", "test_score.py", "test_publish_killed.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, all else in its order."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture(scope="session")
 def sam_build() -> Callable[[Path], Path]:
     """Builds the artifact for this processor into a folder, away from .aws-sam; returns the built template."""

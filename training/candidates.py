@@ -14,9 +14,9 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.tree import DecisionTreeClassifier
 
 from handler.features import feature_types
-from training.chunked import Matrix
+from training.chunked import Floats, Labels, Matrix
 from training.declaration import Scorer
-from training.resampling import MISSING_CODE, Floats, Labels, fraud_weight
+from training.resampling import MISSING_CODE, fraud_weight
 from training.train import build_model
 
 SHIPPED = "xgboost"

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from training.files import BUILD
 
 Matrix = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int8]
+Floats = npt.NDArray[np.float64]
 
 
 class Chunked:

@@ -11,6 +11,7 @@ import pandas as pd
 from handler.features import feature_types
 from training.bootstrap import draw_weights, interval
 from training.calibrate import CalibrationError, calibrated, fit_platt
+from training.chunked import Floats, Labels
 from training.declaration import Scorer, declared_scorer
 from training.files import REPORTS, write_json, write_table
 from training.folds import Fold, FoldError, read_training, training_folds
@@ -24,7 +25,7 @@ from training.ranking import (
     rank,
     recall_at_fpr,
 )
-from training.resampling import Floats, Labels, Resampler, fraud_weight
+from training.resampling import Resampler, fraud_weight
 from training.settings import Resampling
 from training.stage import run
 from training.train import build_model

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from training.resampling import Floats, Labels
+from training.chunked import Floats, Labels
 from training.settings import SECONDS_A_DAY
 from training.stage import StageError
 

@@ -14,6 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 from handler.features import build_features
 from training.bootstrap import DRAWS, bootstrap, interval, share_interval
 from training.calibrate import calibrated
+from training.chunked import Floats, Labels
 from training.declaration import declared_scorer
 from training.entities import TOP, daily_precision
 from training.files import BUILD, REPORTS, rounded, write_json, write_table
@@ -30,7 +31,6 @@ from training.ranking import (
     recall_at_fpr,
     roc_auc,
 )
-from training.resampling import Floats, Labels
 from training.segments import segment_table
 from training.settings import Costs
 from training.stage import run

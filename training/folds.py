@@ -10,12 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from handler.features import feature_types
-from training.chunked import Matrix
+from training.chunked import Labels, Matrix
 from training.declaration import Scorer
 from training.encoder import FeatureEncoder
 from training.files import BUILD
 from training.progress import progress
-from training.resampling import Labels, Resampler
+from training.resampling import Resampler
 from training.settings import Folds, Resampling
 from training.stage import StageError
 from training.window import Positions, Window

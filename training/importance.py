@@ -7,9 +7,8 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from training.chunked import Chunked, Matrix
+from training.chunked import Chunked, Floats, Labels, Matrix
 from training.ranking import average_precision, rank
-from training.resampling import Floats, Labels
 
 REPEATS = 5
 # Enough for an order of importance; more only takes longer, and every feature is scored anew.

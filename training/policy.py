@@ -5,8 +5,8 @@ from decimal import ROUND_DOWN, Context
 import numpy as np
 from scipy.stats import beta
 
+from training.chunked import Floats, Labels
 from training.ranking import Ranking, rank
-from training.resampling import Floats, Labels
 from training.settings import Costs, Decision
 from training.stage import StageError
 

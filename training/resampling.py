@@ -14,13 +14,11 @@ from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from training.chunked import Chunked, Matrix, by_chunk
+from training.chunked import Chunked, Floats, Labels, Matrix, by_chunk
 from training.settings import Compute, Resampling
 from training.stage import StageError
 from training.workers import Task, Workers
 
-Labels = npt.NDArray[np.int8]
-Floats = npt.NDArray[np.float64]
 Positions = npt.NDArray[np.intp]
 
 # SMOTE refuses NaN; a missing category is a category of its own while neighbours are sought.

@@ -9,8 +9,7 @@ import pandas as pd
 
 from handler.features import Features
 from training.bootstrap import share_interval
-from training.chunked import Chunked, Matrix
-from training.resampling import Floats, Labels
+from training.chunked import Chunked, Floats, Labels, Matrix
 
 MIN_ROWS = 200
 MIN_FRAUDS = 10

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from handler.contract import NUMERIC_TYPES, STRING_TYPES, DeclaredField
+from training.chunked import Floats, Labels
 from training.declaration import Scorer
 from training.ranking import rank, roc_auc
-from training.resampling import Floats, Labels
 
 # No honest column of ours, or of the benchmark sets, ranks fraud better than .97 by itself.
 TOO_GOOD_AUC = 0.995

@@ -17,7 +17,7 @@ from handler.bundle import to_json
 from handler.contract import Contract
 from handler.features import build_features, feature_types
 from training.categoriser import held_out_report
-from training.chunked import Chunked, Matrix
+from training.chunked import Chunked, Labels, Matrix
 from training.declaration import Scorer, declared_scorer
 from training.encoder import FeatureEncoder
 from training.files import BUILD, REPORTS, write_bytes, write_json, write_whole
@@ -25,7 +25,7 @@ from training.folds import read_training
 from training.local_fit import Lesson
 from training.monotone import monotone_signs
 from training.progress import say
-from training.resampling import Labels, Resampler, fraud_weight
+from training.resampling import Resampler, fraud_weight
 from training.settings import Model
 from training.stage import StageError, run
 from training.workers import Workers, workers_of

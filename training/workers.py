@@ -10,14 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from threading import Thread
 from time import sleep
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 from joblib.externals.loky import ProcessPoolExecutor
-from xgboost import Booster
 
 from training.chunked import Chunked, on_disk
-from training.local_fit import Lesson, fit_booster
 from training.progress import progress
 from training.settings import Compute
 
@@ -35,6 +33,11 @@ def end_with(owner: int) -> None:
 
     Thread(target=watch, daemon=True).start()
 
+
+if TYPE_CHECKING:
+    from xgboost import Booster
+
+    from training.local_fit import Lesson
 
 # After so long without work a process ends.
 IDLE_SECONDS = 60
@@ -96,8 +99,11 @@ class Workers:
             array = on_disk(found, (sum(sizes), n_features))
         return Chunked(array, self.compute.chunk_rows)
 
-    def fit(self, parameters: dict[str, Any], rounds: int, lesson: Lesson) -> Booster:
+    def fit(self, parameters: dict[str, Any], rounds: int, lesson: "Lesson") -> "Booster":
         """XGBoost's model of a lesson."""
+        # XGBoost takes a second to import, in each of the processes, of which most fit nothing.
+        from training.local_fit import fit_booster  # noqa: PLC0415
+
         return fit_booster(parameters, rounds, lesson, self.compute)
 
 

@@ -9,9 +9,9 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from training.candidates import CANDIDATES, SHIPPED, score, signed_log
+from training.chunked import Labels, Matrix
 from training.declaration import Scorer
 from training.ranking import rank, roc_auc
-from training.resampling import Labels, Matrix
 from training.settings import Model, Resampling
 from training.train import build_model
 

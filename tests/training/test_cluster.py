@@ -46,6 +46,14 @@ LONG = Model(**STEADY, rounds=2_000)
 Copy = Callable[..., Path]
 Started = Callable[..., subprocess.Popen[str]]
 
+# A stage as `python -m` starts it, but for how long it waits for what is not there.
+IMPATIENT = """
+import runpy, training.cluster
+training.cluster.CONNECT_SECONDS, training.cluster.LOOK_SECONDS = 3, 1
+runpy.run_module("training.{stage}", run_name="__main__", alter_sys=True)
+"""
+RECONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
+
 
 class Cluster:
     """A scheduler on loopback and its workers, each a process with a log in the folder."""
@@ -146,9 +154,9 @@ def run_here(folder: Path, *stages: str, cluster: Cluster | None = None) -> None
 def start(folder: Path, address: str, stage: str, *arguments: object) -> subprocess.Popen[str]:
     """A stage as a user starts it, its output and errors in one."""
     return subprocess.Popen(
-        [sys.executable, "-m", f"training.{stage}", "mini", *map(str, arguments)],
+        [sys.executable, "-c", IMPATIENT.format(stage=stage), "mini", *map(str, arguments)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "DASK_SCHEDULER_ADDRESS": address},
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "DASK_SCHEDULER_ADDRESS": address, **RECONNECT},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.chunked import Labels
 from training.declaration import Scorer
 from training.encoder import FeatureEncoder
 from training.folds import (
@@ -23,7 +24,6 @@ from training.folds import (
     resample_folds,
     training_folds,
 )
-from training.resampling import Labels
 from training.settings import Folds, Resampling, Split
 from training.window import Window
 
