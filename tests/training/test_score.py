@@ -401,9 +401,9 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def await_file(folder: Path, pattern: str, count: int, process: subprocess.Popen[str]) -> None:
-    """Wait until a run has so many files of a name."""
+    """Wait until a run has so many files of a name, or has ended well, quicker than it could be looked at."""
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(list(folder.glob(pattern))) < count:
+    while len(list(folder.glob(pattern))) < count and process.poll() != 0:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.005)
