@@ -17,7 +17,7 @@ from benchmarks.served import ROOT
 from handler.scorer import Scorer, load_scorer
 from training.answers import EXPLANATIONS
 from training.files import BUILD, BUNDLES
-from training.package import requests_of
+from training.requests import requests_of
 from training.score import Asked, score_files
 
 NAME = "transaction"

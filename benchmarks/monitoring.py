@@ -30,7 +30,7 @@ from handler.record import Recorder
 from handler.scorer import Answered, Scorer, load_scorer
 from training.files import BUILD, BUNDLES, REPORTS, write_json
 from training.monitor import EXIT_STATUS
-from training.package import requests_of
+from training.requests import requests_of
 from training.settings import SECONDS_A_DAY
 
 RESULT = BUILD / "benchmarks" / "monitoring.json"

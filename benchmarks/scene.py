@@ -13,8 +13,8 @@ from training.blocks import blocks_of, join_outcomes
 from training.declaration import Scorer as Declaration
 from training.declaration import declared_scorer
 from training.files import BUILD, BUNDLES
-from training.package import requests_of
 from training.records import Log
+from training.requests import requests_of
 from training.settings import SECONDS_A_DAY
 from training.verdict import judge_block, settle
 

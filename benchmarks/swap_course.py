@@ -18,9 +18,9 @@ from benchmarks.served import ROOT
 from benchmarks.variants import write_variant
 from handler.swap import load_released
 from training.files import BUNDLES
-from training.moves import move, read_position
+from training.moves import move
 from training.publish import publish
-from training.shelf import FolderShelf, open_shelf
+from training.shelf import FolderShelf, open_shelf, read_position
 
 SHIFTS = (0.0, 0.1, 0.2, 0.3)
 MOVES, DAMAGED = 60, 6

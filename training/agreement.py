@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from handler.record import FORMAT
-from training.bootstrap import Floats, share_interval
+from training.binning import log_odds
+from training.bootstrap import share_interval
 from training.files import BUILD, rounded, write_json, write_whole
 from training.records import RecordError, read_lines
 from training.stage import StageError
@@ -97,7 +98,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
 def agreement(shadowed: Shadowed) -> dict[str, Any]:
     """Correlations, flips by direction with their 95 % intervals (Wilson), and the segments that differ most."""
     rows = shadowed.rows
-    ours, theirs = (_log_odds(rows[name]) for name in ("probability", "shadow_probability"))
+    ours, theirs = (log_odds(rows[name].to_numpy(float)) for name in ("probability", "shadow_probability"))
     flags, shadow_flags = rows["flagged"].to_numpy(bool), rows["shadow_flagged"].to_numpy(bool)
     return {
         "champion": shadowed.champion,
@@ -112,11 +113,6 @@ def agreement(shadowed: Shadowed) -> dict[str, Any]:
         "flips": {"newly_flagged": _share(~flags & shadow_flags), "no_longer_flagged": _share(flags & ~shadow_flags)},
         "segments": _segments(rows, flags != shadow_flags),
     }
-
-
-def _log_odds(probability: pd.Series) -> Floats:
-    clipped: Floats = probability.to_numpy(float).clip(1e-12, 1 - 1e-12)
-    return np.log(clipped) - np.log1p(-clipped)
 
 
 def _or_none(value: float) -> float | None:
@@ -152,7 +148,8 @@ def draw(shadowed: Shadowed) -> Figure:
     """Champion's against shadow's log-odds, a dot a prediction, with those whose decision differs in colour."""
     rows = shadowed.rows
     ours, theirs = (
-        _log_odds(rows[name]).clip(-SHOWN_LOG_ODDS, SHOWN_LOG_ODDS) for name in ("probability", "shadow_probability")
+        log_odds(rows[name].to_numpy(float)).clip(-SHOWN_LOG_ODDS, SHOWN_LOG_ODDS)
+        for name in ("probability", "shadow_probability")
     )
     differs = rows["flagged"].to_numpy(bool) != rows["shadow_flagged"].to_numpy(bool)
     figure = Figure(figsize=(5, 5), layout="constrained")

@@ -16,8 +16,7 @@ from handler.contract import MAX_ID_LENGTH, Contract, DeclaredField
 from handler.outliers import Outliers
 from handler.scorer import Scorer
 from training.check import check_field
-from training.encoder import field_values
-from training.package import requests_of
+from training.requests import field_values, requests_of
 
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
 EXPLANATIONS = ("reasons", "warnings")

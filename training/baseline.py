@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from handler.bundle import to_json
 from handler.features import Features, build_features
+from training.binning import log_odds
 from training.calibrate import calibrated
 from training.chunked import Chunked, Matrix
 from training.combinations import just_above, learn_combinations
@@ -50,12 +51,6 @@ def binned(column: npt.NDArray[np.float32], labels: Sequence[str] | None) -> dic
         low, high = np.quantile(known, RARE, method="lower").astype(np.float32)
         rare = [*(-one for one in just_above(np.array([-low]))), *just_above(np.array([high]))]
     return {"edges": edges, "rare": rare, "counts": [n_missing, *counts.tolist()]}
-
-
-def log_odds(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The log-odds of probabilities, finite for 0 and 1 too."""
-    clipped = probability.clip(1e-12, 1 - 1e-12)
-    return np.log(clipped) - np.log1p(-clipped)
 
 
 def score_baseline(

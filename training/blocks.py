@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.baseline import log_odds
-from training.binning import UNRECORDED
+from training.binning import UNRECORDED, log_odds
 from training.bootstrap import share_interval
 from training.drift import category_distance, holm, number_distance
 from training.lines import NO_ID

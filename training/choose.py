@@ -6,8 +6,7 @@ from handler.settings import STORE_PUBLIC_KEY
 from handler.store import read_bundle
 from handler.swap import load_released
 from training.files import BUNDLES
-from training.moves import read_position
-from training.shelf import VERSION, open_shelf
+from training.shelf import VERSION, open_shelf, read_position
 from training.stage import StageError
 
 

@@ -112,10 +112,14 @@ class ClusterWorkers(Workers):
 
     def _addresses(self) -> set[str]:
         """The workers that there are now; raises ClusterError where there is no scheduler to ask."""
-        found = self.client.scheduler_info().get("workers", {})
+        # Not scheduler_info(): what Dask asks for itself at the same moment may leave it without the workers.
+        try:
+            found = set(self.client.ncores()) if self.client.status == "running" else set()
+        except OSError as error:
+            raise ClusterError(SCHEDULER_LOST) from error
         if self.client.status != "running":
             raise ClusterError(SCHEDULER_LOST)
-        return set(found)
+        return found
 
     def _require_one(self) -> None:
         if not self._addresses():

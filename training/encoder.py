@@ -10,10 +10,11 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from handler.contract import OTHER, STRING_TYPES, Contract
+from handler.contract import OTHER, Contract
 from handler.features import build_features
 from training.categoriser import learn_categoriser
 from training.chunked import Chunked
+from training.requests import field_values
 from training.window import Positions, RowGroup, Window
 from training.workers import Workers
 
@@ -64,14 +65,6 @@ class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # 
         chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(X), CHUNK_ROWS)]
         jobs = (delayed(encode_rows)(rows.iloc[chunk], self.contract, self.vocabulary_) for chunk in chunks)
         return np.concatenate(Parallel(n_jobs=-1 if len(chunks) > 1 else 1)(jobs))
-
-
-def field_values(rows: pd.DataFrame, contract: Contract) -> list[list[Any]]:
-    """Each field's column as Python values, as a request carries them; a missing text is None, a missing number NaN."""
-    return [
-        rows[name].to_numpy(dtype=object, na_value=None).tolist() if field.type in STRING_TYPES else rows[name].tolist()
-        for name, field in contract.fields.items()
-    ]
 
 
 def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:

@@ -14,9 +14,9 @@ from handler.scorer import Scorer
 from training.bootstrap import Floats, Labels, bootstrap, interval, share_interval
 from training.declaration import Scorer as Declaration
 from training.files import rounded
-from training.package import requests_of
 from training.progress import progress
 from training.ranking import average_precision, calibration_bins, expected_calibration_error, rank
+from training.requests import requests_of
 from training.split import EARLIEST_DATE, moment
 from training.stage import StageError
 

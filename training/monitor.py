@@ -20,9 +20,8 @@ from training.declaration import Scorer as Declaration
 from training.declaration import declared_scorer
 from training.files import BUNDLES, REPORTS, rounded, write_json, write_table, write_text
 from training.monitor_page import monitor_page
-from training.moves import read_position
 from training.records import Log, read_log
-from training.shelf import open_shelf
+from training.shelf import open_shelf, read_position
 from training.stage import StageError
 from training.verdict import LEVELS, judge_block, settle
 

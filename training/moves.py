@@ -20,7 +20,7 @@ from training.files import BUILD
 from training.gate import Verdict, judge
 from training.origin import person
 from training.progress import say
-from training.shelf import Shelf, read_if_there
+from training.shelf import Shelf, read_position
 from training.stage import StageError
 
 Change = Callable[[Pointer | None], dict[str, Any]]
@@ -38,13 +38,6 @@ class RefusedError(MoveError):
         objections = "; ".join(verdict.objections)
         super().__init__(f"{version} is not promoted: {objections}. FORCE='a reason' overrules this, and is kept")
         self.verdict = verdict
-
-
-def read_position(shelf: Shelf, scorer: str) -> tuple[Pointer | None, bytes | None]:
-    """A scorer's pointer, and its bytes as they were seen; None where it has none yet."""
-    key = pointer_key(scorer)
-    seen = read_if_there(shelf, key, MAX_POINTER_BYTES)
-    return (None if seen is None else parse_pointer(seen, scorer, f"{shelf}/{key}")), seen
 
 
 def read_history(shelf: Shelf, scorer: str) -> list[Pointer]:

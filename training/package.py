@@ -4,7 +4,6 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from handler.contract import OTHER, STRING_TYPES, Contract, DeclaredField
 from handler.scorer import Scorer
 from training.calibrate import calibrated
 from training.declaration import declared_scorer, read_params
-from training.encoder import field_values
 from training.files import BUILD, BUNDLES, REPORTS, replace_folder
+from training.requests import as_request, requests_of
 from training.stage import StageError, run
 from training.train import margins
 from training.window import Window
@@ -40,7 +39,7 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
     """
     known = {name: _known_values(name, field, reference, catalogue) for name, field in contract.fields.items()}
     requests = [
-        _as_request({name: _nth_of(values, step) for name, values in known.items()}, contract)
+        as_request({name: _nth_of(values, step) for name, values in known.items()}, contract)
         for step in range(N_GOLDEN)
     ]
     whole = requests[len(requests) // 2]
@@ -74,27 +73,6 @@ def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], ca
     # still takes a value in a request.
     percentiles = reference[name]["percentiles"] or [0.0]
     return [min(max(value, field.lowest), field.highest) for value in percentiles]
-
-
-def _as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
-    """Field values as the JSON object that a caller would send; missing ones left out."""
-    request: dict[str, Any] = {}
-    for name, field in contract.fields.items():
-        value = values[name]
-        if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
-            continue
-        if field.type == "count":
-            value = int(value)
-        elif field.type == "flag":
-            value = bool(value)
-        request[field.alias or name] = value
-    return request
-
-
-def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, Any]]:
-    """Each row as the JSON object that a caller would send."""
-    for values in zip(*field_values(rows, contract), strict=True):
-        yield _as_request(dict(zip(contract.fields, values, strict=True)), contract)
 
 
 def check_parity(

@@ -9,10 +9,10 @@ from handler.bundle import BundleError
 from handler.store import MAX_POINTER_BYTES, Pointer, StoreError
 from training.declaration import declared_scorer, read_params
 from training.files import BUILD, BUNDLES
-from training.moves import promote, read_history, read_position, roll_back, set_shadow
+from training.moves import promote, read_history, roll_back, set_shadow
 from training.progress import say
 from training.publish import publish
-from training.shelf import Shelf, open_shelf
+from training.shelf import Shelf, open_shelf, read_position
 from training.stage import StageError
 from training.track import STORE, Tracker, TrackError
 

@@ -23,11 +23,11 @@ from training.card_markdown import table
 from training.declaration import Scorer, declared_scorer
 from training.files import BUILD, REPORTS, rounded, write_bytes, write_json, write_text, write_whole
 from training.gate import GAINS, Verdict
-from training.moves import RefusedError, promote, read_position, verdict_on
+from training.moves import RefusedError, promote, verdict_on
 from training.progress import say
 from training.publish import sign
 from training.release import follow, packaged_version, release_packaged
-from training.shelf import Shelf, open_shelf
+from training.shelf import Shelf, open_shelf, read_position
 from training.stage import StageError
 from training.track import STORE
 

@@ -16,7 +16,18 @@ from time import sleep
 from typing import Any, Protocol
 
 from handler.bundle import FILES, MANIFEST
-from handler.store import FolderStore, MissingError, S3Store, StoreError, bundle_key, open_store, pointer_key
+from handler.store import (
+    MAX_POINTER_BYTES,
+    FolderStore,
+    MissingError,
+    Pointer,
+    S3Store,
+    StoreError,
+    bundle_key,
+    open_store,
+    parse_pointer,
+    pointer_key,
+)
 from handler.swap import load_released
 from training.files import write_whole
 from training.stage import StageError
@@ -211,6 +222,13 @@ def read_if_there(shelf: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:
     except MissingError:
         return None
     return content
+
+
+def read_position(shelf: Shelf, scorer: str) -> tuple[Pointer | None, bytes | None]:
+    """A scorer's pointer, and its bytes as they were seen; None where it has none yet."""
+    key = pointer_key(scorer)
+    seen = read_if_there(shelf, key, MAX_POINTER_BYTES)
+    return (None if seen is None else parse_pointer(seen, scorer, f"{shelf}/{key}")), seen
 
 
 def _must_equal(there: bytes, content: bytes, where: str) -> None:

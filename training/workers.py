@@ -6,6 +6,7 @@ The processes of this machine, or those of a Dask cluster (`training.cluster`); 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from threading import Thread
@@ -18,6 +19,18 @@ from joblib.externals.loky import ProcessPoolExecutor
 from training.chunked import Chunked, on_disk
 from training.progress import progress
 from training.settings import Compute
+
+if TYPE_CHECKING:
+    from xgboost import Booster
+
+    from training.local_fit import Lesson
+
+# After so long without work a process ends.
+IDLE_SECONDS = 60
+# Each process has a core of its own.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+type Task = tuple[Callable[..., Any], *tuple[Any, ...]]
 
 
 def end_with(owner: int) -> None:
@@ -32,19 +45,6 @@ def end_with(owner: int) -> None:
         os._exit(1)
 
     Thread(target=watch, daemon=True).start()
-
-
-if TYPE_CHECKING:
-    from xgboost import Booster
-
-    from training.local_fit import Lesson
-
-# After so long without work a process ends.
-IDLE_SECONDS = 60
-# Each process has a core of its own.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-
-type Task = tuple[Callable[..., Any], *tuple[Any, ...]]
 
 
 class Workers:
@@ -79,8 +79,8 @@ class Workers:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            # What no longer can be stopped ends here: nothing is written behind the back of whoever goes on.
+            wait([future for future in waiting if not future.cancel()])
 
     @cached_property
     def _executor(self) -> Any:  # noqa: ANN401 - joblib has no types

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from handler.combinations import APART, Combinations, binner
 from handler.scorer import Scorer
 from training.combinations import learn_combinations
-from training.encoder import encode_rows, field_values
+from training.encoder import encode_rows
+from training.requests import field_values
 
 BUILD = Path(__file__).parents[2] / "build"
 # By hand: a chain (ETH, BTC, or missing), a token that goes with it (USDT, ETH, BTC, or missing), an amount by itself.

@@ -18,7 +18,7 @@ from handler.contract import Contract, DeclaredField, Warned
 from handler.outliers import Outliers
 from handler.scorer import Scorer, load_scorer
 from training.baseline import binned
-from training.encoder import field_values
+from training.requests import field_values
 from training.train import describe
 
 BUILD = Path(__file__).parents[2] / "build"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from handler.booster import Booster
 from handler.bundle import BundleError, content_version, manifest_bytes
 from handler.scorer import Scorer, answering_scorer, load_scorer, log_odds_to_probability, proven_scorer
-from training.package import requests_of
+from training.requests import requests_of
 
 ROWS = Path(__file__).parents[2] / "build"
 

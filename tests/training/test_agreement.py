@@ -14,7 +14,7 @@ from handler.record import Recorder
 from handler.scorer import Answered, Scorer, load_scorer
 from handler.shadow import Shadow
 from training.agreement import AgreementError, agreement, draw, read_shadowed
-from training.package import requests_of
+from training.requests import requests_of
 
 ROOT = Path(__file__).parents[2]
 N_REQUESTS = 300

@@ -19,7 +19,7 @@ from handler.scorer import Scorer, load_scorer
 from handler.served import Slot
 from training.answers import Answers, answer_rows
 from training.check import check_field, read_rows
-from training.package import requests_of
+from training.requests import requests_of
 
 KEYS = {"row_id": "row_id", "amount": "amountUsd"} | {
     name: name for name in ("speed", "visits", "country", "is_new", "item")

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from handler.combinations import Combinations
 from handler.features import build_features
-from training.baseline import QUANTILES, SCORE_EDGES, binned, feature_baseline, log_odds, score_baseline
+from training.baseline import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline
+from training.binning import log_odds
 from training.calibrate import calibrated
 from training.chunked import Chunked
 from training.declaration import Scorer

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import dask
+import distributed.config  # noqa: F401 - its defaults must be there before others are set
 import joblib
 import numpy as np
 import pandas as pd
@@ -30,10 +31,11 @@ from sklearn.metrics import average_precision_score
 
 from training.outputs import rejected_path
 from training.score import Asked, score_files
-from training.settings import Model
+from training.settings import Compute, Model
 from training.split import WINDOWS
 from training.stage import StageError
 from training.train import margins
+from training.workers import workers_of
 
 PROJECT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 120
@@ -121,11 +123,12 @@ class Cluster:
             process.wait()
 
 
-def await_that(holds: Callable[[], Any]) -> None:
-    """Return once something holds; fails where it never does."""
-    end = time.monotonic() + PATIENCE_SECONDS
+def await_that(holds: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
+    """Return once something holds; fails where it never does, or where a process ends before."""
+    last = time.monotonic() + PATIENCE_SECONDS
     while not holds():
-        assert time.monotonic() < end
+        assert time.monotonic() < last
+        assert process is None or process.poll() is None, end(process)
         time.sleep(0.05)
 
 
@@ -349,13 +352,23 @@ def test_trains_where_partitions_have_no_fraud(cluster: Cluster, prepared_locall
     assert report_of(folder, "training.json")["rows_learned_from"] > len(rows)
 
 
+def test_workers_that_are_there_are_seen(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while Dask asks the scheduler for its own ends, which it does without its workers."""
+    monkeypatch.setattr("training.cluster.LOOK_SECONDS", 0.001)
+    with (
+        dask.config.set({"scheduler-address": cluster.address, "distributed.client.scheduler-info-interval": "1ms"}),
+        workers_of(Compute(engine="dask")) as workers,
+    ):
+        assert list(workers.spread([(time.sleep, 1)], "", n_tasks=1, n_rows=1)) == [None]
+
+
 def test_worker_killed_while_it_trains(cluster: Cluster, prepared_locally: Path, copy: Copy, started: Started) -> None:
     """XGBoost begins anew with the worker that is left, and all outputs are whole."""
     folder = copy(prepared_locally, compute=engine("dask"))
     (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
     trainings = cluster.trainings()
     process = started(folder, cluster.address, "train")
-    await_that(lambda: cluster.trainings() == trainings + 2)
+    await_that(lambda: cluster.trainings() == trainings + 2, process)
     lost = cluster.kill_any()
     status, said = end(process)
     assert status == 0, said
@@ -374,7 +387,7 @@ def test_all_workers_killed_while_they_train(
     before = files_of(folder)
     trainings = cluster.trainings()
     process = started(folder, cluster.address, "train")
-    await_that(lambda: cluster.trainings() == trainings + 2)
+    await_that(lambda: cluster.trainings() == trainings + 2, process)
     while cluster.workers:
         cluster.kill_any()
     status, said = end(process)
@@ -447,7 +460,7 @@ def test_scheduler_that_ends(prepared_locally: Path, copy: Copy, tmp_path: Path,
     try:
         own.add_worker()
         process = started(folder, own.address, "train")
-        await_that(own.trainings)
+        await_that(own.trainings, process)
         own.stop()
         status, said = end(process)
     finally:

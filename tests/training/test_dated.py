@@ -19,7 +19,7 @@ from training.check import DataError, read_rows
 from training.checked import check_rows, columns_of
 from training.dated import DatedModel, Scored, model_at, state_of
 from training.declaration import Scorer
-from training.package import requests_of
+from training.requests import requests_of
 from training.settings import SECONDS_A_DAY, Model
 
 AT = pd.Timestamp("2025-03-05").timestamp()

@@ -13,7 +13,8 @@ from handler.contract import Contract, DeclaredField
 from handler.features import build_features
 from training import encoder
 from training.declaration import Scorer
-from training.encoder import FeatureEncoder, encode_rows, field_values, learn_vocabulary
+from training.encoder import FeatureEncoder, encode_rows, learn_vocabulary
+from training.requests import field_values
 from training.settings import Compute
 from training.window import Positions, Window
 from training.workers import Workers

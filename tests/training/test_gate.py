@@ -18,7 +18,8 @@ from handler.bundle import MANIFEST, load_bundle
 from handler.scorer import Scorer, load_scorer
 from training import declaration
 from training.gate import MAX_CALIBRATION_SHARE, Verdict, agreed_rate, judge, weigh
-from training.package import build_bundle, requests_of
+from training.package import build_bundle
+from training.requests import requests_of
 
 GAINS = ("average_precision", "recall_at_the_alert_budget")
 Variant = Callable[..., Path]

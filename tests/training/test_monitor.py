@@ -25,9 +25,9 @@ from training.baseline import binned, score_baseline
 from training.binning import Binning
 from training.declaration import Scorer as Declaration
 from training.moves import promote
-from training.package import requests_of
 from training.publish import publish
 from training.records import Log
+from training.requests import requests_of
 from training.settings import SECONDS_A_DAY
 from training.shelf import FolderShelf
 

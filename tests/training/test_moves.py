@@ -13,9 +13,9 @@ from handler.store import Pointer, pointer_key
 from handler.swap import load_released
 from training import moves
 from training.gate import Verdict
-from training.moves import MoveError, move, promote, read_history, read_position, roll_back, set_shadow
+from training.moves import MoveError, move, promote, read_history, roll_back, set_shadow
 from training.publish import publish
-from training.shelf import FolderShelf, S3Shelf, ShelfError, read_if_there
+from training.shelf import FolderShelf, S3Shelf, ShelfError, read_if_there, read_position
 from training.stage import StageError
 
 ROWS = Path("build/mini/rows/test.parquet")

@@ -15,9 +15,9 @@ from uuid import uuid4
 import pytest
 
 from handler.swap import load_released
-from training.moves import move, read_history, read_position
+from training.moves import move, read_history
 from training.publish import publish
-from training.shelf import FolderShelf, S3Shelf, open_shelf
+from training.shelf import FolderShelf, S3Shelf, open_shelf, read_position
 
 PROJECT = Path(__file__).parents[2]
 # More than one publication into a store, so that one meets what another left; few, because each version is loaded anew.

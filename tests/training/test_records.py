@@ -17,8 +17,8 @@ from handler.record import FORMAT, Recorder
 from handler.scorer import Answered, Scorer, load_scorer
 from training import records
 from training.binning import Binning
-from training.package import requests_of
 from training.records import Log, RecordError, read_lines, read_log
+from training.requests import requests_of
 from training.settings import SECONDS_A_DAY
 
 N_REQUESTS = 60

@@ -27,8 +27,8 @@ from handler.served import Slot
 from training import score
 from training.check import check_field, read_rows
 from training.moves import move
-from training.package import requests_of
 from training.publish import publish
+from training.requests import requests_of
 from training.shelf import FolderShelf
 
 PROJECT = Path(__file__).parents[2]
@@ -411,16 +411,16 @@ def await_file(folder: Path, pattern: str, count: int, process: subprocess.Popen
 
 @pytest.fixture
 def many(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
-    """30,000 rows."""
+    """15,000 rows."""
     path = tmp_path / "many.parquet"
-    pd.concat([mini_rows] * 20, ignore_index=True).to_parquet(path, index=False)
+    pd.concat([mini_rows] * 10, ignore_index=True).to_parquet(path, index=False)
     return path
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv"])
 def test_a_killed_run_goes_on(trained: Path, many: Path, tmp_path: Path, kind: str) -> None:
     """Killed again and again, at once, among its chunks and while it joins them, it ends in the undisturbed bytes."""
-    options = ("--chunk-rows", "1000")
+    options = ("--chunk-rows", "500")
     undisturbed, output = tmp_path / f"undisturbed.{kind}", tmp_path / f"out.{kind}"
     finish(start(trained, many, undisturbed, *options))
     output.write_bytes(b"what was there before")
@@ -453,7 +453,7 @@ def lives(process: Path) -> bool:
 
 def test_nothing_outlives_a_killed_run(trained: Path, many: Path, tmp_path: Path) -> None:
     """Its processes end with it."""
-    process = start(trained, many, tmp_path / "out.parquet", "--chunk-rows", "1000")
+    process = start(trained, many, tmp_path / "out.parquet", "--chunk-rows", "500")
     await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 1, process)
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     if not listed.exists():
@@ -473,13 +473,13 @@ def test_nothing_outlives_a_killed_run(trained: Path, many: Path, tmp_path: Path
 def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path, tmp_path: Path) -> None:
     """Where the input is another one, what was finished is discarded, and said so."""
     output = tmp_path / "out.parquet"
-    process = start(trained, many, output, "--chunk-rows", "1000")
+    process = start(trained, many, output, "--chunk-rows", "500")
     await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 2, process)
     assert "is being written by another run" in run(many, output)[1]
     process.kill()
     process.communicate()
     pq.write_table(pq.read_table(many).slice(0, 4000), many)
-    status, said = run(many, output, "--chunk-rows", "1000")
+    status, said = run(many, output, "--chunk-rows", "500")
     assert status == 0
     assert "discarding what an unfinished run left" in said
     assert "going on" not in said
@@ -503,12 +503,12 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.parametrize("size", ["1500k", "3500k"], ids=["among the chunks", "while they are joined"])
+@pytest.mark.parametrize("size", ["900k", "2000k"], ids=["among the chunks", "while they are joined"])
 def test_a_full_disk_keeps_what_is_finished(
     run: Run, many: Path, tmp_path: Path, small_disk: Callable[[str], Path], size: str
 ) -> None:
     """It is told in a sentence; with more room the same command goes on, to the same bytes."""
-    options = ("--reasons", "--chunk-rows", "2000")
+    options = ("--reasons", "--chunk-rows", "1000")
     assert run(many, tmp_path / "undisturbed.parquet", *options)[0] == 0
     output = small_disk(size) / "out.parquet"
     status, said = run(many, output, *options)
