@@ -9,6 +9,10 @@ import pandas as pd
 from training.check import DataError, as_text, check_field, check_id, check_label, check_time
 from training.declaration import Scorer
 
+# What is written of a rejected row before its own columns: its file, its place there, counted from 1, the line of a
+# CSV that it begins in, its reasons, and the text of a line that cannot be read.
+REJECTED_COLUMNS = ("rejected_part", "rejected_row", "rejected_line", "rejected_because", "rejected_text")
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -75,7 +79,7 @@ def check_columns(rows: pd.DataFrame, scorer: Scorer, is_number: bool) -> Checke
         for name, p in sorted(problems.items())
         for text, n in p[p != ""].value_counts().items()
     }
-    return Checked(pd.DataFrame(clean)[~bad], rows[bad].assign(reason=reasons[bad]), counts)
+    return Checked(pd.DataFrame(clean)[~bad], rows[bad].assign(rejected_because=reasons[bad]), counts)
 
 
 def require_enough(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: Scorer) -> None:

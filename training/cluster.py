@@ -8,10 +8,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from threading import Thread
+from time import monotonic, sleep
 from typing import Any
 
 import dask
@@ -128,12 +129,22 @@ class ClusterWorkers(Workers):
     def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:  # noqa: ARG002 - as on one machine
         waiting: deque[Future] = deque()
         most = 2 * max(sum(self.client.ncores().values()), 1)
-        for function, *arguments in tasks:
-            waiting.append(self.client.submit(function, *arguments, pure=False))
-            if len(waiting) > most:
+        try:
+            for function, *arguments in tasks:
+                waiting.append(self.client.submit(function, *arguments, pure=False))
+                if len(waiting) > most:
+                    yield self.result(waiting.popleft())
+            while waiting:
                 yield self.result(waiting.popleft())
-        while waiting:
-            yield self.result(waiting.popleft())
+        finally:
+            # Dask does not stop what has begun: nothing is written behind the back of whoever goes on.
+            with suppress(*LOST):
+                for future in waiting:
+                    self._await(future)
+
+    def require_seen(self, folder: Path) -> None:
+        """Raise ClusterError unless all workers see a folder."""
+        _require_seen(self.client, folder)
 
     def encoded(self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features") -> Chunked:
         """The features that tasks give, (sum of sizes, n_features), a partition each, which the workers keep."""
@@ -160,8 +171,10 @@ class ClusterWorkers(Workers):
             except StageError:
                 raise
             except LOST as error:
-                left = self._addresses()
+                left = self._left_of(before)
                 lost = ", ".join(sorted(before - left))
+                if not lost and isinstance(error, xgboost.core.XGBoostError):
+                    raise ClusterError(f"XGBoost cannot train on the cluster: {error}") from error
                 if not lost:
                     raise
                 if not left:
@@ -171,6 +184,13 @@ class ClusterWorkers(Workers):
                 say(f"{lost} was lost in training; it begins anew with the workers that are left")
                 self._free(before & left)
         raise AssertionError
+
+    def _left_of(self, before: set[str]) -> set[str]:
+        """The workers that there are after an error; the scheduler may learn a little later than XGBoost of a loss."""
+        end = monotonic() + LOOK_SECONDS
+        while before <= (left := self._addresses()) and monotonic() < end:
+            sleep(0.1)
+        return left
 
     def _free(self, addresses: Collection[str]) -> None:
         """Wait until workers have ended what they were at: Dask does not stop it."""
@@ -195,6 +215,7 @@ class ClusterWorkers(Workers):
             enable_categorical=True,
             max_bin=parameters["max_bin"],
         )
+        say(f"{rounds} rounds on {len(self._addresses())} workers, which do not tell how far they are")
         found = xgboost.dask.train(
             self.client, known, data, num_boost_round=rounds, coll_cfg=Config(tracker_timeout=MEET_SECONDS)
         )
@@ -270,9 +291,12 @@ def _require_workers(client: Client, address: str | None) -> None:
             raise ClusterError(
                 f"worker {worker} has other code, or another requirements.lock; bring it up to date, and start it again"
             )
-    for worker, is_there in client.run(Path.exists, Path.cwd()).items():
+    _require_seen(client, Path.cwd())
+
+
+def _require_seen(client: Client, folder: Path) -> None:
+    for worker, is_there in client.run(Path.exists, folder).items():
         if not is_there:
             raise ClusterError(
-                f"worker {worker} does not see {Path.cwd()}; the project must lie at one place for all, such as a "
-                "shared file system"
+                f"worker {worker} does not see {folder}; it must lie at one place for all, such as a shared file system"
             )

@@ -24,6 +24,11 @@ class Line(NamedTuple):
     """Its first line, counted from 1 with the header."""
     content: bytes
 
+    @property
+    def text(self) -> str:
+        """What stands there, without the line's end; what is no UTF-8 is escaped."""
+        return self.content.decode(errors="backslashreplace").rstrip("\r\n")
+
 
 class Broken(NamedTuple):
     """A record that cannot be read, and why."""

@@ -1,11 +1,13 @@
 """Local fit: XGBoost on this machine, its rows handed over a chunk at a time."""
 
 import errno
+import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from training.settings import Compute
 
 # A bin, and as much again for where a row has it, if values are missing.
 BYTES_A_VALUE = 8
+# How the folders of pages are called, each with a lock that its run holds.
+PAGES, LOCK = ".xgboost-", "lock"
 
 Labels = npt.NDArray[np.int8]
 
@@ -120,12 +124,21 @@ def _pages(n_bytes: int) -> Iterator[Path]:
 
     Raises OSError where the disk has no room for them: XGBoost would end the process.
     """
-    folder = BUILD / ".xgboost"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
+    BUILD.mkdir(parents=True, exist_ok=True)
+    for left in BUILD.glob(f"{PAGES}*"):
+        _remove_unless_in_use(left)
+    with TemporaryDirectory(prefix=PAGES, dir=BUILD) as folder, Path(folder, LOCK).open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         if (free := shutil.disk_usage(folder).free) < n_bytes:
             raise OSError(errno.ENOSPC, f"external memory takes {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} are free")
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        yield Path(folder)
+
+
+def _remove_unless_in_use(folder: Path) -> None:
+    try:
+        with (folder / LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    except (BlockingIOError, FileNotFoundError):
+        # Another run's, which has it locked, or is about to lock it.
+        return

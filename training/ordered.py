@@ -92,7 +92,8 @@ class RowFile:
         with duckdb.connect(config=settings) as connection:
             try:
                 yield connection, connection.read_parquet(str(self._path))
-            except duckdb.Error as error:
+            except (duckdb.Error, pa.ArrowException, OSError) as error:
+                # While it streams, its errors come through Arrow, which has no number for a full disk.
                 if any(sign in str(error) for sign in _NO_ROOM):
                     raise OSError(errno.ENOSPC, str(error)) from error
                 raise StageError(f"the rows cannot be put in order: {error}") from error

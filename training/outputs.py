@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.answers import ANSWER_COLUMNS, EXPLANATIONS
+from training.checked import REJECTED_COLUMNS
 from training.inputs import KINDS, Part
 from training.resume import write_durably
 from training.stage import StageError
-from training.written import REJECTED_COLUMNS, scored_schema, write_lines
+from training.written import scored_schema, write_lines
 
 # The file of all rejected rows, before it is put in its place.
 REJECTED = "rejected.csv"
@@ -35,6 +36,8 @@ def targets_of(source: Path, output: Path, parts: Sequence[Part]) -> list[Path]:
     """
     if source.is_dir():
         targets = _folder_targets(source, output, parts)
+        if len({part.kind for part in parts}) > 1:
+            raise OutputError(f"{source} holds files of both kinds, {' and '.join(KINDS)}; score each kind by itself")
     else:
         if output.suffix.lower() not in KINDS or output.is_dir():
             raise OutputError(f"OUTPUT is {output}; where INPUT is a file, it must be a .csv or .parquet file")

@@ -7,12 +7,10 @@ from typing import Self
 
 import pandas as pd
 
-from training.checked import require_enough
+from training.checked import REJECTED_COLUMNS, require_enough
 from training.declaration import Scorer
 from training.source import Again, CheckedChunk
 
-# With a space, as no field's name has it.
-PART = "data file"
 REPEATED = "was seen in an earlier row"
 
 
@@ -20,9 +18,9 @@ class Quarantine:
     """Writes the file, and counts."""
 
     def __init__(self, path: Path, files: Sequence[str]) -> None:
-        """Begin to write; with several `files` of data each row says which one it is of."""
+        """Begin to write; each row says which one of the `files` of data it is of."""
         self._file = path.open("w", encoding="utf-8", newline="")
-        self._files = files if len(files) > 1 else ()
+        self._files = files
         self._is_begun = False
         self.n_rows, self.n_bad = 0, 0
         self.counts: Counter[str] = Counter()
@@ -44,14 +42,13 @@ class Quarantine:
     def add_repeated(self, again: Again, name: str) -> None:
         """Add sound rows whose id was seen before their chunk; of rows that are here anyway the id is not told."""
         self.counts[f"{name}: {REPEATED}"] += len(again.rows)
-        self._write(again.rows.assign(reason=f"{name} {REPEATED}"), again.part, again.first)
+        self._write(again.rows.assign(rejected_because=f"{name} {REPEATED}"), again.part, again.first)
 
     def _write(self, rows: pd.DataFrame, part: int, first: int) -> None:
         """Write rows; `first` is the place among all rows of the first one of their file."""
-        told = rows.set_axis(rows.index - first, axis="index")
-        if self._files:
-            told.insert(0, PART, self._files[part])
-        told.to_csv(self._file, index_label="row", header=not self._is_begun)
+        told = rows.assign(rejected_part=self._files[part], rejected_row=rows.index - first + 1)
+        told = told.reindex(columns=list(dict.fromkeys((*REJECTED_COLUMNS, *rows.columns))))
+        told.to_csv(self._file, index=False, header=not self._is_begun)
         self._is_begun = True
         self.n_bad += len(rows)
 

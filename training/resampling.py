@@ -52,7 +52,8 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         Rows that already have the declared ratio of frauds stay as they are. Raises StageError where there are too
         few frauds to have neighbours.
         """
-        kept, synthetic = self.resample(X, y, Workers(Compute()))
+        # Whoever calls this has given each core something to do.
+        kept, synthetic = self.resample(X, y, Workers(Compute(), n_processes=1))
         if kept is not None:
             return X[kept], y[kept]
         if not len(synthetic):
@@ -62,7 +63,7 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     def resample(self, matrix: Matrix | Chunked, label: Labels, workers: Workers) -> tuple[Positions | None, Chunked]:
         """The positions of the rows that stay, None where all do, and the synthetic frauds to follow them."""
         n_frauds = int(label.sum())
-        kept, synthetic = None, Chunked(np.empty((0, matrix.shape[1]), np.float32), workers.compute.chunk_rows)
+        kept, synthetic = None, _none_of(matrix, workers)
         if n_frauds < self.declared.ratio * (len(label) - n_frauds):
             if self.declared.method == "smote":
                 synthetic = self._synthetic(matrix, label, workers)
@@ -84,6 +85,8 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             raise StageError(
                 f"{n_frauds} frauds in the training rows; SMOTE with {self.declared.neighbours} neighbours needs more"
             )
+        if (n_wanted := int(self.declared.ratio * (len(label) - n_frauds)) - n_frauds) < 1:
+            return _none_of(matrix, workers)
         codes, numbers = self._columns()
         if not numbers:
             raise StageError("SMOTE needs at least one numeric feature; declare resampling: {method: none}")
@@ -95,7 +98,6 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         scaled = matrix[seen].astype(np.float64)
         scaled[:, numbers] = (_imputed(scaled, numbers, medians) - mean) / scale
         scaled[:, codes] = np.where(np.isnan(scaled[:, codes]), MISSING_CODE, scaled[:, codes])
-        n_wanted = int(self.declared.ratio * (len(label) - n_frauds)) - n_frauds
         # The search for neighbours takes the square of the frauds. So beyond some number of them each pool has every so
         # manieth, which leaves neighbours a little further apart.
         n_pools, most = ceil(n_frauds / MOST_FRAUDS), workers.compute.chunk_rows
@@ -134,6 +136,11 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         # A k-d tree computes distances without BLAS, so every processor finds the same neighbours.
         tree = NearestNeighbors(n_neighbors=neighbours + 1, algorithm="kd_tree")
         return SMOTE(sampling_strategy=wanted, k_neighbors=tree, random_state=seed)
+
+
+def _none_of(matrix: Matrix | Chunked, workers: Workers) -> Chunked:
+    """No row, with the columns of a matrix."""
+    return Chunked(np.empty((0, matrix.shape[1]), np.float32), workers.compute.chunk_rows)
 
 
 def _median(column: Matrix) -> float:

@@ -11,8 +11,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
+from uuid import uuid4
 
 from training.progress import say
 from training.stage import StageError
@@ -63,9 +65,9 @@ def run_folder(output: Path, state: Mapping[str, Any], bundle: Mapping[str, byte
             shutil.rmtree(run, ignore_errors=True)
             (run / "bundle").mkdir(parents=True)
             for name, file in bundle.items():
-                (run / "bundle" / name).write_bytes(file)
+                write_durably(run / "bundle" / name, partial(_write, file))
             # Last: with it the folder is whole.
-            write_durably(run / STATE, lambda file: file.write(content.encode()))
+            write_durably(run / STATE, partial(_write, content.encode()))
         yield run
 
 
@@ -85,7 +87,8 @@ def _remove(run: Path) -> None:
 
 def write_durably(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Let `write` fill a file that appears whole, and on the disk, or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    # Of several machines two processes may have one number.
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
     try:
         with temporary.open("wb") as file:
             write(file)
@@ -96,13 +99,17 @@ def write_durably(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def _write(content: bytes, file: IO[bytes]) -> None:
+    file.write(content)
+
+
 def finish_chunk(
     run: Path, name: str, files: Mapping[str, Callable[[IO[bytes]], Any]], told: Mapping[str, Any]
 ) -> None:
     """Write the files of a chunk, by suffix, and what there is to tell of it last: with that it is finished."""
     for suffix, write in files.items():
         write_durably(run / f"{name}{suffix}", write)
-    write_durably(run / f"{name}.json", lambda file: file.write(json.dumps(told).encode()))
+    write_durably(run / f"{name}.json", partial(_write, json.dumps(told).encode()))
 
 
 def finished_chunks(run: Path) -> dict[str, dict[str, Any]]:

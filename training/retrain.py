@@ -83,7 +83,8 @@ def add_rows(name: str, scorer: Scorer, new: Path) -> None:
     )
     if len(appended.quarantined):
         path = BUILD / "retrain" / f"{name}.quarantine.csv"
-        write_whole(path, partial(appended.quarantined.to_csv, index_label="row"))
+        rejected = appended.quarantined.set_axis(appended.quarantined.index + 1, axis="index")
+        write_whole(path, partial(rejected.to_csv, index_label="rejected_row"))
         say(f"{len(appended.quarantined):,} rows break the contract and are left out; they are in {path}")
     if dvc("add", "--quiet", "data"):
         raise RetrainError("`dvc add data` failed, as it says above")

@@ -115,6 +115,7 @@ def _scored(asked: Asked, parts: Sequence[Part], job: Job) -> tuple[dict[str, di
     if finished:
         say(f"going on: {len(finished):,} chunks were finished before")
     with workers_of(Compute(engine=asked.engine or declared_scorer(asked.scorer).compute.engine)) as workers:
+        workers.require_seen(job.run)
         for _ in workers.spread(tasks(), "rows scored", **left, size=lambda told: int(told["rows"])):
             pass
     told = finished_chunks(job.run)

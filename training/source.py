@@ -1,7 +1,7 @@
 """Source: the declared data, a .csv or .parquet file or a folder of them, checked a chunk at a time."""
 
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from handler.contract import STRING_TYPES
 from training.check import DataError, as_text, require_columns
-from training.checked import check_columns, columns_of, sample_of, time_is_number
+from training.checked import REJECTED_COLUMNS, check_columns, columns_of, sample_of, time_is_number
 from training.chunks import Chunk, Rows, chunks_of, n_chunks, read_chunk
 from training.declaration import Scorer
 from training.frames import frame_of
@@ -84,7 +84,7 @@ class Source:
         for chunk in self.chunks() if len(places) else ():
             end = offset + len(chunk.content)
             if len(here := places[np.searchsorted(places, offset) : np.searchsorted(places, end)]):
-                rows = self.frame(self.rows(chunk)).loc[here - offset]
+                rows = _with_lines(self.frame(self.rows(chunk)).loc[here - offset], chunk)
                 yield Again(rows.set_axis(pd.Index(here), axis="index"), chunk.part, offset - chunk.first + 1)
             offset = end
 
@@ -97,6 +97,8 @@ def open_source(scorer: Scorer) -> Source:
     path = Path(scorer.data)
     parts, columns = read_parts(path), columns_of(scorer)
     require_columns(parts[0].path, parts[0].schema.names, columns)
+    if clashing := set(columns) & set(REJECTED_COLUMNS):
+        raise DataError(f"{path} has a column {', '.join(clashing)}, as quarantine.csv has; rename it in both places")
     texts = [name for name, field in scorer.fields.items() if field.type in STRING_TYPES]
     texts += filter(None, (scorer.id, scorer.entity))
     numbers = [name for name in texts if pa.types.is_floating(parts[0].schema.field(name).type)]
@@ -110,15 +112,18 @@ def _is_number(chunks: Iterator[Chunk], parts: Sequence[Part], scorer: Scorer) -
 
     Raises DataError where there is none, InputError where there are no rows.
     """
-    unreadable = None
+    unreadable, broken = None, ""
     for chunk in chunks:
-        times = frame_of(read_chunk(chunk.content, parts[chunk.part].schema).table.select([scorer.time]))[scorer.time]
+        rows = read_chunk(chunk.content, parts[chunk.part].schema)
+        broken = broken or next(iter(rows.broken.values()), "")
+        times = frame_of(rows.table.select([scorer.time]))[scorer.time]
         if len(times):
             try:
                 return time_is_number(times)
             except DataError as error:
                 unreadable = unreadable or error
-    raise unreadable or InputError(f"{scorer.data} holds no rows")
+    none = f"holds no row that can be read: {broken}, for one" if broken else "holds no rows"
+    raise unreadable or InputError(f"{scorer.data} {none}")
 
 
 def check_source(source: Source, workers: Workers) -> Iterator[CheckedChunk]:
@@ -156,14 +161,25 @@ def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
         raise DataError(f"{source.parts[chunk.part].path}{where}: {error}") from error
     broken = {place: reason for place, reason in read.broken.items() if place in drawn}
     if broken:
-        lines = pd.DataFrame({"reason": broken}, columns=found.quarantined.columns, dtype=object)
-        quarantined = pd.concat([found.quarantined.astype(object), lines]).sort_index()
+        columns = found.quarantined.columns
+        unread = pd.DataFrame({"rejected_because": broken}, columns=columns, dtype=object)
+        quarantined = pd.concat([found.quarantined.astype(object), unread]).sort_index()
         counts = found.counts + Counter({"the line is broken": len(broken)})
         found = replace(found, quarantined=quarantined, counts=counts)
+    found = replace(found, quarantined=_with_lines(found.quarantined, chunk, broken))
     for one in (found.clean, found.ids, found.quarantined):
         if one is not None:
             one.index += offset
     return replace(found, n_rows=n_rows, n_drawn=len(drawn), first=offset - chunk.first + 1)
+
+
+def _with_lines(rows: pd.DataFrame, chunk: Chunk, broken: Container[int] = ()) -> pd.DataFrame:
+    """Rows by their place in a chunk; those of a CSV with the number of their line and, of a broken one, its text."""
+    if isinstance(chunk.content, pa.Table):
+        return rows
+    lines = [(place, chunk.content[place]) for place in rows.index]
+    numbers, texts = [str(line.number) for _, line in lines], [line.text if at in broken else "" for at, line in lines]
+    return rows.assign(rejected_line=numbers, rejected_text=texts)
 
 
 def checked_chunk(rows: pd.DataFrame, scorer: Scorer, is_number: bool) -> CheckedChunk:  # noqa: FBT001 - as `check_columns`

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
+from pathlib import Path
 from threading import Thread
 from time import sleep
 from typing import TYPE_CHECKING, Any
@@ -50,9 +51,9 @@ def end_with(owner: int) -> None:
 class Workers:
     """The processes of this machine."""
 
-    def __init__(self, compute: Compute) -> None:
-        """Keep what is declared of them."""
-        self.compute = compute
+    def __init__(self, compute: Compute, n_processes: int | None = None) -> None:
+        """Keep what is declared of them; with one process it is this one, else there is one for each core."""
+        self.compute, self._n_processes = compute, n_processes or joblib.cpu_count()
 
     def spread(
         self, tasks: Iterable[Task], name: str, *, n_tasks: int, n_rows: int, size: Callable[[Any], int] = len
@@ -65,7 +66,7 @@ class Workers:
         yield from done if n_tasks == 1 else progress(done, name, total=n_rows, size=size, unit="rows")
 
     def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:
-        n_jobs = min(joblib.cpu_count(), max(n_tasks, 1))
+        n_jobs = min(self._n_processes, max(n_tasks, 1))
         if n_jobs == 1:
             # For one task a process of its own would take longer to start than the task.
             yield from (function(*arguments) for function, *arguments in tasks)
@@ -86,8 +87,11 @@ class Workers:
     def _executor(self) -> Any:  # noqa: ANN401 - joblib has no types
         # joblib's own loop would go on where nobody takes the results, which then fill the memory.
         return ProcessPoolExecutor(
-            joblib.cpu_count(), initializer=end_with, initargs=(os.getpid(),), env=ONE_THREAD, timeout=IDLE_SECONDS
+            self._n_processes, initializer=end_with, initargs=(os.getpid(),), env=ONE_THREAD, timeout=IDLE_SECONDS
         )
+
+    def require_seen(self, folder: Path) -> None:
+        """Raise StageError unless all see a folder, as the processes of one machine do."""
 
     def encoded(self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features") -> Chunked:
         """The features that tasks give, (sum of sizes, n_features): in memory if they are one chunk, else on disk."""

@@ -15,7 +15,6 @@ from training.inputs import Part
 _TYPES = dict(zip(ANSWER_COLUMNS, (pa.float64(), pa.bool_(), pa.string()), strict=True))
 # Before a rejected row's own cells: its file, its place among the rows, a CSV's line, and, of a line that cannot be
 # told into cells, the whole of it.
-REJECTED_COLUMNS = ("rejected_part", "rejected_row", "rejected_line", "rejected_because", "rejected_text")
 
 
 def scored_schema(schema: pa.Schema, *, explain: bool) -> pa.Schema:
@@ -64,7 +63,7 @@ def write_rejected(chunk: Chunk, part: Part, rows: Rows, rejected: Mapping[int, 
         if lines:
             line = str(lines[place].number)
         if lines and place in rows.broken:
-            text = lines[place].content.decode(errors="backslashreplace").rstrip("\r\n")
+            text = lines[place].text
         else:
             values = list(next(cells).values())
         written.append([part.path.name, chunk.first + place, line, reason, text, *values])

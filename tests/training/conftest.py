@@ -21,6 +21,7 @@ from benchmarks.variants import write_variant
 from training.checked import check_rows, sample_of, time_is_number
 from training.declaration import Scorer, declared_scorer
 from training.infer import Inferred, infer
+from training.inputs import Part
 from training.item_catalogue import items
 from training.prepare import prepare
 from training.settings import SECONDS_A_DAY, Compute, Monitoring, Split
@@ -163,7 +164,8 @@ def _prepared_by(tmp_path: Path) -> Callable[[Iterator[CheckedChunk], Source], P
         report = prepare(chunks, source, folder)
         windows = {name: pd.read_parquet(folder / f"{name}.parquet") for name in WINDOWS}
         quarantined = pd.read_csv(folder / "quarantine.csv", dtype=str, keep_default_na=False)
-        return Prepared(windows, quarantined.set_index(quarantined.pop("row").astype(int)), report)
+        quarantined = quarantined.set_index(quarantined.pop("rejected_row").astype(int) - 1)
+        return Prepared(windows, quarantined, report)
 
     return prepare_chunks
 
@@ -175,7 +177,8 @@ def prepared(_prepared_by: Callable[..., Prepared]) -> Callable[[pd.DataFrame, S
     def prepare_rows(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
         is_number = time_is_number(rows[scorer.time])
         chunk = checked_chunk(sample_of(rows, scorer), scorer, is_number)
-        return _prepared_by(iter([chunk]), Source((), scorer, is_number, frozenset()))
+        part = Part(Path("rows.parquet"), pa.schema([]), len(rows), "", (0, 0))
+        return _prepared_by(iter([chunk]), Source((part,), scorer, is_number, frozenset()))
 
     return prepare_rows
 

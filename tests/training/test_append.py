@@ -193,7 +193,7 @@ def test_a_few_bad_rows_are_set_aside_with_their_reasons(mini_scorer: Scorer, ne
     new_rows.assign(amount=new_rows["amount"].mask(new_rows.index == 7, -1.0)).to_parquet("new.parquet", index=False)
     appended = append_rows(Path("new.parquet"), mini_scorer)
     assert appended.rows == 99
-    assert appended.quarantined[["row_id", "reason"]].to_numpy().tolist() == [["new-7", "amount is below 0"]]
+    assert appended.quarantined[["row_id", "rejected_because"]].to_numpy().tolist() == [["new-7", "amount is below 0"]]
     assert "new-7" not in set(pd.read_parquet(mini_scorer.data)["row_id"])
 
 

@@ -56,7 +56,7 @@ def test_a_chunk_is_read_as_it_is_told(mini_rows: pd.DataFrame, mini_scorer: Sco
     seconds = mini_rows.assign(at=np.arange(len(mini_rows), dtype=float))
     assert len(check_columns(seconds, mini_scorer, is_number=True).clean) == len(mini_rows)
     found = check_columns(seconds, mini_scorer, is_number=False)
-    assert set(found.quarantined["reason"]) == {"at is not a time"}
+    assert set(found.quarantined["rejected_because"]) == {"at is not a time"}
     assert len(check_columns(mini_rows, mini_scorer, is_number=True).clean) == 0
 
 

@@ -1,5 +1,6 @@
 """Local fit: the batches are the lesson, and the model is XGBClassifier's, wherever XGBoost keeps its rows."""
 
+import fcntl
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -135,7 +136,7 @@ def test_rows_may_stay_on_the_disk(lesson: Lesson, working_folder: Path, monkeyp
 
     class Looking(local_fit.Rounds):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401 - XGBoost's
-            pages.append(sum(path.stat().st_size for path in (working_folder / "build" / ".xgboost").iterdir()))
+            pages.append(sum(path.stat().st_size for path in working_folder.glob("build/.xgboost-*/rows*")))
             return super().after_iteration(model, epoch, evals_log)
 
     in_memory = fitted(classifier(), lesson, chunks_of(300))
@@ -149,12 +150,17 @@ def test_rows_may_stay_on_the_disk(lesson: Lesson, working_folder: Path, monkeyp
 def test_pages_that_find_no_room_are_refused_before_one_is_written(
     lesson: Lesson, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """XGBoost would end the process where the disk is full; what a killed run left is gone in any case."""
-    (working_folder / "build" / ".xgboost").mkdir(parents=True)
+    """XGBoost would end the process where the disk is full; what a killed run left is gone, another run's pages not."""
+    killed, running = (working_folder / "build" / f".xgboost-{name}" for name in ("killed", "running"))
+    for folder in (killed, running):
+        folder.mkdir(parents=True)
+        (folder / "lock").touch()
     monkeypatch.setattr(local_fit.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
-    with pytest.raises(OSError, match=r"external memory takes 0\.0 GB, 0\.0 are free"):
-        fitted(classifier(), lesson, chunks_of(300, external_memory=True))
-    assert list((working_folder / "build").iterdir()) == []
+    with (running / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match=r"external memory takes 0\.0 GB, 0\.0 are free"):
+            fitted(classifier(), lesson, chunks_of(300, external_memory=True))
+    assert list((working_folder / "build").iterdir()) == [running]
 
 
 def test_exact_trees_see_all_rows_at_once(lesson: Lesson, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:

@@ -90,12 +90,13 @@ def test_what_does_not_fit_is_sorted_on_the_disk(tmp_path: Path, monkeypatch: py
     np.testing.assert_array_equal(np.concatenate(found), np.sort(seconds))
 
 
-def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path) -> None:
-    """What DuckDB says where its sorting finds no room is the system's own error."""
+@pytest.mark.parametrize("error", [duckdb.IOException, pa.ArrowInvalid, OSError])
+def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path, error: type[Exception]) -> None:
+    """What DuckDB says where its sorting finds no room, by itself or through Arrow, is the system's own error."""
     batches = rows_in(tmp_path, [3.0, 1.0]).in_order("at", np.empty(0, np.int64), 2_048)
     next(batches)
     with pytest.raises(OSError, match="No space left on device") as caught:
-        batches.throw(duckdb.IOException("Could not write file: No space left on device"))
+        batches.throw(error("Could not write file: No space left on device"))
     assert caught.value.errno == errno.ENOSPC
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from training import prepare as stage
 from training.check import DataError
+from training.checked import REJECTED_COLUMNS
 from training.declaration import Scorer
 from training.prepare import read_catalogues
-from training.quarantine import PART
 from training.settings import SECONDS_A_DAY, Split
 from training.split import WINDOWS, split_by_time
 from training.stage import StageError
@@ -110,9 +110,11 @@ def test_many_chunks_are_prepared_as_one(
     one = prepared_from(whole, in_chunks(len(rows)))
     assert one.report["quarantined"]["rows"] == 9 + 4
     if kind == "folder":
-        names = found.quarantined.pop(PART)
+        names = found.quarantined["rejected_part"]
         starts = names.map({"part-0.parquet": 0, "part-1.parquet": 2_300, "part-2.parquet": 2_301})
         found.quarantined.index += starts.to_numpy()
+    for quarantined in (found.quarantined, one.quarantined):
+        del quarantined["rejected_part"]
     require_same(found, one)
 
 
@@ -133,10 +135,12 @@ def test_an_id_seen_in_an_earlier_chunk_is_quarantined(
     rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index.isin([1_500, 5_400]), "row-10"))
     rows.to_csv(Path("data/rows.csv"), index=False)
     found = prepared_from(Path("data/rows.csv"), in_chunks(1_000))
-    assert found.quarantined.pop("reason").to_dict() == dict.fromkeys(
+    assert found.quarantined.pop("rejected_because").to_dict() == dict.fromkeys(
         [1_500, 5_400], "row_id was seen in an earlier row"
     )
-    pd.testing.assert_frame_equal(found.quarantined, as_texts(rows.loc[[1_500, 5_400]]), check_names=False)
+    assert found.quarantined["rejected_line"].to_list() == ["1502", "5402"]
+    as_they_came = found.quarantined.drop(columns=list(REJECTED_COLUMNS), errors="ignore")
+    pd.testing.assert_frame_equal(as_they_came, as_texts(rows.loc[[1_500, 5_400]]), check_names=False)
     assert found.report["quarantined"] == {"rows": 2, "reasons": {"row_id: was seen in an earlier row": 2}}
     kept = pd.concat(found.windows.values())["row_id"]
     assert len(kept) == 6_000 - 2
@@ -153,7 +157,7 @@ def test_an_id_is_seen_in_a_row_that_is_bad(
     )
     rows.to_parquet(Path("data/rows.parquet"), index=False)
     found = prepared_from(Path("data/rows.parquet"), in_chunks(1_000))
-    assert found.quarantined["reason"].to_dict() == {
+    assert found.quarantined["rejected_because"].to_dict() == {
         10: "amount is below 0",
         2_000: "row_id was seen in an earlier row",
     }
@@ -214,12 +218,15 @@ def test_broken_lines_are_quarantined(
     assert found.report["rows"] == 6_000
     assert found.report["quarantined"] == {"rows": 60, "reasons": {"the line is broken": 60}}
     assert list(found.quarantined.index) == list(range(50, 6_000, 100))
-    first, second, third = found.quarantined["reason"].iloc[:3]
+    first, second, third = found.quarantined["rejected_because"].iloc[:3]
     assert (first, second) == (
         "the line has 2 cells; the header has 9 names",
         "the line has 10 cells; the header has 9 names",
     )
     assert third.startswith("the line is not UTF-8 at its byte")
+    assert found.quarantined["rejected_line"].to_list() == [str(place + 2) for place in range(50, 6_000, 100)]
+    assert found.quarantined["rejected_text"].iloc[0] == "cut,short"
+    assert found.quarantined["rejected_text"].iloc[2] == lines[251][:-1].decode() + r"\xff"
     kept = pd.concat(found.windows.values())["row_id"]
     assert set(kept) == {f"row-{number}" for number in range(6_000) if number % 100 != 50}
     assert sum(one["rows"] for one in found.report["windows"].values()) == 6_000 - 60
@@ -249,8 +256,12 @@ def test_bad_row_is_quarantined(
     """A row that breaks the contract leaves with its reason, its values as they were; all others stay."""
     rows = with_value(mini_rows.assign(at=mini_rows["at"].astype(str)), problem.split(maxsplit=1)[0], value)
     found = prepared(rows, mini_scorer)
-    assert found.quarantined["reason"].to_dict() == {3: problem}
-    pd.testing.assert_frame_equal(found.quarantined.drop(columns="reason"), as_texts(rows.iloc[[3]]), check_names=False)
+    assert found.quarantined["rejected_because"].to_dict() == {3: problem}
+    pd.testing.assert_frame_equal(
+        found.quarantined.drop(columns=list(REJECTED_COLUMNS), errors="ignore"),
+        as_texts(rows.iloc[[3]]),
+        check_names=False,
+    )
     assert found.report["quarantined"] == {"rows": 1, "reasons": {problem.replace(" ", ": ", 1): 1}}
     kept = pd.concat(found.windows.values())
     assert set(kept["row_id"]) == set(mini_rows["row_id"]) - {mini_rows["row_id"][3]}
@@ -260,7 +271,7 @@ def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: Scorer, p
     """A row with two problems is quarantined once, with both."""
     rows = with_value(with_value(mini_rows, "amount", -1), "visits", 0.5)
     found = prepared(rows, mini_scorer)
-    assert found.quarantined["reason"].to_dict() == {3: "amount is below 0; visits is not a whole number"}
+    assert found.quarantined["rejected_because"].to_dict() == {3: "amount is below 0; visits is not a whole number"}
     assert found.report["quarantined"]["rows"] == 1
 
 

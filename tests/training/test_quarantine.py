@@ -11,10 +11,12 @@ from training.declaration import Scorer
 from training.quarantine import Quarantine
 from training.source import Again, CheckedChunk
 
+HEADER = "rejected_part,rejected_row,rejected_line,rejected_because,rejected_text,amount\n"
+
 
 def chunk_of(bad: dict[int, str], *, n_rows: int = 100, part: int = 0, first: int = 0) -> CheckedChunk:
     """A chunk in which rows at these places among all are bad for these reasons."""
-    quarantined = pd.DataFrame({"amount": [-1.0] * len(bad), "reason": bad.values()}, index=list(bad))
+    quarantined = pd.DataFrame({"amount": [-1.0] * len(bad), "rejected_because": bad.values()}, index=list(bad))
     counts = Counter(reason.replace(" ", ": ", 1) for reason in bad.values())
     return CheckedChunk(n_rows, n_rows, pd.DataFrame(), None, quarantined, counts, part, first)
 
@@ -26,10 +28,10 @@ def test_rows_of_one_file(tmp_path: Path) -> None:
         quarantine.add(chunk_of({103: "amount is below 0", 150: "amount is below 0"}))
         quarantine.add_repeated(Again(pd.DataFrame({"amount": [5.0]}, index=[7]), 0, 0), "id")
     assert (tmp_path / "quarantine.csv").read_text() == (
-        "row,amount,reason\n"
-        "103,-1.0,amount is below 0\n"
-        "150,-1.0,amount is below 0\n"
-        "7,5.0,id was seen in an earlier row\n"
+        f"{HEADER}"
+        "rows.csv,104,,amount is below 0,,-1.0\n"
+        "rows.csv,151,,amount is below 0,,-1.0\n"
+        "rows.csv,8,,id was seen in an earlier row,,5.0\n"
     )
     assert (quarantine.n_rows, quarantine.n_bad) == (200, 3)
     assert quarantine.counts == {"amount: is below 0": 2, "id: was seen in an earlier row": 1}
@@ -42,10 +44,10 @@ def test_rows_of_several_files(tmp_path: Path) -> None:
         quarantine.add(chunk_of({103: "amount is below 0"}, part=1, first=100))
         quarantine.add_repeated(Again(pd.DataFrame({"amount": [5.0]}, index=[199]), 1, 100), "id")
     assert (tmp_path / "quarantine.csv").read_text() == (
-        "row,data file,amount,reason\n"
-        "3,a.csv,-1.0,amount is below 0\n"
-        "3,b.csv,-1.0,amount is below 0\n"
-        "99,b.csv,5.0,id was seen in an earlier row\n"
+        f"{HEADER}"
+        "a.csv,4,,amount is below 0,,-1.0\n"
+        "b.csv,4,,amount is below 0,,-1.0\n"
+        "b.csv,100,,id was seen in an earlier row,,5.0\n"
     )
 
 
@@ -54,7 +56,7 @@ def test_a_file_without_bad_rows_has_its_header(tmp_path: Path) -> None:
     with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({}))
         quarantine.add(chunk_of({}))
-    assert (tmp_path / "quarantine.csv").read_text() == "row,amount,reason\n"
+    assert (tmp_path / "quarantine.csv").read_text() == HEADER
 
 
 def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: Scorer) -> None:
@@ -67,3 +69,13 @@ def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: Scorer) ->
     with pytest.raises(DataError) as caught:
         quarantine.require_enough(mini_scorer)
     assert str(caught.value).endswith("amount: is below 0 in 3 rows; visits: is infinite in 1 rows")
+
+
+def test_a_column_called_reason_is_kept(tmp_path: Path) -> None:
+    """What a row came with is not written over by why it was rejected."""
+    chunk = chunk_of({3: "amount is below 0"})
+    chunk.quarantined["reason"] = "too small"
+    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+        quarantine.add(chunk)
+    (row,) = pd.read_csv(tmp_path / "quarantine.csv").to_dict(orient="records")
+    assert (row["reason"], row["rejected_because"]) == ("too small", "amount is below 0")

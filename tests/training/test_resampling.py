@@ -57,6 +57,19 @@ def test_originals_come_first_untouched(types: list[str]) -> None:
     assert labels.dtype == label.dtype
 
 
+def test_less_than_a_fraud_more_is_none() -> None:
+    """Ten frauds of 105 legitimate rows are below a tenth, and no whole fraud is wanted."""
+    rng = np.random.default_rng(0)
+    matrix, label = rng.normal(size=(115, 2)).astype(np.float32), np.repeat([1, 0], [10, 105]).astype(np.int8)
+
+    class Strict(Workers):
+        def encoded(self, *_: object) -> Chunked:
+            raise AssertionError
+
+    kept, synthetic = Resampler(SMOTE, ["q", "q"], 7).resample(matrix, label, Strict(Compute()))
+    assert (kept, len(synthetic)) == (None, 0)
+
+
 @pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
 def test_input_is_not_written_to(types: list[str]) -> None:
     """The caller's matrix is the same after the call."""

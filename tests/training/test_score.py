@@ -269,6 +269,17 @@ def test_a_folder_is_scored_file_by_file(run: Run, mini_rows: pd.DataFrame, tmp_
     assert pa.concat_tables([parts[0], parts[2]]).equals(scored)
 
 
+def test_a_folder_of_both_kinds_is_refused(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
+    """Also where all columns are texts, so that the schemas agree; nothing is left."""
+    source, output, texts = tmp_path / "in", tmp_path / "out", mini_rows.head(20).astype(str)
+    source.mkdir()
+    texts.to_csv(source / "a.csv", index=False)
+    pq.write_table(pa.table({name: pa.array(texts[name], pa.string()) for name in texts}), source / "b.parquet")
+    status, said = run(source, output)
+    assert (status, f"score: {source} holds files of both kinds, .csv and .parquet; score each" in said) == (1, True)
+    assert list(tmp_path.iterdir()) == [source]
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

@@ -191,6 +191,15 @@ def test_a_csv_of_blank_lines_holds_no_rows(many_rows: pd.DataFrame, opened: Ope
         opened("rows.csv")
 
 
+def test_a_csv_of_broken_lines_says_what_is_wrong(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """Each line ends in a comma, its header does not: that is told, and not that there are no rows."""
+    header, *lines = many_rows.head(5).to_csv(index=False).splitlines()
+    Path("data/rows.csv").write_text("\n".join([header, *(f"{line}," for line in lines)]))
+    wrong = "^data/rows.csv holds no row that can be read: the line has 10 cells; the header has 9 names, for one$"
+    with pytest.raises(InputError, match=wrong):
+        opened("rows.csv")
+
+
 def test_bookkeeping_of_others_is_passed_over(many_rows: pd.DataFrame, opened: Opened) -> None:
     """What begins with a dot or an underscore, as Spark's _SUCCESS, is no part."""
     folder = write_folder(many_rows, 3_000, 3_000)
