@@ -214,6 +214,23 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """A disk of so many bytes, which may be made larger."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "tmpfs", str(folder), "-o", "size=1m"]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("a small disk can be mounted by root alone: what happens on a full one was NOT tested")
+
+    def resize(size: str) -> Path:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+        return folder
+
+    yield resize
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture
 def window_of(tmp_path: Path) -> Callable[..., Window]:
     """Writes rows as a window, in row groups of so many."""
     numbers = count(1)

@@ -1,6 +1,7 @@
 """Prepare: quarantine with reasons, windows in time order, and a stage that writes all or nothing."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from io import StringIO
@@ -599,3 +600,20 @@ def test_an_entity_travels_as_text(mini_rows: pd.DataFrame, mini_scorer: Scorer,
     windows = prepared(mini_rows.assign(account=np.arange(len(mini_rows)) % 7), declared).windows
     assert set(windows["test"]["account"]) == {str(number) for number in range(7)}
     assert "account" not in declared.contract.fields
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(
+    project: Path, small_disk: Callable[[str], Path], run_stage: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """In a sentence; with more room the same command is enough."""
+    folder = small_disk("64m") / "project"
+    shutil.copytree(project, folder)
+    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    small_disk(f"{used // 1024 + 40}k")
+    done = run_stage(folder, "prepare")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("prepare mini: there is no space left on the disk; make room: ")
+    assert "Traceback" not in done.stderr
+    assert not any(path.is_file() for name in ("build", "reports") for path in (folder / name).rglob("*"))
+    small_disk("64m")
+    assert run_stage(folder, "prepare").returncode == 0

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -495,23 +495,6 @@ def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path,
     assert "discarding what an unfinished run left" in said
     assert "going on" not in said
     assert pq.read_table(output).num_rows == 4000
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A disk of so many bytes, which may be made larger."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "tmpfs", str(folder), "-o", "size=1m"]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode != 0:
-        pytest.skip("a small disk can be mounted by root alone: what happens on a full one was NOT tested")
-
-    def resize(size: str) -> Path:
-        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
-        return folder
-
-    yield resize
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.parametrize("size", ["900k", "2000k"], ids=["among the chunks", "while they are joined"])
