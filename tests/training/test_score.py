@@ -486,6 +486,8 @@ def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path,
     output = tmp_path / "out.parquet"
     process = start(trained, many, output, "--chunk-rows", "500")
     await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 2, process)
+    # It must not come to its end before it is looked at.
+    process.send_signal(signal.SIGSTOP)
     assert "is being written by another run" in run(many, output)[1]
     process.kill()
     process.communicate()
