@@ -100,7 +100,7 @@ deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## all that can 
 lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template through cfn-lint and checkov
 	$(SAM) validate --lint
 	$(CHECKOV) --file template.yaml
-	@$(PYTHON) -m training.translate build/template.json Authorizer=JWT JwtIssuer=https://issuer.example JwtAudience=fraud \
+	@$(PYTHON) -m training.delivery.template build/template.json Authorizer=JWT JwtIssuer=https://issuer.example JwtAudience=fraud \
 	  CorsOrigins=https://console.example WarmUp=enabled ModelBucket=create PredictionLog=create ReservedConcurrency=10
 	$(CHECKOV) --file build/template.json
 
@@ -209,8 +209,8 @@ build-FraudFunction: | $(UV)
 	  --no-compile-bytecode --link-mode copy -r handler/requirements.txt
 	find $(ARTIFACTS_DIR)/xgboost -mindepth 1 -maxdepth 1 ! -name lib -exec rm -r {} +
 	rm -rf $(ARTIFACTS_DIR)/bin $(ARTIFACTS_DIR)/.lock
-	mkdir -p $(ARTIFACTS_DIR)/handler $(ARTIFACTS_DIR)/$(BUNDLES)
-	cp handler/*.py $(ARTIFACTS_DIR)/handler/
+	mkdir -p $(ARTIFACTS_DIR)/$(BUNDLES)
+	find handler -name "*.py" -exec cp --parents {} $(ARTIFACTS_DIR) \;
 	for name in $$($(PYTHON) -m training.declaration); do cp -R $(BUNDLES)/$$name $(ARTIFACTS_DIR)/$(BUNDLES)/ || exit 1; done
 	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$(ARTIFACTS_DIR)" -p /var/task "$(ARTIFACTS_DIR)"
 	@size=$$(du -sb $(ARTIFACTS_DIR) | cut -f1); echo "artifact: $$((size / 1000000)).$$((size / 100000 % 10)) MB unzipped, of at most $(MAX_ARTIFACT_MB), for $(ARCHITECTURE)"; \

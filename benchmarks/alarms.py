@@ -16,10 +16,10 @@ from benchmarks.changes import CHANGES, Changed
 from benchmarks.machine import machine
 from benchmarks.scene import Scene, drawn, log_of, scene_of, states
 from benchmarks.served import ROOT
-from training.files import BUILD, BUNDLES, REPORTS, write_json
-from training.records import Log
-from training.settings import SECONDS_A_DAY
-from training.synthetic_population import LATE_PATTERN_DAY
+from training.intake.synthetic.population import LATE_PATTERN_DAY
+from training.monitoring.log import Log
+from training.params import SECONDS_A_DAY
+from training.run.files import BUILD, BUNDLES, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "alarms.json"
 RECORDED = REPORTS / "alarms.json"

@@ -22,19 +22,19 @@ from benchmarks.quality_part import AbsentError
 from benchmarks.quality_sets import declared_set
 from benchmarks.served import ROOT
 from training.backtest import by_days, policy_lines, report_of
-from training.backtest_page import draw_recall
-from training.card_page import LOOK
-from training.checked import check_rows
+from training.data.row_checks import check_rows
 from training.declaration import Scorer, declared_scorer
-from training.files import BUILD, REPORTS, rounded, write_json, write_whole
+from training.intake.synthetic.draws import DAYS
+from training.intake.synthetic.population import LATE_PATTERN_DAY, START, Drawn
+from training.intake.synthetic.refunds import draw_refunds
+from training.intake.synthetic.transactions import draw_transactions
+from training.monitoring.replay import Replay
+from training.params import SECONDS_A_DAY, Decision, Model, Quarantine
 from training.prepare import read_catalogues
-from training.replay import Replay
-from training.settings import SECONDS_A_DAY, Decision, Model, Quarantine
+from training.report.backtest_page import draw_recall
+from training.report.html import LOOK
+from training.run.files import BUILD, REPORTS, rounded, write_json, write_whole
 from training.synthesize import SEED
-from training.synthetic_draws import DAYS
-from training.synthetic_population import LATE_PATTERN_DAY, START, Drawn
-from training.synthetic_refunds import draw_refunds
-from training.synthetic_transactions import draw_transactions
 
 RESULT = BUILD / "benchmarks" / "backtests.json"
 RECORDED = REPORTS / "backtests.json"

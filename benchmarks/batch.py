@@ -25,13 +25,13 @@ from benchmarks.machine import machine
 from benchmarks.readme_table import table
 from benchmarks.rounds import in_turn
 from benchmarks.served import ROOT
-from handler.features import feature_types
-from handler.scorer import Scorer, load_scorer
-from training.chunks import chunks_of
-from training.encoder import encode_rows
-from training.files import BUILD, BUNDLES, REPORTS, write_json
-from training.inputs import read_parts
-from training.job import Job, columns_of, score_chunk
+from handler.scoring.features import feature_types
+from handler.scoring.scorer import Scorer, load_scorer
+from training.batch.chunk import Job, columns_of, score_chunk
+from training.data.chunks import chunks_of
+from training.data.input_files import read_parts
+from training.model.encoder import encode_rows
+from training.run.files import BUILD, BUNDLES, REPORTS, write_json
 from training.score import CHUNK_ROWS
 
 RESULT = BUILD / "benchmarks" / "batch.json"

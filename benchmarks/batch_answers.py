@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from benchmarks.gateway import http_event
 from benchmarks.served import ROOT
-from handler.scorer import Scorer, load_scorer
-from training.answers import EXPLANATIONS
-from training.files import BUILD, BUNDLES
-from training.requests import requests_of
+from handler.scoring.scorer import Scorer, load_scorer
+from training.batch.answers import EXPLANATIONS
+from training.data.requests import requests_of
+from training.run.files import BUILD, BUNDLES
 from training.score import Asked, score_files
 
 NAME = "transaction"

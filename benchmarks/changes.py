@@ -10,8 +10,8 @@ import pandas as pd
 
 from benchmarks.scene import Scene, log_of
 from benchmarks.served import ROOT
-from training.files import BUILD
-from training.records import Log
+from training.monitoring.log import Log
+from training.run.files import BUILD
 
 SEED = 11
 

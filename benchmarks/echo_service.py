@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from mangum import Mangum
 from pydantic import BaseModel
 
-from handler.contract import Contract, answer_model, request_model
+from handler.scoring.contract import Contract, answer_model, request_model
 
 BUNDLES = Path(os.environ["BUNDLES"])
 CONSTANTS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from benchmarks.served import ROOT, served
 from handler.app import app
-from handler.endpoint import ScoreEndpoint
+from handler.web.endpoint import ScoreEndpoint
 
 # A route. schemathesis adds what its examples and its coverage of the schema's limits ask for.
 CASES = 2_000

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from benchmarks.gateway import http_event
 from benchmarks.machine import SERVER_CORE, pinned
 from benchmarks.served import ROOT
-from handler.scorer import load_scorer
+from handler.scoring.scorer import load_scorer
 
 PREDICTIONS = 1_000_000
 POINTS = 100

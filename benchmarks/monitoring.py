@@ -25,13 +25,13 @@ from tqdm import tqdm
 
 from benchmarks.machine import machine
 from benchmarks.served import ROOT
-from handler import record
-from handler.record import Recorder
-from handler.scorer import Answered, Scorer, load_scorer
-from training.files import BUILD, BUNDLES, REPORTS, write_json
+from handler.records import record
+from handler.records.record import Recorder
+from handler.scoring.scorer import Answered, Scorer, load_scorer
+from training.data.requests import requests_of
 from training.monitor import EXIT_STATUS
-from training.requests import requests_of
-from training.settings import SECONDS_A_DAY
+from training.params import SECONDS_A_DAY
+from training.run.files import BUILD, BUNDLES, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "monitoring.json"
 # What the README quotes; tests/test_readme.py holds the two together.

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from benchmarks.machine import CLIENT_CORE, pinned, resident_mb
 from benchmarks.served import ROOT, served
-from handler.scorer import load_scorer
+from handler.scoring.scorer import load_scorer
 
 WAITING = 2_000
 # With these, each waiting for its answer, the sustainable rate is found.

@@ -14,8 +14,8 @@ from benchmarks.quality_part import AbsentError, Part
 from benchmarks.quality_recall_bound import recall_bound
 from benchmarks.quality_shipped import calibration, shipped_arms
 from benchmarks.quality_ulb import ulb
-from training.files import REPORTS, write_json
-from training.progress import say
+from training.run.files import REPORTS, write_json
+from training.run.progress import say
 
 # What the README quotes: per part its lines, its conclusions, and when and where it ran.
 RECORDED = REPORTS / "quality.json"

@@ -5,8 +5,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from training.declaration import Scorer
-from training.folds import Positions
-from training.settings import SECONDS_A_DAY
+from training.model.folds import Positions
+from training.params import SECONDS_A_DAY
 
 # Day 0 of the data, which count seconds from its midnight.
 FIRST_DAY = pd.Timestamp("2018-04-01")

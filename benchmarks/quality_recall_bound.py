@@ -10,14 +10,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.quality_part import AbsentError, Line, Part
-from training.bootstrap import draw_weights
 from training.calibrate import calibrated
-from training.chunked import Floats, Labels
 from training.declaration import Scorer, read_params
-from training.files import BUILD
-from training.policy import threshold_for
-from training.progress import progress
-from training.settings import Decision
+from training.evaluation.intervals import draw_weights
+from training.evaluation.threshold import threshold_for
+from training.params import Decision
+from training.run.files import BUILD
+from training.run.matrix import Floats, Labels
+from training.run.progress import progress
 from training.train import margins
 
 DRAWS = 200

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.quality_part import AbsentError
-from training.check import read_rows
+from training.data.column_checks import read_rows
 from training.declaration import Scorer, declared_scorer
 
 PROJECT = Path(__file__).parents[1]

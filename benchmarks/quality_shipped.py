@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.quality_arms import arm_lines
 from benchmarks.quality_part import AbsentError, Line, Part
 from training.declaration import read_params
-from training.files import REPORTS
+from training.run.files import REPORTS
 
 # The largest calibration error that a scorer may have on its test window.
 LIMITS = {"transaction": 0.005}

@@ -6,14 +6,14 @@ import pandas as pd
 from benchmarks.quality_part import Line, Part
 from benchmarks.quality_sets import declared_set
 from training.calibrate import calibrated
-from training.checked import check_rows, sample_of
 from training.compare import arm_name
+from training.data.row_checks import check_rows, sample_of
+from training.data.split import split_by_time
 from training.declaration import Scorer
 from training.evaluate import Evaluation, measure
+from training.params import Resampling
 from training.prepare import read_catalogues
-from training.progress import say
-from training.settings import Resampling
-from training.split import split_by_time
+from training.run.progress import say
 from training.train import fit_pipeline, margins
 
 ARMS = (Resampling(method="none"), Resampling(method="smote"))

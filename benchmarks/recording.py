@@ -23,8 +23,8 @@ from benchmarks.rounds import in_turn
 from benchmarks.served import ROOT
 from benchmarks.subjects import ARTIFACT, BUNDLES, Subject
 from benchmarks.workloads import REFUND, TRANSACTION, Workload
-from training.artifact import declared_environment
-from training.files import BUILD, REPORTS, write_json
+from training.delivery.artifact import declared_environment
+from training.run.files import BUILD, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "recording.json"
 # What the README quotes; tests/test_readme.py holds the two together.

@@ -19,7 +19,7 @@ from benchmarks.quality_sets import FOLDER, PARAMS
 from benchmarks.readme_table import table
 from benchmarks.served import ROOT
 from benchmarks.steps import steps_of
-from training.files import BUILD, write_json
+from training.run.files import BUILD, write_json
 
 RECORDED = ROOT / "reports" / "repro.json"
 SCORER = "handbook"

@@ -11,7 +11,7 @@ from benchmarks.fuzz import fuzz_events, fuzz_routes
 from benchmarks.machine import machine
 from benchmarks.million import million
 from benchmarks.overload import overload
-from training.files import BUILD, REPORTS, write_json
+from training.run.files import BUILD, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "robustness.json"
 # What the README quotes; tests/test_readme.py holds the two together.

@@ -7,16 +7,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.served import ROOT
-from handler.scorer import Scorer, load_scorer
-from training.binning import Binning
-from training.blocks import blocks_of, join_outcomes
+from handler.scoring.scorer import Scorer, load_scorer
+from training.data.requests import requests_of
 from training.declaration import Scorer as Declaration
 from training.declaration import declared_scorer
-from training.files import BUILD, BUNDLES
-from training.records import Log
-from training.requests import requests_of
-from training.settings import SECONDS_A_DAY
-from training.verdict import judge_block, settle
+from training.monitoring.binning import Binning
+from training.monitoring.blocks import blocks_of, join_outcomes
+from training.monitoring.log import Log
+from training.monitoring.verdict import judge_block, settle
+from training.params import SECONDS_A_DAY
+from training.run.files import BUILD, BUNDLES
 
 CHUNK = 1000
 # Before it: the transaction rows get a new chain on day 140, both their late fraud on day 150.

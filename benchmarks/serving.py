@@ -22,8 +22,8 @@ from benchmarks.subjects import ARTIFACT, BUNDLES, Subject, artifact_mb, make_su
 from benchmarks.table import Limit, Row, print_table
 from benchmarks.warm import check_answers, warm_rows
 from benchmarks.workloads import TRANSACTION, WORKLOADS
-from training.artifact import MAX_BYTES
-from training.files import BUILD, REPORTS, write_json
+from training.delivery.artifact import MAX_BYTES
+from training.run.files import BUILD, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "serving.json"
 # What the README quotes; tests/test_readme.py holds the two together.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.installed import link, megabytes
-from training.artifact import declared_environment
+from training.delivery.artifact import declared_environment
 
 ROOT = Path(__file__).parent.parent
 ARTIFACT = ROOT / ".aws-sam" / "build" / "FraudFunction"

@@ -16,11 +16,11 @@ from pydantic_core import to_json
 
 from benchmarks.served import ROOT
 from benchmarks.variants import write_variant
-from handler.swap import load_released
-from training.files import BUNDLES
-from training.moves import move
-from training.publish import publish
-from training.shelf import FolderShelf, open_shelf, read_position
+from handler.releases.swap import load_released
+from training.delivery.pointer import move
+from training.delivery.publish import publish
+from training.delivery.store_writer import FolderShelf, open_shelf, read_position
+from training.run.files import BUNDLES
 
 SHIFTS = (0.0, 0.1, 0.2, 0.3)
 MOVES, DAMAGED = 60, 6

@@ -29,7 +29,7 @@ from benchmarks.gateway import http_event
 from benchmarks.machine import CLIENT_CORE, SERVER_CORE, machine, pinned
 from benchmarks.served import ROOT, served
 from benchmarks.swap_course import Checker, Course, expected_answers, filled_store, keep_moving
-from training.files import BUILD, REPORTS, write_json
+from training.run.files import BUILD, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "swaps.json"
 # What the README quotes; tests/test_readme.py holds the two together.

@@ -23,8 +23,8 @@ from benchmarks.readme_table import table
 from benchmarks.served import ROOT
 from benchmarks.steps import steps_of
 from training.declaration import declared_scorer
-from training.files import BUILD, BUNDLES, write_json
-from training.synthetic_population import START
+from training.intake.synthetic.population import START
+from training.run.files import BUILD, BUNDLES, write_json
 
 RECORDED = ROOT / "reports" / "training.json"
 SCORER = "transaction"

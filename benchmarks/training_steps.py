@@ -8,13 +8,13 @@ import numpy as np
 import xgboost
 
 from training.declaration import declared_scorer
-from training.encoder import FeatureEncoder
-from training.files import BUILD
-from training.folds import read_training
-from training.resampling import fraud_weight
-from training.settings import Model
+from training.model.encoder import FeatureEncoder
+from training.model.folds import read_training
+from training.model.resampling import fraud_weight
+from training.params import Model
+from training.run.files import BUILD
+from training.run.processes import workers_of
 from training.train import build_model, fit_lesson, lesson_of, pipeline_of
-from training.workers import workers_of
 
 
 def begins(step: str) -> None:

@@ -5,8 +5,8 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from handler.bundle import FILES, MANIFEST, content_version, manifest_bytes, to_json
-from handler.scorer import log_odds_to_probability
+from handler.scoring.bundle import FILES, MANIFEST, content_version, manifest_bytes, to_json
+from handler.scoring.scorer import log_odds_to_probability
 from training.package import build_bundle
 
 

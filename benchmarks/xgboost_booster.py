@@ -1,4 +1,4 @@
-"""What `handler.booster` offers, from XGBoost's Python package."""
+"""What `handler.scoring.booster` offers, from XGBoost's Python package."""
 
 from collections.abc import Sequence
 

@@ -7,7 +7,7 @@ import sys
 
 import xgboost_booster
 
-sys.modules["handler.booster"] = xgboost_booster
+sys.modules["handler.scoring.booster"] = xgboost_booster
 
 from handler.app import app, handler  # noqa: E402 - only now does it find the other booster
 

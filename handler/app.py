@@ -7,13 +7,14 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from handler.bundle import BundleError
-from handler.gateway import DOORS, BadEventError, checked_event, is_schedule, plain_answer, post_event
-from handler.logs import hide_values
-from handler.record import Recorder
-from handler.routes import create_app
-from handler.scorer import Scorer, load_scorer
-from handler.served import Slot
+from handler.records.logs import hide_values
+from handler.records.record import Recorder
+from handler.records.telemetry import StoreMeter, record_failure
+from handler.releases.served import Slot
+from handler.releases.store import open_store
+from handler.releases.swap import Watcher
+from handler.scoring.bundle import BundleError
+from handler.scoring.scorer import Scorer, load_scorer
 from handler.settings import (
     BUNDLES,
     METRICS,
@@ -25,10 +26,9 @@ from handler.settings import (
     STORE_PUBLIC_KEY,
     STORE_SECONDS,
 )
-from handler.startup import Mangum
-from handler.store import open_store
-from handler.swap import Watcher
-from handler.telemetry import StoreMeter, record_failure
+from handler.web.gateway import DOORS, BadEventError, checked_event, is_schedule, plain_answer, post_event
+from handler.web.routes import create_app
+from handler.web.startup import Mangum
 
 SUCCESS = 200
 SERVER_ERROR = 500

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from handler.signature import SignatureError, read_public_keys
+from handler.releases.signature import SignatureError, read_public_keys
 
 
 def _whole_number(name: str, text: str | None, default: int) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from handler.app import handler
-from training.artifact import MAX_BYTES, Artifact, faults, read_artifact
-from training.ask_golden import ask_all, event_of, probability_of
+from training.delivery.artifact import MAX_BYTES, Artifact, faults, read_artifact
+from training.delivery.ask_golden import ask_all, event_of, probability_of
 from training.deploy_check import aligned, checked, golden_answers, made, own_architecture
 
 BUNDLES = Path(__file__).parents[1] / "build" / "bundles"

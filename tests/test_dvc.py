@@ -77,8 +77,8 @@ def test_deps_are_the_imports(name: str) -> None:
 def test_walk_follows_imports() -> None:
     """The walk sees through a module in between: package imports the booster by way of the bundle."""
     direct = set(map(module_path, imported_modules(Path("training/package.py"))))
-    assert Path("handler/booster.py") not in direct
-    assert "handler/booster.py" in needed_modules(Path("training/package.py"))
+    assert Path("handler/scoring/booster.py") not in direct
+    assert "handler/scoring/booster.py" in needed_modules(Path("training/package.py"))
 
 
 def test_deps_and_outs_are_listed_once(name: str) -> None:

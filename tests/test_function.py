@@ -19,9 +19,9 @@ import httpx2
 import pytest
 
 from handler.app import handler
-from training.artifact import Artifact as Contents
-from training.artifact import faults, read_artifact
-from training.translate import deployed
+from training.delivery.artifact import Artifact as Contents
+from training.delivery.artifact import faults, read_artifact
+from training.delivery.template import deployed
 
 PROJECT = Path(__file__).parent.parent
 EVENTS = Path(__file__).parent / "events"

@@ -18,9 +18,9 @@ from sklearn.metrics import average_precision_score
 from sklearn.model_selection import train_test_split
 from xgboost import XGBClassifier
 
-from handler.scorer import load_scorer
+from handler.scoring.scorer import load_scorer
 from training.declaration import declared_scorer
-from training.resampling import Resampler
+from training.model.resampling import Resampler
 
 PROJECT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("BENCHMARK_DATA", PROJECT.parent / "shared" / "data")) / "ulb_creditcard.parquet"

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.files import write_text
 from training.retrain import NOTHING_NEW
+from training.run.files import write_text
 
 PROJECT = Path(__file__).parents[1]
 N_DAYS, ROWS_A_DAY, FRAUD_RATE = 60, 40, 0.1

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.variants import write_variant
-from training.moves import move
-from training.publish import publish
-from training.shelf import S3Shelf, open_shelf
+from training.delivery.pointer import move
+from training.delivery.publish import publish
+from training.delivery.store_writer import S3Shelf, open_shelf
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "build" / "bundles" / "refund"

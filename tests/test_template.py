@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from handler import telemetry
-from training.translate import ROOT, SAM_PYTHON, RefusedParameterError, deployed
+from handler.records import telemetry
+from training.delivery.template import ROOT, SAM_PYTHON, RefusedParameterError, deployed
 
 if not SAM_PYTHON.exists():
     pytest.skip("there is no .venv-sam; `make test` installs it", allow_module_level=True)
@@ -398,7 +398,9 @@ def test_the_readme_has_every_parameter() -> None:
 
 
 def test_the_command_writes_the_template(tmp_path: Path) -> None:
-    """`python -m training.translate`, for the linters."""
+    """`python -m training.delivery.template`, for the linters."""
     out = tmp_path / "folder" / "template.json"
-    subprocess.run([sys.executable, "-m", "training.translate", out, "ModelBucket=create"], cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "training.delivery.template", out, "ModelBucket=create"], cwd=ROOT, check=True
+    )
     assert '"ModelStore"' in out.read_text()

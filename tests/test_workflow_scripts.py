@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from training import moves
+from training.delivery import pointer as moves
 from training.monitor import EXIT_STATUS
 from training.retrain import NOTHING_NEW, REFUSED, as_markdown
 

@@ -17,12 +17,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from handler.record import FORMAT
-from training.binning import log_odds
-from training.bootstrap import share_interval
-from training.files import BUILD, rounded, write_json, write_whole
-from training.records import RecordError, read_lines
-from training.stage import StageError
+from handler.records.record import FORMAT
+from training.evaluation.intervals import share_interval
+from training.monitoring.binning import log_odds
+from training.monitoring.log import RecordError, read_lines
+from training.run.command import StageError
+from training.run.files import BUILD, rounded, write_json, write_whole
 
 FEWEST = 20
 SHOWN = 10

@@ -11,19 +11,19 @@ import joblib
 import numpy as np
 import numpy.typing as npt
 
-from handler.bundle import to_json
-from handler.features import Features, build_features
-from training.binning import log_odds
+from handler.scoring.bundle import to_json
+from handler.scoring.features import Features, build_features
 from training.calibrate import calibrated
-from training.chunked import Chunked, Matrix
-from training.combinations import just_above, learn_combinations
+from training.data.window import Window
 from training.declaration import declared_scorer
-from training.files import BUILD, write_bytes
-from training.progress import say
-from training.stage import run
+from training.model.combinations import just_above, learn_combinations
+from training.monitoring.binning import log_odds
+from training.run.command import run
+from training.run.files import BUILD, write_bytes
+from training.run.matrix import Chunked, Matrix
+from training.run.processes import workers_of
+from training.run.progress import say
 from training.train import margins_of
-from training.window import Window
-from training.workers import workers_of
 
 # Twenty equal shares of the training rows: fine enough for a shift by a tenth of the spread, coarse enough for a day.
 QUANTILES = np.linspace(0, 1, 21)[1:-1]

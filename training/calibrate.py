@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from handler.scorer import log_odds_to_probability
+from handler.scoring.scorer import log_odds_to_probability
+from training.data.window import Window
 from training.declaration import declared_scorer
-from training.files import BUILD, write_text
-from training.policy import operating_points, threshold_for
-from training.progress import say
-from training.stage import StageError, run
+from training.evaluation.threshold import operating_points, threshold_for
+from training.run.command import StageError, run
+from training.run.files import BUILD, write_text
+from training.run.processes import workers_of
+from training.run.progress import say
 from training.train import margins_of
-from training.window import Window
-from training.workers import workers_of
 
 # The fit passes through BLAS, whose last bits differ between processors.
 CALIBRATION_DIGITS = 8

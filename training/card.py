@@ -3,18 +3,18 @@
 import logging
 from functools import partial
 
-from training import card_plots
-from training.card_decisions import decisions, promise
-from training.card_making import making
-from training.card_markdown import percent, plain
-from training.card_page import Picture, Section, page
-from training.card_reports import Reports, read_reports
-from training.card_results import calibration, results, segments
-from training.card_text import data, explanations, limits, purpose, reproducibility
 from training.declaration import declared_scorer
-from training.files import REPORTS, write_text
-from training.progress import say
-from training.stage import run
+from training.report import plots as card_plots
+from training.report.card_decisions import decisions, promise
+from training.report.card_making import making
+from training.report.card_results import calibration, results, segments
+from training.report.card_text import data, explanations, limits, purpose, reproducibility
+from training.report.html import Picture, Section, page
+from training.report.markdown import percent, plain
+from training.report.stage_reports import Reports, read_reports
+from training.run.command import run
+from training.run.files import REPORTS, write_text
+from training.run.progress import say
 
 
 def card(reports: Reports) -> list[Section]:

@@ -8,15 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from handler.features import feature_types
-from training.bootstrap import draw_weights, interval
+from handler.scoring.features import feature_types
 from training.calibrate import CalibrationError, calibrated, fit_platt
-from training.chunked import Floats, Labels
 from training.declaration import Scorer, declared_scorer
-from training.files import REPORTS, write_json, write_table
-from training.folds import Fold, FoldError, read_training, training_folds
-from training.progress import on_all_cores, progress, say
-from training.ranking import (
+from training.evaluation.intervals import draw_weights, interval
+from training.evaluation.metrics import (
     Ranking,
     average_precision,
     brier_score,
@@ -25,9 +21,13 @@ from training.ranking import (
     rank,
     recall_at_fpr,
 )
-from training.resampling import Resampler, fraud_weight
-from training.settings import Resampling
-from training.stage import run
+from training.model.folds import Fold, FoldError, read_training, training_folds
+from training.model.resampling import Resampler, fraud_weight
+from training.params import Resampling
+from training.run.command import run
+from training.run.files import REPORTS, write_json, write_table
+from training.run.matrix import Floats, Labels
+from training.run.progress import on_all_cores, progress, say
 from training.train import build_model
 
 DRAWS = 200

@@ -10,10 +10,10 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from handler.contract import STRING_TYPES, Contract, DeclaredField, Name, Record
+from handler.scoring.contract import STRING_TYPES, Contract, DeclaredField, Name, Record
 from training.monotone import monotone_signs
-from training.settings import Compute, Costs, Decision, Folds, Model, Monitoring, Quarantine, Resampling, Split, Tuning
-from training.stage import StageError
+from training.params import Compute, Costs, Decision, Folds, Model, Monitoring, Quarantine, Resampling, Split, Tuning
+from training.run.command import StageError
 
 PARAMS = Path("params.yaml")
 SCORER_NAME = r"^[a-z][a-z0-9_]*$"

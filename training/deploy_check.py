@@ -12,10 +12,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from training.artifact import MACHINES, MAX_BYTES, MAX_GLIBC, Artifact, declared_environment, faults, read_artifact
+from training.delivery.artifact import (
+    MACHINES,
+    MAX_BYTES,
+    MAX_GLIBC,
+    Artifact,
+    declared_environment,
+    faults,
+    read_artifact,
+)
 
 ROOT = Path(__file__).parents[1]
-ASK = Path(__file__).with_name("ask_golden.py")
+ASK = Path(__file__).parent / "delivery" / "ask_golden.py"
 HEADINGS = (
     "processor",
     "MB unzipped",

@@ -11,17 +11,14 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from handler.features import build_features
-from training.bootstrap import DRAWS, bootstrap, interval, share_interval
+from handler.scoring.features import build_features
 from training.calibrate import calibrated
-from training.chunked import Floats, Labels
+from training.data.window import Window
 from training.declaration import declared_scorer
-from training.entities import TOP, daily_precision
-from training.files import BUILD, REPORTS, rounded, write_json, write_table
-from training.importance import importance_table
-from training.policy import cost_of
-from training.progress import say
-from training.ranking import (
+from training.evaluation.entity_precision import TOP, daily_precision
+from training.evaluation.importance import importance_table
+from training.evaluation.intervals import DRAWS, bootstrap, interval, share_interval
+from training.evaluation.metrics import (
     Ranking,
     average_precision,
     brier_score,
@@ -31,12 +28,15 @@ from training.ranking import (
     recall_at_fpr,
     roc_auc,
 )
-from training.segments import segment_table
-from training.settings import Costs
-from training.stage import run
+from training.evaluation.segments import segment_table
+from training.evaluation.threshold import cost_of
+from training.params import Costs
+from training.run.command import run
+from training.run.files import BUILD, REPORTS, rounded, write_json, write_table
+from training.run.matrix import Floats, Labels
+from training.run.processes import workers_of
+from training.run.progress import say
 from training.train import margins_of
-from training.window import Window
-from training.workers import workers_of
 
 # More points than a plot can show; a million would only bloat the repository.
 CURVE_POINTS = 200

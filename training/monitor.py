@@ -11,19 +11,19 @@ from typing import Any
 
 import pandas as pd
 
-from handler.scorer import Scorer, load_scorer
-from handler.store import StoreError
-from handler.swap import load_released
-from training.binning import Binning
-from training.blocks import blocks_of, join_outcomes
+from handler.releases.store import StoreError
+from handler.releases.swap import load_released
+from handler.scoring.scorer import Scorer, load_scorer
 from training.declaration import Scorer as Declaration
 from training.declaration import declared_scorer
-from training.files import BUNDLES, REPORTS, rounded, write_json, write_table, write_text
-from training.monitor_page import monitor_page
-from training.records import Log, read_log
-from training.shelf import open_shelf, read_position
-from training.stage import StageError
-from training.verdict import LEVELS, judge_block, settle
+from training.delivery.store_writer import open_shelf, read_position
+from training.monitoring.binning import Binning
+from training.monitoring.blocks import blocks_of, join_outcomes
+from training.monitoring.log import Log, read_log
+from training.monitoring.verdict import LEVELS, judge_block, settle
+from training.report.monitor_page import monitor_page
+from training.run.command import StageError
+from training.run.files import BUNDLES, REPORTS, rounded, write_json, write_table, write_text
 
 EXIT_STATUS = dict(zip(LEVELS, (0, 10, 20), strict=True))
 # What of a block is a column of the table.

@@ -1,6 +1,6 @@
 """Monotone constraints: what a declared direction of a field means for every feature that reads it."""
 
-from handler.contract import Contract, DeclaredField, DerivedFeature
+from handler.scoring.contract import Contract, DeclaredField, DerivedFeature
 
 _SIGNS = {"increasing": 1, "decreasing": -1, None: 0}
 

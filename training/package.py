@@ -11,16 +11,16 @@ import joblib
 import pandas as pd
 from tqdm import tqdm
 
-from handler.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
-from handler.contract import OTHER, STRING_TYPES, Contract, DeclaredField
-from handler.scorer import Scorer
+from handler.scoring.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
+from handler.scoring.contract import OTHER, STRING_TYPES, Contract, DeclaredField
+from handler.scoring.scorer import Scorer
 from training.calibrate import calibrated
+from training.data.requests import as_request, requests_of
+from training.data.window import Window
 from training.declaration import declared_scorer, read_params
-from training.files import BUILD, BUNDLES, REPORTS, replace_folder
-from training.requests import as_request, requests_of
-from training.stage import StageError, run
+from training.run.command import StageError, run
+from training.run.files import BUILD, BUNDLES, REPORTS, replace_folder
 from training.train import margins
-from training.window import Window
 
 TOLERANCE = 1e-6
 N_GOLDEN = 20

@@ -10,18 +10,18 @@ from typing import Any, cast
 
 import pandas as pd
 
-from handler.contract import OTHER
-from training.check import DataError, read_rows
+from handler.scoring.contract import OTHER
+from training.data.column_checks import DataError, read_rows
+from training.data.input_files import changed
+from training.data.quarantine import Quarantine
+from training.data.source import CheckedChunk, Source, check_source, open_source
+from training.data.split import WINDOWS
+from training.data.window_writer import RowStore
 from training.declaration import Scorer, declared_scorer
-from training.files import BUILD, REPORTS, write_json, write_whole
-from training.inputs import changed
-from training.progress import say
-from training.quarantine import Quarantine
-from training.row_store import RowStore
-from training.source import CheckedChunk, Source, check_source, open_source
-from training.split import WINDOWS
-from training.stage import run
-from training.workers import workers_of
+from training.run.command import run
+from training.run.files import BUILD, REPORTS, write_json, write_whole
+from training.run.processes import workers_of
+from training.run.progress import say
 
 
 def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dict[str, Any]:

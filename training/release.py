@@ -5,15 +5,15 @@ import json
 import os
 from pathlib import Path
 
-from handler.bundle import BundleError
-from handler.store import MAX_POINTER_BYTES, Pointer, StoreError
+from handler.releases.store import MAX_POINTER_BYTES, Pointer, StoreError
+from handler.scoring.bundle import BundleError
 from training.declaration import declared_scorer, read_params
-from training.files import BUILD, BUNDLES
-from training.moves import promote, read_history, roll_back, set_shadow
-from training.progress import say
-from training.publish import publish
-from training.shelf import Shelf, open_shelf, read_position
-from training.stage import StageError
+from training.delivery.pointer import promote, read_history, roll_back, set_shadow
+from training.delivery.publish import publish
+from training.delivery.store_writer import Shelf, open_shelf, read_position
+from training.run.command import StageError
+from training.run.files import BUILD, BUNDLES
+from training.run.progress import say
 from training.track import STORE, Tracker, TrackError
 
 

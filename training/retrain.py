@@ -16,19 +16,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from handler.bundle import BundleError
-from handler.store import StoreError
-from training.append import UsedError, append_rows
-from training.card_markdown import table
+from handler.releases.store import StoreError
+from handler.scoring.bundle import BundleError
 from training.declaration import Scorer, declared_scorer
-from training.files import BUILD, REPORTS, rounded, write_bytes, write_json, write_text, write_whole
-from training.gate import GAINS, Verdict
-from training.moves import RefusedError, promote, verdict_on
-from training.progress import say
-from training.publish import sign
+from training.delivery.gate import GAINS, Verdict
+from training.delivery.pointer import RefusedError, promote, verdict_on
+from training.delivery.publish import sign
+from training.delivery.store_writer import Shelf, open_shelf, read_position
+from training.intake.append import UsedError, append_rows
 from training.release import follow, packaged_version, release_packaged
-from training.shelf import Shelf, open_shelf, read_position
-from training.stage import StageError
+from training.report.markdown import table
+from training.run.command import StageError
+from training.run.files import BUILD, REPORTS, rounded, write_bytes, write_json, write_text, write_whole
+from training.run.progress import say
 from training.track import STORE
 
 DATA, LOCK = Path("data.dvc"), Path("dvc.lock")

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from training.candidates import CANDIDATES, SHIPPED, score
-from training.chunked import Matrix
 from training.declaration import Scorer, declared_scorer
-from training.files import BUILD, REPORTS, write_json, write_table
-from training.folds import Fold, read_training, resample_folds, training_folds
-from training.progress import on_all_cores, say
-from training.ranking import average_precision, rank, roc_auc
-from training.stage import run
+from training.evaluation.metrics import average_precision, rank, roc_auc
+from training.model.candidates import CANDIDATES, SHIPPED, score
+from training.model.folds import Fold, read_training, resample_folds, training_folds
+from training.run.command import run
+from training.run.files import BUILD, REPORTS, write_json, write_table
+from training.run.matrix import Matrix
+from training.run.progress import on_all_cores, say
 
 LATENCY_CALLS = 100
 

@@ -32,10 +32,10 @@ from typing import Final
 import pyarrow.parquet as pq
 from numpy.random import SeedSequence
 
-from training.item_catalogue import items
-from training.synthetic_population import Drawn
-from training.synthetic_refunds import draw_refunds
-from training.synthetic_transactions import draw_transactions
+from training.intake.synthetic.item_catalogue import items
+from training.intake.synthetic.population import Drawn
+from training.intake.synthetic.refunds import draw_refunds
+from training.intake.synthetic.transactions import draw_transactions
 
 SEED: Final = 20_250_707
 

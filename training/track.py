@@ -13,15 +13,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from handler.store import MissingError, Pointer, StoreError, read_pointer
+from handler.releases.store import MissingError, Pointer, StoreError, read_pointer
 from training.card import pictures
-from training.card_reports import read_reports
 from training.declaration import declared_scorer, read_params
-from training.files import BUNDLES, REPORTS
-from training.origin import LOCK, origin
-from training.progress import say
-from training.shelf import open_shelf
-from training.stage import StageError
+from training.delivery.store_writer import open_shelf
+from training.report.stage_reports import read_reports
+from training.run.command import StageError
+from training.run.files import BUNDLES, REPORTS
+from training.run.progress import say
+from training.run.provenance import LOCK, origin
 
 # Where releases are kept, unless the environment says so; not below build/, which `make clean` removes.
 STORE = "store"

@@ -13,22 +13,22 @@ import xgboost
 from imblearn.pipeline import Pipeline
 from xgboost import XGBClassifier
 
-from handler.bundle import to_json
-from handler.contract import Contract
-from handler.features import build_features, feature_types
-from training.categoriser import held_out_report
-from training.chunked import Chunked, Labels, Matrix
+from handler.scoring.bundle import to_json
+from handler.scoring.contract import Contract
+from handler.scoring.features import build_features, feature_types
 from training.declaration import Scorer, declared_scorer
-from training.encoder import FeatureEncoder
-from training.files import BUILD, REPORTS, write_bytes, write_json, write_whole
-from training.folds import read_training
-from training.local_fit import Lesson
+from training.model.categoriser import held_out_report
+from training.model.encoder import FeatureEncoder
+from training.model.folds import read_training
+from training.model.resampling import Resampler, fraud_weight
 from training.monotone import monotone_signs
-from training.progress import say
-from training.resampling import Resampler, fraud_weight
-from training.settings import Model
-from training.stage import StageError, run
-from training.workers import Workers, workers_of
+from training.params import Model
+from training.run.command import StageError, run
+from training.run.files import BUILD, REPORTS, write_bytes, write_json, write_whole
+from training.run.matrix import Chunked, Labels, Matrix
+from training.run.processes import Workers, workers_of
+from training.run.progress import say
+from training.run.xgboost_fit import Lesson
 
 PERCENTILES = np.arange(101)
 # float32 holds seven significant digits; the reference needs no more.

@@ -13,13 +13,13 @@ from optuna.trial import TrialState
 from sklearn.model_selection import ParameterGrid
 
 from training.declaration import Scorer, declared_scorer
-from training.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
-from training.folds import Fold, read_training, resample_folds, training_folds
-from training.progress import progress, say
-from training.ranking import average_precision, rank
-from training.resampling import fraud_weight
-from training.settings import TUNED, Model
-from training.stage import run
+from training.evaluation.metrics import average_precision, rank
+from training.model.folds import Fold, read_training, resample_folds, training_folds
+from training.model.resampling import fraud_weight
+from training.params import TUNED, Model
+from training.run.command import run
+from training.run.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
+from training.run.progress import progress, say
 from training.train import build_model
 
 Suggest = Callable[[optuna.Trial], int | float]

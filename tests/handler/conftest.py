@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from handler.scorer import Scorer, load_scorer
-from handler.store import Pointer
-from training.shelf import FolderShelf
+from handler.releases.store import Pointer
+from handler.scoring.scorer import Scorer, load_scorer
+from training.delivery.store_writer import FolderShelf
 
 BUNDLES = Path(__file__).parents[2] / "build" / "bundles"
 
@@ -49,7 +49,7 @@ def release(shelf: FolderShelf) -> Callable[..., str]:
 @pytest.fixture
 def point(shelf: FolderShelf) -> Callable[..., Pointer]:
     """Moves refund's pointer: what is given changes, the rest stays as it was."""
-    from training.moves import move  # noqa: PLC0415 - as above
+    from training.delivery.pointer import move  # noqa: PLC0415 - as above
 
     def to(**changes: str | None) -> Pointer:
         return move(shelf, "refund", "promote", lambda _: dict(changes))

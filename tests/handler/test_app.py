@@ -16,7 +16,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from handler.app import app, handler, load_scorers
-from handler.bundle import BundleError, content_version, manifest_bytes
+from handler.scoring.bundle import BundleError, content_version, manifest_bytes
 from handler.settings import BUNDLES, MAX_BODY_BYTES
 
 EVENTS = Path(__file__).parents[1] / "events"
@@ -213,7 +213,7 @@ def test_a_whole_batch_may_be_explained(client: TestClient, route: str) -> None:
 
 def test_more_reasons_than_an_answer_holds_are_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scorer of hundreds of features would otherwise fail in Lambda; without reasons the batch is answered."""
-    monkeypatch.setattr("handler.endpoint.MAX_REASONS", 12)
+    monkeypatch.setattr("handler.web.endpoint.MAX_REASONS", 12)
     answer = client.post(f"{REFUND_ROUTE}/batch", json=[REFUND] * 3, params={"explain": "true"})
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body"])
     assert "at most 2 requests" in answer.json()["detail"][0]["msg"]

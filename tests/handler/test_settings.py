@@ -16,10 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.variants import write_variant
-from handler.record import hashed
-from handler.scorer import Scorer
+from handler.records.record import hashed
+from handler.scoring.scorer import Scorer
 from handler.settings import BUNDLES
-from training.shelf import FolderShelf
+from training.delivery.store_writer import FolderShelf
 
 ROOT = Path(__file__).parents[2]
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -287,7 +287,7 @@ print(answer.status_code, answer.headers["access-control-allow-origin"])
 def test_a_base_path_stands_before_every_path() -> None:
     """As a custom domain's mapping has it; without it the routes answer too."""
     script = f"""{ASK}
-from handler.gateway import post_event
+from handler.web.gateway import post_event
 for path in ("/fraud/predict", "/predict", "/fraudulent/predict", "/fraud"):
     print(handler(post_event(path, "", "{{}}"), None)["statusCode"])
 """
@@ -357,7 +357,7 @@ TELLING = """
 import json
 from types import SimpleNamespace
 from handler.app import handler
-from handler.gateway import post_event
+from handler.web.gateway import post_event
 context = SimpleNamespace(function_version="1")
 body = json.dumps([{"scorer": "refund", "id": "r1", "label": True}])
 print(handler(post_event("/outcomes", "", body), context)["statusCode"], flush=True)
@@ -441,8 +441,8 @@ def test_a_defect_is_a_500_that_the_metrics_count_and_the_log_does_not_quote() -
 def test_a_version_that_fails_its_own_request_does_not_start() -> None:
     """It never takes traffic."""
     script = """
-import handler.scorer
-handler.scorer.Scorer.answer = lambda *_, **__: {}["model"]
+import handler.scoring.scorer
+handler.scoring.scorer.Scorer.answer = lambda *_, **__: {}["model"]
 import handler.app
 """
     run = start(script)

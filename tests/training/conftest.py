@@ -18,18 +18,18 @@ import pytest
 from filelock import FileLock
 
 from benchmarks.variants import write_variant
-from training.checked import check_rows, sample_of, time_is_number
+from training.data.input_files import Part
+from training.data.row_checks import check_rows, sample_of, time_is_number
+from training.data.source import CheckedChunk, Source, check_source, checked_chunk, open_source
+from training.data.split import WINDOWS
+from training.data.window import Window
 from training.declaration import Scorer, declared_scorer
-from training.infer import Inferred, infer
-from training.inputs import Part
-from training.item_catalogue import items
+from training.delivery.store_writer import FolderShelf, S3Shelf, open_shelf
+from training.intake.infer import Inferred, infer
+from training.intake.synthetic.item_catalogue import items
+from training.params import SECONDS_A_DAY, Compute, Monitoring, Split
 from training.prepare import prepare
-from training.settings import SECONDS_A_DAY, Compute, Monitoring, Split
-from training.shelf import FolderShelf, S3Shelf, open_shelf
-from training.source import CheckedChunk, Source, check_source, checked_chunk, open_source
-from training.split import WINDOWS
-from training.window import Window
-from training.workers import Workers
+from training.run.processes import Workers
 
 PROJECT = Path(__file__).parents[2]
 Frames = dict[str, pd.DataFrame]

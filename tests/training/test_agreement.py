@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from benchmarks.variants import write_variant
-from handler.record import Recorder
-from handler.scorer import Answered, Scorer, load_scorer
-from handler.shadow import Shadow
+from handler.records.record import Recorder
+from handler.releases.shadow import Shadow
+from handler.scoring.scorer import Answered, Scorer, load_scorer
 from training.agreement import AgreementError, agreement, draw, read_shadowed
-from training.requests import requests_of
+from training.data.requests import requests_of
 
 ROOT = Path(__file__).parents[2]
 N_REQUESTS = 300

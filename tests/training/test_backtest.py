@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from training import backtest
-from training.replay import POLICIES, SECONDS_A_WEEK
+from training.monitoring.replay import POLICIES, SECONDS_A_WEEK
 
 PROJECT = Path(__file__).parents[2]
 WRITTEN = ["backtest.csv", "backtest.html", "backtest.json"]

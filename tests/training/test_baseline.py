@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.combinations import Combinations
-from handler.features import build_features
+from handler.scoring.combinations import Combinations
+from handler.scoring.features import build_features
 from training.baseline import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline
-from training.binning import log_odds
 from training.calibrate import calibrated
-from training.chunked import Chunked
 from training.declaration import Scorer
-from training.encoder import FeatureEncoder
+from training.model.encoder import FeatureEncoder
+from training.monitoring.binning import log_odds
+from training.run.matrix import Chunked
 from training.train import margins
 
 columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_size=60).map(

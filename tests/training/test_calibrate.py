@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from handler.scorer import log_odds_to_probability
+from handler.scoring.scorer import log_odds_to_probability
 from training.calibrate import CalibrationError, calibrated, fit_platt
-from training.policy import operating_points
+from training.evaluation.threshold import operating_points
 from training.train import margins
 
 N_ROWS = 100_000

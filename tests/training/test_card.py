@@ -16,14 +16,14 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from training.card import card, main, pictures
-from training.card_decisions import decisions, promise
-from training.card_making import MOST_FEATURES, making
-from training.card_page import page
-from training.card_reports import CardError, Reports, read_reports
-from training.card_results import MOST_SEGMENTS, calibration, results, segments
-from training.card_text import data, purpose
 from training.declaration import Scorer
-from training.settings import Costs, Resampling
+from training.params import Costs, Resampling
+from training.report.card_decisions import decisions, promise
+from training.report.card_making import MOST_FEATURES, making
+from training.report.card_results import MOST_SEGMENTS, calibration, results, segments
+from training.report.card_text import data, purpose
+from training.report.html import page
+from training.report.stage_reports import CardError, Reports, read_reports
 
 PROJECT = Path(__file__).parents[2]
 HOSTILE = "<script>|`x` & *y*\n[a](http://evil.example)\\"

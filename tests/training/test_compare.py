@@ -15,10 +15,10 @@ from sklearn.metrics import average_precision_score, brier_score_loss
 from training.calibrate import calibrated
 from training.compare import ARMS, METRICS, arm_name, choice, compare_arms, judge
 from training.declaration import Scorer
-from training.folds import Fold, FoldError
-from training.resampling import Resampler, fraud_weight
-from training.settings import Resampling
-from training.stage import StageError
+from training.model.folds import Fold, FoldError
+from training.model.resampling import Resampler, fraud_weight
+from training.params import Resampling
+from training.run.command import StageError
 from training.train import build_model
 
 NONE = Resampling(method="none")

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 from ruamel.yaml import YAML
 
-from handler.contract import Contract
+from handler.scoring.contract import Contract
 from training.declaration import DeclarationError, Scorer, declared_scorer, read_params
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.features import feature_names
+from handler.scoring.features import feature_names
 from training.calibrate import calibrated
 from training.declaration import Scorer
 from training.evaluate import CURVE_POINTS, RANKING_METRICS, RATES, Evaluation, curves, measure, reliability
-from training.ranking import CALIBRATION_BINS
-from training.settings import Costs
+from training.evaluation.metrics import CALIBRATION_BINS
+from training.params import Costs
 from training.train import margins
 
 Floats = npt.NDArray[np.float64]

@@ -17,19 +17,19 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from handler import record as written
-from handler.record import Recorder
-from handler.scorer import Answered, Scorer, load_scorer
+from handler.records import record as written
+from handler.records.record import Recorder
+from handler.scoring.scorer import Answered, Scorer, load_scorer
 from training import monitor
 from training.baseline import binned, score_baseline
-from training.binning import Binning
+from training.data.requests import requests_of
 from training.declaration import Scorer as Declaration
-from training.moves import promote
-from training.publish import publish
-from training.records import Log
-from training.requests import requests_of
-from training.settings import SECONDS_A_DAY
-from training.shelf import FolderShelf
+from training.delivery.pointer import promote
+from training.delivery.publish import publish
+from training.delivery.store_writer import FolderShelf
+from training.monitoring.binning import Binning
+from training.monitoring.log import Log
+from training.params import SECONDS_A_DAY
 
 PROJECT = Path(__file__).parents[2]
 START = 1_750_000_000.0

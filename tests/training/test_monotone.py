@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xgboost import XGBClassifier
 
-from handler.contract import Contract, DeclaredField, DerivedFeature
-from handler.features import feature_types
+from handler.scoring.contract import Contract, DeclaredField, DerivedFeature
+from handler.scoring.features import feature_types
 from training.calibrate import calibrated, fit_platt
-from training.encoder import FeatureEncoder
+from training.model.encoder import FeatureEncoder
+from training.model.resampling import Resampler
 from training.monotone import monotone_signs
-from training.resampling import Resampler
-from training.settings import Model, Resampling
+from training.params import Model, Resampling
 from training.train import build_model
 
 N_ROWS = 1_500

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handler.bundle import FILES, MANIFEST, load_bundle, to_json
-from handler.contract import Contract, DeclaredField, request_model
-from handler.scorer import Scorer, load_scorer
+from handler.scoring.bundle import FILES, MANIFEST, load_bundle, to_json
+from handler.scoring.contract import Contract, DeclaredField, request_model
+from handler.scoring.scorer import Scorer, load_scorer
 from training import declaration, package
+from training.data.requests import requests_of
 from training.package import ParityError, build_bundle, check_parity, golden_requests
-from training.requests import requests_of
 from training.train import describe
 
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)

@@ -15,14 +15,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from training import prepare as stage
-from training.check import DataError
-from training.checked import REJECTED_COLUMNS
+from training.data.column_checks import DataError
+from training.data.row_checks import REJECTED_COLUMNS
+from training.data.split import WINDOWS, split_by_time
+from training.data.window import Window
 from training.declaration import Scorer
+from training.params import SECONDS_A_DAY, Split
 from training.prepare import read_catalogues
-from training.settings import SECONDS_A_DAY, Split
-from training.split import WINDOWS, split_by_time
-from training.stage import StageError
-from training.window import Window
+from training.run.command import StageError
 
 Prepare = Callable[[pd.DataFrame, Scorer], Any]
 PrepareFile = Callable[[Path, Scorer], Any]

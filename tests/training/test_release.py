@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from handler.store import MAX_POINTER_BYTES, Pointer, read_pointer
+from handler.releases.store import MAX_POINTER_BYTES, Pointer, read_pointer
 from training import release
-from training.moves import read_history
-from training.publish import publish
-from training.shelf import FolderShelf, open_shelf
+from training.delivery.pointer import read_history
+from training.delivery.publish import publish
+from training.delivery.store_writer import FolderShelf, open_shelf
 from training.track import TrackError
 
 PROJECT = Path(__file__).parents[2]

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from handler.store import read_pointer
+from handler.releases.store import read_pointer
 from training import release, retrain
-from training.check import DataError
-from training.gate import Verdict
-from training.moves import promote
-from training.publish import publish
+from training.data.column_checks import DataError
+from training.delivery.gate import Verdict
+from training.delivery.pointer import promote
+from training.delivery.publish import publish
+from training.delivery.store_writer import FolderShelf
 from training.retrain import RetrainError, alone, as_markdown, challenge, undone_on_failure
-from training.shelf import FolderShelf
 from training.track import TrackError
 
 

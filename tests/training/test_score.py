@@ -21,15 +21,15 @@ from pydantic_core import to_json
 
 from benchmarks.batch import sentence
 from benchmarks.readme_table import report
-from handler.routes import create_app
-from handler.scorer import Scorer, load_scorer
-from handler.served import Slot
+from handler.releases.served import Slot
+from handler.scoring.scorer import Scorer, load_scorer
+from handler.web.routes import create_app
 from training import score
-from training.check import check_field, read_rows
-from training.moves import move
-from training.publish import publish
-from training.requests import requests_of
-from training.shelf import FolderShelf
+from training.data.column_checks import check_field, read_rows
+from training.data.requests import requests_of
+from training.delivery.pointer import move
+from training.delivery.publish import publish
+from training.delivery.store_writer import FolderShelf
 
 PROJECT = Path(__file__).parents[2]
 ADDED = ["fraud_probability", "is_flagged", "model_version"]

@@ -13,11 +13,11 @@ from ruamel.yaml import YAML
 from sklearn.metrics import average_precision_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from training.candidates import CANDIDATES, SHIPPED, score
+from training.data.window import Window
 from training.declaration import Scorer
-from training.folds import Fold, training_folds
+from training.model.candidates import CANDIDATES, SHIPPED, score
+from training.model.folds import Fold, training_folds
 from training.select import LATENCY_CALLS, compare_candidates, summary, verdict
-from training.window import Window
 
 DVC = Path(__file__).parents[2] / "dvc.yaml"
 

@@ -12,11 +12,11 @@ import pytest
 from numpy.random import SeedSequence
 
 from training import synthesize
-from training.item_catalogue import items
-from training.synthetic_draws import Integers
-from training.synthetic_population import LATE_PATTERN_DAY, START, Drawn, Population
-from training.synthetic_refunds import CLAIMANTS, SHELVES, draw_refunds
-from training.synthetic_transactions import LATE_CHAIN_DAY, PAYERS, draw_transactions
+from training.intake.synthetic.draws import Integers
+from training.intake.synthetic.item_catalogue import items
+from training.intake.synthetic.population import LATE_PATTERN_DAY, START, Drawn, Population
+from training.intake.synthetic.refunds import CLAIMANTS, SHELVES, draw_refunds
+from training.intake.synthetic.transactions import LATE_CHAIN_DAY, PAYERS, draw_transactions
 
 N_ROWS = 60_000
 PINNED_TRANSACTIONS = "326eb143c50f292007e624d66d53bcd66ef1e0cae318bf822bd5f690e3981477"

@@ -15,9 +15,9 @@ import httpx2
 import pytest
 
 from benchmarks.variants import write_variant
-from training.moves import promote, roll_back, set_shadow
-from training.publish import publish
-from training.shelf import FolderShelf
+from training.delivery.pointer import promote, roll_back, set_shadow
+from training.delivery.publish import publish
+from training.delivery.store_writer import FolderShelf
 from training.track import Tracker, TrackError, registered_name
 
 NAME = registered_name("mini")

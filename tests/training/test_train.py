@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from handler.contract import Contract, DeclaredField
-from training.chunked import Chunked
+from handler.scoring.contract import Contract, DeclaredField
 from training.declaration import Scorer
-from training.encoder import FeatureEncoder
-from training.resampling import fraud_weight
-from training.settings import Model, Resampling
-from training.stage import StageError
+from training.model.encoder import FeatureEncoder
+from training.model.resampling import fraud_weight
+from training.params import Model, Resampling
+from training.run.command import StageError
+from training.run.matrix import Chunked
 from training.train import build_model, describe, fit_pipeline, main, margins, margins_of
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from training.declaration import declared_scorer
-from training.infer import Inferred
-from training.settle import params_text, settings_for
+from training.intake.infer import Inferred
+from training.intake.suggested_params import params_text, settings_for
 from training.try_file import (
     HEADLINE,
     STAGES,

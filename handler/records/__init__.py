@@ -1,0 +1,1 @@
+"""What the function writes down: predictions, metrics, logs."""

@@ -1,0 +1,1 @@
+"""Which bundle serves: store, swap, shadow, signatures."""

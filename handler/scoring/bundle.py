@@ -1,0 +1,142 @@
+"""A bundle: the data-only folder that carries one trained scorer from the pipeline to the function."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from handler.scoring.booster import Booster, BoosterError
+from handler.scoring.contract import Contract
+from handler.scoring.features import Features, build_features, feature_types
+
+FORMAT = 3
+MANIFEST = "manifest.json"
+FILES = ("baseline.json", "golden.json", "model.ubj", "reference.json", "vocabulary.json")
+# Of all files together. The shipped bundles have 0.6 MB; a thousand trees of depth 8 some 40.
+MAX_BYTES = 64_000_000
+_KEYS = {
+    "format",
+    "scorer",
+    "version",
+    "contract",
+    "calibration",
+    "decision",
+    "metrics",
+    "intervals",
+    "thresholds",
+    "importance",
+    "windows",
+    "files",
+}
+
+
+class BundleError(ValueError):
+    """Raised when a bundle is incomplete, damaged, or not one that this code can serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle, loaded."""
+
+    scorer: str
+    version: str
+    manifest: Mapping[str, Any]
+    contract: Contract
+    features: Features
+    booster: Booster
+    reference: Mapping[str, Any]
+    """Per feature what training saw, for the sentences of reasons."""
+    baseline: Mapping[str, Any]
+    """What is normal, for warnings and monitoring; as `training.baseline` makes it."""
+    golden: list[dict[str, Any]]
+
+
+def to_json(value: object, *, indent: int | None = None) -> bytes:
+    """The one JSON spelling of a value that bundles use: keys in their order, which is the features' order too."""
+    separators = None if indent else (",", ":")
+    text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
+    """A manifest as it is written: indented, for the person who opens it."""
+    return to_json(manifest, indent=1)
+
+
+def content_version(manifest: Mapping[str, Any]) -> str:
+    """The version that a manifest's content gives: 12 hexadecimal digits, the same for the same inputs."""
+    content = {key: value for key, value in manifest.items() if key != "version"}
+    return hashlib.sha256(to_json(content)).hexdigest()[:12]
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """The bundle in a folder, after every file's hash has been checked.
+
+    Raises BundleError, naming the file, where one is missing, damaged or of another format.
+    """
+    return parse_bundle({name: _read(folder / name) for name in (MANIFEST, *FILES)}, str(folder))
+
+
+def parse_bundle(contents: Mapping[str, bytes], where: str) -> Bundle:
+    """The bundle of its files' contents, after every hash has been checked; `where` they come from is for errors.
+
+    Raises BundleError as `load_bundle` does.
+    """
+    manifest = _parse_manifest(contents[MANIFEST], f"{where}/{MANIFEST}")
+    for name in FILES:
+        if (found := hashlib.sha256(contents[name]).hexdigest()) != manifest["files"][name]:
+            raise BundleError(
+                f"{where}/{name} is damaged: its sha256 is {found}; the manifest says {manifest['files'][name]}"
+            )
+    try:
+        contract = Contract.model_validate(manifest["contract"], strict=False)
+        features = build_features(contract, json.loads(contents["vocabulary.json"]))
+        booster = Booster(contents["model.ubj"], feature_types(contract))
+    except (ValidationError, BoosterError, KeyError) as error:
+        raise BundleError(f"{where} cannot be served: {error}") from error
+    return Bundle(
+        scorer=manifest["scorer"],
+        version=manifest["version"],
+        manifest=manifest,
+        contract=contract,
+        features=features,
+        booster=booster,
+        reference=json.loads(contents["reference.json"]),
+        baseline=json.loads(contents["baseline.json"]),
+        golden=json.loads(contents["golden.json"]),
+    )
+
+
+def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
+    """The manifest, which must be byte for byte what its own content says."""
+    try:
+        manifest = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where} is damaged: it is not JSON ({error})") from error
+    if not isinstance(manifest, dict) or "format" not in manifest:
+        raise BundleError(f"{where} is not a bundle's manifest: it has no format")
+    if manifest["format"] != FORMAT:
+        raise BundleError(f"{where} has format {manifest['format']!r}; this code reads format {FORMAT}")
+    if manifest.keys() != _KEYS or not isinstance(manifest["files"], dict):
+        raise BundleError(f"{where} is damaged: its keys are not those of format {FORMAT}")
+    if set(manifest["files"]) != set(FILES):
+        named = ", ".join(sorted(manifest["files"]))
+        raise BundleError(f"{where} names the files {named}; a bundle has {', '.join(FILES)}, and no others")
+    try:
+        version, written = content_version(manifest), manifest_bytes(manifest)
+    except ValueError as error:
+        raise BundleError(f"{where} is damaged: it holds what a manifest cannot ({error})") from error
+    if version != manifest["version"] or written != content:
+        raise BundleError(f"{where} is damaged: its content gives version {version}, it says {manifest['version']!r}")
+    return manifest
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read: {error.strerror}") from error

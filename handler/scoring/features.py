@@ -1,0 +1,133 @@
+"""Feature encoding: one row of field values -> one vector of numbers, the same code for training and serving.
+
+Numbers stay raw and a missing one is NaN; categories become the codes of a learned vocabulary, where code 0 is
+"other": rare in training, or never seen.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+from handler.scoring.categoriser import categoriser
+from handler.scoring.contract import OTHER, STRING_TYPES, Contract, DeclaredField
+
+LARGEST_FLOAT32 = 3.4028234663852886e38
+
+Encoder = Callable[[Any], float]
+Operation = Callable[[float, float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """The features of one scorer, in the order of the model's columns: first the fields, then what derives."""
+
+    names: tuple[str, ...]
+    units: tuple[str | None, ...]
+    labels: tuple[tuple[str, ...] | None, ...]
+    """Per feature: what its codes stand for (a flag's are 0 and 1), or None for a number."""
+    encoders: tuple[Encoder, ...]
+    """Per field: its value (None or NaN: missing) -> its feature."""
+    derived: tuple[tuple[Operation, int, int], ...]
+    """Per derived feature: the operation, and the positions of the two features it reads."""
+
+    def encode(self, row: Sequence[Any]) -> list[float]:
+        """The vector of one row, whose values stand in the order of the contract's fields."""
+        vector = [encoder(value) for encoder, value in zip(self.encoders, row, strict=True)]
+        for operation, left, right in self.derived:
+            vector.append(operation(vector[left], vector[right]))
+        return vector
+
+    def display(self, index: int, value: float) -> float | str | None:
+        """A feature's value as a person reads it: the label of a code, None for missing, else the number."""
+        if value != value:  # noqa: PLR0124 - only NaN differs from itself; math.isnan is slower
+            return None
+        labels = self.labels[index]
+        return value if labels is None else labels[int(value)]
+
+
+def feature_names(contract: Contract) -> list[str]:
+    """The name of each feature, in the order of the model's columns."""
+    return [*(field.categories or name for name, field in contract.fields.items()), *contract.features]
+
+
+def feature_types(contract: Contract) -> list[str]:
+    """XGBoost's type of each feature: "c" for a category's code, "q" for a number."""
+    fields = ["c" if field.type in STRING_TYPES else "q" for field in contract.fields.values()]
+    return fields + ["q"] * len(contract.features)
+
+
+def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
+    """What a prediction record may hold: per feature its place, its name, and whether its value is hashed.
+
+    What is private is left out, and so is what is computed from it, which would tell it.
+    """
+    fields = list(contract.fields.items())
+    kept = [
+        (index, field.categories or name, field.private == "hash")
+        for index, (name, field) in enumerate(fields)
+        if field.private != "omit"
+    ]
+    omitted = {name for name, field in fields if field.private == "omit"}
+    derived = enumerate(contract.features.items(), start=len(fields))
+    return kept + [(index, name, False) for index, (name, one) in derived if not omitted & set(one.operands)]
+
+
+def build_features(contract: Contract, vocabulary: Mapping[str, Any]) -> Features:
+    """The features that a contract declares, with what training learned for its categories and texts."""
+    fields, derived = contract.fields, contract.features
+    positions = {name: index for index, name in enumerate(fields)}
+    return Features(
+        names=tuple(feature_names(contract)),
+        units=(*(field.unit for field in fields.values()), *(feature.unit for feature in derived.values())),
+        labels=(*(_labels(name, field, vocabulary) for name, field in fields.items()), *(None for _ in derived)),
+        encoders=tuple(_encoder(name, field, vocabulary) for name, field in fields.items()),
+        derived=tuple(
+            (_ratio if feature.ratio else _product, positions[feature.operands[0]], positions[feature.operands[1]])
+            for feature in derived.values()
+        ),
+    )
+
+
+def _labels(name: str, field: DeclaredField, vocabulary: Mapping[str, Any]) -> tuple[str, ...] | None:
+    if field.type == "flag":
+        return ("no", "yes")
+    if field.type not in STRING_TYPES:
+        return None
+    learned = vocabulary[name]
+    return (OTHER, *(learned["categories"] if field.type == "text" else learned))
+
+
+def _encoder(name: str, field: DeclaredField, vocabulary: Mapping[str, Any]) -> Encoder:
+    if field.type == "category":
+        codes: dict[str | None, float] = {label: float(code) for code, label in enumerate(vocabulary[name], start=1)}
+        codes[None] = nan
+        return lambda value: codes.get(value, 0.0)
+    if field.type == "text":
+        code_of = categoriser(vocabulary[name])
+        return lambda value: nan if value is None else float(code_of(value))
+    return _cents if field.type == "money" else _number
+
+
+def _number(value: float | None) -> float:
+    return nan if value is None else float(value)
+
+
+def _cents(value: float | None) -> float:
+    return nan if value is None else round(float(value), 2)
+
+
+def _ratio(left: float, right: float) -> float:
+    """The quotient; missing where an operand is, or where it is undefined."""
+    return _finite(left / right) if right else nan
+
+
+def _product(left: float, right: float) -> float:
+    return _finite(left * right)
+
+
+def _finite(value: float) -> float:
+    """The value within float32's range, which is what the model reads; NaN stays NaN."""
+    if value > LARGEST_FLOAT32:
+        return LARGEST_FLOAT32
+    return -LARGEST_FLOAT32 if value < -LARGEST_FLOAT32 else value  # noqa: FURB136 - max() would lose a NaN

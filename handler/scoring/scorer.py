@@ -1,0 +1,230 @@
+"""A scorer: request -> vector -> margin -> calibrated probability -> decision -> reasons."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from math import exp, fsum
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from handler.scoring.bundle import Bundle, BundleError, load_bundle
+from handler.scoring.contract import MAX_BATCH, answer_model, request_model
+from handler.scoring.features import recorded_features
+from handler.scoring.outliers import Outliers
+from handler.scoring.sentence import reason_sentence
+
+# How many of the features that raise the risk an answer names when it was not asked to explain itself.
+N_REASONS = 3
+# A golden answer may differ in the last bits, because exp() is the platform's.
+GOLDEN_TOLERANCE = 1e-9
+
+
+def log_odds_to_probability(log_odds: float) -> float:
+    """The probability in [0, 1] of calibrated log-odds; the logistic function, without overflow."""
+    if log_odds >= 0:
+        return 1.0 / (1.0 + exp(-log_odds))
+    odds = exp(log_odds)
+    return odds / (1.0 + odds)
+
+
+class Scored(NamedTuple):
+    """What a model makes of one request."""
+
+    vector: list[float]
+    """The features, NaN where a value is missing."""
+    margin: float
+    probability: float
+    is_flagged: bool
+
+
+class Answered(NamedTuple):
+    """Requests, what the model made of each, and their answers, in order."""
+
+    requests: Sequence[BaseModel]
+    scored: Sequence[Scored]
+    answers: Sequence[dict[str, Any]]
+
+
+class Scorer:
+    """A loaded bundle that answers requests."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Prepare everything about a bundle that no request changes."""
+        self.bundle = bundle
+        self.contract = bundle.contract
+        self.version = bundle.version
+        self._features = bundle.features
+        self._booster = bundle.booster
+        self._slope: float = bundle.manifest["calibration"]["slope"]
+        self._intercept: float = bundle.manifest["calibration"]["intercept"]
+        self.threshold: float = bundle.manifest["decision"]["threshold"]
+        example = bundle.golden[len(bundle.golden) // 2]["request"] if bundle.golden else None
+        self.request_model = request_model(bundle.scorer, bundle.contract, example)
+        requests: Any = Annotated[list[self.request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[name-defined]  # made at run time
+        self.batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
+        # The key of an answer that says whether it was flagged.
+        self.verdict = "is_flagged" if bundle.contract.answer == "probability" else "prediction"
+        names = tuple(bundle.contract.fields)
+        values = attrgetter(*names)
+        self._values = values if len(names) > 1 else lambda request: (values(request),)
+        self._id = bundle.contract.id
+        self._outliers = Outliers(bundle)
+        self.shown = bundle.features.display
+        self.recorded = recorded_features(bundle.contract)
+        self.hashed = tuple(name for _, name, is_hashed in self.recorded if is_hashed)
+
+    @cached_property
+    def answer_model(self) -> type[BaseModel]:
+        """The model of an answer, which only the OpenAPI document needs."""
+        return answer_model(self.bundle.scorer, self.contract)
+
+    def vector(self, request: BaseModel) -> list[float]:
+        """The request's feature vector, NaN where a value is missing."""
+        return self._features.encode(self._values(request))
+
+    def id_of(self, request: BaseModel) -> str | None:
+        """The request's own id, None where it carries none."""
+        return getattr(request, self._id) if self._id else None
+
+    def probability(self, margin: float) -> float:
+        """The calibrated probability of a margin (Platt 1999)."""
+        return log_odds_to_probability(self._slope * margin + self._intercept)
+
+    def score(self, request: BaseModel) -> Scored:
+        """What the model makes of one validated request."""
+        vector = self.vector(request)
+        return self._scored(vector, self._booster.margin(vector))
+
+    def scores(self, requests: Sequence[BaseModel]) -> list[Scored]:
+        """What the model makes of several requests, in order; each equals `score` of its request."""
+        vectors = [self.vector(request) for request in requests]
+        return list(map(self._scored, vectors, self._booster.margins(vectors)))
+
+    def _scored(self, vector: list[float], margin: float) -> Scored:
+        probability = self.probability(margin)
+        return Scored(vector, margin, probability, probability >= self.threshold)
+
+    def answer(self, request: BaseModel, scored: Scored | None = None, *, explain: bool = False) -> dict[str, Any]:
+        """The answer to one validated request, as `answer_model` describes it, without the keys that do not apply.
+
+        It gives reasons when the request is flagged or `explain` is set. `scored` is what `score` gave, if it is known.
+        """
+        scored = scored or self.score(request)
+        contributions = None
+        if explain or scored.is_flagged:
+            contributions = self._booster.contributions([scored.vector])[0]
+        return self._assemble(request, scored, contributions, explain=explain)
+
+    def answers(
+        self, requests: Sequence[BaseModel], scored: Sequence[Scored] | None = None, *, explain: bool = False
+    ) -> list[dict[str, Any]]:
+        """The answers to several requests, in order; each equals `answer` of its request."""
+        scored = scored or self.scores(requests)
+        explained = [index for index, one in enumerate(scored) if explain or one.is_flagged]
+        shares: dict[int, list[float]] = {}
+        if explained:
+            found = self._booster.contributions([scored[index].vector for index in explained])
+            shares = dict(zip(explained, found, strict=True))
+        return [
+            self._assemble(request, scored[index], shares.get(index), explain=explain)
+            for index, request in enumerate(requests)
+        ]
+
+    def _assemble(
+        self, request: BaseModel, scored: Scored, contributions: list[float] | None, *, explain: bool
+    ) -> dict[str, Any]:
+        vector, margin, probability, is_flagged = scored
+        answer: dict[str, Any]
+        if self.contract.answer == "probability":
+            answer = {"fraud_probability": probability, "is_flagged": is_flagged}
+        else:
+            confidence = probability if is_flagged else 1.0 - probability
+            answer = {"prediction": int(is_flagged), "confidence": confidence}
+        answer["model_version"] = self.version
+        if self._id and (identifier := getattr(request, self._id)) is not None:
+            answer[self._id] = identifier
+        if contributions is not None:
+            shares = [self._slope * share for share in contributions[:-1]]
+            if explain:
+                # Not the model's own bias: XGBoost adds up in float32, and the base takes up what that rounds away
+                # (below 1e-4), so that the sum is the answer's log-odds to the last digit.
+                answer["base_log_odds"] = self._slope * margin + self._intercept - fsum(shares)
+            answer["reasons"] = self._reasons(vector, shares, every=explain)
+        if warnings := self._outliers.warnings(self._values(request), vector):
+            answer["warnings"] = warnings
+        return answer
+
+    def _reasons(self, vector: list[float], shares: list[float], *, every: bool) -> list[dict[str, Any]]:
+        """Each feature's share of the calibrated log-odds, largest first.
+
+        With `every`, all features by absolute share: their sum plus `base_log_odds` is the calibrated log-odds.
+        Otherwise the few that raise the risk most.
+        """
+        if every:
+            order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
+        else:
+            order = sorted(range(len(shares)), key=lambda index: -shares[index])[:N_REASONS]
+            # Where nothing raises the risk, every request is flagged; then the first of them are all there is to say.
+            order = [index for index in order if shares[index] > 0] or order
+        return [
+            {
+                "field": self._features.names[index],
+                "value": self._features.display(index, vector[index]),
+                "contribution": shares[index],
+                "sentence": reason_sentence(self._features, self.bundle.reference, index, vector[index], shares[index]),
+            }
+            for index in order
+        ]
+
+
+def answering_scorer(bundle: Bundle, where: str) -> Scorer:
+    """As `proven_scorer`, after it also explained every golden case, alone and as a batch, as JSON.
+
+    What serves already must not be exchanged for what scores and cannot answer. Raises BundleError where it cannot.
+    """
+    scorer = proven_scorer(bundle, where)
+    requests = [scorer.request_model.model_validate(case["request"]) for case in bundle.golden]
+    try:
+        together = to_json(scorer.answers(requests, explain=True))
+        alone = to_json([scorer.answer(request, explain=True) for request in requests])
+    except Exception as error:
+        raise BundleError(f"{where} scores its golden requests and cannot answer them: {error!r}") from error
+    if together != alone:
+        raise BundleError(f"{where} answers its golden requests otherwise alone than as a batch")
+    return scorer
+
+
+def load_scorer(folder: Path) -> Scorer:
+    """The scorer of a bundle's folder, after its golden cases gave their recorded answers.
+
+    Raises BundleError where the bundle is not whole or computes something else than it did in training.
+    """
+    return proven_scorer(load_bundle(folder), str(folder))
+
+
+def proven_scorer(bundle: Bundle, where: str) -> Scorer:
+    """The scorer of a bundle, after its golden cases gave their recorded answers; `where` it comes from is for errors.
+
+    Raises BundleError as `load_scorer` does.
+    """
+    try:
+        scorer = Scorer(bundle)
+    except KeyError as error:
+        raise BundleError(f"{where} cannot be served: its manifest or reference lacks {error}") from error
+    if not bundle.golden:
+        raise BundleError(f"{where} has no golden cases; nothing proves that it computes what training computed")
+    for number, case in enumerate(bundle.golden):
+        try:
+            request = scorer.request_model.model_validate(case["request"])
+        except ValidationError as error:
+            raise BundleError(f"{where}: golden request {number} is outside the bundle's own contract") from error
+        # Not "above the tolerance", which a difference that is no number is not either.
+        if not abs((probability := scorer.score(request).probability) - case["probability"]) <= GOLDEN_TOLERANCE:
+            raise BundleError(
+                f"{where}: the golden request {case['request']} gives {probability}; "
+                f"in training it gave {case['probability']}"
+            )
+    return scorer

@@ -1,0 +1,148 @@
+"""The HTTP routes: each scorer's own, health, and the models' cards."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from pydantic_core import to_json
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from handler.records.record import Recorder
+from handler.records.telemetry import REFUSED, STORE_FAILED, SWAPPED, Meter
+from handler.releases.served import Slot
+from handler.releases.swap import Watcher
+from handler.settings import CORS_ORIGINS
+from handler.web.document import DESCRIPTION, TITLE, VERSION, describe
+from handler.web.endpoint import ScoreEndpoint
+from handler.web.headers import HeaderLimit
+from handler.web.outcomes import OutcomeEndpoint
+from handler.web.startup import FastAPI, HTTPException
+
+# What a request with a body, a token or a signature of AWS carries; as in template.yaml.
+CORS_HEADERS = (
+    "authorization",
+    "content-encoding",
+    "content-type",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-security-token",
+)
+
+
+def create_app(
+    slots: Mapping[str, Slot],
+    *,
+    with_metrics: bool = False,
+    recorder: Recorder | None = None,
+    watcher: Watcher | None = None,
+) -> FastAPI:
+    """The application that serves these slots, by scorer.
+
+    `with_metrics` writes a line of metrics for each invocation by Lambda. A server that runs the application's lifespan
+    has the watcher look at its store in the background.
+    """
+    routes = [route for slot in slots.values() for route in _routes(slot, recorder, with_metrics=with_metrics)]
+
+    async def health(_request: Request) -> Response:
+        return _json(
+            {"status": "ok", "scorers": {name: _standing(slot) for name, slot in slots.items()}} | _store(watcher)
+        )
+
+    async def model(request: Request) -> Response:
+        scorer = request.path_params["scorer"]
+        if scorer not in slots:
+            raise HTTPException(404, f"there is no scorer {scorer!r}; there are {', '.join(sorted(slots))}")
+        return _json(slots[scorer].served.scorer.bundle.manifest)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if watcher:
+            watcher.start()
+        yield
+        if watcher:
+            watcher.stop()
+
+    app = FastAPI(
+        title=TITLE,
+        description=DESCRIPTION,
+        version=VERSION,
+        # First in the list is first tried, and the scorers' routes are what is asked for.
+        routes=[
+            *routes,
+            Route("/health", health),
+            Route("/models/{scorer}", model),
+            Route("/outcomes", OutcomeEndpoint(slots, recorder), methods=["POST"]),
+        ],
+        redirect_slashes=False,
+        lifespan=lifespan,
+        # It would ask three OpenTelemetry providers at every request whether they exist, and may log a refused body.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.add_middleware(HeaderLimit)
+    described: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def openapi() -> dict[str, Any]:
+        scorers = {name: slot.served.scorer for name, slot in slots.items()}
+        versions = tuple(scorer.version for scorer in scorers.values())
+        if versions not in described:
+            described.clear()
+            described[versions] = describe(scorers)
+        return described[versions]
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to give another document
+    if CORS_ORIGINS:
+        from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - few ask for it, every cold start would pay
+
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=CORS_ORIGINS,
+            allow_methods=["GET", "POST"],
+            allow_headers=CORS_HEADERS,
+        )
+    return app
+
+
+def _standing(slot: Slot) -> dict[str, Any]:
+    """What health says of a scorer."""
+    served = slot.served
+    standing: dict[str, Any] = {"version": served.scorer.version, "route": slot.promised.route}
+    if served.shadow:
+        standing |= {"shadow": served.shadow.version, "shadow_is_dropped": served.shadow.is_dropped}
+    return standing
+
+
+def _store(watcher: Watcher | None) -> dict[str, Any]:
+    """What health says of the store, where there is one."""
+    if watcher is None:
+        return {}
+    # Not the sentences, which name places inside; the log has them.
+    trouble = {**dict.fromkeys(watcher.refused, "refused"), **dict.fromkeys(watcher.unreadable, "unreadable")}
+    counts = {
+        "swapped": watcher.counts[SWAPPED],
+        "refused": watcher.counts[REFUSED],
+        "failed": watcher.counts[STORE_FAILED],
+    }
+    return {
+        "store": {
+            "status": "trouble" if trouble else "ok",
+            "trouble": trouble,
+            "seconds_since_look": round(watcher.seconds_since_look, 1),
+            **counts,
+        }
+    }
+
+
+def _routes(slot: Slot, recorder: Recorder | None, *, with_metrics: bool) -> list[Route]:
+    """One route for a request and one for a batch."""
+    meter = Meter(slot.served.scorer.bundle.scorer) if with_metrics else None
+    path = slot.promised.route
+    return [
+        Route(path, ScoreEndpoint(slot, meter, recorder, is_batch=False), methods=["POST"]),
+        Route(f"{path}/batch", ScoreEndpoint(slot, meter, recorder, is_batch=True), methods=["POST"]),
+    ]
+
+
+def _json(content: object) -> Response:
+    return Response(to_json(content), media_type="application/json")

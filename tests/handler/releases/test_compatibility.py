@@ -1,0 +1,223 @@
+"""What a later contract may change, and what it may not."""
+
+import json
+from math import ceil, floor
+from typing import Any
+
+import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from handler.releases.compatibility import broken_promises
+from handler.scoring.contract import LARGEST_NUMBER, NUMERIC_TYPES, STRING_TYPES, Contract, DeclaredField, request_model
+from handler.scoring.scorer import Scorer
+
+TEXT = {"type": "text", "categories": "group", "catalogue": "data/groups.csv"}
+FIELDS: dict[str, Any] = {
+    "amount": {"type": "money", "min": 0, "max": 1000, "required": True},
+    "ratio": {"type": "number", "min": -1},
+    "orders": {"type": "count", "alias": "nOrders"},
+    "country": {"type": "category", "max_length": 2},
+    "note": {**TEXT, "max_length": 100},
+    "is_new": {"type": "flag"},
+}
+REQUEST: dict[str, Any] = {"amount": 1}
+
+
+def contract(fields: dict[str, Any] | None = None, **changes: Any) -> Contract:  # noqa: ANN401 - keys of a contract
+    """A contract with changes; a field given as None is not among its fields."""
+    kept = {name: field for name, field in {**FIELDS, **(fields or {})}.items() if field}
+    declared = {"route": "/score", "answer": "decision", "id": "payment_id", "fields": kept, "features": {}, **changes}
+    return Contract.model_validate(declared, strict=False)
+
+
+PROMISED = contract()
+
+
+def changed(name: str, **keys: object) -> Contract:
+    """The promised contract with other keys of one field."""
+    return contract({name: {**FIELDS[name], **keys}})
+
+
+def accepts(taken: Contract, request: dict[str, Any]) -> bool:
+    """Whether a contract takes a request."""
+    try:
+        request_model("payment", taken).model_validate_json(json.dumps(request))
+    except ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("offered", "phrase"),
+    [
+        (contract(route="/elsewhere"), "its route is '/elsewhere', not '/score'"),
+        (contract(answer="probability"), "its kind of answer is 'probability', not 'decision'"),
+        (contract(id="order_id"), "its id is 'order_id', not 'payment_id'"),
+        (contract(id=None), "its id is None, not 'payment_id'"),
+    ],
+)
+def test_route_answer_and_id_stay(offered: Contract, phrase: str) -> None:
+    """Callers go there, read that, and find their own answer by it."""
+    assert broken_promises(PROMISED, offered) == [phrase]
+
+
+@pytest.mark.parametrize(
+    ("offered", "phrase", "lost"),
+    [
+        (contract({"ratio": None}), "it takes no ratio", {"ratio": 1}),
+        (contract({"orders": {"type": "count"}}), "it takes no nOrders", {"nOrders": 1}),
+        (contract({"city": {"type": "category", "required": True}}), "it requires city", {}),
+        (contract({"city": {"type": "flag", "alias": "isCity", "required": True}}), "it requires isCity", {}),
+        (changed("ratio", required=True), "it requires ratio", {}),
+        (changed("country", required=True), "it requires country", {}),
+        (changed("is_new", required=True), "it requires is_new", {}),
+        (changed("country", max_length=1), "its country has at most 1 characters, not 2", {"country": "NA"}),
+        (changed("note", max_length=99), "its note has at most 99 characters, not 100", {"note": "n" * 100}),
+        (changed("amount", min=0.5), "its amount begins at 0.5, not at 0", {"amount": 0}),
+        (changed("ratio", min=0), "its ratio begins at 0, not at -1", {"ratio": -1}),
+        (changed("orders", min=1), "its nOrders begins at 1, not at 0", {"nOrders": 0}),
+        (changed("amount", max=999), "its amount ends at 999, not at 1000", {"amount": 1000}),
+        (changed("ratio", max=7), "its ratio ends at 7, not at 1e+15", {"ratio": LARGEST_NUMBER}),
+        (changed("ratio", type="count", min=None), "its ratio is a count, not a number", {"ratio": -1}),
+        (changed("amount", type="count"), "its amount is a count, not a money", {"amount": 0.5}),
+        (changed("orders", type="flag"), "its nOrders is a flag, not a count", {"nOrders": 3}),
+        (changed("orders", type="category"), "its nOrders is a category, not a count", {"nOrders": 3}),
+        (changed("country", type="flag"), "its country is a flag, not a category", {"country": "NA"}),
+        (contract({"note": {"type": "number"}}), "its note is a number, not a text", {"note": "n"}),
+        (changed("is_new", type="count"), "its is_new is a count, not a flag", {"is_new": True}),
+        (changed("is_new", type="category"), "its is_new is a category, not a flag", {"is_new": True}),
+    ],
+)
+def test_what_a_request_may_carry_does_not_shrink(offered: Contract, phrase: str, lost: dict[str, Any]) -> None:
+    """The phrase is the only one, and a request was valid that is so no more."""
+    request = {**REQUEST, **lost}
+    assert broken_promises(PROMISED, offered) == [phrase]
+    assert (accepts(PROMISED, request), accepts(offered, request)) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("offered", "gained"),
+    [
+        (contract({"city": {"type": "category"}}), {"city": "Rome"}),
+        (changed("amount", required=False), {"amount": None}),
+        (changed("country", max_length=3), {"country": "NAM"}),
+        (changed("amount", min=-5), {"amount": -5}),
+        (changed("amount", max=2000), {"amount": 2000}),
+        (changed("ratio", min=None), {"ratio": -2}),
+        (changed("amount", max=None), {"amount": LARGEST_NUMBER}),
+        (changed("orders", type="number"), {"nOrders": 0.5}),
+        (changed("orders", type="money"), {"nOrders": 0.5}),
+    ],
+)
+def test_it_may_grow(offered: Contract, gained: dict[str, Any]) -> None:
+    """A request that was refused is valid now, and nothing is broken."""
+    request = {**REQUEST, **gained}
+    assert broken_promises(PROMISED, offered) == []
+    assert (accepts(PROMISED, request), accepts(offered, request)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        changed("amount", type="number"),
+        changed("ratio", type="money"),
+        changed("note", type="category", categories=None, catalogue=None),
+        contract({"country": {**TEXT, "max_length": 2, "categories": "region"}}),
+        changed("amount", unit="EUR", monotone="increasing"),
+        changed("country", min_rows=1),
+        changed("note", categories="other_group", catalogue="data/other.csv"),
+        contract({"orders": None, "n_orders": {"type": "count", "alias": "nOrders"}}),
+        contract(features={"share": {"ratio": ["amount", "orders"], "unit": "USD"}}),
+        contract(fields=dict(reversed(FIELDS.items()))),
+    ],
+    ids=["money", "number", "text", "category", "unit", "rows", "catalogue", "name", "features", "order"],
+)
+def test_what_only_the_model_sees_may_change(offered: Contract) -> None:
+    """Cents or not, codes or n-grams, units, columns: no caller notices."""
+    assert broken_promises(PROMISED, offered) == []
+
+
+def test_every_break_is_told() -> None:
+    """Route first, then the promised fields in their order, then what is asked for anew."""
+    offered = contract(
+        {
+            "ratio": None,
+            "country": {"type": "category", "max_length": 1, "required": True},
+            "city": {"type": "category", "required": True},
+        },
+        route="/elsewhere",
+    )
+    assert broken_promises(PROMISED, offered) == [
+        "its route is '/elsewhere', not '/score'",
+        "it takes no ratio",
+        "it requires country",
+        "its country has at most 1 characters, not 2",
+        "it requires city",
+    ]
+
+
+@pytest.mark.parametrize("name", ["refund", "transaction"])
+def test_a_contract_keeps_its_own_promises(name: str, request: pytest.FixtureRequest) -> None:
+    """The shipped ones."""
+    scorer: Scorer = request.getfixturevalue(name)
+    assert broken_promises(scorer.contract, scorer.contract) == []
+
+
+def test_one_scorers_contract_is_not_anothers(refund: Scorer, transaction: Scorer) -> None:
+    """Nearly everything is broken."""
+    found = broken_promises(refund.contract, transaction.contract)
+    assert {"it takes no yearsActive", "it requires chain", "its id is 'transaction_id', not 'refund_id'"} <= set(found)
+
+
+KINDS = st.sampled_from([*NUMERIC_TYPES, *STRING_TYPES, "flag"])
+LOWEST = st.sampled_from([-3.5, -1.0, 0.0, 0.25, 0.5, None])
+HIGHEST = st.sampled_from([1.0, 1.5, 2.0, 7.5, 1e15, 1e20, None])
+
+
+@st.composite
+def declared_fields(draw: st.DrawFn, kinds: st.SearchStrategy[str] = KINDS) -> dict[str, Any]:
+    """A field of any type, within bounds that are often met."""
+    kind = draw(kinds)
+    keys: dict[str, Any] = {"type": kind, "required": draw(st.booleans())}
+    if kind in NUMERIC_TYPES:
+        keys |= {"min": draw(LOWEST), "max": draw(HIGHEST)}
+    elif kind in STRING_TYPES:
+        keys["max_length"] = draw(st.integers(1, 4))
+    return {**TEXT, **keys} if kind == "text" else keys
+
+
+@st.composite
+def later_fields(draw: st.DrawFn, promised: dict[str, Any]) -> dict[str, Any]:
+    """Another field, of the same type or of one that might take its values, with some keys as they were."""
+    alike = NUMERIC_TYPES if promised["type"] in NUMERIC_TYPES else (promised["type"], *STRING_TYPES)
+    other = draw(declared_fields(st.sampled_from(alike)))
+    kept = draw(st.sets(st.sampled_from(["required", "min", "max", "max_length"])))
+    return other | {key: promised[key] for key in kept & promised.keys() & other.keys()}
+
+
+def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
+    """What a request may carry in a field, its ends above all."""
+    if field.type == "flag":
+        return st.booleans()
+    if field.type in STRING_TYPES:
+        return st.text(min_size=1, max_size=field.max_length) | st.just("x" * field.max_length)
+    ends = [field.lowest, field.highest, ceil(field.lowest), floor(field.highest)]
+    return st.sampled_from(ends) | st.floats(field.lowest, field.highest)
+
+
+@given(data=st.data())
+def test_where_nothing_is_broken_every_valid_request_stays_valid(data: st.DataObject) -> None:
+    """For a field of any type, whatever becomes of it."""
+    promised = data.draw(declared_fields())
+    offered = data.draw(later_fields(promised))
+    none = dict.fromkeys(FIELDS)
+    before, after = contract({**none, "value": promised}), contract({**none, "value": offered})
+    value = data.draw(st.none() | values_of(before.fields["value"]))
+    request = {} if value is None else {"value": value}
+    if broken_promises(before, after) or not accepts(before, request):
+        event("a promise is broken, or the request is not valid")
+        return
+    event("stays valid")
+    assert accepts(after, request)

@@ -1,0 +1,273 @@
+"""Ed25519 by plain integers, held against the standard's vectors and a library."""
+
+import base64
+from hashlib import sha256
+
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.releases.signature import (
+    SignatureError,
+    _verifies,
+    is_signed,
+    read_public_keys,
+    signature_name,
+    signed_statement,
+)
+
+# The order of the base point (RFC 8032, section 5.1).
+L = 2**252 + 27742317777372353535851937790883648493
+KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+MANIFEST = b'{"format": 2}\n'
+
+seeds = st.binary(min_size=32, max_size=32)
+messages = st.binary(max_size=200)
+
+
+def raw(key: Ed25519PrivateKey) -> bytes:
+    """A key's public half, 32 bytes."""
+    return key.public_key().public_bytes_raw()
+
+
+def encoded(content: bytes) -> str:
+    """Base64."""
+    return base64.b64encode(content).decode()
+
+
+def as_x509(key: Ed25519PrivateKey) -> str:
+    """A key's public half as OpenSSL and AWS KMS give it, in base64."""
+    return encoded(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def as_file(key: Ed25519PrivateKey, manifest: bytes) -> bytes:
+    """What lies beside a manifest that a key has signed."""
+    return base64.b64encode(key.sign(signed_statement(manifest))) + b"\n"
+
+
+def librarys_verdict(key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether OpenSSL takes a signature."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def with_bit_flipped(content: bytes, bit: int) -> bytes:
+    """The content with one bit the other way."""
+    changed = bytearray(content)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
+
+
+VECTORS = [
+    (
+        "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+        "",
+        (
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555"
+            "fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b"
+        ),
+    ),
+    (
+        "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+        "72",
+        (
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da0"
+            "85ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+        ),
+    ),
+    (
+        "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
+        "af82",
+        (
+            "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac1"
+            "8ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "message", "signature"), VECTORS)
+def test_the_standards_own_signatures_verify(key: str, message: str, signature: str) -> None:
+    """RFC 8032, section 7.1, tests 1 to 3."""
+    assert _verifies(bytes.fromhex(key), bytes.fromhex(message), bytes.fromhex(signature))
+
+
+@pytest.mark.parametrize(("key", "message", "signature"), VECTORS)
+def test_the_standards_signatures_are_of_their_own_messages_alone(key: str, message: str, signature: str) -> None:
+    """One more byte is another message."""
+    assert not _verifies(bytes.fromhex(key), bytes.fromhex(message) + b"\0", bytes.fromhex(signature))
+
+
+@given(seed=seeds, message=messages)
+def test_what_the_library_signs_verifies(seed: bytes, message: bytes) -> None:
+    """For every key and message."""
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    assert _verifies(raw(key), message, key.sign(message))
+
+
+@given(seed=seeds, message=st.binary(min_size=1, max_size=200), place=st.integers(0, 2), draw=st.integers(0))
+def test_a_flipped_bit_is_noticed_as_the_library_does(seed: bytes, message: bytes, place: int, draw: int) -> None:
+    """In the key, the message or the signature."""
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    parts = [raw(key), message, key.sign(message)]
+    parts[place] = with_bit_flipped(parts[place], draw % (8 * len(parts[place])))
+    assert _verifies(*parts) is librarys_verdict(*parts) is False
+
+
+@given(seed=seeds, message=messages, other=seeds)
+def test_another_keys_signature_is_none(seed: bytes, message: bytes, other: bytes) -> None:
+    """Unless it is the same key."""
+    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(message)
+    assert _verifies(raw(Ed25519PrivateKey.from_private_bytes(other)), message, signature) is (seed == other)
+
+
+@given(key=st.binary(min_size=32, max_size=32), message=messages, signature=st.binary(min_size=64, max_size=64))
+def test_the_library_says_the_same_of_random_bytes(key: bytes, message: bytes, signature: bytes) -> None:
+    """Nothing is raised, whether the key is a point or not."""
+    assert _verifies(key, message, signature) is librarys_verdict(key, message, signature)
+
+
+@given(key=st.binary(max_size=70), signature=st.binary(max_size=130))
+def test_bytes_of_any_length_are_no_signature(key: bytes, signature: bytes) -> None:
+    """And raise nothing."""
+    assert _verifies(key, b"", signature) is False
+
+
+@given(message=messages)
+def test_a_signature_has_one_spelling(message: bytes) -> None:
+    """With s + L in the place of s the equation holds as well; it is refused, as the library does."""
+    signature = KEY.sign(message)
+    s = int.from_bytes(signature[32:], "little")
+    other = signature[:32] + (s + L).to_bytes(32, "little")
+    assert _verifies(raw(KEY), message, other) is librarys_verdict(raw(KEY), message, other) is False
+
+
+@pytest.mark.parametrize("y", [2**255 - 19, 2**255 - 18, 2**255 - 1], ids=["p", "p + 1", "2**255 - 1"])
+def test_a_number_beyond_the_field_is_no_key(y: int) -> None:
+    """A point has one spelling too."""
+    with pytest.raises(SignatureError):
+        read_public_keys(encoded(y.to_bytes(32, "little")))
+
+
+def test_the_base_point_with_the_sign_of_zero_is_no_key() -> None:
+    """Where x is 0 it has no odd root (RFC 8032, section 5.1.3)."""
+    with pytest.raises(SignatureError):
+        read_public_keys(encoded((1 | 1 << 255).to_bytes(32, "little")))
+
+
+def test_a_key_is_read_raw_and_as_x509() -> None:
+    """As a person pastes it, as OpenSSL and AWS KMS write it."""
+    assert read_public_keys(encoded(raw(KEY))) == read_public_keys(as_x509(KEY)) == (raw(KEY),)
+
+
+def test_several_keys_are_read_in_order() -> None:
+    """While one takes the other's place, both are trusted."""
+    text = f" {encoded(raw(KEY))}, {as_x509(OTHER_KEY)} ,"
+    assert read_public_keys(text) == (raw(KEY), raw(OTHER_KEY))
+
+
+@pytest.mark.parametrize("y", [0, 1, 2**255 - 20], ids=["0", "1", "-1"])
+def test_a_key_for_which_anybody_can_sign_is_refused(y: int) -> None:
+    """Such as a placeholder of zeros: its point has the order 1, 2 or 4, and no private half."""
+    with pytest.raises(SignatureError):
+        read_public_keys(encoded(y.to_bytes(32, "little")))
+
+
+def test_no_text_holds_no_key() -> None:
+    """What is not signed is then served."""
+    assert read_public_keys("") == ()
+
+
+@pytest.mark.parametrize("text", [" ", ",", " , ", "\n"], ids=repr)
+def test_a_text_without_any_key_is_refused(text: str) -> None:
+    """Somebody meant to ask for signatures, and would serve what nobody signed."""
+    with pytest.raises(SignatureError, match=r"^it holds no public key; leave it empty to ask for no signature$"):
+        read_public_keys(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no key",
+        "é",
+        encoded(raw(KEY))[:-1],
+        encoded(raw(KEY)[:-1]),
+        encoded(raw(KEY) + b"\0"),
+        encoded(b"\2" + bytes(31)),
+        raw(KEY).hex(),
+        "-----BEGIN PUBLIC KEY-----",
+    ],
+    ids=["words", "no ASCII", "unpadded", "short", "long", "no point", "hexadecimal", "PEM"],
+)
+def test_what_is_no_key_is_refused_with_a_sentence(text: str) -> None:
+    """It names the offender's place and length, and quotes nothing: it may be a private key, pasted by mistake."""
+    with pytest.raises(SignatureError) as caught:
+        read_public_keys(f"{encoded(raw(KEY))},{text}")
+    rule = "is not an Ed25519 public key in base64, raw (32 bytes) or X.509 (44 bytes)"
+    assert str(caught.value) == f"key 2, of {len(text)} characters, {rule}"
+
+
+def test_the_statement_names_the_manifests_hash() -> None:
+    """Short enough for AWS KMS, whatever the manifest's length."""
+    statement = signed_statement(MANIFEST * 1000)
+    assert statement == b"fraud-scorer bundle, manifest sha256 " + sha256(MANIFEST * 1000).hexdigest().encode()
+
+
+def test_each_key_has_a_file_of_its_own() -> None:
+    """While one takes the other's place, a release carries the signatures of both."""
+    assert signature_name(raw(KEY)) == f"manifest.{sha256(raw(KEY)).hexdigest()[:8]}.sig"
+    assert signature_name(raw(KEY)) != signature_name(raw(OTHER_KEY))
+
+
+def test_what_a_key_signed_is_signed() -> None:
+    """As its file holds it, with a newline at its end."""
+    assert is_signed(MANIFEST, as_file(KEY, MANIFEST), raw(KEY))
+
+
+@pytest.mark.parametrize("key", [raw(OTHER_KEY), b"", bytes(32)], ids=["another", "none", "zeros"])
+def test_by_no_other_key_is_it_signed(key: bytes) -> None:
+    """Sound as the signature is."""
+    assert not is_signed(MANIFEST, as_file(KEY, MANIFEST), key)
+
+
+@given(manifest=st.binary(max_size=2000), draw=st.integers(0))
+def test_a_signature_is_of_one_manifest(manifest: bytes, draw: int) -> None:
+    """With any bit flipped it is another, and so it is without its end."""
+    signature = as_file(KEY, manifest)
+    changed = with_bit_flipped(manifest, draw % (8 * len(manifest))) if manifest else b" "
+    assert is_signed(manifest, signature, raw(KEY))
+    assert not is_signed(changed, signature, raw(KEY))
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        b"",
+        b"\n",
+        b"!!!!",
+        b"\xff\xfe",
+        as_file(KEY, MANIFEST)[:-3],
+        base64.b64encode(base64.b64decode(as_file(KEY, MANIFEST))[:-1]),
+        base64.b64encode(base64.b64decode(as_file(KEY, MANIFEST)) + b"\0"),
+        base64.b64decode(as_file(KEY, MANIFEST)),
+        base64.b64encode(KEY.sign(MANIFEST)),
+        base64.b64encode(base64.b64decode(as_file(KEY, MANIFEST))[:32] + L.to_bytes(32, "little")),
+    ],
+    ids=["empty", "blank", "no base64", "no ASCII", "cut", "short", "long", "raw", "of the manifest itself", "s is L"],
+)
+def test_what_is_no_signature_is_false(signature: bytes) -> None:
+    """Never an exception, which would name another reason."""
+    assert is_signed(MANIFEST, signature, raw(KEY)) is False
+
+
+@given(signature=st.binary(max_size=200))
+def test_a_random_file_is_no_signature(signature: bytes) -> None:
+    """And raises nothing."""
+    assert is_signed(MANIFEST, signature, raw(KEY)) is False

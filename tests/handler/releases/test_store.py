@@ -1,0 +1,455 @@
+"""Reading the store, in a folder and in S3, and refusing what is no pointer."""
+
+import json
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from handler.releases.store import (
+    MAX_POINTER_BYTES,
+    FolderStore,
+    MissingError,
+    Pointer,
+    PointerError,
+    S3Store,
+    StoreError,
+    TooLargeError,
+    bundle_key,
+    open_store,
+    parse_pointer,
+    read_bundle,
+    read_pointer,
+)
+from handler.scoring.bundle import FILES, MANIFEST, BundleError
+from training.delivery.store_writer import FolderShelf, open_shelf
+
+VERSION = "0123456789ab"
+POINTER: dict[str, Any] = {
+    "format": 1,
+    "scorer": "refund",
+    "serial": 7,
+    "current": VERSION,
+    "previous": None,
+    "shadow": None,
+    "action": "promote",
+    "at": "2026-01-02T03:04:05Z",
+    "by": "somebody",
+    "reason": None,
+    "gate": {"rows": "recent.parquet"},
+}
+
+
+def pointer_bytes(**changes: object) -> bytes:
+    """A pointer with changes, as its file holds it."""
+    return json.dumps({**POINTER, **changes}).encode()
+
+
+@pytest.fixture(params=["folder", "s3", "s3 with a prefix"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Where an empty store is."""
+    if request.param == "folder":
+        return str(tmp_path / "store")
+    bucket = request.getfixturevalue("bucket")
+    return f"s3://{bucket}" if request.param == "s3" else f"s3://{bucket}/models/fraud"
+
+
+@pytest.fixture
+def put(address: str) -> Callable[[str, bytes], None]:
+    """Writes into that store."""
+    return open_shelf(address).put_new
+
+
+def test_a_store_names_its_address(address: str) -> None:
+    """In health, logs and errors."""
+    assert str(open_store(address)) == address
+
+
+def test_what_was_put_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
+    """Byte for byte, from its own key alone."""
+    put("refund/one.json", b"\0\xff one")
+    put("refund/two.json", b"two")
+    assert open_store(address).read("refund/one.json", 100) == b"\0\xff one"
+
+
+def test_the_key_that_is_missing_is_named(address: str, put: Callable[[str, bytes], None]) -> None:
+    """A missing pointer is something else than a store that is out of reach."""
+    put("refund/one.json", b"one")
+    with pytest.raises(MissingError, match=f"{address}/refund/two.json"):
+        open_store(address).read("refund/two.json", 100)
+
+
+def test_as_many_bytes_as_the_limit_are_read(address: str, put: Callable[[str, bytes], None]) -> None:
+    """And of one more the limit is told."""
+    put("refund/large", bytes(2000))
+    store = open_store(address)
+    assert store.read("refund/large", 2000) == bytes(2000)
+    with pytest.raises(TooLargeError, match=f"{address}/refund/large has more than 1,999 bytes"):
+        store.read("refund/large", 1999)
+
+
+def test_an_empty_file_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
+    """Even where nothing more is allowed."""
+    put("refund/empty", b"")
+    assert open_store(address).read("refund/empty", 0) == b""
+
+
+def test_a_pointer_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
+    """From its own place."""
+    put("refund/pointer.json", pointer_bytes())
+    assert read_pointer(open_store(address), "refund") == Pointer.model_validate(POINTER)
+
+
+def test_where_nothing_was_released_there_is_no_pointer(address: str) -> None:
+    """The packaged bundle serves."""
+    with pytest.raises(MissingError):
+        read_pointer(open_store(address), "refund")
+
+
+def test_garbage_is_named_by_its_place(address: str, put: Callable[[str, bytes], None]) -> None:
+    """Whoever is called at night opens that file."""
+    put("refund/pointer.json", b"garbage")
+    with pytest.raises(PointerError, match=f"{address}/refund/pointer.json is no pointer"):
+        read_pointer(open_store(address), "refund")
+
+
+def test_a_pointer_of_megabytes_is_refused(address: str, put: Callable[[str, bytes], None]) -> None:
+    """It is read at every look."""
+    put("refund/pointer.json", pointer_bytes(reason="r" * MAX_POINTER_BYTES))
+    with pytest.raises(TooLargeError, match="has more than 65,536 bytes"):
+        read_pointer(open_store(address), "refund")
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "it: Invalid JSON: EOF while parsing"),
+        (b"{", "it: Invalid JSON: EOF while parsing an object"),
+        (b"\xff\xfe", "it: Invalid JSON"),
+        (pointer_bytes()[:-1], "it: Invalid JSON: EOF"),
+        (b"[" * 100_000, "it: Invalid JSON: recursion limit"),
+        (b"[]", "it: Input should be an object"),
+        (b"null", "it: Input should be an object"),
+        (b"{}", "format: Field required"),
+        (pointer_bytes(format=2), "format: Input should be 1"),
+        (pointer_bytes(format="1"), "format: Input should be 1"),
+        (pointer_bytes(colour="red"), "colour: Extra inputs are not permitted"),
+        (pointer_bytes(serial=0), "serial: Input should be greater than or equal to 1"),
+        (pointer_bytes(serial=1.5), "serial: Input should be a valid integer"),
+        (pointer_bytes(serial="7"), "serial: Input should be a valid integer"),
+        (pointer_bytes(action="delete"), "action: Input should be 'promote', 'rollback' or 'shadow'"),
+        (pointer_bytes(by=None), "by: Input should be a valid string"),
+        (pointer_bytes(gate=[]), "gate: Input should be an object"),
+    ],
+)
+def test_what_is_no_pointer_is_refused_with_what_is_wrong(content: bytes, problem: str) -> None:
+    """And where."""
+    with pytest.raises(PointerError) as caught:
+        parse_pointer(content, "refund", "store/refund/pointer.json")
+    assert str(caught.value).startswith(f"store/refund/pointer.json is no pointer: {problem}")
+
+
+@pytest.mark.parametrize("key", ["current", "previous", "shadow"])
+@pytest.mark.parametrize(
+    "version",
+    [
+        "",
+        "../../etc",
+        "../../../etc/passwd",
+        "/etc/passwd0",
+        "0123456789a",
+        "0123456789abc",
+        "0123456789AB",
+        "0123456789ab\n",
+        " 0123456789ab",
+        "0123456789a\0",
+        "\u0660123456789ab",
+    ],
+)
+def test_what_is_no_version_is_refused(key: str, version: str) -> None:
+    """It becomes a part of a path: nothing but 12 hexadecimal digits gets there."""
+    with pytest.raises(PointerError, match=f"is no pointer: {key}: String should match pattern"):
+        parse_pointer(pointer_bytes(**{key: version}), "refund", "it")
+
+
+@pytest.mark.parametrize("version", [1, True, ["0123456789ab"]])
+def test_a_version_is_text(version: object) -> None:
+    """Nothing is turned into it."""
+    with pytest.raises(PointerError, match="current: Input should be a valid string"):
+        parse_pointer(pointer_bytes(current=version), "refund", "it")
+
+
+def test_another_scorers_pointer_is_refused() -> None:
+    """A file that was copied to the wrong place names nothing here."""
+    with pytest.raises(PointerError, match="it is the pointer of transaction; here it must be of refund"):
+        parse_pointer(pointer_bytes(scorer="transaction"), "refund", "it")
+
+
+def test_a_relative_address_is_a_folder() -> None:
+    """As it stands; `data/s3` is one too."""
+    store = open_store("data/s3")
+    assert isinstance(store, FolderStore)
+    assert store.root == Path("data/s3")
+
+
+@pytest.mark.usefixtures("s3_environment")
+@pytest.mark.parametrize(
+    ("address", "prefix"),
+    [
+        ("s3://models", ""),
+        ("s3://models/", ""),
+        ("s3://models//", ""),
+        ("s3://models/a/b", "a/b/"),
+        ("s3://models/a/b/", "a/b/"),
+    ],
+)
+def test_an_s3_address_has_a_bucket_and_perhaps_a_prefix(address: str, prefix: str) -> None:
+    """With a slash at its end or without."""
+    store = open_store(address)
+    assert isinstance(store, S3Store)
+    assert (store.bucket, store.prefix) == ("models", prefix)
+
+
+@pytest.mark.parametrize(
+    "address", ["gs://models", "file:///srv/models", "s3://", "s3:///models", "S3://models", "://"]
+)
+def test_an_address_of_another_kind_is_refused(address: str) -> None:
+    """With what it may be."""
+    with pytest.raises(ValueError, match="it must be a folder, or s3://bucket or s3://bucket/prefix") as caught:
+        open_store(address)
+    assert str(caught.value).startswith(f"STORE is {address!r}; ")
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"), [("refund", "Is a directory"), ("refund/one.json/two.json", "Not a directory")]
+)
+def test_what_is_no_file_cannot_be_read(shelf: FolderShelf, key: str, problem: str) -> None:
+    """That is not missing: somebody has to look."""
+    shelf.put_new("refund/one.json", b"one")
+    with pytest.raises(StoreError, match=f"{key} cannot be read: {problem}") as caught:
+        open_store(str(shelf)).read(key, 100)
+    assert not isinstance(caught.value, MissingError | PointerError)
+
+
+def test_s3_without_its_client_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server outside Lambda need not have it."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ValueError, match=r"^a store at s3://models needs boto3, which Lambda has; install it here$"):
+        open_store("s3://models/fraud")
+
+
+def test_a_bundle_is_read_with_its_files_alone(shelf: FolderShelf, release: Callable[..., str]) -> None:
+    """Whatever else lies beside them."""
+    version = release()
+    folder = shelf.root / bundle_key("refund", version, "")
+    (folder / "notes.txt").write_text("mine")
+    contents = read_bundle(shelf, "refund", version)
+    assert contents == {name: (folder / name).read_bytes() for name in (MANIFEST, *FILES)}
+
+
+@pytest.mark.parametrize("name", [MANIFEST, *FILES])
+def test_a_bundle_without_a_file_is_not_whole(shelf: FolderShelf, release: Callable[..., str], name: str) -> None:
+    """The file is named."""
+    version = release()
+    path = shelf.root / bundle_key("refund", version, name)
+    path.unlink()
+    with pytest.raises(BundleError, match=f"{path} is missing; the bundle is not whole"):
+        read_bundle(shelf, "refund", version)
+
+
+def test_those_signatures_are_read_that_are_there(shelf: FolderShelf, release: Callable[..., str]) -> None:
+    """Of those that are asked for; one that is missing is left out, and whether it matters is not the reader's."""
+    version = release()
+    for name in ("manifest.1.sig", "manifest.3.sig"):
+        shelf.put_new(bundle_key("refund", version, name), name.encode())
+    contents = read_bundle(shelf, "refund", version, ("manifest.1.sig", "manifest.2.sig"))
+    assert contents.keys() == {MANIFEST, *FILES, "manifest.1.sig"}
+    assert contents["manifest.1.sig"] == b"manifest.1.sig"
+
+
+def test_a_signature_that_cannot_be_read_is_not_missing(shelf: FolderShelf, release: Callable[..., str]) -> None:
+    """A store in trouble must not make an unsigned bundle of a signed one."""
+    version = release()
+    (shelf.root / bundle_key("refund", version, "manifest.1.sig")).mkdir()
+    with pytest.raises(StoreError, match=r"manifest\.1\.sig cannot be read: Is a directory"):
+        read_bundle(shelf, "refund", version, ("manifest.1.sig",))
+
+
+def test_a_signature_counts_among_the_bytes(
+    shelf: FolderShelf, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is as little to be trusted as what it signs."""
+    version = release()
+    monkeypatch.setattr(
+        "handler.releases.store.MAX_BYTES", sum(map(len, read_bundle(shelf, "refund", version).values()))
+    )
+    shelf.put_new(bundle_key("refund", version, "manifest.1.sig"), b"s")
+    with pytest.raises(BundleError, match=r"manifest\.1\.sig has more than 0 bytes"):
+        read_bundle(shelf, "refund", version, ("manifest.1.sig",))
+
+
+def test_a_bundle_may_have_as_many_bytes_as_the_limit(
+    shelf: FolderShelf, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all its files together; with one byte less to spare the file is named that is too much."""
+    version = release()
+    size = sum(path.stat().st_size for path in (shelf.root / bundle_key("refund", version, "")).iterdir())
+    monkeypatch.setattr("handler.releases.store.MAX_BYTES", size)
+    assert len(read_bundle(shelf, "refund", version)) == len(FILES) + 1
+    monkeypatch.setattr("handler.releases.store.MAX_BYTES", size - 1)
+    with pytest.raises(BundleError, match=f"{FILES[-1]} has more than .* bytes; a bundle may have {size - 1:,} in all"):
+        read_bundle(shelf, "refund", version)
+
+
+def test_a_bundle_that_cannot_be_read_may_be_sound(shelf: FolderShelf, release: Callable[..., str]) -> None:
+    """It is the store's error, not the bundle's: a later look may succeed."""
+    version = release()
+    shutil.rmtree(shelf.root / bundle_key("refund", version, ""))
+    (shelf.root / bundle_key("refund", version, "").rstrip("/")).write_text("no folder")
+    with pytest.raises(StoreError, match=r"manifest.json cannot be read: Not a directory"):
+        read_bundle(shelf, "refund", version)
+
+
+@contextmanager
+def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
+    """The address of a server on loopback that answers each GET so."""
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def refusing(status: int, code: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Answers as S3 does with an error."""
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("content-type", "application/xml")
+        request.send_header("content-length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+    return answer
+
+
+def promising(length: int, sent: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Answers with fewer bytes than it says."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("content-length", str(length))
+        request.send_header("etag", '"1"')
+        request.end_headers()
+        request.wfile.write(sent)
+
+    return answer
+
+
+@pytest.fixture
+def s3_at(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], S3Store]:  # noqa: ARG001 - the client reads the environment
+    """A store in the S3 at an address, for which nobody waits long."""
+    monkeypatch.setattr("handler.releases.store.CONNECT_TIMEOUT", 0.2)
+    monkeypatch.setattr("handler.releases.store.READ_TIMEOUT", 0.2)
+
+    def at(address: str) -> S3Store:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        return S3Store("models", "fraud/")
+
+    return at
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, "AccessDenied"), (404, "NoSuchBucket"), (400, "ExpiredToken"), (403, "InvalidAccessKeyId")],
+)
+def test_what_s3_refuses_says_why(s3_at: Callable[[str], S3Store], status: int, code: str) -> None:
+    """In S3's own word, and it is not missing."""
+    with answering(refusing(status, code)) as address, pytest.raises(StoreError) as caught:
+        s3_at(address).read("refund/pointer.json", 100)
+    assert str(caught.value) == f"s3://models/fraud/refund/pointer.json cannot be read: {code}"
+    assert type(caught.value) is StoreError
+
+
+def test_what_s3_does_not_have_is_missing(s3_at: Callable[[str], S3Store]) -> None:
+    """In its own word too."""
+    with answering(refusing(404, "NoSuchKey")) as address, pytest.raises(MissingError, match="NoSuchKey"):
+        s3_at(address).read("refund/pointer.json", 100)
+
+
+def test_an_s3_that_is_not_there_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
+    """Nothing listens at the address."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        store = s3_at(f"http://127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(StoreError, match="cannot be read: EndpointConnectionError"):
+            store.read("refund/pointer.json", 100)
+
+
+def test_an_s3_that_does_not_answer_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
+    """It takes the question, and says nothing."""
+    done = Event()
+    with answering(lambda _: done.wait(10)) as address:
+        try:
+            with pytest.raises(StoreError, match="cannot be read: ReadTimeoutError"):
+                s3_at(address).read("refund/pointer.json", 100)
+        finally:
+            done.set()
+
+
+def test_an_s3_that_is_overloaded_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
+    """After a second attempt."""
+    asked: list[str] = []
+
+    def busy(request: BaseHTTPRequestHandler) -> None:
+        asked.append(request.path)
+        refusing(503, "SlowDown")(request)
+
+    with answering(busy) as address, pytest.raises(StoreError, match="cannot be read: SlowDown"):
+        s3_at(address).read("refund/pointer.json", 100)
+    assert asked == ["/models/fraud/refund/pointer.json"] * 2
+
+
+def test_an_answer_that_breaks_off_is_none(s3_at: Callable[[str], S3Store]) -> None:
+    """Its beginning is not taken for the whole, which would refuse a sound bundle for good."""
+    with answering(promising(100, b"half")) as address, pytest.raises(StoreError, match="cannot be read") as caught:
+        s3_at(address).read("refund/pointer.json", 1000)
+    assert type(caught.value) is StoreError
+
+
+def test_what_is_too_large_is_not_read_to_its_end(s3_at: Callable[[str], S3Store]) -> None:
+    """The limit is all of it that ever is in memory: nobody sends the rest."""
+    with answering(promising(10**12, bytes(1000))) as address, pytest.raises(TooLargeError, match="than 999 bytes"):
+        s3_at(address).read("refund/pointer.json", 999)
+
+
+def test_without_credentials_s3_cannot_be_read(
+    s3_at: Callable[[str], S3Store], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As where a role was forgotten."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    # boto3 keeps a session, and with it the credentials of an earlier test.
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+    with pytest.raises(StoreError, match="cannot be read: NoCredentialsError"):
+        s3_at("http://127.0.0.1:9").read("refund/pointer.json", 100)

@@ -1,0 +1,636 @@
+"""The hot swap: what a pointer names serves, whatever the store does meanwhile.
+
+What may not serve is in test_refusals.py.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event, Thread, Timer
+from time import monotonic, sleep
+from typing import Any
+
+import pytest
+
+from handler.records.telemetry import REFUSED, STORE_FAILED, SWAPPED, TROUBLE, StoreMeter
+from handler.releases.served import Slot
+from handler.releases.store import Pointer, Store, bundle_key, pointer_key
+from handler.releases.swap import Watcher
+from handler.scoring.scorer import Scorer, load_scorer
+from training.delivery.store_writer import FolderShelf
+
+REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20}'
+POINTER = pointer_key("refund")
+PATIENCE_SECONDS = 20
+
+
+class Watched:
+    """A store that says what was read from it, and that can be held up."""
+
+    def __init__(self, store: Store) -> None:
+        """Pass on what another store reads, at once."""
+        self._store = store
+        self.keys: list[str] = []
+        self.held = ""
+        """The end of the keys whose reading waits, where any does."""
+        self.is_waiting, self.go_on = Event(), Event()
+
+    def __str__(self) -> str:
+        """The other store's address."""
+        return str(self._store)
+
+    def read(self, key: str, limit: int) -> bytes:
+        """As the other store has it."""
+        self.keys.append(key)
+        if self.held and key.endswith(self.held):
+            self.is_waiting.set()
+            assert self.go_on.wait(PATIENCE_SECONDS), "nobody let the store go on"
+        return self._store.read(key, limit)
+
+
+def is_looking() -> bool:
+    """Whether any watcher's thread is alive."""
+    return any(thread.name == "store" for thread in threading.enumerate())
+
+
+def wait_until(is_so: Callable[[], object]) -> None:
+    """Return once something is so."""
+    end = monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert monotonic() < end, "it is never so"
+        sleep(0.005)
+
+
+@pytest.fixture
+def store(shelf: FolderShelf) -> Iterator[Watched]:
+    """The store, watched; nothing is held up for longer than the test."""
+    watched = Watched(shelf)
+    yield watched
+    watched.go_on.set()
+    wait_until(lambda: not is_looking())
+
+
+@pytest.fixture
+def slot(refund: Scorer) -> Slot:
+    """Refund's place, where the packaged version serves."""
+    return Slot(refund)
+
+
+@pytest.fixture
+def watcher(store: Watched, slot: Slot) -> Watcher:
+    """Watches that place, and looks when it is told to."""
+    return Watcher(store, {"refund": slot}, seconds=3600)
+
+
+def answer(scorer: Scorer) -> dict[str, Any]:
+    """A scorer's answer to one request."""
+    return scorer.answer(scorer.request_model.model_validate_json(REQUEST))
+
+
+def model_of(shelf: FolderShelf, version: str) -> Path:
+    """Where the model of a version of refund lies."""
+    return shelf.root / bundle_key("refund", version, "model.ubj")
+
+
+def damage(shelf: FolderShelf, version: str) -> None:
+    """Cut a version's model, so that it may not serve."""
+    path = model_of(shelf, version)
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def hide(shelf: FolderShelf, version: str) -> Callable[[], None]:
+    """Have a version's model not be read, which is the store's trouble and not the bundle's; returns what mends it."""
+    path = model_of(shelf, version)
+    aside = path.rename(path.with_name("aside"))
+    path.mkdir()
+
+    def mend() -> None:
+        path.rmdir()
+        aside.rename(path)
+
+    return mend
+
+
+def test_what_the_pointer_names_serves(
+    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, watcher: Watcher, refund: Scorer
+) -> None:
+    """Its answer names it, and is its own to the last digit."""
+    version = promote(shift=0.5)
+    watcher.look()
+    found = answer(slot.served.scorer)
+    assert found["model_version"] == version
+    assert found == answer(load_scorer(model_of(shelf, version).parent))
+    assert found["confidence"] != answer(refund)["confidence"]
+
+
+def test_a_swap_is_counted_and_told_once(
+    promote: Callable[..., str], watcher: Watcher, refund: Scorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With both versions and how long it took."""
+    version = promote(shift=0.5)
+    for _ in range(3):
+        watcher.look()
+    assert watcher.counts == {SWAPPED: 1}
+    (message,) = caplog.messages
+    assert message.startswith(f"refund: {version} serves now, not {refund.version} (")
+
+
+def test_every_move_is_followed(
+    release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+) -> None:
+    """Forth and back again."""
+    first, second = release(shift=0.5), release(shift=1.0)
+    for version in (first, second, first):
+        point(current=version)
+        watcher.look()
+        assert slot.served.scorer.version == version
+
+
+def test_the_packaged_version_is_not_loaded_again(
+    point: Callable[..., Pointer], slot: Slot, watcher: Watcher, store: Watched, refund: Scorer
+) -> None:
+    """Where the pointer names what serves, there is nothing to do; the store need not even hold it."""
+    point(current=refund.version)
+    watcher.look()
+    assert store.keys == [POINTER]
+    assert slot.served.scorer is refund
+
+
+def test_a_pointer_without_a_current_version_leaves_what_serves(
+    promote: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+) -> None:
+    """As where only a shadow was set."""
+    version = promote(shift=0.5)
+    watcher.look()
+    point(current=None)
+    watcher.look()
+    assert slot.served.scorer.version == version
+
+
+def test_each_slot_follows_its_own_pointer(
+    promote: Callable[..., str], slot: Slot, store: Watched, transaction: Scorer
+) -> None:
+    """One that has none does not hold up the others."""
+    other = Slot(transaction)
+    watcher = Watcher(store, {"transaction": other, "refund": slot}, seconds=3600)
+    version = promote(shift=0.5)
+    watcher.look()
+    assert (slot.served.scorer.version, other.served.scorer) == (version, transaction)
+    assert list(watcher.unreadable) == ["transaction"]
+
+
+def test_without_a_pointer_the_packaged_version_serves_on(slot: Slot, watcher: Watcher, refund: Scorer) -> None:
+    """The store is in trouble, and says what it lacks; each look counts."""
+    for _ in range(3):
+        watcher.look()
+    assert slot.served.scorer is refund
+    assert watcher.unreadable["refund"].endswith(f"{POINTER} is missing")
+    assert watcher.counts == {STORE_FAILED: 3}
+
+
+def test_a_trouble_is_told_once_while_it_stays_the_same(
+    shelf: FolderShelf, watcher: Watcher, refund: Scorer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the version that serves on; another trouble is told anew."""
+    path = shelf.root / POINTER
+    for _ in range(3):
+        watcher.look()
+    path.parent.mkdir(parents=True)
+    path.write_text("garbage")
+    for _ in range(3):
+        watcher.look()
+    missing, garbage = caplog.messages
+    assert missing == f"refund: {path} is missing; {refund.version} serves on"
+    assert garbage.startswith(f"refund: {path} is no pointer: it: Invalid JSON")
+    assert {record.levelno for record in caplog.records} == {logging.ERROR}
+
+
+def test_a_mended_pointer_is_followed(
+    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, watcher: Watcher, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And that the trouble is over is told once."""
+    version = promote(shift=0.5)
+    path = shelf.root / POINTER
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-20])
+    watcher.look()
+    path.write_bytes(sound)
+    for _ in range(2):
+        watcher.look()
+    assert slot.served.scorer.version == version
+    assert watcher.unreadable == {}
+    assert caplog.messages.count("refund: the store can be read again") == 1
+
+
+def test_garbage_after_a_swap_leaves_what_serves(
+    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, watcher: Watcher
+) -> None:
+    """Not the packaged version: nobody asked for that one."""
+    version = promote(shift=0.5)
+    watcher.look()
+    (shelf.root / POINTER).write_text("{}")
+    watcher.look()
+    assert slot.served.scorer.version == version
+
+
+def test_what_was_refused_is_not_loaded_again(
+    shelf: FolderShelf, promote: Callable[..., str], point: Callable[..., Pointer], store: Watched, watcher: Watcher
+) -> None:
+    """Until the pointer moves."""
+    version = promote(shift=0.5)
+    damage(shelf, version)
+    watcher.look()
+    store.keys.clear()
+    watcher.look()
+    assert store.keys == [POINTER]
+    point(current=version)
+    watcher.look()
+    assert store.keys.count(bundle_key("refund", version, "model.ubj")) == 1
+
+
+def test_what_cannot_be_read_is_tried_again(
+    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, watcher: Watcher
+) -> None:
+    """It is not refused: the pointer need not move for it."""
+    version = promote(shift=0.5)
+    mend = hide(shelf, version)
+    watcher.look()
+    assert (watcher.refused, watcher.counts) == ({}, {STORE_FAILED: 1})
+    mend()
+    watcher.look()
+    assert slot.served.scorer.version == version
+
+
+def test_a_shadow_is_set_beside_what_serves(
+    release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher, refund: Scorer
+) -> None:
+    """And serves nobody."""
+    version = release(shift=0.5)
+    point(shadow=version)
+    watcher.look()
+    assert slot.served.scorer is refund
+    assert slot.served.shadow
+    assert slot.served.shadow.version == version
+    assert watcher.counts == {}
+
+
+def test_a_shadow_goes_as_the_pointer_says(
+    release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+) -> None:
+    """With the next move."""
+    point(shadow=release(shift=0.5))
+    watcher.look()
+    assert slot.served.shadow
+    point(shadow=None)
+    watcher.look()
+    assert slot.served.shadow is None
+
+
+def test_a_shadow_may_be_promoted(
+    release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+) -> None:
+    """It serves then, and has no shadow."""
+    version = release(shift=0.5)
+    point(shadow=version)
+    watcher.look()
+    point(current=version, shadow=None)
+    watcher.look()
+    assert (slot.served.scorer.version, slot.served.shadow) == (version, None)
+
+
+def test_a_shadow_that_may_not_serve_is_refused(
+    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+) -> None:
+    """What serves is exchanged all the same."""
+    current, shadow = release(shift=0.5), release(shift=1.0)
+    damage(shelf, shadow)
+    point(current=current, shadow=shadow)
+    watcher.look()
+    assert (slot.served.scorer.version, slot.served.shadow) == (current, None)
+    assert f"{shadow}/model.ubj is damaged" in watcher.refused["refund"]
+    assert watcher.counts == {SWAPPED: 1, REFUSED: 1}
+
+
+def test_a_refused_version_does_not_hold_up_the_shadow(
+    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+) -> None:
+    """Nor does the shadow take its place."""
+    current, shadow = release(shift=0.5), release(shift=1.0)
+    damage(shelf, current)
+    point(current=current, shadow=shadow)
+    watcher.look()
+    assert slot.served.scorer.version not in {current, shadow}
+    assert slot.served.shadow
+    assert slot.served.shadow.version == shadow
+
+
+def test_what_serves_is_exchanged_although_its_shadow_cannot_be_read(
+    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+) -> None:
+    """The shadow follows once it can."""
+    current, shadow = release(shift=0.5), release(shift=1.0)
+    mend = hide(shelf, shadow)
+    point(current=current, shadow=shadow)
+    watcher.look()
+    assert (slot.served.scorer.version, slot.served.shadow) == (current, None)
+    assert watcher.unreadable["refund"].endswith("model.ubj cannot be read: Is a directory")
+    mend()
+    watcher.look()
+    assert slot.served.shadow
+    assert slot.served.shadow.version == shadow
+    assert watcher.counts == {SWAPPED: 1, STORE_FAILED: 1}
+
+
+def test_a_refusal_is_counted_once_although_the_shadow_cannot_be_read(
+    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
+) -> None:
+    """The store's trouble is counted at each look, the damaged bundle is not."""
+    current, shadow = release(shift=0.5), release(shift=1.0)
+    damage(shelf, current)
+    hide(shelf, shadow)
+    point(current=current, shadow=shadow)
+    for _ in range(3):
+        watcher.look()
+    assert watcher.counts == {REFUSED: 1, STORE_FAILED: 3}
+
+
+class Broken:
+    """A store whose own code has a defect."""
+
+    def read(self, key: str, limit: int) -> bytes:
+        """Fail."""
+        raise ZeroDivisionError(f"{key} of at most {limit:,} bytes")
+
+
+def test_a_defect_of_a_store_ends_no_look(slot: Slot, transaction: Scorer) -> None:
+    """It is counted for every scorer, with its name."""
+    watcher = Watcher(Broken(), {"refund": slot, "transaction": Slot(transaction)}, seconds=3600)
+    watcher.look()
+    assert watcher.counts == {STORE_FAILED: 2}
+    assert watcher.unreadable["refund"] == f"ZeroDivisionError: {POINTER} of at most 65,536 bytes"
+
+
+def test_both_reasons_are_kept_where_two_versions_are_refused(
+    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
+) -> None:
+    """The current one's first, then its shadow's."""
+    current, shadow = release(shift=0.5), release(shift=1.0)
+    damage(shelf, current)
+    damage(shelf, shadow)
+    point(current=current, shadow=shadow)
+    for _ in range(2):
+        watcher.look()
+    first, second = watcher.refused["refund"].split("; ", maxsplit=1)[0], watcher.refused["refund"]
+    assert f"{current}/model.ubj is damaged" in first
+    assert f"; {shelf}/refund/bundles/{shadow}/model.ubj is damaged" in second
+    assert watcher.counts == {REFUSED: 2}
+
+
+@pytest.fixture
+def metered(shelf: FolderShelf, slot: Slot) -> Watcher:
+    """Watches refund's place, and writes metrics."""
+    return Watcher(shelf, {"refund": slot}, seconds=3600, meter=StoreMeter())
+
+
+def measured(watcher: Watcher, capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """The metrics of one look, in order; each counts one of refund's."""
+    watcher.look()
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    names = [line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Name"] for line in lines]
+    assert [(line[name], line["Scorer"]) for line, name in zip(lines, names, strict=True)] == [(1, "refund")] * len(
+        names
+    )
+    return names
+
+
+def test_what_becomes_of_a_pointer_is_measured(
+    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line each, in CloudWatch's format: without a pointer, swapped, refused; and the trouble that it is in."""
+    assert measured(metered, capfd) == [STORE_FAILED, TROUBLE]
+    promote(shift=0.5)
+    assert measured(metered, capfd) == [SWAPPED]
+    damage(shelf, promote(shift=1.0))
+    assert measured(metered, capfd) == [REFUSED, TROUBLE]
+
+
+def test_a_refused_version_is_trouble_at_every_look(
+    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Though it is refused once: an alarm on it rings as long as it lasts, and no longer."""
+    damage(shelf, promote(shift=0.5))
+    assert [measured(metered, capfd) for _ in range(3)] == [[REFUSED, TROUBLE], [TROUBLE], [TROUBLE]]
+    promote(shift=1.0)
+    assert [measured(metered, capfd) for _ in range(2)] == [[SWAPPED], []]
+
+
+def test_a_store_that_cannot_be_read_is_trouble_at_every_look(
+    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Once for a scorer, whatever of it cannot be read; with the store the trouble ends."""
+    mend = hide(shelf, promote(shift=0.5))
+    assert [measured(metered, capfd) for _ in range(3)] == [[STORE_FAILED, TROUBLE]] * 3
+    mend()
+    assert [measured(metered, capfd) for _ in range(2)] == [[SWAPPED], []]
+
+
+def test_a_refused_version_stays_in_trouble_beside_a_shadow_that_cannot_be_read(
+    shelf: FolderShelf,
+    release: Callable[..., str],
+    point: Callable[..., Pointer],
+    metered: Watcher,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Both at once are one trouble."""
+    current, shadow = release(shift=0.5), release(shift=1.0)
+    damage(shelf, current)
+    hide(shelf, shadow)
+    point(current=current, shadow=shadow)
+    assert measured(metered, capfd) == [REFUSED, STORE_FAILED, TROUBLE]
+    assert measured(metered, capfd) == [STORE_FAILED, TROUBLE]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The watcher's clock, which goes only when it is told to."""
+    now = [1e9]
+    monkeypatch.setattr("handler.releases.swap.time", lambda: now[0])
+    return now
+
+
+@pytest.mark.parametrize(("later", "n_looks"), [(0, 1), (3599, 1), (3600, 2), (10_000, 2), (-1, 2), (-1e8, 2)])
+def test_a_look_is_due_after_some_seconds(
+    clock: list[float], store: Watched, watcher: Watcher, later: float, n_looks: int
+) -> None:
+    """The first at once, and one after the clock was set back, which might otherwise mean never again."""
+    watcher.look_if_due(PATIENCE_SECONDS)
+    clock[0] += later
+    watcher.look_if_due(PATIENCE_SECONDS)
+    assert len(store.keys) == n_looks
+
+
+def test_within_its_budget_a_look_is_waited_for(promote: Callable[..., str], slot: Slot, watcher: Watcher) -> None:
+    """The request that found it due is answered by what it found."""
+    version = promote(shift=0.5)
+    watcher.look_if_due(PATIENCE_SECONDS)
+    assert slot.served.scorer.version == version
+
+
+def test_a_slow_store_holds_up_nobody_beyond_the_budget(store: Watched, watcher: Watcher) -> None:
+    """The call returns while the store still thinks."""
+    store.held = "pointer.json"
+    watcher.look_if_due(0.01)
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    assert is_looking()
+
+
+def test_who_comes_second_to_a_slow_store_waits_not_at_all(store: Watched, watcher: Watcher) -> None:
+    """Whatever the budget; and nobody looks a second time meanwhile."""
+    store.held = "pointer.json"
+    watcher.look_if_due(0.01)
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    watcher.look_if_due(10 * PATIENCE_SECONDS)
+    assert is_looking()
+    assert store.keys == [POINTER]
+
+
+def test_who_is_patient_waits_for_a_slow_store_too(
+    promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
+) -> None:
+    """As a schedule does, and a snapshot that is restored: nobody waits for their answer."""
+    version = promote(shift=0.5)
+    store.held = "pointer.json"
+    watcher.look_if_due(0.01)
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    soon = Timer(0.05, store.go_on.set)
+    soon.start()
+    watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
+    assert slot.served.scorer.version == version
+    assert store.keys.count(POINTER) == 1
+    soon.join()
+
+
+def test_who_is_patient_waits_within_the_budget(store: Watched, watcher: Watcher) -> None:
+    """The call returns while the store still thinks."""
+    store.held = "pointer.json"
+    watcher.look_if_due(0.01)
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    watcher.look_if_due(0.01, is_patient=True)
+    assert is_looking()
+
+
+def test_patience_makes_no_look_due(clock: list[float], store: Watched, watcher: Watcher) -> None:
+    """Whoever comes before its time finds the last one good enough."""
+    watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
+    clock[0] += 3599
+    watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
+    assert store.keys == [POINTER]
+
+
+def test_it_says_how_long_ago_it_looked(clock: list[float], watcher: Watcher) -> None:
+    """In seconds since the last look began, whether it was due or asked for."""
+    watcher.look()
+    clock[0] += 12.5
+    assert watcher.seconds_since_look == 12.5
+    watcher.look()
+    assert watcher.seconds_since_look == 0
+
+
+def test_a_slow_store_is_followed_once_it_answers(
+    promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
+) -> None:
+    """By the look that began long ago."""
+    version = promote(shift=0.5)
+    store.held = "pointer.json"
+    watcher.look_if_due(0.01)
+    store.go_on.set()
+    wait_until(lambda: slot.served.scorer.version == version)
+    assert store.keys.count(POINTER) == 1
+
+
+def test_after_a_slow_store_looks_go_on(clock: list[float], store: Watched, watcher: Watcher) -> None:
+    """At their times."""
+    store.held = "pointer.json"
+    watcher.look_if_due(0.01)
+    store.go_on.set()
+    wait_until(lambda: not is_looking())
+    clock[0] += 3600
+    watcher.look_if_due(PATIENCE_SECONDS)
+    assert store.keys == [POINTER] * 2
+
+
+def test_who_comes_while_a_version_is_loaded_waits_for_it(
+    promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
+) -> None:
+    """Where requests are rare, it would otherwise never be loaded."""
+    version = promote(shift=0.5)
+    store.held = "model.ubj"
+    watcher.look_if_due(0.01)
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    soon = Timer(0.05, store.go_on.set)
+    soon.start()
+    watcher.look_if_due(PATIENCE_SECONDS)
+    assert slot.served.scorer.version == version
+    soon.join()
+
+
+def test_who_comes_while_a_version_is_loaded_waits_within_the_budget(
+    promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
+) -> None:
+    """The old version answers meanwhile."""
+    version = promote(shift=0.5)
+    store.held = "model.ubj"
+    watcher.look_if_due(0.01)
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    watcher.look_if_due(0.01)
+    assert is_looking()
+    assert slot.served.scorer.version != version
+
+
+def test_two_looks_never_run_at_once(store: Watched, watcher: Watcher) -> None:
+    """The second leaves it to the first."""
+    store.held = "pointer.json"
+    first = Thread(target=watcher.look)
+    first.start()
+    assert store.is_waiting.wait(PATIENCE_SECONDS)
+    watcher.look()
+    assert store.keys == [POINTER]
+    store.go_on.set()
+    first.join(PATIENCE_SECONDS)
+    watcher.look()
+    assert store.keys == [POINTER] * 2
+
+
+@pytest.fixture
+def started(store: Watched, slot: Slot) -> Iterator[Watcher]:
+    """Looks in the background, all the while."""
+    watcher = Watcher(store, {"refund": slot}, seconds=0.01)
+    watcher.start()
+    yield watcher
+    watcher.stop()
+
+
+@pytest.mark.usefixtures("started")
+def test_a_server_looks_in_the_background(promote: Callable[..., str], slot: Slot) -> None:
+    """Again and again, whatever went wrong before."""
+    for shift in (0.5, 1.0):
+        version = promote(shift=shift)
+        wait_until(lambda version=version: slot.served.scorer.version == version)
+
+
+def test_a_server_that_stops_looks_no_more(store: Watched, started: Watcher) -> None:
+    """Its thread ends."""
+    wait_until(lambda: store.keys)
+    started.stop()
+    wait_until(lambda: not is_looking())
+
+
+def test_a_server_that_stopped_may_start_again(store: Watched, started: Watcher) -> None:
+    """As where an application's lifespan is run twice."""
+    started.stop()
+    wait_until(lambda: not is_looking())
+    store.keys.clear()
+    started.start()
+    wait_until(lambda: store.keys)

@@ -1,0 +1,265 @@
+"""Unlikely combinations, by a table made by hand and by those that training learns."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from math import exp, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.scoring.combinations import APART, Combinations, binner
+from handler.scoring.scorer import Scorer
+from training.data.requests import field_values
+from training.model.combinations import learn_combinations
+from training.model.encoder import encode_rows
+
+BUILD = Path(__file__).parents[3] / "build"
+# By hand: a chain (ETH, BTC, or missing), a token that goes with it (USDT, ETH, BTC, or missing), an amount by itself.
+CHAIN, TOKEN, AMOUNT = range(3)
+USUAL, RARE = -1.0, -9.0
+TABLE: dict[str, Any] = {
+    "bins": [{"codes": [0, 1]}, {"codes": [0, 1, 2]}, {"edges": [10.0, 100.0]}],
+    "parents": [-1, CHAIN, -1],
+    "tables": [
+        [[RARE, USUAL, USUAL]],
+        [
+            [USUAL, USUAL, USUAL, USUAL],
+            [USUAL, USUAL, USUAL, RARE],
+            [RARE, RARE, RARE, USUAL],
+        ],
+        [[USUAL, USUAL, USUAL, RARE]],
+    ],
+    "marginals": [[RARE, USUAL, USUAL], [USUAL] * 4, [USUAL, USUAL, USUAL, RARE]],
+    "limit": -8.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "place"), [(nan, 0), (-1e300, 1), (9.999, 1), (10.0, 1), (10.001, 2), (100.0, 2), (100.5, 3), (3e38, 3)]
+)
+def test_a_numbers_bin_ends_at_its_edge(value: float, place: int) -> None:
+    """The edge is its own last value; the last bin has no end, and what is missing has a bin too."""
+    assert binner({"edges": [10.0, 100.0]})(value) == place
+
+
+def test_a_number_that_was_never_seen_has_one_bin() -> None:
+    """Beside that of what is missing."""
+    assert [binner({"edges": []})(value) for value in (nan, -1.0, 1e9)] == [0, 1, 1]
+
+
+def test_a_categorys_bin_is_its_codes() -> None:
+    """Rare labels share one."""
+    assert [binner({"codes": [2, 0, 2, 1]})(value) for value in (nan, 0.0, 1.0, 2.0, 3.0)] == [0, 3, 1, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "vector", [[0.0, 0.0, 5.0], [0.0, 1.0, 50.0], [1.0, 2.0, 5.0], [0.0, nan, 5.0], [1.0, 2.0, nan]]
+)
+def test_what_goes_together_is_no_unlikely_combination(vector: list[float]) -> None:
+    """Nor is what is missing where it usually is."""
+    assert Combinations(TABLE).unlikely(vector) is None
+
+
+@pytest.mark.parametrize("vector", [[0.0, 2.0, 5.0], [1.0, 0.0, 5.0], [1.0, 1.0, 50.0], [1.0, nan, 5.0]])
+def test_what_hardly_goes_together_is_named(vector: list[float]) -> None:
+    """By both features: that on which the other depends, and the other; a value that is missing goes together too."""
+    assert Combinations(TABLE).unlikely(vector) == (CHAIN, TOKEN)
+
+
+@pytest.mark.parametrize("vector", [[nan, 0.0, 5.0], [0.0, 0.0, 500.0], [nan, 0.0, 500.0]])
+def test_a_value_that_is_rare_by_itself_is_no_combination(vector: list[float]) -> None:
+    """However unlikely the whole is: there is no pair to name."""
+    assert Combinations(TABLE).unlikely(vector) is None
+
+
+def test_of_several_pairs_the_least_likely_is_named() -> None:
+    """Though another comes first."""
+    learned = {
+        "bins": [{"codes": [0, 1]}] * 3,
+        "parents": [-1, 0, 1],
+        "tables": [
+            [[USUAL] * 3],
+            [[USUAL] * 3, [USUAL] * 3, [USUAL, -5.0, USUAL]],
+            [[USUAL] * 3, [USUAL, USUAL, -6.0], [USUAL] * 3],
+        ],
+        "marginals": [[USUAL] * 3] * 3,
+        "limit": -8.0,
+    }
+    assert Combinations(learned).unlikely([1.0, 0.0, 1.0]) == (1, 2)
+    assert Combinations(learned).unlikely([1.0, 0.0, 0.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("marginal", "pair"),
+    [(USUAL, (CHAIN, TOKEN)), (RARE + APART + 0.01, (CHAIN, TOKEN)), (RARE + APART, None), (RARE, None)],
+)
+def test_a_pair_is_named_where_its_values_keep_apart(marginal: float, pair: tuple[int, int] | None) -> None:
+    """Less than a tenth as often together as by chance: a value that is rare with any other is odd with none."""
+    marginals = [*TABLE["marginals"]]
+    marginals[TOKEN] = [marginal] * 4
+    assert Combinations({**TABLE, "marginals": marginals}).unlikely([1.0, 0.0, 5.0]) == pair
+
+
+def test_at_its_limit_a_vector_is_likely_enough() -> None:
+    """Only below it is one unlikely."""
+    total = USUAL + RARE + USUAL
+    vector = [1.0, 0.0, 5.0]
+    assert Combinations({**TABLE, "limit": total}).unlikely(vector) is None
+    assert Combinations({**TABLE, "limit": total + 0.001}).unlikely(vector) == (CHAIN, TOKEN)
+
+
+N_ROWS = 4000
+CHAINS, TOKENS = ("other", "ETH", "BTC", "TRON"), ("other", "ETH", "BTC", "TRX")
+
+
+def payments(n_odd: int = 2) -> npt.NDArray[np.float32]:
+    """Chain, token and amount: a token is seen on its own chain alone, but for a few rows, and an amount anywhere."""
+    rng = np.random.default_rng(7)
+    chain = rng.integers(1, 4, N_ROWS)
+    token = chain.copy()
+    token[:n_odd] = chain[:n_odd] % 3 + 1
+    return np.stack([chain, token, rng.lognormal(size=N_ROWS)], axis=1).astype(np.float32)
+
+
+def rows_of(matrix: npt.NDArray[np.float32]) -> list[list[float]]:
+    """The rows as the function has them, in Python's own numbers."""
+    rows: list[list[float]] = matrix.astype(np.float64).tolist()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def learned() -> Combinations:
+    """What is learned from those payments, as it is read back from a bundle."""
+    return Combinations(json.loads(json.dumps(learn_combinations(payments(), [CHAINS, TOKENS, None]))))
+
+
+@pytest.mark.parametrize(("chain", "token"), [(1.0, 2.0), (2.0, 3.0), (3.0, 1.0), (1.0, 3.0)])
+def test_a_learned_unlikely_pair_is_named(learned: Combinations, chain: float, token: float) -> None:
+    """Each of its two values is as usual as any."""
+    assert learned.unlikely([chain, token, 1.0]) in {(0, 1), (1, 0)}
+
+
+@pytest.mark.parametrize("value", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("amount", [0.1, 1.0, 10.0])
+def test_a_learned_usual_pair_is_not_named(learned: Combinations, value: float, amount: float) -> None:
+    """With whatever amount, on which nothing depends."""
+    assert learned.unlikely([value, value, amount]) is None
+
+
+def test_what_is_missing_where_it_never_was_is_unlikely() -> None:
+    """And what is there where it always was missing; a value that never was seen at all is no combination."""
+    matrix = payments(n_odd=0)
+    matrix[matrix[:, 0] == 2, 1] = np.nan
+    learned = Combinations(learn_combinations(matrix, [CHAINS, TOKENS, None]))
+    assert learned.unlikely([2.0, nan, 1.0]) is None
+    assert learned.unlikely([1.0, nan, 1.0]) in {(0, 1), (1, 0)}
+    assert learned.unlikely([2.0, 1.0, 1.0]) in {(0, 1), (1, 0)}
+    assert learned.unlikely([2.0, 2.0, 1.0]) is None
+
+
+def test_a_number_may_depend_on_a_category() -> None:
+    """A price that is usual elsewhere is not usual here."""
+    matrix = payments(n_odd=0)
+    matrix[:, 2] = np.where(matrix[:, 0] == 1, 10, 1000) * matrix[:, 2].clip(0.5, 2)
+    learned = Combinations(learn_combinations(matrix, [CHAINS, TOKENS, None]))
+    assert learned.unlikely([2.0, 2.0, 1000.0]) is None
+    pair = learned.unlikely([1.0, 1.0, 1000.0])
+    assert pair is not None
+    assert 2 in pair
+
+
+def test_rare_labels_share_a_bin() -> None:
+    """Of so many labels only the most frequent have one each, and a rare one is answered like the others."""
+    labels = [str(number) for number in range(200)]
+    column = np.minimum(np.random.default_rng(7).geometric(0.03, N_ROWS), 199)
+    learned = Combinations(learn_combinations(column[:, None].astype(np.float32), [labels]))
+    assert [learned.unlikely([float(code)]) for code in range(200)] == [None] * 200
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> tuple[npt.NDArray[np.float32], list[Sequence[str] | None]]:
+    """A training matrix of any size, of numbers and categories, some of which depend on the one before, with gaps."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    n_rows, n_features = draw(st.integers(1, 3000)), draw(st.integers(1, 5))
+    columns, labels = [], []
+    for _ in range(n_features):
+        if draw(st.booleans()):
+            n_labels = draw(st.integers(2, 40))
+            column = rng.integers(0, n_labels, n_rows).astype(np.float32)
+            if columns and draw(st.booleans()):
+                column = np.nan_to_num(columns[-1]).clip(0, n_labels - 1).round()
+            labels.append([str(code) for code in range(n_labels)])
+        else:
+            column = draw(st.sampled_from([rng.normal, rng.standard_cauchy, rng.exponential]))(size=n_rows)
+            column = column.round(draw(st.integers(0, 3))).astype(np.float32)
+            labels.append(None)
+        column[rng.random(n_rows) < draw(st.sampled_from([0, 0.1, 0.9, 1]))] = np.nan
+        columns.append(column)
+    return np.stack(columns, axis=1), labels
+
+
+@given(matrices())
+def test_of_the_training_rows_one_in_a_thousand_is_unlikely(
+    drawn: tuple[npt.NDArray[np.float32], list[Sequence[str] | None]],
+) -> None:
+    """At most, whatever was learned from; and each names two different features."""
+    matrix, labels = drawn
+    learned = Combinations(learn_combinations(matrix, labels))
+    pairs = [pair for row in rows_of(matrix) if (pair := learned.unlikely(row))]
+    assert len(pairs) <= len(matrix) / 1000
+    assert all(len({*pair}) == 2 for pair in pairs)
+
+
+@pytest.mark.parametrize("name", ["refund", "transaction"])
+def test_of_a_scorers_training_rows_hardly_any_is_unlikely(name: str, request: pytest.FixtureRequest) -> None:
+    """As the function encodes them: at most two in a thousand."""
+    scorer: Scorer = request.getfixturevalue(name)
+    rows = pd.read_parquet(BUILD / name / "rows" / "train.parquet")[::4]
+    combinations = Combinations(scorer.bundle.baseline["combinations"])
+    encoded = map(scorer.bundle.features.encode, zip(*field_values(rows, scorer.contract), strict=True))
+    assert sum(combinations.unlikely(vector) is not None for vector in encoded) <= 0.002 * len(rows)
+
+
+@pytest.mark.parametrize("name", ["refund", "transaction"])
+def test_a_training_row_is_in_the_bins_in_which_training_counted_it(name: str, request: pytest.FixtureRequest) -> None:
+    """Of each field as many are in each bin as the marginals say; of what is computed, all but one in five hundred."""
+    scorer: Scorer = request.getfixturevalue(name)
+    rows = pd.read_parquet(BUILD / name / "rows" / "train.parquet")[::10]
+    vocabulary = json.loads((BUILD / "bundles" / name / "vocabulary.json").read_bytes())
+    matrix = encode_rows(rows, scorer.contract, vocabulary)
+    learned = learn_combinations(matrix, scorer.bundle.features.labels)
+    vectors = [scorer.bundle.features.encode(row) for row in zip(*field_values(rows, scorer.contract), strict=True)]
+    for index, (bins, marginal) in enumerate(zip(learned["bins"], learned["marginals"], strict=True)):
+        bin_of = binner(bins)
+        found = Counter(bin_of(vector[index]) for vector in vectors)
+        # The marginals have four digits.
+        counted = [exp(share) * (len(rows) + 0.5 * len(marginal)) - 0.5 for share in marginal]
+        allowed = 1 if index < len(scorer.contract.fields) else 0.002 * len(rows)
+        assert [found[place] for place in range(len(marginal))] == pytest.approx(counted, rel=1e-3, abs=allowed)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param([5.0, 9.99, 20.0], id="float32 lies below"),
+        pytest.param([0.1, 0.3, 0.7], id="float32 lies above"),
+        pytest.param(
+            [1 / 3, 1 / 2, 1.0],
+            id="endless digits",
+        ),
+    ],
+)
+def test_a_number_that_a_third_of_the_rows_have_is_usual(numbers: list[float]) -> None:
+    """Where each category has its own, as the function has it: a price, or one count divided by another."""
+    chain = np.random.default_rng(7).integers(1, 4, N_ROWS)
+    matrix = np.stack([chain, np.array(numbers)[chain - 1]], axis=1).astype(np.float32)
+    learned = Combinations(learn_combinations(matrix, [CHAINS, None]))
+    assert [learned.unlikely([float(code), number]) for code, number in enumerate(numbers, start=1)] == [None] * 3
+    assert learned.unlikely([1.0, numbers[2]]) in {(0, 1), (1, 0)}

@@ -1,0 +1,123 @@
+"""Feature encoding of one row."""
+
+from math import isfinite, isnan, nan
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from handler.scoring.contract import Contract, DeclaredField, DerivedFeature, request_model
+from handler.scoring.features import build_features, feature_names, feature_types, recorded_features
+from handler.scoring.scorer import Scorer
+
+CONTRACT = Contract(
+    route="/score",
+    answer="probability",
+    id=None,
+    fields={
+        "amount": DeclaredField(type="money"),
+        "years": DeclaredField(type="number"),
+        "chain": DeclaredField(type="category"),
+        "is_new": DeclaredField(type="flag"),
+    },
+    features={"rate": DerivedFeature(ratio=("amount", "years")), "volume": DerivedFeature(product=("amount", "years"))},
+)
+FEATURES = build_features(CONTRACT, {"chain": ["ETH", "BTC"]})
+REQUEST = request_model("payment", CONTRACT)
+numbers = st.none() | st.floats(min_value=-1e15, max_value=1e15)
+
+
+def test_names_and_types_follow_the_declaration() -> None:
+    """The columns of the model: the fields in their order, then what derives from them."""
+    assert feature_names(CONTRACT) == ["amount", "years", "chain", "is_new", "rate", "volume"]
+    assert feature_types(CONTRACT) == ["q", "q", "c", "q", "q", "q"]
+
+
+def test_a_row_becomes_its_vector() -> None:
+    """Money in cents, the category's code, the flag as 0 or 1, the derived numbers."""
+    assert FEATURES.encode((19.990001, 2, "BTC", True)) == [19.99, 2.0, 2.0, 1.0, 9.995, 39.98]
+
+
+@pytest.mark.parametrize("missing", [(None, None, None, None), (nan, nan, None, nan)])
+def test_missing_is_nan_throughout(missing: tuple[Any, ...]) -> None:
+    """Nothing is imputed."""
+    assert all(isnan(value) for value in FEATURES.encode(missing))
+
+
+def test_an_unknown_category_is_other() -> None:
+    """Code 0 is shared by the rare and the never seen."""
+    assert FEATURES.encode((1, 1, "DOGE", False))[2] == 0.0
+    assert FEATURES.display(2, 0.0) == "other"
+
+
+def test_a_ratio_over_zero_is_missing() -> None:
+    """No infinity reaches the model."""
+    assert isnan(FEATURES.encode((5, 0, None, None))[4])
+
+
+@given(
+    amount=numbers, years=numbers, chain=st.none() | st.text(min_size=1, max_size=9), is_new=st.none() | st.booleans()
+)
+def test_every_valid_request_gives_finite_float32_or_missing(
+    amount: float | None, years: float | None, chain: str | None, *, is_new: bool | None
+) -> None:
+    """The law of the encoder, over whatever the contract lets in."""
+    request: BaseModel = REQUEST(amount=amount, years=years, chain=chain, is_new=is_new)
+    for value in FEATURES.encode(tuple(request.model_dump().values())):
+        assert isnan(value) or isfinite(np.float32(value))
+
+
+def private(**ways: str) -> Contract:
+    """The contract, with a text besides, whose named fields are private in these ways."""
+    fields = {name: field.model_dump() for name, field in CONTRACT.fields.items()}
+    fields["note"] = {"type": "text", "categories": "note_kind", "catalogue": "data/notes.csv"}
+    for name, way in ways.items():
+        fields[name]["private"] = way
+    return Contract.model_validate({**CONTRACT.model_dump(), "fields": fields}, strict=False)
+
+
+def test_without_private_fields_every_feature_is_recorded() -> None:
+    """At its place in the vector, under its own name, and none hashed."""
+    contract = private()
+    assert recorded_features(contract) == [(index, name, False) for index, name in enumerate(feature_names(contract))]
+
+
+@pytest.mark.parametrize(
+    ("omitted", "gone"),
+    [
+        ("chain", {"chain"}),
+        ("is_new", {"is_new"}),
+        ("note", {"note_kind"}),
+        ("amount", {"amount", "rate", "volume"}),
+        ("years", {"years", "rate", "volume"}),
+    ],
+)
+def test_what_is_omitted_is_not_recorded_nor_what_is_computed_from_it(omitted: str, gone: set[str]) -> None:
+    """A ratio and its one operand would tell the other; the rest stay at their places."""
+    contract = private(**{omitted: "omit"})
+    expected = [(index, name, False) for index, name in enumerate(feature_names(contract)) if name not in gone]
+    assert recorded_features(contract) == expected
+
+
+def test_what_is_to_be_hashed_is_recorded_and_marked() -> None:
+    """A text by the name of its category."""
+    recorded = recorded_features(private(chain="hash", note="hash"))
+    assert [name for _, name, is_hashed in recorded if is_hashed] == ["chain", "note_kind"]
+    assert [name for _, name, _ in recorded] == feature_names(private())
+
+
+def test_where_all_is_omitted_nothing_is_recorded() -> None:
+    """The line still has the score."""
+    assert recorded_features(private(**dict.fromkeys([*CONTRACT.fields, "note"], "omit"))) == []
+
+
+def test_cents_make_one_signal(refund: Scorer) -> None:
+    """19.990001 and 19.99 are the same amount to the model."""
+    vectors = [
+        refund.vector(refund.request_model(yearsActive=1.0, amount=amount, ipAccounts=1))
+        for amount in (19.990001, 19.99)
+    ]
+    assert np.array_equal(vectors[0], vectors[1], equal_nan=True)

@@ -1,0 +1,312 @@
+"""Warnings: what a request has that training hardly had, told in a sentence each, and never a reason to fail."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.scoring.bundle import Bundle
+from handler.scoring.contract import Contract, DeclaredField, Warned
+from handler.scoring.outliers import Outliers
+from handler.scoring.scorer import Scorer, load_scorer
+from training.baseline import binned
+from training.data.requests import field_values
+from training.train import describe
+
+BUILD = Path(__file__).parents[3] / "build"
+NAMES = ("refund", "transaction")
+REFUND: dict[str, Any] = {"yearsActive": 2.5, "amount": 45.0, "ipAccounts": 1, "refunds": 2}
+TRANSACTION: dict[str, Any] = {
+    "amount_usd": 75.0,
+    "gas_price": 20.5,
+    "tx_count_24h": 1,
+    "address_age_days": 400,
+    "avg_tx_value": 60.0,
+    "chain": "ETH",
+    "token_type": "USDT",
+    "sender_country": "US",
+}
+
+Warn = Callable[..., dict[str, str]]
+
+
+def sentences(scorer: Scorer, request: dict[str, Any]) -> dict[str, str]:
+    """What an answer warns of, by field."""
+    answer = scorer.answer(scorer.request_model.model_validate(request))
+    return {warning["field"]: warning["sentence"] for warning in answer.get("warnings", [])}
+
+
+@pytest.fixture
+def warn(transaction: Scorer) -> Warn:
+    """What is warned of where a usual transaction has other values."""
+    return lambda **changes: sentences(transaction, TRANSACTION | changes)
+
+
+@pytest.mark.parametrize(("name", "usual"), [("refund", REFUND), ("transaction", TRANSACTION)])
+def test_a_usual_request_has_no_warnings(name: str, usual: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    """What the tests below change."""
+    assert sentences(request.getfixturevalue(name), usual) == {}
+
+
+def ends(scorer: Scorer, name: str) -> tuple[float, float, float, float]:
+    """Of a number: the least in training, the rare ones' limits, the most in training."""
+    percentiles = scorer.bundle.reference[name]["percentiles"]
+    low, high = scorer.bundle.baseline["features"][name]["rare"]
+    return percentiles[0], low, high, percentiles[-1]
+
+
+def test_a_number_beyond_training_is_told_with_what_was_seen(warn: Warn, transaction: Scorer) -> None:
+    """As a person reads numbers; what is computed from it, beyond training too, has a warning of its own."""
+    least, *_, most = ends(transaction, "gas_price")
+    assert warn(gas_price=123456.789) == {
+        "gas_price": f"gas_price 123,456.79 is outside the range seen in training, {least:g} to {most:,.6g}"
+    }
+    assert warn(amount_usd=1e9).keys() == {"amount_usd", "amount_to_average"}
+
+
+def test_a_number_below_training_is_told_too(warn: Warn, transaction: Scorer) -> None:
+    """As one above is."""
+    least, *_ = ends(transaction, "avg_tx_value")
+    assert least > 0.01
+    assert warn(avg_tx_value=0.01)["avg_tx_value"].startswith(
+        "avg_tx_value 0.01 is outside the range seen in training, "
+    )
+
+
+@pytest.mark.parametrize("name", ["gas_price", "avg_tx_value", "tx_count_24h"])
+def test_a_number_that_training_hardly_had_is_rare(warn: Warn, transaction: Scorer, name: str) -> None:
+    """Up to the largest that it had."""
+    _, _, high, most = ends(transaction, name)
+    assert high < most
+    value = int(most) if name.startswith("tx") else most
+    assert warn(**{name: value})[name].endswith(" is rarer than one in a thousand")
+
+
+def test_a_number_is_rare_on_either_side(warn: Warn, transaction: Scorer) -> None:
+    """Down to the smallest."""
+    least, low, *_ = ends(transaction, "avg_tx_value")
+    assert least < low
+    assert warn(avg_tx_value=(least + low) / 2)["avg_tx_value"].endswith(" is rarer than one in a thousand")
+
+
+def test_the_last_number_that_is_not_rare_is_not_warned_of(warn: Warn, transaction: Scorer) -> None:
+    """One in a thousand is beyond it, not it."""
+    _, low, high, _ = ends(transaction, "gas_price")
+    assert "gas_price" not in {**warn(gas_price=low), **warn(gas_price=high)}
+
+
+@pytest.mark.parametrize("name", ["gas_price", "tx_count_24h", "avg_tx_value", "token_type", "sender_country"])
+def test_what_is_missing_is_not_odd_by_itself(transaction: Scorer, name: str) -> None:
+    """The reasons say how often it is; here it is perhaps one half of an odd combination."""
+    request = {key: value for key, value in TRANSACTION.items() if key != name}
+    for sentence in sentences(transaction, request).values():
+        assert "is hardly ever seen together with" in sentence
+
+
+@pytest.mark.parametrize("name", ["chain", "token_type", "sender_country"])
+def test_a_category_that_training_did_not_have_is_told(warn: Warn, name: str) -> None:
+    """As it was sent, in quotes."""
+    assert warn(**{name: "it's new"}) == {name: f'{name} "it\'s new" is new, or was too rare in training to be learned'}
+
+
+def test_a_text_that_resembles_nothing_is_told(refund: Scorer) -> None:
+    """Under the name of the category that it should have."""
+    found = sentences(refund, {**REFUND, "item": "zzqx zzqx"})
+    assert found == {"item_category": "item_category 'zzqx zzqx' is new, or was too rare in training to be learned"}
+
+
+def test_each_odd_value_has_its_warning(warn: Warn) -> None:
+    """Numbers first, in the order of the features."""
+    found = warn(gas_price=1e6, chain="new", sender_country="new", amount_usd=1e9)
+    assert list(found) == ["amount_usd", "gas_price", "amount_to_average", "chain", "sender_country"]
+
+
+def test_a_warning_has_the_value_that_it_is_about(transaction: Scorer) -> None:
+    """A number as a number, a category as it was sent."""
+    odd = transaction.request_model.model_validate({**TRANSACTION, "gas_price": 1e6, "chain": "new"})
+    assert [warning["value"] for warning in transaction.answer(odd)["warnings"]] == [1e6, "new"]
+
+
+def pairing(parent: int, child: int, rows: list[list[float]], n_features: int = 6) -> dict[str, Any]:
+    """What would be learned of refunds of which one feature depends on one other, by log-probability, and nothing else.
+
+    Numbers have two bins: missing or not; the category has three: missing, its first codes, its others.
+    """
+    number = {"edges": []}
+    bins = [number, number, number, number, {"codes": [0] * 6 + [1] * 7}, number]
+    tables: list[list[list[float]]] = [[[-1.0] * 3] for _ in range(n_features)]
+    tables[child] = rows
+    parents = [-1] * n_features
+    parents[child] = parent
+    marginals = [[-1.0] * 3] * n_features
+    return {"bins": bins, "parents": parents, "tables": tables, "marginals": marginals, "limit": -10.0}
+
+
+YEARS, AMOUNT, IP, REFUNDS, ITEM, _ = range(6)
+DEFAULT = [-1.0] * 3
+
+
+def paired(scorer: Scorer, combinations: dict[str, Any]) -> Scorer:
+    """The scorer, with other combinations."""
+    bundle: Bundle = replace(scorer.bundle, baseline={**scorer.bundle.baseline, "combinations": combinations})
+    return Scorer(bundle)
+
+
+@pytest.mark.parametrize(
+    ("combinations", "sent", "warning"),
+    [
+        (
+            pairing(ITEM, AMOUNT, [DEFAULT, DEFAULT, [-1.0, -9.0, -1.0]]),
+            {"amount": 123.5, "item": "Pad Thai with tofu"},
+            ("amount", 123.5, "amount 123.5 is hardly ever seen together with item_category Food, Perishable"),
+        ),
+        (
+            pairing(AMOUNT, ITEM, [DEFAULT, [-1.0, -1.0, -9.0]]),
+            {"amount": 123.5, "item": "Pad Thai with tofu"},
+            (
+                "item_category",
+                "Food, Perishable",
+                "item_category Food, Perishable is hardly ever seen together with amount 123.5",
+            ),
+        ),
+        (
+            pairing(YEARS, REFUNDS, [DEFAULT, [-9.0, -1.0]]),
+            {"refunds": None},
+            ("refunds", None, "refunds missing is hardly ever seen together with years_active 2.5"),
+        ),
+        (
+            pairing(REFUNDS, AMOUNT, [[-1.0, -9.0], DEFAULT]),
+            {"refunds": None},
+            ("amount", 45.0, "amount 45 is hardly ever seen together with refunds missing"),
+        ),
+    ],
+    ids=["number", "category", "missing", "with missing"],
+)
+def test_an_unlikely_combination_is_told(
+    refund: Scorer, combinations: dict[str, Any], sent: dict[str, Any], warning: tuple[str, float | str | None, str]
+) -> None:
+    """With both values as a person reads them, under the one that is odd beside the other."""
+    scorer = paired(refund, combinations)
+    answer = scorer.answer(scorer.request_model.model_validate(REFUND | sent))
+    assert answer["warnings"] == [dict(zip(("field", "value", "sentence"), warning, strict=True))]
+    assert scorer.answer_model.model_validate(answer)
+
+
+@pytest.mark.parametrize("odd", [{"amount": 1e9}, {"item": "zzqx zzqx"}], ids=["number", "category"])
+def test_where_a_value_is_odd_no_combination_is(refund: Scorer, odd: dict[str, Any]) -> None:
+    """Whatever goes with it would be: one warning says it all."""
+    scorer = paired(refund, pairing(YEARS, IP, [DEFAULT, [-1.0, -99.0]]))
+    assert list(sentences(scorer, REFUND)) == ["ip_accounts"]
+    found = sentences(scorer, REFUND | odd)
+    assert found
+    assert not any("together" in sentence for sentence in found.values())
+
+
+@cache
+def scorer_of(name: str) -> Scorer:
+    """A scorer, for what cannot use a fixture."""
+    return load_scorer(BUILD / "bundles" / name)
+
+
+def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
+    """Everything that a contract lets a field be, its ends among it."""
+    if field.type == "flag":
+        return st.booleans()
+    if field.type in {"category", "text"}:
+        return st.text(min_size=1, max_size=min(field.max_length, 60)) | st.just("x" * field.max_length)
+    ends = st.sampled_from([field.lowest, field.highest])
+    if field.type == "count":
+        return st.integers(int(field.lowest), int(field.highest)) | ends.map(int)
+    return st.floats(field.lowest, field.highest) | ends
+
+
+@st.composite
+def valid_requests(draw: st.DrawFn) -> tuple[Scorer, dict[str, Any]]:
+    """A golden request of a real scorer, of which some values are any others and some optional ones are missing."""
+    scorer = scorer_of(draw(st.sampled_from(NAMES)))
+    request = dict(draw(st.sampled_from(scorer.bundle.golden))["request"])
+    for name, field in scorer.contract.fields.items():
+        key = field.alias or name
+        what = draw(st.sampled_from(["kept", "kept", "another golden one", "any", "missing"]))
+        if what == "another golden one":
+            other = draw(st.sampled_from(scorer.bundle.golden))["request"]
+            request |= {key: other[key]} if key in other else {}
+        elif what == "any":
+            request[key] = draw(values_of(field))
+        elif what == "missing" and not field.required:
+            request.pop(key, None)
+    return scorer, request
+
+
+@given(drawn=valid_requests())
+def test_no_valid_request_fails_for_its_warnings(drawn: tuple[Scorer, dict[str, Any]]) -> None:
+    """Each warning is as documented, of a feature, and JSON; a feature has one at most, a combination is alone."""
+    scorer, request = drawn
+    answer = scorer.answer(scorer.request_model.model_validate_json(json.dumps(request)))
+    warnings = answer.get("warnings", [])
+    assert [Warned.model_validate(warning).model_dump() for warning in warnings] == warnings
+    json.dumps(warnings, allow_nan=False)
+    fields = [warning["field"] for warning in warnings]
+    assert len(fields) == len(set(fields))
+    assert set(fields) <= set(scorer.bundle.features.names)
+    kinds = ("is hardly ever seen together with", "is new, or", "is outside the range", "is rarer than")
+    told = [next(kind for kind in kinds if kind in warning["sentence"]) for warning in warnings]
+    assert kinds[0] not in told or len(told) == 1
+
+
+@given(drawn=valid_requests())
+def test_the_same_request_is_warned_of_alike_in_a_batch(drawn: tuple[Scorer, dict[str, Any]]) -> None:
+    """And whatever its neighbours are."""
+    scorer, request = drawn
+    golden = [case["request"] for case in scorer.bundle.golden[:2]]
+    batch = [scorer.request_model.model_validate(one) for one in (golden[0], request, golden[1])]
+    assert scorer.answers(batch)[1].get("warnings") == scorer.answer(batch[1]).get("warnings")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_few_of_the_training_rows_have_a_number_warned_of(name: str, request: pytest.FixtureRequest) -> None:
+    """One in a thousand on each side of each feature, and one in a thousand for its combination."""
+    scorer: Scorer = request.getfixturevalue(name)
+    found = training_warnings(scorer)
+    n_numbers = sum("rare" in described for described in scorer.bundle.baseline["features"].values())
+    of_numbers = [one for one in found if any("is new" not in warning["sentence"] for warning in one)]
+    assert len(of_numbers) <= (2 * n_numbers + 1) * 0.0015 * len(found)
+
+
+def training_warnings(scorer: Scorer) -> list[list[dict[str, Any]]]:
+    """What every fifth training row would be warned of."""
+    rows = pd.read_parquet(BUILD / scorer.bundle.scorer / "rows" / "train.parquet")[::5]
+    outliers, encode = Outliers(scorer.bundle), scorer.bundle.features.encode
+    return [outliers.warnings(row, encode(row)) for row in zip(*field_values(rows, scorer.contract), strict=True)]
+
+
+@pytest.mark.parametrize(("name", "side"), [("address_age_days", 1), ("avg_tx_value", 2)], ids=["lowest", "highest"])
+def test_the_last_number_that_is_not_rare_is_so_as_requests_have_it(
+    warn: Warn, transaction: Scorer, name: str, side: int
+) -> None:
+    """In the few digits in which it stands in the data; of the training rows up to two in a thousand have it."""
+    assert name not in warn(**{name: float(f"{ends(transaction, name)[side]:.7g}")})
+
+
+def test_the_price_that_all_rows_have_is_not_rare(refund: Scorer) -> None:
+    """As where a shop sells one thing."""
+    column = np.full((1000, 1), 0.1, dtype=np.float32)
+    contract = Contract(
+        route="/x", answer="decision", id=None, fields={"price": DeclaredField(type="money")}, features={}
+    )
+    reference = describe(column, contract, {})["price"]
+    baseline = {**refund.bundle.baseline["features"], "amount": binned(column[:, 0], None)}
+    bundle = replace(
+        refund.bundle,
+        reference={**refund.bundle.reference, "amount": reference},
+        baseline={**refund.bundle.baseline, "features": baseline},
+    )
+    assert "amount" not in sentences(Scorer(bundle), {**REFUND, "amount": 0.1})

@@ -1,0 +1,54 @@
+"""The quick start leaves nothing behind that a slow one would not."""
+
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from fastapi.openapi.models import OpenAPI
+from fastapi.testclient import TestClient
+from pydantic import BaseModel
+
+from handler.app import app
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_models_are_built_at_once_again() -> None:
+    """Pydantic's setting is as it was, and so is the garbage collector."""
+
+    class Model(BaseModel):
+        value: int
+
+    assert Model.__pydantic_complete__
+    assert "defer_build" not in BaseModel.model_config
+    assert gc.isenabled()
+
+
+def test_fastapis_own_models_still_work() -> None:
+    """They are built at their first use."""
+    with TestClient(app) as client:
+        document = client.get("/openapi.json").json()
+    assert OpenAPI.model_validate(document).info.title == "Fraud scorer"
+
+
+def test_the_first_request_imports_nothing_more() -> None:
+    """Whatever it needs was there after the start; nobody waits for an import."""
+    script = """
+import json, sys
+from handler.app import handler
+before = set(sys.modules)
+for name in ("transaction", "refund_explained", "negative_amount", "health"):
+    handler(json.load(open(f"tests/events/{name}.json")), None)
+print(json.dumps(sorted(set(sys.modules) - before)))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert json.loads(run.stdout) == []
+
+
+def test_the_start_leaves_out_what_it_does_not_need() -> None:
+    """Pydantic's old models, OpenAPI's document and cross-origin answers each cost milliseconds."""
+    script = "import sys, handler.app; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert not {"pydantic.v1", "starlette.middleware.cors", "boto3", "multipart"} & set(run.stdout.split())

@@ -1,0 +1,215 @@
+"""Answers of rows are the function's answers of requests, and what is no request for the one is none for the other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from pydantic_core import to_json
+
+from handler.releases.served import Slot
+from handler.scoring.scorer import Scorer, load_scorer
+from handler.web.routes import create_app
+from training.batch.answers import Answers, answer_rows
+from training.data.column_checks import check_field, read_rows
+from training.data.requests import requests_of
+
+KEYS = {"row_id": "row_id", "amount": "amountUsd"} | {
+    name: name for name in ("speed", "visits", "country", "is_new", "item")
+}
+TYPES = {
+    "row_id": pa.string(),
+    "amount": pa.float64(),
+    "speed": pa.float64(),
+    "visits": pa.float64(),
+    "country": pa.string(),
+    "is_new": pa.bool_(),
+    "item": pa.string(),
+}
+MISSING, NO_VALUE = object(), object()
+NUMBERS = [0.0, -0.0, 1e-300, 0.1 + 0.2, 19.990001, 19.99, 19.995, 2.675, 0.005, 99_999.999, 100_000.0, 100_000.001]
+TEXTS = ["NA", "DE", "rare", " DE ", "de", "null", "None", "nan", "-", "x" * 32, "x" * 33, "\U0001f60b" * 32, "\x00"]
+TEXTS += ["\U0001f60b" * 33, "Å", "A\u030a", 'a "quoted", cell', "two\nlines", "5411", "5411.0", "other"]
+CELLS: dict[str, list[Any]] = {
+    "row_id": ["r-1", "r" * 128, "r" * 129, "ü" * 128],
+    "amount": [*NUMBERS, -0.01, -1e-9, 1e15, 5.0],
+    "speed": [*NUMBERS, -1e15, 1e15, 1.0000001e15, -1e300, 5e-324, 16_777_217.0, 10.0, 14.0],
+    "visits": [0.0, -0.0, 3.0, 2.5, -1.0, 1e15, 1e15 + 1, 2.0, 9_007_199_254_740_992.0],
+    "country": TEXTS,
+    "is_new": [True, False],
+    "item": [*TEXTS, "Pad Thai with tofu", "Striped t-shirt", "x" * 256, "x" * 257],
+}
+# What only a text can hold: the cell, and the value that a caller would send for it.
+WRITTEN: dict[str, list[tuple[str, Any]]] = {
+    "amount": [
+        (" 12.5 ", 12.5),
+        ("1e2", 100),
+        ("+5", 5),
+        ("-0", -0.0),
+        ("1,5", NO_VALUE),
+        ("nan", NO_VALUE),
+        ("$5", NO_VALUE),
+    ],
+    "speed": [("inf", NO_VALUE), ("-Infinity", NO_VALUE), ("NA", NO_VALUE), ("1_0", NO_VALUE), ("7", 7), ("-0", -0.0)],
+    "visits": [("3", 3), ("3.0", 3), ("-0", 0), ("3.5", NO_VALUE), ("1e3", 1000), ("three", NO_VALUE), (" ", NO_VALUE)],
+    "is_new": [
+        ("true", True),
+        ("False", False),
+        ("1", True),
+        ("0", False),
+        ("1.0", True),
+        ("yes", NO_VALUE),
+        ("2", NO_VALUE),
+    ],
+}
+
+
+@pytest.fixture(scope="session")
+def scorer(mini_bundle: Path) -> Scorer:
+    """The mini scorer."""
+    return load_scorer(mini_bundle)
+
+
+@pytest.fixture(scope="session")
+def client(scorer: Scorer) -> TestClient:
+    """A client of the function that serves it."""
+    return TestClient(create_app({"mini": Slot(scorer)}))
+
+
+def frame(rows: list[dict[str, Any]], *, is_text: bool = False) -> pd.DataFrame:
+    """The rows as they come from a file."""
+    columns = {
+        name: pa.array([row[name] for row in rows], pa.string() if is_text else kind) for name, kind in TYPES.items()
+    }
+    return pa.table(columns).to_pandas()
+
+
+def expected(answer: dict[str, Any]) -> dict[str, Any]:
+    """An answer of the function as a row has it."""
+    explained = {key: to_json(answer[key]).decode() if key in answer else None for key in ("reasons", "warnings")}
+    return {key: answer[key] for key in ("fraud_probability", "is_flagged", "model_version")} | explained
+
+
+def exactly(found: dict[str, Any]) -> dict[str, Any]:
+    """The same, with floats told apart to the last bit, and missing texts alike."""
+    plain = {key: None if value is None or value != value else value for key, value in found.items()}  # noqa: PLR0124 - NaN
+    return plain | {"fraud_probability": float(plain["fraud_probability"]).hex()}
+
+
+def compare(answers: Answers, asked: list[dict[str, Any] | None], of: list[dict[str, Any] | None]) -> None:
+    """Hold rows' answers to the function's; None is a request that was refused, or a cell that no request can hold."""
+    rows = answers.answered.to_dict("index")
+    for index, (request, answer) in enumerate(zip(asked, of, strict=True)):
+        if answer is None:
+            assert index in answers.rejected.index, request
+        else:
+            assert index in rows, (request, answers.rejected.get(index))
+            assert exactly(rows[index]) == exactly(expected(answer)), request
+    assert len(rows) + len(answers.rejected) == len(asked)
+
+
+def request_of(values: dict[str, Any]) -> dict[str, Any] | None:
+    """What a caller would send; None where no value stands for a cell."""
+    if any(value is NO_VALUE for value in values.values()):
+        return None
+    return {KEYS[name]: value for name, value in values.items() if value is not MISSING}
+
+
+@pytest.mark.parametrize("is_text", [False, True], ids=["parquet", "csv"])
+def test_answers_are_the_functions(scorer: Scorer, client: TestClient, is_text: bool) -> None:  # noqa: FBT001 - a parameter
+    """Thousands of rows of edges: through HTTP and as rows, the same bits, reasons, warnings and refusals."""
+    rng = np.random.default_rng(5)
+    rows, requests = [], []
+    for _ in range(2_000):
+        cells, values = {}, {}
+        for name, pool in CELLS.items():
+            # Mostly sound values: a row with one refused cell says nothing of its others.
+            one = pool[int(rng.integers(len(pool)))] if rng.random() < 0.5 else pool[0]
+            cell, value = (repr(one) if is_text and not isinstance(one, str) else one), one
+            if rng.random() < 0.1:
+                cell, value = None, MISSING
+            elif is_text and name in WRITTEN and rng.random() < 0.2:
+                cell, value = WRITTEN[name][int(rng.integers(len(WRITTEN[name])))]
+            cells[name], values[name] = cell, value
+        rows.append(cells)
+        requests.append(request_of(values))
+    given_answers = [None if request is None else client.post("/mini", json=request) for request in requests]
+    answered = [one.json() if one is not None and one.status_code == 200 else None for one in given_answers]
+    assert 500 < sum(one is not None for one in answered) < 1_900
+    compare(answer_rows(scorer, frame(rows, is_text=is_text), explain=True), requests, answered)
+
+
+FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(NUMBERS)
+ROW = st.fixed_dictionaries(
+    {
+        "row_id": st.none() | st.text(max_size=130),
+        "amount": st.none() | st.floats(0, 100_000) | FLOATS,
+        "speed": st.none() | FLOATS,
+        "visits": st.none() | st.integers(0, 50).map(float) | FLOATS,
+        "country": st.none() | st.sampled_from(TEXTS) | st.text(max_size=40),
+        "is_new": st.none() | st.booleans(),
+        "item": st.none() | st.sampled_from(TEXTS) | st.text(max_size=300),
+    }
+)
+
+
+@given(st.lists(ROW, min_size=1, max_size=20))
+def test_any_row_is_answered_as_its_request(scorer: Scorer, rows: list[dict[str, Any]]) -> None:
+    """Whatever stands in the cells: what the function refuses is rejected, and every other answer is the same."""
+    requests, answers = [], list[dict[str, Any] | None]()
+    for row in rows:
+        # An empty text is a missing one, as in training.
+        request = {KEYS[name]: value for name, value in row.items() if value is not None and value != ""}
+        requests.append(request)
+        try:
+            answers.append(scorer.answer(scorer.request_model.model_validate_json(json.dumps(request))))
+        except ValidationError:
+            answers.append(None)
+    compare(answer_rows(scorer, frame(rows), explain=True), requests, answers)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_training_file_gives_the_requests_of_training(
+    scorer: Scorer, mini_rows: pd.DataFrame, tmp_path: Path, kind: str
+) -> None:
+    """Read and checked as `prepare` does it, each row is the request whose answer it gets here."""
+    path = tmp_path / f"rows.{kind}"
+    mini_rows.to_csv(path, index=False) if kind == "csv" else mini_rows.to_parquet(path)
+    rows = read_rows(path, list(scorer.contract.fields))
+    checked = {name: check_field(rows[name], field)[0] for name, field in scorer.contract.fields.items()}
+    requests = list(requests_of(pd.DataFrame(checked), scorer.contract))
+    answers = scorer.answers([scorer.request_model.model_validate(request) for request in requests])
+    compare(answer_rows(scorer, rows, explain=True), requests, answers)
+
+
+def test_what_is_wrong_is_told_field_by_field(scorer: Scorer) -> None:
+    """As the quarantine of `prepare` tells it."""
+    sound = dict.fromkeys(TYPES, None) | {"amount": 5.0, "country": "DE"}
+    rows = [sound, sound | {"amount": -1.0, "country": None, "visits": 0.5}, sound | {"row_id": "r" * 129}]
+    rejected = answer_rows(scorer, frame(rows)).rejected
+    assert rejected.to_dict() == {
+        1: "amount is below 0; visits is not a whole number; country is missing",
+        2: "row_id is longer than 128 characters",
+    }
+
+
+def test_a_field_without_a_column_is_missing(scorer: Scorer, client: TestClient) -> None:
+    """Where it is not required."""
+    rows = pd.DataFrame({"amount": [250.0], "country": ["NA"]})
+    answer = client.post("/mini", json={"amountUsd": 250.0, "country": "NA"}).json()
+    compare(answer_rows(scorer, rows, explain=True), [{}], [answer])
+
+
+def test_no_rows_have_no_answers(scorer: Scorer) -> None:
+    """Nor has a chunk of which every row is rejected; its columns are there all the same."""
+    for rows in (frame([]), frame([dict.fromkeys(TYPES, None)])):
+        found = answer_rows(scorer, rows, explain=True)
+        assert len(found.answered) == 0
+        assert list(found.answered) == ["fraud_probability", "is_flagged", "model_version", "reasons", "warnings"]

@@ -1,0 +1,281 @@
+"""The check of a file's columns: what is read, what is refused, and which value is a problem for which reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from handler.scoring.contract import DeclaredField
+from training.data.column_checks import DataError, check_field, check_id, check_label, check_time, read_rows
+
+MOMENT = 1_735_689_600.0  # 2025-01-01T00:00:00Z
+
+
+def problems_of(values: list[object], field: DeclaredField) -> list[str]:
+    """The problem of each value, "" where there is none."""
+    return [str(problem) for problem in check_field(pd.Series(values, dtype=object), field)[1]]
+
+
+def test_na_stays_namibia(tmp_path: Path) -> None:
+    """In a CSV only an empty cell is missing; the text NA is Namibia's code."""
+    path = tmp_path / "rows.csv"
+    path.write_text("country,amount\nNA,1\n,2\nnull,3\n")
+    typed, _ = check_field(read_rows(path, ["country"])["country"], DeclaredField(type="category"))
+    assert typed.iloc[[0, 2]].tolist() == ["NA", "null"]
+    assert typed.isna().tolist() == [False, True, False]
+
+
+def test_columns_come_in_the_order_asked(tmp_path: Path) -> None:
+    """Only the declared columns are read, in the declared order."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,c\n1,2,3\n")
+    assert list(read_rows(path, ["c", "a"]).columns) == ["c", "a"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_missing_columns_are_named(tmp_path: Path, suffix: str) -> None:
+    """A file without declared columns is refused with their names, sorted, and the names it has."""
+    path = tmp_path / f"rows.{suffix}"
+    frame = pd.DataFrame({"b": [1], "a": [2]})
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    with pytest.raises(DataError) as caught:
+        read_rows(path, ["z", "a", "y"])
+    assert str(caught.value) == f"{path} has no column y, z; it has a, b"
+
+
+def test_a_column_that_is_there_twice_is_refused_in_a_csv(tmp_path: Path) -> None:
+    """It is named; pandas would call the second one a.1 and say nothing."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,a\n1,2,3\n")
+    with pytest.raises(DataError) as caught:
+        read_rows(path, ["a", "b"])
+    assert str(caught.value) == f"{path} has more than one column a; a column's name must be used once"
+
+
+def test_a_column_that_is_there_twice_is_refused_in_parquet(tmp_path: Path) -> None:
+    """As in a CSV."""
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
+    with pytest.raises(DataError, match="more than one column a"):
+        read_rows(path, ["a"])
+
+
+def test_an_undeclared_column_may_be_there_twice(tmp_path: Path) -> None:
+    """Nobody reads it."""
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,b\n1,2,3\n")
+    assert read_rows(path, ["a"])["a"].tolist() == ["1"]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_missing_file(tmp_path: Path, name: str) -> None:
+    """A file that is not there is named."""
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        read_rows(tmp_path / name, ["a"])
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_file_without_a_byte(tmp_path: Path, name: str) -> None:
+    """An empty file is named."""
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        read_rows(tmp_path / name, ["a"])
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_file_without_rows(tmp_path: Path, suffix: str) -> None:
+    """A file of column names alone is refused."""
+    path = tmp_path / f"rows.{suffix}"
+    frame = pd.DataFrame({"a": pd.Series([], dtype=float)})
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    with pytest.raises(DataError) as caught:
+        read_rows(path, ["a"])
+    assert str(caught.value) == f"{path} holds no rows"
+
+
+def test_other_suffix(tmp_path: Path) -> None:
+    """A file of another kind is refused with the suffixes that would be right."""
+    path = tmp_path / "rows.xlsx"
+    with pytest.raises(DataError) as caught:
+        read_rows(path, ["a"])
+    assert str(caught.value) == f"{path} ends in '.xlsx'; it must be .parquet or .csv"
+
+
+def test_csv_in_another_encoding(tmp_path: Path) -> None:
+    """A byte far down that is not UTF-8 is a DataError that names the file."""
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"a,b\n" + b"1,2\n" * 100_000 + "1,\xe9t\xe9\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"rows\.csv cannot be read"):
+        read_rows(path, ["a", "b"])
+
+
+def test_damaged_parquet(tmp_path: Path) -> None:
+    """A Parquet file whose compressed pages are damaged is a DataError that names the file."""
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"a": np.arange(100_000.0)}).to_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:2_000] + bytes(5_000) + content[7_000:])
+    with pytest.raises(DataError, match=r"rows\.parquet cannot be read"):
+        read_rows(path, ["a"])
+
+
+def test_csv_line_with_a_cell_too_many(tmp_path: Path) -> None:
+    """A line with more cells than the header has names is refused: its values stand under the wrong names."""
+    path = tmp_path / "rows.csv"
+    path.write_text("amount,country\n10,DE\n1,234,DE\n")
+    with pytest.raises(DataError, match=r"rows\.csv"):
+        read_rows(path, ["amount", "country"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        (DeclaredField(type="number"), "fast", "is not a number"),
+        (DeclaredField(type="money"), "$5", "is not a money"),
+        (DeclaredField(type="number"), np.inf, "is infinite"),
+        (DeclaredField(type="number"), "-inf", "is infinite"),
+        (DeclaredField(type="number", min=0), -0.5, "is below 0"),
+        (DeclaredField(type="money", max=500), 500.01, "is above 500"),
+        (DeclaredField(type="number"), 2e15, "is above 1e+15"),
+        (DeclaredField(type="count"), -1, "is below 0"),
+        (DeclaredField(type="count"), 1.5, "is not a whole number"),
+        (DeclaredField(type="flag"), 2, "is neither true nor false"),
+        (DeclaredField(type="flag"), "maybe", "is not a flag"),
+        (DeclaredField(type="category", max_length=2), "DEU", "is longer than 2 characters"),
+        (DeclaredField(type="category", required=True), None, "is missing"),
+        (DeclaredField(type="category", required=True), "", "is missing"),
+        (DeclaredField(type="count", required=True), np.nan, "is missing"),
+    ],
+)
+def test_bad_value_has_its_reason(field: DeclaredField, value: object, problem: str) -> None:
+    """A value outside the contract is told by its reason."""
+    assert problems_of([value], field) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        (DeclaredField(type="number", min=0, max=1), [0, 1.0, "0.5", None, np.nan, ""]),
+        (DeclaredField(type="count"), [0, "7", 3.0, None]),
+        (DeclaredField(type="category", max_length=2), ["DE", None, ""]),
+        (DeclaredField(type="flag"), [True, False, 0, 1, "1", None]),
+    ],
+)
+def test_sound_value_has_no_problem(field: DeclaredField, values: list[object]) -> None:
+    """Values at the limits, and missing ones that are not required, are sound."""
+    assert problems_of(values, field) == [""] * len(values)
+
+
+def test_flag_spelled_as_pandas_writes_it() -> None:
+    """A CSV's True and False, which is how pandas writes a flag, are flags."""
+    typed, problems = check_field(pd.Series(["True", "False", None]), DeclaredField(type="flag"))
+    assert problems.tolist() == ["", "", ""]
+    assert typed.tolist()[:2] == [1.0, 0.0]
+
+
+def test_whole_floats_name_categories_without_a_fraction() -> None:
+    """Merchant codes that pandas holds as floats become 5411, as a request would carry them."""
+    typed, _ = check_field(pd.Series([5411.0, np.nan, 742.0]), DeclaredField(type="category"))
+    assert typed.iloc[[0, 2]].tolist() == ["5411", "742"]
+    assert typed.isna().tolist() == [False, True, False]
+
+
+def test_column_that_is_missing_throughout() -> None:
+    """A column without one value is sound where it is not required."""
+    for kind in ("number", "category", "flag"):
+        typed, problems = check_field(pd.Series([None, None], dtype=object), DeclaredField(type=kind))
+        assert typed.isna().all()
+        assert (problems == "").all()
+
+
+@pytest.mark.parametrize("values", [[0, 1], [True, False], ["0", "1"], [0.0, 1.0]])
+def test_label_is_zero_or_one(values: list[object]) -> None:
+    """However 0 and 1 are spelled, the label is an int8."""
+    label = check_label(pd.Series(values), "is_fraud")
+    assert label.dtype == np.int8
+    assert set(label) == {0, 1}
+
+
+@pytest.mark.parametrize(("wrong", "shown"), [(2, "2"), (None, "nan"), ("fraud", "'fraud'"), (0.5, "0.5")])
+def test_other_label_stops(wrong: object, shown: str) -> None:
+    """A label that is missing or neither 0 nor 1 stops, named with its column, its value and how often it stands."""
+    with pytest.raises(DataError, match="every label must be 0 or 1") as caught:
+        check_label(pd.Series([0, 1, wrong, wrong], dtype=object), "is_fraud")
+    assert "column is_fraud holds" in str(caught.value)
+    assert "(2 rows)" in str(caught.value)
+    assert shown.lower() in str(caught.value).lower().replace("none", "nan")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(["2025-01-01T00:00:00", "2025-01-01"]),
+        pd.Series(["2025-01-01T01:00:00+01:00", "2025-01-01 00:00:00Z"]),
+        pd.Series(pd.to_datetime(["2025-01-01", "2025-01-01"])),
+        pd.Series(pd.to_datetime(["2025-01-01", "2025-01-01"]).tz_localize("UTC")),
+        pd.Series([MOMENT, MOMENT]),
+        pd.Series([str(int(MOMENT)), str(MOMENT)]),
+    ],
+    ids=["text", "offsets", "datetime", "aware", "seconds", "seconds as text"],
+)
+def test_times_are_seconds(values: pd.Series) -> None:
+    """ISO 8601 texts, datetimes and numbers are the same seconds since 1970."""
+    assert check_time(values).tolist() == [MOMENT, MOMENT]
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", None, "", "2025-13-01"])
+def test_unreadable_time_is_missing(wrong: object) -> None:
+    """A time that cannot be read is NaN; the readable ones beside it stay."""
+    found = check_time(pd.Series(["2025-01-01", wrong, "2025-01-01"], dtype=object))
+    assert found.isna().tolist() == [False, True, False]
+
+
+def test_number_among_dates_costs_one_row() -> None:
+    """One number in a column of dates does not make the dates unreadable."""
+    found = check_time(pd.Series(["2025-01-01", "0", "2025-01-01"]))
+    assert found.iloc[[0, 2]].tolist() == [MOMENT, MOMENT]
+
+
+def test_infinite_time_is_missing() -> None:
+    """An infinite number of seconds is no time."""
+    assert check_time(pd.Series([MOMENT, np.inf])).isna().tolist() == [False, True]
+
+
+def test_second_row_of_an_id_is_the_problem() -> None:
+    """Of two rows with one id the first is sound, and rows without an id do not repeat each other."""
+    _, problems = check_id(pd.Series(["a", "b", "a", None, None]))
+    assert problems.tolist() == ["", "", "was seen in an earlier row", "", ""]
+
+
+def test_long_id_is_a_problem() -> None:
+    """An id longer than a request may carry is a problem."""
+    assert check_id(pd.Series(["x" * 128, "x" * 129]))[1].tolist() == ["", "is longer than 128 characters"]
+
+
+def test_numeric_ids_are_texts() -> None:
+    """An id is a text, as in a request, whatever the file holds."""
+    assert check_id(pd.Series([17, 18]))[0].tolist() == ["17", "18"]
+
+
+@pytest.mark.parametrize("values", [["a", None], [1.0, np.nan]])
+def test_missing_id_stays_missing(values: list[object]) -> None:
+    """A row without an id does not get the id "nan"."""
+    assert check_id(pd.Series(values))[0].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e6, 1e9])
+def test_finer_units_than_seconds_are_no_times(factor: float) -> None:
+    """Milliseconds, read as seconds, would make every delay in days mean nothing."""
+    assert check_time(pd.Series([MOMENT, MOMENT + 1]) * factor).isna().all()
+
+
+@pytest.mark.parametrize("value", [b"DE", ["DE"], {"a": 1}])
+def test_what_no_request_can_carry_is_no_text(value: object) -> None:
+    """Bytes and nested values are set aside, not learned under the name that Python prints for them."""
+    _, problems = check_field(pd.Series(["DE", value], dtype=object), DeclaredField(type="category"))
+    assert problems.tolist() == ["", "is not a text"]

@@ -1,0 +1,81 @@
+"""Quarantine: bad rows as they came, each with its place in its file, and their counts."""
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from training.data.column_checks import DataError
+from training.data.quarantine import Quarantine
+from training.data.source import Again, CheckedChunk
+from training.declaration import Scorer
+
+HEADER = "rejected_part,rejected_row,rejected_line,rejected_because,rejected_text,amount\n"
+
+
+def chunk_of(bad: dict[int, str], *, n_rows: int = 100, part: int = 0, first: int = 0) -> CheckedChunk:
+    """A chunk in which rows at these places among all are bad for these reasons."""
+    quarantined = pd.DataFrame({"amount": [-1.0] * len(bad), "rejected_because": bad.values()}, index=list(bad))
+    counts = Counter(reason.replace(" ", ": ", 1) for reason in bad.values())
+    return CheckedChunk(n_rows, n_rows, pd.DataFrame(), None, quarantined, counts, part, first)
+
+
+def test_rows_of_one_file(tmp_path: Path) -> None:
+    """Each has its place and its reason, under one header, and all are counted."""
+    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+        quarantine.add(chunk_of({}))
+        quarantine.add(chunk_of({103: "amount is below 0", 150: "amount is below 0"}))
+        quarantine.add_repeated(Again(pd.DataFrame({"amount": [5.0]}, index=[7]), 0, 0), "id")
+    assert (tmp_path / "quarantine.csv").read_text() == (
+        f"{HEADER}"
+        "rows.csv,104,,amount is below 0,,-1.0\n"
+        "rows.csv,151,,amount is below 0,,-1.0\n"
+        "rows.csv,8,,id was seen in an earlier row,,5.0\n"
+    )
+    assert (quarantine.n_rows, quarantine.n_bad) == (200, 3)
+    assert quarantine.counts == {"amount: is below 0": 2, "id: was seen in an earlier row": 1}
+
+
+def test_rows_of_several_files(tmp_path: Path) -> None:
+    """Each says which file it is of, and its place there."""
+    with Quarantine(tmp_path / "quarantine.csv", ["a.csv", "b.csv"]) as quarantine:
+        quarantine.add(chunk_of({3: "amount is below 0"}))
+        quarantine.add(chunk_of({103: "amount is below 0"}, part=1, first=100))
+        quarantine.add_repeated(Again(pd.DataFrame({"amount": [5.0]}, index=[199]), 1, 100), "id")
+    assert (tmp_path / "quarantine.csv").read_text() == (
+        f"{HEADER}"
+        "a.csv,4,,amount is below 0,,-1.0\n"
+        "b.csv,4,,amount is below 0,,-1.0\n"
+        "b.csv,100,,id was seen in an earlier row,,5.0\n"
+    )
+
+
+def test_a_file_without_bad_rows_has_its_header(tmp_path: Path) -> None:
+    """So that whoever reads it finds the columns."""
+    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+        quarantine.add(chunk_of({}))
+        quarantine.add(chunk_of({}))
+    assert (tmp_path / "quarantine.csv").read_text() == HEADER
+
+
+def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: Scorer) -> None:
+    """One in a hundred is allowed, of all rows, not of a chunk's; the reasons are told in the order of their names."""
+    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+        quarantine.add(chunk_of({1: "visits is infinite", 2: "amount is below 0"}))
+        quarantine.add(chunk_of({}))
+        quarantine.require_enough(mini_scorer)
+        quarantine.add(chunk_of({207: "amount is below 0", 208: "amount is below 0"}))
+    with pytest.raises(DataError) as caught:
+        quarantine.require_enough(mini_scorer)
+    assert str(caught.value).endswith("amount: is below 0 in 3 rows; visits: is infinite in 1 rows")
+
+
+def test_a_column_called_reason_is_kept(tmp_path: Path) -> None:
+    """What a row came with is not written over by why it was rejected."""
+    chunk = chunk_of({3: "amount is below 0"})
+    chunk.quarantined["reason"] = "too small"
+    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+        quarantine.add(chunk)
+    (row,) = pd.read_csv(tmp_path / "quarantine.csv").to_dict(orient="records")
+    assert (row["reason"], row["rejected_because"]) == ("too small", "amount is below 0")

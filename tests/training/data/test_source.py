@@ -1,0 +1,218 @@
+"""Source: the declared files by chunks, rows that are read once more, and files that cannot be what they should."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.data.column_checks import DataError
+from training.data.input_files import InputError
+from training.data.source import CheckedChunk, Source, check_source, open_source
+from training.declaration import Scorer
+from training.run.processes import Workers
+
+Opened = Callable[[str], Source]
+
+
+@pytest.fixture
+def opened(working_folder: Path, in_chunks: Callable[[int], Scorer]) -> Opened:
+    """Opens a file or a folder below data/ as the mini scorer's, in chunks of 1,000 rows."""
+    (working_folder / "data").mkdir()
+    return lambda name: open_source(in_chunks(1_000).model_copy(update={"data": f"data/{name}"}))
+
+
+def checked(source: Source) -> list[CheckedChunk]:
+    """All chunks, checked."""
+    return list(check_source(source, Workers(source.scorer.compute)))
+
+
+def write_folder(rows: pd.DataFrame, *sizes: int) -> Path:
+    """A folder of Parquet files with so many of the rows each."""
+    folder = Path("data/parts")
+    folder.mkdir()
+    cuts = np.cumsum([0, *sizes])
+    for number, (start, stop) in enumerate(pairwise(cuts)):
+        rows[start:stop].to_parquet(folder / f"part-{number}.parquet", index=False)
+    return folder
+
+
+def test_chunks_know_their_place(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """Each row stands at its place among all rows, and its chunk knows where its file begins."""
+    write_folder(many_rows, 1_500, 600, 3_900)
+    chunks = checked(opened("parts"))
+    assert [(len(chunk), chunk.part, chunk.first) for chunk in chunks] == [
+        *((1_000, 0, 0), (500, 0, 0), (600, 1, 1_500)),
+        *((1_000, 2, 2_100), (1_000, 2, 2_100), (1_000, 2, 2_100), (900, 2, 2_100)),
+    ]
+    clean = pd.concat([chunk.clean for chunk in chunks])
+    assert clean.index.tolist() == list(range(6_000))
+    assert clean["row_id"].tolist() == many_rows["row_id"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_rows_are_read_once_more(many_rows: pd.DataFrame, opened: Opened, kind: str) -> None:
+    """The rows at some places come as they stand in the file, those of a chunk together."""
+    path = Path(f"data/rows.{kind}")
+    opened_later = many_rows.assign(is_new=many_rows["is_new"].astype(float))
+    opened_later.to_csv(path, index=False) if kind == "csv" else opened_later.to_parquet(path, index=False)
+    places = np.array([0, 999, 1_000, 4_321], dtype=np.int64)
+    found = list(opened(path.name).rows_at(places))
+    assert [again.rows.index.tolist() for again in found] == [[0, 999], [1_000], [4_321]]
+    assert {(again.part, again.first) for again in found} == {(0, 0)}
+    together = pd.concat([again.rows for again in found])
+    assert together["row_id"].tolist() == [f"row-{place}" for place in places]
+    assert together["amount"].astype(float).tolist() == many_rows["amount"][places].tolist()
+
+
+def test_no_file_is_read_for_no_places(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """Where no row is asked for, there need not even be a file any more."""
+    many_rows.to_parquet("data/rows.parquet")
+    source = opened("rows.parquet")
+    Path("data/rows.parquet").unlink()
+    assert list(source.rows_at(np.empty(0, np.int64))) == []
+
+
+def test_a_code_has_one_spelling_in_all_chunks(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """Numbers that name things are whole or not by all rows of the column, not by those of a chunk."""
+    codes = np.where(many_rows.index == 5_000, 0.5, 5_411.0)
+    many_rows.assign(country=codes).to_parquet("data/rows.parquet")
+    found = pd.concat([chunk.clean["country"] for chunk in checked(opened("rows.parquet"))])
+    assert set(found) == {"5411.0", "0.5"}
+    many_rows.assign(country=np.where(many_rows.index < 1_000, np.nan, 5_411.0)).to_parquet("data/rows.parquet")
+    found = pd.concat([chunk.clean["country"] for chunk in checked(opened("rows.parquet"))])
+    assert set(found) == {"5411"}
+
+
+def test_a_label_wrong_in_a_later_chunk(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """The file and its rows are named."""
+    many_rows.assign(is_fraud=many_rows["is_fraud"].mask(many_rows.index == 2_345, 2)).to_csv("data/rows.csv")
+    with pytest.raises(DataError) as caught:
+        checked(opened("rows.csv"))
+    assert str(caught.value) == (
+        "data/rows.csv, rows 2,001 to 3,000: column is_fraud holds '2' (1 rows); every label must be 0 or 1"
+    )
+
+
+def test_a_label_wrong_in_a_later_file(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """Rows are counted within their file."""
+    write_folder(many_rows.assign(is_fraud=many_rows["is_fraud"].mask(many_rows.index == 5_999, 7)), 2_500, 3_500)
+    with pytest.raises(DataError, match=r"^data/parts/part-1.parquet, rows 3,001 to 3,500: column is_fraud holds 7 "):
+        checked(opened("parts"))
+
+
+def change_type(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with amounts that are texts."""
+    return rows.assign(amount=rows["amount"].astype(str))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (change_type, "data/parts/part-1.parquet has column amount as large_string; part-0.parquet has it as double"),
+        (
+            lambda rows: rows.drop(columns="speed"),
+            "data/parts/part-1.parquet has no column speed; part-0.parquet has it as double",
+        ),
+        (
+            lambda rows: rows.assign(new=1.0),
+            "data/parts/part-1.parquet has column new as double; part-0.parquet has none",
+        ),
+        (lambda rows: rows[rows.columns[::-1]], "data/parts/part-1.parquet has the columns is_fraud, item"),
+    ],
+    ids=["type", "missing", "more", "order"],
+)
+def test_a_part_of_another_schema(
+    many_rows: pd.DataFrame, opened: Opened, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
+    """Parts whose columns differ are refused before a row is read, and both files are named."""
+    write_folder(many_rows, 100, 100)
+    change(many_rows).to_parquet("data/parts/part-1.parquet", index=False)
+    with pytest.raises(InputError) as caught:
+        opened("parts")
+    assert str(caught.value).startswith(message)
+
+
+def test_a_parquet_file_cut_short(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """A file whose end is missing is refused at once."""
+    many_rows.to_parquet("data/rows.parquet")
+    path = Path("data/rows.parquet")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"^data/rows.parquet cannot be read; is it damaged, or cut short\? "):
+        opened("rows.parquet")
+
+
+def test_damage_in_a_later_chunk(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """A page that cannot be unpacked is told when its chunk's turn comes, with the file's name."""
+    path = Path("data/rows.parquet")
+    many_rows.to_parquet(path, row_group_size=1_000)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + bytes(4_000) + content[middle + 4_000 :])
+    source = opened("rows.parquet")
+    with pytest.raises(InputError, match=r"^data/rows.parquet cannot be read; is it damaged, or cut short\? "):
+        checked(source)
+
+
+def test_declared_columns_are_missing(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """They are named with those that the file has."""
+    many_rows.drop(columns=["speed", "at"]).to_csv("data/rows.csv", index=False)
+    with pytest.raises(DataError, match=r"^data/rows.csv has no column at, speed; it has amount, country"):
+        opened("rows.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "data/parts is an empty folder; it must hold .csv or .parquet files"),
+        ({"notes.txt": ""}, "data/parts holds notes.txt, which is no .csv or .parquet file"),
+        ({"a.csv": ""}, "data/parts/a.csv is empty: it has no columns"),
+        ({"a.csv": "x,y\n"}, "data/parts holds no rows"),
+    ],
+    ids=["empty folder", "another file", "empty file", "header alone"],
+)
+def test_a_folder_that_holds_no_rows(opened: Opened, content: dict[str, str], message: str) -> None:
+    """Each way in which a folder may have nothing to learn from has its sentence."""
+    Path("data/parts").mkdir()
+    for name, text in content.items():
+        Path("data/parts", name).write_text(text)
+    with pytest.raises(InputError) as caught:
+        opened("parts")
+    assert str(caught.value).startswith(message)
+
+
+def test_a_csv_of_blank_lines_holds_no_rows(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """What looks like rows before the file is read, and is none, is told in the same words."""
+    Path("data/rows.csv").write_text(",".join(many_rows.columns) + "\n\n\n")
+    with pytest.raises(InputError, match=r"^data/rows.csv holds no rows$"):
+        opened("rows.csv")
+
+
+def test_a_csv_of_broken_lines_says_what_is_wrong(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """Each line ends in a comma, its header does not: that is told, and not that there are no rows."""
+    header, *lines = many_rows.head(5).to_csv(index=False).splitlines()
+    Path("data/rows.csv").write_text("\n".join([header, *(f"{line}," for line in lines)]))
+    wrong = "^data/rows.csv holds no row that can be read: the line has 10 cells; the header has 9 names, for one$"
+    with pytest.raises(InputError, match=wrong):
+        opened("rows.csv")
+
+
+def test_bookkeeping_of_others_is_passed_over(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """What begins with a dot or an underscore, as Spark's _SUCCESS, is no part."""
+    folder = write_folder(many_rows, 3_000, 3_000)
+    (folder / "_SUCCESS").touch()
+    (folder / ".part-0.parquet.crc").touch()
+    assert sum(map(len, checked(opened("parts")))) == 6_000
+
+
+def test_a_missing_value_does_not_change_a_whole_number(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """An id of more digits than a float has stays itself where a row of its chunk lacks one."""
+    ids: Any = pd.array(many_rows.index + 2**60, dtype="Int64")
+    ids[17] = pd.NA
+    many_rows.assign(row_id=ids).to_parquet("data/rows.parquet")
+    clean = checked(opened("rows.parquet"))[0].clean
+    assert clean["row_id"][16] == str(2**60 + 16)
+    assert pd.isna(clean["row_id"][17])

@@ -1,0 +1,69 @@
+"""Window: a file of rows by row groups, whole or at some positions, and files that are not there any more."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.data.window import Window, WindowError
+
+WindowOf = Callable[..., Window]
+ROWS = pd.DataFrame({"at": np.arange(10.0), "name": [f"n{number}" for number in range(10)]})
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Window:
+    """Ten rows in row groups of four."""
+    path = tmp_path_factory.mktemp("window") / "train.parquet"
+    ROWS.to_parquet(path, row_group_size=4)
+    return Window(path)
+
+
+def test_row_groups_are_the_rows(window: Window) -> None:
+    """All rows in order, some at a time; a column is read by itself."""
+    assert (len(window), window.sizes) == (10, [4, 4, 2])
+    pd.testing.assert_frame_equal(pd.concat(window.frames(["name", "at"]), ignore_index=True), ROWS[["name", "at"]])
+    assert window["name"].tolist() == ROWS["name"].tolist()
+    np.testing.assert_array_equal(window.column("at"), np.arange(10.0))
+
+
+@given(st.sets(st.integers(0, 9)).map(sorted))
+def test_parts_hold_the_rows_at_the_positions(window: Window, positions: list[int]) -> None:
+    """The parts together are the rows at the positions; a row group without one is left out."""
+    parts = window.parts(np.array(positions, dtype=np.intp))
+    read = [part.read(["at"]) for part in parts]
+    assert [part.n_rows for part in parts] == [len(rows) for rows in read]
+    assert all(len(rows) for rows in read)
+    assert [at for rows in read for at in rows["at"]] == positions
+
+
+def test_parts_can_be_read_from_elsewhere(
+    working_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker with another working folder finds the file."""
+    ROWS.to_parquet(working_folder / "train.parquet")
+    [part] = Window(Path("train.parquet")).parts()
+    monkeypatch.chdir(tmp_path)
+    pd.testing.assert_frame_equal(part.read(["at", "name"]), ROWS)
+
+
+def test_a_window_that_is_not_there(tmp_path: Path) -> None:
+    """It is named, with what makes it."""
+    with pytest.raises(WindowError, match=r"train.parquet cannot be read; run prepare again: "):
+        Window(tmp_path / "train.parquet")
+
+
+def test_a_part_that_is_gone(window_of: WindowOf) -> None:
+    """A file that vanishes, or is cut short, after it was opened is named too."""
+    window = window_of(ROWS, 4)
+    [first, *_] = window.parts()
+    window.path.write_bytes(window.path.read_bytes()[:50])
+    with pytest.raises(WindowError, match=r"window-1.parquet cannot be read; run prepare again: "):
+        first.read(["at"])
+    window.path.unlink()
+    with pytest.raises(WindowError, match=r"window-1.parquet cannot be read; run prepare again: "):
+        first.read(["at"])

@@ -1,0 +1,71 @@
+"""Publications that are killed: each line of standard input is {store, folder, steps, seconds}; tells how each ended.
+
+For each line a child publishes the bundle in the folder and moves the pointer to it. So long after it has come to its
+step of that number, a call that touches files or the network, it is killed. A script of its own, because a process with
+threads, as pytest's is, must not fork; and because a child that imports everything anew would take seconds.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import boto3
+
+from training.delivery.pointer import move
+from training.delivery.publish import publish
+from training.delivery.store_writer import open_shelf
+
+STEPS = ("open", "os.", "shutil.", "fcntl.", "http.client.send")
+# A child that hangs ends all the same, and not as one that was killed.
+PATIENCE_SECONDS = 60
+
+
+def publish_and_move(store: str, folder: Path, steps: int) -> None:
+    """Publish a bundle and make it the current one, writing a byte into a pipe at each step."""
+    signal.alarm(PATIENCE_SECONDS)
+
+    def tell(event: str, _: object) -> None:
+        """Tell of a step before it is taken."""
+        if event.startswith(STEPS):
+            os.write(steps, b".")
+
+    sys.addaudithook(tell)
+    shelf = open_shelf(store)
+    version = publish(shelf, folder)
+    move(shelf, "mini", "promote", lambda now: {"current": version, "previous": now and now.current})
+
+
+def killed(store: str, folder: str, steps: int, seconds: float) -> dict[str, int]:
+    """How a child ended: the steps that it was seen to come to, and its exit status, which is negative for a signal."""
+    seen, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(seen)
+        publish_and_move(store, Path(folder), write)
+        os._exit(0)
+    os.close(write)
+    begun = 0
+    while begun < steps and os.read(seen, 1):
+        begun += 1
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    os.close(seen)
+    return {"steps": begun, "status": os.waitstatus_to_exitcode(status)}
+
+
+def main() -> None:
+    """Kill a child for each line."""
+    if "AWS_ENDPOINT_URL" in os.environ:
+        # What a client reads from files before its first request is read once, and is no child's step.
+        boto3.client("s3")
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(killed(**json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A publication that is killed at any moment leaves a store that serves, and the next publication goes through."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from handler.releases.swap import load_released
+from training.delivery.pointer import move, read_history
+from training.delivery.publish import publish
+from training.delivery.store_writer import FolderShelf, S3Shelf, open_shelf, read_position
+
+PROJECT = Path(__file__).parents[3]
+# More than one publication into a store, so that one meets what another left; few, because each version is loaded anew.
+ROUNDS_A_STORE = 2
+SEED = 9
+# Beyond a child's last step, so that the time after it is among what is killed.
+LONGEST_SECONDS = 0.002
+
+Kill = Callable[..., dict[str, int]]
+Shelf = FolderShelf | S3Shelf
+
+
+@pytest.fixture
+def kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kill]:
+    """Has a child publish and move, and kills it at a step; returns how it ended."""
+    # Neither a checkout nor git, which would be asked seven times a round.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore::DeprecationWarning", Path(__file__).with_name("killed_publications.py")],
+        env={**os.environ, **one_thread, "PYTHONPATH": str(PROJECT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def kill_one(store: str, folder: Path, *, steps: int, seconds: float) -> dict[str, int]:
+        asked = {"store": store, "folder": str(folder), "steps": steps, "seconds": seconds}
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    yield kill_one
+    process.communicate()
+    assert process.returncode == 0
+
+
+@pytest.fixture
+def variants(variant: Callable[..., Path]) -> list[Path]:
+    """As many sound versions as are published into one store, and the one that is there before."""
+    return [variant(shift=number / 100) for number in range(ROUNDS_A_STORE + 1)]
+
+
+def new_store(address: str, first: Path) -> Shelf:
+    """A store in which a first version is current."""
+    shelf = open_shelf(address)
+    version = publish(shelf, first)
+    move(shelf, "mini", "promote", lambda _: {"current": version})
+    return shelf
+
+
+def state_of(shelf: Shelf) -> tuple[list[str], str | None, int]:
+    """The versions that a store lists and the current one, all of which load, and how often the pointer has moved.
+
+    Its moves are all there, one after the other.
+    """
+    versions = shelf.names("mini/bundles")
+    assert [load_released(shelf, "mini", version).version for version in versions] == versions
+    pointer, _ = read_position(shelf, "mini")
+    assert pointer.current in versions
+    assert [past.serial for past in read_history(shelf, "mini")] == list(range(1, pointer.serial + 1))
+    return versions, pointer.current, pointer.serial
+
+
+def kill_often(kill: Kill, fresh_store: Callable[[], Shelf], variants: list[Path], *, rounds: int) -> Counter[str]:
+    """How many children got how far before they died, each at a step of its own; after each, the store is sound.
+
+    Steps are drawn, not moments, so that the kills are spread over what is done however fast the machine is.
+    """
+    chance, reached = random.Random(SEED), Counter[str]()  # noqa: S311 - the same kills at each run
+    unkilled = kill(str(fresh_store()), variants[1], steps=1_000_000, seconds=0)
+    assert unkilled["status"] == 0
+    start = state_of(fresh_store())
+    for number in range(rounds):
+        if number % ROUNDS_A_STORE == 0:
+            shelf, (before, current, serial) = fresh_store(), start
+        variant = variants[1 + number % ROUNDS_A_STORE]
+        steps, seconds = chance.randint(1, unkilled["steps"] + 1), chance.uniform(0, LONGEST_SECONDS)
+        ended = kill(str(shelf), variant, steps=steps, seconds=seconds)
+        assert ended["status"] in (0, -signal.SIGKILL), ended
+        versions, now, moved = state_of(shelf)
+        new = sorted({*versions} - {*before})
+        assert (now, moved) in [(current, serial), *((version, serial + 1) for version in new)]
+        version = publish(shelf, variant)
+        assert shelf.names("mini/bundles") == sorted([*before, version])
+        assert now == version or ended["status"] != 0
+        far = "moved" if now == version else "published" if new else "begun"
+        reached["finished" if ended["status"] == 0 else far] += 1
+        before, current, serial = [*before, version], now, moved
+    return reached
+
+
+def test_two_hundred_kills_of_a_publication_into_a_folder(kill: Kill, tmp_path: Path, variants: list[Path]) -> None:
+    """Whenever a publication dies, every version and the pointer stay whole, and the same publication then succeeds."""
+    template, stores = new_store(str(tmp_path / "template"), variants[0]), tmp_path / "stores"
+
+    def fresh_store() -> FolderShelf:
+        return FolderShelf(Path(shutil.copytree(template.root, stores / uuid4().hex)))
+
+    reached = kill_often(kill, fresh_store, variants, rounds=200)
+    assert reached["begun"] >= 50
+    assert reached["published"] >= 10
+    assert not [*stores.glob("*/mini/bundles/.*")]
+
+
+def test_kills_of_a_publication_into_s3(bucket: str, kill: Kill, variants: list[Path]) -> None:
+    """In S3 it is the same; fewer kills, because every step is a request."""
+    reached = kill_often(kill, lambda: new_store(f"s3://{bucket}/{uuid4().hex}", variants[0]), variants, rounds=15)
+    assert reached["begun"] + reached["published"] >= 4

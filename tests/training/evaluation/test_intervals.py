@@ -1,0 +1,90 @@
+"""Bootstrap: draws are resamples with both classes, intervals agree with theory, and both reproduce."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.evaluation.intervals import DRAWS, bootstrap, draw_weights, interval
+
+Labels = npt.NDArray[np.int8]
+
+
+@pytest.fixture
+def label() -> Labels:
+    """Forty rows, five of them frauds."""
+    return (np.arange(40) % 8 == 0).astype(np.int8)
+
+
+@given(n_frauds=st.integers(1, 5), n_legitimate=st.integers(1, 5), seed=st.integers(0, 1_000))
+def test_every_draw_holds_both_classes(n_frauds: int, n_legitimate: int, seed: int) -> None:
+    """However few rows a class has, each draw has as many rows as there are, some of either class."""
+    label = np.repeat([1, 0], [n_frauds, n_legitimate]).astype(np.int8)
+    for weight in draw_weights(label, draws=20, seed=seed):
+        assert weight.sum() == len(label)
+        assert (weight == weight.astype(int)).all()
+        assert 0 < weight[label == 1].sum() < len(label)
+
+
+def test_rows_are_drawn_equally_often(label: Labels) -> None:
+    """Over many draws each row comes once a draw on average."""
+    mean = np.mean(list(draw_weights(label, draws=5_000, seed=1)), axis=0)
+    assert mean == pytest.approx(np.ones(len(label)), abs=0.08)
+
+
+def test_same_seed_same_draws(label: Labels) -> None:
+    """A seed has its own draws, the same ones each time."""
+    first, again, other = (np.array(list(draw_weights(label, draws=10, seed=seed))) for seed in (7, 7, 8))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_more_draws_begin_alike(label: Labels) -> None:
+    """More draws continue the fewer of the same seed."""
+    few, many = (np.array(list(draw_weights(label, draws=draws, seed=7))) for draws in (5, 10))
+    assert (many[:5] == few).all()
+
+
+def test_statistic_of_each_draw(label: Labels) -> None:
+    """The bootstrap has one line a draw, each the statistic under that draw's weights."""
+    drawn = bootstrap(lambda weight: np.array([weight.max(), weight @ label]), label, seed=3, draws=12)
+    assert drawn.tolist() == [[weight.max(), weight @ label] for weight in draw_weights(label, draws=12, seed=3)]
+
+
+def test_draws_unless_told() -> None:
+    """Where no number of draws is given there are a thousand."""
+    assert (
+        bootstrap(lambda weight: weight[:1], np.array([0, 1], dtype=np.int8), seed=1).shape == (DRAWS, 1) == (1000, 1)
+    )
+
+
+def test_interval_is_the_central_95_percent() -> None:
+    """Of a thousand equal steps, the interval leaves 25 on either side, column by column."""
+    steps = np.arange(1001.0)
+    assert interval(np.stack([steps, -2 * steps], axis=1)) == [(25.0, 975.0), (-1950.0, -50.0)]
+
+
+def test_interval_of_a_mean_is_the_normal_one() -> None:
+    """The interval of a mean of many rows is the mean and 1.96 standard errors to either side."""
+    rng = np.random.default_rng(4)
+    value, label = rng.normal(5, 2, 2_000), (rng.random(2_000) < 0.3).astype(np.int8)
+    [(low, high)] = interval(bootstrap(lambda weight: np.array([weight @ value / weight.sum()]), label, seed=5))
+    error = value.std() / np.sqrt(len(value))
+    assert (low, high) == pytest.approx((value.mean() - 1.96 * error, value.mean() + 1.96 * error), abs=0.2 * error)
+
+
+def test_interval_reproduces(label: Labels) -> None:
+    """The same rows and seed have the same interval, to the last bit; another seed has another."""
+    value = np.random.default_rng(6).normal(size=len(label))
+    first, again, other = (
+        interval(bootstrap(lambda weight: np.array([weight @ value]), label, seed=seed, draws=200))
+        for seed in (7, 7, 8)
+    )
+    assert first == again
+    assert first != other
+
+
+def test_constant_has_no_width(label: Labels) -> None:
+    """A number that no draw moves has an interval of that number alone."""
+    assert interval(bootstrap(lambda _: np.array([0.25]), label, seed=1, draws=50)) == [(0.25, 0.25)]

@@ -1,0 +1,203 @@
+"""Ranking: weighted metrics are scikit-learn's, counts are what counting gives, bins part no equal probabilities."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
+
+from training.evaluation.metrics import (
+    CALIBRATION_BINS,
+    average_precision,
+    brier_score,
+    calibration_bins,
+    expected_calibration_error,
+    rank,
+    recall_at_fpr,
+    roc_auc,
+)
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+
+# Few distinct scores, so that rows tie; weights whose sums are exact, zero among them as in a bootstrap draw.
+TIED = st.integers(0, 8).map(lambda n: n / 8)
+WEIGHTS = st.integers(0, 12).map(lambda n: n / 4)
+WEIGHTED_ROWS = st.lists(st.tuples(TIED, st.booleans(), WEIGHTS), max_size=60).map(
+    # One row of each class has a weight, as in every draw of the bootstrap.
+    lambda rows: [*rows, (0.5, True, 1.0), (0.5, False, 1.0)]
+)
+PROBABILITIES = st.lists(st.one_of(TIED, st.floats(0, 1)), min_size=1, max_size=80).map(np.array)
+
+
+def columns_of(rows: list[tuple[float, bool, float]]) -> tuple[Floats, Labels, Floats]:
+    """Scores, labels and weights as arrays."""
+    score, label, weight = zip(*rows, strict=True)
+    return np.array(score), np.array(label, dtype=np.int8), np.array(weight)
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS)
+def test_roc_auc_is_scikit_learns(rows: list[tuple[float, bool, float]]) -> None:
+    """The area under the ROC curve equals scikit-learn's, whatever ties and weights."""
+    score, label, weight = columns_of(rows)
+    expected = roc_auc_score(label, score, sample_weight=weight)
+    assert roc_auc(*rank(score, label).counts(weight)) == pytest.approx(expected)
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS)
+def test_average_precision_is_scikit_learns(rows: list[tuple[float, bool, float]]) -> None:
+    """The average precision equals scikit-learn's, whatever ties and weights."""
+    score, label, weight = columns_of(rows)
+    expected = average_precision_score(label, score, sample_weight=weight)
+    assert average_precision(*rank(score, label).counts(weight)) == pytest.approx(expected)
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS, limit=st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0]))
+def test_recall_at_fpr_is_on_scikit_learns_curve(rows: list[tuple[float, bool, float]], limit: float) -> None:
+    """The recall at a false positive rate is the highest of scikit-learn's ROC points within it."""
+    score, label, weight = columns_of(rows)
+    rates, recalls, _ = roc_curve(label, score, sample_weight=weight, drop_intermediate=False)
+    expected = recalls[rates <= limit + 1e-9].max()
+    assert recall_at_fpr(*rank(score, label).counts(weight), limit) == pytest.approx(expected)
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS)
+def test_brier_score_is_scikit_learns(rows: list[tuple[float, bool, float]]) -> None:
+    """The Brier score equals scikit-learn's, with weights and without."""
+    probability, label, weight = columns_of(rows)
+    assert brier_score(probability, label) == pytest.approx(brier_score_loss(label, probability))
+    expected = brier_score_loss(label, probability, sample_weight=weight)
+    assert brier_score(probability, label, weight) == pytest.approx(expected)
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS)
+def test_counts_are_what_counting_gives(rows: list[tuple[float, bool, float]]) -> None:
+    """Counts begin with 0 and then have, per distinct score from the highest, the weights at or above it."""
+    score, label, weight = columns_of(rows)
+    frauds, legitimate = rank(score, label).counts(weight)
+    steps = [score >= value for value in np.unique(score)[::-1]]
+    assert frauds.tolist() == [0.0, *(weight[step & (label == 1)].sum() for step in steps)]
+    assert legitimate.tolist() == [0.0, *(weight[step & (label == 0)].sum() for step in steps)]
+
+
+def test_counts_without_weights() -> None:
+    """Without weights each row counts once."""
+    ranking = rank(np.array([0.2, 0.9, 0.2, 0.5]), np.array([1, 1, 0, 0], dtype=np.int8))
+    frauds, legitimate = ranking.counts()
+    assert frauds.tolist() == [0, 1, 1, 2]
+    assert legitimate.tolist() == [0, 0, 1, 2]
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS, threshold=st.one_of(TIED, st.floats(-1, 2)))
+def test_position_of_a_threshold(rows: list[tuple[float, bool, float]], threshold: float) -> None:
+    """At a threshold's position stand the counts of the rows at or above it, whether a row has that score or none."""
+    score, label, weight = columns_of(rows)
+    ranking = rank(score, label)
+    frauds, legitimate = ranking.counts(weight)
+    position = ranking.position_of(threshold)
+    assert frauds[position] + legitimate[position] == weight[score >= threshold].sum()
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS)
+def test_threshold_at_the_position_of_a_score_is_the_score(rows: list[tuple[float, bool, float]]) -> None:
+    """A score's position leads back to the score."""
+    score, label, _ = columns_of(rows)
+    ranking = rank(score, label)
+    assert [ranking.threshold_at(ranking.position_of(value)) for value in score] == score.tolist()
+
+
+def test_margins_rank_like_their_doubles() -> None:
+    """Scores in float32, as XGBoost gives margins, rank as the same numbers in float64."""
+    rng = np.random.default_rng(1)
+    margin = rng.normal(size=500).astype(np.float32)
+    label = (rng.random(500) < 0.1).astype(np.int8)
+    single, double = rank(margin, label), rank(margin.astype(np.float64), label)
+    assert single.score.dtype == np.float64
+    assert (single.order == double.order).all()
+    assert (single.ends == double.ends).all()
+
+
+def test_constant_scores() -> None:
+    """One score for all rows is a coin: half an area, the fraud rate as precision, no recall at 1 %."""
+    counts = rank(np.full(10, 0.3), np.array([1, 1] + [0] * 8, dtype=np.int8)).counts()
+    assert roc_auc(*counts) == 0.5
+    assert average_precision(*counts) == 0.2
+    assert recall_at_fpr(*counts) == 0.0
+
+
+def test_recall_at_exactly_the_limit() -> None:
+    """A false positive rate of exactly 1 % is within 1 %."""
+    score = np.concatenate([[0.9, 0.8, 0.7], np.full(99, 0.1)])
+    label = np.array([1, 0, 1] + [0] * 99, dtype=np.int8)
+    assert recall_at_fpr(*rank(score, label).counts()) == 1.0
+
+
+@settings(max_examples=50)
+@given(probability=PROBABILITIES)
+def test_bins_follow_the_probability(probability: Floats) -> None:
+    """Rows of one probability share a bin, and a higher probability is never in a lower bin."""
+    bins = calibration_bins(probability)
+    order = np.argsort(probability)
+    steps, rises = np.diff(bins[order]), np.diff(probability[order])
+    assert (steps >= 0).all()
+    assert (steps[rises == 0] == 0).all()
+    assert 0 <= bins.min() <= bins.max() < CALIBRATION_BINS
+
+
+@pytest.mark.parametrize(("n_rows", "n_bins"), [(150, 15), (1_000, 10), (7, 3)])
+def test_bins_hold_equally_many_rows(n_rows: int, n_bins: int) -> None:
+    """Where no probabilities tie, the bins' sizes differ by one row at most."""
+    probability = np.random.default_rng(2).permutation(n_rows) ** 3 / n_rows**3
+    sizes = np.bincount(calibration_bins(probability, n_bins))
+    assert len(sizes) == n_bins
+    assert np.ptp(sizes) <= 1
+
+
+def calibrated_groups() -> tuple[Floats, Labels]:
+    """Three groups of 100 rows whose probability is exactly their share of frauds."""
+    shares = (0.02, 0.1, 0.5)
+    label = np.concatenate([np.arange(100) < share * 100 for share in shares]).astype(np.int8)
+    return np.repeat(shares, 100), label
+
+
+def test_calibrated_constants_have_no_calibration_error() -> None:
+    """Where every group observes exactly what it was told, the calibration error is 0."""
+    probability, label = calibrated_groups()
+    error = expected_calibration_error(probability, label, calibration_bins(probability))
+    assert error == pytest.approx(0, abs=1e-12)
+
+
+@settings(max_examples=50)
+@given(shift=st.floats(0, 0.5))
+def test_calibration_error_is_a_known_shift(shift: float) -> None:
+    """Probabilities that are all too high by the same amount have that amount as their calibration error."""
+    probability, label = calibrated_groups()
+    shifted = probability + shift
+    assert expected_calibration_error(shifted, label, calibration_bins(shifted)) == pytest.approx(shift, abs=1e-12)
+
+
+def test_errors_of_opposite_sign_do_not_cancel() -> None:
+    """A group told 0.1 too much and one told 0.1 too little make an error of 0.1, not of 0."""
+    label = np.tile(np.arange(10) < 5, 2).astype(np.int8)
+    probability = np.repeat([0.4, 0.6], 10)
+    error = expected_calibration_error(probability, label, calibration_bins(probability))
+    assert error == pytest.approx(0.1)
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS)
+def test_weight_of_a_row_is_how_often_it_counts(rows: list[tuple[float, bool, float]]) -> None:
+    """The calibration error under whole weights is that of the rows repeated so often, in the same bins."""
+    probability, label, weight = columns_of(rows)
+    times, bins = (weight * 4).astype(int), calibration_bins(probability)
+    weighted = expected_calibration_error(probability, label, bins, weight * 4)
+    repeated = expected_calibration_error(*(np.repeat(column, times) for column in (probability, label, bins)))
+    assert weighted == pytest.approx(repeated)

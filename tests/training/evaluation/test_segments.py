@@ -1,0 +1,151 @@
+"""Segments: one line for each category with enough rows, whose counts add up and whose intervals hold their rates."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from handler.scoring.contract import Contract
+from handler.scoring.features import Features, build_features
+from training.evaluation.segments import MIN_FRAUDS, MIN_ROWS, segment_table
+from training.run.matrix import Chunked
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+Matrix = npt.NDArray[np.float32]
+Scored = tuple[Matrix, Floats, Labels]
+
+
+@pytest.fixture(scope="module")
+def features() -> Features:
+    """A number, a category with two learned labels, and a flag."""
+    contract = {
+        "route": "/shop",
+        "answer": "probability",
+        "id": None,
+        "fields": {
+            "amount": {"type": "money", "required": True},
+            "country": {"type": "category"},
+            "is_new": {"type": "flag"},
+        },
+        "features": {},
+    }
+    return build_features(Contract.model_validate(contract), {"country": ["DE", "FR"]})
+
+
+@pytest.fixture(scope="module")
+def scored() -> Scored:
+    """1,500 rows: 200 of other countries, 800 German, 199 French, 301 of none; 5 % frauds, scored with some sense."""
+    rng = np.random.default_rng(1)
+    country = np.repeat([0.0, 1.0, 2.0, np.nan], [200, 800, 199, 301])
+    is_new = (rng.random(1_500) < 0.4).astype(float)
+    rows = np.column_stack([rng.lognormal(3, 1, 1_500), country, is_new]).astype(np.float32)
+    label = (rng.random(1_500) < 0.05).astype(np.int8)
+    return rows, np.clip(rng.normal(0.2 + 0.3 * label, 0.2), 0, 1), label
+
+
+@pytest.fixture(scope="module")
+def table(features: Features, scored: Scored) -> pd.DataFrame:
+    """The segments of these rows, flagged from a probability of .4."""
+    return segment_table(features, *scored, threshold=0.4)
+
+
+def line_of(table: pd.DataFrame, feature: str, segment: str) -> dict[str, Any]:
+    """The one line of a segment."""
+    [line] = table[(table["feature"] == feature) & (table["segment"] == segment)].to_dict("records")
+    return dict(line)
+
+
+def test_segments_with_enough_rows_have_a_line(table: pd.DataFrame) -> None:
+    """The rest and the missing are segments too; a number has none, nor has a category with a row too few."""
+    assert MIN_ROWS == 200
+    assert list(zip(table["feature"], table["segment"], strict=True)) == [
+        ("country", "other"),
+        ("country", "DE"),
+        ("country", "(missing)"),
+        ("is_new", "no"),
+        ("is_new", "yes"),
+    ]
+    assert table[table["feature"] == "country"]["rows"].tolist() == [200, 800, 301]
+
+
+def test_counts_add_up(table: pd.DataFrame, scored: Scored) -> None:
+    """The segments of a feature whose categories are all shown hold all rows, frauds and alerts."""
+    _, probability, label = scored
+    flags = table[table["feature"] == "is_new"]
+    assert flags["rows"].sum() == len(label)
+    assert flags["frauds"].sum() == label.sum()
+    assert (flags["rows"] * flags["alert_rate"]).sum() == pytest.approx((probability >= 0.4).sum())
+    assert (flags["rows"] * flags["predicted_rate"]).sum() == pytest.approx(probability.sum())
+
+
+def test_rates_are_what_counting_gives(table: pd.DataFrame, scored: Scored) -> None:
+    """A segment's rates equal plain counting among its rows."""
+    rows, probability, label = scored
+    member = rows[:, 1] == 1
+    flagged, is_fraud = probability[member] >= 0.4, label[member] == 1
+    found = line_of(table, "country", "DE")
+    assert found["frauds"] == is_fraud.sum() >= MIN_FRAUDS
+    assert found["fraud_rate"] == is_fraud.mean()
+    assert found["alert_rate"] == flagged.mean()
+    assert found["recall"] == flagged[is_fraud].mean()
+    assert found["false_positive_rate"] == flagged[~is_fraud].mean()
+    assert found["predicted_rate"] == probability[member].mean()
+
+
+def test_intervals_are_wilsons(table: pd.DataFrame, scored: Scored) -> None:
+    """Recall's interval is scipy's, of as many trials as the segment has frauds."""
+    rows, probability, label = scored
+    caught = probability[(rows[:, 1] == 1) & (label == 1)] >= 0.4
+    expected = binomtest(int(caught.sum()), len(caught)).proportion_ci(method="wilson")
+    found = line_of(table, "country", "DE")
+    assert (found["recall_low"], found["recall_high"]) == (expected.low, expected.high)
+
+
+def test_intervals_hold_their_rates(table: pd.DataFrame) -> None:
+    """Every rate that is shown lies inside its interval."""
+    for name in ("recall", "false_positive_rate"):
+        shown = table.dropna(subset=name)
+        assert len(shown) > 0
+        assert (shown[f"{name}_low"] <= shown[name]).all()
+        assert (shown[name] <= shown[f"{name}_high"]).all()
+
+
+def one_segment(features: Features, n_frauds: int, n_rows: int = 300) -> dict[str, Any]:
+    """The line of German rows of which some are frauds."""
+    rows = np.tile(np.array([1.0, 1.0, 0.0], dtype=np.float32), (n_rows, 1))
+    label = (np.arange(n_rows) < n_frauds).astype(np.int8)
+    return line_of(segment_table(features, rows, np.full(n_rows, 0.5), label, threshold=0.5), "country", "DE")
+
+
+def test_recall_of_few_frauds_is_blank(features: Features) -> None:
+    """Nine frauds say nothing of recall, so it is empty with its interval; ten do."""
+    few, enough = one_segment(features, MIN_FRAUDS - 1), one_segment(features, MIN_FRAUDS)
+    assert all(pd.isna(few[name]) for name in ("recall", "recall_low", "recall_high"))
+    assert few["frauds"] == 9
+    assert few["false_positive_rate"] == enough["recall"] == 1.0
+
+
+def test_false_positive_rate_without_legitimate_rows_is_blank(features: Features) -> None:
+    """A segment of frauds alone has a recall and no false positive rate."""
+    found = one_segment(features, n_frauds=300)
+    assert found["recall"] == 1.0
+    assert pd.isna(found["false_positive_rate"])
+
+
+def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd.DataFrame) -> None:
+    """Where no segment has enough rows the table is empty and has the same columns."""
+    rows, probability, label = (column[:100] for column in scored)
+    empty = segment_table(features, rows, probability, label, threshold=0.4)
+    assert len(empty) == 0
+    assert list(empty.columns) == list(table.columns)
+
+
+def test_chunks_have_the_segments_of_the_rows(features: Features, scored: Scored, table: pd.DataFrame) -> None:
+    """Rows that are looked at by chunks have the same table."""
+    rows, probability, label = scored
+    found = segment_table(features, Chunked(rows, 170), probability, label, threshold=0.4)
+    pd.testing.assert_frame_equal(found, table, check_exact=True)

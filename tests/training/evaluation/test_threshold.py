@@ -1,0 +1,363 @@
+"""Policies: each threshold does what its policy says and no other does it better; a bound covers what it claims."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.stats import binomtest
+
+from training.evaluation.metrics import rank
+from training.evaluation.threshold import (
+    RECALLS,
+    REVIEW_RATES,
+    PolicyError,
+    cost_of,
+    lower_bound,
+    operating_points,
+    threshold_for,
+)
+from training.params import Costs, Decision
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+Rows = list[tuple[float, bool]]
+
+# Scores with few digits, so that rows tie, among scores of the order of fraud rates; far enough apart for the
+# threshold's eight digits.
+SCORES = st.one_of(st.integers(1, 40).map(lambda n: n / 40), st.integers(1, 40).map(lambda n: n / 4e6))
+ROWS = st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=60).map(lambda rows: [*rows, (1.0, True)])
+SHARES = st.one_of(st.floats(0.01, 1.0), st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9, 1.0]))
+CONFIDENCES = st.one_of(st.floats(0.5, 0.999), st.sampled_from([0.5, 0.9, 0.95]))
+
+
+def columns_of(rows: Rows) -> tuple[Floats, Labels]:
+    """Probabilities and labels as arrays."""
+    probability, is_fraud = zip(*rows, strict=True)
+    return np.array(probability), np.array(is_fraud, dtype=np.int8)
+
+
+def separated(n_frauds: int, n_legitimate: int) -> tuple[Floats, Labels]:
+    """Rows of which every fraud has a score of its own, above all legitimate ones."""
+    probability = np.concatenate([np.linspace(0.5, 0.9, n_frauds), np.linspace(0.1, 0.4, n_legitimate)])
+    return probability, np.repeat([1, 0], [n_frauds, n_legitimate]).astype(np.int8)
+
+
+def recalls_at(probability: Floats, label: Labels, threshold: float) -> float:
+    """The share of the frauds at or above a threshold."""
+    return float((probability[label == 1] >= threshold).mean())
+
+
+@given(rows=st.lists(st.tuples(st.one_of(SCORES, st.floats(1e-9, 1.0)), st.booleans()), max_size=60), recall=SHARES)
+@example(rows=[(float(np.nextafter(0.68968216, 0)), True)], recall=0.9)
+@example(rows=[(0.29, True), (0.29, False), (0.3, True)], recall=0.9)
+def test_recall_policy_takes_the_largest_threshold(rows: Rows, recall: float) -> None:
+    """Flagging at the threshold has the declared recall; flagging from the next larger score on misses it."""
+    probability, label = columns_of([*rows, (1.0, True)])
+    threshold = threshold_for(probability, label, Decision(recall=recall))
+    assert recalls_at(probability, label, threshold) >= recall - 1e-9
+    # The threshold is rounded down to eight digits, so scores within that distance count as the threshold itself.
+    larger = probability[probability > threshold * (1 + 1e-7)]
+    assert larger.size == 0 or recalls_at(probability, label, larger.min()) < recall + 1e-9
+
+
+def test_recall_policy_of_a_worked_case() -> None:
+    """Of ten frauds, 90 % recall needs nine, so the threshold is the ninth largest score of a fraud."""
+    probability = np.concatenate([np.arange(1, 11) / 16, np.full(100, 0.01)])
+    label = np.repeat([1, 0], [10, 100]).astype(np.int8)
+    assert threshold_for(probability, label, Decision(recall=0.9)) == 2 / 16
+    assert threshold_for(probability, label, Decision(recall=0.91)) == 1 / 16
+    assert threshold_for(probability, label, Decision(recall=0.1)) == 10 / 16
+
+
+def test_recall_policy_is_independent_of_legitimate_rows() -> None:
+    """Recall is about frauds alone; however many legitimate rows score high, the threshold stays."""
+    probability = np.array([0.2, 0.5, 0.9])
+    alone = threshold_for(probability, np.ones(3, dtype=np.int8), Decision(recall=0.9))
+    more = np.concatenate([probability, np.full(1_000, 0.95)])
+    label = np.repeat([1, 0], [3, 1_000]).astype(np.int8)
+    assert threshold_for(more, label, Decision(recall=0.9)) == alone
+
+
+@given(rows=ROWS, precision=SHARES)
+def test_precision_policy_takes_the_smallest_threshold(rows: Rows, precision: float) -> None:
+    """At the threshold the precision is reached and at no lower score; there is no threshold only where none has it."""
+    probability, label = columns_of(rows)
+    reached = {score: label[probability >= score].mean() for score in np.unique(probability)}
+    try:
+        threshold = threshold_for(probability, label, Decision(precision=precision))
+    except PolicyError:
+        assert max(reached.values()) < precision
+        return
+    assert label[probability >= threshold].mean() >= precision - 1e-9
+    assert all(share < precision for score, share in reached.items() if score < threshold)
+
+
+@given(rows=ROWS, review_rate=SHARES)
+def test_review_rate_policy_flags_as_much_as_it_may(rows: Rows, review_rate: float) -> None:
+    """The flagged share is within the declared one, and would not be with the next lower score."""
+    probability, label = columns_of(rows)
+    try:
+        threshold = threshold_for(probability, label, Decision(review_rate=review_rate))
+    except PolicyError:
+        assert (probability == probability.max()).mean() > review_rate
+        return
+    assert (probability >= threshold).mean() <= review_rate + 1e-9
+    lower = probability[probability < threshold]
+    assert lower.size == 0 or (probability >= lower.max()).mean() > review_rate
+
+
+@settings(max_examples=50)
+@given(rows=ROWS, quarters=st.lists(st.integers(0, 400), min_size=61, max_size=61), review=st.integers(1, 200))
+def test_cost_policy_is_cheapest(rows: Rows, quarters: list[int], review: int) -> None:
+    """No score is a cheaper threshold than the one found; there is none only where flagging nothing is cheapest."""
+    probability, label = columns_of(rows)
+    amount = np.array(quarters[: len(rows)]) / 4
+
+    def cost(threshold: float) -> float:
+        flagged = probability >= threshold
+        return float(amount[(label == 1) & ~flagged].sum() + review / 4 * flagged.sum())
+
+    cheapest = min(map(cost, np.unique(probability)))
+    costs = Costs(amount="amount", review=review / 4)
+    try:
+        threshold = threshold_for(probability, label, Decision(cost="lowest"), amount, costs)
+    except PolicyError:
+        assert cost(2.0) <= cheapest
+        return
+    assert cost(threshold) == cheapest < cost(2.0)
+
+
+def test_cost_of_a_worked_case() -> None:
+    """The cost at each position is the amount of the frauds below it and a review for each row above."""
+    probability, label = np.array([0.9, 0.7, 0.7, 0.1]), np.array([1, 0, 1, 1], dtype=np.int8)
+    ranking, amount = rank(probability, label), np.array([100.0, 999.0, 40.0, 3.0])
+    costs = Costs(amount="amount", review=5.0)
+    assert cost_of(ranking, np.array([0.0, 1, 3, 4]), amount, costs).tolist() == [143, 43 + 5, 3 + 15, 20]
+
+
+def test_cost_of_weighted_rows() -> None:
+    """A row of weight 2 costs what two rows cost."""
+    probability, label = np.array([0.9, 0.7, 0.1]), np.array([1, 0, 1], dtype=np.int8)
+    amount, weight = np.array([100.0, 50.0, 3.0]), np.array([2.0, 0.0, 1.0])
+    costs = Costs(amount="amount", review=5.0)
+    weighted = cost_of(rank(probability, label), np.array([0.0, 2, 2, 3]), amount, costs, weight)
+    assert weighted.tolist() == [203, 3 + 10, 3 + 10, 15]
+
+
+@pytest.mark.parametrize("policy", [{"precision": 1.0}, {"review_rate": 0.25}])
+def test_rounding_flags_no_further_row(policy: dict[str, Any]) -> None:
+    """Scores that differ in their ninth digit stay apart: rounding the threshold does not break the policy."""
+    probability, label = np.array([0.123456789, 0.123456781, 0.1, 0.05]), np.array([1, 0, 0, 0], dtype=np.int8)
+    threshold = threshold_for(probability, label, Decision.model_validate(policy))
+    assert (probability >= threshold).tolist() == [True, False, False, False]
+
+
+@settings(max_examples=50)
+@given(rows=ROWS, recall=SHARES, confidence=CONFIDENCES)
+def test_confidence_in_a_recall_never_flags_less(rows: Rows, recall: float, confidence: float) -> None:
+    """To be sure of a recall, the threshold is at or below the one without confidence."""
+    probability, label = columns_of(rows)
+    plain = threshold_for(probability, label, Decision(recall=recall))
+    try:
+        sure = threshold_for(probability, label, Decision(recall=recall, confidence=confidence))
+    except PolicyError:
+        return
+    assert sure <= plain
+
+
+@settings(max_examples=50)
+@given(rows=ROWS, precision=SHARES, confidence=CONFIDENCES)
+def test_confidence_in_a_precision_never_flags_more(rows: Rows, precision: float, confidence: float) -> None:
+    """To be sure of a precision, the threshold is at or above the one without confidence."""
+    probability, label = columns_of(rows)
+    try:
+        sure = threshold_for(probability, label, Decision(precision=precision, confidence=confidence))
+    except PolicyError:
+        return
+    assert sure >= threshold_for(probability, label, Decision(precision=precision))
+
+
+@settings(max_examples=50)
+@given(n_frauds=st.integers(1, 200), recall=st.floats(0.3, 0.95), confidence=CONFIDENCES)
+def test_sure_recall_is_the_largest_threshold_whose_bound_reaches_it(
+    n_frauds: int, recall: float, confidence: float
+) -> None:
+    """One fraud fewer above the threshold, and the lower bound of recall misses the target."""
+
+    def bound(caught: int) -> float:
+        return float(lower_bound(np.array([caught]), np.array([n_frauds]), confidence)[0])
+
+    probability, label = separated(n_frauds, 50)
+    try:
+        threshold = threshold_for(probability, label, Decision(recall=recall, confidence=confidence))
+    except PolicyError:
+        assert bound(n_frauds) < recall
+        return
+    caught = int((probability >= threshold).sum())
+    assert bound(caught - 1) < recall <= bound(caught)
+
+
+def test_sure_precision_of_a_worked_case() -> None:
+    """80 flagged frauds and no false alarm are enough for 90 % with 95 % confidence, 40 are not."""
+    policy = Decision(precision=0.9, confidence=0.95)
+    assert threshold_for(*separated(80, 50), policy) == 0.5
+    with pytest.raises(PolicyError):
+        threshold_for(*separated(40, 50), policy)
+
+
+def test_sure_precision_is_not_the_best_of_many_looks() -> None:
+    """Where no threshold has the precision, at most 5 of 100 samples find one that seems to."""
+    rng, policy = np.random.default_rng(4), Decision(precision=0.5, confidence=0.95)
+    found = 0
+    for _ in range(200):
+        label = (rng.random(2_000) < 0.495).astype(np.int8)
+        try:
+            threshold_for(rng.random(2_000), label, policy)
+            found += 1
+        except PolicyError:
+            pass
+    assert found / 200 <= 0.05
+
+
+def test_sure_recall_holds_for_rows_to_come() -> None:
+    """In at least 95 of 100 calibration samples, the threshold has the declared recall in the population."""
+    rng, policy = np.random.default_rng(8), Decision(recall=0.8, confidence=0.95)
+    label, samples = np.ones(150, dtype=np.int8), 1_000
+    # Frauds' scores are uniform, so the recall of a threshold t among all frauds there are is 1 - t.
+    held = sum(1 - threshold_for(rng.random(150), label, policy) >= 0.8 for _ in range(samples))
+    noise = 3 * np.sqrt(0.95 * 0.05 / samples)
+    assert 0.95 - noise <= held / samples <= 0.99
+
+
+@settings(max_examples=50)
+@given(n_rows=st.integers(1, 400), confidence=CONFIDENCES, data=st.data())
+def test_lower_bound_is_scipys(n_rows: int, confidence: float, data: st.DataObject) -> None:
+    """The bound equals that of scipy's exact one-sided binomial test."""
+    successes = data.draw(st.integers(0, n_rows))
+    expected = binomtest(successes, n_rows, alternative="greater").proportion_ci(confidence, method="exact").low
+    [found] = lower_bound(np.array([successes]), np.array([n_rows]), confidence)
+    assert found == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.97])
+def test_lower_bound_covers_the_true_share(share: float) -> None:
+    """In at least 95 of 100 samples the bound is not above the share that the samples were drawn with."""
+    samples = 20_000
+    successes = np.random.default_rng(9).binomial(120, share, samples)
+    covered = (lower_bound(successes, np.full(samples, 120), 0.95) <= share).mean()
+    assert covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / samples)
+
+
+def test_28_frauds_are_too_few() -> None:
+    """28 of 28 frauds do not prove a recall of .9; the sentence says that it takes 29, and 29 are enough."""
+    policy = Decision(recall=0.9, confidence=0.95)
+    with pytest.raises(PolicyError) as caught:
+        threshold_for(*separated(28, 100), policy)
+    assert str(caught.value) == (
+        "decision.recall 0.9 with confidence 0.95: the calibration rows hold 28 frauds, it takes 29; "
+        "lower recall or confidence, or bring more rows"
+    )
+    assert threshold_for(*separated(29, 100), policy) == 0.5
+
+
+@settings(max_examples=50)
+@given(recall=st.floats(0.3, 0.97), confidence=st.floats(0.5, 0.99))
+def test_the_number_of_frauds_it_takes_is_enough(recall: float, confidence: float) -> None:
+    """With as many frauds as the sentence asks for there is a threshold."""
+    policy = Decision(recall=recall, confidence=confidence)
+    try:
+        threshold_for(*separated(1, 5), policy)
+    except PolicyError as error:
+        needed = int(str(error).split("it takes ")[1].split(";")[0].replace(",", ""))
+        assert needed > 1
+        assert threshold_for(*separated(needed, 5), policy) == 0.5
+
+
+def test_recall_of_1_is_never_sure() -> None:
+    """No sample proves that every fraud to come is caught; the declaration says so before anything is trained."""
+    with pytest.raises(ValidationError, match="recall is 1, of which no number of frauds can make sure"):
+        Decision(recall=1.0, confidence=0.95)
+
+
+NO_THRESHOLD: list[Any] = [
+    pytest.param(
+        {"precision": 0.9},
+        "decision.precision is 0.9; the highest precision of any threshold on the calibration rows is 0.5: lower it",
+        id="precision",
+    ),
+    pytest.param(
+        {"precision": 0.9, "confidence": 0.95},
+        "decision.precision is 0.9; the highest lower bound of precision, with confidence 0.95, of any threshold on "
+        "the calibration rows is 0.0127: lower it",
+        id="precision with confidence",
+    ),
+    pytest.param(
+        {"review_rate": 0.1},
+        "decision.review_rate is 0.1, but the 2 rows with the highest probability, 0.5 of all, cannot be told apart; "
+        "raise it",
+        id="review_rate",
+    ),
+    pytest.param(
+        {"cost": "lowest"},
+        "decision.cost: with costs.review 7.5 it is cheapest to flag nothing at all; look at costs.review and at the "
+        "unit of costs.amount",
+        id="cost",
+    ),
+]
+
+
+@pytest.mark.parametrize(("policy", "message"), NO_THRESHOLD)
+def test_sentence_where_no_threshold_does_it(policy: dict[str, Any], message: str) -> None:
+    """The sentence names the key, the value found and what would be right."""
+    probability, label = np.array([0.9, 0.9, 0.2, 0.1]), np.array([1, 0, 0, 0], dtype=np.int8)
+    amount, costs = np.full(4, 10.0), Costs(amount="amount", review=7.5)
+    with pytest.raises(PolicyError) as caught:
+        threshold_for(probability, label, Decision.model_validate(policy), amount, costs)
+    assert str(caught.value) == message
+
+
+def test_cost_policy_needs_amounts() -> None:
+    """Without amounts or costs there is no cheapest threshold."""
+    costs = Costs(amount="amount", review=1.0)
+    for amount, given_costs in ((None, costs), (np.ones(10), None)):
+        with pytest.raises(PolicyError, match=r"decision\.cost needs costs and the amounts of the rows"):
+            threshold_for(*separated(5, 5), Decision(cost="lowest"), amount, given_costs)
+
+
+@settings(max_examples=50)
+@given(rows=ROWS, declared=st.floats(0, 1))
+def test_operating_points_fall_and_hold_the_declared_one(rows: Rows, declared: float) -> None:
+    """The points go from the highest threshold to the lowest, the declared one and every recall among them."""
+    points = operating_points(*columns_of(rows), declared)
+    assert list(points.values()) == sorted(points.values(), reverse=True)
+    assert points["declared"] == declared
+    assert {f"recall {aim:g}" for aim in RECALLS} <= set(points)
+
+
+def test_operating_points_are_what_they_aim_at() -> None:
+    """Each point is the threshold of the policy that it is called after."""
+    probability, label = separated(40, 3_960)
+    points = operating_points(probability, label, 0.45)
+    aims = {
+        f"{key} {aim:g}": (key, aim)
+        for key, aims in (("recall", RECALLS), ("review_rate", REVIEW_RATES))
+        for aim in aims
+    }
+    assert set(points) == {"declared", *aims}
+    for name, (key, aim) in aims.items():
+        assert points[name] == threshold_for(probability, label, Decision.model_validate({key: aim}))
+
+
+def test_operating_points_leave_out_what_cannot_be() -> None:
+    """A review rate of less than one row is no line of the table."""
+    points = operating_points(*separated(5, 95), 0.45)
+    assert {name for name in points if name.startswith("review_rate")} == {
+        "review_rate 0.01",
+        "review_rate 0.02",
+        "review_rate 0.05",
+        "review_rate 0.1",
+    }

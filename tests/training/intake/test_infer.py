@@ -1,0 +1,71 @@
+"""Infer: a whole file becomes a declaration."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from handler.scoring.contract import DeclaredField
+from training.intake.field_names import InferenceError
+from training.intake.infer import infer
+
+N = 400
+
+
+def texts(*values: str | None) -> pd.Series:
+    """The values, repeated to N rows, as a CSV's column."""
+    return pd.Series([values[i % len(values)] for i in range(N)], dtype="str")
+
+
+def test_many_labels_leave_the_rare_ones_to_other() -> None:
+    """A category of hundreds of labels keeps the frequent ones: every label is a column of the linear candidate."""
+    sizes = [25 + number for number in range(150)]
+    names = pd.Series(np.repeat([f"m{number}" for number in range(150)], sizes))
+    rows = pd.DataFrame({"merchant": names, "y": np.arange(len(names)) % 2})
+    assert infer(rows, "y", None).fields["merchant"].min_rows == 25 + 150 - 100
+
+
+def test_whole_file() -> None:
+    """A file becomes fields, time and label; what the label reads is no field, and rows without label are left out."""
+    rows = pd.DataFrame(
+        {
+            "When?": ["31/01/2024"] * N,
+            "Amount (USD)": [f"{value % 9}.25" for value in range(N)],
+            "status": texts("paid", "chargeback", "paid", None),
+        }
+    )
+    found = infer(rows, 'status == "chargeback"', "When?", is_text=True)
+    assert list(found.rows) == ["when", "amount_usd", "label"]
+    assert found.fields == {"amount_usd": DeclaredField(type="money", unit="USD", min=0)}
+    assert found.columns == {"amount_usd": "Amount (USD)"}
+    assert (len(found.rows), found.rows["label"].sum()) == (N * 3 // 4, N // 4)
+    assert found.notices == [
+        "status: left out, LABEL reads it, and a model that saw it would repeat it",
+        "100 rows are left out: a missing value leaves open whether they are frauds",
+        "When?: read with the day first, as in 31/01/2024",
+        "1 columns are renamed: 'Amount (USD)' is amount_usd",
+    ]
+
+
+def test_without_time_the_rows_are_the_order() -> None:
+    """Without TIME the place of a row stands for its time, and the notice says what that is worth."""
+    found = infer(pd.DataFrame({"x": [1.5, 2.5] * 9, "y": [0, 1] * 9, "row_number": [3, 4] * 9}), "y", None)
+    assert found.rows["row_number"].tolist() == list(range(18))
+    assert list(found.fields) == ["x", "row_number_2"]
+    assert "the numbers are too good" in found.notices[0]
+
+
+@pytest.mark.parametrize(
+    ("label", "time", "why"),
+    [
+        ("y", "tiem", "TIME is tiem, which is no column; did you mean time?"),
+        ("y", "zzz", "TIME is zzz, which is no column; the file has time, y, id"),
+        ("y", "y", "LABEL and TIME are both y"),
+        ("y", "time", "no column is left to learn from: id: left out"),
+    ],
+)
+def test_impossible_files_are_refused(label: str, time: str, why: str) -> None:
+    """What cannot become a scorer is refused with one sentence."""
+    rows = pd.DataFrame({"time": np.arange(N), "y": [0, 1] * (N // 2), "id": np.arange(N)})
+    with pytest.raises(InferenceError) as refused:
+        infer(rows, label, time)
+    assert why in str(refused.value)

@@ -1,0 +1,182 @@
+"""Candidates: each learns from encoded rows as they are, and the one that ships is the declared model."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from threadpoolctl import threadpool_limits
+
+from training.declaration import Scorer
+from training.evaluation.metrics import rank, roc_auc
+from training.model.candidates import CANDIDATES, SHIPPED, score, signed_log
+from training.params import Model, Resampling
+from training.run.matrix import Labels, Matrix
+from training.train import build_model
+
+N_ROWS = 400
+COUNTRY, KIND = 3, 5
+AMOUNT, SPEED = 0, 1
+
+every_candidate = pytest.mark.parametrize("name", CANDIDATES)
+
+
+@pytest.fixture(autouse=True)
+def one_core() -> Iterator[None]:
+    """Each candidate has one core, as selection gives it."""
+    with threadpool_limits(1):
+        yield
+
+
+def drawn(seed: int, *, noise: float = 1.0) -> tuple[Matrix, Labels]:
+    """Encoded rows of the mini scorer, (n_rows, 8), 5 % of each column missing; frauds are dearer and faster."""
+    rng = np.random.default_rng(seed)
+    label = (rng.random(N_ROWS) < 0.2).astype(np.int8)
+    columns: list[npt.NDArray[Any]] = [
+        rng.lognormal(3 + 2 * label, noise),
+        rng.normal(10 + 10 * label, 5 * noise),
+        rng.poisson(3, N_ROWS),
+        np.where((label == 1) & (rng.random(N_ROWS) < 0.6), 1, rng.integers(0, 4, N_ROWS)),
+        rng.integers(0, 2, N_ROWS),
+        rng.integers(0, 4, N_ROWS),
+        rng.lognormal(2, 1, N_ROWS),
+        rng.normal(100, 50, N_ROWS),
+    ]
+    matrix = np.stack(columns, axis=1).astype(np.float32)
+    matrix[rng.random(matrix.shape) < 0.05] = np.nan
+    return matrix, label
+
+
+def area(model: Any, rows: Matrix, label: Labels) -> float:  # noqa: ANN401 - scikit-learn has no types
+    """The area under the ROC curve of a fitted candidate."""
+    return roc_auc(*rank(score(model, rows), label).counts())
+
+
+def test_candidates_are_five_and_the_shipped_is_among_them() -> None:
+    """Selection compares a linear model, three ensembles and the model that ships."""
+    assert list(CANDIDATES) == ["logistic_regression", "random_forest", "gradient_boosting", "adaboost", SHIPPED]
+
+
+@every_candidate
+def test_frauds_score_higher(name: str, mini_scorer: Scorer) -> None:
+    """On rows that can be told apart, each candidate ranks later frauds far above chance."""
+    matrix, label = drawn(1)
+    assert area(CANDIDATES[name](mini_scorer, label).fit(matrix, label), *drawn(2)) > 0.9
+
+
+@every_candidate
+def test_signs_are_learned_not_assumed(name: str, mini_scorer: Scorer) -> None:
+    """Taught that frauds are the legitimate rows, a candidate ranks them the other way round."""
+    matrix, label = drawn(1)
+    model = CANDIDATES[name](mini_scorer, 1 - label).fit(matrix, 1 - label)
+    assert area(model, *drawn(2)) < 0.1
+
+
+@every_candidate
+def test_missing_values_and_unseen_codes_are_scored(name: str, mini_scorer: Scorer) -> None:
+    """A row of nothing but missing values, and codes that training did not hold, have a finite score."""
+    matrix, label = drawn(1)
+    matrix[:, COUNTRY] = np.where(matrix[:, COUNTRY] == 3, 2, matrix[:, COUNTRY])
+    matrix[:, KIND] = np.where(np.isnan(matrix[:, KIND]), 0, matrix[:, KIND])
+    model = CANDIDATES[name](mini_scorer, label).fit(matrix, label)
+    rows, _ = drawn(2)
+    rows[0] = np.nan
+    rows[1:20, COUNTRY] = 3
+    rows[20:40, KIND] = np.nan
+    found = score(model, rows)
+    assert found.shape == (N_ROWS,)
+    assert np.isfinite(found).all()
+
+
+@every_candidate
+def test_a_column_without_a_value_stops_nothing(name: str, mini_scorer: Scorer) -> None:
+    """A number or a category that every training row lacks is no reason to fail, also where later rows have it."""
+    matrix, label = drawn(1)
+    matrix[:, [SPEED, KIND]] = np.nan
+    model = CANDIDATES[name](mini_scorer, label).fit(matrix, label)
+    assert area(model, *drawn(2)) > 0.8
+
+
+@every_candidate
+def test_largest_numbers_are_scored(name: str, mini_scorer: Scorer) -> None:
+    """A ratio may be as large as float32 holds, which no candidate turns into an infinite score."""
+    matrix, label = drawn(1)
+    matrix[0, 6], matrix[1, 7] = np.finfo(np.float32).max, np.finfo(np.float32).min
+    model = CANDIDATES[name](mini_scorer, label).fit(matrix, label)
+    assert np.isfinite(score(model, matrix)).all()
+
+
+@every_candidate
+def test_one_seed_one_candidate(name: str, mini_scorer: Scorer) -> None:
+    """Fitted twice on the same rows, a candidate gives the same scores to the last bit."""
+    matrix, label = drawn(1)
+    first, again = (score(CANDIDATES[name](mini_scorer, label).fit(matrix, label), matrix) for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+
+
+@pytest.mark.parametrize("types", [["amount", "speed"], ["country"]], ids=["numbers alone", "categories alone"])
+@every_candidate
+def test_features_of_one_kind(name: str, types: list[str], mini_scorer: Scorer) -> None:
+    """A scorer without categories, or without numbers, has all its candidates too."""
+    fields = {field: mini_scorer.fields[field] for field in types}
+    scorer = mini_scorer.model_copy(update={"fields": fields, "features": {}})
+    positions = [list(mini_scorer.fields).index(field) for field in types]
+    matrix, label = drawn(1)
+    model = CANDIDATES[name](scorer, label).fit(matrix[:, positions], label)
+    later, later_label = drawn(2)
+    assert area(model, later[:, positions], later_label) > 0.6
+
+
+def test_logistic_regression_is_the_same_in_another_unit(mini_scorer: Scorer) -> None:
+    """A category's codes are labels to the linear model: numbered otherwise, they give the same scores."""
+    matrix, label = drawn(1)
+    renumbered = matrix.copy()
+    renumbered[:, COUNTRY] = 3 - matrix[:, COUNTRY]
+    first, other = (
+        score(CANDIDATES["logistic_regression"](mini_scorer, label).fit(rows, label), rows)
+        for rows in (matrix, renumbered)
+    )
+    np.testing.assert_allclose(first, other, rtol=1e-4)
+
+
+def test_shipped_candidate_is_the_declared_model(mini_scorer: Scorer) -> None:
+    """XGBoost takes part with the declared parameters, on one core."""
+    _, label = drawn(1)
+    found = CANDIDATES[SHIPPED](mini_scorer, label)
+    declared = build_model(mini_scorer.model.on_one_core, mini_scorer.contract, seed=mini_scorer.seed)
+    # Two parameter dicts, NaN for `missing` among them, compare by their text.
+    assert str(found.get_params()) == str(declared.get_params())
+    assert (found.n_estimators, found.max_depth, found.learning_rate, found.n_jobs) == (20, 3, 0.3, 1)
+
+
+def test_shipped_candidate_weighs_frauds_as_declared(mini_scorer: Scorer) -> None:
+    """With class weights declared, the candidate that ships has them, from the labels it will be fitted on."""
+    label = np.array([1] * 10 + [0] * 90, dtype=np.int8)
+    scorer = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=0.5)})
+    assert CANDIDATES[SHIPPED](scorer, label).scale_pos_weight == 4.5
+
+
+def test_shipped_candidate_is_scored_by_its_margin(mini_scorer: Scorer) -> None:
+    """XGBoost is ranked by its margin, in which ties of rounded probabilities do not arise."""
+    matrix, label = drawn(1)
+    model = CANDIDATES[SHIPPED](mini_scorer, label).fit(matrix, label)
+    margin = score(model, matrix)
+    np.testing.assert_allclose(1 / (1 + np.exp(-margin)), model.predict_proba(matrix)[:, 1], rtol=1e-5)
+
+
+def test_shipped_candidate_may_be_exact(mini_scorer: Scorer) -> None:
+    """Where no category stands in the way, the exact tree method is compared as it would ship."""
+    fields = {name: mini_scorer.fields[name] for name in ("amount", "speed")}
+    update = {"fields": fields, "features": {}, "model": Model(rounds=10, tree_method="exact")}
+    scorer = mini_scorer.model_copy(update=update)
+    matrix, label = drawn(1)
+    model = CANDIDATES[SHIPPED](scorer, label).fit(matrix[:, [AMOUNT, SPEED]], label)
+    assert area(model, matrix[:, [AMOUNT, SPEED]], label) > 0.9
+
+
+def test_signed_log_shortens_both_tails() -> None:
+    """The logarithm keeps sign and order, zero and missing values."""
+    values = np.array([[-1e6, -1.0, 0.0, 1.0, 1e6, np.nan]], dtype=np.float32)
+    found = signed_log(values)
+    np.testing.assert_allclose(found, [[-13.815512, -0.693147, 0, 0.693147, 13.815512, np.nan]], rtol=1e-5)

@@ -1,0 +1,156 @@
+"""Combinations: the tree joins what depends on each other, and about one training row in a thousand is unlikely."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from handler.scoring.combinations import Combinations
+from training.model import combinations
+from training.model.combinations import MOST_LABELS, N_BINS, learn_combinations
+from training.run.matrix import Chunked
+
+N_ROWS = 5_000
+COUNTRIES = ("other", "DE", "FR", "NA")
+LABELS = (None, COUNTRIES, None, ("no", "yes"), None)
+
+Matrix = npt.NDArray[np.float32]
+
+
+def rows(seed: int = 2) -> Matrix:
+    """Rows of two pairs that depend on each other (0 and 2, 1 and 3) and a number apart; a tenth is missing."""
+    rng = np.random.default_rng(seed)
+    amount = rng.lognormal(3, 1, N_ROWS)
+    country = rng.choice(4, N_ROWS, p=[0.05, 0.5, 0.3, 0.15])
+    is_new = np.where(rng.random(N_ROWS) < 0.9, country >= 2, country < 2)
+    found = np.stack(
+        [amount, country, amount * rng.lognormal(0, 0.2, N_ROWS), is_new, rng.normal(size=N_ROWS)], axis=1
+    ).astype(np.float32)
+    found[:, [0, 4]] = np.where(rng.random((N_ROWS, 2)) < 0.1, np.nan, found[:, [0, 4]])
+    return found
+
+
+def share_unlikely(learned: dict[str, Any], matrix: Matrix) -> float:
+    """The share of rows that the function would warn of."""
+    combinations = Combinations(learned)
+    return sum(combinations.unlikely(row) is not None for row in matrix.tolist()) / len(matrix)
+
+
+def edges_of(parents: list[int]) -> set[frozenset[int]]:
+    """The pairs that a tree joins."""
+    return {frozenset((index, parent)) for index, parent in enumerate(parents) if parent >= 0}
+
+
+def test_tree_joins_what_depends() -> None:
+    """The two pairs of features that depend on each other are joined."""
+    assert {frozenset((0, 2)), frozenset((1, 3))} <= edges_of(learn_combinations(rows(), LABELS)["parents"])
+
+
+def test_tree_joins_everything() -> None:
+    """One feature has no parent, and from every other one the way up leads to it."""
+    parents = learn_combinations(rows(), LABELS)["parents"]
+    assert parents[0] == -1
+    assert parents.count(-1) == 1
+    for start in range(len(parents)):
+        index, steps = start, 0
+        while parents[index] >= 0:
+            index, steps = parents[index], steps + 1
+            assert steps < len(parents)
+        assert index == 0
+
+
+def test_tables_hold_probabilities() -> None:
+    """Each row of a table is log-probabilities that sum to 1."""
+    for table in learn_combinations(rows(), LABELS)["tables"]:
+        assert np.exp(table).sum(axis=1) == pytest.approx(1, abs=1e-3)
+
+
+def test_table_has_a_row_for_each_bin_of_the_parent() -> None:
+    """A table has as many rows as its parent has columns; the first one's has one."""
+    learned = learn_combinations(rows(), LABELS)
+    for table, parent in zip(learned["tables"], learned["parents"], strict=True):
+        assert len(table) == (len(learned["tables"][parent][0]) if parent >= 0 else 1)
+        assert {len(row) for row in table} == {len(table[0])}
+
+
+def test_numbers_have_few_bins() -> None:
+    """A number is cut into a few bins of equal shares, and the tables count one more for what is missing."""
+    learned = learn_combinations(rows(), LABELS)
+    assert len(learned["bins"][0]["edges"]) == N_BINS - 1
+    assert np.exp(learned["tables"][0][0]) == pytest.approx([0.1] + [0.9 / N_BINS] * N_BINS, abs=0.015)
+
+
+def test_few_training_rows_are_unlikely() -> None:
+    """Of the training rows some are unlikely, and hardly more than one in a thousand."""
+    matrix = rows()
+    assert 0 < share_unlikely(learn_combinations(matrix, LABELS), matrix) <= 0.002
+
+
+def test_few_later_rows_are_unlikely() -> None:
+    """Of rows that were not learned from, and come from the same source, hardly more are unlikely."""
+    assert share_unlikely(learn_combinations(rows(), LABELS), rows(seed=3)) <= 0.004
+
+
+def test_shuffled_rows_are_often_unlikely() -> None:
+    """Where each value is usual and what depends on each other is torn apart, many rows are unlikely."""
+    matrix = np.random.default_rng(1).permuted(rows(), axis=0)
+    assert share_unlikely(learn_combinations(rows(), LABELS), matrix) > 0.05
+
+
+def test_most_frequent_labels_have_bins_of_their_own() -> None:
+    """Of many labels the most frequent have a bin each, and the rest share one."""
+    names = tuple(f"label {number}" for number in range(40))
+    column = np.repeat(np.arange(40), np.arange(1, 41) * 5).astype(np.float32)
+    learned = learn_combinations(np.stack([column, column], axis=1), (names, None))
+    codes = learned["bins"][0]["codes"]
+    assert codes == [MOST_LABELS] * (40 - MOST_LABELS) + list(range(MOST_LABELS))
+
+
+@pytest.mark.parametrize(
+    ("value", "labels"),
+    [(5.0, None), (np.nan, None), (1.0, COUNTRIES), (np.nan, COUNTRIES)],
+    ids=["constant number", "missing number", "constant label", "missing label"],
+)
+@pytest.mark.parametrize("place", [0, 2, 5])
+def test_column_without_a_difference_works(place: int, value: float, labels: tuple[str, ...] | None) -> None:
+    """A constant or wholly missing column, wherever it stands, makes no row unlikely."""
+    matrix = np.insert(rows(), place, value, axis=1)
+    names = [*LABELS[:place], labels, *LABELS[place:]]
+    learned = learn_combinations(matrix, names)
+    assert 0 < share_unlikely(learned, matrix) <= 0.002
+    assert all(np.isfinite(row).all() for table in learned["tables"] for row in table)
+
+
+def test_single_feature_works() -> None:
+    """One feature has a tree of one, and no pair to warn of."""
+    matrix = rows()[:, :1]
+    learned = learn_combinations(matrix, [None])
+    assert learned["parents"] == [-1]
+    assert share_unlikely(learned, matrix) == 0
+
+
+def test_function_finds_the_bins_of_training() -> None:
+    """The limit lies between the scores of training rows as the function computes them."""
+    matrix, learned = rows(), learn_combinations(rows(), LABELS)
+    below = Combinations({**learned, "limit": learned["limit"] - 1e9})
+    above = Combinations({**learned, "limit": 1e-9})
+    assert not any(below.unlikely(row) for row in matrix.tolist())
+    assert any(above.unlikely(row) for row in matrix.tolist())
+
+
+def test_learning_is_the_same_twice() -> None:
+    """The same rows teach the same."""
+    assert learn_combinations(rows(), LABELS) == learn_combinations(rows(), LABELS)
+
+
+@pytest.mark.parametrize("chunk_rows", [700, N_ROWS])
+def test_chunks_teach_what_the_rows_teach(chunk_rows: int) -> None:
+    """A matrix that is looked at by chunks teaches the same as in memory."""
+    assert learn_combinations(Chunked(rows(), chunk_rows), LABELS) == learn_combinations(rows(), LABELS)
+
+
+def test_chunks_of_many_rows_teach_what_the_rows_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where dependence is learned from some of the rows alone."""
+    monkeypatch.setattr(combinations, "ROWS", 1_000)
+    assert learn_combinations(Chunked(rows(), 700), LABELS) == learn_combinations(rows(), LABELS)

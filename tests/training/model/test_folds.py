@@ -1,0 +1,273 @@
+"""Prequential folds: blocks in time order, models that saw only what was known before, and clear refusals."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.data.window import Window
+from training.declaration import Scorer
+from training.model.encoder import FeatureEncoder
+from training.model.folds import (
+    Fold,
+    FoldError,
+    Positions,
+    check_folds,
+    prequential_positions,
+    read_training,
+    resample_folds,
+    training_folds,
+)
+from training.params import Folds, Resampling, Split
+from training.run.matrix import Labels
+
+COUNTRY = 3
+
+FoldsOf = Callable[..., list[Fold]]
+WindowOf = Callable[..., Window]
+
+
+@pytest.fixture
+def rows(mini_windows: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The rows of the mini scorer's training window: 900 in time order."""
+    return mini_windows["train"]
+
+
+@pytest.fixture
+def folds_of(window_of: WindowOf, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> FoldsOf:
+    """Makes the folds of a training window with these rows, as the mini scorer or another one declares them."""
+
+    def make(rows: pd.DataFrame, scorer: Scorer = mini_scorer) -> list[Fold]:
+        return training_folds(window_of(rows), scorer, mini_catalogue)
+
+    return make
+
+
+def every_third(n_rows: int) -> Labels:
+    """Labels in which every third row is fraud."""
+    return (np.arange(n_rows) % 3 == 0).astype(np.int8)
+
+
+def with_folds(scorer: Scorer, **keys: float) -> Scorer:
+    """The scorer with other folds."""
+    return scorer.model_copy(update={"folds": scorer.folds.model_copy(update=keys)})
+
+
+def test_blocks_are_equal_parts_of_the_latest_rows() -> None:
+    """Three blocks over half of 24 rows hold four each; every model learns from all rows before its block."""
+    folds = prequential_positions(np.arange(24.0), every_third(24), Folds(count=3, validate_share=0.5), 0)
+    assert [block.tolist() for _, block in folds] == [[12, 13, 14, 15], [16, 17, 18, 19], [20, 21, 22, 23]]
+    assert [known.tolist() for known, _ in folds] == [list(range(12)), list(range(16)), list(range(20))]
+
+
+@st.composite
+def moments(draw: st.DrawFn) -> npt.NDArray[np.float64]:
+    """The times of 30 to 80 rows in order, some of them equal."""
+    gaps = draw(st.lists(st.sampled_from([0.0, 1.0, 2.5]), min_size=30, max_size=80))
+    return np.cumsum(np.array(gaps))
+
+
+DECLARED = st.builds(Folds, count=st.integers(2, 4), validate_share=st.sampled_from([0.3, 0.5, 0.7]))
+
+
+def cut(seconds: npt.NDArray[np.float64], declared: Folds, delay: float) -> list[tuple[Positions, Positions]]:
+    """The folds of these moments, none where ties leave a part without a class."""
+    try:
+        return prequential_positions(seconds, every_third(len(seconds)), declared, delay)
+    except FoldError:
+        return []
+
+
+@given(moments(), DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
+def test_blocks_cover_the_latest_rows_once(seconds: npt.NDArray[np.float64], declared: Folds, delay: float) -> None:
+    """The validation blocks follow each other without a gap or an overlap, up to the last row."""
+    blocks = [block for _, block in cut(seconds, declared, delay)]
+    if blocks:
+        covered = np.concatenate(blocks)
+        np.testing.assert_array_equal(covered, np.arange(covered[0], len(seconds)))
+
+
+@given(moments(), DECLARED)
+def test_rows_of_one_moment_never_part(seconds: npt.NDArray[np.float64], declared: Folds) -> None:
+    """A moment belongs to one block alone, and never both to training and validation."""
+    for (_, block), (_, following) in pairwise(cut(seconds, declared, 0)):
+        assert seconds[block[-1]] < seconds[following[0]]
+    for known, block in cut(seconds, declared, 0):
+        assert seconds[known].max() < seconds[block].min()
+
+
+@given(moments(), DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
+def test_training_ends_a_label_delay_before_the_block(
+    seconds: npt.NDArray[np.float64], declared: Folds, delay: float
+) -> None:
+    """A model learns from exactly the rows that lie more than the label delay before its block."""
+    for known, block in cut(seconds, declared, delay):
+        start = seconds[block[0]]
+        np.testing.assert_array_equal(known, np.flatnonzero(seconds < start - delay))
+
+
+@given(st.integers(40, 400), DECLARED)
+def test_blocks_hold_equally_many_rows(n_rows: int, declared: Folds) -> None:
+    """Where no two rows share a moment, blocks differ by one row at most and cover the declared share."""
+    sizes = [
+        len(block) for _, block in prequential_positions(np.arange(float(n_rows)), every_third(n_rows), declared, 0)
+    ]
+    assert len(sizes) == declared.count
+    assert max(sizes) - min(sizes) <= 1
+    assert sum(sizes) == pytest.approx(declared.validate_share * n_rows, abs=1)
+
+
+def test_too_few_frauds_for_the_folds() -> None:
+    """Fewer frauds than a fold each and one to learn from are refused with both numbers and the remedy."""
+    label = np.zeros(100, dtype=np.int8)
+    label[[10, 60, 80]] = 1
+    with pytest.raises(FoldError) as caught:
+        prequential_positions(np.arange(100.0), label, Folds(count=3), 0)
+    assert str(caught.value) == (
+        "3 frauds in the training window are too few for folds.count 3; lower folds.count, or bring more rows"
+    )
+
+
+def test_a_block_without_frauds() -> None:
+    """A validation block of one class cannot judge; it is named with its rows and the remedy."""
+    label = np.zeros(2_000, dtype=np.int8)
+    label[:1_300:10] = 1
+    with pytest.raises(FoldError) as caught:
+        prequential_positions(np.arange(2_000.0), label, Folds(count=2), 0)
+    assert str(caught.value) == (
+        "fold 2 of 2 has 0 frauds in 500 validation rows; it needs both classes: "
+        "lower folds.count, change folds.validate_share or raise folds.sample"
+    )
+
+
+def test_training_rows_without_frauds() -> None:
+    """A model that would have no fraud to learn from is refused before anything is encoded."""
+    label = np.zeros(100, dtype=np.int8)
+    label[50:] = every_third(50)
+    with pytest.raises(FoldError, match=r"^fold 1 of 2 has 0 frauds in 50 training rows; it needs both classes: "):
+        prequential_positions(np.arange(100.0), label, Folds(count=2), 0)
+
+
+def test_a_block_of_frauds_only() -> None:
+    """Frauds without a legitimate row judge as little as the reverse."""
+    both, frauds = every_third(9), np.ones(4, dtype=np.int8)
+    with pytest.raises(FoldError, match=r"^fold 2 of 2 has 4 frauds in 4 validation rows; it needs both classes"):
+        check_folds([(both, both), (both, frauds)])
+
+
+def test_a_label_delay_that_swallows_the_training_rows() -> None:
+    """Where no label before the first block would have been known, the fold is refused."""
+    with pytest.raises(FoldError, match=r"^fold 1 of 3 has 0 frauds in 0 training rows"):
+        prequential_positions(np.arange(60.0), every_third(60), Folds(count=3), 40)
+
+
+def test_folds_of_a_window_are_encoded(rows: pd.DataFrame, folds_of: FoldsOf) -> None:
+    """Three folds over the later half of 900 rows, all eight features of each row, and its label."""
+    folds = folds_of(rows)
+    assert [fold.train.shape for fold in folds] == [(450, 8), (600, 8), (750, 8)]
+    assert [fold.validate.shape for fold in folds] == [(150, 8)] * 3
+    np.testing.assert_array_equal(folds[1].train_label, rows["is_fraud"][:600])
+    np.testing.assert_array_equal(folds[1].validate_label, rows["is_fraud"][600:750])
+    np.testing.assert_array_equal(folds[1].validate[:, 0], rows["amount"][600:750].astype(np.float32))
+
+
+def test_label_delay_of_the_split_counts_between_folds(
+    rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf
+) -> None:
+    """The declared delay leaves out the rows before each block whose labels were not yet known."""
+    split = Split(train=0.6, calibrate=0.2, test=0.2, label_delay_days=2)
+    folds = folds_of(rows, mini_scorer.model_copy(update={"split": split}))
+    for start, fold in zip((450, 600, 750), folds, strict=True):
+        assert len(fold.train) == (rows["at"] < rows["at"][start] - 2 * 86_400).sum() < start
+        assert len(fold.validate) == 150
+
+
+def test_sampling_touches_training_rows_only(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+    """With half the rows sampled each model learns from about half, and is judged on every row of its block."""
+    rows = rows.assign(country="DE")
+    sampled = folds_of(rows, with_folds(mini_scorer, sample=0.5))
+    for fold, whole in zip(sampled, folds_of(rows), strict=True):
+        assert len(fold.train) == len(fold.train_label) == pytest.approx(len(whole.train) / 2, rel=0.15)
+        assert {row.tobytes() for row in fold.train} <= {row.tobytes() for row in whole.train}
+        assert fold.validate.tobytes() == whole.validate.tobytes()
+        assert fold.validate_label.tobytes() == whole.validate_label.tobytes()
+
+
+def test_one_row_is_sampled_for_all_folds_or_for_none(
+    rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf
+) -> None:
+    """The sample is drawn once, with the scorer's seed: a later fold's rows begin with an earlier one's."""
+    scorer = with_folds(mini_scorer, sample=0.5)
+    first, second, third = folds_of(rows, scorer)
+    for earlier, later in ((first, second), (second, third)):
+        np.testing.assert_array_equal(later.train[: len(earlier.train), 0], earlier.train[:, 0])
+    np.testing.assert_array_equal(folds_of(rows, scorer)[0].train, first.train)
+
+
+def test_a_sample_too_small_to_learn_from(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+    """A sample that loses every fraud is refused, and the sentence says that the sample may be raised."""
+    with pytest.raises(FoldError, match=r"^fold 1 of 3 has 0 frauds in 0 training rows; .* or raise folds.sample$"):
+        folds_of(rows, with_folds(mini_scorer, sample=0.001))
+
+
+def test_vocabulary_is_the_training_rows_own(rows: pd.DataFrame, folds_of: FoldsOf) -> None:
+    """A country that appears only from a block on is "other" there, and known to the next fold's model."""
+    late = rows.assign(country=rows["country"].where(rows.index < 600, "late"))
+    _, second, third = folds_of(late)
+    assert (second.validate[:, COUNTRY] == 0).all()
+    assert (third.validate[:, COUNTRY] > 0).all()
+
+
+def test_validation_rows_teach_the_encoder_nothing(
+    rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame, folds_of: FoldsOf
+) -> None:
+    """Whatever the rows from a block on hold, the training rows before it are encoded the same."""
+    other = rows.assign(country=rows["country"].where(rows.index < 450, "FR"))
+    [first, *_], [changed, *_] = (folds_of(one) for one in (rows, other))
+    assert changed.train.tobytes() == first.train.tobytes()
+    encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(rows[:450])
+    assert first.validate.tobytes() == encoder.transform(rows[450:600]).tobytes()
+
+
+def test_resampling_leaves_validation_rows(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+    """Resampled folds learn from more frauds and are judged on the very rows they were."""
+    folds = folds_of(rows)
+    for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, mini_scorer.resampling), strict=True):
+        assert resampled.train_label.sum() == int(0.3 * (fold.train_label == 0).sum()) > fold.train_label.sum()
+        assert resampled.validate is fold.validate
+        assert resampled.validate_label is fold.validate_label
+
+
+def test_resampling_by_none_changes_nothing(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+    """Without resampling the folds are as they were."""
+    folds = folds_of(rows)
+    for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, Resampling(method="none")), strict=True):
+        assert resampled.train is fold.train
+
+
+def test_row_groups_change_no_fold(
+    rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame, folds_of: FoldsOf, window_of: WindowOf
+) -> None:
+    """However the window's file is cut, its folds are the same to the bit."""
+    cut_up = training_folds(window_of(rows, group_rows=200), mini_scorer, mini_catalogue)
+    for fold, whole in zip(cut_up, folds_of(rows), strict=True):
+        assert fold.train.tobytes() == whole.train.tobytes()
+        assert fold.validate.tobytes() == whole.validate.tobytes()
+
+
+def test_read_training_knows_the_country_na(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training window and the catalogue come from prepare's files; a name like NA is a name, not a gap."""
+    folder = tmp_path / "build" / "mini" / "rows"
+    folder.mkdir(parents=True)
+    pd.DataFrame({"amount": [1.5, np.nan]}).to_parquet(folder / "train.parquet")
+    (folder / "catalogue.csv").write_text("field,name,category\nitem,NA,Food\nitem,007,Toys\n")
+    monkeypatch.chdir(tmp_path)
+    rows, catalogue = read_training("mini")
+    assert rows["amount"].isna().tolist() == [False, True]
+    assert catalogue.to_dict("list") == {"field": ["item"] * 2, "name": ["NA", "007"], "category": ["Food", "Toys"]}

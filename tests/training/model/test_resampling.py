@@ -1,0 +1,320 @@
+"""Resampling: original rows untouched, synthetic frauds that could exist, weights, and clear refusals."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
+
+from training.model.resampling import Resampler, _joined, _moments, fraud_weight
+from training.params import Compute, Resampling
+from training.run.matrix import Chunked, Matrix, by_chunk
+from training.run.processes import Workers
+
+N_ROWS = 2_000
+N_FRAUDS = 40
+MIXED = ["q", "c", "q", "c", "q"]
+
+Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]
+
+
+def made(types: list[str], *, n_frauds: int = N_FRAUDS) -> Rows:
+    """A matrix with 5 % missing values and the labels of its rows, frauds scattered among them."""
+    rng = np.random.default_rng(1)
+    columns: list[npt.NDArray[Any]] = [
+        rng.integers(0, 4, N_ROWS) if kind == "c" else rng.normal(50, 20, N_ROWS) for kind in types
+    ]
+    matrix = np.stack(columns, axis=1).astype(np.float32)
+    matrix[rng.random(matrix.shape) < 0.05] = np.nan
+    label = np.zeros(N_ROWS, dtype=np.int8)
+    label[rng.choice(N_ROWS, n_frauds, replace=False)] = 1
+    return matrix, label
+
+
+def resampled(rows: Rows, types: list[str], declared: Resampling, *, seed: int = 7) -> Rows:
+    """The rows after resampling."""
+    found: Rows = Resampler(declared, types, seed).fit_resample(*rows)
+    return found
+
+
+SMOTE = Resampling(method="smote", ratio=0.1)
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_originals_come_first_untouched(types: list[str]) -> None:
+    """The given rows open the result bit for bit, their NaN included, and only frauds follow."""
+    matrix, label = made(types)
+    found, labels = resampled((matrix, label), types, SMOTE)
+    assert found.dtype == np.float32
+    assert found[:N_ROWS].tobytes() == matrix.tobytes()
+    assert labels[:N_ROWS].tobytes() == label.tobytes()
+    assert (labels[N_ROWS:] == 1).all()
+    assert labels.dtype == label.dtype
+
+
+def test_less_than_a_fraud_more_is_none() -> None:
+    """Ten frauds of 105 legitimate rows are below a tenth, and no whole fraud is wanted."""
+    rng = np.random.default_rng(0)
+    matrix, label = rng.normal(size=(115, 2)).astype(np.float32), np.repeat([1, 0], [10, 105]).astype(np.int8)
+
+    class Strict(Workers):
+        def encoded(self, *_: object) -> Chunked:
+            raise AssertionError
+
+    kept, synthetic = Resampler(SMOTE, ["q", "q"], 7).resample(matrix, label, Strict(Compute()))
+    assert (kept, len(synthetic)) == (None, 0)
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_input_is_not_written_to(types: list[str]) -> None:
+    """The caller's matrix is the same after the call."""
+    matrix, label = made(types)
+    before = matrix.tobytes()
+    resampled((matrix, label), types, SMOTE)
+    assert matrix.tobytes() == before
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_ratio_is_reached(types: list[str]) -> None:
+    """After resampling there are as many frauds per legitimate row as declared, less than one fraud short."""
+    resampler = Resampler(SMOTE, types, 7)
+    _, labels = resampler.fit_resample(*made(types))
+    assert labels.sum() == int(0.1 * (labels == 0).sum()) == 196
+    assert resampler.n_rows_ == N_ROWS + 196 - N_FRAUDS
+
+
+def test_synthetic_codes_exist() -> None:
+    """A synthetic row's category is one that frauds have, never a code between two."""
+    matrix, label = made(MIXED)
+    found, _ = resampled((matrix, label), MIXED, SMOTE)
+    for column in (1, 3):
+        known = set(matrix[label == 1, column][~np.isnan(matrix[label == 1, column])])
+        synthetic = found[N_ROWS:, column]
+        assert set(synthetic[~np.isnan(synthetic)]) <= known
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_synthetic_numbers_lie_between_frauds(types: list[str]) -> None:
+    """A synthetic number is in its own unit, between the smallest and largest of the frauds (or the median)."""
+    matrix, label = made(types)
+    found, _ = resampled((matrix, label), types, SMOTE)
+    for column in (index for index, kind in enumerate(types) if kind == "q"):
+        frauds = np.append(matrix[label == 1, column], np.nanmedian(matrix[:, column]))
+        synthetic = found[N_ROWS:, column]
+        assert np.isfinite(synthetic).all()
+        assert synthetic.min() >= np.nanmin(frauds) - 1e-3
+        assert synthetic.max() <= np.nanmax(frauds) + 1e-3
+
+
+def test_column_that_is_missing_or_constant_throughout() -> None:
+    """A column without a single value, or with a single one, stops nothing."""
+    matrix, label = made(["q"] * 5)
+    matrix[:, 1] = np.nan
+    matrix[:, 2] = 3.0
+    found, _ = resampled((matrix, label), ["q"] * 5, SMOTE)
+    assert np.isnan(found[:N_ROWS, 1]).all()
+    assert (found[N_ROWS:, 2] == 3.0).all()
+
+
+def test_category_that_is_missing_throughout() -> None:
+    """A category that no row has stays missing in the synthetic rows."""
+    matrix, label = made(MIXED)
+    matrix[:, 3] = np.nan
+    found, _ = resampled((matrix, label), MIXED, SMOTE)
+    assert np.isnan(found[:, 3]).all()
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        Resampling(method="none", ratio=1.0),
+        Resampling(method="class_weight", ratio=1.0),
+        Resampling(method="smote", ratio=0),
+        Resampling(method="smote", ratio=0.01),
+        Resampling(method="undersample", ratio=0),
+        Resampling(method="undersample", ratio=0.01),
+    ],
+    ids=lambda declared: f"{declared.method} {declared.ratio}",
+)
+def test_nothing_to_do_returns_the_input(declared: Resampling) -> None:
+    """Where no row is asked for, or there are frauds enough, the rows come back as they are."""
+    matrix, label = made(["q"] * 5)
+    resampler = Resampler(declared, ["q"] * 5, 7)
+    found, labels = resampler.fit_resample(matrix, label)
+    assert found is matrix
+    assert labels is label
+    assert resampler.n_rows_ == N_ROWS
+
+
+RATIOS = st.floats(0.03, 1)
+
+
+@given(ratio=RATIOS, n_frauds=st.integers(1, 50), seed=st.integers(0, 100))
+def test_undersampling_keeps_every_fraud(ratio: float, n_frauds: int, seed: int) -> None:
+    """All frauds stay, with so many legitimate rows that the ratio is met, less than one row off."""
+    declared = Resampling(method="undersample", ratio=ratio)
+    matrix, label = made(MIXED, n_frauds=n_frauds)
+    found, labels = resampled((matrix, label), MIXED, declared, seed=seed)
+    assert found[labels == 1].tobytes() == matrix[label == 1].tobytes()
+    n_legitimate = min(int(n_frauds / ratio), N_ROWS - n_frauds)
+    assert (labels == 0).sum() == pytest.approx(n_legitimate, abs=1)
+
+
+@given(ratio=RATIOS, seed=st.integers(0, 100))
+def test_undersampling_invents_nothing(ratio: float, seed: int) -> None:
+    """What is kept are original rows with their own labels, each at most once, in the order they had."""
+    matrix, label = made(["q"] * 5)
+    matrix[:, 0] = np.arange(N_ROWS)
+    found, labels = resampled((matrix, label), ["q"] * 5, Resampling(method="undersample", ratio=ratio), seed=seed)
+    kept = found[:, 0].astype(int)
+    assert (np.diff(kept) > 0).all()
+    assert found.tobytes() == matrix[kept].tobytes()
+    assert labels.tobytes() == label[kept].tobytes()
+
+
+def test_undersampling_counts_what_is_learned_from() -> None:
+    """The resampler knows how many rows are left."""
+    resampler = Resampler(Resampling(method="undersample", ratio=0.5), MIXED, 7)
+    _, labels = resampler.fit_resample(*made(MIXED))
+    assert resampler.n_rows_ == len(labels) == 3 * N_FRAUDS
+
+
+def test_undersampling_takes_columns_that_are_missing_throughout() -> None:
+    """No value is read, so none has to be there; categories alone are fine too."""
+    matrix, label = made(["c", "c"])
+    matrix[:] = np.nan
+    found, _ = resampled((matrix, label), ["c", "c"], Resampling(method="undersample", ratio=1.0))
+    assert found.shape == (2 * N_FRAUDS, 2)
+
+
+@pytest.mark.parametrize(
+    ("declared", "weight"),
+    [
+        (Resampling(method="class_weight", ratio=1.0), 49.0),
+        (Resampling(method="class_weight", ratio=0.1), 4.9),
+        (Resampling(method="class_weight", ratio=0.01), 1.0),
+        (Resampling(method="class_weight", ratio=0), 1.0),
+        (Resampling(method="smote", ratio=1.0), 1.0),
+        (Resampling(method="undersample", ratio=1.0), 1.0),
+        (Resampling(method="none", ratio=1.0), 1.0),
+    ],
+    ids=lambda value: f"{value.method} {value.ratio}" if isinstance(value, Resampling) else str(value),
+)
+def test_weight_of_a_fraud(declared: Resampling, weight: float) -> None:
+    """With class weights the frauds together weigh the ratio of the legitimate rows; never less than they are."""
+    _, label = made(["q"])
+    assert fraud_weight(declared, label) == pytest.approx(weight)
+
+
+@pytest.mark.parametrize("n_frauds", [0, 1, 5])
+def test_too_few_frauds(n_frauds: int) -> None:
+    """Fewer frauds than neighbours are refused with both numbers."""
+    with pytest.raises(ValueError, match=f"^{n_frauds} frauds in the training rows; SMOTE with 5 neighbours needs"):
+        resampled(made(["q"] * 5, n_frauds=n_frauds), ["q"] * 5, SMOTE)
+
+
+def test_one_fraud_more_than_neighbours_is_enough() -> None:
+    """Six frauds have five neighbours each."""
+    _, labels = resampled(made(MIXED, n_frauds=6), MIXED, SMOTE)
+    assert labels.sum() == int(0.1 * (labels == 0).sum())
+
+
+def test_categories_alone_are_refused() -> None:
+    """Without a number there is nothing to interpolate, and the message says what to declare instead."""
+    with pytest.raises(ValueError, match=r"at least one numeric feature; declare resampling: \{method: none\}"):
+        resampled(made(["c", "c"]), ["c", "c"], SMOTE)
+
+
+@pytest.mark.parametrize("method", ["smote", "undersample"])
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+def test_one_seed_one_result(types: list[str], method: str) -> None:
+    """The same seed gives the same bytes, another seed other rows."""
+    declared = Resampling.model_validate({"method": method, "ratio": 0.1})
+    first, again, other = (resampled(made(types), types, declared, seed=seed)[0] for seed in (7, 7, 8))
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
+
+
+def in_chunks_of(chunk_rows: int) -> Workers:
+    """Workers with chunks of so many rows, fewer than a user may declare."""
+    return Workers(Compute.model_construct(chunk_rows=chunk_rows))
+
+
+@given(n_rows=st.integers(2, 300), chunk_rows=st.integers(1, 120), seed=st.integers(0, 100))
+def test_moments_of_chunks_are_those_of_all_rows(n_rows: int, chunk_rows: int, seed: int) -> None:
+    """Joined, the chunks' means and scales are those that scikit-learn finds over all rows, missing values imputed."""
+    rng = np.random.default_rng(seed)
+    matrix = (rng.normal(size=(n_rows, 4)) * [1, 20, 0.01, 0] + [0, 50, 3, 0.1]).astype(np.float32)
+    matrix[rng.random(matrix.shape) < 0.05] = np.nan
+    medians = np.array([0.0, 50.0, 3.0, np.float32(0.1)])
+    imputed = np.where(np.isnan(matrix), medians, matrix.astype(np.float64))
+    expected = StandardScaler().fit(imputed)
+    found = by_chunk(Chunked(matrix, chunk_rows), partial(_moments, [0, 1, 2, 3], medians))
+    mean, scale = _joined(found)
+    np.testing.assert_allclose(mean, expected.mean_, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(scale[:3], expected.scale_[:3], rtol=1e-12)
+
+
+def test_scale_of_a_constant_is_one() -> None:
+    """A column without a difference is not blown up, whether it is one chunk or several."""
+    matrix = np.full((90, 1), 3.0, np.float32)
+    for chunk_rows in (90, 40):
+        found = by_chunk(Chunked(matrix, chunk_rows), partial(_moments, [0], np.zeros(1)))
+        assert [float(one[0]) for one in _joined(found)] == [3.0, 1.0]
+
+
+def portions(types: list[str], chunk_rows: int, *, as_chunks: bool) -> tuple[Matrix, Resampler]:
+    """The synthetic frauds that come in portions of so many rows, and what made them."""
+    matrix, label = made(types)
+    resampler = Resampler(Resampling(method="smote", ratio=0.2), types, 7)
+    rows = Chunked(matrix, chunk_rows) if as_chunks else matrix
+    kept, synthetic = resampler.resample(rows, label, in_chunks_of(chunk_rows))
+    assert kept is None
+    return synthetic[:], resampler
+
+
+@pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
+@pytest.mark.usefixtures("working_folder")
+def test_portions_reach_the_ratio(types: list[str]) -> None:
+    """Made a portion at a time, synthetic frauds come to the declared ratio, with no portion like another."""
+    synthetic, resampler = portions(types, 150, as_chunks=True)
+    assert len(synthetic) == int(0.2 * (N_ROWS - N_FRAUDS)) - N_FRAUDS == 352
+    assert resampler.n_rows_ == N_ROWS + 352
+    rows = {row.tobytes() for row in synthetic}
+    assert len(rows) > 340
+    matrix, label = made(types)
+    for column in (index for index, kind in enumerate(types) if kind == "q"):
+        frauds = np.append(matrix[label == 1, column], np.nanmedian(matrix[:, column]))
+        assert np.isfinite(synthetic[:, column]).all()
+        assert np.nanmin(frauds) - 1e-3 <= synthetic[:, column].min()
+        assert synthetic[:, column].max() <= np.nanmax(frauds) + 1e-3
+
+
+def test_portions_are_the_same_twice(working_folder: Path) -> None:
+    """One seed makes the same frauds, and nothing of them stays on the disk."""
+    first, again = (portions(MIXED, 150, as_chunks=True)[0] for _ in range(2))
+    assert first.tobytes() == again.tobytes()
+    assert list((working_folder / "build").iterdir()) == []
+
+
+def test_a_single_portion_is_that_of_the_array() -> None:
+    """Where the synthetic frauds are one portion they are those of a matrix in memory."""
+    chunked, whole = (portions(MIXED, 2_000, as_chunks=as_chunks)[0] for as_chunks in (True, False))
+    assert chunked.tobytes() == whole.tobytes()
+
+
+@pytest.mark.usefixtures("working_folder")
+def test_chunks_are_undersampled_as_the_array() -> None:
+    """The positions that stay do not depend on the chunks, and nothing is made up."""
+    matrix, label = made(MIXED)
+    resampler = Resampler(Resampling(method="undersample", ratio=0.5), MIXED, 7)
+    expected, _ = resampler.fit_resample(matrix, label)
+    kept, synthetic = resampler.resample(Chunked(matrix, 300), label, in_chunks_of(300))
+    assert kept is not None
+    assert matrix[kept].tobytes() == expected.tobytes()
+    assert synthetic.shape == (0, 5)

@@ -1,0 +1,264 @@
+"""A model of the past: it is the one that the stages make, of what was known by then, and the monitor is its own."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handler.scoring.scorer import load_scorer
+from training.data.column_checks import DataError, read_rows
+from training.data.requests import requests_of
+from training.data.row_checks import check_rows, columns_of
+from training.declaration import Scorer
+from training.monitoring.binning import Binning
+from training.monitoring.dated_model import DatedModel, Scored, model_at, state_of
+from training.params import SECONDS_A_DAY, Model
+
+AT = pd.Timestamp("2025-03-05").timestamp()
+"""Nine weeks after the history begins."""
+Make = Callable[..., DatedModel]
+SMALL = Model(rounds=5, max_depth=3, learning_rate=0.3)
+NUMBER = st.none() | st.floats(-1e30, 1e30)
+VALUES = st.fixed_dictionaries(
+    {
+        "amount": st.floats(0, 100_000),
+        "speed": NUMBER | st.floats(0, 30),
+        "visits": st.none() | st.integers(0, 10).map(float),
+        "country": st.none() | st.sampled_from(["NA", "DE", "FR", "rare", "never seen", "other"]),
+        "is_new": st.none() | st.sampled_from([0.0, 1.0]),
+        "item": st.none() | st.sampled_from(["rice", "USB cable", "nothing that is listed", ""]),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def rows(history: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
+    """Thirteen weeks of rows."""
+    return history(91)
+
+
+@pytest.fixture(scope="module")
+def make(rows: pd.DataFrame, dated_scorer: Scorer, mini_catalogue: pd.DataFrame) -> Make:
+    """Makes the model of a moment inside of them, but for what is asked otherwise."""
+
+    def made(at: float = AT, changed: pd.DataFrame = rows, scorer: Scorer = dated_scorer) -> DatedModel:
+        return model_at(at, changed, scorer, SMALL, mini_catalogue)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def model(make: Make) -> DatedModel:
+    """The model of that moment."""
+    return make()
+
+
+@pytest.fixture(scope="module")
+def present(trained: Path, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> DatedModel:
+    """The model of the day after the trained scorer's rows end, with the parameters that tuning found."""
+    read = read_rows(trained / "data" / "rows.parquet", columns_of(mini_scorer))
+    parameters = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
+    checked = check_rows(read, mini_scorer).clean
+    return model_at(checked["at"].max() + SECONDS_A_DAY, checked, mini_scorer, parameters, mini_catalogue)
+
+
+def content(model: DatedModel) -> dict[str, Any]:
+    """All that a model is."""
+    encoder, booster = model.pipeline[0], model.pipeline[-1].get_booster()
+    return {
+        "booster": bytes(booster.save_raw("ubj")),
+        "vocabulary": encoder.vocabulary_,
+        "calibration": model.calibration,
+        "threshold": model.threshold,
+        "baseline": model.baseline,
+        "learned_until": model.learned_until,
+        "window": model.window.to_csv(),
+    }
+
+
+def recorded_bins(model: DatedModel, rows: pd.DataFrame) -> np.ndarray:
+    """The bins of what the function would record of requests with these rows' values."""
+    values = rows[list(model.pipeline[0].contract.fields)].astype(object)
+    vectors = [model.features.encode([None if pd.isna(one) else one for one in row]) for row in values.to_numpy()]
+    binning = Binning(model.baseline["features"])
+    recorded = [
+        {name: model.features.display(index, vector[index]) for index, name in enumerate(model.features.names)}
+        for vector in vectors
+    ]
+    return binning.matrix(recorded)
+
+
+def test_model_of_the_present_is_the_stages(present: DatedModel, trained: Path) -> None:
+    """Of the same rows it is, to the last bit, the model that `make train` makes, with its threshold and baseline."""
+    folder = trained / "build" / "mini"
+    fitted, baseline = (json.loads((folder / f"{name}.json").read_text()) for name in ("calibration", "baseline"))
+    assert bytes(present.pipeline[-1].get_booster().save_raw("ubj")) == (folder / "model.ubj").read_bytes()
+    assert present.calibration == fitted["calibration"]
+    assert present.threshold == fitted["decision"]["threshold"]
+    assert present.baseline == {name: baseline[name] for name in ("features", "score")}
+    stored = pd.read_parquet(folder / "rows" / "test.parquet")
+    # A file's texts come back in Arrow's type.
+    pd.testing.assert_frame_equal(present.window.astype(stored.dtypes), stored)
+
+
+def test_rows_are_scored_as_the_function_scores_them(
+    present: DatedModel, mini_bundle: Path, mini_scorer: Scorer
+) -> None:
+    """Probabilities and decisions are the packaged scorer's, and times and labels the rows'."""
+    packaged = load_scorer(mini_bundle)
+    requests = [packaged.request_model.model_validate(one) for one in requests_of(present.window, packaged.contract)]
+    answers = packaged.scores(requests)
+    scored = present.scored(present.window, mini_scorer)
+    assert scored.probability == pytest.approx([one.probability for one in answers], rel=1e-5)
+    assert scored.flagged.tolist() == [one.is_flagged for one in answers]
+    assert scored.time.tolist() == present.window["at"].tolist()
+    assert scored.label.tolist() == present.window["is_fraud"].tolist()
+
+
+def test_bins_are_those_of_recorded_values(model: DatedModel, rows: pd.DataFrame, dated_scorer: Scorer) -> None:
+    """Each feature's bins are those that the monitor gives what the function records, missing and rare values too."""
+    served = rows[rows["at"] >= AT].assign(is_fraud=0)
+    found = model.scored(served, dated_scorer).bins
+    assert found.tolist() == recorded_bins(model, served).tolist()
+    names = model.features.names
+    could_miss = {"speed", "visits", "is_new", "item_kind", "momentum", "amount_per_visit"}
+    assert {name for index, name in enumerate(names) if (found[:, index] == 0).any()} == could_miss
+    assert all(len(np.unique(found[:, index])) >= 3 for index in range(len(names)))
+
+
+@given(st.lists(VALUES, min_size=1, max_size=20))
+def test_bins_agree_on_any_values(model: DatedModel, dated_scorer: Scorer, drawn: list[dict[str, Any]]) -> None:
+    """Whatever a request may hold falls into the same bin, scored here or recorded there."""
+    columns = {name: pd.Series([row[name] for row in drawn]) for name in drawn[0]}
+    texts = {name: columns[name].astype(object).where(columns[name].notna(), None) for name in ("country", "item")}
+    numbers = {name: values.astype(np.float64) for name, values in columns.items() if name not in texts}
+    served = pd.DataFrame({**numbers, **texts}).assign(at=AT, is_fraud=0)
+    assert model.scored(served, dated_scorer).bins.tolist() == recorded_bins(model, served).tolist()
+
+
+def test_nothing_later_is_learned(make: Make, model: DatedModel, rows: pd.DataFrame) -> None:
+    """Whatever happens later, and whatever the labels that were not known turn out to be, the model is the same."""
+    known = rows[rows["at"] < AT - 2 * SECONDS_A_DAY]
+    later = rows[rows["at"] >= AT - 2 * SECONDS_A_DAY]
+    turned = later.assign(is_fraud=1 - later["is_fraud"], amount=later["amount"] * 7, country="new", item="rice")
+    for unknown in (turned, turned.iloc[::2], turned.head(0)):
+        assert content(make(changed=pd.concat([known, unknown]))) == content(model)
+
+
+def test_the_last_known_label_counts(make: Make, model: DatedModel, rows: pd.DataFrame) -> None:
+    """What was known by then ends where the label delay begins, and a label of then is looked at."""
+    ends = AT - 2 * SECONDS_A_DAY
+    assert model.window["at"].max() == rows.loc[rows["at"] < ends, "at"].max()
+    last = rows.index[rows["at"] < ends][-1]
+    turned = rows.assign(is_fraud=rows["is_fraud"].where(rows.index != last, 1 - rows["is_fraud"]))
+    assert make(changed=turned).window["is_fraud"].iloc[-1] == 1 - model.window["is_fraud"].iloc[-1]
+
+
+def test_windows_keep_the_label_delay(model: DatedModel) -> None:
+    """It has learned from rows that end seventeen days and the delay before the latest that it knew."""
+    ends = model.window["at"].max()
+    days = [(ends - moment) / SECONDS_A_DAY for moment in (model.window["at"].min(), model.learned_until)]
+    assert days == pytest.approx([7, 19], abs=0.3)
+    assert days[0] <= 7
+    assert days[1] > 19
+
+
+def test_delay_is_the_declared_one(make: Make, model: DatedModel, dated_scorer: Scorer) -> None:
+    """Two days later, with labels that come two days later still, as much is known."""
+    split = dated_scorer.split.model_copy(update={"label_delay_days": 0})
+    prompt = dated_scorer.model_copy(update={"split": split})
+    known = make(AT - 2 * SECONDS_A_DAY, scorer=prompt)
+    pd.testing.assert_frame_equal(known.window, model.window)
+    assert model.learned_until < known.learned_until
+
+
+@pytest.mark.parametrize(
+    ("change", "at", "sentence"),
+    [
+        pytest.param(
+            lambda rows: rows,
+            pd.Timestamp("2025-01-03").timestamp(),
+            "no label was known on 2025-01-03T00:00:00; begin later",
+            id="nothing known",
+        ),
+        pytest.param(
+            lambda rows: rows,
+            pd.Timestamp("2025-01-15").timestamp(),
+            "the train window has no rows; it must have both classes: bring more rows, or change split",
+            id="nothing to learn from",
+        ),
+        pytest.param(
+            lambda rows: rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] < AT - 9 * SECONDS_A_DAY, 0)),
+            AT,
+            "the test window has only is_fraud = 0 in 3",
+            id="no fraud lately",
+        ),
+    ],
+)
+def test_no_model_is_told(
+    make: Make, rows: pd.DataFrame, change: Callable[[pd.DataFrame], pd.DataFrame], at: float, sentence: str
+) -> None:
+    """Where what was known makes no model, the error says what lacked."""
+    with pytest.raises(DataError) as caught:
+        make(at, change(rows))
+    assert str(caught.value).startswith(sentence)
+
+
+@pytest.fixture(scope="module")
+def weeks(model: DatedModel, rows: pd.DataFrame, dated_scorer: Scorer) -> list[Scored]:
+    """The four weeks after the model was made, as it scored them."""
+    ends = AT + 7 * SECONDS_A_DAY * np.arange(5)
+    served = [rows[(rows["at"] >= begin) & (rows["at"] < end)] for begin, end in pairwise(ends)]
+    return [model.scored(one, dated_scorer) for one in served]
+
+
+def wrong(week: Scored) -> Scored:
+    """A week whose frauds are those that the model does not suspect."""
+    return replace(week, label=(week.probability <= np.quantile(week.probability, 0.1)).astype(np.int8))
+
+
+def test_new_model_has_no_past(model: DatedModel, dated_scorer: Scorer) -> None:
+    """Of a model that has served nothing yet the monitor says ok."""
+    assert state_of([], model, dated_scorer, AT) == "ok"
+
+
+def test_usual_weeks_are_ok(model: DatedModel, weeks: list[Scored], dated_scorer: Scorer) -> None:
+    """Of weeks like those before the monitor says ok, after each of them."""
+    moments = [AT + 7 * SECONDS_A_DAY * served for served in range(1, 5)]
+    states = [state_of(weeks[:served], model, dated_scorer, at) for served, at in enumerate(moments, start=1)]
+    assert states == ["ok"] * 4
+
+
+def test_labels_that_contradict_say_retrain(model: DatedModel, weeks: list[Scored], dated_scorer: Scorer) -> None:
+    """After enough weeks whose labels contradict the model it says retrain, and not before."""
+    contradicted = [wrong(week) for week in weeks]
+    moments = [AT + 7 * SECONDS_A_DAY * served for served in range(1, 5)]
+    states = [state_of(contradicted[:served], model, dated_scorer, at) for served, at in enumerate(moments, start=1)]
+    assert states == ["ok", *["retrain"] * 3]
+
+
+@pytest.mark.parametrize(("days", "state"), [(2, "ok"), (7, "ok"), (16, "retrain")])
+def test_labels_count_once_they_are_known(
+    model: DatedModel, weeks: list[Scored], dated_scorer: Scorer, days: int, state: str
+) -> None:
+    """Labels that are two weeks late say nothing for two weeks."""
+    late = dated_scorer.model_copy(update={"split": dated_scorer.split.model_copy(update={"label_delay_days": 14})})
+    contradicted = [wrong(week) for week in weeks[:2]]
+    assert state_of(contradicted, model, late, AT + (days + 7) * SECONDS_A_DAY) == state
+
+
+def test_missing_field_is_watched(
+    model: DatedModel, rows: pd.DataFrame, dated_scorer: Scorer, weeks: list[Scored]
+) -> None:
+    """Two weeks in which a field is missing make it watch, though no label contradicts."""
+    later = rows[(rows["at"] >= AT + 14 * SECONDS_A_DAY) & (rows["at"] < AT + 28 * SECONDS_A_DAY)]
+    broken = model.scored(later.assign(speed=np.nan), dated_scorer)
+    assert state_of([*weeks[:2], broken], model, dated_scorer, AT + 28 * SECONDS_A_DAY) == "watch"

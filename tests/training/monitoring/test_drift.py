@@ -1,0 +1,167 @@
+"""Drift: the distance is 0 on equal data and grows with the shift, and chance alone rarely looks like drift."""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chi2_contingency, ks_2samp, norm
+
+from training.monitoring.drift import Distance, category_distance, holm, number_distance, population_stability_index
+
+Floats = npt.NDArray[np.float64]
+N_RESAMPLES = 300
+N_BASELINE = 50_000
+WINDOW = 700
+N_BINS = 20
+EDGES = norm.ppf(np.linspace(0, 1, N_BINS + 1)[1:-1])
+
+counts = st.lists(st.integers(1, 100_000), min_size=2, max_size=30).map(lambda found: np.array(found, dtype=float))
+pairs_of_counts = st.integers(2, 30).flatmap(
+    lambda size: st.tuples(*[st.lists(st.integers(0, 10_000), min_size=size, max_size=size).filter(any)] * 2)
+)
+
+
+def binned(values: Floats) -> Floats:
+    """How many values are in each bin of the standard normal's twentieths."""
+    return np.bincount(np.searchsorted(EDGES, values), minlength=N_BINS).astype(float)
+
+
+def p_values(measure: Callable[[Floats, Floats], Distance], *, scale: float = 1.0) -> Floats:
+    """The p-values of windows that are drawn as the baseline was, but for their scale."""
+    rng = np.random.default_rng(5)
+    found = []
+    for _ in range(N_RESAMPLES):
+        baseline, window = rng.normal(size=N_BASELINE), scale * rng.normal(size=WINDOW)
+        found.append(measure(binned(baseline), binned(window)).p_value)
+    return np.array(found)
+
+
+@given(counts, st.floats(1e-3, 1e3))
+def test_equal_shares_have_no_distance(expected: Floats, scale: float) -> None:
+    """The PSI of counts and the same counts in another scale is 0."""
+    assert population_stability_index(expected, expected * scale) == pytest.approx(0, abs=1e-12)
+
+
+@given(pairs_of_counts)
+def test_psi_is_symmetric(pair: tuple[list[int], list[int]]) -> None:
+    """The PSI is the same from either side."""
+    one, other = (np.array(side, dtype=float) for side in pair)
+    assert population_stability_index(one, other) == pytest.approx(population_stability_index(other, one), abs=1e-12)
+
+
+@given(pairs_of_counts)
+def test_psi_is_never_negative_and_finite(pair: tuple[list[int], list[int]]) -> None:
+    """The PSI is at least 0 and finite for any counts, empty bins among them."""
+    one, other = (np.array(side, dtype=float) for side in pair)
+    found = population_stability_index(one, other)
+    assert np.isfinite(found)
+    assert found >= 0
+
+
+def test_psi_equals_its_formula() -> None:
+    """The PSI of two bins is the sum that credit scoring computes."""
+    found = population_stability_index(np.array([50.0, 50.0]), np.array([30.0, 70.0]))
+    assert found == pytest.approx(-0.2 * np.log(0.6) + 0.2 * np.log(1.4))
+
+
+def test_psi_grows_with_the_shift() -> None:
+    """The farther a normal distribution moves, the larger the PSI."""
+    shares = [np.diff(norm.cdf([-np.inf, *EDGES, np.inf], loc=shift)) for shift in (0, 0.1, 0.2, 0.5, 1, 2)]
+    found = [population_stability_index(shares[0], moved) for moved in shares]
+    assert found == sorted(set(found))
+
+
+@pytest.mark.parametrize("is_baseline", [True, False])
+def test_an_empty_bin_stays_finite(is_baseline: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A bin that only one side fills gives a large distance, not an infinite one."""
+    sides = [np.array([0.0, 100.0]), np.array([50.0, 50.0])]
+    found = population_stability_index(*(sides if is_baseline else sides[::-1]))
+    assert 1 < found < 10
+
+
+def test_statistic_is_kolmogorov_and_smirnov() -> None:
+    """On a bin for each value, the statistic is the one of scipy's two-sample test."""
+    rng = np.random.default_rng(8)
+    baseline, window = rng.poisson(4, 3_000), rng.poisson(4.4, 400)
+    size = max(baseline.max(), window.max()) + 1
+    found = number_distance(*(np.bincount(side, minlength=size).astype(float) for side in (baseline, window)))
+    assert found.statistic == pytest.approx(ks_2samp(baseline, window).statistic)
+
+
+def test_p_value_is_close_to_kolmogorov_and_smirnov() -> None:
+    """On a bin for each value, the p-value is near the one of scipy's asymptotic test."""
+    rng = np.random.default_rng(8)
+    baseline, window = rng.poisson(4, 3_000), rng.poisson(4.2, 400)
+    size = max(baseline.max(), window.max()) + 1
+    found = number_distance(*(np.bincount(side, minlength=size).astype(float) for side in (baseline, window)))
+    assert found.p_value == pytest.approx(ks_2samp(baseline, window, method="asymp").pvalue, rel=0.2)
+
+
+def test_chance_rarely_drifts_a_number() -> None:
+    """Without drift a number's p-value is below .05 about as often, or less often."""
+    assert 0 < np.mean(p_values(number_distance) < 0.05) <= 0.08
+
+
+def test_chance_drifts_a_category_as_often_as_it_says() -> None:
+    """Without drift a category's p-value is below .05 in about one window in twenty."""
+    assert 0.02 <= np.mean(p_values(category_distance) < 0.05) <= 0.09
+
+
+@pytest.mark.parametrize("measure", [number_distance, category_distance])
+def test_another_scale_is_beyond_chance(measure: Callable[[Floats, Floats], Distance]) -> None:
+    """Where the values spread 1.3 times as far, nearly every window has a small p-value."""
+    assert np.mean(p_values(measure, scale=1.3) < 0.05) > 0.9
+
+
+def test_small_window_of_categories_has_no_small_p_values() -> None:
+    """With forty labels, most of them rarer than a window has rows for, chance is still told from drift."""
+    rng = np.random.default_rng(6)
+    shares = np.array([0.5, 0.3, *[0.2 / 38] * 38])
+    found = [category_distance(rng.multinomial(N_BASELINE, shares), rng.multinomial(200, shares)) for _ in range(300)]
+    assert 0.01 <= np.mean([one.p_value < 0.05 for one in found]) <= 0.09
+
+
+def test_rare_labels_are_counted_together() -> None:
+    """Labels of which the window expects fewer than five are one bin of the test."""
+    expected = np.array([6_000.0, 3_900.0, *[10.0] * 10])
+    observed = np.array([590.0, 370.0, *[4.0] * 10])
+    pooled = chi2_contingency([[6_000, 3_900, 100], [590, 370, 40]], correction=False)
+    found = category_distance(expected, observed)
+    assert (found.statistic, found.p_value) == pytest.approx((pooled.statistic, pooled.pvalue))
+
+
+def test_new_label_counts() -> None:
+    """A label that the baseline has none of is told from chance."""
+    assert category_distance(np.array([900.0, 100.0, 0.0]), np.array([400.0, 50.0, 50.0])).p_value < 1e-6
+
+
+def test_one_category_never_drifts() -> None:
+    """Where one category holds everything on both sides, the p-value is 1."""
+    assert category_distance(np.array([0.0, 900.0]), np.array([0.0, 80.0])) == Distance(0.0, 0.0, 1.0)
+
+
+def test_holm_equals_its_definition() -> None:
+    """Each p-value is multiplied by how many are not smaller, and is at least as large as any before it."""
+    assert holm(np.array([0.04, 0.005, 0.03, 0.01, 0.5])) == pytest.approx([0.09, 0.025, 0.09, 0.04, 0.5])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30).map(np.array))
+def test_holm_only_raises(raw: Floats) -> None:
+    """A corrected p-value is at least the raw one, and at most 1 or Bonferroni's."""
+    found = holm(raw)
+    assert (found >= raw).all()
+    assert (found <= np.minimum(raw * len(raw), 1)).all()
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=30).map(np.array))
+def test_holm_keeps_the_order(raw: Floats) -> None:
+    """What has a smaller p-value never has a larger corrected one."""
+    assert (np.diff(holm(raw)[np.argsort(raw, kind="stable")]) >= 0).all()
+
+
+def test_holm_of_none_is_none() -> None:
+    """No feature has no p-value."""
+    assert holm(np.array([])).tolist() == []

@@ -1,0 +1,170 @@
+"""The monitor's page: well-formed, self-contained, and no text of the data acts as markup."""
+
+import re
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from training.report.monitor_page import SAYS, monitor_page
+
+HOSTILE = "<script>alert('1')</script> | `a` [b](javascript:c) & **d** <img src=x>"
+
+
+def block(start: float = 1_750_000_000.0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a block holds
+    """A block as the report holds it."""
+    calm = {"psi": 0.01, "p_value": 0.5, "missing": 0.1, "baseline_missing": 0.05}
+    return {
+        "from": start,
+        "to": start + 604_800,
+        "rows": 12_345,
+        "predictions": 12_345,
+        "versions": ["a"],
+        "alert_rate": 0.0517,
+        "baseline_alert_rate": 0.05,
+        "warned": 0.01,
+        "milliseconds_p99": 0.4,
+        "score": {"psi": 0.01, "p_value": 0.5},
+        "features": {"amount": calm, "country": {**calm, "psi": 0.2345}},
+        "estimated": {"precision": 0.5, "recall": 0.871, "average_precision": 0.6, "fraud_rate": 0.05},
+        "baseline_estimated": {"precision": 0.5, "recall": 0.9, "average_precision": 0.6, "fraud_rate": 0.05},
+        "measured": {
+            "labelled": 100,
+            "frauds": 40,
+            "alerts": 60,
+            "caught": 30,
+            "expected_frauds": 41.0,
+            "recall": 0.75,
+            "recall_interval": [0.6, 0.85],
+            "precision": 0.5,
+            "precision_interval": [0.4, 0.6],
+            "average_precision": 0.6,
+        },
+        "baseline_recall": 0.9,
+        "baseline_fraud_rate": 0.05,
+        "verdict": "ok",
+        "reasons": [],
+        **changes,
+    }
+
+
+def unknown(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+    """A block without outcomes."""
+    measured = dict.fromkeys(("recall", "precision", "average_precision"))
+    return block(measured={**block()["measured"], "labelled": 0, "frauds": 0, **measured}, **changes)
+
+
+def report(*blocks: dict[str, Any], **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+    """A report on some blocks."""
+    return {
+        "scorer": "mini",
+        "baseline": "0123456789ab",
+        "state": "ok",
+        "reasons": [],
+        "counts": {"predictions": 12_345, "broken lines": 2},
+        "blocks": list(blocks),
+        **changes,
+    }
+
+
+def parsed(page: str) -> ET.Element:
+    """The page, read as XML."""
+    return ET.fromstring(page)  # noqa: S314 - our own page
+
+
+def words(page: str) -> str:
+    """What a reader sees of the page outside its pictures."""
+    root = parsed(page)
+    for parent in list(root.iter()):
+        for child in [one for one in parent if one.tag.endswith("}svg") or one.tag == "svg"]:
+            parent.remove(child)
+    return " ".join("".join(root.itertext()).split())
+
+
+PAGES = {
+    "no block": report(),
+    "one block": report(block()),
+    "no outcomes": report(unknown(), unknown()),
+    "some outcomes": report(unknown(), block(), unknown()),
+    "nothing recorded of features": report(block(features={})),
+    "many features": report(block(features={f"f{at}": block()["features"]["amount"] for at in range(40)})),
+    "features that come and go": report(block(features={}), block(), block(features={})),
+    "hostile": report(
+        block(reasons=[HOSTILE], verdict="watch", features={HOSTILE: block()["features"]["amount"]}),
+        state="watch",
+        reasons=[HOSTILE],
+        counts={HOSTILE: 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_well_formed(name: str) -> None:
+    """Whatever the report holds, the page is XML with one heading and a section for each part."""
+    root = parsed(monitor_page(PAGES[name]))
+    assert len(list(root.iter("h1"))) == 1
+    assert len(list(root.iter("section"))) == 4
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page_is_self_contained(name: str) -> None:
+    """The page loads nothing from elsewhere and runs nothing."""
+    page = monitor_page(PAGES[name])
+    assert set(re.findall(r"https?://[^\"'\s<>)]+", page)) <= {"http://www.w3.org/2000/svg"}
+    tags = {element.tag.rpartition("}")[2] for element in parsed(page).iter()}
+    assert tags.isdisjoint({"script", "img", "link", "iframe", "a", "object"})
+
+
+@pytest.mark.parametrize("state", SAYS)
+def test_page_says_what_to_do(state: str) -> None:
+    """The state, what to do and what was compared with stand at the top, and the reasons follow."""
+    page = words(monitor_page(report(block(), state=state, reasons=["speed drifts: PSI 0.31, p 0.001"])))
+    said = f"mini: {state} {SAYS[state]} Compared with version 0123456789ab. speed drifts: PSI 0.31, p 0.001"
+    assert said in page
+
+
+def test_hostile_text_is_shown() -> None:
+    """Text that looks like markup is shown as it is: as reason, in the block's line, as feature and as count."""
+    assert words(monitor_page(PAGES["hostile"])).count(HOSTILE) == 2
+    assert words(monitor_page(PAGES["hostile"])).count(HOSTILE[:59]) == 4
+
+
+def test_block_has_its_line() -> None:
+    """A block's day and numbers are a line of the table; what is unknown is called so."""
+    page = words(monitor_page(report(block(), unknown(start=1_750_604_800.0))))
+    assert "2025-06-15 ok 12,345 5.17 % 40 75.0 % 87.1 % 50.0 %" in page
+    assert "2025-06-22 ok 12,345 5.17 % 0 unknown 87.1 % unknown" in page
+
+
+def test_features_of_the_latest_block_are_listed() -> None:
+    """The features of the latest block stand by falling distance."""
+    later = block()["features"] | {"speed": {"psi": 0.1, "p_value": 0.003, "missing": 0.2, "baseline_missing": 0.0}}
+    page = words(monitor_page(report(block(features={}), block(features=later))))
+    assert "country 0.234 0.5 10.0 % 5.00 % speed 0.100 0.003 20.0 % 0 % amount 0.0100" in page
+
+
+def test_what_was_read_is_told() -> None:
+    """Each kind of line is told with its number."""
+    assert "lines how many predictions 12,345 broken lines 2" in words(monitor_page(report()))
+
+
+def test_empty_window_has_no_picture() -> None:
+    """Without a block the page says so and draws nothing."""
+    page = monitor_page(report())
+    assert "There is no prediction in this window." in page
+    assert "<svg" not in page
+
+
+def test_pictures_say_what_they_show() -> None:
+    """Three pictures have a title and a description for who does not see them."""
+    root = parsed(monitor_page(report(block(), block())))
+    pictures = [element for element in root.iter() if element.tag.endswith("svg")]
+    assert len(pictures) == 3
+    for picture in pictures:
+        tags = [child.tag.rpartition("}")[2] for child in picture]
+        assert {"title", "desc"} <= set(tags)
+
+
+def test_page_is_the_same_twice() -> None:
+    """The same report makes the same page."""
+    assert monitor_page(PAGES["some outcomes"]) == monitor_page(PAGES["some outcomes"])

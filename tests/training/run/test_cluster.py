@@ -1,0 +1,586 @@
+"""The stages on a real Dask cluster: what they write is what one machine writes, or nothing where the cluster is lost.
+
+A scheduler and two workers run on loopback for all tests of this file; a worker that a test ends is replaced.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import dask
+import distributed.config  # noqa: F401 - its defaults must be there before others are set
+import joblib
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import xgboost
+from ruamel.yaml import YAML
+from sklearn.metrics import average_precision_score
+
+from training.batch.outputs import rejected_path
+from training.data.split import WINDOWS
+from training.params import Compute, Model
+from training.run.command import StageError
+from training.run.processes import workers_of
+from training.score import Asked, score_files
+from training.train import margins
+
+PROJECT = Path(__file__).parents[3]
+PATIENCE_SECONDS = 120
+CHUNK_ROWS = 1_000
+# Every row and every feature at each step: what is left of chance is the order of sums.
+STEADY = {"max_depth": 3, "learning_rate": 0.1, "subsample": 1.0, "colsample_bytree": 1.0}
+# Some seconds for the cluster, so that a worker can be killed on the way.
+LONG = Model(**STEADY, rounds=2_000)
+
+Copy = Callable[..., Path]
+Started = Callable[..., subprocess.Popen[str]]
+
+# A stage as `python -m` starts it, but for how long it waits for what is not there.
+IMPATIENT = """
+import runpy, training.run.cluster
+training.run.cluster.CONNECT_SECONDS, training.run.cluster.LOOK_SECONDS = 3, 1
+runpy.run_module("training.{stage}", run_name="__main__", alter_sys=True)
+"""
+RECONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
+
+
+class Cluster:
+    """A scheduler on loopback and its workers, each a process with a log in the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start the scheduler."""
+        folder.mkdir(exist_ok=True)
+        self.folder, self.workers = folder, dict[str, subprocess.Popen[bytes]]()
+        self._file, self._started = folder / "scheduler.json", list[subprocess.Popen[bytes]]()
+        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", project=PROJECT)
+        await_that(lambda: self._file.exists() and self._file.read_text())
+        self.address: str = json.loads(self._file.read_text())["address"]
+
+    def _start(self, what: str, *options: str, project: Path | None) -> Path:
+        log = self.folder / f"{what}-{len(self._started)}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [
+                    Path(sys.executable).with_name("dask"),
+                    what,
+                    "--scheduler-file",
+                    self._file,
+                    "--no-dashboard",
+                    *options,
+                ],
+                cwd=project or self.folder,
+                env={**os.environ, "PYTHONPATH": str(project or "")},
+                stdout=file,
+                stderr=file,
+            )
+        self._started.append(process)
+        return log
+
+    def add_worker(self, project: Path | None = PROJECT) -> str:
+        """The address of one more worker, started in a project's folder, or in one where there is none."""
+        options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(self.folder))
+        log = self._start("worker", *options, project=project)
+        await_that(lambda: "Registered to" in log.read_text())
+        (address,) = re.findall(r"Start worker at: +(\S+)", log.read_text())
+        self.workers[address] = self._started[-1]
+        return address
+
+    def kill(self, address: str) -> None:
+        """Kill a worker; returns once the scheduler knows."""
+        process = self.workers.pop(address)
+        process.kill()
+        process.wait()
+        log = self.folder / "scheduler-0.log"
+        await_that(lambda: f"Remove worker addr: {address}" in log.read_text())
+
+    def kill_any(self) -> str:
+        """Kill the worker that was there first; its address."""
+        address = next(iter(self.workers))
+        self.kill(address)
+        return address
+
+    def trainings(self) -> int:
+        """How often a worker began to train with the others: XGBoost tells each its rank."""
+        return sum(log.read_text().count("got rank") for log in self.folder.glob("worker-*.log"))
+
+    def stop(self) -> None:
+        """End all processes, the scheduler first."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+
+
+def await_that(holds: Callable[[], Any], process: subprocess.Popen[str] | None = None) -> None:
+    """Return once something holds; fails where it never does, or where a process ends before."""
+    last = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < last
+        assert process is None or process.poll() is None, end(process)
+        time.sleep(0.05)
+
+
+def declare(folder: Path, **blocks: Any) -> Path:  # noqa: ANN401 - what a declaration holds
+    """A folder, after blocks of its mini scorer's declaration were replaced."""
+    path = folder / "params.yaml"
+    declared = YAML().load(path.read_text())
+    declared["scorers"]["mini"].update(blocks)
+    with path.open("w") as file:
+        YAML().dump(declared, file)
+    return folder
+
+
+def engine(name: str, **keys: Any) -> dict[str, Any]:  # noqa: ANN401 - Compute's own
+    """The block compute."""
+    return {"engine": name, "chunk_rows": CHUNK_ROWS} | keys
+
+
+def run_here(folder: Path, *stages: str, cluster: Cluster | None = None) -> None:
+    """Run stages in this process, which is sooner than to start one for each."""
+    with chdir(folder), dask.config.set({"scheduler-address": cluster and cluster.address}):
+        for stage in stages:
+            import_module(f"training.{stage}").main("mini")
+
+
+def start(folder: Path, address: str, stage: str, *arguments: object) -> subprocess.Popen[str]:
+    """A stage as a user starts it, its output and errors in one."""
+    return subprocess.Popen(
+        [sys.executable, "-c", IMPATIENT.format(stage=stage), "mini", *map(str, arguments)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(PROJECT), "DASK_SCHEDULER_ADDRESS": address, **RECONNECT},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """How a process ends, and what it says from now on."""
+    try:
+        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+def read_until(process: subprocess.Popen[str], begins: str) -> None:
+    """Return once a process says a line that begins so."""
+    assert any(line.startswith(begins) for line in process.stdout)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """What is in a folder, hidden files too; of an empty folder nothing but its name."""
+    paths = sorted(folder.rglob("*"))
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in paths}
+
+
+def report_of(folder: Path, name: str) -> dict[str, Any]:
+    """One of the mini scorer's reports."""
+    return json.loads((folder / "reports" / "mini" / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def cluster(_cluster: Cluster) -> Cluster:
+    """The cluster, with two workers."""
+    while len(_cluster.workers) < 2:
+        _cluster.add_worker()
+    return _cluster
+
+
+@pytest.fixture(scope="module")
+def unprepared(
+    mini_params: Path,
+    mini_catalogue: pd.DataFrame,
+    history: Callable[[int], pd.DataFrame],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A folder with 12,000 rows, of which some are bad or repeat an id; only to be read.
+
+    The numbers have few values, each a bin of its own: however the rows are spread, XGBoost counts the same.
+    """
+    folder = tmp_path_factory.mktemp("declared") / "project"
+    (folder / "data").mkdir(parents=True)
+    shutil.copy(mini_params, folder)
+    declare(folder, compute=engine("local"), features={"momentum": {"product": ["visits", "visits"]}})
+    rows = history(250)
+    rows["amount"] = rows["amount"].clip(upper=999).round(-1)
+    rows["speed"] = (rows["speed"] * 4).round() / 4
+    rows.loc[[3, 4_000, 4_001, 11_000], "amount"] = -1.0
+    rows.loc[[900, 5_000, 11_999], "row_id"] = "row-7"
+    rows.to_parquet(folder / "data" / "rows.parquet", index=False, row_group_size=700)
+    mini_catalogue[["name", "category"]].to_csv(folder / "data" / "catalogue.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared_locally(unprepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a folder, prepared on this machine, with parameters to train by; only to be read."""
+    folder = tmp_path_factory.mktemp("prepared") / "project"
+    shutil.copytree(unprepared, folder)
+    run_here(folder, "prepare")
+    (folder / "build" / "mini" / "tuned.json").write_text(Model(**STEADY, rounds=30).model_dump_json())
+    return folder
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Callable[..., Path]:
+    """Copies a folder, and declares other blocks in the copy."""
+
+    def copy_folder(folder: Path, **blocks: object) -> Path:
+        copied = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
+        shutil.copytree(folder, copied)
+        return declare(copied, **blocks)
+
+    return copy_folder
+
+
+@pytest.fixture
+def started() -> Iterator[Started]:
+    """Starts stages, and ends what a failed test leaves of them."""
+    processes = list[subprocess.Popen[str]]()
+
+    def start_one(*arguments: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as `start` has them
+        processes.append(start(*arguments))
+        return processes[-1]
+
+    yield start_one
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_prepares_the_same_windows(cluster: Cluster, unprepared: Path, prepared_locally: Path, copy: Copy) -> None:
+    """The cluster checks rows as one machine does: the same windows, quarantine and report."""
+    folder = copy(unprepared, compute=engine("dask"))
+    status, said = end(start(folder, cluster.address, "prepare"))
+    assert status == 0, said
+    ours, theirs = (one / "build" / "mini" / "rows" for one in (folder, prepared_locally))
+    for window in WINDOWS:
+        pd.testing.assert_frame_equal(*(pd.read_parquet(one / f"{window}.parquet") for one in (ours, theirs)))
+        groups = [pq.ParquetFile(one / f"{window}.parquet").num_row_groups for one in (ours, theirs)]
+        assert groups[0] == groups[1] > 1
+    assert (ours / "quarantine.csv").read_bytes() == (theirs / "quarantine.csv").read_bytes()
+    assert len(pd.read_csv(ours / "quarantine.csv")) == 7
+    assert report_of(folder, "rows.json") == report_of(prepared_locally, "rows.json")
+    assert [path.name for path in (folder / "build").iterdir()] == ["mini"]
+
+
+def test_learns_the_same_model(cluster: Cluster, prepared_locally: Path, copy: Copy) -> None:
+    """Where each value has a bin of its own, the cluster's model is as good as one machine's to the third digit."""
+    stages, blocks = ("train", "calibrate", "evaluate", "baseline"), {"resampling": {"method": "class_weight"}}
+    local = copy(prepared_locally, **blocks)
+    spread = copy(prepared_locally, compute=engine("dask"), **blocks)
+    run_here(local, *stages)
+    run_here(spread, *stages, cluster=cluster)
+    one, other = (report_of(folder, "metrics.json") for folder in (local, spread))
+    for metric in ("average_precision", "expected_calibration_error"):
+        sys.stdout.write(f"{metric}: {one[metric]} on one machine, {other[metric]} on the cluster\n")
+    assert other["average_precision"] == pytest.approx(one["average_precision"], abs=0.003)
+    assert other["expected_calibration_error"] == pytest.approx(one["expected_calibration_error"], abs=0.001)
+    ours, theirs = (folder / "build" / "mini" for folder in (spread, local))
+    for name in ("reference.json", "vocabulary.json"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    ours, theirs = (json.loads((folder / "baseline.json").read_text()) for folder in (ours, theirs))
+    assert ours.pop("score")["rows"] == theirs.pop("score")["rows"]
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("chunk_rows", "resampling"),
+    [
+        (CHUNK_ROWS, {"method": "smote", "ratio": 0.4, "neighbours": 3}),
+        (CHUNK_ROWS, {"method": "undersample", "ratio": 0.3}),
+        (CHUNK_ROWS, {"method": "none"}),
+        (50_000, {"method": "smote", "ratio": 0.4, "neighbours": 3}),
+    ],
+    ids=["smote", "undersample", "none", "one partition"],
+)
+def test_trains_with_each_resampling(
+    cluster: Cluster, prepared_locally: Path, copy: Copy, chunk_rows: int, resampling: dict[str, Any]
+) -> None:
+    """Each method makes as many rows on the cluster as on one machine, and a model that ranks about as well.
+
+    With SMOTE's rows bins are merged, in whatever order they come, which alone moves the average precision by .01.
+    """
+    local = copy(prepared_locally, compute=engine("local", chunk_rows=chunk_rows), resampling=resampling)
+    if chunk_rows > CHUNK_ROWS:
+        run_here(local, "prepare")
+    spread = copy(local, compute=engine("dask", chunk_rows=chunk_rows))
+    run_here(local, "train")
+    run_here(spread, "train", cluster=cluster)
+    assert report_of(spread, "training.json") == report_of(local, "training.json")
+    rows = pd.read_parquet(local / "build" / "mini" / "rows" / "test.parquet")
+    margin, other = (
+        margins(joblib.load(folder / "build" / "mini" / "pipeline.joblib"), rows) for folder in (local, spread)
+    )
+    one, two = (average_precision_score(rows["is_fraud"], ranked) for ranked in (margin, other))
+    assert one > 0.5
+    assert two == pytest.approx(one, abs=0.03)
+
+
+def test_trains_where_partitions_have_no_fraud(cluster: Cluster, prepared_locally: Path, copy: Copy) -> None:
+    """A worker may hold partitions with legitimate rows alone."""
+    folder = copy(prepared_locally, compute=engine("dask"))
+    path = folder / "build" / "mini" / "rows" / "train.parquet"
+    rows = pd.read_parquet(path)
+    # All frauds of the first six partitions are legitimate now.
+    rows.loc[: 6 * CHUNK_ROWS - 1, "is_fraud"] = np.int8(0)
+    rows.to_parquet(path, index=False, row_group_size=CHUNK_ROWS)
+    assert rows["is_fraud"].sum() > 50
+    run_here(folder, "train", cluster=cluster)
+    assert report_of(folder, "training.json")["rows_learned_from"] > len(rows)
+
+
+def test_workers_that_are_there_are_seen(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while Dask asks the scheduler for its own ends, which it does without its workers."""
+    monkeypatch.setattr("training.run.cluster.LOOK_SECONDS", 0.001)
+    with (
+        dask.config.set({"scheduler-address": cluster.address, "distributed.client.scheduler-info-interval": "1ms"}),
+        workers_of(Compute(engine="dask")) as workers,
+    ):
+        assert list(workers.spread([(time.sleep, 1)], "", n_tasks=1, n_rows=1)) == [None]
+
+
+def test_worker_killed_while_it_trains(cluster: Cluster, prepared_locally: Path, copy: Copy, started: Started) -> None:
+    """XGBoost begins anew with the worker that is left, and all outputs are whole."""
+    folder = copy(prepared_locally, compute=engine("dask"))
+    (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
+    trainings = cluster.trainings()
+    process = started(folder, cluster.address, "train")
+    await_that(lambda: cluster.trainings() == trainings + 2, process)
+    lost = cluster.kill_any()
+    status, said = end(process)
+    assert status == 0, said
+    assert f"{lost} was lost in training; it begins anew with the workers that are left" in said
+    xgboost.Booster(model_file=folder / "build" / "mini" / "model.ubj")
+    assert joblib.load(folder / "build" / "mini" / "pipeline.joblib")[-1].n_estimators == LONG.rounds
+    assert [path.name for path in (folder / "build").iterdir()] == ["mini"]
+
+
+def test_all_workers_killed_while_they_train(
+    cluster: Cluster, prepared_locally: Path, copy: Copy, started: Started
+) -> None:
+    """Without a worker the stage ends with a sentence, and nothing is written."""
+    folder = copy(prepared_locally, compute=engine("dask"))
+    (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
+    before = files_of(folder)
+    trainings = cluster.trainings()
+    process = started(folder, cluster.address, "train")
+    await_that(lambda: cluster.trainings() == trainings + 2, process)
+    while cluster.workers:
+        cluster.kill_any()
+    status, said = end(process)
+    assert status == 1
+    assert said.splitlines()[-1] == "train mini: the cluster has no worker left; start some, and run this again"
+    assert "Traceback" not in said
+    assert files_of(folder) == before
+
+
+def test_worker_killed_while_it_checks(
+    cluster: Cluster,
+    unprepared: Path,
+    prepared_locally: Path,
+    copy: Copy,
+    started: Started,
+) -> None:
+    """What a lost worker was checking another one checks: the windows are the same."""
+    folder = copy(unprepared, compute=engine("dask"))
+    process = started(folder, cluster.address, "prepare")
+    read_until(process, "rows checked: ")
+    cluster.kill_any()
+    status, said = end(process)
+    assert status == 0, said
+    ours, theirs = (one / "build" / "mini" / "rows" for one in (folder, prepared_locally))
+    assert files_of(ours) == files_of(theirs)
+    assert [path.name for path in (folder / "build").iterdir()] == ["mini"]
+
+
+def test_all_workers_killed_while_they_check(cluster: Cluster, unprepared: Path, copy: Copy, started: Started) -> None:
+    """Without a worker nothing is prepared, and nothing is left in build/."""
+    folder = copy(unprepared, compute=engine("dask"))
+    process = started(folder, cluster.address, "prepare")
+    read_until(process, "rows checked: ")
+    while cluster.workers:
+        cluster.kill_any()
+    status, said = end(process)
+    assert status == 1, said
+    assert said.splitlines()[-1] == "prepare mini: the cluster has no worker left; start some, and run this again"
+    assert "Traceback" not in said
+    assert files_of(folder / "build") == {}
+    assert not (folder / "reports").exists()
+
+
+def test_scheduler_that_is_not_there(unprepared: Path, copy: Copy, tmp_path: Path, started: Started) -> None:
+    """A closed port, and a scheduler without workers, are each told in a sentence that names the address."""
+    folders = [copy(unprepared, compute=engine("dask")) for _ in range(2)]
+    with socket.socket() as closed:
+        # Bound, so that it is nobody else's; it does not listen.
+        closed.bind(("127.0.0.1", 0))
+        nowhere = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
+        lonely = Cluster(tmp_path / "lonely")
+        try:
+            processes = [started(*pair, "prepare") for pair in zip(folders, (nowhere, lonely.address), strict=True)]
+            (status, said), (other_status, other_said) = map(end, processes)
+        finally:
+            lonely.stop()
+    assert status == other_status == 1
+    assert f"prepare mini: DASK_SCHEDULER_ADDRESS is {nowhere}, where no scheduler answers within" in said
+    assert f"prepare mini: the scheduler at {lonely.address} has no workers; start some: dask worker" in other_said
+    assert "Traceback" not in said + other_said
+    assert not any((folder / part).exists() for folder in folders for part in ("build/mini", "reports"))
+
+
+def test_scheduler_that_ends(prepared_locally: Path, copy: Copy, tmp_path: Path, started: Started) -> None:
+    """A scheduler that is lost in training ends the stage with a sentence, and nothing is written."""
+    folder = copy(prepared_locally, compute=engine("dask"))
+    (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
+    before = files_of(folder)
+    own = Cluster(tmp_path / "own")
+    try:
+        own.add_worker()
+        process = started(folder, own.address, "train")
+        await_that(own.trainings, process)
+        own.stop()
+        status, said = end(process)
+    finally:
+        own.stop()
+    assert status == 1
+    # Before it may stand what Dask logs by itself.
+    assert said.splitlines()[-1] == "train mini: the scheduler was lost on the way; start one, and run this again"
+    assert files_of(folder) == before
+
+
+def test_worker_with_other_code(cluster: Cluster, unprepared: Path, copy: Copy, tmp_path: Path) -> None:
+    """A worker that loaded code which differs in a comment is refused, also after its files were brought up to date."""
+    code, folder = tmp_path / "code", copy(unprepared, compute=engine("dask"))
+    for package in ("training", "handler"):
+        shutil.copytree(PROJECT / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "requirements.lock", code)
+    changed = code / "training" / "check.py"
+    changed.write_text(f"{changed.read_text()}# Other.\n")
+    worker = cluster.add_worker(code)
+    refused = f"^worker {worker} has other code, or another requirements.lock; bring it up to date, and start it again$"
+    try:
+        with pytest.raises(StageError, match=refused):
+            run_here(folder, "prepare", cluster=cluster)
+        shutil.copy(PROJECT / "training" / "check.py", changed)
+        with pytest.raises(StageError, match=refused):
+            run_here(folder, "prepare", cluster=cluster)
+    finally:
+        cluster.kill(worker)
+    assert files_of(folder / "build") == {}
+
+
+def test_worker_without_the_project(cluster: Cluster, unprepared: Path, copy: Copy) -> None:
+    """A worker that cannot import the project is named, and nothing is written."""
+    folder = copy(unprepared, compute=engine("dask"))
+    worker = cluster.add_worker(None)
+    try:
+        with pytest.raises(StageError, match=rf"^worker {worker} cannot import this project \(.*training"):
+            run_here(folder, "prepare", cluster=cluster)
+    finally:
+        cluster.kill(worker)
+    assert files_of(folder / "build") == {}
+
+
+def test_wrong_label_in_a_chunk(cluster: Cluster, unprepared: Path, copy: Copy) -> None:
+    """What is wrong in the third chunk is told as on one machine, and nothing is written."""
+    folder = copy(unprepared, compute=engine("dask"))
+    path = folder / "data" / "rows.parquet"
+    rows = pd.read_parquet(path)
+    rows.loc[2_500, "is_fraud"] = np.int8(7)
+    rows.to_parquet(path, index=False)
+    with pytest.raises(StageError) as told:
+        run_here(folder, "prepare", cluster=cluster)
+    with pytest.raises(StageError) as told_locally:
+        run_here(declare(folder, compute=engine("local")), "prepare")
+    assert "rows 2,001 to 3,000: " in str(told.value)
+    assert str(told.value) == str(told_locally.value)
+    assert files_of(folder / "build") == {}
+
+
+def test_damaged_window(cluster: Cluster, prepared_locally: Path, copy: Copy) -> None:
+    """A window that a worker cannot read is named, and nothing is written."""
+    folder = copy(prepared_locally, compute=engine("dask"))
+    path = folder / "build" / "mini" / "rows" / "train.parquet"
+    group = pq.read_metadata(path).row_group(2)
+    speed = next(one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == "speed")
+    with path.open("r+b") as file:
+        file.seek(speed.dictionary_page_offset or speed.data_page_offset)
+        file.write(bytes(speed.total_compressed_size))
+    before = files_of(folder)
+    with pytest.raises(StageError, match=f"^{re.escape(str(path))} cannot be read; run prepare again: "):
+        run_here(folder, "train", cluster=cluster)
+    assert files_of(folder) == before
+
+
+@pytest.fixture(scope="module")
+def rows_to_score(history: Callable[[int], pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 6,000 rows as a CSV and as a Parquet file, two of them to be rejected; only to be read."""
+    folder, rows = tmp_path_factory.mktemp("scored"), history(125)
+    rows.loc[[5, 3_000], "amount"] = -1.0
+    rows.to_parquet(folder / "rows.parquet", index=False)
+    rows.to_csv(folder / "rows.csv", index=False)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_scores_to_the_same_bytes(
+    cluster: Cluster, trained: Path, rows_to_score: Path, tmp_path: Path, kind: str
+) -> None:
+    """A file scored on the cluster, with reasons, is the one that one machine writes; so is that of rejected rows."""
+    source, output = rows_to_score / f"rows.{kind}", tmp_path / f"local.{kind}"
+    asked = Asked("mini", source, output, explain=True, chunk_rows=CHUNK_ROWS)
+    with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
+        found = score_files(asked)
+        spread = score_files(replace(asked, output=tmp_path / f"spread.{kind}", engine="dask"))
+    assert found["rejected"] == spread["rejected"] == 2
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(files) == 4
+    for name, content in files.items():
+        assert content == files[name.replace("spread", "local")]
+
+
+def test_workers_killed_while_they_score(
+    cluster: Cluster, trained: Path, rows_to_score: Path, tmp_path: Path, started: Started
+) -> None:
+    """What a lost worker was scoring another one scores; without any, the next run goes on from what is finished."""
+    source, output, whole = rows_to_score / "rows.csv", tmp_path / "spread.csv", tmp_path / "local.csv"
+    process = started(trained, cluster.address, "score", source, output, "--engine", "dask", "--chunk-rows", 100)
+    read_until(process, "rows scored: 600 ")
+    cluster.kill_any()
+    read_until(process, "rows scored: ")
+    cluster.kill_any()
+    status, said = end(process)
+    assert status == 1, said
+    assert said.splitlines()[-1] == "score: the cluster has no worker left; start some, and run this again"
+    assert not output.exists()
+    cluster.add_worker()
+    with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
+        found = score_files(Asked("mini", source, output, chunk_rows=100, engine="dask"))
+        score_files(Asked("mini", source, whole, chunk_rows=100))
+    assert found["again"] > 0
+    assert output.read_bytes() == whole.read_bytes()
+    files = output, whole, *map(rejected_path, (output, whole))
+    assert sorted(tmp_path.iterdir()) == sorted(files)

@@ -1,0 +1,77 @@
+"""Stage: a command line with one scorer, and an end with one sentence where a user can mend what is wrong."""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from training.run.command import StageError, run
+
+
+def stopping(error: Exception) -> Callable[[str], None]:
+    """A stage that raises."""
+
+    def main(_name: str) -> None:
+        raise error
+
+    return main
+
+
+@pytest.fixture
+def _called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage was called for the mini scorer."""
+    monkeypatch.setattr("sys.argv", ["/somewhere/training/prepare.py", "mini"])
+
+
+@pytest.mark.usefixtures("_called")
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (StageError("data/rows.csv holds no rows"), "prepare mini: data/rows.csv holds no rows"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "prepare mini: there is no space left on the disk; make room: [Errno 28] No space left on device",
+        ),
+        (
+            OSError(errno.EDQUOT, "Disk quota exceeded"),
+            "prepare mini: there is no space left on the disk; make room: [Errno 122] Disk quota exceeded",
+        ),
+        (
+            TerminatedWorkerError("a worker is gone"),
+            "prepare mini: a process was ended, perhaps for its memory; lower compute.chunk_rows: a worker is gone",
+        ),
+    ],
+    ids=["stage error", "full disk", "full quota", "killed worker"],
+)
+def test_what_a_user_can_mend_is_one_sentence(error: Exception, sentence: str) -> None:
+    """The stage ends with its name, the scorer's and what to do, and the error behind it is kept."""
+    with pytest.raises(SystemExit) as caught:
+        run(stopping(error))
+    assert caught.value.code == sentence
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.usefixtures("_called")
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), ValueError("a mistake of ours")])
+def test_other_errors_have_a_traceback(error: Exception) -> None:
+    """What nobody foresaw is not dressed up."""
+    with pytest.raises(type(error)) as caught:
+        run(stopping(error))
+    assert caught.value is error
+
+
+@pytest.mark.usefixtures("_called")
+def test_a_stage_is_called_with_its_scorer() -> None:
+    """The name on the command line is what the stage gets."""
+    asked: list[str] = []
+    run(asked.append)
+    assert asked == ["mini"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["mini", "more"]])
+def test_a_stage_needs_one_scorer(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    """Otherwise it says how it is called."""
+    monkeypatch.setattr("sys.argv", ["training/prepare.py", *arguments])
+    with pytest.raises(SystemExit, match=r"^usage: python -m training.prepare SCORER$"):
+        run(lambda _: None)

@@ -1,0 +1,67 @@
+"""Writing: whole or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.run.files import replace_folder, rounded, write_json, write_whole
+
+
+def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    """Where writing stops half way, the file is what it was and nothing lies beside it."""
+    path = tmp_path / "report.json"
+    path.write_text("old")
+
+    def half(target: Path) -> None:
+        target.write_text("ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_whole(path, half)
+    assert {found.name: found.read_text() for found in tmp_path.iterdir()} == {"report.json": "old"}
+
+
+def test_write_makes_its_folders(tmp_path: Path) -> None:
+    """The folders above a file are made, and only the file remains."""
+    path = tmp_path / "reports" / "mini" / "report.json"
+    write_json(path, {"share": 1 / 3})
+    assert path.read_text() == '{\n "share": 0.333333\n}\n'
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_json_without_a_spelling_is_refused(tmp_path: Path) -> None:
+    """NaN, which JSON cannot hold, is refused and writes nothing."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "report.json", {"share": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (0.12345678, 0.123457),
+        (1.2345678e-9, 1.23457e-9),
+        (1234.5678, 1234.57),
+        ({"a": [0.12345678, 1], "b": (0.1, "x")}, {"a": [0.123457, 1], "b": [0.1, "x"]}),
+        (None, None),
+        (12345678, 12345678),
+    ],
+)
+def test_floats_are_rounded_wherever_they_stand(content: Any, expected: Any) -> None:  # noqa: ANN401 - what JSON holds
+    """Floats lose what differs between processors; everything else stays."""
+    assert rounded(content) == expected
+
+
+@pytest.mark.parametrize("exists", [False, True], ids=["first", "again"])
+def test_folder_is_replaced_whole(tmp_path: Path, *, exists: bool) -> None:
+    """A finished folder takes the place of another; nothing of the old one stays."""
+    scratch, target = tmp_path / "scratch", tmp_path / "bundle"
+    (scratch / "new").mkdir(parents=True)
+    (scratch / "new" / "model").write_text("new")
+    if exists:
+        target.mkdir()
+        (target / "left over").touch()
+    replace_folder(scratch / "new", target)
+    assert [path.name for path in target.iterdir()] == ["model"]
+    assert list(scratch.iterdir()) == []

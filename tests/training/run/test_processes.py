@@ -1,0 +1,107 @@
+"""Workers: tasks in the processes of this machine, their results in order, and what goes wrong in them."""
+
+import math
+import os
+import signal
+from collections.abc import Iterator
+from os import cpu_count
+from pathlib import Path
+from time import sleep
+
+import numpy as np
+import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from training.params import Compute
+from training.run.command import StageError
+from training.run.matrix import Matrix
+from training.run.processes import Task, Workers, workers_of
+
+
+def rows_of(value: float, n_rows: int) -> Matrix:
+    """So many rows of two features with one value."""
+    return np.full((n_rows, 2), value, np.float32)
+
+
+def end() -> None:
+    """End this process as the system does where memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.fixture
+def workers() -> Workers:
+    """The processes of this machine, for chunks of 1,000 rows."""
+    return Workers(Compute(chunk_rows=1_000))
+
+
+def test_results_come_in_order(workers: Workers, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each task has its result at its place, and they are counted by their rows."""
+    tasks = [(range, number) for number in (40, 40, 20)]
+    found = list(workers.spread(tasks, "rows", n_tasks=3, n_rows=100))
+    assert found == [range(40), range(40), range(20)]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("rows: 100 of 100 rows")
+
+
+def test_several_tasks_have_processes_of_their_own(workers: Workers) -> None:
+    """Another process than the stage's; a single task is done here, without a line in the log."""
+    several = workers.spread([(os.getpid,)] * 2, "tasks", n_tasks=2, n_rows=2, size=lambda _: 1)
+    assert os.getpid() not in set(several)
+    assert list(workers.spread([(os.getpid,)], "tasks", n_tasks=1, n_rows=1, size=lambda _: 1)) == [os.getpid()]
+
+
+@pytest.mark.parametrize("n_tasks", [1, 3])
+def test_an_error_of_what_makes_the_tasks_is_raised(workers: Workers, n_tasks: int) -> None:
+    """A file that turns out to be damaged ends the stage with its sentence."""
+
+    def tasks() -> Iterator[Task]:
+        yield range, 1
+        raise StageError("data/rows.csv is damaged")
+
+    with pytest.raises(StageError, match=r"^data/rows.csv is damaged$"):
+        list(workers.spread(tasks(), "rows", n_tasks=n_tasks, n_rows=3))
+
+
+def test_no_more_is_done_than_is_taken(workers: Workers) -> None:
+    """Where nobody takes the results, few tasks are begun: else they would fill the memory."""
+    begun = []
+
+    def tasks() -> Iterator[Task]:
+        for number in range(60):
+            begun.append(number)
+            yield range, number
+
+    spread = workers.spread(tasks(), "rows", n_tasks=60, n_rows=60, size=lambda _: 1)
+    assert [next(spread) for _ in range(3)] == [range(0), range(1), range(2)]
+    sleep(1)
+    assert len(begun) <= 3 + 2 * (cpu_count() or 1) + 1
+    spread.close()
+
+
+def test_an_error_of_a_task_is_raised(workers: Workers) -> None:
+    """With its own type and text, from another process too."""
+    tasks = [(math.sqrt, 4.0), (math.sqrt, -1.0), (math.sqrt, 9.0)]
+    with pytest.raises(ValueError, match="math domain error"):
+        list(workers.spread(tasks, "roots", n_tasks=3, n_rows=3, size=lambda _: 1))
+
+
+@pytest.mark.filterwarnings("ignore:A worker stopped:UserWarning")
+def test_a_process_that_is_killed_is_told(workers: Workers) -> None:
+    """What `training.run.command` makes a sentence of."""
+    with pytest.raises(TerminatedWorkerError):
+        list(workers.spread([(end,), (end,)], "ends", n_tasks=2, n_rows=2, size=lambda _: 1))
+
+
+@pytest.mark.parametrize("sizes", [[3], [3, 3, 2], [3, 0, 1]])
+def test_features_are_those_of_all_tasks(workers: Workers, working_folder: Path, sizes: list[int]) -> None:
+    """In their order, in memory where they are one chunk and else on the disk."""
+    found = workers.encoded([(rows_of, float(number), size) for number, size in enumerate(sizes)], sizes, 2)
+    expected = np.repeat(np.arange(len(sizes), dtype=np.float32), sizes)
+    np.testing.assert_array_equal(found[:], np.stack([expected, expected], axis=1))
+    assert (working_folder / "build").exists() == (len(sizes) > 1)
+
+
+def test_the_declared_engine_is_taken() -> None:
+    """The processes of this machine, unless a cluster is declared."""
+    with workers_of(Compute(chunk_rows=2_000)) as found:
+        assert type(found) is Workers
+        assert found.compute.chunk_rows == 2_000

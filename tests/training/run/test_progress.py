@@ -1,0 +1,178 @@
+"""Progress: a bar on a terminal, few lines in a log, and tasks on all cores in their order."""
+
+import contextlib
+import io
+import math
+import os
+import select
+import termios
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.run import progress as module
+from training.run.progress import PACE_AFTER_SECONDS, on_all_cores, progress, say
+
+
+@contextlib.contextmanager
+def terminal() -> Iterator[int]:
+    """A real terminal as the error stream; yields the number of its other end, where its output can be read."""
+    ours, theirs = os.openpty()
+    os.set_blocking(ours, False)
+    termios.tcsetwinsize(theirs, (24, 80))
+    with open(theirs, "w", encoding="utf-8") as stream, contextlib.redirect_stderr(stream):  # noqa: PTH123 - a number, not a path
+        yield ours
+    os.close(ours)
+
+
+def read_until(other_end: int, text: str) -> str:
+    """What a terminal shows up to some text, or for as long as anything comes: the system passes it on bit by bit."""
+    shown = ""
+    while text not in shown and select.select([other_end], [], [], 5)[0]:
+        shown += os.read(other_end, 65_536).decode()
+    return shown
+
+
+def lines_of(total: int) -> list[str]:
+    """What progress over so many items prints into a log."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert list(progress(range(total), "folds", total=total)) == list(range(total))
+    assert err.getvalue() == ""
+    return out.getvalue().splitlines()
+
+
+@given(total=st.integers(0, 300))
+def test_log_has_at_most_ten_lines(total: int) -> None:
+    """However many items there are, a log tells of them in ten lines at most, the last of which is the end."""
+    lines = lines_of(total)
+    assert len(lines) == min(total, 10)
+    assert lines[-1:] == ([f"folds: {total} of {total}"] if total else [])
+
+
+def test_log_of_a_worked_case() -> None:
+    """Of twenty items every second one is told, of three each."""
+    assert lines_of(20) == [f"folds: {count} of 20" for count in range(2, 21, 2)]
+    assert lines_of(3) == ["folds: 1 of 3", "folds: 2 of 3", "folds: 3 of 3"]
+
+
+def test_item_is_counted_when_it_is_finished(capsys: pytest.CaptureFixture[str]) -> None:
+    """An item is told of when the next one is asked for, not when it begins."""
+    items = progress(["a", "b"], "folds", total=2)
+    assert next(items) == "a"
+    assert capsys.readouterr().out == ""
+    assert next(items) == "b"
+    assert capsys.readouterr().out == "folds: 1 of 2\n"
+
+
+def test_log_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    """Away from a terminal nothing is drawn on the error stream."""
+    list(progress(range(5), "folds", total=5))
+    assert capsys.readouterr().err == ""
+
+
+def test_terminal_has_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal a bar is drawn, with its name and how far it is, and no lines are printed."""
+    with terminal() as other_end:
+        assert list(progress("abcd", "folds", total=4)) == ["a", "b", "c", "d"]
+        drawn = read_until(other_end, "4/4")
+    assert "\r" in drawn
+    assert "folds" in drawn
+    assert "4/4" in drawn
+    assert capsys.readouterr().out == ""
+
+
+def test_line_is_said_on_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line goes to the output, whole, and not among the errors."""
+    say("fold 1 of 4: 0.71")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("fold 1 of 4: 0.71\n", "")
+
+
+def test_results_keep_the_order_of_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each task has its result at its place, whichever finished first."""
+    tasks = [(math.comb, 30_000 if number == 0 else 10, 5_000 if number == 0 else number) for number in range(6)]
+    assert on_all_cores(tasks, "folds") == [math.comb(*numbers) for _, *numbers in tasks]
+    assert capsys.readouterr().out.splitlines()[-1] == "folds: 6 of 6"
+
+
+def test_tasks_run_in_processes_of_one_core() -> None:
+    """A task runs in another process than the stage, and that one's libraries take a single core."""
+    *processes, threads = on_all_cores([(os.getpid,), (os.getpid,), (os.getenv, "OMP_NUM_THREADS")], "folds")
+    assert os.getpid() not in processes
+    assert threads == "1"
+
+
+def test_error_of_a_task_is_raised() -> None:
+    """A task that fails fails the stage, with its own error."""
+    with pytest.raises(ValueError, match="math domain error"):
+        on_all_cores([(math.sqrt, 4.0), (math.sqrt, -1.0), (math.sqrt, 9.0)], "roots")
+
+
+def test_no_tasks_have_no_results() -> None:
+    """Nothing to do is done at once."""
+    assert on_all_cores([], "nothing") == []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that stands still at its one entry."""
+    now = [100.0]
+    monkeypatch.setattr(module, "perf_counter", lambda: now[0])
+    return now
+
+
+def test_log_tells_the_pace_of_long_work(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """From the first moment at which a rate means something, a line has it, and the time that is left."""
+    counter = module.Counter("rows checked", 50_000, "rows")
+    clock[0] += PACE_AFTER_SECONDS - 0.01
+    counter.add(10_000)
+    clock[0] += 2.01
+    counter.add(10_000)
+    clock[0] += 6
+    counter.add(30_000)
+    assert capsys.readouterr().out.splitlines() == [
+        "rows checked: 10,000 of 50,000 rows",
+        "rows checked: 20,000 of 50,000 rows, 5,000 a second, 6 s left",
+        "rows checked: 50,000 of 50,000 rows, 5,000 a second, 0 s left",
+    ]
+
+
+def test_slow_work_has_a_rate_with_a_digit(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate below ten keeps a digit after the point."""
+    counter = module.Counter("trials", 4)
+    clock[0] += 8
+    counter.add()
+    assert capsys.readouterr().out == "trials: 1 of 4, 0.1 a second, 24 s left\n"
+
+
+def test_more_than_was_announced_leaves_no_time(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """A total may have been a guess; no time that is left is below 0, and a total of 0 divides nothing."""
+    clock[0] += 0
+    counter = module.Counter("rows", 0, "rows")
+    clock[0] += 4
+    counter.add(100)
+    assert capsys.readouterr().out == "rows: 100 of 1 rows, 25 a second, 0 s left\n"
+
+
+def test_sizes_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """An item counts as much as is said of it."""
+    chunks = [[0] * 40, [0] * 40, [0] * 20]
+    assert list(progress(chunks, "rows", total=100, size=len, unit="rows")) == chunks
+    assert capsys.readouterr().out.splitlines() == [
+        "rows: 40 of 100 rows",
+        "rows: 80 of 100 rows",
+        "rows: 100 of 100 rows",
+    ]
+
+
+def test_terminal_has_a_bar_of_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a terminal the bar goes on by the sizes, shortened, and tells the rate in their unit."""
+    with terminal() as other_end:
+        list(progress(["a" * 4_000] * 2, "rows", total=8_000, size=len, unit="rows"))
+        drawn = read_until(other_end, "8.00k/8.00k")
+    assert "8.00k/8.00k" in drawn
+    assert "rows/s" in drawn
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,179 @@
+"""Local fit: the batches are the lesson, and the model is XGBClassifier's, wherever XGBoost keeps its rows."""
+
+import fcntl
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import xgboost
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.params import Compute
+from training.run import xgboost_fit as local_fit
+from training.run.matrix import Chunked, Matrix
+from training.run.xgboost_fit import Lesson, fit_booster
+
+TYPES = ["q", "c", "q", "q"]
+N_OWN, N_SYNTHETIC = 1_100, 150
+ROUNDS = 12
+
+
+def chunks_of(chunk_rows: int, **keys: Any) -> Compute:  # noqa: ANN401 - Compute's own
+    """Chunks of so many rows, fewer than a user may declare."""
+    return Compute.model_construct(chunk_rows=chunk_rows, **keys)
+
+
+def rows_of(n_rows: int, seed: int) -> Matrix:
+    """Rows of three numbers and a category, a twentieth of the values missing."""
+    rng = np.random.default_rng(seed)
+    found = rng.normal(size=(n_rows, len(TYPES))).astype(np.float32)
+    found[:, 1] = rng.integers(0, 5, n_rows)
+    found[rng.random(found.shape) < 0.05] = np.nan
+    return found
+
+
+@pytest.fixture(scope="module")
+def lesson() -> Lesson:
+    """1,100 rows with their labels, which two features tell, and 150 synthetic frauds."""
+    own = rows_of(N_OWN, 1)
+    noise = np.random.default_rng(2).normal(scale=0.5, size=N_OWN)
+    label = (np.nan_to_num(own[:, 0]) + (own[:, 1] == 2) + noise > 1.2).astype(np.int8)
+    made = rows_of(N_SYNTHETIC, 3)
+    made[:, 0] = np.abs(made[:, 0]) + 1
+    return Lesson(Chunked(own, 400), label, Chunked(made, 400))
+
+
+@pytest.fixture(scope="module")
+def whole(lesson: Lesson) -> tuple[Matrix, npt.NDArray[np.int8]]:
+    """All that the lesson holds, as XGBClassifier takes it."""
+    matrix = np.concatenate([lesson.rows[:], lesson.synthetic[:]])
+    return matrix, np.append(lesson.label, np.ones(N_SYNTHETIC, np.int8))
+
+
+def classifier(**changes: Any) -> xgboost.XGBClassifier:  # noqa: ANN401 - XGBoost's own
+    """An unfitted model with what `training.train.build_model` gives it."""
+    given: dict[str, Any] = {
+        "n_estimators": ROUNDS,
+        "max_depth": 4,
+        "learning_rate": 0.3,
+        "subsample": 0.8,
+        "max_bin": 64,
+        "n_jobs": 1,
+        "random_state": 7,
+        "tree_method": "hist",
+        "base_score": 0.5,
+        "feature_types": TYPES,
+        "enable_categorical": True,
+    }
+    return xgboost.XGBClassifier(**given | changes)
+
+
+def fitted(model: xgboost.XGBClassifier, lesson: Lesson, compute: Compute) -> xgboost.Booster:
+    """What `fit_booster` makes of the model's parameters."""
+    given = {key: value for key, value in model.get_xgb_params().items() if value is not None}
+    return fit_booster(given | {"feature_types": model.feature_types}, ROUNDS, lesson, compute)
+
+
+def margins(booster: xgboost.Booster, matrix: Matrix) -> npt.NDArray[np.float32]:
+    """The margins of encoded rows."""
+    data = xgboost.DMatrix(matrix, feature_types=booster.feature_types, enable_categorical=True)
+    found: npt.NDArray[np.float32] = booster.predict(data, output_margin=True)
+    return found
+
+
+@given(
+    n_own=st.integers(0, 40),
+    n_synthetic=st.integers(0, 40),
+    size=st.integers(1, 50),
+    chunk_rows=st.integers(1, 50),
+)
+def test_batches_are_the_lesson(n_own: int, n_synthetic: int, size: int, chunk_rows: int) -> None:
+    """The batches are all rows, then all synthetic frauds, with their labels; only the last is smaller than asked."""
+    own = np.arange(n_own, dtype=np.float32).reshape(-1, 1)
+    made = np.arange(1_000, 1_000 + n_synthetic, dtype=np.float32).reshape(-1, 1)
+    label = (np.arange(n_own) % 3 == 0).astype(np.int8)
+    lesson = Lesson(Chunked(own, chunk_rows), label, Chunked(made, chunk_rows))
+    batches = list(lesson.batches(size))
+    assert len(lesson) == n_own + n_synthetic
+    assert [len(rows) for rows, _ in batches] == [min(size, len(lesson) - at) for at in range(0, len(lesson), size)]
+    assert all(rows.dtype == np.float32 and labels.dtype == np.int8 for rows, labels in batches)
+    rows, labels = (np.concatenate(one) for one in zip(*batches, strict=True)) if batches else (own, label)
+    np.testing.assert_array_equal(rows, np.concatenate([own, made]))
+    np.testing.assert_array_equal(labels, np.append(label, np.ones(n_synthetic, np.int8)))
+
+
+def test_one_batch_gives_scikit_learns_model(lesson: Lesson, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:
+    """Where all rows are one batch the model is the same to the bit."""
+    expected = classifier().fit(*whole).get_booster()
+    assert fitted(classifier(), lesson, chunks_of(5_000)).save_raw("ubj") == expected.save_raw("ubj")
+
+
+@pytest.mark.parametrize("chunk_rows", [300, 1_100])
+@pytest.mark.usefixtures("working_folder")
+def test_several_batches_give_nearly_the_same_margins(
+    lesson: Lesson, whole: tuple[Matrix, npt.NDArray[np.int8]], chunk_rows: int
+) -> None:
+    """Quantiles that are merged cut a little elsewhere; what the model says of a row hardly differs."""
+    expected = margins(classifier(subsample=1.0).fit(*whole).get_booster(), whole[0])
+    found = margins(fitted(classifier(subsample=1.0), lesson, chunks_of(chunk_rows)), whole[0])
+    assert np.corrcoef(found, expected)[0, 1] > 0.99
+    assert np.abs(found - expected).mean() < 0.1 * expected.std()
+
+
+def test_batches_give_the_same_model_twice(lesson: Lesson) -> None:
+    """The same batches give the same bytes."""
+    first, again = (fitted(classifier(), lesson, chunks_of(300)).save_raw("ubj") for _ in range(2))
+    assert first == again
+
+
+def test_rows_may_stay_on_the_disk(lesson: Lesson, working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In external memory the same batches give the model that they give in memory; pages lie on the disk meanwhile."""
+    pages: list[int] = []
+
+    class Looking(local_fit.Rounds):
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401 - XGBoost's
+            pages.append(sum(path.stat().st_size for path in working_folder.glob("build/.xgboost-*/rows*")))
+            return super().after_iteration(model, epoch, evals_log)
+
+    in_memory = fitted(classifier(), lesson, chunks_of(300))
+    monkeypatch.setattr(local_fit, "Rounds", Looking)
+    found = fitted(classifier(), lesson, chunks_of(300, external_memory=True))
+    assert min(pages) > 0
+    np.testing.assert_allclose(margins(found, lesson.rows[:]), margins(in_memory, lesson.rows[:]), atol=1e-4)
+    assert list((working_folder / "build").iterdir()) == []
+
+
+def test_pages_that_find_no_room_are_refused_before_one_is_written(
+    lesson: Lesson, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XGBoost would end the process where the disk is full; what a killed run left is gone, another run's pages not."""
+    killed, running = (working_folder / "build" / f".xgboost-{name}" for name in ("killed", "running"))
+    for folder in (killed, running):
+        folder.mkdir(parents=True)
+        (folder / "lock").touch()
+    monkeypatch.setattr(local_fit.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+    with (running / "lock").open("rb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match=r"external memory takes 0\.0 GB, 0\.0 are free"):
+            fitted(classifier(), lesson, chunks_of(300, external_memory=True))
+    assert list((working_folder / "build").iterdir()) == [running]
+
+
+def test_exact_trees_see_all_rows_at_once(lesson: Lesson, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:
+    """The exact method, which takes neither batches nor bins nor categories, gives scikit-learn's model to the bit."""
+    matrix, label = whole
+    numbers = Lesson(Chunked(lesson.rows[:, [0, 2]], 300), lesson.label, Chunked(lesson.synthetic[:, [0, 2]], 300))
+    model = classifier(tree_method="exact", max_bin=None, feature_types=["q", "q"])
+    found = fitted(model, numbers, chunks_of(300))
+    expected = model.fit(matrix[:, [0, 2]], label).get_booster()
+    assert found.save_raw("ubj") == expected.save_raw("ubj")
+
+
+def test_rounds_are_told(lesson: Lesson, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log says how far the training is."""
+    fitted(classifier(), lesson, chunks_of(5_000))
+    assert capsys.readouterr().out.splitlines()[-1] == f"rounds: {ROUNDS} of {ROUNDS}"

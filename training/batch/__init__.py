@@ -1,0 +1,1 @@
+"""Whole files, scored by the function's own code."""

@@ -1,0 +1,106 @@
+"""Job: what is to be done with each chunk of a run, by whichever process has a core for it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from threading import get_ident
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from handler.scoring.contract import STRING_TYPES, Contract
+from handler.scoring.scorer import Scorer, load_scorer
+from training.batch.answers import answer_rows
+from training.batch.checkpoint import finish_chunk
+from training.batch.written import scored_schema, write_arrow, write_csv, write_rejected
+from training.data.chunks import Chunk, read_chunk
+from training.data.frames import frame_of
+from training.data.input_files import InputError, Part, are_whole
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done with each chunk of a run."""
+
+    run: Path
+    kind: str
+    """Of the output: `.csv` or `.parquet`."""
+    columns: Mapping[str, str]
+    """The column in which each field stands, and the id."""
+    fractions: frozenset[str]
+    """The fields that name things by numbers of which some are not whole."""
+    explain: bool
+
+
+def columns_of(part: Part, contract: Contract) -> dict[str, str]:
+    """The column of each field that has one: its name, or else its key in a request.
+
+    Raises InputError where a required field has none, or a field has two.
+    """
+    names = part.schema.names
+    fields = {name: (name, field.alias or name) for name, field in contract.fields.items()}
+    if contract.id:
+        fields[contract.id] = (contract.id, contract.id)
+    found: dict[str, str] = {}
+    for field, keys in fields.items():
+        columns = [key for key in dict.fromkeys(keys) if key in names]
+        if len(columns) > 1:
+            raise InputError(f"{part.path} has the columns {' and '.join(columns)}, which are one field; remove one")
+        if columns:
+            found[field] = columns[0]
+        elif field in contract.fields and contract.fields[field].required:
+            raise InputError(
+                f"{part.path} has no column {' or '.join(dict.fromkeys(keys))}, which every request must carry; "
+                f"it has {', '.join(sorted(names))}"
+            )
+    return found
+
+
+def fractions_of(parts: Sequence[Part], columns: Mapping[str, str], contract: Contract) -> frozenset[str]:
+    """The fields that are texts and stand in a column of numbers of which some are not whole."""
+    texts = [name for name, field in contract.fields.items() if field.type in STRING_TYPES] + [contract.id or ""]
+    numbers = [
+        one for one in texts if one in columns and pa.types.is_floating(parts[0].schema.field(columns[one]).type)
+    ]
+    return frozenset(one for one in numbers if not are_whole(parts, columns[one]))
+
+
+def score_chunk(chunk: Chunk, part: Part, job: Job) -> dict[str, Any]:
+    """What there is to tell of a chunk, after its rows, scored or rejected, were written to the run's folder."""
+    rows = read_chunk(chunk.content, part.schema)
+    answers = answer_rows(_scorer(job.run / "bundle", get_ident()), field_columns(rows.table, job), explain=job.explain)
+    scored = _scored(rows.table, answers.answered, scored_schema(part.schema, explain=job.explain))
+    rejected = answers.rejected.to_dict()
+    files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}
+    if rejected or rows.broken:
+        files[".rejected"] = partial(write_rejected, chunk, part, rows, rejected)
+    told = {
+        "rows": len(chunk.content),
+        "scored": scored.num_rows,
+        "flagged": int(answers.answered["is_flagged"].sum()),
+        "rejected": len(rejected) + len(rows.broken),
+        "because": dict(Counter(rejected.values())) | ({"the line is broken": len(rows.broken)} if rows.broken else {}),
+    }
+    finish_chunk(job.run, chunk.name, files, told)
+    return told
+
+
+@lru_cache(maxsize=64)
+def _scorer(folder: Path, thread: int) -> Scorer:  # noqa: ARG001 - a booster is one thread's
+    """The bundle of a run, loaded once by each thread of a process."""
+    return load_scorer(folder)
+
+
+def field_columns(table: pa.Table, job: Job) -> pd.DataFrame:
+    """The fields' columns under the fields' names, as `training.data.column_checks` reads them from a file."""
+    chosen = table.select(list(job.columns.values())).rename_columns(list(job.columns))
+    return frame_of(chosen, job.fractions)
+
+
+def _scored(table: pa.Table, answered: pd.DataFrame, schema: pa.Schema) -> pa.Table:
+    kept = table if len(answered) == table.num_rows else table.take(pa.array(answered.index, pa.int64()))
+    added = [pa.array(answered[name], schema.field(name).type, from_pandas=True) for name in answered]
+    return pa.Table.from_arrays([*kept.columns, *added], schema=schema)

@@ -1,0 +1,1 @@
+"""From files to checked rows, in windows in time order."""

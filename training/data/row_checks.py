@@ -1,0 +1,100 @@
+"""Checked: rows of a scorer against its contract, column by column; the bad ones with their reasons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from training.data.column_checks import DataError, as_text, check_field, check_id, check_label, check_time
+from training.declaration import Scorer
+
+# What is written of a rejected row before its own columns: its file, its place there, counted from 1, the line of a
+# CSV that it begins in, its reasons, and the text of a line that cannot be read.
+REJECTED_COLUMNS = ("rejected_part", "rejected_row", "rejected_line", "rejected_because", "rejected_text")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Rows against their contract: the columns as the contract types them, and what is wrong with each row."""
+
+    clean: pd.DataFrame
+    """The sound rows, under the index that they came with."""
+    quarantined: pd.DataFrame
+    """The others as they came, with their reasons."""
+    counts: dict[str, int]
+    """How many rows have each problem."""
+
+
+def columns_of(scorer: Scorer) -> list[str]:
+    """The columns that a scorer's file must have."""
+    return [*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label]
+
+
+def sample_of(rows: pd.DataFrame, scorer: Scorer, offset: int = 0) -> pd.DataFrame:
+    """The declared share of the rows, drawn by the declared seed; `offset` says how many rows came before these."""
+    if scorer.split.sample == 1:
+        return rows
+    # A number a row: what is drawn of a row does not depend on how the rows are read.
+    generator = np.random.Generator(np.random.PCG64(scorer.seed).advance(offset))
+    return rows[generator.random(len(rows)) < scorer.split.sample]
+
+
+def check_rows(rows: pd.DataFrame, scorer: Scorer) -> Checked:
+    """The rows of a scorer, checked column by column against its contract.
+
+    Raises DataError where a label is wrong or too many rows are bad.
+    """
+    checked = check_columns(rows, scorer, time_is_number(rows[scorer.time]))
+    require_enough(len(rows), len(checked.quarantined), checked.counts, scorer)
+    return checked
+
+
+def time_is_number(values: pd.Series) -> bool:
+    """Whether a column of times holds seconds, not dates; raises DataError where no value is a time."""
+    dates, numbers = (check_time(values, is_number=is_number).notna().sum() for is_number in (False, True))
+    if not dates and not numbers:
+        raise DataError(f"column {values.name} holds {values.iloc[0]!r}; no value is a date, ISO 8601 text or seconds")
+    return bool(numbers > dates)
+
+
+def check_columns(rows: pd.DataFrame, scorer: Scorer, is_number: bool) -> Checked:  # noqa: FBT001 - what `time_is_number` says
+    """The rows of a scorer, however many are bad; raises DataError where a label is wrong."""
+    label = check_label(rows[scorer.label], scorer.label)
+    seconds = check_time(rows[scorer.time], is_number=is_number)
+    problems = {scorer.time: pd.Series("", index=rows.index, dtype=object).mask(seconds.isna(), "is not a time")}
+    clean: dict[str, pd.Series] = {}
+    if scorer.id:
+        clean[scorer.id], problems[scorer.id] = check_id(rows[scorer.id])
+    if scorer.entity:
+        clean[scorer.entity] = as_text(rows[scorer.entity])
+    clean[scorer.time] = seconds
+    for name, field in scorer.fields.items():
+        clean[name], problems[name] = check_field(rows[name], field)
+    clean[scorer.label] = label
+    reasons = _join_problems(problems)
+    bad = reasons != ""
+    counts = {
+        f"{name}: {text}": int(n)
+        for name, p in sorted(problems.items())
+        for text, n in p[p != ""].value_counts().items()
+    }
+    return Checked(pd.DataFrame(clean)[~bad], rows[bad].assign(rejected_because=reasons[bad]), counts)
+
+
+def require_enough(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: Scorer) -> None:
+    """Raise DataError where more rows are bad than declared."""
+    if n_bad > scorer.quarantine.max_share * n_rows:
+        raise DataError(
+            f"{n_bad:,} of {n_rows:,} rows ({n_bad / n_rows:.2%}) break the contract; quarantine.max_share allows "
+            f"{scorer.quarantine.max_share:.2%}. " + "; ".join(f"{text} in {n:,} rows" for text, n in counts.items())
+        )
+
+
+def _join_problems(problems: Mapping[str, pd.Series]) -> pd.Series:
+    """Per row its problems as one text, "" where there is none."""
+    joined = pd.Series("", index=next(iter(problems.values())).index, dtype=object)
+    for name, found in problems.items():
+        bad = found != ""
+        joined[bad] = joined[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + found[bad]
+    return joined

@@ -1,0 +1,78 @@
+"""Split: rows in order of time as train, calibrate and test; rows of one moment never part."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from training.data.column_checks import DataError
+from training.declaration import Scorer
+from training.params import SECONDS_A_DAY, Split
+
+# The year 1973: no data set of ours is older, and seconds counted from its first row are fewer.
+EARLIEST_DATE = 100_000_000
+WINDOWS = ("train", "calibrate", "test")
+
+Bounds = dict[str, tuple[float, float]]
+
+
+def window_bounds(seconds: npt.NDArray[np.float64], split: Split) -> Bounds:
+    """From when, and until before when, each window is; `seconds`, which must not decrease, are those of all rows.
+
+    Rows within the label delay before the next window belong to none.
+    """
+    calibrate_from, test_from = _boundaries(seconds, split)
+    delay = split.label_delay_seconds
+    return {
+        "train": (-np.inf, calibrate_from - delay),
+        "calibrate": (calibrate_from, test_from - delay),
+        "test": (test_from, np.inf),
+    }
+
+
+def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> tuple[float, float]:
+    """Where the calibration and the test window begin."""
+    if split.train is not None and split.calibrate is not None:
+        places = (round(len(seconds) * share) for share in (split.train, split.train + split.calibrate))
+        calibrate_from, test_from = (float(seconds[min(place, len(seconds) - 1)]) for place in places)
+        return calibrate_from, test_from
+    days = (split.calibrate_days or 0.0, split.test_days or 0.0)
+    test_from = float(seconds[-1]) - days[1] * SECONDS_A_DAY
+    return test_from - days[0] * SECONDS_A_DAY, test_from
+
+
+def require_classes(name: str, label: npt.NDArray[np.int8], scorer: Scorer) -> None:
+    """Raise DataError where a window lacks a class."""
+    if len(np.unique(label)) < 2:  # noqa: PLR2004 - two classes
+        has = f"only {scorer.label} = {label[0]} in {len(label):,} rows" if len(label) else "no rows"
+        raise DataError(f"the {name} window has {has}; it must have both classes: bring more rows, or change split")
+
+
+def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]:
+    """The rows in time order as train, calibrate and test.
+
+    Raises DataError where a window lacks a class.
+    """
+    rows = rows.sort_values(scorer.time, kind="stable", ignore_index=True)
+    seconds = rows[scorer.time].to_numpy()
+    windows = {}
+    for name, (start, end) in window_bounds(seconds, scorer.split).items():
+        window = rows[(seconds >= start) & (seconds < end)].reset_index(drop=True)
+        require_classes(name, window[scorer.label].to_numpy(), scorer)
+        windows[name] = window
+    return windows
+
+
+def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> dict[str, Any]:
+    """What a window holds: its first and last moment, its rows and frauds."""
+    frauds = int(label.sum())
+    first, last = moment(float(seconds[0])), moment(float(seconds[-1]))
+    return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}
+
+
+def moment(seconds: float) -> str:
+    """A moment as a date, or as the number it is where it counts seconds or rows from a start of its own."""
+    if seconds < EARLIEST_DATE:
+        return f"{seconds:,.0f}"
+    return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())

@@ -1,0 +1,94 @@
+"""Window: the rows of a window as prepare wrote them, in order of time, read a row group at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training.run.command import StageError
+
+Positions = npt.NDArray[np.intp]
+
+
+class WindowError(StageError):
+    """Raised when what prepare wrote cannot be read."""
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise WindowError(f"{path} cannot be read; run prepare again: {error}") from error
+
+
+class RowGroup(NamedTuple):
+    """Rows of one row group: all of them, or those at some positions."""
+
+    path: Path
+    group: int
+    positions: Positions | None
+    n_rows: int
+
+    def read(self, columns: Sequence[str]) -> pd.DataFrame:
+        """The rows' columns; raises WindowError where the file is not to be found or damaged."""
+        with _readable(self.path), pq.ParquetFile(self.path) as file:
+            rows = file.read_row_group(self.group, columns=list(columns), use_threads=False).to_pandas()
+        return rows if self.positions is None else rows.iloc[self.positions]
+
+
+class Window:
+    """One window's file."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what the file says of itself; raises WindowError where it cannot."""
+        # Workers may have another working directory.
+        self.path = path.resolve()
+        with _readable(self.path):
+            metadata = pq.read_metadata(self.path)
+        self.names = list(metadata.schema.names)
+        self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return sum(self.sizes)
+
+    def __getitem__(self, name: str) -> pd.Series:
+        """One column, as pandas reads it."""
+        with _readable(self.path):
+            return pd.read_parquet(self.path, columns=[name])[name]
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """One column, (n_rows,)."""
+        values: npt.NDArray[Any] = self[name].to_numpy()
+        return values
+
+    def parts(self, positions: Positions | None = None) -> list[RowGroup]:
+        """Its row groups; with `positions`, which must rise, the rows there alone."""
+        if positions is None:
+            return [RowGroup(self.path, group, None, size) for group, size in enumerate(self.sizes)]
+        starts = np.concatenate([[0], np.cumsum(self.sizes)])
+        cuts = np.searchsorted(positions, starts)
+        found = (
+            RowGroup(self.path, group, positions[first:last] - starts[group], int(last - first))
+            for group, (first, last) in enumerate(pairwise(cuts))
+        )
+        return [part for part in found if part.n_rows]
+
+    def spread(self, n_rows: int) -> pd.DataFrame:
+        """Its rows, or of more than so many as many, evenly spread."""
+        step = max(-(-len(self) // n_rows), 1)
+        parts = self.parts(np.arange(0, len(self), step))
+        return pd.concat([part.read(self.names) for part in parts], ignore_index=True)
+
+    def frames(self, columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+        """Its rows, a row group at a time."""
+        for part in self.parts():
+            yield part.read(columns)

@@ -1,0 +1,124 @@
+"""Row store: checked rows, chunk after chunk -> a file for each window of time, its rows in order."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from handler.scoring.contract import STRING_TYPES
+from training.data.column_checks import DataError
+from training.data.external_sort import Places, RowFile
+from training.data.leakage import suspicions
+from training.data.source import CheckedChunk
+from training.data.split import Bounds, require_classes, window_bounds, window_report
+from training.data.window import Window
+from training.declaration import Scorer
+from training.run.progress import progress
+
+# A column that cannot be what it should gives itself away on so many rows.
+SUSPECTED_ROWS = 1_000_000
+
+
+class RowStore:
+    """Keeps checked rows on the disk until all are there, then writes the windows."""
+
+    def __init__(self, folder: Path, scorer: Scorer) -> None:
+        """Begin in a folder."""
+        self._folder, self._scorer = folder, scorer
+        self._schema = row_schema(scorer)
+        self._rows = RowFile(folder / "checked", self._schema)
+        self._ids = RowFile(folder / "ids", pa.schema([("id", pa.string())]))
+        self._left_out = np.empty(0, np.int64)
+        self.n_chunks = 0
+
+    def add(self, chunk: CheckedChunk) -> None:
+        """Keep a chunk's sound rows, and the ids of all."""
+        self._rows.add(pa.Table.from_pandas(chunk.clean, self._schema, preserve_index=False), chunk.clean.index)
+        if chunk.ids is not None:
+            self._ids.add(pa.table({"id": pa.array(chunk.ids, pa.string(), from_pandas=True)}), chunk.ids.index)
+        self.n_chunks += 1
+
+    def repeated(self) -> Places:
+        """The places of sound rows whose id was seen at an earlier place."""
+        self._rows.finish()
+        self._ids.finish()
+        repeated = self._ids.repeated()
+        return repeated[np.isin(repeated, self._rows.places())]
+
+    def leave_out(self, places: pd.Index) -> None:
+        """Leave out rows that were kept."""
+        self._left_out = np.append(self._left_out, places.to_numpy(np.int64))
+
+    def write_windows(self) -> tuple[dict[str, Any], list[str]]:
+        """A report of each window, and what is suspicious, after the windows' files were written.
+
+        Raises DataError where a window lacks a class.
+        """
+        self._rows.finish()
+        time = self._scorer.time
+        seconds = self._rows.column(time)
+        if len(self._left_out):
+            seconds = np.delete(seconds, np.searchsorted(self._rows.places(), self._left_out))
+        if not len(seconds):
+            raise DataError("no row keeps the contract")
+        bounds = window_bounds(np.sort(seconds), self._scorer.split)
+        in_order = self._rows.in_order(time, self._left_out, self._scorer.compute.chunk_rows)
+        told = progress(in_order, "rows in order of time", total=len(seconds), size=len, unit="rows")
+        self._write(told, bounds)
+        reports = {}
+        for name in bounds:
+            window = Window(self._folder / f"{name}.parquet")
+            label = window.column(self._scorer.label)
+            require_classes(name, label, self._scorer)
+            reports[name] = window_report(window.column(time), label)
+        train = Window(self._folder / "train.parquet")
+        return reports, suspicions(train.spread(SUSPECTED_ROWS), self._scorer)
+
+    def _write(self, batches: Iterable[pa.RecordBatch], bounds: Bounds) -> None:
+        files = {name: _InGroups(self._folder / f"{name}.parquet", self._schema, self._scorer) for name in bounds}
+        for batch in batches:
+            seconds = batch.column(self._scorer.time).to_numpy()
+            for name, limits in bounds.items():
+                first, last = np.searchsorted(seconds, limits, side="left")
+                files[name].add(batch.slice(first, max(last - first, 0)))
+        for file in files.values():
+            file.close()
+
+
+class _InGroups:
+    """A Parquet file whose row groups hold the declared number of rows, all but the last."""
+
+    def __init__(self, path: Path, schema: pa.Schema, scorer: Scorer) -> None:
+        self._writer, self._schema = pq.ParquetWriter(path, schema), schema
+        self._size = scorer.compute.chunk_rows
+        self._waiting: list[pa.RecordBatch] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        # An empty slice would hold on to all of its batch.
+        if len(batch):
+            self._waiting.append(batch)
+        while sum(map(len, self._waiting)) >= self._size:
+            self._write(self._size)
+
+    def _write(self, n_rows: int) -> None:
+        table = pa.Table.from_batches(self._waiting)
+        self._writer.write_table(table.slice(0, n_rows).cast(self._schema), row_group_size=self._size)
+        self._waiting = table.slice(n_rows).to_batches()
+
+    def close(self) -> None:
+        if n_rows := sum(map(len, self._waiting)):
+            self._write(n_rows)
+        self._writer.close()
+
+
+def row_schema(scorer: Scorer) -> pa.Schema:
+    """The columns of checked rows."""
+    kinds = {name: pa.string() for name in filter(None, (scorer.id, scorer.entity))}
+    kinds[scorer.time] = pa.float64()
+    for name, field in scorer.fields.items():
+        kinds[name] = pa.string() if field.type in STRING_TYPES else pa.float64()
+    return pa.schema([*kinds.items(), (scorer.label, pa.int8())])

@@ -1,0 +1,1 @@
+"""From a packaged bundle to production."""

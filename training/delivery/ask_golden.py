@@ -1,0 +1,70 @@
+"""An artifact's own answers to the golden requests of its bundles, beside those recorded in training.
+
+`python -I -S -B training/delivery/ask_golden.py FOLDER` asks the artifact in a folder, and imports nothing but it and
+Python's own library.
+"""
+
+import importlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+# Lambda always passes one; with it the function writes its metrics too.
+CONTEXT = SimpleNamespace(function_version="1")
+TOLERANCE = 1e-9  # as handler/scoring/scorer.py: exp() is the platform's
+
+
+def event_of(route: str, request: object) -> dict[str, Any]:
+    """The request as an HTTP API of API Gateway sends it (payload format 2.0)."""
+    host = "artifact.execute-api.local"
+    http = {"method": "POST", "path": route, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1", "userAgent": "check"}
+    return {
+        "version": "2.0",
+        "routeKey": "$default",
+        "rawPath": route,
+        "rawQueryString": "",
+        "headers": {"content-type": "application/json", "host": host},
+        "requestContext": {"http": http, "domainName": host, "requestId": "check", "stage": "$default"},
+        "body": json.dumps(request),
+        "isBase64Encoded": False,
+    }
+
+
+def probability_of(answer: dict[str, Any]) -> float:
+    """The fraud probability that an answer gives; a decision gives that of the class it predicts."""
+    if "fraud_probability" in answer:
+        return float(answer["fraud_probability"])
+    confidence = float(answer["confidence"])
+    return confidence if answer["prediction"] == 1 else 1.0 - confidence
+
+
+def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[int, list[str]]:
+    """How many golden requests of a bundle were asked, and a sentence for each that was answered otherwise."""
+    route = json.loads((bundle / "manifest.json").read_bytes())["contract"]["route"]
+    golden = json.loads((bundle / "golden.json").read_bytes())
+    wrong = []
+    for number, case in enumerate(golden, start=1):
+        response = handler(event_of(route, case["request"]), CONTEXT)
+        if response["statusCode"] != 200:  # noqa: PLR2004 - HTTP's own number
+            wrong.append(f"{bundle.name}: golden request {number} is answered with {response['statusCode']}")
+            continue
+        found = probability_of(json.loads(response["body"]))
+        if abs(found - case["probability"]) > TOLERANCE:
+            wrong.append(f"{bundle.name}: golden request {number} gives {found}; in training {case['probability']}")
+    return len(golden), wrong
+
+
+def ask_all(handler: Callable[[Any, Any], dict[str, Any]], bundles: Path) -> dict[str, Any]:
+    """The number asked and the sentences, over every bundle of a folder."""
+    results = [ask(handler, path) for path in sorted(bundles.iterdir())]
+    return {"asked": sum(asked for asked, _ in results), "wrong": [text for _, wrong in results for text in wrong]}
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    sys.path.insert(0, str(folder))
+    handler = importlib.import_module("handler.app").handler
+    json.dump(ask_all(handler, folder / "build" / "bundles"), sys.stdout)

@@ -1,0 +1,85 @@
+"""Publish: a packaged bundle -> the store, with who released it, when and from which commit, perhaps signed."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from handler.releases.signature import SignatureError, read_public_keys, signature_name, signed_statement
+from handler.releases.store import bundle_key
+from handler.scoring.bundle import FILES, MANIFEST
+from handler.scoring.scorer import load_scorer
+from training.delivery.pointer import as_json, utc_now
+from training.delivery.store_writer import Shelf, read_if_there
+from training.run.command import StageError
+from training.run.provenance import origin, person
+
+# What a list of releases shows of each.
+LISTED = ("average_precision", "recall", "precision", "alert_rate", "expected_calibration_error")
+KMS = "kms:"
+
+
+class SigningError(StageError):
+    """Raised when a key cannot sign."""
+
+
+def publish(shelf: Shelf, folder: Path, signing_key: str = "") -> str:
+    """The version of a bundle's folder, once the store holds it.
+
+    `signing_key` names a PEM file with an Ed25519 key, or kms: and the id of one in AWS KMS; empty, nothing is signed.
+    Raises BundleError where the bundle is not sound, SigningError, StoreError or ShelfError where it cannot be put.
+    """
+    scorer = load_scorer(folder)
+    name, version = scorer.bundle.scorer, scorer.version
+    contents = {file: (folder / file).read_bytes() for file in (*FILES, MANIFEST)}
+    signature = sign(contents[MANIFEST], signing_key) if signing_key else {}
+    _note(shelf, name, version, scorer.bundle.manifest["metrics"])
+    shelf.put_bundle(name, version, {**signature, **contents})
+    for file, content in signature.items():
+        # Where it was published before, without one or with another key's, this adds it.
+        shelf.put_new(bundle_key(name, version, file), content)
+    return version
+
+
+def _note(shelf: Shelf, scorer: str, version: str, metrics: dict[str, Any]) -> None:
+    """Write down who released it first."""
+    key = f"{scorer}/releases/{version}.json"
+    if read_if_there(shelf, key) is None:
+        listed = {name: metrics[name] for name in LISTED}
+        shelf.put_new(
+            key, as_json({"version": version, "at": utc_now(), "by": person(), **origin(), "metrics": listed})
+        )
+
+
+def sign(manifest: bytes, key: str) -> dict[str, bytes]:
+    """The signature of a manifest, by the name of its file; raises SigningError where the key cannot sign."""
+    statement = signed_statement(manifest)
+    signed = _signed_by_kms(statement, key.removeprefix(KMS)) if key.startswith(KMS) else _signed(statement, Path(key))
+    public_key, signature = signed
+    return {signature_name(public_key): base64.b64encode(signature) + b"\n"}
+
+
+def _signed(statement: bytes, file: Path) -> tuple[bytes, bytes]:
+    """The raw public key, and the signature."""
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise SigningError(f"{file} is no private key in PEM without a password: {error}") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise SigningError(f"{file} holds another kind of key; it must be Ed25519 (openssl genpkey -algorithm ed25519)")
+    return key.public_key().public_bytes_raw(), key.sign(statement)
+
+
+def _signed_by_kms(statement: bytes, key_id: str) -> tuple[bytes, bytes]:
+    import boto3  # noqa: PLC0415 - only who keeps the key there needs it
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
+
+    try:
+        client = boto3.client("kms")
+        (public_key,) = read_public_keys(base64.b64encode(client.get_public_key(KeyId=key_id)["PublicKey"]).decode())
+        answer = client.sign(KeyId=key_id, Message=statement, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512")
+    except (BotoCoreError, ClientError, SignatureError) as error:
+        raise SigningError(f"AWS KMS does not sign with {key_id}: {error}") from error
+    return public_key, answer["Signature"]

@@ -1,0 +1,34 @@
+"""Choose: the version of a scorer that is to score, and the files that it is made of."""
+
+from handler.releases.store import read_bundle
+from handler.releases.swap import load_released
+from handler.scoring.bundle import FILES, MANIFEST, BundleError, parse_bundle
+from handler.scoring.scorer import Scorer, proven_scorer
+from handler.settings import STORE_PUBLIC_KEY
+from training.delivery.store_writer import VERSION, open_shelf, read_position
+from training.run.command import StageError
+from training.run.files import BUNDLES
+
+
+def chosen_bundle(name: str, version: str, store: str) -> tuple[Scorer, dict[str, bytes]]:
+    """The asked version, else the store's current one, else the packaged one; proven, with its files by name.
+
+    Raises StageError, BundleError or StoreError where there is none, or it may not be served.
+    """
+    shelf = open_shelf(store)
+    if version and not VERSION.fullmatch(version):
+        raise StageError(f"VERSION is {version!r}; it must be twelve hexadecimal digits, as `make releases` lists them")
+    if not version:
+        pointer, _ = read_position(shelf, name)
+        version = (pointer and pointer.current) or ""
+    if version:
+        scorer = load_released(shelf, name, version, public_keys=STORE_PUBLIC_KEY)
+        return scorer, read_bundle(shelf, name, version)
+    folder = BUNDLES / name
+    if not folder.is_dir():
+        raise StageError(f"there is no bundle of {name}, neither in {shelf} nor as {folder}; `make train` makes one")
+    try:
+        contents = {file: (folder / file).read_bytes() for file in (MANIFEST, *FILES)}
+    except OSError as error:
+        raise BundleError(f"{folder} is not whole: {error}") from error
+    return proven_scorer(parse_bundle(contents, str(folder)), str(folder)), contents

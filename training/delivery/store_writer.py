@@ -1,0 +1,261 @@
+"""A store to be written to: a bundle appears whole or not at all, a pointer moves from one whole state to the next.
+
+Nothing that was published is ever changed. What is under way when a process dies is left over, hidden; in a folder the
+next writer sweeps it away, in S3 the files of a bundle without a manifest wait to be completed.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from time import sleep
+from typing import Any, Protocol
+
+from handler.releases.store import (
+    MAX_POINTER_BYTES,
+    FolderStore,
+    MissingError,
+    Pointer,
+    S3Store,
+    StoreError,
+    bundle_key,
+    open_store,
+    parse_pointer,
+    pointer_key,
+)
+from handler.releases.swap import load_released
+from handler.scoring.bundle import FILES, MANIFEST
+from training.run.command import StageError
+from training.run.files import write_whole
+
+VERSION = re.compile(r"[0-9a-f]{12}")
+UNFINISHED = ".unfinished-"
+ANY_BYTES = 1 << 40
+TRIES, PAUSE_SECONDS = 5, 0.2
+_TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+
+
+class ShelfError(StageError):
+    """Raised when the store refuses a write: something else is there, or somebody moved the pointer meanwhile."""
+
+
+class Shelf(Protocol):
+    """A store that can be written to."""
+
+    def read(self, key: str, limit: int) -> bytes:
+        """As `handler.releases.store.Store` has it."""
+        ...
+
+    def put_new(self, key: str, content: bytes) -> None:
+        """Write under a key that is free, or holds the same already; raises ShelfError where it holds another."""
+        ...
+
+    def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
+        """Write a bundle's files, so that no reader ever sees only some of them."""
+        ...
+
+    def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
+        """Write a pointer where what was there is still what was seen; raises ShelfError where it is not."""
+        ...
+
+    def names(self, folder: str) -> list[str]:
+        """What lies directly below a folder, whole bundles among them, in the order of the alphabet."""
+        ...
+
+
+class FolderShelf(FolderStore):
+    """A store in a folder, to be written to."""
+
+    def put_new(self, key: str, content: bytes) -> None:
+        """As `Shelf` has it."""
+        path = self.root / key
+        with self._locked(key.split("/", maxsplit=1)[0]):
+            if path.exists():
+                _must_equal(path.read_bytes(), content, str(path))
+            else:
+                _replace(path, content)
+
+    def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
+        """As `Shelf` has it: written and proven under another name, then renamed."""
+        bundles = self.root / scorer / "bundles"
+        with self._locked(scorer):
+            bundles.mkdir(exist_ok=True)
+            for left in bundles.glob(f"{UNFINISHED}*"):
+                shutil.rmtree(left)
+            if (bundles / version).exists():
+                for name in (*FILES, MANIFEST):
+                    there = (bundles / version / name).read_bytes() if (bundles / version / name).exists() else b""
+                    _must_equal(there, contents[name], str(bundles / version / name))
+                return
+            unfinished = Path(tempfile.mkdtemp(dir=bundles, prefix=UNFINISHED))
+            # mkdtemp's folder is its owner's alone; a store is read by others too.
+            unfinished.chmod(0o755)
+            for name, content in contents.items():
+                _write_to_disk(unfinished / name, content)
+            _sync(unfinished)
+            written = {name: (unfinished / name).read_bytes() for name in contents}
+            load_released(_Held(written, unfinished.name), scorer, version)
+            unfinished.rename(bundles / version)
+            _sync(bundles)
+
+    def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
+        """As `Shelf` has it."""
+        path = self.root / pointer_key(scorer)
+        with self._locked(scorer):
+            if (path.read_bytes() if path.exists() else None) != seen:
+                raise ShelfError(f"{path} was moved by somebody else meanwhile; look at it, then try again")
+            _replace(path, content)
+
+    def names(self, folder: str) -> list[str]:
+        """As `Shelf` has it."""
+        path = self.root / folder
+        return sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".") if path.is_dir() else []
+
+    @contextmanager
+    def _locked(self, scorer: str) -> Iterator[None]:
+        """One writer at a time; the lock goes with its process."""
+        folder = self.root / scorer
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class S3Shelf(S3Store):
+    """A store in S3, to be written to. An object appears whole, and conditions on its tag keep two writers apart."""
+
+    def put_new(self, key: str, content: bytes) -> None:
+        """As `Shelf` has it."""
+        for _ in range(TRIES):
+            if self._put(key, content, IfNoneMatch="*"):
+                return
+            # Where there is nothing yet, somebody else writes it just now.
+            if (there := read_if_there(self, key)) is not None:
+                _must_equal(there, content, f"{self}/{key}")
+                return
+            sleep(PAUSE_SECONDS)
+        raise ShelfError(f"{self}/{key} is being written by somebody else; try again")
+
+    def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
+        """As `Shelf` has it: proven, then put, each file read back; the manifest, which makes it a bundle, last."""
+        load_released(_Held(contents, str(self)), scorer, version)
+        for name in sorted(contents, key=lambda name: name == MANIFEST):
+            key = bundle_key(scorer, version, name)
+            self.put_new(key, contents[name])
+            _must_equal(self.read(key, ANY_BYTES), contents[name], f"{self}/{key}")
+
+    def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
+        """As `Shelf` has it."""
+        key = pointer_key(scorer)
+        condition: dict[str, str] = {"IfNoneMatch": "*"}
+        if seen is not None:
+            try:
+                now, tag = self.read_tagged(key, ANY_BYTES)
+            except MissingError as error:
+                raise ShelfError(f"{self}/{key} was taken away meanwhile; look at it, then try again") from error
+            condition = {"IfMatch": tag if now == seen else ""}
+        is_moved = condition.get("IfMatch") == "" or not self._put(key, content, **condition)
+        # A write whose answer was lost is repeated by the client, and then finds itself there.
+        if is_moved and read_if_there(self, key) != content:
+            raise ShelfError(f"{self}/{key} was moved by somebody else meanwhile; look at it, then try again")
+
+    def names(self, folder: str) -> list[str]:
+        """As `Shelf` has it."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in S3Store
+
+        start = f"{self.prefix}{folder}/"
+        try:
+            pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=start)
+            keys = {entry["Key"].removeprefix(start) for page in pages for entry in page.get("Contents", [])}
+        except (BotoCoreError, ClientError) as error:
+            raise StoreError(f"{self}/{folder} cannot be listed: {error}") from error
+        below = {key.split("/", maxsplit=1)[0] for key in keys if "/" in key}
+        whole = {name for name in below if f"{name}/{MANIFEST}" in keys or not VERSION.fullmatch(name)}
+        return sorted(whole | {key for key in keys if "/" not in key})
+
+    def _put(self, key: str, content: bytes, **condition: str) -> bool:
+        """Whether it was written; it is not where the condition does not hold."""
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in S3Store
+
+        try:
+            self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=content, **condition)
+        except ClientError as error:
+            code = error.response.get("Error", {}).get("Code", "unknown")
+            if code in _TAKEN:
+                return False
+            raise StoreError(f"{self}/{key} cannot be written: {code}") from error
+        except BotoCoreError as error:
+            raise StoreError(f"{self}/{key} cannot be written: {type(error).__name__}") from error
+        return True
+
+
+class _Held:
+    """What was written of a bundle, read as if it were in its place already."""
+
+    def __init__(self, contents: Mapping[str, bytes], where: str) -> None:
+        self._contents, self._where = contents, where
+
+    def __str__(self) -> str:
+        return f"{self._where}, not yet published:"
+
+    def read(self, key: str, _limit: int) -> bytes:
+        return self._contents[key.rsplit("/", maxsplit=1)[-1]]
+
+
+def open_shelf(address: str) -> FolderShelf | S3Shelf:
+    """The store at an address, to be written to; raises ShelfError for an address of another kind."""
+    try:
+        store = open_store(address)
+    except ValueError as error:
+        raise ShelfError(str(error)) from error
+    return S3Shelf(store.bucket, store.prefix) if isinstance(store, S3Store) else FolderShelf(store.root)
+
+
+def read_if_there(shelf: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:  # noqa: ANN401 - any store
+    """What a store holds under a key, None where it holds nothing."""
+    try:
+        content: bytes = shelf.read(key, limit)
+    except MissingError:
+        return None
+    return content
+
+
+def read_position(shelf: Shelf, scorer: str) -> tuple[Pointer | None, bytes | None]:
+    """A scorer's pointer, and its bytes as they were seen; None where it has none yet."""
+    key = pointer_key(scorer)
+    seen = read_if_there(shelf, key, MAX_POINTER_BYTES)
+    return (None if seen is None else parse_pointer(seen, scorer, f"{shelf}/{key}")), seen
+
+
+def _must_equal(there: bytes, content: bytes, where: str) -> None:
+    if there != content:
+        raise ShelfError(f"{where} is there already, and holds something else; what is published is never changed")
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file whole and to the disk, after sweeping away what a process that died left of it."""
+    for left in path.parent.glob(f".{path.name}.*"):
+        left.unlink()
+    write_whole(path, lambda target: _write_to_disk(target, content))
+    _sync(path.parent)
+
+
+def _write_to_disk(path: Path, content: bytes) -> None:
+    """Write a file, past the system's cache, so that a power cut leaves no name without its content."""
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Have a folder's entries on disk before anything that depends on them."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Statistics of scored, labelled rows; they know no file and no model."""

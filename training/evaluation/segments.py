@@ -1,0 +1,69 @@
+"""Segments: what the decisions are like for each category, where it has enough rows to say."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from handler.scoring.features import Features
+from training.evaluation.intervals import share_interval
+from training.run.matrix import Chunked, Floats, Labels, Matrix
+
+MIN_ROWS = 200
+MIN_FRAUDS = 10
+COLUMNS = [
+    *("feature", "segment", "rows", "frauds", "fraud_rate", "predicted_rate", "alert_rate"),
+    *("recall", "recall_low", "recall_high"),
+    *("false_positive_rate", "false_positive_rate_low", "false_positive_rate_high"),
+]
+
+
+def segment_table(
+    features: Features, rows: Matrix | Chunked, probability: Floats, label: Labels, threshold: float
+) -> pd.DataFrame:
+    """One row per category, missing ones too, with at least MIN_ROWS rows; rates with 95 % intervals (Wilson 1927).
+
+    Recall is empty where a segment has fewer than MIN_FRAUDS frauds.
+    """
+    is_flagged, is_fraud = probability >= threshold, label == 1
+    found = []
+    for feature, name, member in _segments(features, rows):
+        if (n := int(member.sum())) < MIN_ROWS:
+            continue
+        frauds, legitimate = member & is_fraud, member & ~is_fraud
+        enough = frauds.sum() >= MIN_FRAUDS
+        found.append(
+            {
+                "feature": feature,
+                "segment": name,
+                "rows": n,
+                "frauds": int(frauds.sum()),
+                "fraud_rate": float(is_fraud[member].mean()),
+                "predicted_rate": float(probability[member].mean()),
+                "alert_rate": float(is_flagged[member].mean()),
+                **_share("recall", is_flagged[frauds], known=bool(enough)),
+                **_share("false_positive_rate", is_flagged[legitimate], known=bool(legitimate.any())),
+            }
+        )
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def _segments(features: Features, rows: Matrix | Chunked) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+    """Each category of each feature: the feature's name, the category's, and which rows have it."""
+    for index, (name, labels) in enumerate(zip(features.names, features.labels, strict=True)):
+        if labels is None:
+            continue
+        column = rows[:, index]
+        for code, category in enumerate(labels):
+            yield name, category, column == code
+        yield name, "(missing)", np.isnan(column)
+
+
+def _share(name: str, happened: npt.NDArray[np.bool_], *, known: bool) -> dict[str, Any]:
+    """A share of rows with its interval, empty where it is not known."""
+    if not known:
+        return {name: None, f"{name}_low": None, f"{name}_high": None}
+    low, high = share_interval(int(happened.sum()), len(happened))
+    return {name: float(happened.mean()), f"{name}_low": low, f"{name}_high": high}

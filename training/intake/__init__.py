@@ -1,0 +1,1 @@
+"""Data before the pipeline: a user's own file, new labelled rows, synthetic rows."""

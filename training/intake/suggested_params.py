@@ -1,0 +1,123 @@
+"""Settle: what was inferred from a file -> the settings that suit it, and its block of params.yaml."""
+
+import json
+
+import numpy as np
+
+from handler.scoring.contract import STRING_TYPES, DeclaredField
+from training.data.column_checks import check_time
+from training.intake.infer import Inferred
+from training.intake.time_column import MAX_BAD_TIMES
+from training.model.folds import FoldError, prequential_positions
+from training.params import Folds
+
+HEADER = "# Made by `make try`: the scorer {name}, inferred from {source}.\n"
+TRAIN, CALIBRATE, TEST = 0.6, 0.2, 0.2
+MAX_SHARE = 0.01
+VALIDATE_SHARE = 0.5
+# Learning from so many rows a fold, times columns, keeps a try within minutes on two cores.
+FOLD_ROWS = 40_000
+FOLD_CELLS = 2_000_000
+FEWEST_FOLD_FRAUDS = 20
+SMOTE_RATIO = 0.1
+SMOTE_ROWS = 200_000
+# From so many fields on neighbours mean little, and every trial takes long. (Fewer bins were quicker still, and a bin
+# that holds more rows than there are frauds hides them: average precision .72 -> .67 at 64 bins and 1.3 % frauds.)
+WIDE = 100
+TRIALS, WIDE_TRIALS = 10, 6
+WIDTH = 24
+
+
+def settings_for(inferred: Inferred) -> dict[str, str]:
+    """How the model is made, as YAML by key; comments say why where a setting follows from the file."""
+    rows, label = inferred.rows, inferred.label
+    seconds = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
+    labels = rows[label].loc[seconds.index].to_numpy()
+    n_train = round(len(seconds) * TRAIN)
+    count, n_first = _fold_count(seconds.to_numpy()[:n_train], labels[:n_train])
+    share = max(min(FOLD_ROWS / len(rows), FOLD_CELLS / rows.size), FEWEST_FOLD_FRAUDS / max(n_first, 1))
+    sample = float(f"{min(1.0, share):.2g}")
+    no_smote = _why_no_smote(inferred, n_first * sample)
+    quarantine = f"{{max_share: {MAX_SHARE}}}"
+    if inferred.bad_times > MAX_SHARE:
+        quarantine = f"{{max_share: {MAX_BAD_TIMES}}}   # {inferred.bad_times:.1%} of the rows have no readable time"
+    folds = f"{{count: {count}, validate_share: {VALIDATE_SHARE}, sample: {sample:g}}}"
+    return {
+        "split": f"{{train: {TRAIN}, calibrate: {CALIBRATE}, test: {TEST}}}   # in time order",
+        "quarantine": quarantine,
+        "compute": "{engine: local}",
+        "folds": f"{folds}   # inside the training window",
+        "resampling": f"{{method: none}}   # {no_smote}" if no_smote else f"{{method: smote, ratio: {SMOTE_RATIO}}}",
+        "model": "{}   # what stands here is pinned, the rest is tuned",
+        "tuning": f"{{mode: tpe, trials: {WIDE_TRIALS if len(inferred.fields) > WIDE else TRIALS}}}",
+        "costs": "null   # {amount: <a money field with min: 0, required: true>, review: <what one alert costs>}",
+        "decision": "{recall: 0.90}   # or precision, review_rate, cost",
+        "seed": "7",
+    }
+
+
+def _fold_count(seconds: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
+    """The largest number of folds up to 4 that all have frauds, at least 2; and the frauds the first learns from."""
+    for count in (4, 3, 2):
+        try:
+            positions = prequential_positions(seconds, labels, Folds(count=count, validate_share=VALIDATE_SHARE), 0.0)
+        except FoldError:
+            continue
+        return count, int(labels[positions[0][0]].sum())
+    return 2, int(labels.sum() * (1 - VALIDATE_SHARE))
+
+
+def _why_no_smote(inferred: Inferred, n_frauds: float) -> str:
+    """Why synthetic frauds are of no use here, "" where they may be."""
+    label = inferred.rows[inferred.label]
+    kinds = {field.type for field in inferred.fields.values()}
+    if label.mean() >= SMOTE_RATIO * (1 - label.mean()):
+        return f"no smote: {label.mean():.0%} of the rows are frauds"
+    if len(label) > SMOTE_ROWS:
+        return f"no smote: {len(label):,} rows; it takes long and seldom helps XGBoost"
+    if len(inferred.fields) > WIDE:
+        return f"no smote: among {len(inferred.fields)} fields neighbours mean little"
+    if n_frauds < FEWEST_FOLD_FRAUDS:
+        return f"no smote: {n_frauds:.0f} frauds in the first fold are too few to have neighbours"
+    return "no smote: it needs a numeric field" if kinds <= set(STRING_TYPES) else ""
+
+
+def params_text(name: str, route: str, source: str, inferred: Inferred, settings: dict[str, str]) -> str:
+    """The params.yaml of a try: one block, to be pasted below `scorers:` of the repository's own."""
+    width = min(max(map(len, inferred.fields)) + 3, WIDTH)
+    fields = [
+        f"      {f'{_key(field)}:':<{width}} {_field_text(declared)}" + _comment(field, inferred.columns[field])
+        for field, declared in inferred.fields.items()
+    ]
+    lines = [
+        "scorers:",
+        f"  {name}:",
+        f"    route: {route}",
+        "    answer: probability",
+        f"    data: data/{name}.parquet",
+        "    id: null",
+        "    entity: null",
+        f"    time: {_key(inferred.time)}",
+        f"    label: {_key(inferred.label)}",
+        "    # Nothing is required: a file cannot tell what a caller always knows, and the model takes missing values.",
+        "    fields:",
+        *fields,
+        "    features: {}",
+        *(f"    {key}: {value}" for key, value in settings.items()),
+    ]
+    return HEADER.format(name=name, source=json.dumps(source, ensure_ascii=False)) + "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    """A name as YAML, in quotes where it would be a value of YAML's own."""
+    is_word = name.lower() in {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
+    return json.dumps(name) if is_word else name
+
+
+def _field_text(field: DeclaredField) -> str:
+    given = field.model_dump(exclude_defaults=True)
+    return "{" + ", ".join(f"{key}: {f'{v:g}' if isinstance(v, float) else v}" for key, v in given.items()) + "}"
+
+
+def _comment(name: str, column: str) -> str:
+    return "" if name == column else f"   # {json.dumps(column, ensure_ascii=False)} in the file"

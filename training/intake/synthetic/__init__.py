@@ -1,0 +1,1 @@
+"""The synthetic transactions and refunds that the repository ships."""

@@ -1,0 +1,213 @@
+"""Synthetic transactions: who pays, on which chain, in which token, from where."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.random import PCG64, Generator, SeedSequence
+
+from training.intake.synthetic.draws import (
+    DAYS,
+    Floats,
+    Integers,
+    Mask,
+    Names,
+    draw_amounts,
+    draw_ids,
+    happens,
+    keep_to,
+    pick,
+    pick_drifting,
+    texts,
+)
+from training.intake.synthetic.population import (
+    Arrivals,
+    Drawn,
+    Population,
+    Segment,
+    draw_arrivals,
+    draw_labels,
+    draw_quantities,
+    kept_values,
+    segment_names,
+)
+
+LATE_CHAIN_DAY: Final = 140
+WEEK_DAYS: Final = 7
+
+
+class Chain(NamedTuple):
+    """A chain's weight on the first and on the last day, its usual gas, and what moves on it."""
+
+    first_weight: int
+    last_weight: int
+    gas_gwei: float
+    tokens: Mapping[str, int]
+
+
+CHAINS: Final = {
+    "ETH": Chain(3300, 3000, 17.0, {"USDT": 34, "ETH": 30, "USDC": 24, "DAI": 7, "WBTC": 5}),
+    "BSC": Chain(1800, 1700, 1.2, {"USDT": 60, "BNB": 28, "USDC": 9, "BUSD": 3}),
+    "TRON": Chain(1600, 1700, 4.0, {"USDT": 88, "TRX": 11, "USDC": 1}),
+    "BTC": Chain(1400, 1200, 9.0, {"BTC": 1}),
+    "POLYGON": Chain(700, 600, 45.0, {"USDC": 44, "USDT": 34, "POL": 17, "DAI": 5}),
+    "SOL": Chain(500, 900, 2.5, {"SOL": 46, "USDC": 43, "USDT": 8, "BONK": 3}),
+    "ARBITRUM": Chain(350, 400, 0.8, {"USDC": 48, "ETH": 33, "USDT": 14, "ARB": 5}),
+    "BASE": Chain(150, 300, 0.6, {"USDC": 66, "ETH": 34}),
+    "OPTIMISM": Chain(90, 90, 0.7, {"USDC": 50, "ETH": 38, "OP": 12}),
+    "AVALANCHE": Chain(60, 60, 26.0, {"USDC": 52, "AVAX": 38, "USDT": 10}),
+    "LITECOIN": Chain(30, 30, 1.0, {"LTC": 1}),
+    "CELO": Chain(8, 8, 5.0, {"USDC": 70, "CELO": 30}),
+    "GNOSIS": Chain(5, 5, 2.0, {"DAI": 80, "USDC": 20}),
+    "ZCASH": Chain(3, 3, 1.0, {"ZEC": 1}),
+    "MONAD": Chain(0, 0, 1.5, {"USDC": 55, "MON": 45}),  # opens on LATE_CHAIN_DAY
+}
+TOKENS: Final = tuple(sorted({token for on in CHAINS.values() for token in on.tokens}))
+
+CORRIDOR: Final[dict[str, Names]] = {
+    "chain": ("TRON",),
+    "token_type": ("USDT",),
+    "sender_country": ("PT", "CL", "MY"),
+}
+NEW_CHAIN: Final[dict[str, Names]] = {"chain": ("MONAD",), "token_type": ("USDC", "MON")}
+
+# fmt: off
+# Kept by hand, because these read as tables.
+COUNTRIES: Final = {
+    "US": 2400, "GB": 760, "DE": 640, "IN": 610, "BR": 480, "VN": 400, "TR": 380, "NG": 350, "FR": 330, "KR": 310,
+    "JP": 290, "CA": 280, "ID": 260, "PH": 230, "ES": 210, "NL": 200, "IT": 190, "AU": 180, "MX": 170, "AR": 160,
+    "UA": 150, "TH": 140, "PL": 130, "SG": 125, "MY": 120, "AE": 110, "CH": 105, "PT": 100, "ZA": 90, "PK": 85,
+    "SE": 75, "CO": 70, "HK": 66, "BE": 62, "RO": 58, "KE": 54, "AT": 50, "CZ": 47, "CL": 44, "IE": 41,
+    "GR": 38, "NO": 35, "DK": 33, "IL": 31, "FI": 28, "HU": 26, "PE": 24, "EG": 22, "BD": 20, "GH": 18,
+    "NZ": 16, "BG": 14, "LK": 12, "MA": 11, "HR": 9, "SK": 8, "LT": 7, "SI": 6, "EE": 5, "LV": 4,
+    "UY": 3, "IS": 2, "MT": 1,
+}
+PAYERS: Final = Population(
+    legitimate=(  #                        average_usd  x average   age_days    tx_24h      x usual gas
+        Segment("everyday",       79_550, ((95, 1.3),   (0.9, 0.9), (380, 1.0), (1.6, 0.8), (1.0, 0.4))),
+        Segment("newcomer",        7_000, ((70, 1.1),   (1.0, 1.0), (4, 1.2),   (1.8, 0.8), (1.1, 0.4))),
+        Segment("exchange",        3_000, ((400, 1.0),  (0.9, 1.2), (900, 0.6), (90, 1.2),  (1.1, 0.4))),
+        Segment("trader",          3_000, ((350, 1.1),  (1.2, 1.0), (300, 1.0), (7, 0.9),   (2.3, 0.5))),
+        Segment("whale",           2_000, ((9e3, 1.2),  (1.2, 1.1), (700, 0.8), (3, 1.0),   (1.3, 0.5))),
+        Segment("big_purchase",    2_000, ((90, 1.0),   (7, 0.7),   (420, 1.0), (1.8, 0.8), (1.1, 0.4))),
+        Segment("airdrop_hunter",  1_200, ((25, 1.0),   (1.2, 0.9), (12, 1.0),  (12, 0.8),  (1.2, 0.5))),
+        Segment("remittance",      1_250, ((180, 0.8),  (1.1, 0.6), (260, 1.0), (1.5, 0.7), (1.0, 0.4)),
+                CORRIDOR),
+    ),
+    fraud=(
+        Segment("account_takeover",  300, ((90, 1.1),   (18, 0.7),  (330, 1.0), (3.2, 0.8), (1.7, 0.5))),
+        Segment("fresh_burst",       280, ((60, 0.9),   (7, 0.9),   (2.2, 0.9), (16, 0.6),  (1.5, 0.5))),
+        Segment("hurried_cash_out",  220, ((400, 1.0),  (3, 0.8),   (70, 1.0),  (4, 0.9),   (5.5, 0.5))),
+        Segment("corridor",          200, ((300, 0.9),  (2, 0.8),   (50, 1.0),  (3.5, 0.8), (1.3, 0.4)),
+                CORRIDOR),
+    ),
+    late_fraud=(
+        Segment("dormant_address",   220, ((150, 0.9),  (2.8, 0.7), (700, 0.4), (3, 0.7),   (1.7, 0.4)),
+                NEW_CHAIN),
+    ),
+    weekdays=(104, 106, 105, 104, 108, 90, 83),
+)
+# fmt: on
+
+
+class Payments(NamedTuple):
+    """The rows before anything goes missing; chain, token and country are positions in their names."""
+
+    amount_usd: Floats
+    gas_gwei: Floats
+    n_last_24h: Integers
+    age_days: Floats
+    average_usd: Floats
+    chain: Integers
+    token: Integers
+    country: Integers
+
+
+def draw_transactions(n_rows: int, seed: SeedSequence) -> Drawn:
+    """Transactions of the 26 weeks, in order of time."""
+    rng = Generator(PCG64(seed))
+    arrivals = draw_arrivals(rng, PAYERS, n_rows)
+    columns = draw_columns(rng, arrivals, draw_payments(rng, arrivals))
+    return Drawn(pa.table(columns), segment_names(PAYERS, arrivals.segment))
+
+
+def draw_payments(rng: Generator, arrivals: Arrivals) -> Payments:
+    """What each arrival pays, and how."""
+    average, multiple, age, count, gas = draw_quantities(rng, PAYERS, arrivals.segment)
+    amount = draw_amounts(rng, average * multiple, arrivals.day, growth=0.15)
+    chain = draw_chains(rng, arrivals)
+    token = draw_tokens(rng, arrivals.segment, chain)
+    country = draw_countries(rng, arrivals.segment)
+    return Payments(
+        amount_usd=amount,
+        gas_gwei=draw_gas(rng, gas, chain, arrivals.day),
+        n_last_24h=np.rint(count).astype(np.int64),
+        age_days=np.round(np.minimum(age, 6000.0), 1),
+        average_usd=np.round(average, 2),
+        chain=chain,
+        token=token,
+        country=country,
+    )
+
+
+def draw_chains(rng: Generator, arrivals: Arrivals) -> Integers:
+    """Positions in `CHAINS`; the mix drifts, and the last one opens late."""
+    day = arrivals.day
+    first = [chain.first_weight for chain in CHAINS.values()]
+    last = [chain.last_weight for chain in CHAINS.values()]
+    code = pick_drifting(rng, first, last, day)
+    is_open = (day >= LATE_CHAIN_DAY) & happens(rng, 40, day.size)
+    code = np.where(is_open, len(CHAINS) - 1, code)
+    return keep_to(rng, code, kept_values(PAYERS, arrivals.segment, "chain", list(CHAINS)))
+
+
+def draw_tokens(rng: Generator, segment: Integers, chain: Integers) -> Integers:
+    """Positions in `TOKENS` of a token that moves on the row's chain."""
+    code = np.zeros(chain.size, np.int64)
+    for position, on in enumerate(CHAINS.values()):
+        rows = np.flatnonzero(chain == position)
+        known = np.array([TOKENS.index(token) for token in on.tokens])
+        code[rows] = known[pick(rng, on.tokens.values(), rows.size)]
+    return keep_to(rng, code, kept_values(PAYERS, segment, "token_type", TOKENS))
+
+
+def draw_countries(rng: Generator, segment: Integers) -> Integers:
+    """Positions in `COUNTRIES`."""
+    kept = kept_values(PAYERS, segment, "sender_country", list(COUNTRIES))
+    return keep_to(rng, pick(rng, COUNTRIES.values(), segment.size), kept)
+
+
+def draw_gas(rng: Generator, multiple: Floats, chain: Integers, day: Integers) -> Floats:
+    """Gas prices in gwei: the multiple of what the chain usually takes, dearer or cheaper by the day."""
+    usual_gwei: Floats = np.array([on.gas_gwei for on in CHAINS.values()])[chain]
+    return np.round(multiple * usual_gwei * rng.lognormal(0.0, 0.25, DAYS)[day], 2)
+
+
+def draw_gaps(rng: Generator, payments: Payments) -> tuple[Mask, Mask]:
+    """Where the gas price and where the average is missing."""
+    # Bitcoin has no gas, so its fee is often left out; a new address has no average yet.
+    is_bitcoin = payments.chain == list(CHAINS).index("BTC")
+    no_gas = happens(rng, np.where(is_bitcoin, 350, 12), is_bitcoin.size)
+    age = payments.age_days
+    no_average = happens(rng, np.where(age < 1, 600, np.where(age < WEEK_DAYS, 150, 20)), age.size)
+    return no_gas, no_average
+
+
+def draw_columns(rng: Generator, arrivals: Arrivals, payments: Payments) -> dict[str, pa.Array]:
+    """The published columns; each draws in its turn, so their order is part of the data."""
+    n_rows = arrivals.day.size
+    no_gas, no_average = draw_gaps(rng, payments)
+    return {
+        "transaction_id": draw_ids(rng, "tx_", n_rows),
+        "timestamp": pa.array(arrivals.time),
+        "amount_usd": pa.array(payments.amount_usd),
+        "gas_price": pa.array(payments.gas_gwei, mask=no_gas),
+        "tx_count_24h": pa.array(payments.n_last_24h, mask=happens(rng, 15, n_rows)),
+        "address_age_days": pa.array(payments.age_days, mask=happens(rng, 30, n_rows)),
+        "avg_tx_value": pa.array(payments.average_usd, mask=no_average),
+        "chain": texts(list(CHAINS), payments.chain),
+        "token_type": texts(TOKENS, payments.token, happens(rng, 10, n_rows)),
+        "sender_country": texts(list(COUNTRIES), payments.country, happens(rng, 30, n_rows)),
+        "is_fraud": pa.array(draw_labels(rng, PAYERS, arrivals.segment)),
+    }

@@ -1,0 +1,119 @@
+"""The pipeline step that turns a table of rows into the matrix of features, with the function's own code."""
+
+from collections.abc import Mapping
+from functools import reduce
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from handler.scoring.contract import OTHER, Contract
+from handler.scoring.features import build_features
+from training.data.requests import field_values
+from training.data.window import Positions, RowGroup, Window
+from training.model.categoriser import learn_categoriser
+from training.run.matrix import Chunked
+from training.run.processes import Workers
+
+# Below this, starting processes costs more than it saves.
+CHUNK_ROWS = 250_000
+
+
+class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # scikit-learn has no types
+    """Learns the vocabulary of categories and texts, then encodes rows with `handler.scoring.features`."""
+
+    def __init__(self, contract: Contract, catalogue: pd.DataFrame) -> None:
+        """Keep the contract and the catalogue of texts (columns field, name, category)."""
+        self.contract = contract
+        self.catalogue = catalogue
+
+    def fit(self, X: pd.DataFrame, y: object = None) -> Self:  # noqa: ARG002, N803 - scikit-learn's signature
+        """Learn the vocabulary from these rows, which must be training rows."""
+        self.vocabulary_ = learn_vocabulary(X, self.contract, self.catalogue)
+        return self
+
+    def fit_window(self, window: Window, workers: Workers, positions: Positions | None = None) -> Self:
+        """Learn the vocabulary from a window's rows, or from those at some positions."""
+        parts, names = window.parts(positions), _categories(self.contract)
+        counts: dict[str, pd.Series] = {}
+        if names:
+            tasks = [(_counted, part, names) for part in parts]
+            counted = workers.spread(
+                tasks,
+                "categories",
+                n_tasks=len(tasks),
+                n_rows=sum(part.n_rows for part in parts),
+                size=lambda one: one[0],
+            )
+            counts = reduce(_added, (found for _, found in counted))
+        self.vocabulary_ = vocabulary_of(counts, self.contract, self.catalogue)
+        return self
+
+    def encoded(self, window: Window, workers: Workers, positions: Positions | None = None) -> Chunked:
+        """The features of a window's rows, or of those at some positions."""
+        parts = window.parts(positions)
+        tasks = [(_encoded, part, self.contract, self.vocabulary_) for part in parts]
+        n_features = len(build_features(self.contract, self.vocabulary_).names)
+        return workers.encoded(tasks, [part.n_rows for part in parts], n_features)
+
+    def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
+        """The features: (n_rows, n_features), float32, NaN = missing."""
+        rows = X[list(self.contract.fields)]
+        chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(X), CHUNK_ROWS)]
+        jobs = (delayed(encode_rows)(rows.iloc[chunk], self.contract, self.vocabulary_) for chunk in chunks)
+        return np.concatenate(Parallel(n_jobs=-1 if len(chunks) > 1 else 1)(jobs))
+
+
+def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """The features of rows: (n_rows, n_features), float32. Column by column, but each value by the function's code."""
+    features = build_features(contract, vocabulary)
+    values = field_values(rows, contract)
+    matrix = np.empty((len(rows), len(features.names)), dtype=np.float32)
+    encoded: dict[int, npt.NDArray[np.float64]] = {}
+    for index, (encoder, column_values) in enumerate(zip(features.encoders, values, strict=True)):
+        matrix[:, index] = encoded[index] = np.fromiter(map(encoder, column_values), np.float64, len(matrix))
+    for index, (operation, left, right) in enumerate(features.derived, start=len(values)):
+        pairs = map(operation, encoded[left].tolist(), encoded[right].tolist())
+        matrix[:, index] = np.fromiter(pairs, np.float64, len(matrix))
+    return matrix
+
+
+def _encoded(part: RowGroup, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    return encode_rows(part.read(list(contract.fields)), contract, vocabulary)
+
+
+def _categories(contract: Contract) -> list[str]:
+    return [name for name, field in contract.fields.items() if field.type == "category"]
+
+
+def _counted(part: RowGroup, names: list[str]) -> tuple[int, dict[str, pd.Series]]:
+    rows = part.read(names)
+    return len(rows), {name: rows[name].value_counts() for name in names}
+
+
+def _added(one: dict[str, pd.Series], other: dict[str, pd.Series]) -> dict[str, pd.Series]:
+    return {name: one[name].add(other[name], fill_value=0) for name in one}
+
+
+def learn_vocabulary(rows: pd.DataFrame, contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
+    """What the features need to know of training rows."""
+    counts = {name: rows[name].value_counts() for name in _categories(contract)}
+    return vocabulary_of(counts, contract, catalogue)
+
+
+def vocabulary_of(counts: Mapping[str, pd.Series], contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
+    """Each category field's labels, most frequent first, and each text's model; `counts` are those of the labels."""
+    vocabulary: dict[str, Any] = {}
+    for name, field in contract.fields.items():
+        if field.type == "category":
+            found = counts[name]
+            # A label that is really called "other" shares the code of the rest.
+            kept = found[(found >= field.min_rows) & (found.index != OTHER)].items()
+            vocabulary[name] = [label for label, _ in sorted(kept, key=lambda item: (-item[1], item[0]))]
+        elif field.type == "text":
+            names = catalogue[catalogue["field"] == name]
+            vocabulary[name] = learn_categoriser(names["name"].tolist(), names["category"].tolist())
+    return vocabulary

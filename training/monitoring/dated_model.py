@@ -1,0 +1,138 @@
+"""A model of the past: what `make retrain` would have made at a moment, and what the monitor would have said of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from imblearn.pipeline import Pipeline
+
+from handler.scoring.features import Features, build_features
+from training.baseline import feature_baseline, score_baseline
+from training.calibrate import calibrated, fit_platt
+from training.data.column_checks import DataError
+from training.data.split import moment, split_by_time
+from training.declaration import Scorer
+from training.evaluation.threshold import threshold_for
+from training.model.encoder import FeatureEncoder
+from training.monitoring.blocks import blocks_of
+from training.monitoring.log import Log
+from training.monitoring.verdict import LEVELS, judge_block, settle
+from training.params import Model
+from training.run.processes import Workers
+from training.train import fit_model, margins, pipeline_of
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A week's rows as a model scored them: by time, with their labels, and in the baseline's bins."""
+
+    time: Floats
+    label: npt.NDArray[np.int8]
+    probability: Floats
+    flagged: npt.NDArray[np.bool_]
+    bins: npt.NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class DatedModel:
+    """A model as `make retrain` would have made it at a moment, of the rows whose labels were known."""
+
+    at: float
+    learned_until: float
+    pipeline: Pipeline
+    calibration: dict[str, float]
+    threshold: float
+    baseline: dict[str, Any]
+    window: pd.DataFrame
+    """The latest rows known then, which it has not learned from: those that the gate judges by."""
+
+    @property
+    def features(self) -> Features:
+        """How rows become this model's features."""
+        encoder = self.pipeline[0]
+        return build_features(encoder.contract, encoder.vocabulary_)
+
+    def scored(self, rows: pd.DataFrame, scorer: Scorer) -> Scored:
+        """The rows, scored."""
+        encoder, model = self.pipeline[0], self.pipeline[-1]
+        matrix = encoder.transform(rows)
+        probability = calibrated(model.predict(matrix, output_margin=True), self.calibration)
+        bins = [
+            _bins(matrix[:, index], self.baseline["features"][name]) for index, name in enumerate(self.features.names)
+        ]
+        return Scored(
+            rows[scorer.time].to_numpy(np.float64),
+            rows[scorer.label].to_numpy(np.int8),
+            probability,
+            probability >= self.threshold,
+            np.stack(bins, axis=1),
+        )
+
+
+def _bins(column: npt.NDArray[np.float32], described: Mapping[str, Any]) -> npt.NDArray[np.uint16]:
+    """Each value's bin, as `training.monitoring.log` has it for a recorded one."""
+    is_missing = np.isnan(column)
+    if "edges" in described:
+        places = 1 + np.searchsorted(np.array(described["edges"]), column.astype(np.float64), side="left")
+    else:
+        places = 1 + np.where(is_missing, 0, column).astype(np.intp)
+    return np.where(is_missing, 0, places).astype(np.uint16)
+
+
+def model_at(at: float, rows: pd.DataFrame, scorer: Scorer, parameters: Model, catalogue: pd.DataFrame) -> DatedModel:
+    """The model of a moment; raises a StageError where the rows known by then make none."""
+    known = rows[rows[scorer.time] < at - scorer.split.label_delay_seconds]
+    if known.empty:
+        raise DataError(f"no label was known on {moment(at)}; begin later")
+    windows = split_by_time(known, scorer)
+    train, later = windows["train"], windows["calibrate"]
+    labels, later_labels = train[scorer.label].to_numpy(), later[scorer.label].to_numpy()
+    encoder = FeatureEncoder(scorer.contract, catalogue).fit(train)
+    matrix = encoder.transform(train)
+    pipeline = pipeline_of(encoder, *fit_model(scorer, parameters, matrix, labels, Workers(scorer.compute)))
+    margin = margins(pipeline, later)
+    slope, intercept = fit_platt(margin, later_labels)
+    calibration = {"slope": slope, "intercept": intercept}
+    probability = calibrated(margin, calibration)
+    amount = later[scorer.costs.amount].to_numpy() if scorer.costs else None
+    threshold = threshold_for(probability, later_labels, scorer.decision, amount, scorer.costs)
+    features = build_features(scorer.contract, encoder.vocabulary_)
+    baseline = {
+        "features": feature_baseline(matrix, features),
+        "score": score_baseline(probability, later_labels, threshold),
+    }
+    learned_until = float(train[scorer.time].max())
+    return DatedModel(at, learned_until, pipeline, calibration, threshold, baseline, windows["test"])
+
+
+def state_of(weeks: Sequence[Scored], model: DatedModel, scorer: Scorer, now: float) -> str:
+    """What the monitor would have said at a moment of the weeks that a model has served."""
+    if not weeks:
+        return LEVELS[0]
+    joined = {
+        name: np.concatenate([getattr(week, name) for week in weeks]) for name in ("time", "probability", "flagged")
+    }
+    label = np.concatenate([week.label for week in weeks])
+    n = len(label)
+    log = Log(
+        **joined,
+        bins=np.concatenate([week.bins for week in weeks]),
+        n_warnings=np.zeros(n, dtype=np.uint8),
+        milliseconds=np.zeros(n),
+        weight=np.ones(n),
+        id=np.zeros(n, dtype=np.uint64),
+        version=np.zeros(n, dtype=np.intp),
+        versions=[moment(model.at)],
+        outcome_time=np.zeros(0),
+        outcome_id=np.zeros(0, dtype=np.uint64),
+        outcome_label=np.zeros(0, dtype=np.int8),
+        counts={},
+    )
+    known = np.where(log.time < now - scorer.split.label_delay_seconds, label, -1).astype(np.int8)
+    blocks = blocks_of(log, known, model.baseline, scorer.monitoring, model.threshold)
+    return settle([judge_block(block, scorer.monitoring) for block in blocks], scorer.monitoring)

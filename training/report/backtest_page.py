@@ -1,0 +1,139 @@
+"""The backtest as one HTML page, and its table: what each policy would have caught, and what that would have cost."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from training.data.split import moment
+from training.report.axes import BLUE, GREY, INK, ORANGE, blank_axes
+from training.report.html import Picture, Section, page
+from training.report.markdown import number, percent, percent_within, plain, table
+
+LINES = {"frozen": (GREY, "-"), "scheduled": (BLUE, "-"), "on retrain": (ORANGE, "-"), "on watch": (INK, ":")}
+
+
+def backtest_page(report: dict[str, Any]) -> str:
+    """The whole page, self-contained."""
+    weeks = {name: one["weeks"] for name, one in report["policies"].items()}
+    pictures = {
+        "recall": Picture(
+            "Recall, at the alerts of the frozen model",
+            "One point a week and a line a policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
+            partial(draw_recall, weeks),
+        ),
+        "gain": Picture(
+            "Frauds caught beyond the frozen model's, at as many alerts, summed up",
+            "One point a week and a line a policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
+            partial(_gain, weeks),
+        ),
+    }
+    sections = [
+        Section(_head(report), ("recall", "gain")),
+        Section("## Week by week\n\n" + _weekly(weeks)),
+        Section("## What was retrained\n\n" + "\n".join(_moves(weeks)) + "\n"),
+    ]
+    return page(f"Backtest: {report['scorer']}", sections, pictures)
+
+
+def _head(report: dict[str, Any]) -> str:
+    return (
+        f"# {plain(report['scorer'])}: {report['weeks']} weeks replayed from {report['from']}\n\n"
+        f"Each model was made of the rows whose labels were known by then ({report['label_delay_days']:g} days late), "
+        f"and had to pass the gate. Scheduled is every {report['every_weeks']} weeks; on retrain and on watch are when "
+        f"the monitor says so.\n\n{policy_table(report)}\n"
+    )
+
+
+def policy_table(report: dict[str, Any]) -> str:
+    """One line a policy, as Markdown."""
+    headers = [
+        "policy",
+        "retrained",
+        "refused",
+        "flagged",
+        "recall",
+        "precision",
+        "recall at the frozen model's alerts",
+    ]
+    has_cost = all("cost" in one["total"] for one in report["policies"].values())
+    headers += ["missed", "missed and reviews"] if has_cost else []
+    rows = []
+    for name, one in report["policies"].items():
+        sums = one["total"]
+        row = [name, str(sums["retrained"]), str(sums["refused"]), percent(sums["alert_rate"])]
+        row += [_share(sums["recall"]), _share(sums["precision"])]
+        row.append(
+            "unknown"
+            if sums["recall_at_frozen_alerts"] is None
+            else percent_within(sums["recall_at_frozen_alerts"], *sums["recall_at_frozen_alerts_interval"])
+        )
+        rows.append(row + ([number(sums["missed"]), number(sums["cost"])] if has_cost else []))
+    return table("l" + "r" * (len(headers) - 1), headers, rows)
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else percent(value)
+
+
+def _weekly(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    headers = ["week from", "frauds"]
+    for name in weeks:
+        headers += [f"{name}: flagged", "caught", "at its alerts" if name == "frozen" else "at the frozen's alerts"]
+    rows = []
+    for line in zip(*weeks.values(), strict=True):
+        row = [moment(line[0]["from"])[:10], f"{line[0]['frauds']:,}"]
+        for week in line:
+            row += [f"{week[name]:,}" for name in ("alerts", "caught", "caught_at_frozen_alerts")]
+        rows.append(row)
+    return table("l" + "r" * (len(headers) - 1), headers, rows) + "\n"
+
+
+def _moves(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> Iterator[str]:
+    found = False
+    for name, of_policy in weeks.items():
+        for week in of_policy:
+            if week["retrained"] or week["refused"]:
+                found = True
+                learned = f"learned from rows until {moment(week['learned_until'])[:10]}"
+                said = f"refused: {plain(week['refused'], longest=300)}" if week["refused"] else learned
+                yield f"- {moment(week['from'])[:10]}, {name}: {said}"
+    if not found:
+        yield "Nothing."
+
+
+def draw_recall(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+    """Each policy's recall at the frozen model's alerts, week by week."""
+    figure, axes = blank_axes()
+    for name, of_policy in weeks.items():
+        shares = [
+            week["caught_at_frozen_alerts"] / week["frauds"] if week["frauds"] else float("nan") for week in of_policy
+        ]
+        color, line = LINES[name]
+        axes.plot(shares, color=color, linestyle=line, marker="o" if name == "frozen" else None)
+        _mark(axes, of_policy, shares, color)
+    axes.set(ylim=(0, 1.02), xlabel="week", ylabel="recall")
+    return figure
+
+
+def _gain(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+    figure, axes = blank_axes()
+    for name, of_policy in weeks.items():
+        beyond = (
+            week["caught_at_frozen_alerts"] - frozen["caught_at_frozen_alerts"]
+            for week, frozen in zip(of_policy, weeks["frozen"], strict=True)
+        )
+        color, line = LINES[name]
+        values = list(accumulate(beyond))
+        axes.plot(values, color=color, linestyle=line)
+        _mark(axes, of_policy, values, color)
+    axes.set(xlabel="week", ylabel="frauds")
+    return figure
+
+
+def _mark(axes: Any, weeks: Sequence[dict[str, Any]], values: Sequence[float], color: str) -> None:  # noqa: ANN401 - matplotlib's
+    """A square where a new model begins to serve."""
+    at = [place for place, week in enumerate(weeks) if week["retrained"]]
+    axes.plot(at, [values[place] for place in at], color=color, linestyle="", marker="s")

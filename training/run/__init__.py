@@ -1,0 +1,1 @@
+"""How a command runs: exit status, whole files, progress, processes, a cluster."""

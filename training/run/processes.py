@@ -1,0 +1,121 @@
+"""Workers: who does what a stage has to do with each chunk of its rows.
+
+The processes of this machine, or those of a Dask cluster (`training.run.cluster`); what they do is the same.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import wait
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+from pathlib import Path
+from threading import Thread
+from time import sleep
+from typing import TYPE_CHECKING, Any
+
+import joblib
+from joblib.externals.loky import ProcessPoolExecutor
+
+from training.params import Compute
+from training.run.matrix import Chunked, on_disk
+from training.run.progress import progress
+
+if TYPE_CHECKING:
+    from xgboost import Booster
+
+    from training.run.xgboost_fit import Lesson
+
+# After so long without work a process ends.
+IDLE_SECONDS = 60
+# Each process has a core of its own.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+type Task = tuple[Callable[..., Any], *tuple[Any, ...]]
+
+
+def end_with(owner: int) -> None:
+    """Have this process end when its parent does: killed, that one can tell nobody to stop.
+
+    For the start of a process: one that waits for its first task would wait for ever.
+    """
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+class Workers:
+    """The processes of this machine."""
+
+    def __init__(self, compute: Compute, n_processes: int | None = None) -> None:
+        """Keep what is declared of them; with one process it is this one, else there is one for each core."""
+        self.compute, self._n_processes = compute, n_processes or joblib.cpu_count()
+
+    def spread(
+        self, tasks: Iterable[Task], name: str, *, n_tasks: int, n_rows: int, size: Callable[[Any], int] = len
+    ) -> Iterator[Any]:
+        """The results of tasks (function, arguments), in order, as they are finished; `size` says of how many rows.
+
+        Few tasks are under way, or done and not taken, at once.
+        """
+        done = self._done(iter(tasks), n_tasks)
+        yield from done if n_tasks == 1 else progress(done, name, total=n_rows, size=size, unit="rows")
+
+    def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:
+        n_jobs = min(self._n_processes, max(n_tasks, 1))
+        if n_jobs == 1:
+            # For one task a process of its own would take longer to start than the task.
+            yield from (function(*arguments) for function, *arguments in tasks)
+            return
+        waiting: deque[Any] = deque()
+        try:
+            for function, *arguments in tasks:
+                waiting.append(self._executor.submit(function, *arguments))
+                if len(waiting) > 2 * n_jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # What no longer can be stopped ends here: nothing is written behind the back of whoever goes on.
+            wait([future for future in waiting if not future.cancel()])
+
+    @cached_property
+    def _executor(self) -> Any:  # noqa: ANN401 - joblib has no types
+        # joblib's own loop would go on where nobody takes the results, which then fill the memory.
+        return ProcessPoolExecutor(
+            self._n_processes, initializer=end_with, initargs=(os.getpid(),), env=ONE_THREAD, timeout=IDLE_SECONDS
+        )
+
+    def require_seen(self, folder: Path) -> None:
+        """Raise StageError unless all see a folder, as the processes of one machine do."""
+
+    def encoded(self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features") -> Chunked:
+        """The features that tasks give, (sum of sizes, n_features): in memory if they are one chunk, else on disk."""
+        if len(tasks) == 1:
+            ((function, *arguments),) = tasks
+            array = function(*arguments)
+        else:
+            found = self.spread(tasks, name, n_tasks=len(tasks), n_rows=sum(sizes))
+            array = on_disk(found, (sum(sizes), n_features))
+        return Chunked(array, self.compute.chunk_rows)
+
+    def fit(self, parameters: dict[str, Any], rounds: int, lesson: "Lesson") -> "Booster":
+        """XGBoost's model of a lesson."""
+        # XGBoost takes a second to import, in each of the processes, of which most fit nothing.
+        from training.run.xgboost_fit import fit_booster  # noqa: PLC0415
+
+        return fit_booster(parameters, rounds, lesson, self.compute)
+
+
+def workers_of(compute: Compute) -> AbstractContextManager[Workers]:
+    """The declared workers, for as long as the block lasts."""
+    if compute.engine == "local":
+        return nullcontext(Workers(compute))
+    # Dask takes a second to import, which only those pay who use it.
+    from training.run.cluster import cluster  # noqa: PLC0415
+
+    return cluster(compute)
