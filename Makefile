@@ -147,7 +147,9 @@ quality: train  ## the published benchmarks beside this project's figures (needs
 
 lock:  ## resolve requirements*.in anew into hash-pinned files
 	$(COMPILE) handler/requirements.in -o handler/requirements.txt --no-emit-package numpy --no-emit-package scipy
-	for name in requirements requirements-sam requirements-runtime requirements-lint requirements-uv; do $(COMPILE) $$name.in -o $$name.lock || exit 1; done
+	$(COMPILE) requirements-model.in -o requirements-model.lock --no-deps
+	$(COMPILE) requirements.in -o requirements.lock $$(sed -n 's/^\([a-z]\)/--no-emit-package \1/p' requirements-model.in)
+	for name in requirements-sam requirements-runtime requirements-lint requirements-uv; do $(COMPILE) $$name.in -o $$name.lock || exit 1; done
 
 clean:  ## remove what was built; data, environments and DVC's cache stay
 	rm -rf build .aws-sam
@@ -165,15 +167,15 @@ data: env  ## pull data/ from the DVC remote, or synthesise it where there is no
 	fi
 
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version $(PYTHON_VERSION) --generate-hashes --no-header --no-annotate
-# INSTALL folder lock: an environment with what a hash-pinned file lists, and nothing else.
+# INSTALL folder locks: an environment with what hash-pinned files list, and nothing else.
 define INSTALL
 	$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(1)
 	$(UV) pip sync --quiet --require-hashes --compile-bytecode --build-constraints requirements.lock --python $(1)/bin/python $(2)
 	@touch $(1)/.installed
 endef
 
-$(VENV)/.installed: requirements.lock | $(UV)
-	$(call INSTALL,$(VENV),$<)
+$(VENV)/.installed: requirements.lock requirements-model.lock | $(UV)
+	$(call INSTALL,$(VENV),$^)
 
 .venv-sam/.installed: requirements-sam.lock | $(UV)
 	$(call INSTALL,.venv-sam,$<)

@@ -22,6 +22,7 @@ from benchmarks.quality_part import AbsentError
 from benchmarks.quality_sets import declared_set
 from benchmarks.served import ROOT
 from training.backtest import by_days, policy_lines, report_of
+from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows
 from training.declaration import Scorer, declared_scorer
 from training.intake.synthetic.draws import DAYS
@@ -30,7 +31,6 @@ from training.intake.synthetic.refunds import draw_refunds
 from training.intake.synthetic.transactions import draw_transactions
 from training.monitoring.replay import Replay
 from training.params import SECONDS_A_DAY, Decision, Model, Quarantine
-from training.prepare import read_catalogues
 from training.report.backtest_page import draw_recall
 from training.report.html import LOOK
 from training.run.files import BUILD, REPORTS, rounded, write_json, write_whole

@@ -42,7 +42,7 @@ def _shifted(scene: Scene, steady: Log) -> Changed:
 def _is_of_one_category(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
     if "chain" in rows:
         return np.array(rows["chain"] == "TRON")
-    catalogue = pd.read_csv(ROOT / BUILD / "refund" / "rows" / "catalogue.csv")
+    catalogue = pd.read_csv(ROOT / BUILD / "refund" / "catalogue.csv")
     return np.array(rows["item"].isin(catalogue.loc[catalogue["category"] == "Electronics", "name"]))
 
 

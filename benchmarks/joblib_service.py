@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from mangum import Mangum
 from pydantic import BaseModel
 
+from handler.scoring.calibration import log_odds_to_probability
 from handler.scoring.contract import Contract, answer_model, request_model
-from handler.scoring.scorer import log_odds_to_probability
 
 BUNDLES = Path(os.environ["BUNDLES"])
 

@@ -7,9 +7,9 @@ from benchmarks.quality_part import Line, Part
 from benchmarks.quality_sets import declared_set
 from benchmarks.quality_ulb import first_and_last
 from training.compare import arm_name, choice, compare_arms
+from training.data.catalogue import read_catalogues
 from training.declaration import Scorer
 from training.model.folds import Fold, training_folds
-from training.prepare import read_catalogues
 
 SHOWN = ("recall_at_1pct_fpr", "brier_score", "ece", "ece_raw")
 

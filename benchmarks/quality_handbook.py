@@ -14,13 +14,13 @@ import pandas as pd
 from benchmarks.quality_handbook_protocol import weekly_positions
 from benchmarks.quality_part import Line, Part
 from benchmarks.quality_sets import PARAMS, declared_set
+from training.data.catalogue import read_catalogues
 from training.declaration import Scorer, declared_scorer
 from training.evaluation.entity_precision import precision_at_top
 from training.evaluation.metrics import average_precision, rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score
 from training.model.folds import Fold, encode_folds
 from training.params import Model
-from training.prepare import read_catalogues
 from training.run.progress import on_all_cores, say
 from training.select import summary
 from training.tune import best_of, search, verdict

@@ -10,15 +10,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.quality_part import AbsentError, Line, Part
-from training.calibrate import calibrated
 from training.declaration import Scorer, read_params
+from training.evaluation.calibration import calibrated
 from training.evaluation.intervals import draw_weights
 from training.evaluation.threshold import threshold_for
+from training.model.fit import margins
 from training.params import Decision
 from training.run.files import BUILD
 from training.run.matrix import Floats, Labels
 from training.run.progress import progress
-from training.train import margins
 
 DRAWS = 200
 TARGET = 0.9

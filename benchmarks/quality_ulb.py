@@ -5,16 +5,16 @@ import pandas as pd
 
 from benchmarks.quality_part import Line, Part
 from benchmarks.quality_sets import declared_set
-from training.calibrate import calibrated
 from training.compare import arm_name
+from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows, sample_of
 from training.data.split import split_by_time
 from training.declaration import Scorer
 from training.evaluate import Evaluation, measure
+from training.evaluation.calibration import calibrated
+from training.model.fit import fit_pipeline, margins
 from training.params import Resampling
-from training.prepare import read_catalogues
 from training.run.progress import say
-from training.train import fit_pipeline, margins
 
 ARMS = (Resampling(method="none"), Resampling(method="smote"))
 # Amazon's Fraud Dataset Benchmark (arXiv 2208.14417) on the same rows; its average precision is not published, the

@@ -7,14 +7,14 @@ import joblib
 import numpy as np
 import xgboost
 
+from training.data.window import read_training
 from training.declaration import declared_scorer
 from training.model.encoder import FeatureEncoder
-from training.model.folds import read_training
+from training.model.fit import build_model, fit_lesson, lesson_of, pipeline_of
 from training.model.resampling import fraud_weight
 from training.params import Model
+from training.run.engine import workers_of
 from training.run.files import BUILD
-from training.run.processes import workers_of
-from training.train import build_model, fit_lesson, lesson_of, pipeline_of
 
 
 def begins(step: str) -> None:

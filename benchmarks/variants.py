@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.scoring.bundle import FILES, MANIFEST, content_version, manifest_bytes, to_json
-from handler.scoring.scorer import log_odds_to_probability
+from handler.scoring.calibration import log_odds_to_probability
 from training.package import build_bundle
 
 

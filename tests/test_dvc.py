@@ -1,6 +1,7 @@
 """dvc.yaml against the code: a stage that does not list what it imports would not run again when that changes."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,9 @@ def needed_modules(path: Path) -> set[str]:
     return {str(module) for module in found}
 
 
-def listed_modules(stage: dict[str, Any]) -> set[str]:
-    """The .py files that a stage says it depends on."""
-    return {dep for dep in stage["do"]["deps"] if dep.endswith(".py")}
+def listed_code(stage: dict[str, Any]) -> list[Path]:
+    """What a stage depends on of our code: files, and folders with all that lies in them."""
+    return [Path(dep) for dep in stage["do"]["deps"] if dep.startswith(OURS)]
 
 
 def stage_module(stage: dict[str, Any]) -> Path:
@@ -69,9 +70,38 @@ def test_stage_runs_the_module_of_its_name(name: str) -> None:
     assert STAGES[name]["do"]["cmd"] == f"python -m training.{name} ${{key}}"
 
 
-def test_deps_are_the_imports(name: str) -> None:
-    """The .py files a stage lists are those its module imports, directly or not, and its own."""
-    assert sorted(listed_modules(STAGES[name])) == sorted(needed_modules(stage_module(STAGES[name])))
+def test_deps_cover_the_imports(name: str) -> None:
+    """Each file that a stage imports, directly or not, is listed, or its folder is; nothing else is."""
+    listed = listed_code(STAGES[name])
+    needed = {Path(module) for module in needed_modules(stage_module(STAGES[name]))}
+    assert {module for module in needed if not {module, *module.parents} & set(listed)} == set()
+    assert [entry for entry in listed if not any(entry in {module, *module.parents} for module in needed)] == []
+
+
+def test_no_record_makes_a_stage_run() -> None:
+    """What the function writes down, releases or answers has no say in a model."""
+    for stage in STAGES.values():
+        of_handler = [entry for entry in listed_code(stage) if entry.parts[0] == "handler"]
+        assert all(entry.parts[1] == "scoring" for entry in of_handler)
+
+
+def test_versions_of_libraries_are_deps(name: str) -> None:
+    """Another version of a library that computes makes each stage run again; that of any other does not."""
+    assert "requirements-model.lock" in STAGES[name]["do"]["deps"]
+    assert "requirements.lock" not in STAGES[name]["do"]["deps"]
+    pinned, others = (
+        set(re.findall(r"^([a-z0-9-]+)==", (PROJECT / lock).read_text(), flags=re.MULTILINE))
+        for lock in ("requirements-model.lock", "requirements.lock")
+    )
+    assert pinned >= {"xgboost-cpu", "scikit-learn", "imbalanced-learn", "numpy", "pandas", "duckdb"}
+    assert {"ruff", "mypy", "pytest"} <= others
+    assert not pinned & others
+
+
+def test_rows_of_another_scorer_leave_a_stage_alone() -> None:
+    """Rows are prepared from the scorer's own file; only catalogues are looked for in all of data/."""
+    assert "${item.data}" in STAGES["prepare"]["do"]["deps"]
+    assert [name for name, stage in STAGES.items() if "data" in stage["do"]["deps"]] == ["catalogue"]
 
 
 def test_walk_follows_imports() -> None:
@@ -82,11 +112,12 @@ def test_walk_follows_imports() -> None:
 
 
 def test_deps_and_outs_are_listed_once(name: str) -> None:
-    """Nothing is listed twice, and the .py files stand in the order of the alphabet."""
+    """Nothing is listed twice, neither by itself nor with its folder; our code stands in the order of the alphabet."""
     deps = STAGES[name]["do"]["deps"]
     assert len(deps) == len(set(deps))
-    modules = [dep for dep in deps if dep.endswith(".py")]
-    assert modules == sorted(modules)
+    code = listed_code(STAGES[name])
+    assert [str(entry) for entry in code] == sorted(map(str, code))
+    assert not any(set(entry.parents) & set(code) for entry in code)
 
 
 def test_there_is_a_copy_per_scorer(name: str) -> None:

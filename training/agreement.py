@@ -18,10 +18,10 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from handler.records.record import FORMAT
+from training.errors import StageError
+from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
-from training.monitoring.binning import log_odds
 from training.monitoring.log import RecordError, read_lines
-from training.run.command import StageError
 from training.run.files import BUILD, rounded, write_json, write_whole
 
 FEWEST = 20

@@ -10,16 +10,16 @@ from typing import Any
 
 import pandas as pd
 
+from training.data.catalogue import read_catalogues
 from training.data.column_checks import read_rows
 from training.data.row_checks import check_rows, columns_of, sample_of
-from training.data.split import moment, split_by_time
+from training.data.split import split_by_time
+from training.data.times import date_in_utc, moment
 from training.declaration import Scorer, declared_scorer
-from training.monitor import date_in_utc
+from training.errors import StageError
 from training.monitoring.replay import Replay, total
 from training.params import Model
-from training.prepare import read_catalogues
 from training.report.backtest_page import backtest_page
-from training.run.command import StageError
 from training.run.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
 
 COLUMNS = ("state", "retrained", "rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts", "average_precision")

@@ -9,8 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from handler.scoring.features import feature_types
-from training.calibrate import CalibrationError, calibrated, fit_platt
+from training.data.split import FoldError
+from training.data.window import read_training
 from training.declaration import Scorer, declared_scorer
+from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
 from training.evaluation.intervals import draw_weights, interval
 from training.evaluation.metrics import (
     Ranking,
@@ -21,14 +23,14 @@ from training.evaluation.metrics import (
     rank,
     recall_at_fpr,
 )
-from training.model.folds import Fold, FoldError, read_training, training_folds
+from training.model.fit import build_model
+from training.model.folds import Fold, training_folds
 from training.model.resampling import Resampler, fraud_weight
 from training.params import Resampling
 from training.run.command import run
 from training.run.files import REPORTS, write_json, write_table
 from training.run.matrix import Floats, Labels
 from training.run.progress import on_all_cores, progress, say
-from training.train import build_model
 
 DRAWS = 200
 # Higher is better for the first two, lower for the rest; those named raw are before recalibration.

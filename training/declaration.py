@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from handler.scoring.contract import STRING_TYPES, Contract, DeclaredField, Name, Record
+from training.errors import StageError
 from training.monotone import monotone_signs
 from training.params import Compute, Costs, Decision, Folds, Model, Monitoring, Quarantine, Resampling, Split, Tuning
-from training.run.command import StageError
 
 PARAMS = Path("params.yaml")
 SCORER_NAME = r"^[a-z][a-z0-9_]*$"

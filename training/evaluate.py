@@ -12,9 +12,9 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from handler.scoring.features import build_features
-from training.calibrate import calibrated
 from training.data.window import Window
 from training.declaration import declared_scorer
+from training.evaluation.calibration import calibrated
 from training.evaluation.entity_precision import TOP, daily_precision
 from training.evaluation.importance import importance_table
 from training.evaluation.intervals import DRAWS, bootstrap, interval, share_interval
@@ -30,13 +30,13 @@ from training.evaluation.metrics import (
 )
 from training.evaluation.segments import segment_table
 from training.evaluation.threshold import cost_of
+from training.model.fit import margins_of
 from training.params import Costs
 from training.run.command import run
+from training.run.engine import workers_of
 from training.run.files import BUILD, REPORTS, rounded, write_json, write_table
 from training.run.matrix import Floats, Labels
-from training.run.processes import workers_of
 from training.run.progress import say
-from training.train import margins_of
 
 # More points than a plot can show; a million would only bloat the repository.
 CURVE_POINTS = 200

@@ -11,19 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-from handler.releases.store import StoreError
-from handler.releases.swap import load_released
-from handler.scoring.scorer import Scorer, load_scorer
+from handler.scoring.scorer import Scorer
+from training.data.times import date_in_utc
 from training.declaration import Scorer as Declaration
 from training.declaration import declared_scorer
-from training.delivery.store_writer import open_shelf, read_position
+from training.delivery.serving import watched
+from training.errors import StageError
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import blocks_of, join_outcomes
 from training.monitoring.log import Log, read_log
 from training.monitoring.verdict import LEVELS, judge_block, settle
 from training.report.monitor_page import monitor_page
-from training.run.command import StageError
-from training.run.files import BUNDLES, REPORTS, rounded, write_json, write_table, write_text
+from training.run.files import REPORTS, rounded, write_json, write_table, write_text
 
 EXIT_STATUS = dict(zip(LEVELS, (0, 10, 20), strict=True))
 # What of a block is a column of the table.
@@ -73,27 +72,6 @@ def block_table(report: dict[str, Any]) -> pd.DataFrame:
 def moment(seconds: float) -> str:
     """A moment in UTC, to the minute."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M}"
-
-
-def watched(name: str, store: str) -> Scorer:
-    """The scorer to compare with: the store's current one, or without a store the packaged one."""
-    try:
-        shelf = open_shelf(store)
-        pointer, _ = read_position(shelf, name)
-        if pointer and pointer.current:
-            return load_released(shelf, name, pointer.current)
-    except StoreError as error:
-        raise StageError(f"the store says nothing of {name}: {error}") from error
-    return load_scorer(BUNDLES / name)
-
-
-def date_in_utc(text: str) -> float:
-    """A moment on the command line, in UTC unless it says otherwise."""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-11-24 or 2026-11-24T06:00") from error
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
 
 
 def main() -> None:

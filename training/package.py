@@ -14,13 +14,14 @@ from tqdm import tqdm
 from handler.scoring.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
 from handler.scoring.contract import OTHER, STRING_TYPES, Contract, DeclaredField
 from handler.scoring.scorer import Scorer
-from training.calibrate import calibrated
 from training.data.requests import as_request, requests_of
 from training.data.window import Window
 from training.declaration import declared_scorer, read_params
-from training.run.command import StageError, run
+from training.errors import StageError
+from training.evaluation.calibration import calibrated
+from training.model.fit import margins
+from training.run.command import run
 from training.run.files import BUILD, BUNDLES, REPORTS, replace_folder
-from training.train import margins
 
 TOLERANCE = 1e-6
 N_GOLDEN = 20
@@ -126,7 +127,7 @@ def main(name: str) -> None:
         "windows": json.loads((reports / "rows.json").read_text())["windows"],
     }
     contents = {file: (built / file).read_bytes() for file in FILES if file != "golden.json"}
-    catalogue = pd.read_csv(built / "rows" / "catalogue.csv", dtype=str, keep_default_na=False)
+    catalogue = pd.read_csv(built / "catalogue.csv", dtype=str, keep_default_na=False)
     requests = golden_requests(declared.contract, json.loads(contents["reference.json"]), catalogue)
     BUNDLES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix=f".{name}-bundle-") as scratch:

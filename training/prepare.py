@@ -4,23 +4,19 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import pandas as pd
-
-from handler.scoring.contract import OTHER
-from training.data.column_checks import DataError, read_rows
 from training.data.input_files import changed
 from training.data.quarantine import Quarantine
 from training.data.source import CheckedChunk, Source, check_source, open_source
 from training.data.split import WINDOWS
 from training.data.window_writer import RowStore
-from training.declaration import Scorer, declared_scorer
+from training.declaration import declared_scorer
+from training.errors import DataError
 from training.run.command import run
-from training.run.files import BUILD, REPORTS, write_json, write_whole
-from training.run.processes import workers_of
+from training.run.engine import workers_of
+from training.run.files import BUILD, REPORTS, write_json
 from training.run.progress import say
 
 
@@ -48,23 +44,6 @@ def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dic
     }
 
 
-def read_catalogues(scorer: Scorer) -> pd.DataFrame:
-    """The catalogues of all text fields as one table: field, name, category."""
-    tables = [pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)]
-    for name, field in scorer.texts.items():
-        table = read_rows(Path(cast("str", field.catalogue)), ["name", "category"])
-        if bad := int(table.isna().any(axis="columns").sum()):
-            raise DataError(f"{field.catalogue} lacks a name or a category in {bad:,} rows")
-        categories = sorted(table["category"].unique())
-        if len(categories) < 2 or OTHER in categories:  # noqa: PLR2004 - a choice needs two
-            raise DataError(
-                f"{field.catalogue} has the categories {', '.join(categories)}; "
-                f"it must have at least two, none of them {OTHER!r}, which is what unknown names are called"
-            )
-        tables.append(table.assign(field=name))
-    return pd.concat(tables, ignore_index=True)[["field", "name", "category"]]
-
-
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     """A folder for as long as the block lasts; what a killed run left there is gone first."""
@@ -80,7 +59,6 @@ def main(name: str) -> None:
     """Prepare one scorer's rows: `python -m training.prepare refund`."""
     scorer = declared_scorer(name)
     path, folder = Path(scorer.data), BUILD / name / "rows"
-    catalogue = read_catalogues(scorer)
     with _scratch(BUILD / f".{name}-rows") as scratch, workers_of(scorer.compute) as workers:
         try:
             source = open_source(scorer)
@@ -92,7 +70,6 @@ def main(name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for file in (*(f"{window}.parquet" for window in WINDOWS), "quarantine.csv"):
             Path(scratch, file).replace(folder / file)
-    write_whole(folder / "catalogue.csv", partial(catalogue.to_csv, index=False))
     write_json(REPORTS / name / "rows.json", report)
     say(json.dumps(report, indent=1))
     for warning in report["warnings"]:

@@ -22,14 +22,14 @@ from training.declaration import Scorer, declared_scorer
 from training.delivery.gate import GAINS, Verdict
 from training.delivery.pointer import RefusedError, promote, verdict_on
 from training.delivery.publish import sign
+from training.delivery.releasing import follow, packaged_version, release_packaged
 from training.delivery.store_writer import Shelf, open_shelf, read_position
+from training.delivery.tracking import STORE
+from training.errors import StageError
 from training.intake.append import UsedError, append_rows
-from training.release import follow, packaged_version, release_packaged
 from training.report.markdown import table
-from training.run.command import StageError
 from training.run.files import BUILD, REPORTS, rounded, write_bytes, write_json, write_text, write_whole
 from training.run.progress import say
-from training.track import STORE
 
 DATA, LOCK = Path("data.dvc"), Path("dvc.lock")
 REFUSED, NOTHING_NEW = 3, 4

@@ -19,17 +19,20 @@ import pyarrow.parquet as pq
 
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
-from training.batch.checkpoint import code_version, discard, finished_chunks, run_folder, work_folder
+from training.batch.checkpoint import discard, finished_chunks, run_folder, work_folder
 from training.batch.chunk import Job, columns_of, fractions_of, score_chunk
 from training.batch.outputs import join_parts, join_rejected, put_in_place, rejected_path, targets_of
 from training.data.chunks import chunks_of, n_chunks
 from training.data.input_files import InputError, Part, changed, read_parts
 from training.declaration import declared_scorer
 from training.delivery.serving import chosen_bundle
+from training.errors import StageError
 from training.params import Compute, Engine
-from training.run.command import FULL, StageError
-from training.run.processes import Task, workers_of
+from training.run.command import FULL
+from training.run.engine import workers_of
+from training.run.processes import Task
 from training.run.progress import say
+from training.run.provenance import code_version
 
 CHUNK_ROWS = 100_000
 TOO_MANY_REJECTED = 4

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from training.data.window import read_training
 from training.declaration import Scorer, declared_scorer
 from training.evaluation.metrics import average_precision, rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score
-from training.model.folds import Fold, read_training, resample_folds, training_folds
+from training.model.folds import Fold, resample_folds, training_folds
 from training.run.command import run
 from training.run.files import BUILD, REPORTS, write_json, write_table
 from training.run.matrix import Matrix

@@ -15,14 +15,14 @@ from typing import IO
 import pandas as pd
 
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, read_params
+from training.errors import StageError
 from training.intake.infer import infer
 from training.intake.read_table import read_file
 from training.intake.suggested_params import params_text, settings_for
-from training.run.command import StageError
 from training.run.files import BUILD, BUNDLES, REPORTS, write_text, write_whole
 from training.run.progress import say
 
-STAGES = ("prepare", "select", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
+STAGES = ("catalogue", "prepare", "select", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
 PROJECT = Path(__file__).parents[1]
 USAGE = "make try DATA=payments.csv LABEL=is_fraud [TIME=created_at] [OUT=folder]"
 LOG = "stages.log"

@@ -12,15 +12,16 @@ from joblib import Parallel, delayed
 from optuna.trial import TrialState
 from sklearn.model_selection import ParameterGrid
 
+from training.data.window import read_training
 from training.declaration import Scorer, declared_scorer
 from training.evaluation.metrics import average_precision, rank
-from training.model.folds import Fold, read_training, resample_folds, training_folds
+from training.model.fit import build_model
+from training.model.folds import Fold, resample_folds, training_folds
 from training.model.resampling import fraud_weight
 from training.params import TUNED, Model
 from training.run.command import run
 from training.run.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
 from training.run.progress import progress, say
-from training.train import build_model
 
 Suggest = Callable[[optuna.Trial], int | float]
 # Wide enough for a model that the function explains in about a millisecond, and no wider.

@@ -19,7 +19,6 @@ from typing import Any
 from pydantic_core import to_json
 
 from handler.records.telemetry import write
-from handler.releases.shadow import Shadow
 from handler.scoring.scorer import Answered, Scored, Scorer
 
 FORMAT = 1
@@ -49,7 +48,7 @@ class Recorder:
         scorer: Scorer,
         answered: Answered,
         seconds: float,
-        shadowed: tuple[Shadow, Sequence[Scored | str]] | None = None,
+        shadowed: tuple[str, Sequence[Scored | str]] | None = None,
         metrics: bytes = b"",
     ) -> None:
         """Write the lines of one invocation's predictions, with what the shadow made of the same requests.
@@ -162,7 +161,7 @@ def hashed(value: str, key: bytes) -> str:
     return hmac.digest(key, value.encode(), "sha256").hex()[:HASH_DIGITS]
 
 
-def _shadow_part(shadow: Shadow, made: Scored | str) -> dict[str, Any]:
+def _shadow_part(version: str, made: Scored | str) -> dict[str, Any]:
     if isinstance(made, str):
-        return {"version": shadow.version, "error": made}
-    return {"version": shadow.version, "probability": made.probability, "flagged": made.is_flagged}
+        return {"version": version, "error": made}
+    return {"version": version, "probability": made.probability, "flagged": made.is_flagged}

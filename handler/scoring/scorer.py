@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from math import exp, fsum
+from math import fsum
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from handler.scoring.bundle import Bundle, BundleError, load_bundle
+from handler.scoring.calibration import log_odds_to_probability
 from handler.scoring.contract import MAX_BATCH, answer_model, request_model
 from handler.scoring.features import recorded_features
 from handler.scoring.outliers import Outliers
@@ -20,14 +21,6 @@ from handler.scoring.sentence import reason_sentence
 N_REASONS = 3
 # A golden answer may differ in the last bits, because exp() is the platform's.
 GOLDEN_TOLERANCE = 1e-9
-
-
-def log_odds_to_probability(log_odds: float) -> float:
-    """The probability in [0, 1] of calibrated log-odds; the logistic function, without overflow."""
-    if log_odds >= 0:
-        return 1.0 / (1.0 + exp(-log_odds))
-    odds = exp(log_odds)
-    return odds / (1.0 + odds)
 
 
 class Scored(NamedTuple):

@@ -55,7 +55,7 @@ class ScoreEndpoint:
         metrics = self._meter.line(context, answered, seconds) if self._meter and context else b""
         if self._recorder and (context or "aws.context" not in scope):
             shadow = served.shadow
-            shadowed = (shadow, shadow.scores(body, is_batch=self._is_batch)) if shadow else None
+            shadowed = (shadow.version, shadow.scores(body, is_batch=self._is_batch)) if shadow else None
             self._recorder.record(served.scorer, answered, seconds, shadowed, metrics)
         elif metrics:
             write(metrics)

@@ -19,9 +19,10 @@ from filelock import FileLock
 
 from benchmarks.variants import write_variant
 from training.data.input_files import Part
-from training.data.row_checks import check_rows, sample_of, time_is_number
+from training.data.row_checks import check_rows, sample_of
 from training.data.source import CheckedChunk, Source, check_source, checked_chunk, open_source
 from training.data.split import WINDOWS
+from training.data.times import time_is_number
 from training.data.window import Window
 from training.declaration import Scorer, declared_scorer
 from training.delivery.store_writer import FolderShelf, S3Shelf, open_shelf
@@ -33,7 +34,19 @@ from training.run.processes import Workers
 
 PROJECT = Path(__file__).parents[2]
 Frames = dict[str, pd.DataFrame]
-STAGES = ("prepare", "select", "compare", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
+STAGES = (
+    "catalogue",
+    "prepare",
+    "select",
+    "compare",
+    "tune",
+    "train",
+    "calibrate",
+    "evaluate",
+    "baseline",
+    "package",
+    "card",
+)
 N_ROWS = 1_500
 FRAUD_RATE = 0.08
 PARAMS = """\

@@ -17,13 +17,12 @@ from hypothesis import strategies as st
 
 from handler.scoring.combinations import Combinations
 from handler.scoring.features import build_features
-from training.baseline import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline
-from training.calibrate import calibrated
 from training.declaration import Scorer
+from training.evaluation.calibration import calibrated, log_odds
+from training.model.distributions import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline
 from training.model.encoder import FeatureEncoder
-from training.monitoring.binning import log_odds
+from training.model.fit import margins
 from training.run.matrix import Chunked
-from training.train import margins
 
 columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_size=60).map(
     lambda values: np.array(values, dtype=np.float32)

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from handler.scoring.scorer import log_odds_to_probability
-from training.calibrate import CalibrationError, calibrated, fit_platt
+from handler.scoring.calibration import log_odds_to_probability
+from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
 from training.evaluation.threshold import operating_points
-from training.train import margins
+from training.model.fit import margins
 
 N_ROWS = 100_000
 

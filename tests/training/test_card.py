@@ -15,10 +15,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from training.card import card, main, pictures
+from training.card import card, main
 from training.declaration import Scorer
 from training.params import Costs, Resampling
 from training.report.card_decisions import decisions, promise
+from training.report.card_figures import pictures
 from training.report.card_making import MOST_FEATURES, making
 from training.report.card_results import MOST_SEGMENTS, calibration, results, segments
 from training.report.card_text import data, purpose

@@ -12,14 +12,15 @@ import pytest
 from joblib import parallel_config
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from training.calibrate import calibrated
 from training.compare import ARMS, METRICS, arm_name, choice, compare_arms, judge
+from training.data.split import FoldError
 from training.declaration import Scorer
-from training.model.folds import Fold, FoldError
+from training.errors import StageError
+from training.evaluation.calibration import calibrated
+from training.model.fit import build_model
+from training.model.folds import Fold
 from training.model.resampling import Resampler, fraud_weight
 from training.params import Resampling
-from training.run.command import StageError
-from training.train import build_model
 
 NONE = Resampling(method="none")
 PROBABILITY_METRICS = METRICS[2:]

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.scoring.features import feature_names
-from training.calibrate import calibrated
 from training.declaration import Scorer
 from training.evaluate import CURVE_POINTS, RANKING_METRICS, RATES, Evaluation, curves, measure, reliability
+from training.evaluation.calibration import calibrated
 from training.evaluation.metrics import CALIBRATION_BINS
+from training.model.fit import margins
 from training.params import Costs
-from training.train import margins
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]

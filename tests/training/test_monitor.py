@@ -21,12 +21,12 @@ from handler.records import record as written
 from handler.records.record import Recorder
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from training import monitor
-from training.baseline import binned, score_baseline
 from training.data.requests import requests_of
 from training.declaration import Scorer as Declaration
 from training.delivery.pointer import promote
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderShelf
+from training.model.distributions import binned, score_baseline
 from training.monitoring.binning import Binning
 from training.monitoring.log import Log
 from training.params import SECONDS_A_DAY

@@ -13,12 +13,12 @@ from xgboost import XGBClassifier
 
 from handler.scoring.contract import Contract, DeclaredField, DerivedFeature
 from handler.scoring.features import feature_types
-from training.calibrate import calibrated, fit_platt
+from training.evaluation.calibration import calibrated, fit_platt
 from training.model.encoder import FeatureEncoder
+from training.model.fit import build_model
 from training.model.resampling import Resampler
 from training.monotone import monotone_signs
 from training.params import Model, Resampling
-from training.train import build_model
 
 N_ROWS = 1_500
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)

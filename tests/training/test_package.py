@@ -15,8 +15,8 @@ from handler.scoring.contract import Contract, DeclaredField, request_model
 from handler.scoring.scorer import Scorer, load_scorer
 from training import declaration, package
 from training.data.requests import requests_of
+from training.model.distributions import describe
 from training.package import ParityError, build_bundle, check_parity, golden_requests
-from training.train import describe
 
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)
 

@@ -15,14 +15,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from training import prepare as stage
-from training.data.column_checks import DataError
+from training.data.catalogue import read_catalogues
 from training.data.row_checks import REJECTED_COLUMNS
 from training.data.split import WINDOWS, split_by_time
 from training.data.window import Window
 from training.declaration import Scorer
+from training.errors import DataError, StageError
 from training.params import SECONDS_A_DAY, Split
-from training.prepare import read_catalogues
-from training.run.command import StageError
 
 Prepare = Callable[[pd.DataFrame, Scorer], Any]
 PrepareFile = Callable[[Path, Scorer], Any]

@@ -15,7 +15,7 @@ from training import release
 from training.delivery.pointer import read_history
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderShelf, open_shelf
-from training.track import TrackError
+from training.delivery.tracking import TrackError
 
 PROJECT = Path(__file__).parents[2]
 ABSENT = "0123456789ab"

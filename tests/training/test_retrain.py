@@ -10,13 +10,13 @@ import pytest
 
 from handler.releases.store import read_pointer
 from training import release, retrain
-from training.data.column_checks import DataError
 from training.delivery.gate import Verdict
 from training.delivery.pointer import promote
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderShelf
+from training.delivery.tracking import TrackError
+from training.errors import DataError
 from training.retrain import RetrainError, alone, as_markdown, challenge, undone_on_failure
-from training.track import TrackError
 
 
 class NoTracker:

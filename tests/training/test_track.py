@@ -18,7 +18,7 @@ from benchmarks.variants import write_variant
 from training.delivery.pointer import promote, roll_back, set_shadow
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderShelf
-from training.track import Tracker, TrackError, registered_name
+from training.delivery.tracking import Tracker, TrackError, registered_name
 
 NAME = registered_name("mini")
 ROWS = Path("build/mini/rows/test.parquet")

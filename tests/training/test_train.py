@@ -14,12 +14,14 @@ import pytest
 
 from handler.scoring.contract import Contract, DeclaredField
 from training.declaration import Scorer
+from training.errors import StageError
+from training.model.distributions import describe
 from training.model.encoder import FeatureEncoder
+from training.model.fit import build_model, fit_pipeline, margins, margins_of
 from training.model.resampling import fraud_weight
 from training.params import Model, Resampling
-from training.run.command import StageError
 from training.run.matrix import Chunked
-from training.train import build_model, describe, fit_pipeline, main, margins, margins_of
+from training.train import main
 
 
 def one_field(field: DeclaredField) -> Contract:

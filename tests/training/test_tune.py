@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from training.declaration import Scorer
 from training.evaluation.metrics import average_precision, rank
+from training.model.fit import build_model
 from training.model.folds import Fold
 from training.params import TUNED, Model, Resampling, Tuning
 from training.run.files import rounded
-from training.train import build_model
 from training.tune import SPACE, STARTUP_TRIALS, Tried, best_of, judge, n_trials, search, searched, trials, verdict
 
 FAST = {"rounds": 8, "threads": 1}

@@ -7,16 +7,15 @@ Another run has another name, so that chunks of two runs never come together, no
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
-from training.run.command import StageError
+from training.errors import StageError
+from training.run.files import write_durably
 from training.run.progress import say
 
 STATE = "state.json"
@@ -29,16 +28,6 @@ class ResumeError(StageError):
 def work_folder(output: Path) -> Path:
     """Where the finished chunks of an output are kept."""
     return output.with_name(f".{output.name}.scoring")
-
-
-def code_version() -> str:
-    """The SHA-256 of all code that has a say in an answer: ours; what lies below is pinned by requirements.lock."""
-    root, digest = Path(__file__).parents[2], hashlib.sha256()
-    for package in ("handler", "training"):
-        for path in sorted((root / package).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
-    lock = root / "requirements.lock"
-    return hashlib.sha256(digest.digest() + (lock.read_bytes() if lock.exists() else b"")).hexdigest()
 
 
 @contextmanager
@@ -83,20 +72,6 @@ def _remove(run: Path) -> None:
     # First what says that the folder is whole: killed on the way, this leaves what nobody goes on with.
     (run / STATE).unlink(missing_ok=True)
     shutil.rmtree(run)
-
-
-def write_durably(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a file that appears whole, and on the disk, or not at all."""
-    # Of several machines two processes may have one number.
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write(content: bytes, file: IO[bytes]) -> None:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.batch.answers import ANSWER_COLUMNS, EXPLANATIONS
-from training.batch.checkpoint import write_durably
 from training.batch.written import scored_schema, write_lines
 from training.data.input_files import KINDS, Part
 from training.data.row_checks import REJECTED_COLUMNS
-from training.run.command import StageError
+from training.errors import StageError
+from training.run.files import write_durably
 
 # The file of all rejected rows, before it is put in its place.
 REJECTED = "rejected.csv"

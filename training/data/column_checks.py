@@ -10,15 +10,9 @@ import pyarrow.parquet as pq
 
 from handler.scoring.contract import MAX_ID_LENGTH, NUMERIC_TYPES, STRING_TYPES, DeclaredField
 from training.data.input_files import files_of
-from training.run.command import StageError
+from training.errors import DataError
 
-# The end of the year 2100.
-LATEST_SECONDS = 4_133_980_800
 _SHOWN = 3
-
-
-class DataError(StageError):
-    """Raised when the data cannot be what the declaration says."""
 
 
 def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -120,34 +114,6 @@ def check_label(values: pd.Series, name: str) -> pd.Series:
         shown = ", ".join(repr(value) for value in values[wrong].unique()[:_SHOWN].tolist())
         raise DataError(f"column {name} holds {shown} ({wrong.sum():,} rows); every label must be 0 or 1")
     return typed.astype(np.int8)
-
-
-def check_time(values: pd.Series, *, is_number: bool | None = None) -> pd.Series:
-    """Seconds since 1970 as float64, NaN where a time cannot be read; plain numbers are taken as seconds.
-
-    A column is one or the other, as `is_number` or else most of it says; the odd ones out are not times. Milliseconds
-    would pass for seconds of the year 50,000, and no delay in days would mean anything: no such number is a time.
-    """
-    is_plain = _is_number(values)
-    numbers = pd.to_numeric(values.where(is_plain), errors="coerce").astype(np.float64)
-    numbers = numbers.where(numbers.abs() <= LATEST_SECONDS)
-    if is_number:
-        return numbers
-    moments = pd.to_datetime(values.where(~is_plain), errors="coerce", utc=True, format=_time_format(values))
-    seconds = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
-    if is_number is None and seconds.notna().sum() < numbers.notna().sum():
-        return numbers
-    return seconds
-
-
-def _is_number(values: pd.Series) -> pd.Series:
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return pd.Series(data=False, index=values.index)
-    return pd.to_numeric(values, errors="coerce").notna()
-
-
-def _time_format(values: pd.Series) -> str | None:
-    return None if pd.api.types.is_datetime64_any_dtype(values.dtype) else "ISO8601"
 
 
 def check_id(values: pd.Series) -> tuple[pd.Series, pd.Series]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from joblib import cpu_count
 
-from training.run.command import StageError
+from training.errors import StageError
 
 # What DuckDB holds before it goes to the disk.
 MEMORY = "1GB"

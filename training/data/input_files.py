@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.data.csv_records import cells, lines_of
-from training.run.command import StageError
+from training.errors import StageError
 
 KINDS = (".csv", ".parquet")
 # What of a file is read at once; a row group may be larger than the memory.

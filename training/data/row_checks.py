@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from training.data.column_checks import DataError, as_text, check_field, check_id, check_label, check_time
+from training.data.column_checks import as_text, check_field, check_id, check_label
+from training.data.times import check_time, time_is_number
 from training.declaration import Scorer
+from training.errors import DataError
 
 # What is written of a rejected row before its own columns: its file, its place there, counted from 1, the line of a
 # CSV that it begins in, its reasons, and the text of a line that cannot be read.
@@ -48,14 +50,6 @@ def check_rows(rows: pd.DataFrame, scorer: Scorer) -> Checked:
     checked = check_columns(rows, scorer, time_is_number(rows[scorer.time]))
     require_enough(len(rows), len(checked.quarantined), checked.counts, scorer)
     return checked
-
-
-def time_is_number(values: pd.Series) -> bool:
-    """Whether a column of times holds seconds, not dates; raises DataError where no value is a time."""
-    dates, numbers = (check_time(values, is_number=is_number).notna().sum() for is_number in (False, True))
-    if not dates and not numbers:
-        raise DataError(f"column {values.name} holds {values.iloc[0]!r}; no value is a date, ISO 8601 text or seconds")
-    return bool(numbers > dates)
 
 
 def check_columns(rows: pd.DataFrame, scorer: Scorer, is_number: bool) -> Checked:  # noqa: FBT001 - what `time_is_number` says

@@ -13,11 +13,13 @@ import pyarrow as pa
 
 from handler.scoring.contract import STRING_TYPES
 from training.data.chunks import Chunk, Rows, chunks_of, n_chunks, read_chunk
-from training.data.column_checks import DataError, as_text, require_columns
+from training.data.column_checks import as_text, require_columns
 from training.data.frames import frame_of
 from training.data.input_files import InputError, Part, are_whole, read_parts
-from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, sample_of, time_is_number
+from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, sample_of
+from training.data.times import time_is_number
 from training.declaration import Scorer
+from training.errors import DataError
 from training.run.processes import Task, Workers
 
 

@@ -1,17 +1,20 @@
 """Split: rows in order of time as train, calibrate and test; rows of one moment never part."""
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from training.data.column_checks import DataError
+from training.data.times import moment
+from training.data.window import Positions
 from training.declaration import Scorer
-from training.params import SECONDS_A_DAY, Split
+from training.errors import DataError, StageError
+from training.params import SECONDS_A_DAY, Folds, Split
+from training.run.matrix import Labels
 
-# The year 1973: no data set of ours is older, and seconds counted from its first row are fewer.
-EARLIEST_DATE = 100_000_000
 WINDOWS = ("train", "calibrate", "test")
 
 Bounds = dict[str, tuple[float, float]]
@@ -71,8 +74,41 @@ def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8])
     return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}
 
 
-def moment(seconds: float) -> str:
-    """A moment as a date, or as the number it is where it counts seconds or rows from a start of its own."""
-    if seconds < EARLIEST_DATE:
-        return f"{seconds:,.0f}"
-    return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())
+class FoldError(StageError):
+    """Raised when the rows cannot be cut into folds that all hold both classes."""
+
+
+def prequential_positions(
+    seconds: npt.NDArray[np.float64], label: Labels, declared: Folds, delay_seconds: float
+) -> list[tuple[Positions, Positions]]:
+    """Per fold the positions of its training and of its validation rows; rows of one moment never part.
+
+    The validation blocks hold equally many rows and follow each other; each model learns from all rows before its
+    block, but for the label delay. `seconds` must not decrease. Raises FoldError where a part lacks a class.
+    """
+    if (n_frauds := int(label.sum())) <= declared.count:
+        raise FoldError(
+            f"{n_frauds} frauds in the training window are too few for folds.count {declared.count}; "
+            "lower folds.count, or bring more rows"
+        )
+    first = round(len(seconds) * (1 - declared.validate_share))
+    cuts = np.linspace(first, len(seconds), declared.count + 1).round().astype(int)
+    starts = [seconds[cut] for cut in cuts[:-1]] + [np.inf]
+    folds = []
+    for start, end in pairwise(starts):
+        known = np.flatnonzero(seconds < start - delay_seconds)
+        block = np.flatnonzero((seconds >= start) & (seconds < end))
+        folds.append((known, block))
+    check_folds([(label[known], label[block]) for known, block in folds])
+    return folds
+
+
+def check_folds(labels: Sequence[tuple[Labels, Labels]]) -> None:
+    """Raise FoldError where the training or validation rows of a fold lack a class."""
+    for number, parts in enumerate(labels, start=1):
+        for what, part in zip(("training", "validation"), parts, strict=True):
+            if not 0 < part.sum() < len(part):
+                raise FoldError(
+                    f"fold {number} of {len(labels)} has {part.sum()} frauds in {len(part):,} {what} rows; it needs "
+                    "both classes: lower folds.count, change folds.validate_share or raise folds.sample"
+                )

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.run.command import StageError
+from training.errors import StageError
+from training.run.files import BUILD
 
 Positions = npt.NDArray[np.intp]
 
@@ -92,3 +93,10 @@ class Window:
         """Its rows, a row group at a time."""
         for part in self.parts():
             yield part.read(columns)
+
+
+def read_training(name: str) -> tuple[Window, pd.DataFrame]:
+    """A scorer's training window and the catalogue of its texts, as the stages prepare and catalogue wrote them."""
+    folder = BUILD / name
+    catalogue = pd.read_csv(folder / "catalogue.csv", dtype=str, keep_default_na=False)
+    return Window(folder / "rows" / "train.parquet"), catalogue

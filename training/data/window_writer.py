@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.scoring.contract import STRING_TYPES
-from training.data.column_checks import DataError
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import suspicions
 from training.data.source import CheckedChunk
 from training.data.split import Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
 from training.declaration import Scorer
+from training.errors import DataError
 from training.run.progress import progress
 
 # A column that cannot be what it should gives itself away on so many rows.

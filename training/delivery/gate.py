@@ -12,11 +12,11 @@ from pydantic import BaseModel, ValidationError
 from handler.releases.compatibility import broken_promises
 from handler.scoring.scorer import Scorer
 from training.data.requests import requests_of
-from training.data.split import EARLIEST_DATE, moment
+from training.data.times import EARLIEST_DATE, moment
 from training.declaration import Scorer as Declaration
+from training.errors import StageError
 from training.evaluation.intervals import Floats, Labels, bootstrap, interval, share_interval
 from training.evaluation.metrics import average_precision, calibration_bins, expected_calibration_error, rank
-from training.run.command import StageError
 from training.run.files import rounded
 from training.run.progress import progress
 
@@ -25,8 +25,6 @@ CHUNK = 1000
 GAINS = ("average_precision", "recall_at_the_alert_budget", "recall")
 # A model whose probabilities are off by half of what there is to predict ranks perhaps, but promises nothing.
 MAX_CALIBRATION_SHARE = 0.5
-
-
 # More alerts than that are a decision about people, not about a model.
 MAX_ALERT_RATIO = 1.5
 # Rows that one of the two does not take are left out for both; more of them, and the rest is no fair window.

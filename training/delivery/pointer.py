@@ -18,7 +18,7 @@ from handler.settings import STORE_PUBLIC_KEY
 from training.declaration import declared_scorer
 from training.delivery.gate import Verdict, judge
 from training.delivery.store_writer import Shelf, read_position
-from training.run.command import StageError
+from training.errors import StageError
 from training.run.files import BUILD
 from training.run.progress import say
 from training.run.provenance import person

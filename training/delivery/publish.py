@@ -13,7 +13,7 @@ from handler.scoring.bundle import FILES, MANIFEST
 from handler.scoring.scorer import load_scorer
 from training.delivery.pointer import as_json, utc_now
 from training.delivery.store_writer import Shelf, read_if_there
-from training.run.command import StageError
+from training.errors import StageError
 from training.run.provenance import origin, person
 
 # What a list of releases shows of each.

@@ -1,12 +1,12 @@
 """Choose: the version of a scorer that is to score, and the files that it is made of."""
 
-from handler.releases.store import read_bundle
+from handler.releases.store import StoreError, read_bundle
 from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST, BundleError, parse_bundle
-from handler.scoring.scorer import Scorer, proven_scorer
+from handler.scoring.scorer import Scorer, load_scorer, proven_scorer
 from handler.settings import STORE_PUBLIC_KEY
 from training.delivery.store_writer import VERSION, open_shelf, read_position
-from training.run.command import StageError
+from training.errors import StageError
 from training.run.files import BUNDLES
 
 
@@ -32,3 +32,15 @@ def chosen_bundle(name: str, version: str, store: str) -> tuple[Scorer, dict[str
     except OSError as error:
         raise BundleError(f"{folder} is not whole: {error}") from error
     return proven_scorer(parse_bundle(contents, str(folder)), str(folder)), contents
+
+
+def watched(name: str, store: str) -> Scorer:
+    """The scorer to compare with: the store's current one, or without a store the packaged one."""
+    try:
+        shelf = open_shelf(store)
+        pointer, _ = read_position(shelf, name)
+        if pointer and pointer.current:
+            return load_released(shelf, name, pointer.current)
+    except StoreError as error:
+        raise StageError(f"the store says nothing of {name}: {error}") from error
+    return load_scorer(BUNDLES / name)

@@ -29,7 +29,7 @@ from handler.releases.store import (
 )
 from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST
-from training.run.command import StageError
+from training.errors import StageError
 from training.run.files import write_whole
 
 VERSION = re.compile(r"[0-9a-f]{12}")

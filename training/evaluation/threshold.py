@@ -5,9 +5,9 @@ from decimal import ROUND_DOWN, Context
 import numpy as np
 from scipy.stats import beta
 
+from training.errors import StageError
 from training.evaluation.metrics import Ranking, rank
 from training.params import Costs, Decision
-from training.run.command import StageError
 from training.run.matrix import Floats, Labels
 
 # Probabilities passed through exp(), whose last bits differ between processors.

@@ -11,10 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.data.column_checks import DataError, as_text, check_time, read_rows
+from training.data.column_checks import as_text, read_rows
 from training.data.row_checks import check_rows, columns_of
-from training.data.split import EARLIEST_DATE, moment
+from training.data.times import EARLIEST_DATE, check_time, moment
 from training.declaration import Scorer
+from training.errors import DataError
 from training.params import SECONDS_A_DAY
 from training.run.files import write_whole
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from handler.scoring.contract import LARGEST_NUMBER, DeclaredField
-from training.data.column_checks import LATEST_SECONDS, as_text
+from training.data.column_checks import as_text
+from training.data.times import LATEST_SECONDS
 from training.intake.field_names import words_of
 from training.intake.numbers import NUMERIC_SHARE, as_truth, is_mostly_read, n_words, read_numbers
 from training.intake.time_column import FIRST_DATE, LAST_DATE

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel
 
 from handler.scoring.contract import ANSWER_KEYS
-from training.run.command import StageError
+from training.errors import StageError
 
 LONGEST_NAME = 64
 SHOWN = 20

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.run.command import StageError
+from training.errors import StageError
 
 DELIMITERS = ",;\t|"
 

@@ -5,10 +5,10 @@ import json
 import numpy as np
 
 from handler.scoring.contract import STRING_TYPES, DeclaredField
-from training.data.column_checks import check_time
+from training.data.split import FoldError, prequential_positions
+from training.data.times import check_time
 from training.intake.infer import Inferred
 from training.intake.time_column import MAX_BAD_TIMES
-from training.model.folds import FoldError, prequential_positions
 from training.params import Folds
 
 HEADER = "# Made by `make try`: the scorer {name}, inferred from {source}.\n"

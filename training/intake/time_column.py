@@ -3,7 +3,7 @@
 import pandas as pd
 from pandas.tseries.api import guess_datetime_format
 
-from training.data.column_checks import LATEST_SECONDS
+from training.data.times import LATEST_SECONDS
 from training.intake.field_names import InferenceError
 from training.intake.numbers import is_numeric, read_numbers
 

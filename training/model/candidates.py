@@ -15,9 +15,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 from handler.scoring.features import feature_types
 from training.declaration import Scorer
+from training.model.fit import build_model
 from training.model.resampling import MISSING_CODE, fraud_weight
 from training.run.matrix import Floats, Labels, Matrix
-from training.train import build_model
 
 SHIPPED = "xgboost"
 

@@ -14,7 +14,7 @@ from sklearn.model_selection import LeaveOneOut, StratifiedKFold
 
 from handler.scoring.categoriser import categoriser, ngrams
 from handler.scoring.contract import OTHER
-from training.run.command import StageError
+from training.errors import StageError
 
 SMOOTHING = 0.1
 # Weights are whole numbers, hundredths of a nat: finer changes no decision and costs bytes at each cold start.

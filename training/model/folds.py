@@ -2,28 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from handler.scoring.features import feature_types
+from training.data.split import check_folds, prequential_positions
 from training.data.window import Positions, Window
 from training.declaration import Scorer
 from training.model.encoder import FeatureEncoder
 from training.model.resampling import Resampler
-from training.params import Folds, Resampling
-from training.run.command import StageError
-from training.run.files import BUILD
+from training.params import Resampling
 from training.run.matrix import Labels, Matrix
 from training.run.processes import Workers
 from training.run.progress import progress
-
-
-class FoldError(StageError):
-    """Raised when the rows cannot be cut into folds that all hold both classes."""
 
 
 @dataclass(frozen=True)
@@ -34,42 +27,6 @@ class Fold:
     train_label: Labels
     validate: Matrix
     validate_label: Labels
-
-
-def prequential_positions(
-    seconds: npt.NDArray[np.float64], label: Labels, declared: Folds, delay_seconds: float
-) -> list[tuple[Positions, Positions]]:
-    """Per fold the positions of its training and of its validation rows; rows of one moment never part.
-
-    The validation blocks hold equally many rows and follow each other; each model learns from all rows before its
-    block, but for the label delay. `seconds` must not decrease. Raises FoldError where a part lacks a class.
-    """
-    if (n_frauds := int(label.sum())) <= declared.count:
-        raise FoldError(
-            f"{n_frauds} frauds in the training window are too few for folds.count {declared.count}; "
-            "lower folds.count, or bring more rows"
-        )
-    first = round(len(seconds) * (1 - declared.validate_share))
-    cuts = np.linspace(first, len(seconds), declared.count + 1).round().astype(int)
-    starts = [seconds[cut] for cut in cuts[:-1]] + [np.inf]
-    folds = []
-    for start, end in pairwise(starts):
-        known = np.flatnonzero(seconds < start - delay_seconds)
-        block = np.flatnonzero((seconds >= start) & (seconds < end))
-        folds.append((known, block))
-    check_folds([(label[known], label[block]) for known, block in folds])
-    return folds
-
-
-def check_folds(labels: Sequence[tuple[Labels, Labels]]) -> None:
-    """Raise FoldError where the training or validation rows of a fold lack a class."""
-    for number, parts in enumerate(labels, start=1):
-        for what, part in zip(("training", "validation"), parts, strict=True):
-            if not 0 < part.sum() < len(part):
-                raise FoldError(
-                    f"fold {number} of {len(labels)} has {part.sum()} frauds in {len(part):,} {what} rows; it needs "
-                    "both classes: lower folds.count, change folds.validate_share or raise folds.sample"
-                )
 
 
 def encode_folds(
@@ -109,9 +66,3 @@ def resample_folds(folds: Sequence[Fold], scorer: Scorer, declared: Resampling) 
         rows, label = Resampler(declared, types, scorer.seed).fit_resample(fold.train, fold.train_label)
         resampled.append(replace(fold, train=rows, train_label=label))
     return resampled
-
-
-def read_training(name: str) -> tuple[Window, pd.DataFrame]:
-    """A scorer's training window and the catalogue of its texts, as prepare wrote them."""
-    folder = BUILD / name / "rows"
-    return Window(folder / "train.parquet"), pd.read_csv(folder / "catalogue.csv", dtype=str, keep_default_na=False)

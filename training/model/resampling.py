@@ -14,8 +14,8 @@ from sklearn.base import BaseEstimator
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
+from training.errors import StageError
 from training.params import Compute, Resampling
-from training.run.command import StageError
 from training.run.matrix import Chunked, Floats, Labels, Matrix, by_chunk
 from training.run.processes import Task, Workers
 

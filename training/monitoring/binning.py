@@ -15,12 +15,6 @@ UNRECORDED = 65_535
 _ABSENT = object()
 
 
-def log_odds(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The log-odds of probabilities, finite for 0 and 1 too."""
-    clipped = probability.clip(1e-12, 1 - 1e-12)
-    return np.log(clipped) - np.log1p(-clipped)
-
-
 @dataclass(frozen=True)
 class Binning:
     """How values of the baseline's features become bins: 0 where missing, then as `training.baseline` counts them."""

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
 from training.evaluation.metrics import average_precision, rank
-from training.monitoring.binning import UNRECORDED, log_odds
+from training.monitoring.binning import UNRECORDED
 from training.monitoring.drift import category_distance, holm, number_distance
 from training.monitoring.log import Log
 from training.monitoring.log_lines import NO_ID

@@ -10,19 +10,20 @@ import pandas as pd
 from imblearn.pipeline import Pipeline
 
 from handler.scoring.features import Features, build_features
-from training.baseline import feature_baseline, score_baseline
-from training.calibrate import calibrated, fit_platt
-from training.data.column_checks import DataError
-from training.data.split import moment, split_by_time
+from training.data.split import split_by_time
+from training.data.times import moment
 from training.declaration import Scorer
+from training.errors import DataError
+from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.threshold import threshold_for
+from training.model.distributions import feature_baseline, score_baseline
 from training.model.encoder import FeatureEncoder
+from training.model.fit import fit_model, margins, pipeline_of
 from training.monitoring.blocks import blocks_of
 from training.monitoring.log import Log
 from training.monitoring.verdict import LEVELS, judge_block, settle
 from training.params import Model
 from training.run.processes import Workers
-from training.train import fit_model, margins, pipeline_of
 
 Floats = npt.NDArray[np.float64]
 

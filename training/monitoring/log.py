@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
+from training.errors import StageError
 from training.monitoring.binning import Binning
 from training.monitoring.log_lines import LONGEST_LINE_BYTES, read_columns
 from training.params import SECONDS_A_DAY
-from training.run.command import StageError
 
 # Parsed, a piece takes some ten times as much, in each process.
 CHUNK_BYTES = 4_000_000

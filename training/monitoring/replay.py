@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from training.data.split import moment
+from training.data.times import moment
 from training.declaration import Scorer
 from training.delivery.gate import agreed_rate, weigh
+from training.errors import StageError
 from training.evaluation.intervals import share_interval
 from training.evaluation.metrics import average_precision, rank
 from training.monitoring.blocks import estimated
 from training.monitoring.dated_model import DatedModel, Scored, model_at, state_of
 from training.params import SECONDS_A_DAY, Model
-from training.run.command import StageError
 from training.run.progress import progress, say
 
 SECONDS_A_WEEK = 7 * SECONDS_A_DAY

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from training.data.split import moment
+from training.data.times import moment
 from training.report.axes import BLUE, GREY, INK, ORANGE, blank_axes
 from training.report.html import Picture, Section, page
 from training.report.markdown import number, percent, percent_within, plain, table

@@ -10,7 +10,7 @@ from typing import Any
 
 from handler.scoring.contract import Contract
 from training.declaration import Scorer
-from training.run.command import StageError
+from training.errors import StageError
 from training.run.files import BUNDLES, REPORTS
 
 Row = dict[str, Any]

@@ -26,12 +26,12 @@ from distributed import Client, Future, KilledWorker, LocalCluster, futures_of, 
 from distributed.comm.core import CommClosedError
 from xgboost.collective import Config
 
-from training.batch.checkpoint import code_version
+from training.errors import StageError
 from training.params import Compute
-from training.run.command import StageError
 from training.run.matrix import Chunked, Matrix
 from training.run.processes import Task, Workers
 from training.run.progress import Counter, say
+from training.run.provenance import code_version
 from training.run.xgboost_fit import Lesson
 
 CONNECT_SECONDS = 10
@@ -289,7 +289,7 @@ def _require_workers(client: Client, address: str | None) -> None:
             )
         if version != code_version():
             raise ClusterError(
-                f"worker {worker} has other code, or another requirements.lock; bring it up to date, and start it again"
+                f"worker {worker} has other code, or other locked packages; bring it up to date, and start it again"
             )
     _require_seen(client, Path.cwd())
 

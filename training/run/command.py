@@ -6,12 +6,10 @@ from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from training.errors import StageError
+
 # What a disk says that takes no more: it is full, or the user's share of it is.
 FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
-class StageError(ValueError):
-    """Raised when a stage cannot go on for a reason that its user can mend."""
 
 
 def run(main: Callable[[str], None]) -> None:

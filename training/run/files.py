@@ -5,7 +5,8 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from uuid import uuid4
 
 import pandas as pd
 
@@ -64,3 +65,17 @@ def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     if isinstance(content, dict):
         return {key: rounded(value) for key, value in content.items()}
     return [rounded(value) for value in content] if isinstance(content, list | tuple) else content
+
+
+def write_durably(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Let `write` fill a file that appears whole, and on the disk, or not at all."""
+    # Of several machines two processes may have one number.
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -7,7 +7,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import wait
-from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from threading import Thread
@@ -109,13 +108,3 @@ class Workers:
         from training.run.xgboost_fit import fit_booster  # noqa: PLC0415
 
         return fit_booster(parameters, rounds, lesson, self.compute)
-
-
-def workers_of(compute: Compute) -> AbstractContextManager[Workers]:
-    """The declared workers, for as long as the block lasts."""
-    if compute.engine == "local":
-        return nullcontext(Workers(compute))
-    # Dask takes a second to import, which only those pay who use it.
-    from training.run.cluster import cluster  # noqa: PLC0415
-
-    return cluster(compute)

@@ -29,3 +29,14 @@ def _git(*arguments: str) -> str | None:
     except OSError:
         return None
     return (done.returncode == 0 and done.stdout.strip()) or None
+
+
+def code_version() -> str:
+    """The SHA-256 of all code that has a say in an answer: ours, and the locks that pin what it imports."""
+    root, digest = Path(__file__).parents[2], hashlib.sha256()
+    for package in ("handler", "training"):
+        for path in sorted((root / package).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    for path in sorted(root.glob("requirements*.lock")):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()

@@ -77,7 +77,7 @@ def record(
     requests: Sequence[dict[str, Any]] = REQUESTS,
 ) -> list[dict[str, Any]]:
     """The lines of a folder, after one more batch was recorded in it."""
-    Recorder(str(folder)).record(scorer, answered(scorer, requests), 0.0123456, shadow and (shadow, shadowed))
+    Recorder(str(folder)).record(scorer, answered(scorer, requests), 0.0123456, shadow and (shadow.version, shadowed))
     return lines(folder)
 
 
@@ -273,7 +273,7 @@ def test_a_sample_keeps_each_shadow_beside_its_own_prediction(folder: Path, refu
     requests = [{**REQUESTS[0], "refund_id": str(number)} for number in range(200)]
     shadowed = [Scored([], 0.0, number / 1000, is_flagged=False) for number in range(200)]
     made = answered(refund, requests)
-    Recorder(str(folder), rate=0.5).record(refund, made, 0.0, (Shadow(refund), shadowed))
+    Recorder(str(folder), rate=0.5).record(refund, made, 0.0, (refund.version, shadowed))
     found = lines(folder)
     assert 50 < len(found) < 150
     assert [line["shadow"]["probability"] for line in found] == [int(line["id"]) / 1000 for line in found]

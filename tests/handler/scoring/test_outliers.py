@@ -17,9 +17,8 @@ from handler.scoring.bundle import Bundle
 from handler.scoring.contract import Contract, DeclaredField, Warned
 from handler.scoring.outliers import Outliers
 from handler.scoring.scorer import Scorer, load_scorer
-from training.baseline import binned
 from training.data.requests import field_values
-from training.train import describe
+from training.model.distributions import binned, describe
 
 BUILD = Path(__file__).parents[3] / "build"
 NAMES = ("refund", "transaction")

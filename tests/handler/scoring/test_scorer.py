@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from handler.scoring.booster import Booster
 from handler.scoring.bundle import BundleError, content_version, manifest_bytes
-from handler.scoring.scorer import Scorer, answering_scorer, load_scorer, log_odds_to_probability, proven_scorer
+from handler.scoring.calibration import log_odds_to_probability
+from handler.scoring.scorer import Scorer, answering_scorer, load_scorer, proven_scorer
 from training.data.requests import requests_of
 
 ROWS = Path(__file__).parents[3] / "build"

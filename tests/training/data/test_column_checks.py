@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from handler.scoring.contract import DeclaredField
-from training.data.column_checks import DataError, check_field, check_id, check_label, check_time, read_rows
+from training.data.column_checks import check_field, check_id, check_label, read_rows
+from training.data.times import check_time
+from training.errors import DataError
 
 MOMENT = 1_735_689_600.0  # 2025-01-01T00:00:00Z
 

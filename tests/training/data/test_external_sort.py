@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from training.data import external_sort as ordered
 from training.data.external_sort import RowFile
-from training.run.command import StageError
+from training.errors import StageError
 
 Names = list[str | None]
 

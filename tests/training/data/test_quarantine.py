@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from training.data.column_checks import DataError
 from training.data.quarantine import Quarantine
 from training.data.source import Again, CheckedChunk
 from training.declaration import Scorer
+from training.errors import DataError
 
 HEADER = "rejected_part,rejected_row,rejected_line,rejected_because,rejected_text,amount\n"
 

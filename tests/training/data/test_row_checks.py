@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.column_checks import DataError
-from training.data.row_checks import check_columns, check_rows, columns_of, require_enough, sample_of, time_is_number
+from training.data.row_checks import check_columns, check_rows, columns_of, require_enough, sample_of
+from training.data.times import time_is_number
 from training.declaration import Scorer
+from training.errors import DataError
 
 
 def sampled(scorer: Scorer, share: float) -> Scorer:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.data.column_checks import DataError
 from training.data.input_files import InputError
 from training.data.source import CheckedChunk, Source, check_source, open_source
 from training.declaration import Scorer
+from training.errors import DataError
 from training.run.processes import Workers
 
 Opened = Callable[[str], Source]

@@ -6,10 +6,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from training.data.column_checks import DataError
 from training.data.source import checked_chunk
 from training.data.window_writer import RowStore, _InGroups, row_schema
 from training.declaration import Scorer
+from training.errors import DataError
 
 
 def test_a_window_does_not_hold_on_to_the_rows_of_others(

@@ -16,7 +16,7 @@ from training.delivery.gate import Verdict
 from training.delivery.pointer import MoveError, move, promote, read_history, roll_back, set_shadow
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderShelf, S3Shelf, ShelfError, read_if_there, read_position
-from training.run.command import StageError
+from training.errors import StageError
 
 ROWS = Path("build/mini/rows/test.parquet")
 ABSENT = "0123456789ab"

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from training.errors import StageError
 from training.evaluation.entity_precision import precision_at_top
-from training.run.command import StageError
 
 DAY = 86_400.0
 Row = tuple[float, str | None, float, int]

@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.data.column_checks import DataError, read_rows
+from training.data.column_checks import read_rows
 from training.data.row_checks import check_rows, columns_of
 from training.declaration import Scorer
+from training.errors import DataError
 from training.intake.append import UsedError, append_rows
 
 

@@ -11,9 +11,9 @@ from threadpoolctl import threadpool_limits
 from training.declaration import Scorer
 from training.evaluation.metrics import rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score, signed_log
+from training.model.fit import build_model
 from training.params import Model, Resampling
 from training.run.matrix import Labels, Matrix
-from training.train import build_model
 
 N_ROWS = 400
 COUNTRY, KIND = 3, 5

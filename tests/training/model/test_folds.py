@@ -11,19 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.window import Window
+from training.data.split import FoldError, check_folds, prequential_positions
+from training.data.window import Window, read_training
 from training.declaration import Scorer
 from training.model.encoder import FeatureEncoder
-from training.model.folds import (
-    Fold,
-    FoldError,
-    Positions,
-    check_folds,
-    prequential_positions,
-    read_training,
-    resample_folds,
-    training_folds,
-)
+from training.model.folds import Fold, Positions, resample_folds, training_folds
 from training.params import Folds, Resampling, Split
 from training.run.matrix import Labels
 

@@ -14,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.scoring.scorer import load_scorer
-from training.data.column_checks import DataError, read_rows
+from training.data.column_checks import read_rows
 from training.data.requests import requests_of
 from training.data.row_checks import check_rows, columns_of
 from training.declaration import Scorer
+from training.errors import DataError
 from training.monitoring.binning import Binning
 from training.monitoring.dated_model import DatedModel, Scored, model_at, state_of
 from training.params import SECONDS_A_DAY, Model

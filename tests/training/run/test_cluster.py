@@ -31,11 +31,11 @@ from sklearn.metrics import average_precision_score
 
 from training.batch.outputs import rejected_path
 from training.data.split import WINDOWS
+from training.errors import StageError
+from training.model.fit import margins
 from training.params import Compute, Model
-from training.run.command import StageError
-from training.run.processes import workers_of
+from training.run.engine import workers_of
 from training.score import Asked, score_files
-from training.train import margins
 
 PROJECT = Path(__file__).parents[3]
 PATIENCE_SECONDS = 120
@@ -480,7 +480,7 @@ def test_worker_with_other_code(cluster: Cluster, unprepared: Path, copy: Copy, 
     changed = code / "training" / "check.py"
     changed.write_text(f"{changed.read_text()}# Other.\n")
     worker = cluster.add_worker(code)
-    refused = f"^worker {worker} has other code, or another requirements.lock; bring it up to date, and start it again$"
+    refused = f"^worker {worker} has other code, or other locked packages; bring it up to date, and start it again$"
     try:
         with pytest.raises(StageError, match=refused):
             run_here(folder, "prepare", cluster=cluster)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from training.run.command import StageError, run
+from training.errors import StageError
+from training.run.command import run
 
 
 def stopping(error: Exception) -> Callable[[str], None]:

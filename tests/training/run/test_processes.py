@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from training.errors import StageError
 from training.params import Compute
-from training.run.command import StageError
+from training.run.engine import workers_of
 from training.run.matrix import Matrix
-from training.run.processes import Task, Workers, workers_of
+from training.run.processes import Task, Workers
 
 
 def rows_of(value: float, n_rows: int) -> Matrix:

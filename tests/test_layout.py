@@ -1,0 +1,125 @@
+"""Imports point downward, nobody imports a command, and `handler` never imports `training`."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# From the top down. What stands on one line must not import each other.
+TRAINING: tuple[tuple[str, ...], ...] = (
+    ("training.monitoring",),
+    ("training.delivery",),
+    ("training.report", "training.batch", "training.intake", "training.model"),
+    ("training.data",),
+    ("training.evaluation",),
+    ("training.run",),
+    ("training.declaration",),
+    ("training.params", "training.monotone"),
+    ("training.errors",),
+)
+HANDLER: tuple[tuple[str, ...], ...] = (
+    ("handler.app",),
+    ("handler.web",),
+    ("handler.settings",),
+    ("handler.releases",),
+    ("handler.records",),
+    ("handler.scoring",),
+)
+MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for package in ("training", "handler")
+    for path in (ROOT / package).rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+def path_of(module: str) -> Path:
+    """The file of a module."""
+    return (ROOT / Path(*module.split("."))).with_suffix(".py")
+
+
+def imported(module: str) -> Iterator[str]:
+    """The modules of ours that a module imports, wherever the import stands."""
+    for node in ast.walk(ast.parse(path_of(module).read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively, which this walk does not follow"
+            names = [f"{node.module}.{alias.name}" for alias in node.names] + [str(node.module)]
+        else:
+            continue
+        yield from (name for name in names if name in MODULES)
+
+
+def floor(module: str, order: tuple[tuple[str, ...], ...]) -> tuple[int, str] | None:
+    """How far down a module is and the package that it belongs to; None for a command."""
+    for depth, packages in enumerate(order):
+        for package in packages:
+            if module == package or module.startswith(f"{package}."):
+                return depth, package
+    return None
+
+
+COMMANDS = {module for module in MODULES if module.startswith("training.") and floor(module, TRAINING) is None}
+
+
+def faults(module: str, names: Iterator[str] | list[str]) -> list[str]:
+    """What is wrong with the modules that a module imports."""
+    found = []
+    order = HANDLER if module.startswith("handler.") else TRAINING
+    own = floor(module, order)
+    for name in names:
+        if module.startswith("handler.") and name.startswith("training."):
+            found.append(f"{module} imports {name}: handler must not import training")
+        elif name in COMMANDS:
+            found.append(f"{module} imports {name}, a command")
+        elif own and name.startswith(module.split(".", maxsplit=1)[0]):
+            there = floor(name, order)
+            assert there is not None
+            if there[0] < own[0] or (there[0] == own[0] and there[1] != own[1]):
+                found.append(f"{module} imports {name}, which is not below it")
+    return found
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downward(module: str) -> None:
+    """A module imports what is below its package, or stands in it, and no command."""
+    assert faults(module, imported(module)) == []
+
+
+def test_there_is_no_circle() -> None:
+    """No module imports itself by way of others, not even inside a function."""
+    arrows = {module: set(imported(module)) - {module} for module in MODULES}
+    while leaves := {module for module, names in arrows.items() if not names}:
+        arrows = {module: names - leaves for module, names in arrows.items() if module not in leaves}
+    assert arrows == {}
+
+
+def test_the_rules_see_what_they_forbid() -> None:
+    """Each kind of wrong import is told."""
+    assert faults("handler.app", ["training.errors"]) == [
+        "handler.app imports training.errors: handler must not import training"
+    ]
+    assert faults("training.model.fit", ["training.train"]) == ["training.model.fit imports training.train, a command"]
+    assert faults("training.card", ["training.train"]) == ["training.card imports training.train, a command"]
+    assert faults("training.run.files", ["training.data.source"]) == [
+        "training.run.files imports training.data.source, which is not below it"
+    ]
+    assert faults("training.model.fit", ["training.report.html"]) == [
+        "training.model.fit imports training.report.html, which is not below it"
+    ]
+    assert faults("handler.scoring.bundle", ["handler.records.record"]) == [
+        "handler.scoring.bundle imports handler.records.record, which is not below it"
+    ]
+    assert faults("training.model.fit", ["training.model.folds", "training.errors", "handler.scoring.bundle"]) == []
+
+
+def test_commands_are_the_root_of_training() -> None:
+    """Every module at the root of `training` but the ground is a command: it runs by its name."""
+    assert {"training.prepare", "training.monitor"} <= COMMANDS
+    for module in COMMANDS:
+        assert module.count(".") == 1
+        assert 'if __name__ == "__main__":' in path_of(module).read_text(), module

@@ -1,0 +1,160 @@
+"""Tracking: runs, registered versions and aliases in MLflow."""
+
+import hashlib
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+from handler.releases.store import Pointer
+from training.declaration import declared_scorer
+from training.errors import StageError
+from training.report.card_figures import pictures
+from training.report.stage_reports import read_reports
+from training.run.files import BUNDLES, REPORTS
+from training.run.provenance import LOCK, origin
+
+# Where releases are kept, unless the environment says so; not below build/, which `make clean` removes.
+STORE = "store"
+LOCAL = "sqlite:///mlflow.db"
+CHAMPION, SHADOW = "champion", "shadow"
+# Nobody waits minutes for a server that is not there, and nothing is told to MLflow's makers.
+_DEFAULTS = {
+    "MLFLOW_TRACKING_URI": LOCAL,
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+class TrackError(StageError):
+    """Raised when MLflow cannot be reached, or refuses."""
+
+
+def registered_name(scorer: str) -> str:
+    """A scorer's registered model."""
+    return f"fraud-scorer-{scorer}"
+
+
+class Tracker:
+    """MLflow, as this project uses it. Every method raises TrackError where MLflow cannot be reached, or refuses."""
+
+    def __init__(self) -> None:
+        """Connect to the server that the environment names, or open the local file."""
+        for name, value in _DEFAULTS.items():
+            os.environ.setdefault(name, value)
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its own, at its own imports
+            import mlflow  # noqa: PLC0415 - two seconds, which only who tracks should wait
+
+        self._mlflow = mlflow
+        self.address = os.environ["MLFLOW_TRACKING_URI"]
+        try:
+            mlflow.set_tracking_uri(self.address)
+            self.client = mlflow.MlflowClient()
+        except Exception as error:
+            raise self._failed(error) from error
+
+    def track(self, scorer: str) -> str:
+        """The id of the run of what is built here, made where there is none yet."""
+        try:
+            return self._track(scorer)
+        except (self._mlflow.exceptions.MlflowException, OSError) as error:
+            raise self._failed(error) from error
+
+    def point(self, scorer: str, pointer: Pointer) -> None:
+        """Give the aliases champion and shadow to the versions that a pointer names, and to no others."""
+        try:
+            unknown = [
+                version
+                for alias, version in ((CHAMPION, pointer.current), (SHADOW, pointer.shadow))
+                if not self._alias(scorer, alias, version) and version
+            ]
+        except (self._mlflow.exceptions.MlflowException, OSError) as error:
+            raise self._failed(error) from error
+        if unknown:
+            raise TrackError(
+                f"{registered_name(scorer)} at {self.address} has no version {', '.join(unknown)}; "
+                "track the checkout that made it"
+            )
+
+    def _failed(self, error: Exception) -> TrackError:
+        first = str(error).strip().splitlines() or [type(error).__name__]
+        return TrackError(f"MLflow at {self.address}: {first[0]}; `make track` brings it into step later")
+
+    def _track(self, scorer: str) -> str:
+        version = json.loads((BUNDLES / scorer / "manifest.json").read_bytes())["version"]
+        come_from = origin()
+        tags = {"scorer": scorer, "bundle_version": version, "dvc_lock_sha256": come_from["dvc_lock_sha256"] or "none"}
+        experiment = self._mlflow.set_experiment(registered_name(scorer)).experiment_id
+        same = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
+        if known := self.client.search_runs([experiment], f"{same} and attributes.status = 'FINISHED'", max_results=1):
+            run_id: str = known[0].info.run_id
+        else:
+            tags["git_commit"] = come_from["commit"] or "none"
+            with self._mlflow.start_run(experiment_id=experiment, run_name=version, tags=tags) as run:
+                self._log(scorer)
+                run_id = run.info.run_id
+        self._register(scorer, version, run_id)
+        return run_id
+
+    def _log(self, scorer: str) -> None:
+        """Parameters, metrics with their intervals, plots, reports with the model card, and the bundle itself."""
+        mlflow, declared = self._mlflow, declared_scorer(scorer)
+        folder = REPORTS / scorer
+        training = json.loads((folder / "training.json").read_text())
+        blocks = declared.model_dump(mode="json", include={"split", "resampling", "tuning", "decision", "seed"})
+        mlflow.log_params({key: _short(value) for key, value in _flat({**blocks, "training": training})})
+        metrics = json.loads((folder / "metrics.json").read_text())
+        bounds = json.loads((folder / "intervals.json").read_text())
+        for name, (low, high) in bounds.items():
+            metrics |= {f"{name}_low": low, f"{name}_high": high}
+        mlflow.log_metrics(metrics)
+        for name, picture in pictures(read_reports(scorer, declared)).items():
+            mlflow.log_figure(picture.draw(), f"plots/{name}.png")
+        mlflow.log_artifacts(str(folder), "reports")
+        for path in (Path("params.yaml"), LOCK):
+            if path.exists():
+                mlflow.log_artifact(str(path))
+        mlflow.log_artifacts(str(BUNDLES / scorer), "bundle")
+
+    def _register(self, scorer: str, version: str, run_id: str) -> None:
+        """Make the run's bundle a version of the registered model, where it is none yet."""
+        name = registered_name(scorer)
+        if not self.client.search_registered_models(f"name = '{name}'"):
+            self.client.create_registered_model(name)
+        if self._number_of(scorer, version) is None:
+            source = f"{self.client.get_run(run_id).info.artifact_uri}/bundle"
+            self.client.create_model_version(name, source, run_id=run_id, tags={"bundle_version": version})
+
+    def _number_of(self, scorer: str, version: str) -> str | None:
+        """MLflow's own number of a bundle's version."""
+        found = self.client.search_model_versions(f"name = '{registered_name(scorer)}'")
+        return next((str(one.version) for one in found if one.tags.get("bundle_version") == version), None)
+
+    def _alias(self, scorer: str, alias: str, version: str | None) -> bool:
+        """Whether the alias names the version; where MLflow does not know it, it names none rather than another."""
+        name = registered_name(scorer)
+        number = version and self._number_of(scorer, version)
+        if number:
+            self.client.set_registered_model_alias(name, alias, number)
+        elif alias in self.client.get_registered_model(name).aliases:
+            self.client.delete_registered_model_alias(name, alias)
+        return bool(number)
+
+
+def _flat(content: Any, start: str = "") -> list[tuple[str, Any]]:  # noqa: ANN401 - whatever JSON can hold
+    """The leaves of nested dicts with their dotted paths."""
+    if not isinstance(content, dict) or not content:
+        return [(start, content)]
+    return [leaf for key, value in content.items() for leaf in _flat(value, f"{start}.{key}" if start else str(key))]
+
+
+def _short(value: object) -> str:
+    """A parameter's value; one that is too long for MLflow as its hash, the whole being among the reports."""
+    text = json.dumps(value)
+    return text if len(text) <= 500 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"  # noqa: PLR2004 - older servers' limit

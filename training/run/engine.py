@@ -1,0 +1,16 @@
+"""Engine: the declared workers, processes of this machine or a Dask cluster."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+from training.params import Compute
+from training.run.processes import Workers
+
+
+def workers_of(compute: Compute) -> AbstractContextManager[Workers]:
+    """The declared workers, for as long as the block lasts."""
+    if compute.engine == "local":
+        return nullcontext(Workers(compute))
+    # Dask takes a second to import, which only those pay who use it.
+    from training.run.cluster import cluster  # noqa: PLC0415
+
+    return cluster(compute)
