@@ -24,7 +24,7 @@ from benchmarks.served import ROOT
 from training.backtest import by_days, policy_lines, report_of
 from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows
-from training.declaration import Scorer, declared_scorer
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.intake.synthetic.draws import DAYS
 from training.intake.synthetic.population import LATE_PATTERN_DAY, START, Drawn
 from training.intake.synthetic.refunds import draw_refunds
@@ -65,7 +65,7 @@ def further(table: pa.Table, time: str, first: int, days: int) -> pa.Table:
     return kept.set_column(kept.schema.get_field_index(time), time, moved.cast(table.schema.field(time).type))
 
 
-def history(name: str, scorer: Scorer) -> pd.DataFrame:
+def history(name: str, scorer: ScorerDeclaration) -> pd.DataFrame:
     """A shipped scorer's rows and eight weeks more, checked, in order of time."""
     draw, n_rows = DRAW[name]
     place = list(DRAW).index(name)

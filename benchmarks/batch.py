@@ -27,9 +27,9 @@ from benchmarks.rounds import in_turn
 from benchmarks.served import ROOT
 from handler.scoring.features import feature_types
 from handler.scoring.scorer import Scorer, load_scorer
-from training.batch.chunk import Job, columns_of, score_chunk
+from training.batch.chunk import ScoringJob, columns_of, score_chunk
 from training.data.chunks import chunks_of
-from training.data.input_files import read_parts
+from training.data.input_files import read_input_files
 from training.model.encoder import encode_rows
 from training.run.files import BUILD, BUNDLES, REPORTS, write_json
 from training.score import CHUNK_ROWS
@@ -46,12 +46,12 @@ FLOORS = {PLAIN: "the booster alone", EXPLAINED: "the booster alone, with contri
 
 def batch_scoring(source: Path, run: Path, *, explain: bool) -> Callable[[], int]:
     """Scores a file's chunks in this process, from the file to the finished chunks; gives the number of rows."""
-    parts = read_parts(source)
+    parts = read_input_files(source)
     (run / "bundle").mkdir(parents=True)
     for file in (ROOT / BUNDLES / NAME).iterdir():
         (run / "bundle" / file.name).write_bytes(file.read_bytes())
     columns = columns_of(parts[0], load_scorer(run / "bundle").contract)
-    job = Job(run, ".parquet", columns, frozenset(), explain)
+    job = ScoringJob(run, ".parquet", columns, frozenset(), explain)
     return lambda: sum(score_chunk(chunk, parts[chunk.part], job)["rows"] for chunk in chunks_of(parts, CHUNK_ROWS))
 
 

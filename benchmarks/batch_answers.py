@@ -18,7 +18,7 @@ from handler.scoring.scorer import Scorer, load_scorer
 from training.batch.answers import EXPLANATIONS
 from training.data.requests import requests_of
 from training.run.files import BUILD, BUNDLES
-from training.score import Asked, score_files
+from training.score import ScoreOptions, score_files
 
 NAME = "transaction"
 BATCH = 1000
@@ -64,7 +64,7 @@ def compared(folder: Path, n_rows: int) -> dict[str, int]:
     source, output = folder / "compared.parquet", folder / "scored.parquet"
     pq.write_table(rows, source)
     # A store that is not there: the packaged bundle, which is what the function serves too.
-    score_files(Asked(NAME, source, output, explain=True, store=str(folder / "store"), chunk_rows=n_rows // 4))
+    score_files(ScoreOptions(NAME, source, output, explain=True, store=str(folder / "store"), chunk_rows=n_rows // 4))
     found, scorer = pq.read_table(output), load_scorer(ROOT / BUNDLES / NAME)
     differ = differences(found, asked_of_the_function(rows.to_pandas(), scorer))
     return {"rows": found.num_rows, "flagged": sum(found["is_flagged"].to_pylist()), "different": differ}

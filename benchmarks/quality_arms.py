@@ -6,9 +6,9 @@ from benchmarks.quality_handbook import tested_weeks
 from benchmarks.quality_part import Line, Part
 from benchmarks.quality_sets import declared_set
 from benchmarks.quality_ulb import first_and_last
-from training.compare import arm_name, choice, compare_arms
+from training.compare import choice, compare_variants, variant_name
 from training.data.catalogue import read_catalogues
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.model.folds import Fold, training_folds
 
 SHOWN = ("recall_at_1pct_fpr", "brier_score", "ece", "ece_raw")
@@ -38,8 +38,8 @@ def ulb_arms() -> Part:
     return _compared("ulb", training_folds(first, scorer, read_catalogues(scorer)), scorer)
 
 
-def _compared(name: str, folds: list[Fold], scorer: Scorer) -> Part:
-    report = compare_arms(folds, scorer)
-    _, sentence = choice(report, arm_name(scorer.resampling))
+def _compared(name: str, folds: list[Fold], scorer: ScorerDeclaration) -> Part:
+    report = compare_variants(folds, scorer)
+    _, sentence = choice(report, variant_name(scorer.resampling))
     frauds = sum(int(fold.validate_label.sum()) for fold in folds)
     return Part(arm_lines(name, report), [f"{name}, {frauds:,} frauds in {len(folds)} blocks: {sentence}"])

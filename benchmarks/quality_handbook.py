@@ -15,7 +15,7 @@ from benchmarks.quality_handbook_protocol import weekly_positions
 from benchmarks.quality_part import Line, Part
 from benchmarks.quality_sets import PARAMS, declared_set
 from training.data.catalogue import read_catalogues
-from training.declaration import Scorer, declared_scorer
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.entity_precision import precision_at_top
 from training.evaluation.metrics import average_precision, rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score
@@ -60,7 +60,7 @@ class Week:
     seconds: npt.NDArray[np.float64]
 
 
-def tested_weeks(rows: pd.DataFrame, scorer: Scorer) -> list[Week]:
+def tested_weeks(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[Week]:
     """Chapter 5's four test weeks; the first is chapter 3's."""
     positions = [weekly_positions(rows, scorer, start) for start in TESTED]
     folds = encode_folds(rows, positions, scorer, read_catalogues(scorer))
@@ -70,7 +70,7 @@ def tested_weeks(rows: pd.DataFrame, scorer: Scorer) -> list[Week]:
     ]
 
 
-def judge(model: Model, week: Week, scorer: Scorer) -> tuple[float, float, float]:
+def judge(model: Model, week: Week, scorer: ScorerDeclaration) -> tuple[float, float, float]:
     """The METRICS of these parameters on a test week."""
     fold = week.fold
     unfitted = CANDIDATES[SHIPPED](scorer.model_copy(update={"model": model}), fold.train_label)
@@ -80,7 +80,7 @@ def judge(model: Model, week: Week, scorer: Scorer) -> tuple[float, float, float
     return roc_auc(*counts), average_precision(*counts), cards
 
 
-def line(what: str, model: Model, weeks: Sequence[Week], scorer: Scorer) -> Line:
+def line(what: str, model: Model, weeks: Sequence[Week], scorer: ScorerDeclaration) -> Line:
     """What was published under a name, and ours: the mean over weeks, and the spread where there are several."""
     judged = on_all_cores([(judge, model, week, scorer) for week in weeks], what)
     found: Line = {"measured": what, "features": weeks[0].fold.train.shape[1], "weeks": len(weeks)}
@@ -92,7 +92,7 @@ def line(what: str, model: Model, weeks: Sequence[Week], scorer: Scorer) -> Line
     return found
 
 
-def tuned(rows: pd.DataFrame, scorer: Scorer) -> tuple[Model, str]:
+def tuned(rows: pd.DataFrame, scorer: ScorerDeclaration) -> tuple[Model, str]:
     """The parameters that this project's search chooses on the validation weeks, and what it says of them."""
     positions = [weekly_positions(rows, scorer, start) for start in VALIDATED]
     found = search(encode_folds(rows, positions, scorer, read_catalogues(scorer)), scorer)

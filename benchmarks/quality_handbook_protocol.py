@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.model.folds import Positions
 from training.params import SECONDS_A_DAY
 
@@ -13,7 +13,7 @@ FIRST_DAY = pd.Timestamp("2018-04-01")
 WEEK_DAYS = 7
 
 
-def weekly_positions(rows: pd.DataFrame, scorer: Scorer, start: str) -> tuple[Positions, Positions]:
+def weekly_positions(rows: pd.DataFrame, scorer: ScorerDeclaration, start: str) -> tuple[Positions, Positions]:
     """The positions of the training week that begins on a day, and of the test week, which follows after the delay.
 
     Each test day is without the customers whose fraud of the training week or later was known by then: one that was
@@ -31,7 +31,7 @@ def weekly_positions(rows: pd.DataFrame, scorer: Scorer, start: str) -> tuple[Po
 
 
 def _first_fraud_day(
-    rows: pd.DataFrame, scorer: Scorer, day: npt.NDArray[np.int64], since: int
+    rows: pd.DataFrame, scorer: ScorerDeclaration, day: npt.NDArray[np.int64], since: int
 ) -> npt.NDArray[np.float64]:
     """Per row the day of its customer's first fraud from a day on, NaN where there is none."""
     is_fraud = (rows[scorer.label].to_numpy() == 1) & (day >= since)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.quality_part import AbsentError, Line, Part
-from training.declaration import Scorer, read_params
+from training.declaration import ScorerDeclaration, read_params
 from training.evaluation.calibration import calibrated
 from training.evaluation.intervals import draw_weights
 from training.evaluation.threshold import threshold_for
@@ -50,7 +50,7 @@ class Scored:
         return float(flagged[self.label == 1].mean()), float(flagged.mean())
 
 
-def scored_window(name: str, scorer: Scorer, window: str) -> Scored:
+def scored_window(name: str, scorer: ScorerDeclaration, window: str) -> Scored:
     """A window of a scorer's rows through its pipeline.
 
     Raises AbsentError where the scorer has not been trained.

@@ -7,14 +7,14 @@ import pandas as pd
 
 from benchmarks.quality_part import AbsentError
 from training.data.column_checks import read_rows
-from training.declaration import Scorer, declared_scorer
+from training.declaration import ScorerDeclaration, declared_scorer
 
 PROJECT = Path(__file__).parents[1]
 PARAMS = Path(__file__).with_name("quality.yaml")
 FOLDER = Path(os.environ.get("BENCHMARK_DATA", PROJECT.parent / "shared" / "data"))
 
 
-def declared_set(name: str) -> tuple[Scorer, pd.DataFrame]:
+def declared_set(name: str) -> tuple[ScorerDeclaration, pd.DataFrame]:
     """A benchmark set's scorer, and the columns that it declares.
 
     Raises AbsentError where the file is not in the folder.

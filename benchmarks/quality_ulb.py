@@ -5,11 +5,11 @@ import pandas as pd
 
 from benchmarks.quality_part import Line, Part
 from benchmarks.quality_sets import declared_set
-from training.compare import arm_name
+from training.compare import variant_name
 from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows, sample_of
 from training.data.split import split_by_time
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.evaluate import Evaluation, measure
 from training.evaluation.calibration import calibrated
 from training.model.fit import fit_pipeline, margins
@@ -26,13 +26,13 @@ PUBLISHED = {
 }
 
 
-def first_and_last(scorer: Scorer, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def first_and_last(scorer: ScorerDeclaration, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The checked rows before the test window, training and calibration together, and those of the test window."""
     windows = split_by_time(check_rows(sample_of(rows, scorer), scorer).clean, scorer)
     return pd.concat([windows["train"], windows["calibrate"]], ignore_index=True), windows["test"]
 
 
-def tested(scorer: Scorer, first: pd.DataFrame, last: pd.DataFrame) -> Line:
+def tested(scorer: ScorerDeclaration, first: pd.DataFrame, last: pd.DataFrame) -> Line:
     """The PUBLISHED metrics of the scorer's pipeline on the last rows, with their 95 % intervals."""
     pipeline = fit_pipeline(scorer, scorer.model, read_catalogues(scorer), first)
     # The ranking is all that is measured here: the probability need not be calibrated, the threshold not chosen.
@@ -47,10 +47,10 @@ def ulb() -> Part:
     first, last = first_and_last(scorer, rows)
     lines: list[Line] = [{"measured": metric, "published": span} for metric, span in PUBLISHED.items()]
     for arm in ARMS:
-        say(f"ulb: {arm_name(arm)}")
+        say(f"ulb: {variant_name(arm)}")
         found = tested(scorer.model_copy(update={"resampling": arm}), first, last)
         for line in lines:
-            name = arm_name(arm)
+            name = variant_name(arm)
             line |= dict(zip((name, f"{name} low", f"{name} high"), found[line["measured"]], strict=True))
     frauds = int(np.sum(last[scorer.label]))
     return Part(lines, [f"test: {len(last):,} rows, {frauds} frauds; low and high are 95 % intervals (bootstrap)"])

@@ -9,12 +9,11 @@ import pandas as pd
 from benchmarks.served import ROOT
 from handler.scoring.scorer import Scorer, load_scorer
 from training.data.requests import requests_of
-from training.declaration import Scorer as Declaration
-from training.declaration import declared_scorer
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import blocks_of, join_outcomes
 from training.monitoring.log import Log
-from training.monitoring.verdict import judge_block, settle
+from training.monitoring.verdict import judge_block, settle_state
 from training.params import SECONDS_A_DAY
 from training.run.files import BUILD, BUNDLES
 
@@ -28,7 +27,7 @@ class Scene:
     """A scorer, its declaration, and labelled rows that it was not trained on, by time."""
 
     scorer: Scorer
-    declared: Declaration
+    declared: ScorerDeclaration
     rows: pd.DataFrame
     began: float
     """When the training rows begin, in seconds: day 0."""
@@ -108,4 +107,4 @@ def states(scene: Scene, log: Log) -> list[str]:
     label = join_outcomes(log, policy, scene.declared.split.label_delay_days).label
     blocks = blocks_of(log, label, scene.scorer.bundle.baseline, policy, scene.scorer.threshold)
     verdicts = [judge_block(block, policy) for block in blocks]
-    return [settle(verdicts[:end], policy) for end in range(1, len(verdicts) + 1)]
+    return [settle_state(verdicts[:end], policy) for end in range(1, len(verdicts) + 1)]

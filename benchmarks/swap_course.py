@@ -17,9 +17,9 @@ from pydantic_core import to_json
 from benchmarks.served import ROOT
 from benchmarks.variants import write_variant
 from handler.releases.swap import load_released
-from training.delivery.pointer import move
+from training.delivery.pointer import update_pointer
 from training.delivery.publish import publish
-from training.delivery.store_writer import FolderShelf, open_shelf, read_position
+from training.delivery.store_writer import FolderStoreWriter, open_store_writer, read_current_pointer
 from training.run.files import BUNDLES
 
 SHIFTS = (0.0, 0.1, 0.2, 0.3)
@@ -62,15 +62,15 @@ def _scorers() -> list[str]:
 class Stage:
     """A store, and per scorer its sound versions, whose first one is current at first, and its damaged ones."""
 
-    shelf: FolderShelf
+    shelf: FolderStoreWriter
     sound: Mapping[str, list[str]]
     damaged: Mapping[str, list[str]]
 
 
 def filled_store(folder: Path) -> Stage:
     """A store in a folder, with four sound versions of each scorer and three damaged ones."""
-    shelf = open_shelf(str(folder / "store"))
-    assert isinstance(shelf, FolderShelf)  # noqa: S101 - for the type checker
+    shelf = open_store_writer(str(folder / "store"))
+    assert isinstance(shelf, FolderStoreWriter)  # noqa: S101 - for the type checker
     sound: dict[str, list[str]] = {}
     damaged: dict[str, list[str]] = {}
     for name in _scorers():
@@ -86,7 +86,7 @@ def filled_store(folder: Path) -> Stage:
             target = shelf.root / name / "bundles" / version
             (folder / "damaged" / f"{name}-{number}").rename(target)
             _damage(target / "model.ubj", number)
-        move(shelf, name, "promote", lambda _, first=versions[0]: {"current": first})
+        update_pointer(shelf, name, "promote", lambda _, first=versions[0]: {"current": first})
     return Stage(shelf, sound, damaged)
 
 
@@ -129,17 +129,19 @@ def keep_moving(stage: Stage, seconds: float, course: Course, stop: Event) -> No
             return
         if kind == "damaged":
             name, version = broken.pop()
-            move(shelf, name, "promote", lambda _, bad=version: {"current": bad})
+            update_pointer(shelf, name, "promote", lambda _, bad=version: {"current": bad})
             course.damaged.append((time.time(), version))
             continue
         name = names[number % len(names)]
-        now, _ = read_position(shelf, name)
+        now, _ = read_current_pointer(shelf, name)
         served_now = now.current if now and now.current in sound[name] else sound[name][0]
         if number % 3 == 0 and now and now.previous in sound[name] and now.previous != served_now:
             version, action = now.previous, "rollback"
         else:
             version, action = rng.choice([one for one in sound[name] if one != served_now]), "promote"
-        move(shelf, name, action, lambda _, to=version, former=served_now: {"current": to, "previous": former})
+        update_pointer(
+            shelf, name, action, lambda _, to=version, former=served_now: {"current": to, "previous": former}
+        )
         course.moved.append((time.time(), version))
 
 

@@ -10,7 +10,7 @@ import xgboost
 from training.data.window import read_training
 from training.declaration import declared_scorer
 from training.model.encoder import FeatureEncoder
-from training.model.fit import build_model, fit_lesson, lesson_of, pipeline_of
+from training.model.fit import build_model, fit_training_set, pipeline_of, resampled_training_set
 from training.model.resampling import fraud_weight
 from training.params import Model
 from training.run.engine import workers_of
@@ -32,9 +32,9 @@ def train(name: str, folder: Path, parameters: Model) -> None:
         encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers)
         matrix = encoder.encoded(window, workers)
         begins("resampling")
-        resampler, lesson = lesson_of(scorer, matrix, label, workers)
+        resampler, lesson = resampled_training_set(scorer, matrix, label, workers)
         begins("fit")
-        model = fit_lesson(scorer, parameters, lesson, fraud_weight(scorer.resampling, label), workers)
+        model = fit_training_set(scorer, parameters, lesson, fraud_weight(scorer.resampling, label), workers)
     begins("")
     joblib.dump(pipeline_of(encoder, resampler, model), folder / "pipeline.joblib")
     ((rows, labels),) = lesson.batches(len(lesson))

@@ -26,7 +26,7 @@ from handler.settings import (
     STORE_PUBLIC_KEY,
     STORE_SECONDS,
 )
-from handler.web.gateway import DOORS, BadEventError, checked_event, is_schedule, plain_answer, post_event
+from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, is_schedule, plain_answer, post_event
 from handler.web.routes import create_app
 from handler.web.startup import Mangum
 
@@ -101,7 +101,7 @@ _watcher = _started_watcher()
 app = create_app(_slots, with_metrics=METRICS, recorder=_recorder(), watcher=_watcher)
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
-_adapter = Mangum(app, lifespan="off", custom_handlers=DOORS)
+_adapter = Mangum(app, lifespan="off", custom_handlers=EVENT_HANDLERS)
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent

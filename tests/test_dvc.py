@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from training.declaration import Scorer, read_params
+from training.declaration import ScorerDeclaration, read_params
 
 PROJECT = Path(__file__).parents[1]
 OURS = ("handler", "training")
@@ -132,7 +132,7 @@ def test_params_are_keys_of_every_scorer(name: str) -> None:
     for param in STAGES[name]["do"]["params"]:
         start, scorer, key = param.split(".")
         assert (start, scorer) == ("scorers", "${key}")
-        assert key in Scorer.model_fields
+        assert key in ScorerDeclaration.model_fields
         for declared in content["scorers"].values():
             assert key in declared
 
@@ -140,7 +140,7 @@ def test_params_are_keys_of_every_scorer(name: str) -> None:
 def test_every_param_reaches_a_stage() -> None:
     """No key of a scorer can change without a stage running again, but for what only the monitor reads."""
     listed = {param.split(".")[-1] for stage in STAGES.values() for param in stage["do"]["params"]}
-    assert listed == set(Scorer.model_fields) - {"monitoring"}
+    assert listed == set(ScorerDeclaration.model_fields) - {"monitoring"}
 
 
 def test_stages_feed_each_other() -> None:

@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.variants import write_variant
-from training.delivery.pointer import move
+from training.delivery.pointer import update_pointer
 from training.delivery.publish import publish
-from training.delivery.store_writer import S3Shelf, open_shelf
+from training.delivery.store_writer import S3StoreWriter, open_store_writer
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = ROOT / "build" / "bundles" / "refund"
@@ -160,15 +160,15 @@ def proxy(s3_address: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def shelf(bucket: str) -> S3Shelf:
+def shelf(bucket: str) -> S3StoreWriter:
     """An empty store in S3."""
-    made = open_shelf(f"s3://{bucket}/models")
-    assert isinstance(made, S3Shelf)
+    made = open_store_writer(f"s3://{bucket}/models")
+    assert isinstance(made, S3StoreWriter)
     return made
 
 
 @pytest.fixture
-def versions(shelf: S3Shelf, tmp_path: Path) -> list[str]:
+def versions(shelf: S3StoreWriter, tmp_path: Path) -> list[str]:
     """Two released versions, neither of them the packaged one; the first is current."""
     found = []
     for number in (1, 2):
@@ -178,12 +178,12 @@ def versions(shelf: S3Shelf, tmp_path: Path) -> list[str]:
     return found
 
 
-def promote(shelf: S3Shelf, version: str) -> None:
+def promote(shelf: S3StoreWriter, version: str) -> None:
     """Move the pointer, without a gate."""
-    move(shelf, "refund", "promote", lambda _: {"current": version})
+    update_pointer(shelf, "refund", "promote", lambda _: {"current": version})
 
 
-def garbage(shelf: S3Shelf, content: bytes | None) -> None:
+def garbage(shelf: S3StoreWriter, content: bytes | None) -> None:
     """Put something else in the pointer's place, or take it away."""
     key = f"{shelf.prefix}refund/pointer.json"
     if content is None:
@@ -194,7 +194,7 @@ def garbage(shelf: S3Shelf, content: bytes | None) -> None:
 
 @pytest.mark.parametrize("fault", ["down", "slow", "denied", "pointer missing", "pointer garbage"])
 def test_a_store_that_fails_is_counted_and_followed_again(
-    fault: str, proxy: Proxy, shelf: S3Shelf, versions: list[str]
+    fault: str, proxy: Proxy, shelf: S3StoreWriter, versions: list[str]
 ) -> None:
     """Meanwhile every request is answered by what served before, within the budget."""
     first, second = versions
@@ -219,7 +219,9 @@ def test_a_store_that_fails_is_counted_and_followed_again(
         assert started.count("Swapped") == 2
 
 
-def test_a_store_that_is_down_at_the_start_is_followed_later(proxy: Proxy, shelf: S3Shelf, versions: list[str]) -> None:
+def test_a_store_that_is_down_at_the_start_is_followed_later(
+    proxy: Proxy, shelf: S3StoreWriter, versions: list[str]
+) -> None:
     """Until then the packaged bundle serves."""
     packaged = json.loads((BUNDLE / "manifest.json").read_bytes())["version"]
     proxy.mode = "down"

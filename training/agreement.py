@@ -36,7 +36,7 @@ class AgreementError(StageError):
 
 
 @dataclass(frozen=True)
-class Shadowed:
+class ShadowPairs:
     """The predictions of one champion and one shadow, and what else the log held."""
 
     champion: str
@@ -46,7 +46,7 @@ class Shadowed:
     counts: dict[str, int]
 
 
-def read_shadowed(lines: Iterable[str | bytes], scorer: str) -> Shadowed:
+def read_shadow_pairs(lines: Iterable[str | bytes], scorer: str) -> ShadowPairs:
     """The predictions of a scorer that a shadow was asked too: of the latest pair of versions in the log.
 
     Raises AgreementError where there are fewer than FEWEST.
@@ -72,7 +72,7 @@ def read_shadowed(lines: Iterable[str | bytes], scorer: str) -> Shadowed:
             f"the log holds {len(found)} predictions of {scorer} with a shadow's; at least {FEWEST} are needed "
             f"({dict(counts) or 'it is empty'})"
         )
-    return Shadowed(*latest, pd.DataFrame(found), {name: count for name, count in counts.items() if count})
+    return ShadowPairs(*latest, pd.DataFrame(found), {name: count for name, count in counts.items() if count})
 
 
 def _record(line: str | bytes) -> dict[str, Any] | None:
@@ -95,7 +95,7 @@ def _row(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def agreement(shadowed: Shadowed) -> dict[str, Any]:
+def agreement(shadowed: ShadowPairs) -> dict[str, Any]:
     """Correlations, flips by direction with their 95 % intervals (Wilson), and the segments that differ most."""
     rows = shadowed.rows
     ours, theirs = (log_odds(rows[name].to_numpy(float)) for name in ("probability", "shadow_probability"))
@@ -144,7 +144,7 @@ def _groups(column: pd.Series) -> dict[str, Any]:
     return {str(label): np.flatnonzero(labels == label) for label in labels.unique()}
 
 
-def draw(shadowed: Shadowed) -> Figure:
+def draw(shadowed: ShadowPairs) -> Figure:
     """Champion's against shadow's log-odds, a dot a prediction, with those whose decision differs in colour."""
     rows = shadowed.rows
     ours, theirs = (
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("log", help="a file or folder of prediction records, or s3://bucket/prefix; .gz or not")
     asked = parser.parse_args()
     try:
-        shadowed = read_shadowed(read_lines(asked.log), asked.scorer)
+        shadowed = read_shadow_pairs(read_lines(asked.log), asked.scorer)
     except (AgreementError, RecordError, OSError) as error:
         raise SystemExit(f"agreement: {error}") from error
     report = rounded(agreement(shadowed))

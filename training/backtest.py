@@ -14,8 +14,8 @@ from training.data.catalogue import read_catalogues
 from training.data.column_checks import read_rows
 from training.data.row_checks import check_rows, columns_of, sample_of
 from training.data.split import split_by_time
-from training.data.times import date_in_utc, moment
-from training.declaration import Scorer, declared_scorer
+from training.data.times import parse_utc_date, timestamp_text
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.errors import StageError
 from training.monitoring.replay import Replay, total
 from training.params import Model
@@ -29,7 +29,7 @@ def report_of(replay: Replay) -> dict[str, Any]:
     """What each policy would have done, in all and week by week."""
     policies = {name: {"total": total(weeks), "weeks": weeks} for name, weeks in replay.run().items()}
     return {
-        "from": moment(replay.start),
+        "from": timestamp_text(replay.start),
         "weeks": len(replay.begins),
         "every_weeks": replay.every,
         "label_delay_days": replay.scorer.split.label_delay_days,
@@ -41,20 +41,20 @@ def week_table(report: dict[str, Any]) -> pd.DataFrame:
     """One line a policy and week, for DVC's plots and a spreadsheet."""
     return pd.DataFrame(
         [
-            {"policy": name, "week": moment(week["from"]), **{column: week[column] for column in COLUMNS}}
+            {"policy": name, "week": timestamp_text(week["from"]), **{column: week[column] for column in COLUMNS}}
             for name, one in report["policies"].items()
             for week in one["weeks"]
         ]
     )
 
 
-def history_of(scorer: Scorer) -> pd.DataFrame:
+def history_of(scorer: ScorerDeclaration) -> pd.DataFrame:
     """The checked rows of a scorer's file, in order of time."""
     checked = check_rows(sample_of(read_rows(Path(scorer.data), columns_of(scorer)), scorer), scorer)
     return checked.clean.sort_values(scorer.time, kind="stable", ignore_index=True)
 
 
-def by_days(scorer: Scorer, calibrate_days: float, test_days: float) -> Scorer:
+def by_days(scorer: ScorerDeclaration, calibrate_days: float, test_days: float) -> ScorerDeclaration:
     """The scorer with windows of so many days."""
     days = {"calibrate_days": calibrate_days, "test_days": test_days}
     split = scorer.split.model_copy(update={"train": None, "calibrate": None, "test": None, **days})
@@ -78,7 +78,9 @@ def main() -> None:
     """Replay one scorer's history."""
     parser = argparse.ArgumentParser(prog="python -m training.backtest", description=__doc__)
     parser.add_argument("scorer")
-    parser.add_argument("--since", type=date_in_utc, help="a date, in UTC; by default where the training window ends")
+    parser.add_argument(
+        "--since", type=parse_utc_date, help="a date, in UTC; by default where the training window ends"
+    )
     parser.add_argument("--every", type=int, default=4, help="the schedule, in weeks")
     parser.add_argument(
         "--days", type=float, nargs=2, metavar=("CALIBRATE", "TEST"), help="other windows than split declares, in days"

@@ -14,7 +14,7 @@ from training.declaration import declared_scorer
 from training.evaluation.calibration import calibrated
 from training.model.combinations import learn_combinations
 from training.model.distributions import feature_baseline, score_baseline
-from training.model.fit import margins_of
+from training.model.fit import matrix_margins
 from training.run.command import run
 from training.run.engine import workers_of
 from training.run.files import BUILD, write_bytes
@@ -36,7 +36,7 @@ def main(name: str) -> None:
         matrix = encoder.encoded(train, workers)
         described = feature_baseline(matrix, features)
         combinations = learn_combinations(matrix, features.labels)
-        probability = calibrated(margins_of(pipeline, encoder.encoded(later, workers)), fitted["calibration"])
+        probability = calibrated(matrix_margins(pipeline, encoder.encoded(later, workers)), fitted["calibration"])
     threshold = fitted["decision"]["threshold"]
     baseline = {
         "features": described,

@@ -8,7 +8,7 @@ from training.data.window import Window
 from training.declaration import declared_scorer
 from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.threshold import operating_points, threshold_for
-from training.model.fit import margins_of
+from training.model.fit import matrix_margins
 from training.run.command import run
 from training.run.engine import workers_of
 from training.run.files import BUILD, write_text
@@ -23,7 +23,7 @@ def main(name: str) -> None:
     window = Window(folder / "rows" / "calibrate.parquet")
     label = window.column(scorer.label)
     with workers_of(scorer.compute) as workers:
-        margin = margins_of(pipeline, pipeline[0].encoded(window, workers))
+        margin = matrix_margins(pipeline, pipeline[0].encoded(window, workers))
     slope, intercept = fit_platt(margin, label)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)

@@ -11,7 +11,7 @@ import pandas as pd
 from handler.scoring.features import feature_types
 from training.data.split import FoldError
 from training.data.window import read_training
-from training.declaration import Scorer, declared_scorer
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
 from training.evaluation.intervals import draw_weights, interval
 from training.evaluation.metrics import (
@@ -35,7 +35,7 @@ from training.run.progress import on_all_cores, progress, say
 DRAWS = 200
 # Higher is better for the first two, lower for the rest; those named raw are before recalibration.
 METRICS = ("average_precision", "recall_at_1pct_fpr", "brier_score", "ece", "brier_score_raw", "ece_raw")
-ARMS = (
+VARIANTS = (
     Resampling(method="none"),
     Resampling(method="smote", ratio=0.03),
     Resampling(method="smote", ratio=0.1),
@@ -46,7 +46,7 @@ ARMS = (
 
 
 @dataclass(frozen=True)
-class Judged:
+class VariantScores:
     """One arm's scores of one validation block: the ranking of all rows, and the later rows' probabilities."""
 
     ranking: Ranking
@@ -68,7 +68,7 @@ class Judged:
         return found
 
 
-def judge(arm: Resampling, fold: Fold, scorer: Scorer) -> Judged:
+def score_variant(arm: Resampling, fold: Fold, scorer: ScorerDeclaration) -> VariantScores:
     """An arm on a fold. The earlier half of the block recalibrates, the later half judges the probabilities."""
     resampler = Resampler(arm, feature_types(scorer.contract), scorer.seed)
     rows, label = resampler.fit_resample(fold.train, fold.train_label)
@@ -79,7 +79,7 @@ def judge(arm: Resampling, fold: Fold, scorer: Scorer) -> Judged:
     slope, intercept = _recalibration(margin[:half], fold.validate_label[:half])
     raw = calibrated(margin[half:], {"slope": 1.0, "intercept": 0.0})
     recalibrated = calibrated(margin[half:], {"slope": slope, "intercept": intercept})
-    return Judged(
+    return VariantScores(
         ranking=rank(margin, fold.validate_label),
         later=slice(half, None),
         label=fold.validate_label[half:],
@@ -102,10 +102,10 @@ def _recalibration(margin: Floats, label: Labels) -> tuple[float, float]:
         return 0.0, float(np.log(n_frauds / (len(label) - n_frauds)))
 
 
-def compare_arms(folds: Sequence[Fold], scorer: Scorer) -> dict[str, Any]:
+def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, Any]:
     """Per arm its METRICS, and how they differ from the declared arm's, with 95 % intervals over paired draws."""
-    arms = {arm_name(arm): arm for arm in (*_possible(ARMS, folds), scorer.resampling)}
-    tasks = [(judge, arm, fold, scorer) for arm in arms.values() for fold in folds]
+    arms = {variant_name(arm): arm for arm in (*_possible(VARIANTS, folds), scorer.resampling)}
+    tasks = [(score_variant, arm, fold, scorer) for arm in arms.values() for fold in folds]
     judged = on_all_cores(tasks, "arms x folds")
     by_fold = [judged[position :: len(folds)] for position in range(len(folds))]
     measured = _over_folds(by_fold, [np.ones(len(fold.validate_label)) for fold in folds])
@@ -114,7 +114,7 @@ def compare_arms(folds: Sequence[Fold], scorer: Scorer) -> dict[str, Any]:
     drawn = np.array(
         [_over_folds(by_fold, weights) for weights in progress(zip(*streams, strict=True), "draws", total=DRAWS)]
     )
-    declared = list(arms).index(arm_name(scorer.resampling))
+    declared = list(arms).index(variant_name(scorer.resampling))
     report: dict[str, Any] = {}
     for position, name in enumerate(arms):
         differences = interval(
@@ -144,13 +144,13 @@ def _possible(arms: Sequence[Resampling], folds: Sequence[Fold]) -> list[Resampl
     return possible
 
 
-def _over_folds(by_fold: Sequence[Sequence[Judged]], weights: Sequence[Floats]) -> Floats:
+def _over_folds(by_fold: Sequence[Sequence[VariantScores]], weights: Sequence[Floats]) -> Floats:
     """The mean over folds of each arm's METRICS: (n_arms, n_metrics)."""
     found = [[arm.measured(weight) for arm in arms] for arms, weight in zip(by_fold, weights, strict=True)]
     return np.mean(found, axis=0)
 
 
-def arm_name(arm: Resampling) -> str:
+def variant_name(arm: Resampling) -> str:
     """How a report calls an arm: smote 0.1, none."""
     return "none" if arm.method == "none" or not arm.ratio else f"{arm.method} {arm.ratio:g}"
 
@@ -175,8 +175,8 @@ def main(name: str) -> None:
     """Compare the resampling arms for one scorer: `python -m training.compare refund`."""
     scorer = declared_scorer(name)
     window, catalogue = read_training(name)
-    report = compare_arms(training_folds(window, scorer, catalogue), scorer)
-    declared = arm_name(scorer.resampling)
+    report = compare_variants(training_folds(window, scorer, catalogue), scorer)
+    declared = variant_name(scorer.resampling)
     chosen, sentence = choice(report, declared)
     table = pd.DataFrame(
         [{"arm": arm, **{metric: found[metric]["value"] for metric in METRICS}} for arm, found in report.items()]

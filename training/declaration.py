@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from handler.scoring.contract import STRING_TYPES, Contract, DeclaredField, Name, Record
+from handler.scoring.contract import STRING_TYPES, Contract, DeclaredField, Frozen, Name
 from training.errors import StageError
 from training.monotone import monotone_signs
 from training.params import Compute, Costs, Decision, Folds, Model, Monitoring, Quarantine, Resampling, Split, Tuning
@@ -31,7 +31,7 @@ DATA_PATH = r"^data/[^.].*$"
 DataPath = Annotated[str, Field(pattern=DATA_PATH)]
 
 
-class Scorer(Contract):
+class ScorerDeclaration(Contract):
     """One scorer, whole: its contract, its data and how its model is made."""
 
     data: DataPath
@@ -103,10 +103,12 @@ class Scorer(Contract):
         return {name: field for name, field in self.fields.items() if field.type == "text"}
 
 
-class Params(Record):
+class Params(Frozen):
     """The whole file."""
 
-    scorers: Annotated[dict[Annotated[str, Field(pattern=SCORER_NAME, max_length=64)], Scorer], Field(min_length=1)]
+    scorers: Annotated[
+        dict[Annotated[str, Field(pattern=SCORER_NAME, max_length=64)], ScorerDeclaration], Field(min_length=1)
+    ]
 
     @model_validator(mode="after")
     def _routes_are_single(self) -> Self:
@@ -121,7 +123,7 @@ class Params(Record):
         return self
 
 
-def declared_scorer(name: str, params: Path = PARAMS) -> Scorer:
+def declared_scorer(name: str, params: Path = PARAMS) -> ScorerDeclaration:
     """The scorer that the file declares under a name.
 
     Raises DeclarationError, naming file, key, value and what would be right.

@@ -30,7 +30,7 @@ from training.evaluation.metrics import (
 )
 from training.evaluation.segments import segment_table
 from training.evaluation.threshold import cost_of
-from training.model.fit import margins_of
+from training.model.fit import matrix_margins
 from training.params import Costs
 from training.run.command import run
 from training.run.engine import workers_of
@@ -179,7 +179,7 @@ def main(name: str) -> None:
     features = build_features(scorer.contract, encoder.vocabulary_)
     with workers_of(scorer.compute) as workers:
         encoded = encoder.encoded(window, workers)
-        margin = margins_of(pipeline, encoded)
+        margin = matrix_margins(pipeline, encoded)
         probability = calibrated(margin, fitted["calibration"])
         say(f"permutation importance of {len(features.names)} features")
         importance = importance_table(pipeline[-1], encoded, label, features.names, seed=scorer.seed)

@@ -12,15 +12,14 @@ from typing import Any
 import pandas as pd
 
 from handler.scoring.scorer import Scorer
-from training.data.times import date_in_utc
-from training.declaration import Scorer as Declaration
-from training.declaration import declared_scorer
-from training.delivery.serving import watched
+from training.data.times import parse_utc_date
+from training.declaration import ScorerDeclaration, declared_scorer
+from training.delivery.serving import monitored_scorer
 from training.errors import StageError
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import blocks_of, join_outcomes
 from training.monitoring.log import Log, read_log
-from training.monitoring.verdict import LEVELS, judge_block, settle
+from training.monitoring.verdict import LEVELS, judge_block, settle_state
 from training.report.monitor_page import monitor_page
 from training.run.files import REPORTS, rounded, write_json, write_table, write_text
 
@@ -29,7 +28,7 @@ EXIT_STATUS = dict(zip(LEVELS, (0, 10, 20), strict=True))
 MEASURES = ("recall", "precision", "average_precision", "labelled", "frauds")
 
 
-def report_of(log: Log, scorer: Scorer, declared: Declaration) -> dict[str, Any]:
+def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration) -> dict[str, Any]:
     """What the log says of a scorer, block by block, and the state that follows."""
     joined = join_outcomes(log, declared.monitoring, declared.split.label_delay_days)
     described = blocks_of(log, joined.label, scorer.bundle.baseline, declared.monitoring, scorer.threshold)
@@ -37,7 +36,7 @@ def report_of(log: Log, scorer: Scorer, declared: Declaration) -> dict[str, Any]
     for block in described:
         verdicts.append(judge_block(block, declared.monitoring))
         blocks.append({**block, "verdict": verdicts[-1].level, "reasons": list(verdicts[-1].reasons)})
-    state = settle(verdicts, declared.monitoring)
+    state = settle_state(verdicts, declared.monitoring)
     latest = next((verdict.reasons for verdict in reversed(verdicts) if verdict.level == state), ())
     return {
         "scorer": scorer.bundle.scorer,
@@ -79,8 +78,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.monitor", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; .gz or not")
-    parser.add_argument("--since", type=date_in_utc, default=float("-inf"), help="a date, in UTC")
-    parser.add_argument("--until", type=date_in_utc, default=float("inf"))
+    parser.add_argument("--since", type=parse_utc_date, default=float("-inf"), help="a date, in UTC")
+    parser.add_argument("--until", type=parse_utc_date, default=float("inf"))
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
     parser.add_argument(
         "--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="what private values are hashed with"
@@ -90,7 +89,7 @@ def main() -> None:
         parser.error("SCORER= must name a scorer of params.yaml")
     try:
         declared = declared_scorer(asked.scorer)
-        scorer = watched(asked.scorer, asked.store)
+        scorer = monitored_scorer(asked.scorer, asked.store)
         binning = Binning(scorer.bundle.baseline["features"], asked.key.encode(), frozenset(scorer.hashed))
         log = read_log(asked.log, asked.scorer, binning).during(asked.since, asked.until)
         report = rounded(report_of(log, scorer, declared))

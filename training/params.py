@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from handler.scoring.contract import Name, Record
+from handler.scoring.contract import Frozen, Name
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -24,7 +24,7 @@ TUNED = (
 )
 
 
-class Split(Record):
+class Split(Frozen):
     """Windows in time order, as shares of the rows or by days, and how late a label may arrive."""
 
     train: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -56,13 +56,13 @@ class Split(Record):
         return self.label_delay_days * SECONDS_A_DAY
 
 
-class Quarantine(Record):
+class Quarantine(Frozen):
     """How many rows may break the contract before the run stops."""
 
     max_share: Annotated[float, Field(ge=0, le=1)]
 
 
-class Folds(Record):
+class Folds(Frozen):
     """Prequential folds inside the training window: models are compared and tuned on these, never on later rows."""
 
     count: Annotated[int, Field(ge=2, le=20)] = 4
@@ -72,7 +72,7 @@ class Folds(Record):
     """The share of a fold's training rows that is learned from; validation takes all rows of its block."""
 
 
-class Resampling(Record):
+class Resampling(Frozen):
     """How the training rows, and only they, are rebalanced."""
 
     method: Literal["smote", "undersample", "class_weight", "none"]
@@ -81,7 +81,7 @@ class Resampling(Record):
     neighbours: Annotated[int, Field(ge=1)] = 5
 
 
-class Model(Record):
+class Model(Frozen):
     """XGBoost's parameters, under its own names but for `rounds` and `threads`. What is given is not tuned."""
 
     rounds: Annotated[int, Field(ge=1)] = 200
@@ -108,7 +108,7 @@ class Model(Record):
         return frozenset(self.model_fields_set)
 
 
-class Compute(Record):
+class Compute(Frozen):
     """Where the stages run, and how much of the data they hold at once."""
 
     engine: Engine = "local"
@@ -128,7 +128,7 @@ class Compute(Record):
         return self
 
 
-class Tuning(Record):
+class Tuning(Frozen):
     """How the parameters that `model` leaves open are found."""
 
     mode: Literal["tpe", "grid", "none"]
@@ -155,7 +155,7 @@ class Tuning(Record):
         return self
 
 
-class Costs(Record):
+class Costs(Frozen):
     """What decisions cost, in the unit of the amount."""
 
     amount: Name
@@ -164,7 +164,7 @@ class Costs(Record):
     """What one alert costs, right or wrong."""
 
 
-class Decision(Record):
+class Decision(Frozen):
     """The policy that picks the threshold: exactly one of recall, precision, review_rate, cost."""
 
     recall: Share | None = None
@@ -191,7 +191,7 @@ class Decision(Record):
         return self
 
 
-class Monitoring(Record):
+class Monitoring(Frozen):
     """When the monitor says watch or retrain; `training.monitoring.verdict` reads it."""
 
     block_days: Annotated[float, Field(gt=0)] = 7.0

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from training.data.input_files import changed
-from training.data.quarantine import Quarantine
+from training.data.quarantine import QuarantineWriter
 from training.data.source import CheckedChunk, Source, check_source, open_source
 from training.data.split import WINDOWS
-from training.data.window_writer import RowStore
+from training.data.window_writer import WindowWriter
 from training.declaration import declared_scorer
 from training.errors import DataError
 from training.run.command import run
@@ -26,8 +26,8 @@ def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dic
     Raises DataError where too many rows are bad, or a window has one class only.
     """
     scorer = source.scorer
-    store = RowStore(folder, scorer)
-    with Quarantine(folder / "quarantine.csv", [part.path.name for part in source.parts]) as quarantine:
+    store = WindowWriter(folder, scorer)
+    with QuarantineWriter(folder / "quarantine.csv", [part.path.name for part in source.parts]) as quarantine:
         for chunk in chunks:
             store.add(chunk)
             quarantine.add(chunk)

@@ -8,8 +8,8 @@ from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
 from training.declaration import declared_scorer, read_params
 from training.delivery.pointer import promote, roll_back, set_shadow
-from training.delivery.releasing import follow, listing, packaged_version, release_packaged
-from training.delivery.store_writer import open_shelf
+from training.delivery.releasing import announce_update, list_releases, packaged_version, release_packaged
+from training.delivery.store_writer import open_store_writer
 from training.delivery.tracking import STORE
 from training.errors import StageError
 from training.run.files import BUILD
@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(asked: argparse.Namespace) -> None:
-    shelf = open_shelf(asked.store)
+    shelf = open_store_writer(asked.store)
     scorers = [asked.scorer] if asked.scorer else list(read_params().scorers)
     for scorer in scorers:
         declared_scorer(scorer)
@@ -44,7 +44,7 @@ def _run(asked: argparse.Namespace) -> None:
         release_packaged(shelf, scorers, asked.signing_key)
         return
     if asked.command == "list":
-        say("\n\n".join(listing(shelf, scorer) for scorer in scorers))
+        say("\n\n".join(list_releases(shelf, scorer) for scorer in scorers))
         return
     if len(scorers) > 1:
         raise StageError(f"SCORER= must name one of {', '.join(scorers)}")
@@ -57,7 +57,7 @@ def _run(asked: argparse.Namespace) -> None:
     else:
         version = asked.version or packaged_version(scorer)
         pointer = set_shadow(shelf, scorer, None if version == "none" else version)
-    follow(scorer, pointer)
+    announce_update(scorer, pointer)
 
 
 def main() -> None:

@@ -18,12 +18,12 @@ from typing import Any
 
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
-from training.declaration import Scorer, declared_scorer
-from training.delivery.gate import GAINS, Verdict
+from training.declaration import ScorerDeclaration, declared_scorer
+from training.delivery.gate import GAINS, GateVerdict
 from training.delivery.pointer import RefusedError, promote, verdict_on
 from training.delivery.publish import sign
-from training.delivery.releasing import follow, packaged_version, release_packaged
-from training.delivery.store_writer import Shelf, open_shelf, read_position
+from training.delivery.releasing import announce_update, packaged_version, release_packaged
+from training.delivery.store_writer import StoreWriter, open_store_writer, read_current_pointer
 from training.delivery.tracking import STORE
 from training.errors import StageError
 from training.intake.append import UsedError, append_rows
@@ -60,7 +60,7 @@ def alone() -> Iterator[None]:
         yield
 
 
-def require_pinned(scorer: Scorer) -> None:
+def require_pinned(scorer: ScorerDeclaration) -> None:
     """Raise RetrainError where data/ is not what data.dvc names: a failure goes back to that."""
     path = Path(scorer.data)
     for stale in path.parent.glob(f".{path.name}.*"):
@@ -74,7 +74,7 @@ def require_pinned(scorer: Scorer) -> None:
         raise RetrainError(f"`dvc status {DATA}` failed, as it says above")
 
 
-def add_rows(name: str, scorer: Scorer, new: Path) -> None:
+def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
     """Make the data with the new rows the version that data.dvc names; raises DataError where they are refused."""
     appended = append_rows(new, scorer)
     say(
@@ -110,19 +110,21 @@ def undone_on_failure() -> Iterator[None]:
         raise
 
 
-def challenge(shelf: Shelf, name: str, *, is_candidate: bool, signing_key: str = "") -> tuple[dict[str, Any], Verdict]:
+def challenge(
+    shelf: StoreWriter, name: str, *, is_candidate: bool, signing_key: str = ""
+) -> tuple[dict[str, Any], GateVerdict]:
     """The gate's verdict on the packaged bundle, once it is released; without objections it serves from now on."""
     version, rows = packaged_version(name), BUILD / name / "rows" / "test.parquet"
     release_packaged(shelf, [name], signing_key)
-    before, _ = read_position(shelf, name)
+    before, _ = read_current_pointer(shelf, name)
     champion = before and before.current
     if is_candidate or champion == version:
         verdict = verdict_on(shelf, name, before, version, rows)
     else:
         try:
             pointer = promote(shelf, name, version, rows)
-            follow(name, pointer)
-            verdict = Verdict(pointer.gate or {}, [])
+            announce_update(name, pointer)
+            verdict = GateVerdict(pointer.gate or {}, [])
         except RefusedError as refused:
             verdict = refused.verdict
     return {"version": version, "champion": champion}, verdict
@@ -161,9 +163,9 @@ def as_markdown(report: dict[str, Any]) -> str:
 def retrain(name: str, new: Path | None, store: str, *, is_candidate: bool, signing_key: str) -> bool:
     """Whether the gate agrees to the model that the data, with the new rows if there are any, make."""
     scorer = declared_scorer(name)
-    shelf = open_shelf(store)
+    shelf = open_store_writer(store)
     # Before hours of training: whether the store can be read, and the key signs.
-    read_position(shelf, name)
+    read_current_pointer(shelf, name)
     if signing_key:
         sign(b"{}", signing_key)
     require_pinned(scorer)

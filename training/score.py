@@ -20,10 +20,10 @@ import pyarrow.parquet as pq
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
 from training.batch.checkpoint import discard, finished_chunks, run_folder, work_folder
-from training.batch.chunk import Job, columns_of, fractions_of, score_chunk
+from training.batch.chunk import ScoringJob, columns_of, fractions_of, score_chunk
 from training.batch.outputs import join_parts, join_rejected, put_in_place, rejected_path, targets_of
 from training.data.chunks import chunks_of, n_chunks
-from training.data.input_files import InputError, Part, changed, read_parts
+from training.data.input_files import InputError, InputFile, changed, read_input_files
 from training.declaration import declared_scorer
 from training.delivery.serving import chosen_bundle
 from training.errors import StageError
@@ -39,7 +39,7 @@ TOO_MANY_REJECTED = 4
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScoreOptions:
     """What is to be scored, by what, and how."""
 
     scorer: str
@@ -53,7 +53,7 @@ class Asked:
     """None: as the scorer declares it."""
 
 
-def score_files(asked: Asked) -> dict[str, Any]:
+def score_files(asked: ScoreOptions) -> dict[str, Any]:
     """What came of it: the counts of rows (of which scored, flagged, rejected and why), the version, the seconds.
 
     Raises StageError, BundleError or StoreError where nothing is written; what is finished of a run that an error
@@ -62,7 +62,7 @@ def score_files(asked: Asked) -> dict[str, Any]:
     begin = perf_counter()
     scorer, bundle = chosen_bundle(asked.scorer, asked.version, asked.store)
     output = asked.output.resolve()
-    parts = read_parts(asked.input)
+    parts = read_input_files(asked.input)
     targets = targets_of(asked.input, output, parts)
     columns = columns_of(parts[0], scorer.contract)
     kind = targets[0].suffix.lower()
@@ -77,7 +77,7 @@ def score_files(asked: Asked) -> dict[str, Any]:
     }
     with run_folder(output, state, bundle) as run:
         fractions = fractions_of(parts, columns, scorer.contract)
-        job = Job(run, kind, columns, fractions, asked.explain)
+        job = ScoringJob(run, kind, columns, fractions, asked.explain)
         told, n_again = _scored(asked, parts, job)
         if other := changed(parts):
             discard(output)
@@ -101,7 +101,7 @@ def score_files(asked: Asked) -> dict[str, Any]:
     }
 
 
-def _scored(asked: Asked, parts: Sequence[Part], job: Job) -> tuple[dict[str, dict[str, Any]], int]:
+def _scored(asked: ScoreOptions, parts: Sequence[InputFile], job: ScoringJob) -> tuple[dict[str, dict[str, Any]], int]:
     """What there is to tell of each chunk, in order, and how many of them an earlier run had finished."""
     finished, sizes = finished_chunks(job.run), dict[str, int]()
 
@@ -127,7 +127,7 @@ def _scored(asked: Asked, parts: Sequence[Part], job: Job) -> tuple[dict[str, di
     return {name: told[name] for name in sizes}, len(finished)
 
 
-def _join(job: Job, parts: Sequence[Part], targets: Sequence[Path], told: dict[str, dict[str, Any]]) -> int:
+def _join(job: ScoringJob, parts: Sequence[InputFile], targets: Sequence[Path], told: dict[str, dict[str, Any]]) -> int:
     """How many rows are in the whole files that the chunks were joined to, still in the run's folder."""
     n_rows = 0
     for index, (part, target) in enumerate(zip(parts, targets, strict=True)):
@@ -141,7 +141,7 @@ def _join(job: Job, parts: Sequence[Part], targets: Sequence[Path], told: dict[s
     return n_rows
 
 
-def summary(asked: Asked, found: dict[str, Any]) -> str:
+def summary(asked: ScoreOptions, found: dict[str, Any]) -> str:
     """What whoever asked wants to read."""
     pace = "" if found["again"] else f" ({found['rows'] / found['seconds']:,.0f} rows a second)"
     by = f"{asked.scorer} {found['version']}"
@@ -155,7 +155,7 @@ def summary(asked: Asked, found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _asked() -> Asked:
+def _asked() -> ScoreOptions:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training.score", description=__doc__)
     parser.add_argument("scorer")
@@ -172,7 +172,7 @@ def _asked() -> Asked:
     if given.chunk_rows < 1:
         parser.error(f"--chunk-rows is {given.chunk_rows}; it must be above 0")
     paths = Path(given.input), Path(given.output)
-    asked = Asked(given.scorer, *paths, given.reasons == "yes", given.version, given.store, given.chunk_rows)
+    asked = ScoreOptions(given.scorer, *paths, given.reasons == "yes", given.version, given.store, given.chunk_rows)
     return replace(asked, engine=given.engine or None)
 
 

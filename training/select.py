@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from training.data.window import read_training
-from training.declaration import Scorer, declared_scorer
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.metrics import average_precision, rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score
 from training.model.folds import Fold, resample_folds, training_folds
@@ -22,7 +22,7 @@ from training.run.progress import on_all_cores, say
 LATENCY_CALLS = 100
 
 
-def compare_candidates(folds: Sequence[Fold], scorer: Scorer) -> tuple[dict[str, Any], pd.DataFrame]:
+def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[dict[str, Any], pd.DataFrame]:
     """Per candidate ROC AUC and average precision over the folds, and size in kB; and a table of its latencies.
 
     The folds' training rows are taken as they are: resampled, if that is wanted.
@@ -45,7 +45,7 @@ def compare_candidates(folds: Sequence[Fold], scorer: Scorer) -> tuple[dict[str,
     return report, pd.DataFrame(latencies)
 
 
-def _fitted_and_judged(name: str, fold: Fold, scorer: Scorer) -> tuple[Any, int, float, float]:
+def _fitted_and_judged(name: str, fold: Fold, scorer: ScorerDeclaration) -> tuple[Any, int, float, float]:
     """A candidate fitted on a fold, its size in kB, its ROC AUC and its average precision there.
 
     Measured here, in the process that fitted it: a model that has been handed over makes a larger pickle.

@@ -9,7 +9,7 @@ import sys
 
 from handler.releases.store import MissingError, StoreError, read_pointer
 from training.declaration import read_params
-from training.delivery.store_writer import open_shelf
+from training.delivery.store_writer import open_store_writer
 from training.delivery.tracking import STORE, Tracker
 from training.errors import StageError
 from training.run.progress import say
@@ -18,7 +18,7 @@ from training.run.progress import say
 def main() -> None:
     """Track what is built of every declared scorer, and bring the aliases into step with the store: `make track`."""
     tracker = Tracker()
-    shelf = open_shelf(os.environ.get("STORE") or STORE)
+    shelf = open_store_writer(os.environ.get("STORE") or STORE)
     for name in read_params().scorers:
         say(f"{name}: run {tracker.track(name)} at {tracker.address}")
         try:

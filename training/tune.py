@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from sklearn.model_selection import ParameterGrid
 
 from training.data.window import read_training
-from training.declaration import Scorer, declared_scorer
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.metrics import average_precision, rank
 from training.model.fit import build_model
 from training.model.folds import Fold, resample_folds, training_folds
@@ -40,7 +40,7 @@ STARTUP_TRIALS = 8
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """One setting of the parameters: its average precision on each fold it got to, and whether that was all."""
 
     model: Model
@@ -55,7 +55,7 @@ class Tried:
         return float(rounded(float(np.mean(self.folds))))
 
 
-def judge(model: Model, folds: Sequence[Fold], scorer: Scorer) -> tuple[float, ...]:
+def judge(model: Model, folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[float, ...]:
     """The average precision of these parameters on each fold."""
     device = scorer.compute.device
 
@@ -70,7 +70,7 @@ def judge(model: Model, folds: Sequence[Fold], scorer: Scorer) -> tuple[float, .
     return tuple(Parallel(n_jobs=-1, prefer="threads")(delayed(on)(fold) for fold in folds))
 
 
-def searched(scorer: Scorer) -> list[str]:
+def searched(scorer: ScorerDeclaration) -> list[str]:
     """The parameters that are searched: what the grid lists, or all that `model` does not pin."""
     if scorer.tuning.mode == "grid":
         return sorted(scorer.tuning.grid)
@@ -80,7 +80,7 @@ def searched(scorer: Scorer) -> list[str]:
     return [name for name in TUNED if name not in fixed]
 
 
-def trials(folds: Sequence[Fold], scorer: Scorer) -> Iterator[Tried]:
+def trials(folds: Sequence[Fold], scorer: ScorerDeclaration) -> Iterator[Trial]:
     """Each setting tried, in turn; the first is the declared model with the defaults for what it leaves open.
 
     The folds' training rows are taken as they are: resampled, if that is wanted.
@@ -89,20 +89,20 @@ def trials(folds: Sequence[Fold], scorer: Scorer) -> Iterator[Tried]:
         yield from _tpe(folds, scorer)
         return
     grid = list(ParameterGrid(scorer.tuning.grid)) if scorer.tuning.grid else []
-    yield Tried(scorer.model, judge(scorer.model, folds, scorer), is_whole=True, is_reference=bool(grid))
+    yield Trial(scorer.model, judge(scorer.model, folds, scorer), is_whole=True, is_reference=bool(grid))
     for setting in grid:
         model = scorer.model.model_copy(update=setting)
-        yield Tried(model, judge(model, folds, scorer), is_whole=True)
+        yield Trial(model, judge(model, folds, scorer), is_whole=True)
 
 
-def n_trials(scorer: Scorer) -> int:
+def n_trials(scorer: ScorerDeclaration) -> int:
     """How many settings `trials` will try."""
     if scorer.tuning.mode == "tpe" and searched(scorer):
         return scorer.tuning.trials
     return 1 + (len(ParameterGrid(scorer.tuning.grid)) if scorer.tuning.grid else 0)
 
 
-def _tpe(folds: Sequence[Fold], scorer: Scorer) -> Iterator[Tried]:
+def _tpe(folds: Sequence[Fold], scorer: ScorerDeclaration) -> Iterator[Trial]:
     """Trials by the tree-structured Parzen estimator (Bergstra 2011), hopeless ones stopped after half the folds."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
@@ -118,12 +118,12 @@ def _tpe(folds: Sequence[Fold], scorer: Scorer) -> Iterator[Tried]:
         # Four digits, so that the last bits of the sampler's arithmetic, which differ between processors, do not count.
         setting = {name: _shortened(SPACE[name](trial)) for name in names}
         model = scorer.model.model_copy(update=setting)
-        tried = Tried(model, judge(model, folds[:half], scorer), is_whole=False)
+        tried = Trial(model, judge(model, folds[:half], scorer), is_whole=False)
         trial.report(tried.mean, half)
         if trial.should_prune():
             study.tell(trial, state=TrialState.PRUNED)
         else:
-            tried = Tried(model, tried.folds + judge(model, folds[half:], scorer), is_whole=True)
+            tried = Trial(model, tried.folds + judge(model, folds[half:], scorer), is_whole=True)
             study.tell(trial, tried.mean)
         yield tried
 
@@ -132,9 +132,9 @@ def _shortened(value: float) -> int | float:
     return value if isinstance(value, int) else float(f"{value:.4g}")
 
 
-def search(folds: Sequence[Fold], scorer: Scorer) -> list[Tried]:
+def search(folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Trial]:
     """All trials in order, the best so far told as it is found; stopped early only where a time limit is declared."""
-    found: list[Tried] = []
+    found: list[Trial] = []
     limit = scorer.tuning.time_limit_minutes
     start = time.monotonic()
     for tried in progress(trials(folds, scorer), "trials", total=n_trials(scorer)):
@@ -147,13 +147,13 @@ def search(folds: Sequence[Fold], scorer: Scorer) -> list[Tried]:
     return found
 
 
-def best_of(found: Sequence[Tried]) -> Tried:
+def best_of(found: Sequence[Trial]) -> Trial:
     """The trial with the highest mean over all folds; of equals the first."""
     candidates = [tried for tried in found if tried.is_whole and not tried.is_reference]
     return max(candidates or found[:1], key=lambda tried: tried.mean)
 
 
-def verdict(found: Sequence[Tried]) -> str:
+def verdict(found: Sequence[Trial]) -> str:
     """One sentence: what the search gained over the defaults, and how that compares with the spread over folds."""
     best, default = best_of(found), found[0]
     if len(found) == 1:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field, StringConstraints, ValidationError
 
 from handler.scoring.bundle import FILES, MANIFEST, MAX_BYTES, BundleError
-from handler.scoring.contract import Record
+from handler.scoring.contract import Frozen
 
 POINTER_FORMAT = 1
 MAX_POINTER_BYTES = 65_536
@@ -50,7 +50,7 @@ class Store(Protocol):
         ...
 
 
-class Pointer(Record):
+class Pointer(Frozen):
     """Which versions of a scorer serve, and why: the last move of the pointer."""
 
     format: Literal[1]

@@ -35,7 +35,7 @@ ANSWER_KEYS = frozenset(
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
 
-class Record(BaseModel):
+class Frozen(BaseModel):
     """A frozen record that refuses unknown keys, wrong types and numbers that are not finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -45,11 +45,11 @@ class Record(BaseModel):
         return _unpickled, (type(self), self.model_dump_json())
 
 
-def _unpickled(kind: type[Record], content: str) -> Record:
+def _unpickled(kind: type[Frozen], content: str) -> Frozen:
     return kind.model_validate_json(content)
 
 
-class DeclaredField(Record):
+class DeclaredField(Frozen):
     """One value of a request, which is also one column of the data."""
 
     type: FieldType
@@ -99,7 +99,7 @@ class DeclaredField(Record):
         return self.max if self.max is not None else LARGEST_NUMBER
 
 
-class DerivedFeature(Record):
+class DerivedFeature(Frozen):
     """A feature computed from two others: exactly one of the operations, and its unit."""
 
     ratio: tuple[str, str] | None = None
@@ -118,7 +118,7 @@ class DerivedFeature(Record):
         return self.ratio or self.product or ("", "")
 
 
-class Contract(Record):
+class Contract(Frozen):
     """Everything a caller and the model agree on: route, kind of answer, fields, features."""
 
     route: Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_-]+)+$")]

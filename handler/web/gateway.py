@@ -24,7 +24,7 @@ class BadEventError(ValueError):
     """Raised when an event is not a well-formed HTTP request."""
 
 
-class _Door:
+class _EventHandler:
     """What every door does to an answer."""
 
     def __call__(self, response: Any) -> dict[str, Any]:  # noqa: ANN401 - Mangum's record of an answer
@@ -35,7 +35,7 @@ class _Door:
         return answer
 
 
-class HttpApiDoor(_Door, HTTPGateway):
+class HttpApiHandler(_EventHandler, HTTPGateway):
     """An HTTP API or a Function URL, whose path begins with the stage where the stage has a name."""
 
     @cached_property
@@ -46,7 +46,7 @@ class HttpApiDoor(_Door, HTTPGateway):
         return _rooted(scope, "" if stage == "$default" else f"/{stage}")
 
 
-class RestApiDoor(_Door, APIGateway):
+class RestApiHandler(_EventHandler, APIGateway):
     """A REST API, which gives the path twice, with the stage and without."""
 
     @cached_property
@@ -59,7 +59,7 @@ class RestApiDoor(_Door, APIGateway):
         return _rooted(scope, stage)
 
 
-class LoadBalancerDoor(_Door, ALB):
+class LoadBalancerHandler(_EventHandler, ALB):
     """An Application Load Balancer's event."""
 
     @cached_property
@@ -70,7 +70,7 @@ class LoadBalancerDoor(_Door, ALB):
 
 
 # Mangum's own order: a load balancer's event has neither version nor resource, a format 1.0 event of an HTTP API both.
-DOORS: list[Any] = [LoadBalancerDoor, HttpApiDoor, RestApiDoor]
+EVENT_HANDLERS: list[Any] = [LoadBalancerHandler, HttpApiHandler, RestApiHandler]
 
 
 def _rooted(scope: MutableMapping[str, Any], stage: str) -> MutableMapping[str, Any]:

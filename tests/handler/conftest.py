@@ -9,7 +9,7 @@ import pytest
 
 from handler.releases.store import Pointer
 from handler.scoring.scorer import Scorer, load_scorer
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 
 BUNDLES = Path(__file__).parents[2] / "build" / "bundles"
 
@@ -27,13 +27,13 @@ def refund() -> Scorer:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> FolderShelf:
+def shelf(tmp_path: Path) -> FolderStoreWriter:
     """An empty store in a folder."""
-    return FolderShelf(tmp_path / "store")
+    return FolderStoreWriter(tmp_path / "store")
 
 
 @pytest.fixture
-def release(shelf: FolderShelf) -> Callable[..., str]:
+def release(shelf: FolderStoreWriter) -> Callable[..., str]:
     """Puts another version of a scorer's bundle into the store, as `write_variant` makes it; returns the version."""
     from benchmarks.variants import write_variant  # noqa: PLC0415 - a second and a half, which few tests need
 
@@ -47,12 +47,12 @@ def release(shelf: FolderShelf) -> Callable[..., str]:
 
 
 @pytest.fixture
-def point(shelf: FolderShelf) -> Callable[..., Pointer]:
+def point(shelf: FolderStoreWriter) -> Callable[..., Pointer]:
     """Moves refund's pointer: what is given changes, the rest stays as it was."""
-    from training.delivery.pointer import move  # noqa: PLC0415 - as above
+    from training.delivery.pointer import update_pointer  # noqa: PLC0415 - as above
 
     def to(**changes: str | None) -> Pointer:
-        return move(shelf, "refund", "promote", lambda _: dict(changes))
+        return update_pointer(shelf, "refund", "promote", lambda _: dict(changes))
 
     return to
 

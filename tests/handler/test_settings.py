@@ -19,7 +19,7 @@ from benchmarks.variants import write_variant
 from handler.records.record import hashed
 from handler.scoring.scorer import Scorer
 from handler.settings import BUNDLES
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 
 ROOT = Path(__file__).parents[2]
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -132,7 +132,7 @@ def test_an_s3_without_its_client_stops_the_start() -> None:
     assert run.stderr.splitlines()[-1] == f"ValueError: {rule}"
 
 
-def test_the_first_answer_is_by_what_the_store_names(shelf: FolderShelf, promote: Callable[..., str]) -> None:
+def test_the_first_answer_is_by_what_the_store_names(shelf: FolderStoreWriter, promote: Callable[..., str]) -> None:
     """A folder's reader has no use for AWS's client."""
     version = promote(shift=0.5)
     run = start(STORED, STORE=str(shelf))
@@ -146,7 +146,7 @@ def test_without_a_store_the_packaged_version_answers(refund: Scorer) -> None:
 
 
 def test_with_a_key_the_first_answer_is_by_what_was_signed(
-    shelf: FolderShelf, promote: Callable[..., str], refund: Scorer
+    shelf: FolderStoreWriter, promote: Callable[..., str], refund: Scorer
 ) -> None:
     """What was not is refused, and the packaged version answers."""
     version = promote(shift=0.5)
@@ -187,7 +187,7 @@ print(_slots["refund"].served.scorer.version)
 """
 
 
-def test_invocations_and_schedules_follow_the_pointer(shelf: FolderShelf, promote: Callable[..., str]) -> None:
+def test_invocations_and_schedules_follow_the_pointer(shelf: FolderStoreWriter, promote: Callable[..., str]) -> None:
     """Each looks where a look is due, and waits within its budget for what it finds."""
     versions, folder = [], shelf.root / "refund"
     for shift, name in ((0.5, "first"), (1.0, "next"), (1.5, "last")):
@@ -231,7 +231,7 @@ def lambdas_library(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_restored_snapshot_serves_what_the_store_names_by_then(
-    shelf: FolderShelf, promote: Callable[..., str], lambdas_library: dict[str, str]
+    shelf: FolderStoreWriter, promote: Callable[..., str], lambdas_library: dict[str, str]
 ) -> None:
     """Before its first invocation: a snapshot may be weeks old."""
     versions, folder = [], shelf.root / "refund"
@@ -245,7 +245,7 @@ def test_a_restored_snapshot_serves_what_the_store_names_by_then(
 
 
 def test_a_restored_snapshot_looks_no_sooner_than_it_is_due(
-    shelf: FolderShelf, promote: Callable[..., str], lambdas_library: dict[str, str]
+    shelf: FolderStoreWriter, promote: Callable[..., str], lambdas_library: dict[str, str]
 ) -> None:
     """One that was made just now is as new as any process."""
     version, folder = promote(shift=0.5), shelf.root / "refund"

@@ -18,14 +18,14 @@ import pytest
 from filelock import FileLock
 
 from benchmarks.variants import write_variant
-from training.data.input_files import Part
+from training.data.input_files import InputFile
 from training.data.row_checks import check_rows, sample_of
 from training.data.source import CheckedChunk, Source, check_source, checked_chunk, open_source
 from training.data.split import WINDOWS
 from training.data.times import time_is_number
 from training.data.window import Window
-from training.declaration import Scorer, declared_scorer
-from training.delivery.store_writer import FolderShelf, S3Shelf, open_shelf
+from training.declaration import ScorerDeclaration, declared_scorer
+from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, open_store_writer
 from training.intake.infer import Inferred, infer
 from training.intake.synthetic.item_catalogue import items
 from training.params import SECONDS_A_DAY, Compute, Monitoring, Split
@@ -142,16 +142,16 @@ def mini_params(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mini_scorer(mini_params: Path) -> Scorer:
+def mini_scorer(mini_params: Path) -> ScorerDeclaration:
     """The declared mini scorer."""
     return declared_scorer("mini", mini_params)
 
 
 @pytest.fixture(scope="session")
-def in_chunks(mini_scorer: Scorer) -> Callable[..., Scorer]:
+def in_chunks(mini_scorer: ScorerDeclaration) -> Callable[..., ScorerDeclaration]:
     """Declares the mini scorer with chunks of so many rows."""
 
-    def declare(chunk_rows: int) -> Scorer:
+    def declare(chunk_rows: int) -> ScorerDeclaration:
         return mini_scorer.model_copy(update={"compute": Compute(chunk_rows=chunk_rows)})
 
     return declare
@@ -184,13 +184,13 @@ def _prepared_by(tmp_path: Path) -> Callable[[Iterator[CheckedChunk], Source], P
 
 
 @pytest.fixture
-def prepared(_prepared_by: Callable[..., Prepared]) -> Callable[[pd.DataFrame, Scorer], Prepared]:
+def prepared(_prepared_by: Callable[..., Prepared]) -> Callable[[pd.DataFrame, ScorerDeclaration], Prepared]:
     """Prepares rows that are in memory, whatever they hold, as one chunk."""
 
-    def prepare_rows(rows: pd.DataFrame, scorer: Scorer) -> Prepared:
+    def prepare_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> Prepared:
         is_number = time_is_number(rows[scorer.time])
         chunk = checked_chunk(sample_of(rows, scorer), scorer, is_number)
-        part = Part(Path("rows.parquet"), pa.schema([]), len(rows), "", (0, 0))
+        part = InputFile(Path("rows.parquet"), pa.schema([]), len(rows), "", (0, 0))
         return _prepared_by(iter([chunk]), Source((part,), scorer, is_number, frozenset()))
 
     return prepare_rows
@@ -199,12 +199,12 @@ def prepared(_prepared_by: Callable[..., Prepared]) -> Callable[[pd.DataFrame, S
 @pytest.fixture
 def prepared_from(
     _prepared_by: Callable[..., Prepared], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[[Path, Scorer], Prepared]:
+) -> Callable[[Path, ScorerDeclaration], Prepared]:
     """Prepares a file, or a folder of them, as the stage does; the working folder is one with an empty data/."""
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
 
-    def prepare_path(path: Path, scorer: Scorer) -> Prepared:
+    def prepare_path(path: Path, scorer: ScorerDeclaration) -> Prepared:
         source = open_source(scorer.model_copy(update={"data": str(path)}))
         return _prepared_by(check_source(source, Workers(scorer.compute)), source)
 
@@ -212,7 +212,7 @@ def prepared_from(
 
 
 @pytest.fixture
-def mini_windows(prepared: Callable[..., Prepared], mini_rows: pd.DataFrame, mini_scorer: Scorer) -> Frames:
+def mini_windows(prepared: Callable[..., Prepared], mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> Frames:
     """The mini scorer's rows in their windows: 900 to train on, twice 300 later ones, each in order of time."""
     return prepared(mini_rows, mini_scorer).windows
 
@@ -257,14 +257,14 @@ def window_of(tmp_path: Path) -> Callable[..., Window]:
 
 
 @pytest.fixture(scope="session")
-def dated_scorer(mini_scorer: Scorer) -> Scorer:
+def dated_scorer(mini_scorer: ScorerDeclaration) -> ScorerDeclaration:
     """The mini scorer with windows of days, labels that come two days late, and marks that small blocks can reach."""
     split = Split(calibrate_days=10, test_days=7, label_delay_days=2)
     return mini_scorer.model_copy(update={"split": split, "monitoring": Monitoring(min_rows=200, min_frauds=10)})
 
 
 @pytest.fixture(scope="session")
-def history(dated_scorer: Scorer) -> Callable[[int], pd.DataFrame]:
+def history(dated_scorer: ScorerDeclaration) -> Callable[[int], pd.DataFrame]:
     """Makes a history of so many days from 2025-01-01 on, checked: the mini scorer's rows, drawn again and again."""
 
     def draw(days: int) -> pd.DataFrame:
@@ -397,15 +397,15 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def shelf(address: str) -> FolderShelf | S3Shelf:
+def shelf(address: str) -> FolderStoreWriter | S3StoreWriter:
     """An empty store, of each kind."""
-    return open_shelf(address)
+    return open_store_writer(address)
 
 
 @pytest.fixture
-def folder_shelf(tmp_path: Path) -> FolderShelf:
+def folder_shelf(tmp_path: Path) -> FolderStoreWriter:
     """An empty store in a folder."""
-    return FolderShelf(tmp_path / "store")
+    return FolderStoreWriter(tmp_path / "store")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from benchmarks.variants import write_variant
 from handler.records.record import Recorder
 from handler.releases.shadow import Shadow
 from handler.scoring.scorer import Answered, Scorer, load_scorer
-from training.agreement import AgreementError, agreement, draw, read_shadowed
+from training.agreement import AgreementError, agreement, draw, read_shadow_pairs
 from training.data.requests import requests_of
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> l
         request = scorer.request_model.model_validate_json(body)
         made = beside.scores(body.encode(), is_batch=False)
         answered = Answered([request], [scorer.score(request)], [scorer.answer(request)])
-        recorder.record(scorer, answered, 0.001, (beside, made))
+        recorder.record(scorer, answered, 0.001, (beside.version, made))
     return [line for file in path.iterdir() for line in file.read_text().splitlines()]
 
 
@@ -62,7 +62,7 @@ def lines(champion: Scorer, bolder: Scorer, bodies: list[str], tmp_path_factory:
 
 def test_flips_are_counted_by_direction(lines: list[str]) -> None:
     """A shadow that only ever says more flags more, and never less."""
-    report = agreement(read_shadowed(lines, "mini"))
+    report = agreement(read_shadow_pairs(lines, "mini"))
     expected = sum(not one["flagged"] and one["shadow"]["flagged"] for one in map(json.loads, lines))
     assert report["flips"]["newly_flagged"]["count"] == expected > 0
     assert report["flips"]["no_longer_flagged"]["count"] == 0
@@ -72,14 +72,14 @@ def test_flips_are_counted_by_direction(lines: list[str]) -> None:
 
 def test_the_correlation_is_that_of_the_log_odds(lines: list[str]) -> None:
     """The shadow's are the champion's, shifted: they agree in full."""
-    report = agreement(read_shadowed(lines, "mini"))
+    report = agreement(read_shadow_pairs(lines, "mini"))
     assert report["correlation"]["log_odds"] == pytest.approx(1)
     assert report["correlation"]["ranks"] == pytest.approx(1)
 
 
 def test_segments_hold_every_row_of_a_feature(lines: list[str]) -> None:
     """Missing values are a segment too; groups of fewer than 20 are left out."""
-    segments = agreement(read_shadowed(lines, "mini"))["segments"]
+    segments = agreement(read_shadow_pairs(lines, "mini"))["segments"]
     rows: dict[str, int] = {}
     for segment in segments:
         rows[segment["feature"]] = rows.get(segment["feature"], 0) + segment["rows"]
@@ -96,7 +96,7 @@ def test_the_segment_that_differs_is_first(lines: list[str]) -> None:
         is_there = record["features"]["country"] == "DE"
         record["shadow"]["flagged"] = (not record["flagged"]) if is_there else record["flagged"]
         changed.append(json.dumps(record))
-    first = agreement(read_shadowed(changed, "mini"))["segments"][0]
+    first = agreement(read_shadow_pairs(changed, "mini"))["segments"][0]
     assert (first["feature"], first["value"], first["share"]) == ("country", "DE", 1.0)
 
 
@@ -105,7 +105,7 @@ def test_only_the_latest_pair_of_versions_is_compared(
 ) -> None:
     """What a former shadow said is counted, and left out."""
     later = recorded(tmp_path / "later", bolder, champion, bodies[:50])
-    shadowed = read_shadowed([*lines, *later], "mini")
+    shadowed = read_shadow_pairs([*lines, *later], "mini")
     assert (shadowed.champion, shadowed.shadow, len(shadowed.rows)) == (bolder.version, champion.version, 50)
     assert shadowed.counts["records of former pairs of versions"] == N_REQUESTS
 
@@ -115,7 +115,7 @@ def test_what_cannot_be_compared_is_counted(lines: list[str]) -> None:
     whole: dict[str, Any] = json.loads(lines[0])
     other = json.dumps({**whole, "scorer": "refund"})
     failed = json.dumps({**whole, "shadow": {"version": "0" * 12, "error": "ValidationError"}})
-    shadowed = read_shadowed([lines[0][:40], "", "[]", other, failed, *lines], "mini")
+    shadowed = read_shadow_pairs([lines[0][:40], "", "[]", other, failed, *lines], "mini")
     assert len(shadowed.rows) == N_REQUESTS
     assert shadowed.counts == {
         "lines that are no record": 3,
@@ -127,12 +127,12 @@ def test_what_cannot_be_compared_is_counted(lines: list[str]) -> None:
 def test_too_little_is_no_report(lines: list[str]) -> None:
     """The sentence says what there is."""
     with pytest.raises(AgreementError, match="the log holds 5 predictions of mini with a shadow's; at least 20"):
-        read_shadowed(lines[:5], "mini")
+        read_shadow_pairs(lines[:5], "mini")
 
 
 def test_the_picture_has_a_dot_for_each_prediction(lines: list[str]) -> None:
     """In two colours."""
-    (axes,) = draw(read_shadowed(lines, "mini")).axes
+    (axes,) = draw(read_shadow_pairs(lines, "mini")).axes
     assert sum(len(np.asarray(dots.get_offsets())) for dots in axes.collections) == N_REQUESTS
 
 

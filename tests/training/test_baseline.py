@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from handler.scoring.combinations import Combinations
 from handler.scoring.features import build_features
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import calibrated, log_odds
 from training.model.distributions import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline
 from training.model.encoder import FeatureEncoder
 from training.model.fit import margins
-from training.run.matrix import Chunked
+from training.run.matrix import FeatureMatrix
 
 columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_size=60).map(
     lambda values: np.array(values, dtype=np.float32)
@@ -84,13 +84,13 @@ def test_category_has_a_bin_for_each_label() -> None:
 
 
 def test_chunks_have_the_bins_of_the_rows(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
     """A matrix that is looked at by chunks has the same bins, counts and rare values."""
     encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
     features = build_features(mini_scorer.contract, encoder.vocabulary_)
     matrix = encoder.transform(mini_windows["train"])
-    assert feature_baseline(Chunked(matrix, 111), features) == feature_baseline(matrix, features)
+    assert feature_baseline(FeatureMatrix(matrix, 111), features) == feature_baseline(matrix, features)
 
 
 @given(st.floats(0, 1))

@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from training.card import card, main
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.params import Costs, Resampling
 from training.report.card_decisions import decisions, promise
 from training.report.card_figures import pictures
@@ -78,7 +78,7 @@ def bin_row(predicted: float, observed: float) -> dict[str, float]:
 
 
 @pytest.fixture
-def reports(mini_scorer: Scorer) -> Reports:
+def reports(mini_scorer: ScorerDeclaration) -> Reports:
     """Reports on the mini scorer as its stages would write them, whose promise of 90 % recall was not kept."""
     window = {
         "from": "2025-01-01T00:00:00",

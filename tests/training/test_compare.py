@@ -12,9 +12,9 @@ import pytest
 from joblib import parallel_config
 from sklearn.metrics import average_precision_score, brier_score_loss
 
-from training.compare import ARMS, METRICS, arm_name, choice, compare_arms, judge
+from training.compare import METRICS, VARIANTS, choice, compare_variants, score_variant, variant_name
 from training.data.split import FoldError
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.evaluation.calibration import calibrated
 from training.model.fit import build_model
@@ -50,19 +50,19 @@ def folds() -> list[Fold]:
 
 
 @pytest.fixture(scope="module")
-def report(in_one_process: None, folds: list[Fold], mini_scorer: Scorer) -> dict[str, Any]:  # noqa: ARG001 - goes first
+def report(in_one_process: None, folds: list[Fold], mini_scorer: ScorerDeclaration) -> dict[str, Any]:  # noqa: ARG001 - goes first
     """The mini scorer's comparison, smote 0.3 being declared."""
-    return compare_arms(folds, mini_scorer)
+    return compare_variants(folds, mini_scorer)
 
 
-def declaring(scorer: Scorer, arm: Resampling) -> Scorer:
+def declaring(scorer: ScorerDeclaration, arm: Resampling) -> ScorerDeclaration:
     """The scorer with another resampling."""
     return scorer.model_copy(update={"resampling": arm})
 
 
 def test_a_declared_arm_joins_the_usual_ones(report: dict[str, Any]) -> None:
     """An arm that is declared and none of the usual ones is compared with them all."""
-    assert list(report) == [*map(arm_name, ARMS), "smote 0.3"]
+    assert list(report) == [*map(variant_name, VARIANTS), "smote 0.3"]
 
 
 def test_declared_arm_differs_from_itself_by_nothing(report: dict[str, Any]) -> None:
@@ -72,23 +72,23 @@ def test_declared_arm_differs_from_itself_by_nothing(report: dict[str, Any]) -> 
         assert report["smote 0.3"][metric]["interval"] == [0, 0]
 
 
-def test_an_arm_named_twice_appears_once(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_an_arm_named_twice_appears_once(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """A declared arm that is one of the usual ones is not judged again beside itself."""
-    report = compare_arms(folds, declaring(mini_scorer, Resampling(method="smote", ratio=1.0)))
-    assert list(report) == list(map(arm_name, ARMS))
+    report = compare_variants(folds, declaring(mini_scorer, Resampling(method="smote", ratio=1.0)))
+    assert list(report) == list(map(variant_name, VARIANTS))
     assert report["smote 1"]["average_precision"]["difference"] == 0
 
 
-def test_the_declared_arm_keeps_its_neighbours(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_the_declared_arm_keeps_its_neighbours(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """What is judged under a usual arm's name is what was declared, neighbours included."""
     declared = Resampling(method="smote", ratio=1.0, neighbours=200)
     with pytest.raises(StageError, match="SMOTE with 200 neighbours needs more"):
-        compare_arms(folds, declaring(mini_scorer, declared))
+        compare_variants(folds, declaring(mini_scorer, declared))
 
 
-def test_draws_are_paired(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_draws_are_paired(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Arms whose models are equal, as their ratio is met already, differ by nothing in every single draw."""
-    report = compare_arms(folds, declaring(mini_scorer, NONE))
+    report = compare_variants(folds, declaring(mini_scorer, NONE))
     for name in ("smote 0.03", "undersample 0.1"):
         for metric in METRICS:
             assert report[name][metric]["interval"] == [0, 0]
@@ -96,12 +96,12 @@ def test_draws_are_paired(folds: list[Fold], mini_scorer: Scorer) -> None:
     assert low < report["smote 1"]["brier_score_raw"]["difference"] < high
 
 
-def test_one_seed_one_report(report: dict[str, Any], folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_one_seed_one_report(report: dict[str, Any], folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Compared twice, the arms have the same numbers to the last bit."""
-    assert compare_arms(folds, mini_scorer) == report
+    assert compare_variants(folds, mini_scorer) == report
 
 
-def test_values_are_means_over_folds(report: dict[str, Any], folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_values_are_means_over_folds(report: dict[str, Any], folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """An arm's value is the mean over folds of what scikit-learn finds for its models."""
     precisions, errors = [], []
     for fold in folds:
@@ -117,9 +117,9 @@ def test_values_are_means_over_folds(report: dict[str, Any], folds: list[Fold], 
     assert report["class_weight 1"]["brier_score_raw"]["value"] == pytest.approx(np.mean(errors))
 
 
-def test_only_the_later_half_judges_probabilities(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_only_the_later_half_judges_probabilities(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """The weight of the earlier half, which recalibrates, moves the ranking metrics and no other."""
-    judged = judge(NONE, folds[0], mini_scorer)
+    judged = score_variant(NONE, folds[0], mini_scorer)
     whole = np.ones(150)
     changed = np.where(np.arange(150) < 75, np.arange(150) % 3, 1.0)
     before, after = judged.measured(whole), judged.measured(changed)
@@ -128,29 +128,29 @@ def test_only_the_later_half_judges_probabilities(folds: list[Fold], mini_scorer
     assert len(judged.raw) == len(judged.recalibrated) == len(judged.label) == 75
 
 
-def test_labels_of_the_later_half_do_not_recalibrate(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_labels_of_the_later_half_do_not_recalibrate(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Whatever happened in the later half, the probabilities that it judges are the same."""
     fold = folds[0]
     label = np.where(np.arange(150) < 75, fold.validate_label, 1 - fold.validate_label)
-    found, other = (judge(NONE, f, mini_scorer) for f in (fold, replace(fold, validate_label=label)))
+    found, other = (score_variant(NONE, f, mini_scorer) for f in (fold, replace(fold, validate_label=label)))
     np.testing.assert_array_equal(other.recalibrated, found.recalibrated)
     assert other.measured(np.ones(150)) != found.measured(np.ones(150))
 
 
-def test_recalibration_keeps_the_ranking(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_recalibration_keeps_the_ranking(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Raw and recalibrated probabilities put the rows in the same order."""
-    judged = judge(mini_scorer.resampling, folds[0], mini_scorer)
+    judged = score_variant(mini_scorer.resampling, folds[0], mini_scorer)
     np.testing.assert_array_equal(np.argsort(judged.raw), np.argsort(judged.recalibrated))
 
 
 @pytest.mark.parametrize("method", ["smote", "class_weight"])
-def test_recalibration_mends_what_resampling_did(mini_scorer: Scorer, method: str) -> None:
+def test_recalibration_mends_what_resampling_did(mini_scorer: ScorerDeclaration, method: str) -> None:
     """As many frauds as legitimate rows wreck the probabilities; two numbers from earlier rows mend most of it."""
     arm = Resampling.model_validate({"method": method, "ratio": 1.0})
     found = dict(
         zip(
             METRICS,
-            judge(arm, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer).measured(np.ones(2_000)),
+            score_variant(arm, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer).measured(np.ones(2_000)),
             strict=True,
         )
     )
@@ -158,15 +158,15 @@ def test_recalibration_mends_what_resampling_did(mini_scorer: Scorer, method: st
     assert found["brier_score"] < found["brier_score_raw"]
 
 
-def test_smote_without_a_ratio_is_none(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_smote_without_a_ratio_is_none(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """A ratio of 0 asks for nothing: the same name, the same model, the same numbers."""
     nothing = Resampling(method="smote", ratio=0)
-    assert arm_name(nothing) == "none"
-    found, declared = (judge(arm, folds[0], mini_scorer) for arm in (nothing, NONE))
+    assert variant_name(nothing) == "none"
+    found, declared = (score_variant(arm, folds[0], mini_scorer) for arm in (nothing, NONE))
     assert found.raw.tobytes() == declared.raw.tobytes()
 
 
-def test_an_arm_is_judged_by_its_own_rows_and_weight(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_an_arm_is_judged_by_its_own_rows_and_weight(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """A judged arm's margins are those of a model fitted by hand on its resampled rows."""
     arm = mini_scorer.resampling
     types = ["q", "q", "q", "c", "q", "c", "q", "q"]
@@ -176,24 +176,24 @@ def test_an_arm_is_judged_by_its_own_rows_and_weight(folds: list[Fold], mini_sco
     model = build_model(mini_scorer.model.on_one_core, mini_scorer.contract, seed=mini_scorer.seed)
     margin = model.fit(rows, label).predict(folds[0].validate, output_margin=True)
     raw = calibrated(margin[75:], {"slope": 1.0, "intercept": 0.0})
-    np.testing.assert_array_equal(judge(arm, folds[0], mini_scorer).raw, raw)
+    np.testing.assert_array_equal(score_variant(arm, folds[0], mini_scorer).raw, raw)
 
 
-def test_a_block_that_cannot_recalibrate_is_named(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_a_block_that_cannot_recalibrate_is_named(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Where a block's frauds all lie in its later half, the sentence is about the rows, not about the model."""
     label = np.where(np.arange(150) < 75, 0, folds[0].validate_label).astype(np.int8)
     late = replace(folds[0], validate_label=label)
     with pytest.raises(FoldError, match="0 frauds in 75"):
-        judge(NONE, late, mini_scorer)
+        score_variant(NONE, late, mini_scorer)
 
 
-def test_arms_without_smote_need_no_neighbours(mini_scorer: Scorer) -> None:
+def test_arms_without_smote_need_no_neighbours(mini_scorer: ScorerDeclaration) -> None:
     """Four frauds are too few for SMOTE; whoever declares none still learns how the other arms compare."""
     whole = made_fold(3, 400, 150, fraud_rate=0.08)
     frauds = np.flatnonzero(whole.train_label)
     kept = np.sort(np.append(np.flatnonzero(whole.train_label == 0), frauds[:4]))
     few = replace(whole, train=whole.train[kept], train_label=whole.train_label[kept])
-    report = compare_arms([few, few], declaring(mini_scorer, NONE))
+    report = compare_variants([few, few], declaring(mini_scorer, NONE))
     assert {"none", "undersample 0.1", "class_weight 1"} <= set(report)
 
 
@@ -210,7 +210,7 @@ def test_arms_without_smote_need_no_neighbours(mini_scorer: Scorer) -> None:
 )
 def test_arms_are_named_by_method_and_ratio(arm: Resampling, name: str) -> None:
     """An arm's name is what tells it from the others; without an effect it is none."""
-    assert arm_name(arm) == name
+    assert variant_name(arm) == name
 
 
 def report_of(**arms: tuple[float, float, list[float]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from handler.scoring.contract import Contract
-from training.declaration import DeclarationError, Scorer, declared_scorer, read_params
+from training.declaration import DeclarationError, ScorerDeclaration, declared_scorer, read_params
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
@@ -50,7 +50,7 @@ def test_shipped_contract_is_the_part_that_travels() -> None:
     assert set(scorer.contract.model_dump()) == {"route", "answer", "id", "fields", "features"}
 
 
-def test_texts_are_the_fields_with_a_catalogue(mini_scorer: Scorer) -> None:
+def test_texts_are_the_fields_with_a_catalogue(mini_scorer: ScorerDeclaration) -> None:
     """Only fields of type text count as texts."""
     assert list(mini_scorer.texts) == ["item"]
 
@@ -391,7 +391,7 @@ def test_costs_and_entity_may_be_null(mini_params: Path, tmp_path: Path) -> None
     assert (scorer.costs, scorer.entity) == (None, None)
 
 
-def test_what_the_model_leaves_open_is_not_pinned(mini_scorer: Scorer) -> None:
+def test_what_the_model_leaves_open_is_not_pinned(mini_scorer: ScorerDeclaration) -> None:
     """The parameters that the file gives are pinned, also after the way through YAML and JSON; no other is."""
     assert mini_scorer.model.pinned == {"rounds", "max_depth", "learning_rate"}
 
@@ -478,7 +478,7 @@ def test_unknown_scorer_name(mini_params: Path) -> None:
     assert str(caught.value) == f"{mini_params}: there is no scorers.maxi; declared are mini"
 
 
-def test_records_are_frozen(mini_scorer: Scorer) -> None:
+def test_records_are_frozen(mini_scorer: ScorerDeclaration) -> None:
     """What was declared cannot be changed by whoever reads it."""
     for record, name in ((mini_scorer, "seed"), (mini_scorer.model, "rounds"), (mini_scorer.fields["amount"], "min")):
         with pytest.raises(ValidationError, match="frozen"):

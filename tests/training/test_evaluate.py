@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.scoring.features import feature_names
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.evaluate import CURVE_POINTS, RANKING_METRICS, RATES, Evaluation, curves, measure, reliability
 from training.evaluation.calibration import calibrated
 from training.evaluation.metrics import CALIBRATION_BINS
@@ -340,7 +340,7 @@ def test_calibration_mends_the_uncalibrated_error(trained: Path) -> None:
     assert metrics["expected_calibration_error"] < metrics["expected_calibration_error_uncalibrated"]
 
 
-def test_importance_names_every_feature(trained: Path, mini_scorer: Scorer) -> None:
+def test_importance_names_every_feature(trained: Path, mini_scorer: ScorerDeclaration) -> None:
     """Each feature has its line, and those that were made to tell frauds come first."""
     table = report(trained, "importance.csv")
     assert sorted(table["feature"]) == sorted(feature_names(mini_scorer.contract))

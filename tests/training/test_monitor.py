@@ -22,10 +22,10 @@ from handler.records.record import Recorder
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from training import monitor
 from training.data.requests import requests_of
-from training.declaration import Scorer as Declaration
+from training.declaration import ScorerDeclaration
 from training.delivery.pointer import promote
 from training.delivery.publish import publish
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 from training.model.distributions import binned, score_baseline
 from training.monitoring.binning import Binning
 from training.monitoring.log import Log
@@ -108,27 +108,27 @@ def normal(trained: Path, scorer: Scorer) -> tuple[Scorer, Pool]:
     return Scorer(replace(scorer.bundle, baseline=baseline)), pool
 
 
-def report(normal: tuple[Scorer, Pool], declared: Declaration, seed: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - columns of any kind
+def report(normal: tuple[Scorer, Pool], declared: ScorerDeclaration, seed: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - columns of any kind
     """What the monitor says of a log that is drawn from the normal rows, but for some of their columns."""
     scorer, pool = normal
     return monitor.report_of(replace(pool, **changes).log(seed), scorer, declared)
 
 
-def test_chance_rarely_alarms(normal: tuple[Scorer, Pool], mini_scorer: Declaration) -> None:
+def test_chance_rarely_alarms(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """Of a hundred logs of six weeks without drift hardly one is watched or says retrain."""
     states = Counter(report(normal, mini_scorer, seed)["state"] for seed in range(100))
     assert states["watch"] <= 5
     assert states["retrain"] <= 1
 
 
-def test_calm_log_gives_no_reason(normal: tuple[Scorer, Pool], mini_scorer: Declaration) -> None:
+def test_calm_log_gives_no_reason(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """A log without drift is ok, and each of its six blocks was looked at."""
     found = report(normal, mini_scorer)
     assert (found["state"], found["reasons"], len(found["blocks"])) == ("ok", [], WEEKS)
     assert all(block["rows"] > 500 and block["measured"]["frauds"] > 30 for block in found["blocks"])
 
 
-def test_random_labels_say_retrain(normal: tuple[Scorer, Pool], mini_scorer: Declaration) -> None:
+def test_random_labels_say_retrain(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """Where frauds have nothing to do with the scores any more, the recall is the reason to retrain."""
     label = np.random.default_rng(0).permuted(normal[1].label)
     found = report(normal, mini_scorer, label=label)
@@ -136,7 +136,7 @@ def test_random_labels_say_retrain(normal: tuple[Scorer, Pool], mini_scorer: Dec
     assert found["reasons"][0].startswith("the recall is ")
 
 
-def test_more_frauds_than_promised_say_retrain(normal: tuple[Scorer, Pool], mini_scorer: Declaration) -> None:
+def test_more_frauds_than_promised_say_retrain(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """Where twice as many are frauds at the same scores, the number of frauds is a reason to retrain."""
     pool = normal[1]
     label = np.where(np.random.default_rng(0).random(len(pool.label)) < 0.12, 1, pool.label).astype(np.int8)
@@ -148,7 +148,7 @@ def test_more_frauds_than_promised_say_retrain(normal: tuple[Scorer, Pool], mini
 @pytest.mark.parametrize("is_also_wrong", [False, True])
 def test_missing_feature_is_watched(
     normal: tuple[Scorer, Pool],
-    mini_scorer: Declaration,
+    mini_scorer: ScorerDeclaration,
     is_also_wrong: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     """A feature that is missing everywhere is named and watched, also where the model suffers from it."""
@@ -162,7 +162,7 @@ def test_missing_feature_is_watched(
     assert {block["verdict"] for block in found["blocks"]} == {"watch"}
 
 
-def test_moved_feature_is_watched(normal: tuple[Scorer, Pool], mini_scorer: Declaration) -> None:
+def test_moved_feature_is_watched(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """Where half of the rows have a feature's smallest values, it is named and watched."""
     scorer, pool = normal
     bins = pool.bins.copy()
@@ -172,7 +172,7 @@ def test_moved_feature_is_watched(normal: tuple[Scorer, Pool], mini_scorer: Decl
     assert [reason.split(":")[0] for reason in found["reasons"]] == ["momentum drifts"]
 
 
-def test_one_bad_week_changes_nothing(normal: tuple[Scorer, Pool], mini_scorer: Declaration) -> None:
+def test_one_bad_week_changes_nothing(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """One block that is off is told, and does not change the state."""
     scorer, pool = normal
     log = pool.log(0)
@@ -182,7 +182,7 @@ def test_one_bad_week_changes_nothing(normal: tuple[Scorer, Pool], mini_scorer: 
     assert found["state"] == "ok"
 
 
-def test_without_outcomes_it_is_not_retrained(normal: tuple[Scorer, Pool], mini_scorer: Declaration) -> None:
+def test_without_outcomes_it_is_not_retrained(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """Without an outcome nothing contradicts the model, and its performance is unknown."""
     scorer, pool = normal
     log = replace(
@@ -196,7 +196,7 @@ def test_without_outcomes_it_is_not_retrained(normal: tuple[Scorer, Pool], mini_
     assert {block["measured"]["recall"] for block in found["blocks"]} == {None}
 
 
-def test_table_has_a_line_for_each_block(normal: tuple[Scorer, Pool], mini_scorer: Declaration) -> None:
+def test_table_has_a_line_for_each_block(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """The table's columns are the blocks' own numbers."""
     found = report(normal, mini_scorer)
     table = monitor.block_table(found)
@@ -436,7 +436,7 @@ def test_released_version_is_compared_with(
 ) -> None:
     """With a store whose pointer names another version than is packaged, that version's baseline is used."""
     log = write_log()
-    workplace, shelf = log.parent, FolderShelf(log.parent / "released")
+    workplace, shelf = log.parent, FolderStoreWriter(log.parent / "released")
     version = publish(shelf, variant(shift=0.01))
     monkeypatch.chdir(workplace)
     promote(shelf, "mini", version, trained / "build" / "mini" / "rows" / "test.parquet", force="a test")

@@ -53,7 +53,7 @@ def trained_copy(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return copy
 
 
-def test_requests_say_what_rows_say(trained: Path, mini_scorer: declaration.Scorer) -> None:
+def test_requests_say_what_rows_say(trained: Path, mini_scorer: declaration.ScorerDeclaration) -> None:
     """Each row's request has its values, under aliases, counts as ints, flags as bools, missing ones left out."""
     rows = windows_of(trained)
     for request, row in zip(requests_of(rows, mini_scorer.contract), rows.to_dict(orient="records"), strict=True):
@@ -63,7 +63,7 @@ def test_requests_say_what_rows_say(trained: Path, mini_scorer: declaration.Scor
         assert type(request.get("is_new", True)) is bool
 
 
-def test_requests_of_rows_satisfy_the_contract(trained: Path, mini_scorer: declaration.Scorer) -> None:
+def test_requests_of_rows_satisfy_the_contract(trained: Path, mini_scorer: declaration.ScorerDeclaration) -> None:
     """Whatever row survived the checks is a request that the function accepts, through JSON."""
     model = request_model("mini", mini_scorer.contract)
     for request in requests_of(windows_of(trained), mini_scorer.contract):
@@ -81,7 +81,7 @@ def test_golden_cases_satisfy_the_contract(trained: Path) -> None:
     assert len({case["probability"] for case in scorer.bundle.golden}) > 10
 
 
-def test_golden_cases_are_nobodys_data(trained: Path, mini_scorer: declaration.Scorer) -> None:
+def test_golden_cases_are_nobodys_data(trained: Path, mini_scorer: declaration.ScorerDeclaration) -> None:
     """No golden request equals a row of any window, and none carries an id."""
     golden = [case["request"] for case in load_bundle(trained / "build" / "bundles" / "mini").golden]
     seen = {json.dumps(request) for request in requests_of(windows_of(trained), mini_scorer.contract)}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from handler.scoring.contract import Record
+from handler.scoring.contract import Frozen
 from training.params import TUNED, Costs, Decision, Folds, Model, Quarantine, Resampling, Split, Tuning
 
 MODELS = st.fixed_dictionaries(
@@ -28,7 +28,7 @@ MODELS = st.fixed_dictionaries(
 )
 
 
-def refusal(record: type[Record], **keys: object) -> str:
+def refusal(record: type[Frozen], **keys: object) -> str:
     """The first message with which a record refuses its keys."""
     with pytest.raises(ValidationError) as caught:
         record.model_validate(keys)
@@ -109,7 +109,7 @@ def test_a_split_has_one_form(given_keys: set[str]) -> None:
         (Decision, {"recall": 0.9, "confidence": 1}),
     ],
 )
-def test_a_value_out_of_its_range_is_refused(record: type[Record], keys: dict[str, Any]) -> None:
+def test_a_value_out_of_its_range_is_refused(record: type[Frozen], keys: dict[str, Any]) -> None:
     """Each block refuses what it could not mean, and names the key."""
     with pytest.raises(ValidationError) as caught:
         record.model_validate(keys)

@@ -15,26 +15,25 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from training import prepare as stage
-from training.data.catalogue import read_catalogues
 from training.data.row_checks import REJECTED_COLUMNS
 from training.data.split import WINDOWS, split_by_time
 from training.data.window import Window
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError, StageError
 from training.params import SECONDS_A_DAY, Split
 
-Prepare = Callable[[pd.DataFrame, Scorer], Any]
-PrepareFile = Callable[[Path, Scorer], Any]
+Prepare = Callable[[pd.DataFrame, ScorerDeclaration], Any]
+PrepareFile = Callable[[Path, ScorerDeclaration], Any]
 
 SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
 
 
-def with_split(scorer: Scorer, **changes: float) -> Scorer:
+def with_split(scorer: ScorerDeclaration, **changes: float) -> ScorerDeclaration:
     """The scorer with other numbers in its split."""
     return scorer.model_copy(update={"split": scorer.split.model_copy(update=changes)})
 
 
-def by_days(scorer: Scorer, **changes: float) -> Scorer:
+def by_days(scorer: ScorerDeclaration, **changes: float) -> ScorerDeclaration:
     """The scorer with windows of so many days."""
     return scorer.model_copy(update={"split": Split.model_validate(changes)})
 
@@ -64,7 +63,7 @@ def require_same(one: Any, other: Any) -> None:  # noqa: ANN401 - conftest's Pre
 
 
 def test_csv_and_parquet_give_the_same_windows(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared_from: PrepareFile
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared_from: PrepareFile
 ) -> None:
     """The same rows, whichever file holds them, become the same windows, down to the last bit."""
     rows = mini_rows.assign(is_new=mini_rows["is_new"].astype(float))
@@ -92,7 +91,7 @@ def write_parts(rows: pd.DataFrame, folder: Path) -> Path:
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "folder"])
 def test_many_chunks_are_prepared_as_one(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile, kind: str
+    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile, kind: str
 ) -> None:
     """Chunks, whichever file they come from, give the windows, the quarantine and the report of a single chunk."""
     rows = repeated_and_bad(many_rows)
@@ -119,7 +118,7 @@ def test_many_chunks_are_prepared_as_one(
 
 
 def test_row_groups_have_the_declared_size(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], tmp_path: Path, prepared_from: PrepareFile
+    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], tmp_path: Path, prepared_from: PrepareFile
 ) -> None:
     """A window's file can be read so many rows at a time: all its row groups but the last have as many."""
     many_rows.to_parquet(Path("data/rows.parquet"), index=False)
@@ -129,7 +128,7 @@ def test_row_groups_have_the_declared_size(
 
 
 def test_an_id_seen_in_an_earlier_chunk_is_quarantined(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
 ) -> None:
     """The later rows leave as they came, counted; the first one of the id stays, even where another is bad too."""
     rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index.isin([1_500, 5_400]), "row-10"))
@@ -148,7 +147,7 @@ def test_an_id_seen_in_an_earlier_chunk_is_quarantined(
 
 
 def test_an_id_is_seen_in_a_row_that_is_bad(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
 ) -> None:
     """A row whose id an earlier chunk has in a quarantined row is one too many all the same."""
     rows = many_rows.assign(
@@ -164,7 +163,7 @@ def test_an_id_is_seen_in_a_row_that_is_bad(
 
 
 def test_rows_without_an_id_do_not_repeat_each_other(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
 ) -> None:
     """Whatever the chunk, a missing id is no id."""
     rows = many_rows.assign(row_id=many_rows["row_id"].where(many_rows.index % 1_000 != 0))
@@ -173,7 +172,7 @@ def test_rows_without_an_id_do_not_repeat_each_other(
 
 
 def test_repeated_ids_over_the_declared_share_stop(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
 ) -> None:
     """What is bad is counted over all chunks, repeated ids too, before it is compared with what is allowed."""
     rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index % 90 == 89, "row-10"))
@@ -189,7 +188,7 @@ def test_repeated_ids_over_the_declared_share_stop(
 @pytest.mark.parametrize("chunk_rows", [1_000, 1_234])
 def test_sample_does_not_depend_on_the_chunks(
     many_rows: pd.DataFrame,
-    in_chunks: Callable[..., Scorer],
+    in_chunks: Callable[..., ScorerDeclaration],
     prepared_from: PrepareFile,
     chunk_rows: int,
 ) -> None:
@@ -204,7 +203,7 @@ def test_sample_does_not_depend_on_the_chunks(
 
 
 def test_broken_lines_are_quarantined(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., Scorer], prepared_from: PrepareFile
+    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
 ) -> None:
     """One line in a hundred that cannot be read is set aside with what is wrong with it, and no other row is lost."""
     path = Path("data/rows.csv")
@@ -251,7 +250,7 @@ def test_broken_lines_are_quarantined(
     ],
 )
 def test_bad_row_is_quarantined(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare, value: object, problem: str
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare, value: object, problem: str
 ) -> None:
     """A row that breaks the contract leaves with its reason, its values as they were; all others stay."""
     rows = with_value(mini_rows.assign(at=mini_rows["at"].astype(str)), problem.split(maxsplit=1)[0], value)
@@ -267,7 +266,7 @@ def test_bad_row_is_quarantined(
     assert set(kept["row_id"]) == set(mini_rows["row_id"]) - {mini_rows["row_id"][3]}
 
 
-def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """A row with two problems is quarantined once, with both."""
     rows = with_value(with_value(mini_rows, "amount", -1), "visits", 0.5)
     found = prepared(rows, mini_scorer)
@@ -275,7 +274,7 @@ def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: Scorer, p
     assert found.report["quarantined"]["rows"] == 1
 
 
-def test_too_many_bad_rows_stop(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_too_many_bad_rows_stop(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """More bad rows than the declared share stop the run, and the message counts them by reason."""
     amounts = mini_rows["amount"].where(mini_rows.index >= 16, -1.0)
     with pytest.raises(DataError) as caught:
@@ -285,25 +284,27 @@ def test_too_many_bad_rows_stop(mini_rows: pd.DataFrame, mini_scorer: Scorer, pr
     )
 
 
-def test_as_many_bad_rows_as_allowed(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_as_many_bad_rows_as_allowed(
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
+) -> None:
     """The declared share itself is allowed."""
     amounts = mini_rows["amount"].where(mini_rows.index >= 15, -1.0)
     assert len(prepared(mini_rows.assign(amount=amounts), mini_scorer).quarantined) == 15
 
 
-def test_merchant_codes_are_texts(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_merchant_codes_are_texts(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """A category whose column is whole floats becomes "5411", not "5411.0"."""
     rows = mini_rows.assign(country=np.where(mini_rows.index % 2, 5411.0, 742.0))
     assert set(prepared(rows, mini_scorer).windows["train"]["country"]) == {"5411", "742"}
 
 
-def test_label_never_is_guessed(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_label_never_is_guessed(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """A row whose label is missing stops the run instead of going into quarantine."""
     with pytest.raises(DataError, match="column is_fraud holds nan"):
         prepared(with_value(mini_rows, "is_fraud", np.nan), mini_scorer)
 
 
-def test_window_of_one_class_stops(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_window_of_one_class_stops(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """A window in which no fraud happened cannot calibrate; it is named with what it has."""
     late = mini_rows["at"] > mini_rows["at"].quantile(0.7)
     with pytest.raises(DataError) as caught:
@@ -313,7 +314,7 @@ def test_window_of_one_class_stops(mini_rows: pd.DataFrame, mini_scorer: Scorer,
     )
 
 
-def test_report_tells_each_window(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_report_tells_each_window(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """The report has each window's first and last moment, its rows and its frauds."""
     found = prepared(mini_rows, mini_scorer)
     assert found.report["rows"] == len(mini_rows)
@@ -330,7 +331,7 @@ def test_report_tells_each_window(mini_rows: pd.DataFrame, mini_scorer: Scorer, 
     data=st.data(),
 )
 def test_windows_are_ordered_and_part_no_moment(
-    mini_scorer: Scorer, moments: list[int], delay_days: float, data: st.DataObject
+    mini_scorer: ScorerDeclaration, moments: list[int], delay_days: float, data: st.DataObject
 ) -> None:
     """Windows follow each other in time, share no moment, and only the label delay leaves rows out."""
     order = data.draw(st.permutations(moments))
@@ -351,20 +352,26 @@ def test_windows_are_ordered_and_part_no_moment(
     pd.testing.assert_frame_equal(windows["test"], whole["test"])
 
 
-def test_windows_have_the_declared_sizes(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_windows_have_the_declared_sizes(
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
+) -> None:
     """Where no moments tie, the windows have the declared shares of the rows."""
     windows = prepared(mini_rows.assign(at=np.arange(len(mini_rows), dtype=float)), mini_scorer).windows
     assert {name: len(window) for name, window in windows.items()} == {"train": 900, "calibrate": 300, "test": 300}
 
 
-def test_rows_of_one_moment_keep_their_order(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_rows_of_one_moment_keep_their_order(
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
+) -> None:
     """Rows of one moment stay in the order of the file, so that every machine trains on the same sequence."""
     windows = prepared(mini_rows.assign(at=mini_rows.index % 10 * 60.0), mini_scorer).windows
     numbers = windows["train"].assign(number=windows["train"]["row_id"].str.removeprefix("row-").astype(int))
     assert (numbers.groupby("at")["number"].diff().dropna() > 0).all()
 
 
-def test_label_delay_leaves_out_the_last_days(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_label_delay_leaves_out_the_last_days(
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
+) -> None:
     """With rows every hour and a delay of two days, the last 48 rows before each later window are left out."""
     rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
     windows = prepared(rows, with_split(mini_scorer, label_delay_days=2.0)).windows
@@ -380,7 +387,7 @@ def test_label_delay_leaves_out_the_last_days(mini_rows: pd.DataFrame, mini_scor
     data=st.data(),
 )
 def test_windows_of_days_are_ordered_and_part_no_moment(
-    mini_scorer: Scorer, half_days: list[int], days: dict[str, float], delay_days: float, data: st.DataObject
+    mini_scorer: ScorerDeclaration, half_days: list[int], days: dict[str, float], delay_days: float, data: st.DataObject
 ) -> None:
     """Windows reach so many days back from the last row, share no moment, and only the label delay leaves rows out."""
     order = data.draw(st.permutations(half_days))
@@ -401,7 +408,9 @@ def test_windows_of_days_are_ordered_and_part_no_moment(
     pd.testing.assert_frame_equal(windows["test"], whole["test"])
 
 
-def test_windows_of_days_are_so_long(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_windows_of_days_are_so_long(
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
+) -> None:
     """With a row every hour, and two days until a label is known, each window has its days' hours, less the delay."""
     rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
     declared = by_days(mini_scorer, calibrate_days=10, test_days=7, label_delay_days=2)
@@ -412,7 +421,9 @@ def test_windows_of_days_are_so_long(mini_rows: pd.DataFrame, mini_scorer: Score
     assert windows["test"]["at"].max() - windows["test"]["at"].min() == 7 * SECONDS_A_DAY
 
 
-def test_more_history_is_only_learned_from(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_more_history_is_only_learned_from(
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
+) -> None:
     """With windows of days, older rows go into the training window, and the others are as they were."""
     rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
     declared = by_days(mini_scorer, calibrate_days=10, test_days=7)
@@ -431,7 +442,7 @@ def test_more_history_is_only_learned_from(mini_rows: pd.DataFrame, mini_scorer:
     ids=["longer than the history", "shorter than the delay"],
 )
 def test_windows_that_leave_nothing_stop(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare, changes: dict[str, float], window: str
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare, changes: dict[str, float], window: str
 ) -> None:
     """Where the days leave a window without rows, it is named."""
     with pytest.raises(DataError) as caught:
@@ -442,7 +453,7 @@ def test_windows_that_leave_nothing_stop(
 
 
 def test_sample_is_deterministic_and_about_right(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
 ) -> None:
     """Half the rows are about half the rows, the same ones each time, and others for another seed."""
     half = with_split(mini_scorer, sample=0.5)
@@ -456,22 +467,13 @@ def test_sample_is_deterministic_and_about_right(
 
 
 def test_quarantine_of_a_sample_names_rows_of_the_file(
-    mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
 ) -> None:
     """With a sample, a quarantined row still carries its number in the file."""
     rows = mini_rows.assign(amount=mini_rows["amount"].where(mini_rows.index % 150 != 149, -1.0))
     quarantined = prepared(rows, with_split(mini_scorer, sample=0.5)).quarantined
     assert len(quarantined) > 0
     assert [f"row-{number}" for number in quarantined.index] == quarantined["row_id"].tolist()
-
-
-def test_catalogue_names_its_field(project: Path, mini_scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The catalogues of all texts are one table, each row with the field it is for."""
-    monkeypatch.chdir(project)
-    table = read_catalogues(mini_scorer)
-    assert list(table.columns) == ["field", "name", "category"]
-    assert set(table["field"]) == {"item"}
-    assert len(table) == 30
 
 
 def test_stage_writes_what_it_reports(trained: Path) -> None:
@@ -486,7 +488,6 @@ def test_stage_writes_what_it_reports(trained: Path) -> None:
         "calibrate.parquet",
         "test.parquet",
         "quarantine.csv",
-        "catalogue.csv",
     }
 
 
@@ -494,11 +495,6 @@ def change_rows(project: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -
     """Replace the project's rows."""
     path = project / "data" / "rows.parquet"
     change(pd.read_parquet(path)).to_parquet(path, index=False)
-
-
-def write_catalogue(project: Path, text: str) -> None:
-    """Replace the project's catalogue."""
-    (project / "data" / "catalogue.csv").write_text(text)
 
 
 STOPS: list[Any] = [
@@ -532,16 +528,6 @@ STOPS: list[Any] = [
         "data/rows.parquet: column at holds 'soon'; no value is a date, ISO 8601 text or seconds",
         id="unreadable times",
     ),
-    pytest.param(
-        lambda project: write_catalogue(project, "name,kind\nrice,food\n"),
-        "data/catalogue.csv has no column category; it has kind, name",
-        id="catalogue without a category column",
-    ),
-    pytest.param(
-        lambda project: write_catalogue(project, "name,category\nrice,food\nsoap,\n"),
-        "data/catalogue.csv lacks a name or a category in 1 rows",
-        id="catalogue with a hole",
-    ),
 ]
 
 
@@ -573,7 +559,9 @@ def test_stop_as_a_user_sees_it(
     assert files_below(project) == before
 
 
-def test_a_time_that_cannot_be_read_is_shown(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_a_time_that_cannot_be_read_is_shown(
+    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
+) -> None:
     """The column, one of its values, and what would be right."""
     with pytest.raises(DataError) as caught:
         prepared(mini_rows.assign(at="yesterday"), mini_scorer)
@@ -593,7 +581,7 @@ def test_suspicions_are_reported_and_printed_loudly(
     assert f"WARNING: {warning}\n" in done.stdout
 
 
-def test_an_entity_travels_as_text(mini_rows: pd.DataFrame, mini_scorer: Scorer, prepared: Prepare) -> None:
+def test_an_entity_travels_as_text(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """Beside the fields, never among them."""
     declared = mini_scorer.model_copy(update={"entity": "account"})
     windows = prepared(mini_rows.assign(account=np.arange(len(mini_rows)) % 7), declared).windows

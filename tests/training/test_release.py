@@ -12,9 +12,10 @@ import pytest
 
 from handler.releases.store import MAX_POINTER_BYTES, Pointer, read_pointer
 from training import release
+from training.delivery import releasing
 from training.delivery.pointer import read_history
 from training.delivery.publish import publish
-from training.delivery.store_writer import FolderShelf, open_shelf
+from training.delivery.store_writer import FolderStoreWriter, open_store_writer
 from training.delivery.tracking import TrackError
 
 PROJECT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ class FakeTracker:
 def tracker(monkeypatch: pytest.MonkeyPatch) -> FakeTracker:
     """What the command tells MLflow, which takes seconds to import."""
     fake = FakeTracker()
-    monkeypatch.setattr(release, "Tracker", lambda: fake)
+    monkeypatch.setattr(releasing, "Tracker", lambda: fake)
     return fake
 
 
@@ -63,7 +64,7 @@ Command = Callable[..., str]
 def command(
     tracker: FakeTracker,  # noqa: ARG001 - which the command meets
     trained: Path,
-    folder_shelf: FolderShelf,
+    folder_shelf: FolderStoreWriter,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
@@ -79,7 +80,7 @@ def command(
 
 
 @pytest.fixture
-def second(folder_shelf: FolderShelf, variant: Callable[..., Path]) -> str:
+def second(folder_shelf: FolderStoreWriter, variant: Callable[..., Path]) -> str:
     """Another version that is released, as good as the packaged one."""
     return publish(folder_shelf, variant(shift=0.01))
 
@@ -93,7 +94,7 @@ def packaged(command: Command) -> str:
 
 
 def test_from_a_release_to_a_forced_promotion(
-    trained: Path, tmp_path: Path, variant: Callable[..., Path], folder_shelf: FolderShelf
+    trained: Path, tmp_path: Path, variant: Callable[..., Path], folder_shelf: FolderStoreWriter
 ) -> None:
     """A user releases, promotes, is refused with numbers and no traceback, and forces it; MLflow stops nobody."""
     project = tmp_path / "project"
@@ -142,13 +143,15 @@ def test_from_a_release_to_a_forced_promotion(
     assert (pointer.current, pointer.previous, pointer.reason) == (worse, first, "a drill")
 
 
-def release_version(shelf: FolderShelf) -> str:
+def release_version(shelf: FolderStoreWriter) -> str:
     """The one version that a store holds."""
     (version,) = shelf.names("mini/bundles")
     return version
 
 
-def test_a_release_is_published_and_tracked(command: Command, tracker: FakeTracker, folder_shelf: FolderShelf) -> None:
+def test_a_release_is_published_and_tracked(
+    command: Command, tracker: FakeTracker, folder_shelf: FolderStoreWriter
+) -> None:
     """Releasing puts the packaged bundle of every declared scorer into the store, and moves nothing."""
     printed = command("release")
     version = release_version(folder_shelf)
@@ -161,7 +164,9 @@ def test_a_release_is_published_and_tracked(command: Command, tracker: FakeTrack
     assert read_history(folder_shelf, "mini") == []
 
 
-def test_a_release_stands_without_mlflow(command: Command, tracker: FakeTracker, folder_shelf: FolderShelf) -> None:
+def test_a_release_stands_without_mlflow(
+    command: Command, tracker: FakeTracker, folder_shelf: FolderStoreWriter
+) -> None:
     """Where MLflow cannot be reached a release is published all the same, and that it is not tracked is told."""
     tracker.error = TrackError("nobody there")
     assert command("release").endswith("WARNING: it is released, but not tracked. nobody there\n")
@@ -169,7 +174,7 @@ def test_a_release_stands_without_mlflow(command: Command, tracker: FakeTracker,
 
 
 def test_a_move_stands_without_mlflow(
-    command: Command, tracker: FakeTracker, folder_shelf: FolderShelf, packaged: str
+    command: Command, tracker: FakeTracker, folder_shelf: FolderStoreWriter, packaged: str
 ) -> None:
     """Where MLflow cannot be reached the pointer is moved all the same, and that is told."""
     tracker.error = TrackError("nobody there")
@@ -179,7 +184,7 @@ def test_a_move_stands_without_mlflow(
     assert (pointer.serial, pointer.current) == (2, packaged)
 
 
-def test_a_move_is_told_to_mlflow(command: Command, tracker: FakeTracker, folder_shelf: FolderShelf) -> None:
+def test_a_move_is_told_to_mlflow(command: Command, tracker: FakeTracker, folder_shelf: FolderStoreWriter) -> None:
     """MLflow follows every move, each time to the pointer that the store then has."""
     command("release")
     command("promote")
@@ -189,7 +194,7 @@ def test_a_move_is_told_to_mlflow(command: Command, tracker: FakeTracker, folder
 
 
 def test_promoting_without_a_version_takes_what_is_packaged(
-    command: Command, folder_shelf: FolderShelf, second: str
+    command: Command, folder_shelf: FolderStoreWriter, second: str
 ) -> None:
     """The version that was packaged here is the one that is meant, whatever else the store holds."""
     command("release")
@@ -197,7 +202,9 @@ def test_promoting_without_a_version_takes_what_is_packaged(
     assert read_pointer(folder_shelf, "mini").current == release.packaged_version("mini") != second
 
 
-def test_a_rollback_and_its_reason(command: Command, folder_shelf: FolderShelf, packaged: str, second: str) -> None:
+def test_a_rollback_and_its_reason(
+    command: Command, folder_shelf: FolderStoreWriter, packaged: str, second: str
+) -> None:
     """The previous version serves again, and the reason is kept."""
     command("promote", "--version", second)
     printed = command("rollback", "--force", "too many alerts")
@@ -216,7 +223,7 @@ def test_a_shadow_comes_and_goes(command: Command, packaged: str, second: str) -
     assert command("shadow", "--version", "none") == f"mini: current {packaged}, previous None, shadow None\n"
 
 
-def test_a_shadow_without_a_version_is_what_is_packaged(command: Command, folder_shelf: FolderShelf) -> None:
+def test_a_shadow_without_a_version_is_what_is_packaged(command: Command, folder_shelf: FolderStoreWriter) -> None:
     """The version that was packaged here is the one that is meant."""
     command("release")
     command("shadow")
@@ -224,7 +231,7 @@ def test_a_shadow_without_a_version_is_what_is_packaged(command: Command, folder
 
 
 def test_the_list_says_what_each_version_is(
-    command: Command, folder_shelf: FolderShelf, packaged: str, second: str, variant: Callable[..., Path]
+    command: Command, folder_shelf: FolderStoreWriter, packaged: str, second: str, variant: Callable[..., Path]
 ) -> None:
     """Each version has its line: what it is now, if it is anything, and the metrics that it was evaluated with."""
     third, fourth = (publish(folder_shelf, variant(shift=shift)) for shift in (0.02, 0.03))
@@ -242,7 +249,7 @@ def test_the_list_says_what_each_version_is(
     ]
 
 
-def test_the_list_has_the_latest_release_first(command: Command, folder_shelf: FolderShelf, second: str) -> None:
+def test_the_list_has_the_latest_release_first(command: Command, folder_shelf: FolderStoreWriter, second: str) -> None:
     """Versions are listed by when they were released, not by their names."""
     command("release")
     notes = {name: folder_shelf.root / "mini" / "releases" / name for name in folder_shelf.names("mini/releases")}
@@ -254,17 +261,17 @@ def test_the_list_has_the_latest_release_first(command: Command, folder_shelf: F
 
 
 def test_the_list_marks_a_commit_with_changes(
-    folder_shelf: FolderShelf, variant: Callable[..., Path], commit: Callable[[str], str]
+    folder_shelf: FolderStoreWriter, variant: Callable[..., Path], commit: Callable[[str], str]
 ) -> None:
     """A version is listed with its commit, shortened, and a + where files differed from it."""
     head = commit("one")
     Path("kept.txt").write_text("another")
     publish(folder_shelf, variant(shift=0.01))
-    assert f" {head[:7]}+ " in release.listing(folder_shelf, "mini")
+    assert f" {head[:7]}+ " in releasing.list_releases(folder_shelf, "mini")
 
 
 def test_the_list_has_every_move_with_its_reason(
-    command: Command, folder_shelf: FolderShelf, packaged: str, second: str
+    command: Command, folder_shelf: FolderStoreWriter, packaged: str, second: str
 ) -> None:
     """After the versions come the moves, the latest first, each with its shadow and its reason where it has one."""
     command("shadow", "--version", second)
@@ -277,7 +284,7 @@ def test_the_list_has_every_move_with_its_reason(
     ]
 
 
-def test_an_empty_store_is_listed(command: Command, folder_shelf: FolderShelf) -> None:
+def test_an_empty_store_is_listed(command: Command, folder_shelf: FolderStoreWriter) -> None:
     """Before the first release there are no versions and no moves."""
     assert len(command("list").splitlines()) == 2
     assert not folder_shelf.root.exists()
@@ -289,7 +296,7 @@ def test_a_store_in_s3(command: Command, bucket: str) -> None:
     command("release", store=store)
     command("promote", store=store)
     version = release.packaged_version("mini")
-    assert read_pointer(open_shelf(store), "mini").current == version
+    assert read_pointer(open_store_writer(store), "mini").current == version
     assert f"{version}  current" in command("list", store=store)
 
 
@@ -332,7 +339,7 @@ def test_another_kind_of_store_is_a_mistake(command: Command) -> None:
         command("list", store="gs://models")
 
 
-def test_a_pointer_that_is_none_is_a_mistake(command: Command, folder_shelf: FolderShelf) -> None:
+def test_a_pointer_that_is_none_is_a_mistake(command: Command, folder_shelf: FolderStoreWriter) -> None:
     """Where somebody has written something else to the pointer's place, that is told."""
     folder_shelf.exchange_pointer("mini", b"{}", None)
     with pytest.raises(SystemExit, match=r"^list: .*mini/pointer\.json is no pointer: "):

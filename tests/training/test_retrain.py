@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from handler.releases.store import read_pointer
-from training import release, retrain
-from training.delivery.gate import Verdict
+from training import retrain
+from training.delivery import releasing
+from training.delivery.gate import GateVerdict
 from training.delivery.pointer import promote
 from training.delivery.publish import publish
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 from training.delivery.tracking import TrackError
 from training.errors import DataError
 from training.retrain import RetrainError, alone, as_markdown, challenge, undone_on_failure
@@ -33,11 +34,11 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     folder = tmp_path / "project"
     shutil.copytree(trained, folder)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(release, "Tracker", NoTracker)
+    monkeypatch.setattr(releasing, "Tracker", NoTracker)
     return folder
 
 
-def test_a_first_model_serves(place: Path, folder_shelf: FolderShelf) -> None:  # noqa: ARG001 - the working folder
+def test_a_first_model_serves(place: Path, folder_shelf: FolderStoreWriter) -> None:  # noqa: ARG001 - the working folder
     """Without a champion there is only the calibration to object to."""
     who, verdict = challenge(folder_shelf, "mini", is_candidate=False)
     assert verdict.objections == []
@@ -46,7 +47,7 @@ def test_a_first_model_serves(place: Path, folder_shelf: FolderShelf) -> None:  
 
 def test_a_better_model_takes_the_champions_place(
     place: Path,
-    folder_shelf: FolderShelf,
+    folder_shelf: FolderStoreWriter,
     variant: Callable[..., Path],
 ) -> None:
     """The pointer moves, and keeps what the gate measured."""
@@ -61,7 +62,7 @@ def test_a_better_model_takes_the_champions_place(
 
 @pytest.mark.parametrize("is_candidate", [False, True])
 def test_a_worse_model_is_released_but_does_not_serve(
-    place: Path, folder_shelf: FolderShelf, variant: Callable[..., Path], *, is_candidate: bool
+    place: Path, folder_shelf: FolderStoreWriter, variant: Callable[..., Path], *, is_candidate: bool
 ) -> None:
     """The gate's objections come back, whether or not it would have been promoted."""
     champion = publish(folder_shelf, place / "build/bundles/mini")
@@ -75,7 +76,7 @@ def test_a_worse_model_is_released_but_does_not_serve(
 
 
 def test_a_candidate_that_the_gate_agrees_to_does_not_serve_yet(
-    place: Path, folder_shelf: FolderShelf, variant: Callable[..., Path]
+    place: Path, folder_shelf: FolderStoreWriter, variant: Callable[..., Path]
 ) -> None:
     """Somebody merges first."""
     champion = publish(folder_shelf, variant(slope=-1))
@@ -85,7 +86,7 @@ def test_a_candidate_that_the_gate_agrees_to_does_not_serve_yet(
     assert read_pointer(folder_shelf, "mini").current == champion
 
 
-def test_what_serves_already_moves_nothing(place: Path, folder_shelf: FolderShelf) -> None:
+def test_what_serves_already_moves_nothing(place: Path, folder_shelf: FolderStoreWriter) -> None:
     """The same data make the same version."""
     version = publish(folder_shelf, place / "build/bundles/mini")
     before = promote(folder_shelf, "mini", version, place / "build/mini/rows/test.parquet")
@@ -105,7 +106,7 @@ def run_retrain(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str | int |
 
 def test_the_command_writes_the_verdict_and_ends_with_its_status(
     place: Path,
-    folder_shelf: FolderShelf,
+    folder_shelf: FolderStoreWriter,
     variant: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -153,7 +154,7 @@ UNPINNED = {
 @pytest.mark.parametrize("rows", [None, Path("new.parquet")])
 @pytest.mark.usefixtures("place")
 def test_data_that_data_dvc_does_not_name_are_left_alone(
-    folder_shelf: FolderShelf, monkeypatch: pytest.MonkeyPatch, rows: Path | None, status: int
+    folder_shelf: FolderStoreWriter, monkeypatch: pytest.MonkeyPatch, rows: Path | None, status: int
 ) -> None:
     """Somebody's own change would be lost where a failure goes back: DVC is asked whether there is one, and no more."""
     asked: list[Any] = []
@@ -173,7 +174,7 @@ def test_two_at_once_are_one_too_many(place: Path) -> None:  # noqa: ARG001 - th
 
 def test_a_key_that_cannot_sign_is_told_before_hours_of_training(
     place: Path,  # noqa: ARG001 - the working folder
-    folder_shelf: FolderShelf,
+    folder_shelf: FolderStoreWriter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """DVC is asked for nothing."""
@@ -185,7 +186,7 @@ def test_a_key_that_cannot_sign_is_told_before_hours_of_training(
 
 
 def test_nothing_new_has_a_status_of_its_own(
-    place: Path, folder_shelf: FolderShelf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, folder_shelf: FolderStoreWriter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows that are all in the data already, as a schedule may bring them, end with 4."""
     monkeypatch.setattr(retrain, "dvc", lambda *_arguments: 0)
@@ -197,7 +198,7 @@ def test_nothing_new_has_a_status_of_its_own(
 
 def test_ctrl_c_ends_without_a_traceback(
     place: Path,  # noqa: ARG001 - the working folder
-    folder_shelf: FolderShelf,
+    folder_shelf: FolderStoreWriter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the status that shells know."""
@@ -258,7 +259,7 @@ def test_the_markdown_shows_champion_and_challenger_side_by_side() -> None:
         "recall_at_the_alert_budget": gain,
         "recall": gain,
     }
-    verdict = Verdict(measured, [])
+    verdict = GateVerdict(measured, [])
     report = {"scorer": "mini", "version": "new", "champion": "old"}
     text = as_markdown({**report, "objections": verdict.objections, "measured": measured})
     assert "# mini: `new` beside `old`" in text

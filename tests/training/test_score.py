@@ -27,9 +27,9 @@ from handler.web.routes import create_app
 from training import score
 from training.data.column_checks import check_field, read_rows
 from training.data.requests import requests_of
-from training.delivery.pointer import move
+from training.delivery.pointer import update_pointer
 from training.delivery.publish import publish
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 
 PROJECT = Path(__file__).parents[2]
 ADDED = ["fraud_probability", "is_flagged", "model_version"]
@@ -381,11 +381,11 @@ def test_an_unknown_scorer_and_a_missing_bundle_are_told(
 
 
 def test_the_stores_current_version_scores(
-    run: Run, variant: Callable[..., Path], folder_shelf: FolderShelf, rows: Path, tmp_path: Path
+    run: Run, variant: Callable[..., Path], folder_shelf: FolderStoreWriter, rows: Path, tmp_path: Path
 ) -> None:
     """Or the version that is asked for."""
     older, newer = (publish(folder_shelf, variant(shift=shift)) for shift in (0.25, 0.5))
-    move(folder_shelf, "mini", "promote", lambda _: {"current": newer})
+    update_pointer(folder_shelf, "mini", "promote", lambda _: {"current": newer})
     output, store = tmp_path / "out.parquet", ("--store", str(folder_shelf.root))
     for options, version in (((), newer), (("--version", older), older)):
         assert run(rows, output, *store, *options)[0] == 0
@@ -530,7 +530,7 @@ def test_an_input_that_changes_meanwhile_is_refused(
         os.utime(path, (0, 0))
         return parts
 
-    monkeypatch.setattr(score, "read_parts", touched)
+    monkeypatch.setattr(score, "read_input_files", touched)
     assert f"{rows} was changed while it was scored; run it again" in run(rows, tmp_path / "out.parquet")[1]
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 

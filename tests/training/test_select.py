@@ -14,7 +14,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from training.data.window import Window
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.model.candidates import CANDIDATES, SHIPPED, score
 from training.model.folds import Fold, training_folds
 from training.select import LATENCY_CALLS, compare_candidates, summary, verdict
@@ -70,7 +70,7 @@ def test_summary_is_of_the_sample() -> None:
 @pytest.fixture
 def folds(
     mini_windows: dict[str, pd.DataFrame],
-    mini_scorer: Scorer,
+    mini_scorer: ScorerDeclaration,
     mini_catalogue: pd.DataFrame,
     window_of: Callable[..., Window],
 ) -> list[Fold]:
@@ -79,7 +79,9 @@ def folds(
 
 
 @pytest.fixture
-def judged(folds: list[Fold], mini_scorer: Scorer) -> Iterator[tuple[list[Fold], dict[str, Any], pd.DataFrame]]:
+def judged(
+    folds: list[Fold], mini_scorer: ScorerDeclaration
+) -> Iterator[tuple[list[Fold], dict[str, Any], pd.DataFrame]]:
     """Two folds, the last with fewer rows than latency is measured over, and what selection makes of them."""
     last = Fold(folds[1].train, folds[1].train_label, folds[1].validate[:75], folds[1].validate_label[:75])
     assert len(last.validate) < LATENCY_CALLS
@@ -89,7 +91,7 @@ def judged(folds: list[Fold], mini_scorer: Scorer) -> Iterator[tuple[list[Fold],
 
 
 def test_every_candidate_is_judged_on_every_fold(
-    judged: tuple[list[Fold], dict[str, Any], pd.DataFrame], mini_scorer: Scorer
+    judged: tuple[list[Fold], dict[str, Any], pd.DataFrame], mini_scorer: ScorerDeclaration
 ) -> None:
     """Each candidate has the metrics that scikit-learn finds for it on each fold, a size and latencies."""
     folds, report, latencies = judged

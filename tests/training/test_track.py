@@ -17,7 +17,7 @@ import pytest
 from benchmarks.variants import write_variant
 from training.delivery.pointer import promote, roll_back, set_shadow
 from training.delivery.publish import publish
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 from training.delivery.tracking import Tracker, TrackError, registered_name
 
 NAME = registered_name("mini")
@@ -70,9 +70,9 @@ def tracker(server: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> Trac
 
 
 @pytest.fixture
-def shelf(project: Path) -> FolderShelf:
+def shelf(project: Path) -> FolderStoreWriter:
     """An empty store."""
-    return FolderShelf(project / "store")
+    return FolderStoreWriter(project / "store")
 
 
 def variant(project: Path, shift: float) -> None:
@@ -126,7 +126,7 @@ def test_a_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
     assert tags[0] == tags[1]
 
 
-def test_the_aliases_follow_the_pointer(tracker: Tracker, project: Path, shelf: FolderShelf) -> None:
+def test_the_aliases_follow_the_pointer(tracker: Tracker, project: Path, shelf: FolderStoreWriter) -> None:
     """Through promotes, a shadow and a rollback."""
     bundle = project / "build" / "bundles" / "mini"
     versions = []
@@ -166,7 +166,7 @@ def test_the_commands_keep_the_server_in_step(server: str, project: Path, tracke
     assert aliases(tracker)["champion"] == packaged
 
 
-def test_a_version_that_mlflow_does_not_know_is_told(tracker: Tracker, project: Path, shelf: FolderShelf) -> None:
+def test_a_version_that_mlflow_does_not_know_is_told(tracker: Tracker, project: Path, shelf: FolderStoreWriter) -> None:
     """It was tracked elsewhere, or never."""
     tracker.track("mini")
     write_variant(project / "build/bundles/mini", project / "other", shift=0.5)

@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 
 from handler.scoring.contract import Contract, DeclaredField
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.model.distributions import describe
 from training.model.encoder import FeatureEncoder
-from training.model.fit import build_model, fit_pipeline, margins, margins_of
+from training.model.fit import build_model, fit_pipeline, margins, matrix_margins
 from training.model.resampling import fraud_weight
 from training.params import Model, Resampling
-from training.run.matrix import Chunked
+from training.run.matrix import FeatureMatrix
 from training.train import main
 
 
@@ -35,7 +35,7 @@ def column(values: list[float]) -> npt.NDArray[np.float32]:
 
 
 def test_given_parameters_reach_the_model(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
     """The model has the numbers it was given, not the declared ones, the seed, and a base score of one half."""
     model = Model(
@@ -58,7 +58,7 @@ def test_given_parameters_reach_the_model(
 
 
 def test_class_weight_reaches_the_model(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
     """With class weights declared, the model weighs frauds by the labels of its training rows."""
     scorer = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=0.5)})
@@ -66,7 +66,7 @@ def test_class_weight_reaches_the_model(
     assert fit_pipeline(scorer, Model(rounds=2), mini_catalogue, rows)[-1].scale_pos_weight == 4.5
 
 
-def test_directions_reach_the_model(mini_scorer: Scorer) -> None:
+def test_directions_reach_the_model(mini_scorer: ScorerDeclaration) -> None:
     """The model is bound by the contract's directions, column by column."""
     contract = Contract(
         route="/x",
@@ -92,7 +92,7 @@ def test_exact_trees_have_no_bins() -> None:
 
 
 def test_one_declaration_one_model(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
     """Trained twice on the same rows, the model has the same bytes."""
     first, again = (
@@ -104,7 +104,7 @@ def test_one_declaration_one_model(
 
 @pytest.mark.parametrize("method", ["smote", "undersample", "class_weight", "none"])
 def test_the_model_is_scikit_learns(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame, method: str
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame, method: str
 ) -> None:
     """Where all rows are one chunk, the model is to the bit what XGBClassifier learns of the resampled rows."""
     declared = Resampling.model_validate({"method": method, "ratio": 0.3, "neighbours": 3})
@@ -118,12 +118,12 @@ def test_the_model_is_scikit_learns(
 
 
 def test_margins_of_chunks_are_those_of_the_rows(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
     """Scored by chunks, encoded rows have the margins of the rows."""
     pipeline = fit_pipeline(mini_scorer, mini_scorer.model, mini_catalogue, mini_windows["train"])
-    encoded = Chunked(pipeline[0].transform(mini_windows["test"]), 77)
-    np.testing.assert_array_equal(margins_of(pipeline, encoded), margins(pipeline, mini_windows["test"]))
+    encoded = FeatureMatrix(pipeline[0].transform(mini_windows["test"]), 77)
+    np.testing.assert_array_equal(matrix_margins(pipeline, encoded), margins(pipeline, mini_windows["test"]))
 
 
 def test_more_of_a_fraud_signal_is_not_safer(trained: Path) -> None:
@@ -173,7 +173,7 @@ def test_reference_of_a_category() -> None:
     assert reference == {"value": {"missing": 0.2, "shares": {"other": 0.2, "a": 0.4, "b": 0.2}}}
 
 
-def test_reference_where_a_label_is_called_other(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
+def test_reference_where_a_label_is_called_other(mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> None:
     """Data in which a category is really called "other" still have shares that add up to 1."""
     rng = np.random.default_rng(8)
     rows = pd.DataFrame({name: np.full(300, np.nan) for name in mini_scorer.fields}).assign(
@@ -185,12 +185,14 @@ def test_reference_where_a_label_is_called_other(mini_scorer: Scorer, mini_catal
 
 
 def test_reference_of_chunks_is_that_of_the_rows(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
     """A matrix that is looked at by chunks has the reference of the whole."""
     encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
     matrix = encoder.transform(mini_windows["train"])
-    described = [describe(one, mini_scorer.contract, encoder.vocabulary_) for one in (matrix, Chunked(matrix, 100))]
+    described = [
+        describe(one, mini_scorer.contract, encoder.vocabulary_) for one in (matrix, FeatureMatrix(matrix, 100))
+    ]
     assert described[0] == described[1]
 
 
@@ -250,7 +252,7 @@ def test_outputs_do_not_depend_on_the_hash_seed(
         assert (project / "build" / "mini" / name).read_bytes() == (trained / "build" / "mini" / name).read_bytes()
 
 
-def test_a_device_that_is_not_there_is_refused(mini_scorer: Scorer) -> None:
+def test_a_device_that_is_not_there_is_refused(mini_scorer: ScorerDeclaration) -> None:
     """XGBoost itself would train on the processor, and say so in a warning at most."""
     with pytest.raises(StageError, match=r"compute\.device is cuda:1, which this XGBoost cannot use; install"):
         build_model(Model(), mini_scorer.contract, seed=7, device="cuda:1")

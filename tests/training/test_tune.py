@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.evaluation.metrics import average_precision, rank
 from training.model.fit import build_model
 from training.model.folds import Fold
 from training.params import TUNED, Model, Resampling, Tuning
 from training.run.files import rounded
-from training.tune import SPACE, STARTUP_TRIALS, Tried, best_of, judge, n_trials, search, searched, trials, verdict
+from training.tune import SPACE, STARTUP_TRIALS, Trial, best_of, judge, n_trials, search, searched, trials, verdict
 
 FAST = {"rounds": 8, "threads": 1}
 
@@ -38,16 +38,16 @@ def folds() -> list[Fold]:
     return found
 
 
-def tuning(scorer: Scorer, model: dict[str, Any], **keys: object) -> Scorer:
+def tuning(scorer: ScorerDeclaration, model: dict[str, Any], **keys: object) -> ScorerDeclaration:
     """The scorer with these pinned parameters and this way of tuning."""
     return scorer.model_copy(
         update={"model": Model.model_validate(model), "tuning": Tuning.model_validate({"mode": "tpe"} | keys)}
     )
 
 
-def tried(*folds: float, is_whole: bool = True, depth: int = 5) -> Tried:
+def tried(*folds: float, is_whole: bool = True, depth: int = 5) -> Trial:
     """A trial that found these average precisions."""
-    return Tried(Model(max_depth=depth), folds, is_whole)
+    return Trial(Model(max_depth=depth), folds, is_whole)
 
 
 @pytest.mark.parametrize("name", TUNED)
@@ -65,31 +65,31 @@ def test_space_holds_models_only(name: str) -> None:
         Model.model_validate({name: SPACE[name](study.ask())})
 
 
-def test_what_is_pinned_is_not_searched(mini_scorer: Scorer) -> None:
+def test_what_is_pinned_is_not_searched(mini_scorer: ScorerDeclaration) -> None:
     """The search takes what the model leaves open, in one order."""
     assert searched(tuning(mini_scorer, FAST)) == [name for name in TUNED if name != "rounds"]
     assert searched(tuning(mini_scorer, {})) == list(TUNED)
 
 
-def test_a_grid_says_itself_what_is_searched(mini_scorer: Scorer) -> None:
+def test_a_grid_says_itself_what_is_searched(mini_scorer: ScorerDeclaration) -> None:
     """With a grid nothing else is searched, though the model leaves it open."""
     scorer = tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [2, 3], "learning_rate": [0.1]})
     assert searched(scorer) == ["learning_rate", "max_depth"]
 
 
-def test_an_exact_tree_has_no_bins_to_search(mini_scorer: Scorer) -> None:
+def test_an_exact_tree_has_no_bins_to_search(mini_scorer: ScorerDeclaration) -> None:
     """Exact trees have no bins, so no trial is spent on how many."""
     assert "max_bin" not in searched(tuning(mini_scorer, FAST | {"tree_method": "exact"}))
 
 
-def test_first_trial_is_the_declared_model(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_first_trial_is_the_declared_model(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """The search begins with what is declared, and the defaults for the rest."""
     scorer = tuning(mini_scorer, FAST | {"max_depth": 2}, trials=2)
     first, second = trials(folds, scorer)
     assert first.model == Model(rounds=8, threads=1, max_depth=2) != second.model
 
 
-def test_pinned_parameters_never_vary(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_pinned_parameters_never_vary(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Every trial keeps what the declaration gives; what it leaves open does vary."""
     scorer = tuning(mini_scorer, FAST | {"max_depth": 2, "learning_rate": 0.25}, trials=4)
     models = [trial.model for trial in trials(folds, scorer)]
@@ -99,7 +99,7 @@ def test_pinned_parameters_never_vary(folds: list[Fold], mini_scorer: Scorer) ->
     assert len({model.subsample for model in models}) == 4
 
 
-def test_one_seed_one_search(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_one_seed_one_search(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Searched twice, the same settings are tried with the same results, and the same one wins."""
     scorer = tuning(mini_scorer, FAST, trials=12)
     first, again = (search(folds, scorer) for _ in range(2))
@@ -107,7 +107,7 @@ def test_one_seed_one_search(folds: list[Fold], mini_scorer: Scorer) -> None:
     assert best_of(first).model == best_of(again).model
 
 
-def test_another_seed_another_search(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_another_seed_another_search(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """The scorer's seed is the search's."""
     scorer = tuning(mini_scorer, FAST, trials=2)
     _, first = trials(folds, scorer)
@@ -115,7 +115,7 @@ def test_another_seed_another_search(folds: list[Fold], mini_scorer: Scorer) -> 
     assert first.model != other.model
 
 
-def test_drawn_values_are_short(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_drawn_values_are_short(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """A drawn value has four digits, so that another processor's last bits try the same settings."""
     for trial in trials(folds, tuning(mini_scorer, FAST, trials=4)):
         for name in TUNED:
@@ -133,7 +133,7 @@ def test_drawn_values_are_short(folds: list[Fold], mini_scorer: Scorer) -> None:
     ids=["all pinned", "mode none", "one trial"],
 )
 def test_nothing_to_search_is_one_trial(
-    folds: list[Fold], mini_scorer: Scorer, model: dict[str, Any], keys: dict[str, Any]
+    folds: list[Fold], mini_scorer: ScorerDeclaration, model: dict[str, Any], keys: dict[str, Any]
 ) -> None:
     """Where there is nothing to choose from, the declared model is judged and stays."""
     scorer = tuning(mini_scorer, model, **keys)
@@ -144,7 +144,7 @@ def test_nothing_to_search_is_one_trial(
     assert len(only.folds) == 3
 
 
-def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """After the declared setting come all combinations of the grid, each once and on all folds."""
     scorer = tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [2, 3], "learning_rate": [0.1, 0.2, 0.3]})
     first, *others = trials(folds, scorer)
@@ -156,7 +156,7 @@ def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: Scorer) ->
     assert n_trials(scorer) == 7
 
 
-def test_judged_by_the_model_that_train_makes(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_judged_by_the_model_that_train_makes(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """A setting's value on a fold is the average precision of the model that train would make."""
     model = Model(rounds=8, max_depth=2, threads=1)
     for fold, found in zip(folds, judge(model, folds, mini_scorer), strict=True):
@@ -165,7 +165,7 @@ def test_judged_by_the_model_that_train_makes(folds: list[Fold], mini_scorer: Sc
         assert found == average_precision(*rank(margin, fold.validate_label).counts())
 
 
-def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Settings are judged with the weight of frauds that the shipped model will have."""
     weighted = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=1.0)})
     model = Model(rounds=8)
@@ -173,7 +173,7 @@ def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: Score
 
 
 def test_time_limit_stops_the_search(
-    folds: list[Fold], mini_scorer: Scorer, capsys: pytest.CaptureFixture[str]
+    folds: list[Fold], mini_scorer: ScorerDeclaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A search that is out of time ends after the trial at hand, and says that it did and what that means."""
     found = search(folds, tuning(mini_scorer, FAST, trials=50, time_limit_minutes=1e-9))
@@ -183,7 +183,9 @@ def test_time_limit_stops_the_search(
     )
 
 
-def test_best_so_far_is_told(folds: list[Fold], mini_scorer: Scorer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_best_so_far_is_told(
+    folds: list[Fold], mini_scorer: ScorerDeclaration, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Each trial that is the best so far is told with its number and its average precision."""
     found = search(folds, tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [1, 2, 4]}))
     expected = [
@@ -195,7 +197,7 @@ def test_best_so_far_is_told(folds: list[Fold], mini_scorer: Scorer, capsys: pyt
     assert told == expected
 
 
-def test_pruned_trials_have_fewer_folds(folds: list[Fold], mini_scorer: Scorer) -> None:
+def test_pruned_trials_have_fewer_folds(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Once enough trials are whole, hopeless ones stop after half the folds; the others are judged on all."""
     found = search(folds, tuning(mini_scorer, FAST, trials=20))
     pruned = [trial for trial in found if not trial.is_whole]
@@ -256,7 +258,7 @@ def running_best(values: Sequence[float]) -> list[float]:
     return np.maximum.accumulate(values).tolist()
 
 
-def test_stage_writes_a_model_that_is_whole(trained: Path, mini_scorer: Scorer) -> None:
+def test_stage_writes_a_model_that_is_whole(trained: Path, mini_scorer: ScorerDeclaration) -> None:
     """The tuned file is a model in which every parameter stands, the pinned ones as declared."""
     tuned = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
     assert tuned.pinned == set(Model.model_fields)
@@ -265,7 +267,7 @@ def test_stage_writes_a_model_that_is_whole(trained: Path, mini_scorer: Scorer) 
     assert report_of(trained)["model"] == rounded(tuned.model_dump())
 
 
-def test_stage_reports_every_trial(trained: Path, mini_scorer: Scorer) -> None:
+def test_stage_reports_every_trial(trained: Path, mini_scorer: ScorerDeclaration) -> None:
     """The report has each trial's setting and folds; the best is the one whose setting was written."""
     report = report_of(trained)
     assert (report["mode"], report["searched"]) == ("tpe", searched(mini_scorer))
@@ -285,7 +287,7 @@ def test_stage_writes_the_best_so_far(trained: Path) -> None:
     assert table["best_average_precision"].tolist() == running_best(values)
 
 
-def test_train_makes_the_tuned_model(trained: Path, mini_scorer: Scorer) -> None:
+def test_train_makes_the_tuned_model(trained: Path, mini_scorer: ScorerDeclaration) -> None:
     """The fitted booster is, to the bit, what the tuned values make of the training rows."""
     tuned = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
     encoder, resampler, model = (step for _, step in joblib.load(trained / "build/mini/pipeline.joblib").steps)

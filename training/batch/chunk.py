@@ -18,11 +18,11 @@ from training.batch.checkpoint import finish_chunk
 from training.batch.written import scored_schema, write_arrow, write_csv, write_rejected
 from training.data.chunks import Chunk, read_chunk
 from training.data.frames import frame_of
-from training.data.input_files import InputError, Part, are_whole
+from training.data.input_files import InputError, InputFile, are_whole
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """What is to be done with each chunk of a run."""
 
     run: Path
@@ -35,7 +35,7 @@ class Job:
     explain: bool
 
 
-def columns_of(part: Part, contract: Contract) -> dict[str, str]:
+def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
     """The column of each field that has one: its name, or else its key in a request.
 
     Raises InputError where a required field has none, or a field has two.
@@ -59,7 +59,7 @@ def columns_of(part: Part, contract: Contract) -> dict[str, str]:
     return found
 
 
-def fractions_of(parts: Sequence[Part], columns: Mapping[str, str], contract: Contract) -> frozenset[str]:
+def fractions_of(parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract) -> frozenset[str]:
     """The fields that are texts and stand in a column of numbers of which some are not whole."""
     texts = [name for name, field in contract.fields.items() if field.type in STRING_TYPES] + [contract.id or ""]
     numbers = [
@@ -68,7 +68,7 @@ def fractions_of(parts: Sequence[Part], columns: Mapping[str, str], contract: Co
     return frozenset(one for one in numbers if not are_whole(parts, columns[one]))
 
 
-def score_chunk(chunk: Chunk, part: Part, job: Job) -> dict[str, Any]:
+def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob) -> dict[str, Any]:
     """What there is to tell of a chunk, after its rows, scored or rejected, were written to the run's folder."""
     rows = read_chunk(chunk.content, part.schema)
     answers = answer_rows(_scorer(job.run / "bundle", get_ident()), field_columns(rows.table, job), explain=job.explain)
@@ -94,7 +94,7 @@ def _scorer(folder: Path, thread: int) -> Scorer:  # noqa: ARG001 - a booster is
     return load_scorer(folder)
 
 
-def field_columns(table: pa.Table, job: Job) -> pd.DataFrame:
+def field_columns(table: pa.Table, job: ScoringJob) -> pd.DataFrame:
     """The fields' columns under the fields' names, as `training.data.column_checks` reads them from a file."""
     chosen = table.select(list(job.columns.values())).rename_columns(list(job.columns))
     return frame_of(chosen, job.fractions)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from training.batch.answers import ANSWER_COLUMNS, EXPLANATIONS
 from training.batch.written import scored_schema, write_lines
-from training.data.input_files import KINDS, Part
+from training.data.input_files import KINDS, InputFile
 from training.data.row_checks import REJECTED_COLUMNS
 from training.errors import StageError
 from training.run.files import write_durably
@@ -29,7 +29,7 @@ def rejected_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.rejected.csv")
 
 
-def targets_of(source: Path, output: Path, parts: Sequence[Part]) -> list[Path]:
+def targets_of(source: Path, output: Path, parts: Sequence[InputFile]) -> list[Path]:
     """The file that each part is scored to: the output, or in it, where the input is a folder, one of the same name.
 
     Raises OutputError where that would overwrite the input or other files, or cannot hold the rows.
@@ -50,7 +50,7 @@ def targets_of(source: Path, output: Path, parts: Sequence[Part]) -> list[Path]:
     return targets
 
 
-def _folder_targets(source: Path, output: Path, parts: Sequence[Part]) -> list[Path]:
+def _folder_targets(source: Path, output: Path, parts: Sequence[InputFile]) -> list[Path]:
     if output.suffix.lower() in KINDS or (output.exists() and not output.is_dir()):
         raise OutputError(f"OUTPUT is {output}; where INPUT is a folder, it must be one too")
     inside, outside = source.resolve(), output.resolve()
@@ -67,7 +67,7 @@ def _is_same(one: Path, other: Path) -> bool:
     return one.exists() and one.samefile(other)
 
 
-def _require_columns(part: Part, target: Path) -> None:
+def _require_columns(part: InputFile, target: Path) -> None:
     ours = (*ANSWER_COLUMNS, *EXPLANATIONS, *REJECTED_COLUMNS)
     if clashing := sorted(set(ours) & set(part.schema.names)):
         raise OutputError(f"{part.path} has a column {', '.join(clashing)} already; rename it before it is scored")
@@ -77,7 +77,7 @@ def _require_columns(part: Part, target: Path) -> None:
                 raise OutputError(f"{part.path} has column {column.name} as {column.type}, which no CSV can hold")
 
 
-def join_parts(run: Path, part: Part, target: Path, names: Sequence[str], *, explain: bool) -> Path:
+def join_parts(run: Path, part: InputFile, target: Path, names: Sequence[str], *, explain: bool) -> Path:
     """The whole file of a part, still in the run's folder, joined of its chunks with these names."""
     chunks, schema = [run / f"{name}.rows" for name in names], scored_schema(part.schema, explain=explain)
     joined = _joined(run, target)
@@ -86,7 +86,7 @@ def join_parts(run: Path, part: Part, target: Path, names: Sequence[str], *, exp
     return joined
 
 
-def join_rejected(run: Path, part: Part, names: Sequence[str]) -> None:
+def join_rejected(run: Path, part: InputFile, names: Sequence[str]) -> None:
     """Join what is rejected in the chunks with these names, still in the run's folder; there is no file without any."""
     schema = pa.schema([(name, pa.string()) for name in (*REJECTED_COLUMNS, *part.schema.names)])
     (run / REJECTED).unlink(missing_ok=True)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from training.batch.answers import ANSWER_COLUMNS, EXPLANATIONS
-from training.data.chunks import Chunk, Rows
-from training.data.input_files import Part
+from training.data.chunks import Chunk, ChunkRows
+from training.data.input_files import InputFile
 
 _TYPES = dict(zip(ANSWER_COLUMNS, (pa.float64(), pa.bool_(), pa.string()), strict=True))
 # Before a rejected row's own cells: its file, its place among the rows, a CSV's line, and, of a line that cannot be
@@ -52,7 +52,9 @@ def write_lines(file: IO[bytes], rows: Iterable[Iterable[Any]]) -> None:
     text.detach()
 
 
-def write_rejected(chunk: Chunk, part: Part, rows: Rows, rejected: Mapping[int, str], file: IO[bytes]) -> None:
+def write_rejected(
+    chunk: Chunk, part: InputFile, rows: ChunkRows, rejected: Mapping[int, str], file: IO[bytes]
+) -> None:
     """Write what is rejected of a chunk as lines of CSV, in order; `rejected` are the reasons by row of its table."""
     lines = chunk.content if isinstance(chunk.content, list) else None
     reasons = rows.broken | {rows.places[index]: reason for index, reason in rejected.items()}

@@ -7,11 +7,11 @@ import pandas as pd
 
 from handler.scoring.contract import OTHER
 from training.data.column_checks import read_rows
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
 
-def read_catalogues(scorer: Scorer) -> pd.DataFrame:
+def read_catalogues(scorer: ScorerDeclaration) -> pd.DataFrame:
     """The catalogues of all text fields as one table: field, name, category."""
     tables = [pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)]
     for name, field in scorer.texts.items():

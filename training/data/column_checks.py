@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.scoring.contract import MAX_ID_LENGTH, NUMERIC_TYPES, STRING_TYPES, DeclaredField
-from training.data.input_files import files_of
+from training.data.input_files import list_input_files
 from training.errors import DataError
 
 _SHOWN = 3
@@ -21,7 +21,7 @@ def read_rows(path: Path, columns: list[str]) -> pd.DataFrame:
     Raises DataError where the file cannot be read, is empty, or lacks a column.
     """
     if path.is_dir():
-        return pd.concat([read_rows(file, columns) for file in files_of(path)], ignore_index=True)
+        return pd.concat([read_rows(file, columns) for file in list_input_files(path)], ignore_index=True)
     if path.suffix not in {".parquet", ".csv"}:
         raise DataError(f"{path} ends in {path.suffix!r}; it must be .parquet or .csv")
     try:

@@ -17,7 +17,7 @@ MAX_LINES = 1000
 _OPEN = re.compile(rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"(?:[^",][^,]*+)?|[^",][^,]*+|),)*+"[^"]*+(?:""[^"]*+)*+')
 
 
-class Line(NamedTuple):
+class CsvRecord(NamedTuple):
     """One record of a CSV file, as it stands there."""
 
     number: int
@@ -30,7 +30,7 @@ class Line(NamedTuple):
         return self.content.decode(errors="backslashreplace").rstrip("\r\n")
 
 
-class Broken(NamedTuple):
+class BrokenRecord(NamedTuple):
     """A record that cannot be read, and why."""
 
     place: int
@@ -38,7 +38,7 @@ class Broken(NamedTuple):
     reason: str
 
 
-def lines_of(file: Iterable[bytes]) -> Iterator[Line]:
+def read_records(file: Iterable[bytes]) -> Iterator[CsvRecord]:
     """The records of a file, the header's first; blank lines are none."""
     source, ahead, number, width = iter(file), deque[bytes](), 0, 0
     while (line := ahead.popleft() if ahead else next(source, None)) is not None:
@@ -56,7 +56,7 @@ def lines_of(file: Iterable[bytes]) -> Iterator[Line]:
             else:
                 ahead.extendleft(reversed(rest))
         width = width or _width(line, is_strict=False)
-        yield Line(first, line)
+        yield CsvRecord(first, line)
 
 
 def _rest(source: Iterator[bytes], ahead: deque[bytes]) -> list[bytes]:
@@ -77,12 +77,12 @@ def _is_open(content: bytes) -> bool:
 def _width(line: bytes, *, is_strict: bool) -> int:
     """How many cells a record has; 0 where it is none."""
     try:
-        return len(cells(line, is_strict=is_strict))
+        return len(split_cells(line, is_strict=is_strict))
     except ValueError:
         return 0
 
 
-def cells(content: bytes, *, is_strict: bool = False) -> list[str]:
+def split_cells(content: bytes, *, is_strict: bool = False) -> list[str]:
     """The cells of a record; raises ValueError, saying what is wrong, where it is none.
 
     Strictly, nothing but a comma may follow on a closing quote.
@@ -98,18 +98,18 @@ def cells(content: bytes, *, is_strict: bool = False) -> list[str]:
     return found
 
 
-def read_cells(lines: list[Line], width: int) -> tuple[list[list[str]], list[Broken]]:
+def parse_records(lines: list[CsvRecord], width: int) -> tuple[list[list[str]], list[BrokenRecord]]:
     """The cells of each sound record, which has as many as the header, and the broken records."""
     sound: list[list[str]] = []
-    broken: list[Broken] = []
+    broken: list[BrokenRecord] = []
     for place, line in enumerate(lines):
         try:
-            found = cells(line.content)
+            found = split_cells(line.content)
         except ValueError as error:
-            broken.append(Broken(place, f"the line {error}"))
+            broken.append(BrokenRecord(place, f"the line {error}"))
             continue
         if len(found) == width:
             sound.append(found)
         else:
-            broken.append(Broken(place, f"the line has {len(found):,} cells; the header has {width:,} names"))
+            broken.append(BrokenRecord(place, f"the line has {len(found):,} cells; the header has {width:,} names"))
     return sound, broken

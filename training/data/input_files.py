@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.data.csv_records import cells, lines_of
+from training.data.csv_records import read_records, split_cells
 from training.errors import StageError
 
 KINDS = (".csv", ".parquet")
@@ -23,7 +23,7 @@ class InputError(StageError):
 
 
 @dataclass(frozen=True)
-class Part:
+class InputFile:
     """One file of the input."""
 
     path: Path
@@ -41,12 +41,12 @@ class Part:
         return self.path.suffix.lower()
 
 
-def read_parts(path: Path) -> list[Part]:
+def read_input_files(path: Path) -> list[InputFile]:
     """The parts of an input: the file itself, or all files of a folder in the order of their names.
 
     Raises InputError where one cannot be read or has other columns than the first, and where there are no rows.
     """
-    parts = [_read_part(file) for file in files_of(path)]
+    parts = [_read_part(file) for file in list_input_files(path)]
     for part in parts[1:]:
         _require_same_columns(parts[0], part)
     if not any(part.n_rows for part in parts):
@@ -54,7 +54,7 @@ def read_parts(path: Path) -> list[Part]:
     return parts
 
 
-def files_of(path: Path) -> list[Path]:
+def list_input_files(path: Path) -> list[Path]:
     """The file itself, or all files of a folder by name; raises InputError where one is neither CSV nor Parquet."""
     if not path.exists():
         raise InputError(f"{path} does not exist; it must be a .csv or .parquet file, or a folder of them")
@@ -68,7 +68,7 @@ def files_of(path: Path) -> list[Path]:
     return files
 
 
-def _read_part(path: Path) -> Part:
+def _read_part(path: Path) -> InputFile:
     with readable(path):
         # The content, not the time of change: a copy or a restored file may bring another's time with it, and rows of
         # two files must never be mixed. Reading a file takes a fiftieth of scoring it.
@@ -79,15 +79,15 @@ def _read_part(path: Path) -> Part:
                 schema, n_rows = file.schema_arrow, file.metadata.num_rows
         else:
             with path.open("rb") as lines:
-                header = next(lines_of(lines), None)
-            schema = pa.schema([(name, pa.string()) for name in cells(header.content)] if header else [])
+                header = next(read_records(lines), None)
+            schema = pa.schema([(name, pa.string()) for name in split_cells(header.content)] if header else [])
             n_rows = n_lines - 1
     names = schema.names
     if not names:
         raise InputError(f"{path} is empty: it has no columns")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InputError(f"{path} has more than one column {', '.join(twice)}; a column's name must be used once")
-    return Part(path, schema, n_rows, sha256, (status.st_size, status.st_mtime_ns))
+    return InputFile(path, schema, n_rows, sha256, (status.st_size, status.st_mtime_ns))
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def _digest(path: Path) -> tuple[str, int]:
     return digest.hexdigest(), n_lines + (last != b"\n")
 
 
-def _require_same_columns(first: Part, part: Part) -> None:
+def _require_same_columns(first: InputFile, part: InputFile) -> None:
     ours, theirs = (dict(zip(one.schema.names, one.schema.types, strict=True)) for one in (first, part))
     for name in [*ours, *theirs]:
         mine, other = ours.get(name), theirs.get(name)
@@ -127,7 +127,7 @@ def _require_same_columns(first: Part, part: Part) -> None:
         )
 
 
-def are_whole(parts: Sequence[Part], column: str) -> bool:
+def are_whole(parts: Sequence[InputFile], column: str) -> bool:
     """Whether every number of a column is whole: then 5411.0 names what 5411 names (`training.data.column_checks`).
 
     A chunk alone must not decide it, or the rows before and after it would be read in two ways.
@@ -143,7 +143,7 @@ def are_whole(parts: Sequence[Part], column: str) -> bool:
     return True
 
 
-def changed(parts: Sequence[Part]) -> list[str]:
+def changed(parts: Sequence[InputFile]) -> list[str]:
     """The files that are no longer what they were when they were first read."""
     now = [(part, part.path.stat()) for part in parts]
     return [str(part.path) for part, status in now if (status.st_size, status.st_mtime_ns) != part.stamp]

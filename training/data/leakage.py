@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES, DeclaredField
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.evaluation.metrics import rank, roc_auc
 from training.run.matrix import Floats, Labels
 
@@ -19,7 +19,7 @@ DISTINCT_SHARE_OF_AN_ID = 0.99
 MIN_KNOWN = 20
 
 
-def suspicions(rows: pd.DataFrame, scorer: Scorer) -> list[str]:
+def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]:
     """One sentence, with the remedy, per column of the training window that is constant, an id, or knows the label."""
     label = rows[scorer.label].to_numpy()
     return [

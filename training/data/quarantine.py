@@ -8,13 +8,13 @@ from typing import Self
 import pandas as pd
 
 from training.data.row_checks import REJECTED_COLUMNS, require_enough
-from training.data.source import Again, CheckedChunk
-from training.declaration import Scorer
+from training.data.source import CheckedChunk, RereadRows
+from training.declaration import ScorerDeclaration
 
 REPEATED = "was seen in an earlier row"
 
 
-class Quarantine:
+class QuarantineWriter:
     """Writes the file, and counts."""
 
     def __init__(self, path: Path, files: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ class Quarantine:
         self.counts += chunk.counts
         self._write(chunk.quarantined, chunk.part, chunk.first)
 
-    def add_repeated(self, again: Again, name: str) -> None:
+    def add_repeated(self, again: RereadRows, name: str) -> None:
         """Add sound rows whose id was seen before their chunk; of rows that are here anyway the id is not told."""
         self.counts[f"{name}: {REPEATED}"] += len(again.rows)
         self._write(again.rows.assign(rejected_because=f"{name} {REPEATED}"), again.part, again.first)
@@ -52,6 +52,6 @@ class Quarantine:
         self._is_begun = True
         self.n_bad += len(rows)
 
-    def require_enough(self, scorer: Scorer) -> None:
+    def require_enough(self, scorer: ScorerDeclaration) -> None:
         """Raise DataError where more rows are bad than declared."""
         require_enough(self.n_rows, self.n_bad, dict(sorted(self.counts.items())), scorer)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from training.data.column_checks import as_text, check_field, check_id, check_label
 from training.data.times import check_time, time_is_number
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
 # What is written of a rejected row before its own columns: its file, its place there, counted from 1, the line of a
@@ -17,7 +17,7 @@ REJECTED_COLUMNS = ("rejected_part", "rejected_row", "rejected_line", "rejected_
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedRows:
     """Rows against their contract: the columns as the contract types them, and what is wrong with each row."""
 
     clean: pd.DataFrame
@@ -28,12 +28,12 @@ class Checked:
     """How many rows have each problem."""
 
 
-def columns_of(scorer: Scorer) -> list[str]:
+def columns_of(scorer: ScorerDeclaration) -> list[str]:
     """The columns that a scorer's file must have."""
     return [*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label]
 
 
-def sample_of(rows: pd.DataFrame, scorer: Scorer, offset: int = 0) -> pd.DataFrame:
+def sample_of(rows: pd.DataFrame, scorer: ScorerDeclaration, offset: int = 0) -> pd.DataFrame:
     """The declared share of the rows, drawn by the declared seed; `offset` says how many rows came before these."""
     if scorer.split.sample == 1:
         return rows
@@ -42,7 +42,7 @@ def sample_of(rows: pd.DataFrame, scorer: Scorer, offset: int = 0) -> pd.DataFra
     return rows[generator.random(len(rows)) < scorer.split.sample]
 
 
-def check_rows(rows: pd.DataFrame, scorer: Scorer) -> Checked:
+def check_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> CheckedRows:
     """The rows of a scorer, checked column by column against its contract.
 
     Raises DataError where a label is wrong or too many rows are bad.
@@ -52,7 +52,7 @@ def check_rows(rows: pd.DataFrame, scorer: Scorer) -> Checked:
     return checked
 
 
-def check_columns(rows: pd.DataFrame, scorer: Scorer, is_number: bool) -> Checked:  # noqa: FBT001 - what `time_is_number` says
+def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedRows:  # noqa: FBT001 - what `time_is_number` says
     """The rows of a scorer, however many are bad; raises DataError where a label is wrong."""
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time], is_number=is_number)
@@ -73,10 +73,10 @@ def check_columns(rows: pd.DataFrame, scorer: Scorer, is_number: bool) -> Checke
         for name, p in sorted(problems.items())
         for text, n in p[p != ""].value_counts().items()
     }
-    return Checked(pd.DataFrame(clean)[~bad], rows[bad].assign(rejected_because=reasons[bad]), counts)
+    return CheckedRows(pd.DataFrame(clean)[~bad], rows[bad].assign(rejected_because=reasons[bad]), counts)
 
 
-def require_enough(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: Scorer) -> None:
+def require_enough(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: ScorerDeclaration) -> None:
     """Raise DataError where more rows are bad than declared."""
     if n_bad > scorer.quarantine.max_share * n_rows:
         raise DataError(

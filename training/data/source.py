@@ -12,18 +12,18 @@ import pandas as pd
 import pyarrow as pa
 
 from handler.scoring.contract import STRING_TYPES
-from training.data.chunks import Chunk, Rows, chunks_of, n_chunks, read_chunk
+from training.data.chunks import Chunk, ChunkRows, chunks_of, n_chunks, read_chunk
 from training.data.column_checks import as_text, require_columns
 from training.data.frames import frame_of
-from training.data.input_files import InputError, Part, are_whole, read_parts
+from training.data.input_files import InputError, InputFile, are_whole, read_input_files
 from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, sample_of
 from training.data.times import time_is_number
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.run.processes import Task, Workers
 
 
-class Again(NamedTuple):
+class RereadRows(NamedTuple):
     """Rows that were read once more, as they came."""
 
     rows: pd.DataFrame
@@ -60,8 +60,8 @@ class CheckedChunk:
 class Source:
     """The files, and what must be known of all rows before one is read."""
 
-    parts: Sequence[Part]
-    scorer: Scorer
+    parts: Sequence[InputFile]
+    scorer: ScorerDeclaration
     is_number: bool
     """Whether times are seconds, not dates, as the first rows have it."""
     fractions: frozenset[str]
@@ -71,33 +71,33 @@ class Source:
         """All rows, in order."""
         return chunks_of(self.parts, self.scorer.compute.chunk_rows, columns_of(self.scorer))
 
-    def rows(self, chunk: Chunk) -> Rows:
+    def rows(self, chunk: Chunk) -> ChunkRows:
         """The rows of a chunk that can be read, and those that cannot."""
         return read_chunk(chunk.content, self.parts[chunk.part].schema)
 
-    def frame(self, rows: Rows) -> pd.DataFrame:
+    def frame(self, rows: ChunkRows) -> pd.DataFrame:
         """The declared columns of rows, by their place in their chunk."""
         found = frame_of(rows.table.select(columns_of(self.scorer)), self.fractions)
         return found.set_axis(pd.Index(rows.places), axis="index")
 
-    def rows_at(self, places: npt.NDArray[np.int64]) -> Iterator[Again]:
+    def rows_at(self, places: npt.NDArray[np.int64]) -> Iterator[RereadRows]:
         """The rows at some places among all, which must rise, as they came; a chunk's at a time."""
         offset = 0
         for chunk in self.chunks() if len(places) else ():
             end = offset + len(chunk.content)
             if len(here := places[np.searchsorted(places, offset) : np.searchsorted(places, end)]):
                 rows = _with_lines(self.frame(self.rows(chunk)).loc[here - offset], chunk)
-                yield Again(rows.set_axis(pd.Index(here), axis="index"), chunk.part, offset - chunk.first + 1)
+                yield RereadRows(rows.set_axis(pd.Index(here), axis="index"), chunk.part, offset - chunk.first + 1)
             offset = end
 
 
-def open_source(scorer: Scorer) -> Source:
+def open_source(scorer: ScorerDeclaration) -> Source:
     """The declared data of a scorer.
 
     Raises DataError or InputError where a file cannot be read, lacks a column, or has others than the first.
     """
     path = Path(scorer.data)
-    parts, columns = read_parts(path), columns_of(scorer)
+    parts, columns = read_input_files(path), columns_of(scorer)
     require_columns(parts[0].path, parts[0].schema.names, columns)
     if clashing := set(columns) & set(REJECTED_COLUMNS):
         raise DataError(f"{path} has a column {', '.join(clashing)}, as quarantine.csv has; rename it in both places")
@@ -109,7 +109,7 @@ def open_source(scorer: Scorer) -> Source:
     return Source(parts, scorer, _is_number(chunks, parts, scorer), fractions)
 
 
-def _is_number(chunks: Iterator[Chunk], parts: Sequence[Part], scorer: Scorer) -> bool:
+def _is_number(chunks: Iterator[Chunk], parts: Sequence[InputFile], scorer: ScorerDeclaration) -> bool:
     """Whether times are seconds, as the first chunk with a readable time has it.
 
     Raises DataError where there is none, InputError where there are no rows.
@@ -184,7 +184,7 @@ def _with_lines(rows: pd.DataFrame, chunk: Chunk, broken: Container[int] = ()) -
     return rows.assign(rejected_line=numbers, rejected_text=texts)
 
 
-def checked_chunk(rows: pd.DataFrame, scorer: Scorer, is_number: bool) -> CheckedChunk:  # noqa: FBT001 - as `check_columns`
+def checked_chunk(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedChunk:  # noqa: FBT001 - as `check_columns`
     """What comes of rows that are a chunk of their own."""
     checked = check_columns(rows, scorer, is_number)
     ids = as_text(rows[scorer.id]) if scorer.id else None

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from training.data.times import moment
+from training.data.times import timestamp_text
 from training.data.window import Positions
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError, StageError
 from training.params import SECONDS_A_DAY, Folds, Split
 from training.run.matrix import Labels
@@ -45,14 +45,14 @@ def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> tuple[float, 
     return test_from - days[0] * SECONDS_A_DAY, test_from
 
 
-def require_classes(name: str, label: npt.NDArray[np.int8], scorer: Scorer) -> None:
+def require_classes(name: str, label: npt.NDArray[np.int8], scorer: ScorerDeclaration) -> None:
     """Raise DataError where a window lacks a class."""
     if len(np.unique(label)) < 2:  # noqa: PLR2004 - two classes
         has = f"only {scorer.label} = {label[0]} in {len(label):,} rows" if len(label) else "no rows"
         raise DataError(f"the {name} window has {has}; it must have both classes: bring more rows, or change split")
 
 
-def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]:
+def split_by_time(rows: pd.DataFrame, scorer: ScorerDeclaration) -> dict[str, pd.DataFrame]:
     """The rows in time order as train, calibrate and test.
 
     Raises DataError where a window lacks a class.
@@ -70,7 +70,7 @@ def split_by_time(rows: pd.DataFrame, scorer: Scorer) -> dict[str, pd.DataFrame]
 def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> dict[str, Any]:
     """What a window holds: its first and last moment, its rows and frauds."""
     frauds = int(label.sum())
-    first, last = moment(float(seconds[0])), moment(float(seconds[-1]))
+    first, last = timestamp_text(float(seconds[0])), timestamp_text(float(seconds[-1]))
     return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}
 
 

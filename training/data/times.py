@@ -52,14 +52,14 @@ def time_is_number(values: pd.Series) -> bool:
 EARLIEST_DATE = 100_000_000
 
 
-def moment(seconds: float) -> str:
+def timestamp_text(seconds: float) -> str:
     """A moment as a date, or as the number it is where it counts seconds or rows from a start of its own."""
     if seconds < EARLIEST_DATE:
         return f"{seconds:,.0f}"
     return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())
 
 
-def date_in_utc(text: str) -> float:
+def parse_utc_date(text: str) -> float:
     """A moment on the command line, in UTC unless it says otherwise."""
     try:
         found = datetime.fromisoformat(text)

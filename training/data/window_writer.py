@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from handler.scoring.contract import STRING_TYPES
 from training.data.external_sort import Places, RowFile
-from training.data.leakage import suspicions
+from training.data.leakage import leakage_warnings
 from training.data.source import CheckedChunk
 from training.data.split import Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.run.progress import progress
 
@@ -23,10 +23,10 @@ from training.run.progress import progress
 SUSPECTED_ROWS = 1_000_000
 
 
-class RowStore:
+class WindowWriter:
     """Keeps checked rows on the disk until all are there, then writes the windows."""
 
-    def __init__(self, folder: Path, scorer: Scorer) -> None:
+    def __init__(self, folder: Path, scorer: ScorerDeclaration) -> None:
         """Begin in a folder."""
         self._folder, self._scorer = folder, scorer
         self._schema = row_schema(scorer)
@@ -76,7 +76,7 @@ class RowStore:
             require_classes(name, label, self._scorer)
             reports[name] = window_report(window.column(time), label)
         train = Window(self._folder / "train.parquet")
-        return reports, suspicions(train.spread(SUSPECTED_ROWS), self._scorer)
+        return reports, leakage_warnings(train.spread(SUSPECTED_ROWS), self._scorer)
 
     def _write(self, batches: Iterable[pa.RecordBatch], bounds: Bounds) -> None:
         files = {name: _InGroups(self._folder / f"{name}.parquet", self._schema, self._scorer) for name in bounds}
@@ -92,7 +92,7 @@ class RowStore:
 class _InGroups:
     """A Parquet file whose row groups hold the declared number of rows, all but the last."""
 
-    def __init__(self, path: Path, schema: pa.Schema, scorer: Scorer) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, scorer: ScorerDeclaration) -> None:
         self._writer, self._schema = pq.ParquetWriter(path, schema), schema
         self._size = scorer.compute.chunk_rows
         self._waiting: list[pa.RecordBatch] = []
@@ -115,7 +115,7 @@ class _InGroups:
         self._writer.close()
 
 
-def row_schema(scorer: Scorer) -> pa.Schema:
+def row_schema(scorer: ScorerDeclaration) -> pa.Schema:
     """The columns of checked rows."""
     kinds = {name: pa.string() for name in filter(None, (scorer.id, scorer.entity))}
     kinds[scorer.time] = pa.float64()

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from handler.releases.compatibility import broken_promises
 from handler.scoring.scorer import Scorer
 from training.data.requests import requests_of
-from training.data.times import EARLIEST_DATE, moment
-from training.declaration import Scorer as Declaration
+from training.data.times import EARLIEST_DATE, timestamp_text
+from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.evaluation.intervals import Floats, Labels, bootstrap, interval, share_interval
 from training.evaluation.metrics import average_precision, calibration_bins, expected_calibration_error, rank
@@ -36,14 +36,16 @@ class GateError(StageError):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class GateVerdict:
     """What was measured, and what of it speaks against the challenger."""
 
     measured: dict[str, Any]
     objections: list[str]
 
 
-def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, declared: Declaration) -> Verdict:
+def judge_challenger(
+    champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, declared: ScorerDeclaration
+) -> GateVerdict:
     """The verdict on a challenger: it must rank and catch no worse than the champion, beyond chance, and be calibrated.
 
     `rows` are recent, with the declared columns, and the challenger has not learned from them. The gains are the
@@ -60,7 +62,7 @@ def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, decla
         lack = (
             f"the window has {labels.sum():,} frauds in {len(labels):,} rows that both take; a gate needs both classes"
         )
-        return Verdict({"rows": len(labels)}, [*objections, lack])
+        return GateVerdict({"rows": len(labels)}, [*objections, lack])
     if len(rows) - len(labels) > MAX_LEFT_OUT * len(rows):
         objections.append(
             f"{len(rows) - len(labels):,} of the window's {len(rows):,} rows are not requests that both take"
@@ -68,12 +70,12 @@ def judge(champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame, decla
     agreed = agreed_rate(champion.bundle.baseline["score"]) if champion else 0.0
     measured, against = weigh(probabilities, flagged, labels, agreed=agreed, seed=declared.seed)
     described = {
-        "window": [moment(rows[declared.time].min()), moment(rows[declared.time].max())],
+        "window": [timestamp_text(rows[declared.time].min()), timestamp_text(rows[declared.time].max())],
         "rows": len(labels),
         "frauds": int(labels.sum()),
         "left_out": len(rows) - len(labels),
     }
-    return Verdict(rounded(described | measured), [*objections, *against])
+    return GateVerdict(rounded(described | measured), [*objections, *against])
 
 
 def agreed_rate(score: Mapping[str, Any]) -> float:
@@ -127,10 +129,12 @@ def _learned_from(challenger: Scorer, first: float) -> list[str]:
     known_until = challenger.bundle.manifest["windows"]["calibrate"]["to"]
     if first < EARLIEST_DATE or first >= pd.Timestamp(known_until).timestamp():
         return []
-    return [f"it has learned from rows of this window, which begins {moment(first)}; its own rows end {known_until}"]
+    return [
+        f"it has learned from rows of this window, which begins {timestamp_text(first)}; its own rows end {known_until}"
+    ]
 
 
-def _check_columns(rows: pd.DataFrame, challenger: Scorer, declared: Declaration) -> None:
+def _check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
     """Raise GateError where the rows are not as `prepare` leaves them."""
     needed = [declared.time, declared.label, *challenger.contract.fields]
     if missing := sorted(set(needed) - set(rows.columns)):

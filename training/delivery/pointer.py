@@ -16,8 +16,8 @@ from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
 from handler.settings import STORE_PUBLIC_KEY
 from training.declaration import declared_scorer
-from training.delivery.gate import Verdict, judge
-from training.delivery.store_writer import Shelf, read_position
+from training.delivery.gate import GateVerdict, judge_challenger
+from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.errors import StageError
 from training.run.files import BUILD
 from training.run.progress import say
@@ -26,44 +26,46 @@ from training.run.provenance import person
 Change = Callable[[Pointer | None], dict[str, Any]]
 
 
-class MoveError(StageError):
+class PointerUpdateError(StageError):
     """Raised when a pointer cannot be moved so, or the gate refuses it."""
 
 
-class RefusedError(MoveError):
+class RefusedError(PointerUpdateError):
     """Raised when the gate refuses a version; `verdict` says why."""
 
-    def __init__(self, version: str, verdict: Verdict) -> None:
+    def __init__(self, version: str, verdict: GateVerdict) -> None:
         """Keep the verdict."""
         objections = "; ".join(verdict.objections)
         super().__init__(f"{version} is not promoted: {objections}. FORCE='a reason' overrules this, and is kept")
         self.verdict = verdict
 
 
-def read_history(shelf: Shelf, scorer: str) -> list[Pointer]:
+def read_history(shelf: StoreWriter, scorer: str) -> list[Pointer]:
     """A scorer's pointers, the former ones and the present one, in the order of the moves."""
-    present, _ = read_position(shelf, scorer)
+    present, _ = read_current_pointer(shelf, scorer)
     moves = {pointer.serial: pointer for pointer in (*_former(shelf, scorer), *([present] if present else []))}
     return [moves[serial] for serial in sorted(moves)]
 
 
-def _former(shelf: Shelf, scorer: str) -> list[Pointer]:
+def _former(shelf: StoreWriter, scorer: str) -> list[Pointer]:
     keys = [f"{scorer}/history/{name}" for name in shelf.names(f"{scorer}/history")]
     return [parse_pointer(shelf.read(key, MAX_POINTER_BYTES), scorer, f"{shelf}/{key}") for key in keys]
 
 
-def move(shelf: Shelf, scorer: str, action: str, change: Change, *, is_forced: bool = False) -> Pointer:
+def update_pointer(shelf: StoreWriter, scorer: str, action: str, change: Change, *, is_forced: bool = False) -> Pointer:
     """The pointer after a move, of which `change` gives the keys that differ from the pointer before.
 
-    Raises ShelfError where somebody else moved it meanwhile, and MoveError where there is something else in its place;
-    by force a sound one follows on the latest of the history.
+    Raises StoreWriteError where somebody else updated it meanwhile, and PointerUpdateError where something else is in
+    its place; by force a sound one follows on the latest of the history.
     """
     former = _former(shelf, scorer)
     try:
-        before, seen = read_position(shelf, scorer)
+        before, seen = read_current_pointer(shelf, scorer)
     except PointerError as error:
         if not is_forced:
-            raise MoveError(f"{error}; with VERSION= and FORCE='a reason' a sound one takes its place") from error
+            raise PointerUpdateError(
+                f"{error}; with VERSION= and FORCE='a reason' a sound one takes its place"
+            ) from error
         before, seen = (former[-1] if former else None), shelf.read(pointer_key(scorer), MAX_POINTER_BYTES)
     last = max([*(pointer.serial for pointer in former), before.serial if before else 0])
     pointer = Pointer.model_validate(
@@ -90,18 +92,18 @@ def move(shelf: Shelf, scorer: str, action: str, change: Change, *, is_forced: b
     return pointer
 
 
-def promote(shelf: Shelf, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
+def promote(shelf: StoreWriter, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
     """The pointer after a version became the current one, and the former the previous.
 
     Raises RefusedError where the gate objects; a reason given as `force`, which is kept, overrules it.
     """
     is_lost, before = False, None
     try:
-        before, _ = read_position(shelf, scorer)
+        before, _ = read_current_pointer(shelf, scorer)
     except PointerError:
         is_lost = True
     if before and before.current == version:
-        raise MoveError(f"{version} is current already")
+        raise PointerUpdateError(f"{version} is current already")
     verdict = verdict_on(shelf, scorer, before, version, rows)
     say(json.dumps(verdict.measured, indent=1))
     if verdict.objections and not force:
@@ -110,31 +112,33 @@ def promote(shelf: Shelf, scorer: str, version: str, rows: Path, *, force: str |
 
     def change(now: Pointer | None) -> dict[str, Any]:
         if now != before and not is_lost:
-            raise MoveError("the pointer was moved while the gate was judging; promote again")
+            raise PointerUpdateError("the pointer was moved while the gate was judging; promote again")
         # Without objections there was nothing to force.
         reason = force if verdict.objections else None
         return {**_with_current(now, version), "reason": reason, "gate": gate}
 
-    return move(shelf, scorer, "promote", change, is_forced=bool(force))
+    return update_pointer(shelf, scorer, "promote", change, is_forced=bool(force))
 
 
-def roll_back(shelf: Shelf, scorer: str, version: str | None = None, *, force: str | None = None) -> Pointer:
+def roll_back(shelf: StoreWriter, scorer: str, version: str | None = None, *, force: str | None = None) -> Pointer:
     """The pointer after the previous version, or the one that is named, became current again.
 
-    Raises MoveError where there is none, or where callers would lose what the current one promises; a reason given as
-    `force` is kept, and overrules the latter.
+    Raises PointerUpdateError where there is none, or where callers would lose what the current one promises; a reason
+    given as `force` is kept, and overrules the latter.
     """
 
     def change(now: Pointer | None) -> dict[str, Any]:
         target = version or (now.previous if now else None)
         if now is None or now.current is None or target is None:
-            raise MoveError(f"{scorer} has no previous version to go back to; `make releases` lists what there is")
+            raise PointerUpdateError(
+                f"{scorer} has no previous version to go back to; `make releases` lists what there is"
+            )
         if target == now.current:
-            raise MoveError(f"{target} is current already")
+            raise PointerUpdateError(f"{target} is current already")
         offered = _released(shelf, scorer, target).contract
         broken = _broken(shelf, scorer, now.current, offered)
         if broken and not force:
-            raise MoveError(
+            raise PointerUpdateError(
                 f"{target} does not keep what {now.current} promises: {'; '.join(broken)}. A function deployed with "
                 "the newer contract would refuse it. FORCE='a reason' moves the pointer all the same"
             )
@@ -147,20 +151,20 @@ def roll_back(shelf: Shelf, scorer: str, version: str | None = None, *, force: s
         history = read_history(shelf, scorer)
     except PointerError:
         history = _former(shelf, scorer)
-    return move(shelf, scorer, "rollback", change, is_forced=bool(force and version))
+    return update_pointer(shelf, scorer, "rollback", change, is_forced=bool(force and version))
 
 
-def set_shadow(shelf: Shelf, scorer: str, version: str | None) -> Pointer:
+def set_shadow(shelf: StoreWriter, scorer: str, version: str | None) -> Pointer:
     """The pointer after a version, or with None no version, became the shadow."""
 
     def change(now: Pointer | None) -> dict[str, Any]:
         if version:
             if now and version == now.current:
-                raise MoveError(f"{version} is current; it would be its own shadow")
+                raise PointerUpdateError(f"{version} is current; it would be its own shadow")
             _released(shelf, scorer, version)
         return {"shadow": version}
 
-    return move(shelf, scorer, "shadow", change)
+    return update_pointer(shelf, scorer, "shadow", change)
 
 
 def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
@@ -170,18 +174,20 @@ def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
     return {"current": version, "previous": now.current, "shadow": None if now.shadow == version else now.shadow}
 
 
-def _released(shelf: Shelf, scorer: str, version: str) -> Scorer:
+def _released(shelf: StoreWriter, scorer: str, version: str) -> Scorer:
     """A released version, as a function with this environment's STORE_PUBLIC_KEY would take it.
 
-    Raises MoveError where there is none, and what `load_released` raises where it may not serve.
+    Raises PointerUpdateError where there is none, and what `load_released` raises where it may not serve.
     """
     if version not in (there := shelf.names(f"{scorer}/bundles")):
         released = ", ".join(there) or "none yet"
-        raise MoveError(f"{scorer} has no released version {version!r}; released are {released} (`make release`)")
+        raise PointerUpdateError(
+            f"{scorer} has no released version {version!r}; released are {released} (`make release`)"
+        )
     return load_released(shelf, scorer, version, public_keys=STORE_PUBLIC_KEY)
 
 
-def _broken(shelf: Shelf, scorer: str, current: str, offered: Contract) -> list[str]:
+def _broken(shelf: StoreWriter, scorer: str, current: str, offered: Contract) -> list[str]:
     """What callers of the current version would lose; nothing where it is damaged, and nobody can say."""
     try:
         return broken_promises(load_released(shelf, scorer, current).contract, offered)
@@ -190,7 +196,7 @@ def _broken(shelf: Shelf, scorer: str, current: str, offered: Contract) -> list[
         return []
 
 
-def verdict_on(shelf: Shelf, scorer: str, before: Pointer | None, version: str, rows: Path) -> Verdict:
+def verdict_on(shelf: StoreWriter, scorer: str, before: Pointer | None, version: str, rows: Path) -> GateVerdict:
     """The gate's verdict on a released version beside the current one, by the rows of a Parquet file."""
     declared = declared_scorer(scorer)
     challenger, champion, lost = _released(shelf, scorer, version), None, []
@@ -202,14 +208,14 @@ def verdict_on(shelf: Shelf, scorer: str, before: Pointer | None, version: str, 
     try:
         window = pd.read_parquet(rows)
     except (OSError, ValueError) as error:
-        raise MoveError(
+        raise PointerUpdateError(
             f"{rows}, by which the gate judges, cannot be read: {error}; it must be Parquet, as `make train` leaves "
             f"{BUILD / scorer / 'rows' / 'test.parquet'}"
         ) from error
     beside = f" beside {champion.version}" if champion else ""
     say(f"{scorer}: {version}{beside}, on {len(window):,} rows of {rows}")
-    verdict = judge(champion, challenger, window, declared)
-    return Verdict(verdict.measured, [*lost, *verdict.objections])
+    verdict = judge_challenger(champion, challenger, window, declared)
+    return GateVerdict(verdict.measured, [*lost, *verdict.objections])
 
 
 def as_json(content: dict[str, Any]) -> bytes:

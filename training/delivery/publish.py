@@ -12,7 +12,7 @@ from handler.releases.store import bundle_key
 from handler.scoring.bundle import FILES, MANIFEST
 from handler.scoring.scorer import load_scorer
 from training.delivery.pointer import as_json, utc_now
-from training.delivery.store_writer import Shelf, read_if_there
+from training.delivery.store_writer import StoreWriter, read_if_there
 from training.errors import StageError
 from training.run.provenance import origin, person
 
@@ -25,11 +25,12 @@ class SigningError(StageError):
     """Raised when a key cannot sign."""
 
 
-def publish(shelf: Shelf, folder: Path, signing_key: str = "") -> str:
+def publish(shelf: StoreWriter, folder: Path, signing_key: str = "") -> str:
     """The version of a bundle's folder, once the store holds it.
 
     `signing_key` names a PEM file with an Ed25519 key, or kms: and the id of one in AWS KMS; empty, nothing is signed.
-    Raises BundleError where the bundle is not sound, SigningError, StoreError or ShelfError where it cannot be put.
+    Raises BundleError where the bundle is not sound; SigningError, StoreError or StoreWriteError where it cannot be
+    signed or written.
     """
     scorer = load_scorer(folder)
     name, version = scorer.bundle.scorer, scorer.version
@@ -43,7 +44,7 @@ def publish(shelf: Shelf, folder: Path, signing_key: str = "") -> str:
     return version
 
 
-def _note(shelf: Shelf, scorer: str, version: str, metrics: dict[str, Any]) -> None:
+def _note(shelf: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]) -> None:
     """Write down who released it first."""
     key = f"{scorer}/releases/{version}.json"
     if read_if_there(shelf, key) is None:

@@ -5,16 +5,16 @@ import json
 from handler.releases.store import MAX_POINTER_BYTES, Pointer
 from training.delivery.pointer import read_history
 from training.delivery.publish import publish
-from training.delivery.store_writer import Shelf, read_position
+from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.delivery.tracking import Tracker, TrackError
 from training.errors import StageError
 from training.run.files import BUNDLES
 from training.run.progress import say
 
 
-def listing(shelf: Shelf, scorer: str) -> str:
+def list_releases(shelf: StoreWriter, scorer: str) -> str:
     """Every version of a scorer, the latest first, with what it is now; then the moves of its pointer."""
-    pointer, _ = read_position(shelf, scorer)
+    pointer, _ = read_current_pointer(shelf, scorer)
     roles = {getattr(pointer, role): role for role in ("previous", "shadow", "current")} if pointer else {}
     versions = shelf.names(f"{scorer}/bundles")
     released = [json.loads(shelf.read(f"{scorer}/releases/{one}.json", MAX_POINTER_BYTES)) for one in versions]
@@ -53,7 +53,7 @@ def packaged_version(scorer: str) -> str:
     return version
 
 
-def follow(scorer: str, pointer: Pointer) -> None:
+def announce_update(scorer: str, pointer: Pointer) -> None:
     """Tell of a move, and bring MLflow's aliases into step."""
     say(f"{scorer}: current {pointer.current}, previous {pointer.previous}, shadow {pointer.shadow}")
     try:
@@ -62,7 +62,7 @@ def follow(scorer: str, pointer: Pointer) -> None:
         say(f"WARNING: the store is moved, MLflow is not in step. {error}")
 
 
-def release_packaged(shelf: Shelf, scorers: list[str], signing_key: str) -> None:
+def release_packaged(shelf: StoreWriter, scorers: list[str], signing_key: str) -> None:
     """Publish what is packaged of these scorers, and track it."""
     for scorer in scorers:
         version = publish(shelf, BUNDLES / scorer, signing_key)

@@ -5,7 +5,7 @@ from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST, BundleError, parse_bundle
 from handler.scoring.scorer import Scorer, load_scorer, proven_scorer
 from handler.settings import STORE_PUBLIC_KEY
-from training.delivery.store_writer import VERSION, open_shelf, read_position
+from training.delivery.store_writer import VERSION, open_store_writer, read_current_pointer
 from training.errors import StageError
 from training.run.files import BUNDLES
 
@@ -15,11 +15,11 @@ def chosen_bundle(name: str, version: str, store: str) -> tuple[Scorer, dict[str
 
     Raises StageError, BundleError or StoreError where there is none, or it may not be served.
     """
-    shelf = open_shelf(store)
+    shelf = open_store_writer(store)
     if version and not VERSION.fullmatch(version):
         raise StageError(f"VERSION is {version!r}; it must be twelve hexadecimal digits, as `make releases` lists them")
     if not version:
-        pointer, _ = read_position(shelf, name)
+        pointer, _ = read_current_pointer(shelf, name)
         version = (pointer and pointer.current) or ""
     if version:
         scorer = load_released(shelf, name, version, public_keys=STORE_PUBLIC_KEY)
@@ -34,11 +34,11 @@ def chosen_bundle(name: str, version: str, store: str) -> tuple[Scorer, dict[str
     return proven_scorer(parse_bundle(contents, str(folder)), str(folder)), contents
 
 
-def watched(name: str, store: str) -> Scorer:
+def monitored_scorer(name: str, store: str) -> Scorer:
     """The scorer to compare with: the store's current one, or without a store the packaged one."""
     try:
-        shelf = open_shelf(store)
-        pointer, _ = read_position(shelf, name)
+        shelf = open_store_writer(store)
+        pointer, _ = read_current_pointer(shelf, name)
         if pointer and pointer.current:
             return load_released(shelf, name, pointer.current)
     except StoreError as error:

@@ -39,11 +39,11 @@ TRIES, PAUSE_SECONDS = 5, 0.2
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
-class ShelfError(StageError):
+class StoreWriteError(StageError):
     """Raised when the store refuses a write: something else is there, or somebody moved the pointer meanwhile."""
 
 
-class Shelf(Protocol):
+class StoreWriter(Protocol):
     """A store that can be written to."""
 
     def read(self, key: str, limit: int) -> bytes:
@@ -51,7 +51,7 @@ class Shelf(Protocol):
         ...
 
     def put_new(self, key: str, content: bytes) -> None:
-        """Write under a key that is free, or holds the same already; raises ShelfError where it holds another."""
+        """Write under a key that is free, or holds the same already; raises StoreWriteError where it holds another."""
         ...
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
@@ -59,7 +59,7 @@ class Shelf(Protocol):
         ...
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
-        """Write a pointer where what was there is still what was seen; raises ShelfError where it is not."""
+        """Write a pointer where what was there is still what was seen; raises StoreWriteError where it is not."""
         ...
 
     def names(self, folder: str) -> list[str]:
@@ -67,11 +67,11 @@ class Shelf(Protocol):
         ...
 
 
-class FolderShelf(FolderStore):
+class FolderStoreWriter(FolderStore):
     """A store in a folder, to be written to."""
 
     def put_new(self, key: str, content: bytes) -> None:
-        """As `Shelf` has it."""
+        """As `StoreWriter` has it."""
         path = self.root / key
         with self._locked(key.split("/", maxsplit=1)[0]):
             if path.exists():
@@ -80,7 +80,7 @@ class FolderShelf(FolderStore):
                 _replace(path, content)
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """As `Shelf` has it: written and proven under another name, then renamed."""
+        """As `StoreWriter` has it: written and proven under another name, then renamed."""
         bundles = self.root / scorer / "bundles"
         with self._locked(scorer):
             bundles.mkdir(exist_ok=True)
@@ -103,15 +103,15 @@ class FolderShelf(FolderStore):
             _sync(bundles)
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
-        """As `Shelf` has it."""
+        """As `StoreWriter` has it."""
         path = self.root / pointer_key(scorer)
         with self._locked(scorer):
             if (path.read_bytes() if path.exists() else None) != seen:
-                raise ShelfError(f"{path} was moved by somebody else meanwhile; look at it, then try again")
+                raise StoreWriteError(f"{path} was moved by somebody else meanwhile; look at it, then try again")
             _replace(path, content)
 
     def names(self, folder: str) -> list[str]:
-        """As `Shelf` has it."""
+        """As `StoreWriter` has it."""
         path = self.root / folder
         return sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".") if path.is_dir() else []
 
@@ -125,11 +125,11 @@ class FolderShelf(FolderStore):
             yield
 
 
-class S3Shelf(S3Store):
+class S3StoreWriter(S3Store):
     """A store in S3, to be written to. An object appears whole, and conditions on its tag keep two writers apart."""
 
     def put_new(self, key: str, content: bytes) -> None:
-        """As `Shelf` has it."""
+        """As `StoreWriter` has it."""
         for _ in range(TRIES):
             if self._put(key, content, IfNoneMatch="*"):
                 return
@@ -138,10 +138,10 @@ class S3Shelf(S3Store):
                 _must_equal(there, content, f"{self}/{key}")
                 return
             sleep(PAUSE_SECONDS)
-        raise ShelfError(f"{self}/{key} is being written by somebody else; try again")
+        raise StoreWriteError(f"{self}/{key} is being written by somebody else; try again")
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """As `Shelf` has it: proven, then put, each file read back; the manifest, which makes it a bundle, last."""
+        """As `StoreWriter` has it: proven, put and read back file by file; the manifest, which completes it, last."""
         load_released(_Held(contents, str(self)), scorer, version)
         for name in sorted(contents, key=lambda name: name == MANIFEST):
             key = bundle_key(scorer, version, name)
@@ -149,22 +149,22 @@ class S3Shelf(S3Store):
             _must_equal(self.read(key, ANY_BYTES), contents[name], f"{self}/{key}")
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
-        """As `Shelf` has it."""
+        """As `StoreWriter` has it."""
         key = pointer_key(scorer)
         condition: dict[str, str] = {"IfNoneMatch": "*"}
         if seen is not None:
             try:
                 now, tag = self.read_tagged(key, ANY_BYTES)
             except MissingError as error:
-                raise ShelfError(f"{self}/{key} was taken away meanwhile; look at it, then try again") from error
+                raise StoreWriteError(f"{self}/{key} was taken away meanwhile; look at it, then try again") from error
             condition = {"IfMatch": tag if now == seen else ""}
         is_moved = condition.get("IfMatch") == "" or not self._put(key, content, **condition)
         # A write whose answer was lost is repeated by the client, and then finds itself there.
         if is_moved and read_if_there(self, key) != content:
-            raise ShelfError(f"{self}/{key} was moved by somebody else meanwhile; look at it, then try again")
+            raise StoreWriteError(f"{self}/{key} was moved by somebody else meanwhile; look at it, then try again")
 
     def names(self, folder: str) -> list[str]:
-        """As `Shelf` has it."""
+        """As `StoreWriter` has it."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in S3Store
 
         start = f"{self.prefix}{folder}/"
@@ -206,13 +206,13 @@ class _Held:
         return self._contents[key.rsplit("/", maxsplit=1)[-1]]
 
 
-def open_shelf(address: str) -> FolderShelf | S3Shelf:
-    """The store at an address, to be written to; raises ShelfError for an address of another kind."""
+def open_store_writer(address: str) -> FolderStoreWriter | S3StoreWriter:
+    """The store at an address, to be written to; raises StoreWriteError for an address of another kind."""
     try:
         store = open_store(address)
     except ValueError as error:
-        raise ShelfError(str(error)) from error
-    return S3Shelf(store.bucket, store.prefix) if isinstance(store, S3Store) else FolderShelf(store.root)
+        raise StoreWriteError(str(error)) from error
+    return S3StoreWriter(store.bucket, store.prefix) if isinstance(store, S3Store) else FolderStoreWriter(store.root)
 
 
 def read_if_there(shelf: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:  # noqa: ANN401 - any store
@@ -224,7 +224,7 @@ def read_if_there(shelf: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:
     return content
 
 
-def read_position(shelf: Shelf, scorer: str) -> tuple[Pointer | None, bytes | None]:
+def read_current_pointer(shelf: StoreWriter, scorer: str) -> tuple[Pointer | None, bytes | None]:
     """A scorer's pointer, and its bytes as they were seen; None where it has none yet."""
     key = pointer_key(scorer)
     seen = read_if_there(shelf, key, MAX_POINTER_BYTES)
@@ -233,7 +233,7 @@ def read_position(shelf: Shelf, scorer: str) -> tuple[Pointer | None, bytes | No
 
 def _must_equal(there: bytes, content: bytes, where: str) -> None:
     if there != content:
-        raise ShelfError(f"{where} is there already, and holds something else; what is published is never changed")
+        raise StoreWriteError(f"{where} is there already, and holds something else; what is published is never changed")
 
 
 def _replace(path: Path, content: bytes) -> None:

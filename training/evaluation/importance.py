@@ -8,7 +8,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from training.evaluation.metrics import average_precision, rank
-from training.run.matrix import Chunked, Floats, Labels, Matrix
+from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
 REPEATS = 5
 # Enough for an order of importance; more only takes longer, and every feature is scored anew.
@@ -25,7 +25,7 @@ def gain_shares(booster: Any, n_features: int) -> list[float]:  # noqa: ANN401 -
 
 def permutation_losses(
     model: Any,  # noqa: ANN401 - as above
-    rows: Matrix | Chunked,
+    rows: Matrix | FeatureMatrix,
     label: Labels,
     *,
     seed: int,
@@ -74,7 +74,7 @@ def _average_precision(model: Any, rows: Matrix, label: Labels, weight: Floats) 
 
 def importance_table(
     model: Any,  # noqa: ANN401 - as above
-    rows: Matrix | Chunked,
+    rows: Matrix | FeatureMatrix,
     label: Labels,
     names: Sequence[str],
     *,

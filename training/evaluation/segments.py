@@ -9,7 +9,7 @@ import pandas as pd
 
 from handler.scoring.features import Features
 from training.evaluation.intervals import share_interval
-from training.run.matrix import Chunked, Floats, Labels, Matrix
+from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
 MIN_ROWS = 200
 MIN_FRAUDS = 10
@@ -21,7 +21,7 @@ COLUMNS = [
 
 
 def segment_table(
-    features: Features, rows: Matrix | Chunked, probability: Floats, label: Labels, threshold: float
+    features: Features, rows: Matrix | FeatureMatrix, probability: Floats, label: Labels, threshold: float
 ) -> pd.DataFrame:
     """One row per category, missing ones too, with at least MIN_ROWS rows; rates with 95 % intervals (Wilson 1927).
 
@@ -50,7 +50,7 @@ def segment_table(
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def _segments(features: Features, rows: Matrix | Chunked) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
+def _segments(features: Features, rows: Matrix | FeatureMatrix) -> Iterator[tuple[str, str, npt.NDArray[np.bool_]]]:
     """Each category of each feature: the feature's name, the category's, and which rows have it."""
     for index, (name, labels) in enumerate(zip(features.names, features.labels, strict=True)):
         if labels is None:

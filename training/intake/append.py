@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from training.data.column_checks import as_text, read_rows
 from training.data.row_checks import check_rows, columns_of
-from training.data.times import EARLIEST_DATE, check_time, moment
-from training.declaration import Scorer
+from training.data.times import EARLIEST_DATE, check_time, timestamp_text
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.params import SECONDS_A_DAY
 from training.run.files import write_whole
@@ -38,7 +38,7 @@ class Appended:
     """Rows that break the contract, with their reasons; they are left out."""
 
 
-def append_rows(new: Path, scorer: Scorer) -> Appended:
+def append_rows(new: Path, scorer: ScorerDeclaration) -> Appended:
     """Write the scorer's data file anew, with the sound rows of another file behind its own.
 
     Columns that nobody declared are kept where the data file has them. Raises DataError, and leaves the file as it is,
@@ -65,8 +65,8 @@ def append_rows(new: Path, scorer: Scorer) -> Appended:
     return Appended(
         len(clean),
         int(clean[scorer.label].sum()),
-        moment(float(seconds.min())),
-        moment(float(seconds.max())),
+        timestamp_text(float(seconds.min())),
+        timestamp_text(float(seconds.max())),
         checked.quarantined,
     )
 
@@ -75,7 +75,7 @@ def _names(path: Path) -> list[str]:
     return list(pd.read_csv(path, nrows=0).columns) if path.suffix == ".csv" else list(pq.read_schema(path).names)
 
 
-def _refuse_twins(rows: pd.DataFrame, scorer: Scorer) -> None:
+def _refuse_twins(rows: pd.DataFrame, scorer: ScorerDeclaration) -> None:
     """Raise DataError where two of the new rows are one: by their id, or without one by all that they say."""
     ids = as_text(rows[scorer.id]) if scorer.id else pd.Series(None, index=rows.index, dtype=object)
     twins = ids.duplicated().where(ids.notna(), rows.duplicated())
@@ -83,7 +83,7 @@ def _refuse_twins(rows: pd.DataFrame, scorer: Scorer) -> None:
         raise DataError(f"{int(twins.sum()):,} rows are there twice{_examples(ids[twins])}; each must be there once")
 
 
-def _refuse_used(clean: pd.DataFrame, path: Path, scorer: Scorer) -> None:
+def _refuse_used(clean: pd.DataFrame, path: Path, scorer: ScorerDeclaration) -> None:
     """Raise DataError where no row is sound, or one is in the data already: by its id, or else by all that it says."""
     if clean.empty:
         raise DataError("no row keeps the contract")
@@ -121,11 +121,13 @@ def _require_times(text: pd.Series, seconds: pd.Series, path: Path, name: str) -
     known = check_time(there)
     latest = float(seconds.max())
     if latest >= EARLIEST_DATE and latest > time() + SECONDS_A_DAY:
-        raise DataError(f"column {name} has {moment(latest)}, which is in the future; a row with a label has happened")
+        raise DataError(
+            f"column {name} has {timestamp_text(latest)}, which is in the future; a row with a label has happened"
+        )
     are_dates = [bool(one.dropna().median() >= EARLIEST_DATE) for one in (known, seconds)]
     if are_dates[0] != are_dates[1] or (are_dates[0] and float(seconds.min()) < EARLIEST_DATE):
-        shown = f"{moment(float(seconds.min()))} to {moment(latest)}"
-        raise DataError(f"column {name} goes from {shown}; in {path} it goes to {moment(float(known.max()))}")
+        shown = f"{timestamp_text(float(seconds.min()))} to {timestamp_text(latest)}"
+        raise DataError(f"column {name} goes from {shown}; in {path} it goes to {timestamp_text(float(known.max()))}")
     if not (pd.api.types.is_numeric_dtype(there.dtype) or pd.api.types.is_datetime64_any_dtype(there.dtype)):
         together = check_time(pd.concat([there.astype(object), text], ignore_index=True))
         if together.tail(len(text)).isna().any():
@@ -134,7 +136,7 @@ def _require_times(text: pd.Series, seconds: pd.Series, path: Path, name: str) -
             )
 
 
-def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: Scorer, target: Path) -> None:
+def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: ScorerDeclaration, target: Path) -> None:
     """The file's own bytes, then the new rows as they came."""
     raw = raw.assign(**{scorer.time: _time_text(raw[scorer.time])})
     text = raw.reindex(columns=_names(path)).to_csv(index=False, header=False, lineterminator="\n")
@@ -143,7 +145,7 @@ def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: Score
     target.write_bytes(content + end + text.encode())
 
 
-def _parquet_with(path: Path, raw: pd.DataFrame, clean: pd.DataFrame, scorer: Scorer, target: Path) -> None:
+def _parquet_with(path: Path, raw: pd.DataFrame, clean: pd.DataFrame, scorer: ScorerDeclaration, target: Path) -> None:
     """The file's row groups one by one, then the new rows in its columns' types."""
     source = pq.ParquetFile(path)
     # Without pandas' own notes, which count the rows that were there; Arrow's types stay where they are noted.
@@ -156,7 +158,7 @@ def _parquet_with(path: Path, raw: pd.DataFrame, clean: pd.DataFrame, scorer: Sc
         writer.write_table(pa.Table.from_arrays(columns, schema=schema))
 
 
-def _column(field: pa.Field, raw: pd.DataFrame, clean: pd.DataFrame, scorer: Scorer) -> pa.Array:
+def _column(field: pa.Field, raw: pd.DataFrame, clean: pd.DataFrame, scorer: ScorerDeclaration) -> pa.Array:
     """A column of the new rows in the file's type; empty where only the file has such a column."""
     if field.name not in raw:
         return pa.nulls(len(clean), field.type)

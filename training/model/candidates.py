@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from sklearn.tree import DecisionTreeClassifier
 
 from handler.scoring.features import feature_types
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.model.fit import build_model
 from training.model.resampling import MISSING_CODE, fraud_weight
 from training.run.matrix import Floats, Labels, Matrix
@@ -43,7 +43,7 @@ class WithoutEmptyColumns(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return np.where(self.is_empty_, np.float32(0), X)
 
 
-def linear(scorer: Scorer) -> Pipeline:
+def linear(scorer: ScorerDeclaration) -> Pipeline:
     """Logistic regression on imputed, scaled numbers and one-hot categories."""
     numbers, codes = _columns(scorer)
     scaled = make_pipeline(
@@ -59,7 +59,7 @@ def linear(scorer: Scorer) -> Pipeline:
     return make_pipeline(columns, LogisticRegression(solver="newton-cholesky", max_iter=200))
 
 
-def trees(scorer: Scorer, model: BaseEstimator) -> Pipeline:
+def trees(scorer: ScorerDeclaration, model: BaseEstimator) -> Pipeline:
     """A tree ensemble on imputed numbers and on category codes, which stand in order of frequency."""
     numbers, codes = _columns(scorer)
     imputed = SimpleImputer(strategy="median", keep_empty_features=True)
@@ -67,7 +67,7 @@ def trees(scorer: Scorer, model: BaseEstimator) -> Pipeline:
     return make_pipeline(ColumnTransformer([("numbers", imputed, numbers), ("codes", coded, codes)]), model)
 
 
-def _columns(scorer: Scorer) -> tuple[list[int], list[int]]:
+def _columns(scorer: ScorerDeclaration) -> tuple[list[int], list[int]]:
     """The positions of the numeric features, and of the category codes."""
     kinds = feature_types(scorer.contract)
     return [i for i, kind in enumerate(kinds) if kind == "q"], [i for i, kind in enumerate(kinds) if kind == "c"]
@@ -76,7 +76,7 @@ def _columns(scorer: Scorer) -> tuple[list[int], list[int]]:
 # Each: the scorer and the labels it will be fitted on -> an unfitted model. Gradient boosting is scikit-learn's by
 # histograms, which it recommends from 10,000 rows on and which takes missing values as they
 # are; its early stopping would be judged by made-up frauds.
-CANDIDATES: dict[str, Callable[[Scorer, Labels], Any]] = {
+CANDIDATES: dict[str, Callable[[ScorerDeclaration, Labels], Any]] = {
     "logistic_regression": lambda scorer, _: linear(scorer),
     "random_forest": lambda scorer, _: trees(
         scorer, RandomForestClassifier(n_estimators=50, min_samples_leaf=5, random_state=scorer.seed)

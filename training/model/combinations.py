@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.scoring.combinations import binner
-from training.run.matrix import Chunked, Matrix, by_chunk
+from training.run.matrix import FeatureMatrix, Matrix, by_chunk
 
 # Few bins: a pair's table has their square, and each cell should be filled.
 N_BINS = 8
@@ -28,7 +28,7 @@ DIGITS = 4
 Bins = npt.NDArray[np.intp]
 
 
-def learn_combinations(matrix: Matrix | Chunked, labels: Sequence[Sequence[str] | None]) -> dict[str, Any]:
+def learn_combinations(matrix: Matrix | FeatureMatrix, labels: Sequence[Sequence[str] | None]) -> dict[str, Any]:
     """What the training matrix, (n_rows, n_features), NaN = missing, teaches; `labels` as `Features` has them."""
     described = [_bins(matrix[:, index], names) for index, names in enumerate(labels)]
     sizes = [int(bins["size"]) for bins in described]

@@ -11,14 +11,14 @@ from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features
 from training.evaluation.calibration import log_odds
 from training.model.combinations import just_above
-from training.run.matrix import Chunked, Matrix
+from training.run.matrix import FeatureMatrix, Matrix
 
 PERCENTILES = np.arange(101)
 # float32 holds seven significant digits; the reference needs no more.
 SIGNIFICANT = 7
 
 
-def describe(matrix: Matrix | Chunked, contract: Contract, vocabulary: dict[str, Any]) -> dict[str, Any]:
+def describe(matrix: Matrix | FeatureMatrix, contract: Contract, vocabulary: dict[str, Any]) -> dict[str, Any]:
     """Per feature what training saw: share missing, and percentiles of a number or shares of a category's labels."""
     features = build_features(contract, vocabulary)
     reference: dict[str, Any] = {}
@@ -88,7 +88,7 @@ def score_baseline(
     }
 
 
-def feature_baseline(matrix: Matrix | Chunked, features: Features) -> dict[str, dict[str, Any]]:
+def feature_baseline(matrix: Matrix | FeatureMatrix, features: Features) -> dict[str, dict[str, Any]]:
     """The bins of each feature's column, by its name."""
     columns = zip(features.names, features.labels, strict=True)
     return {name: binned(matrix[:, index], labels) for index, (name, labels) in enumerate(columns)}

@@ -15,7 +15,7 @@ from handler.scoring.features import build_features
 from training.data.requests import field_values
 from training.data.window import Positions, RowGroup, Window
 from training.model.categoriser import learn_categoriser
-from training.run.matrix import Chunked
+from training.run.matrix import FeatureMatrix
 from training.run.processes import Workers
 
 # Below this, starting processes costs more than it saves.
@@ -52,7 +52,7 @@ class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # 
         self.vocabulary_ = vocabulary_of(counts, self.contract, self.catalogue)
         return self
 
-    def encoded(self, window: Window, workers: Workers, positions: Positions | None = None) -> Chunked:
+    def encoded(self, window: Window, workers: Workers, positions: Positions | None = None) -> FeatureMatrix:
         """The features of a window's rows, or of those at some positions."""
         parts = window.parts(positions)
         tasks = [(_encoded, part, self.contract, self.vocabulary_) for part in parts]

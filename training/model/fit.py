@@ -11,15 +11,15 @@ from xgboost import XGBClassifier
 
 from handler.scoring.contract import Contract
 from handler.scoring.features import feature_types
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.model.encoder import FeatureEncoder
 from training.model.resampling import Resampler, fraud_weight
 from training.monotone import monotone_signs
 from training.params import Model
-from training.run.matrix import Chunked, Labels, Matrix
+from training.run.matrix import FeatureMatrix, Labels, Matrix
 from training.run.processes import Workers
-from training.run.xgboost_fit import Lesson
+from training.run.xgboost_fit import TrainingSet
 
 
 def build_model(
@@ -57,17 +57,21 @@ def build_model(
     )
 
 
-def lesson_of(scorer: Scorer, matrix: Matrix | Chunked, label: Labels, workers: Workers) -> tuple[Resampler, Lesson]:
+def resampled_training_set(
+    scorer: ScorerDeclaration, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
+) -> tuple[Resampler, TrainingSet]:
     """The resampler, and what it made of encoded rows and their labels."""
     resampler = Resampler(scorer.resampling, feature_types(scorer.contract), scorer.seed)
     kept, synthetic = resampler.resample(matrix, label, workers)
-    rows = Chunked(matrix, workers.compute.chunk_rows) if isinstance(matrix, np.ndarray) else matrix
+    rows = FeatureMatrix(matrix, workers.compute.chunk_rows) if isinstance(matrix, np.ndarray) else matrix
     if kept is not None:
         rows, label = rows.at(kept), label[kept]
-    return resampler, Lesson(rows, label, synthetic)
+    return resampler, TrainingSet(rows, label, synthetic)
 
 
-def fit_lesson(scorer: Scorer, parameters: Model, lesson: Lesson, weight: float, workers: Workers) -> XGBClassifier:
+def fit_training_set(
+    scorer: ScorerDeclaration, parameters: Model, lesson: TrainingSet, weight: float, workers: Workers
+) -> XGBClassifier:
     """The model of a lesson, in which each fraud counts `weight`."""
     device = scorer.compute.device
     model = build_model(parameters, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
@@ -78,11 +82,11 @@ def fit_lesson(scorer: Scorer, parameters: Model, lesson: Lesson, weight: float,
 
 
 def fit_model(
-    scorer: Scorer, parameters: Model, matrix: Matrix | Chunked, label: Labels, workers: Workers
+    scorer: ScorerDeclaration, parameters: Model, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
 ) -> tuple[Resampler, XGBClassifier]:
     """The resampler, and the model that learned from what it made of encoded rows and their labels."""
-    resampler, lesson = lesson_of(scorer, matrix, label, workers)
-    return resampler, fit_lesson(scorer, parameters, lesson, fraud_weight(scorer.resampling, label), workers)
+    resampler, lesson = resampled_training_set(scorer, matrix, label, workers)
+    return resampler, fit_training_set(scorer, parameters, lesson, fraud_weight(scorer.resampling, label), workers)
 
 
 def pipeline_of(encoder: FeatureEncoder, resampler: Resampler, model: XGBClassifier) -> Pipeline:
@@ -90,7 +94,7 @@ def pipeline_of(encoder: FeatureEncoder, resampler: Resampler, model: XGBClassif
     return Pipeline([("encode", encoder), ("resample", resampler), ("model", model)])
 
 
-def fit_pipeline(scorer: Scorer, parameters: Model, catalogue: pd.DataFrame, rows: pd.DataFrame) -> Pipeline:
+def fit_pipeline(scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame, rows: pd.DataFrame) -> Pipeline:
     """The pipeline of rows that are in memory."""
     encoder = FeatureEncoder(scorer.contract, catalogue).fit(rows)
     label = rows[scorer.label].to_numpy()
@@ -104,7 +108,7 @@ def margins(pipeline: Pipeline, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
     return found
 
 
-def margins_of(pipeline: Pipeline, matrix: Chunked) -> npt.NDArray[np.float32]:
+def matrix_margins(pipeline: Pipeline, matrix: FeatureMatrix) -> npt.NDArray[np.float32]:
     """The fitted pipeline's raw margins for encoded rows, (n_rows,)."""
     return np.concatenate(matrix.by_chunk(partial(_margins, pipeline[-1])))
 

@@ -10,7 +10,7 @@ import pandas as pd
 from handler.scoring.features import feature_types
 from training.data.split import check_folds, prequential_positions
 from training.data.window import Positions, Window
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.model.encoder import FeatureEncoder
 from training.model.resampling import Resampler
 from training.params import Resampling
@@ -30,7 +30,7 @@ class Fold:
 
 
 def encode_folds(
-    window: Window, positions: Sequence[tuple[Positions, Positions]], scorer: Scorer, catalogue: pd.DataFrame
+    window: Window, positions: Sequence[tuple[Positions, Positions]], scorer: ScorerDeclaration, catalogue: pd.DataFrame
 ) -> list[Fold]:
     """The folds as features; each vocabulary is learned from its fold's training rows."""
     label, workers = window.column(scorer.label), Workers(scorer.compute)
@@ -45,7 +45,7 @@ def encode_folds(
     return folds
 
 
-def training_folds(window: Window, scorer: Scorer, catalogue: pd.DataFrame) -> list[Fold]:
+def training_folds(window: Window, scorer: ScorerDeclaration, catalogue: pd.DataFrame) -> list[Fold]:
     """The declared folds of a training window.
 
     Only the rows that are learned from are sampled: what is validated on costs little, and its frauds are few.
@@ -58,7 +58,7 @@ def training_folds(window: Window, scorer: Scorer, catalogue: pd.DataFrame) -> l
     return encode_folds(window, sampled, scorer, catalogue)
 
 
-def resample_folds(folds: Sequence[Fold], scorer: Scorer, declared: Resampling) -> list[Fold]:
+def resample_folds(folds: Sequence[Fold], scorer: ScorerDeclaration, declared: Resampling) -> list[Fold]:
     """The folds with their training rows resampled; the validation rows stay as life has them."""
     types = feature_types(scorer.contract)
     resampled = []

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from training.errors import StageError
 from training.params import Compute, Resampling
-from training.run.matrix import Chunked, Floats, Labels, Matrix, by_chunk
+from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix, by_chunk
 from training.run.processes import Task, Workers
 
 Positions = npt.NDArray[np.intp]
@@ -60,7 +60,9 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             return X, y
         return np.concatenate([X, synthetic[:]]), np.append(y, np.ones(len(synthetic), dtype=y.dtype))
 
-    def resample(self, matrix: Matrix | Chunked, label: Labels, workers: Workers) -> tuple[Positions | None, Chunked]:
+    def resample(
+        self, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
+    ) -> tuple[Positions | None, FeatureMatrix]:
         """The positions of the rows that stay, None where all do, and the synthetic frauds to follow them."""
         n_frauds = int(label.sum())
         kept, synthetic = None, _none_of(matrix, workers)
@@ -79,7 +81,7 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         kept: Positions = np.sort(sampler.sample_indices_)
         return kept
 
-    def _synthetic(self, matrix: Matrix | Chunked, label: Labels, workers: Workers) -> Chunked:
+    def _synthetic(self, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers) -> FeatureMatrix:
         """Synthetic frauds up to the declared ratio (SMOTE: Chawla 2002)."""
         if (n_frauds := int(label.sum())) <= self.declared.neighbours:
             raise StageError(
@@ -138,9 +140,9 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         return SMOTE(sampling_strategy=wanted, k_neighbors=tree, random_state=seed)
 
 
-def _none_of(matrix: Matrix | Chunked, workers: Workers) -> Chunked:
+def _none_of(matrix: Matrix | FeatureMatrix, workers: Workers) -> FeatureMatrix:
     """No row, with the columns of a matrix."""
-    return Chunked(np.empty((0, matrix.shape[1]), np.float32), workers.compute.chunk_rows)
+    return FeatureMatrix(np.empty((0, matrix.shape[1]), np.float32), workers.compute.chunk_rows)
 
 
 def _median(column: Matrix) -> float:

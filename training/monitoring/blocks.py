@@ -20,14 +20,14 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedLabels:
     """The predictions' labels: 1, 0, or -1 where nobody knows; and what could not be joined."""
 
     label: npt.NDArray[np.int8]
     counts: dict[str, int]
 
 
-def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Joined:
+def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> JoinedLabels:
     """Each prediction's label by its id: the latest outcome of an id counts, and an id's first prediction has it."""
     label = np.full(len(log.time), -1, dtype=np.int8)
     ids, last = _last_of_each(log.outcome_id)
@@ -55,7 +55,7 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
         is_repeated[of_first] = False
         counts["unlabelled, taken as legitimate"] = int((is_old & (label < 0) & ~is_repeated).sum())
         label[is_old & (label < 0) & ~is_repeated] = 0
-    return Joined(label, {name: count for name, count in counts.items() if count})
+    return JoinedLabels(label, {name: count for name, count in counts.items() if count})
 
 
 def _last_of_each(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.intp]]:

@@ -11,8 +11,8 @@ from imblearn.pipeline import Pipeline
 
 from handler.scoring.features import Features, build_features
 from training.data.split import split_by_time
-from training.data.times import moment
-from training.declaration import Scorer
+from training.data.times import timestamp_text
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.threshold import threshold_for
@@ -21,7 +21,7 @@ from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, margins, pipeline_of
 from training.monitoring.blocks import blocks_of
 from training.monitoring.log import Log
-from training.monitoring.verdict import LEVELS, judge_block, settle
+from training.monitoring.verdict import LEVELS, judge_block, settle_state
 from training.params import Model
 from training.run.processes import Workers
 
@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRows:
     """A week's rows as a model scored them: by time, with their labels, and in the baseline's bins."""
 
     time: Floats
@@ -58,7 +58,7 @@ class DatedModel:
         encoder = self.pipeline[0]
         return build_features(encoder.contract, encoder.vocabulary_)
 
-    def scored(self, rows: pd.DataFrame, scorer: Scorer) -> Scored:
+    def scored(self, rows: pd.DataFrame, scorer: ScorerDeclaration) -> ScoredRows:
         """The rows, scored."""
         encoder, model = self.pipeline[0], self.pipeline[-1]
         matrix = encoder.transform(rows)
@@ -66,7 +66,7 @@ class DatedModel:
         bins = [
             _bins(matrix[:, index], self.baseline["features"][name]) for index, name in enumerate(self.features.names)
         ]
-        return Scored(
+        return ScoredRows(
             rows[scorer.time].to_numpy(np.float64),
             rows[scorer.label].to_numpy(np.int8),
             probability,
@@ -85,11 +85,13 @@ def _bins(column: npt.NDArray[np.float32], described: Mapping[str, Any]) -> npt.
     return np.where(is_missing, 0, places).astype(np.uint16)
 
 
-def model_at(at: float, rows: pd.DataFrame, scorer: Scorer, parameters: Model, catalogue: pd.DataFrame) -> DatedModel:
+def model_at(
+    at: float, rows: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
+) -> DatedModel:
     """The model of a moment; raises a StageError where the rows known by then make none."""
     known = rows[rows[scorer.time] < at - scorer.split.label_delay_seconds]
     if known.empty:
-        raise DataError(f"no label was known on {moment(at)}; begin later")
+        raise DataError(f"no label was known on {timestamp_text(at)}; begin later")
     windows = split_by_time(known, scorer)
     train, later = windows["train"], windows["calibrate"]
     labels, later_labels = train[scorer.label].to_numpy(), later[scorer.label].to_numpy()
@@ -111,7 +113,7 @@ def model_at(at: float, rows: pd.DataFrame, scorer: Scorer, parameters: Model, c
     return DatedModel(at, learned_until, pipeline, calibration, threshold, baseline, windows["test"])
 
 
-def state_of(weeks: Sequence[Scored], model: DatedModel, scorer: Scorer, now: float) -> str:
+def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDeclaration, now: float) -> str:
     """What the monitor would have said at a moment of the weeks that a model has served."""
     if not weeks:
         return LEVELS[0]
@@ -128,7 +130,7 @@ def state_of(weeks: Sequence[Scored], model: DatedModel, scorer: Scorer, now: fl
         weight=np.ones(n),
         id=np.zeros(n, dtype=np.uint64),
         version=np.zeros(n, dtype=np.intp),
-        versions=[moment(model.at)],
+        versions=[timestamp_text(model.at)],
         outcome_time=np.zeros(0),
         outcome_id=np.zeros(0, dtype=np.uint64),
         outcome_label=np.zeros(0, dtype=np.int8),
@@ -136,4 +138,4 @@ def state_of(weeks: Sequence[Scored], model: DatedModel, scorer: Scorer, now: fl
     )
     known = np.where(log.time < now - scorer.split.label_delay_seconds, label, -1).astype(np.int8)
     blocks = blocks_of(log, known, model.baseline, scorer.monitoring, model.threshold)
-    return settle([judge_block(block, scorer.monitoring) for block in blocks], scorer.monitoring)
+    return settle_state([judge_block(block, scorer.monitoring) for block in blocks], scorer.monitoring)

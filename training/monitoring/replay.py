@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from training.data.times import moment
-from training.declaration import Scorer
+from training.data.times import timestamp_text
+from training.declaration import ScorerDeclaration
 from training.delivery.gate import agreed_rate, weigh
 from training.errors import StageError
 from training.evaluation.intervals import share_interval
 from training.evaluation.metrics import average_precision, rank
 from training.monitoring.blocks import estimated
-from training.monitoring.dated_model import DatedModel, Scored, model_at, state_of
+from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
 from training.params import SECONDS_A_DAY, Model
 from training.run.progress import progress, say
 
@@ -40,7 +40,7 @@ class Replay:
 
     rows: pd.DataFrame
     """Checked rows in order of time, as `training.prepare.check_rows` gives them."""
-    scorer: Scorer
+    scorer: ScorerDeclaration
     parameters: Model
     catalogue: pd.DataFrame
     start: float
@@ -56,7 +56,8 @@ class Replay:
         has_rows = np.diff(np.searchsorted(seconds, edges)) > 0
         if not has_rows.any():
             raise ReplayError(
-                f"no whole week from {moment(self.start)} on has rows, which end {moment(seconds[-1])}; begin earlier"
+                f"no whole week from {timestamp_text(self.start)} on has rows; the last row is of "
+                f"{timestamp_text(seconds[-1])}; begin earlier"
             )
         found: list[float] = edges[:-1][has_rows].tolist()
         return found
@@ -65,7 +66,8 @@ class Replay:
         """The model of a moment; raises a StageError where there is none."""
         if at not in self.models:
             self.models[at] = model_at(at, self.rows, self.scorer, self.parameters, self.catalogue)
-            say(f"{moment(at)}: a model was made of the rows until {moment(self.models[at].learned_until)}")
+            until = timestamp_text(self.models[at].learned_until)
+            say(f"{timestamp_text(at)}: a model was trained on the rows until {until}")
         return self.models[at]
 
     def challenge(self, champion: DatedModel, at: float) -> tuple[DatedModel, str | None]:
@@ -95,9 +97,9 @@ class Replay:
         try:
             current = self.model(self.start)
         except StageError as error:
-            raise ReplayError(f"no first model can be made on {moment(self.start)}: {error}") from error
+            raise ReplayError(f"no first model can be made on {timestamp_text(self.start)}: {error}") from error
         seconds = self.rows[self.scorer.time].to_numpy()
-        served: list[Scored] = []
+        served: list[ScoredRows] = []
         found = []
         for week, begins in enumerate(progress(weeks, policy, total=len(weeks))):
             state = state_of(served, current, self.scorer, begins)
@@ -120,7 +122,7 @@ class Replay:
         return found
 
 
-def _measured(scored: Scored, rows: pd.DataFrame, scorer: Scorer, budget: int | None) -> dict[str, Any]:
+def _measured(scored: ScoredRows, rows: pd.DataFrame, scorer: ScorerDeclaration, budget: int | None) -> dict[str, Any]:
     """What became of a week; `budget` is how many alerts the frozen model raised in it."""
     label, flagged = scored.label, scored.flagged
     ranking = rank(scored.probability, label)

@@ -23,30 +23,30 @@ LABELLED = 0.5
 
 
 @dataclass(frozen=True)
-class Verdict:
+class BlockVerdict:
     """What one block says."""
 
     level: str
     reasons: tuple[str, ...] = ()
 
 
-def judge_block(block: dict[str, Any], policy: Monitoring) -> Verdict:
+def judge_block(block: dict[str, Any], policy: Monitoring) -> BlockVerdict:
     """The verdict on one block, as `training.monitoring.blocks` describes it."""
     broken, drifted = _drift(block, policy)
     against, watch = _performance(block, policy), [*drifted, *_rates(block, policy), *_estimate(block, policy)]
     if broken:
         # What fails upstream is mended there: a model that learned to do without the field would stay without it.
-        return Verdict("watch", (*broken, *against, *watch))
+        return BlockVerdict("watch", (*broken, *against, *watch))
     if against:
-        return Verdict("retrain", (*against, *watch))
-    return Verdict("watch", tuple(watch)) if watch else Verdict("ok")
+        return BlockVerdict("retrain", (*against, *watch))
+    return BlockVerdict("watch", tuple(watch)) if watch else BlockVerdict("ok")
 
 
-def settle(verdicts: Sequence[Verdict], policy: Monitoring) -> str:
+def settle_state(verdicts: Sequence[BlockVerdict], policy: Monitoring) -> str:
     """The state after a sequence of blocks: it changes, to worse or back, once enough blocks in a row ask for it.
 
-    >>> calm, alarm = Verdict("ok"), Verdict("watch", ("x",))
-    >>> settle([calm, alarm, calm, alarm], Monitoring()), settle([alarm, alarm, calm], Monitoring())
+    >>> calm, alarm = BlockVerdict("ok"), BlockVerdict("watch", ("x",))
+    >>> settle_state([calm, alarm, calm, alarm], Monitoring()), settle_state([alarm, alarm, calm], Monitoring())
     ('ok', 'watch')
     """
     state = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from training.data.times import moment
+from training.data.times import timestamp_text
 from training.report.axes import BLUE, GREY, INK, ORANGE, blank_axes
 from training.report.html import Picture, Section, page
 from training.report.markdown import number, percent, percent_within, plain, table
@@ -84,7 +84,7 @@ def _weekly(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> str:
         headers += [f"{name}: flagged", "caught", "at its alerts" if name == "frozen" else "at the frozen's alerts"]
     rows = []
     for line in zip(*weeks.values(), strict=True):
-        row = [moment(line[0]["from"])[:10], f"{line[0]['frauds']:,}"]
+        row = [timestamp_text(line[0]["from"])[:10], f"{line[0]['frauds']:,}"]
         for week in line:
             row += [f"{week[name]:,}" for name in ("alerts", "caught", "caught_at_frozen_alerts")]
         rows.append(row)
@@ -97,9 +97,9 @@ def _moves(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> Iterator[str]:
         for week in of_policy:
             if week["retrained"] or week["refused"]:
                 found = True
-                learned = f"learned from rows until {moment(week['learned_until'])[:10]}"
+                learned = f"learned from rows until {timestamp_text(week['learned_until'])[:10]}"
                 said = f"refused: {plain(week['refused'], longest=300)}" if week["refused"] else learned
-                yield f"- {moment(week['from'])[:10]}, {name}: {said}"
+                yield f"- {timestamp_text(week['from'])[:10]}, {name}: {said}"
     if not found:
         yield "Nothing."
 

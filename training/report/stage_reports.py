@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from handler.scoring.contract import Contract
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.run.files import BUNDLES, REPORTS
 
@@ -36,7 +36,7 @@ class Reports:
     """What the stages reported on one scorer; the last three are None where their stage was not run."""
 
     name: str
-    scorer: Scorer
+    scorer: ScorerDeclaration
     manifest: dict[str, Any]
     rows: dict[str, Any]
     training: dict[str, Any]
@@ -68,7 +68,7 @@ class Reports:
         return float(self.manifest["decision"]["threshold"])
 
 
-def read_reports(name: str, scorer: Scorer) -> Reports:
+def read_reports(name: str, scorer: ScorerDeclaration) -> Reports:
     """What the stages reported on a scorer.
 
     Raises CardError, naming the file and the stage that writes it, where one is missing or damaged, and where the

@@ -28,11 +28,11 @@ from xgboost.collective import Config
 
 from training.errors import StageError
 from training.params import Compute
-from training.run.matrix import Chunked, Matrix
+from training.run.matrix import FeatureMatrix, Matrix
 from training.run.processes import Task, Workers
-from training.run.progress import Counter, say
+from training.run.progress import ProgressCounter, say
 from training.run.provenance import code_version
-from training.run.xgboost_fit import Lesson
+from training.run.xgboost_fit import TrainingSet
 
 CONNECT_SECONDS = 10
 # How long nothing may be heard of a task before it is asked whether there is a worker left.
@@ -53,7 +53,7 @@ class ClusterError(StageError):
     """Raised when the cluster cannot be reached, runs other code, or has lost its workers."""
 
 
-class Partitions(Chunked):
+class Partitions(FeatureMatrix):
     """A matrix whose chunks lie with the workers."""
 
     def __init__(self, array: da.Array, chunk_rows: int, workers: "ClusterWorkers") -> None:
@@ -146,14 +146,16 @@ class ClusterWorkers(Workers):
         """Raise ClusterError unless all workers see a folder."""
         _require_seen(self.client, folder)
 
-    def encoded(self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features") -> Chunked:
+    def encoded(
+        self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features"
+    ) -> FeatureMatrix:
         """The features that tasks give, (sum of sizes, n_features), a partition each, which the workers keep."""
         blocks = [
             da.from_delayed(dask.delayed(function, pure=False)(*arguments), (size, n_features), np.float32)
             for (function, *arguments), size in zip(tasks, sizes, strict=True)
         ]
         array = self.client.persist(da.concatenate(blocks))
-        counter = Counter(name, sum(sizes), "rows")
+        counter = ProgressCounter(name, sum(sizes), "rows")
         for future, size in zip(futures_of(array), sizes, strict=True):
             self._await(future)
             if future.status == "error":
@@ -162,7 +164,7 @@ class ClusterWorkers(Workers):
         counter.close()
         return Partitions(array, self.compute.chunk_rows, self)
 
-    def fit(self, parameters: dict[str, Any], rounds: int, lesson: Lesson) -> xgboost.Booster:
+    def fit(self, parameters: dict[str, Any], rounds: int, lesson: TrainingSet) -> xgboost.Booster:
         """XGBoost's model of a lesson, each worker with the partitions that it has and with all its threads."""
         for attempt in range(1, ATTEMPTS + 1):
             before = self._addresses()
@@ -197,7 +199,7 @@ class ClusterWorkers(Workers):
         for address in addresses:
             self._await(self.client.submit(bool, workers=[address], allow_other_workers=True, pure=False))
 
-    def _fit(self, parameters: dict[str, Any], rounds: int, lesson: Lesson) -> xgboost.Booster:
+    def _fit(self, parameters: dict[str, Any], rounds: int, lesson: TrainingSet) -> xgboost.Booster:
         own, made = (self._array(matrix) for matrix in (lesson.rows, lesson.synthetic))
         rows = da.concatenate([one for one in (own, made) if len(one)])
         labels, start = [], 0
@@ -222,7 +224,7 @@ class ClusterWorkers(Workers):
         booster: xgboost.Booster = found["booster"]
         return booster
 
-    def _array(self, matrix: Chunked) -> da.Array:
+    def _array(self, matrix: FeatureMatrix) -> da.Array:
         if isinstance(matrix, Partitions):
             return matrix.array
         return da.from_array(matrix[:], chunks=(self.compute.chunk_rows, -1))

@@ -18,7 +18,7 @@ Labels = npt.NDArray[np.int8]
 Floats = npt.NDArray[np.float64]
 
 
-class Chunked:
+class FeatureMatrix:
     """A matrix, (n_rows, n_features) float32, NaN = missing, in chunks of so many rows."""
 
     def __init__(self, array: Any, chunk_rows: int) -> None:  # noqa: ANN401 - numpy's, or one that behaves like it
@@ -45,16 +45,16 @@ class Chunked:
         for start in range(0, max(len(self), 1), self._chunk_rows):
             yield self[start : start + self._chunk_rows]
 
-    def at(self, positions: npt.NDArray[np.intp]) -> "Chunked":
+    def at(self, positions: npt.NDArray[np.intp]) -> "FeatureMatrix":
         """The rows at some positions, as another one."""
-        return Chunked(self[positions], self._chunk_rows)
+        return FeatureMatrix(self[positions], self._chunk_rows)
 
     def by_chunk(self, function: Callable[[Matrix], Any]) -> list[Any]:
         """What a function says of each chunk, in order."""
         return [function(chunk) for chunk in self.chunks()]
 
 
-def by_chunk(matrix: Matrix | Chunked, function: Callable[[Matrix], Any]) -> list[Any]:
+def by_chunk(matrix: Matrix | FeatureMatrix, function: Callable[[Matrix], Any]) -> list[Any]:
     """What a function says of each chunk of a matrix; one that is in memory is a single chunk."""
     return [function(matrix)] if isinstance(matrix, np.ndarray) else matrix.by_chunk(function)
 

@@ -17,13 +17,13 @@ import joblib
 from joblib.externals.loky import ProcessPoolExecutor
 
 from training.params import Compute
-from training.run.matrix import Chunked, on_disk
+from training.run.matrix import FeatureMatrix, on_disk
 from training.run.progress import progress
 
 if TYPE_CHECKING:
     from xgboost import Booster
 
-    from training.run.xgboost_fit import Lesson
+    from training.run.xgboost_fit import TrainingSet
 
 # After so long without work a process ends.
 IDLE_SECONDS = 60
@@ -92,7 +92,9 @@ class Workers:
     def require_seen(self, folder: Path) -> None:
         """Raise StageError unless all see a folder, as the processes of one machine do."""
 
-    def encoded(self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features") -> Chunked:
+    def encoded(
+        self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features"
+    ) -> FeatureMatrix:
         """The features that tasks give, (sum of sizes, n_features): in memory if they are one chunk, else on disk."""
         if len(tasks) == 1:
             ((function, *arguments),) = tasks
@@ -100,9 +102,9 @@ class Workers:
         else:
             found = self.spread(tasks, name, n_tasks=len(tasks), n_rows=sum(sizes))
             array = on_disk(found, (sum(sizes), n_features))
-        return Chunked(array, self.compute.chunk_rows)
+        return FeatureMatrix(array, self.compute.chunk_rows)
 
-    def fit(self, parameters: dict[str, Any], rounds: int, lesson: "Lesson") -> "Booster":
+    def fit(self, parameters: dict[str, Any], rounds: int, lesson: "TrainingSet") -> "Booster":
         """XGBoost's model of a lesson."""
         # XGBoost takes a second to import, in each of the processes, of which most fit nothing.
         from training.run.xgboost_fit import fit_booster  # noqa: PLC0415

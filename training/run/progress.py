@@ -12,7 +12,7 @@ from tqdm import tqdm
 PACE_AFTER_SECONDS = 2
 
 
-class Counter:
+class ProgressCounter:
     """Counts up to a total: a bar with rate and time left on a terminal, in a log at most ten lines with them."""
 
     def __init__(self, name: str, total: int, unit: str = "") -> None:
@@ -51,7 +51,7 @@ def progress[T](
     items: Iterable[T], name: str, *, total: int, size: Callable[[T], int] = lambda _: 1, unit: str = ""
 ) -> Iterator[T]:
     """The items, counted as they are finished, each as much as `size` says of it (1)."""
-    counter = Counter(name, total, unit)
+    counter = ProgressCounter(name, total, unit)
     try:
         for item in items:
             yield item

@@ -16,8 +16,8 @@ import xgboost
 
 from training.params import Compute
 from training.run.files import BUILD
-from training.run.matrix import Chunked, Matrix
-from training.run.progress import Counter
+from training.run.matrix import FeatureMatrix, Matrix
+from training.run.progress import ProgressCounter
 
 # A bin, and as much again for where a row has it, if values are missing.
 BYTES_A_VALUE = 8
@@ -27,7 +27,7 @@ PAGES, LOCK = ".xgboost-", "lock"
 Labels = npt.NDArray[np.int8]
 
 
-class Batches(xgboost.DataIter):
+class BatchIterator(xgboost.DataIter):
     """Rows and labels in batches, as XGBoost asks for them, several times over."""
 
     def __init__(
@@ -54,12 +54,12 @@ class Batches(xgboost.DataIter):
         self._iterator = self._batches()
 
 
-class Rounds(xgboost.callback.TrainingCallback):
+class RoundProgress(xgboost.callback.TrainingCallback):
     """Tells how many rounds are done."""
 
     def __init__(self, total: int) -> None:
         """Begin to count."""
-        self._counter = Counter("rounds", total)
+        self._counter = ProgressCounter("rounds", total)
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401, ARG002 - XGBoost's signature
         """Count one; False, because training goes on."""
@@ -73,12 +73,12 @@ class Rounds(xgboost.callback.TrainingCallback):
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingSet:
     """What a model learns from: encoded rows, their labels, and the synthetic frauds that follow them."""
 
-    rows: Chunked
+    rows: FeatureMatrix
     label: Labels
-    synthetic: Chunked
+    synthetic: FeatureMatrix
 
     def __len__(self) -> int:
         """How many rows in all."""
@@ -96,14 +96,14 @@ class Lesson:
             yield own, label
 
 
-def fit_booster(parameters: dict[str, Any], rounds: int, lesson: Lesson, compute: Compute) -> xgboost.Booster:
+def fit_booster(parameters: dict[str, Any], rounds: int, lesson: TrainingSet, compute: Compute) -> xgboost.Booster:
     """The model of a lesson; `parameters` are XGBoost's, with the `feature_types`."""
     kinds = parameters["feature_types"]
     known = {key: value for key, value in parameters.items() if key != "feature_types"}
     described = {"enable_categorical": True, "nthread": parameters["n_jobs"]}
 
     def fitted(data: xgboost.DMatrix) -> xgboost.Booster:
-        return xgboost.train(known, data, num_boost_round=rounds, callbacks=[Rounds(rounds)])
+        return xgboost.train(known, data, num_boost_round=rounds, callbacks=[RoundProgress(rounds)])
 
     def batches() -> Iterator[tuple[Matrix, Labels]]:
         return lesson.batches(compute.chunk_rows)
@@ -113,9 +113,9 @@ def fit_booster(parameters: dict[str, Any], rounds: int, lesson: Lesson, compute
         return fitted(xgboost.DMatrix(matrix, label, feature_types=kinds, **described))
     described["max_bin"] = parameters["max_bin"]
     if not compute.external_memory:
-        return fitted(xgboost.QuantileDMatrix(Batches(batches, kinds), **described))
+        return fitted(xgboost.QuantileDMatrix(BatchIterator(batches, kinds), **described))
     with _pages(len(lesson) * len(kinds) * BYTES_A_VALUE) as folder:
-        return fitted(xgboost.ExtMemQuantileDMatrix(Batches(batches, kinds, str(folder / "rows")), **described))
+        return fitted(xgboost.ExtMemQuantileDMatrix(BatchIterator(batches, kinds, str(folder / "rows")), **described))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from handler.releases.store import Pointer, bundle_key
 from handler.releases.swap import Watcher, load_released
 from handler.scoring.bundle import FORMAT, MANIFEST, BundleError, to_json
 from handler.scoring.scorer import Scorer
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -30,7 +30,7 @@ OTHER_TRUSTED = OTHER_KEY.public_key().public_bytes_raw()
 SIGNATURE = signature_name(TRUSTED)
 REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20}'
 
-Damage = Callable[[FolderShelf, str], str | None]
+Damage = Callable[[FolderStoreWriter, str], str | None]
 """Changes a sound version in the store; returns the version that it has then, None where it has the same."""
 
 
@@ -41,18 +41,18 @@ def slot(refund: Scorer) -> Slot:
 
 
 @pytest.fixture
-def watcher(shelf: FolderShelf, slot: Slot) -> Watcher:
+def watcher(shelf: FolderStoreWriter, slot: Slot) -> Watcher:
     """Watches that place."""
     return Watcher(shelf, {"refund": slot}, seconds=3600)
 
 
 @pytest.fixture
-def guarded(shelf: FolderShelf, slot: Slot) -> Watcher:
+def guarded(shelf: FolderStoreWriter, slot: Slot) -> Watcher:
     """Watches it too, and serves only what a trusted key signed."""
     return Watcher(shelf, {"refund": slot}, seconds=3600, public_keys=(TRUSTED,))
 
 
-def folder_of(shelf: FolderShelf, version: str) -> Path:
+def folder_of(shelf: FolderStoreWriter, version: str) -> Path:
     """Where a version of refund's bundle lies."""
     return shelf.root / bundle_key("refund", version, "")
 
@@ -60,7 +60,7 @@ def folder_of(shelf: FolderShelf, version: str) -> Path:
 def rewriting(**changes: object) -> Damage:
     """Other keys in the manifest, and the version that they give."""
 
-    def damage(shelf: FolderShelf, version: str) -> str:
+    def damage(shelf: FolderStoreWriter, version: str) -> str:
         folder = folder_of(shelf, version)
         changed = rewrite_manifest(folder, **changes)
         folder.rename(folder_of(shelf, changed))
@@ -72,7 +72,7 @@ def rewriting(**changes: object) -> Damage:
 def naming_another_file(name: str) -> Damage:
     """A file elsewhere among those of the manifest."""
 
-    def damage(shelf: FolderShelf, version: str) -> str | None:
+    def damage(shelf: FolderStoreWriter, version: str) -> str | None:
         files = json.loads((folder_of(shelf, version) / MANIFEST).read_bytes())["files"]
         return rewriting(files={**files, name: "0" * 64})(shelf, version)
 
@@ -82,7 +82,7 @@ def naming_another_file(name: str) -> Damage:
 def rehashing(name: str, change: Callable[[Any], Any]) -> Damage:
     """Other content in one of its JSON files, with the hash and the version that it gives."""
 
-    def damage(shelf: FolderShelf, version: str) -> str | None:
+    def damage(shelf: FolderStoreWriter, version: str) -> str | None:
         path = folder_of(shelf, version) / name
         path.write_bytes(to_json(change(json.loads(path.read_bytes()))))
         files = json.loads((path.parent / MANIFEST).read_bytes())["files"]
@@ -114,7 +114,7 @@ def ask_for_a_negative_amount(golden: list[dict[str, Any]]) -> list[dict[str, An
 def with_field(field: str, **changes: object) -> Damage:
     """A contract with other keys of a field."""
 
-    def damage(shelf: FolderShelf, version: str) -> str | None:
+    def damage(shelf: FolderStoreWriter, version: str) -> str | None:
         contract = json.loads((folder_of(shelf, version) / MANIFEST).read_bytes())["contract"]
         contract["fields"][field] |= changes
         return rewriting(contract=contract)(shelf, version)
@@ -122,7 +122,7 @@ def with_field(field: str, **changes: object) -> Damage:
     return damage
 
 
-def flip_a_bit(shelf: FolderShelf, version: str) -> None:
+def flip_a_bit(shelf: FolderStoreWriter, version: str) -> None:
     """In the middle of the model."""
     path = folder_of(shelf, version) / "model.ubj"
     content = bytearray(path.read_bytes())
@@ -130,34 +130,34 @@ def flip_a_bit(shelf: FolderShelf, version: str) -> None:
     path.write_bytes(content)
 
 
-def cut_the_manifest(shelf: FolderShelf, version: str) -> None:
+def cut_the_manifest(shelf: FolderStoreWriter, version: str) -> None:
     """By its last byte."""
     path = folder_of(shelf, version) / MANIFEST
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def remove_the_vocabulary(shelf: FolderShelf, version: str) -> None:
+def remove_the_vocabulary(shelf: FolderStoreWriter, version: str) -> None:
     """As where a copy broke off."""
     (folder_of(shelf, version) / "vocabulary.json").unlink()
 
 
-def remove_all(shelf: FolderShelf, version: str) -> None:
+def remove_all(shelf: FolderStoreWriter, version: str) -> None:
     """As where it never was published."""
     shutil.rmtree(folder_of(shelf, version))
 
 
-def put_another_version_there(shelf: FolderShelf, version: str) -> None:
+def put_another_version_there(shelf: FolderStoreWriter, version: str) -> None:
     """A sound bundle under the name of another."""
     assert rewrite_manifest(folder_of(shelf, version), windows={}) != version
 
 
-def write_an_infinite_number(shelf: FolderShelf, version: str) -> None:
+def write_an_infinite_number(shelf: FolderStoreWriter, version: str) -> None:
     """Which JSON does not know, though Python reads it."""
     path = folder_of(shelf, version) / MANIFEST
     path.write_bytes(re.sub(rb'"slope": [^,]+', b'"slope": 1e999', path.read_bytes()))
 
 
-def have_other_numbers(shelf: FolderShelf, version: str) -> str | None:
+def have_other_numbers(shelf: FolderStoreWriter, version: str) -> str | None:
     """Another calibration than the golden cases were computed with."""
     calibration = json.loads((folder_of(shelf, version) / MANIFEST).read_bytes())["calibration"]
     return rewriting(calibration={**calibration, "intercept": calibration["intercept"] + 0.01})(shelf, version)
@@ -204,7 +204,7 @@ REFUSALS = [
 
 @pytest.fixture(params=REFUSALS, ids=[sentence.strip(": ") for _, sentence in REFUSALS])
 def refusal(
-    request: pytest.FixtureRequest, shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer]
+    request: pytest.FixtureRequest, shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer]
 ) -> tuple[str, str]:
     """A version that may not serve and that the pointer names, and a part of the sentence that says why not."""
     damage, sentence = request.param
@@ -255,7 +255,7 @@ def test_the_next_good_pointer_is_followed(promote: Callable[..., str], slot: Sl
 
 
 def test_only_the_packaged_contract_is_promised(
-    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
 ) -> None:
     """What a later version grants besides may be taken back: no deployment promised it."""
     narrow = release(shift=1.0)
@@ -267,7 +267,7 @@ def test_only_the_packaged_contract_is_promised(
 
 
 def test_who_reads_a_release_back_need_promise_nothing(
-    shelf: FolderShelf, release: Callable[..., str], refund: Scorer
+    shelf: FolderStoreWriter, release: Callable[..., str], refund: Scorer
 ) -> None:
     """A narrower contract is sound; it only may not take this one's place."""
     version = with_field("amount", max=1e9)(shelf, release(shift=0.5))
@@ -293,7 +293,7 @@ def as_file(key: Ed25519PrivateKey, statement: bytes) -> bytes:
 
 
 def test_what_a_trusted_key_signed_serves(
-    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, guarded: Watcher
+    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
 ) -> None:
     """As `training.delivery.publish` signs it."""
     version = promote(shift=0.5)
@@ -315,7 +315,7 @@ def test_what_nobody_signed_is_refused(
 
 @pytest.mark.parametrize("kind", ["another key", "another manifest", "the bare manifest", "no base64", "nothing"])
 def test_a_wrong_signature_is_refused(
-    kind: str, shelf: FolderShelf, promote: Callable[..., str], slot: Slot, guarded: Watcher
+    kind: str, shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
 ) -> None:
     """The bundle is sound otherwise."""
     version = promote(shift=0.5)
@@ -336,7 +336,7 @@ def test_a_wrong_signature_is_refused(
 
 
 def test_another_keys_signature_beside_it_harms_nobody(
-    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, guarded: Watcher
+    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
 ) -> None:
     """Each key's has a file of its own, so that one can take the other's place."""
     version = promote(shift=0.5)
@@ -350,7 +350,7 @@ def test_another_keys_signature_beside_it_harms_nobody(
 
 @pytest.mark.parametrize("key", [KEY, OTHER_KEY], ids=["the first", "the second"])
 def test_one_of_the_trusted_keys_is_enough(
-    key: Ed25519PrivateKey, shelf: FolderShelf, promote: Callable[..., str], slot: Slot
+    key: Ed25519PrivateKey, shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot
 ) -> None:
     """Whichever, while one takes the other's place."""
     version = promote(shift=0.5)
@@ -362,7 +362,7 @@ def test_one_of_the_trusted_keys_is_enough(
 
 
 def test_a_trusted_keys_signature_counts_in_its_own_file_alone(
-    shelf: FolderShelf, promote: Callable[..., str], guarded: Watcher
+    shelf: FolderStoreWriter, promote: Callable[..., str], guarded: Watcher
 ) -> None:
     """In another key's it is never looked at."""
     version = promote(shift=0.5)
@@ -374,7 +374,7 @@ def test_a_trusted_keys_signature_counts_in_its_own_file_alone(
 
 
 def test_a_refusal_names_every_file_that_was_looked_for(
-    promote: Callable[..., str], shelf: FolderShelf, slot: Slot
+    promote: Callable[..., str], shelf: FolderStoreWriter, slot: Slot
 ) -> None:
     """Whoever forgot to sign learns with which keys it could have been done."""
     promote(shift=0.5)
@@ -384,7 +384,7 @@ def test_a_refusal_names_every_file_that_was_looked_for(
 
 
 def test_a_signature_does_not_vouch_for_changed_files(
-    shelf: FolderShelf, promote: Callable[..., str], guarded: Watcher
+    shelf: FolderStoreWriter, promote: Callable[..., str], guarded: Watcher
 ) -> None:
     """It is the manifest's, which names each file's hash."""
     version = promote(shift=0.5)

@@ -29,7 +29,7 @@ from handler.releases.store import (
     read_pointer,
 )
 from handler.scoring.bundle import FILES, MANIFEST, BundleError
-from training.delivery.store_writer import FolderShelf, open_shelf
+from training.delivery.store_writer import FolderStoreWriter, open_store_writer
 
 VERSION = "0123456789ab"
 POINTER: dict[str, Any] = {
@@ -64,7 +64,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture
 def put(address: str) -> Callable[[str, bytes], None]:
     """Writes into that store."""
-    return open_shelf(address).put_new
+    return open_store_writer(address).put_new
 
 
 def test_a_store_names_its_address(address: str) -> None:
@@ -230,7 +230,7 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     ("key", "problem"), [("refund", "Is a directory"), ("refund/one.json/two.json", "Not a directory")]
 )
-def test_what_is_no_file_cannot_be_read(shelf: FolderShelf, key: str, problem: str) -> None:
+def test_what_is_no_file_cannot_be_read(shelf: FolderStoreWriter, key: str, problem: str) -> None:
     """That is not missing: somebody has to look."""
     shelf.put_new("refund/one.json", b"one")
     with pytest.raises(StoreError, match=f"{key} cannot be read: {problem}") as caught:
@@ -245,7 +245,7 @@ def test_s3_without_its_client_is_refused_with_a_sentence(monkeypatch: pytest.Mo
         open_store("s3://models/fraud")
 
 
-def test_a_bundle_is_read_with_its_files_alone(shelf: FolderShelf, release: Callable[..., str]) -> None:
+def test_a_bundle_is_read_with_its_files_alone(shelf: FolderStoreWriter, release: Callable[..., str]) -> None:
     """Whatever else lies beside them."""
     version = release()
     folder = shelf.root / bundle_key("refund", version, "")
@@ -255,7 +255,7 @@ def test_a_bundle_is_read_with_its_files_alone(shelf: FolderShelf, release: Call
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
-def test_a_bundle_without_a_file_is_not_whole(shelf: FolderShelf, release: Callable[..., str], name: str) -> None:
+def test_a_bundle_without_a_file_is_not_whole(shelf: FolderStoreWriter, release: Callable[..., str], name: str) -> None:
     """The file is named."""
     version = release()
     path = shelf.root / bundle_key("refund", version, name)
@@ -264,7 +264,7 @@ def test_a_bundle_without_a_file_is_not_whole(shelf: FolderShelf, release: Calla
         read_bundle(shelf, "refund", version)
 
 
-def test_those_signatures_are_read_that_are_there(shelf: FolderShelf, release: Callable[..., str]) -> None:
+def test_those_signatures_are_read_that_are_there(shelf: FolderStoreWriter, release: Callable[..., str]) -> None:
     """Of those that are asked for; one that is missing is left out, and whether it matters is not the reader's."""
     version = release()
     for name in ("manifest.1.sig", "manifest.3.sig"):
@@ -274,7 +274,7 @@ def test_those_signatures_are_read_that_are_there(shelf: FolderShelf, release: C
     assert contents["manifest.1.sig"] == b"manifest.1.sig"
 
 
-def test_a_signature_that_cannot_be_read_is_not_missing(shelf: FolderShelf, release: Callable[..., str]) -> None:
+def test_a_signature_that_cannot_be_read_is_not_missing(shelf: FolderStoreWriter, release: Callable[..., str]) -> None:
     """A store in trouble must not make an unsigned bundle of a signed one."""
     version = release()
     (shelf.root / bundle_key("refund", version, "manifest.1.sig")).mkdir()
@@ -283,7 +283,7 @@ def test_a_signature_that_cannot_be_read_is_not_missing(shelf: FolderShelf, rele
 
 
 def test_a_signature_counts_among_the_bytes(
-    shelf: FolderShelf, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    shelf: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is as little to be trusted as what it signs."""
     version = release()
@@ -296,7 +296,7 @@ def test_a_signature_counts_among_the_bytes(
 
 
 def test_a_bundle_may_have_as_many_bytes_as_the_limit(
-    shelf: FolderShelf, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    shelf: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In all its files together; with one byte less to spare the file is named that is too much."""
     version = release()
@@ -308,7 +308,7 @@ def test_a_bundle_may_have_as_many_bytes_as_the_limit(
         read_bundle(shelf, "refund", version)
 
 
-def test_a_bundle_that_cannot_be_read_may_be_sound(shelf: FolderShelf, release: Callable[..., str]) -> None:
+def test_a_bundle_that_cannot_be_read_may_be_sound(shelf: FolderStoreWriter, release: Callable[..., str]) -> None:
     """It is the store's error, not the bundle's: a later look may succeed."""
     version = release()
     shutil.rmtree(shelf.root / bundle_key("refund", version, ""))

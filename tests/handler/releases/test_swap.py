@@ -19,7 +19,7 @@ from handler.releases.served import Slot
 from handler.releases.store import Pointer, Store, bundle_key, pointer_key
 from handler.releases.swap import Watcher
 from handler.scoring.scorer import Scorer, load_scorer
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 
 REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20}'
 POINTER = pointer_key("refund")
@@ -64,7 +64,7 @@ def wait_until(is_so: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def store(shelf: FolderShelf) -> Iterator[Watched]:
+def store(shelf: FolderStoreWriter) -> Iterator[Watched]:
     """The store, watched; nothing is held up for longer than the test."""
     watched = Watched(shelf)
     yield watched
@@ -89,18 +89,18 @@ def answer(scorer: Scorer) -> dict[str, Any]:
     return scorer.answer(scorer.request_model.model_validate_json(REQUEST))
 
 
-def model_of(shelf: FolderShelf, version: str) -> Path:
+def model_of(shelf: FolderStoreWriter, version: str) -> Path:
     """Where the model of a version of refund lies."""
     return shelf.root / bundle_key("refund", version, "model.ubj")
 
 
-def damage(shelf: FolderShelf, version: str) -> None:
+def damage(shelf: FolderStoreWriter, version: str) -> None:
     """Cut a version's model, so that it may not serve."""
     path = model_of(shelf, version)
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def hide(shelf: FolderShelf, version: str) -> Callable[[], None]:
+def hide(shelf: FolderStoreWriter, version: str) -> Callable[[], None]:
     """Have a version's model not be read, which is the store's trouble and not the bundle's; returns what mends it."""
     path = model_of(shelf, version)
     aside = path.rename(path.with_name("aside"))
@@ -114,7 +114,7 @@ def hide(shelf: FolderShelf, version: str) -> Callable[[], None]:
 
 
 def test_what_the_pointer_names_serves(
-    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, watcher: Watcher, refund: Scorer
+    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher, refund: Scorer
 ) -> None:
     """Its answer names it, and is its own to the last digit."""
     version = promote(shift=0.5)
@@ -191,7 +191,7 @@ def test_without_a_pointer_the_packaged_version_serves_on(slot: Slot, watcher: W
 
 
 def test_a_trouble_is_told_once_while_it_stays_the_same(
-    shelf: FolderShelf, watcher: Watcher, refund: Scorer, caplog: pytest.LogCaptureFixture
+    shelf: FolderStoreWriter, watcher: Watcher, refund: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the version that serves on; another trouble is told anew."""
     path = shelf.root / POINTER
@@ -208,7 +208,11 @@ def test_a_trouble_is_told_once_while_it_stays_the_same(
 
 
 def test_a_mended_pointer_is_followed(
-    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, watcher: Watcher, caplog: pytest.LogCaptureFixture
+    shelf: FolderStoreWriter,
+    promote: Callable[..., str],
+    slot: Slot,
+    watcher: Watcher,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And that the trouble is over is told once."""
     version = promote(shift=0.5)
@@ -225,7 +229,7 @@ def test_a_mended_pointer_is_followed(
 
 
 def test_garbage_after_a_swap_leaves_what_serves(
-    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, watcher: Watcher
+    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher
 ) -> None:
     """Not the packaged version: nobody asked for that one."""
     version = promote(shift=0.5)
@@ -236,7 +240,11 @@ def test_garbage_after_a_swap_leaves_what_serves(
 
 
 def test_what_was_refused_is_not_loaded_again(
-    shelf: FolderShelf, promote: Callable[..., str], point: Callable[..., Pointer], store: Watched, watcher: Watcher
+    shelf: FolderStoreWriter,
+    promote: Callable[..., str],
+    point: Callable[..., Pointer],
+    store: Watched,
+    watcher: Watcher,
 ) -> None:
     """Until the pointer moves."""
     version = promote(shift=0.5)
@@ -251,7 +259,7 @@ def test_what_was_refused_is_not_loaded_again(
 
 
 def test_what_cannot_be_read_is_tried_again(
-    shelf: FolderShelf, promote: Callable[..., str], slot: Slot, watcher: Watcher
+    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher
 ) -> None:
     """It is not refused: the pointer need not move for it."""
     version = promote(shift=0.5)
@@ -301,7 +309,7 @@ def test_a_shadow_may_be_promoted(
 
 
 def test_a_shadow_that_may_not_serve_is_refused(
-    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
 ) -> None:
     """What serves is exchanged all the same."""
     current, shadow = release(shift=0.5), release(shift=1.0)
@@ -314,7 +322,7 @@ def test_a_shadow_that_may_not_serve_is_refused(
 
 
 def test_a_refused_version_does_not_hold_up_the_shadow(
-    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
 ) -> None:
     """Nor does the shadow take its place."""
     current, shadow = release(shift=0.5), release(shift=1.0)
@@ -327,7 +335,7 @@ def test_a_refused_version_does_not_hold_up_the_shadow(
 
 
 def test_what_serves_is_exchanged_although_its_shadow_cannot_be_read(
-    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
 ) -> None:
     """The shadow follows once it can."""
     current, shadow = release(shift=0.5), release(shift=1.0)
@@ -344,7 +352,7 @@ def test_what_serves_is_exchanged_although_its_shadow_cannot_be_read(
 
 
 def test_a_refusal_is_counted_once_although_the_shadow_cannot_be_read(
-    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
+    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
 ) -> None:
     """The store's trouble is counted at each look, the damaged bundle is not."""
     current, shadow = release(shift=0.5), release(shift=1.0)
@@ -373,7 +381,7 @@ def test_a_defect_of_a_store_ends_no_look(slot: Slot, transaction: Scorer) -> No
 
 
 def test_both_reasons_are_kept_where_two_versions_are_refused(
-    shelf: FolderShelf, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
+    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
 ) -> None:
     """The current one's first, then its shadow's."""
     current, shadow = release(shift=0.5), release(shift=1.0)
@@ -389,7 +397,7 @@ def test_both_reasons_are_kept_where_two_versions_are_refused(
 
 
 @pytest.fixture
-def metered(shelf: FolderShelf, slot: Slot) -> Watcher:
+def metered(shelf: FolderStoreWriter, slot: Slot) -> Watcher:
     """Watches refund's place, and writes metrics."""
     return Watcher(shelf, {"refund": slot}, seconds=3600, meter=StoreMeter())
 
@@ -406,7 +414,7 @@ def measured(watcher: Watcher, capfd: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_what_becomes_of_a_pointer_is_measured(
-    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+    shelf: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One line each, in CloudWatch's format: without a pointer, swapped, refused; and the trouble that it is in."""
     assert measured(metered, capfd) == [STORE_FAILED, TROUBLE]
@@ -417,7 +425,7 @@ def test_what_becomes_of_a_pointer_is_measured(
 
 
 def test_a_refused_version_is_trouble_at_every_look(
-    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+    shelf: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Though it is refused once: an alarm on it rings as long as it lasts, and no longer."""
     damage(shelf, promote(shift=0.5))
@@ -427,7 +435,7 @@ def test_a_refused_version_is_trouble_at_every_look(
 
 
 def test_a_store_that_cannot_be_read_is_trouble_at_every_look(
-    shelf: FolderShelf, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+    shelf: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Once for a scorer, whatever of it cannot be read; with the store the trouble ends."""
     mend = hide(shelf, promote(shift=0.5))
@@ -437,7 +445,7 @@ def test_a_store_that_cannot_be_read_is_trouble_at_every_look(
 
 
 def test_a_refused_version_stays_in_trouble_beside_a_shadow_that_cannot_be_read(
-    shelf: FolderShelf,
+    shelf: FolderStoreWriter,
     release: Callable[..., str],
     point: Callable[..., Pointer],
     metered: Watcher,

@@ -24,7 +24,7 @@ from handler.scoring.bundle import to_json as bundle_json
 from handler.scoring.scorer import Scored, Scorer, load_scorer
 from handler.web.endpoint import ScoreEndpoint
 from handler.web.routes import create_app
-from training.delivery.store_writer import FolderShelf
+from training.delivery.store_writer import FolderStoreWriter
 from training.package import build_bundle
 
 BUNDLE = Path(__file__).parents[3] / "build" / "bundles" / "refund"
@@ -53,7 +53,7 @@ def slot(refund: Scorer) -> Slot:
 
 
 @pytest.fixture
-def watcher(shelf: FolderShelf, slot: Slot) -> Watcher:
+def watcher(shelf: FolderStoreWriter, slot: Slot) -> Watcher:
     """Watches that place, and looks when it is told to."""
     return Watcher(shelf, {"refund": slot}, seconds=3600)
 
@@ -65,7 +65,7 @@ def client(slot: Slot, watcher: Watcher) -> TestClient:
 
 
 @pytest.fixture
-def other(shelf: FolderShelf, release: Callable[..., str]) -> Scorer:
+def other(shelf: FolderStoreWriter, release: Callable[..., str]) -> Scorer:
     """Another version of refund, which answers otherwise."""
     return load_scorer(shelf.root / "refund" / "bundles" / release(shift=0.5))
 
@@ -118,7 +118,7 @@ def test_health_says_what_became_of_the_store(
 
 
 def test_health_is_in_trouble_while_a_refused_version_is_named(
-    client: TestClient, shelf: FolderShelf, point: Callable[..., Pointer], watcher: Watcher, refund: Scorer
+    client: TestClient, shelf: FolderStoreWriter, point: Callable[..., Pointer], watcher: Watcher, refund: Scorer
 ) -> None:
     """The status of the function stays ok, for it answers; where the store is, is nobody's business."""
     point(current="0123456789ab")
@@ -381,7 +381,9 @@ def test_the_request_that_warms_up_is_not_recorded(slot: Slot, tmp_path: Path) -
     assert len(recorded_in(folder)) == 1
 
 
-def test_a_server_watches_its_store_while_it_runs(shelf: FolderShelf, promote: Callable[..., str], slot: Slot) -> None:
+def test_a_server_watches_its_store_while_it_runs(
+    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot
+) -> None:
     """Its lifespan begins and ends that."""
     watcher = Watcher(shelf, {"refund": slot}, seconds=0.01)
     with TestClient(create_app({"refund": slot}, watcher=watcher)) as client:

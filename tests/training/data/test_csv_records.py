@@ -8,28 +8,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.csv_records import MAX_LINES, Line, cells, lines_of, read_cells
+from training.data.csv_records import MAX_LINES, CsvRecord, parse_records, read_records, split_cells
 
 
-def lines(text: str | bytes) -> list[Line]:
+def lines(text: str | bytes) -> list[CsvRecord]:
     """The records of a file with this content."""
-    return list(lines_of(io.BytesIO(text if isinstance(text, bytes) else text.encode())))
+    return list(read_records(io.BytesIO(text if isinstance(text, bytes) else text.encode())))
 
 
 def test_a_record_has_the_number_of_its_first_line() -> None:
     """Blank lines are no records, and count as lines; a quoted cell may go over several."""
     found = lines('a,b\n\n1,"x\ny"\n  \n2,z')
-    assert found == [Line(1, b"a,b\n"), Line(3, b'1,"x\ny"\n'), Line(6, b"2,z")]
+    assert found == [CsvRecord(1, b"a,b\n"), CsvRecord(3, b'1,"x\ny"\n'), CsvRecord(6, b"2,z")]
 
 
 def test_only_the_quote_that_opens_a_cell_quotes() -> None:
     """Inches are not the beginning of a quoted cell."""
-    assert cells(b'5" pipe,"a ""b"" c"d,\r\n') == ['5" pipe', 'a "b" cd', ""]
+    assert split_cells(b'5" pipe,"a ""b"" c"d,\r\n') == ['5" pipe', 'a "b" cd', ""]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
     """As spreadsheets write it."""
-    assert cells(lines("\ufeffa,b\n1,2\n")[0].content) == ["a", "b"]
+    assert split_cells(lines("\ufeffa,b\n1,2\n")[0].content) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
 def test_reading_goes_on_after_a_broken_line(broken: bytes, why: str) -> None:
     """Also after a quote that nothing closes, or that the next quoted cell seems to close."""
     _, *found = lines(b'a,b\nx,"y"\n' + broken + b'p,"q"\n' + b"r,s\n" * 3)
-    sound, wrong = read_cells(found, 2)
+    sound, wrong = parse_records(found, 2)
     assert sound == [["x", "y"], ["p", "q"], *[["r", "s"]] * 3]
     assert [(found[one.place].number, found[one.place].content) for one in wrong] == [(3, broken)]
     assert why in wrong[0].reason
@@ -56,7 +56,7 @@ def test_reading_goes_on_after_a_broken_line(broken: bytes, why: str) -> None:
 def test_a_quote_that_swallows_too_much_is_a_broken_line() -> None:
     """Even where the cells would be right in number."""
     text = 'a,b\n1,"x\n' + "2,y\n" * MAX_LINES + '3,z"\n'
-    sound, wrong = read_cells(lines(text)[1:], 2)
+    sound, wrong = parse_records(lines(text)[1:], 2)
     assert len(sound) == MAX_LINES + 1
     assert len(wrong) == 1
 
@@ -71,6 +71,6 @@ def test_what_is_written_is_read(rows: list[tuple[str, str, str]], quoting: int)
     """Any cells, quoted as Python's own writer does it."""
     written = io.StringIO()
     csv.writer(written, quoting=quoting, lineterminator="\n").writerows(chain([("a", "b", "c")], rows))
-    found, broken = read_cells(lines(written.getvalue())[1:], 3)
+    found, broken = parse_records(lines(written.getvalue())[1:], 3)
     assert broken == []
     assert [tuple(row) for row in found] == rows

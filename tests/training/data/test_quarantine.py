@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from training.data.quarantine import Quarantine
-from training.data.source import Again, CheckedChunk
-from training.declaration import Scorer
+from training.data.quarantine import QuarantineWriter
+from training.data.source import CheckedChunk, RereadRows
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
 HEADER = "rejected_part,rejected_row,rejected_line,rejected_because,rejected_text,amount\n"
@@ -23,10 +23,10 @@ def chunk_of(bad: dict[int, str], *, n_rows: int = 100, part: int = 0, first: in
 
 def test_rows_of_one_file(tmp_path: Path) -> None:
     """Each has its place and its reason, under one header, and all are counted."""
-    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+    with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({}))
         quarantine.add(chunk_of({103: "amount is below 0", 150: "amount is below 0"}))
-        quarantine.add_repeated(Again(pd.DataFrame({"amount": [5.0]}, index=[7]), 0, 0), "id")
+        quarantine.add_repeated(RereadRows(pd.DataFrame({"amount": [5.0]}, index=[7]), 0, 0), "id")
     assert (tmp_path / "quarantine.csv").read_text() == (
         f"{HEADER}"
         "rows.csv,104,,amount is below 0,,-1.0\n"
@@ -39,10 +39,10 @@ def test_rows_of_one_file(tmp_path: Path) -> None:
 
 def test_rows_of_several_files(tmp_path: Path) -> None:
     """Each says which file it is of, and its place there."""
-    with Quarantine(tmp_path / "quarantine.csv", ["a.csv", "b.csv"]) as quarantine:
+    with QuarantineWriter(tmp_path / "quarantine.csv", ["a.csv", "b.csv"]) as quarantine:
         quarantine.add(chunk_of({3: "amount is below 0"}))
         quarantine.add(chunk_of({103: "amount is below 0"}, part=1, first=100))
-        quarantine.add_repeated(Again(pd.DataFrame({"amount": [5.0]}, index=[199]), 1, 100), "id")
+        quarantine.add_repeated(RereadRows(pd.DataFrame({"amount": [5.0]}, index=[199]), 1, 100), "id")
     assert (tmp_path / "quarantine.csv").read_text() == (
         f"{HEADER}"
         "a.csv,4,,amount is below 0,,-1.0\n"
@@ -53,15 +53,15 @@ def test_rows_of_several_files(tmp_path: Path) -> None:
 
 def test_a_file_without_bad_rows_has_its_header(tmp_path: Path) -> None:
     """So that whoever reads it finds the columns."""
-    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+    with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({}))
         quarantine.add(chunk_of({}))
     assert (tmp_path / "quarantine.csv").read_text() == HEADER
 
 
-def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: Scorer) -> None:
+def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: ScorerDeclaration) -> None:
     """One in a hundred is allowed, of all rows, not of a chunk's; the reasons are told in the order of their names."""
-    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+    with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({1: "visits is infinite", 2: "amount is below 0"}))
         quarantine.add(chunk_of({}))
         quarantine.require_enough(mini_scorer)
@@ -75,7 +75,7 @@ def test_a_column_called_reason_is_kept(tmp_path: Path) -> None:
     """What a row came with is not written over by why it was rejected."""
     chunk = chunk_of({3: "amount is below 0"})
     chunk.quarantined["reason"] = "too small"
-    with Quarantine(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
+    with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk)
     (row,) = pd.read_csv(tmp_path / "quarantine.csv").to_dict(orient="records")
     assert (row["reason"], row["rejected_because"]) == ("too small", "amount is below 0")

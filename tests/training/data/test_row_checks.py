@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from training.data.row_checks import check_columns, check_rows, columns_of, require_enough, sample_of
 from training.data.times import time_is_number
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
 
-def sampled(scorer: Scorer, share: float) -> Scorer:
+def sampled(scorer: ScorerDeclaration, share: float) -> ScorerDeclaration:
     """The scorer with a sample."""
     return scorer.model_copy(update={"split": scorer.split.model_copy(update={"sample": share})})
 
@@ -24,21 +24,23 @@ def sampled(scorer: Scorer, share: float) -> Scorer:
     cuts=st.lists(st.integers(0, 200), max_size=6).map(lambda cuts: [0, *sorted(cuts), 200]),
     share=st.sampled_from([0.1, 0.5, 0.9, 1.0]),
 )
-def test_sample_does_not_depend_on_where_rows_are_cut(mini_scorer: Scorer, cuts: list[int], share: float) -> None:
+def test_sample_does_not_depend_on_where_rows_are_cut(
+    mini_scorer: ScorerDeclaration, cuts: list[int], share: float
+) -> None:
     """Drawn part by part, the same rows are drawn as of all at once."""
     rows, scorer = pd.DataFrame({"place": range(200)}), sampled(mini_scorer, share)
     parts = [sample_of(rows[start:stop], scorer, start) for start, stop in pairwise(cuts)]
     pd.testing.assert_frame_equal(pd.concat(parts), sample_of(rows, scorer))
 
 
-def test_sample_is_that_of_numpys_generator(mini_scorer: Scorer) -> None:
+def test_sample_is_that_of_numpys_generator(mini_scorer: ScorerDeclaration) -> None:
     """The rows are those that releases before this one drew."""
     rows = pd.DataFrame({"place": range(200)})
     expected = np.flatnonzero(np.random.default_rng(mini_scorer.seed).random(200) < 0.3)
     assert sample_of(rows, sampled(mini_scorer, 0.3))["place"].tolist() == expected.tolist()
 
 
-def test_columns_stand_in_the_order_of_the_roles(mini_scorer: Scorer) -> None:
+def test_columns_stand_in_the_order_of_the_roles(mini_scorer: ScorerDeclaration) -> None:
     """The id and the entity first, then time, fields and label."""
     declared = mini_scorer.model_copy(update={"entity": "account"})
     assert columns_of(declared) == ["row_id", "account", "at", *mini_scorer.fields, "is_fraud"]
@@ -52,7 +54,7 @@ def test_times_are_what_most_are() -> None:
     assert not time_is_number(pd.Series(pd.to_datetime(["2025-01-01"])))
 
 
-def test_a_chunk_is_read_as_it_is_told(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_a_chunk_is_read_as_it_is_told(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
     """Seconds among dates are no times, even where a chunk has nothing else, and the other way round."""
     seconds = mini_rows.assign(at=np.arange(len(mini_rows), dtype=float))
     assert len(check_columns(seconds, mini_scorer, is_number=True).clean) == len(mini_rows)
@@ -61,7 +63,7 @@ def test_a_chunk_is_read_as_it_is_told(mini_rows: pd.DataFrame, mini_scorer: Sco
     assert len(check_columns(mini_rows, mini_scorer, is_number=True).clean) == 0
 
 
-def test_any_number_of_rows_of_a_chunk_may_be_bad(mini_rows: pd.DataFrame, mini_scorer: Scorer) -> None:
+def test_any_number_of_rows_of_a_chunk_may_be_bad(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
     """Whether too many are is a question to all chunks together."""
     bad = mini_rows.assign(amount=-1.0)
     assert len(check_columns(bad, mini_scorer, is_number=False).clean) == 0
@@ -69,7 +71,7 @@ def test_any_number_of_rows_of_a_chunk_may_be_bad(mini_rows: pd.DataFrame, mini_
         check_rows(bad, mini_scorer)
 
 
-def test_enough_rows_are_sound(mini_scorer: Scorer) -> None:
+def test_enough_rows_are_sound(mini_scorer: ScorerDeclaration) -> None:
     """The declared share itself is allowed; above it the message counts by reason."""
     require_enough(200, 2, Counter(), mini_scorer)
     with pytest.raises(DataError) as caught:

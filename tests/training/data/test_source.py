@@ -11,7 +11,7 @@ import pytest
 
 from training.data.input_files import InputError
 from training.data.source import CheckedChunk, Source, check_source, open_source
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.run.processes import Workers
 
@@ -19,7 +19,7 @@ Opened = Callable[[str], Source]
 
 
 @pytest.fixture
-def opened(working_folder: Path, in_chunks: Callable[[int], Scorer]) -> Opened:
+def opened(working_folder: Path, in_chunks: Callable[[int], ScorerDeclaration]) -> Opened:
     """Opens a file or a folder below data/ as the mini scorer's, in chunks of 1,000 rows."""
     (working_folder / "data").mkdir()
     return lambda name: open_source(in_chunks(1_000).model_copy(update={"data": f"data/{name}"}))

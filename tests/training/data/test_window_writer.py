@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 
 from training.data.source import checked_chunk
-from training.data.window_writer import RowStore, _InGroups, row_schema
-from training.declaration import Scorer
+from training.data.window_writer import WindowWriter, _InGroups, row_schema
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
 
 def test_a_window_does_not_hold_on_to_the_rows_of_others(
-    mini_scorer: Scorer, tmp_path: Path, mini_rows: pd.DataFrame
+    mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame
 ) -> None:
     """Of a batch that has nothing for it nothing is kept: an empty slice would keep all of it."""
     schema = row_schema(mini_scorer)
@@ -26,12 +26,12 @@ def test_a_window_does_not_hold_on_to_the_rows_of_others(
 
 
 def test_a_delay_longer_than_a_window_leaves_it_empty(
-    mini_scorer: Scorer, tmp_path: Path, mini_rows: pd.DataFrame
+    mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame
 ) -> None:
     """All rows of the calibration window are too close to the next one: told as for any window without rows."""
     split = mini_scorer.split.model_copy(update={"label_delay_days": 30.0})
     scorer = mini_scorer.model_copy(update={"split": split})
-    store = RowStore(tmp_path, scorer)
+    store = WindowWriter(tmp_path, scorer)
     store.add(checked_chunk(mini_rows, scorer, is_number=False))
     with pytest.raises(DataError, match="the calibrate window has no rows"):
         store.write_windows()

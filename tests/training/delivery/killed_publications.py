@@ -14,9 +14,9 @@ from pathlib import Path
 
 import boto3
 
-from training.delivery.pointer import move
+from training.delivery.pointer import update_pointer
 from training.delivery.publish import publish
-from training.delivery.store_writer import open_shelf
+from training.delivery.store_writer import open_store_writer
 
 STEPS = ("open", "os.", "shutil.", "fcntl.", "http.client.send")
 # A child that hangs ends all the same, and not as one that was killed.
@@ -33,9 +33,9 @@ def publish_and_move(store: str, folder: Path, steps: int) -> None:
             os.write(steps, b".")
 
     sys.addaudithook(tell)
-    shelf = open_shelf(store)
+    shelf = open_store_writer(store)
     version = publish(shelf, folder)
-    move(shelf, "mini", "promote", lambda now: {"current": version, "previous": now and now.current})
+    update_pointer(shelf, "mini", "promote", lambda now: {"current": version, "previous": now and now.current})
 
 
 def killed(store: str, folder: str, steps: int, seconds: float) -> dict[str, int]:

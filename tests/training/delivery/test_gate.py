@@ -18,7 +18,7 @@ from handler.scoring.bundle import MANIFEST, load_bundle
 from handler.scoring.scorer import Scorer, load_scorer
 from training import declaration
 from training.data.requests import requests_of
-from training.delivery.gate import MAX_CALIBRATION_SHARE, Verdict, agreed_rate, judge, weigh
+from training.delivery.gate import MAX_CALIBRATION_SHARE, GateVerdict, agreed_rate, judge_challenger, weigh
 from training.package import build_bundle
 
 GAINS = ("average_precision", "recall_at_the_alert_budget")
@@ -73,9 +73,11 @@ def probabilities(scorer: Scorer, rows: pd.DataFrame) -> npt.NDArray[np.float64]
     return np.array([scorer.score(request).probability for request in requests])
 
 
-def test_an_equal_challenger_passes(champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer) -> None:
+def test_an_equal_challenger_passes(
+    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
+) -> None:
     """A challenger that ranks as the champion does gains nothing, and nothing speaks against it."""
-    verdict = judge(champion, champion, window, mini_scorer)
+    verdict = judge_challenger(champion, champion, window, mini_scorer)
     assert verdict.objections == []
     for name in GAINS:
         gain = verdict.measured[name]
@@ -84,10 +86,10 @@ def test_an_equal_challenger_passes(champion: Scorer, window: pd.DataFrame, mini
 
 
 def test_the_gate_measures_as_the_evaluation_does(
-    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """Of the champion on the evaluated rows the gate finds what the manifest has."""
-    measured = judge(champion, champion, window, mini_scorer).measured
+    measured = judge_challenger(champion, champion, window, mini_scorer).measured
     metrics = champion.bundle.manifest["metrics"]
     assert (measured["rows"], measured["frauds"], measured["left_out"]) == (metrics["rows"], metrics["frauds"], 0)
     assert measured["average_precision"]["champion"] == metrics["average_precision"]
@@ -97,10 +99,10 @@ def test_the_gate_measures_as_the_evaluation_does(
 
 
 def test_a_reversed_ranking_is_refused_with_both_numbers(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """A challenger that ranks the wrong way round is told its number, the champion's, and the interval of the gain."""
-    verdict = judge(champion, other(slope=-1), window, mini_scorer)
+    verdict = judge_challenger(champion, other(slope=-1), window, mini_scorer)
     for name in GAINS:
         gain = verdict.measured[name]
         assert (
@@ -111,38 +113,44 @@ def test_a_reversed_ranking_is_refused_with_both_numbers(
 
 
 def test_a_better_challenger_passes(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """Where the champion ranks the wrong way round, nothing speaks against one that does not."""
-    verdict = judge(other(slope=-1), champion, window, mini_scorer)
+    verdict = judge_challenger(other(slope=-1), champion, window, mini_scorer)
     assert verdict.objections == []
     assert verdict.measured["average_precision"]["low"] > 0
 
 
 def test_a_loss_within_chance_passes(
-    champion: Scorer, shortened: Callable[[int], Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer,
+    shortened: Callable[[int], Scorer],
+    window: pd.DataFrame,
+    mini_scorer: declaration.ScorerDeclaration,
 ) -> None:
     """A challenger that ranks worse on these rows, but might not on others like them, is let through."""
-    verdict = judge(champion, shortened(15), window, mini_scorer)
+    verdict = judge_challenger(champion, shortened(15), window, mini_scorer)
     gain = verdict.measured["average_precision"]
     assert gain["low"] < gain["gain"] < 0 < gain["high"]
     assert verdict.objections == []
 
 
 def test_a_loss_beyond_chance_is_refused(
-    champion: Scorer, shortened: Callable[[int], Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer,
+    shortened: Callable[[int], Scorer],
+    window: pd.DataFrame,
+    mini_scorer: declaration.ScorerDeclaration,
 ) -> None:
     """One gain makes up for no loss: a challenger that finds more within the budget is refused for its ranking."""
-    verdict = judge(champion, shortened(1), window, mini_scorer)
+    verdict = judge_challenger(champion, shortened(1), window, mini_scorer)
     assert verdict.measured["recall_at_the_alert_budget"]["gain"] > 0
     assert [one for one in verdict.objections if one.startswith("its average precision is")]
 
 
 def test_bad_calibration_is_refused(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """A challenger that ranks as well, but whose probabilities are far off, is refused for these and its alerts."""
-    verdict = judge(champion, other(shift=2), window, mini_scorer)
+    verdict = judge_challenger(champion, other(shift=2), window, mini_scorer)
     found = verdict.measured["calibration_error"]
     told = f"its calibration error is {found['challenger']:.2g}, at least {found['low']:.2g} by its interval; "
     alerts, ranking = verdict.objections
@@ -154,41 +162,41 @@ def test_bad_calibration_is_refused(
 
 
 def test_the_limit_of_calibration_is_a_share_of_the_fraud_rate(
-    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """What a calibration error may be depends on how much there is to predict."""
-    limit = judge(None, champion, window, mini_scorer).measured["calibration_error"]["limit"]
+    limit = judge_challenger(None, champion, window, mini_scorer).measured["calibration_error"]["limit"]
     assert limit == pytest.approx(MAX_CALIBRATION_SHARE * window["is_fraud"].mean(), rel=1e-5)
 
 
 def test_without_a_champion_only_calibration_is_judged(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """The first version of a scorer has nobody to be compared with, and must be calibrated all the same."""
-    verdict = judge(None, champion, window, mini_scorer)
+    verdict = judge_challenger(None, champion, window, mini_scorer)
     assert verdict.objections == []
     assert not verdict.measured.keys() & {*GAINS}
-    (objection,) = judge(None, other(shift=2), window, mini_scorer).objections
+    (objection,) = judge_challenger(None, other(shift=2), window, mini_scorer).objections
     assert objection.startswith("its calibration error is")
 
 
 def test_rows_that_chose_the_threshold_are_refused(
-    trained: Path, champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer
+    trained: Path, champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """A window that begins before the challenger's own rows end would judge it by what it has learned."""
     learned = pd.read_parquet(trained / "build" / "mini" / "rows" / "calibrate.parquet")
     known = champion.bundle.manifest["windows"]["calibrate"]
-    (objection,) = judge(champion, champion, pd.concat([learned, window]), mini_scorer).objections
+    (objection,) = judge_challenger(champion, champion, pd.concat([learned, window]), mini_scorer).objections
     assert objection.startswith(f"it has learned from rows of this window, which begins {known['from']}; ")
     assert objection.endswith(f"its own rows end {known['to']}")
 
 
 def test_rows_without_dates_are_taken_at_their_word(
-    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """Where time is a step and no date, the windows cannot be told apart, and nothing is said."""
     steps = window.assign(at=np.arange(len(window), dtype=float))
-    assert judge(champion, champion, steps, mini_scorer).objections == []
+    assert judge_challenger(champion, champion, steps, mini_scorer).objections == []
 
 
 @pytest.mark.parametrize(
@@ -202,44 +210,47 @@ def test_rows_without_dates_are_taken_at_their_word(
 def test_a_window_needs_both_classes(
     champion: Scorer,
     window: pd.DataFrame,
-    mini_scorer: declaration.Scorer,
+    mini_scorer: declaration.ScorerDeclaration,
     kept: Callable[[pd.DataFrame], pd.DataFrame],
     found: str,
 ) -> None:
     """By rows of one class, or none, nobody is judged, and nobody passes."""
-    verdict = judge(champion, champion, kept(window), mini_scorer)
+    verdict = judge_challenger(champion, champion, kept(window), mini_scorer)
     assert verdict.objections[-1] == f"the window has {found} that both take; a gate needs both classes"
 
 
 def test_rows_beyond_the_champions_contract_are_left_out(
-    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """What the champion would refuse is counted, and both are judged by the rest as if it were not there."""
     narrower = load_scorer(variant(contract=narrowed(champion, max=200.0)))
     dear = window["amount"] > 200
-    verdict = judge(narrower, champion, window, mini_scorer)
+    verdict = judge_challenger(narrower, champion, window, mini_scorer)
     assert verdict.measured["left_out"] == dear.sum() > 0
     told = f"{dear.sum()} of the window's {len(window)} rows are not requests that both take"
     assert verdict.objections == [told]
-    rest = judge(narrower, champion, window[~dear], mini_scorer)
+    rest = judge_challenger(narrower, champion, window[~dear], mini_scorer)
     assert verdict.measured | {"left_out": 0, "window": None} == rest.measured | {"window": None}
 
 
 def test_a_broken_contract_is_an_objection(
-    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """A challenger that takes less than the champion promises is refused for that, however well it ranks."""
     narrower = load_scorer(variant(contract=narrowed(champion, max=200.0)))
-    objections = judge(champion, narrower, window, mini_scorer).objections
+    objections = judge_challenger(champion, narrower, window, mini_scorer).objections
     assert "its contract is not the champion's: its amountUsd ends at 200, not at 100000" in objections
 
 
 def test_gains_are_what_scikit_learn_computes(
-    champion: Scorer, shortened: Callable[[int], Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer,
+    shortened: Callable[[int], Scorer],
+    window: pd.DataFrame,
+    mini_scorer: declaration.ScorerDeclaration,
 ) -> None:
     """Average precision is scikit-learn's, and the gain is the challenger's less the champion's."""
     challenger = shortened(15)
-    found = judge(champion, challenger, window, mini_scorer).measured["average_precision"]
+    found = judge_challenger(champion, challenger, window, mini_scorer).measured["average_precision"]
     theirs, ours = (
         average_precision_score(window["is_fraud"], probabilities(scorer, window)) for scorer in (challenger, champion)
     )
@@ -252,7 +263,7 @@ def test_recall_is_within_the_champions_alert_budget(
     variant: Variant,
     shortened: Callable[[int], Scorer],
     window: pd.DataFrame,
-    mini_scorer: declaration.Scorer,
+    mini_scorer: declaration.ScorerDeclaration,
 ) -> None:
     """Recall is that of the most suspicious rows, at most as many as the champion flags, of equal ones all or none."""
     label, probability = window["is_fraud"].to_numpy(), probabilities(champion, window)
@@ -260,7 +271,7 @@ def test_recall_is_within_the_champions_alert_budget(
     threshold = probability[probability > np.median(probability[label == 1])].min()
     decision = champion.bundle.manifest["decision"] | {"threshold": threshold}
     stricter, challenger = load_scorer(variant(decision=decision)), shortened(15)
-    measured = judge(stricter, challenger, window, mini_scorer).measured
+    measured = judge_challenger(stricter, challenger, window, mini_scorer).measured
     budget = np.mean(probability >= threshold)
     for who, scored in (("champion", probability), ("challenger", probabilities(challenger, window))):
         flagged = [scored >= limit for limit in np.unique(scored)]
@@ -270,13 +281,13 @@ def test_recall_is_within_the_champions_alert_budget(
 
 
 def test_one_seed_one_verdict(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """Who judges again with the declared seed finds the same numbers; another seed draws other rows."""
     challenger = other(slope=-1)
 
-    def verdict(seed: int) -> Verdict:
-        return judge(champion, challenger, window, mini_scorer.model_copy(update={"seed": seed}))
+    def verdict(seed: int) -> GateVerdict:
+        return judge_challenger(champion, challenger, window, mini_scorer.model_copy(update={"seed": seed}))
 
     assert verdict(7) == verdict(7)
     assert verdict(7).measured["average_precision"]["low"] != verdict(8).measured["average_precision"]["low"]
@@ -338,12 +349,12 @@ def test_a_challenger_that_surely_catches_less_is_refused(own: float, *, is_refu
 
 
 def test_blind_champion_forbids_nothing(
-    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """A champion that flags nothing any more does not forbid a challenger to flag what had been agreed."""
     decision = champion.bundle.manifest["decision"] | {"threshold": 1.0}
     blind = load_scorer(variant(decision=decision))
-    verdict = judge(blind, champion, window, mini_scorer)
+    verdict = judge_challenger(blind, champion, window, mini_scorer)
     assert verdict.measured["alert_rate"]["champion"] == 0
     assert verdict.measured["recall_at_the_alert_budget"]["champion"] == 0
     assert 0 < verdict.measured["alert_rate"]["challenger"] < 1.5 * agreed_rate(blind.bundle.baseline["score"])
@@ -351,11 +362,11 @@ def test_blind_champion_forbids_nothing(
 
 
 def test_blind_champion_does_not_allow_everything(
-    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.Scorer
+    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """Beside a champion that flags nothing any more, one that flags far more than had been agreed is refused."""
     decision = champion.bundle.manifest["decision"]
     blind, alarmist = (load_scorer(variant(decision=decision | {"threshold": one})) for one in (1.0, 0.0))
     agreed = agreed_rate(blind.bundle.baseline["score"])
-    (objection,) = judge(blind, alarmist, window, mini_scorer).objections
+    (objection,) = judge_challenger(blind, alarmist, window, mini_scorer).objections
     assert objection == f"it flags 100.00% of the rows, the champion 0.00%, and was meant to flag {agreed:.2%}"

@@ -25,7 +25,7 @@ from handler.releases.store import bundle_key
 from handler.releases.swap import load_released
 from handler.scoring.bundle import MANIFEST, BundleError, load_bundle
 from training.delivery.publish import LISTED, SigningError, publish, sign
-from training.delivery.store_writer import FolderShelf, S3Shelf, read_if_there
+from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, read_if_there
 
 KMS_LIMIT = 4096
 
@@ -55,36 +55,38 @@ def public(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes_raw()
 
 
-def signature_of(shelf: FolderShelf | S3Shelf, version: str, key: Ed25519PrivateKey) -> bytes | None:
+def signature_of(shelf: FolderStoreWriter | S3StoreWriter, version: str, key: Ed25519PrivateKey) -> bytes | None:
     """The signature that a store holds of a version by a key, None where there is none."""
     return read_if_there(shelf, bundle_key("mini", version, signature_name(public(key))))
 
 
-def signatures_in(shelf: FolderShelf | S3Shelf, version: str) -> list[str]:
+def signatures_in(shelf: FolderStoreWriter | S3StoreWriter, version: str) -> list[str]:
     """The files of a version's signatures."""
     return [name for name in shelf.names(f"mini/bundles/{version}") if name.endswith(".sig")]
 
 
-def note_of(shelf: FolderShelf, version: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def note_of(shelf: FolderStoreWriter, version: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """What a store says of a version's release."""
     return json.loads((shelf.root / "mini" / "releases" / f"{version}.json").read_bytes())
 
 
-def test_a_published_bundle_serves_under_its_version(shelf: FolderShelf | S3Shelf, mini_bundle: Path) -> None:
+def test_a_published_bundle_serves_under_its_version(
+    shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path
+) -> None:
     """The version that comes back is the manifest's, and the store then holds it whole."""
     version = publish(shelf, mini_bundle)
     assert version == load_bundle(mini_bundle).version
     assert load_released(shelf, "mini", version).version == version
 
 
-def test_publishing_again_changes_nothing(shelf: FolderShelf | S3Shelf, mini_bundle: Path) -> None:
+def test_publishing_again_changes_nothing(shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path) -> None:
     """A second publication of a version gives the same version and leaves what is there."""
     version = publish(shelf, mini_bundle)
     assert publish(shelf, mini_bundle) == version
     assert shelf.names("mini/bundles") == [version]
 
 
-def test_an_unsound_bundle_is_not_published(folder_shelf: FolderShelf, variant: Callable[..., Path]) -> None:
+def test_an_unsound_bundle_is_not_published(folder_shelf: FolderStoreWriter, variant: Callable[..., Path]) -> None:
     """A bundle that is damaged in its own folder is refused, and the store holds nothing of it, not even a note."""
     folder = variant(shift=1)
     (folder / "model.ubj").write_bytes(b"no model")
@@ -94,7 +96,7 @@ def test_an_unsound_bundle_is_not_published(folder_shelf: FolderShelf, variant: 
 
 
 def test_a_bundle_that_computes_otherwise_is_not_published(
-    folder_shelf: FolderShelf, variant: Callable[..., Path]
+    folder_shelf: FolderStoreWriter, variant: Callable[..., Path]
 ) -> None:
     """A bundle whose golden cases have other answers is refused, although every hash is right."""
     folder = variant()
@@ -105,7 +107,7 @@ def test_a_bundle_that_computes_otherwise_is_not_published(
 
 
 def test_a_note_says_who_when_and_from_what(
-    folder_shelf: FolderShelf, mini_bundle: Path, commit: Callable[[str], str]
+    folder_shelf: FolderStoreWriter, mini_bundle: Path, commit: Callable[[str], str]
 ) -> None:
     """The note of a release has the version, the person, the moment in UTC, the commit and the lock."""
     head = commit("one")
@@ -117,7 +119,7 @@ def test_a_note_says_who_when_and_from_what(
     assert told == {"version": version, "by": "Ada Example", "commit": head, "dvc_lock_sha256": None}
 
 
-def test_a_note_has_the_measured_metrics(folder_shelf: FolderShelf, mini_bundle: Path) -> None:
+def test_a_note_has_the_measured_metrics(folder_shelf: FolderStoreWriter, mini_bundle: Path) -> None:
     """The metrics of a note are those that the manifest has of the evaluated window."""
     metrics = load_bundle(mini_bundle).manifest["metrics"]
     assert note_of(folder_shelf, publish(folder_shelf, mini_bundle))["metrics"] == {
@@ -126,7 +128,7 @@ def test_a_note_has_the_measured_metrics(folder_shelf: FolderShelf, mini_bundle:
 
 
 def test_a_note_is_of_the_first_release(
-    folder_shelf: FolderShelf, mini_bundle: Path, commit: Callable[[str], str]
+    folder_shelf: FolderStoreWriter, mini_bundle: Path, commit: Callable[[str], str]
 ) -> None:
     """Who publishes a version again, from another commit, does not take it over."""
     first = commit("one")
@@ -135,13 +137,13 @@ def test_a_note_is_of_the_first_release(
     assert note_of(folder_shelf, publish(folder_shelf, mini_bundle))["commit"] == first
 
 
-def test_without_a_key_nothing_is_signed(folder_shelf: FolderShelf, mini_bundle: Path) -> None:
+def test_without_a_key_nothing_is_signed(folder_shelf: FolderStoreWriter, mini_bundle: Path) -> None:
     """A release is unsigned unless a key is given."""
     assert signatures_in(folder_shelf, publish(folder_shelf, mini_bundle)) == []
 
 
 def test_a_signed_bundle_serves_where_its_key_is_trusted(
-    shelf: FolderShelf | S3Shelf, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
+    shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
 ) -> None:
     """What a key has signed is accepted by who trusts its public half."""
     version = publish(shelf, mini_bundle, key_file)
@@ -165,7 +167,7 @@ def test_a_signature_is_of_one_manifest(
 
 
 def test_a_release_may_be_signed_later(
-    shelf: FolderShelf | S3Shelf, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
+    shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
 ) -> None:
     """Publishing with a key what was published without adds the signature."""
     version = publish(shelf, mini_bundle)
@@ -175,7 +177,7 @@ def test_a_release_may_be_signed_later(
 
 
 def test_another_key_signs_beside(
-    shelf: FolderShelf | S3Shelf, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str, tmp_path: Path
+    shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str, tmp_path: Path
 ) -> None:
     """While keys change a release has the signatures of both, and serves where only one of them is trusted."""
     other = Ed25519PrivateKey.generate()
@@ -187,7 +189,9 @@ def test_another_key_signs_beside(
         assert load_released(shelf, "mini", version, public_keys=(public(one),)).version == version
 
 
-def test_a_signature_stays(folder_shelf: FolderShelf, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str) -> None:
+def test_a_signature_stays(
+    folder_shelf: FolderStoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
+) -> None:
     """Who publishes again, with the key or without one, changes nothing of the signature."""
     version = publish(folder_shelf, mini_bundle, key_file)
     signature = signature_of(folder_shelf, version, key)
@@ -214,7 +218,7 @@ def test_a_signature_stays(folder_shelf: FolderShelf, mini_bundle: Path, key: Ed
     ],
 )
 def test_a_key_that_cannot_sign_is_refused(
-    folder_shelf: FolderShelf, mini_bundle: Path, tmp_path: Path, content: bytes | None, why: str
+    folder_shelf: FolderStoreWriter, mini_bundle: Path, tmp_path: Path, content: bytes | None, why: str
 ) -> None:
     """A key of another kind, one with a password and none at all are told; nothing is published then."""
     if content:

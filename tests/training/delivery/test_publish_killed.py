@@ -15,9 +15,9 @@ from uuid import uuid4
 import pytest
 
 from handler.releases.swap import load_released
-from training.delivery.pointer import move, read_history
+from training.delivery.pointer import read_history, update_pointer
 from training.delivery.publish import publish
-from training.delivery.store_writer import FolderShelf, S3Shelf, open_shelf, read_position
+from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, open_store_writer, read_current_pointer
 
 PROJECT = Path(__file__).parents[3]
 # More than one publication into a store, so that one meets what another left; few, because each version is loaded anew.
@@ -27,7 +27,7 @@ SEED = 9
 LONGEST_SECONDS = 0.002
 
 Kill = Callable[..., dict[str, int]]
-Shelf = FolderShelf | S3Shelf
+Shelf = FolderStoreWriter | S3StoreWriter
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def variants(variant: Callable[..., Path]) -> list[Path]:
 
 def new_store(address: str, first: Path) -> Shelf:
     """A store in which a first version is current."""
-    shelf = open_shelf(address)
+    shelf = open_store_writer(address)
     version = publish(shelf, first)
-    move(shelf, "mini", "promote", lambda _: {"current": version})
+    update_pointer(shelf, "mini", "promote", lambda _: {"current": version})
     return shelf
 
 
@@ -77,7 +77,7 @@ def state_of(shelf: Shelf) -> tuple[list[str], str | None, int]:
     """
     versions = shelf.names("mini/bundles")
     assert [load_released(shelf, "mini", version).version for version in versions] == versions
-    pointer, _ = read_position(shelf, "mini")
+    pointer, _ = read_current_pointer(shelf, "mini")
     assert pointer.current in versions
     assert [past.serial for past in read_history(shelf, "mini")] == list(range(1, pointer.serial + 1))
     return versions, pointer.current, pointer.serial
@@ -115,8 +115,8 @@ def test_two_hundred_kills_of_a_publication_into_a_folder(kill: Kill, tmp_path: 
     """Whenever a publication dies, every version and the pointer stay whole, and the same publication then succeeds."""
     template, stores = new_store(str(tmp_path / "template"), variants[0]), tmp_path / "stores"
 
-    def fresh_store() -> FolderShelf:
-        return FolderShelf(Path(shutil.copytree(template.root, stores / uuid4().hex)))
+    def fresh_store() -> FolderStoreWriter:
+        return FolderStoreWriter(Path(shutil.copytree(template.root, stores / uuid4().hex)))
 
     reached = kill_often(kill, fresh_store, variants, rounds=200)
     assert reached["begun"] >= 50

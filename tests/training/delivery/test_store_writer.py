@@ -12,18 +12,25 @@ from benchmarks.variants import contents_of
 from handler.releases.store import MissingError, StoreError, bundle_key, pointer_key
 from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST, BundleError, load_bundle
-from training.delivery.pointer import move, read_history
-from training.delivery.store_writer import UNFINISHED, FolderShelf, S3Shelf, ShelfError, open_shelf, read_if_there
+from training.delivery.pointer import read_history, update_pointer
+from training.delivery.store_writer import (
+    UNFINISHED,
+    FolderStoreWriter,
+    S3StoreWriter,
+    StoreWriteError,
+    open_store_writer,
+    read_if_there,
+)
 
-AnyShelf = FolderShelf | S3Shelf
+AnyShelf = FolderStoreWriter | S3StoreWriter
 LIMIT = 10_000_000
 MOVERS, ROUNDS = 4, 6
 
 
 @pytest.fixture
-def s3_shelf(bucket: str) -> S3Shelf:
+def s3_shelf(bucket: str) -> S3StoreWriter:
     """An empty store in S3."""
-    return S3Shelf(bucket, "models/")
+    return S3StoreWriter(bucket, "models/")
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +72,9 @@ def test_the_same_content_may_be_put_again(shelf: AnyShelf) -> None:
 def test_other_content_is_refused(shelf: AnyShelf) -> None:
     """Where a key holds something else, that stays, and the error names the place."""
     shelf.put_new("mini/releases/one.json", b"one")
-    with pytest.raises(ShelfError, match=r"models/mini/releases/one\.json|store/mini/releases/one\.json") as raised:
+    with pytest.raises(
+        StoreWriteError, match=r"models/mini/releases/one\.json|store/mini/releases/one\.json"
+    ) as raised:
         shelf.put_new("mini/releases/one.json", b"two")
     assert "is there already, and holds something else; what is published is never changed" in str(raised.value)
     assert shelf.read("mini/releases/one.json", LIMIT) == b"one"
@@ -110,7 +119,9 @@ def test_a_sound_bundle_follows_a_damaged_one(shelf: AnyShelf, contents: dict[st
     assert load_released(shelf, "mini", version).version == version
 
 
-def test_leftovers_are_hidden_and_swept(folder_shelf: FolderShelf, contents: dict[str, bytes], version: str) -> None:
+def test_leftovers_are_hidden_and_swept(
+    folder_shelf: FolderStoreWriter, contents: dict[str, bytes], version: str
+) -> None:
     """What a dead process left unfinished is never listed, and gone after the next publication."""
     left = folder_shelf.root / "mini" / "bundles" / f"{UNFINISHED}dead"
     left.mkdir(parents=True)
@@ -121,7 +132,7 @@ def test_leftovers_are_hidden_and_swept(folder_shelf: FolderShelf, contents: dic
 
 
 def test_leftovers_are_swept_where_the_bundle_is_there(
-    folder_shelf: FolderShelf, contents: dict[str, bytes], version: str
+    folder_shelf: FolderStoreWriter, contents: dict[str, bytes], version: str
 ) -> None:
     """A publication that has nothing to add sweeps all the same."""
     folder_shelf.put_bundle("mini", version, contents)
@@ -131,7 +142,7 @@ def test_leftovers_are_swept_where_the_bundle_is_there(
     assert not left.exists()
 
 
-def test_an_unfinished_pointer_is_swept(folder_shelf: FolderShelf) -> None:
+def test_an_unfinished_pointer_is_swept(folder_shelf: FolderStoreWriter) -> None:
     """What a dead process left of a pointer, under its temporary name, is gone after the next move."""
     folder_shelf.exchange_pointer("mini", b"first", None)
     left = folder_shelf.root / "mini" / ".pointer.json.4242"
@@ -141,20 +152,20 @@ def test_an_unfinished_pointer_is_swept(folder_shelf: FolderShelf) -> None:
 
 
 def test_a_bundles_folder_is_read_by_others(
-    folder_shelf: FolderShelf, contents: dict[str, bytes], version: str
+    folder_shelf: FolderStoreWriter, contents: dict[str, bytes], version: str
 ) -> None:
     """Who serves may be another user than who publishes."""
     folder_shelf.put_bundle("mini", version, contents)
     assert (folder_shelf.root / "mini" / "bundles" / version).stat().st_mode & 0o777 == 0o755
 
 
-def test_a_partial_upload_is_not_listed(s3_shelf: S3Shelf, contents: dict[str, bytes], version: str) -> None:
+def test_a_partial_upload_is_not_listed(s3_shelf: S3StoreWriter, contents: dict[str, bytes], version: str) -> None:
     """In S3 a bundle is none before its manifest is there."""
     put_all_but_the_manifest(s3_shelf, contents, version)
     assert s3_shelf.names("mini/bundles") == []
 
 
-def test_a_partial_upload_is_completed(s3_shelf: S3Shelf, contents: dict[str, bytes], version: str) -> None:
+def test_a_partial_upload_is_completed(s3_shelf: S3StoreWriter, contents: dict[str, bytes], version: str) -> None:
     """The next publication of the version that a dead process began makes it whole."""
     put_all_but_the_manifest(s3_shelf, contents, version)
     s3_shelf.put_bundle("mini", version, contents)
@@ -162,10 +173,12 @@ def test_a_partial_upload_is_completed(s3_shelf: S3Shelf, contents: dict[str, by
     assert load_released(s3_shelf, "mini", version).version == version
 
 
-def test_a_leftover_of_other_content_is_refused(s3_shelf: S3Shelf, contents: dict[str, bytes], version: str) -> None:
+def test_a_leftover_of_other_content_is_refused(
+    s3_shelf: S3StoreWriter, contents: dict[str, bytes], version: str
+) -> None:
     """Where an object of a bundle is there already and holds something else, the bundle is not published."""
     s3_shelf.put_new(bundle_key("mini", version, "model.ubj"), b"another model")
-    with pytest.raises(ShelfError, match=rf"mini/bundles/{version}/model\.ubj is there already"):
+    with pytest.raises(StoreWriteError, match=rf"mini/bundles/{version}/model\.ubj is there already"):
         s3_shelf.put_bundle("mini", version, contents)
     assert s3_shelf.names("mini/bundles") == []
 
@@ -187,32 +200,32 @@ def test_a_pointer_that_was_seen_is_exchanged(shelf: AnyShelf) -> None:
 def test_a_pointer_that_was_not_seen_stays(shelf: AnyShelf, seen: bytes | None) -> None:
     """Where another pointer is there than was seen, or one although none was, it stays."""
     shelf.exchange_pointer("mini", b"first", None)
-    with pytest.raises(ShelfError, match=r"mini/pointer\.json was moved by somebody else meanwhile"):
+    with pytest.raises(StoreWriteError, match=r"mini/pointer\.json was moved by somebody else meanwhile"):
         shelf.exchange_pointer("mini", b"second", seen)
     assert shelf.read(pointer_key("mini"), LIMIT) == b"first"
 
 
 def test_a_pointer_that_is_gone_is_not_written(shelf: AnyShelf) -> None:
     """Where the pointer that was seen is no longer there, none is written."""
-    with pytest.raises((ShelfError, MissingError)):
+    with pytest.raises((StoreWriteError, MissingError)):
         shelf.exchange_pointer("mini", b"second", b"first")
     assert read_if_there(shelf, pointer_key("mini")) is None
 
 
-class OvertakenShelf(S3Shelf):
+class OvertakenShelf(S3StoreWriter):
     """A store in S3 in which somebody moves the pointer while it is looked at."""
 
     def read_tagged(self, key: str, limit: int) -> tuple[bytes, str]:
         """What was there before the move."""
         found = super().read_tagged(key, limit)
-        S3Shelf(self.bucket, self.prefix).exchange_pointer("mini", b"theirs", found[0])
+        S3StoreWriter(self.bucket, self.prefix).exchange_pointer("mini", b"theirs", found[0])
         return found
 
 
-def test_a_pointer_that_moves_between_look_and_write_stays(s3_shelf: S3Shelf) -> None:
+def test_a_pointer_that_moves_between_look_and_write_stays(s3_shelf: S3StoreWriter) -> None:
     """In S3 the write itself is refused where the pointer is no longer the one that was looked at."""
     s3_shelf.exchange_pointer("mini", b"first", None)
-    with pytest.raises(ShelfError, match="was moved by somebody else meanwhile"):
+    with pytest.raises(StoreWriteError, match="was moved by somebody else meanwhile"):
         OvertakenShelf(s3_shelf.bucket, s3_shelf.prefix).exchange_pointer("mini", b"mine", b"first")
     assert s3_shelf.read(pointer_key("mini"), LIMIT) == b"theirs"
 
@@ -242,16 +255,16 @@ def test_of_simultaneous_moves_one_succeeds(address: str) -> None:
 
         for _ in range(ROUNDS):
             try:
-                reported.append(move(own, "mini", "shadow", change))
-            except ShelfError as error:
+                reported.append(update_pointer(own, "mini", "shadow", change))
+            except StoreWriteError as error:
                 assert "was moved by somebody else meanwhile" in str(error)  # noqa: PT017 - who loses is told why
 
-    movers = [Thread(target=keep_moving, args=(open_shelf(address), f"mover {one}")) for one in range(MOVERS)]
+    movers = [Thread(target=keep_moving, args=(open_store_writer(address), f"mover {one}")) for one in range(MOVERS)]
     for mover in movers:
         mover.start()
     for mover in movers:
         mover.join()
-    history = read_history(open_shelf(address), "mini")
+    history = read_history(open_store_writer(address), "mini")
     assert [pointer.serial for pointer in history] == list(range(1, ROUNDS + 1))
     assert history == sorted(reported, key=lambda pointer: pointer.serial)
 
@@ -286,16 +299,16 @@ def test_nothing_there_is_none(shelf: AnyShelf) -> None:
 @pytest.mark.parametrize("address", ["gs://bucket/models", "s3://", "https://example.com/store"])
 def test_another_kind_of_store_is_refused(address: str) -> None:
     """An address that is neither a folder's nor S3's is refused with what it may be."""
-    with pytest.raises(ShelfError, match="must be a folder, or s3://bucket or s3://bucket/prefix"):
-        open_shelf(address)
+    with pytest.raises(StoreWriteError, match="must be a folder, or s3://bucket or s3://bucket/prefix"):
+        open_store_writer(address)
 
 
 @pytest.mark.parametrize("end", ["", "/", "/models", "/models/"])
 def test_a_prefix_may_be_written_in_several_ways(bucket: str, end: str) -> None:
     """Keys lie below the prefix that the address names, with or without its last slash."""
-    open_shelf(f"s3://{bucket}{end}").put_new("mini/pointer.json", b"{}")
+    open_store_writer(f"s3://{bucket}{end}").put_new("mini/pointer.json", b"{}")
     above = "" if end in ("", "/") else "models/"
-    assert S3Shelf(bucket, above).read("mini/pointer.json", LIMIT) == b"{}"
+    assert S3StoreWriter(bucket, above).read("mini/pointer.json", LIMIT) == b"{}"
 
 
 @pytest.mark.usefixtures("s3_environment")
@@ -306,10 +319,10 @@ def test_a_prefix_may_be_written_in_several_ways(bucket: str, end: str) -> None:
         pytest.param(lambda shelf: shelf.names("a"), "a cannot be listed: .*NoSuchBucket", id="list"),
     ],
 )
-def test_a_bucket_that_is_not_there_is_told(attempt: Callable[[S3Shelf], object], why: str) -> None:
+def test_a_bucket_that_is_not_there_is_told(attempt: Callable[[S3StoreWriter], object], why: str) -> None:
     """A store in a bucket that does not exist can neither be written nor listed, and says so."""
     with pytest.raises(StoreError, match=rf"s3://no-such-bucket/models/{why}"):
-        attempt(S3Shelf("no-such-bucket", "models/"))
+        attempt(S3StoreWriter("no-such-bucket", "models/"))
 
 
 @pytest.mark.parametrize(
@@ -322,10 +335,10 @@ def test_a_bucket_that_is_not_there_is_told(attempt: Callable[[S3Shelf], object]
 def test_a_server_that_is_not_there_is_told(
     s3_environment: dict[str, str],  # noqa: ARG001 - credentials, so that the client gets as far as the network
     monkeypatch: pytest.MonkeyPatch,
-    attempt: Callable[[S3Shelf], object],
+    attempt: Callable[[S3StoreWriter], object],
     why: str,
 ) -> None:
     """Where nobody answers, a store can neither be written nor listed, and says so."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(StoreError, match=rf"s3://bucket/models/{why}"):
-        attempt(S3Shelf("bucket", "models/"))
+        attempt(S3StoreWriter("bucket", "models/"))

@@ -8,7 +8,7 @@ from xgboost import XGBClassifier
 
 from training.evaluation.importance import MAX_ROWS, REPEATS, gain_shares, importance_table, permutation_losses
 from training.evaluation.metrics import average_precision, rank
-from training.run.matrix import Chunked
+from training.run.matrix import FeatureMatrix
 
 Labels = npt.NDArray[np.int8]
 Matrix = npt.NDArray[np.float32]
@@ -134,7 +134,7 @@ def test_equal_features_stand_in_the_order_of_their_names(label: Labels) -> None
 
 def test_chunks_have_the_table_of_the_rows(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
     """Rows that are looked at by chunks have the same table."""
-    found, expected = (importance_table(model, one, label, NAMES, seed=3) for one in (Chunked(rows, 70), rows))
+    found, expected = (importance_table(model, one, label, NAMES, seed=3) for one in (FeatureMatrix(rows, 70), rows))
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
@@ -142,5 +142,7 @@ def test_many_rows_in_chunks_are_sampled_as_the_rows() -> None:
     """What is drawn of many rows does not depend on the chunks."""
     rows = np.random.default_rng(6).normal(size=(2 * MAX_ROWS, 1)).astype(np.float32)
     label = (rows[:, 0] > 2).astype(np.int8)
-    found, expected = (permutation_losses(FirstColumn(), one, label, seed=7) for one in (Chunked(rows, 9_999), rows))
+    found, expected = (
+        permutation_losses(FirstColumn(), one, label, seed=7) for one in (FeatureMatrix(rows, 9_999), rows)
+    )
     assert found == expected

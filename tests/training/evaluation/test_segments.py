@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features
 from training.evaluation.segments import MIN_FRAUDS, MIN_ROWS, segment_table
-from training.run.matrix import Chunked
+from training.run.matrix import FeatureMatrix
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -147,5 +147,5 @@ def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd
 def test_chunks_have_the_segments_of_the_rows(features: Features, scored: Scored, table: pd.DataFrame) -> None:
     """Rows that are looked at by chunks have the same table."""
     rows, probability, label = scored
-    found = segment_table(features, Chunked(rows, 170), probability, label, threshold=0.4)
+    found = segment_table(features, FeatureMatrix(rows, 170), probability, label, threshold=0.4)
     pd.testing.assert_frame_equal(found, table, check_exact=True)

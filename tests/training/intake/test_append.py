@@ -11,7 +11,7 @@ import pytest
 
 from training.data.column_checks import read_rows
 from training.data.row_checks import check_rows, columns_of
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.intake.append import UsedError, append_rows
 
@@ -32,7 +32,7 @@ def new_rows(mini_rows: pd.DataFrame) -> pd.DataFrame:
     return later
 
 
-def rows_of(scorer: Scorer) -> pd.DataFrame:
+def rows_of(scorer: ScorerDeclaration) -> pd.DataFrame:
     """What the scorer's file holds, as its contract types it."""
     return check_rows(read_rows(Path(scorer.data), columns_of(scorer)), scorer).clean.reset_index(drop=True)
 
@@ -41,7 +41,7 @@ def rows_of(scorer: Scorer) -> pd.DataFrame:
 @pytest.mark.parametrize("existing", [".parquet", ".csv"])
 @pytest.mark.usefixtures("place")
 def test_new_rows_follow_the_old_ones(
-    mini_scorer: Scorer, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, suffix: str, existing: str
+    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, suffix: str, existing: str
 ) -> None:
     """From either kind of file into either kind, all values arrive as the contract types them."""
     scorer = mini_scorer.model_copy(update={"data": f"data/kept{existing}"})
@@ -68,7 +68,7 @@ def write(rows: pd.DataFrame, path: Path) -> None:
 
 @pytest.mark.usefixtures("place")
 def test_columns_of_the_file_alone_stay_and_are_empty_for_new_rows(
-    mini_scorer: Scorer, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
+    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
 ) -> None:
     """A note that nobody declared is kept where it was; what only the new file has is left out."""
     mini_rows.assign(note="kept", size=1).to_parquet(mini_scorer.data, index=False)
@@ -82,7 +82,7 @@ def test_columns_of_the_file_alone_stay_and_are_empty_for_new_rows(
 
 
 @pytest.mark.usefixtures("place")
-def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: Scorer, mini_rows: pd.DataFrame) -> None:
+def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame) -> None:
     """Which a schedule may take for an answer, not for a mistake."""
     mini_rows.tail(20).to_csv("new.csv", index=False)
     with pytest.raises(UsedError, match=r"all of its 20 rows are in data/rows\.parquet already; without ROWS="):
@@ -92,7 +92,7 @@ def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: Scorer, mini
 @pytest.mark.parametrize("existing", [".csv", ".parquet"])
 @pytest.mark.usefixtures("place")
 def test_times_are_written_in_one_way(
-    mini_scorer: Scorer, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, existing: str
+    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, existing: str
 ) -> None:
     """Seconds among dates, or dates among seconds, would be no times to `prepare`, and set aside one and all."""
     scorer = mini_scorer.model_copy(update={"data": f"data/kept{existing}"})
@@ -161,7 +161,7 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
 @pytest.mark.parametrize("case", REFUSED)
 @pytest.mark.usefixtures("place")
 def test_what_is_refused_leaves_the_data_as_they_are(
-    mini_scorer: Scorer, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, case: str
+    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, case: str
 ) -> None:
     """The sentence names the file, what is wrong with it and how many rows are; nothing is written."""
     change, parts = REFUSED[case]
@@ -179,7 +179,7 @@ def test_what_is_refused_leaves_the_data_as_they_are(
 
 @pytest.mark.usefixtures("place")
 def test_without_an_id_a_row_is_known_by_all_that_it_says(
-    mini_scorer: Scorer, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
+    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
 ) -> None:
     """The same values from a CSV are the same row."""
     scorer = mini_scorer.model_copy(update={"id": None})
@@ -189,7 +189,9 @@ def test_without_an_id_a_row_is_known_by_all_that_it_says(
 
 
 @pytest.mark.usefixtures("place")
-def test_a_few_bad_rows_are_set_aside_with_their_reasons(mini_scorer: Scorer, new_rows: pd.DataFrame) -> None:
+def test_a_few_bad_rows_are_set_aside_with_their_reasons(
+    mini_scorer: ScorerDeclaration, new_rows: pd.DataFrame
+) -> None:
     """What the quarantine allows is left out, and told."""
     new_rows.assign(amount=new_rows["amount"].mask(new_rows.index == 7, -1.0)).to_parquet("new.parquet", index=False)
     appended = append_rows(Path("new.parquet"), mini_scorer)
@@ -200,7 +202,7 @@ def test_a_few_bad_rows_are_set_aside_with_their_reasons(mini_scorer: Scorer, ne
 
 @pytest.mark.usefixtures("place")
 def test_a_value_that_the_files_type_cannot_hold_is_an_error(
-    mini_scorer: Scorer, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
+    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
 ) -> None:
     """Nothing is rounded or dropped silently."""
     mini_rows.assign(speed=mini_rows["speed"].round().astype("Int64")).to_parquet(mini_scorer.data, index=False)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from threadpoolctl import threadpool_limits
 
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.evaluation.metrics import rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score, signed_log
 from training.model.fit import build_model
@@ -59,14 +59,14 @@ def test_candidates_are_five_and_the_shipped_is_among_them() -> None:
 
 
 @every_candidate
-def test_frauds_score_higher(name: str, mini_scorer: Scorer) -> None:
+def test_frauds_score_higher(name: str, mini_scorer: ScorerDeclaration) -> None:
     """On rows that can be told apart, each candidate ranks later frauds far above chance."""
     matrix, label = drawn(1)
     assert area(CANDIDATES[name](mini_scorer, label).fit(matrix, label), *drawn(2)) > 0.9
 
 
 @every_candidate
-def test_signs_are_learned_not_assumed(name: str, mini_scorer: Scorer) -> None:
+def test_signs_are_learned_not_assumed(name: str, mini_scorer: ScorerDeclaration) -> None:
     """Taught that frauds are the legitimate rows, a candidate ranks them the other way round."""
     matrix, label = drawn(1)
     model = CANDIDATES[name](mini_scorer, 1 - label).fit(matrix, 1 - label)
@@ -74,7 +74,7 @@ def test_signs_are_learned_not_assumed(name: str, mini_scorer: Scorer) -> None:
 
 
 @every_candidate
-def test_missing_values_and_unseen_codes_are_scored(name: str, mini_scorer: Scorer) -> None:
+def test_missing_values_and_unseen_codes_are_scored(name: str, mini_scorer: ScorerDeclaration) -> None:
     """A row of nothing but missing values, and codes that training did not hold, have a finite score."""
     matrix, label = drawn(1)
     matrix[:, COUNTRY] = np.where(matrix[:, COUNTRY] == 3, 2, matrix[:, COUNTRY])
@@ -90,7 +90,7 @@ def test_missing_values_and_unseen_codes_are_scored(name: str, mini_scorer: Scor
 
 
 @every_candidate
-def test_a_column_without_a_value_stops_nothing(name: str, mini_scorer: Scorer) -> None:
+def test_a_column_without_a_value_stops_nothing(name: str, mini_scorer: ScorerDeclaration) -> None:
     """A number or a category that every training row lacks is no reason to fail, also where later rows have it."""
     matrix, label = drawn(1)
     matrix[:, [SPEED, KIND]] = np.nan
@@ -99,7 +99,7 @@ def test_a_column_without_a_value_stops_nothing(name: str, mini_scorer: Scorer) 
 
 
 @every_candidate
-def test_largest_numbers_are_scored(name: str, mini_scorer: Scorer) -> None:
+def test_largest_numbers_are_scored(name: str, mini_scorer: ScorerDeclaration) -> None:
     """A ratio may be as large as float32 holds, which no candidate turns into an infinite score."""
     matrix, label = drawn(1)
     matrix[0, 6], matrix[1, 7] = np.finfo(np.float32).max, np.finfo(np.float32).min
@@ -108,7 +108,7 @@ def test_largest_numbers_are_scored(name: str, mini_scorer: Scorer) -> None:
 
 
 @every_candidate
-def test_one_seed_one_candidate(name: str, mini_scorer: Scorer) -> None:
+def test_one_seed_one_candidate(name: str, mini_scorer: ScorerDeclaration) -> None:
     """Fitted twice on the same rows, a candidate gives the same scores to the last bit."""
     matrix, label = drawn(1)
     first, again = (score(CANDIDATES[name](mini_scorer, label).fit(matrix, label), matrix) for _ in range(2))
@@ -117,7 +117,7 @@ def test_one_seed_one_candidate(name: str, mini_scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("types", [["amount", "speed"], ["country"]], ids=["numbers alone", "categories alone"])
 @every_candidate
-def test_features_of_one_kind(name: str, types: list[str], mini_scorer: Scorer) -> None:
+def test_features_of_one_kind(name: str, types: list[str], mini_scorer: ScorerDeclaration) -> None:
     """A scorer without categories, or without numbers, has all its candidates too."""
     fields = {field: mini_scorer.fields[field] for field in types}
     scorer = mini_scorer.model_copy(update={"fields": fields, "features": {}})
@@ -128,7 +128,7 @@ def test_features_of_one_kind(name: str, types: list[str], mini_scorer: Scorer) 
     assert area(model, later[:, positions], later_label) > 0.6
 
 
-def test_logistic_regression_is_the_same_in_another_unit(mini_scorer: Scorer) -> None:
+def test_logistic_regression_is_the_same_in_another_unit(mini_scorer: ScorerDeclaration) -> None:
     """A category's codes are labels to the linear model: numbered otherwise, they give the same scores."""
     matrix, label = drawn(1)
     renumbered = matrix.copy()
@@ -140,7 +140,7 @@ def test_logistic_regression_is_the_same_in_another_unit(mini_scorer: Scorer) ->
     np.testing.assert_allclose(first, other, rtol=1e-4)
 
 
-def test_shipped_candidate_is_the_declared_model(mini_scorer: Scorer) -> None:
+def test_shipped_candidate_is_the_declared_model(mini_scorer: ScorerDeclaration) -> None:
     """XGBoost takes part with the declared parameters, on one core."""
     _, label = drawn(1)
     found = CANDIDATES[SHIPPED](mini_scorer, label)
@@ -150,14 +150,14 @@ def test_shipped_candidate_is_the_declared_model(mini_scorer: Scorer) -> None:
     assert (found.n_estimators, found.max_depth, found.learning_rate, found.n_jobs) == (20, 3, 0.3, 1)
 
 
-def test_shipped_candidate_weighs_frauds_as_declared(mini_scorer: Scorer) -> None:
+def test_shipped_candidate_weighs_frauds_as_declared(mini_scorer: ScorerDeclaration) -> None:
     """With class weights declared, the candidate that ships has them, from the labels it will be fitted on."""
     label = np.array([1] * 10 + [0] * 90, dtype=np.int8)
     scorer = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=0.5)})
     assert CANDIDATES[SHIPPED](scorer, label).scale_pos_weight == 4.5
 
 
-def test_shipped_candidate_is_scored_by_its_margin(mini_scorer: Scorer) -> None:
+def test_shipped_candidate_is_scored_by_its_margin(mini_scorer: ScorerDeclaration) -> None:
     """XGBoost is ranked by its margin, in which ties of rounded probabilities do not arise."""
     matrix, label = drawn(1)
     model = CANDIDATES[SHIPPED](mini_scorer, label).fit(matrix, label)
@@ -165,7 +165,7 @@ def test_shipped_candidate_is_scored_by_its_margin(mini_scorer: Scorer) -> None:
     np.testing.assert_allclose(1 / (1 + np.exp(-margin)), model.predict_proba(matrix)[:, 1], rtol=1e-5)
 
 
-def test_shipped_candidate_may_be_exact(mini_scorer: Scorer) -> None:
+def test_shipped_candidate_may_be_exact(mini_scorer: ScorerDeclaration) -> None:
     """Where no category stands in the way, the exact tree method is compared as it would ship."""
     fields = {name: mini_scorer.fields[name] for name in ("amount", "speed")}
     update = {"fields": fields, "features": {}, "model": Model(rounds=10, tree_method="exact")}

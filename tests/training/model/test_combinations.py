@@ -9,7 +9,7 @@ import pytest
 from handler.scoring.combinations import Combinations
 from training.model import combinations
 from training.model.combinations import MOST_LABELS, N_BINS, learn_combinations
-from training.run.matrix import Chunked
+from training.run.matrix import FeatureMatrix
 
 N_ROWS = 5_000
 COUNTRIES = ("other", "DE", "FR", "NA")
@@ -147,10 +147,10 @@ def test_learning_is_the_same_twice() -> None:
 @pytest.mark.parametrize("chunk_rows", [700, N_ROWS])
 def test_chunks_teach_what_the_rows_teach(chunk_rows: int) -> None:
     """A matrix that is looked at by chunks teaches the same as in memory."""
-    assert learn_combinations(Chunked(rows(), chunk_rows), LABELS) == learn_combinations(rows(), LABELS)
+    assert learn_combinations(FeatureMatrix(rows(), chunk_rows), LABELS) == learn_combinations(rows(), LABELS)
 
 
 def test_chunks_of_many_rows_teach_what_the_rows_teach(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where dependence is learned from some of the rows alone."""
     monkeypatch.setattr(combinations, "ROWS", 1_000)
-    assert learn_combinations(Chunked(rows(), 700), LABELS) == learn_combinations(rows(), LABELS)
+    assert learn_combinations(FeatureMatrix(rows(), 700), LABELS) == learn_combinations(rows(), LABELS)

@@ -13,7 +13,7 @@ from handler.scoring.contract import Contract, DeclaredField
 from handler.scoring.features import build_features
 from training.data.requests import field_values
 from training.data.window import Positions, Window
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.model import encoder
 from training.model.encoder import FeatureEncoder, encode_rows, learn_vocabulary
 from training.params import Compute
@@ -38,13 +38,13 @@ def one_by_one(rows: pd.DataFrame, contract: Contract, vocabulary: dict[str, Any
 
 
 @pytest.fixture
-def new_encoder(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> Callable[[], FeatureEncoder]:
+def new_encoder(mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Callable[[], FeatureEncoder]:
     """Makes an encoder of the mini scorer that has learned nothing yet."""
     return lambda: FeatureEncoder(mini_scorer.contract, mini_catalogue)
 
 
 def test_matrix_equals_the_function_row_by_row(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
     """Every entry equals what the function computes for that row, missing values and unseen categories included."""
     fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
@@ -60,7 +60,7 @@ def test_matrix_equals_the_function_row_by_row(
     assert np.isnan(matrix).any(axis=0).tolist() == [False, True, True, False, True, True, True, True]
 
 
-def test_missing_values_are_those_of_a_request(mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> None:
+def test_missing_values_are_those_of_a_request(mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> None:
     """A row of nothing but what is required gives NaN wherever a value is missing."""
     rows = pd.DataFrame(
         {"amount": [5.0], "speed": [np.nan], "visits": [np.nan], "country": ["DE"], "is_new": [np.nan], "item": [None]}
@@ -75,7 +75,7 @@ def test_labels_by_frequency_then_name() -> None:
     assert countries(["b"] * 3 + ["c"] * 5 + ["a"] * 3, min_rows=1) == ["c", "a", "b"]
 
 
-def test_rare_labels_share_the_code_of_other(mini_scorer: Scorer) -> None:
+def test_rare_labels_share_the_code_of_other(mini_scorer: ScorerDeclaration) -> None:
     """Labels below min_rows are not learned, so that they share code 0 with labels never seen."""
     assert countries(["a"] * 20 + ["b"] * 19, min_rows=20) == ["a"]
     features = build_features(
@@ -93,7 +93,7 @@ def test_missing_is_no_label() -> None:
 
 
 def test_vocabulary_knows_the_given_rows_only(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: Scorer, mini_catalogue: pd.DataFrame
+    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
     """Fitting on training rows learns nothing from later ones, and transforming learns nothing at all."""
     fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
@@ -107,7 +107,7 @@ def test_vocabulary_knows_the_given_rows_only(
 
 def test_chunks_change_nothing(
     mini_windows: dict[str, pd.DataFrame],
-    mini_scorer: Scorer,
+    mini_scorer: ScorerDeclaration,
     mini_catalogue: pd.DataFrame,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from training.data.split import FoldError, check_folds, prequential_positions
 from training.data.window import Window, read_training
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.model.encoder import FeatureEncoder
 from training.model.folds import Fold, Positions, resample_folds, training_folds
 from training.params import Folds, Resampling, Split
@@ -32,10 +32,10 @@ def rows(mini_windows: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture
-def folds_of(window_of: WindowOf, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> FoldsOf:
+def folds_of(window_of: WindowOf, mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> FoldsOf:
     """Makes the folds of a training window with these rows, as the mini scorer or another one declares them."""
 
-    def make(rows: pd.DataFrame, scorer: Scorer = mini_scorer) -> list[Fold]:
+    def make(rows: pd.DataFrame, scorer: ScorerDeclaration = mini_scorer) -> list[Fold]:
         return training_folds(window_of(rows), scorer, mini_catalogue)
 
     return make
@@ -46,7 +46,7 @@ def every_third(n_rows: int) -> Labels:
     return (np.arange(n_rows) % 3 == 0).astype(np.int8)
 
 
-def with_folds(scorer: Scorer, **keys: float) -> Scorer:
+def with_folds(scorer: ScorerDeclaration, **keys: float) -> ScorerDeclaration:
     """The scorer with other folds."""
     return scorer.model_copy(update={"folds": scorer.folds.model_copy(update=keys)})
 
@@ -170,7 +170,7 @@ def test_folds_of_a_window_are_encoded(rows: pd.DataFrame, folds_of: FoldsOf) ->
 
 
 def test_label_delay_of_the_split_counts_between_folds(
-    rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf
+    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
 ) -> None:
     """The declared delay leaves out the rows before each block whose labels were not yet known."""
     split = Split(train=0.6, calibrate=0.2, test=0.2, label_delay_days=2)
@@ -180,7 +180,9 @@ def test_label_delay_of_the_split_counts_between_folds(
         assert len(fold.validate) == 150
 
 
-def test_sampling_touches_training_rows_only(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+def test_sampling_touches_training_rows_only(
+    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
+) -> None:
     """With half the rows sampled each model learns from about half, and is judged on every row of its block."""
     rows = rows.assign(country="DE")
     sampled = folds_of(rows, with_folds(mini_scorer, sample=0.5))
@@ -192,7 +194,7 @@ def test_sampling_touches_training_rows_only(rows: pd.DataFrame, mini_scorer: Sc
 
 
 def test_one_row_is_sampled_for_all_folds_or_for_none(
-    rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf
+    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
 ) -> None:
     """The sample is drawn once, with the scorer's seed: a later fold's rows begin with an earlier one's."""
     scorer = with_folds(mini_scorer, sample=0.5)
@@ -202,7 +204,9 @@ def test_one_row_is_sampled_for_all_folds_or_for_none(
     np.testing.assert_array_equal(folds_of(rows, scorer)[0].train, first.train)
 
 
-def test_a_sample_too_small_to_learn_from(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+def test_a_sample_too_small_to_learn_from(
+    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
+) -> None:
     """A sample that loses every fraud is refused, and the sentence says that the sample may be raised."""
     with pytest.raises(FoldError, match=r"^fold 1 of 3 has 0 frauds in 0 training rows; .* or raise folds.sample$"):
         folds_of(rows, with_folds(mini_scorer, sample=0.001))
@@ -217,7 +221,7 @@ def test_vocabulary_is_the_training_rows_own(rows: pd.DataFrame, folds_of: Folds
 
 
 def test_validation_rows_teach_the_encoder_nothing(
-    rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame, folds_of: FoldsOf
+    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame, folds_of: FoldsOf
 ) -> None:
     """Whatever the rows from a block on hold, the training rows before it are encoded the same."""
     other = rows.assign(country=rows["country"].where(rows.index < 450, "FR"))
@@ -227,7 +231,9 @@ def test_validation_rows_teach_the_encoder_nothing(
     assert first.validate.tobytes() == encoder.transform(rows[450:600]).tobytes()
 
 
-def test_resampling_leaves_validation_rows(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+def test_resampling_leaves_validation_rows(
+    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
+) -> None:
     """Resampled folds learn from more frauds and are judged on the very rows they were."""
     folds = folds_of(rows)
     for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, mini_scorer.resampling), strict=True):
@@ -236,7 +242,9 @@ def test_resampling_leaves_validation_rows(rows: pd.DataFrame, mini_scorer: Scor
         assert resampled.validate_label is fold.validate_label
 
 
-def test_resampling_by_none_changes_nothing(rows: pd.DataFrame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+def test_resampling_by_none_changes_nothing(
+    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
+) -> None:
     """Without resampling the folds are as they were."""
     folds = folds_of(rows)
     for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, Resampling(method="none")), strict=True):
@@ -244,7 +252,11 @@ def test_resampling_by_none_changes_nothing(rows: pd.DataFrame, mini_scorer: Sco
 
 
 def test_row_groups_change_no_fold(
-    rows: pd.DataFrame, mini_scorer: Scorer, mini_catalogue: pd.DataFrame, folds_of: FoldsOf, window_of: WindowOf
+    rows: pd.DataFrame,
+    mini_scorer: ScorerDeclaration,
+    mini_catalogue: pd.DataFrame,
+    folds_of: FoldsOf,
+    window_of: WindowOf,
 ) -> None:
     """However the window's file is cut, its folds are the same to the bit."""
     cut_up = training_folds(window_of(rows, group_rows=200), mini_scorer, mini_catalogue)
@@ -254,10 +266,10 @@ def test_row_groups_change_no_fold(
 
 
 def test_read_training_knows_the_country_na(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The training window and the catalogue come from prepare's files; a name like NA is a name, not a gap."""
-    folder = tmp_path / "build" / "mini" / "rows"
-    folder.mkdir(parents=True)
-    pd.DataFrame({"amount": [1.5, np.nan]}).to_parquet(folder / "train.parquet")
+    """The training window and the catalogue come from the stages' files; a name like NA is a name, not a gap."""
+    folder = tmp_path / "build" / "mini"
+    (folder / "rows").mkdir(parents=True)
+    pd.DataFrame({"amount": [1.5, np.nan]}).to_parquet(folder / "rows" / "train.parquet")
     (folder / "catalogue.csv").write_text("field,name,category\nitem,NA,Food\nitem,007,Toys\n")
     monkeypatch.chdir(tmp_path)
     rows, catalogue = read_training("mini")

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from training.model.resampling import Resampler, _joined, _moments, fraud_weight
 from training.params import Compute, Resampling
-from training.run.matrix import Chunked, Matrix, by_chunk
+from training.run.matrix import FeatureMatrix, Matrix, by_chunk
 from training.run.processes import Workers
 
 N_ROWS = 2_000
@@ -63,7 +63,7 @@ def test_less_than_a_fraud_more_is_none() -> None:
     matrix, label = rng.normal(size=(115, 2)).astype(np.float32), np.repeat([1, 0], [10, 105]).astype(np.int8)
 
     class Strict(Workers):
-        def encoded(self, *_: object) -> Chunked:
+        def encoded(self, *_: object) -> FeatureMatrix:
             raise AssertionError
 
     kept, synthetic = Resampler(SMOTE, ["q", "q"], 7).resample(matrix, label, Strict(Compute()))
@@ -254,7 +254,7 @@ def test_moments_of_chunks_are_those_of_all_rows(n_rows: int, chunk_rows: int, s
     medians = np.array([0.0, 50.0, 3.0, np.float32(0.1)])
     imputed = np.where(np.isnan(matrix), medians, matrix.astype(np.float64))
     expected = StandardScaler().fit(imputed)
-    found = by_chunk(Chunked(matrix, chunk_rows), partial(_moments, [0, 1, 2, 3], medians))
+    found = by_chunk(FeatureMatrix(matrix, chunk_rows), partial(_moments, [0, 1, 2, 3], medians))
     mean, scale = _joined(found)
     np.testing.assert_allclose(mean, expected.mean_, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(scale[:3], expected.scale_[:3], rtol=1e-12)
@@ -264,7 +264,7 @@ def test_scale_of_a_constant_is_one() -> None:
     """A column without a difference is not blown up, whether it is one chunk or several."""
     matrix = np.full((90, 1), 3.0, np.float32)
     for chunk_rows in (90, 40):
-        found = by_chunk(Chunked(matrix, chunk_rows), partial(_moments, [0], np.zeros(1)))
+        found = by_chunk(FeatureMatrix(matrix, chunk_rows), partial(_moments, [0], np.zeros(1)))
         assert [float(one[0]) for one in _joined(found)] == [3.0, 1.0]
 
 
@@ -272,7 +272,7 @@ def portions(types: list[str], chunk_rows: int, *, as_chunks: bool) -> tuple[Mat
     """The synthetic frauds that come in portions of so many rows, and what made them."""
     matrix, label = made(types)
     resampler = Resampler(Resampling(method="smote", ratio=0.2), types, 7)
-    rows = Chunked(matrix, chunk_rows) if as_chunks else matrix
+    rows = FeatureMatrix(matrix, chunk_rows) if as_chunks else matrix
     kept, synthetic = resampler.resample(rows, label, in_chunks_of(chunk_rows))
     assert kept is None
     return synthetic[:], resampler
@@ -314,7 +314,7 @@ def test_chunks_are_undersampled_as_the_array() -> None:
     matrix, label = made(MIXED)
     resampler = Resampler(Resampling(method="undersample", ratio=0.5), MIXED, 7)
     expected, _ = resampler.fit_resample(matrix, label)
-    kept, synthetic = resampler.resample(Chunked(matrix, 300), label, in_chunks_of(300))
+    kept, synthetic = resampler.resample(FeatureMatrix(matrix, 300), label, in_chunks_of(300))
     assert kept is not None
     assert matrix[kept].tobytes() == expected.tobytes()
     assert synthetic.shape == (0, 5)

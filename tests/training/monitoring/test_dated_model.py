@@ -17,10 +17,10 @@ from handler.scoring.scorer import load_scorer
 from training.data.column_checks import read_rows
 from training.data.requests import requests_of
 from training.data.row_checks import check_rows, columns_of
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.monitoring.binning import Binning
-from training.monitoring.dated_model import DatedModel, Scored, model_at, state_of
+from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
 from training.params import SECONDS_A_DAY, Model
 
 AT = pd.Timestamp("2025-03-05").timestamp()
@@ -47,10 +47,10 @@ def rows(history: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def make(rows: pd.DataFrame, dated_scorer: Scorer, mini_catalogue: pd.DataFrame) -> Make:
+def make(rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Make:
     """Makes the model of a moment inside of them, but for what is asked otherwise."""
 
-    def made(at: float = AT, changed: pd.DataFrame = rows, scorer: Scorer = dated_scorer) -> DatedModel:
+    def made(at: float = AT, changed: pd.DataFrame = rows, scorer: ScorerDeclaration = dated_scorer) -> DatedModel:
         return model_at(at, changed, scorer, SMALL, mini_catalogue)
 
     return made
@@ -63,7 +63,7 @@ def model(make: Make) -> DatedModel:
 
 
 @pytest.fixture(scope="module")
-def present(trained: Path, mini_scorer: Scorer, mini_catalogue: pd.DataFrame) -> DatedModel:
+def present(trained: Path, mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> DatedModel:
     """The model of the day after the trained scorer's rows end, with the parameters that tuning found."""
     read = read_rows(trained / "data" / "rows.parquet", columns_of(mini_scorer))
     parameters = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
@@ -111,7 +111,7 @@ def test_model_of_the_present_is_the_stages(present: DatedModel, trained: Path) 
 
 
 def test_rows_are_scored_as_the_function_scores_them(
-    present: DatedModel, mini_bundle: Path, mini_scorer: Scorer
+    present: DatedModel, mini_bundle: Path, mini_scorer: ScorerDeclaration
 ) -> None:
     """Probabilities and decisions are the packaged scorer's, and times and labels the rows'."""
     packaged = load_scorer(mini_bundle)
@@ -124,7 +124,9 @@ def test_rows_are_scored_as_the_function_scores_them(
     assert scored.label.tolist() == present.window["is_fraud"].tolist()
 
 
-def test_bins_are_those_of_recorded_values(model: DatedModel, rows: pd.DataFrame, dated_scorer: Scorer) -> None:
+def test_bins_are_those_of_recorded_values(
+    model: DatedModel, rows: pd.DataFrame, dated_scorer: ScorerDeclaration
+) -> None:
     """Each feature's bins are those that the monitor gives what the function records, missing and rare values too."""
     served = rows[rows["at"] >= AT].assign(is_fraud=0)
     found = model.scored(served, dated_scorer).bins
@@ -136,7 +138,9 @@ def test_bins_are_those_of_recorded_values(model: DatedModel, rows: pd.DataFrame
 
 
 @given(st.lists(VALUES, min_size=1, max_size=20))
-def test_bins_agree_on_any_values(model: DatedModel, dated_scorer: Scorer, drawn: list[dict[str, Any]]) -> None:
+def test_bins_agree_on_any_values(
+    model: DatedModel, dated_scorer: ScorerDeclaration, drawn: list[dict[str, Any]]
+) -> None:
     """Whatever a request may hold falls into the same bin, scored here or recorded there."""
     columns = {name: pd.Series([row[name] for row in drawn]) for name in drawn[0]}
     texts = {name: columns[name].astype(object).where(columns[name].notna(), None) for name in ("country", "item")}
@@ -172,7 +176,7 @@ def test_windows_keep_the_label_delay(model: DatedModel) -> None:
     assert days[1] > 19
 
 
-def test_delay_is_the_declared_one(make: Make, model: DatedModel, dated_scorer: Scorer) -> None:
+def test_delay_is_the_declared_one(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
     """Two days later, with labels that come two days later still, as much is known."""
     split = dated_scorer.split.model_copy(update={"label_delay_days": 0})
     prompt = dated_scorer.model_copy(update={"split": split})
@@ -214,31 +218,33 @@ def test_no_model_is_told(
 
 
 @pytest.fixture(scope="module")
-def weeks(model: DatedModel, rows: pd.DataFrame, dated_scorer: Scorer) -> list[Scored]:
+def weeks(model: DatedModel, rows: pd.DataFrame, dated_scorer: ScorerDeclaration) -> list[ScoredRows]:
     """The four weeks after the model was made, as it scored them."""
     ends = AT + 7 * SECONDS_A_DAY * np.arange(5)
     served = [rows[(rows["at"] >= begin) & (rows["at"] < end)] for begin, end in pairwise(ends)]
     return [model.scored(one, dated_scorer) for one in served]
 
 
-def wrong(week: Scored) -> Scored:
+def wrong(week: ScoredRows) -> ScoredRows:
     """A week whose frauds are those that the model does not suspect."""
     return replace(week, label=(week.probability <= np.quantile(week.probability, 0.1)).astype(np.int8))
 
 
-def test_new_model_has_no_past(model: DatedModel, dated_scorer: Scorer) -> None:
+def test_new_model_has_no_past(model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
     """Of a model that has served nothing yet the monitor says ok."""
     assert state_of([], model, dated_scorer, AT) == "ok"
 
 
-def test_usual_weeks_are_ok(model: DatedModel, weeks: list[Scored], dated_scorer: Scorer) -> None:
+def test_usual_weeks_are_ok(model: DatedModel, weeks: list[ScoredRows], dated_scorer: ScorerDeclaration) -> None:
     """Of weeks like those before the monitor says ok, after each of them."""
     moments = [AT + 7 * SECONDS_A_DAY * served for served in range(1, 5)]
     states = [state_of(weeks[:served], model, dated_scorer, at) for served, at in enumerate(moments, start=1)]
     assert states == ["ok"] * 4
 
 
-def test_labels_that_contradict_say_retrain(model: DatedModel, weeks: list[Scored], dated_scorer: Scorer) -> None:
+def test_labels_that_contradict_say_retrain(
+    model: DatedModel, weeks: list[ScoredRows], dated_scorer: ScorerDeclaration
+) -> None:
     """After enough weeks whose labels contradict the model it says retrain, and not before."""
     contradicted = [wrong(week) for week in weeks]
     moments = [AT + 7 * SECONDS_A_DAY * served for served in range(1, 5)]
@@ -248,7 +254,7 @@ def test_labels_that_contradict_say_retrain(model: DatedModel, weeks: list[Score
 
 @pytest.mark.parametrize(("days", "state"), [(2, "ok"), (7, "ok"), (16, "retrain")])
 def test_labels_count_once_they_are_known(
-    model: DatedModel, weeks: list[Scored], dated_scorer: Scorer, days: int, state: str
+    model: DatedModel, weeks: list[ScoredRows], dated_scorer: ScorerDeclaration, days: int, state: str
 ) -> None:
     """Labels that are two weeks late say nothing for two weeks."""
     late = dated_scorer.model_copy(update={"split": dated_scorer.split.model_copy(update={"label_delay_days": 14})})
@@ -257,7 +263,7 @@ def test_labels_count_once_they_are_known(
 
 
 def test_missing_field_is_watched(
-    model: DatedModel, rows: pd.DataFrame, dated_scorer: Scorer, weeks: list[Scored]
+    model: DatedModel, rows: pd.DataFrame, dated_scorer: ScorerDeclaration, weeks: list[ScoredRows]
 ) -> None:
     """Two weeks in which a field is missing make it watch, though no label contradicts."""
     later = rows[(rows["at"] >= AT + 14 * SECONDS_A_DAY) & (rows["at"] < AT + 28 * SECONDS_A_DAY)]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.declaration import Scorer
+from training.declaration import ScorerDeclaration
 from training.monitoring.dated_model import DatedModel
 from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, Replay, ReplayError, total
 from training.params import SECONDS_A_DAY, Decision, Model
@@ -45,10 +45,10 @@ def rows(history: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def make(rows: pd.DataFrame, dated_scorer: Scorer, mini_catalogue: pd.DataFrame) -> Make:
+def make(rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Make:
     """Makes a replay of the last nine weeks, of which the last is not whole, but for what is asked otherwise."""
 
-    def replayed(changed: pd.DataFrame = rows, scorer: Scorer = dated_scorer, **changes: Any) -> Replay:  # noqa: ANN401 - fields of any kind
+    def replayed(changed: pd.DataFrame = rows, scorer: ScorerDeclaration = dated_scorer, **changes: Any) -> Replay:  # noqa: ANN401 - fields of any kind
         asked = {"parameters": SMALL, "catalogue": mini_catalogue, "start": START, "every": EVERY} | changes
         return Replay(changed, scorer, **asked)
 
@@ -221,7 +221,7 @@ def most_caught(probability: np.ndarray, label: np.ndarray, budget: int) -> tupl
 
 @pytest.mark.parametrize("parameters", [SMALL, Model(rounds=2, max_depth=2, learning_rate=0.3)], ids=["fine", "coarse"])
 def test_frozen_alerts_are_never_exceeded(
-    make: Make, rows: pd.DataFrame, dated_scorer: Scorer, parameters: Model
+    make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration, parameters: Model
 ) -> None:
     """At the frozen model's alerts the most suspicious rows count, at most as many, of equal ones all or none."""
     budgeted = dated_scorer.model_copy(update={"decision": Decision(review_rate=0.1)})
@@ -289,7 +289,7 @@ def test_week_of_one_class_has_no_average_precision(make: Make, rows: pd.DataFra
     assert total(weeks)["average_precision"] == pytest.approx(np.mean(known))
 
 
-def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_scorer: Scorer) -> None:
+def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration) -> None:
     """A scorer that declares no costs has none in its weeks, nor in their sums."""
     weeks = make(rows, dated_scorer.model_copy(update={"costs": None})).run()["frozen"]
     assert not {"missed", "cost"} & (weeks[0].keys() | total(weeks).keys())
@@ -301,19 +301,19 @@ def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_sc
         pytest.param(
             BEGIN + 120 * SECONDS_A_DAY,
             lambda rows: rows,
-            "no whole week from 2025-05-01T00:00:00 on has rows, which end 2025-05-06T23:",
+            "no whole week from 2025-05-01T00:00:00 on has rows; the last row is of 2025-05-06T23:",
             id="less than a week",
         ),
         pytest.param(
             BEGIN + 300 * SECONDS_A_DAY,
             lambda rows: rows,
-            "no whole week from 2025-10-28T00:00:00 on has rows, which end 2025-05-06T23:",
+            "no whole week from 2025-10-28T00:00:00 on has rows; the last row is of 2025-05-06T23:",
             id="after the end",
         ),
         pytest.param(
             START,
             lambda rows: without(rows, 0, 60),
-            "no whole week from 2025-03-05T00:00:00 on has rows, which end 2025-05-06T23:",
+            "no whole week from 2025-03-05T00:00:00 on has rows; the last row is of 2025-05-06T23:",
             id="nothing before the last days",
         ),
         pytest.param(

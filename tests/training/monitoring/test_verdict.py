@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.monitoring.verdict import LEVELS, Verdict, judge_block, settle
+from training.monitoring.verdict import LEVELS, BlockVerdict, judge_block, settle_state
 from training.params import Monitoring
 
 POLICY = Monitoring()
@@ -50,7 +50,7 @@ def block(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a block 
 
 def test_calm_block_is_ok() -> None:
     """A block as the baseline gives no reason."""
-    assert judge_block(block(), POLICY) == Verdict("ok")
+    assert judge_block(block(), POLICY) == BlockVerdict("ok")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_calm_block_is_ok() -> None:
 )
 def test_beyond_its_mark_a_reason_is_watched(found: dict[str, Any], reason: str) -> None:
     """Beyond its mark each kind of reason is told, with its numbers, and alone."""
-    assert judge_block(found, POLICY) == Verdict("watch", (reason,))
+    assert judge_block(found, POLICY) == BlockVerdict("watch", (reason,))
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_beyond_its_mark_a_reason_is_watched(found: dict[str, Any], reason: str)
 )
 def test_up_to_its_mark_a_reason_is_not_told(found: dict[str, Any]) -> None:
     """Up to its mark, or as far as chance explains it, no reason is told."""
-    assert judge_block(found, POLICY) == Verdict("ok")
+    assert judge_block(found, POLICY) == BlockVerdict("ok")
 
 
 def test_surely_lower_recall_makes_it_retrain() -> None:
     """A recall whose interval lies below what was promised is a reason to retrain, with the interval."""
-    assert judge_block(performance(caught=60), POLICY) == Verdict(
+    assert judge_block(performance(caught=60), POLICY) == BlockVerdict(
         "retrain", ("the recall is 60% (48% to 71%); it was 90% when the threshold was chosen",)
     )
 
@@ -123,7 +123,7 @@ def test_surely_lower_recall_makes_it_retrain() -> None:
 )
 def test_uncalibrated_scores_make_it_retrain(expected: float, reason: str) -> None:
     """Surely more or fewer frauds than the probabilities add up to are a reason to retrain."""
-    assert judge_block(performance(expected_frauds=expected), POLICY) == Verdict("retrain", (reason,))
+    assert judge_block(performance(expected_frauds=expected), POLICY) == BlockVerdict("retrain", (reason,))
 
 
 def test_drift_alone_never_retrains() -> None:
@@ -213,7 +213,7 @@ def test_marks_are_declared(change: dict[str, float], found: dict[str, Any]) -> 
 def state(levels: str, consecutive: int) -> str:
     """The state after blocks that are ok (o), watch (w) or retrain (r)."""
     names = {name[0]: name for name in LEVELS}
-    return settle([Verdict(names[letter]) for letter in levels], Monitoring(consecutive=consecutive))
+    return settle_state([BlockVerdict(names[letter]) for letter in levels], Monitoring(consecutive=consecutive))
 
 
 @pytest.mark.parametrize(

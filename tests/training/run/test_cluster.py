@@ -35,7 +35,7 @@ from training.errors import StageError
 from training.model.fit import margins
 from training.params import Compute, Model
 from training.run.engine import workers_of
-from training.score import Asked, score_files
+from training.score import ScoreOptions, score_files
 
 PROJECT = Path(__file__).parents[3]
 PATIENCE_SECONDS = 120
@@ -230,6 +230,7 @@ def unprepared(
     rows.loc[[900, 5_000, 11_999], "row_id"] = "row-7"
     rows.to_parquet(folder / "data" / "rows.parquet", index=False, row_group_size=700)
     mini_catalogue[["name", "category"]].to_csv(folder / "data" / "catalogue.csv", index=False)
+    run_here(folder, "catalogue")
     return folder
 
 
@@ -476,15 +477,16 @@ def test_worker_with_other_code(cluster: Cluster, unprepared: Path, copy: Copy, 
     code, folder = tmp_path / "code", copy(unprepared, compute=engine("dask"))
     for package in ("training", "handler"):
         shutil.copytree(PROJECT / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "requirements.lock", code)
-    changed = code / "training" / "check.py"
+    for lock in PROJECT.glob("requirements*.lock"):
+        shutil.copy(lock, code)
+    changed = code / "training" / "data" / "column_checks.py"
     changed.write_text(f"{changed.read_text()}# Other.\n")
     worker = cluster.add_worker(code)
     refused = f"^worker {worker} has other code, or other locked packages; bring it up to date, and start it again$"
     try:
         with pytest.raises(StageError, match=refused):
             run_here(folder, "prepare", cluster=cluster)
-        shutil.copy(PROJECT / "training" / "check.py", changed)
+        shutil.copy(PROJECT / "training" / "data" / "column_checks.py", changed)
         with pytest.raises(StageError, match=refused):
             run_here(folder, "prepare", cluster=cluster)
     finally:
@@ -551,7 +553,7 @@ def test_scores_to_the_same_bytes(
 ) -> None:
     """A file scored on the cluster, with reasons, is the one that one machine writes; so is that of rejected rows."""
     source, output = rows_to_score / f"rows.{kind}", tmp_path / f"local.{kind}"
-    asked = Asked("mini", source, output, explain=True, chunk_rows=CHUNK_ROWS)
+    asked = ScoreOptions("mini", source, output, explain=True, chunk_rows=CHUNK_ROWS)
     with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
         found = score_files(asked)
         spread = score_files(replace(asked, output=tmp_path / f"spread.{kind}", engine="dask"))
@@ -578,8 +580,8 @@ def test_workers_killed_while_they_score(
     assert not output.exists()
     cluster.add_worker()
     with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
-        found = score_files(Asked("mini", source, output, chunk_rows=100, engine="dask"))
-        score_files(Asked("mini", source, whole, chunk_rows=100))
+        found = score_files(ScoreOptions("mini", source, output, chunk_rows=100, engine="dask"))
+        score_files(ScoreOptions("mini", source, whole, chunk_rows=100))
     assert found["again"] > 0
     assert output.read_bytes() == whole.read_bytes()
     files = output, whole, *map(rejected_path, (output, whole))

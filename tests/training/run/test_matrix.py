@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.run.matrix import Chunked, Matrix, by_chunk, on_disk
+from training.run.matrix import FeatureMatrix, Matrix, by_chunk, on_disk
 
 
 def matrix_of(n_rows: int) -> Matrix:
@@ -24,7 +24,7 @@ def matrix_of(n_rows: int) -> Matrix:
 def test_chunks_are_the_rows(n_rows: int, chunk_rows: int) -> None:
     """The chunks follow each other, all but the last of the declared size; a matrix without rows is one empty chunk."""
     matrix = matrix_of(n_rows)
-    chunks = list(Chunked(matrix, chunk_rows).chunks())
+    chunks = list(FeatureMatrix(matrix, chunk_rows).chunks())
     np.testing.assert_array_equal(np.concatenate(chunks), matrix)
     assert {len(chunk) for chunk in chunks[:-1]} <= {chunk_rows}
     assert len(chunks[-1]) <= chunk_rows
@@ -34,7 +34,7 @@ def test_chunks_are_the_rows(n_rows: int, chunk_rows: int) -> None:
 def test_parts_are_those_of_the_array() -> None:
     """A column, some rows and a slice of them are what numpy gives, in memory."""
     matrix = matrix_of(10)
-    chunked = Chunked(matrix, 4)
+    chunked = FeatureMatrix(matrix, 4)
     for key in ((slice(None), 1), np.array([7, 2]), slice(3, 6), (slice(None, None, 3),)):
         np.testing.assert_array_equal(chunked[key], matrix[key])
     assert (chunked.shape, len(chunked)) == ((10, 3), 10)
@@ -43,7 +43,7 @@ def test_parts_are_those_of_the_array() -> None:
 def test_a_function_sees_each_chunk() -> None:
     """In order; a matrix that is in memory is a single chunk."""
     matrix = matrix_of(10)
-    assert by_chunk(Chunked(matrix, 4), len) == [4, 4, 2]
+    assert by_chunk(FeatureMatrix(matrix, 4), len) == [4, 4, 2]
     assert by_chunk(matrix, len) == [10]
 
 

@@ -126,7 +126,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_log_tells_the_pace_of_long_work(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     """From the first moment at which a rate means something, a line has it, and the time that is left."""
-    counter = module.Counter("rows checked", 50_000, "rows")
+    counter = module.ProgressCounter("rows checked", 50_000, "rows")
     clock[0] += PACE_AFTER_SECONDS - 0.01
     counter.add(10_000)
     clock[0] += 2.01
@@ -142,7 +142,7 @@ def test_log_tells_the_pace_of_long_work(clock: list[float], capsys: pytest.Capt
 
 def test_slow_work_has_a_rate_with_a_digit(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     """A rate below ten keeps a digit after the point."""
-    counter = module.Counter("trials", 4)
+    counter = module.ProgressCounter("trials", 4)
     clock[0] += 8
     counter.add()
     assert capsys.readouterr().out == "trials: 1 of 4, 0.1 a second, 24 s left\n"
@@ -151,7 +151,7 @@ def test_slow_work_has_a_rate_with_a_digit(clock: list[float], capsys: pytest.Ca
 def test_more_than_was_announced_leaves_no_time(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     """A total may have been a guess; no time that is left is below 0, and a total of 0 divides nothing."""
     clock[0] += 0
-    counter = module.Counter("rows", 0, "rows")
+    counter = module.ProgressCounter("rows", 0, "rows")
     clock[0] += 4
     counter.add(100)
     assert capsys.readouterr().out == "rows: 100 of 1 rows, 25 a second, 0 s left\n"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from training.params import Compute
 from training.run import xgboost_fit as local_fit
-from training.run.matrix import Chunked, Matrix
-from training.run.xgboost_fit import Lesson, fit_booster
+from training.run.matrix import FeatureMatrix, Matrix
+from training.run.xgboost_fit import TrainingSet, fit_booster
 
 TYPES = ["q", "c", "q", "q"]
 N_OWN, N_SYNTHETIC = 1_100, 150
@@ -37,18 +37,18 @@ def rows_of(n_rows: int, seed: int) -> Matrix:
 
 
 @pytest.fixture(scope="module")
-def lesson() -> Lesson:
+def lesson() -> TrainingSet:
     """1,100 rows with their labels, which two features tell, and 150 synthetic frauds."""
     own = rows_of(N_OWN, 1)
     noise = np.random.default_rng(2).normal(scale=0.5, size=N_OWN)
     label = (np.nan_to_num(own[:, 0]) + (own[:, 1] == 2) + noise > 1.2).astype(np.int8)
     made = rows_of(N_SYNTHETIC, 3)
     made[:, 0] = np.abs(made[:, 0]) + 1
-    return Lesson(Chunked(own, 400), label, Chunked(made, 400))
+    return TrainingSet(FeatureMatrix(own, 400), label, FeatureMatrix(made, 400))
 
 
 @pytest.fixture(scope="module")
-def whole(lesson: Lesson) -> tuple[Matrix, npt.NDArray[np.int8]]:
+def whole(lesson: TrainingSet) -> tuple[Matrix, npt.NDArray[np.int8]]:
     """All that the lesson holds, as XGBClassifier takes it."""
     matrix = np.concatenate([lesson.rows[:], lesson.synthetic[:]])
     return matrix, np.append(lesson.label, np.ones(N_SYNTHETIC, np.int8))
@@ -72,7 +72,7 @@ def classifier(**changes: Any) -> xgboost.XGBClassifier:  # noqa: ANN401 - XGBoo
     return xgboost.XGBClassifier(**given | changes)
 
 
-def fitted(model: xgboost.XGBClassifier, lesson: Lesson, compute: Compute) -> xgboost.Booster:
+def fitted(model: xgboost.XGBClassifier, lesson: TrainingSet, compute: Compute) -> xgboost.Booster:
     """What `fit_booster` makes of the model's parameters."""
     given = {key: value for key, value in model.get_xgb_params().items() if value is not None}
     return fit_booster(given | {"feature_types": model.feature_types}, ROUNDS, lesson, compute)
@@ -96,7 +96,7 @@ def test_batches_are_the_lesson(n_own: int, n_synthetic: int, size: int, chunk_r
     own = np.arange(n_own, dtype=np.float32).reshape(-1, 1)
     made = np.arange(1_000, 1_000 + n_synthetic, dtype=np.float32).reshape(-1, 1)
     label = (np.arange(n_own) % 3 == 0).astype(np.int8)
-    lesson = Lesson(Chunked(own, chunk_rows), label, Chunked(made, chunk_rows))
+    lesson = TrainingSet(FeatureMatrix(own, chunk_rows), label, FeatureMatrix(made, chunk_rows))
     batches = list(lesson.batches(size))
     assert len(lesson) == n_own + n_synthetic
     assert [len(rows) for rows, _ in batches] == [min(size, len(lesson) - at) for at in range(0, len(lesson), size)]
@@ -106,7 +106,7 @@ def test_batches_are_the_lesson(n_own: int, n_synthetic: int, size: int, chunk_r
     np.testing.assert_array_equal(labels, np.append(label, np.ones(n_synthetic, np.int8)))
 
 
-def test_one_batch_gives_scikit_learns_model(lesson: Lesson, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:
+def test_one_batch_gives_scikit_learns_model(lesson: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:
     """Where all rows are one batch the model is the same to the bit."""
     expected = classifier().fit(*whole).get_booster()
     assert fitted(classifier(), lesson, chunks_of(5_000)).save_raw("ubj") == expected.save_raw("ubj")
@@ -115,7 +115,7 @@ def test_one_batch_gives_scikit_learns_model(lesson: Lesson, whole: tuple[Matrix
 @pytest.mark.parametrize("chunk_rows", [300, 1_100])
 @pytest.mark.usefixtures("working_folder")
 def test_several_batches_give_nearly_the_same_margins(
-    lesson: Lesson, whole: tuple[Matrix, npt.NDArray[np.int8]], chunk_rows: int
+    lesson: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]], chunk_rows: int
 ) -> None:
     """Quantiles that are merged cut a little elsewhere; what the model says of a row hardly differs."""
     expected = margins(classifier(subsample=1.0).fit(*whole).get_booster(), whole[0])
@@ -124,23 +124,23 @@ def test_several_batches_give_nearly_the_same_margins(
     assert np.abs(found - expected).mean() < 0.1 * expected.std()
 
 
-def test_batches_give_the_same_model_twice(lesson: Lesson) -> None:
+def test_batches_give_the_same_model_twice(lesson: TrainingSet) -> None:
     """The same batches give the same bytes."""
     first, again = (fitted(classifier(), lesson, chunks_of(300)).save_raw("ubj") for _ in range(2))
     assert first == again
 
 
-def test_rows_may_stay_on_the_disk(lesson: Lesson, working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_may_stay_on_the_disk(lesson: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In external memory the same batches give the model that they give in memory; pages lie on the disk meanwhile."""
     pages: list[int] = []
 
-    class Looking(local_fit.Rounds):
+    class Looking(local_fit.RoundProgress):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401 - XGBoost's
             pages.append(sum(path.stat().st_size for path in working_folder.glob("build/.xgboost-*/rows*")))
             return super().after_iteration(model, epoch, evals_log)
 
     in_memory = fitted(classifier(), lesson, chunks_of(300))
-    monkeypatch.setattr(local_fit, "Rounds", Looking)
+    monkeypatch.setattr(local_fit, "RoundProgress", Looking)
     found = fitted(classifier(), lesson, chunks_of(300, external_memory=True))
     assert min(pages) > 0
     np.testing.assert_allclose(margins(found, lesson.rows[:]), margins(in_memory, lesson.rows[:]), atol=1e-4)
@@ -148,7 +148,7 @@ def test_rows_may_stay_on_the_disk(lesson: Lesson, working_folder: Path, monkeyp
 
 
 def test_pages_that_find_no_room_are_refused_before_one_is_written(
-    lesson: Lesson, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+    lesson: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """XGBoost would end the process where the disk is full; what a killed run left is gone, another run's pages not."""
     killed, running = (working_folder / "build" / f".xgboost-{name}" for name in ("killed", "running"))
@@ -163,17 +163,19 @@ def test_pages_that_find_no_room_are_refused_before_one_is_written(
     assert list((working_folder / "build").iterdir()) == [running]
 
 
-def test_exact_trees_see_all_rows_at_once(lesson: Lesson, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:
+def test_exact_trees_see_all_rows_at_once(lesson: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:
     """The exact method, which takes neither batches nor bins nor categories, gives scikit-learn's model to the bit."""
     matrix, label = whole
-    numbers = Lesson(Chunked(lesson.rows[:, [0, 2]], 300), lesson.label, Chunked(lesson.synthetic[:, [0, 2]], 300))
+    numbers = TrainingSet(
+        FeatureMatrix(lesson.rows[:, [0, 2]], 300), lesson.label, FeatureMatrix(lesson.synthetic[:, [0, 2]], 300)
+    )
     model = classifier(tree_method="exact", max_bin=None, feature_types=["q", "q"])
     found = fitted(model, numbers, chunks_of(300))
     expected = model.fit(matrix[:, [0, 2]], label).get_booster()
     assert found.save_raw("ubj") == expected.save_raw("ubj")
 
 
-def test_rounds_are_told(lesson: Lesson, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rounds_are_told(lesson: TrainingSet, capsys: pytest.CaptureFixture[str]) -> None:
     """A log says how far the training is."""
     fitted(classifier(), lesson, chunks_of(5_000))
     assert capsys.readouterr().out.splitlines()[-1] == f"rounds: {ROUNDS} of {ROUNDS}"
