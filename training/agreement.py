@@ -21,7 +21,8 @@ from handler.records.record import FORMAT
 from training.errors import StageError
 from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
-from training.monitoring.log import RecordError, read_lines
+from training.monitoring.log import read_lines
+from training.run.command import one_line_errors
 from training.run.files import BUILD, rounded, write_json, write_whole
 
 FEWEST = 20
@@ -190,10 +191,8 @@ def main() -> None:
     parser.add_argument("scorer")
     parser.add_argument("log", help="a file or folder of prediction records, or s3://bucket/prefix; .gz or not")
     asked = parser.parse_args()
-    try:
+    with one_line_errors("agreement", OSError):
         shadowed = read_shadow_pairs(read_lines(asked.log), asked.scorer)
-    except (AgreementError, RecordError, OSError) as error:
-        raise SystemExit(f"agreement: {error}") from error
     report = rounded(agreement(shadowed))
     target = BUILD / "agreement" / f"{asked.scorer}.json"
     write_json(target, report)

@@ -20,6 +20,7 @@ from training.errors import StageError
 from training.monitoring.replay import Replay, total
 from training.params import Model
 from training.report.backtest_page import backtest_page
+from training.run.command import one_line_errors
 from training.run.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
 
 COLUMNS = ("state", "retrained", "rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts", "average_precision")
@@ -90,11 +91,9 @@ def main() -> None:
         parser.error("SCORER= must name a scorer of params.yaml")
     if asked.every < 1:
         parser.error(f"--every is {asked.every}; it must be at least 1")
-    try:
+    with one_line_errors("backtest"):
         replay = replay_of(asked.scorer, since=asked.since, every=asked.every, days=asked.days and tuple(asked.days))
         report = rounded({"scorer": asked.scorer, **report_of(replay)})
-    except StageError as error:
-        raise SystemExit(f"backtest: {error}") from error
     folder = REPORTS / asked.scorer
     write_json(folder / "backtest.json", report)
     write_table(folder / "backtest.csv", week_table(report))

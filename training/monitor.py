@@ -15,12 +15,12 @@ from handler.scoring.scorer import Scorer
 from training.data.times import parse_utc_date
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.serving import monitored_scorer
-from training.errors import StageError
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import blocks_of, join_outcomes
 from training.monitoring.log import Log, read_log
 from training.monitoring.verdict import LEVELS, judge_block, settle_state
 from training.report.monitor_page import monitor_page
+from training.run.command import one_line_errors
 from training.run.files import REPORTS, rounded, write_json, write_table, write_text
 
 EXIT_STATUS = dict(zip(LEVELS, (0, 10, 20), strict=True))
@@ -87,14 +87,12 @@ def main() -> None:
     asked = parser.parse_args()
     if not asked.scorer:
         parser.error("SCORER= must name a scorer of params.yaml")
-    try:
+    with one_line_errors("monitor", ValueError):
         declared = declared_scorer(asked.scorer)
         scorer = monitored_scorer(asked.scorer, asked.store)
         binning = Binning(scorer.bundle.baseline["features"], asked.key.encode(), frozenset(scorer.hashed))
         log = read_log(asked.log, asked.scorer, binning).during(asked.since, asked.until)
         report = rounded(report_of(log, scorer, declared))
-    except (StageError, ValueError) as error:
-        raise SystemExit(f"monitor: {error}") from error
     folder = REPORTS / asked.scorer
     write_json(folder / "monitor.json", report)
     write_table(folder / "monitor.csv", block_table(report))

@@ -12,6 +12,7 @@ from training.delivery.releasing import announce_update, list_releases, packaged
 from training.delivery.store_writer import open_store_writer
 from training.delivery.tracking import STORE
 from training.errors import StageError
+from training.run.command import one_line_errors
 from training.run.files import BUILD
 from training.run.progress import say
 
@@ -63,10 +64,8 @@ def _run(asked: argparse.Namespace) -> None:
 def main() -> None:
     """Do what the command line asks; whatever cannot be done ends with its sentence."""
     asked = _parser().parse_args()
-    try:
+    with one_line_errors(asked.command, StoreError, BundleError, OSError):
         _run(asked)
-    except (StageError, StoreError, BundleError, OSError) as error:
-        raise SystemExit(f"{asked.command}: {error}") from error
 
 
 if __name__ == "__main__":

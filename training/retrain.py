@@ -28,6 +28,7 @@ from training.delivery.tracking import STORE
 from training.errors import StageError
 from training.intake.append import UsedError, append_rows
 from training.report.markdown import table
+from training.run.command import one_line_errors
 from training.run.files import BUILD, REPORTS, rounded, write_bytes, write_json, write_text, write_whole
 from training.run.progress import say
 
@@ -202,21 +203,17 @@ def main() -> None:
     if not asked.scorer:
         parser.error("SCORER= must name a scorer of params.yaml")
     try:
-        with alone():
-            agrees = retrain(
-                asked.scorer,
-                Path(asked.rows) if asked.rows else None,
-                asked.store,
-                is_candidate=asked.candidate,
-                signing_key=asked.signing_key,
-            )
+        with one_line_errors("retrain", StoreError, BundleError, OSError), alone():
+            rows = Path(asked.rows) if asked.rows else None
+            try:
+                agrees = retrain(
+                    asked.scorer, rows, asked.store, is_candidate=asked.candidate, signing_key=asked.signing_key
+                )
+            except UsedError as error:
+                say(f"retrain: {error}")
+                raise SystemExit(NOTHING_NEW) from error
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
-    except UsedError as error:
-        say(f"retrain: {error}")
-        raise SystemExit(NOTHING_NEW) from error
-    except (StageError, StoreError, BundleError, OSError) as error:
-        raise SystemExit(f"retrain: {error}") from error
     raise SystemExit(0 if agrees else REFUSED)
 
 

@@ -5,13 +5,12 @@ where MLflow cannot be reached, that is told, and `make track` brings it into st
 """
 
 import os
-import sys
 
 from handler.releases.store import MissingError, StoreError, read_pointer
 from training.declaration import read_params
 from training.delivery.store_writer import open_store_writer
 from training.delivery.tracking import STORE, Tracker
-from training.errors import StageError
+from training.run.command import one_line_errors
 from training.run.progress import say
 
 
@@ -28,7 +27,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line_errors("track", StoreError):
         main()
-    except (StageError, StoreError) as error:
-        sys.exit(f"track: {error}")

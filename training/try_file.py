@@ -19,6 +19,7 @@ from training.errors import StageError
 from training.intake.infer import infer
 from training.intake.read_table import read_file
 from training.intake.suggested_params import params_text, settings_for
+from training.run.command import one_line_errors
 from training.run.files import BUILD, BUNDLES, REPORTS, write_text, write_whole
 from training.run.progress import say
 
@@ -187,10 +188,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not given.data or not given.label:
         # From make an absent variable comes as an empty text.
         parser.error("DATA and LABEL are needed")
-    try:
+    with one_line_errors("try", OSError):
         try_file(Path(given.data), given.label, given.time or None, Path(given.out) if given.out else None)
-    except (StageError, OSError) as error:
-        raise SystemExit(f"try: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,31 +1,46 @@
-"""What every stage has in common: how it is started, and how it stops."""
+"""How a command starts, and how it ends: with its answer, or with one sentence and exit status 1."""
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 from training.errors import StageError
 
-# What a disk says that takes no more: it is full, or the user's share of it is.
+# A full disk, or a user's full quota.
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
+@contextmanager
+def one_line_errors(prefix: str, *others: type[Exception]) -> Iterator[None]:
+    """Turn errors that the user can repair into one line on stderr and exit status 1; others keep their traceback.
+
+    These are StageError, a full disk, a killed worker process, and `others`.
+    """
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise SystemExit(
+            f"{prefix}: a process was ended, perhaps for its memory; lower compute.chunk_rows: {error}"
+        ) from error
+    except OSError as error:
+        if error.errno in FULL:
+            raise SystemExit(f"{prefix}: there is no space left on the disk; make room: {error}") from error
+        if isinstance(error, others):
+            raise SystemExit(f"{prefix}: {error}") from error
+        raise
+    except Exception as error:
+        if isinstance(error, (StageError, *others)):
+            raise SystemExit(f"{prefix}: {error}") from error
+        raise
+
+
 def run(main: Callable[[str], None]) -> None:
-    """Run a stage for the scorer named on the command line; a StageError ends it with its sentence, not a traceback."""
+    """Run a stage for the scorer named on the command line, with `one_line_errors`."""
     stage = Path(sys.argv[0]).stem
     if len(sys.argv) != 2:  # noqa: PLR2004 - the module and the scorer
         raise SystemExit(f"usage: python -m training.{stage} SCORER")
-    try:
+    with one_line_errors(f"{stage} {sys.argv[1]}"):
         main(sys.argv[1])
-    except StageError as error:
-        raise SystemExit(f"{stage} {sys.argv[1]}: {error}") from error
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise SystemExit(f"{stage} {sys.argv[1]}: there is no space left on the disk; make room: {error}") from error
-    except BrokenProcessPool as error:
-        raise SystemExit(
-            f"{stage} {sys.argv[1]}: a process was ended, perhaps for its memory; lower compute.chunk_rows: {error}"
-        ) from error
