@@ -17,7 +17,7 @@ from handler.web.endpoint import ScoreEndpoint
 
 # A route. schemathesis adds what its examples and its coverage of the schema's limits ask for.
 CASES = 2_000
-_EVENTS = ROOT / "tests" / "handler" / "test_events.py"
+_EVENTS = ROOT / "tests" / "handler" / "web" / "test_events.py"
 
 
 def fuzz_routes() -> dict[str, Any]:

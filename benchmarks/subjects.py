@@ -19,8 +19,8 @@ WEB = ("fastapi", "mangum", "pydantic")
 PACKAGES = {
     "echo": (),
     "xgboost": ("xgboost-cpu",),
-    # pyarrow, because the refund's pickle holds a frame of strings.
-    "joblib": ("xgboost-cpu", "joblib", "pandas", "pyarrow", "scikit-learn", "imbalanced-learn"),
+    # pyarrow and tqdm, because the pickled pipeline's own modules import them.
+    "joblib": ("xgboost-cpu", "joblib", "pandas", "pyarrow", "scikit-learn", "imbalanced-learn", "tqdm"),
 }
 SERVICES = ("echo_service.py", "joblib_service.py", "xgboost_booster.py", "xgboost_service.py")
 
