@@ -15,17 +15,7 @@ from handler.releases.store import open_store
 from handler.releases.swap import Watcher
 from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import Scorer, load_scorer
-from handler.settings import (
-    BUNDLES,
-    METRICS,
-    PREDICTIONS,
-    PREDICTIONS_KEY,
-    PREDICTIONS_RATE,
-    STORE,
-    STORE_BUDGET_MS,
-    STORE_PUBLIC_KEY,
-    STORE_SECONDS,
-)
+from handler.settings import SETTINGS
 from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, is_schedule, plain_answer, post_event
 from handler.web.routes import create_app
 from handler.web.startup import Mangum
@@ -34,7 +24,7 @@ SUCCESS = 200
 SERVER_ERROR = 500
 # How long a start waits for the store before the packaged bundles serve; Lambda's own limit is 10.
 START_SECONDS = 2.0
-_BUDGET_SECONDS = STORE_BUDGET_MS / 1000
+_BUDGET_SECONDS = SETTINGS.store_budget_ms / 1000
 
 logger = logging.getLogger(__name__)
 
@@ -66,14 +56,14 @@ def _started_watcher() -> Watcher | None:
 
     What the store's pointers name serves from the first request on, where the store answers in time.
     """
-    if not STORE:
+    if not SETTINGS.store:
         return None
     watcher = Watcher(
-        open_store(STORE),
+        open_store(SETTINGS.store),
         _slots,
-        seconds=STORE_SECONDS,
-        public_keys=STORE_PUBLIC_KEY,
-        meter=StoreMeter() if METRICS else None,
+        seconds=SETTINGS.store_seconds,
+        public_keys=SETTINGS.store_public_key,
+        meter=StoreMeter() if SETTINGS.metrics else None,
     )
     watcher.look_if_due(START_SECONDS)
     try:
@@ -87,18 +77,18 @@ def _started_watcher() -> Watcher | None:
 
 def _recorder() -> Recorder | None:
     """What records predictions and outcomes, where that is configured."""
-    if not PREDICTIONS:
+    if not SETTINGS.predictions:
         return None
     for name, slot in _slots.items():
-        if slot.served.scorer.hashed and not PREDICTIONS_KEY:
+        if slot.served.scorer.hashed and not SETTINGS.predictions_key:
             raise ValueError(f"PREDICTIONS_KEY is empty; {name} declares fields private: hash, which need a key")
-    return Recorder(PREDICTIONS, rate=PREDICTIONS_RATE, key=PREDICTIONS_KEY)
+    return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=SETTINGS.predictions_key)
 
 
 hide_values()
-_slots = {name: Slot(scorer) for name, scorer in load_scorers(BUNDLES).items()}
+_slots = {name: Slot(scorer) for name, scorer in load_scorers(SETTINGS.bundles).items()}
 _watcher = _started_watcher()
-app = create_app(_slots, with_metrics=METRICS, recorder=_recorder(), watcher=_watcher)
+app = create_app(_slots, with_metrics=bool(SETTINGS.metrics), recorder=_recorder(), watcher=_watcher)
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
 _adapter = Mangum(app, lifespan="off", custom_handlers=EVENT_HANDLERS)
@@ -117,7 +107,7 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
     asyncio.set_event_loop(_loop)
     try:
         answer: dict[str, Any] = _adapter(checked_event(event), context)
-        if answer["statusCode"] >= SERVER_ERROR and METRICS and context:
+        if answer["statusCode"] >= SERVER_ERROR and SETTINGS.metrics and context:
             record_failure(context)
     except BadEventError as error:
         return plain_answer(400, str(error))

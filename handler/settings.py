@@ -1,72 +1,71 @@
-"""Deployment facts, read from the environment once. template.yaml and the README list them."""
+"""Deployment settings, read from the environment once; template.yaml and the README list the variables."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from handler.releases.signature import SignatureError, read_public_keys
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
+from handler.releases.signature import read_public_keys
+from handler.scoring.contract import Frozen
 
-def _whole_number(name: str, text: str | None, default: int) -> int:
-    """The setting's number; ValueError where it is not a whole one above 0."""
-    if not text:
-        return default
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise ValueError(f"{name} is {text!r}; it must be a whole number above 0")
-    return int(text)
+PACKAGED_BUNDLES = Path(__file__).parent.parent / "build" / "bundles"
 
 
-def _seconds(name: str, text: str | None, default: float) -> float:
-    """The setting's number; ValueError where it is none above 0."""
-    try:
-        seconds = float(text) if text else default
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"{name} is {text!r}; it must be a number of seconds above 0")
-    return seconds
+def _whole_number(text: str) -> int | str:
+    """The number of plain ASCII digits; any other text as it is, which the strict field then refuses."""
+    return int(text) if text.isascii() and text.isdecimal() else text
 
 
-def _share(name: str, text: str | None) -> float:
-    """The setting's number, 1 by default; ValueError where it is not above 0 and at most 1."""
-    try:
-        share = float(text) if text else 1.0
-    except ValueError:
-        share = 0.0
-    if not 0 < share <= 1:
-        raise ValueError(f"{name} is {text!r}; it must be above 0 and at most 1")
-    return share
+def _items(text: str) -> tuple[str, ...]:
+    """The items of a list with commas between."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
-def _base_path(text: str) -> str:
-    """The path without a slash at its end; ValueError where it does not begin with one."""
-    if text and not text.startswith("/"):
-        raise ValueError(f"BASE_PATH is {text!r}; it must begin with /, such as /fraud")
-    return text.rstrip("/")
+WholeNumber = Annotated[int, BeforeValidator(_whole_number), Field(gt=0, description="be a whole number above 0")]
 
 
-def _metrics(text: str) -> bool:
-    if text not in {"", "emf"}:
-        raise ValueError(f"METRICS is {text!r}; it must be emf, or empty for none")
-    return bool(text)
+class Settings(Frozen):
+    """What a deployment sets, each field by the environment variable of its name in capitals.
+
+    A field's description completes the error message: "MAX_BODY_BYTES is '-1'; it must be a whole number above 0".
+    """
+
+    bundles: Annotated[Path, Field(strict=False)] = PACKAGED_BUNDLES
+    max_body_bytes: WholeNumber = 1 << 20
+    body_timeout_seconds: WholeNumber = 10
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_items)] = ()
+    base_path: Annotated[
+        str,
+        Field(pattern="^/", description="begin with /, such as /fraud"),
+        AfterValidator(lambda path: path.rstrip("/")),
+    ] = ""
+    metrics: Annotated[Literal["", "emf"], Field(description="be emf, or empty for none")] = ""
+    store: str = ""
+    store_seconds: Annotated[float, Field(gt=0, strict=False, description="be a number of seconds above 0")] = 30.0
+    store_budget_ms: WholeNumber = 50
+    store_public_key: Annotated[tuple[bytes, ...], BeforeValidator(read_public_keys)] = ()
+    predictions: str = ""
+    predictions_rate: Annotated[float, Field(gt=0, le=1, strict=False, description="be above 0 and at most 1")] = 1.0
+    predictions_key: Annotated[bytes, Field(strict=False)] = b""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """The settings of an environment; a variable that is empty or missing leaves the default.
+
+        Raises ValueError that names the variable, its value and what it must be.
+        """
+        given = {name: value for name in cls.model_fields if (value := environment.get(name.upper()))}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            problem = error.errors()[0]
+        # Outside the except clause, and so without pydantic's error, which would quote a key pasted by mistake.
+        name = str(problem["loc"][0])
+        if rule := cls.model_fields[name].description:
+            raise ValueError(f"{name.upper()} is {given[name]!r}; it must {rule}")
+        raise ValueError(f"{name.upper()}: {problem['ctx']['error']}")
 
 
-def _public_keys(text: str) -> tuple[bytes, ...]:
-    try:
-        return read_public_keys(text)
-    except SignatureError as error:
-        raise ValueError(f"STORE_PUBLIC_KEY: {error}") from error
-
-
-BUNDLES = Path(os.environ.get("BUNDLES") or Path(__file__).parent.parent / "build" / "bundles")
-MAX_BODY_BYTES = _whole_number("MAX_BODY_BYTES", os.environ.get("MAX_BODY_BYTES"), 1 << 20)
-BODY_TIMEOUT_SECONDS = _whole_number("BODY_TIMEOUT_SECONDS", os.environ.get("BODY_TIMEOUT_SECONDS"), 10)
-CORS_ORIGINS = tuple(origin.strip() for origin in os.environ.get("CORS_ORIGINS", "").split(",") if origin.strip())
-BASE_PATH = _base_path(os.environ.get("BASE_PATH", ""))
-METRICS = _metrics(os.environ.get("METRICS", ""))
-STORE = os.environ.get("STORE", "")
-STORE_SECONDS = _seconds("STORE_SECONDS", os.environ.get("STORE_SECONDS"), 30)
-STORE_BUDGET_MS = _whole_number("STORE_BUDGET_MS", os.environ.get("STORE_BUDGET_MS"), 50)
-STORE_PUBLIC_KEY = _public_keys(os.environ.get("STORE_PUBLIC_KEY", ""))
-PREDICTIONS = os.environ.get("PREDICTIONS", "")
-PREDICTIONS_RATE = _share("PREDICTIONS_RATE", os.environ.get("PREDICTIONS_RATE"))
-PREDICTIONS_KEY = os.environ.get("PREDICTIONS_KEY", "").encode()
+SETTINGS = Settings.from_environment(os.environ)

@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.readme import COMMAND, FACTS, PAGES, TABLES, answer_to, table_pattern
 from benchmarks.readme_table import report
+from handler.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,12 +68,12 @@ def test_the_shown_answers_are_the_real_ones(command: str, answer: str) -> None:
 
 def test_every_setting_is_documented() -> None:
     """Each environment variable that the handler reads stands in the README, and in the template or its comment."""
-    sources = "".join(path.read_text() for path in (ROOT / "handler").glob("*.py"))
-    read = set(re.findall(r'os\.environ(?:\.get)?[\[(]"([A-Z_]+)"', sources))
-    settings = {name for name in read if not name.startswith("AWS_")}  # Lambda itself sets those
-    assert settings
+    sources = "".join(path.read_text() for path in (ROOT / "handler").rglob("*.py"))
+    read_elsewhere = set(re.findall(r'os\.environ(?:\.get)?[\[(]"([A-Z_]+)"', sources))
     template = (ROOT / "template.yaml").read_text()
-    for setting in settings:
+    for setting in {name.upper() for name in Settings.model_fields} | read_elsewhere:
+        if setting.startswith("AWS_"):
+            continue  # Lambda itself sets those
         assert f"`{setting}`" in README
         assert setting in template
 

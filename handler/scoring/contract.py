@@ -181,7 +181,13 @@ def _request_field(field: DeclaredField) -> tuple[Any, Any]:
     return kind | None, Field(default=None, alias=field.alias, description=field.unit)
 
 
-class Problem(BaseModel):
+class Documented(BaseModel):
+    """A model that only the OpenAPI document needs: built at its first use, not at every cold start."""
+
+    model_config = ConfigDict(defer_build=True)
+
+
+class Problem(Documented):
     """One thing that breaks the contract: where, and what would be right."""
 
     loc: list[str | int]
@@ -189,13 +195,13 @@ class Problem(BaseModel):
     type: str
 
 
-class Refusal(BaseModel):
+class Refusal(Documented):
     """The body of a 422."""
 
     detail: list[Problem]
 
 
-class Reason(BaseModel):
+class Reason(Documented):
     """One feature's exact share of a decision."""
 
     field: str
@@ -204,7 +210,7 @@ class Reason(BaseModel):
     sentence: str
 
 
-class Warned(BaseModel):
+class Warned(Documented):
     """One value outside what the model was trained on."""
 
     field: str

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import MutableMapping
 from typing import Any
 
-from handler.settings import BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES
+from handler.settings import SETTINGS
 from handler.web.startup import HTTPException
 
 _GZIP = 16 + zlib.MAX_WBITS
@@ -22,10 +22,10 @@ async def read_body(scope: MutableMapping[str, Any], receive: Any) -> bytes | by
         body = await _received(receive)
     else:
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_SECONDS):
+            async with asyncio.timeout(SETTINGS.body_timeout_seconds):
                 body = await _received(receive)
         except TimeoutError as error:
-            raise HTTPException(408, f"the body took longer than {BODY_TIMEOUT_SECONDS} seconds") from error
+            raise HTTPException(408, f"the body took longer than {SETTINGS.body_timeout_seconds} seconds") from error
     for name, value in scope["headers"]:
         if name == b"content-encoding" and value.lower() not in {b"", b"identity"}:
             return _unpacked(body, value.lower())
@@ -37,10 +37,10 @@ async def _received(receive: Any) -> bytes | bytearray:  # noqa: ANN401 - ASGI's
     body: bytes | bytearray = message.get("body", b"")
     if message.get("more_body"):
         body = bytearray(body)
-        while message.get("more_body") and len(body) <= MAX_BODY_BYTES:
+        while message.get("more_body") and len(body) <= SETTINGS.max_body_bytes:
             message = await receive()
             body += message.get("body", b"")
-    if len(body) > MAX_BODY_BYTES:
+    if len(body) > SETTINGS.max_body_bytes:
         raise _too_large()
     if message["type"] == "http.disconnect":
         raise HTTPException(400, "the connection ended before the body did")
@@ -48,7 +48,7 @@ async def _received(receive: Any) -> bytes | bytearray:  # noqa: ANN401 - ASGI's
 
 
 def _too_large() -> HTTPException:
-    return HTTPException(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
+    return HTTPException(413, f"the body is larger than {SETTINGS.max_body_bytes:,} bytes")
 
 
 def _unpacked(body: bytes | bytearray, encoding: bytes) -> bytes:
@@ -57,10 +57,10 @@ def _unpacked(body: bytes | bytearray, encoding: bytes) -> bytes:
         raise HTTPException(415, "content-encoding must be gzip or identity")
     unpacking = zlib.decompressobj(_GZIP)
     try:
-        content = unpacking.decompress(body, MAX_BODY_BYTES + 1)
+        content = unpacking.decompress(body, SETTINGS.max_body_bytes + 1)
     except zlib.error as error:
         raise HTTPException(400, "the body is not valid gzip") from error
-    if len(content) > MAX_BODY_BYTES:
+    if len(content) > SETTINGS.max_body_bytes:
         raise _too_large()
     if not unpacking.eof or unpacking.unused_data:
         raise HTTPException(400, "the body is not one whole gzip stream")

@@ -7,11 +7,9 @@ tests/handler/web/test_document.py and the fuzzing of tests/test_uvicorn.py hold
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel
-
-from handler.scoring.contract import MAX_BATCH, Refusal
+from handler.scoring.contract import MAX_BATCH, Documented, Refusal
 from handler.scoring.scorer import Scorer
-from handler.settings import BODY_TIMEOUT_SECONDS, MAX_BODY_BYTES
+from handler.settings import SETTINGS
 from handler.web.endpoint import MAX_REASONS
 from handler.web.headers import MAX_HEADER_BYTES
 from handler.web.outcomes import Recorded, outcome_model
@@ -28,13 +26,13 @@ _EXPLAIN = {
 }
 
 
-class Error(BaseModel):
+class Error(Documented):
     """The body of an error that is not about one field."""
 
     detail: str
 
 
-class Answering(BaseModel):
+class Answering(Documented):
     """A scorer that answers, and the version that is scored in its shadow, if there is one."""
 
     version: str
@@ -43,7 +41,7 @@ class Answering(BaseModel):
     shadow_is_dropped: bool | None = None
 
 
-class StoreHealth(BaseModel):
+class StoreHealth(Documented):
     """How the store fares: per scorer what is wrong now, and how often since the start each thing came to pass."""
 
     status: Literal["ok", "trouble"]
@@ -54,7 +52,7 @@ class StoreHealth(BaseModel):
     failed: int
 
 
-class Health(BaseModel):
+class Health(Documented):
     """Status, the version of each scorer that answers, and the store, where there is one."""
 
     status: str
@@ -127,8 +125,8 @@ def _documented(tag: str, body: dict[str, Any]) -> dict[str, Any]:
     """What the stand-ins do not say: query, body and errors of a scorer's route."""
     refusals = {
         400: "The body's gzip is damaged",
-        408: f"The body took longer than {BODY_TIMEOUT_SECONDS} seconds",
-        413: f"The body is larger than {MAX_BODY_BYTES:,} bytes",
+        408: f"The body took longer than {SETTINGS.body_timeout_seconds} seconds",
+        413: f"The body is larger than {SETTINGS.max_body_bytes:,} bytes",
         415: "The body's content-encoding is not gzip",
         431: f"The headers are larger than {MAX_HEADER_BYTES:,} bytes",
     }

@@ -11,7 +11,7 @@ from collections.abc import MutableMapping
 from functools import cached_property
 from typing import Any
 
-from handler.settings import BASE_PATH
+from handler.settings import SETTINGS
 from handler.web.startup import ALB, APIGateway, HTTPGateway
 
 # A name or an IPv4 address, then perhaps a port. No gateway sends an IPv6 address, and Mangum cannot read one.
@@ -81,7 +81,7 @@ def _rooted(scope: MutableMapping[str, Any], stage: str) -> MutableMapping[str, 
     for name, value in scope["headers"]:
         if name == b"host" and not _HOST.fullmatch(value):
             raise BadEventError("malformed Host header")
-    for root in (BASE_PATH, stage):
+    for root in (SETTINGS.base_path, stage):
         if root and (scope["path"] == root or scope["path"].startswith(f"{root}/")):
             scope["root_path"] = root
             break

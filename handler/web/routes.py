@@ -13,7 +13,7 @@ from handler.records.record import Recorder
 from handler.records.telemetry import REFUSED, STORE_FAILED, SWAPPED, Meter
 from handler.releases.served import Slot
 from handler.releases.swap import Watcher
-from handler.settings import CORS_ORIGINS
+from handler.settings import SETTINGS
 from handler.web.document import DESCRIPTION, TITLE, VERSION, describe
 from handler.web.endpoint import ScoreEndpoint
 from handler.web.headers import HeaderLimit
@@ -92,12 +92,12 @@ def create_app(
         return described[versions]
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to give another document
-    if CORS_ORIGINS:
+    if SETTINGS.cors_origins:
         from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - few ask for it, every cold start would pay
 
         app.add_middleware(
             CORSMiddleware,
-            allow_origins=CORS_ORIGINS,
+            allow_origins=SETTINGS.cors_origins,
             allow_methods=["GET", "POST"],
             allow_headers=CORS_HEADERS,
         )

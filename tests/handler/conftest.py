@@ -27,18 +27,18 @@ def refund() -> Scorer:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> FolderStoreWriter:
+def store_writer(tmp_path: Path) -> FolderStoreWriter:
     """An empty store in a folder."""
     return FolderStoreWriter(tmp_path / "store")
 
 
 @pytest.fixture
-def release(shelf: FolderStoreWriter) -> Callable[..., str]:
+def release(store_writer: FolderStoreWriter) -> Callable[..., str]:
     """Puts another version of a scorer's bundle into the store, as `write_variant` makes it; returns the version."""
     from benchmarks.variants import write_variant  # noqa: PLC0415 - a second and a half, which few tests need
 
     def put(scorer: str = "refund", **changes: Any) -> str:  # noqa: ANN401 - write_variant's own
-        unnamed = shelf.root / scorer / "bundles" / uuid4().hex
+        unnamed = store_writer.root / scorer / "bundles" / uuid4().hex
         version = write_variant(BUNDLES / scorer, unnamed, **changes)
         unnamed.rename(unnamed.with_name(version))
         return version
@@ -47,12 +47,12 @@ def release(shelf: FolderStoreWriter) -> Callable[..., str]:
 
 
 @pytest.fixture
-def point(shelf: FolderStoreWriter) -> Callable[..., Pointer]:
+def point(store_writer: FolderStoreWriter) -> Callable[..., Pointer]:
     """Moves refund's pointer: what is given changes, the rest stays as it was."""
     from training.delivery.pointer import update_pointer  # noqa: PLC0415 - as above
 
     def to(**changes: str | None) -> Pointer:
-        return update_pointer(shelf, "refund", "promote", lambda _: dict(changes))
+        return update_pointer(store_writer, "refund", "promote", lambda _: dict(changes))
 
     return to
 

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 from handler.app import app, handler, load_scorers
 from handler.scoring.bundle import BundleError, content_version, manifest_bytes
-from handler.settings import BUNDLES, MAX_BODY_BYTES
+from handler.settings import SETTINGS
 
 EVENTS = Path(__file__).parents[1] / "events"
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def test_a_base64_body_is_decoded() -> None:
 def test_what_breaks_the_contract_is_a_422_that_names_the_field(
     client: TestClient, body: object, where: list[str]
 ) -> None:
-    """Through uvicorn's door and through Lambda's, and without the value in the answer."""
+    """Through uvicorn's gateway and through Lambda's, and without the value in the answer."""
     content = json.dumps(body)
     answer = client.post(REFUND_ROUTE, content=content)
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, where)
@@ -123,10 +123,10 @@ def test_explain_is_true_or_false(client: TestClient) -> None:
 
 def test_a_body_over_the_limit_is_a_413(client: TestClient) -> None:
     """By its declared length, and while it streams in; one byte less is read."""
-    too_long = b" " * (MAX_BODY_BYTES + 1)
+    too_long = b" " * (SETTINGS.max_body_bytes + 1)
     assert client.post(REFUND_ROUTE, content=too_long).status_code == 413
     assert client.post(REFUND_ROUTE, content=iter([too_long])).status_code == 413
-    detail = {"detail": f"the body is larger than {MAX_BODY_BYTES:,} bytes"}
+    detail = {"detail": f"the body is larger than {SETTINGS.max_body_bytes:,} bytes"}
     assert invoke(recorded("refund", body=too_long.decode())) == (413, detail)
     assert client.post(REFUND_ROUTE, content=too_long[1:]).status_code == 422
 
@@ -142,7 +142,7 @@ def test_a_malformed_host_is_a_400(host: str) -> None:
 
 def test_a_malformed_host_among_multi_value_headers_is_a_400() -> None:
     """A load balancer sends its headers there."""
-    event = recorded("doors/load_balancer_multi_value")
+    event = recorded("gateways/load_balancer_multi_value")
     event["multiValueHeaders"]["host"] = ["a b"]
     assert invoke(event) == (400, {"detail": "malformed Host header"})
 
@@ -286,7 +286,7 @@ def test_no_bundle_stops_the_start(tmp_path: Path) -> None:
 def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
     """The message names both."""
     for name in ("refund", "returns"):
-        shutil.copytree(BUNDLES / "refund", tmp_path / name)
+        shutil.copytree(SETTINGS.bundles / "refund", tmp_path / name)
     path = tmp_path / "returns" / "manifest.json"
     manifest = {**json.loads(path.read_text()), "scorer": "returns"}
     path.write_bytes(manifest_bytes({**manifest, "version": content_version(manifest)}))
@@ -296,14 +296,14 @@ def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
 
 def test_a_bundle_in_another_scorers_folder_stops_the_start(tmp_path: Path) -> None:
     """Otherwise one of two copies would be served, and nobody could say which."""
-    shutil.copytree(BUNDLES / "refund", tmp_path / "copy")
+    shutil.copytree(SETTINGS.bundles / "refund", tmp_path / "copy")
     with pytest.raises(BundleError, match="copy holds the bundle of refund"):
         load_scorers(tmp_path)
 
 
 def test_hidden_folders_are_no_bundles(tmp_path: Path) -> None:
     """An editor's leavings do not stop the start."""
-    shutil.copytree(BUNDLES / "refund", tmp_path / "refund")
+    shutil.copytree(SETTINGS.bundles / "refund", tmp_path / "refund")
     (tmp_path / ".ipynb_checkpoints").mkdir()
     assert list(load_scorers(tmp_path)) == ["refund"]
 
@@ -347,7 +347,7 @@ except ImportError:
 
 def test_a_damaged_bundle_stops_the_start(tmp_path: Path) -> None:
     """The process ends, and its last line names the file."""
-    shutil.copytree(BUNDLES, tmp_path / "bundles")
+    shutil.copytree(SETTINGS.bundles, tmp_path / "bundles")
     model = tmp_path / "bundles" / "refund" / "model.ubj"
     model.write_bytes(model.read_bytes()[:-1])
     run = subprocess.run(

@@ -14,7 +14,7 @@ from handler.releases.swap import load_released
 from handler.scoring.bundle import BundleError
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
-from handler.settings import STORE_PUBLIC_KEY
+from handler.settings import SETTINGS
 from training.declaration import declared_scorer
 from training.delivery.gate import GateVerdict, judge_challenger
 from training.delivery.store_writer import StoreWriter, read_current_pointer
@@ -184,7 +184,7 @@ def _released(shelf: StoreWriter, scorer: str, version: str) -> Scorer:
         raise PointerUpdateError(
             f"{scorer} has no released version {version!r}; released are {released} (`make release`)"
         )
-    return load_released(shelf, scorer, version, public_keys=STORE_PUBLIC_KEY)
+    return load_released(shelf, scorer, version, public_keys=SETTINGS.store_public_key)
 
 
 def _broken(shelf: StoreWriter, scorer: str, current: str, offered: Contract) -> list[str]:

@@ -4,7 +4,7 @@ from handler.releases.store import StoreError, read_bundle
 from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST, BundleError, parse_bundle
 from handler.scoring.scorer import Scorer, load_scorer, proven_scorer
-from handler.settings import STORE_PUBLIC_KEY
+from handler.settings import SETTINGS
 from training.delivery.store_writer import VERSION, open_store_writer, read_current_pointer
 from training.errors import StageError
 from training.run.files import BUNDLES
@@ -22,7 +22,7 @@ def chosen_bundle(name: str, version: str, store: str) -> tuple[Scorer, dict[str
         pointer, _ = read_current_pointer(shelf, name)
         version = (pointer and pointer.current) or ""
     if version:
-        scorer = load_released(shelf, name, version, public_keys=STORE_PUBLIC_KEY)
+        scorer = load_released(shelf, name, version, public_keys=SETTINGS.store_public_key)
         return scorer, read_bundle(shelf, name, version)
     folder = BUNDLES / name
     if not folder.is_dir():

@@ -41,29 +41,29 @@ def slot(refund: Scorer) -> Slot:
 
 
 @pytest.fixture
-def watcher(shelf: FolderStoreWriter, slot: Slot) -> Watcher:
+def watcher(store_writer: FolderStoreWriter, slot: Slot) -> Watcher:
     """Watches that place."""
-    return Watcher(shelf, {"refund": slot}, seconds=3600)
+    return Watcher(store_writer, {"refund": slot}, seconds=3600)
 
 
 @pytest.fixture
-def guarded(shelf: FolderStoreWriter, slot: Slot) -> Watcher:
+def guarded(store_writer: FolderStoreWriter, slot: Slot) -> Watcher:
     """Watches it too, and serves only what a trusted key signed."""
-    return Watcher(shelf, {"refund": slot}, seconds=3600, public_keys=(TRUSTED,))
+    return Watcher(store_writer, {"refund": slot}, seconds=3600, public_keys=(TRUSTED,))
 
 
-def folder_of(shelf: FolderStoreWriter, version: str) -> Path:
+def folder_of(store_writer: FolderStoreWriter, version: str) -> Path:
     """Where a version of refund's bundle lies."""
-    return shelf.root / bundle_key("refund", version, "")
+    return store_writer.root / bundle_key("refund", version, "")
 
 
 def rewriting(**changes: object) -> Damage:
     """Other keys in the manifest, and the version that they give."""
 
-    def damage(shelf: FolderStoreWriter, version: str) -> str:
-        folder = folder_of(shelf, version)
+    def damage(store_writer: FolderStoreWriter, version: str) -> str:
+        folder = folder_of(store_writer, version)
         changed = rewrite_manifest(folder, **changes)
-        folder.rename(folder_of(shelf, changed))
+        folder.rename(folder_of(store_writer, changed))
         return changed
 
     return damage
@@ -72,9 +72,9 @@ def rewriting(**changes: object) -> Damage:
 def naming_another_file(name: str) -> Damage:
     """A file elsewhere among those of the manifest."""
 
-    def damage(shelf: FolderStoreWriter, version: str) -> str | None:
-        files = json.loads((folder_of(shelf, version) / MANIFEST).read_bytes())["files"]
-        return rewriting(files={**files, name: "0" * 64})(shelf, version)
+    def damage(store_writer: FolderStoreWriter, version: str) -> str | None:
+        files = json.loads((folder_of(store_writer, version) / MANIFEST).read_bytes())["files"]
+        return rewriting(files={**files, name: "0" * 64})(store_writer, version)
 
     return damage
 
@@ -82,11 +82,11 @@ def naming_another_file(name: str) -> Damage:
 def rehashing(name: str, change: Callable[[Any], Any]) -> Damage:
     """Other content in one of its JSON files, with the hash and the version that it gives."""
 
-    def damage(shelf: FolderStoreWriter, version: str) -> str | None:
-        path = folder_of(shelf, version) / name
+    def damage(store_writer: FolderStoreWriter, version: str) -> str | None:
+        path = folder_of(store_writer, version) / name
         path.write_bytes(to_json(change(json.loads(path.read_bytes()))))
         files = json.loads((path.parent / MANIFEST).read_bytes())["files"]
-        return rewriting(files={**files, name: hashlib.sha256(path.read_bytes()).hexdigest()})(shelf, version)
+        return rewriting(files={**files, name: hashlib.sha256(path.read_bytes()).hexdigest()})(store_writer, version)
 
     return damage
 
@@ -114,53 +114,53 @@ def ask_for_a_negative_amount(golden: list[dict[str, Any]]) -> list[dict[str, An
 def with_field(field: str, **changes: object) -> Damage:
     """A contract with other keys of a field."""
 
-    def damage(shelf: FolderStoreWriter, version: str) -> str | None:
-        contract = json.loads((folder_of(shelf, version) / MANIFEST).read_bytes())["contract"]
+    def damage(store_writer: FolderStoreWriter, version: str) -> str | None:
+        contract = json.loads((folder_of(store_writer, version) / MANIFEST).read_bytes())["contract"]
         contract["fields"][field] |= changes
-        return rewriting(contract=contract)(shelf, version)
+        return rewriting(contract=contract)(store_writer, version)
 
     return damage
 
 
-def flip_a_bit(shelf: FolderStoreWriter, version: str) -> None:
+def flip_a_bit(store_writer: FolderStoreWriter, version: str) -> None:
     """In the middle of the model."""
-    path = folder_of(shelf, version) / "model.ubj"
+    path = folder_of(store_writer, version) / "model.ubj"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
-def cut_the_manifest(shelf: FolderStoreWriter, version: str) -> None:
+def cut_the_manifest(store_writer: FolderStoreWriter, version: str) -> None:
     """By its last byte."""
-    path = folder_of(shelf, version) / MANIFEST
+    path = folder_of(store_writer, version) / MANIFEST
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def remove_the_vocabulary(shelf: FolderStoreWriter, version: str) -> None:
+def remove_the_vocabulary(store_writer: FolderStoreWriter, version: str) -> None:
     """As where a copy broke off."""
-    (folder_of(shelf, version) / "vocabulary.json").unlink()
+    (folder_of(store_writer, version) / "vocabulary.json").unlink()
 
 
-def remove_all(shelf: FolderStoreWriter, version: str) -> None:
+def remove_all(store_writer: FolderStoreWriter, version: str) -> None:
     """As where it never was published."""
-    shutil.rmtree(folder_of(shelf, version))
+    shutil.rmtree(folder_of(store_writer, version))
 
 
-def put_another_version_there(shelf: FolderStoreWriter, version: str) -> None:
+def put_another_version_there(store_writer: FolderStoreWriter, version: str) -> None:
     """A sound bundle under the name of another."""
-    assert rewrite_manifest(folder_of(shelf, version), windows={}) != version
+    assert rewrite_manifest(folder_of(store_writer, version), windows={}) != version
 
 
-def write_an_infinite_number(shelf: FolderStoreWriter, version: str) -> None:
+def write_an_infinite_number(store_writer: FolderStoreWriter, version: str) -> None:
     """Which JSON does not know, though Python reads it."""
-    path = folder_of(shelf, version) / MANIFEST
+    path = folder_of(store_writer, version) / MANIFEST
     path.write_bytes(re.sub(rb'"slope": [^,]+', b'"slope": 1e999', path.read_bytes()))
 
 
-def have_other_numbers(shelf: FolderStoreWriter, version: str) -> str | None:
+def have_other_numbers(store_writer: FolderStoreWriter, version: str) -> str | None:
     """Another calibration than the golden cases were computed with."""
-    calibration = json.loads((folder_of(shelf, version) / MANIFEST).read_bytes())["calibration"]
-    return rewriting(calibration={**calibration, "intercept": calibration["intercept"] + 0.01})(shelf, version)
+    calibration = json.loads((folder_of(store_writer, version) / MANIFEST).read_bytes())["calibration"]
+    return rewriting(calibration={**calibration, "intercept": calibration["intercept"] + 0.01})(store_writer, version)
 
 
 REFUSALS = [
@@ -204,12 +204,15 @@ REFUSALS = [
 
 @pytest.fixture(params=REFUSALS, ids=[sentence.strip(": ") for _, sentence in REFUSALS])
 def refusal(
-    request: pytest.FixtureRequest, shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer]
+    request: pytest.FixtureRequest,
+    store_writer: FolderStoreWriter,
+    release: Callable[..., str],
+    point: Callable[..., Pointer],
 ) -> tuple[str, str]:
     """A version that may not serve and that the pointer names, and a part of the sentence that says why not."""
     damage, sentence = request.param
     version = release(shift=0.5)
-    version = damage(shelf, version) or version
+    version = damage(store_writer, version) or version
     point(current=version)
     return version, sentence
 
@@ -255,11 +258,15 @@ def test_the_next_good_pointer_is_followed(promote: Callable[..., str], slot: Sl
 
 
 def test_only_the_packaged_contract_is_promised(
-    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+    store_writer: FolderStoreWriter,
+    release: Callable[..., str],
+    point: Callable[..., Pointer],
+    slot: Slot,
+    watcher: Watcher,
 ) -> None:
     """What a later version grants besides may be taken back: no deployment promised it."""
     narrow = release(shift=1.0)
-    wide = with_field("item", max_length=1000)(shelf, release(shift=0.5))
+    wide = with_field("item", max_length=1000)(store_writer, release(shift=0.5))
     for version in (wide, narrow):
         point(current=version)
         watcher.look()
@@ -267,13 +274,13 @@ def test_only_the_packaged_contract_is_promised(
 
 
 def test_who_reads_a_release_back_need_promise_nothing(
-    shelf: FolderStoreWriter, release: Callable[..., str], refund: Scorer
+    store_writer: FolderStoreWriter, release: Callable[..., str], refund: Scorer
 ) -> None:
     """A narrower contract is sound; it only may not take this one's place."""
-    version = with_field("amount", max=1e9)(shelf, release(shift=0.5))
-    assert load_released(shelf, "refund", str(version)).version == version
+    version = with_field("amount", max=1e9)(store_writer, release(shift=0.5))
+    assert load_released(store_writer, "refund", str(version)).version == version
     with pytest.raises(BundleError, match="breaks the contract: its amount ends at 1e"):
-        load_released(shelf, "refund", str(version), promised=refund.contract)
+        load_released(store_writer, "refund", str(version), promised=refund.contract)
 
 
 def test_a_bundle_that_is_too_large_is_refused(
@@ -293,11 +300,11 @@ def as_file(key: Ed25519PrivateKey, statement: bytes) -> bytes:
 
 
 def test_what_a_trusted_key_signed_serves(
-    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
+    store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
 ) -> None:
     """As `training.delivery.publish` signs it."""
     version = promote(shift=0.5)
-    folder = folder_of(shelf, version)
+    folder = folder_of(store_writer, version)
     (folder / SIGNATURE).write_bytes(as_file(KEY, signed_statement((folder / MANIFEST).read_bytes())))
     guarded.look()
     assert slot.served.scorer.version == version
@@ -315,11 +322,11 @@ def test_what_nobody_signed_is_refused(
 
 @pytest.mark.parametrize("kind", ["another key", "another manifest", "the bare manifest", "no base64", "nothing"])
 def test_a_wrong_signature_is_refused(
-    kind: str, shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
+    kind: str, store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
 ) -> None:
     """The bundle is sound otherwise."""
     version = promote(shift=0.5)
-    folder = folder_of(shelf, version)
+    folder = folder_of(store_writer, version)
     manifest = (folder / MANIFEST).read_bytes()
     signatures = {
         "another key": as_file(OTHER_KEY, signed_statement(manifest)),
@@ -331,16 +338,16 @@ def test_a_wrong_signature_is_refused(
     (folder / SIGNATURE).write_bytes(signatures[kind])
     guarded.look()
     rule = f"is not signed by a key that is trusted here ({SIGNATURE})"
-    assert guarded.refused["refund"] == f"{shelf}/refund/bundles/{version} {rule}"
+    assert guarded.refused["refund"] == f"{store_writer}/refund/bundles/{version} {rule}"
     assert slot.served.scorer.version != version
 
 
 def test_another_keys_signature_beside_it_harms_nobody(
-    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
+    store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
 ) -> None:
     """Each key's has a file of its own, so that one can take the other's place."""
     version = promote(shift=0.5)
-    folder = folder_of(shelf, version)
+    folder = folder_of(store_writer, version)
     statement = signed_statement((folder / MANIFEST).read_bytes())
     for key, name in ((KEY, SIGNATURE), (OTHER_KEY, signature_name(OTHER_TRUSTED))):
         (folder / name).write_bytes(as_file(key, statement))
@@ -350,23 +357,23 @@ def test_another_keys_signature_beside_it_harms_nobody(
 
 @pytest.mark.parametrize("key", [KEY, OTHER_KEY], ids=["the first", "the second"])
 def test_one_of_the_trusted_keys_is_enough(
-    key: Ed25519PrivateKey, shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot
+    key: Ed25519PrivateKey, store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot
 ) -> None:
     """Whichever, while one takes the other's place."""
     version = promote(shift=0.5)
-    folder = folder_of(shelf, version)
+    folder = folder_of(store_writer, version)
     name = signature_name(key.public_key().public_bytes_raw())
     (folder / name).write_bytes(as_file(key, signed_statement((folder / MANIFEST).read_bytes())))
-    Watcher(shelf, {"refund": slot}, seconds=3600, public_keys=(TRUSTED, OTHER_TRUSTED)).look()
+    Watcher(store_writer, {"refund": slot}, seconds=3600, public_keys=(TRUSTED, OTHER_TRUSTED)).look()
     assert slot.served.scorer.version == version
 
 
 def test_a_trusted_keys_signature_counts_in_its_own_file_alone(
-    shelf: FolderStoreWriter, promote: Callable[..., str], guarded: Watcher
+    store_writer: FolderStoreWriter, promote: Callable[..., str], guarded: Watcher
 ) -> None:
     """In another key's it is never looked at."""
     version = promote(shift=0.5)
-    folder = folder_of(shelf, version)
+    folder = folder_of(store_writer, version)
     signature = as_file(KEY, signed_statement((folder / MANIFEST).read_bytes()))
     (folder / signature_name(OTHER_TRUSTED)).write_bytes(signature)
     guarded.look()
@@ -374,22 +381,22 @@ def test_a_trusted_keys_signature_counts_in_its_own_file_alone(
 
 
 def test_a_refusal_names_every_file_that_was_looked_for(
-    promote: Callable[..., str], shelf: FolderStoreWriter, slot: Slot
+    promote: Callable[..., str], store_writer: FolderStoreWriter, slot: Slot
 ) -> None:
     """Whoever forgot to sign learns with which keys it could have been done."""
     promote(shift=0.5)
-    watcher = Watcher(shelf, {"refund": slot}, seconds=3600, public_keys=(TRUSTED, OTHER_TRUSTED))
+    watcher = Watcher(store_writer, {"refund": slot}, seconds=3600, public_keys=(TRUSTED, OTHER_TRUSTED))
     watcher.look()
     assert watcher.refused["refund"].endswith(f"({SIGNATURE}, {signature_name(OTHER_TRUSTED)})")
 
 
 def test_a_signature_does_not_vouch_for_changed_files(
-    shelf: FolderStoreWriter, promote: Callable[..., str], guarded: Watcher
+    store_writer: FolderStoreWriter, promote: Callable[..., str], guarded: Watcher
 ) -> None:
     """It is the manifest's, which names each file's hash."""
     version = promote(shift=0.5)
-    folder = folder_of(shelf, version)
+    folder = folder_of(store_writer, version)
     (folder / SIGNATURE).write_bytes(as_file(KEY, signed_statement((folder / MANIFEST).read_bytes())))
-    flip_a_bit(shelf, version)
+    flip_a_bit(store_writer, version)
     guarded.look()
     assert "model.ubj is damaged" in guarded.refused["refund"]

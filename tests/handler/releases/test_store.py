@@ -230,11 +230,11 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     ("key", "problem"), [("refund", "Is a directory"), ("refund/one.json/two.json", "Not a directory")]
 )
-def test_what_is_no_file_cannot_be_read(shelf: FolderStoreWriter, key: str, problem: str) -> None:
+def test_what_is_no_file_cannot_be_read(store_writer: FolderStoreWriter, key: str, problem: str) -> None:
     """That is not missing: somebody has to look."""
-    shelf.put_new("refund/one.json", b"one")
+    store_writer.put_new("refund/one.json", b"one")
     with pytest.raises(StoreError, match=f"{key} cannot be read: {problem}") as caught:
-        open_store(str(shelf)).read(key, 100)
+        open_store(str(store_writer)).read(key, 100)
     assert not isinstance(caught.value, MissingError | PointerError)
 
 
@@ -245,76 +245,82 @@ def test_s3_without_its_client_is_refused_with_a_sentence(monkeypatch: pytest.Mo
         open_store("s3://models/fraud")
 
 
-def test_a_bundle_is_read_with_its_files_alone(shelf: FolderStoreWriter, release: Callable[..., str]) -> None:
+def test_a_bundle_is_read_with_its_files_alone(store_writer: FolderStoreWriter, release: Callable[..., str]) -> None:
     """Whatever else lies beside them."""
     version = release()
-    folder = shelf.root / bundle_key("refund", version, "")
+    folder = store_writer.root / bundle_key("refund", version, "")
     (folder / "notes.txt").write_text("mine")
-    contents = read_bundle(shelf, "refund", version)
+    contents = read_bundle(store_writer, "refund", version)
     assert contents == {name: (folder / name).read_bytes() for name in (MANIFEST, *FILES)}
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
-def test_a_bundle_without_a_file_is_not_whole(shelf: FolderStoreWriter, release: Callable[..., str], name: str) -> None:
+def test_a_bundle_without_a_file_is_not_whole(
+    store_writer: FolderStoreWriter, release: Callable[..., str], name: str
+) -> None:
     """The file is named."""
     version = release()
-    path = shelf.root / bundle_key("refund", version, name)
+    path = store_writer.root / bundle_key("refund", version, name)
     path.unlink()
     with pytest.raises(BundleError, match=f"{path} is missing; the bundle is not whole"):
-        read_bundle(shelf, "refund", version)
+        read_bundle(store_writer, "refund", version)
 
 
-def test_those_signatures_are_read_that_are_there(shelf: FolderStoreWriter, release: Callable[..., str]) -> None:
+def test_those_signatures_are_read_that_are_there(store_writer: FolderStoreWriter, release: Callable[..., str]) -> None:
     """Of those that are asked for; one that is missing is left out, and whether it matters is not the reader's."""
     version = release()
     for name in ("manifest.1.sig", "manifest.3.sig"):
-        shelf.put_new(bundle_key("refund", version, name), name.encode())
-    contents = read_bundle(shelf, "refund", version, ("manifest.1.sig", "manifest.2.sig"))
+        store_writer.put_new(bundle_key("refund", version, name), name.encode())
+    contents = read_bundle(store_writer, "refund", version, ("manifest.1.sig", "manifest.2.sig"))
     assert contents.keys() == {MANIFEST, *FILES, "manifest.1.sig"}
     assert contents["manifest.1.sig"] == b"manifest.1.sig"
 
 
-def test_a_signature_that_cannot_be_read_is_not_missing(shelf: FolderStoreWriter, release: Callable[..., str]) -> None:
+def test_a_signature_that_cannot_be_read_is_not_missing(
+    store_writer: FolderStoreWriter, release: Callable[..., str]
+) -> None:
     """A store in trouble must not make an unsigned bundle of a signed one."""
     version = release()
-    (shelf.root / bundle_key("refund", version, "manifest.1.sig")).mkdir()
+    (store_writer.root / bundle_key("refund", version, "manifest.1.sig")).mkdir()
     with pytest.raises(StoreError, match=r"manifest\.1\.sig cannot be read: Is a directory"):
-        read_bundle(shelf, "refund", version, ("manifest.1.sig",))
+        read_bundle(store_writer, "refund", version, ("manifest.1.sig",))
 
 
 def test_a_signature_counts_among_the_bytes(
-    shelf: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    store_writer: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is as little to be trusted as what it signs."""
     version = release()
     monkeypatch.setattr(
-        "handler.releases.store.MAX_BYTES", sum(map(len, read_bundle(shelf, "refund", version).values()))
+        "handler.releases.store.MAX_BYTES", sum(map(len, read_bundle(store_writer, "refund", version).values()))
     )
-    shelf.put_new(bundle_key("refund", version, "manifest.1.sig"), b"s")
+    store_writer.put_new(bundle_key("refund", version, "manifest.1.sig"), b"s")
     with pytest.raises(BundleError, match=r"manifest\.1\.sig has more than 0 bytes"):
-        read_bundle(shelf, "refund", version, ("manifest.1.sig",))
+        read_bundle(store_writer, "refund", version, ("manifest.1.sig",))
 
 
 def test_a_bundle_may_have_as_many_bytes_as_the_limit(
-    shelf: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    store_writer: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In all its files together; with one byte less to spare the file is named that is too much."""
     version = release()
-    size = sum(path.stat().st_size for path in (shelf.root / bundle_key("refund", version, "")).iterdir())
+    size = sum(path.stat().st_size for path in (store_writer.root / bundle_key("refund", version, "")).iterdir())
     monkeypatch.setattr("handler.releases.store.MAX_BYTES", size)
-    assert len(read_bundle(shelf, "refund", version)) == len(FILES) + 1
+    assert len(read_bundle(store_writer, "refund", version)) == len(FILES) + 1
     monkeypatch.setattr("handler.releases.store.MAX_BYTES", size - 1)
     with pytest.raises(BundleError, match=f"{FILES[-1]} has more than .* bytes; a bundle may have {size - 1:,} in all"):
-        read_bundle(shelf, "refund", version)
+        read_bundle(store_writer, "refund", version)
 
 
-def test_a_bundle_that_cannot_be_read_may_be_sound(shelf: FolderStoreWriter, release: Callable[..., str]) -> None:
+def test_a_bundle_that_cannot_be_read_may_be_sound(
+    store_writer: FolderStoreWriter, release: Callable[..., str]
+) -> None:
     """It is the store's error, not the bundle's: a later look may succeed."""
     version = release()
-    shutil.rmtree(shelf.root / bundle_key("refund", version, ""))
-    (shelf.root / bundle_key("refund", version, "").rstrip("/")).write_text("no folder")
+    shutil.rmtree(store_writer.root / bundle_key("refund", version, ""))
+    (store_writer.root / bundle_key("refund", version, "").rstrip("/")).write_text("no folder")
     with pytest.raises(StoreError, match=r"manifest.json cannot be read: Not a directory"):
-        read_bundle(shelf, "refund", version)
+        read_bundle(store_writer, "refund", version)
 
 
 @contextmanager

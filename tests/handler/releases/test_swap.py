@@ -64,9 +64,9 @@ def wait_until(is_so: Callable[[], object]) -> None:
 
 
 @pytest.fixture
-def store(shelf: FolderStoreWriter) -> Iterator[Watched]:
+def store(store_writer: FolderStoreWriter) -> Iterator[Watched]:
     """The store, watched; nothing is held up for longer than the test."""
-    watched = Watched(shelf)
+    watched = Watched(store_writer)
     yield watched
     watched.go_on.set()
     wait_until(lambda: not is_looking())
@@ -89,20 +89,20 @@ def answer(scorer: Scorer) -> dict[str, Any]:
     return scorer.answer(scorer.request_model.model_validate_json(REQUEST))
 
 
-def model_of(shelf: FolderStoreWriter, version: str) -> Path:
+def model_of(store_writer: FolderStoreWriter, version: str) -> Path:
     """Where the model of a version of refund lies."""
-    return shelf.root / bundle_key("refund", version, "model.ubj")
+    return store_writer.root / bundle_key("refund", version, "model.ubj")
 
 
-def damage(shelf: FolderStoreWriter, version: str) -> None:
+def damage(store_writer: FolderStoreWriter, version: str) -> None:
     """Cut a version's model, so that it may not serve."""
-    path = model_of(shelf, version)
+    path = model_of(store_writer, version)
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def hide(shelf: FolderStoreWriter, version: str) -> Callable[[], None]:
+def hide(store_writer: FolderStoreWriter, version: str) -> Callable[[], None]:
     """Have a version's model not be read, which is the store's trouble and not the bundle's; returns what mends it."""
-    path = model_of(shelf, version)
+    path = model_of(store_writer, version)
     aside = path.rename(path.with_name("aside"))
     path.mkdir()
 
@@ -114,14 +114,14 @@ def hide(shelf: FolderStoreWriter, version: str) -> Callable[[], None]:
 
 
 def test_what_the_pointer_names_serves(
-    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher, refund: Scorer
+    store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher, refund: Scorer
 ) -> None:
     """Its answer names it, and is its own to the last digit."""
     version = promote(shift=0.5)
     watcher.look()
     found = answer(slot.served.scorer)
     assert found["model_version"] == version
-    assert found == answer(load_scorer(model_of(shelf, version).parent))
+    assert found == answer(load_scorer(model_of(store_writer, version).parent))
     assert found["confidence"] != answer(refund)["confidence"]
 
 
@@ -191,10 +191,10 @@ def test_without_a_pointer_the_packaged_version_serves_on(slot: Slot, watcher: W
 
 
 def test_a_trouble_is_told_once_while_it_stays_the_same(
-    shelf: FolderStoreWriter, watcher: Watcher, refund: Scorer, caplog: pytest.LogCaptureFixture
+    store_writer: FolderStoreWriter, watcher: Watcher, refund: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the version that serves on; another trouble is told anew."""
-    path = shelf.root / POINTER
+    path = store_writer.root / POINTER
     for _ in range(3):
         watcher.look()
     path.parent.mkdir(parents=True)
@@ -208,7 +208,7 @@ def test_a_trouble_is_told_once_while_it_stays_the_same(
 
 
 def test_a_mended_pointer_is_followed(
-    shelf: FolderStoreWriter,
+    store_writer: FolderStoreWriter,
     promote: Callable[..., str],
     slot: Slot,
     watcher: Watcher,
@@ -216,7 +216,7 @@ def test_a_mended_pointer_is_followed(
 ) -> None:
     """And that the trouble is over is told once."""
     version = promote(shift=0.5)
-    path = shelf.root / POINTER
+    path = store_writer.root / POINTER
     sound = path.read_bytes()
     path.write_bytes(sound[:-20])
     watcher.look()
@@ -229,18 +229,18 @@ def test_a_mended_pointer_is_followed(
 
 
 def test_garbage_after_a_swap_leaves_what_serves(
-    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher
+    store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher
 ) -> None:
     """Not the packaged version: nobody asked for that one."""
     version = promote(shift=0.5)
     watcher.look()
-    (shelf.root / POINTER).write_text("{}")
+    (store_writer.root / POINTER).write_text("{}")
     watcher.look()
     assert slot.served.scorer.version == version
 
 
 def test_what_was_refused_is_not_loaded_again(
-    shelf: FolderStoreWriter,
+    store_writer: FolderStoreWriter,
     promote: Callable[..., str],
     point: Callable[..., Pointer],
     store: Watched,
@@ -248,7 +248,7 @@ def test_what_was_refused_is_not_loaded_again(
 ) -> None:
     """Until the pointer moves."""
     version = promote(shift=0.5)
-    damage(shelf, version)
+    damage(store_writer, version)
     watcher.look()
     store.keys.clear()
     watcher.look()
@@ -259,11 +259,11 @@ def test_what_was_refused_is_not_loaded_again(
 
 
 def test_what_cannot_be_read_is_tried_again(
-    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher
+    store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher
 ) -> None:
     """It is not refused: the pointer need not move for it."""
     version = promote(shift=0.5)
-    mend = hide(shelf, version)
+    mend = hide(store_writer, version)
     watcher.look()
     assert (watcher.refused, watcher.counts) == ({}, {STORE_FAILED: 1})
     mend()
@@ -309,11 +309,15 @@ def test_a_shadow_may_be_promoted(
 
 
 def test_a_shadow_that_may_not_serve_is_refused(
-    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+    store_writer: FolderStoreWriter,
+    release: Callable[..., str],
+    point: Callable[..., Pointer],
+    slot: Slot,
+    watcher: Watcher,
 ) -> None:
     """What serves is exchanged all the same."""
     current, shadow = release(shift=0.5), release(shift=1.0)
-    damage(shelf, shadow)
+    damage(store_writer, shadow)
     point(current=current, shadow=shadow)
     watcher.look()
     assert (slot.served.scorer.version, slot.served.shadow) == (current, None)
@@ -322,11 +326,15 @@ def test_a_shadow_that_may_not_serve_is_refused(
 
 
 def test_a_refused_version_does_not_hold_up_the_shadow(
-    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+    store_writer: FolderStoreWriter,
+    release: Callable[..., str],
+    point: Callable[..., Pointer],
+    slot: Slot,
+    watcher: Watcher,
 ) -> None:
     """Nor does the shadow take its place."""
     current, shadow = release(shift=0.5), release(shift=1.0)
-    damage(shelf, current)
+    damage(store_writer, current)
     point(current=current, shadow=shadow)
     watcher.look()
     assert slot.served.scorer.version not in {current, shadow}
@@ -335,11 +343,15 @@ def test_a_refused_version_does_not_hold_up_the_shadow(
 
 
 def test_what_serves_is_exchanged_although_its_shadow_cannot_be_read(
-    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
+    store_writer: FolderStoreWriter,
+    release: Callable[..., str],
+    point: Callable[..., Pointer],
+    slot: Slot,
+    watcher: Watcher,
 ) -> None:
     """The shadow follows once it can."""
     current, shadow = release(shift=0.5), release(shift=1.0)
-    mend = hide(shelf, shadow)
+    mend = hide(store_writer, shadow)
     point(current=current, shadow=shadow)
     watcher.look()
     assert (slot.served.scorer.version, slot.served.shadow) == (current, None)
@@ -352,12 +364,12 @@ def test_what_serves_is_exchanged_although_its_shadow_cannot_be_read(
 
 
 def test_a_refusal_is_counted_once_although_the_shadow_cannot_be_read(
-    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
+    store_writer: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
 ) -> None:
     """The store's trouble is counted at each look, the damaged bundle is not."""
     current, shadow = release(shift=0.5), release(shift=1.0)
-    damage(shelf, current)
-    hide(shelf, shadow)
+    damage(store_writer, current)
+    hide(store_writer, shadow)
     point(current=current, shadow=shadow)
     for _ in range(3):
         watcher.look()
@@ -381,25 +393,25 @@ def test_a_defect_of_a_store_ends_no_look(slot: Slot, transaction: Scorer) -> No
 
 
 def test_both_reasons_are_kept_where_two_versions_are_refused(
-    shelf: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
+    store_writer: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
 ) -> None:
     """The current one's first, then its shadow's."""
     current, shadow = release(shift=0.5), release(shift=1.0)
-    damage(shelf, current)
-    damage(shelf, shadow)
+    damage(store_writer, current)
+    damage(store_writer, shadow)
     point(current=current, shadow=shadow)
     for _ in range(2):
         watcher.look()
     first, second = watcher.refused["refund"].split("; ", maxsplit=1)[0], watcher.refused["refund"]
     assert f"{current}/model.ubj is damaged" in first
-    assert f"; {shelf}/refund/bundles/{shadow}/model.ubj is damaged" in second
+    assert f"; {store_writer}/refund/bundles/{shadow}/model.ubj is damaged" in second
     assert watcher.counts == {REFUSED: 2}
 
 
 @pytest.fixture
-def metered(shelf: FolderStoreWriter, slot: Slot) -> Watcher:
+def metered(store_writer: FolderStoreWriter, slot: Slot) -> Watcher:
     """Watches refund's place, and writes metrics."""
-    return Watcher(shelf, {"refund": slot}, seconds=3600, meter=StoreMeter())
+    return Watcher(store_writer, {"refund": slot}, seconds=3600, meter=StoreMeter())
 
 
 def measured(watcher: Watcher, capfd: pytest.CaptureFixture[str]) -> list[str]:
@@ -414,38 +426,38 @@ def measured(watcher: Watcher, capfd: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_what_becomes_of_a_pointer_is_measured(
-    shelf: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+    store_writer: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One line each, in CloudWatch's format: without a pointer, swapped, refused; and the trouble that it is in."""
     assert measured(metered, capfd) == [STORE_FAILED, TROUBLE]
     promote(shift=0.5)
     assert measured(metered, capfd) == [SWAPPED]
-    damage(shelf, promote(shift=1.0))
+    damage(store_writer, promote(shift=1.0))
     assert measured(metered, capfd) == [REFUSED, TROUBLE]
 
 
 def test_a_refused_version_is_trouble_at_every_look(
-    shelf: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+    store_writer: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Though it is refused once: an alarm on it rings as long as it lasts, and no longer."""
-    damage(shelf, promote(shift=0.5))
+    damage(store_writer, promote(shift=0.5))
     assert [measured(metered, capfd) for _ in range(3)] == [[REFUSED, TROUBLE], [TROUBLE], [TROUBLE]]
     promote(shift=1.0)
     assert [measured(metered, capfd) for _ in range(2)] == [[SWAPPED], []]
 
 
 def test_a_store_that_cannot_be_read_is_trouble_at_every_look(
-    shelf: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
+    store_writer: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Once for a scorer, whatever of it cannot be read; with the store the trouble ends."""
-    mend = hide(shelf, promote(shift=0.5))
+    mend = hide(store_writer, promote(shift=0.5))
     assert [measured(metered, capfd) for _ in range(3)] == [[STORE_FAILED, TROUBLE]] * 3
     mend()
     assert [measured(metered, capfd) for _ in range(2)] == [[SWAPPED], []]
 
 
 def test_a_refused_version_stays_in_trouble_beside_a_shadow_that_cannot_be_read(
-    shelf: FolderStoreWriter,
+    store_writer: FolderStoreWriter,
     release: Callable[..., str],
     point: Callable[..., Pointer],
     metered: Watcher,
@@ -453,8 +465,8 @@ def test_a_refused_version_stays_in_trouble_beside_a_shadow_that_cannot_be_read(
 ) -> None:
     """Both at once are one trouble."""
     current, shadow = release(shift=0.5), release(shift=1.0)
-    damage(shelf, current)
-    hide(shelf, shadow)
+    damage(store_writer, current)
+    hide(store_writer, shadow)
     point(current=current, shadow=shadow)
     assert measured(metered, capfd) == [REFUSED, STORE_FAILED, TROUBLE]
     assert measured(metered, capfd) == [STORE_FAILED, TROUBLE]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from fastapi import HTTPException
 
-from handler.settings import MAX_BODY_BYTES
+from handler.settings import SETTINGS
 from handler.web import body as module
 from handler.web.body import read_body
 
@@ -44,9 +44,9 @@ def test_chunks_are_put_together(scope: dict[str, Any]) -> None:
 
 def test_the_limit_counts_every_chunk() -> None:
     """One byte over is refused, wherever it comes; the limit itself is not."""
-    assert len(read([b" " * (MAX_BODY_BYTES - 1), b" "])) == MAX_BODY_BYTES
-    assert refused([b" " * MAX_BODY_BYTES, b" "]) == 413
-    assert refused([b" " * (MAX_BODY_BYTES + 1), b"", b""]) == 413
+    assert len(read([b" " * (SETTINGS.max_body_bytes - 1), b" "])) == SETTINGS.max_body_bytes
+    assert refused([b" " * SETTINGS.max_body_bytes, b" "]) == 413
+    assert refused([b" " * (SETTINGS.max_body_bytes + 1), b"", b""]) == 413
 
 
 def test_gzip_is_unpacked() -> None:
@@ -57,9 +57,9 @@ def test_gzip_is_unpacked() -> None:
 
 def test_a_packed_body_is_limited_by_what_comes_out_of_it() -> None:
     """A bomb of a few kilobytes is a 413, and at most the limit and a byte of it was ever unpacked."""
-    assert len(read([gzip.compress(b" " * MAX_BODY_BYTES)], GZIP)) == MAX_BODY_BYTES
-    assert refused([gzip.compress(b" " * (MAX_BODY_BYTES + 1))], GZIP) == 413
-    assert refused([gzip.compress(bytes(100 * MAX_BODY_BYTES))], GZIP) == 413
+    assert len(read([gzip.compress(b" " * SETTINGS.max_body_bytes)], GZIP)) == SETTINGS.max_body_bytes
+    assert refused([gzip.compress(b" " * (SETTINGS.max_body_bytes + 1))], GZIP) == 413
+    assert refused([gzip.compress(bytes(100 * SETTINGS.max_body_bytes))], GZIP) == 413
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_connection_that_ends_early_is_refused() -> None:
 
 def test_a_slow_body_is_a_408(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever holds a connection open without sending is told so."""
-    monkeypatch.setattr(module, "BODY_TIMEOUT_SECONDS", 0.01)
+    monkeypatch.setattr(module, "SETTINGS", SETTINGS.model_copy(update={"body_timeout_seconds": 0.01}))
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(60)

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from starlette.routing import Route
 
 from handler.app import app
-from handler.settings import MAX_BODY_BYTES
+from handler.settings import SETTINGS
 from handler.web.endpoint import ScoreEndpoint
 from handler.web.headers import MAX_HEADER_BYTES
 
@@ -51,7 +51,7 @@ def test_every_route_of_a_scorer_reads_for_itself() -> None:
     ("status", "content", "headers"),
     [
         (400, b"{}", {"content-encoding": "gzip"}),
-        (413, gzip.compress(bytes(MAX_BODY_BYTES + 1), mtime=0), {"content-encoding": "gzip"}),
+        (413, gzip.compress(bytes(SETTINGS.max_body_bytes + 1), mtime=0), {"content-encoding": "gzip"}),
         (415, b"{}", {"content-encoding": "br"}),
         (422, b"{}", {}),
         (431, b"{}", {"x-long": "x" * MAX_HEADER_BYTES}),
@@ -70,7 +70,7 @@ def test_every_refusal_is_documented_and_as_documented(
 
 @pytest.mark.parametrize(
     ("status", "content"),
-    [(409, b'[{"scorer": "refund", "id": "r1", "label": 1}]'), (413, bytes(MAX_BODY_BYTES + 1)), (422, b"[]")],
+    [(409, b'[{"scorer": "refund", "id": "r1", "label": 1}]'), (413, bytes(SETTINGS.max_body_bytes + 1)), (422, b"[]")],
 )
 def test_every_refusal_of_outcomes_is_as_documented(
     client: TestClient, document: dict[str, Any], status: int, content: bytes

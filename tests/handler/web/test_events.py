@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from handler.app import handler
 
-DOORS = [
-    json.loads(path.read_text()) for path in sorted((Path(__file__).parents[2] / "events" / "doors").glob("*.json"))
+GATEWAYS = [
+    json.loads(path.read_text()) for path in sorted((Path(__file__).parents[2] / "events" / "gateways").glob("*.json"))
 ]
-BODIES = [door["body"] for door in DOORS if not door["isBase64Encoded"]]
+BODIES = [gateway["body"] for gateway in GATEWAYS if not gateway["isBase64Encoded"]]
 
 # Any text that JSON can carry, lone surrogates and NUL among it.
 anything = st.text(st.characters(exclude_categories=()), max_size=30)
@@ -49,8 +49,8 @@ bodies = (
 
 @st.composite
 def events(draw: st.DrawFn) -> dict[str, Any]:
-    """A door's event with another method, path, query, headers and body, each in all the places where it stands."""
-    event = json.loads(json.dumps(draw(st.sampled_from(DOORS))))
+    """A gateway's event with another method, path, query, headers and body, each in all the places where it stands."""
+    event = json.loads(json.dumps(draw(st.sampled_from(GATEWAYS))))
     context, path, method = event["requestContext"], draw(some_path), draw(methods)
     if "http" in context:
         context["http"] |= {"method": method, "path": path}
@@ -85,18 +85,21 @@ def test_every_event_of_a_door_is_answered(event: dict[str, Any]) -> None:
     assert_well_formed(handler(event, None))
 
 
-@given(door=st.sampled_from(DOORS), changes=st.dictionaries(st.sampled_from(sorted(DOORS[0])), json_values, max_size=3))
-def test_every_broken_event_is_answered(door: dict[str, Any], changes: dict[str, Any]) -> None:
+@given(
+    gateway=st.sampled_from(GATEWAYS),
+    changes=st.dictionaries(st.sampled_from(sorted(GATEWAYS[0])), json_values, max_size=3),
+)
+def test_every_broken_event_is_answered(gateway: dict[str, Any], changes: dict[str, Any]) -> None:
     """Any value where a gateway's keys stand."""
-    assert_well_formed(handler({**door, **changes}, None))
+    assert_well_formed(handler({**gateway, **changes}, None))
 
 
-@given(door=st.sampled_from(DOORS), context=json_values, http=json_values)
-def test_every_broken_context_is_answered(door: dict[str, Any], context: Any, http: Any) -> None:  # noqa: ANN401 - JSON
+@given(gateway=st.sampled_from(GATEWAYS), context=json_values, http=json_values)
+def test_every_broken_context_is_answered(gateway: dict[str, Any], context: Any, http: Any) -> None:  # noqa: ANN401 - JSON
     """Any value where the gateway says who asks."""
-    assert_well_formed(handler({**door, "requestContext": context}, None))
+    assert_well_formed(handler({**gateway, "requestContext": context}, None))
     assert_well_formed(
-        handler({**door, "requestContext": {**door["requestContext"], "http": http, "stage": http}}, None)
+        handler({**gateway, "requestContext": {**gateway["requestContext"], "http": http, "stage": http}}, None)
     )
 
 

@@ -53,9 +53,9 @@ def slot(refund: Scorer) -> Slot:
 
 
 @pytest.fixture
-def watcher(shelf: FolderStoreWriter, slot: Slot) -> Watcher:
+def watcher(store_writer: FolderStoreWriter, slot: Slot) -> Watcher:
     """Watches that place, and looks when it is told to."""
-    return Watcher(shelf, {"refund": slot}, seconds=3600)
+    return Watcher(store_writer, {"refund": slot}, seconds=3600)
 
 
 @pytest.fixture
@@ -65,9 +65,9 @@ def client(slot: Slot, watcher: Watcher) -> TestClient:
 
 
 @pytest.fixture
-def other(shelf: FolderStoreWriter, release: Callable[..., str]) -> Scorer:
+def other(store_writer: FolderStoreWriter, release: Callable[..., str]) -> Scorer:
     """Another version of refund, which answers otherwise."""
-    return load_scorer(shelf.root / "refund" / "bundles" / release(shift=0.5))
+    return load_scorer(store_writer.root / "refund" / "bundles" / release(shift=0.5))
 
 
 def recorded_in(folder: Path) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ def test_health_says_what_became_of_the_store(
 
 
 def test_health_is_in_trouble_while_a_refused_version_is_named(
-    client: TestClient, shelf: FolderStoreWriter, point: Callable[..., Pointer], watcher: Watcher, refund: Scorer
+    client: TestClient, store_writer: FolderStoreWriter, point: Callable[..., Pointer], watcher: Watcher, refund: Scorer
 ) -> None:
     """The status of the function stays ok, for it answers; where the store is, is nobody's business."""
     point(current="0123456789ab")
@@ -127,7 +127,7 @@ def test_health_is_in_trouble_while_a_refused_version_is_named(
     assert health["status"] == "ok"
     counts = {"swapped": 0, "refused": 1, "failed": 0}
     assert store_of(client) == {"status": "trouble", "trouble": {"refund": "refused"}, **counts}
-    assert str(shelf) not in json.dumps(health)
+    assert str(store_writer) not in json.dumps(health)
     point(current=refund.version)
     watcher.look()
     assert client.get("/health").json()["store"]["status"] == "ok"
@@ -382,10 +382,10 @@ def test_the_request_that_warms_up_is_not_recorded(slot: Slot, tmp_path: Path) -
 
 
 def test_a_server_watches_its_store_while_it_runs(
-    shelf: FolderStoreWriter, promote: Callable[..., str], slot: Slot
+    store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot
 ) -> None:
     """Its lifespan begins and ends that."""
-    watcher = Watcher(shelf, {"refund": slot}, seconds=0.01)
+    watcher = Watcher(store_writer, {"refund": slot}, seconds=0.01)
     with TestClient(create_app({"refund": slot}, watcher=watcher)) as client:
         version = promote(shift=0.5)
         end = monotonic() + PATIENCE_SECONDS

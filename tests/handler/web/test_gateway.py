@@ -1,4 +1,4 @@
-"""Every door of AWS: recorded events of each kind give the same answer."""
+"""Every gateway of AWS: recorded events of each kind give the same answer."""
 
 import base64
 import gzip
@@ -11,7 +11,7 @@ import pytest
 from handler.app import handler
 
 EVENTS = Path(__file__).parents[2] / "events"
-DOORS = sorted(path.stem for path in (EVENTS / "doors").glob("*.json"))
+GATEWAYS = sorted(path.stem for path in (EVENTS / "gateways").glob("*.json"))
 ROUTE = "/api/v1/refund-predict"
 
 
@@ -22,8 +22,8 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 def through(name: str, *, method: str = "POST", path: str = ROUTE, body: str | None = None) -> dict[str, Any]:
-    """The event of a door, asking for another method and path; `path` is the application's own."""
-    event = recorded(f"doors/{name}")
+    """The event of a gateway, asking for another method and path; `path` is the application's own."""
+    event = recorded(f"gateways/{name}")
     context = event["requestContext"]
     for holder, keys in ((event, ("path", "rawPath")), (context, ("path",)), (context.get("http", {}), ("path",))):
         for key in keys:
@@ -37,7 +37,7 @@ def through(name: str, *, method: str = "POST", path: str = ROUTE, body: str | N
 
 
 def headers_of(answer: dict[str, Any]) -> dict[str, str]:
-    """An answer's headers, from where its door has them."""
+    """An answer's headers, from where its gateway has them."""
     return answer.get("headers") or {name: values[-1] for name, values in answer["multiValueHeaders"].items()}
 
 
@@ -50,21 +50,21 @@ def body_of(answer: dict[str, Any]) -> Any:  # noqa: ANN401 - JSON
 
 def test_the_doors_are_all_there() -> None:
     """HTTP API, REST API, Function URL, load balancer."""
-    assert len(DOORS) == 9
+    assert len(GATEWAYS) == 9
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_gives_the_same_answer(door: str) -> None:
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_every_door_gives_the_same_answer(gateway: str) -> None:
     """To the last bit; query, body and path mean the same behind each of them."""
-    answer = handler(recorded(f"doors/{door}"), None)
+    answer = handler(recorded(f"gateways/{gateway}"), None)
     assert answer["statusCode"] == 200
     assert body_of(answer) == body_of(handler(recorded("refund_explained"), None))
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_decodes_base64_and_gzip(door: str) -> None:
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_every_door_decodes_base64_and_gzip(gateway: str) -> None:
     """API Gateway sends whatever it takes for binary in base64."""
-    plain = through(door, body='{"yearsActive": 1.5, "amount": 45, "ipAccounts": 2}')
+    plain = through(gateway, body='{"yearsActive": 1.5, "amount": 45, "ipAccounts": 2}')
     (plain.get("headers") or {}).pop("content-encoding", None)
     there = body_of(handler(plain, None))
     encoded = {**plain, "body": base64.b64encode(plain["body"].encode()).decode(), "isBase64Encoded": True}
@@ -77,7 +77,7 @@ def test_every_door_decodes_base64_and_gzip(door: str) -> None:
     assert body_of(handler(packed, None)) == there
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
@@ -96,19 +96,19 @@ def test_every_door_decodes_base64_and_gzip(door: str) -> None:
         ("GET", f"{ROUTE}/../../health", 404),
     ],
 )
-def test_every_door_knows_methods_and_paths(door: str, method: str, path: str, status: int) -> None:
+def test_every_door_knows_methods_and_paths(gateway: str, method: str, path: str, status: int) -> None:
     """A path of NUL or of bytes that are no UTF-8 is not found, and stops nothing."""
-    assert handler(through(door, method=method, path=path), None)["statusCode"] == status
+    assert handler(through(gateway, method=method, path=path), None)["statusCode"] == status
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_head_gives_the_head_alone(door: str) -> None:
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_head_gives_the_head_alone(gateway: str) -> None:
     """The length of what GET gives, and none of it."""
-    head, whole = (handler(through(door, method=method, path="/health"), None) for method in ("HEAD", "GET"))
+    head, whole = (handler(through(gateway, method=method, path="/health"), None) for method in ("HEAD", "GET"))
     assert (head["body"], headers_of(head)) == ("", headers_of(whole))
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -121,17 +121,17 @@ def test_head_gives_the_head_alone(door: str) -> None:
         (" " * ((1 << 20) + 1), 413),
     ],
 )
-def test_every_door_refuses_bad_bodies(door: str, body: str, status: int) -> None:
+def test_every_door_refuses_bad_bodies(gateway: str, body: str, status: int) -> None:
     """The same status behind each of them."""
-    event = through(door, body=body)
+    event = through(gateway, body=body)
     (event.get("headers") or {}).pop("content-encoding", None)
     assert handler(event, None)["statusCode"] == status
 
 
-@pytest.mark.parametrize("door", DOORS)
-def test_every_door_stops_a_gzip_bomb(door: str) -> None:
+@pytest.mark.parametrize("gateway", GATEWAYS)
+def test_every_door_stops_a_gzip_bomb(gateway: str) -> None:
     """A few kilobytes that would unpack to a hundred times the limit."""
-    event = recorded(f"doors/{door}")
+    event = recorded(f"gateways/{gateway}")
     if "headers" in event:
         event["headers"]["content-encoding"] = "gzip"
     if "multiValueHeaders" in event:
@@ -140,19 +140,19 @@ def test_every_door_stops_a_gzip_bomb(door: str) -> None:
     assert handler({**event, "body": bomb, "isBase64Encoded": True}, None)["statusCode"] == 413
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize("body", ["!!!!", "YQ=", "é"])
-def test_every_door_refuses_invalid_base64(door: str, body: str) -> None:
+def test_every_door_refuses_invalid_base64(gateway: str, body: str) -> None:
     """Python would skip some of these characters silently."""
-    answer = handler({**recorded(f"doors/{door}"), "body": body, "isBase64Encoded": True}, None)
+    answer = handler({**recorded(f"gateways/{gateway}"), "body": body, "isBase64Encoded": True}, None)
     assert (answer["statusCode"], json.loads(answer["body"])) == (400, {"detail": "the body is not valid base64"})
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize("host", ["a:b:c", "a b", "", "[::1]", "host:port", "a/b"])
-def test_every_door_refuses_a_malformed_host(door: str, host: str) -> None:
+def test_every_door_refuses_a_malformed_host(gateway: str, host: str) -> None:
     """Mangum would raise on some of these, and pass others on."""
-    event = recorded(f"doors/{door}")
+    event = recorded(f"gateways/{gateway}")
     for headers, value in ((event.get("headers"), host), (event.get("multiValueHeaders"), [host])):
         for name in list(headers or ()):
             if name.lower() == "host":
@@ -166,11 +166,11 @@ def test_a_websocket_is_refused() -> None:
     assert handler({"requestContext": context, "isBase64Encoded": False}, None)["statusCode"] == 400
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize(("n_bytes", "status"), [(30_000, 200), (65_536, 431)])
-def test_every_door_limits_the_headers(door: str, n_bytes: int, status: int) -> None:
+def test_every_door_limits_the_headers(gateway: str, n_bytes: int, status: int) -> None:
     """Together they may have 32 kB."""
-    event = recorded(f"doors/{door}")
+    event = recorded(f"gateways/{gateway}")
     if event.get("headers"):
         event["headers"]["x-long"] = "x" * n_bytes
     if "multiValueHeaders" in event:
@@ -178,28 +178,28 @@ def test_every_door_limits_the_headers(door: str, n_bytes: int, status: int) -> 
     assert handler(event, None)["statusCode"] == status
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("gateway", GATEWAYS)
 @pytest.mark.parametrize(("n_requests", "status"), [(0, 422), (1, 200), (1001, 422)])
-def test_every_door_limits_a_batch(door: str, n_requests: int, status: int) -> None:
+def test_every_door_limits_a_batch(gateway: str, n_requests: int, status: int) -> None:
     """From 1 to 1,000 requests."""
     request = {"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2}
-    event = through(door, path=f"{ROUTE}/batch", body=json.dumps([request] * n_requests))
+    event = through(gateway, path=f"{ROUTE}/batch", body=json.dumps([request] * n_requests))
     (event.get("headers") or {}).pop("content-encoding", None)
     assert handler(event, None)["statusCode"] == status
 
 
-@pytest.mark.parametrize("door", ["http_api_stage", "rest_api"])
-def test_documents_know_the_stage(door: str) -> None:
+@pytest.mark.parametrize("gateway", ["http_api_stage", "rest_api"])
+def test_documents_know_the_stage(gateway: str) -> None:
     """The page asks for the document below the stage, and the document says where the routes are."""
-    page = handler(through(door, method="GET", path="/docs"), None)
+    page = handler(through(gateway, method="GET", path="/docs"), None)
     assert "'/prod/openapi.json'" in page["body"]
-    document = json.loads(handler(through(door, method="GET", path="/openapi.json"), None)["body"])
+    document = json.loads(handler(through(gateway, method="GET", path="/openapi.json"), None)["body"])
     assert document["servers"] == [{"url": "/prod"}]
 
 
 def test_a_stage_that_a_path_does_not_begin_with_changes_nothing() -> None:
     """A custom domain leaves the stage out of the path."""
-    event = recorded("doors/http_api")
+    event = recorded("gateways/http_api")
     event["requestContext"]["stage"] = "prod"
     assert handler(event, None)["statusCode"] == 200
 

@@ -1,0 +1,323 @@
+"""What the application does under settings other than the defaults."""
+
+import json
+import re
+import socket
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from fastapi.testclient import TestClient
+
+import handler
+from benchmarks.variants import write_variant
+from handler.records.record import hashed
+from handler.scoring.scorer import Scorer
+from handler.settings import PACKAGED_BUNDLES, Settings
+from handler.web.gateway import post_event
+from training.delivery.store_writer import FolderStoreWriter
+
+EVENTS = Path(__file__).parents[1] / "events"
+PUBLIC_KEY = b64encode(Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().public_bytes_raw()).decode()
+INVOKED = SimpleNamespace(function_version="1")
+"""The context of an invocation; the warm-up has none."""
+
+LoadApp = Callable[..., ModuleType]
+
+
+@pytest.fixture
+def load_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadApp]:
+    """Runs handler/app.py again, as a start of the function with this environment does; returns its module."""
+    modules = []
+
+    def load(**environment: str) -> ModuleType:
+        settings = Settings.from_environment(environment)
+        for module in ("settings", "web.body", "web.gateway", "web.routes"):
+            monkeypatch.setattr(f"handler.{module}.SETTINGS", settings)
+        spec = spec_from_file_location("app_under_test", Path(handler.__path__[0]) / "app.py")
+        assert spec
+        assert spec.loader
+        module = module_from_spec(spec)
+        modules.append(module)
+        spec.loader.exec_module(module)
+        return module
+
+    yield load
+    for module in modules:
+        if loop := vars(module).get("_loop"):
+            loop.close()
+
+
+def event_of(name: str) -> dict[str, Any]:
+    """A recorded event."""
+    event: dict[str, Any] = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+def answering_version(app: ModuleType) -> str:
+    """The version that answers a request for a refund."""
+    version: str = json.loads(app.handler(event_of("refund"), None)["body"])["model_version"]
+    return version
+
+
+def served_version(app: ModuleType) -> str:
+    """The version of refund in place, by a server's route: no invocation, which might load another."""
+    version: str = TestClient(app.app).get("/health").json()["scorers"]["refund"]["version"]
+    return version
+
+
+@pytest.mark.parametrize(
+    ("store", "problem"),
+    [
+        ("gs://models", "STORE is 'gs://models'; it must be a folder, or s3://bucket or s3://bucket/prefix"),
+        ("s3://models/fraud", "a store at s3://models needs boto3, which Lambda has; install it here"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_stops_the_start(
+    load_app: LoadApp, monkeypatch: pytest.MonkeyPatch, store: str, problem: str
+) -> None:
+    """An unknown kind of address; an S3 store where its client is missing."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    with pytest.raises(ValueError, match=f"^{re.escape(problem)}$"):
+        load_app(STORE=store)
+
+
+def test_the_first_answer_is_by_the_stores_current_version(
+    load_app: LoadApp, store_writer: FolderStoreWriter, promote: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store in a folder works without AWS's client."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    version = promote(shift=0.5)
+    assert answering_version(load_app(STORE=str(store_writer))) == version
+
+
+def test_with_a_key_an_unsigned_version_is_refused_at_the_start(
+    load_app: LoadApp,
+    store_writer: FolderStoreWriter,
+    promote: Callable[..., str],
+    refund: Scorer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The packaged version answers."""
+    version = promote(shift=0.5)
+    app = load_app(STORE=str(store_writer), STORE_PUBLIC_KEY=PUBLIC_KEY)
+    assert answering_version(app) == refund.version
+    assert f"refund: {version} is refused: " in caplog.text
+    assert "is not signed by a key that is trusted here" in caplog.text
+
+
+def test_an_s3_that_refuses_connections_does_not_stop_the_start(
+    load_app: LoadApp,
+    s3_environment: dict[str, str],  # noqa: ARG001 - the client reads the environment
+    monkeypatch: pytest.MonkeyPatch,
+    refund: Scorer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The packaged version answers, and the log says why."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{bound.getsockname()[1]}")
+        app = load_app(STORE="s3://models/fraud")
+    assert answering_version(app) == refund.version
+    place = "s3://models/fraud/refund/pointer.json"
+    reason = f"{place} cannot be read: EndpointConnectionError; {refund.version} serves on"
+    assert f"refund: {reason}" in caplog.messages
+
+
+@pytest.fixture
+def releases(store_writer: FolderStoreWriter, promote: Callable[..., str]) -> dict[str, Callable[[], None]]:
+    """Three versions of refund, the first of them current, each with what points the store to it."""
+    pointer = store_writer.root / "refund" / "pointer.json"
+    contents = {promote(shift=shift): pointer.read_bytes() for shift in (0.5, 1.0, 1.5)}
+    updates = {version: lambda content=content: pointer.write_bytes(content) for version, content in contents.items()}
+    next(iter(updates.values()))()
+    return updates
+
+
+def test_invocations_and_schedules_follow_the_pointer(
+    load_app: LoadApp, store_writer: FolderStoreWriter, releases: dict[str, Callable[[], None]]
+) -> None:
+    """Each reads it where that is due, and waits within its budget for the new version."""
+    first, second, third = releases
+    app = load_app(STORE=str(store_writer), STORE_SECONDS="0.000001", STORE_BUDGET_MS="10000")
+    assert answering_version(app) == first
+    releases[second]()
+    assert answering_version(app) == second
+    releases[third]()
+    app.handler(event_of("schedules/rule"), None)
+    assert served_version(app) == third
+
+
+@pytest.fixture
+def restore_hooks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What is registered to run after a snapshot is restored, by the library that Lambda's runtime has."""
+    hooks: list[Callable[[], None]] = []
+
+    def register(function: Callable[..., None], *arguments: object, **keywords: object) -> None:
+        hooks.append(lambda: function(*arguments, **keywords))
+
+    monkeypatch.setitem(sys.modules, "snapshot_restore_py", SimpleNamespace(register_after_restore=register))
+    return hooks
+
+
+@pytest.mark.parametrize("seconds", ["0.000001", "30"], ids=["due", "not due"])
+def test_a_restored_snapshot_follows_the_pointer_where_that_is_due(
+    load_app: LoadApp,
+    store_writer: FolderStoreWriter,
+    releases: dict[str, Callable[[], None]],
+    restore_hooks: list[Callable[[], None]],
+    seconds: str,
+) -> None:
+    """Before its first invocation: a snapshot may be weeks old. One of this minute is as new as any process."""
+    first, second, _ = releases
+    app = load_app(STORE=str(store_writer), STORE_SECONDS=seconds)
+    assert served_version(app) == first
+    releases[second]()
+    (hook,) = restore_hooks
+    hook()
+    assert served_version(app) == (first if seconds == "30" else second)
+
+
+def test_without_a_store_nothing_is_done_after_a_restore(
+    load_app: LoadApp, restore_hooks: list[Callable[[], None]], refund: Scorer
+) -> None:
+    """The packaged version never grows stale."""
+    assert answering_version(load_app()) == refund.version
+    assert restore_hooks == []
+
+
+def test_cross_origin_requests_are_answered_where_declared(load_app: LoadApp) -> None:
+    """A preflight from a declared origin is allowed, from another it is not; POST answers name the origin."""
+    app = load_app(CORS_ORIGINS="https://a.example, https://b.example")
+    client = TestClient(app.app)
+    preflight = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    for origin, status in (("https://a.example", 200), ("https://c.example", 400)):
+        assert client.options("/predict", headers={**preflight, "origin": origin}).status_code == status
+    answer = client.post("/api/v1/refund-predict", content="{}", headers={"origin": "https://b.example"})
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (422, "https://b.example")
+    # A Function URL or a load balancer passes a preflight on; an HTTP API answers it itself.
+    event = event_of("gateways/function_url") | {"body": ""}
+    event["requestContext"]["http"]["method"] = "OPTIONS"
+    event["headers"] |= preflight | {"origin": "https://a.example"}
+    event["headers"]["access-control-request-headers"] = "authorization,content-type,x-amz-date"
+    passed_on = app.handler(event, None)
+    assert (passed_on["statusCode"], passed_on["headers"]["access-control-allow-origin"]) == (200, "https://a.example")
+
+
+def test_a_base_path_precedes_every_path(load_app: LoadApp) -> None:
+    """As a custom domain's mapping has it; the routes answer without it too."""
+    app = load_app(BASE_PATH="/fraud/")
+    for path, status in (("/fraud/predict", 422), ("/predict", 422), ("/fraudulent/predict", 404), ("/fraud", 404)):
+        assert app.handler(post_event(path, "", "{}"), None)["statusCode"] == status
+
+
+def invoke_all(app: ModuleType, name: str, route: str) -> None:
+    """A request, a batch of two, a request that is refused, and one without a context, as the warm-up makes it."""
+    event = event_of(name)
+    batch = json.loads(json.dumps(event).replace(route, f"{route}/batch"))
+    batch["body"] = f"[{event['body']},{event['body']}]"
+    for each in (event, batch, {**event, "body": "{}"}):
+        app.handler(each, INVOKED)
+    app.handler(event, None)
+
+
+def records_in(folder: Path) -> list[dict[str, Any]]:
+    """The records in the one file of a folder."""
+    (path,) = folder.iterdir()
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_each_invocation_is_counted_once(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
+    """A batch by its size; neither a refused request nor the warm-up is counted. Without METRICS nothing is."""
+    invoke_all(load_app(METRICS="emf"), "transaction", "/predict")
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(line["Scored"], line["Flagged"]) for line in lines] == [(1, 1), (2, 2)]
+    invoke_all(load_app(), "transaction", "/predict")
+    assert capfd.readouterr().out == ""
+
+
+def test_each_prediction_is_recorded_once(load_app: LoadApp, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither a refused request nor the warm-up of the start, which does not even make the folder."""
+    app = load_app(PREDICTIONS=str(tmp_path / "log"))
+    assert list(tmp_path.iterdir()) == []
+    invoke_all(app, "transaction", "/predict")
+    assert [line["flagged"] for line in records_in(tmp_path / "log")] == [True] * 3
+    assert capfd.readouterr().out == ""
+
+
+def test_a_share_of_the_predictions_is_recorded(load_app: LoadApp, tmp_path: Path) -> None:
+    """Here of three requests none, but for once in a hundred million runs."""
+    invoke_all(load_app(PREDICTIONS=str(tmp_path / "log"), PREDICTIONS_RATE="0.000000003"), "transaction", "/predict")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_outcomes_are_recorded_where_predictions_are(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
+    """On stdout, as in Lambda; where nothing is recorded they are refused."""
+    event = post_event("/outcomes", "", json.dumps([{"scorer": "refund", "id": "r1", "label": True}]))
+    assert load_app(PREDICTIONS="stdout").handler(event, INVOKED)["statusCode"] == 200
+    line = json.loads(capfd.readouterr().out)
+    assert (line["id"], line["label"]) == ("r1", 1)
+    assert load_app().handler(event, INVOKED)["statusCode"] == 409
+
+
+@pytest.fixture
+def hashing(tmp_path: Path) -> dict[str, str]:
+    """The environment of a function whose one scorer declares a private field to be hashed."""
+    contract = json.loads((PACKAGED_BUNDLES / "refund" / "manifest.json").read_bytes())["contract"]
+    contract["fields"]["item"]["private"] = "hash"
+    write_variant(PACKAGED_BUNDLES / "refund", tmp_path / "bundles" / "refund", contract=contract)
+    return {"BUNDLES": str(tmp_path / "bundles"), "PREDICTIONS": str(tmp_path / "log")}
+
+
+def test_a_field_to_be_hashed_needs_a_key(load_app: LoadApp, hashing: dict[str, str]) -> None:
+    """Without one anybody could look the hashes up; the function does not start unless it records nothing."""
+    rule = "PREDICTIONS_KEY is empty; refund declares fields private: hash, which need a key"
+    with pytest.raises(ValueError, match=f"^{rule}$"):
+        load_app(**hashing)
+    assert load_app(**{**hashing, "PREDICTIONS": ""}).app
+
+
+def test_private_values_are_hashed_with_the_deployments_key(
+    load_app: LoadApp, hashing: dict[str, str], tmp_path: Path
+) -> None:
+    """Monitoring must know it too."""
+    invoke_all(load_app(**hashing, PREDICTIONS_KEY="secret"), "refund_explained", "/refund-predict")
+    values = {line["features"]["item_category"] for line in records_in(tmp_path / "log")}
+    assert values == {hashed("Food, Perishable", b"secret")}
+
+
+def test_a_defect_is_a_500_that_metrics_count_and_the_log_does_not_quote(
+    load_app: LoadApp,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Lambda takes such an invocation for a success; the alarms must not."""
+
+    def fail(_scorer: Scorer, body: bytes, **_: object) -> None:
+        raise KeyError(body.decode())
+
+    app = load_app(METRICS="emf")
+    for route in app.app.routes:
+        if route.path == "/predict":
+            monkeypatch.setattr(route.endpoint, "_answered", fail)
+    assert app.handler(event_of("transaction"), INVOKED)["statusCode"] == 500
+    assert '"Failed":1}' in capfd.readouterr().out
+    assert "KeyError" in caplog.text
+    assert "in fail" in caplog.text
+    assert "950" not in caplog.text
+
+
+def test_a_version_that_fails_its_own_request_does_not_start(
+    load_app: LoadApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It never takes traffic."""
+    monkeypatch.setattr(Scorer, "answer", lambda *_, **__: {}["model"])
+    with pytest.raises(RuntimeError, match=r"^/\S+ answers its own golden request with 500$"):
+        load_app()
