@@ -122,7 +122,7 @@ def shown(found: dict[str, Any]) -> str:
 
 
 def sentence(found: dict[str, Any]) -> str:
-    """What the README says of it; `tests/training/test_score.py` holds it to the report."""
+    """What docs/batch-scoring.md says of it; `tests/training/test_score.py` holds it to the report."""
     paces, same = found["rows_a_second"], found["compared"]
     shares = {name: paces[name] / paces[floor] for name, floor in FLOORS.items()}
     date = found["machine"]["date"].split()[0]

@@ -34,7 +34,7 @@ from training.params import SECONDS_A_DAY
 from training.run.files import BUILD, BUNDLES, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "monitoring.json"
-# What the README quotes; tests/test_readme.py holds the two together.
+# What the README quotes; tests/test_pages.py holds the two together.
 RECORDED = REPORTS / "monitoring.json"
 SCORER = "transaction"
 PREDICTIONS = 1_000_000

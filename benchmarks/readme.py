@@ -1,7 +1,7 @@
 """What the README and docs/ show of the reports and the bundles: `python -m benchmarks.readme` fills it in.
 
-A table stands behind a line `<!-- table: NAME -->`; an answer stands below its `$ curl` line. `tests/test_readme.py`
-holds the README to what this module gives.
+A table stands behind a line `<!-- table: NAME -->`; an answer stands below its `$ curl` line. `tests/test_pages.py`
+compares the pages with what this module gives.
 """
 
 import json
@@ -30,9 +30,39 @@ from benchmarks.readme_training import billion_table, money_fact, repro_fact, tr
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = (README, ROOT / "docs" / "billion-rows.md")
+PAGES = (README, *sorted((ROOT / "docs").glob("*.md")))
+
+# The rows of the full tables that the README repeats.
+QUALITY_SUMMARY = (
+    "ROC AUC",
+    "average precision",
+    "expected calibration error",
+    "at the threshold: recall",
+    "at the threshold: precision",
+    "at the threshold: alert rate",
+    "test rows",
+    "of which fraud",
+)
+SPEED_SUMMARY = (
+    "cold start: init in AWS's runtime emulator",
+    "warm request, transaction: median",
+    "warm request, refund: median",
+    "requests a second, one worker on one core",
+    "memory after the first answer",
+    "artifact, unzipped",
+)
+
+
+def summary(table: str, titles: tuple[str, ...]) -> str:
+    """The head of a Markdown table and its rows of these titles."""
+    head, rule, *rows = table.splitlines()
+    by_title = {row.split(" | ")[0].removeprefix("| "): row for row in rows}
+    return "\n".join([head, rule, *(by_title[title] for title in titles)])
+
 
 TABLES: dict[str, Callable[[], str]] = {
+    "quality_summary": lambda: summary(metrics_table(), QUALITY_SUMMARY),
+    "speed_summary": lambda: summary(speed_table(), SPEED_SUMMARY),
     "metrics": metrics_table,
     "candidates": candidates_table,
     "thresholds": thresholds_table,

@@ -27,7 +27,7 @@ from training.delivery.artifact import declared_environment
 from training.run.files import BUILD, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "recording.json"
-# What the README quotes; tests/test_readme.py holds the two together.
+# What the README quotes; tests/test_pages.py holds the two together.
 RECORDED = REPORTS / "recording.json"
 TURNS = 61
 CALLS = 200

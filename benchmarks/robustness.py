@@ -14,7 +14,7 @@ from benchmarks.overload import overload
 from training.run.files import BUILD, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "robustness.json"
-# What the README quotes; tests/test_readme.py holds the two together.
+# What the README quotes; tests/test_pages.py holds the two together.
 RECORDED = REPORTS / "robustness.json"
 CURVE = REPORTS / "robustness.svg"
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {

@@ -26,7 +26,7 @@ from training.delivery.artifact import MAX_BYTES
 from training.run.files import BUILD, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "serving.json"
-# What the README quotes; tests/test_readme.py holds the two together.
+# What the README quotes; tests/test_pages.py holds the two together.
 RECORDED = REPORTS / "serving.json"
 # Of Lambda's 250 MB.
 ARTIFACT_LIMIT = Limit(MAX_BYTES / 1e6)

@@ -32,7 +32,7 @@ from benchmarks.swap_course import Checker, Course, expected_answers, filled_sto
 from training.run.files import BUILD, REPORTS, write_json
 
 RESULT = BUILD / "benchmarks" / "swaps.json"
-# What the README quotes; tests/test_readme.py holds the two together.
+# What the README quotes; tests/test_pages.py holds the two together.
 RECORDED = REPORTS / "swaps.json"
 CONNECTIONS = 32
 RATE = 1_500

@@ -1,4 +1,4 @@
-"""Deployment settings, read from the environment once; template.yaml and the README list the variables."""
+"""Deployment settings, read from the environment once; template.yaml and docs/deploy.md list the variables."""
 
 import os
 from collections.abc import Mapping

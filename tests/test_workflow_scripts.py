@@ -33,7 +33,8 @@ def checkout(tmp_path: Path) -> Path:
     """A checkout of main with a remote, in which a retraining has changed the data."""
     folder = tmp_path / "checkout"
     (folder / "reports" / "refund").mkdir(parents=True)
-    for name in ("data.dvc", "dvc.lock", "README.md", "reports/refund/metrics.json"):
+    (folder / "docs").mkdir()
+    for name in ("data.dvc", "dvc.lock", "README.md", "docs/results.md", "reports/refund/metrics.json"):
         (folder / name).write_text("before\n")
     (folder / ".gitignore").write_text("/reports/*/monitor.*\n/reports/*/retrain.*\n")
     for command in (
@@ -285,7 +286,7 @@ def test_a_missing_setting_is_named(role: str, status: int, run: Run) -> None:
     """With the place that explains it."""
     done = run(f"{SCRIPTS}/require.sh AWS_REGION DEPLOY_ROLE", {}, AWS_REGION="eu-central-1", DEPLOY_ROLE=role)
     assert done.returncode == status
-    sentence = "::error::the variable DEPLOY_ROLE is not set (README, Automation)\n"
+    sentence = "::error::the variable DEPLOY_ROLE is not set (docs/automation.md)\n"
     assert done.stdout == (sentence if status else "")
 
 

@@ -2,9 +2,9 @@
 # Opens a pull request with what the retraining of SCORER changed; as a draft where VERDICT is refuse.
 set -euo pipefail
 
-# The README's tables are those of the reports, which the gate checks.
+# The tables of README and docs are those of the reports, which the gate checks.
 python -m benchmarks.readme
-git add data.dvc dvc.lock reports README.md
+git add data.dvc dvc.lock reports README.md docs
 if git diff --cached --quiet; then
   echo "::notice::the retraining of $SCORER changed nothing, so there is nothing to propose"
   exit 0

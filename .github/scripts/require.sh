@@ -5,7 +5,7 @@ set -euo pipefail
 missing=0
 for name in "$@"; do
   if [ -z "${!name:-}" ]; then
-    echo "::error::the variable $name is not set (README, Automation)"
+    echo "::error::the variable $name is not set (docs/automation.md)"
     missing=1
   fi
 done

@@ -1,0 +1,207 @@
+"""README and docs say what the reports, the code and the answers say, and their links, commands and paths exist."""
+
+import importlib.util
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from benchmarks.readme import COMMAND, FACTS, PAGES, TABLES, answer_to, table_pattern
+from benchmarks.readme_table import report
+from handler.app import app
+from handler.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+TEXTS = {page: page.read_text(encoding="utf-8") for page in PAGES}
+TEXT = "".join(TEXTS.values())
+ANSWERS = COMMAND.findall(TEXT)
+# Pages without figures of the reports are checked for links, commands and paths too.
+TEXTS_WITH_LINKS = TEXTS | {
+    page: page.read_text(encoding="utf-8")
+    for page in map(ROOT.joinpath, ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))
+}
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+RULES = {name: text for text, name in re.findall(r"^(([a-z-]+):.*\n(?:\t.*\n)*)", MAKEFILE, re.MULTILINE)}
+# What the console blocks call.
+PROGRAMS = {".venv-sam/bin/sam", ".venv/bin/dask", "aws", "curl", "dask", "dvc", "echo", "git", "make"}
+# What commands write that are no stages, and names that stand for a user's file or for a page that is gone.
+NOT_HERE = {
+    "<OUTPUT>.rejected.csv",
+    "build/refund/latency.csv",
+    "docs/billion-rows.md",
+    "monitor.csv",
+    "monitor.json",
+    "payments.csv",
+    *(f"reports/refund/{name}" for name in ("backtest.html", "monitor.csv", "monitor.html", "retrain.md")),
+}
+# A word in code that begins so is a path of this repository.
+OURS = {path.name for path in ROOT.iterdir() if not path.name.startswith(".venv")}
+FILE = re.compile(r"[\w./<>-]+\.(?:csv|dvc|joblib|json|lock|md|py|toml|ya?ml)")
+
+
+def code_of(text: str) -> list[str]:
+    """The lines of the fenced blocks and the code spans of a page."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [
+        *(line for block in blocks for line in block.splitlines()),
+        *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", outside)),
+    ]
+
+
+CODE = [line for text in TEXTS_WITH_LINKS.values() for line in code_of(text)]
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def links() -> list[tuple[Path, str]]:
+    """Each page with each of its links that stays inside the repository."""
+    return [
+        (page, target)
+        for page, text in TEXTS_WITH_LINKS.items()
+        for target in re.findall(r"\]\(([^)]+)\)", text)
+        if not target.startswith("https://")
+    ]
+
+
+def paths() -> Iterator[str]:
+    """What looks like a path of this repository, in code, for the scorer refund."""
+    for line in CODE:
+        for word in re.findall(r"[\w./<>*-]+", line.replace("<scorer>", "refund")):
+            if FILE.fullmatch(word) or ("/" in word and word.split("/")[0] in OURS):
+                yield word
+
+
+def test_the_readme_is_short() -> None:
+    """It has at most 10,000 bytes; what needs more is in docs/."""
+    assert len(README.read_bytes()) <= 10_000
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_tables_are_the_reports(name: str) -> None:
+    """Each table is the one that the reports give; `python -m benchmarks.readme` fills them in."""
+    shown = table_pattern(name).search(TEXT)
+    assert shown is not None
+    assert shown[2] == TABLES[name]() + "\n"
+
+
+def test_every_marker_has_a_table() -> None:
+    """Each table has its marker once."""
+    assert sorted(re.findall(r"<!-- table: (\w+) -->", TEXT)) == sorted(TABLES)
+
+
+def test_the_benchmarks_dates_are_the_recorded_ones() -> None:
+    """Speed and quality are shown with their dates."""
+    for recorded in (report("serving.json"), *report("quality.json").values()):
+        assert recorded["machine"]["date"].split()[0] in TEXT
+
+
+@pytest.mark.parametrize(("pattern", "fact"), FACTS.items())
+def test_the_facts_in_sentences_are_the_recorded_ones(pattern: str, fact: Callable[[], str]) -> None:
+    """They are the same on every page that has them."""
+    assert set(re.findall(pattern, TEXT)) == {fact()}
+
+
+def test_the_categorisers_figures_are_the_reports() -> None:
+    """They are those of the held-out names, per cent."""
+    held_out = report("refund/training.json")["texts"]["item"]
+    answered, right, unknown = (
+        f"{held_out[key]:.0%}" for key in ("answered", "accuracy_answered", "unknown_called_other")
+    )
+    text = " ".join(TEXT.split())
+    assert f"it answers for {answered} of held-out names and is right in {right} of those" in text
+    assert f"it calls {unknown} of them" in text
+
+
+def test_requests_are_shown_with_their_answers() -> None:
+    """The README has one, docs/api.md two."""
+    assert len(ANSWERS) == 3
+    assert len(COMMAND.findall(TEXTS[README])) == 1
+
+
+@pytest.mark.parametrize(("command", "answer"), ANSWERS)
+def test_the_shown_answers_are_the_real_ones(command: str, answer: str) -> None:
+    """What a page shows under a request is what the function answers."""
+    assert json.loads(answer) == answer_to(command)
+
+
+def test_every_setting_is_documented() -> None:
+    """docs/deploy.md lists each environment variable that the handler reads, and the template or its comment has it."""
+    names = {name.upper() for name in Settings.model_fields}
+    assert names == set(re.findall(r"^\| `([A-Z_]+)` \|", TEXTS[ROOT / "docs" / "deploy.md"], re.MULTILINE))
+    template = (ROOT / "template.yaml").read_text()
+    assert all(name in template for name in names)
+
+
+def test_every_route_and_status_is_documented() -> None:
+    """docs/api.md has the OpenAPI document's statuses and API Gateway's 429; the README has the scorers' routes."""
+    page = TEXTS[ROOT / "docs" / "api.md"]
+    statuses = {
+        status for path in app.openapi()["paths"].values() for route in path.values() for status in route["responses"]
+    }
+    assert set(re.findall(r"^\| (\d{3}) \|", page, re.MULTILINE)) == statuses - {"200"} | {"429"}
+    scorers = YAML(typ="safe").load(ROOT / "params.yaml")["scorers"]
+    for name in ("transaction", "refund"):
+        assert f"`POST {scorers[name]['route']}`" in TEXTS[README]
+
+
+@pytest.mark.parametrize(("page", "target"), links())
+def test_every_link_leads_somewhere(page: Path, target: str) -> None:
+    """To a file of the repository and, where it names one, to a heading in it."""
+    path, _, anchor = target.partition("#")
+    file = page.parent / path if path else page
+    assert file.exists()
+    assert not anchor or anchor in anchors(file.read_text(encoding="utf-8"))
+
+
+def test_every_page_is_on_the_map() -> None:
+    """The README links to each page of docs/."""
+    linked = {(page.parent / target).resolve() for page, target in links() if page == README}
+    assert set(PAGES) - {README} <= linked
+
+
+def test_every_make_target_exists_with_its_variables() -> None:
+    """A variable that a page gives to a target is one that the target's recipe or its help names."""
+    calls = [
+        call for line in CODE for call in re.findall(r"\bmake ([a-z][a-z-]*)((?: [A-Z_]+=(?:'[^']*'|\S*))*)", line)
+    ]
+    assert calls
+    for target, options in calls:
+        assert target in RULES
+        for variable in re.findall(r"(?<!\S)([A-Z_]+)=", options):
+            assert re.search(rf"\b{variable}\b", RULES[target]), f"make {target} takes no {variable}"
+
+
+def test_every_module_that_is_run_exists() -> None:
+    """`python -m` names a module of this project."""
+    modules = {module for line in CODE for module in re.findall(r"python -m ([\w.]+)", line)}
+    assert modules
+    for module in modules:
+        assert importlib.util.find_spec(module) is not None, module
+
+
+def test_every_command_calls_a_known_program() -> None:
+    """Commands in console blocks call make, or a program of the environments or the system."""
+    commands = [line.removeprefix("$ ") for line in CODE if line.startswith("$ ")]
+    assert commands
+    for command in commands:
+        words = [word for word in command.split() if not re.match(r"[A-Z_]+=", word)]
+        assert words[0] in PROGRAMS, command
+
+
+def test_every_path_exists() -> None:
+    """Paths in code are files of the repository, of the tests or workflows, or what DVC's stages write."""
+    missing = [
+        path
+        for path in set(paths()) - NOT_HERE
+        if not any(list(ROOT.glob(f"{folder}{path.rstrip('/')}")) for folder in ("", "tests/", ".github/workflows/"))
+    ]
+    assert sorted(missing) == []
