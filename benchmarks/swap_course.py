@@ -62,32 +62,32 @@ def _scorers() -> list[str]:
 class Stage:
     """A store, and per scorer its sound versions, whose first one is current at first, and its damaged ones."""
 
-    shelf: FolderStoreWriter
+    store: FolderStoreWriter
     sound: Mapping[str, list[str]]
     damaged: Mapping[str, list[str]]
 
 
 def filled_store(folder: Path) -> Stage:
     """A store in a folder, with four sound versions of each scorer and three damaged ones."""
-    shelf = open_store_writer(str(folder / "store"))
-    assert isinstance(shelf, FolderStoreWriter)  # noqa: S101 - for the type checker
+    store = open_store_writer(str(folder / "store"))
+    assert isinstance(store, FolderStoreWriter)  # noqa: S101 - for the type checker
     sound: dict[str, list[str]] = {}
     damaged: dict[str, list[str]] = {}
     for name in _scorers():
         source = ROOT / BUNDLES / name
-        versions = [publish(shelf, source)]
+        versions = [publish(store, source)]
         for shift in SHIFTS[1:]:
             write_variant(source, folder / "variants" / f"{name}-{shift}", shift=shift)
-            versions.append(publish(shelf, folder / "variants" / f"{name}-{shift}"))
+            versions.append(publish(store, folder / "variants" / f"{name}-{shift}"))
         sound[name], damaged[name] = versions, []
         for number in range(DAMAGED // len(_scorers())):
             version = write_variant(source, folder / "damaged" / f"{name}-{number}", shift=1 + number)
             damaged[name].append(version)
-            target = shelf.root / name / "bundles" / version
+            target = store.root / name / "bundles" / version
             (folder / "damaged" / f"{name}-{number}").rename(target)
             _damage(target / "model.ubj", number)
-        update_pointer(shelf, name, "promote", lambda _, first=versions[0]: {"current": first})
-    return Stage(shelf, sound, damaged)
+        update_pointer(store, name, "promote", lambda _, first=versions[0]: {"current": first})
+    return Stage(store, sound, damaged)
 
 
 def _damage(path: Path, number: int) -> None:
@@ -107,7 +107,7 @@ def expected_answers(stage: Stage) -> dict[Request, dict[str, bytes]]:
     found: dict[Request, dict[str, bytes]] = {}
     for name, versions in stage.sound.items():
         for version in versions:
-            scorer = load_released(stage.shelf, name, version)
+            scorer = load_released(stage.store, name, version)
             for case in scorer.bundle.golden:
                 body = json.dumps(case["request"]).encode()
                 answers = found.setdefault((scorer.contract.route, body), {})
@@ -117,7 +117,7 @@ def expected_answers(stage: Stage) -> dict[Request, dict[str, bytes]]:
 
 def keep_moving(stage: Stage, seconds: float, course: Course, stop: Event) -> None:
     """Move the pointers all the while, scorer after scorer: to the next version, back again, or to a damaged one."""
-    shelf, sound, damaged = stage.shelf, stage.sound, stage.damaged
+    store, sound, damaged = stage.store, stage.sound, stage.damaged
     names = sorted(sound)
     broken = [(name, version) for name in names for version in damaged[name]]
     every = seconds / (MOVES + len(broken) + 1)
@@ -129,18 +129,18 @@ def keep_moving(stage: Stage, seconds: float, course: Course, stop: Event) -> No
             return
         if kind == "damaged":
             name, version = broken.pop()
-            update_pointer(shelf, name, "promote", lambda _, bad=version: {"current": bad})
+            update_pointer(store, name, "promote", lambda _, bad=version: {"current": bad})
             course.damaged.append((time.time(), version))
             continue
         name = names[number % len(names)]
-        now, _ = read_current_pointer(shelf, name)
+        now, _ = read_current_pointer(store, name)
         served_now = now.current if now and now.current in sound[name] else sound[name][0]
         if number % 3 == 0 and now and now.previous in sound[name] and now.previous != served_now:
             version, action = now.previous, "rollback"
         else:
             version, action = rng.choice([one for one in sound[name] if one != served_now]), "promote"
         update_pointer(
-            shelf, name, action, lambda _, to=version, former=served_now: {"current": to, "previous": former}
+            store, name, action, lambda _, to=version, former=served_now: {"current": to, "previous": former}
         )
         course.moved.append((time.time(), version))
 

@@ -63,7 +63,7 @@ def _scene(seconds: float) -> Iterator[Scene]:
         checker = Checker(expected_answers(stage), course)
         mover = Thread(target=keep_moving, args=(stage, seconds, course, stop))
         try:
-            yield Scene({"STORE": str(stage.shelf.root), "STORE_SECONDS": str(POLL_SECONDS)}, checker, mover, folder)
+            yield Scene({"STORE": str(stage.store.root), "STORE_SECONDS": str(POLL_SECONDS)}, checker, mover, folder)
         finally:
             stop.set()
             if mover.ident:

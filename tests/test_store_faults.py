@@ -160,7 +160,7 @@ def proxy(s3_address: str) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def shelf(bucket: str) -> S3StoreWriter:
+def store(bucket: str) -> S3StoreWriter:
     """An empty store in S3."""
     made = open_store_writer(f"s3://{bucket}/models")
     assert isinstance(made, S3StoreWriter)
@@ -168,43 +168,43 @@ def shelf(bucket: str) -> S3StoreWriter:
 
 
 @pytest.fixture
-def versions(shelf: S3StoreWriter, tmp_path: Path) -> list[str]:
+def versions(store: S3StoreWriter, tmp_path: Path) -> list[str]:
     """Two released versions, neither of them the packaged one; the first is current."""
     found = []
     for number in (1, 2):
         write_variant(BUNDLE, tmp_path / str(number), shift=0.1 * number)
-        found.append(publish(shelf, tmp_path / str(number)))
-    promote(shelf, found[0])
+        found.append(publish(store, tmp_path / str(number)))
+    promote(store, found[0])
     return found
 
 
-def promote(shelf: S3StoreWriter, version: str) -> None:
+def promote(store: S3StoreWriter, version: str) -> None:
     """Move the pointer, without a gate."""
-    update_pointer(shelf, "refund", "promote", lambda _: {"current": version})
+    update_pointer(store, "refund", "promote", lambda _: {"current": version})
 
 
-def garbage(shelf: S3StoreWriter, content: bytes | None) -> None:
+def garbage(store: S3StoreWriter, content: bytes | None) -> None:
     """Put something else in the pointer's place, or take it away."""
-    key = f"{shelf.prefix}refund/pointer.json"
+    key = f"{store.prefix}refund/pointer.json"
     if content is None:
-        shelf.client.delete_object(Bucket=shelf.bucket, Key=key)
+        store.client.delete_object(Bucket=store.bucket, Key=key)
     else:
-        shelf.client.put_object(Bucket=shelf.bucket, Key=key, Body=content)
+        store.client.put_object(Bucket=store.bucket, Key=key, Body=content)
 
 
 @pytest.mark.parametrize("fault", ["down", "slow", "denied", "pointer missing", "pointer garbage"])
 def test_a_store_that_fails_is_counted_and_followed_again(
-    fault: str, proxy: Proxy, shelf: S3StoreWriter, versions: list[str]
+    fault: str, proxy: Proxy, store: S3StoreWriter, versions: list[str]
 ) -> None:
     """Meanwhile every request is answered by what served before, within the budget."""
     first, second = versions
-    address = {"STORE": str(shelf), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
+    address = {"STORE": str(store), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
     with function(**address) as started:
         assert started.ask(0.3)["answers"] == [[200, first]]
         before = started.count("StoreFailed")
-        pointer = shelf.read("refund/pointer.json", 10_000)
+        pointer = store.read("refund/pointer.json", 10_000)
         if fault.startswith("pointer"):
-            garbage(shelf, None if fault == "pointer missing" else pointer[:-9])
+            garbage(store, None if fault == "pointer missing" else pointer[:-9])
         else:
             proxy.mode = fault
         found = started.ask_until(lambda _: started.count("StoreFailed") > before)
@@ -212,20 +212,20 @@ def test_a_store_that_fails_is_counted_and_followed_again(
         assert found["most"] < BUDGET_MS / 1000 + PAUSE_SECONDS
         proxy.mode = "well"
         if fault.startswith("pointer"):
-            garbage(shelf, pointer)
-        promote(shelf, second)
+            garbage(store, pointer)
+        promote(store, second)
         found = started.ask_until(lambda found: found["last"] == [200, second])
         assert {status for status, _ in found["answers"]} == {200}
         assert started.count("Swapped") == 2
 
 
 def test_a_store_that_is_down_at_the_start_is_followed_later(
-    proxy: Proxy, shelf: S3StoreWriter, versions: list[str]
+    proxy: Proxy, store: S3StoreWriter, versions: list[str]
 ) -> None:
     """Until then the packaged bundle serves."""
     packaged = json.loads((BUNDLE / "manifest.json").read_bytes())["version"]
     proxy.mode = "down"
-    address = {"STORE": str(shelf), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
+    address = {"STORE": str(store), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
     with function(**address) as started:
         assert started.ask(0.3)["answers"] == [[200, packaged]]
         proxy.mode = "well"

@@ -37,27 +37,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(asked: argparse.Namespace) -> None:
-    shelf = open_store_writer(asked.store)
+    store = open_store_writer(asked.store)
     scorers = [asked.scorer] if asked.scorer else list(read_params().scorers)
     for scorer in scorers:
         declared_scorer(scorer)
     if asked.command == "release":
-        release_packaged(shelf, scorers, asked.signing_key)
+        release_packaged(store, scorers, asked.signing_key)
         return
     if asked.command == "list":
-        say("\n\n".join(list_releases(shelf, scorer) for scorer in scorers))
+        say("\n\n".join(list_releases(store, scorer) for scorer in scorers))
         return
     if len(scorers) > 1:
         raise StageError(f"SCORER= must name one of {', '.join(scorers)}")
     (scorer,) = scorers
     if asked.command == "promote":
         rows = asked.rows or BUILD / scorer / "rows" / "test.parquet"
-        pointer = promote(shelf, scorer, asked.version or packaged_version(scorer), rows, force=asked.force or None)
+        pointer = promote(store, scorer, asked.version or packaged_version(scorer), rows, force=asked.force or None)
     elif asked.command == "rollback":
-        pointer = roll_back(shelf, scorer, asked.version or None, force=asked.force or None)
+        pointer = roll_back(store, scorer, asked.version or None, force=asked.force or None)
     else:
         version = asked.version or packaged_version(scorer)
-        pointer = set_shadow(shelf, scorer, None if version == "none" else version)
+        pointer = set_shadow(store, scorer, None if version == "none" else version)
     announce_update(scorer, pointer)
 
 

@@ -112,18 +112,18 @@ def undone_on_failure() -> Iterator[None]:
 
 
 def challenge(
-    shelf: StoreWriter, name: str, *, is_candidate: bool, signing_key: str = ""
+    store: StoreWriter, name: str, *, is_candidate: bool, signing_key: str = ""
 ) -> tuple[dict[str, Any], GateVerdict]:
     """The gate's verdict on the packaged bundle, once it is released; without objections it serves from now on."""
     version, rows = packaged_version(name), BUILD / name / "rows" / "test.parquet"
-    release_packaged(shelf, [name], signing_key)
-    before, _ = read_current_pointer(shelf, name)
+    release_packaged(store, [name], signing_key)
+    before, _ = read_current_pointer(store, name)
     champion = before and before.current
     if is_candidate or champion == version:
-        verdict = verdict_on(shelf, name, before, version, rows)
+        verdict = verdict_on(store, name, before, version, rows)
     else:
         try:
-            pointer = promote(shelf, name, version, rows)
+            pointer = promote(store, name, version, rows)
             announce_update(name, pointer)
             verdict = GateVerdict(pointer.gate or {}, [])
         except RefusedError as refused:
@@ -161,12 +161,12 @@ def as_markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n" + table("lrrr", ["", "champion", "challenger", "gain (95 %)"], rows) + "\n"
 
 
-def retrain(name: str, new: Path | None, store: str, *, is_candidate: bool, signing_key: str) -> bool:
+def retrain(name: str, new: Path | None, address: str, *, is_candidate: bool, signing_key: str) -> bool:
     """Whether the gate agrees to the model that the data, with the new rows if there are any, make."""
     scorer = declared_scorer(name)
-    shelf = open_store_writer(store)
+    store = open_store_writer(address)
     # Before hours of training: whether the store can be read, and the key signs.
-    read_current_pointer(shelf, name)
+    read_current_pointer(store, name)
     if signing_key:
         sign(b"{}", signing_key)
     require_pinned(scorer)
@@ -175,7 +175,7 @@ def retrain(name: str, new: Path | None, store: str, *, is_candidate: bool, sign
             add_rows(name, scorer, new)
         if dvc("repro"):
             raise RetrainError("`dvc repro` failed, as it says above")
-    who, verdict = challenge(shelf, name, is_candidate=is_candidate, signing_key=signing_key)
+    who, verdict = challenge(store, name, is_candidate=is_candidate, signing_key=signing_key)
     report = rounded(
         {
             "scorer": name,

@@ -17,13 +17,13 @@ from training.run.progress import say
 def main() -> None:
     """Track what is built of every declared scorer, and bring the aliases into step with the store: `make track`."""
     tracker = Tracker()
-    shelf = open_store_writer(os.environ.get("STORE") or STORE)
+    store = open_store_writer(os.environ.get("STORE") or STORE)
     for name in read_params().scorers:
         say(f"{name}: run {tracker.track(name)} at {tracker.address}")
         try:
-            tracker.point(name, read_pointer(shelf, name))
+            tracker.point(name, read_pointer(store, name))
         except MissingError:
-            say(f"{name}: nothing of it is released in {shelf}")
+            say(f"{name}: nothing of it is released in {store}")
 
 
 if __name__ == "__main__":

@@ -397,13 +397,13 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def shelf(address: str) -> FolderStoreWriter | S3StoreWriter:
+def store(address: str) -> FolderStoreWriter | S3StoreWriter:
     """An empty store, of each kind."""
     return open_store_writer(address)
 
 
 @pytest.fixture
-def folder_shelf(tmp_path: Path) -> FolderStoreWriter:
+def folder_store(tmp_path: Path) -> FolderStoreWriter:
     """An empty store in a folder."""
     return FolderStoreWriter(tmp_path / "store")
 

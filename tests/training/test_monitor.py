@@ -436,10 +436,10 @@ def test_released_version_is_compared_with(
 ) -> None:
     """With a store whose pointer names another version than is packaged, that version's baseline is used."""
     log = write_log()
-    workplace, shelf = log.parent, FolderStoreWriter(log.parent / "released")
-    version = publish(shelf, variant(shift=0.01))
+    workplace, store = log.parent, FolderStoreWriter(log.parent / "released")
+    version = publish(store, variant(shift=0.01))
     monkeypatch.chdir(workplace)
-    promote(shelf, "mini", version, trained / "build" / "mini" / "rows" / "test.parquet", force="a test")
+    promote(store, "mini", version, trained / "build" / "mini" / "rows" / "test.parquet", force="a test")
     run_here("mini", str(log), "--store", "released")
     assert read_report(workplace)["baseline"] == version
     run_here("mini", str(log))

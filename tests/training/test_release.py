@@ -64,14 +64,14 @@ Command = Callable[..., str]
 def command(
     tracker: FakeTracker,  # noqa: ARG001 - which the command meets
     trained: Path,
-    folder_shelf: FolderStoreWriter,
+    folder_store: FolderStoreWriter,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
     """Runs the command here, in the trained project, with a store elsewhere; returns what it prints."""
     monkeypatch.chdir(trained)
 
-    def run(*arguments: str, store: str = str(folder_shelf)) -> str:
+    def run(*arguments: str, store: str = str(folder_store)) -> str:
         monkeypatch.setattr(sys, "argv", ["release", "--store", store, *arguments])
         release.main()
         return capsys.readouterr().out
@@ -80,9 +80,9 @@ def command(
 
 
 @pytest.fixture
-def second(folder_shelf: FolderStoreWriter, variant: Callable[..., Path]) -> str:
+def second(folder_store: FolderStoreWriter, variant: Callable[..., Path]) -> str:
     """Another version that is released, as good as the packaged one."""
-    return publish(folder_shelf, variant(shift=0.01))
+    return publish(folder_store, variant(shift=0.01))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def packaged(command: Command) -> str:
 
 
 def test_from_a_release_to_a_forced_promotion(
-    trained: Path, tmp_path: Path, variant: Callable[..., Path], folder_shelf: FolderStoreWriter
+    trained: Path, tmp_path: Path, variant: Callable[..., Path], folder_store: FolderStoreWriter
 ) -> None:
     """A user releases, promotes, is refused with numbers and no traceback, and forces it; MLflow stops nobody."""
     project = tmp_path / "project"
@@ -103,7 +103,7 @@ def test_from_a_release_to_a_forced_promotion(
 
     def run(*arguments: str, tracked_at: str = mlflow) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "training.release", "--store", str(folder_shelf), *arguments],
+            [sys.executable, "-m", "training.release", "--store", str(folder_store), *arguments],
             cwd=project,
             env={
                 **os.environ,
@@ -118,98 +118,98 @@ def test_from_a_release_to_a_forced_promotion(
 
     done = run("release")
     assert (done.returncode, "WARNING" in done.stdout) == (0, False), done.stderr
-    first = release_version(folder_shelf)
-    assert f"mini: {first} is in {folder_shelf}; `make promote` lets it serve" in done.stdout
+    first = release_version(folder_store)
+    assert f"mini: {first} is in {folder_store}; `make promote` lets it serve" in done.stdout
     assert f" at {mlflow}" in done.stdout
 
     done = run("promote", "--scorer", "mini")
     assert (done.returncode, "WARNING" in done.stdout) == (0, False), done.stderr
     assert f"mini: current {first}, previous None, shadow None" in done.stdout
 
-    worse = publish(folder_shelf, variant(slope=-1))
+    worse = publish(folder_store, variant(slope=-1))
     done = run("promote", "--version", worse)
     assert done.returncode == 1
     assert done.stderr.startswith(f"promote: {worse} is not promoted: ")
     assert "its average precision is 0." in done.stderr
     assert ", the champion's 0." in done.stderr
     assert "Traceback" not in done.stderr
-    assert read_pointer(folder_shelf, "mini").current == first
+    assert read_pointer(folder_store, "mini").current == first
 
     done = run("promote", "--version", worse, "--force", "a drill", tracked_at="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
     assert "WARNING: the store is moved, MLflow is not in step. MLflow at http://127.0.0.1:9: " in done.stdout
     assert "`make track` brings it into step later" in done.stdout
-    pointer = read_pointer(folder_shelf, "mini")
+    pointer = read_pointer(folder_store, "mini")
     assert (pointer.current, pointer.previous, pointer.reason) == (worse, first, "a drill")
 
 
-def release_version(shelf: FolderStoreWriter) -> str:
+def release_version(store: FolderStoreWriter) -> str:
     """The one version that a store holds."""
-    (version,) = shelf.names("mini/bundles")
+    (version,) = store.names("mini/bundles")
     return version
 
 
 def test_a_release_is_published_and_tracked(
-    command: Command, tracker: FakeTracker, folder_shelf: FolderStoreWriter
+    command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter
 ) -> None:
     """Releasing puts the packaged bundle of every declared scorer into the store, and moves nothing."""
     printed = command("release")
-    version = release_version(folder_shelf)
+    version = release_version(folder_store)
     assert version == release.packaged_version("mini")
     assert printed == (
-        f"mini: {version} is in {folder_shelf}; `make promote` lets it serve\n"
+        f"mini: {version} is in {folder_store}; `make promote` lets it serve\n"
         "mini: run run-of-mini at sqlite:///fake.db\n"
     )
     assert tracker.tracked == ["mini"]
-    assert read_history(folder_shelf, "mini") == []
+    assert read_history(folder_store, "mini") == []
 
 
 def test_a_release_stands_without_mlflow(
-    command: Command, tracker: FakeTracker, folder_shelf: FolderStoreWriter
+    command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter
 ) -> None:
     """Where MLflow cannot be reached a release is published all the same, and that it is not tracked is told."""
     tracker.error = TrackError("nobody there")
     assert command("release").endswith("WARNING: it is released, but not tracked. nobody there\n")
-    assert release_version(folder_shelf) == release.packaged_version("mini")
+    assert release_version(folder_store) == release.packaged_version("mini")
 
 
 def test_a_move_stands_without_mlflow(
-    command: Command, tracker: FakeTracker, folder_shelf: FolderStoreWriter, packaged: str
+    command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter, packaged: str
 ) -> None:
     """Where MLflow cannot be reached the pointer is moved all the same, and that is told."""
     tracker.error = TrackError("nobody there")
     printed = command("shadow", "--version", "none")
     assert printed.endswith("WARNING: the store is moved, MLflow is not in step. nobody there\n")
-    pointer = read_pointer(folder_shelf, "mini")
+    pointer = read_pointer(folder_store, "mini")
     assert (pointer.serial, pointer.current) == (2, packaged)
 
 
-def test_a_move_is_told_to_mlflow(command: Command, tracker: FakeTracker, folder_shelf: FolderStoreWriter) -> None:
+def test_a_move_is_told_to_mlflow(command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter) -> None:
     """MLflow follows every move, each time to the pointer that the store then has."""
     command("release")
     command("promote")
     command("shadow", "--version", "none")
-    assert tracker.pointed == [("mini", pointer) for pointer in read_history(folder_shelf, "mini")]
+    assert tracker.pointed == [("mini", pointer) for pointer in read_history(folder_store, "mini")]
     assert len(tracker.pointed) == 2
 
 
 def test_promoting_without_a_version_takes_what_is_packaged(
-    command: Command, folder_shelf: FolderStoreWriter, second: str
+    command: Command, folder_store: FolderStoreWriter, second: str
 ) -> None:
     """The version that was packaged here is the one that is meant, whatever else the store holds."""
     command("release")
     command("promote")
-    assert read_pointer(folder_shelf, "mini").current == release.packaged_version("mini") != second
+    assert read_pointer(folder_store, "mini").current == release.packaged_version("mini") != second
 
 
 def test_a_rollback_and_its_reason(
-    command: Command, folder_shelf: FolderStoreWriter, packaged: str, second: str
+    command: Command, folder_store: FolderStoreWriter, packaged: str, second: str
 ) -> None:
     """The previous version serves again, and the reason is kept."""
     command("promote", "--version", second)
     printed = command("rollback", "--force", "too many alerts")
     assert printed == f"mini: current {packaged}, previous None, shadow None\n"
-    assert read_pointer(folder_shelf, "mini").reason == "too many alerts"
+    assert read_pointer(folder_store, "mini").reason == "too many alerts"
 
 
 def test_a_rollback_to_a_version(command: Command, packaged: str, second: str) -> None:
@@ -223,36 +223,36 @@ def test_a_shadow_comes_and_goes(command: Command, packaged: str, second: str) -
     assert command("shadow", "--version", "none") == f"mini: current {packaged}, previous None, shadow None\n"
 
 
-def test_a_shadow_without_a_version_is_what_is_packaged(command: Command, folder_shelf: FolderStoreWriter) -> None:
+def test_a_shadow_without_a_version_is_what_is_packaged(command: Command, folder_store: FolderStoreWriter) -> None:
     """The version that was packaged here is the one that is meant."""
     command("release")
     command("shadow")
-    assert read_pointer(folder_shelf, "mini").shadow == release.packaged_version("mini")
+    assert read_pointer(folder_store, "mini").shadow == release.packaged_version("mini")
 
 
 def test_the_list_says_what_each_version_is(
-    command: Command, folder_shelf: FolderStoreWriter, packaged: str, second: str, variant: Callable[..., Path]
+    command: Command, folder_store: FolderStoreWriter, packaged: str, second: str, variant: Callable[..., Path]
 ) -> None:
     """Each version has its line: what it is now, if it is anything, and the metrics that it was evaluated with."""
-    third, fourth = (publish(folder_shelf, variant(shift=shift)) for shift in (0.02, 0.03))
+    third, fourth = (publish(folder_store, variant(shift=shift)) for shift in (0.02, 0.03))
     command("promote", "--version", second)
     command("shadow", "--version", third)
     lines = command("list").splitlines()
-    assert lines[0] == f"mini in {folder_shelf}"
+    assert lines[0] == f"mini in {folder_store}"
     assert lines[1].split() == ["version", "now", "released", "commit", "AP", "recall", "precision", "alerts", "by"]
     roles = {line.split()[0]: line[14:23].strip() for line in lines[2:6]}
     assert roles == {second: "current", packaged: "previous", third: "shadow", fourth: ""}
-    metrics = json.loads(folder_shelf.read(f"mini/releases/{second}.json", MAX_POINTER_BYTES))["metrics"]
+    metrics = json.loads(folder_store.read(f"mini/releases/{second}.json", MAX_POINTER_BYTES))["metrics"]
     (line,) = (line for line in lines[2:6] if line.startswith(second))
     assert line.split()[4:8] == [
         f"{metrics[name]:.4f}" for name in ("average_precision", "recall", "precision", "alert_rate")
     ]
 
 
-def test_the_list_has_the_latest_release_first(command: Command, folder_shelf: FolderStoreWriter, second: str) -> None:
+def test_the_list_has_the_latest_release_first(command: Command, folder_store: FolderStoreWriter, second: str) -> None:
     """Versions are listed by when they were released, not by their names."""
     command("release")
-    notes = {name: folder_shelf.root / "mini" / "releases" / name for name in folder_shelf.names("mini/releases")}
+    notes = {name: folder_store.root / "mini" / "releases" / name for name in folder_store.names("mini/releases")}
     for year, name in zip((2031, 2030), sorted(notes), strict=True):
         note = json.loads(notes[name].read_bytes())
         notes[name].write_text(json.dumps({**note, "at": f"{year}-01-01T00:00:00Z"}))
@@ -261,22 +261,22 @@ def test_the_list_has_the_latest_release_first(command: Command, folder_shelf: F
 
 
 def test_the_list_marks_a_commit_with_changes(
-    folder_shelf: FolderStoreWriter, variant: Callable[..., Path], commit: Callable[[str], str]
+    folder_store: FolderStoreWriter, variant: Callable[..., Path], commit: Callable[[str], str]
 ) -> None:
     """A version is listed with its commit, shortened, and a + where files differed from it."""
     head = commit("one")
     Path("kept.txt").write_text("another")
-    publish(folder_shelf, variant(shift=0.01))
-    assert f" {head[:7]}+ " in releasing.list_releases(folder_shelf, "mini")
+    publish(folder_store, variant(shift=0.01))
+    assert f" {head[:7]}+ " in releasing.list_releases(folder_store, "mini")
 
 
 def test_the_list_has_every_move_with_its_reason(
-    command: Command, folder_shelf: FolderStoreWriter, packaged: str, second: str
+    command: Command, folder_store: FolderStoreWriter, packaged: str, second: str
 ) -> None:
     """After the versions come the moves, the latest first, each with its shadow and its reason where it has one."""
     command("shadow", "--version", second)
     command("rollback", "--version", second, "--force", "a drill")
-    moves = read_history(folder_shelf, "mini")
+    moves = read_history(folder_store, "mini")
     assert command("list").splitlines()[-3:] == [
         f"{moves[2].at} rollback -> {second}, by {moves[2].by}: a drill",
         f"{moves[1].at} shadow -> {packaged}, shadow {second}, by {moves[1].by}",
@@ -284,10 +284,10 @@ def test_the_list_has_every_move_with_its_reason(
     ]
 
 
-def test_an_empty_store_is_listed(command: Command, folder_shelf: FolderStoreWriter) -> None:
+def test_an_empty_store_is_listed(command: Command, folder_store: FolderStoreWriter) -> None:
     """Before the first release there are no versions and no moves."""
     assert len(command("list").splitlines()) == 2
-    assert not folder_shelf.root.exists()
+    assert not folder_store.root.exists()
 
 
 def test_a_store_in_s3(command: Command, bucket: str) -> None:
@@ -339,9 +339,9 @@ def test_another_kind_of_store_is_a_mistake(command: Command) -> None:
         command("list", store="gs://models")
 
 
-def test_a_pointer_that_is_none_is_a_mistake(command: Command, folder_shelf: FolderStoreWriter) -> None:
+def test_a_pointer_that_is_none_is_a_mistake(command: Command, folder_store: FolderStoreWriter) -> None:
     """Where somebody has written something else to the pointer's place, that is told."""
-    folder_shelf.exchange_pointer("mini", b"{}", None)
+    folder_store.exchange_pointer("mini", b"{}", None)
     with pytest.raises(SystemExit, match=r"^list: .*mini/pointer\.json is no pointer: "):
         command("list")
 

@@ -38,23 +38,23 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return folder
 
 
-def test_a_first_model_serves(place: Path, folder_shelf: FolderStoreWriter) -> None:  # noqa: ARG001 - the working folder
+def test_a_first_model_serves(place: Path, folder_store: FolderStoreWriter) -> None:  # noqa: ARG001 - the working folder
     """Without a champion there is only the calibration to object to."""
-    who, verdict = challenge(folder_shelf, "mini", is_candidate=False)
+    who, verdict = challenge(folder_store, "mini", is_candidate=False)
     assert verdict.objections == []
-    assert who == {"version": read_pointer(folder_shelf, "mini").current, "champion": None}
+    assert who == {"version": read_pointer(folder_store, "mini").current, "champion": None}
 
 
 def test_a_better_model_takes_the_champions_place(
     place: Path,
-    folder_shelf: FolderStoreWriter,
+    folder_store: FolderStoreWriter,
     variant: Callable[..., Path],
 ) -> None:
     """The pointer moves, and keeps what the gate measured."""
-    worse = publish(folder_shelf, variant(slope=-1))
-    promote(folder_shelf, "mini", worse, place / "build/mini/rows/test.parquet", force="for a test")
-    who, verdict = challenge(folder_shelf, "mini", is_candidate=False)
-    pointer = read_pointer(folder_shelf, "mini")
+    worse = publish(folder_store, variant(slope=-1))
+    promote(folder_store, "mini", worse, place / "build/mini/rows/test.parquet", force="for a test")
+    who, verdict = challenge(folder_store, "mini", is_candidate=False)
+    pointer = read_pointer(folder_store, "mini")
     assert (who["champion"], pointer.current, verdict.objections) == (worse, who["version"], [])
     assert pointer.gate is not None
     assert verdict.measured["average_precision"] == pointer.gate["average_precision"]
@@ -62,38 +62,38 @@ def test_a_better_model_takes_the_champions_place(
 
 @pytest.mark.parametrize("is_candidate", [False, True])
 def test_a_worse_model_is_released_but_does_not_serve(
-    place: Path, folder_shelf: FolderStoreWriter, variant: Callable[..., Path], *, is_candidate: bool
+    place: Path, folder_store: FolderStoreWriter, variant: Callable[..., Path], *, is_candidate: bool
 ) -> None:
     """The gate's objections come back, whether or not it would have been promoted."""
-    champion = publish(folder_shelf, place / "build/bundles/mini")
-    promote(folder_shelf, "mini", champion, place / "build/mini/rows/test.parquet")
+    champion = publish(folder_store, place / "build/bundles/mini")
+    promote(folder_store, "mini", champion, place / "build/mini/rows/test.parquet")
     shutil.rmtree(place / "build/bundles/mini")
     shutil.copytree(variant(slope=-1), place / "build/bundles/mini")
-    who, verdict = challenge(folder_shelf, "mini", is_candidate=is_candidate)
+    who, verdict = challenge(folder_store, "mini", is_candidate=is_candidate)
     assert any("its average precision is" in objection for objection in verdict.objections)
-    assert read_pointer(folder_shelf, "mini").current == champion != who["version"]
-    assert who["version"] in folder_shelf.names("mini/bundles")
+    assert read_pointer(folder_store, "mini").current == champion != who["version"]
+    assert who["version"] in folder_store.names("mini/bundles")
 
 
 def test_a_candidate_that_the_gate_agrees_to_does_not_serve_yet(
-    place: Path, folder_shelf: FolderStoreWriter, variant: Callable[..., Path]
+    place: Path, folder_store: FolderStoreWriter, variant: Callable[..., Path]
 ) -> None:
     """Somebody merges first."""
-    champion = publish(folder_shelf, variant(slope=-1))
-    promote(folder_shelf, "mini", champion, place / "build/mini/rows/test.parquet", force="for a test")
-    _, verdict = challenge(folder_shelf, "mini", is_candidate=True)
+    champion = publish(folder_store, variant(slope=-1))
+    promote(folder_store, "mini", champion, place / "build/mini/rows/test.parquet", force="for a test")
+    _, verdict = challenge(folder_store, "mini", is_candidate=True)
     assert verdict.objections == []
-    assert read_pointer(folder_shelf, "mini").current == champion
+    assert read_pointer(folder_store, "mini").current == champion
 
 
-def test_what_serves_already_moves_nothing(place: Path, folder_shelf: FolderStoreWriter) -> None:
+def test_what_serves_already_moves_nothing(place: Path, folder_store: FolderStoreWriter) -> None:
     """The same data make the same version."""
-    version = publish(folder_shelf, place / "build/bundles/mini")
-    before = promote(folder_shelf, "mini", version, place / "build/mini/rows/test.parquet")
-    who, verdict = challenge(folder_shelf, "mini", is_candidate=False)
+    version = publish(folder_store, place / "build/bundles/mini")
+    before = promote(folder_store, "mini", version, place / "build/mini/rows/test.parquet")
+    who, verdict = challenge(folder_store, "mini", is_candidate=False)
     assert who == {"version": version, "champion": version}
     assert verdict.objections == []
-    assert read_pointer(folder_shelf, "mini") == before
+    assert read_pointer(folder_store, "mini") == before
 
 
 def run_retrain(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str | int | None:
@@ -106,18 +106,18 @@ def run_retrain(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str | int |
 
 def test_the_command_writes_the_verdict_and_ends_with_its_status(
     place: Path,
-    folder_shelf: FolderStoreWriter,
+    folder_store: FolderStoreWriter,
     variant: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """0 where the gate agrees, 3 where it refuses; retrain.json and .md say why."""
     monkeypatch.setattr(retrain, "dvc", lambda *_arguments: 0)  # nothing to reproduce: it is trained
-    assert run_retrain(monkeypatch, "mini", "--store", str(folder_shelf)) == 0
+    assert run_retrain(monkeypatch, "mini", "--store", str(folder_store)) == 0
     report = json.loads((place / "reports/mini/retrain.json").read_text())
     assert (report["verdict"], report["champion"], report["objections"]) == ("promote", None, [])
     shutil.rmtree(place / "build/bundles/mini")
     shutil.copytree(variant(slope=-1), place / "build/bundles/mini")
-    assert run_retrain(monkeypatch, "mini", "--store", str(folder_shelf)) == retrain.REFUSED
+    assert run_retrain(monkeypatch, "mini", "--store", str(folder_store)) == retrain.REFUSED
     report = json.loads((place / "reports/mini/retrain.json").read_text())
     assert report["verdict"] == "refuse"
     text = (place / "reports/mini/retrain.md").read_text()
@@ -154,13 +154,13 @@ UNPINNED = {
 @pytest.mark.parametrize("rows", [None, Path("new.parquet")])
 @pytest.mark.usefixtures("place")
 def test_data_that_data_dvc_does_not_name_are_left_alone(
-    folder_shelf: FolderStoreWriter, monkeypatch: pytest.MonkeyPatch, rows: Path | None, status: int
+    folder_store: FolderStoreWriter, monkeypatch: pytest.MonkeyPatch, rows: Path | None, status: int
 ) -> None:
     """Somebody's own change would be lost where a failure goes back: DVC is asked whether there is one, and no more."""
     asked: list[Any] = []
     monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or status)
     with pytest.raises(RetrainError, match=UNPINNED[status]):
-        retrain.retrain("mini", rows, str(folder_shelf), is_candidate=False, signing_key="")
+        retrain.retrain("mini", rows, str(folder_store), is_candidate=False, signing_key="")
     assert asked == [("status", "--quiet", "data.dvc")]
 
 
@@ -174,31 +174,31 @@ def test_two_at_once_are_one_too_many(place: Path) -> None:  # noqa: ARG001 - th
 
 def test_a_key_that_cannot_sign_is_told_before_hours_of_training(
     place: Path,  # noqa: ARG001 - the working folder
-    folder_shelf: FolderStoreWriter,
+    folder_store: FolderStoreWriter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """DVC is asked for nothing."""
     asked: list[Any] = []
     monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or 0)
-    said = run_retrain(monkeypatch, "mini", "--store", str(folder_shelf), "--signing-key", "absent.pem")
+    said = run_retrain(monkeypatch, "mini", "--store", str(folder_store), "--signing-key", "absent.pem")
     assert "absent.pem is no private key" in str(said)
     assert asked == []
 
 
 def test_nothing_new_has_a_status_of_its_own(
-    place: Path, folder_shelf: FolderStoreWriter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, folder_store: FolderStoreWriter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows that are all in the data already, as a schedule may bring them, end with 4."""
     monkeypatch.setattr(retrain, "dvc", lambda *_arguments: 0)
     shutil.copy(place / "data/rows.parquet", "new.parquet")
-    code = run_retrain(monkeypatch, "mini", "--rows", "new.parquet", "--store", str(folder_shelf))
+    code = run_retrain(monkeypatch, "mini", "--rows", "new.parquet", "--store", str(folder_store))
     assert code == retrain.NOTHING_NEW
     assert "rows are in data/rows.parquet already" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_without_a_traceback(
     place: Path,  # noqa: ARG001 - the working folder
-    folder_shelf: FolderStoreWriter,
+    folder_store: FolderStoreWriter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the status that shells know."""
@@ -207,7 +207,7 @@ def test_ctrl_c_ends_without_a_traceback(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(retrain, "dvc", interrupted)
-    assert run_retrain(monkeypatch, "mini", "--store", str(folder_shelf)) == retrain.INTERRUPTED
+    assert run_retrain(monkeypatch, "mini", "--store", str(folder_store)) == retrain.INTERRUPTED
 
 
 @pytest.mark.parametrize("status", [0, 1])

@@ -381,12 +381,12 @@ def test_an_unknown_scorer_and_a_missing_bundle_are_told(
 
 
 def test_the_stores_current_version_scores(
-    run: Run, variant: Callable[..., Path], folder_shelf: FolderStoreWriter, rows: Path, tmp_path: Path
+    run: Run, variant: Callable[..., Path], folder_store: FolderStoreWriter, rows: Path, tmp_path: Path
 ) -> None:
     """Or the version that is asked for."""
-    older, newer = (publish(folder_shelf, variant(shift=shift)) for shift in (0.25, 0.5))
-    update_pointer(folder_shelf, "mini", "promote", lambda _: {"current": newer})
-    output, store = tmp_path / "out.parquet", ("--store", str(folder_shelf.root))
+    older, newer = (publish(folder_store, variant(shift=shift)) for shift in (0.25, 0.5))
+    update_pointer(folder_store, "mini", "promote", lambda _: {"current": newer})
+    output, store = tmp_path / "out.parquet", ("--store", str(folder_store.root))
     for options, version in (((), newer), (("--version", older), older)):
         assert run(rows, output, *store, *options)[0] == 0
         assert set(pq.read_table(output)["model_version"].to_pylist()) == {version}

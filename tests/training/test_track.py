@@ -70,7 +70,7 @@ def tracker(server: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> Trac
 
 
 @pytest.fixture
-def shelf(project: Path) -> FolderStoreWriter:
+def store(project: Path) -> FolderStoreWriter:
     """An empty store."""
     return FolderStoreWriter(project / "store")
 
@@ -126,24 +126,24 @@ def test_a_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
     assert tags[0] == tags[1]
 
 
-def test_the_aliases_follow_the_pointer(tracker: Tracker, project: Path, shelf: FolderStoreWriter) -> None:
+def test_the_aliases_follow_the_pointer(tracker: Tracker, project: Path, store: FolderStoreWriter) -> None:
     """Through promotes, a shadow and a rollback."""
     bundle = project / "build" / "bundles" / "mini"
     versions = []
     for shift in (0.0, 0.001, 0.002):
         variant(project, shift)
         tracker.track("mini")
-        versions.append(publish(shelf, bundle))
+        versions.append(publish(store, bundle))
     first, second, third = versions
-    tracker.point("mini", promote(shelf, "mini", first, ROWS, force="the first"))
+    tracker.point("mini", promote(store, "mini", first, ROWS, force="the first"))
     assert aliases(tracker) == {"champion": first}
-    tracker.point("mini", set_shadow(shelf, "mini", third))
+    tracker.point("mini", set_shadow(store, "mini", third))
     assert aliases(tracker) == {"champion": first, "shadow": third}
-    tracker.point("mini", promote(shelf, "mini", second, ROWS, force="the next"))
+    tracker.point("mini", promote(store, "mini", second, ROWS, force="the next"))
     assert aliases(tracker) == {"champion": second, "shadow": third}
-    tracker.point("mini", roll_back(shelf, "mini"))
+    tracker.point("mini", roll_back(store, "mini"))
     assert aliases(tracker) == {"champion": first, "shadow": third}
-    tracker.point("mini", set_shadow(shelf, "mini", None))
+    tracker.point("mini", set_shadow(store, "mini", None))
     assert aliases(tracker) == {"champion": first}
 
 
@@ -166,13 +166,13 @@ def test_the_commands_keep_the_server_in_step(server: str, project: Path, tracke
     assert aliases(tracker)["champion"] == packaged
 
 
-def test_a_version_that_mlflow_does_not_know_is_told(tracker: Tracker, project: Path, shelf: FolderStoreWriter) -> None:
+def test_a_version_that_mlflow_does_not_know_is_told(tracker: Tracker, project: Path, store: FolderStoreWriter) -> None:
     """It was tracked elsewhere, or never."""
     tracker.track("mini")
     write_variant(project / "build/bundles/mini", project / "other", shift=0.5)
-    version = publish(shelf, project / "other")
+    version = publish(store, project / "other")
     with pytest.raises(TrackError, match=f"has no version {version}; track the checkout that made it"):
-        tracker.point("mini", set_shadow(shelf, "mini", version))
+        tracker.point("mini", set_shadow(store, "mini", version))
 
 
 def test_a_server_that_is_not_there_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - one stands in it

@@ -40,33 +40,33 @@ class RefusedError(PointerUpdateError):
         self.verdict = verdict
 
 
-def read_history(shelf: StoreWriter, scorer: str) -> list[Pointer]:
+def read_history(store: StoreWriter, scorer: str) -> list[Pointer]:
     """A scorer's pointers, the former ones and the present one, in the order of the moves."""
-    present, _ = read_current_pointer(shelf, scorer)
-    moves = {pointer.serial: pointer for pointer in (*_former(shelf, scorer), *([present] if present else []))}
+    present, _ = read_current_pointer(store, scorer)
+    moves = {pointer.serial: pointer for pointer in (*_former(store, scorer), *([present] if present else []))}
     return [moves[serial] for serial in sorted(moves)]
 
 
-def _former(shelf: StoreWriter, scorer: str) -> list[Pointer]:
-    keys = [f"{scorer}/history/{name}" for name in shelf.names(f"{scorer}/history")]
-    return [parse_pointer(shelf.read(key, MAX_POINTER_BYTES), scorer, f"{shelf}/{key}") for key in keys]
+def _former(store: StoreWriter, scorer: str) -> list[Pointer]:
+    keys = [f"{scorer}/history/{name}" for name in store.names(f"{scorer}/history")]
+    return [parse_pointer(store.read(key, MAX_POINTER_BYTES), scorer, f"{store}/{key}") for key in keys]
 
 
-def update_pointer(shelf: StoreWriter, scorer: str, action: str, change: Change, *, is_forced: bool = False) -> Pointer:
+def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change, *, is_forced: bool = False) -> Pointer:
     """The pointer after a move, of which `change` gives the keys that differ from the pointer before.
 
     Raises StoreWriteError where somebody else updated it meanwhile, and PointerUpdateError where something else is in
     its place; by force a sound one follows on the latest of the history.
     """
-    former = _former(shelf, scorer)
+    former = _former(store, scorer)
     try:
-        before, seen = read_current_pointer(shelf, scorer)
+        before, seen = read_current_pointer(store, scorer)
     except PointerError as error:
         if not is_forced:
             raise PointerUpdateError(
                 f"{error}; with VERSION= and FORCE='a reason' a sound one takes its place"
             ) from error
-        before, seen = (former[-1] if former else None), shelf.read(pointer_key(scorer), MAX_POINTER_BYTES)
+        before, seen = (former[-1] if former else None), store.read(pointer_key(scorer), MAX_POINTER_BYTES)
     last = max([*(pointer.serial for pointer in former), before.serial if before else 0])
     pointer = Pointer.model_validate(
         {
@@ -87,24 +87,24 @@ def update_pointer(shelf: StoreWriter, scorer: str, action: str, change: Change,
     )
     # Before the pointer changes: whatever happens in between, no move is lost.
     if before and seen and before.serial not in {pointer.serial for pointer in former}:
-        shelf.put_new(f"{scorer}/history/{before.serial:06d}.json", seen)
-    shelf.exchange_pointer(scorer, as_json(pointer.model_dump(mode="json")), seen)
+        store.put_new(f"{scorer}/history/{before.serial:06d}.json", seen)
+    store.exchange_pointer(scorer, as_json(pointer.model_dump(mode="json")), seen)
     return pointer
 
 
-def promote(shelf: StoreWriter, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
+def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
     """The pointer after a version became the current one, and the former the previous.
 
     Raises RefusedError where the gate objects; a reason given as `force`, which is kept, overrules it.
     """
     is_lost, before = False, None
     try:
-        before, _ = read_current_pointer(shelf, scorer)
+        before, _ = read_current_pointer(store, scorer)
     except PointerError:
         is_lost = True
     if before and before.current == version:
         raise PointerUpdateError(f"{version} is current already")
-    verdict = verdict_on(shelf, scorer, before, version, rows)
+    verdict = verdict_on(store, scorer, before, version, rows)
     say(json.dumps(verdict.measured, indent=1))
     if verdict.objections and not force:
         raise RefusedError(version, verdict)
@@ -117,10 +117,10 @@ def promote(shelf: StoreWriter, scorer: str, version: str, rows: Path, *, force:
         reason = force if verdict.objections else None
         return {**_with_current(now, version), "reason": reason, "gate": gate}
 
-    return update_pointer(shelf, scorer, "promote", change, is_forced=bool(force))
+    return update_pointer(store, scorer, "promote", change, is_forced=bool(force))
 
 
-def roll_back(shelf: StoreWriter, scorer: str, version: str | None = None, *, force: str | None = None) -> Pointer:
+def roll_back(store: StoreWriter, scorer: str, version: str | None = None, *, force: str | None = None) -> Pointer:
     """The pointer after the previous version, or the one that is named, became current again.
 
     Raises PointerUpdateError where there is none, or where callers would lose what the current one promises; a reason
@@ -135,8 +135,8 @@ def roll_back(shelf: StoreWriter, scorer: str, version: str | None = None, *, fo
             )
         if target == now.current:
             raise PointerUpdateError(f"{target} is current already")
-        offered = _released(shelf, scorer, target).contract
-        broken = _broken(shelf, scorer, now.current, offered)
+        offered = _released(store, scorer, target).contract
+        broken = _broken(store, scorer, now.current, offered)
         if broken and not force:
             raise PointerUpdateError(
                 f"{target} does not keep what {now.current} promises: {'; '.join(broken)}. A function deployed with "
@@ -148,23 +148,23 @@ def roll_back(shelf: StoreWriter, scorer: str, version: str | None = None, *, fo
         return {**_with_current(now, target), "previous": previous, "reason": force}
 
     try:
-        history = read_history(shelf, scorer)
+        history = read_history(store, scorer)
     except PointerError:
-        history = _former(shelf, scorer)
-    return update_pointer(shelf, scorer, "rollback", change, is_forced=bool(force and version))
+        history = _former(store, scorer)
+    return update_pointer(store, scorer, "rollback", change, is_forced=bool(force and version))
 
 
-def set_shadow(shelf: StoreWriter, scorer: str, version: str | None) -> Pointer:
+def set_shadow(store: StoreWriter, scorer: str, version: str | None) -> Pointer:
     """The pointer after a version, or with None no version, became the shadow."""
 
     def change(now: Pointer | None) -> dict[str, Any]:
         if version:
             if now and version == now.current:
                 raise PointerUpdateError(f"{version} is current; it would be its own shadow")
-            _released(shelf, scorer, version)
+            _released(store, scorer, version)
         return {"shadow": version}
 
-    return update_pointer(shelf, scorer, "shadow", change)
+    return update_pointer(store, scorer, "shadow", change)
 
 
 def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
@@ -174,35 +174,35 @@ def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
     return {"current": version, "previous": now.current, "shadow": None if now.shadow == version else now.shadow}
 
 
-def _released(shelf: StoreWriter, scorer: str, version: str) -> Scorer:
+def _released(store: StoreWriter, scorer: str, version: str) -> Scorer:
     """A released version, as a function with this environment's STORE_PUBLIC_KEY would take it.
 
     Raises PointerUpdateError where there is none, and what `load_released` raises where it may not serve.
     """
-    if version not in (there := shelf.names(f"{scorer}/bundles")):
+    if version not in (there := store.names(f"{scorer}/bundles")):
         released = ", ".join(there) or "none yet"
         raise PointerUpdateError(
             f"{scorer} has no released version {version!r}; released are {released} (`make release`)"
         )
-    return load_released(shelf, scorer, version, public_keys=SETTINGS.store_public_key)
+    return load_released(store, scorer, version, public_keys=SETTINGS.store_public_key)
 
 
-def _broken(shelf: StoreWriter, scorer: str, current: str, offered: Contract) -> list[str]:
+def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) -> list[str]:
     """What callers of the current version would lose; nothing where it is damaged, and nobody can say."""
     try:
-        return broken_promises(load_released(shelf, scorer, current).contract, offered)
+        return broken_promises(load_released(store, scorer, current).contract, offered)
     except BundleError as error:
         say(f"WARNING: the contracts are not compared: {error}")
         return []
 
 
-def verdict_on(shelf: StoreWriter, scorer: str, before: Pointer | None, version: str, rows: Path) -> GateVerdict:
+def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version: str, rows: Path) -> GateVerdict:
     """The gate's verdict on a released version beside the current one, by the rows of a Parquet file."""
     declared = declared_scorer(scorer)
-    challenger, champion, lost = _released(shelf, scorer, version), None, []
+    challenger, champion, lost = _released(store, scorer, version), None, []
     if before and before.current:
         try:
-            champion = load_released(shelf, scorer, before.current)
+            champion = load_released(store, scorer, before.current)
         except BundleError as error:
             lost.append(f"there is no champion to compare with: {error}")
     try:

@@ -25,7 +25,7 @@ class SigningError(StageError):
     """Raised when a key cannot sign."""
 
 
-def publish(shelf: StoreWriter, folder: Path, signing_key: str = "") -> str:
+def publish(store: StoreWriter, folder: Path, signing_key: str = "") -> str:
     """The version of a bundle's folder, once the store holds it.
 
     `signing_key` names a PEM file with an Ed25519 key, or kms: and the id of one in AWS KMS; empty, nothing is signed.
@@ -36,20 +36,20 @@ def publish(shelf: StoreWriter, folder: Path, signing_key: str = "") -> str:
     name, version = scorer.bundle.scorer, scorer.version
     contents = {file: (folder / file).read_bytes() for file in (*FILES, MANIFEST)}
     signature = sign(contents[MANIFEST], signing_key) if signing_key else {}
-    _note(shelf, name, version, scorer.bundle.manifest["metrics"])
-    shelf.put_bundle(name, version, {**signature, **contents})
+    _note(store, name, version, scorer.bundle.manifest["metrics"])
+    store.put_bundle(name, version, {**signature, **contents})
     for file, content in signature.items():
         # Where it was published before, without one or with another key's, this adds it.
-        shelf.put_new(bundle_key(name, version, file), content)
+        store.put_new(bundle_key(name, version, file), content)
     return version
 
 
-def _note(shelf: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]) -> None:
+def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]) -> None:
     """Write down who released it first."""
     key = f"{scorer}/releases/{version}.json"
-    if read_if_there(shelf, key) is None:
+    if read_if_there(store, key) is None:
         listed = {name: metrics[name] for name in LISTED}
-        shelf.put_new(
+        store.put_new(
             key, as_json({"version": version, "at": utc_now(), "by": person(), **origin(), "metrics": listed})
         )
 

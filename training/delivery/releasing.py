@@ -12,15 +12,15 @@ from training.run.files import BUNDLES
 from training.run.progress import say
 
 
-def list_releases(shelf: StoreWriter, scorer: str) -> str:
+def list_releases(store: StoreWriter, scorer: str) -> str:
     """Every version of a scorer, the latest first, with what it is now; then the moves of its pointer."""
-    pointer, _ = read_current_pointer(shelf, scorer)
+    pointer, _ = read_current_pointer(store, scorer)
     roles = {getattr(pointer, role): role for role in ("previous", "shadow", "current")} if pointer else {}
-    versions = shelf.names(f"{scorer}/bundles")
-    released = [json.loads(shelf.read(f"{scorer}/releases/{one}.json", MAX_POINTER_BYTES)) for one in versions]
+    versions = store.names(f"{scorer}/bundles")
+    released = [json.loads(store.read(f"{scorer}/releases/{one}.json", MAX_POINTER_BYTES)) for one in versions]
     columns = "{:13} {:9} {:20} {:9} {:>7} {:>7} {:>9} {:>7}  {}"
     headings = ("version", "now", "released", "commit", "AP", "recall", "precision", "alerts", "by")
-    lines = [f"{scorer} in {shelf}", columns.format(*headings)]
+    lines = [f"{scorer} in {store}", columns.format(*headings)]
     for one in sorted(released, key=lambda one: (one["at"], one["version"]), reverse=True):
         metrics = [f"{one['metrics'][name]:.4f}" for name in ("average_precision", "recall", "precision", "alert_rate")]
         commit, _, changes = (one["commit"] or "none").partition("+")
@@ -34,7 +34,7 @@ def list_releases(shelf: StoreWriter, scorer: str) -> str:
                 one["by"],
             )
         )
-    for past in reversed(read_history(shelf, scorer)):
+    for past in reversed(read_history(store, scorer)):
         shadow = f", shadow {past.shadow}" if past.shadow else ""
         why = f": {past.reason}" if past.reason else ""
         lines.append(f"{past.at} {past.action} -> {past.current}{shadow}, by {past.by}{why}")
@@ -62,11 +62,11 @@ def announce_update(scorer: str, pointer: Pointer) -> None:
         say(f"WARNING: the store is moved, MLflow is not in step. {error}")
 
 
-def release_packaged(shelf: StoreWriter, scorers: list[str], signing_key: str) -> None:
+def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -> None:
     """Publish what is packaged of these scorers, and track it."""
     for scorer in scorers:
-        version = publish(shelf, BUNDLES / scorer, signing_key)
-        say(f"{scorer}: {version} is in {shelf}{', signed' if signing_key else ''}; `make promote` lets it serve")
+        version = publish(store, BUNDLES / scorer, signing_key)
+        say(f"{scorer}: {version} is in {store}{', signed' if signing_key else ''}; `make promote` lets it serve")
         try:
             tracker = Tracker()
             say(f"{scorer}: run {tracker.track(scorer)} at {tracker.address}")

@@ -10,23 +10,23 @@ from training.errors import StageError
 from training.run.files import BUNDLES
 
 
-def chosen_bundle(name: str, version: str, store: str) -> tuple[Scorer, dict[str, bytes]]:
+def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[str, bytes]]:
     """The asked version, else the store's current one, else the packaged one; proven, with its files by name.
 
     Raises StageError, BundleError or StoreError where there is none, or it may not be served.
     """
-    shelf = open_store_writer(store)
+    store = open_store_writer(address)
     if version and not VERSION.fullmatch(version):
         raise StageError(f"VERSION is {version!r}; it must be twelve hexadecimal digits, as `make releases` lists them")
     if not version:
-        pointer, _ = read_current_pointer(shelf, name)
+        pointer, _ = read_current_pointer(store, name)
         version = (pointer and pointer.current) or ""
     if version:
-        scorer = load_released(shelf, name, version, public_keys=SETTINGS.store_public_key)
-        return scorer, read_bundle(shelf, name, version)
+        scorer = load_released(store, name, version, public_keys=SETTINGS.store_public_key)
+        return scorer, read_bundle(store, name, version)
     folder = BUNDLES / name
     if not folder.is_dir():
-        raise StageError(f"there is no bundle of {name}, neither in {shelf} nor as {folder}; `make train` makes one")
+        raise StageError(f"there is no bundle of {name}, neither in {store} nor as {folder}; `make train` makes one")
     try:
         contents = {file: (folder / file).read_bytes() for file in (MANIFEST, *FILES)}
     except OSError as error:
@@ -34,13 +34,13 @@ def chosen_bundle(name: str, version: str, store: str) -> tuple[Scorer, dict[str
     return proven_scorer(parse_bundle(contents, str(folder)), str(folder)), contents
 
 
-def monitored_scorer(name: str, store: str) -> Scorer:
+def monitored_scorer(name: str, address: str) -> Scorer:
     """The scorer to compare with: the store's current one, or without a store the packaged one."""
     try:
-        shelf = open_store_writer(store)
-        pointer, _ = read_current_pointer(shelf, name)
+        store = open_store_writer(address)
+        pointer, _ = read_current_pointer(store, name)
         if pointer and pointer.current:
-            return load_released(shelf, name, pointer.current)
+            return load_released(store, name, pointer.current)
     except StoreError as error:
         raise StageError(f"the store says nothing of {name}: {error}") from error
     return load_scorer(BUNDLES / name)

@@ -215,20 +215,20 @@ def open_store_writer(address: str) -> FolderStoreWriter | S3StoreWriter:
     return S3StoreWriter(store.bucket, store.prefix) if isinstance(store, S3Store) else FolderStoreWriter(store.root)
 
 
-def read_if_there(shelf: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:  # noqa: ANN401 - any store
+def read_if_there(store: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:  # noqa: ANN401 - any store
     """What a store holds under a key, None where it holds nothing."""
     try:
-        content: bytes = shelf.read(key, limit)
+        content: bytes = store.read(key, limit)
     except MissingError:
         return None
     return content
 
 
-def read_current_pointer(shelf: StoreWriter, scorer: str) -> tuple[Pointer | None, bytes | None]:
+def read_current_pointer(store: StoreWriter, scorer: str) -> tuple[Pointer | None, bytes | None]:
     """A scorer's pointer, and its bytes as they were seen; None where it has none yet."""
     key = pointer_key(scorer)
-    seen = read_if_there(shelf, key, MAX_POINTER_BYTES)
-    return (None if seen is None else parse_pointer(seen, scorer, f"{shelf}/{key}")), seen
+    seen = read_if_there(store, key, MAX_POINTER_BYTES)
+    return (None if seen is None else parse_pointer(seen, scorer, f"{store}/{key}")), seen
 
 
 def _must_equal(there: bytes, content: bytes, where: str) -> None:

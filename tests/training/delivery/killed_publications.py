@@ -23,7 +23,7 @@ STEPS = ("open", "os.", "shutil.", "fcntl.", "http.client.send")
 PATIENCE_SECONDS = 60
 
 
-def publish_and_move(store: str, folder: Path, steps: int) -> None:
+def publish_and_move(address: str, folder: Path, steps: int) -> None:
     """Publish a bundle and make it the current one, writing a byte into a pipe at each step."""
     signal.alarm(PATIENCE_SECONDS)
 
@@ -33,18 +33,18 @@ def publish_and_move(store: str, folder: Path, steps: int) -> None:
             os.write(steps, b".")
 
     sys.addaudithook(tell)
-    shelf = open_store_writer(store)
-    version = publish(shelf, folder)
-    update_pointer(shelf, "mini", "promote", lambda now: {"current": version, "previous": now and now.current})
+    store = open_store_writer(address)
+    version = publish(store, folder)
+    update_pointer(store, "mini", "promote", lambda now: {"current": version, "previous": now and now.current})
 
 
-def killed(store: str, folder: str, steps: int, seconds: float) -> dict[str, int]:
+def killed(address: str, folder: str, steps: int, seconds: float) -> dict[str, int]:
     """How a child ended: the steps that it was seen to come to, and its exit status, which is negative for a signal."""
     seen, write = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(seen)
-        publish_and_move(store, Path(folder), write)
+        publish_and_move(address, Path(folder), write)
         os._exit(0)
     os.close(write)
     begun = 0

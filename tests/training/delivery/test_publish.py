@@ -55,99 +55,99 @@ def public(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes_raw()
 
 
-def signature_of(shelf: FolderStoreWriter | S3StoreWriter, version: str, key: Ed25519PrivateKey) -> bytes | None:
+def signature_of(store: FolderStoreWriter | S3StoreWriter, version: str, key: Ed25519PrivateKey) -> bytes | None:
     """The signature that a store holds of a version by a key, None where there is none."""
-    return read_if_there(shelf, bundle_key("mini", version, signature_name(public(key))))
+    return read_if_there(store, bundle_key("mini", version, signature_name(public(key))))
 
 
-def signatures_in(shelf: FolderStoreWriter | S3StoreWriter, version: str) -> list[str]:
+def signatures_in(store: FolderStoreWriter | S3StoreWriter, version: str) -> list[str]:
     """The files of a version's signatures."""
-    return [name for name in shelf.names(f"mini/bundles/{version}") if name.endswith(".sig")]
+    return [name for name in store.names(f"mini/bundles/{version}") if name.endswith(".sig")]
 
 
-def note_of(shelf: FolderStoreWriter, version: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
+def note_of(store: FolderStoreWriter, version: str) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """What a store says of a version's release."""
-    return json.loads((shelf.root / "mini" / "releases" / f"{version}.json").read_bytes())
+    return json.loads((store.root / "mini" / "releases" / f"{version}.json").read_bytes())
 
 
 def test_a_published_bundle_serves_under_its_version(
-    shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path
+    store: FolderStoreWriter | S3StoreWriter, mini_bundle: Path
 ) -> None:
     """The version that comes back is the manifest's, and the store then holds it whole."""
-    version = publish(shelf, mini_bundle)
+    version = publish(store, mini_bundle)
     assert version == load_bundle(mini_bundle).version
-    assert load_released(shelf, "mini", version).version == version
+    assert load_released(store, "mini", version).version == version
 
 
-def test_publishing_again_changes_nothing(shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path) -> None:
+def test_publishing_again_changes_nothing(store: FolderStoreWriter | S3StoreWriter, mini_bundle: Path) -> None:
     """A second publication of a version gives the same version and leaves what is there."""
-    version = publish(shelf, mini_bundle)
-    assert publish(shelf, mini_bundle) == version
-    assert shelf.names("mini/bundles") == [version]
+    version = publish(store, mini_bundle)
+    assert publish(store, mini_bundle) == version
+    assert store.names("mini/bundles") == [version]
 
 
-def test_an_unsound_bundle_is_not_published(folder_shelf: FolderStoreWriter, variant: Callable[..., Path]) -> None:
+def test_an_unsound_bundle_is_not_published(folder_store: FolderStoreWriter, variant: Callable[..., Path]) -> None:
     """A bundle that is damaged in its own folder is refused, and the store holds nothing of it, not even a note."""
     folder = variant(shift=1)
     (folder / "model.ubj").write_bytes(b"no model")
     with pytest.raises(BundleError, match=r"model\.ubj is damaged"):
-        publish(folder_shelf, folder)
-    assert folder_shelf.names("mini") == []
+        publish(folder_store, folder)
+    assert folder_store.names("mini") == []
 
 
 def test_a_bundle_that_computes_otherwise_is_not_published(
-    folder_shelf: FolderStoreWriter, variant: Callable[..., Path]
+    folder_store: FolderStoreWriter, variant: Callable[..., Path]
 ) -> None:
     """A bundle whose golden cases have other answers is refused, although every hash is right."""
     folder = variant()
     rewrite_manifest(folder, calibration={"slope": 1.0, "intercept": 0.5})
     with pytest.raises(BundleError, match=r"the golden request .* in training it gave"):
-        publish(folder_shelf, folder)
-    assert folder_shelf.names("mini") == []
+        publish(folder_store, folder)
+    assert folder_store.names("mini") == []
 
 
 def test_a_note_says_who_when_and_from_what(
-    folder_shelf: FolderStoreWriter, mini_bundle: Path, commit: Callable[[str], str]
+    folder_store: FolderStoreWriter, mini_bundle: Path, commit: Callable[[str], str]
 ) -> None:
     """The note of a release has the version, the person, the moment in UTC, the commit and the lock."""
     head = commit("one")
     earliest = datetime.now(UTC).replace(microsecond=0)
-    version = publish(folder_shelf, mini_bundle)
-    note = note_of(folder_shelf, version)
+    version = publish(folder_store, mini_bundle)
+    note = note_of(folder_store, version)
     assert earliest <= datetime.fromisoformat(note["at"]) <= datetime.now(UTC)
     told = {name: note[name] for name in ("version", "by", "commit", "dvc_lock_sha256")}
     assert told == {"version": version, "by": "Ada Example", "commit": head, "dvc_lock_sha256": None}
 
 
-def test_a_note_has_the_measured_metrics(folder_shelf: FolderStoreWriter, mini_bundle: Path) -> None:
+def test_a_note_has_the_measured_metrics(folder_store: FolderStoreWriter, mini_bundle: Path) -> None:
     """The metrics of a note are those that the manifest has of the evaluated window."""
     metrics = load_bundle(mini_bundle).manifest["metrics"]
-    assert note_of(folder_shelf, publish(folder_shelf, mini_bundle))["metrics"] == {
+    assert note_of(folder_store, publish(folder_store, mini_bundle))["metrics"] == {
         name: metrics[name] for name in LISTED
     }
 
 
 def test_a_note_is_of_the_first_release(
-    folder_shelf: FolderStoreWriter, mini_bundle: Path, commit: Callable[[str], str]
+    folder_store: FolderStoreWriter, mini_bundle: Path, commit: Callable[[str], str]
 ) -> None:
     """Who publishes a version again, from another commit, does not take it over."""
     first = commit("one")
-    publish(folder_shelf, mini_bundle)
+    publish(folder_store, mini_bundle)
     commit("two")
-    assert note_of(folder_shelf, publish(folder_shelf, mini_bundle))["commit"] == first
+    assert note_of(folder_store, publish(folder_store, mini_bundle))["commit"] == first
 
 
-def test_without_a_key_nothing_is_signed(folder_shelf: FolderStoreWriter, mini_bundle: Path) -> None:
+def test_without_a_key_nothing_is_signed(folder_store: FolderStoreWriter, mini_bundle: Path) -> None:
     """A release is unsigned unless a key is given."""
-    assert signatures_in(folder_shelf, publish(folder_shelf, mini_bundle)) == []
+    assert signatures_in(folder_store, publish(folder_store, mini_bundle)) == []
 
 
 def test_a_signed_bundle_serves_where_its_key_is_trusted(
-    shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
+    store: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
 ) -> None:
     """What a key has signed is accepted by who trusts its public half."""
-    version = publish(shelf, mini_bundle, key_file)
-    assert load_released(shelf, "mini", version, public_keys=(public(key),)).version == version
+    version = publish(store, mini_bundle, key_file)
+    assert load_released(store, "mini", version, public_keys=(public(key),)).version == version
 
 
 def test_a_signature_is_of_one_key(mini_bundle: Path, key: Ed25519PrivateKey, key_file: str) -> None:
@@ -167,37 +167,37 @@ def test_a_signature_is_of_one_manifest(
 
 
 def test_a_release_may_be_signed_later(
-    shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
+    store: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
 ) -> None:
     """Publishing with a key what was published without adds the signature."""
-    version = publish(shelf, mini_bundle)
-    assert signature_of(shelf, version, key) is None
-    publish(shelf, mini_bundle, key_file)
-    assert load_released(shelf, "mini", version, public_keys=(public(key),)).version == version
+    version = publish(store, mini_bundle)
+    assert signature_of(store, version, key) is None
+    publish(store, mini_bundle, key_file)
+    assert load_released(store, "mini", version, public_keys=(public(key),)).version == version
 
 
 def test_another_key_signs_beside(
-    shelf: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str, tmp_path: Path
+    store: FolderStoreWriter | S3StoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str, tmp_path: Path
 ) -> None:
     """While keys change a release has the signatures of both, and serves where only one of them is trusted."""
     other = Ed25519PrivateKey.generate()
     (tmp_path / "other.pem").write_bytes(pem(other))
-    version = publish(shelf, mini_bundle, key_file)
-    publish(shelf, mini_bundle, str(tmp_path / "other.pem"))
-    assert signatures_in(shelf, version) == sorted(signature_name(public(one)) for one in (key, other))
+    version = publish(store, mini_bundle, key_file)
+    publish(store, mini_bundle, str(tmp_path / "other.pem"))
+    assert signatures_in(store, version) == sorted(signature_name(public(one)) for one in (key, other))
     for one in (key, other):
-        assert load_released(shelf, "mini", version, public_keys=(public(one),)).version == version
+        assert load_released(store, "mini", version, public_keys=(public(one),)).version == version
 
 
 def test_a_signature_stays(
-    folder_shelf: FolderStoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
+    folder_store: FolderStoreWriter, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str
 ) -> None:
     """Who publishes again, with the key or without one, changes nothing of the signature."""
-    version = publish(folder_shelf, mini_bundle, key_file)
-    signature = signature_of(folder_shelf, version, key)
-    publish(folder_shelf, mini_bundle, key_file)
-    publish(folder_shelf, mini_bundle)
-    assert signature_of(folder_shelf, version, key) == signature is not None
+    version = publish(folder_store, mini_bundle, key_file)
+    signature = signature_of(folder_store, version, key)
+    publish(folder_store, mini_bundle, key_file)
+    publish(folder_store, mini_bundle)
+    assert signature_of(folder_store, version, key) == signature is not None
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,14 @@ def test_a_signature_stays(
     ],
 )
 def test_a_key_that_cannot_sign_is_refused(
-    folder_shelf: FolderStoreWriter, mini_bundle: Path, tmp_path: Path, content: bytes | None, why: str
+    folder_store: FolderStoreWriter, mini_bundle: Path, tmp_path: Path, content: bytes | None, why: str
 ) -> None:
     """A key of another kind, one with a password and none at all are told; nothing is published then."""
     if content:
         (tmp_path / "key.pem").write_bytes(content)
     with pytest.raises(SigningError, match=rf"key\.pem {why}"):
-        publish(folder_shelf, mini_bundle, str(tmp_path / "key.pem"))
-    assert folder_shelf.names("mini") == []
+        publish(folder_store, mini_bundle, str(tmp_path / "key.pem"))
+    assert folder_store.names("mini") == []
 
 
 class FakeKms:

@@ -27,7 +27,7 @@ SEED = 9
 LONGEST_SECONDS = 0.002
 
 Kill = Callable[..., dict[str, int]]
-Shelf = FolderStoreWriter | S3StoreWriter
+AnyStore = FolderStoreWriter | S3StoreWriter
 
 
 @pytest.fixture
@@ -62,28 +62,28 @@ def variants(variant: Callable[..., Path]) -> list[Path]:
     return [variant(shift=number / 100) for number in range(ROUNDS_A_STORE + 1)]
 
 
-def new_store(address: str, first: Path) -> Shelf:
+def new_store(address: str, first: Path) -> AnyStore:
     """A store in which a first version is current."""
-    shelf = open_store_writer(address)
-    version = publish(shelf, first)
-    update_pointer(shelf, "mini", "promote", lambda _: {"current": version})
-    return shelf
+    store = open_store_writer(address)
+    version = publish(store, first)
+    update_pointer(store, "mini", "promote", lambda _: {"current": version})
+    return store
 
 
-def state_of(shelf: Shelf) -> tuple[list[str], str | None, int]:
+def state_of(store: AnyStore) -> tuple[list[str], str | None, int]:
     """The versions that a store lists and the current one, all of which load, and how often the pointer has moved.
 
     Its moves are all there, one after the other.
     """
-    versions = shelf.names("mini/bundles")
-    assert [load_released(shelf, "mini", version).version for version in versions] == versions
-    pointer, _ = read_current_pointer(shelf, "mini")
+    versions = store.names("mini/bundles")
+    assert [load_released(store, "mini", version).version for version in versions] == versions
+    pointer, _ = read_current_pointer(store, "mini")
     assert pointer.current in versions
-    assert [past.serial for past in read_history(shelf, "mini")] == list(range(1, pointer.serial + 1))
+    assert [past.serial for past in read_history(store, "mini")] == list(range(1, pointer.serial + 1))
     return versions, pointer.current, pointer.serial
 
 
-def kill_often(kill: Kill, fresh_store: Callable[[], Shelf], variants: list[Path], *, rounds: int) -> Counter[str]:
+def kill_often(kill: Kill, fresh_store: Callable[[], AnyStore], variants: list[Path], *, rounds: int) -> Counter[str]:
     """How many children got how far before they died, each at a step of its own; after each, the store is sound.
 
     Steps are drawn, not moments, so that the kills are spread over what is done however fast the machine is.
@@ -94,16 +94,16 @@ def kill_often(kill: Kill, fresh_store: Callable[[], Shelf], variants: list[Path
     start = state_of(fresh_store())
     for number in range(rounds):
         if number % ROUNDS_A_STORE == 0:
-            shelf, (before, current, serial) = fresh_store(), start
+            store, (before, current, serial) = fresh_store(), start
         variant = variants[1 + number % ROUNDS_A_STORE]
         steps, seconds = chance.randint(1, unkilled["steps"] + 1), chance.uniform(0, LONGEST_SECONDS)
-        ended = kill(str(shelf), variant, steps=steps, seconds=seconds)
+        ended = kill(str(store), variant, steps=steps, seconds=seconds)
         assert ended["status"] in (0, -signal.SIGKILL), ended
-        versions, now, moved = state_of(shelf)
+        versions, now, moved = state_of(store)
         new = sorted({*versions} - {*before})
         assert (now, moved) in [(current, serial), *((version, serial + 1) for version in new)]
-        version = publish(shelf, variant)
-        assert shelf.names("mini/bundles") == sorted([*before, version])
+        version = publish(store, variant)
+        assert store.names("mini/bundles") == sorted([*before, version])
         assert now == version or ended["status"] != 0
         far = "moved" if now == version else "published" if new else "begun"
         reached["finished" if ended["status"] == 0 else far] += 1

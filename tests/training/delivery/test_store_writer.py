@@ -22,13 +22,13 @@ from training.delivery.store_writer import (
     read_if_there,
 )
 
-AnyShelf = FolderStoreWriter | S3StoreWriter
+AnyStore = FolderStoreWriter | S3StoreWriter
 LIMIT = 10_000_000
 MOVERS, ROUNDS = 4, 6
 
 
 @pytest.fixture
-def s3_shelf(bucket: str) -> S3StoreWriter:
+def s3_store(bucket: str) -> S3StoreWriter:
     """An empty store in S3."""
     return S3StoreWriter(bucket, "models/")
 
@@ -50,169 +50,169 @@ def damaged(contents: dict[str, bytes], name: str = "model.ubj") -> dict[str, by
     return {**contents, name: contents[name][:-1] + bytes([contents[name][-1] ^ 0xFF])}
 
 
-def put_all_but_the_manifest(shelf: AnyShelf, contents: dict[str, bytes], version: str) -> None:
+def put_all_but_the_manifest(store: AnyStore, contents: dict[str, bytes], version: str) -> None:
     """Put the files of a bundle, as a publication does that dies before its last step."""
     for name in FILES:
-        shelf.put_new(bundle_key("mini", version, name), contents[name])
+        store.put_new(bundle_key("mini", version, name), contents[name])
 
 
-def test_new_content_is_kept(shelf: AnyShelf) -> None:
+def test_new_content_is_kept(store: AnyStore) -> None:
     """What is put under a free key is read again."""
-    shelf.put_new("mini/releases/one.json", b"one")
-    assert shelf.read("mini/releases/one.json", LIMIT) == b"one"
+    store.put_new("mini/releases/one.json", b"one")
+    assert store.read("mini/releases/one.json", LIMIT) == b"one"
 
 
-def test_the_same_content_may_be_put_again(shelf: AnyShelf) -> None:
+def test_the_same_content_may_be_put_again(store: AnyStore) -> None:
     """Putting what is there already is no mistake, and changes nothing."""
     for _ in range(2):
-        shelf.put_new("mini/releases/one.json", b"one")
-    assert shelf.read("mini/releases/one.json", LIMIT) == b"one"
+        store.put_new("mini/releases/one.json", b"one")
+    assert store.read("mini/releases/one.json", LIMIT) == b"one"
 
 
-def test_other_content_is_refused(shelf: AnyShelf) -> None:
+def test_other_content_is_refused(store: AnyStore) -> None:
     """Where a key holds something else, that stays, and the error names the place."""
-    shelf.put_new("mini/releases/one.json", b"one")
+    store.put_new("mini/releases/one.json", b"one")
     with pytest.raises(
         StoreWriteError, match=r"models/mini/releases/one\.json|store/mini/releases/one\.json"
     ) as raised:
-        shelf.put_new("mini/releases/one.json", b"two")
+        store.put_new("mini/releases/one.json", b"two")
     assert "is there already, and holds something else; what is published is never changed" in str(raised.value)
-    assert shelf.read("mini/releases/one.json", LIMIT) == b"one"
+    assert store.read("mini/releases/one.json", LIMIT) == b"one"
 
 
-def test_a_bundle_is_put_whole(shelf: AnyShelf, contents: dict[str, bytes], version: str) -> None:
+def test_a_bundle_is_put_whole(store: AnyStore, contents: dict[str, bytes], version: str) -> None:
     """A bundle that was put is listed, loads, and has its files byte for byte."""
-    shelf.put_bundle("mini", version, contents)
-    assert shelf.names("mini/bundles") == [version]
-    assert load_released(shelf, "mini", version).version == version
-    assert {name: shelf.read(bundle_key("mini", version, name), LIMIT) for name in contents} == contents
+    store.put_bundle("mini", version, contents)
+    assert store.names("mini/bundles") == [version]
+    assert load_released(store, "mini", version).version == version
+    assert {name: store.read(bundle_key("mini", version, name), LIMIT) for name in contents} == contents
 
 
-def test_a_bundle_may_be_put_again(shelf: AnyShelf, contents: dict[str, bytes], version: str) -> None:
+def test_a_bundle_may_be_put_again(store: AnyStore, contents: dict[str, bytes], version: str) -> None:
     """Putting a bundle that is there already is no mistake."""
     for _ in range(2):
-        shelf.put_bundle("mini", version, contents)
-    assert shelf.names("mini/bundles") == [version]
-    assert {name: shelf.read(bundle_key("mini", version, name), LIMIT) for name in contents} == contents
+        store.put_bundle("mini", version, contents)
+    assert store.names("mini/bundles") == [version]
+    assert {name: store.read(bundle_key("mini", version, name), LIMIT) for name in contents} == contents
 
 
 @pytest.mark.parametrize("name", ["model.ubj", MANIFEST])
-def test_a_damaged_bundle_is_refused(shelf: AnyShelf, contents: dict[str, bytes], version: str, name: str) -> None:
+def test_a_damaged_bundle_is_refused(store: AnyStore, contents: dict[str, bytes], version: str, name: str) -> None:
     """A bundle that is damaged before it is put is refused, and nobody sees it."""
     with pytest.raises(BundleError, match="is damaged"):
-        shelf.put_bundle("mini", version, damaged(contents, name))
-    assert shelf.names("mini/bundles") == []
+        store.put_bundle("mini", version, damaged(contents, name))
+    assert store.names("mini/bundles") == []
 
 
-def test_a_bundle_under_another_version_is_refused(shelf: AnyShelf, contents: dict[str, bytes], version: str) -> None:
+def test_a_bundle_under_another_version_is_refused(store: AnyStore, contents: dict[str, bytes], version: str) -> None:
     """A bundle has no other name than the version that its content gives."""
     with pytest.raises(BundleError, match=f"holds version {version} of mini"):
-        shelf.put_bundle("mini", "0123456789ab", contents)
-    assert shelf.names("mini/bundles") == []
+        store.put_bundle("mini", "0123456789ab", contents)
+    assert store.names("mini/bundles") == []
 
 
-def test_a_sound_bundle_follows_a_damaged_one(shelf: AnyShelf, contents: dict[str, bytes], version: str) -> None:
+def test_a_sound_bundle_follows_a_damaged_one(store: AnyStore, contents: dict[str, bytes], version: str) -> None:
     """A refused bundle does not stand in the way of the sound one of that version."""
     with pytest.raises(BundleError, match="is damaged"):
-        shelf.put_bundle("mini", version, damaged(contents))
-    shelf.put_bundle("mini", version, contents)
-    assert load_released(shelf, "mini", version).version == version
+        store.put_bundle("mini", version, damaged(contents))
+    store.put_bundle("mini", version, contents)
+    assert load_released(store, "mini", version).version == version
 
 
 def test_leftovers_are_hidden_and_swept(
-    folder_shelf: FolderStoreWriter, contents: dict[str, bytes], version: str
+    folder_store: FolderStoreWriter, contents: dict[str, bytes], version: str
 ) -> None:
     """What a dead process left unfinished is never listed, and gone after the next publication."""
-    left = folder_shelf.root / "mini" / "bundles" / f"{UNFINISHED}dead"
+    left = folder_store.root / "mini" / "bundles" / f"{UNFINISHED}dead"
     left.mkdir(parents=True)
     (left / "model.ubj").write_bytes(b"half a mod")
-    assert folder_shelf.names("mini/bundles") == []
-    folder_shelf.put_bundle("mini", version, contents)
+    assert folder_store.names("mini/bundles") == []
+    folder_store.put_bundle("mini", version, contents)
     assert [path.name for path in left.parent.iterdir()] == [version]
 
 
 def test_leftovers_are_swept_where_the_bundle_is_there(
-    folder_shelf: FolderStoreWriter, contents: dict[str, bytes], version: str
+    folder_store: FolderStoreWriter, contents: dict[str, bytes], version: str
 ) -> None:
     """A publication that has nothing to add sweeps all the same."""
-    folder_shelf.put_bundle("mini", version, contents)
-    left = folder_shelf.root / "mini" / "bundles" / f"{UNFINISHED}dead"
+    folder_store.put_bundle("mini", version, contents)
+    left = folder_store.root / "mini" / "bundles" / f"{UNFINISHED}dead"
     left.mkdir()
-    folder_shelf.put_bundle("mini", version, contents)
+    folder_store.put_bundle("mini", version, contents)
     assert not left.exists()
 
 
-def test_an_unfinished_pointer_is_swept(folder_shelf: FolderStoreWriter) -> None:
+def test_an_unfinished_pointer_is_swept(folder_store: FolderStoreWriter) -> None:
     """What a dead process left of a pointer, under its temporary name, is gone after the next move."""
-    folder_shelf.exchange_pointer("mini", b"first", None)
-    left = folder_shelf.root / "mini" / ".pointer.json.4242"
+    folder_store.exchange_pointer("mini", b"first", None)
+    left = folder_store.root / "mini" / ".pointer.json.4242"
     left.write_bytes(b"half a poin")
-    folder_shelf.exchange_pointer("mini", b"second", b"first")
+    folder_store.exchange_pointer("mini", b"second", b"first")
     assert not left.exists()
 
 
 def test_a_bundles_folder_is_read_by_others(
-    folder_shelf: FolderStoreWriter, contents: dict[str, bytes], version: str
+    folder_store: FolderStoreWriter, contents: dict[str, bytes], version: str
 ) -> None:
     """Who serves may be another user than who publishes."""
-    folder_shelf.put_bundle("mini", version, contents)
-    assert (folder_shelf.root / "mini" / "bundles" / version).stat().st_mode & 0o777 == 0o755
+    folder_store.put_bundle("mini", version, contents)
+    assert (folder_store.root / "mini" / "bundles" / version).stat().st_mode & 0o777 == 0o755
 
 
-def test_a_partial_upload_is_not_listed(s3_shelf: S3StoreWriter, contents: dict[str, bytes], version: str) -> None:
+def test_a_partial_upload_is_not_listed(s3_store: S3StoreWriter, contents: dict[str, bytes], version: str) -> None:
     """In S3 a bundle is none before its manifest is there."""
-    put_all_but_the_manifest(s3_shelf, contents, version)
-    assert s3_shelf.names("mini/bundles") == []
+    put_all_but_the_manifest(s3_store, contents, version)
+    assert s3_store.names("mini/bundles") == []
 
 
-def test_a_partial_upload_is_completed(s3_shelf: S3StoreWriter, contents: dict[str, bytes], version: str) -> None:
+def test_a_partial_upload_is_completed(s3_store: S3StoreWriter, contents: dict[str, bytes], version: str) -> None:
     """The next publication of the version that a dead process began makes it whole."""
-    put_all_but_the_manifest(s3_shelf, contents, version)
-    s3_shelf.put_bundle("mini", version, contents)
-    assert s3_shelf.names("mini/bundles") == [version]
-    assert load_released(s3_shelf, "mini", version).version == version
+    put_all_but_the_manifest(s3_store, contents, version)
+    s3_store.put_bundle("mini", version, contents)
+    assert s3_store.names("mini/bundles") == [version]
+    assert load_released(s3_store, "mini", version).version == version
 
 
 def test_a_leftover_of_other_content_is_refused(
-    s3_shelf: S3StoreWriter, contents: dict[str, bytes], version: str
+    s3_store: S3StoreWriter, contents: dict[str, bytes], version: str
 ) -> None:
     """Where an object of a bundle is there already and holds something else, the bundle is not published."""
-    s3_shelf.put_new(bundle_key("mini", version, "model.ubj"), b"another model")
+    s3_store.put_new(bundle_key("mini", version, "model.ubj"), b"another model")
     with pytest.raises(StoreWriteError, match=rf"mini/bundles/{version}/model\.ubj is there already"):
-        s3_shelf.put_bundle("mini", version, contents)
-    assert s3_shelf.names("mini/bundles") == []
+        s3_store.put_bundle("mini", version, contents)
+    assert s3_store.names("mini/bundles") == []
 
 
-def test_a_first_pointer_is_written(shelf: AnyShelf) -> None:
+def test_a_first_pointer_is_written(store: AnyStore) -> None:
     """Where nothing was seen and nothing is there, a pointer is created."""
-    shelf.exchange_pointer("mini", b"first", None)
-    assert shelf.read(pointer_key("mini"), LIMIT) == b"first"
+    store.exchange_pointer("mini", b"first", None)
+    assert store.read(pointer_key("mini"), LIMIT) == b"first"
 
 
-def test_a_pointer_that_was_seen_is_exchanged(shelf: AnyShelf) -> None:
+def test_a_pointer_that_was_seen_is_exchanged(store: AnyStore) -> None:
     """Where what was seen is still there, the new pointer takes its place."""
-    shelf.exchange_pointer("mini", b"first", None)
-    shelf.exchange_pointer("mini", b"second", b"first")
-    assert shelf.read(pointer_key("mini"), LIMIT) == b"second"
+    store.exchange_pointer("mini", b"first", None)
+    store.exchange_pointer("mini", b"second", b"first")
+    assert store.read(pointer_key("mini"), LIMIT) == b"second"
 
 
 @pytest.mark.parametrize("seen", [pytest.param(None, id="nothing"), pytest.param(b"older", id="another")])
-def test_a_pointer_that_was_not_seen_stays(shelf: AnyShelf, seen: bytes | None) -> None:
+def test_a_pointer_that_was_not_seen_stays(store: AnyStore, seen: bytes | None) -> None:
     """Where another pointer is there than was seen, or one although none was, it stays."""
-    shelf.exchange_pointer("mini", b"first", None)
+    store.exchange_pointer("mini", b"first", None)
     with pytest.raises(StoreWriteError, match=r"mini/pointer\.json was moved by somebody else meanwhile"):
-        shelf.exchange_pointer("mini", b"second", seen)
-    assert shelf.read(pointer_key("mini"), LIMIT) == b"first"
+        store.exchange_pointer("mini", b"second", seen)
+    assert store.read(pointer_key("mini"), LIMIT) == b"first"
 
 
-def test_a_pointer_that_is_gone_is_not_written(shelf: AnyShelf) -> None:
+def test_a_pointer_that_is_gone_is_not_written(store: AnyStore) -> None:
     """Where the pointer that was seen is no longer there, none is written."""
     with pytest.raises((StoreWriteError, MissingError)):
-        shelf.exchange_pointer("mini", b"second", b"first")
-    assert read_if_there(shelf, pointer_key("mini")) is None
+        store.exchange_pointer("mini", b"second", b"first")
+    assert read_if_there(store, pointer_key("mini")) is None
 
 
-class OvertakenShelf(S3StoreWriter):
+class OvertakenStore(S3StoreWriter):
     """A store in S3 in which somebody moves the pointer while it is looked at."""
 
     def read_tagged(self, key: str, limit: int) -> tuple[bytes, str]:
@@ -222,12 +222,12 @@ class OvertakenShelf(S3StoreWriter):
         return found
 
 
-def test_a_pointer_that_moves_between_look_and_write_stays(s3_shelf: S3StoreWriter) -> None:
+def test_a_pointer_that_moves_between_look_and_write_stays(s3_store: S3StoreWriter) -> None:
     """In S3 the write itself is refused where the pointer is no longer the one that was looked at."""
-    s3_shelf.exchange_pointer("mini", b"first", None)
+    s3_store.exchange_pointer("mini", b"first", None)
     with pytest.raises(StoreWriteError, match="was moved by somebody else meanwhile"):
-        OvertakenShelf(s3_shelf.bucket, s3_shelf.prefix).exchange_pointer("mini", b"mine", b"first")
-    assert s3_shelf.read(pointer_key("mini"), LIMIT) == b"theirs"
+        OvertakenStore(s3_store.bucket, s3_store.prefix).exchange_pointer("mini", b"mine", b"first")
+    assert s3_store.read(pointer_key("mini"), LIMIT) == b"theirs"
 
 
 @pytest.fixture
@@ -247,7 +247,7 @@ def test_of_simultaneous_moves_one_succeeds(address: str) -> None:
     """Of several movers who saw the same pointer one moves it; each move that was reported is kept, in its turn."""
     together, reported = Barrier(MOVERS), []
 
-    def keep_moving(own: AnyShelf, name: str) -> None:
+    def keep_moving(own: AnyStore, name: str) -> None:
         def change(_: object) -> dict[str, Any]:
             # Everybody has read the pointer, nobody has written one.
             together.wait(timeout=20)
@@ -269,31 +269,31 @@ def test_of_simultaneous_moves_one_succeeds(address: str) -> None:
     assert history == sorted(reported, key=lambda pointer: pointer.serial)
 
 
-def test_names_are_in_the_order_of_the_alphabet(shelf: AnyShelf) -> None:
+def test_names_are_in_the_order_of_the_alphabet(store: AnyStore) -> None:
     """Names come sorted, in whichever order they were put."""
     for name in ("000010.json", "000002.json", "000001.json"):
-        shelf.put_new(f"mini/history/{name}", b"{}")
-    assert shelf.names("mini/history") == ["000001.json", "000002.json", "000010.json"]
+        store.put_new(f"mini/history/{name}", b"{}")
+    assert store.names("mini/history") == ["000001.json", "000002.json", "000010.json"]
 
 
-def test_names_are_one_scorers(shelf: AnyShelf) -> None:
+def test_names_are_one_scorers(store: AnyStore) -> None:
     """A scorer whose name begins like another's has names of its own."""
-    shelf.put_new("mini/history/000001.json", b"{}")
-    shelf.put_new("minimal/history/000002.json", b"{}")
-    assert shelf.names("mini/history") == ["000001.json"]
-    assert shelf.names("mini") == ["history"]
+    store.put_new("mini/history/000001.json", b"{}")
+    store.put_new("minimal/history/000002.json", b"{}")
+    assert store.names("mini/history") == ["000001.json"]
+    assert store.names("mini") == ["history"]
 
 
-def test_nothing_has_no_names(shelf: AnyShelf) -> None:
+def test_nothing_has_no_names(store: AnyStore) -> None:
     """In a store that is empty, or not there yet, nothing is listed."""
-    assert shelf.names("mini/bundles") == []
+    assert store.names("mini/bundles") == []
 
 
-def test_nothing_there_is_none(shelf: AnyShelf) -> None:
+def test_nothing_there_is_none(store: AnyStore) -> None:
     """What may be there is its content where it is, and None where it is not."""
-    shelf.put_new("mini/releases/one.json", b"one")
-    assert read_if_there(shelf, "mini/releases/one.json") == b"one"
-    assert read_if_there(shelf, "mini/releases/two.json") is None
+    store.put_new("mini/releases/one.json", b"one")
+    assert read_if_there(store, "mini/releases/one.json") == b"one"
+    assert read_if_there(store, "mini/releases/two.json") is None
 
 
 @pytest.mark.parametrize("address", ["gs://bucket/models", "s3://", "https://example.com/store"])
@@ -315,8 +315,8 @@ def test_a_prefix_may_be_written_in_several_ways(bucket: str, end: str) -> None:
 @pytest.mark.parametrize(
     ("attempt", "why"),
     [
-        pytest.param(lambda shelf: shelf.put_new("a/b", b""), "a/b cannot be written: NoSuchBucket", id="write"),
-        pytest.param(lambda shelf: shelf.names("a"), "a cannot be listed: .*NoSuchBucket", id="list"),
+        pytest.param(lambda store: store.put_new("a/b", b""), "a/b cannot be written: NoSuchBucket", id="write"),
+        pytest.param(lambda store: store.names("a"), "a cannot be listed: .*NoSuchBucket", id="list"),
     ],
 )
 def test_a_bucket_that_is_not_there_is_told(attempt: Callable[[S3StoreWriter], object], why: str) -> None:
@@ -328,8 +328,8 @@ def test_a_bucket_that_is_not_there_is_told(attempt: Callable[[S3StoreWriter], o
 @pytest.mark.parametrize(
     ("attempt", "why"),
     [
-        pytest.param(lambda shelf: shelf.put_new("a/b", b""), "a/b cannot be written: EndpointConnectionError", id="w"),
-        pytest.param(lambda shelf: shelf.names("a"), "a cannot be listed: Could not connect", id="l"),
+        pytest.param(lambda store: store.put_new("a/b", b""), "a/b cannot be written: EndpointConnectionError", id="w"),
+        pytest.param(lambda store: store.names("a"), "a cannot be listed: Could not connect", id="l"),
     ],
 )
 def test_a_server_that_is_not_there_is_told(
