@@ -156,6 +156,15 @@ def test_every_route_and_status_is_documented() -> None:
         assert f"`POST {scorers[name]['route']}`" in TEXTS[README]
 
 
+def test_every_stage_is_documented() -> None:
+    """The README's graph and the table of docs/data.md have the stages of dvc.yaml."""
+    stages = set(YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"])
+    graph = TEXTS[README].partition("```mermaid")[2].partition("```")[0]
+    assert stages <= set(re.findall(r"\w+", graph))
+    page = TEXTS[ROOT / "docs" / "data.md"].partition("\n## The stages\n")[2].partition("\n## ")[0]
+    assert stages == set(re.findall(r"^\| (\w+) \|", page, re.MULTILINE)) - {"stage"}
+
+
 @pytest.mark.parametrize(("page", "target"), links())
 def test_every_link_leads_somewhere(page: Path, target: str) -> None:
     """To a file of the repository and, where it names one, to a heading in it."""
