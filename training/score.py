@@ -1,15 +1,14 @@
 """Score files: .csv or .parquet in, the same rows with the function's answers out.
 
 `make score INPUT=payments.parquet OUTPUT=scored.parquet SCORER=transaction [REASONS=yes]`. INPUT may be a folder of
-files, then OUTPUT is one too. Exit status 4: finished, but of the rows more were rejected than the scorer's
-`quarantine.max_share` allows.
+files; then OUTPUT is a folder too. Exit status 4: finished, but a larger share of the rows was rejected than the
+scorer's `quarantine.max_share` allows.
 """
 
 import argparse
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -19,16 +18,16 @@ import pyarrow.parquet as pq
 
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
-from training.batch.checkpoint import discard, finished_chunks, run_folder, work_folder
+from training.batch.checkpoint import discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, columns_of, fractions_of, score_chunk
-from training.batch.outputs import join_parts, join_rejected, put_in_place, rejected_path, targets_of
+from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.data.chunks import chunks_of, n_chunks
 from training.data.input_files import InputError, InputFile, changed, read_input_files
 from training.declaration import declared_scorer
 from training.delivery.serving import chosen_bundle
 from training.errors import StageError
 from training.params import Compute, Engine
-from training.run.command import FULL
+from training.run.command import one_line_errors
 from training.run.engine import workers_of
 from training.run.processes import Task
 from training.run.progress import say
@@ -36,6 +35,9 @@ from training.run.provenance import code_version
 
 CHUNK_ROWS = 100_000
 TOO_MANY_REJECTED = 4
+
+Counts = dict[str, dict[str, Any]]
+"""What `score_chunk` counted, by the name of the chunk."""
 
 
 @dataclass(frozen=True)
@@ -53,109 +55,120 @@ class ScoreOptions:
     """None: as the scorer declares it."""
 
 
-def score_files(asked: ScoreOptions) -> dict[str, Any]:
-    """What came of it: the counts of rows (of which scored, flagged, rejected and why), the version, the seconds.
+@dataclass(frozen=True)
+class ScoreResult:
+    """The counts of a finished run, the version of its bundle, and how long it took."""
 
-    Raises StageError, BundleError or StoreError where nothing is written; what is finished of a run that an error
-    ends is kept, and the next one goes on from there.
+    rows: int
+    flagged: int
+    rejected: int
+    reasons: Counter[str]
+    """How many rows were rejected for each reason."""
+    version: str
+    n_resumed: int
+    """The chunks that an earlier run had finished."""
+    seconds: float
+
+
+def score_files(options: ScoreOptions) -> ScoreResult:
+    """The result of scoring all rows of the input into the output.
+
+    Raises StageError, BundleError or StoreError where nothing is written. The finished chunks of a run that ends with
+    an error are kept, and the next run resumes from them.
     """
     begin = perf_counter()
-    scorer, bundle = chosen_bundle(asked.scorer, asked.version, asked.store)
-    output = asked.output.resolve()
-    parts = read_input_files(asked.input)
-    targets = targets_of(asked.input, output, parts)
+    scorer, bundle = chosen_bundle(options.scorer, options.version, options.store)
+    output = options.output.resolve()
+    parts = read_input_files(options.input)
+    targets = targets_of(options.input, output, parts)
     columns = columns_of(parts[0], scorer.contract)
     kind = targets[0].suffix.lower()
     state = {
         "input": [[part.path.name, part.sha256] for part in parts],
         "kind": kind,
-        "scorer": asked.scorer,
+        "scorer": options.scorer,
         "version": scorer.version,
-        "explain": asked.explain,
-        "chunk_rows": asked.chunk_rows,
+        "explain": options.explain,
+        "chunk_rows": options.chunk_rows,
         "code": code_version(),
     }
     with run_folder(output, state, bundle) as run:
         fractions = fractions_of(parts, columns, scorer.contract)
-        job = ScoringJob(run, kind, columns, fractions, asked.explain)
-        told, n_again = _scored(asked, parts, job)
+        job = ScoringJob(run, kind, columns, fractions, options.explain)
+        counts, n_resumed = _score_chunks(options, parts, job)
         if other := changed(parts):
             discard(output)
             raise InputError(f"{', '.join(other)} was changed while it was scored; run it again")
-        totals = {key: sum(one[key] for one in told.values()) for key in ("rows", "scored", "flagged", "rejected")}
+        totals = {key: sum(chunk[key] for chunk in counts.values()) for key in ("rows", "flagged", "rejected")}
         if not totals["rows"]:
             discard(output)
-            raise InputError(f"{asked.input} holds no rows")
-        written = _join(job, parts, targets, told)
-        if totals["rows"] != written + totals["rejected"]:
-            raise StageError(f"of {totals['rows']:,} rows {written:,} were written, {totals['rejected']:,} rejected")
-        put_in_place(run, targets, output)
+            raise InputError(f"{options.input} holds no rows")
+        n_written = _join(job, parts, targets, counts)
+        if totals["rows"] != n_written + totals["rejected"]:
+            raise StageError(f"of {totals['rows']:,} rows {n_written:,} were written, {totals['rejected']:,} rejected")
+        move_to_targets(run, targets, output)
         discard(output)
-    because = sum((Counter(one["because"]) for one in told.values()), Counter())
-    return {
-        **totals,
-        "because": because,
-        "version": scorer.version,
-        "again": n_again,
-        "seconds": perf_counter() - begin,
-    }
+    reasons = sum((Counter(chunk["because"]) for chunk in counts.values()), Counter[str]())
+    seconds = perf_counter() - begin
+    return ScoreResult(**totals, reasons=reasons, version=scorer.version, n_resumed=n_resumed, seconds=seconds)
 
 
-def _scored(asked: ScoreOptions, parts: Sequence[InputFile], job: ScoringJob) -> tuple[dict[str, dict[str, Any]], int]:
-    """What there is to tell of each chunk, in order, and how many of them an earlier run had finished."""
+def _score_chunks(options: ScoreOptions, parts: Sequence[InputFile], job: ScoringJob) -> tuple[Counts, int]:
+    """The counts of each chunk, in order, and how many chunks an earlier run had finished."""
     finished, sizes = finished_chunks(job.run), dict[str, int]()
 
     def tasks() -> Iterator[Task]:
-        for chunk in chunks_of(parts, asked.chunk_rows):
+        for chunk in chunks_of(parts, options.chunk_rows):
             sizes[chunk.name] = len(chunk.content)
             if chunk.name not in finished:
                 yield score_chunk, chunk, parts[chunk.part], job
 
-    left = {
-        "n_tasks": max(n_chunks(parts, asked.chunk_rows) - len(finished), 1),
-        "n_rows": sum(part.n_rows for part in parts) - sum(told["rows"] for told in finished.values()),
+    remaining = {
+        "n_tasks": max(n_chunks(parts, options.chunk_rows) - len(finished), 1),
+        "n_rows": sum(part.n_rows for part in parts) - sum(chunk["rows"] for chunk in finished.values()),
     }
     if finished:
-        say(f"going on: {len(finished):,} chunks were finished before")
-    with workers_of(Compute(engine=asked.engine or declared_scorer(asked.scorer).compute.engine)) as workers:
+        say(f"resuming: {len(finished):,} chunks were finished before")
+    with workers_of(Compute(engine=options.engine or declared_scorer(options.scorer).compute.engine)) as workers:
         workers.require_seen(job.run)
-        for _ in workers.spread(tasks(), "rows scored", **left, size=lambda told: int(told["rows"])):
+        for _ in workers.spread(tasks(), "rows scored", **remaining, size=lambda chunk: int(chunk["rows"])):
             pass
-    told = finished_chunks(job.run)
-    if wrong := [name for name, size in sizes.items() if told.get(name, {}).get("rows") != size]:
-        raise StageError(f"chunks {', '.join(wrong)} of {job.run} are not what the input has there")
-    return {name: told[name] for name in sizes}, len(finished)
+    counts = finished_chunks(job.run)
+    if wrong := [name for name, size in sizes.items() if counts.get(name, {}).get("rows") != size]:
+        raise StageError(f"chunks {', '.join(wrong)} of {job.run} do not hold the rows that the input has there")
+    return {name: counts[name] for name in sizes}, len(finished)
 
 
-def _join(job: ScoringJob, parts: Sequence[InputFile], targets: Sequence[Path], told: dict[str, dict[str, Any]]) -> int:
+def _join(job: ScoringJob, parts: Sequence[InputFile], targets: Sequence[Path], counts: Counts) -> int:
     """How many rows are in the whole files that the chunks were joined to, still in the run's folder."""
     n_rows = 0
     for index, (part, target) in enumerate(zip(parts, targets, strict=True)):
-        names = [name for name in told if name.startswith(f"{index:05}-")]
+        names = [name for name in counts if name.startswith(f"{index:05}-")]
         joined = join_parts(job.run, part, target, names, explain=job.explain)
         if job.kind == ".parquet":
             n_rows += pq.read_metadata(joined).num_rows
         else:
-            n_rows += sum(told[name]["scored"] for name in names)
-    join_rejected(job.run, parts[0], [name for name in told if told[name]["rejected"]])
+            n_rows += sum(counts[name]["scored"] for name in names)
+    join_rejected(job.run, parts[0], [name for name in counts if counts[name]["rejected"]])
     return n_rows
 
 
-def summary(asked: ScoreOptions, found: dict[str, Any]) -> str:
-    """What whoever asked wants to read."""
-    pace = "" if found["again"] else f" ({found['rows'] / found['seconds']:,.0f} rows a second)"
-    by = f"{asked.scorer} {found['version']}"
+def summary(options: ScoreOptions, result: ScoreResult) -> str:
+    """The lines that the command ends with: counts, version, pace, and the most frequent reasons for rejection."""
+    # Where chunks were resumed, the seconds are not those of all rows.
+    pace = "" if result.n_resumed else f" ({result.rows / result.seconds:,.0f} rows a second)"
+    by = f"{options.scorer} {result.version}"
     lines = [
-        f"{asked.output}: {found['rows']:,} rows by {by} in {found['seconds']:.1f} s{pace}",
-        f"  {found['flagged']:,} flagged, {found['rejected']:,} rejected",
+        f"{options.output}: {result.rows:,} rows by {by} in {result.seconds:.1f} s{pace}",
+        f"  {result.flagged:,} flagged, {result.rejected:,} rejected",
     ]
-    if found["rejected"]:
-        lines += [f"  {what}: {count:,}" for what, count in found["because"].most_common(10)]
-        lines += [f"  all of them, with their reasons: {rejected_path(asked.output)}"]
+    if result.rejected:
+        lines += [f"  {reason}: {count:,}" for reason, count in result.reasons.most_common(10)]
+        lines += [f"  all of them, with their reasons: {rejected_path(options.output)}"]
     return "\n".join(lines)
 
 
-def _asked() -> ScoreOptions:
+def _options() -> ScoreOptions:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m training.score", description=__doc__)
     parser.add_argument("scorer")
@@ -166,35 +179,38 @@ def _asked() -> ScoreOptions:
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
     parser.add_argument("--chunk-rows", type=int, default=CHUNK_ROWS, help="how many rows are in memory at once")
     parser.add_argument("--engine", choices=("local", "dask", ""), default="", help="else as the scorer declares it")
-    given = parser.parse_args()
-    if empty := [name.upper() for name in ("scorer", "input", "output") if not getattr(given, name)]:
+    arguments = parser.parse_args()
+    if empty := [name.upper() for name in ("scorer", "input", "output") if not getattr(arguments, name)]:
         parser.error(f"{', '.join(empty)} must be given: make score INPUT=... OUTPUT=... SCORER=...")
-    if given.chunk_rows < 1:
-        parser.error(f"--chunk-rows is {given.chunk_rows}; it must be above 0")
-    paths = Path(given.input), Path(given.output)
-    asked = ScoreOptions(given.scorer, *paths, given.reasons == "yes", given.version, given.store, given.chunk_rows)
-    return replace(asked, engine=given.engine or None)
+    if arguments.chunk_rows < 1:
+        parser.error(f"--chunk-rows is {arguments.chunk_rows}; it must be above 0")
+    options = ScoreOptions(
+        arguments.scorer,
+        Path(arguments.input),
+        Path(arguments.output),
+        explain=arguments.reasons == "yes",
+        version=arguments.version,
+        store=arguments.store,
+        chunk_rows=arguments.chunk_rows,
+    )
+    return replace(options, engine=arguments.engine or None)
 
 
 def main() -> None:
-    """Score what the command line asks for; ends with TOO_MANY_REJECTED where that many rows were."""
-    asked = _asked()
-    kept = "what is finished is kept: run the same command again to go on"
-    try:
-        most = declared_scorer(asked.scorer).quarantine.max_share
-        found = score_files(asked)
-    except (StageError, BundleError, StoreError) as error:
-        raise SystemExit(f"score: {error}") from error
-    except OSError as error:
-        if error.errno in FULL:
-            where = work_folder(asked.output.resolve()).parent
-            raise SystemExit(f"score: there is no space left in {where}; make room, {kept}") from error
-        raise SystemExit(f"score: {error}") from error
-    except BrokenProcessPool as error:
-        raise SystemExit(f"score: a process was ended, perhaps for its memory (--chunk-rows); {kept}") from error
-    say(summary(asked, found))
-    if found["rejected"] > most * found["rows"]:
-        say(f"  that is more than quarantine.max_share of {asked.scorer}, {most:.2%}")
+    """Score what the command line names; ends with TOO_MANY_REJECTED where that many rows were."""
+    options = _options()
+    with one_line_errors(
+        "score",
+        *(BundleError, StoreError, OSError),
+        place=f"in {options.output.resolve().parent}",
+        chunk_rows="--chunk-rows",
+        hint=", what is finished is kept: run the same command again to resume",
+    ):
+        max_share = declared_scorer(options.scorer).quarantine.max_share
+        result = score_files(options)
+    say(summary(options, result))
+    if result.rejected > max_share * result.rows:
+        say(f"  that is more than quarantine.max_share of {options.scorer}, {max_share:.2%}")
         raise SystemExit(TOO_MANY_REJECTED)
 
 

@@ -436,20 +436,20 @@ def test_a_killed_run_goes_on(trained: Path, many: Path, tmp_path: Path, kind: s
     finish(start(trained, many, undisturbed, *options))
     output.write_bytes(b"what was there before")
     work, seeded = tmp_path / f".out.{kind}.scoring", random.Random(kind)  # noqa: S311 - moments, no secrets
-    for pattern, count in (("*/bundle", 1), ("*/*-*.json", 5), ("*/*-*.json", 17), ("*/joined-*", 1)):
+    for pattern, count in (("*/bundle", 1), ("*/*-*.json", 5), ("*/*-*.json", 17), ("*/*joined-*", 1)):
         process = start(trained, many, output, *options)
         await_file(work, pattern, count, process)
         time.sleep(seeded.random() * 0.02)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        if pattern == "*/joined-*":
+        if pattern == "*/*joined-*":
             # As near to the end as that, it may have come to it.
             assert output.read_bytes() in {b"what was there before", undisturbed.read_bytes()}
         else:
             assert output.read_bytes() == b"what was there before"
     is_old = output.read_bytes() == b"what was there before"
     said = finish(start(trained, many, output, *options)) if work.exists() else ""
-    assert "going on" in said or not is_old
+    assert "resuming" in said or not is_old
     assert output.read_bytes() == undisturbed.read_bytes()
     assert not work.exists()
 
@@ -495,7 +495,7 @@ def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path,
     status, said = run(many, output, "--chunk-rows", "500")
     assert status == 0
     assert "discarding what an unfinished run left" in said
-    assert "going on" not in said
+    assert "resuming" not in said
     assert pq.read_table(output).num_rows == 4000
 
 
@@ -514,7 +514,7 @@ def test_a_full_disk_keeps_what_is_finished(
     assert kept
     small_disk("64m")
     status, said = run(many, output, *options)
-    assert (status, f"going on: {kept} chunks were finished before" in said) == (0, True)
+    assert (status, f"resuming: {kept} chunks were finished before" in said) == (0, True)
     assert output.read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
     assert [path.name for path in output.parent.iterdir()] == ["out.parquet"]
 
@@ -523,9 +523,9 @@ def test_an_input_that_changes_meanwhile_is_refused(
     run: Run, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing is kept of it."""
-    read = score.read_parts
+    read = score.read_input_files
 
-    def touched(path: Path) -> Any:  # noqa: ANN401 - as read_parts
+    def touched(path: Path) -> Any:  # noqa: ANN401 - as read_input_files
         parts = read(path)
         os.utime(path, (0, 0))
         return parts

@@ -1,4 +1,4 @@
-"""Job: what is to be done with each chunk of a run, by whichever process has a core for it."""
+"""The scoring of one chunk of an input file, in whichever process has a core for it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from handler.scoring.contract import STRING_TYPES, Contract
 from handler.scoring.scorer import Scorer, load_scorer
 from training.batch.answers import answer_rows
 from training.batch.checkpoint import finish_chunk
-from training.batch.written import scored_schema, write_arrow, write_csv, write_rejected
+from training.batch.outputs import scored_schema, write_arrow, write_csv, write_rejected
 from training.data.chunks import Chunk, read_chunk
 from training.data.frames import frame_of
 from training.data.input_files import InputError, InputFile, are_whole
@@ -23,15 +23,15 @@ from training.data.input_files import InputError, InputFile, are_whole
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """What is to be done with each chunk of a run."""
+    """What every chunk of a run has in common."""
 
     run: Path
     kind: str
     """Of the output: `.csv` or `.parquet`."""
     columns: Mapping[str, str]
-    """The column in which each field stands, and the id."""
+    """The column of each field, and of the id."""
     fractions: frozenset[str]
-    """The fields that name things by numbers of which some are not whole."""
+    """The text fields whose column holds numbers, not all of them whole."""
     explain: bool
 
 
@@ -44,32 +44,31 @@ def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
     fields = {name: (name, field.alias or name) for name, field in contract.fields.items()}
     if contract.id:
         fields[contract.id] = (contract.id, contract.id)
-    found: dict[str, str] = {}
+    column_of: dict[str, str] = {}
     for field, keys in fields.items():
         columns = [key for key in dict.fromkeys(keys) if key in names]
         if len(columns) > 1:
             raise InputError(f"{part.path} has the columns {' and '.join(columns)}, which are one field; remove one")
         if columns:
-            found[field] = columns[0]
+            column_of[field] = columns[0]
         elif field in contract.fields and contract.fields[field].required:
             raise InputError(
                 f"{part.path} has no column {' or '.join(dict.fromkeys(keys))}, which every request must carry; "
                 f"it has {', '.join(sorted(names))}"
             )
-    return found
+    return column_of
 
 
 def fractions_of(parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract) -> frozenset[str]:
-    """The fields that are texts and stand in a column of numbers of which some are not whole."""
+    """The text fields whose column holds numbers, not all of them whole."""
     texts = [name for name, field in contract.fields.items() if field.type in STRING_TYPES] + [contract.id or ""]
-    numbers = [
-        one for one in texts if one in columns and pa.types.is_floating(parts[0].schema.field(columns[one]).type)
-    ]
-    return frozenset(one for one in numbers if not are_whole(parts, columns[one]))
+    schema = parts[0].schema
+    numbers = [name for name in texts if name in columns and pa.types.is_floating(schema.field(columns[name]).type)]
+    return frozenset(name for name in numbers if not are_whole(parts, columns[name]))
 
 
 def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob) -> dict[str, Any]:
-    """What there is to tell of a chunk, after its rows, scored or rejected, were written to the run's folder."""
+    """The counts of a chunk, after its rows, scored or rejected, were written to the run's folder."""
     rows = read_chunk(chunk.content, part.schema)
     answers = answer_rows(_scorer(job.run / "bundle", get_ident()), field_columns(rows.table, job), explain=job.explain)
     scored = _scored(rows.table, answers.answered, scored_schema(part.schema, explain=job.explain))
@@ -77,19 +76,19 @@ def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob) -> dict[str, Any
     files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}
     if rejected or rows.broken:
         files[".rejected"] = partial(write_rejected, chunk, part, rows, rejected)
-    told = {
+    counts = {
         "rows": len(chunk.content),
         "scored": scored.num_rows,
         "flagged": int(answers.answered["is_flagged"].sum()),
         "rejected": len(rejected) + len(rows.broken),
         "because": dict(Counter(rejected.values())) | ({"the line is broken": len(rows.broken)} if rows.broken else {}),
     }
-    finish_chunk(job.run, chunk.name, files, told)
-    return told
+    finish_chunk(job.run, chunk.name, files, counts)
+    return counts
 
 
 @lru_cache(maxsize=64)
-def _scorer(folder: Path, thread: int) -> Scorer:  # noqa: ARG001 - a booster is one thread's
+def _scorer(folder: Path, thread: int) -> Scorer:  # noqa: ARG001 - a booster must stay in one thread
     """The bundle of a run, loaded once by each thread of a process."""
     return load_scorer(folder)
 

@@ -1,101 +1,162 @@
-"""Outputs: where scored rows go, what must not be lost there, and the chunks of a run joined to whole files."""
+"""Outputs of batch scoring: which files rows go to, the files of each chunk, and the chunks joined to whole files."""
 
+import csv
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.batch.answers import ANSWER_COLUMNS, EXPLANATIONS
-from training.batch.written import scored_schema, write_lines
+from training.data.chunks import Chunk, ChunkRows
 from training.data.input_files import KINDS, InputFile
 from training.data.row_checks import REJECTED_COLUMNS
 from training.errors import StageError
-from training.run.files import write_durably
+from training.run.files import write_whole
 
-# The file of all rejected rows, before it is put in its place.
+# The file of all rejected rows, before it is renamed to its final path.
 REJECTED = "rejected.csv"
-
-
-class OutputError(StageError):
-    """Raised when an output would overwrite what it must not, or cannot hold the rows."""
+_TYPES = dict(zip(ANSWER_COLUMNS, (pa.float64(), pa.bool_(), pa.string()), strict=True))
 
 
 def rejected_path(output: Path) -> Path:
-    """Where the rows of an output are that are no valid requests."""
+    """The file of the rows of an output that are not valid requests."""
     return output.with_name(f"{output.name}.rejected.csv")
 
 
 def targets_of(source: Path, output: Path, parts: Sequence[InputFile]) -> list[Path]:
-    """The file that each part is scored to: the output, or in it, where the input is a folder, one of the same name.
+    """The file that each part is scored to: the output or, where the input is a folder, a file of its name in it.
 
-    Raises OutputError where that would overwrite the input or other files, or cannot hold the rows.
+    Raises StageError where that would overwrite the input or other files, or cannot hold the rows.
     """
     if source.is_dir():
         targets = _folder_targets(source, output, parts)
         if len({part.kind for part in parts}) > 1:
-            raise OutputError(f"{source} holds files of both kinds, {' and '.join(KINDS)}; score each kind by itself")
+            raise StageError(f"{source} holds files of both kinds, {' and '.join(KINDS)}; score each kind by itself")
     else:
         if output.suffix.lower() not in KINDS or output.is_dir():
-            raise OutputError(f"OUTPUT is {output}; where INPUT is a file, it must be a .csv or .parquet file")
+            raise StageError(f"OUTPUT is {output}; where INPUT is a file, it must be a .csv or .parquet file")
         targets = [output]
     inputs = {part.path.resolve() for part in parts}
-    for written in (*targets, rejected_path(output)):
-        if written.resolve() in inputs or any(_is_same(written, part.path) for part in parts):
-            raise OutputError(f"{written} would be overwritten, and it is an INPUT; name another OUTPUT")
+    for target in (*targets, rejected_path(output)):
+        if target.resolve() in inputs or any(_is_same(target, part.path) for part in parts):
+            raise StageError(f"{target} would be overwritten, and it is an INPUT; name another OUTPUT")
     _require_columns(parts[0], targets[0])
     return targets
 
 
 def _folder_targets(source: Path, output: Path, parts: Sequence[InputFile]) -> list[Path]:
     if output.suffix.lower() in KINDS or (output.exists() and not output.is_dir()):
-        raise OutputError(f"OUTPUT is {output}; where INPUT is a folder, it must be one too")
-    inside, outside = source.resolve(), output.resolve()
-    if inside.is_relative_to(outside) or outside.is_relative_to(inside):
-        raise OutputError(f"OUTPUT is {output}, and INPUT is {source}; neither may lie in the other")
+        raise StageError(f"OUTPUT is {output}; where INPUT is a folder, it must be one too")
+    source_path, output_path = source.resolve(), output.resolve()
+    if source_path.is_relative_to(output_path) or output_path.is_relative_to(source_path):
+        raise StageError(f"OUTPUT is {output}, and INPUT is {source}; neither may lie in the other")
     names = {part.path.name for part in parts}
-    there = [path.name for path in output.iterdir()] if output.is_dir() else []
-    if other := sorted(name for name in there if name not in names and name[0] not in "._"):
-        raise OutputError(f"{output} holds {', '.join(other)}, which no part of INPUT is called; name another OUTPUT")
+    existing = [path.name for path in output.iterdir()] if output.is_dir() else []
+    if other := sorted(name for name in existing if name not in names and name[0] not in "._"):
+        raise StageError(f"{output} holds {', '.join(other)}, which no part of INPUT is called; name another OUTPUT")
     return [output / part.path.name for part in parts]
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    return one.exists() and one.samefile(other)
+def _is_same(first: Path, second: Path) -> bool:
+    return first.exists() and first.samefile(second)
 
 
 def _require_columns(part: InputFile, target: Path) -> None:
-    ours = (*ANSWER_COLUMNS, *EXPLANATIONS, *REJECTED_COLUMNS)
-    if clashing := sorted(set(ours) & set(part.schema.names)):
-        raise OutputError(f"{part.path} has a column {', '.join(clashing)} already; rename it before it is scored")
+    added = (*ANSWER_COLUMNS, *EXPLANATIONS, *REJECTED_COLUMNS)
+    if clashing := sorted(set(added) & set(part.schema.names)):
+        raise StageError(f"{part.path} has a column {', '.join(clashing)} already; rename it before it is scored")
     if target.suffix.lower() == ".csv":
         for column in part.schema:
             if pa.types.is_nested(column.type) or pa.types.is_binary(column.type):
-                raise OutputError(f"{part.path} has column {column.name} as {column.type}, which no CSV can hold")
+                raise StageError(f"{part.path} has column {column.name} as {column.type}, which no CSV can hold")
+
+
+def scored_schema(schema: pa.Schema, *, explain: bool) -> pa.Schema:
+    """The input's columns, then those of the answers."""
+    added = [*_TYPES.items(), *((name, pa.string()) for name in EXPLANATIONS if explain)]
+    for name, kind in added:
+        schema = schema.append(pa.field(name, kind))
+    return schema
+
+
+def write_arrow(table: pa.Table, path: Path) -> None:
+    """Write a table as a compressed Arrow file, which is read again when the chunks are joined."""
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with path.open("wb") as file, pa.ipc.new_file(file, table.schema, options=options) as writer:
+        writer.write_table(table)
+
+
+def write_csv(table: pa.Table, path: Path) -> None:
+    """Write a table as lines of CSV, without its header."""
+    with _text_file(path) as file:
+        _write_lines(file, zip(*map(_cells, table.columns), strict=True))
+
+
+def write_rejected(chunk: Chunk, part: InputFile, rows: ChunkRows, rejected: Mapping[int, str], path: Path) -> None:
+    """Write the rejected rows of a chunk as lines of CSV, in order; `rejected` holds the reasons by row of its table.
+
+    A row's own cells follow its file, its position, its line in a CSV, the reason, and the whole line where it cannot
+    be split into cells.
+    """
+    lines = chunk.content if isinstance(chunk.content, list) else None
+    reasons = rows.broken | {rows.places[index]: reason for index, reason in rejected.items()}
+    cells = iter(rows.table.take(pa.array(rejected, pa.int64())).to_pylist())
+    rejected_lines = []
+    for place, reason in sorted(reasons.items()):
+        line, text, values = "", "", [""] * len(part.schema.names)
+        if lines:
+            line = str(lines[place].number)
+        if lines and place in rows.broken:
+            text = lines[place].text
+        else:
+            values = list(next(cells).values())
+        rejected_lines.append([part.path.name, chunk.first + place, line, reason, text, *values])
+    with _text_file(path) as file:
+        _write_lines(file, rejected_lines)
+
+
+def _text_file(path: Path) -> IO[str]:
+    return path.open("w", encoding="utf-8", newline="")
+
+
+def _write_lines(file: IO[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write rows as lines of CSV; a float with all its digits."""
+    csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def _cells(column: pa.ChunkedArray) -> list[Any]:
+    """The values as a CSV's cells: a missing one, NaN too, is empty."""
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    values: list[Any] = column.to_pylist()
+    return values
 
 
 def join_parts(run: Path, part: InputFile, target: Path, names: Sequence[str], *, explain: bool) -> Path:
-    """The whole file of a part, still in the run's folder, joined of its chunks with these names."""
+    """The whole file of a part, still in the run's folder, joined from its chunks with these names."""
     chunks, schema = [run / f"{name}.rows" for name in names], scored_schema(part.schema, explain=explain)
     joined = _joined(run, target)
     join = _join_csv if target.suffix.lower() == ".csv" else _join_parquet
-    write_durably(joined, partial(join, chunks, schema))
+    write_whole(joined, partial(join, chunks, schema), durable=True)
     return joined
 
 
 def join_rejected(run: Path, part: InputFile, names: Sequence[str]) -> None:
-    """Join what is rejected in the chunks with these names, still in the run's folder; there is no file without any."""
+    """Join the rejected rows of the chunks with these names, still in the run's folder; without names, no file."""
     schema = pa.schema([(name, pa.string()) for name in (*REJECTED_COLUMNS, *part.schema.names)])
     (run / REJECTED).unlink(missing_ok=True)
     if names:
-        write_durably(run / REJECTED, partial(_join_csv, [run / f"{name}.rejected" for name in names], schema))
+        chunks = [run / f"{name}.rejected" for name in names]
+        write_whole(run / REJECTED, partial(_join_csv, chunks, schema), durable=True)
 
 
-def put_in_place(run: Path, targets: Sequence[Path], output: Path) -> None:
-    """Rename what is joined to where it is asked for; where nothing was rejected, no older file may say so."""
+def move_to_targets(run: Path, targets: Sequence[Path], output: Path) -> None:
+    """Rename the joined files to their final paths; where nothing was rejected, an older file of rejected rows goes."""
     if (run / REJECTED).exists():
         (run / REJECTED).replace(rejected_path(output))
     else:
@@ -109,15 +170,17 @@ def _joined(run: Path, target: Path) -> Path:
     return run / f"joined-{target.name}"
 
 
-def _join_csv(chunks: Sequence[Path], schema: pa.Schema, file: IO[bytes]) -> None:
-    write_lines(file, [schema.names])
-    for chunk in chunks:
-        with chunk.open("rb") as lines:
-            shutil.copyfileobj(lines, file)
+def _join_csv(chunks: Sequence[Path], schema: pa.Schema, path: Path) -> None:
+    with _text_file(path) as file:
+        _write_lines(file, [schema.names])
+    with path.open("ab") as file:
+        for chunk in chunks:
+            with chunk.open("rb") as lines:
+                shutil.copyfileobj(lines, file)
 
 
-def _join_parquet(chunks: Sequence[Path], schema: pa.Schema, file: IO[bytes]) -> None:
-    with pq.ParquetWriter(file, schema) as writer:
+def _join_parquet(chunks: Sequence[Path], schema: pa.Schema, path: Path) -> None:
+    with path.open("wb") as file, pq.ParquetWriter(file, schema) as writer:
         for chunk in chunks:
             table = pa.ipc.open_file(chunk).read_all()
             if table.num_rows:

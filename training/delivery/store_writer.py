@@ -5,7 +5,6 @@ next writer sweeps it away, in S3 the files of a bundle without a manifest wait 
 """
 
 import fcntl
-import os
 import re
 import shutil
 import tempfile
@@ -30,7 +29,7 @@ from handler.releases.store import (
 from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST
 from training.errors import StageError
-from training.run.files import write_whole
+from training.run.files import sync, write_bytes
 
 VERSION = re.compile(r"[0-9a-f]{12}")
 UNFINISHED = ".unfinished-"
@@ -95,12 +94,11 @@ class FolderStoreWriter(FolderStore):
             # mkdtemp's folder is its owner's alone; a store is read by others too.
             unfinished.chmod(0o755)
             for name, content in contents.items():
-                _write_to_disk(unfinished / name, content)
-            _sync(unfinished)
+                write_bytes(unfinished / name, content, durable=True)
             written = {name: (unfinished / name).read_bytes() for name in contents}
             load_released(_Held(written, unfinished.name), scorer, version)
             unfinished.rename(bundles / version)
-            _sync(bundles)
+            sync(bundles)
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
         """As `StoreWriter` has it."""
@@ -237,25 +235,7 @@ def _must_equal(there: bytes, content: bytes, where: str) -> None:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file whole and to the disk, after sweeping away what a process that died left of it."""
+    """Write a file whole and to the disk, after removing what a killed process left of it."""
     for left in path.parent.glob(f".{path.name}.*"):
         left.unlink()
-    write_whole(path, lambda target: _write_to_disk(target, content))
-    _sync(path.parent)
-
-
-def _write_to_disk(path: Path, content: bytes) -> None:
-    """Write a file, past the system's cache, so that a power cut leaves no name without its content."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Have a folder's entries on disk before anything that depends on them."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_bytes(path, content, durable=True)

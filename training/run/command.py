@@ -1,4 +1,4 @@
-"""How a command starts, and how it ends: with its answer, or with one sentence and exit status 1."""
+"""The command line of a stage, and errors that the user can repair as one line and exit status 1."""
 
 import errno
 import sys
@@ -14,20 +14,27 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @contextmanager
-def one_line_errors(prefix: str, *others: type[Exception]) -> Iterator[None]:
+def one_line_errors(
+    prefix: str,
+    *others: type[Exception],
+    place: str = "on the disk",
+    chunk_rows: str = "compute.chunk_rows",
+    hint: str = "",
+) -> Iterator[None]:
     """Turn errors that the user can repair into one line on stderr and exit status 1; others keep their traceback.
 
-    These are StageError, a full disk, a killed worker process, and `others`.
+    These are StageError, a full disk, a killed worker process, and `others`. For the middle two the line says where
+    there is no space, which option makes chunks smaller, and with `hint` how to go on afterwards.
     """
     try:
         yield
     except BrokenProcessPool as error:
         raise SystemExit(
-            f"{prefix}: a process was ended, perhaps for its memory; lower compute.chunk_rows: {error}"
+            f"{prefix}: a process was ended, perhaps for its memory; lower {chunk_rows}{hint}: {error}"
         ) from error
     except OSError as error:
         if error.errno in FULL:
-            raise SystemExit(f"{prefix}: there is no space left on the disk; make room: {error}") from error
+            raise SystemExit(f"{prefix}: there is no space left {place}; make room{hint}: {error}") from error
         if isinstance(error, others):
             raise SystemExit(f"{prefix}: {error}") from error
         raise

@@ -1,11 +1,11 @@
-"""Where stages write, and how: whole or not at all."""
+"""Where stages write, and how: a file or folder appears whole or not at all."""
 
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from uuid import uuid4
 
 import pandas as pd
@@ -17,15 +17,32 @@ REPORTS = Path("reports")
 DIGITS = 6
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it: nobody sees half a file."""
+def write_whole(path: Path, write: Callable[[Path], Any], *, durable: bool = False) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it: no reader sees a half-written file.
+
+    With `durable` both the content and the name are on the disk when this returns, so that they survive a power cut.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not the process's number: on a shared file system two machines may have processes with the same one.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         write(temporary)
+        if durable:
+            sync(temporary)
         temporary.replace(path)
+        if durable:
+            sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Flush a file's content, or a folder's entries, from the system's cache to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,9 +50,9 @@ def write_text(path: Path, text: str) -> None:
     write_whole(path, lambda target: target.write_text(text, encoding="utf-8"))
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Write bytes whole."""
-    write_whole(path, lambda target: target.write_bytes(content))
+    write_whole(path, lambda target: target.write_bytes(content), durable=durable)
 
 
 def replace_folder(new: Path, path: Path) -> None:
@@ -65,17 +82,3 @@ def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     if isinstance(content, dict):
         return {key: rounded(value) for key, value in content.items()}
     return [rounded(value) for value in content] if isinstance(content, list | tuple) else content
-
-
-def write_durably(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a file that appears whole, and on the disk, or not at all."""
-    # Of several machines two processes may have one number.
-    temporary = path.with_name(f"{path.name}.{uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,10 +1,9 @@
 """Local fit: XGBoost on this machine, its rows handed over a chunk at a time."""
 
 import errno
-import fcntl
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xgboost
+from filelock import FileLock, Timeout
 
 from training.params import Compute
 from training.run.files import BUILD
@@ -127,18 +127,14 @@ def _pages(n_bytes: int) -> Iterator[Path]:
     BUILD.mkdir(parents=True, exist_ok=True)
     for left in BUILD.glob(f"{PAGES}*"):
         _remove_unless_in_use(left)
-    with TemporaryDirectory(prefix=PAGES, dir=BUILD) as folder, Path(folder, LOCK).open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with TemporaryDirectory(prefix=PAGES, dir=BUILD) as folder, FileLock(Path(folder, LOCK)):
         if (free := shutil.disk_usage(folder).free) < n_bytes:
             raise OSError(errno.ENOSPC, f"external memory takes {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} are free")
         yield Path(folder)
 
 
 def _remove_unless_in_use(folder: Path) -> None:
-    try:
-        with (folder / LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Without a lock file it is another run's, which is about to lock it.
+    if (folder / LOCK).exists():
+        with suppress(Timeout), FileLock(folder / LOCK, blocking=False):
             shutil.rmtree(folder, ignore_errors=True)
-    except (BlockingIOError, FileNotFoundError):
-        # Another run's, which has it locked, or is about to lock it.
-        return

@@ -557,7 +557,7 @@ def test_scores_to_the_same_bytes(
     with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
         found = score_files(asked)
         spread = score_files(replace(asked, output=tmp_path / f"spread.{kind}", engine="dask"))
-    assert found["rejected"] == spread["rejected"] == 2
+    assert found.rejected == spread.rejected == 2
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(files) == 4
     for name, content in files.items():
@@ -582,7 +582,7 @@ def test_workers_killed_while_they_score(
     with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
         found = score_files(ScoreOptions("mini", source, output, chunk_rows=100, engine="dask"))
         score_files(ScoreOptions("mini", source, whole, chunk_rows=100))
-    assert found["again"] > 0
+    assert found.n_resumed > 0
     assert output.read_bytes() == whole.read_bytes()
     files = output, whole, *map(rejected_path, (output, whole))
     assert sorted(tmp_path.iterdir()) == sorted(files)

@@ -7,7 +7,7 @@ import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from training.errors import StageError
-from training.run.command import run
+from training.run.command import one_line_errors, run
 
 
 def stopping(error: Exception) -> Callable[[str], None]:
@@ -51,6 +51,32 @@ def test_what_a_user_can_mend_is_one_sentence(error: Exception, sentence: str) -
         run(stopping(error))
     assert caught.value.code == sentence
     assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            OSError(errno.ENOSPC, "full"),
+            "score: there is no space left in out; make room, then resume: [Errno 28] full",
+        ),
+        (OSError(errno.EACCES, "denied"), "score: [Errno 13] denied"),
+        (
+            TerminatedWorkerError("a worker is gone"),
+            "score: a process was ended, perhaps for its memory; lower --chunk-rows, then resume: a worker is gone",
+        ),
+        (KeyError("mini"), "score: 'mini'"),
+    ],
+    ids=["full disk", "another OSError", "killed worker", "another error"],
+)
+def test_a_command_names_its_own_place_option_and_hint(error: Exception, sentence: str) -> None:
+    """A command that is no stage says where there is no space, which option to lower, and how to go on."""
+    with (
+        pytest.raises(SystemExit) as caught,
+        one_line_errors("score", OSError, KeyError, place="in out", chunk_rows="--chunk-rows", hint=", then resume"),
+    ):
+        raise error
+    assert caught.value.code == sentence
 
 
 @pytest.mark.usefixtures("_called")

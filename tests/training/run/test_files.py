@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from training.run.files import replace_folder, rounded, write_json, write_whole
+from training.run import files
+from training.run.files import replace_folder, rounded, write_bytes, write_json, write_whole
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -65,3 +66,14 @@ def test_folder_is_replaced_whole(tmp_path: Path, *, exists: bool) -> None:
     replace_folder(scratch / "new", target)
     assert [path.name for path in target.iterdir()] == ["model"]
     assert list(scratch.iterdir()) == []
+
+
+def test_durable_write_flushes_content_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content is flushed before the rename and the folder after it; without `durable` nothing is."""
+    flushed: list[str] = []
+    monkeypatch.setattr(files, "sync", lambda path: flushed.append(path.name.split(".")[1] if path.is_file() else "/"))
+    write_bytes(tmp_path / "chunk.rows", b"1")
+    assert flushed == []
+    write_bytes(tmp_path / "chunk.rows", b"2", durable=True)
+    assert flushed == ["chunk", "/"]
+    assert (tmp_path / "chunk.rows").read_bytes() == b"2"

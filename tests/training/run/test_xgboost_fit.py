@@ -1,6 +1,5 @@
 """Local fit: the batches are the lesson, and the model is XGBClassifier's, wherever XGBoost keeps its rows."""
 
-import fcntl
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import xgboost
+from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,10 +156,9 @@ def test_pages_that_find_no_room_are_refused_before_one_is_written(
         folder.mkdir(parents=True)
         (folder / "lock").touch()
     monkeypatch.setattr(local_fit.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
-    with (running / "lock").open("rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(OSError, match=r"external memory takes 0\.0 GB, 0\.0 are free"):
-            fitted(classifier(), lesson, chunks_of(300, external_memory=True))
+    no_room = pytest.raises(OSError, match=r"external memory takes 0\.0 GB, 0\.0 are free")
+    with FileLock(running / "lock"), no_room:
+        fitted(classifier(), lesson, chunks_of(300, external_memory=True))
     assert list((working_folder / "build").iterdir()) == [running]
 
 
