@@ -181,13 +181,7 @@ def _request_field(field: DeclaredField) -> tuple[Any, Any]:
     return kind | None, Field(default=None, alias=field.alias, description=field.unit)
 
 
-class Documented(BaseModel):
-    """A model that only the OpenAPI document needs: built at its first use, not at every cold start."""
-
-    model_config = ConfigDict(defer_build=True)
-
-
-class Problem(Documented):
+class Problem(BaseModel):
     """One thing that breaks the contract: where, and what would be right."""
 
     loc: list[str | int]
@@ -195,13 +189,13 @@ class Problem(Documented):
     type: str
 
 
-class Refusal(Documented):
+class Refusal(BaseModel):
     """The body of a 422."""
 
     detail: list[Problem]
 
 
-class Reason(Documented):
+class Reason(BaseModel):
     """One feature's exact share of a decision."""
 
     field: str
@@ -210,7 +204,7 @@ class Reason(Documented):
     sentence: str
 
 
-class Warned(Documented):
+class Warned(BaseModel):
     """One value outside what the model was trained on."""
 
     field: str

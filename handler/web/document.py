@@ -7,7 +7,9 @@ tests/handler/web/test_document.py and the fuzzing of tests/test_uvicorn.py hold
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from handler.scoring.contract import MAX_BATCH, Documented, Refusal
+from pydantic import BaseModel
+
+from handler.scoring.contract import MAX_BATCH, Refusal
 from handler.scoring.scorer import Scorer
 from handler.settings import SETTINGS
 from handler.web.endpoint import MAX_REASONS
@@ -26,13 +28,13 @@ _EXPLAIN = {
 }
 
 
-class Error(Documented):
+class Error(BaseModel):
     """The body of an error that is not about one field."""
 
     detail: str
 
 
-class Answering(Documented):
+class Answering(BaseModel):
     """A scorer that answers, and the version that is scored in its shadow, if there is one."""
 
     version: str
@@ -41,7 +43,7 @@ class Answering(Documented):
     shadow_is_dropped: bool | None = None
 
 
-class StoreHealth(Documented):
+class StoreHealth(BaseModel):
     """How the store fares: per scorer what is wrong now, and how often since the start each thing came to pass."""
 
     status: Literal["ok", "trouble"]
@@ -52,7 +54,7 @@ class StoreHealth(Documented):
     failed: int
 
 
-class Health(Documented):
+class Health(BaseModel):
     """Status, the version of each scorer that answers, and the store, where there is one."""
 
     status: str
