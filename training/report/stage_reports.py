@@ -1,4 +1,4 @@
-"""The reports that a model card is made of, read and named; a missing one is an error that names its stage."""
+"""The reports that a model card is made of, read from their files."""
 
 import csv
 import io
@@ -27,13 +27,9 @@ STAGES = {
 }
 
 
-class CardError(StageError):
-    """Raised when a report that the card needs is missing, damaged, or of another model."""
-
-
 @dataclass(frozen=True)
 class Reports:
-    """What the stages reported on one scorer; the last three are None where their stage was not run."""
+    """What the stages reported on one scorer; the last three are None where no comparison was made."""
 
     name: str
     scorer: ScorerDeclaration
@@ -71,8 +67,8 @@ class Reports:
 def read_reports(name: str, scorer: ScorerDeclaration) -> Reports:
     """What the stages reported on a scorer.
 
-    Raises CardError, naming the file and the stage that writes it, where one is missing or damaged, and where the
-    bundle was packed from other results than those reported.
+    Raises StageError, which names the file and the stage that writes it, if a report is missing or damaged, or if the
+    bundle was packaged from other results than those reported.
     """
     folder = REPORTS / name
     reports = Reports(
@@ -94,7 +90,7 @@ def read_reports(name: str, scorer: ScorerDeclaration) -> Reports:
         tuning=_read_json(folder / "tuning.json", is_optional=True),
     )
     if reports.manifest["metrics"] != reports.metrics:
-        raise CardError(
+        raise StageError(
             f"{BUNDLES / name / 'manifest.json'} has other metrics than {folder / 'metrics.json'}: it is the bundle of "
             f"another model; run python -m training.package {name}, or dvc repro"
         )
@@ -107,16 +103,16 @@ def _read_json(path: Path, *, is_optional: bool = False) -> Any:  # noqa: ANN401
     try:
         return json.loads(_read(path))
     except json.JSONDecodeError as error:
-        raise CardError(f"{path} is not JSON ({error}); {_remedy(path)}") from error
+        raise StageError(f"{path} is not JSON ({error}); {_remedy(path)}") from error
 
 
 def _read_table(path: Path) -> list[Row]:
     """The rows of a CSV file, numbers as numbers and empty ones as None."""
-    found = csv.DictReader(io.StringIO(_read(path), newline=""))
+    reader = csv.DictReader(io.StringIO(_read(path), newline=""))
     try:
-        return [{column: _value(column, text) for column, text in row.items()} for row in found]
+        return [{column: _value(column, text) for column, text in row.items()} for row in reader]
     except (TypeError, ValueError) as error:
-        raise CardError(f"{path} is not what its stage writes ({error}); {_remedy(path)}") from error
+        raise StageError(f"{path} is not what its stage writes ({error}); {_remedy(path)}") from error
 
 
 def _value(column: str, text: str | None) -> str | float | None:
@@ -131,7 +127,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_bytes().decode()
     except OSError as error:
-        raise CardError(f"{path} cannot be read ({error.strerror}); {_remedy(path)}") from error
+        raise StageError(f"{path} cannot be read ({error.strerror}); {_remedy(path)}") from error
 
 
 def _remedy(path: Path) -> str:

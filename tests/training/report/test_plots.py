@@ -1,8 +1,8 @@
 """The card's plots: what they show of hand-made reports, as SVG that is the same everywhere."""
 
 import re
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from functools import cache, partial
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
@@ -12,9 +12,12 @@ from matplotlib.axes import Axes
 
 from training.report import plots as card_plots
 from training.report.axes import LOWEST_DECADE, blank_axes, decades, percent_ticks, round_ticks
+from training.report.card_figures import pictures
 from training.report.html import Picture, svg
+from training.report.stage_reports import Reports
 
 SVG = "{http://www.w3.org/2000/svg}"
+NAMES = ("precision_recall", "reliability", "tradeoff", "importance", "candidates", "arms", "history")
 
 
 def parsed(content: str) -> ET.Element:
@@ -22,53 +25,34 @@ def parsed(content: str) -> ET.Element:
     return ET.fromstring(content)  # noqa: S314 - our own text
 
 
-def threshold_row(threshold: float, recall: float, precision: float) -> dict[str, float]:
-    """One row of the thresholds' report, its intervals .05 wide to each side."""
-    row = {"threshold": threshold}
-    for name, value in (("recall", recall), ("precision", precision), ("alert_rate", 0.1)):
-        row |= {name: value, f"{name}_low": value - 0.05, f"{name}_high": value + 0.05}
-    return row
-
-
 def bin_row(predicted: float, observed: float) -> dict[str, float]:
     """One row of a reliability report."""
     return {"predicted": predicted, "observed": observed, "low": observed / 2, "high": observed * 2 + 0.001}
 
 
-def feature_rows(*names: str) -> list[dict[str, Any]]:
-    """An importance report of features that are all alike."""
-    return [{"feature": name, "gain": 0.1, "permutation": 0.02, "permutation_std": 0.01} for name in names]
+def importance_svg(*names: str) -> str:
+    """The plot of features that are all alike, as SVG."""
+    rows = [{"feature": name, "gain": 0.1, "permutation": 0.02, "permutation_std": 0.01} for name in names]
+    return svg("x", Picture("", "", partial(card_plots.importance, rows)))
 
 
-THRESHOLDS = [threshold_row(0.5, 0.4, 0.8), threshold_row(0.02, 0.9, 0.2)]
-CURVE = [{"recall": 1.0, "precision": 0.02}, {"recall": 0.0, "precision": 1.0}]
-TRIALS = [
-    {"average_precision": 0.4, "is_whole": True},
-    {"average_precision": 0.5, "is_whole": False},
-    {"average_precision": 0.45, "is_whole": True},
-]
-CANDIDATES = {name: {"average_precision": {"mean": 0.4, "std": 0.1, "folds": [0.3, 0.5]}} for name in ("one", "two")}
-ARMS = {"none": {"average_precision": {"value": 0.4, "difference": -0.1, "interval": [-0.2, 0.0]}}}
-PLOTS = {
-    "precision_recall": partial(card_plots.precision_recall, CURVE, THRESHOLDS, THRESHOLDS[1], 0.02),
-    "reliability": partial(card_plots.reliability, [bin_row(0.001, 0.0), bin_row(0.3, 0.2)], [bin_row(0.02, 0.01)]),
-    "tradeoff": partial(card_plots.tradeoff, [*THRESHOLDS, THRESHOLDS[1]], 0.02),
-    "importance": partial(card_plots.importance, feature_rows("amount", "speed")),
-    "candidates": partial(card_plots.candidates, CANDIDATES),
-    "arms": partial(card_plots.arms, ARMS),
-    "history": partial(card_plots.history, TRIALS),
-}
-
-
-@pytest.fixture(params=PLOTS)
+@pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     """The name of one plot, each in turn."""
     return str(request.param)
 
 
-def drawn(name: str) -> str:
-    """One of the plots as SVG."""
-    return svg(name, Picture("A caption", "What <it> shows & why", PLOTS[name]))
+@pytest.fixture(scope="module")
+def draw(reports: Reports) -> Callable[[str], str]:
+    """Draws one of the card's plots as SVG."""
+    plots = pictures(reports)
+    return lambda name: svg(name, Picture("A caption", "What <it> shows & why", plots[name].draw))
+
+
+@pytest.fixture(scope="module")
+def drawn(draw: Callable[[str], str]) -> Callable[[str], str]:
+    """The same, each plot drawn once."""
+    return cache(draw)
 
 
 def texts(content: str) -> list[str]:
@@ -81,7 +65,7 @@ def labels(axes: Axes, side: str) -> list[str]:
     return [label.get_text() for label in (axes.get_xticklabels() if side == "x" else axes.get_yticklabels())]
 
 
-def test_is_an_element_that_says_what_it_shows(name: str) -> None:
+def test_is_an_element_that_says_what_it_shows(drawn: Callable[[str], str], name: str) -> None:
     """A picture is one svg element whose title and description are those it was given, and are referred to."""
     root = parsed(drawn(name))
     assert root.tag == f"{SVG}svg"
@@ -92,7 +76,7 @@ def test_is_an_element_that_says_what_it_shows(name: str) -> None:
     ]
 
 
-def test_ids_open_with_the_picture_s_name(name: str) -> None:
+def test_ids_open_with_the_picture_s_name(drawn: Callable[[str], str], name: str) -> None:
     """Every id opens with the name, so that pictures of one page do not clash, and every reference has its id."""
     content = drawn(name)
     ids = re.findall(r' id="([^"]*)"', content)
@@ -101,7 +85,7 @@ def test_ids_open_with_the_picture_s_name(name: str) -> None:
     assert set(re.findall(r"#([\w-]+)", content)) <= set(ids)
 
 
-def test_nothing_of_the_machine_is_in_it(name: str) -> None:
+def test_nothing_of_the_machine_is_in_it(drawn: Callable[[str], str], name: str) -> None:
     """No date, no version, no font of the machine, no stylesheet and no last digits."""
     content = drawn(name)
     for secret in ("metadata", "Matplotlib", "font-family", "<style", "2026"):
@@ -109,7 +93,7 @@ def test_nothing_of_the_machine_is_in_it(name: str) -> None:
     assert re.search(r"\d\.\d{3}", re.sub(r"<(title|desc|text).*?</\1>", "", content)) is None
 
 
-def test_colours_are_the_page_s(name: str) -> None:
+def test_colours_are_the_page_s(drawn: Callable[[str], str], name: str) -> None:
     """A picture names colours of the page, which dark mode changes, and none of its own."""
     assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", drawn(name))) <= {
         "none",
@@ -120,33 +104,30 @@ def test_colours_are_the_page_s(name: str) -> None:
     }
 
 
-def test_user_s_settings_do_not_show(name: str) -> None:
+def test_user_s_settings_do_not_show(drawn: Callable[[str], str], draw: Callable[[str], str], name: str) -> None:
     """A user's own matplotlib settings change nothing, and are as they were afterwards."""
-    usual = drawn(name)
     with mpl.rc_context({"font.size": 20, "axes.grid": True, "lines.linewidth": 9}):
-        assert drawn(name) == usual
+        assert draw(name) == drawn(name)
         assert mpl.rcParams["font.size"] == 20
 
 
 def test_bars_stop_at_the_most_used_features() -> None:
     """Of many features the plot shows the first twelve."""
-    rows = feature_rows(*(f"f{number}" for number in range(30)))
-    content = svg("x", Picture("", "", partial(card_plots.importance, rows)))
-    assert [text for text in texts(content) if text.startswith("f")] == [f"f{number}" for number in range(12)]
+    shown = texts(importance_svg(*(f"f{number}" for number in range(30))))
+    assert [text for text in shown if text.startswith("f")] == [f"f{number}" for number in range(12)]
 
 
 def test_hostile_name_is_shown_as_it_is() -> None:
     """A name with markup, mathematics or a line break in it is text on one line."""
-    rows = feature_rows("<b>&\n$x^2$", "a" * 64)
-    shown = texts(svg("x", Picture("", "", partial(card_plots.importance, rows))))
+    shown = texts(importance_svg("<b>&\n$x^2$", "a" * 64))
     assert "<b>& $x^2$" in shown
     assert "a" * 21 + "…" in shown
 
 
-def test_low_recall_is_drawn_from_the_thresholds() -> None:
+def test_low_recall_is_drawn_from_the_thresholds(reports: Reports) -> None:
     """The precision-recall line passes through the thresholds of the report, in the order of recall."""
     with style.context("default"):
-        (line, *_) = card_plots.precision_recall(CURVE, THRESHOLDS, THRESHOLDS[1], 0.02).axes[0].lines
+        (line, *_) = pictures(reports)["precision_recall"].draw().axes[0].lines
     assert list(line.get_xdata()) == [0.0, 0.4, 0.9, 1.0]
 
 
@@ -157,9 +138,9 @@ def test_bin_without_frauds_is_on_the_edge() -> None:
     assert [list(line.get_ydata()) for line in calibrated] == [[0.001]]
 
 
-def test_best_so_far_ignores_trials_that_were_stopped() -> None:
+def test_best_so_far_ignores_trials_that_were_stopped(reports: Reports) -> None:
     """The line of the best trial so far does not follow a trial that did not see every fold."""
-    best = card_plots.history(TRIALS).axes[0].lines[0]
+    best = pictures(reports)["history"].draw().axes[0].lines[0]
     assert list(best.get_ydata()) == [0.4, 0.4, 0.45]
 
 
