@@ -68,7 +68,7 @@ def log_of(scene: Scene, rows: pd.DataFrame) -> Log:
     requests = [scorer.request_model.model_validate(request) for request in requests_of(rows, scorer.contract)]
     scored = [one for at in range(0, len(requests), CHUNK) for one in scorer.scores(requests[at : at + CHUNK])]
     columns = {
-        name: [scorer.shown(index, one.vector[index]) for one in scored]
+        name: [scorer.display(index, one.vector[index]) for one in scored]
         for index, name in enumerate(scorer.bundle.features.names)
     }
     n, seconds = len(scored), rows[scene.declared.time].to_numpy(np.float64)

@@ -110,7 +110,7 @@ def under_uvicorn(seconds: float = SECONDS) -> dict[str, Any]:
             scene.mover.start()
             asyncio.run(_ask_all_the_while(address, scene.checker, seconds))
         told = log.read_text(encoding="utf-8")
-        loads = [float(ms) for ms in re.findall(r"serves now, not \w+ \((\d+) ms\)", told)]
+        loads = [float(ms) for ms in re.findall(r"now serving \w+ instead of \w+ \((\d+) ms\)", told)]
         found = {"asked per second": RATE, **scene.checker.figures()}
         found |= {
             "load ms": {"median": float(np.median(loads)), "most": max(loads)},

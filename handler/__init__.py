@@ -1,1 +1,1 @@
-"""The function: what the Lambda runs, and what training imports so that both compute the same numbers."""
+"""The Lambda function; training imports its scoring code, so that both compute the same numbers."""

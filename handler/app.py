@@ -1,4 +1,4 @@
-"""The application of every bundle found, and `handler`, which AWS Lambda calls."""
+"""The application that serves every bundle, and `handler`, which AWS Lambda calls."""
 
 import asyncio
 import gc
@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from handler.records.logs import hide_values
+from handler.records.logs import hide_exception_texts
 from handler.records.record import Recorder
 from handler.records.telemetry import StoreMeter, record_failure
 from handler.releases.served import Slot
@@ -16,13 +16,13 @@ from handler.releases.swap import Watcher
 from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.settings import SETTINGS
-from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, is_schedule, plain_answer, post_event
+from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, detail_answer, is_schedule, post_event
 from handler.web.routes import create_app
 from handler.web.startup import Mangum
 
 SUCCESS = 200
 SERVER_ERROR = 500
-# How long a start waits for the store before the packaged bundles serve; Lambda's own limit is 10.
+# How long a start waits for the store before the packaged bundles serve; Lambda allows a start 10 seconds.
 START_SECONDS = 2.0
 _BUDGET_SECONDS = SETTINGS.store_budget_ms / 1000
 
@@ -32,29 +32,31 @@ logger = logging.getLogger(__name__)
 def load_scorers(folder: Path) -> dict[str, Scorer]:
     """The scorers of every bundle in a folder, by name.
 
-    Raises BundleError where there is none, one is damaged or in a folder of another name, or two answer on one route.
+    Raises BundleError if there is none, if one is damaged or in a folder of another name, or if two share a route.
     """
     folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
     if not folders:
-        raise BundleError(f"{folder} holds no bundle; `make train` makes them, or set BUNDLES to their folder")
+        raise BundleError(f"{folder} contains no bundle; `make train` makes them, or set BUNDLES to their folder")
     scorers: dict[str, Scorer] = {}
     for path in folders:
         scorer = load_scorer(path)
         if path.name != scorer.bundle.scorer:
             raise BundleError(
-                f"{path} holds the bundle of {scorer.bundle.scorer}; a bundle's folder has its scorer's name"
+                f"{path} contains the bundle of {scorer.bundle.scorer}; a bundle's folder must have its scorer's name"
             )
         for other in scorers.values():
             if scorer.contract.route == other.contract.route:
-                raise BundleError(f"{path}: {other.bundle.scorer} answers on {other.contract.route} already")
+                raise BundleError(
+                    f"{path}: the route {scorer.contract.route} is already taken by {other.bundle.scorer}"
+                )
         scorers[scorer.bundle.scorer] = scorer
     return scorers
 
 
 def _started_watcher() -> Watcher | None:
-    """The watcher of the configured store, after a first look at it; None where none is configured.
+    """The watcher of the configured store, after its first look; None without a store.
 
-    What the store's pointers name serves from the first request on, where the store answers in time.
+    If the store answers in time, the versions that its pointers name serve from the first request on.
     """
     if not SETTINGS.store:
         return None
@@ -67,7 +69,7 @@ def _started_watcher() -> Watcher | None:
     )
     watcher.look_if_due(START_SECONDS)
     try:
-        # Lambda's runtime brings it along. What a snapshot holds may be weeks old.
+        # Only in Lambda's runtime. The versions in a restored snapshot may be weeks old.
         from snapshot_restore_py import register_after_restore  # noqa: PLC0415 - see above
     except ModuleNotFoundError:
         return watcher
@@ -76,16 +78,16 @@ def _started_watcher() -> Watcher | None:
 
 
 def _recorder() -> Recorder | None:
-    """What records predictions and outcomes, where that is configured."""
+    """The recorder of predictions and outcomes; None without PREDICTIONS."""
     if not SETTINGS.predictions:
         return None
     for name, slot in _slots.items():
-        if slot.served.scorer.hashed and not SETTINGS.predictions_key:
+        if slot.served.scorer.hashed_features and not SETTINGS.predictions_key:
             raise ValueError(f"PREDICTIONS_KEY is empty; {name} declares fields private: hash, which need a key")
     return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=SETTINGS.predictions_key)
 
 
-hide_values()
+hide_exception_texts()
 _slots = {name: Slot(scorer) for name, scorer in load_scorers(SETTINGS.bundles).items()}
 _watcher = _started_watcher()
 app = create_app(_slots, with_metrics=bool(SETTINGS.metrics), recorder=_recorder(), watcher=_watcher)
@@ -95,46 +97,46 @@ _adapter = Mangum(app, lifespan="off", custom_handlers=EVENT_HANDLERS)
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
-    """The answer to one Lambda event; 400 for one that is neither a schedule's nor a well-formed HTTP request."""
+    """The answer to one Lambda event: 400 if it is neither a schedule's nor a well-formed HTTP request."""
     if is_schedule(event):
         if _watcher:
-            # Nobody waits for this answer.
+            # No caller waits for this answer.
             _watcher.look_if_due(START_SECONDS, is_patient=True)
-        return plain_answer(200, "warm")
+        return detail_answer(200, "warm")
     if _watcher:
         _watcher.look_if_due(_BUDGET_SECONDS)
-    # Mangum takes the thread's current loop, which an `asyncio.run` of somebody else's leaves empty.
+    # Mangum uses the thread's current event loop, which any `asyncio.run` in this process unsets.
     asyncio.set_event_loop(_loop)
     try:
         answer: dict[str, Any] = _adapter(checked_event(event), context)
         if answer["statusCode"] >= SERVER_ERROR and SETTINGS.metrics and context:
             record_failure(context)
     except BadEventError as error:
-        return plain_answer(400, str(error))
+        return detail_answer(400, str(error))
     except Exception as error:  # noqa: BLE001 - the process edge: the application's own errors were answered with 500 inside the adapter
-        # Without the exception's text, which may quote the caller.
+        # Without the exception's text, which may quote the request.
         logger.warning("an event that the adapter cannot read: %s", type(error).__name__)
-        return plain_answer(400, "not a well-formed HTTP event")
+        return detail_answer(400, "not a well-formed HTTP event")
     return answer
 
 
 def _warm_up() -> None:
-    """Answer a request a scorer, so that the first caller, and each copy of a SnapStart snapshot, finds all in place.
+    """Answer one request per scorer, so that the first caller and each copy of a SnapStart snapshot start warm.
 
-    Nothing here grows stale in a snapshot but what a store named, which is looked at anew once it is restored.
-    Raises RuntimeError where one is not answered: such a version never takes traffic. A server that imports the
-    application inside its own loop cannot be warmed up through Lambda's door, and need not be.
+    Nothing in a snapshot goes stale except the store's versions, which are checked again after a restore. Raises
+    RuntimeError if a request fails: such a version never takes traffic. A server that imports the application inside
+    its own event loop cannot be warmed up through the Lambda handler, and need not be.
     """
     for scorer in [slot.served.scorer for slot in _slots.values()]:
         for case in scorer.bundle.golden[:1]:
             event = post_event(scorer.contract.route, "explain=true", json.dumps(case["request"]))
             if (status := handler(event, None)["statusCode"]) != SUCCESS:
                 raise RuntimeError(f"{scorer.contract.route} answers its own golden request with {status}")
-    # What is loaded by now stays for good; the collector need not walk it again.
+    # Everything loaded so far stays in use; the garbage collector need not scan it again.
     gc.freeze()
 
 
-def _is_in_a_loop() -> bool:
+def _is_in_event_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -142,5 +144,5 @@ def _is_in_a_loop() -> bool:
     return True
 
 
-if not _is_in_a_loop():
+if not _is_in_event_loop():
     _warm_up()

@@ -289,8 +289,8 @@ def test_a_function_without_bundles_does_not_start(runnable: Artifact, tmp_path:
     response, log = failed_start(runnable, tmp_path, bundles)
     assert response.status_code == 502
     assert response.json()["errorType"] == "BundleError"
-    assert f"{bundles} holds no bundle" in response.json()["errorMessage"]
-    assert f"{bundles} holds no bundle" in log
+    assert f"{bundles} contains no bundle" in response.json()["errorMessage"]
+    assert f"{bundles} contains no bundle" in log
 
 
 def test_a_function_with_a_damaged_model_does_not_start(runnable: Artifact, tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def main() -> None:
     with one_line_errors("monitor", ValueError):
         declared = declared_scorer(asked.scorer)
         scorer = monitored_scorer(asked.scorer, asked.store)
-        binning = Binning(scorer.bundle.baseline["features"], asked.key.encode(), frozenset(scorer.hashed))
+        binning = Binning(scorer.bundle.baseline["features"], asked.key.encode(), frozenset(scorer.hashed_features))
         log = read_log(asked.log, asked.scorer, binning).during(asked.since, asked.until)
         report = rounded(report_of(log, scorer, declared))
     folder = REPORTS / asked.scorer

@@ -1,1 +1,1 @@
-"""What the function writes down: predictions, metrics, logs."""
+"""What the function records: predictions, metrics, logs."""

@@ -1,14 +1,14 @@
-"""Logs without what a caller sent: an exception's text may quote it, so only its kind and its place are logged."""
+"""Logs without request data: of an exception only type and frames are logged, because its text may quote a request."""
 
 import logging
 from traceback import format_tb
 
-# They log the exceptions that no route answered: Mangum behind Lambda, uvicorn otherwise.
+# The loggers of exceptions that no route handled: Mangum's in Lambda, uvicorn's elsewhere.
 _LOGGERS = ("mangum.http", "uvicorn.error")
 
 
-def hide_values() -> None:
-    """Have the loggers of unanswered exceptions write each one's type and frames, and leave out its text."""
+def hide_exception_texts() -> None:
+    """Make the loggers of unhandled exceptions write type and frames, without the text."""
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_without_text)
 

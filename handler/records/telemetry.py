@@ -1,4 +1,4 @@
-"""Metrics, as CloudWatch's embedded metric format: one JSON line an invocation, which needs no library and no call.
+"""Metrics in CloudWatch's embedded metric format: one line of JSON per invocation, without a library or a request.
 
 Source of the format: "Specification: embedded metric format", Amazon CloudWatch User Guide.
 """
@@ -16,12 +16,12 @@ from handler.scoring.scorer import Answered, Scored
 NAMESPACE = "FraudScorer"
 SCORED, FLAGGED, WARNED, FAILED = "Scored", "Flagged", "Warned", "Failed"
 MEASURED = {"Latency": ("Milliseconds", "%.3f"), "Probability": ("None", "%s")}
-# Of one metric in a line.
+# CloudWatch's limit for one metric in one line.
 MOST_VALUES = 100
 SWAPPED, REFUSED, STORE_FAILED = "Swapped", "Refused", "StoreFailed"
-# At every look at the store while something is wrong with a scorer's pointer, or with what it names.
+# Counted at every look at the store while a scorer's pointer, or a version that it names, is unusable.
 TROUBLE = "StoreTrouble"
-# What template.yaml's alarms on the version that is being deployed read, and a dashboard by scorer.
+# Read by template.yaml's alarms on the version being deployed, and by a dashboard per scorer.
 BY_VERSION = ("FunctionName", "FunctionVersion")
 BY_SCORER = ("FunctionName", "Scorer")
 _STDOUT = 1
@@ -30,12 +30,12 @@ _STDOUT = 1
 def _line(
     counts: Sequence[str],
     dimensions: Sequence[Sequence[str]],
-    given: Mapping[str, str],
+    dimension_values: Mapping[str, str],
     measured: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> str:
-    """A line with holes for the time, the function's version and each metric, in this order.
+    """A format string for the timestamp, the function's version and each metric, in this order.
 
-    `measured` are metrics that are no counts: per name its unit, and how its value is written.
+    `measured` are the metrics other than counts: per name the unit and the value's format.
     """
     units = {**dict.fromkeys(counts, "Count"), **{name: unit for name, (unit, _) in measured.items()}}
     directive = {
@@ -43,60 +43,60 @@ def _line(
         "Dimensions": dimensions,
         "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items()],
     }
-    fixed = {"FunctionName": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"), **given}
+    fixed = {"FunctionName": os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "local"), **dimension_values}
     text = f'"CloudWatchMetrics":{json.dumps([directive])}}},{json.dumps(fixed)[1:-1]}'.replace("%", "%%")
-    holes = {**dict.fromkeys(counts, "%d"), **{name: hole for name, (_, hole) in measured.items()}}
-    values = "".join(f',"{name}":{hole}' for name, hole in holes.items())
+    formats = {**dict.fromkeys(counts, "%d"), **{name: value_format for name, (_, value_format) in measured.items()}}
+    values = "".join(f',"{name}":{value_format}' for name, value_format in formats.items())
     return '{"_aws":{"Timestamp":%d,' + text + ',"FunctionVersion":"%s"' + values + "}\n"
 
 
-def _filled(line: str, version: str, *values: float | str) -> bytes:
+def _format(line: str, version: str, *values: float | str) -> bytes:
     return (line % (time() * 1000, version, *values)).encode()
 
 
 def write(line: bytes) -> None:
-    """Write to stdout in one piece, past Python's buffers, which Lambda may freeze before they are flushed."""
-    # A metric that cannot be written must fail neither a request nor the thread that looks at the store.
+    """Write to stdout at once, without Python's buffers, which Lambda may freeze before they are flushed."""
+    # A metric that cannot be written must not fail a request, nor the thread that watches the store.
     with suppress(OSError):
         os.write(_STDOUT, line)
 
 
 class Meter:
-    """Counts what one scorer is asked, flags and warns of, and how long it takes."""
+    """Counts one scorer's predictions, flags and warnings, and measures its latency."""
 
     def __init__(self, scorer: str) -> None:
-        """Prepare all of the line that no request changes."""
+        """Prepare the constant part of the line."""
         self._line = _line((SCORED, FLAGGED, WARNED), (BY_VERSION, BY_SCORER), {"Scorer": scorer}, MEASURED)
 
     def line(self, context: Any, answered: Answered, seconds: float) -> bytes:  # noqa: ANN401 - Lambda's context
-        """The line of one invocation: its predictions, and the seconds from the request to the answer."""
-        n_flagged = sum(one.is_flagged for one in answered.scored)
+        """The line of one invocation; `seconds` is the time from the request to the answer."""
+        n_flagged = sum(scored.is_flagged for scored in answered.scored)
         n_warned = sum("warnings" in answer for answer in answered.answers)
         counts = (len(answered.scored), n_flagged, n_warned)
-        return _filled(self._line, context.function_version, *counts, seconds * 1000, _distribution(answered.scored))
+        return _format(self._line, context.function_version, *counts, seconds * 1000, _distribution(answered.scored))
 
 
 def _distribution(scored: Sequence[Scored]) -> str:
-    """The probabilities, of which CloudWatch makes a distribution; of a larger batch as many as a line may hold."""
+    """The probabilities, from which CloudWatch makes a distribution; of a large batch a sample that fits one line."""
     if len(scored) == 1:
         return f"{scored[0].probability:.6g}"
-    ordered = sorted(one.probability for one in scored)
+    ordered = sorted(prediction.probability for prediction in scored)
     n_kept = min(len(ordered), MOST_VALUES)
-    # The least and the most among them.
+    # Evenly spaced by rank, the lowest and the highest included.
     kept = [ordered[index * (len(ordered) - 1) // max(n_kept - 1, 1)] for index in range(n_kept)]
     return f"[{','.join(f'{value:.6g}' for value in kept)}]"
 
 
 def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
-    """Write the line of an invocation that was answered with a 5xx, which Lambda's own metrics take for a success."""
-    write(_filled(_line((FAILED,), (BY_VERSION,), {}), context.function_version, 1))
+    """Count an invocation that was answered with a 5xx, which Lambda's own metrics count as a success."""
+    write(_format(_line((FAILED,), (BY_VERSION,), {}), context.function_version, 1))
 
 
 class StoreMeter:
-    """Counts what becomes of the store's versions."""
+    """Counts swaps, refusals and failures of the store."""
 
     def record(self, scorer: str, metric: str) -> None:
-        """Write a line that counts one of SWAPPED, REFUSED, STORE_FAILED, TROUBLE for a scorer."""
-        # Outside an invocation there is no context; the environment names the version that was published.
+        """Count one of SWAPPED, REFUSED, STORE_FAILED, TROUBLE for a scorer."""
+        # Outside an invocation there is no context; the environment names the published version.
         version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "local")
-        write(_filled(_line((metric,), (("FunctionName",), BY_SCORER), {"Scorer": scorer}), version, 1))
+        write(_format(_line((metric,), (("FunctionName",), BY_SCORER), {"Scorer": scorer}), version, 1))

@@ -1,1 +1,1 @@
-"""Which bundle serves: store, swap, shadow, signatures."""
+"""Which version serves: store, hot swap, shadow, signatures."""

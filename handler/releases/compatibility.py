@@ -1,9 +1,9 @@
-"""Whether one contract keeps what another promised: every request that was valid stays valid, and is answered alike."""
+"""Backward compatibility of contracts: every valid request must stay valid, with the same kind of answer."""
 
 from handler.scoring.contract import STRING_TYPES, Contract, DeclaredField
 
-# Per promised type: the types that take every value it takes.
-_TAKES = {
+# Per type: the types that accept all of its values.
+_ACCEPTING_TYPES = {
     "number": {"number", "money"},
     "money": {"number", "money"},
     "count": {"count", "number", "money"},
@@ -13,41 +13,41 @@ _TAKES = {
 }
 
 
-def broken_promises(promised: Contract, offered: Contract) -> list[str]:
-    """What callers of the promised contract would lose under the offered one, a phrase each; empty where nothing.
+def breaking_changes(promised: Contract, offered: Contract) -> list[str]:
+    """The breaking changes from the promised to the offered contract, one phrase each; empty if it is compatible.
 
     Features, units and everything else that only the model sees may differ.
     """
-    found = [
-        f"its {name} is {ours!r}, not {theirs!r}"
-        for name, theirs, ours in (
+    changes = [
+        f"its {name} is {new!r}, not {old!r}"
+        for name, old, new in (
             ("route", promised.route, offered.route),
             ("kind of answer", promised.answer, offered.answer),
             ("id", promised.id, offered.id),
         )
-        if theirs != ours
+        if old != new
     ]
-    known = {field.alias or name: field for name, field in promised.fields.items()}
-    taken = {field.alias or name: field for name, field in offered.fields.items()}
-    for key, field in known.items():
-        found += _narrowed(key, field, taken[key]) if key in taken else [f"it takes no {key}"]
-    found += [f"it requires {key}" for key, field in taken.items() if field.required and key not in known]
-    return found
+    old_fields = {field.alias or name: field for name, field in promised.fields.items()}
+    new_fields = {field.alias or name: field for name, field in offered.fields.items()}
+    for key, field in old_fields.items():
+        changes += _narrowings(key, field, new_fields[key]) if key in new_fields else [f"it does not accept {key}"]
+    changes += [f"it requires {key}" for key, field in new_fields.items() if field.required and key not in old_fields]
+    return changes
 
 
-def _narrowed(key: str, promised: DeclaredField, offered: DeclaredField) -> list[str]:
-    """How a field takes less than it did."""
-    if offered.type not in _TAKES[promised.type]:
+def _narrowings(key: str, promised: DeclaredField, offered: DeclaredField) -> list[str]:
+    """How a field accepts less than before."""
+    if offered.type not in _ACCEPTING_TYPES[promised.type]:
         return [f"its {key} is a {offered.type}, not a {promised.type}"]
-    found = []
+    changes = []
     if offered.required and not promised.required:
-        found.append(f"it requires {key}")
+        changes.append(f"it requires {key}")
     if promised.type in STRING_TYPES:
         if offered.max_length < promised.max_length:
-            found.append(f"its {key} has at most {offered.max_length} characters, not {promised.max_length}")
+            changes.append(f"its {key} has at most {offered.max_length} characters, not {promised.max_length}")
     elif promised.type != "flag":
         if offered.lowest > promised.lowest:
-            found.append(f"its {key} begins at {offered.lowest:g}, not at {promised.lowest:g}")
+            changes.append(f"its {key} has a minimum of {offered.lowest:g}, not {promised.lowest:g}")
         if offered.highest < promised.highest:
-            found.append(f"its {key} ends at {offered.highest:g}, not at {promised.highest:g}")
-    return found
+            changes.append(f"its {key} has a maximum of {offered.highest:g}, not {promised.highest:g}")
+    return changes

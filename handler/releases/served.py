@@ -1,4 +1,4 @@
-"""What answers a scorer's requests now: one reference, which a swap exchanges whole."""
+"""The version that serves a scorer's requests: one reference, which a swap replaces atomically."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from handler.scoring.scorer import Scorer
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A scorer that answers, and perhaps another that is scored in its shadow."""
+    """A scorer that answers, and its shadow if there is one."""
 
     scorer: Scorer
     shadow: Shadow | None = None
 
 
 class Slot:
-    """A scorer's place in the application. A request reads `served` once, and is answered wholly by what it found."""
+    """A scorer's place in the application; a request reads `served` once and uses that version throughout."""
 
     def __init__(self, packaged: Scorer) -> None:
-        """Serve the packaged scorer, whose contract every later one has to keep."""
+        """Serve the packaged scorer, whose contract every later version must keep."""
         self.served = Served(packaged)
         self.promised: Contract = packaged.contract

@@ -1,7 +1,7 @@
-"""A second version, scored after each answer and never in it.
+"""The shadow: a second version that scores each request after it is answered, without influence on the answer.
 
-Under uvicorn the answer is on its way by then. In Lambda the caller waits for it, which is why one that dawdles is
-dropped.
+Under uvicorn the answer has been sent by then. In Lambda the caller waits for the shadow, which is why one that
+exceeds its time budget too often is disabled.
 """
 
 import logging
@@ -10,57 +10,57 @@ from time import perf_counter
 
 from handler.scoring.scorer import Scored, Scorer
 
-# A shadow that fails or dawdles so often is scored no more until the pointer moves; each success makes up for a little.
-PATIENCE = 20
-FORGIVEN = 0.25
-# Some twenty times what one request should take, and for each of a batch three times.
+# So many failures or slow answers disable a shadow until the pointer is updated; a success takes back a quarter of one.
+MAX_STRIKES = 20
+STRIKES_PER_SUCCESS = 0.25
+# The time budget: about twenty times what one request takes, plus three times that for each of a batch.
 SLOW_SECONDS, SLOW_SECONDS_EACH = 0.005, 0.0002
 
 logger = logging.getLogger(__name__)
 
 
 class Shadow:
-    """A scorer in another's shadow."""
+    """A version that is scored beside the one that serves."""
 
     def __init__(self, scorer: Scorer) -> None:
-        """Begin with patience."""
+        """Start without strikes."""
         self.scorer = scorer
         self.version = scorer.version
         self._strikes = 0.0
 
     @property
-    def is_dropped(self) -> bool:
-        """Whether it has failed too often to be scored any more."""
-        return self._strikes >= PATIENCE
+    def is_disabled(self) -> bool:
+        """Whether it failed, or was too slow, too often."""
+        return self._strikes >= MAX_STRIKES
 
     def scores(self, body: bytes | bytearray, *, is_batch: bool) -> Sequence[Scored | str]:
-        """What it makes of each request of a body, which its own contract reads; where it fails, the failure's name.
+        """Its scores of a body's requests, parsed by its own contract; the exception's name if it fails.
 
-        Empty once it is dropped.
+        Empty once it is disabled.
         """
-        if self.is_dropped:
+        if self.is_disabled:
             return ()
         start = perf_counter()
         try:
             if is_batch:
-                found = self.scorer.scores(self.scorer.batch.validate_json(body))
+                scored = self.scorer.scores(self.scorer.batch.validate_json(body))
             else:
-                found = [self.scorer.score(self.scorer.request_model.model_validate_json(body))]
-        except Exception as error:  # noqa: BLE001 - whatever it is, the request has its answer
+                scored = [self.scorer.score(self.scorer.request_model.model_validate_json(body))]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the request is answered already
             self._strike(type(error).__name__)
             return (type(error).__name__,)
-        if perf_counter() - start > SLOW_SECONDS + SLOW_SECONDS_EACH * len(found):
+        if perf_counter() - start > SLOW_SECONDS + SLOW_SECONDS_EACH * len(scored):
             self._strike("too slow")
         else:
-            self._strikes = max(self._strikes - FORGIVEN, 0.0)
-        return found
+            self._strikes = max(self._strikes - STRIKES_PER_SUCCESS, 0.0)
+        return scored
 
-    def _strike(self, why: str) -> None:
+    def _strike(self, reason: str) -> None:
         self._strikes += 1
-        if self.is_dropped:
+        if self.is_disabled:
             logger.warning(
-                "%s: the shadow %s failed too often and is scored no more: %s",
+                "%s: the shadow %s is disabled after too many failures or slow answers; the last one: %s",
                 self.scorer.bundle.scorer,
                 self.version,
-                why,
+                reason,
             )

@@ -1,7 +1,7 @@
 """Ed25519 signatures of a bundle's manifest, verified without a library.
 
-Lambda carries none that reads Ed25519, and the usual one would take 15 MB of the artifact's 45. Verifying handles no
-secret, so plain integers will do: some 6 ms for each bundle that is loaded. Source: RFC 8032, section 5.1.
+Lambda's runtime has no library for Ed25519, and the usual one would take 15 MB of the artifact's 45. Verifying
+handles no secret, so plain integers suffice: about 6 ms for each bundle. Source: RFC 8032, section 5.1.
 """
 
 import base64
@@ -14,7 +14,7 @@ _D = -121665 * pow(121666, -1, _P) % _P
 _L = 2**252 + 27742317777372353535851937790883648493
 _ROOT_OF_MINUS_ONE = pow(2, (_P - 1) // 4, _P)
 _KEY_BYTES, _SIGNATURE_BYTES = 32, 64
-# What a public key begins with as X.509 has it (RFC 8410), which is what OpenSSL and AWS KMS give.
+# The prefix of a public key in X.509 format (RFC 8410), as OpenSSL and AWS KMS write it.
 _X509 = bytes.fromhex("302a300506032b6570032100")
 
 # Extended homogeneous coordinates (X, Y, Z, T): x = X/Z, y = Y/Z, x * y = T/Z.
@@ -26,23 +26,23 @@ class SignatureError(ValueError):
 
 
 def signature_name(key: bytes) -> str:
-    """The file, beside a manifest, of the signature by a raw public key: one for each key, so that keys can change."""
+    """The name of the file beside a manifest with the signature by a raw public key: one per key, for key rotation."""
     return f"manifest.{sha256(key).hexdigest()[:8]}.sig"
 
 
 def signed_statement(manifest: bytes) -> bytes:
-    """What is signed for a manifest: short, because AWS KMS signs at most 4,096 bytes."""
+    """The message that is signed for a manifest: short, because AWS KMS signs at most 4,096 bytes."""
     return b"fraud-scorer bundle, manifest sha256 " + sha256(manifest).hexdigest().encode()
 
 
 def read_public_keys(text: str) -> tuple[bytes, ...]:
-    """The raw keys, 32 bytes each, of a text that holds them in base64 with commas between, as raw bytes or as X.509.
+    """The raw keys, 32 bytes each, of a comma-separated list in base64, raw or X.509.
 
-    Raises SignatureError where one is neither, or where a text that is not empty holds none.
+    Raises SignatureError if one is neither, or if a text that is not empty contains none.
     """
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if text and not parts:
-        raise SignatureError("it holds no public key; leave it empty to ask for no signature")
+        raise SignatureError("it contains no public key; leave it empty to require no signature")
     return tuple(_read_public_key(part, place) for place, part in enumerate(parts, start=1))
 
 
@@ -52,9 +52,9 @@ def _read_public_key(text: str, place: int) -> bytes:
     except (binascii.Error, ValueError):
         content = b""
     point = _point(content) if len(content) == _KEY_BYTES else None
-    # Where eight times a point is nothing, such as of 32 zeros, it has no private half, and anybody can sign for it.
+    # A point of small order, such as 32 zeros, has no private key, and anybody can forge signatures for it.
     if point is None or _encoded(_times(8, point)) == _encoded((0, 1, 1, 0)):
-        # Not the text itself, which may be a private key, pasted by mistake.
+        # Without the text itself, which may be a private key, pasted by mistake.
         raise SignatureError(
             f"key {place}, of {len(text)} characters, is not an Ed25519 public key in base64, raw (32 bytes) or X.509 "
             "(44 bytes)"
@@ -63,7 +63,7 @@ def _read_public_key(text: str, place: int) -> bytes:
 
 
 def is_signed(manifest: bytes, signature: bytes, key: bytes) -> bool:
-    """Whether a raw public key's private half made a signature, given as a file's base64, of a manifest."""
+    """Whether a signature file's content, base64, is the signature of a manifest by a raw public key's owner."""
     try:
         raw = base64.b64decode(signature.strip(), validate=True)
     except (binascii.Error, ValueError):
@@ -72,7 +72,7 @@ def is_signed(manifest: bytes, signature: bytes, key: bytes) -> bool:
 
 
 def _verifies(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether s * B - h * A is R, the check of RFC 8032 without its cofactor, as OpenSSL has it."""
+    """Whether s * B - h * A = R, the check of RFC 8032 without the cofactor, as in OpenSSL."""
     public = _point(key)
     if len(signature) != _SIGNATURE_BYTES or public is None:
         return False
@@ -85,7 +85,7 @@ def _verifies(key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def _point(encoded: bytes) -> Point | None:
-    """The point of 32 bytes, None where they are no point's."""
+    """The point that 32 bytes encode; None if they encode none."""
     number = int.from_bytes(encoded, "little")
     is_odd, y = number >> 255, number & (2**255 - 1)
     if y >= _P:

@@ -1,9 +1,9 @@
-"""The store: a folder or an S3 prefix that holds every released bundle, and per scorer a pointer to the current one.
+"""The store: a folder or an S3 prefix with every released bundle and, per scorer, a pointer to the current version.
 
-    <scorer>/pointer.json              which version is current, previous and shadow: the one file that ever changes
-    <scorer>/history/<serial>.json     every former pointer
-    <scorer>/releases/<version>.json   who released a version, when and from which commit
-    <scorer>/bundles/<version>/        its bundle
+    <scorer>/pointer.json              the current, previous and shadow version: the only file that changes
+    <scorer>/history/<serial>.json     every earlier pointer
+    <scorer>/releases/<version>.json   by whom a version was released, when, from which commit
+    <scorer>/bundles/<version>/        the bundle of a version
 
 The function only reads; `training.delivery.publish` writes.
 """
@@ -20,57 +20,57 @@ from handler.scoring.contract import Frozen
 
 POINTER_FORMAT = 1
 MAX_POINTER_BYTES = 65_536
-# Seconds. Who waits for S3 is a thread, never a request for longer than STORE_BUDGET_MS.
+# Seconds. A thread waits for S3; a request waits at most STORE_BUDGET_MS for the thread.
 CONNECT_TIMEOUT, READ_TIMEOUT = 1, 3
 
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
 
 
 class StoreError(RuntimeError):
-    """Raised when the store cannot be read, or a pointer is none; a later look may succeed."""
+    """Raised when the store cannot be read or a pointer is invalid; a later attempt may succeed."""
 
 
 class MissingError(StoreError):
-    """Raised when the store holds nothing under a key."""
+    """Raised when the store has no such key."""
 
 
 class PointerError(StoreError):
-    """Raised when what lies in a pointer's place is none."""
+    """Raised when a pointer's file is not a valid pointer."""
 
 
 class TooLargeError(StoreError):
-    """Raised when what the store holds under a key is larger than its reader allows."""
+    """Raised when the content of a key exceeds the reader's limit."""
 
 
 class Store(Protocol):
-    """Anything that gives the bytes that it holds under a key."""
+    """Anything that returns the bytes of a key."""
 
     def read(self, key: str, limit: int) -> bytes:
-        """The content; raises MissingError, TooLargeError (it has more bytes than the limit) or StoreError."""
+        """The content; raises MissingError, TooLargeError (more bytes than the limit) or StoreError."""
         ...
 
 
 class Pointer(Frozen):
-    """Which versions of a scorer serve, and why: the last move of the pointer."""
+    """Which versions of a scorer serve, and the update that set them."""
 
     format: Literal[1]
     scorer: str
     serial: Annotated[int, Field(ge=1)]
-    """Counts the moves, so that two who move at once cannot both succeed."""
+    """Counts the updates, so that of two concurrent ones only one succeeds."""
     current: Version | None
     previous: Version | None
-    """What served before the current one."""
+    """The version that served before the current one."""
     shadow: Version | None
     action: Literal["promote", "rollback", "shadow"]
     at: str
     by: str
     reason: str | None
     gate: dict[str, Any] | None
-    """What the gate measured, where it was asked."""
+    """The promotion gate's report, if it ran."""
 
     @property
     def position(self) -> tuple[int, str | None, str | None]:
-        """All of it that decides what serves."""
+        """The part of the pointer that decides which versions serve."""
         return self.serial, self.current, self.shadow
 
 
@@ -82,15 +82,15 @@ class FolderStore:
         self.root = root
 
     def __str__(self) -> str:
-        """Its address."""
+        """The store's address."""
         return str(self.root)
 
     def read(self, key: str, limit: int) -> bytes:
-        """As `Store` has it."""
+        """See `Store.read`."""
         path = self.root / key
         try:
             with path.open("rb") as file:
-                _must_fit(os.fstat(file.fileno()).st_size, limit, str(path))
+                _check_size(os.fstat(file.fileno()).st_size, limit, str(path))
                 return file.read()
         except FileNotFoundError as error:
             raise MissingError(f"{path} is missing") from error
@@ -102,8 +102,8 @@ class S3Store:
     """A store below a prefix of an S3 bucket."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
-        """Make the client; its credentials and region are the environment's."""
-        # Only who keeps bundles in S3 pays for this import. Lambda's runtime brings boto3 along.
+        """Create the client, with the environment's credentials and region."""
+        # Imported only for a store in S3. Lambda's runtime includes boto3.
         try:
             import boto3  # noqa: PLC0415 - see above
             from botocore.config import Config  # noqa: PLC0415 - as above
@@ -121,42 +121,42 @@ class S3Store:
         )
 
     def __str__(self) -> str:
-        """Its address."""
+        """The store's address."""
         return f"s3://{self.bucket}/{self.prefix}".rstrip("/")
 
     def read(self, key: str, limit: int) -> bytes:
-        """As `Store` has it."""
+        """See `Store.read`."""
         return self.read_tagged(key, limit)[0]
 
     def read_tagged(self, key: str, limit: int) -> tuple[bytes, str]:
-        """The content as `read` gives it, and the tag by which a later write can tell whether it is still the same."""
+        """The content as from `read`, and the ETag with which a later write can require that it is unchanged."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in __init__
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as above; botocore passes some of them on
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415 - as above; botocore lets some of them through
 
         try:
             answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
             with answer["Body"] as body:
-                _must_fit(answer["ContentLength"], limit, f"{self}/{key}")
+                _check_size(answer["ContentLength"], limit, f"{self}/{key}")
                 content: bytes = body.read()
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "unknown")
-            kind = MissingError if code == "NoSuchKey" else StoreError
-            raise kind(f"{self}/{key} cannot be read: {code}") from error
+            error_class = MissingError if code == "NoSuchKey" else StoreError
+            raise error_class(f"{self}/{key} cannot be read: {code}") from error
         except (BotoCoreError, HTTPError, OSError) as error:
             raise StoreError(f"{self}/{key} cannot be read: {type(error).__name__}") from error
         if len(content) != answer["ContentLength"]:
-            # A beginning taken for the whole would refuse a sound bundle for good.
-            raise StoreError(f"{self}/{key} cannot be read: the answer broke off")
+            # Taking a truncated answer for the whole would refuse a sound bundle for good.
+            raise StoreError(f"{self}/{key} cannot be read: the answer was cut off")
         return content, answer["ETag"]
 
 
 def open_store(address: str) -> FolderStore | S3Store:
     """The store at an address: a folder, or s3://bucket/prefix.
 
-    Raises ValueError for an address of another kind.
+    Raises ValueError for any other kind of address.
     """
-    scheme, found, rest = address.partition("://")
-    if not found:
+    scheme, separator, rest = address.partition("://")
+    if not separator:
         return FolderStore(Path(address))
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
@@ -165,54 +165,54 @@ def open_store(address: str) -> FolderStore | S3Store:
 
 
 def pointer_key(scorer: str) -> str:
-    """Where a scorer's pointer lies."""
+    """The key of a scorer's pointer."""
     return f"{scorer}/pointer.json"
 
 
 def bundle_key(scorer: str, version: str, name: str) -> str:
-    """Where one file of a bundle lies."""
+    """The key of one file of a bundle."""
     return f"{scorer}/bundles/{version}/{name}"
 
 
 def parse_pointer(content: bytes, scorer: str, where: str) -> Pointer:
-    """The pointer that some bytes hold; raises PointerError where they hold none, or another scorer's."""
+    """The pointer in a file's content; raises PointerError if it is invalid, or another scorer's."""
     try:
         pointer = Pointer.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, problem["loc"])) or "it"
-        raise PointerError(f"{where} is no pointer: {place}: {problem['msg']}") from error
+        field = ".".join(map(str, problem["loc"])) or "it"
+        raise PointerError(f"{where} is not a valid pointer: {field}: {problem['msg']}") from error
     if pointer.scorer != scorer:
-        raise PointerError(f"{where} is the pointer of {pointer.scorer}; here it must be of {scorer}")
+        raise PointerError(f"{where} is the pointer of {pointer.scorer}; it must be the pointer of {scorer}")
     return pointer
 
 
 def read_pointer(store: Store, scorer: str) -> Pointer:
-    """A scorer's pointer; raises MissingError where there is none, StoreError where it cannot be read or is garbage."""
+    """A scorer's pointer; raises MissingError if there is none, StoreError if it cannot be read or is invalid."""
     key = pointer_key(scorer)
     return parse_pointer(store.read(key, MAX_POINTER_BYTES), scorer, f"{store}/{key}")
 
 
 def read_bundle(store: Store, scorer: str, version: str, signatures: Sequence[str] = ()) -> dict[str, bytes]:
-    """The files of a released bundle by name, and those of the signatures that are there; only their size is checked.
+    """The files of a released bundle by name, with those signature files that exist; only their size is checked.
 
-    Raises BundleError where one is missing or they are larger than MAX_BYTES, StoreError where they cannot be read.
+    Raises BundleError if a file is missing or all together exceed MAX_BYTES, StoreError if one cannot be read.
     """
     contents: dict[str, bytes] = {}
-    left = MAX_BYTES
+    bytes_left = MAX_BYTES
     for name in (MANIFEST, *FILES, *signatures):
         try:
-            contents[name] = store.read(bundle_key(scorer, version, name), left)
+            contents[name] = store.read(bundle_key(scorer, version, name), bytes_left)
         except MissingError as error:
             if name in signatures:
                 continue
-            raise BundleError(f"{error}; the bundle is not whole") from error
+            raise BundleError(f"{error}; the bundle is incomplete") from error
         except TooLargeError as error:
-            raise BundleError(f"{error}; a bundle may have {MAX_BYTES:,} in all") from error
-        left -= len(contents[name])
+            raise BundleError(f"{error}; a bundle may have {MAX_BYTES:,} in total") from error
+        bytes_left -= len(contents[name])
     return contents
 
 
-def _must_fit(size: int, limit: int, where: str) -> None:
+def _check_size(size: int, limit: int, where: str) -> None:
     if size > limit:
         raise TooLargeError(f"{where} has more than {limit:,} bytes")

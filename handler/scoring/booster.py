@@ -1,7 +1,7 @@
 """XGBoost's C library through ctypes: margins and exact contributions without numpy or the Python package.
 
-The calls and their JSON arguments are those of XGBoost's documented C API (xgboost/c_api.h). Training uses the same
-library, so the numbers are the same to the last bit.
+The calls and their JSON arguments follow XGBoost's documented C API (xgboost/c_api.h). Training uses the same library,
+so the numbers agree to the last bit.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ _FLOAT_P = ctypes.POINTER(ctypes.c_float)
 
 
 class BoosterError(RuntimeError):
-    """Raised when XGBoost's library is missing or refuses a call."""
+    """Raised when XGBoost's library is missing or a call fails."""
 
 
 def _load_library() -> ctypes.CDLL:
@@ -29,14 +29,14 @@ def _load_library() -> ctypes.CDLL:
             library = ctypes.CDLL(str(path))
             library.XGBGetLastError.restype = ctypes.c_char_p
             return library
-    raise BoosterError(f"{LIBRARY} is in none of the folders of sys.path; install xgboost-cpu")
+    raise BoosterError(f"{LIBRARY} is not in any folder of sys.path; install xgboost-cpu")
 
 
-def _config(kind: int) -> bytes:
-    # json.dumps writes NaN, which XGBoost's parser reads.
+def _config(prediction_type: int) -> bytes:
+    # json.dumps writes NaN, which XGBoost's parser accepts.
     return json.dumps(
         {
-            "type": kind,
+            "type": prediction_type,
             "training": False,
             "iteration_begin": 0,
             "iteration_end": 0,
@@ -48,20 +48,20 @@ def _config(kind: int) -> bytes:
 
 
 class Booster:
-    """A loaded model; scores float32 rows one at a time or together."""
+    """A loaded model, which scores float32 rows one at a time or in batches."""
 
     def __init__(self, model: bytes, feature_types: Sequence[str]) -> None:
-        """Load a model from the bytes of its UBJSON file; `feature_types` as `feature_types` gives them.
+        """Load a model from the bytes of its UBJSON file; the types as from `handler.scoring.features.feature_types`.
 
-        Raises BoosterError where XGBoost cannot read it, or where it has another number of features.
+        Raises BoosterError if XGBoost cannot read it, or if its number of features differs.
         """
         self._library = _load_library()
         self._handle = ctypes.c_void_p()
         self._width = len(feature_types)
-        self._types = (ctypes.c_char_p * self._width)(*(kind.encode() for kind in feature_types))
+        self._types = (ctypes.c_char_p * self._width)(*(name.encode() for name in feature_types))
         self._margin_config = _config(_MARGIN)
         self._contributions_config = _config(_CONTRIBUTIONS)
-        # One row's buffer and its description are made once; the lock keeps two threads out of it.
+        # The buffer of one row and its description are allocated once; the lock makes their use exclusive.
         self._lock = Lock()
         self._row = (ctypes.c_float * self._width)()
         self._row_interface = self._interface(self._row, 1)
@@ -76,7 +76,7 @@ class Booster:
             raise BoosterError(f"the model has {n_features.value} features; the contract declares {self._width}")
 
     def __del__(self) -> None:
-        """Free the model, which lives outside Python's memory."""
+        """Free the model, which is outside Python's memory."""
         if getattr(self, "_handle", None):
             self._library.XGBoosterFree(self._handle)
 
@@ -88,14 +88,14 @@ class Booster:
             return float(self._result[0])
 
     def margins(self, vectors: Sequence[Sequence[float]]) -> list[float]:
-        """The margins of several vectors, in order; equal to `margin` of each."""
+        """The margins of several vectors, in order; each equals `margin` of its vector."""
         rows = self._flat(vectors)
         with self._lock:
             self._predict_dense(self._interface(rows, len(vectors)))
             return [float(value) for value in self._result[: len(vectors)]]
 
     def contributions(self, vectors: Sequence[Sequence[float]]) -> list[list[float]]:
-        """Per vector its features' exact contributions to the margin, then the bias (TreeSHAP, Lundberg 2020)."""
+        """Per vector the exact contribution of each feature to the margin, then the bias (TreeSHAP, Lundberg 2020)."""
         matrix = ctypes.c_void_p()
         rows = self._flat(vectors)
         config = b'{"missing": NaN, "nthread": 1}'

@@ -1,4 +1,4 @@
-"""A bundle: the data-only folder that carries one trained scorer from the pipeline to the function."""
+"""A bundle: the data-only folder that holds one trained scorer, written by training and read by the function."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from handler.scoring.features import Features, build_features, feature_types
 FORMAT = 3
 MANIFEST = "manifest.json"
 FILES = ("baseline.json", "golden.json", "model.ubj", "reference.json", "vocabulary.json")
-# Of all files together. The shipped bundles have 0.6 MB; a thousand trees of depth 8 some 40.
+# For all files together. The shipped bundles have 0.6 MB; a thousand trees of depth 8 about 40.
 MAX_BYTES = 64_000_000
 _KEYS = {
     "format",
@@ -35,12 +35,12 @@ _KEYS = {
 
 
 class BundleError(ValueError):
-    """Raised when a bundle is incomplete, damaged, or not one that this code can serve."""
+    """Raised when a bundle is incomplete or damaged, or cannot be served by this code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle, loaded."""
+    """A loaded bundle whose file hashes were checked."""
 
     scorer: str
     version: str
@@ -49,48 +49,48 @@ class Bundle:
     features: Features
     booster: Booster
     reference: Mapping[str, Any]
-    """Per feature what training saw, for the sentences of reasons."""
+    """Per feature the distribution of the training rows, for the sentences of reasons."""
     baseline: Mapping[str, Any]
-    """What is normal, for warnings and monitoring; as `training.baseline` makes it."""
+    """The reference distributions, for warnings and monitoring; written by `training.baseline`."""
     golden: list[dict[str, Any]]
 
 
 def to_json(value: object, *, indent: int | None = None) -> bytes:
-    """The one JSON spelling of a value that bundles use: keys in their order, which is the features' order too."""
+    """The canonical JSON of a value in a bundle; keys keep their order, which is also the features' order."""
     separators = None if indent else (",", ":")
     text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode()
 
 
 def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """A manifest as it is written: indented, for the person who opens it."""
+    """The content of a manifest's file, indented for readers."""
     return to_json(manifest, indent=1)
 
 
 def content_version(manifest: Mapping[str, Any]) -> str:
-    """The version that a manifest's content gives: 12 hexadecimal digits, the same for the same inputs."""
+    """The version of a manifest: 12 hexadecimal digits of its content's hash, equal for equal content."""
     content = {key: value for key, value in manifest.items() if key != "version"}
     return hashlib.sha256(to_json(content)).hexdigest()[:12]
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """The bundle in a folder, after every file's hash has been checked.
+    """The bundle in a folder, with every file's hash checked.
 
-    Raises BundleError, naming the file, where one is missing, damaged or of another format.
+    Raises BundleError, which names the file, if one is missing, damaged or of another format.
     """
     return parse_bundle({name: _read(folder / name) for name in (MANIFEST, *FILES)}, str(folder))
 
 
 def parse_bundle(contents: Mapping[str, bytes], where: str) -> Bundle:
-    """The bundle of its files' contents, after every hash has been checked; `where` they come from is for errors.
+    """The bundle with these contents by file name, with every hash checked; error messages name it as `where`.
 
     Raises BundleError as `load_bundle` does.
     """
     manifest = _parse_manifest(contents[MANIFEST], f"{where}/{MANIFEST}")
     for name in FILES:
-        if (found := hashlib.sha256(contents[name]).hexdigest()) != manifest["files"][name]:
+        if (digest := hashlib.sha256(contents[name]).hexdigest()) != manifest["files"][name]:
             raise BundleError(
-                f"{where}/{name} is damaged: its sha256 is {found}; the manifest says {manifest['files'][name]}"
+                f"{where}/{name} is damaged: its sha256 is {digest}; the manifest says {manifest['files'][name]}"
             )
     try:
         contract = Contract.model_validate(manifest["contract"], strict=False)
@@ -112,26 +112,26 @@ def parse_bundle(contents: Mapping[str, bytes], where: str) -> Bundle:
 
 
 def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
-    """The manifest, which must be byte for byte what its own content says."""
+    """The manifest, whose bytes must be the canonical ones of its content and version."""
     try:
         manifest = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where} is damaged: it is not JSON ({error})") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
-        raise BundleError(f"{where} is not a bundle's manifest: it has no format")
+        raise BundleError(f"{where} is not the manifest of a bundle: it has no format")
     if manifest["format"] != FORMAT:
         raise BundleError(f"{where} has format {manifest['format']!r}; this code reads format {FORMAT}")
     if manifest.keys() != _KEYS or not isinstance(manifest["files"], dict):
-        raise BundleError(f"{where} is damaged: its keys are not those of format {FORMAT}")
+        raise BundleError(f"{where} is damaged: its keys differ from those of format {FORMAT}")
     if set(manifest["files"]) != set(FILES):
-        named = ", ".join(sorted(manifest["files"]))
-        raise BundleError(f"{where} names the files {named}; a bundle has {', '.join(FILES)}, and no others")
+        names = ", ".join(sorted(manifest["files"]))
+        raise BundleError(f"{where} names the files {names}; a bundle has exactly {', '.join(FILES)}")
     try:
-        version, written = content_version(manifest), manifest_bytes(manifest)
+        version, canonical = content_version(manifest), manifest_bytes(manifest)
     except ValueError as error:
-        raise BundleError(f"{where} is damaged: it holds what a manifest cannot ({error})") from error
-    if version != manifest["version"] or written != content:
-        raise BundleError(f"{where} is damaged: its content gives version {version}, it says {manifest['version']!r}")
+        raise BundleError(f"{where} is damaged: it has a value that JSON does not allow ({error})") from error
+    if version != manifest["version"] or canonical != content:
+        raise BundleError(f"{where} is damaged: its content has version {version}, but it says {manifest['version']!r}")
     return manifest
 
 

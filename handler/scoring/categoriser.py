@@ -1,6 +1,6 @@
 """Text categoriser: the category of a free text by a linear model on its character n-grams.
 
-Learned by `training/model/categoriser.py` from a catalogue of names, applied here with the standard library alone.
+Learned from a catalogue of names by `training/model/categoriser.py`, applied here with the standard library only.
 """
 
 import re
@@ -15,41 +15,41 @@ _SIZES = (3, 4)
 def ngrams(text: str) -> list[str]:
     """The distinct character n-grams of a text, in order of appearance; each word is padded with a space.
 
-    Digits, sizes and punctuation say nothing about a category and are left out.
+    Digits and punctuation carry no information about a category and are left out.
     """
-    found: dict[str, None] = {}
+    grams: dict[str, None] = {}
     for word in _WORD.findall(text.lower()):
         padded = f" {word} "
         for size in _SIZES:
             for start in range(len(padded) - size + 1):
-                found[padded[start : start + size]] = None
-    return list(found)
+                grams[padded[start : start + size]] = None
+    return list(grams)
 
 
 def categoriser(learned: Mapping[str, Any]) -> Callable[[str], int]:
-    """A function from a text to its category's code: 0 ("other") where the text resembles none of the catalogue.
+    """A function from a text to its category's code: 0 ("other") if the text resembles nothing in the catalogue.
 
     `learned`: `categories` (names, code 1 first), `base` (each category's weight for any known n-gram), `weights`
     (n-gram -> category, extra weight, category, extra weight, ...), `min_known` (the share of the text's n-grams that
-    must be known), `min_lead` (by how much per known n-gram the best category must lead the second).
+    must be known), `min_lead` (the lead, per known n-gram, that the best category needs over the second).
     """
     base: list[int] = learned["base"]
     weights: Mapping[str, list[int]] = learned["weights"]
     min_known: float = learned["min_known"]
     min_lead: float = learned["min_lead"]
 
-    # The same few thousand names make most of the traffic; a repeated text costs one look-up.
+    # A few thousand names make up most of the traffic; a repeated text costs one look-up.
     @lru_cache(maxsize=4096)
     def code_of(text: str) -> int:
         grams = ngrams(text)
-        found = [weights[gram] for gram in grams if gram in weights]
-        if not found or len(found) < min_known * len(grams):
+        gram_weights = [weights[gram] for gram in grams if gram in weights]
+        if not gram_weights or len(gram_weights) < min_known * len(grams):
             return 0
-        totals = [weight * len(found) for weight in base]
-        for extras in found:
+        totals = [weight * len(gram_weights) for weight in base]
+        for extras in gram_weights:
             for category, weight in zip(extras[::2], extras[1::2], strict=True):
                 totals[category] += weight
         second, best = sorted(totals)[-2:]
-        return totals.index(best) + 1 if best - second >= min_lead * len(found) else 0
+        return totals.index(best) + 1 if best - second >= min_lead * len(gram_weights) else 0
 
     return code_of

@@ -1,4 +1,4 @@
-"""A scorer's contract: which fields a request carries, which features follow, what an answer says.
+"""A scorer's contract: the fields of a request, the features computed from them, the answer.
 
 The same records are read from `params.yaml` by training and from a bundle's manifest by the function.
 """
@@ -10,14 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 MAX_BATCH = 1000
 MAX_ID_LENGTH = 128
-# Every whole number up to here is exact in a float64, and in float32 it is finite.
+# Every integer up to here is exact in float64 and finite in float32.
 LARGEST_NUMBER = 1e15
 
 FieldType = Literal["number", "money", "count", "category", "text", "flag"]
 Direction = Literal["increasing", "decreasing"]
 NUMERIC_TYPES = ("number", "money", "count")
 STRING_TYPES = ("category", "text")
-# What a category's value is called that was too rare in training, or never seen; an item that resembles none known.
+# The label of a category that was rare in training or is unknown, and of a text that resembles nothing known.
 OTHER = "other"
 ANSWER_KEYS = frozenset(
     {
@@ -41,7 +41,7 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as JSON: pydantic's own pickle holds a set, whose order differs from run to run."""
+        """Pickle as JSON: pydantic's own pickle contains a set, whose order differs between runs."""
         return _unpickled, (type(self), self.model_dump_json())
 
 
@@ -50,7 +50,7 @@ def _unpickled(kind: type[Frozen], content: str) -> Frozen:
 
 
 class DeclaredField(Frozen):
-    """One value of a request, which is also one column of the data."""
+    """One value of a request, and one column of the data."""
 
     type: FieldType
     alias: Name | None = None
@@ -60,15 +60,15 @@ class DeclaredField(Frozen):
     required: bool = False
     max_length: Annotated[int, Field(ge=1, le=4096)] = 256
     min_rows: Annotated[int, Field(ge=1)] = 20
-    """A category seen in fewer training rows than this shares the code of "other"."""
+    """A category in fewer training rows than this has the code of "other"."""
     categories: Name | None = None
-    """The feature that a text's learned category becomes."""
+    """The name of the feature with a text's learned category."""
     catalogue: str | None = None
     """The CSV file (columns name, category) from which a text's categories are learned."""
     monotone: Direction | None = None
-    """How the risk may move as this value grows, all else being equal; training keeps to it."""
+    """The direction in which the risk may change as this value grows; a constraint of the model."""
     private: Literal["omit", "hash"] | None = None
-    """How the prediction record holds this value, and what is computed from it: not at all, or (strings) hashed."""
+    """How the prediction record treats this value: omitted with the features computed from it, or (strings) hashed."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -100,7 +100,7 @@ class DeclaredField(Frozen):
 
 
 class DerivedFeature(Frozen):
-    """A feature computed from two others: exactly one of the operations, and its unit."""
+    """A feature computed from two numeric fields by exactly one operation."""
 
     ratio: tuple[str, str] | None = None
     product: tuple[str, str] | None = None
@@ -114,12 +114,12 @@ class DerivedFeature(Frozen):
 
     @property
     def operands(self) -> tuple[str, str]:
-        """The names of the two fields the operation reads, in order."""
+        """The names of the operation's two fields, in order."""
         return self.ratio or self.product or ("", "")
 
 
 class Contract(Frozen):
-    """Everything a caller and the model agree on: route, kind of answer, fields, features."""
+    """The interface between callers and model: route, kind of answer, fields, features."""
 
     route: Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_-]+)+$")]
     answer: Literal["probability", "decision"]
@@ -148,9 +148,9 @@ class Contract(Frozen):
 
 
 def request_model(title: str, contract: Contract, example: dict[str, Any] | None = None) -> type[BaseModel]:
-    """The model of one request: unknown keys, wrong types, NaN and values out of range are refused.
+    """The pydantic model of one request, which rejects unknown keys, wrong types, NaN and values out of range.
 
-    `example` is shown in the API's documentation.
+    `example` appears in the OpenAPI document.
     """
     fields: dict[str, Any] = {name: _request_field(field) for name, field in contract.fields.items()}
     if contract.id:
@@ -161,28 +161,28 @@ def request_model(title: str, contract: Contract, example: dict[str, Any] | None
 
 
 def _whole(value: object) -> object:
-    """14 for 14.0, which JSON does not tell apart, and which many a client sends; anything else as it is."""
+    """14 for 14.0, because many clients send integers so; any other value unchanged."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _request_field(field: DeclaredField) -> tuple[Any, Any]:
-    """The annotation and default of one request field, as `create_model` takes them."""
-    kind: Any
+    """The annotation and default of one request field, as `create_model` expects them."""
+    annotation: Any
     if field.type == "flag":
-        kind = bool
+        annotation = bool
     elif field.type in STRING_TYPES:
-        kind = Annotated[str, Field(min_length=1, max_length=field.max_length)]
+        annotation = Annotated[str, Field(min_length=1, max_length=field.max_length)]
     elif field.type == "count":
-        kind = Annotated[int, Field(ge=ceil(field.lowest), le=floor(field.highest)), BeforeValidator(_whole)]
+        annotation = Annotated[int, Field(ge=ceil(field.lowest), le=floor(field.highest)), BeforeValidator(_whole)]
     else:
-        kind = Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False)]
+        annotation = Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False)]
     if field.required:
-        return kind, Field(alias=field.alias, description=field.unit)
-    return kind | None, Field(default=None, alias=field.alias, description=field.unit)
+        return annotation, Field(alias=field.alias, description=field.unit)
+    return annotation | None, Field(default=None, alias=field.alias, description=field.unit)
 
 
 class Problem(BaseModel):
-    """One thing that breaks the contract: where, and what would be right."""
+    """One violation of the contract: where it is, and what is allowed."""
 
     loc: list[str | int]
     msg: str
@@ -196,7 +196,7 @@ class Refusal(BaseModel):
 
 
 class Reason(BaseModel):
-    """One feature's exact share of a decision."""
+    """One feature's exact contribution to a decision."""
 
     field: str
     value: float | str | None
@@ -205,7 +205,7 @@ class Reason(BaseModel):
 
 
 class Warned(BaseModel):
-    """One value outside what the model was trained on."""
+    """One value that is rare or absent in the training data."""
 
     field: str
     value: float | str | None
@@ -213,7 +213,7 @@ class Warned(BaseModel):
 
 
 def answer_model(title: str, contract: Contract) -> type[BaseModel]:
-    """The model of one answer; keys that do not apply are left out of the JSON."""
+    """The pydantic model of one answer; keys that do not apply are left out of the JSON."""
     verdict: dict[str, Any]
     if contract.answer == "probability":
         verdict = {
@@ -224,7 +224,7 @@ def answer_model(title: str, contract: Contract) -> type[BaseModel]:
         confidence = Annotated[float, Field(ge=0, le=1, description="calibrated probability of the predicted class")]
         verdict = {"prediction": (Literal[0, 1], ...), "confidence": (confidence, ...)}
     base = Annotated[float | None, Field(description="log-odds before any reason; with explain=true only")]
-    given: dict[str, Any] = {
+    optional: dict[str, Any] = {
         "base_log_odds": (base, None),
         "reasons": (list[Reason] | None, None),
         "warnings": (list[Warned] | None, None),
@@ -235,5 +235,5 @@ def answer_model(title: str, contract: Contract) -> type[BaseModel]:
         **verdict,
         model_version=(str, ...),
         **echoed,
-        **given,
+        **optional,
     )

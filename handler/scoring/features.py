@@ -1,7 +1,7 @@
 """Feature encoding: one row of field values -> one vector of numbers, the same code for training and serving.
 
-Numbers stay raw and a missing one is NaN; categories become the codes of a learned vocabulary, where code 0 is
-"other": rare in training, or never seen.
+Numbers are not scaled, and missing ones are NaN; categories become the codes of a learned vocabulary, where code 0 is
+"other": rare in training, or unknown.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,26 +20,26 @@ Operation = Callable[[float, float], float]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """The features of one scorer, in the order of the model's columns: first the fields, then what derives."""
+    """The features of one scorer, in the order of the model's columns: first the fields, then the derived features."""
 
     names: tuple[str, ...]
     units: tuple[str | None, ...]
     labels: tuple[tuple[str, ...] | None, ...]
-    """Per feature: what its codes stand for (a flag's are 0 and 1), or None for a number."""
+    """Per feature the labels of its codes (a flag's are 0 and 1), or None for a number."""
     encoders: tuple[Encoder, ...]
-    """Per field: its value (None or NaN: missing) -> its feature."""
+    """Per field the function from its value (None or NaN: missing) to its feature."""
     derived: tuple[tuple[Operation, int, int], ...]
-    """Per derived feature: the operation, and the positions of the two features it reads."""
+    """Per derived feature the operation and the positions of its two operands."""
 
     def encode(self, row: Sequence[Any]) -> list[float]:
-        """The vector of one row, whose values stand in the order of the contract's fields."""
+        """The vector of one row, whose values are in the order of the contract's fields."""
         vector = [encoder(value) for encoder, value in zip(self.encoders, row, strict=True)]
         for operation, left, right in self.derived:
             vector.append(operation(vector[left], vector[right]))
         return vector
 
     def display(self, index: int, value: float) -> float | str | None:
-        """A feature's value as a person reads it: the label of a code, None for missing, else the number."""
+        """A feature's value for a reader: the label of a code, None for missing, else the number."""
         if value != value:  # noqa: PLR0124 - only NaN differs from itself; math.isnan is slower
             return None
         labels = self.labels[index]
@@ -58,23 +58,25 @@ def feature_types(contract: Contract) -> list[str]:
 
 
 def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
-    """What a prediction record may hold: per feature its place, its name, and whether its value is hashed.
+    """The features in a prediction record: per feature its position, its name, and whether its value is hashed.
 
-    What is private is left out, and so is what is computed from it, which would tell it.
+    Private values are left out, and so are features computed from them, which would reveal them.
     """
     fields = list(contract.fields.items())
-    kept = [
+    from_fields = [
         (index, field.categories or name, field.private == "hash")
         for index, (name, field) in enumerate(fields)
         if field.private != "omit"
     ]
     omitted = {name for name, field in fields if field.private == "omit"}
     derived = enumerate(contract.features.items(), start=len(fields))
-    return kept + [(index, name, False) for index, (name, one) in derived if not omitted & set(one.operands)]
+    return from_fields + [
+        (index, name, False) for index, (name, feature) in derived if not omitted & set(feature.operands)
+    ]
 
 
 def build_features(contract: Contract, vocabulary: Mapping[str, Any]) -> Features:
-    """The features that a contract declares, with what training learned for its categories and texts."""
+    """The features that a contract declares; `vocabulary` is what training learned for categories and texts."""
     fields, derived = contract.fields, contract.features
     positions = {name: index for index, name in enumerate(fields)}
     return Features(
@@ -118,7 +120,7 @@ def _cents(value: float | None) -> float:
 
 
 def _ratio(left: float, right: float) -> float:
-    """The quotient; missing where an operand is, or where it is undefined."""
+    """The quotient; missing if an operand is missing or the quotient is undefined."""
     return _finite(left / right) if right else nan
 
 
@@ -127,7 +129,7 @@ def _product(left: float, right: float) -> float:
 
 
 def _finite(value: float) -> float:
-    """The value within float32's range, which is what the model reads; NaN stays NaN."""
+    """The value clipped to float32's range, the model's input type; NaN stays NaN."""
     if value > LARGEST_FLOAT32:
         return LARGEST_FLOAT32
-    return -LARGEST_FLOAT32 if value < -LARGEST_FLOAT32 else value  # noqa: FURB136 - max() would lose a NaN
+    return -LARGEST_FLOAT32 if value < -LARGEST_FLOAT32 else value  # noqa: FURB136 - max() would lose NaN

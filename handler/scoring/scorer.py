@@ -17,14 +17,14 @@ from handler.scoring.features import recorded_features
 from handler.scoring.outliers import Outliers
 from handler.scoring.sentence import reason_sentence
 
-# How many of the features that raise the risk an answer names when it was not asked to explain itself.
+# How many of the features that raise the risk an answer names unless explain=true.
 N_REASONS = 3
-# A golden answer may differ in the last bits, because exp() is the platform's.
+# A golden answer may differ in the last bits, because exp() depends on the platform.
 GOLDEN_TOLERANCE = 1e-9
 
 
 class Scored(NamedTuple):
-    """What a model makes of one request."""
+    """The model's result for one request."""
 
     vector: list[float]
     """The features, NaN where a value is missing."""
@@ -34,7 +34,7 @@ class Scored(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """Requests, what the model made of each, and their answers, in order."""
+    """Requests, their scores and their answers, in order."""
 
     requests: Sequence[BaseModel]
     scored: Sequence[Scored]
@@ -42,10 +42,10 @@ class Answered(NamedTuple):
 
 
 class Scorer:
-    """A loaded bundle that answers requests."""
+    """A loaded bundle, ready to score and answer requests."""
 
     def __init__(self, bundle: Bundle) -> None:
-        """Prepare everything about a bundle that no request changes."""
+        """Prepare everything that is the same for all requests."""
         self.bundle = bundle
         self.contract = bundle.contract
         self.version = bundle.version
@@ -56,30 +56,30 @@ class Scorer:
         self.threshold: float = bundle.manifest["decision"]["threshold"]
         example = bundle.golden[len(bundle.golden) // 2]["request"] if bundle.golden else None
         self.request_model = request_model(bundle.scorer, bundle.contract, example)
-        requests: Any = Annotated[list[self.request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[name-defined]  # made at run time
+        requests: Any = Annotated[list[self.request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[name-defined]  # created at run time
         self.batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
-        # The key of an answer that says whether it was flagged.
+        # The key of an answer with the decision.
         self.verdict = "is_flagged" if bundle.contract.answer == "probability" else "prediction"
         names = tuple(bundle.contract.fields)
         values = attrgetter(*names)
         self._values = values if len(names) > 1 else lambda request: (values(request),)
         self._id = bundle.contract.id
         self._outliers = Outliers(bundle)
-        self.shown = bundle.features.display
-        self.recorded = recorded_features(bundle.contract)
-        self.hashed = tuple(name for _, name, is_hashed in self.recorded if is_hashed)
+        self.display = bundle.features.display
+        self.recorded_features = recorded_features(bundle.contract)
+        self.hashed_features = tuple(name for _, name, is_hashed in self.recorded_features if is_hashed)
 
     @cached_property
     def answer_model(self) -> type[BaseModel]:
-        """The model of an answer, which only the OpenAPI document needs."""
+        """The pydantic model of an answer, which only the OpenAPI document needs."""
         return answer_model(self.bundle.scorer, self.contract)
 
     def vector(self, request: BaseModel) -> list[float]:
-        """The request's feature vector, NaN where a value is missing."""
+        """The request's feature vector; NaN is a missing value."""
         return self._features.encode(self._values(request))
 
     def id_of(self, request: BaseModel) -> str | None:
-        """The request's own id, None where it carries none."""
+        """The request's id, or None."""
         return getattr(request, self._id) if self._id else None
 
     def probability(self, margin: float) -> float:
@@ -87,12 +87,12 @@ class Scorer:
         return log_odds_to_probability(self._slope * margin + self._intercept)
 
     def score(self, request: BaseModel) -> Scored:
-        """What the model makes of one validated request."""
+        """The score of one validated request."""
         vector = self.vector(request)
         return self._scored(vector, self._booster.margin(vector))
 
     def scores(self, requests: Sequence[BaseModel]) -> list[Scored]:
-        """What the model makes of several requests, in order; each equals `score` of its request."""
+        """The scores of several requests, in order; each equals `score` of its request."""
         vectors = [self.vector(request) for request in requests]
         return list(map(self._scored, vectors, self._booster.margins(vectors)))
 
@@ -103,7 +103,7 @@ class Scorer:
     def answer(self, request: BaseModel, scored: Scored | None = None, *, explain: bool = False) -> dict[str, Any]:
         """The answer to one validated request, as `answer_model` describes it, without the keys that do not apply.
 
-        It gives reasons when the request is flagged or `explain` is set. `scored` is what `score` gave, if it is known.
+        It has reasons if the request is flagged or with `explain`. `scored` is the result of `score`, if already known.
         """
         scored = scored or self.score(request)
         contributions = None
@@ -116,11 +116,11 @@ class Scorer:
     ) -> list[dict[str, Any]]:
         """The answers to several requests, in order; each equals `answer` of its request."""
         scored = scored or self.scores(requests)
-        explained = [index for index, one in enumerate(scored) if explain or one.is_flagged]
+        explained = [index for index, result in enumerate(scored) if explain or result.is_flagged]
         shares: dict[int, list[float]] = {}
         if explained:
-            found = self._booster.contributions([scored[index].vector for index in explained])
-            shares = dict(zip(explained, found, strict=True))
+            contributions = self._booster.contributions([scored[index].vector for index in explained])
+            shares = dict(zip(explained, contributions, strict=True))
         return [
             self._assemble(request, scored[index], shares.get(index), explain=explain)
             for index, request in enumerate(requests)
@@ -142,8 +142,8 @@ class Scorer:
         if contributions is not None:
             shares = [self._slope * share for share in contributions[:-1]]
             if explain:
-                # Not the model's own bias: XGBoost adds up in float32, and the base takes up what that rounds away
-                # (below 1e-4), so that the sum is the answer's log-odds to the last digit.
+                # Not the model's own bias: XGBoost adds up in float32, and the base absorbs the rounding (below 1e-4),
+                # so that the sum equals the answer's log-odds to the last digit.
                 answer["base_log_odds"] = self._slope * margin + self._intercept - fsum(shares)
             answer["reasons"] = self._reasons(vector, shares, every=explain)
         if warnings := self._outliers.warnings(self._values(request), vector):
@@ -151,16 +151,16 @@ class Scorer:
         return answer
 
     def _reasons(self, vector: list[float], shares: list[float], *, every: bool) -> list[dict[str, Any]]:
-        """Each feature's share of the calibrated log-odds, largest first.
+        """The features' contributions to the calibrated log-odds, largest first.
 
-        With `every`, all features by absolute share: their sum plus `base_log_odds` is the calibrated log-odds.
-        Otherwise the few that raise the risk most.
+        With `every`, all features by absolute contribution: their sum plus `base_log_odds` is the calibrated log-odds.
+        Otherwise the N_REASONS features that raise the risk most.
         """
         if every:
             order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
         else:
             order = sorted(range(len(shares)), key=lambda index: -shares[index])[:N_REASONS]
-            # Where nothing raises the risk, every request is flagged; then the first of them are all there is to say.
+            # If none raises the risk, the threshold flags every request, and the first ones are all there is to name.
             order = [index for index in order if shares[index] > 0] or order
         return [
             {
@@ -173,33 +173,33 @@ class Scorer:
         ]
 
 
-def answering_scorer(bundle: Bundle, where: str) -> Scorer:
-    """As `proven_scorer`, after it also explained every golden case, alone and as a batch, as JSON.
+def servable_scorer(bundle: Bundle, where: str) -> Scorer:
+    """The scorer as from `verified_scorer`, after it also explained every golden case, singly and as a batch.
 
-    What serves already must not be exchanged for what scores and cannot answer. Raises BundleError where it cannot.
+    A version that serves must not be replaced by one that scores and cannot answer. Raises BundleError if it cannot.
     """
-    scorer = proven_scorer(bundle, where)
+    scorer = verified_scorer(bundle, where)
     requests = [scorer.request_model.model_validate(case["request"]) for case in bundle.golden]
     try:
-        together = to_json(scorer.answers(requests, explain=True))
-        alone = to_json([scorer.answer(request, explain=True) for request in requests])
+        batch = to_json(scorer.answers(requests, explain=True))
+        single = to_json([scorer.answer(request, explain=True) for request in requests])
     except Exception as error:
         raise BundleError(f"{where} scores its golden requests and cannot answer them: {error!r}") from error
-    if together != alone:
-        raise BundleError(f"{where} answers its golden requests otherwise alone than as a batch")
+    if batch != single:
+        raise BundleError(f"{where} answers its golden requests differently in a batch than one by one")
     return scorer
 
 
 def load_scorer(folder: Path) -> Scorer:
-    """The scorer of a bundle's folder, after its golden cases gave their recorded answers.
+    """The scorer of a bundle's folder, after it reproduced the golden cases.
 
-    Raises BundleError where the bundle is not whole or computes something else than it did in training.
+    Raises BundleError if the bundle is incomplete or damaged, or computes other numbers than in training.
     """
-    return proven_scorer(load_bundle(folder), str(folder))
+    return verified_scorer(load_bundle(folder), str(folder))
 
 
-def proven_scorer(bundle: Bundle, where: str) -> Scorer:
-    """The scorer of a bundle, after its golden cases gave their recorded answers; `where` it comes from is for errors.
+def verified_scorer(bundle: Bundle, where: str) -> Scorer:
+    """The scorer of a bundle, after it reproduced the golden cases; error messages name the bundle as `where`.
 
     Raises BundleError as `load_scorer` does.
     """
@@ -214,7 +214,7 @@ def proven_scorer(bundle: Bundle, where: str) -> Scorer:
             request = scorer.request_model.model_validate(case["request"])
         except ValidationError as error:
             raise BundleError(f"{where}: golden request {number} is outside the bundle's own contract") from error
-        # Not "above the tolerance", which a difference that is no number is not either.
+        # Not "above the tolerance", which is false for NaN.
         if not abs((probability := scorer.score(request).probability) - case["probability"]) <= GOLDEN_TOLERANCE:
             raise BundleError(
                 f"{where}: the golden request {case['request']} gives {probability}; "

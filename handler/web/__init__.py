@@ -1,1 +1,1 @@
-"""HTTP and Lambda events."""
+"""HTTP routes and Lambda events."""

@@ -1,7 +1,7 @@
-"""The OpenAPI document of what `handler.app` serves, made when somebody asks for it, not at a cold start.
+"""The OpenAPI document of the application, generated on request, not at a cold start.
 
-The served routes read their requests themselves, so the document is made of stand-ins that declare what those do.
-tests/handler/web/test_document.py and the fuzzing of tests/test_uvicorn.py hold the two together.
+The served routes parse their requests themselves, so the document describes placeholder routes that declare the same.
+tests/handler/web/test_document.py and the fuzzing in tests/test_uvicorn.py keep the two in agreement.
 """
 
 from collections.abc import Mapping
@@ -23,19 +23,19 @@ VERSION = "1"
 _EXPLAIN = {
     "name": "explain",
     "in": "query",
-    "description": "give every feature's contribution, flagged or not",
+    "description": "include the contribution of every feature, whether flagged or not",
     "schema": {"type": "boolean", "default": False},
 }
 
 
 class Error(BaseModel):
-    """The body of an error that is not about one field."""
+    """The body of an error that does not concern a field of the request."""
 
     detail: str
 
 
 class Answering(BaseModel):
-    """A scorer that answers, and the version that is scored in its shadow, if there is one."""
+    """A scorer's version and route, and its shadow if there is one."""
 
     version: str
     route: str
@@ -44,7 +44,7 @@ class Answering(BaseModel):
 
 
 class StoreHealth(BaseModel):
-    """How the store fares: per scorer what is wrong now, and how often since the start each thing came to pass."""
+    """The store: current trouble per scorer, and counts of swaps, refusals and failures since the start."""
 
     status: Literal["ok", "trouble"]
     trouble: dict[str, Literal["refused", "unreadable"]]
@@ -55,15 +55,15 @@ class StoreHealth(BaseModel):
 
 
 class Health(BaseModel):
-    """Status, the version of each scorer that answers, and the store, where there is one."""
+    """Status, each scorer's version, and the store if there is one."""
 
     status: str
     scorers: dict[str, Answering]
     store: StoreHealth | None = None
 
 
-async def _stand_in() -> None:
-    raise NotImplementedError("the document's routes are never called")
+async def _placeholder() -> None:
+    raise NotImplementedError("the routes of the document are never called")
 
 
 def describe(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def describe(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
     app = FastAPI(title=TITLE, description=DESCRIPTION, version=VERSION)
     for name, scorer in scorers.items():
         _add_scorer(app, name, scorer)
-    app.add_api_route("/health", _stand_in, response_model=Health, summary="Status and versions")
+    app.add_api_route("/health", _placeholder, response_model=Health, summary="Status and versions")
     model = {
         "parameters": [
             {"name": "scorer", "in": "path", "required": True, "schema": {"type": "string", "enum": sorted(scorers)}}
@@ -79,7 +79,7 @@ def describe(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
     }
     app.add_api_route(
         "/models/{scorer}",
-        _stand_in,
+        _placeholder,
         response_model=dict[str, Any],
         summary="A scorer's card: contract, metrics with intervals, decision, thresholds, importance, windows, version",
         openapi_extra=model,
@@ -93,39 +93,39 @@ def _add_outcomes(app: FastAPI, scorers: Mapping[str, Scorer]) -> None:
     item = outcome_model(scorers).model_json_schema()
     item["examples"] = [{"scorer": min(scorers), "id": "a request's id", "label": True}]
     body = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_BATCH}
-    documented = _documented("outcomes", body)
-    documented["openapi_extra"]["parameters"] = []
-    documented["responses"][503] = {"description": "They could not be recorded", "model": Error}
-    documented["responses"][409] = {"description": "The deployment records nothing", "model": Error}
+    operation = _operation("outcomes", body)
+    operation["openapi_extra"]["parameters"] = []
+    operation["responses"][503] = {"description": "The outcomes could not be recorded", "model": Error}
+    operation["responses"][409] = {"description": "This deployment does not record outcomes", "model": Error}
     app.add_api_route(
         "/outcomes",
-        _stand_in,
+        _placeholder,
         response_model=Recorded,
-        summary="Tell what became of requests, by the ids they carried; the latest of an id counts",
-        **documented,
+        summary="Report the outcomes of requests by their ids; the latest outcome of an id counts",
+        **operation,
     )
 
 
 def _add_scorer(app: FastAPI, name: str, scorer: Scorer) -> None:
     route, answer = scorer.contract.route, scorer.answer_model
-    one = scorer.request_model.model_json_schema()
+    request = scorer.request_model.model_json_schema()
     app.add_api_route(
-        route, _stand_in, response_model=answer, summary=f"Score one {name} request", **_documented(name, one)
+        route, _placeholder, response_model=answer, summary=f"Score one {name} request", **_operation(name, request)
     )
-    batch = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_BATCH}
+    batch = {"type": "array", "items": request, "minItems": 1, "maxItems": MAX_BATCH}
     app.add_api_route(
         f"{route}/batch",
-        _stand_in,
+        _placeholder,
         response_model=list[answer],  # type: ignore[valid-type]  # made at run time
         summary=f"Score up to {MAX_BATCH:,} {name} requests, answered in order",
-        description=f"With explain=true, as many as have {MAX_REASONS:,} reasons together.",
-        **_documented(name, batch),
+        description=f"With explain=true, as many requests as have {MAX_REASONS:,} reasons together.",
+        **_operation(name, batch),
     )
 
 
-def _documented(tag: str, body: dict[str, Any]) -> dict[str, Any]:
-    """What the stand-ins do not say: query, body and errors of a scorer's route."""
-    refusals = {
+def _operation(tag: str, body: dict[str, Any]) -> dict[str, Any]:
+    """What the placeholder routes do not declare: query, body and errors."""
+    descriptions = {
         400: "The body's gzip is damaged",
         408: f"The body took longer than {SETTINGS.body_timeout_seconds} seconds",
         413: f"The body is larger than {SETTINGS.max_body_bytes:,} bytes",
@@ -133,7 +133,7 @@ def _documented(tag: str, body: dict[str, Any]) -> dict[str, Any]:
         431: f"The headers are larger than {MAX_HEADER_BYTES:,} bytes",
     }
     responses: dict[int, dict[str, Any]] = {
-        status: {"description": text, "model": Error} for status, text in refusals.items()
+        status: {"description": text, "model": Error} for status, text in descriptions.items()
     }
     responses[422] = {"description": "The request breaks the contract", "model": Refusal}
     return {

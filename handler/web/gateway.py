@@ -1,4 +1,4 @@
-"""The doors: what each kind of Lambda event needs before Mangum reads it, and the answers to what is no request.
+"""Event handlers: adjustments to each kind of Lambda event for Mangum, and answers to events that are no requests.
 
 An HTTP API sends payload format 2.0 or 1.0, a Function URL 2.0, a REST API 1.0, a load balancer its own.
 """
@@ -14,9 +14,9 @@ from typing import Any
 from handler.settings import SETTINGS
 from handler.web.startup import ALB, APIGateway, HTTPGateway
 
-# A name or an IPv4 address, then perhaps a port. No gateway sends an IPv6 address, and Mangum cannot read one.
+# A name or an IPv4 address, and optionally a port. No gateway sends an IPv6 address, and Mangum cannot parse one.
 _HOST = re.compile(rb"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
-# EventBridge's rules and its scheduler, which keep a function warm.
+# EventBridge rules and EventBridge Scheduler, which keep a function warm.
 _SCHEDULES = ("aws.events", "aws.scheduler")
 
 
@@ -25,38 +25,38 @@ class BadEventError(ValueError):
 
 
 class _EventHandler:
-    """What every door does to an answer."""
+    """What all event handlers do with an answer."""
 
     def __call__(self, response: Any) -> dict[str, Any]:  # noqa: ANN401 - Mangum's record of an answer
-        """The answer as its door wants it; without a body where only the head was asked for."""
-        if self.scope["method"] == "HEAD":  # type: ignore[attr-defined]  # each door's own
+        """The answer in the gateway's format, without a body for HEAD."""
+        if self.scope["method"] == "HEAD":  # type: ignore[attr-defined]  # of Mangum's class
             response = {**response, "body": b""}
-        answer: dict[str, Any] = super().__call__(response)  # type: ignore[misc]  # Mangum's class beside this one has it
+        answer: dict[str, Any] = super().__call__(response)  # type: ignore[misc]  # of Mangum's class
         return answer
 
 
 class HttpApiHandler(_EventHandler, HTTPGateway):
-    """An HTTP API or a Function URL, whose path begins with the stage where the stage has a name."""
+    """An HTTP API or a Function URL, whose path starts with the stage if the stage has a name."""
 
     @cached_property
     def scope(self) -> MutableMapping[str, Any]:
-        """The ASGI scope; Mangum asks for it twice and would build it twice."""
+        """The ASGI scope, cached because Mangum reads it twice."""
         scope: MutableMapping[str, Any] = super().scope
         stage = self.event["requestContext"].get("stage", "$default")
-        return _rooted(scope, "" if stage == "$default" else f"/{stage}")
+        return _with_root_path(scope, "" if stage == "$default" else f"/{stage}")
 
 
 class RestApiHandler(_EventHandler, APIGateway):
-    """A REST API, which gives the path twice, with the stage and without."""
+    """A REST API, whose event has the path twice, with and without the stage."""
 
     @cached_property
     def scope(self) -> MutableMapping[str, Any]:
         """The ASGI scope, with the stage as its root path."""
         scope: MutableMapping[str, Any] = super().scope
-        whole, path = self.event["requestContext"].get("path") or "", self.event["path"]
-        stage = whole.removesuffix(path) if whole.endswith(path) else ""
+        full_path, path = self.event["requestContext"].get("path") or "", self.event["path"]
+        stage = full_path.removesuffix(path) if full_path.endswith(path) else ""
         scope["path"] = stage + scope["path"]
-        return _rooted(scope, stage)
+        return _with_root_path(scope, stage)
 
 
 class LoadBalancerHandler(_EventHandler, ALB):
@@ -66,17 +66,17 @@ class LoadBalancerHandler(_EventHandler, ALB):
     def scope(self) -> MutableMapping[str, Any]:
         """The ASGI scope."""
         scope: MutableMapping[str, Any] = super().scope
-        return _rooted(scope, "")
+        return _with_root_path(scope, "")
 
 
-# Mangum's own order: a load balancer's event has neither version nor resource, a format 1.0 event of an HTTP API both.
+# In Mangum's order: a load balancer's event has neither version nor resource, a format 1.0 event of an HTTP API both.
 EVENT_HANDLERS: list[Any] = [LoadBalancerHandler, HttpApiHandler, RestApiHandler]
 
 
-def _rooted(scope: MutableMapping[str, Any], stage: str) -> MutableMapping[str, Any]:
-    """The scope with what stands before the application's own paths as its root path: BASE_PATH, or else the stage.
+def _with_root_path(scope: MutableMapping[str, Any], stage: str) -> MutableMapping[str, Any]:
+    """The scope with the prefix of its path, BASE_PATH or the stage, as root path.
 
-    Raises BadEventError for a Host that no client sends.
+    Raises BadEventError for a malformed Host header.
     """
     for name, value in scope["headers"]:
         if name == b"host" and not _HOST.fullmatch(value):
@@ -89,14 +89,14 @@ def _rooted(scope: MutableMapping[str, Any], stage: str) -> MutableMapping[str, 
 
 
 def is_schedule(event: Any) -> bool:  # noqa: ANN401 - Lambda passes whatever the caller sent
-    """Whether an event is a schedule's, which asks nothing and only keeps the function warm."""
+    """Whether an event is a schedule's, which only keeps the function warm."""
     return isinstance(event, dict) and "requestContext" not in event and event.get("source") in _SCHEDULES
 
 
 def checked_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
-    """The event, its body decoded, as Mangum needs it.
+    """The event with its body decoded from base64.
 
-    Raises BadEventError, which says what is wrong, for what Mangum would misread.
+    Raises BadEventError, which names the problem, for an event that Mangum would misread.
     """
     if not isinstance(event, dict) or "requestContext" not in event:
         raise BadEventError("not an HTTP event: it has no requestContext")
@@ -109,8 +109,8 @@ def checked_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes
     return event
 
 
-def plain_answer(status: int, detail: str) -> dict[str, Any]:
-    """An answer that no route gave, for every door: a load balancer may read its headers from either place."""
+def detail_answer(status: int, detail: str) -> dict[str, Any]:
+    """An answer without a route, valid for every gateway: load balancers read either kind of headers."""
     return {
         "statusCode": status,
         "headers": {"content-type": "application/json"},
@@ -121,7 +121,7 @@ def plain_answer(status: int, detail: str) -> dict[str, Any]:
 
 
 def post_event(route: str, query: str, body: str) -> dict[str, Any]:
-    """The least HTTP API event that posts a body, with which the function warms itself up."""
+    """A minimal HTTP API event that posts a body, for the warm-up."""
     http = {"method": "POST", "path": route, "sourceIp": "127.0.0.1"}
     return {
         "version": "2.0",

@@ -1,4 +1,4 @@
-"""Outcomes: what became of requests that were scored, as the same kind of lines as their predictions."""
+"""The route that records outcomes: whether scored requests turned out to be fraud."""
 
 from collections.abc import Collection, MutableMapping
 from functools import cached_property
@@ -16,7 +16,7 @@ from handler.web.startup import HTTPException
 
 
 class Outcome(BaseModel):
-    """What a request turned out to be."""
+    """Whether a scored request turned out to be fraud."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -33,34 +33,36 @@ class Recorded(BaseModel):
 
 def outcome_model(scorers: Collection[str]) -> type[Outcome]:
     """The model of an outcome of one of these scorers."""
-    named: Any = Literal[*sorted(scorers)]
-    return create_model("Outcome", __base__=Outcome, scorer=(named, ...))
+    names: Any = Literal[*sorted(scorers)]
+    return create_model("Outcome", __base__=Outcome, scorer=(names, ...))
 
 
 class OutcomeEndpoint:
-    """Answers the route that takes outcomes."""
+    """The ASGI endpoint that records outcomes."""
 
     def __init__(self, scorers: Collection[str], recorder: Recorder | None) -> None:
-        """Take outcomes of these scorers; without a recorder they are refused, because nobody would ever read them."""
+        """Record outcomes of these scorers; without a recorder they are refused, because they would be lost."""
         self._scorers, self._recorder = scorers, recorder
 
     @cached_property
-    def _several(self) -> TypeAdapter[list[Outcome]]:
-        """Made when it is first needed, not at every cold start."""
-        return outcomes_of(self._scorers)
+    def _adapter(self) -> TypeAdapter[list[Outcome]]:
+        """Built at its first use, not at every cold start."""
+        return outcomes_adapter(self._scorers)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
-        """Record them, and send how many there were; raises HTTPException for what cannot be recorded."""
-        told = parsed(self._several.validate_json, await read_body(scope, receive))
+        """Record the outcomes and send their number; raises HTTPException if they cannot be recorded."""
+        outcomes = parsed(self._adapter.validate_json, await read_body(scope, receive))
         if self._recorder is None:
-            raise HTTPException(409, "this deployment records nothing; with PREDICTIONS it records outcomes too")
-        if not self._recorder.record_outcomes([(one.scorer, one.id, bool(one.label)) for one in told]):
+            raise HTTPException(
+                409, "this deployment records nothing; set PREDICTIONS to record predictions and outcomes"
+            )
+        if not self._recorder.record_outcomes([(item.scorer, item.id, bool(item.label)) for item in outcomes]):
             raise HTTPException(503, "the outcomes could not be recorded; send them again later")
-        answer = Response(to_json(Recorded(recorded=len(told))), media_type="application/json")
+        answer = Response(to_json(Recorded(recorded=len(outcomes))), media_type="application/json")
         await answer(scope, receive, send)
 
 
-def outcomes_of(scorers: Collection[str]) -> TypeAdapter[list[Outcome]]:
-    """What reads a body of outcomes of these scorers: an array of them."""
-    several: Any = Annotated[list[outcome_model(scorers)], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[misc]  # made at run time
-    return TypeAdapter(several)
+def outcomes_adapter(scorers: Collection[str]) -> TypeAdapter[list[Outcome]]:
+    """The parser of a body of outcomes of these scorers: a JSON array."""
+    outcomes: Any = Annotated[list[outcome_model(scorers)], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[misc]  # made at run time
+    return TypeAdapter(outcomes)

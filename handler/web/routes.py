@@ -1,4 +1,4 @@
-"""The HTTP routes: each scorer's own, health, and the models' cards."""
+"""The HTTP routes: scoring, health, model cards, outcomes."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ from handler.web.headers import HeaderLimit
 from handler.web.outcomes import OutcomeEndpoint
 from handler.web.startup import FastAPI, HTTPException
 
-# What a request with a body, a token or a signature of AWS carries; as in template.yaml.
+# The headers of a request with a body, a token or an AWS signature; as in template.yaml.
 CORS_HEADERS = (
     "authorization",
     "content-encoding",
@@ -40,14 +40,15 @@ def create_app(
 ) -> FastAPI:
     """The application that serves these slots, by scorer.
 
-    `with_metrics` writes a line of metrics for each invocation by Lambda. A server that runs the application's lifespan
-    has the watcher look at its store in the background.
+    `with_metrics` writes a line of metrics for each Lambda invocation. Under a server that runs the application's
+    lifespan, the watcher looks at its store in the background.
     """
     routes = [route for slot in slots.values() for route in _routes(slot, recorder, with_metrics=with_metrics)]
 
     async def health(_request: Request) -> Response:
         return _json(
-            {"status": "ok", "scorers": {name: _standing(slot) for name, slot in slots.items()}} | _store(watcher)
+            {"status": "ok", "scorers": {name: _scorer_health(slot) for name, slot in slots.items()}}
+            | _store_health(watcher)
         )
 
     async def model(request: Request) -> Response:
@@ -68,7 +69,7 @@ def create_app(
         title=TITLE,
         description=DESCRIPTION,
         version=VERSION,
-        # First in the list is first tried, and the scorers' routes are what is asked for.
+        # Routes are matched in order, and most requests are for the scorers.
         routes=[
             *routes,
             Route("/health", health),
@@ -77,23 +78,23 @@ def create_app(
         ],
         redirect_slashes=False,
         lifespan=lifespan,
-        # It would ask three OpenTelemetry providers at every request whether they exist, and may log a refused body.
+        # It would look up three OpenTelemetry providers at every request, and may log a refused body.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(HeaderLimit)
-    described: dict[tuple[str, ...], dict[str, Any]] = {}
+    documents: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def openapi() -> dict[str, Any]:
         scorers = {name: slot.served.scorer for name, slot in slots.items()}
         versions = tuple(scorer.version for scorer in scorers.values())
-        if versions not in described:
-            described.clear()
-            described[versions] = describe(scorers)
-        return described[versions]
+        if versions not in documents:
+            documents.clear()
+            documents[versions] = describe(scorers)
+        return documents[versions]
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to give another document
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to replace the document
     if SETTINGS.cors_origins:
-        from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - few ask for it, every cold start would pay
+        from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - few deployments need it, every cold start would pay
 
         app.add_middleware(
             CORSMiddleware,
@@ -104,20 +105,20 @@ def create_app(
     return app
 
 
-def _standing(slot: Slot) -> dict[str, Any]:
-    """What health says of a scorer."""
+def _scorer_health(slot: Slot) -> dict[str, Any]:
+    """A scorer's part of the health answer."""
     served = slot.served
-    standing: dict[str, Any] = {"version": served.scorer.version, "route": slot.promised.route}
+    health: dict[str, Any] = {"version": served.scorer.version, "route": slot.promised.route}
     if served.shadow:
-        standing |= {"shadow": served.shadow.version, "shadow_is_dropped": served.shadow.is_dropped}
-    return standing
+        health |= {"shadow": served.shadow.version, "shadow_is_dropped": served.shadow.is_disabled}
+    return health
 
 
-def _store(watcher: Watcher | None) -> dict[str, Any]:
-    """What health says of the store, where there is one."""
+def _store_health(watcher: Watcher | None) -> dict[str, Any]:
+    """The store's part of the health answer; empty without a store."""
     if watcher is None:
         return {}
-    # Not the sentences, which name places inside; the log has them.
+    # Without the reasons, which name internal paths; the log has them.
     trouble = {**dict.fromkeys(watcher.refused, "refused"), **dict.fromkeys(watcher.unreadable, "unreadable")}
     counts = {
         "swapped": watcher.counts[SWAPPED],

@@ -279,7 +279,7 @@ def test_documents_are_served(client: TestClient) -> None:
 
 def test_no_bundle_stops_the_start(tmp_path: Path) -> None:
     """The message says where it looked and what makes bundles."""
-    with pytest.raises(BundleError, match="holds no bundle; `make train` makes them"):
+    with pytest.raises(BundleError, match="contains no bundle; `make train` makes them"):
         load_scorers(tmp_path)
 
 
@@ -290,14 +290,14 @@ def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
     path = tmp_path / "returns" / "manifest.json"
     manifest = {**json.loads(path.read_text()), "scorer": "returns"}
     path.write_bytes(manifest_bytes({**manifest, "version": content_version(manifest)}))
-    with pytest.raises(BundleError, match=f"returns: refund answers on {REFUND_ROUTE} already"):
+    with pytest.raises(BundleError, match=f"returns: the route {REFUND_ROUTE} is already taken by refund"):
         load_scorers(tmp_path)
 
 
 def test_a_bundle_in_another_scorers_folder_stops_the_start(tmp_path: Path) -> None:
     """Otherwise one of two copies would be served, and nobody could say which."""
     shutil.copytree(SETTINGS.bundles / "refund", tmp_path / "copy")
-    with pytest.raises(BundleError, match="copy holds the bundle of refund"):
+    with pytest.raises(BundleError, match="copy contains the bundle of refund"):
         load_scorers(tmp_path)
 
 

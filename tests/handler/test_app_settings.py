@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 
 import handler
 from benchmarks.variants import write_variant
-from handler.records.record import hashed
+from handler.records.record import keyed_hash
 from handler.scoring.scorer import Scorer
 from handler.settings import PACKAGED_BUNDLES, Settings
 from handler.web.gateway import post_event
@@ -109,7 +109,7 @@ def test_with_a_key_an_unsigned_version_is_refused_at_the_start(
     app = load_app(STORE=str(store_writer), STORE_PUBLIC_KEY=PUBLIC_KEY)
     assert answering_version(app) == refund.version
     assert f"refund: {version} is refused: " in caplog.text
-    assert "is not signed by a key that is trusted here" in caplog.text
+    assert "is not signed by a trusted key" in caplog.text
 
 
 def test_an_s3_that_refuses_connections_does_not_stop_the_start(
@@ -126,7 +126,7 @@ def test_an_s3_that_refuses_connections_does_not_stop_the_start(
         app = load_app(STORE="s3://models/fraud")
     assert answering_version(app) == refund.version
     place = "s3://models/fraud/refund/pointer.json"
-    reason = f"{place} cannot be read: EndpointConnectionError; {refund.version} serves on"
+    reason = f"{place} cannot be read: EndpointConnectionError; still serving {refund.version}"
     assert f"refund: {reason}" in caplog.messages
 
 
@@ -289,7 +289,7 @@ def test_private_values_are_hashed_with_the_deployments_key(
     """Monitoring must know it too."""
     invoke_all(load_app(**hashing, PREDICTIONS_KEY="secret"), "refund_explained", "/refund-predict")
     values = {line["features"]["item_category"] for line in records_in(tmp_path / "log")}
-    assert values == {hashed("Food, Perishable", b"secret")}
+    assert values == {keyed_hash("Food, Perishable", b"secret")}
 
 
 def test_a_defect_is_a_500_that_metrics_count_and_the_log_does_not_quote(

@@ -46,7 +46,7 @@ def test_a_wrong_value_is_named_with_what_it_must_be(name: str, values: tuple[st
             "c2hvcnQ=",
             "key 1, of 8 characters, is not an Ed25519 public key in base64, raw (32 bytes) or X.509 (44 bytes)",
         ),
-        *((blank, "it holds no public key; leave it empty to ask for no signature") for blank in (",", " ", " , ")),
+        *((blank, "it contains no public key; leave it empty to require no signature") for blank in (",", " ", " , ")),
     ],
 )
 def test_a_wrong_public_key_is_named_and_not_quoted(value: str, problem: str) -> None:

@@ -174,7 +174,7 @@ def test_combinations_cover_every_feature(baseline: dict[str, Any]) -> None:
     """The learned tree has every feature of the baseline, and the function reads it."""
     learned = baseline["combinations"]
     assert len(learned["parents"]) == len(learned["bins"]) == len(learned["tables"]) == len(baseline["features"])
-    Combinations(learned).unlikely([float("nan")] * len(baseline["features"]))
+    Combinations(learned).unlikely_pair([float("nan")] * len(baseline["features"]))
 
 
 def test_stage_writes_the_same_bytes_twice(

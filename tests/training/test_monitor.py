@@ -94,7 +94,7 @@ def normal(trained: Path, scorer: Scorer) -> tuple[Scorer, Pool]:
     features = scorer.bundle.features
     described = {name: binned(vectors[:, index], features.labels[index]) for index, name in enumerate(features.names)}
     binning = Binning(described)
-    shown = [[scorer.shown(index, float(value)) for value in vectors[:, index]] for index in range(len(described))]
+    shown = [[scorer.display(index, float(value)) for value in vectors[:, index]] for index in range(len(described))]
     label = rows["is_fraud"].to_numpy(dtype=np.int8)
     probability = np.array([one.probability for one in scored])
     pool = Pool(

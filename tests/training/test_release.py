@@ -342,7 +342,7 @@ def test_another_kind_of_store_is_a_mistake(command: Command) -> None:
 def test_a_pointer_that_is_none_is_a_mistake(command: Command, folder_store: FolderStoreWriter) -> None:
     """Where somebody has written something else to the pointer's place, that is told."""
     folder_store.exchange_pointer("mini", b"{}", None)
-    with pytest.raises(SystemExit, match=r"^list: .*mini/pointer\.json is no pointer: "):
+    with pytest.raises(SystemExit, match=r"^list: .*mini/pointer\.json is not a valid pointer: "):
         command("list")
 
 

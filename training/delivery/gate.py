@@ -9,7 +9,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 from pydantic import BaseModel, ValidationError
 
-from handler.releases.compatibility import broken_promises
+from handler.releases.compatibility import breaking_changes
 from handler.scoring.scorer import Scorer
 from training.data.requests import requests_of
 from training.data.times import EARLIEST_DATE, timestamp_text
@@ -121,7 +121,7 @@ def weigh(
 
 
 def _broken(champion: Scorer | None, challenger: Scorer) -> list[str]:
-    return broken_promises(champion.contract, challenger.contract) if champion else []
+    return breaking_changes(champion.contract, challenger.contract) if champion else []
 
 
 def _learned_from(challenger: Scorer, first: float) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from handler.releases.compatibility import broken_promises
+from handler.releases.compatibility import breaking_changes
 from handler.releases.store import MAX_POINTER_BYTES, POINTER_FORMAT, Pointer, PointerError, parse_pointer, pointer_key
 from handler.releases.swap import load_released
 from handler.scoring.bundle import BundleError
@@ -190,7 +190,7 @@ def _released(store: StoreWriter, scorer: str, version: str) -> Scorer:
 def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) -> list[str]:
     """What callers of the current version would lose; nothing where it is damaged, and nobody can say."""
     try:
-        return broken_promises(load_released(store, scorer, current).contract, offered)
+        return breaking_changes(load_released(store, scorer, current).contract, offered)
     except BundleError as error:
         say(f"WARNING: the contracts are not compared: {error}")
         return []

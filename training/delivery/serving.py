@@ -3,7 +3,7 @@
 from handler.releases.store import StoreError, read_bundle
 from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST, BundleError, parse_bundle
-from handler.scoring.scorer import Scorer, load_scorer, proven_scorer
+from handler.scoring.scorer import Scorer, load_scorer, verified_scorer
 from handler.settings import SETTINGS
 from training.delivery.store_writer import VERSION, open_store_writer, read_current_pointer
 from training.errors import StageError
@@ -31,7 +31,7 @@ def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[s
         contents = {file: (folder / file).read_bytes() for file in (MANIFEST, *FILES)}
     except OSError as error:
         raise BundleError(f"{folder} is not whole: {error}") from error
-    return proven_scorer(parse_bundle(contents, str(folder)), str(folder)), contents
+    return verified_scorer(parse_bundle(contents, str(folder)), str(folder)), contents
 
 
 def monitored_scorer(name: str, address: str) -> Scorer:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from handler.records.record import hashed
+from handler.records.record import keyed_hash
 
 # A feature that the record does not hold, because it is private or the version that scored had another contract.
 UNRECORDED = 65_535
@@ -35,7 +35,7 @@ class Binning:
             return np.where(np.isnan(numbers), 0, places).astype(np.uint16)
         labels = described["labels"]
         if name in self.hashed:
-            labels = [hashed(label, self.hash_key) for label in labels]
+            labels = [keyed_hash(label, self.hash_key) for label in labels]
         codes = {label: code for code, label in enumerate(labels, start=1)}
         codes[None] = 0
         return np.array([codes.get(value, 1) for value in values], dtype=np.uint16)

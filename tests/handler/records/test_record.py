@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from handler.records.record import FORMAT, HASH_DIGITS, Recorder, hashed
+from handler.records.record import FORMAT, HASH_DIGITS, Recorder, keyed_hash
 from handler.releases.shadow import Shadow
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Answered, Scored, Scorer
@@ -208,7 +208,7 @@ def test_what_is_to_be_hashed_is_hashed(folder: Path, refund: Scorer) -> None:
     """By the key, in so many hexadecimal digits; what is missing is missing."""
     first, second, third = categories(folder, refund, KEY)
     assert (first, third) == (None, None)
-    assert second == hashed("Food, Perishable", KEY)
+    assert second == keyed_hash("Food, Perishable", KEY)
     assert re.fullmatch(rf"[0-9a-f]{{{HASH_DIGITS}}}", second)
     assert b"Perishable" not in files(folder)[0].read_bytes()
 
@@ -242,7 +242,7 @@ def test_another_key_gives_another_hash(folder: Path, refund: Scorer) -> None:
 
 def test_other_values_have_other_hashes() -> None:
     """Of ten thousand no two are the same."""
-    assert len({hashed(f"value {number}", KEY) for number in range(10_000)}) == 10_000
+    assert len({keyed_hash(f"value {number}", KEY) for number in range(10_000)}) == 10_000
 
 
 @pytest.fixture
@@ -335,7 +335,7 @@ def test_what_is_recorded_is_what_monitoring_reads(folder: Path, refund: Scorer)
     recorder.record(hashing, answered(hashing), 0.0123456)
     recorder.record_outcomes(OUTCOMES)
     baseline = refund.bundle.baseline["features"]
-    log = read_log(str(folder), "refund", Binning(baseline, KEY, frozenset(hashing.hashed)))
+    log = read_log(str(folder), "refund", Binning(baseline, KEY, frozenset(hashing.hashed_features)))
     assert log.counts == {"predictions": 3, "outcomes": 1, "lines of other scorers": 1}
     place = 1 + baseline["item_category"]["labels"].index("Food, Perishable")
     assert log.bins[:, list(baseline).index("item_category")].tolist() == [0, place, 0]
@@ -622,7 +622,7 @@ def test_a_short_record_too_opens_the_file_that_a_long_one_could_not(
     recorder = Recorder(str(folder))
     recorder.record(refund, one, 0.0)
     (first,) = files(folder)
-    monkeypatch.setattr(recorder, "_left", 2 * first.stat().st_size)
+    monkeypatch.setattr(recorder, "_bytes_left", 2 * first.stat().st_size)
     with monkeypatch.context() as failing:
         failing.setattr("handler.records.record._new_file", lambda *_: os.open("/dev/null/none", os.O_WRONLY))
         recorder.record(refund, many, 0.0)

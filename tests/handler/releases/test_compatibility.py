@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from handler.releases.compatibility import broken_promises
+from handler.releases.compatibility import breaking_changes
 from handler.scoring.contract import LARGEST_NUMBER, NUMERIC_TYPES, STRING_TYPES, Contract, DeclaredField, request_model
 from handler.scoring.scorer import Scorer
 
@@ -60,14 +60,14 @@ def accepts(taken: Contract, request: dict[str, Any]) -> bool:
 )
 def test_route_answer_and_id_stay(offered: Contract, phrase: str) -> None:
     """Callers go there, read that, and find their own answer by it."""
-    assert broken_promises(PROMISED, offered) == [phrase]
+    assert breaking_changes(PROMISED, offered) == [phrase]
 
 
 @pytest.mark.parametrize(
     ("offered", "phrase", "lost"),
     [
-        (contract({"ratio": None}), "it takes no ratio", {"ratio": 1}),
-        (contract({"orders": {"type": "count"}}), "it takes no nOrders", {"nOrders": 1}),
+        (contract({"ratio": None}), "it does not accept ratio", {"ratio": 1}),
+        (contract({"orders": {"type": "count"}}), "it does not accept nOrders", {"nOrders": 1}),
         (contract({"city": {"type": "category", "required": True}}), "it requires city", {}),
         (contract({"city": {"type": "flag", "alias": "isCity", "required": True}}), "it requires isCity", {}),
         (changed("ratio", required=True), "it requires ratio", {}),
@@ -75,11 +75,11 @@ def test_route_answer_and_id_stay(offered: Contract, phrase: str) -> None:
         (changed("is_new", required=True), "it requires is_new", {}),
         (changed("country", max_length=1), "its country has at most 1 characters, not 2", {"country": "NA"}),
         (changed("note", max_length=99), "its note has at most 99 characters, not 100", {"note": "n" * 100}),
-        (changed("amount", min=0.5), "its amount begins at 0.5, not at 0", {"amount": 0}),
-        (changed("ratio", min=0), "its ratio begins at 0, not at -1", {"ratio": -1}),
-        (changed("orders", min=1), "its nOrders begins at 1, not at 0", {"nOrders": 0}),
-        (changed("amount", max=999), "its amount ends at 999, not at 1000", {"amount": 1000}),
-        (changed("ratio", max=7), "its ratio ends at 7, not at 1e+15", {"ratio": LARGEST_NUMBER}),
+        (changed("amount", min=0.5), "its amount has a minimum of 0.5, not 0", {"amount": 0}),
+        (changed("ratio", min=0), "its ratio has a minimum of 0, not -1", {"ratio": -1}),
+        (changed("orders", min=1), "its nOrders has a minimum of 1, not 0", {"nOrders": 0}),
+        (changed("amount", max=999), "its amount has a maximum of 999, not 1000", {"amount": 1000}),
+        (changed("ratio", max=7), "its ratio has a maximum of 7, not 1e+15", {"ratio": LARGEST_NUMBER}),
         (changed("ratio", type="count", min=None), "its ratio is a count, not a number", {"ratio": -1}),
         (changed("amount", type="count"), "its amount is a count, not a money", {"amount": 0.5}),
         (changed("orders", type="flag"), "its nOrders is a flag, not a count", {"nOrders": 3}),
@@ -93,7 +93,7 @@ def test_route_answer_and_id_stay(offered: Contract, phrase: str) -> None:
 def test_what_a_request_may_carry_does_not_shrink(offered: Contract, phrase: str, lost: dict[str, Any]) -> None:
     """The phrase is the only one, and a request was valid that is so no more."""
     request = {**REQUEST, **lost}
-    assert broken_promises(PROMISED, offered) == [phrase]
+    assert breaking_changes(PROMISED, offered) == [phrase]
     assert (accepts(PROMISED, request), accepts(offered, request)) == (True, False)
 
 
@@ -114,7 +114,7 @@ def test_what_a_request_may_carry_does_not_shrink(offered: Contract, phrase: str
 def test_it_may_grow(offered: Contract, gained: dict[str, Any]) -> None:
     """A request that was refused is valid now, and nothing is broken."""
     request = {**REQUEST, **gained}
-    assert broken_promises(PROMISED, offered) == []
+    assert breaking_changes(PROMISED, offered) == []
     assert (accepts(PROMISED, request), accepts(offered, request)) == (False, True)
 
 
@@ -136,7 +136,7 @@ def test_it_may_grow(offered: Contract, gained: dict[str, Any]) -> None:
 )
 def test_what_only_the_model_sees_may_change(offered: Contract) -> None:
     """Cents or not, codes or n-grams, units, columns: no caller notices."""
-    assert broken_promises(PROMISED, offered) == []
+    assert breaking_changes(PROMISED, offered) == []
 
 
 def test_every_break_is_told() -> None:
@@ -149,9 +149,9 @@ def test_every_break_is_told() -> None:
         },
         route="/elsewhere",
     )
-    assert broken_promises(PROMISED, offered) == [
+    assert breaking_changes(PROMISED, offered) == [
         "its route is '/elsewhere', not '/score'",
-        "it takes no ratio",
+        "it does not accept ratio",
         "it requires country",
         "its country has at most 1 characters, not 2",
         "it requires city",
@@ -162,13 +162,17 @@ def test_every_break_is_told() -> None:
 def test_a_contract_keeps_its_own_promises(name: str, request: pytest.FixtureRequest) -> None:
     """The shipped ones."""
     scorer: Scorer = request.getfixturevalue(name)
-    assert broken_promises(scorer.contract, scorer.contract) == []
+    assert breaking_changes(scorer.contract, scorer.contract) == []
 
 
 def test_one_scorers_contract_is_not_anothers(refund: Scorer, transaction: Scorer) -> None:
     """Nearly everything is broken."""
-    found = broken_promises(refund.contract, transaction.contract)
-    assert {"it takes no yearsActive", "it requires chain", "its id is 'transaction_id', not 'refund_id'"} <= set(found)
+    found = breaking_changes(refund.contract, transaction.contract)
+    assert {
+        "it does not accept yearsActive",
+        "it requires chain",
+        "its id is 'transaction_id', not 'refund_id'",
+    } <= set(found)
 
 
 KINDS = st.sampled_from([*NUMERIC_TYPES, *STRING_TYPES, "flag"])
@@ -216,7 +220,7 @@ def test_where_nothing_is_broken_every_valid_request_stays_valid(data: st.DataOb
     before, after = contract({**none, "value": promised}), contract({**none, "value": offered})
     value = data.draw(st.none() | values_of(before.fields["value"]))
     request = {} if value is None else {"value": value}
-    if broken_promises(before, after) or not accepts(before, request):
+    if breaking_changes(before, after) or not accepts(before, request):
         event("a promise is broken, or the request is not valid")
         return
     event("stays valid")

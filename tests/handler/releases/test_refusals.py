@@ -166,8 +166,8 @@ def have_other_numbers(store_writer: FolderStoreWriter, version: str) -> str | N
 REFUSALS = [
     (flip_a_bit, "model.ubj is damaged: its sha256 is "),
     (cut_the_manifest, "manifest.json is damaged"),
-    (remove_the_vocabulary, "vocabulary.json is missing; the bundle is not whole"),
-    (remove_all, "manifest.json is missing; the bundle is not whole"),
+    (remove_the_vocabulary, "vocabulary.json is missing; the bundle is incomplete"),
+    (remove_all, "manifest.json is missing; the bundle is incomplete"),
     (put_another_version_there, " of refund"),
     (rewriting(scorer="transaction"), " of transaction"),
     (rewriting(format=FORMAT + 1), f"has format {FORMAT + 1}; this code reads format {FORMAT}"),
@@ -176,7 +176,7 @@ REFUSALS = [
         naming_another_file("../../../pointer.json"),
         "names the files ../../../pointer.json, baseline.json, golden.json, ",
     ),
-    (with_field("amount", max=100.0), "breaks the contract: its amount ends at 100, not at 1e+15"),
+    (with_field("amount", max=100.0), "breaks the contract: its amount has a maximum of 100, not 1e+15"),
     (with_field("item", required=True), "breaks the contract: it requires item"),
     (have_other_numbers, "the golden request "),
     (rewriting(contract="none"), "cannot be served: "),
@@ -279,7 +279,7 @@ def test_who_reads_a_release_back_need_promise_nothing(
     """A narrower contract is sound; it only may not take this one's place."""
     version = with_field("amount", max=1e9)(store_writer, release(shift=0.5))
     assert load_released(store_writer, "refund", str(version)).version == version
-    with pytest.raises(BundleError, match="breaks the contract: its amount ends at 1e"):
+    with pytest.raises(BundleError, match="breaks the contract: its amount has a maximum of 1e"):
         load_released(store_writer, "refund", str(version), promised=refund.contract)
 
 
@@ -316,7 +316,7 @@ def test_what_nobody_signed_is_refused(
     """Where a key is asked for."""
     promote(shift=0.5)
     guarded.look()
-    assert guarded.refused["refund"].endswith(f"is not signed by a key that is trusted here ({SIGNATURE})")
+    assert guarded.refused["refund"].endswith(f"is not signed by a trusted key ({SIGNATURE})")
     assert slot.served.scorer is refund
 
 
@@ -337,7 +337,7 @@ def test_a_wrong_signature_is_refused(
     }
     (folder / SIGNATURE).write_bytes(signatures[kind])
     guarded.look()
-    rule = f"is not signed by a key that is trusted here ({SIGNATURE})"
+    rule = f"is not signed by a trusted key ({SIGNATURE})"
     assert guarded.refused["refund"] == f"{store_writer}/refund/bundles/{version} {rule}"
     assert slot.served.scorer.version != version
 
@@ -377,7 +377,7 @@ def test_a_trusted_keys_signature_counts_in_its_own_file_alone(
     signature = as_file(KEY, signed_statement((folder / MANIFEST).read_bytes()))
     (folder / signature_name(OTHER_TRUSTED)).write_bytes(signature)
     guarded.look()
-    assert "is not signed by a key that is trusted here" in guarded.refused["refund"]
+    assert "is not signed by a trusted key" in guarded.refused["refund"]
 
 
 def test_a_refusal_names_every_file_that_was_looked_for(

@@ -7,7 +7,7 @@ from time import sleep
 import pytest
 from pydantic import BaseModel
 
-from handler.releases.shadow import FORGIVEN, PATIENCE, Shadow
+from handler.releases.shadow import MAX_STRIKES, STRIKES_PER_SUCCESS, Shadow
 from handler.scoring.scorer import Scored, Scorer
 
 # Nothing is missing: a NaN differs from itself.
@@ -101,87 +101,88 @@ def test_a_body_that_its_contract_refuses_is_a_failure(shadow: Shadow, body: byt
 def test_a_shadow_is_dropped_after_so_many_failures(shadow: Shadow, moody: Moody) -> None:
     """And not before."""
     moody.failure = KeyError()
-    ask(shadow, PATIENCE - 1)
-    assert not shadow.is_dropped
+    ask(shadow, MAX_STRIKES - 1)
+    assert not shadow.is_disabled
     assert ask(shadow) == [("KeyError",)]
-    assert shadow.is_dropped
+    assert shadow.is_disabled
 
 
 def test_a_dropped_shadow_is_asked_no_more(shadow: Shadow, moody: Moody) -> None:
     """Even once its mood is better."""
     moody.failure = KeyError()
-    ask(shadow, PATIENCE)
+    ask(shadow, MAX_STRIKES)
     moody.failure = None
     assert ask(shadow, 3) == [(), (), ()]
-    assert moody.n_asked == PATIENCE
+    assert moody.n_asked == MAX_STRIKES
 
 
 def test_that_it_is_dropped_is_told_once(shadow: Shadow, moody: Moody, caplog: pytest.LogCaptureFixture) -> None:
     """With the version and the last reason."""
     moody.failure = KeyError("what the caller sent")
-    ask(shadow, PATIENCE + 10)
-    assert caplog.messages == [f"refund: the shadow {moody.version} failed too often and is scored no more: KeyError"]
+    ask(shadow, MAX_STRIKES + 10)
+    reason = "is disabled after too many failures or slow answers; the last one: KeyError"
+    assert caplog.messages == [f"refund: the shadow {moody.version} {reason}"]
 
 
-EASED = round(1 / FORGIVEN)
+EASED = round(1 / STRIKES_PER_SUCCESS)
 """So many successes make up for one failure."""
 
 
 @pytest.mark.usefixtures("unhurried")
 def test_successes_make_up_for_failures(shadow: Shadow, moody: Moody) -> None:
     """Four for one: one that fails at every fifth request is scored on and on."""
-    ask_in_turn(shadow, moody, 10 * PATIENCE, n_failing=1, n_well=EASED)
-    assert not shadow.is_dropped
+    ask_in_turn(shadow, moody, 10 * MAX_STRIKES, n_failing=1, n_well=EASED)
+    assert not shadow.is_disabled
 
 
 @pytest.mark.usefixtures("unhurried")
 def test_fewer_successes_only_put_it_off(shadow: Shadow, moody: Moody) -> None:
     """One that fails at every fourth request is dropped in the end."""
-    ask_in_turn(shadow, moody, 2 * PATIENCE, n_failing=1, n_well=EASED - 1)
-    assert not shadow.is_dropped
-    ask_in_turn(shadow, moody, 2 * PATIENCE, n_failing=1, n_well=EASED - 1)
-    assert shadow.is_dropped
+    ask_in_turn(shadow, moody, 2 * MAX_STRIKES, n_failing=1, n_well=EASED - 1)
+    assert not shadow.is_disabled
+    ask_in_turn(shadow, moody, 2 * MAX_STRIKES, n_failing=1, n_well=EASED - 1)
+    assert shadow.is_disabled
 
 
 @pytest.mark.usefixtures("unhurried")
 def test_one_success_does_not_restore_its_patience(shadow: Shadow, moody: Moody) -> None:
     """A shadow that almost always fails is dropped, however rarely it fails so often in a row."""
-    ask_in_turn(shadow, moody, 2, n_failing=PATIENCE - 1, n_well=1)
-    assert shadow.is_dropped
+    ask_in_turn(shadow, moody, 2, n_failing=MAX_STRIKES - 1, n_well=1)
+    assert shadow.is_disabled
 
 
 @pytest.mark.usefixtures("unhurried")
 def test_a_good_past_is_no_credit(shadow: Shadow, moody: Moody) -> None:
     """After any number of successes as many failures are too many."""
-    ask(shadow, 10 * PATIENCE)
+    ask(shadow, 10 * MAX_STRIKES)
     moody.failure = KeyError()
-    ask(shadow, PATIENCE - 1)
-    assert not shadow.is_dropped
+    ask(shadow, MAX_STRIKES - 1)
+    assert not shadow.is_disabled
     ask(shadow)
-    assert shadow.is_dropped
+    assert shadow.is_disabled
 
 
 def test_a_slow_shadow_is_dropped_too(shadow: Shadow, moody: Moody, caplog: pytest.LogCaptureFixture) -> None:
     """What it found until then is kept: it was right, only late."""
     moody.seconds = 0.01
-    assert all(isinstance(found[0], Scored) for found in ask(shadow, PATIENCE))
-    assert shadow.is_dropped
-    assert "failed too often and is scored no more: too slow" in caplog.text
+    assert all(isinstance(found[0], Scored) for found in ask(shadow, MAX_STRIKES))
+    assert shadow.is_disabled
+    assert "the last one: too slow" in caplog.text
 
 
 def test_failures_and_dawdling_add_up(shadow: Shadow, moody: Moody) -> None:
     """Either is no success."""
     moody.seconds = 0.01
-    ask(shadow, PATIENCE // 2)
+    ask(shadow, MAX_STRIKES // 2)
     moody.failure = KeyError()
-    ask(shadow, PATIENCE - PATIENCE // 2)
-    assert shadow.is_dropped
+    ask(shadow, MAX_STRIKES - MAX_STRIKES // 2)
+    assert shadow.is_disabled
 
 
 def test_a_batch_may_take_longer(shadow: Shadow, moody: Moody, monkeypatch: pytest.MonkeyPatch) -> None:
     """By so much for each of its requests."""
     monkeypatch.setattr("handler.releases.shadow.SLOW_SECONDS_EACH", 10)
     moody.seconds = 0.01
-    for _ in range(PATIENCE):
+    for _ in range(MAX_STRIKES):
         shadow.scores(BATCH, is_batch=True)
-    assert not shadow.is_dropped
+    assert not shadow.is_disabled

@@ -188,7 +188,7 @@ def test_no_text_holds_no_key() -> None:
 @pytest.mark.parametrize("text", [" ", ",", " , ", "\n"], ids=repr)
 def test_a_text_without_any_key_is_refused(text: str) -> None:
     """Somebody meant to ask for signatures, and would serve what nobody signed."""
-    with pytest.raises(SignatureError, match=r"^it holds no public key; leave it empty to ask for no signature$"):
+    with pytest.raises(SignatureError, match=r"^it contains no public key; leave it empty to require no signature$"):
         read_public_keys(text)
 
 

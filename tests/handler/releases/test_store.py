@@ -1,4 +1,4 @@
-"""Reading the store, in a folder and in S3, and refusing what is no pointer."""
+"""Reading the store, in a folder and in S3, and refusing what is not a valid pointer."""
 
 import json
 import shutil
@@ -116,7 +116,7 @@ def test_where_nothing_was_released_there_is_no_pointer(address: str) -> None:
 def test_garbage_is_named_by_its_place(address: str, put: Callable[[str, bytes], None]) -> None:
     """Whoever is called at night opens that file."""
     put("refund/pointer.json", b"garbage")
-    with pytest.raises(PointerError, match=f"{address}/refund/pointer.json is no pointer"):
+    with pytest.raises(PointerError, match=f"{address}/refund/pointer.json is not a valid pointer"):
         read_pointer(open_store(address), "refund")
 
 
@@ -153,7 +153,7 @@ def test_what_is_no_pointer_is_refused_with_what_is_wrong(content: bytes, proble
     """And where."""
     with pytest.raises(PointerError) as caught:
         parse_pointer(content, "refund", "store/refund/pointer.json")
-    assert str(caught.value).startswith(f"store/refund/pointer.json is no pointer: {problem}")
+    assert str(caught.value).startswith(f"store/refund/pointer.json is not a valid pointer: {problem}")
 
 
 @pytest.mark.parametrize("key", ["current", "previous", "shadow"])
@@ -175,7 +175,7 @@ def test_what_is_no_pointer_is_refused_with_what_is_wrong(content: bytes, proble
 )
 def test_what_is_no_version_is_refused(key: str, version: str) -> None:
     """It becomes a part of a path: nothing but 12 hexadecimal digits gets there."""
-    with pytest.raises(PointerError, match=f"is no pointer: {key}: String should match pattern"):
+    with pytest.raises(PointerError, match=f"is not a valid pointer: {key}: String should match pattern"):
         parse_pointer(pointer_bytes(**{key: version}), "refund", "it")
 
 
@@ -188,7 +188,7 @@ def test_a_version_is_text(version: object) -> None:
 
 def test_another_scorers_pointer_is_refused() -> None:
     """A file that was copied to the wrong place names nothing here."""
-    with pytest.raises(PointerError, match="it is the pointer of transaction; here it must be of refund"):
+    with pytest.raises(PointerError, match="it is the pointer of transaction; it must be the pointer of refund"):
         parse_pointer(pointer_bytes(scorer="transaction"), "refund", "it")
 
 
@@ -262,7 +262,7 @@ def test_a_bundle_without_a_file_is_not_whole(
     version = release()
     path = store_writer.root / bundle_key("refund", version, name)
     path.unlink()
-    with pytest.raises(BundleError, match=f"{path} is missing; the bundle is not whole"):
+    with pytest.raises(BundleError, match=f"{path} is missing; the bundle is incomplete"):
         read_bundle(store_writer, "refund", version)
 
 
@@ -308,7 +308,7 @@ def test_a_bundle_may_have_as_many_bytes_as_the_limit(
     monkeypatch.setattr("handler.releases.store.MAX_BYTES", size)
     assert len(read_bundle(store_writer, "refund", version)) == len(FILES) + 1
     monkeypatch.setattr("handler.releases.store.MAX_BYTES", size - 1)
-    with pytest.raises(BundleError, match=f"{FILES[-1]} has more than .* bytes; a bundle may have {size - 1:,} in all"):
+    with pytest.raises(BundleError, match=f"{FILES[-1]} has more than .*; a bundle may have {size - 1:,} in total"):
         read_bundle(store_writer, "refund", version)
 
 

@@ -134,7 +134,7 @@ def test_a_swap_is_counted_and_told_once(
         watcher.look()
     assert watcher.counts == {SWAPPED: 1}
     (message,) = caplog.messages
-    assert message.startswith(f"refund: {version} serves now, not {refund.version} (")
+    assert message.startswith(f"refund: now serving {version} instead of {refund.version} (")
 
 
 def test_every_move_is_followed(
@@ -202,8 +202,8 @@ def test_a_trouble_is_told_once_while_it_stays_the_same(
     for _ in range(3):
         watcher.look()
     missing, garbage = caplog.messages
-    assert missing == f"refund: {path} is missing; {refund.version} serves on"
-    assert garbage.startswith(f"refund: {path} is no pointer: it: Invalid JSON")
+    assert missing == f"refund: {path} is missing; still serving {refund.version}"
+    assert garbage.startswith(f"refund: {path} is not a valid pointer: it: Invalid JSON")
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
 
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.scoring.combinations import APART, Combinations, binner
+from handler.scoring.combinations import MIN_NEGATIVE_LIFT, Combinations, binner
 from handler.scoring.scorer import Scorer
 from training.data.requests import field_values
 from training.model.combinations import learn_combinations
@@ -64,19 +64,19 @@ def test_a_categorys_bin_is_its_codes() -> None:
 )
 def test_what_goes_together_is_no_unlikely_combination(vector: list[float]) -> None:
     """Nor is what is missing where it usually is."""
-    assert Combinations(TABLE).unlikely(vector) is None
+    assert Combinations(TABLE).unlikely_pair(vector) is None
 
 
 @pytest.mark.parametrize("vector", [[0.0, 2.0, 5.0], [1.0, 0.0, 5.0], [1.0, 1.0, 50.0], [1.0, nan, 5.0]])
 def test_what_hardly_goes_together_is_named(vector: list[float]) -> None:
     """By both features: that on which the other depends, and the other; a value that is missing goes together too."""
-    assert Combinations(TABLE).unlikely(vector) == (CHAIN, TOKEN)
+    assert Combinations(TABLE).unlikely_pair(vector) == (CHAIN, TOKEN)
 
 
 @pytest.mark.parametrize("vector", [[nan, 0.0, 5.0], [0.0, 0.0, 500.0], [nan, 0.0, 500.0]])
 def test_a_value_that_is_rare_by_itself_is_no_combination(vector: list[float]) -> None:
     """However unlikely the whole is: there is no pair to name."""
-    assert Combinations(TABLE).unlikely(vector) is None
+    assert Combinations(TABLE).unlikely_pair(vector) is None
 
 
 def test_of_several_pairs_the_least_likely_is_named() -> None:
@@ -92,27 +92,32 @@ def test_of_several_pairs_the_least_likely_is_named() -> None:
         "marginals": [[USUAL] * 3] * 3,
         "limit": -8.0,
     }
-    assert Combinations(learned).unlikely([1.0, 0.0, 1.0]) == (1, 2)
-    assert Combinations(learned).unlikely([1.0, 0.0, 0.0]) is None
+    assert Combinations(learned).unlikely_pair([1.0, 0.0, 1.0]) == (1, 2)
+    assert Combinations(learned).unlikely_pair([1.0, 0.0, 0.0]) is None
 
 
 @pytest.mark.parametrize(
     ("marginal", "pair"),
-    [(USUAL, (CHAIN, TOKEN)), (RARE + APART + 0.01, (CHAIN, TOKEN)), (RARE + APART, None), (RARE, None)],
+    [
+        (USUAL, (CHAIN, TOKEN)),
+        (RARE + MIN_NEGATIVE_LIFT + 0.01, (CHAIN, TOKEN)),
+        (RARE + MIN_NEGATIVE_LIFT, None),
+        (RARE, None),
+    ],
 )
 def test_a_pair_is_named_where_its_values_keep_apart(marginal: float, pair: tuple[int, int] | None) -> None:
     """Less than a tenth as often together as by chance: a value that is rare with any other is odd with none."""
     marginals = [*TABLE["marginals"]]
     marginals[TOKEN] = [marginal] * 4
-    assert Combinations({**TABLE, "marginals": marginals}).unlikely([1.0, 0.0, 5.0]) == pair
+    assert Combinations({**TABLE, "marginals": marginals}).unlikely_pair([1.0, 0.0, 5.0]) == pair
 
 
 def test_at_its_limit_a_vector_is_likely_enough() -> None:
     """Only below it is one unlikely."""
     total = USUAL + RARE + USUAL
     vector = [1.0, 0.0, 5.0]
-    assert Combinations({**TABLE, "limit": total}).unlikely(vector) is None
-    assert Combinations({**TABLE, "limit": total + 0.001}).unlikely(vector) == (CHAIN, TOKEN)
+    assert Combinations({**TABLE, "limit": total}).unlikely_pair(vector) is None
+    assert Combinations({**TABLE, "limit": total + 0.001}).unlikely_pair(vector) == (CHAIN, TOKEN)
 
 
 N_ROWS = 4000
@@ -143,14 +148,14 @@ def learned() -> Combinations:
 @pytest.mark.parametrize(("chain", "token"), [(1.0, 2.0), (2.0, 3.0), (3.0, 1.0), (1.0, 3.0)])
 def test_a_learned_unlikely_pair_is_named(learned: Combinations, chain: float, token: float) -> None:
     """Each of its two values is as usual as any."""
-    assert learned.unlikely([chain, token, 1.0]) in {(0, 1), (1, 0)}
+    assert learned.unlikely_pair([chain, token, 1.0]) in {(0, 1), (1, 0)}
 
 
 @pytest.mark.parametrize("value", [1.0, 2.0, 3.0])
 @pytest.mark.parametrize("amount", [0.1, 1.0, 10.0])
 def test_a_learned_usual_pair_is_not_named(learned: Combinations, value: float, amount: float) -> None:
     """With whatever amount, on which nothing depends."""
-    assert learned.unlikely([value, value, amount]) is None
+    assert learned.unlikely_pair([value, value, amount]) is None
 
 
 def test_what_is_missing_where_it_never_was_is_unlikely() -> None:
@@ -158,10 +163,10 @@ def test_what_is_missing_where_it_never_was_is_unlikely() -> None:
     matrix = payments(n_odd=0)
     matrix[matrix[:, 0] == 2, 1] = np.nan
     learned = Combinations(learn_combinations(matrix, [CHAINS, TOKENS, None]))
-    assert learned.unlikely([2.0, nan, 1.0]) is None
-    assert learned.unlikely([1.0, nan, 1.0]) in {(0, 1), (1, 0)}
-    assert learned.unlikely([2.0, 1.0, 1.0]) in {(0, 1), (1, 0)}
-    assert learned.unlikely([2.0, 2.0, 1.0]) is None
+    assert learned.unlikely_pair([2.0, nan, 1.0]) is None
+    assert learned.unlikely_pair([1.0, nan, 1.0]) in {(0, 1), (1, 0)}
+    assert learned.unlikely_pair([2.0, 1.0, 1.0]) in {(0, 1), (1, 0)}
+    assert learned.unlikely_pair([2.0, 2.0, 1.0]) is None
 
 
 def test_a_number_may_depend_on_a_category() -> None:
@@ -169,8 +174,8 @@ def test_a_number_may_depend_on_a_category() -> None:
     matrix = payments(n_odd=0)
     matrix[:, 2] = np.where(matrix[:, 0] == 1, 10, 1000) * matrix[:, 2].clip(0.5, 2)
     learned = Combinations(learn_combinations(matrix, [CHAINS, TOKENS, None]))
-    assert learned.unlikely([2.0, 2.0, 1000.0]) is None
-    pair = learned.unlikely([1.0, 1.0, 1000.0])
+    assert learned.unlikely_pair([2.0, 2.0, 1000.0]) is None
+    pair = learned.unlikely_pair([1.0, 1.0, 1000.0])
     assert pair is not None
     assert 2 in pair
 
@@ -180,7 +185,7 @@ def test_rare_labels_share_a_bin() -> None:
     labels = [str(number) for number in range(200)]
     column = np.minimum(np.random.default_rng(7).geometric(0.03, N_ROWS), 199)
     learned = Combinations(learn_combinations(column[:, None].astype(np.float32), [labels]))
-    assert [learned.unlikely([float(code)]) for code in range(200)] == [None] * 200
+    assert [learned.unlikely_pair([float(code)]) for code in range(200)] == [None] * 200
 
 
 @st.composite
@@ -212,7 +217,7 @@ def test_of_the_training_rows_one_in_a_thousand_is_unlikely(
     """At most, whatever was learned from; and each names two different features."""
     matrix, labels = drawn
     learned = Combinations(learn_combinations(matrix, labels))
-    pairs = [pair for row in rows_of(matrix) if (pair := learned.unlikely(row))]
+    pairs = [pair for row in rows_of(matrix) if (pair := learned.unlikely_pair(row))]
     assert len(pairs) <= len(matrix) / 1000
     assert all(len({*pair}) == 2 for pair in pairs)
 
@@ -224,7 +229,7 @@ def test_of_a_scorers_training_rows_hardly_any_is_unlikely(name: str, request: p
     rows = pd.read_parquet(BUILD / name / "rows" / "train.parquet")[::4]
     combinations = Combinations(scorer.bundle.baseline["combinations"])
     encoded = map(scorer.bundle.features.encode, zip(*field_values(rows, scorer.contract), strict=True))
-    assert sum(combinations.unlikely(vector) is not None for vector in encoded) <= 0.002 * len(rows)
+    assert sum(combinations.unlikely_pair(vector) is not None for vector in encoded) <= 0.002 * len(rows)
 
 
 @pytest.mark.parametrize("name", ["refund", "transaction"])
@@ -261,5 +266,5 @@ def test_a_number_that_a_third_of_the_rows_have_is_usual(numbers: list[float]) -
     chain = np.random.default_rng(7).integers(1, 4, N_ROWS)
     matrix = np.stack([chain, np.array(numbers)[chain - 1]], axis=1).astype(np.float32)
     learned = Combinations(learn_combinations(matrix, [CHAINS, None]))
-    assert [learned.unlikely([float(code), number]) for code, number in enumerate(numbers, start=1)] == [None] * 3
-    assert learned.unlikely([1.0, numbers[2]]) in {(0, 1), (1, 0)}
+    assert [learned.unlikely_pair([float(code), number]) for code, number in enumerate(numbers, start=1)] == [None] * 3
+    assert learned.unlikely_pair([1.0, numbers[2]]) in {(0, 1), (1, 0)}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from handler.scoring.booster import Booster
 from handler.scoring.bundle import BundleError, content_version, manifest_bytes
 from handler.scoring.calibration import log_odds_to_probability
-from handler.scoring.scorer import Scorer, answering_scorer, load_scorer, proven_scorer
+from handler.scoring.scorer import Scorer, load_scorer, servable_scorer, verified_scorer
 from training.data.requests import requests_of
 
 ROWS = Path(__file__).parents[3] / "build"
@@ -167,13 +167,13 @@ def test_a_scored_request_is_answered_as_it_was_scored(refund: Scorer) -> None:
 def test_a_sound_bundle_answers_its_golden_requests(name: str, request: pytest.FixtureRequest) -> None:
     """Alone and as a batch, with every reason."""
     scorer: Scorer = request.getfixturevalue(name)
-    assert answering_scorer(scorer.bundle, "here").version == scorer.version
+    assert servable_scorer(scorer.bundle, "here").version == scorer.version
 
 
 def test_without_golden_cases_nothing_is_proven(refund: Scorer) -> None:
     """So such a bundle is not served."""
     with pytest.raises(BundleError, match=r"^here has no golden cases; nothing proves that it computes what training"):
-        proven_scorer(replace(refund.bundle, golden=[]), "here")
+        verified_scorer(replace(refund.bundle, golden=[]), "here")
 
 
 @pytest.mark.parametrize(
@@ -184,14 +184,14 @@ def test_a_golden_request_outside_its_own_contract_is_refused(refund: Scorer, ch
     golden = [*refund.bundle.golden]
     golden[3] = {**golden[3], "request": golden[3]["request"] | change}
     with pytest.raises(BundleError, match=r"^here: golden request 3 is outside the bundle's own contract$"):
-        proven_scorer(replace(refund.bundle, golden=golden), "here")
+        verified_scorer(replace(refund.bundle, golden=golden), "here")
 
 
 def test_a_golden_probability_that_is_no_number_is_refused(refund: Scorer) -> None:
     """It would be equal to whatever is computed; JSON does not know it, though Python reads it."""
     golden = [{**case, "probability": nan} for case in refund.bundle.golden]
     with pytest.raises(BundleError):
-        proven_scorer(replace(refund.bundle, golden=golden), "here")
+        verified_scorer(replace(refund.bundle, golden=golden), "here")
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_a_golden_probability_that_is_no_number_is_refused(refund: Scorer) -> No
 def test_what_scores_and_cannot_explain_does_not_answer(refund: Scorer, reference: dict[str, Any]) -> None:
     """Its golden cases give their numbers, but no flagged request would get its reasons."""
     broken = replace(refund.bundle, reference={**refund.bundle.reference, **reference})
-    assert proven_scorer(broken, "here").version == refund.version
+    assert verified_scorer(broken, "here").version == refund.version
     with pytest.raises(BundleError, match=r"^here scores its golden requests and cannot answer them: KeyError\("):
-        answering_scorer(broken, "here")
+        servable_scorer(broken, "here")
 
 
 class Wavering:
@@ -223,8 +223,8 @@ class Wavering:
 def test_what_answers_otherwise_in_a_batch_does_not_answer(refund: Scorer) -> None:
     """One of the two must be wrong."""
     wavering: Any = Wavering(refund.bundle.booster)
-    with pytest.raises(BundleError, match=r"^here answers its golden requests otherwise alone than as a batch$"):
-        answering_scorer(replace(refund.bundle, booster=wavering), "here")
+    with pytest.raises(BundleError, match=r"^here answers its golden requests differently in a batch than one by one$"):
+        servable_scorer(replace(refund.bundle, booster=wavering), "here")
 
 
 def test_another_calibration_than_the_golden_cases_is_refused(tmp_path: Path) -> None:

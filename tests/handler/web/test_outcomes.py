@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from handler.records.record import FORMAT, Recorder
 from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer
-from handler.web.outcomes import Recorded, outcomes_of
+from handler.web.outcomes import Recorded, outcomes_adapter
 from handler.web.routes import create_app
 
 ROUTE = "/outcomes"
@@ -164,7 +164,9 @@ def test_where_nothing_is_recorded_outcomes_are_a_409(slots: dict[str, Slot]) ->
     """Rather than taken and thrown away; the answer says which setting would have them recorded."""
     answer = TestClient(create_app(slots)).post(ROUTE, json=[OUTCOME])
     assert answer.status_code == 409
-    assert answer.json() == {"detail": "this deployment records nothing; with PREDICTIONS it records outcomes too"}
+    assert answer.json() == {
+        "detail": "this deployment records nothing; set PREDICTIONS to record predictions and outcomes"
+    }
 
 
 def test_where_nothing_is_recorded_a_mistake_is_a_mistake(slots: dict[str, Slot]) -> None:
@@ -183,7 +185,7 @@ def test_the_documents_example_works(client: TestClient, record: Record) -> None
 
 def test_a_single_scorer_is_one_to_choose_from() -> None:
     """As where only one is declared."""
-    reader = outcomes_of(["refund"])
+    reader = outcomes_adapter(["refund"])
     assert reader.validate_python([OUTCOME])[0].scorer == "refund"
 
 

@@ -14,9 +14,9 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from benchmarks.variants import contents_of
-from handler.records.record import Recorder, hashed
+from handler.records.record import Recorder, keyed_hash
 from handler.releases.served import Served, Slot
-from handler.releases.shadow import PATIENCE, Shadow
+from handler.releases.shadow import MAX_STRIKES, Shadow
 from handler.releases.store import Pointer
 from handler.releases.swap import Watcher
 from handler.scoring.bundle import MANIFEST
@@ -144,7 +144,7 @@ def test_health_says_that_a_shadow_is_dropped(client: TestClient, slot: Slot, re
     """After too many failures."""
     shadow = Shadow(Failing(refund.bundle))
     slot.served = Served(refund, shadow)
-    for _ in range(PATIENCE):
+    for _ in range(MAX_STRIKES):
         shadow.scores(BODY, is_batch=False)
     assert client.get("/health").json()["scorers"]["refund"]["shadow_is_dropped"] is True
 
@@ -285,7 +285,7 @@ def test_without_a_key_no_private_value_is_recorded(
     watcher.look()
     client, record = recorded
     client.post(ROUTE, json={**REQUEST, "item": "Pad Thai with tofu"})
-    assert record()[0]["features"].get("item_category") != hashed("Food, Perishable", b"")
+    assert record()[0]["features"].get("item_category") != keyed_hash("Food, Perishable", b"")
 
 
 def test_a_shadow_is_in_the_record_and_never_in_the_answer(

@@ -239,7 +239,7 @@ def test_a_broken_contract_is_an_objection(
     """A challenger that takes less than the champion promises is refused for that, however well it ranks."""
     narrower = load_scorer(variant(contract=narrowed(champion, max=200.0)))
     objections = judge_challenger(champion, narrower, window, mini_scorer).objections
-    assert "its contract is not the champion's: its amountUsd ends at 200, not at 100000" in objections
+    assert "its contract is not the champion's: its amountUsd has a maximum of 200, not 100000" in objections
 
 
 def test_gains_are_what_scikit_learn_computes(

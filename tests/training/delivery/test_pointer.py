@@ -295,7 +295,8 @@ def test_a_damaged_pointer_is_replaced_by_force(folder_store: FolderStoreWriter,
     promote(folder_store, "mini", second, ROWS)
     (folder_store.root / "mini" / "pointer.json").write_bytes(b"{")
     with pytest.raises(
-        PointerUpdateError, match=r"is no pointer: .*with VERSION= and FORCE='a reason' a sound one takes its place"
+        PointerUpdateError,
+        match=r"is not a valid pointer: .*with VERSION= and FORCE='a reason' a sound one takes its place",
     ):
         roll_back(folder_store, "mini", first)
     assert roll_back(folder_store, "mini", second, force="it was damaged").current == second
@@ -347,7 +348,7 @@ def test_a_rollback_that_breaks_the_contract_is_refused(
     """What callers were promised meanwhile is told, and the pointer stays."""
     with pytest.raises(
         PointerUpdateError,
-        match=rf"^{narrower} does not keep what {first} promises: its amountUsd ends at 50000, not at 100000\. A func",
+        match=rf"^{narrower} does not keep what {first} promises: its amountUsd has a maximum of 50000, not 100000\. ",
     ):
         roll_back(folder_store, "mini", narrower)
     assert read_current_pointer(folder_store, "mini")[0].current == first

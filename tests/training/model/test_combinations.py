@@ -34,7 +34,7 @@ def rows(seed: int = 2) -> Matrix:
 def share_unlikely(learned: dict[str, Any], matrix: Matrix) -> float:
     """The share of rows that the function would warn of."""
     combinations = Combinations(learned)
-    return sum(combinations.unlikely(row) is not None for row in matrix.tolist()) / len(matrix)
+    return sum(combinations.unlikely_pair(row) is not None for row in matrix.tolist()) / len(matrix)
 
 
 def edges_of(parents: list[int]) -> set[frozenset[int]]:
@@ -135,8 +135,8 @@ def test_function_finds_the_bins_of_training() -> None:
     matrix, learned = rows(), learn_combinations(rows(), LABELS)
     below = Combinations({**learned, "limit": learned["limit"] - 1e9})
     above = Combinations({**learned, "limit": 1e-9})
-    assert not any(below.unlikely(row) for row in matrix.tolist())
-    assert any(above.unlikely(row) for row in matrix.tolist())
+    assert not any(below.unlikely_pair(row) for row in matrix.tolist())
+    assert any(above.unlikely_pair(row) for row in matrix.tolist())
 
 
 def test_learning_is_the_same_twice() -> None:

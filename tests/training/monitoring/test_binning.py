@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from handler.records.record import hashed
+from handler.records.record import keyed_hash
 from training.monitoring.binning import UNRECORDED, Binning
 
 FEATURES: dict[str, Any] = {
@@ -32,7 +32,7 @@ def test_unknown_label_is_other() -> None:
 @pytest.mark.parametrize(("key", "expected"), [(b"secret", [2, 3, 1, 0]), (b"another", [1, 1, 1, 0])])
 def test_hashed_labels_join_by_their_key(key: bytes, expected: list[int]) -> None:
     """Hashed labels are recognised with the key that they were hashed with, and are "other" with any other."""
-    labels = [hashed(label, b"secret") for label in ("DE", "NA", "FR")]
+    labels = [keyed_hash(label, b"secret") for label in ("DE", "NA", "FR")]
     binning = Binning(FEATURES, key, frozenset({"country"}))
     assert binning.bins("country", [*labels, None]).tolist() == expected
 
