@@ -23,7 +23,7 @@ from training.model.folds import Fold, encode_folds
 from training.params import Model
 from training.run.progress import on_all_cores, say
 from training.select import summary
-from training.tune import best_of, search, verdict
+from training.tune import best_of, describe_gain, search
 
 TOP = 100
 METRICS = ("roc_auc", "average_precision", f"card_precision_{TOP}")
@@ -96,8 +96,8 @@ def tuned(rows: pd.DataFrame, scorer: ScorerDeclaration) -> tuple[Model, str]:
     """The parameters that this project's search chooses on the validation weeks, and what it says of them."""
     positions = [weekly_positions(rows, scorer, start) for start in VALIDATED]
     found = search(encode_folds(rows, positions, scorer, read_catalogues(scorer)), scorer)
-    say(verdict(found))
-    return best_of(found).model, verdict(found)
+    say(describe_gain(found))
+    return best_of(found).model, describe_gain(found)
 
 
 def handbook() -> Part:

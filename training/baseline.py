@@ -1,6 +1,7 @@
-"""Baseline: what is normal -> the distributions that monitoring compares with, and what the function warns of.
+"""Write the reference distributions that monitoring compares with and that the function's warnings are based on.
 
-Features as the training rows had them; scores as the calibration rows had them, which no model has learned from.
+Those of the features are of the training rows; those of the scores are of the calibration rows, which no model was
+fitted on.
 """
 
 import json
@@ -20,11 +21,9 @@ from training.run.engine import workers_of
 from training.run.files import BUILD, write_bytes
 from training.run.progress import say
 
-DIGITS = 7
-
 
 def main(name: str) -> None:
-    """Describe what is normal for one scorer: `python -m training.baseline refund`."""
+    """Write the reference distributions of one scorer: `python -m training.baseline refund`."""
     scorer = declared_scorer(name)
     folder = BUILD / name
     fitted = json.loads((folder / "calibration.json").read_text())

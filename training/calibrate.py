@@ -1,4 +1,4 @@
-"""Calibrate: margins of untouched later rows -> Platt's two numbers, and the threshold that the policy asks for."""
+"""Fit Platt's two numbers and the policy's threshold on margins of later rows that the model was not fitted on."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Compare: the ways to rebalance training rows, judged on the same prequential folds with paired intervals."""
+"""Compare ways to rebalance training rows on the same prequential folds, with paired intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class VariantScores:
-    """One arm's scores of one validation block: the ranking of all rows, and the later rows' probabilities."""
+    """One variant's scores of one validation block: the ranking of all rows, and the later rows' probabilities."""
 
     ranking: Ranking
     later: slice
@@ -60,19 +60,19 @@ class VariantScores:
         """The METRICS of the block under the weights of its rows."""
         counts = self.ranking.counts(weight)
         later = weight[self.later]
-        found = [average_precision(*counts), recall_at_fpr(*counts)]
+        values = [average_precision(*counts), recall_at_fpr(*counts)]
         for name in ("recalibrated", "raw"):
             probability = getattr(self, name)
-            found.append(brier_score(probability, self.label, later))
-            found.append(expected_calibration_error(probability, self.label, self.bins[name], later))
-        return found
+            values.append(brier_score(probability, self.label, later))
+            values.append(expected_calibration_error(probability, self.label, self.bins[name], later))
+        return values
 
 
-def score_variant(arm: Resampling, fold: Fold, scorer: ScorerDeclaration) -> VariantScores:
-    """An arm on a fold. The earlier half of the block recalibrates, the later half judges the probabilities."""
-    resampler = Resampler(arm, feature_types(scorer.contract), scorer.seed)
+def score_variant(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) -> VariantScores:
+    """A variant's scores on a fold; the earlier half of the block recalibrates, the later half is measured."""
+    resampler = Resampler(variant, feature_types(scorer.contract), scorer.seed)
     rows, label = resampler.fit_resample(fold.train, fold.train_label)
-    weight = fraud_weight(arm, fold.train_label)
+    weight = fraud_weight(variant, fold.train_label)
     model = build_model(scorer.model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight)
     margin = model.fit(rows, label).predict(fold.validate, output_margin=True)
     half = len(margin) // 2
@@ -90,11 +90,11 @@ def score_variant(arm: Resampling, fold: Fold, scorer: ScorerDeclaration) -> Var
 
 
 def _recalibration(margin: Floats, label: Labels) -> tuple[float, float]:
-    """Slope and intercept by Platt; where a model ranks no better than chance, those that give all the fraud rate."""
+    """Platt's slope and intercept; for a model no better than chance those that give every row the fraud rate."""
     if not 0 < (n_frauds := int(label.sum())) < len(label):
         raise FoldError(
-            f"{n_frauds} frauds in {len(label):,} rows, the earlier half of a validation block, which has to "
-            "recalibrate; lower folds.count or raise folds.validate_share"
+            f"{n_frauds} frauds in {len(label):,} rows, the earlier half of a validation block, which is needed "
+            "for recalibration; lower folds.count or raise folds.validate_share"
         )
     try:
         return fit_platt(margin, label)
@@ -103,20 +103,20 @@ def _recalibration(margin: Floats, label: Labels) -> tuple[float, float]:
 
 
 def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, Any]:
-    """Per arm its METRICS, and how they differ from the declared arm's, with 95 % intervals over paired draws."""
-    arms = {variant_name(arm): arm for arm in (*_possible(VARIANTS, folds), scorer.resampling)}
-    tasks = [(score_variant, arm, fold, scorer) for arm in arms.values() for fold in folds]
-    judged = on_all_cores(tasks, "arms x folds")
-    by_fold = [judged[position :: len(folds)] for position in range(len(folds))]
+    """Per variant its METRICS, and their differences from the declared one's with 95 % intervals over paired draws."""
+    variants = {variant_name(variant): variant for variant in (*_possible(VARIANTS, folds), scorer.resampling)}
+    tasks = [(score_variant, variant, fold, scorer) for variant in variants.values() for fold in folds]
+    scores = on_all_cores(tasks, "variants x folds")
+    by_fold = [scores[position :: len(folds)] for position in range(len(folds))]
     measured = _over_folds(by_fold, [np.ones(len(fold.validate_label)) for fold in folds])
-    # One stream of draws a fold, the same for every arm: what is left of a difference is the arm's.
+    # One stream of draws per fold, the same for every variant, so that differences are due to the variant alone.
     streams = [draw_weights(fold.validate_label, DRAWS, scorer.seed + number) for number, fold in enumerate(folds)]
     drawn = np.array(
         [_over_folds(by_fold, weights) for weights in progress(zip(*streams, strict=True), "draws", total=DRAWS)]
     )
-    declared = list(arms).index(variant_name(scorer.resampling))
+    declared = list(variants).index(variant_name(scorer.resampling))
     report: dict[str, Any] = {}
-    for position, name in enumerate(arms):
+    for position, name in enumerate(variants):
         differences = interval(
             _centred(drawn[:, position] - drawn[:, declared], measured[position] - measured[declared])
         )
@@ -129,36 +129,36 @@ def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[s
 
 
 def _centred(differences: Floats, measured: Floats) -> Floats:
-    """The draws; those of calibration errors, which only grow with a draw's noise, moved to what was measured."""
+    """The draws; calibration errors, which a draw's noise only increases, are centred on the measured value."""
     for column in (METRICS.index("ece"), METRICS.index("ece_raw")):
         differences[:, column] += measured[column] - np.median(differences[:, column])
     return differences
 
 
-def _possible(arms: Sequence[Resampling], folds: Sequence[Fold]) -> list[Resampling]:
-    """The arms that every fold has enough frauds for; what is left out is told."""
+def _possible(variants: Sequence[Resampling], folds: Sequence[Fold]) -> list[Resampling]:
+    """The variants that every fold has enough frauds for; a line says what is left out."""
     fewest = min(int(fold.train_label.sum()) for fold in folds)
-    possible = [arm for arm in arms if arm.method != "smote" or fewest > arm.neighbours]
-    if len(possible) < len(arms):
-        say(f"SMOTE is left out: a fold has {fewest} frauds to learn from, too few to have neighbours")
+    possible = [variant for variant in variants if variant.method != "smote" or fewest > variant.neighbours]
+    if len(possible) < len(variants):
+        say(f"SMOTE is left out: a fold has {fewest} frauds in its training rows, too few for the neighbours")
     return possible
 
 
 def _over_folds(by_fold: Sequence[Sequence[VariantScores]], weights: Sequence[Floats]) -> Floats:
-    """The mean over folds of each arm's METRICS: (n_arms, n_metrics)."""
-    found = [[arm.measured(weight) for arm in arms] for arms, weight in zip(by_fold, weights, strict=True)]
-    return np.mean(found, axis=0)
+    """The mean over folds of each variant's METRICS: (n_variants, n_metrics)."""
+    metrics = [[scores.measured(weight) for scores in fold] for fold, weight in zip(by_fold, weights, strict=True)]
+    return np.mean(metrics, axis=0)
 
 
-def variant_name(arm: Resampling) -> str:
-    """How a report calls an arm: smote 0.1, none."""
-    return "none" if arm.method == "none" or not arm.ratio else f"{arm.method} {arm.ratio:g}"
+def variant_name(variant: Resampling) -> str:
+    """The name of a variant in reports, such as "smote 0.1" or "none"."""
+    return "none" if variant.method == "none" or not variant.ratio else f"{variant.method} {variant.ratio:g}"
 
 
 def choice(report: dict[str, Any], declared: str) -> tuple[str, str]:
-    """The arm with the highest average precision, and a sentence on what it is worth over the declared one.
+    """The variant with the highest average precision, and a sentence on its gain over the declared one.
 
-    The interval is that of the validation rows; it does not know that the best of several arms looks better than it is.
+    The interval covers the choice of validation rows; it does not correct for choosing the best of several variants.
     """
     best = max(report, key=lambda name: report[name]["average_precision"]["value"])
     if best == declared:
@@ -172,14 +172,14 @@ def choice(report: dict[str, Any], declared: str) -> tuple[str, str]:
 
 
 def main(name: str) -> None:
-    """Compare the resampling arms for one scorer: `python -m training.compare refund`."""
+    """Compare the resampling variants for one scorer: `python -m training.compare refund`."""
     scorer = declared_scorer(name)
     window, catalogue = read_training(name)
     report = compare_variants(training_folds(window, scorer, catalogue), scorer)
     declared = variant_name(scorer.resampling)
     chosen, sentence = choice(report, declared)
     table = pd.DataFrame(
-        [{"arm": arm, **{metric: found[metric]["value"] for metric in METRICS}} for arm, found in report.items()]
+        [{"arm": variant, **{key: values[key]["value"] for key in METRICS}} for variant, values in report.items()]
     )
     write_table(REPORTS / name / "resampling.csv", table)
     summary = {"declared": declared, "chosen": chosen, "verdict": sentence, "arms": report}

@@ -1,4 +1,4 @@
-"""Evaluate: the latest window, which nothing before has seen -> metrics with intervals, tables, curves as DVC plots."""
+"""Evaluate the scorer on the latest window, unused until then: metrics with intervals, tables, and curves."""
 
 import json
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from training.run.files import BUILD, REPORTS, rounded, write_json, write_table
 from training.run.matrix import Floats, Labels
 from training.run.progress import say
 
-# More points than a plot can show; a million would only bloat the repository.
+# As many points as a plot can show; more would only bloat the repository.
 CURVE_POINTS = 200
 
 RATES = ("recall", "precision", "false_positive_rate", "alert_rate")
@@ -47,7 +47,7 @@ RANKING_METRICS = ("roc_auc", "average_precision", "recall_at_1pct_fpr", "brier_
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scored rows, ready to be measured under any weights."""
+    """Scored, labelled rows, whose metrics can be computed under any weights."""
 
     probability: Floats
     label: Labels
@@ -67,44 +67,49 @@ class Evaluation:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What is measured at each threshold."""
+        """The names of the metrics at each threshold."""
         return (*RATES, "cost_of_1000") if self.costs else RATES
 
     @cached_property
     def positions(self) -> list[int]:
-        """Where each threshold stands in the ranking's counts."""
+        """The position of each threshold in the ranking's counts."""
         return [self.ranking.position_of(threshold) for threshold in self.thresholds]
 
     def measured(self, weight: Floats) -> Floats:
-        """The RANKING_METRICS under the weights of the rows, then the `columns` of threshold after threshold."""
+        """The RANKING_METRICS under the weights of the rows, then the `columns` of each threshold in turn."""
         frauds, legitimate = self.ranking.counts(weight)
-        of_ranking = [
+        ranking_metrics = [
             roc_auc(frauds, legitimate),
             average_precision(frauds, legitimate),
             recall_at_fpr(frauds, legitimate),
             brier_score(self.probability, self.label, weight),
             expected_calibration_error(self.probability, self.label, self.bins, weight),
         ]
-        caught, wrong, total = frauds[self.positions], legitimate[self.positions], weight.sum()
-        flagged = caught + wrong
-        rates = [caught / frauds[-1], caught / np.maximum(flagged, 1e-12), wrong / legitimate[-1], flagged / total]
+        caught, false_alarms, total = frauds[self.positions], legitimate[self.positions], weight.sum()
+        flagged = caught + false_alarms
+        rates = [
+            caught / frauds[-1],
+            caught / np.maximum(flagged, 1e-12),
+            false_alarms / legitimate[-1],
+            flagged / total,
+        ]
         if self.amount is not None and self.costs is not None:
             cost = cost_of(self.ranking, frauds + legitimate, self.amount, self.costs, weight)
             rates.append(1000 * cost[self.positions] / total)
-        return np.concatenate([of_ranking, np.stack(rates, axis=1).ravel()])
+        return np.concatenate([ranking_metrics, np.stack(rates, axis=1).ravel()])
 
     def share_intervals(self) -> list[list[tuple[float, float]]]:
         """Per threshold the 95 % intervals of the RATES (Wilson 1927)."""
         frauds, legitimate = self.ranking.counts()
-        caught, wrong = frauds[self.positions].tolist(), legitimate[self.positions].tolist()
+        caught, false_alarms = frauds[self.positions].tolist(), legitimate[self.positions].tolist()
         return [
             [
-                share_interval(right, frauds[-1]),
-                share_interval(right, right + false),
-                share_interval(false, legitimate[-1]),
-                share_interval(right + false, len(self.label)),
+                share_interval(n_caught, frauds[-1]),
+                share_interval(n_caught, n_caught + n_false),
+                share_interval(n_false, legitimate[-1]),
+                share_interval(n_caught + n_false, len(self.label)),
             ]
-            for right, false in zip(caught, wrong, strict=True)
+            for n_caught, n_false in zip(caught, false_alarms, strict=True)
         ]
 
 
@@ -113,12 +118,12 @@ def measure(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dic
     say(f"bootstrap: {DRAWS:,} draws of {len(evaluation.label):,} rows")
     draws = bootstrap(evaluation.measured, evaluation.label, seed=seed)
     whole = evaluation.measured(np.ones(len(evaluation.label)))
-    # A calibration error only grows with noise, and draws are noisier than the rows: without that bias they are
-    # centred on what was measured.
+    # Noise only increases a calibration error, and draws are noisier than the rows; to remove that bias the draws are
+    # centred on the measured error.
     error = RANKING_METRICS.index("expected_calibration_error")
     draws[:, error] = np.maximum(draws[:, error] - np.median(draws[:, error]) + whole[error], 0.0)
     drawn, values = [*interval(draws)], whole.tolist()
-    # Of 6 frauds that are all flagged every draw says 100 %. For shares there is a formula that knows better.
+    # Where 6 of 6 frauds are flagged, every draw has a recall of 100 %; Wilson's formula for shares is more accurate.
     width, first = len(evaluation.columns), len(RANKING_METRICS)
     for number, bounds in enumerate(evaluation.share_intervals()):
         start = first + number * width

@@ -1,4 +1,4 @@
-"""Package: the data-only bundle, its golden cases, and the proof that the function computes what training computed."""
+"""Package the data-only bundle with its golden cases, and check that the function computes what training computed."""
 
 import hashlib
 import json
@@ -29,39 +29,39 @@ GOLDEN_DIGITS = 12
 
 
 class ParityError(StageError):
-    """Raised when the function's own code gives another probability than the pipeline."""
+    """Raised when the function's own code computes another probability than the pipeline."""
 
 
 def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd.DataFrame) -> list[dict[str, Any]]:
-    """Made-up requests across what training saw: no row of anybody's data is in a bundle.
+    """Synthetic requests across the range of the training rows, so that a bundle holds no real row.
 
-    Numbers walk through the percentiles, categories and texts through what is known; one request misses all that
-    may be missing, and one carries values that training never saw.
+    Numbers step through the percentiles, categories and texts through the known values; one request omits every
+    optional field, and one carries values that training never saw.
     """
-    known = {name: _known_values(name, field, reference, catalogue) for name, field in contract.fields.items()}
+    values_of = {name: _known_values(name, field, reference, catalogue) for name, field in contract.fields.items()}
     requests = [
-        as_request({name: _nth_of(values, step) for name, values in known.items()}, contract)
+        as_request({name: _nth_of(values, step) for name, values in values_of.items()}, contract)
         for step in range(N_GOLDEN)
     ]
-    whole = requests[len(requests) // 2]
+    complete = requests[len(requests) // 2]
     required = {field.alias or name for name, field in contract.fields.items() if field.required}
     unseen = {
         field.alias or name: "never seen"[: field.max_length]
         for name, field in contract.fields.items()
         if field.type in STRING_TYPES
     }
-    requests.append({key: value for key, value in whole.items() if key in required})
-    requests.append({key: unseen.get(key, value) for key, value in whole.items()})
+    requests.append({key: value for key, value in complete.items() if key in required})
+    requests.append({key: unseen.get(key, value) for key, value in complete.items()})
     return requests
 
 
 def _nth_of(values: list[Any], step: int) -> Any:  # noqa: ANN401 - whatever a field holds
-    """The value at a step of a walk that takes N_GOLDEN steps through a long list, and goes round a short one."""
+    """The value at a step: N_GOLDEN steps cover a long list, and repeat a short one."""
     return values[step * max(len(values) // N_GOLDEN, 1) % len(values)]
 
 
 def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], catalogue: pd.DataFrame) -> list[Any]:
-    """The values of a field that golden requests walk through."""
+    """The values of a field that golden requests step through."""
     if field.type == "text":
         names = catalogue.loc[catalogue["field"] == name, "name"].str.slice(stop=field.max_length)
         return list(names)
@@ -70,8 +70,8 @@ def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], ca
         return labels or [OTHER[: field.max_length]]
     if field.type == "flag":
         return [False, True]
-    # The reference is rounded, which must not lead out of the contract. A field that was never filled in training
-    # still takes a value in a request.
+    # The reference is rounded, so its ends are clipped to the contract's. A field without a value in training still
+    # gets one in a request.
     percentiles = reference[name]["percentiles"] or [0.0]
     return [min(max(value, field.lowest), field.highest) for value in percentiles]
 
@@ -84,7 +84,7 @@ def check_parity(
 ) -> float:
     """The largest absolute difference, over all rows, between the function's probability and the pipeline's.
 
-    Each row goes through JSON, the contract, the features and the C library as a request would. Raises ParityError,
+    Each row goes through JSON, the contract, the features and the C library like a request. Raises ParityError,
     with the worst row, where the difference exceeds TOLERANCE.
     """
     expected = calibrated(margins(pipeline, rows), calibration).tolist()
@@ -101,7 +101,7 @@ def check_parity(
 
 
 def build_bundle(folder: Path, contents: dict[str, bytes], described: dict[str, Any]) -> None:
-    """Write a bundle's files into a folder, with the manifest that names their hashes and the version they give."""
+    """Write a bundle's files into a folder, with a manifest of their hashes and the version computed from them."""
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(contents.items())}
     manifest = {"format": FORMAT, **described, "files": hashes}
     manifest["version"] = content_version(manifest)
@@ -133,7 +133,7 @@ def main(name: str) -> None:
     with tempfile.TemporaryDirectory(dir=BUILD, prefix=f".{name}-bundle-") as scratch:
         folder = Path(scratch, "bundle")
         folder.mkdir()
-        # Once without golden cases, to compute them with the function's own code; then whole.
+        # First without golden cases, to compute them with the function's own code; then complete.
         build_bundle(folder, contents | {"golden.json": to_json([])}, described)
         golden = _golden_cases(Scorer(load_bundle(folder)), requests)
         build_bundle(folder, contents | {"golden.json": to_json(golden)}, described)
@@ -150,7 +150,7 @@ def main(name: str) -> None:
 
 
 def remove_undeclared(declared: set[str]) -> list[Path]:
-    """The bundles of scorers that are not declared, after removing them: the function serves all that it finds."""
+    """The removed bundles of undeclared scorers; the function would serve every bundle that it finds."""
     stale = sorted(path for path in BUNDLES.iterdir() if path.is_dir() and path.name not in declared)
     for path in stale:
         shutil.rmtree(path)
@@ -162,7 +162,7 @@ def _golden_cases(scorer: Scorer, requests: list[dict[str, Any]]) -> list[dict[s
     for request in requests:
         parsed = scorer.request_model.model_validate(request)
         margin = scorer.bundle.booster.margin(scorer.vector(parsed))
-        # exp() is the platform's; its last bits would change the version.
+        # exp() depends on the platform; its last bits would change the version.
         cases.append({"request": request, "probability": round(scorer.probability(margin), GOLDEN_DIGITS)})
     return cases
 

@@ -130,7 +130,7 @@ def _score_chunks(options: ScoreOptions, parts: Sequence[InputFile], job: Scorin
     if finished:
         say(f"resuming: {len(finished):,} chunks were finished before")
     with workers_of(Compute(engine=options.engine or declared_scorer(options.scorer).compute.engine)) as workers:
-        workers.require_seen(job.run)
+        workers.require_visible(job.run)
         for _ in workers.spread(tasks(), "rows scored", **remaining, size=lambda chunk: int(chunk["rows"])):
             pass
     counts = finished_chunks(job.run)

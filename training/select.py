@@ -1,4 +1,4 @@
-"""Select: candidate models side by side on the prequential folds of the training window."""
+"""Compare candidate kinds of model on the prequential folds of the training window."""
 
 import pickle
 import time
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from training.data.window import read_training
@@ -16,26 +15,24 @@ from training.model.candidates import CANDIDATES, SHIPPED, score
 from training.model.folds import Fold, resample_folds, training_folds
 from training.run.command import run
 from training.run.files import BUILD, REPORTS, write_json, write_table
-from training.run.matrix import Matrix
+from training.run.matrix import Floats, Matrix
 from training.run.progress import on_all_cores, say
 
 LATENCY_CALLS = 100
 
 
 def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Per candidate ROC AUC and average precision over the folds, and size in kB; and a table of its latencies.
+    """Per candidate ROC AUC and average precision over the folds, and size in kB; and a table of latencies.
 
-    The folds' training rows are taken as they are: resampled, if that is wanted.
+    The folds' training rows are used as they are; resample them first where that is declared.
     """
-    fitted = on_all_cores(
-        [(_fitted_and_judged, name, fold, scorer) for name in CANDIDATES for fold in folds], "candidates x folds"
-    )
+    tasks = [(_evaluated, name, fold, scorer) for name in CANDIDATES for fold in folds]
+    results = on_all_cores(tasks, "candidates x folds")
     report: dict[str, Any] = {}
     latencies = []
     for position, name in enumerate(CANDIDATES):
-        models, sizes, areas, precisions = zip(
-            *fitted[position * len(folds) : (position + 1) * len(folds)], strict=True
-        )
+        of_candidate = results[position * len(folds) : (position + 1) * len(folds)]
+        models, sizes, areas, precisions = zip(*of_candidate, strict=True)
         report[name] = {
             "roc_auc": summary(areas),
             "average_precision": summary(precisions),
@@ -45,10 +42,10 @@ def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tupl
     return report, pd.DataFrame(latencies)
 
 
-def _fitted_and_judged(name: str, fold: Fold, scorer: ScorerDeclaration) -> tuple[Any, int, float, float]:
+def _evaluated(name: str, fold: Fold, scorer: ScorerDeclaration) -> tuple[Any, int, float, float]:
     """A candidate fitted on a fold, its size in kB, its ROC AUC and its average precision there.
 
-    Measured here, in the process that fitted it: a model that has been handed over makes a larger pickle.
+    The size is measured in the process that fitted the model, because its pickle grows in transfer to another.
     """
     model = CANDIDATES[name](scorer, fold.train_label).fit(fold.train, fold.train_label)
     counts = rank(score(model, fold.validate), fold.validate_label).counts()
@@ -61,27 +58,27 @@ def summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _size_kb(model: Any) -> int:  # noqa: ANN401 - scikit-learn has no types
-    """The model as the function would have to carry it: XGBoost's own format, for the others a pickle."""
+    """The size of the model in the bundle: XGBoost's own format, for the others a pickle."""
     content = model.get_booster().save_raw("ubj") if hasattr(model, "get_booster") else pickle.dumps(model)
     return round(len(content) / 1000)
 
 
 def _latency(model: Any, rows: Matrix) -> dict[str, float]:  # noqa: ANN401 - as above
-    """How long one row takes through the candidate's Python, in milliseconds: median and 95th percentile."""
-    taken = []
+    """The time to score one row with the candidate's Python code, in milliseconds: median and 95th percentile."""
+    times = []
     for row in rows[np.arange(LATENCY_CALLS) % len(rows)]:
         start = time.perf_counter()
         score(model, row.reshape(1, -1))
-        taken.append((time.perf_counter() - start) * 1000)
-    return {"p50_ms": float(np.percentile(taken, 50)), "p95_ms": float(np.percentile(taken, 95))}
+        times.append((time.perf_counter() - start) * 1000)
+    return {"p50_ms": float(np.percentile(times, 50)), "p95_ms": float(np.percentile(times, 95))}
 
 
-def verdict(report: dict[str, Any]) -> str:
-    """One sentence: whether another candidate beats the model that ships by more than the spread between folds."""
+def describe_lead(report: dict[str, Any]) -> str:
+    """One sentence on whether another candidate beats the shipped model by more than the spread between folds."""
     shipped = np.array(report[SHIPPED]["average_precision"]["folds"])
-    leads: dict[str, npt.NDArray[np.float64]] = {
-        name: np.array(found["average_precision"]["folds"]) - shipped
-        for name, found in report.items()
+    leads: dict[str, Floats] = {
+        name: np.array(candidate["average_precision"]["folds"]) - shipped
+        for name, candidate in report.items()
         if name != SHIPPED
     }
     best = max(leads, key=lambda name: float(leads[name].mean()))
@@ -107,18 +104,18 @@ def main(name: str) -> None:
     table = pd.DataFrame(
         {
             "candidate": list(report),
-            "average_precision": [found["average_precision"]["mean"] for found in report.values()],
-            "std": [found["average_precision"]["std"] for found in report.values()],
-            "roc_auc": [found["roc_auc"]["mean"] for found in report.values()],
-            "size_kb": [found["size_kb"] for found in report.values()],
+            "average_precision": [candidate["average_precision"]["mean"] for candidate in report.values()],
+            "std": [candidate["average_precision"]["std"] for candidate in report.values()],
+            "roc_auc": [candidate["roc_auc"]["mean"] for candidate in report.values()],
+            "size_kb": [candidate["size_kb"] for candidate in report.values()],
         }
     )
     write_table(REPORTS / name / "selection.csv", table)
-    write_json(REPORTS / name / "selection.json", {"verdict": verdict(report), "candidates": report})
-    # Times do not reproduce, so DVC does not know this file.
+    write_json(REPORTS / name / "selection.json", {"verdict": describe_lead(report), "candidates": report})
+    # Times do not reproduce, so this file is not an output of the stage in dvc.yaml.
     write_table(BUILD / name / "latency.csv", latencies)
     say(table.merge(latencies).to_string(index=False, float_format="%.4g"))
-    say(verdict(report))
+    say(describe_lead(report))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train: training rows -> features, SMOTE, XGBoost; the model, its vocabulary and its reference distributions."""
+"""Train the model on the encoded, resampled training rows; write it, its vocabulary and its reference distributions."""
 
 import json
 

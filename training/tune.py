@@ -1,4 +1,4 @@
-"""Tune: the parameters that `model` leaves open, searched on the prequential folds of the training window."""
+"""Search the parameters that `model` leaves open on the prequential folds of the training window."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ SPACE: dict[str, Suggest] = {
     "subsample": lambda trial: trial.suggest_float("subsample", 0.5, 1),
     "colsample_bytree": lambda trial: trial.suggest_float("colsample_bytree", 0.4, 1),
     "reg_lambda": lambda trial: trial.suggest_float("reg_lambda", 0.1, 30, log=True),
-    # Where frauds stand close together, few bins cannot part them: on the handbook's data 256 bins cost .04.
+    # Few bins cannot separate frauds with similar values: on the handbook's data 256 bins cost .04.
     "max_bin": lambda trial: trial.suggest_categorical("max_bin", [256, 1024, 4096]),
 }
 STARTUP_TRIALS = 8
@@ -41,36 +41,36 @@ STARTUP_TRIALS = 8
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of the parameters: its average precision on each fold it got to, and whether that was all."""
+    """One setting of the parameters, its average precision on each fold it reached, and whether those were all."""
 
     model: Model
     folds: tuple[float, ...]
     is_whole: bool
     is_reference: bool = False
-    """With mode grid the declared model is only there to compare with; it is not in the grid."""
+    """With mode grid the declared model is only a reference; it is not in the grid."""
 
     @property
     def mean(self) -> float:
-        """The mean over its folds, rounded as it is reported, so that every processor sees the same search."""
+        """The mean over its folds, rounded as it is reported, so that the search is the same on every processor."""
         return float(rounded(float(np.mean(self.folds))))
 
 
-def judge(model: Model, folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[float, ...]:
+def fold_precisions(model: Model, folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[float, ...]:
     """The average precision of these parameters on each fold."""
     device = scorer.compute.device
 
-    def on(fold: Fold) -> float:
+    def precision(fold: Fold) -> float:
         weight = fraud_weight(scorer.resampling, fold.train_label)
         fitted = build_model(model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
         fitted.fit(fold.train, fold.train_label)
         margin = fitted.predict(fold.validate, output_margin=True)
         return average_precision(*rank(margin, fold.validate_label).counts())
 
-    # XGBoost lets go of Python's lock while it works.
-    return tuple(Parallel(n_jobs=-1, prefer="threads")(delayed(on)(fold) for fold in folds))
+    # XGBoost releases the GIL while it trains.
+    return tuple(Parallel(n_jobs=-1, prefer="threads")(delayed(precision)(fold) for fold in folds))
 
 
-def searched(scorer: ScorerDeclaration) -> list[str]:
+def searched_parameters(scorer: ScorerDeclaration) -> list[str]:
     """The parameters that are searched: what the grid lists, or all that `model` does not pin."""
     if scorer.tuning.mode == "grid":
         return sorted(scorer.tuning.grid)
@@ -81,51 +81,51 @@ def searched(scorer: ScorerDeclaration) -> list[str]:
 
 
 def trials(folds: Sequence[Fold], scorer: ScorerDeclaration) -> Iterator[Trial]:
-    """Each setting tried, in turn; the first is the declared model with the defaults for what it leaves open.
+    """The trials, in turn; the first is the declared model with the defaults for what it leaves open.
 
-    The folds' training rows are taken as they are: resampled, if that is wanted.
+    The folds' training rows are used as they are; resample them first where that is declared.
     """
-    if scorer.tuning.mode == "tpe" and searched(scorer):
+    if scorer.tuning.mode == "tpe" and searched_parameters(scorer):
         yield from _tpe(folds, scorer)
         return
     grid = list(ParameterGrid(scorer.tuning.grid)) if scorer.tuning.grid else []
-    yield Trial(scorer.model, judge(scorer.model, folds, scorer), is_whole=True, is_reference=bool(grid))
+    yield Trial(scorer.model, fold_precisions(scorer.model, folds, scorer), is_whole=True, is_reference=bool(grid))
     for setting in grid:
         model = scorer.model.model_copy(update=setting)
-        yield Trial(model, judge(model, folds, scorer), is_whole=True)
+        yield Trial(model, fold_precisions(model, folds, scorer), is_whole=True)
 
 
 def n_trials(scorer: ScorerDeclaration) -> int:
-    """How many settings `trials` will try."""
-    if scorer.tuning.mode == "tpe" and searched(scorer):
+    """The number of settings that `trials` goes through."""
+    if scorer.tuning.mode == "tpe" and searched_parameters(scorer):
         return scorer.tuning.trials
     return 1 + (len(ParameterGrid(scorer.tuning.grid)) if scorer.tuning.grid else 0)
 
 
 def _tpe(folds: Sequence[Fold], scorer: ScorerDeclaration) -> Iterator[Trial]:
-    """Trials by the tree-structured Parzen estimator (Bergstra 2011), hopeless ones stopped after half the folds."""
+    """Trials by the tree-structured Parzen estimator (Bergstra 2011), unpromising ones stopped after half the folds."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=scorer.seed, n_startup_trials=STARTUP_TRIALS),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
     )
-    names = searched(scorer)
+    names = searched_parameters(scorer)
     study.enqueue_trial({name: getattr(scorer.model, name) for name in names})
     half = -(-len(folds) // 2)
     for _ in range(scorer.tuning.trials):
-        trial = study.ask()
-        # Four digits, so that the last bits of the sampler's arithmetic, which differ between processors, do not count.
-        setting = {name: _shortened(SPACE[name](trial)) for name in names}
+        suggestion = study.ask()
+        # Four digits, because the last bits of the sampler's arithmetic differ between processors.
+        setting = {name: _shortened(SPACE[name](suggestion)) for name in names}
         model = scorer.model.model_copy(update=setting)
-        tried = Trial(model, judge(model, folds[:half], scorer), is_whole=False)
-        trial.report(tried.mean, half)
-        if trial.should_prune():
-            study.tell(trial, state=TrialState.PRUNED)
+        trial = Trial(model, fold_precisions(model, folds[:half], scorer), is_whole=False)
+        suggestion.report(trial.mean, half)
+        if suggestion.should_prune():
+            study.tell(suggestion, state=TrialState.PRUNED)
         else:
-            tried = Trial(model, tried.folds + judge(model, folds[half:], scorer), is_whole=True)
-            study.tell(trial, tried.mean)
-        yield tried
+            trial = Trial(model, trial.folds + fold_precisions(model, folds[half:], scorer), is_whole=True)
+            study.tell(suggestion, trial.mean)
+        yield trial
 
 
 def _shortened(value: float) -> int | float:
@@ -133,36 +133,36 @@ def _shortened(value: float) -> int | float:
 
 
 def search(folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Trial]:
-    """All trials in order, the best so far told as it is found; stopped early only where a time limit is declared."""
-    found: list[Trial] = []
+    """All trials in order; a line announces each new best, and only a declared time limit stops the search early."""
+    finished: list[Trial] = []
     limit = scorer.tuning.time_limit_minutes
     start = time.monotonic()
-    for tried in progress(trials(folds, scorer), "trials", total=n_trials(scorer)):
-        found.append(tried)
-        if best_of(found) is tried:
-            say(f"trial {len(found)}: average precision {tried.mean:.4f}, the best so far")
+    for trial in progress(trials(folds, scorer), "trials", total=n_trials(scorer)):
+        finished.append(trial)
+        if best_of(finished) is trial:
+            say(f"trial {len(finished)}: average precision {trial.mean:.4f}, the best so far")
         if limit and time.monotonic() - start > 60 * limit:
             say(f"stopped after {limit:g} minutes, as declared; another machine may stop at another trial")
             break
-    return found
+    return finished
 
 
-def best_of(found: Sequence[Trial]) -> Trial:
+def best_of(finished: Sequence[Trial]) -> Trial:
     """The trial with the highest mean over all folds; of equals the first."""
-    candidates = [tried for tried in found if tried.is_whole and not tried.is_reference]
-    return max(candidates or found[:1], key=lambda tried: tried.mean)
+    candidates = [trial for trial in finished if trial.is_whole and not trial.is_reference]
+    return max(candidates or finished[:1], key=lambda trial: trial.mean)
 
 
-def verdict(found: Sequence[Trial]) -> str:
-    """One sentence: what the search gained over the defaults, and how that compares with the spread over folds."""
-    best, default = best_of(found), found[0]
-    if len(found) == 1:
+def describe_gain(finished: Sequence[Trial]) -> str:
+    """One sentence on the gain of the search over the defaults, beside its spread over folds."""
+    best, default = best_of(finished), finished[0]
+    if len(finished) == 1:
         return f"nothing was searched; the declared and default values have average precision {best.mean:.4f}"
     if best is default:
-        return f"none of {len(found):,} trials is better than the default values; they stay"
+        return f"none of {len(finished):,} trials is better than the default values; they stay"
     gains = np.subtract(best.folds, default.folds)
     return (
-        f"trial {found.index(best) + 1} of {len(found):,} has average precision {best.mean:.4f}, "
+        f"trial {finished.index(best) + 1} of {len(finished):,} has average precision {best.mean:.4f}, "
         f"{gains.mean():+.4f} +- {gains.std(ddof=1):.4f} over the default values, on folds that chose it"
     )
 
@@ -172,31 +172,33 @@ def main(name: str) -> None:
     scorer = declared_scorer(name)
     window, catalogue = read_training(name)
     folds = resample_folds(training_folds(window, scorer, catalogue), scorer, scorer.resampling)
-    found = search(folds, scorer)
-    best = best_of(found)
+    finished = search(folds, scorer)
+    best = best_of(finished)
     report = {
         "mode": scorer.tuning.mode,
-        "searched": searched(scorer),
-        "best": found.index(best) + 1,
-        "verdict": verdict(found),
+        "searched": searched_parameters(scorer),
+        "best": finished.index(best) + 1,
+        "verdict": describe_gain(finished),
         "model": best.model.model_dump(),
         "trials": [
             {
-                "average_precision": tried.mean,
-                "folds": tried.folds,
-                "is_whole": tried.is_whole,
-                **{parameter: getattr(tried.model, parameter) for parameter in searched(scorer)},
+                "average_precision": trial.mean,
+                "folds": trial.folds,
+                "is_whole": trial.is_whole,
+                **{parameter: getattr(trial.model, parameter) for parameter in searched_parameters(scorer)},
             }
-            for tried in found
+            for trial in finished
         ],
     }
-    values = [tried.mean if tried.is_whole else 0.0 for tried in found]
-    table = pd.DataFrame({"trial": range(1, len(found) + 1), "best_average_precision": list(accumulate(values, max))})
+    values = [trial.mean if trial.is_whole else 0.0 for trial in finished]
+    table = pd.DataFrame(
+        {"trial": range(1, len(finished) + 1), "best_average_precision": list(accumulate(values, max))}
+    )
     write_table(REPORTS / name / "tuning.csv", table)
     write_json(REPORTS / name / "tuning.json", report)
     write_text(BUILD / name / "tuned.json", best.model.model_dump_json(indent=1) + "\n")
     say(best.model.model_dump_json())
-    say(verdict(found))
+    say(describe_gain(finished))
 
 
 if __name__ == "__main__":

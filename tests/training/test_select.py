@@ -17,7 +17,7 @@ from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.model.candidates import CANDIDATES, SHIPPED, score
 from training.model.folds import Fold, training_folds
-from training.select import LATENCY_CALLS, compare_candidates, summary, verdict
+from training.select import LATENCY_CALLS, compare_candidates, describe_lead, summary
 
 DVC = Path(__file__).parents[2] / "dvc.yaml"
 
@@ -30,7 +30,7 @@ def report_of(**precisions: list[float]) -> dict[str, Any]:
 def test_shipped_ahead() -> None:
     """Where no candidate is better on average, the sentence names the next and by how much it is behind."""
     report = report_of(xgboost=[0.5, 0.7], adaboost=[0.2, 0.3], random_forest=[0.45, 0.63])
-    assert verdict(report) == (
+    assert describe_lead(report) == (
         "xgboost has the highest average precision; random_forest follows, 0.0600 +- 0.0141 behind"
     )
 
@@ -38,13 +38,15 @@ def test_shipped_ahead() -> None:
 def test_another_ahead_within_the_spread() -> None:
     """A lead that folds do not agree on is told as such."""
     report = report_of(xgboost=[0.5, 0.7], adaboost=[0.6, 0.68], random_forest=[0.1, 0.1])
-    assert verdict(report) == "adaboost is ahead of xgboost by 0.0400 +- 0.0849 average precision: within the spread"
+    assert (
+        describe_lead(report) == "adaboost is ahead of xgboost by 0.0400 +- 0.0849 average precision: within the spread"
+    )
 
 
 def test_another_ahead_beyond_the_spread() -> None:
     """A lead that every fold shows is called out, with what to look at."""
     report = report_of(xgboost=[0.5, 0.7], adaboost=[0.1, 0.2], logistic_regression=[0.61, 0.79])
-    assert verdict(report) == (
+    assert describe_lead(report) == (
         "logistic_regression BEATS xgboost, which ships, by 0.1000 +- 0.0141 average precision, more than the spread "
         "between folds; look at the declared model and features before you trust this one"
     )
@@ -53,13 +55,13 @@ def test_another_ahead_beyond_the_spread() -> None:
 def test_the_spread_is_that_of_paired_differences() -> None:
     """Folds that are hard for both candidates do not widen the spread of their difference."""
     report = report_of(xgboost=[0.1, 0.5, 0.9], adaboost=[0.12, 0.53, 0.92])
-    assert verdict(report).startswith("adaboost BEATS xgboost, which ships, by 0.0233 +- 0.0058")
+    assert describe_lead(report).startswith("adaboost BEATS xgboost, which ships, by 0.0233 +- 0.0058")
 
 
 def test_a_tie_goes_to_the_model_that_ships() -> None:
     """A candidate that is exactly as good is not ahead."""
     report = report_of(xgboost=[0.5, 0.7], adaboost=[0.5, 0.7])
-    assert verdict(report) == "xgboost and adaboost share the highest average precision"
+    assert describe_lead(report) == "xgboost and adaboost share the highest average precision"
 
 
 def test_summary_is_of_the_sample() -> None:
@@ -111,7 +113,7 @@ def test_every_candidate_is_judged_on_every_fold(
 def test_stage_reports_every_candidate(trained: Path) -> None:
     """The report has a sentence, and per candidate mean, spread and folds of both metrics, and a size."""
     report = json.loads((trained / "reports" / "mini" / "selection.json").read_text())
-    assert report["verdict"] == verdict(report["candidates"])
+    assert report["verdict"] == describe_lead(report["candidates"])
     assert list(report["candidates"]) == list(CANDIDATES)
     for found in report["candidates"].values():
         assert set(found) == {"roc_auc", "average_precision", "size_kb"}

@@ -19,7 +19,18 @@ from training.model.fit import build_model
 from training.model.folds import Fold
 from training.params import TUNED, Model, Resampling, Tuning
 from training.run.files import rounded
-from training.tune import SPACE, STARTUP_TRIALS, Trial, best_of, judge, n_trials, search, searched, trials, verdict
+from training.tune import (
+    SPACE,
+    STARTUP_TRIALS,
+    Trial,
+    best_of,
+    describe_gain,
+    fold_precisions,
+    n_trials,
+    search,
+    searched_parameters,
+    trials,
+)
 
 FAST = {"rounds": 8, "threads": 1}
 
@@ -67,19 +78,19 @@ def test_space_holds_models_only(name: str) -> None:
 
 def test_what_is_pinned_is_not_searched(mini_scorer: ScorerDeclaration) -> None:
     """The search takes what the model leaves open, in one order."""
-    assert searched(tuning(mini_scorer, FAST)) == [name for name in TUNED if name != "rounds"]
-    assert searched(tuning(mini_scorer, {})) == list(TUNED)
+    assert searched_parameters(tuning(mini_scorer, FAST)) == [name for name in TUNED if name != "rounds"]
+    assert searched_parameters(tuning(mini_scorer, {})) == list(TUNED)
 
 
 def test_a_grid_says_itself_what_is_searched(mini_scorer: ScorerDeclaration) -> None:
     """With a grid nothing else is searched, though the model leaves it open."""
     scorer = tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [2, 3], "learning_rate": [0.1]})
-    assert searched(scorer) == ["learning_rate", "max_depth"]
+    assert searched_parameters(scorer) == ["learning_rate", "max_depth"]
 
 
 def test_an_exact_tree_has_no_bins_to_search(mini_scorer: ScorerDeclaration) -> None:
     """Exact trees have no bins, so no trial is spent on how many."""
-    assert "max_bin" not in searched(tuning(mini_scorer, FAST | {"tree_method": "exact"}))
+    assert "max_bin" not in searched_parameters(tuning(mini_scorer, FAST | {"tree_method": "exact"}))
 
 
 def test_first_trial_is_the_declared_model(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
@@ -159,7 +170,7 @@ def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: ScorerDecl
 def test_judged_by_the_model_that_train_makes(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """A setting's value on a fold is the average precision of the model that train would make."""
     model = Model(rounds=8, max_depth=2, threads=1)
-    for fold, found in zip(folds, judge(model, folds, mini_scorer), strict=True):
+    for fold, found in zip(folds, fold_precisions(model, folds, mini_scorer), strict=True):
         fitted = build_model(model, mini_scorer.contract, seed=mini_scorer.seed).fit(fold.train, fold.train_label)
         margin = fitted.predict(fold.validate, output_margin=True)
         assert found == average_precision(*rank(margin, fold.validate_label).counts())
@@ -169,7 +180,7 @@ def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: Score
     """Settings are judged with the weight of frauds that the shipped model will have."""
     weighted = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=1.0)})
     model = Model(rounds=8)
-    assert judge(model, folds, weighted) != judge(model, folds, mini_scorer)
+    assert fold_precisions(model, folds, weighted) != fold_precisions(model, folds, mini_scorer)
 
 
 def test_time_limit_stops_the_search(
@@ -235,14 +246,14 @@ def test_mean_is_rounded_as_it_is_reported() -> None:
 
 def test_verdict_where_the_default_stays() -> None:
     """A search that finds nothing better says so."""
-    assert verdict([tried(0.5, 0.5), tried(0.4, 0.4)]) == (
+    assert describe_gain([tried(0.5, 0.5), tried(0.4, 0.4)]) == (
         "none of 2 trials is better than the default values; they stay"
     )
 
 
 def test_verdict_where_a_trial_wins() -> None:
     """The gain is told beside its spread over folds, and that the same folds chose it."""
-    assert verdict([tried(0.5, 0.5), tried(0.4, 0.4), tried(0.6, 0.8)]) == (
+    assert describe_gain([tried(0.5, 0.5), tried(0.4, 0.4), tried(0.6, 0.8)]) == (
         "trial 3 of 3 has average precision 0.7000, +0.2000 +- 0.1414 over the default values, on folds that chose it"
     )
 
@@ -270,7 +281,7 @@ def test_stage_writes_a_model_that_is_whole(trained: Path, mini_scorer: ScorerDe
 def test_stage_reports_every_trial(trained: Path, mini_scorer: ScorerDeclaration) -> None:
     """The report has each trial's setting and folds; the best is the one whose setting was written."""
     report = report_of(trained)
-    assert (report["mode"], report["searched"]) == ("tpe", searched(mini_scorer))
+    assert (report["mode"], report["searched"]) == ("tpe", searched_parameters(mini_scorer))
     assert len(report["trials"]) == 3
     best = report["trials"][report["best"] - 1]
     assert best["average_precision"] == max(trial["average_precision"] for trial in report["trials"])

@@ -1,8 +1,8 @@
-"""Answers: what the function says of each row of a table, without asking it row by row.
+"""The function's answers to all rows of a table at once.
 
-Rows are checked column by column as `prepare` does it, features are the function's own code, margins and contributions
-come from the function's own booster. A row that is taken here is a request that the function takes, and its answer
-is the function's to the last bit; `tests/training/batch/test_answers.py` and `benchmarks.batch` hold it to that.
+Rows are checked column by column as in `prepare`; features, margins and contributions come from the function's own
+code. A row is accepted here if and only if the function accepts its request, and the answers are equal to the last bit;
+`tests/training/batch/test_answers.py` and `benchmarks.batch` check that.
 """
 
 from typing import Any, NamedTuple
@@ -20,24 +20,24 @@ from training.data.requests import field_values, requests_of
 
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
 EXPLANATIONS = ("reasons", "warnings")
-# A request's id is checked as a category is: a text, of at most so many characters.
+# A request's id is checked like a category: a text with a limited number of characters.
 ID_FIELD = DeclaredField(type="category", max_length=MAX_ID_LENGTH)
 
 
 class Answers(NamedTuple):
-    """What came of some rows, by the index of the rows."""
+    """Answered and rejected rows, by the index of the rows."""
 
     answered: pd.DataFrame
-    """ANSWER_COLUMNS, and EXPLANATIONS where they were asked for (JSON texts, None where the function gives none)."""
+    """ANSWER_COLUMNS and, if requested, EXPLANATIONS (JSON texts, None where the function gives none)."""
     rejected: pd.Series
-    """Per row that is no valid request what is wrong with it, as in the quarantine of `prepare`."""
+    """Per row that is not a valid request the reasons, as in the quarantine of `prepare`."""
 
 
 def answer_rows(scorer: Scorer, rows: pd.DataFrame, *, explain: bool = False) -> Answers:
-    """The answers to rows, whose columns have the names of the contract's fields, and perhaps of its id.
+    """The answers to rows, whose columns are named like the contract's fields and, optionally, its id.
 
-    A field that has no column is missing in every row. With `explain` come the reasons for what is flagged, and every
-    warning, as the function gives them unasked; they take several times as long as the rest.
+    A field that has no column is missing in every row. `explain` adds the reasons for flagged rows, and all warnings,
+    as the function gives them by default; they take several times as long as the rest.
     """
     requests, rejected = _checked(rows, scorer.contract)
     vectors = _vectors(requests, scorer)
@@ -54,20 +54,20 @@ def answer_rows(scorer: Scorer, rows: pd.DataFrame, *, explain: bool = False) ->
 
 
 def _checked(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.Series]:
-    """The sound rows' fields, typed as a request carries them, and what is wrong with each of the others."""
+    """The valid rows' fields, typed as in a request, and the reasons why each of the others is rejected."""
     problems = pd.Series("", index=rows.index, dtype=object)
     typed: dict[str, pd.Series] = {}
     for name, field in _columns(contract, rows).items():
         values = rows[name] if name in rows else pd.Series(None, index=rows.index, dtype=object)
-        typed[name], found = check_field(values, field)
+        typed[name], reasons = check_field(values, field)
         if field.type in {"count", "flag"}:
-            # A request carries an int or a bool, which know no negative zero.
+            # A request carries an int or a bool, which have no negative zero.
             typed[name] += 0.0
         elif isinstance(values.dtype, pd.StringDtype) and (zero := typed[name] == 0).any():
             # Of "-0" pandas keeps the sign only where the column's other numbers have fractions.
             typed[name] = typed[name].mask(zero & values.str.lstrip().str.startswith("-"), -0.0)
-        if (bad := found != "").any():
-            problems[bad] = problems[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + found[bad]
+        if (bad := reasons != "").any():
+            problems[bad] = problems[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + reasons[bad]
     bad = problems != ""
     return pd.DataFrame({name: typed[name] for name in contract.fields})[~bad], problems[bad]
 
@@ -95,15 +95,15 @@ def _explained(
     rows = zip(*field_values(requests, scorer.contract), strict=True)
     warnings = [_json(outliers.warnings(row, list(vector))) for row, vector in zip(rows, vectors, strict=True)]
     reasons: list[str | None] = [None] * len(vectors)
-    # What is flagged is asked of the function itself: against its contributions the detour by requests costs nothing.
-    asked = [
+    # Reasons come from the function itself; next to the contributions, converting rows to requests costs nothing.
+    flagged_requests = [
         scorer.request_model.model_validate(request) for request in requests_of(requests[flagged], scorer.contract)
     ]
-    answers = iter(scorer.answers(asked) if asked else ())
+    answers = iter(scorer.answers(flagged_requests) if flagged_requests else ())
     for index in np.flatnonzero(flagged).tolist():
         reasons[index] = _json(next(answers)["reasons"])
     return {"reasons": reasons, "warnings": warnings}
 
 
-def _json(found: list[dict[str, Any]]) -> str | None:
-    return to_json(found).decode() if found else None
+def _json(items: list[dict[str, Any]]) -> str | None:
+    return to_json(items).decode() if items else None

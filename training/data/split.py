@@ -9,11 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from training.data.times import timestamp_text
-from training.data.window import Positions
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, StageError
 from training.params import SECONDS_A_DAY, Folds, Split
-from training.run.matrix import Labels
+from training.run.matrix import Labels, Positions
 
 WINDOWS = ("train", "calibrate", "test")
 

@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 
 from training.errors import StageError
 from training.run.files import BUILD
-
-Positions = npt.NDArray[np.intp]
+from training.run.matrix import Positions
 
 
 class WindowError(StageError):

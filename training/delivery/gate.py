@@ -15,9 +15,10 @@ from training.data.requests import requests_of
 from training.data.times import EARLIEST_DATE, timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import StageError
-from training.evaluation.intervals import Floats, Labels, bootstrap, interval, share_interval
+from training.evaluation.intervals import bootstrap, interval, share_interval
 from training.evaluation.metrics import average_precision, calibration_bins, expected_calibration_error, rank
 from training.run.files import rounded
+from training.run.matrix import Floats, Labels
 from training.run.progress import progress
 
 CHUNK = 1000

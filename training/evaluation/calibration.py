@@ -1,4 +1,4 @@
-"""Calibration: margins to probabilities by Platt scaling (Platt 1999)."""
+"""Calibration of margins as probabilities by Platt scaling (Platt 1999)."""
 
 from typing import Any
 
@@ -8,47 +8,46 @@ from sklearn.linear_model import LogisticRegression
 
 from handler.scoring.calibration import log_odds_to_probability
 from training.errors import StageError
+from training.run.matrix import Floats, Labels
 
 # The fit passes through BLAS, whose last bits differ between processors.
 CALIBRATION_DIGITS = 8
-Floats = npt.NDArray[np.floating[Any]]
-Labels = npt.NDArray[np.int8]
 
 
 class CalibrationError(StageError):
     """Raised when the model does not rank the calibration rows better than chance."""
 
 
-def fit_platt(margin: Floats, label: Labels) -> tuple[float, float]:
+def fit_platt(margin: npt.NDArray[np.floating[Any]], label: Labels) -> tuple[float, float]:
     """Slope and intercept of the calibrated log-odds over the margin (Platt 1999, with his smoothed targets).
 
     Raises CalibrationError where the slope is not positive: such a model ranks frauds below legitimate rows.
     """
     if np.ptp(margin) == 0:
         raise CalibrationError(
-            f"the model gives all {len(margin):,} calibration rows one margin; it ranks no better than chance"
+            f"the model gives all {len(margin):,} calibration rows the same margin; it ranks no better than chance"
         )
     n_frauds = int(label.sum())
     n_legitimate = len(label) - n_frauds
     target = np.where(label == 1, (n_frauds + 1) / (n_frauds + 2), 1 / (n_legitimate + 2))
     # A row with target t is a fraud of weight t and a legitimate row of weight 1 - t.
-    both = np.concatenate([margin, margin]).astype(np.float64).reshape(-1, 1)
+    margins = np.concatenate([margin, margin]).astype(np.float64).reshape(-1, 1)
     labels = np.repeat([1, 0], len(margin))
     fit = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=1000)
-    fit.fit(both, labels, sample_weight=np.concatenate([target, 1 - target]))
+    fit.fit(margins, labels, sample_weight=np.concatenate([target, 1 - target]))
     slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
     if slope <= 0:
         raise CalibrationError(f"the slope of the calibration is {slope:.3g}; the model ranks no better than chance")
     return round(slope, CALIBRATION_DIGITS), round(intercept, CALIBRATION_DIGITS)
 
 
-def calibrated(margin: Floats, calibration: dict[str, float]) -> npt.NDArray[np.float64]:
+def calibrated(margin: npt.NDArray[np.floating[Any]], calibration: dict[str, float]) -> Floats:
     """The calibrated probability of each margin, (n_rows,), by the function's own formula."""
     log_odds = calibration["slope"] * margin.astype(np.float64) + calibration["intercept"]
     return np.fromiter(map(log_odds_to_probability, log_odds.tolist()), dtype=np.float64, count=len(margin))
 
 
-def log_odds(probability: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def log_odds(probability: Floats) -> Floats:
     """The log-odds of probabilities, finite for 0 and 1 too."""
     clipped = probability.clip(1e-12, 1 - 1e-12)
     return np.log(clipped) - np.log1p(-clipped)

@@ -1,4 +1,4 @@
-"""Importance: how much each feature is used by the model, and how much is lost without it."""
+"""Feature importance: each feature's share of the gain, and the average precision lost by shuffling it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from training.evaluation.metrics import average_precision, rank
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
 REPEATS = 5
-# Enough for an order of importance; more only takes longer, and every feature is scored anew.
+# Enough for an order of importance; each feature costs REPEATS passes over these rows.
 MAX_ROWS = 20_000
 MAX_VALUES = 1_000_000
 
@@ -33,39 +33,40 @@ def permutation_losses(
 ) -> list[list[float]]:
     """Per feature and repeat, the average precision lost when its values are shuffled among the rows (Breiman 2001).
 
-    A derived feature is shuffled by itself; the fields it is computed from stay. Features without gain, where `gains`
-    says so, lose exactly 0 and need no shuffling.
+    A derived feature is shuffled by itself; the fields it is computed from stay. Features that have no gain according
+    to `gains` lose exactly 0 and are not shuffled. Not scikit-learn's function: it shuffles by another stream of random
+    numbers, and these losses are part of the manifest that a bundle's version is computed from.
     """
     rng = np.random.default_rng(seed)
-    most = min(MAX_ROWS, MAX_VALUES // rows.shape[1])
+    max_rows = min(MAX_ROWS, MAX_VALUES // rows.shape[1])
     weight = np.ones(len(rows))
-    if len(rows) > most:
-        # All frauds, which are few, and a sample of the legitimate rows that stands for all of them.
+    if len(rows) > max_rows:
+        # All frauds, which are few, and a sample of the legitimate rows, weighted to represent all of them.
         legitimate = np.flatnonzero(label == 0)
-        drawn = rng.choice(legitimate, min(most, len(legitimate)), replace=False)
-        kept = np.sort(np.concatenate([np.flatnonzero(label == 1), drawn]))
-        label = label[kept]
+        drawn = rng.choice(legitimate, min(max_rows, len(legitimate)), replace=False)
+        positions = np.sort(np.concatenate([np.flatnonzero(label == 1), drawn]))
+        label = label[positions]
         weight = np.where(label == 1, 1.0, len(legitimate) / len(drawn))
     else:
-        kept = np.arange(len(rows))
-    looked_at = rows[kept]
-    whole = _average_precision(model, looked_at, label, weight)
-    orders = [[rng.permutation(len(looked_at)) for _ in range(REPEATS)] for _ in range(looked_at.shape[1])]
+        positions = np.arange(len(rows))
+    sample = rows[positions]
+    intact = _average_precision(model, sample, label, weight)
+    orders = [[rng.permutation(len(sample)) for _ in range(REPEATS)] for _ in range(sample.shape[1])]
 
-    def losses(index: int) -> list[float]:
+    def losses_of(index: int) -> list[float]:
         if gains is not None and not gains[index]:
             return [0.0] * REPEATS
-        shuffled = looked_at.copy()
-        found = []
+        shuffled = sample.copy()
+        feature_losses = []
         for order in orders[index]:
-            shuffled[:, index] = looked_at[order, index]
-            found.append(whole - _average_precision(model, shuffled, label, weight))
-        return found
+            shuffled[:, index] = sample[order, index]
+            feature_losses.append(intact - _average_precision(model, shuffled, label, weight))
+        return feature_losses
 
-    lost: list[list[float]] = Parallel(n_jobs=-1, prefer="threads")(
-        delayed(losses)(i) for i in range(looked_at.shape[1])
+    losses: list[list[float]] = Parallel(n_jobs=-1, prefer="threads")(
+        delayed(losses_of)(i) for i in range(sample.shape[1])
     )
-    return lost
+    return losses
 
 
 def _average_precision(model: Any, rows: Matrix, label: Labels, weight: Floats) -> float:  # noqa: ANN401 - as above
@@ -80,15 +81,15 @@ def importance_table(
     *,
     seed: int,
 ) -> pd.DataFrame:
-    """Per feature, most important first: share of gain, average precision lost without it, and that one's spread."""
+    """Per feature, most important first: share of gain, mean and spread of the average precision lost without it."""
     gains = gain_shares(model.get_booster(), len(names))
-    lost = permutation_losses(model, rows, label, seed=seed, gains=gains)
+    losses = permutation_losses(model, rows, label, seed=seed, gains=gains)
     table = pd.DataFrame(
         {
             "feature": names,
             "gain": gains,
-            "permutation": np.mean(lost, axis=1),
-            "permutation_std": np.std(lost, axis=1, ddof=1),
+            "permutation": np.mean(losses, axis=1),
+            "permutation_std": np.std(losses, axis=1, ddof=1),
         }
     )
     return table.sort_values(["gain", "feature"], ascending=[False, True], ignore_index=True)

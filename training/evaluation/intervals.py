@@ -1,20 +1,18 @@
-"""Bootstrap (Efron 1979): how far a number moves when its rows are drawn again."""
+"""Confidence intervals: the bootstrap (Efron 1979) of any statistic, and Wilson's interval of a share."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import binomtest
+
+from training.run.matrix import Floats, Labels
 
 DRAWS = 1000
 PERCENTS = (2.5, 97.5)
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int8]
-
 
 def draw_weights(label: Labels, draws: int, seed: int) -> Iterator[Floats]:
-    """Per draw how often each row was drawn, (n_rows,); every draw holds both classes."""
+    """Per draw the number of times that each row was drawn, (n_rows,); every draw holds both classes."""
     rng = np.random.default_rng(seed)
     for _ in range(draws):
         while True:
@@ -30,7 +28,7 @@ def bootstrap(statistic: Callable[[Floats], Floats], label: Labels, *, seed: int
 
 
 def share_interval(count: float, total: float) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), which is not empty where the share is 0 or 1; of nothing, all."""
+    """The 95 % interval of a share (Wilson 1927), which has a width even at 0 and 1; 0 to 1 where the total is 0."""
     if not total:
         return 0.0, 1.0
     bounds = binomtest(round(count), round(total)).proportion_ci(method="wilson")

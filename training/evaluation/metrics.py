@@ -1,7 +1,7 @@
-"""Metrics of a ranking, for any weights of its rows: sorted once, so that a thousand bootstrap draws are cheap.
+"""Metrics of ranked rows under any weights; sorting once makes a thousand bootstrap draws cheap.
 
-The values are scikit-learn's (a test compares them); its functions sort anew for every call, which made 1,000 draws
-over 60,000 rows take half a minute a metric instead of two seconds for all of them.
+The values are scikit-learn's (a test compares them), but its functions sort in every call: 1,000 draws over 60,000 rows
+took half a minute for each metric instead of two seconds for all of them.
 """
 
 from dataclasses import dataclass
@@ -10,38 +10,37 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training.run.matrix import Floats, Labels, Positions
+
 LOW_FPR = 0.01
 CALIBRATION_BINS = 15
-
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rows by falling score: their order, their labels and scores, and where each run of equal scores ends."""
+    """Rows by falling score: their order, labels and scores, and the end of each run of equal scores."""
 
-    order: npt.NDArray[np.intp]
+    order: Positions
     is_fraud: npt.NDArray[np.bool_]
     score: Floats
-    ends: npt.NDArray[np.intp]
+    ends: Positions
 
     def counts(self, weight: Floats | None = None) -> tuple[Floats, Floats]:
         """The weight of the frauds and of the legitimate rows at or above each distinct score.
 
-        Each begins with 0, nothing flagged, and goes on with the highest score. `weight` holds one number per row,
-        in the rows' own order; without it each row counts once.
+        Each array begins with 0, where nothing is flagged, followed by the highest score. `weight` holds one number per
+        row, in the rows' original order; without it each row counts once.
         """
         ranked = np.ones(len(self.order)) if weight is None else weight[self.order]
-        of_frauds = np.where(self.is_fraud, ranked, 0.0)
-        return self.cumulative(of_frauds), self.cumulative(ranked - of_frauds)
+        frauds = np.where(self.is_fraud, ranked, 0.0)
+        return self.cumulative(frauds), self.cumulative(ranked - frauds)
 
     def cumulative(self, ranked: Floats) -> Floats:
-        """The sum of the rows' values, given in ranked order, at or above each distinct score; it begins with 0."""
+        """The sums, beginning with 0, of values in ranked order at or above each distinct score."""
         return np.concatenate([[0.0], np.cumsum(ranked)[self.ends]])
 
     def position_of(self, threshold: float) -> int:
-        """Where the counts of what is at or above a threshold stand."""
+        """The position in the counts of the rows at or above a threshold."""
         return int(np.searchsorted(-self.score[self.ends], -threshold, side="right"))
 
     def threshold_at(self, position: int) -> float:
@@ -50,7 +49,7 @@ class Ranking:
 
 
 def rank(score: npt.NDArray[np.floating[Any]], label: Labels) -> Ranking:
-    """The ranking that scores give to labelled rows."""
+    """The ranking of labelled rows by their scores."""
     order = np.argsort(-score, kind="stable")
     ranked = score[order].astype(np.float64)
     ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1)
@@ -69,7 +68,7 @@ def average_precision(frauds: Floats, legitimate: Floats) -> float:
 
 
 def recall_at_fpr(frauds: Floats, legitimate: Floats, limit: float = LOW_FPR) -> float:
-    """The largest recall whose false positive rate is within the limit."""
+    """The largest recall with a false positive rate within the limit."""
     beyond = int(np.searchsorted(legitimate, limit * legitimate[-1] * (1 + 1e-12), side="right"))
     return float(frauds[beyond - 1] / frauds[-1])
 
@@ -80,7 +79,7 @@ def brier_score(probability: Floats, label: Labels, weight: Floats | None = None
 
 
 def calibration_bins(probability: Floats, n_bins: int = CALIBRATION_BINS) -> npt.NDArray[np.intp]:
-    """The bin of each row, bins holding equally many rows; rows of one probability share a bin."""
+    """The bin of each row, in bins of equally many rows; rows with equal probabilities share a bin."""
     edges = np.unique(np.quantile(probability, np.linspace(0, 1, n_bins + 1)[1:-1]))
     return np.searchsorted(edges, probability, side="right")
 
@@ -90,7 +89,7 @@ def expected_calibration_error(
 ) -> float:
     """The mean distance between predicted and observed rate over bins of equally many rows (Naeini 2015).
 
-    Equally wide bins would put nearly all rows of a rare-fraud set into the first and hide every error above it.
+    Where fraud is rare, equally wide bins would put nearly all rows into the first and hide the errors above it.
     """
     weight = np.ones(len(label)) if weight is None else weight
     return float(np.abs(np.bincount(bins, weight * (probability - label))).sum() / weight.sum())

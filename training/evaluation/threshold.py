@@ -1,4 +1,4 @@
-"""Policies: labelled probabilities of calibration rows -> the threshold that a declared policy asks for."""
+"""The threshold that a declared policy picks on the labelled probabilities of calibration rows."""
 
 from decimal import ROUND_DOWN, Context
 
@@ -10,17 +10,17 @@ from training.evaluation.metrics import Ranking, rank
 from training.params import Costs, Decision
 from training.run.matrix import Floats, Labels
 
-# Probabilities passed through exp(), whose last bits differ between processors.
+# The probabilities come from exp(), whose last bits differ between processors.
 THRESHOLD_DIGITS = 8
-# With confidence, precision is looked at for this many numbers of alerts, from the first to all rows.
-LOOKS, FEWEST_ALERTS = 20, 20
-# Beside the declared policy the report shows what these would do.
+# With confidence, precision is tested at this many numbers of alerts, from the fewest to all rows.
+N_TESTS, FEWEST_ALERTS = 20, 20
+# The report compares the declared policy with these.
 RECALLS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 REVIEW_RATES = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 class PolicyError(StageError):
-    """Raised when no threshold does what the policy asks for."""
+    """Raised when no threshold satisfies the policy."""
 
 
 def threshold_for(
@@ -30,7 +30,7 @@ def threshold_for(
 
     recall: the largest with at least that recall. precision: the smallest with at least that precision. review_rate:
     the smallest that flags at most that share. cost: the one at which missed amounts and reviews cost least.
-    Raises PolicyError where there is none.
+    Raises PolicyError where no threshold satisfies the policy.
     """
     ranking = rank(probability, label)
     frauds, legitimate = ranking.counts()
@@ -45,14 +45,14 @@ def threshold_for(
         position = _cheapest(cost_of(ranking, flagged, amount, costs), costs)
     else:
         raise PolicyError("decision.cost needs costs and the amounts of the rows")
-    return _shortened(ranking, position)
+    return _rounded_down(ranking, position)
 
 
-def _shortened(ranking: Ranking, position: int) -> float:
-    """The score at a position, rounded down, so that its row is still flagged, but not as far as the next score."""
+def _rounded_down(ranking: Ranking, position: int) -> float:
+    """The score at a position, rounded down so that its row is still flagged, unless that flags further rows."""
     score = ranking.threshold_at(position)
-    short = float(Context(prec=THRESHOLD_DIGITS, rounding=ROUND_DOWN).create_decimal_from_float(score))
-    return short if ranking.position_of(short) == position else score
+    rounded = float(Context(prec=THRESHOLD_DIGITS, rounding=ROUND_DOWN).create_decimal_from_float(score))
+    return rounded if ranking.position_of(rounded) == position else score
 
 
 def _first_with_recall(frauds: Floats, target: float, confidence: float | None) -> int:
@@ -77,9 +77,9 @@ def _last_with_precision(frauds: Floats, flagged: Floats, target: float, confide
     if confidence is None:
         reached = frauds[1:] / flagged[1:]
     else:
-        # The best of many looks is too good. So only a few are taken, at numbers of alerts fixed beforehand, and each
-        # has to hold with the confidence that makes all of them hold (Bonferroni).
-        sizes = np.minimum(np.geomspace(min(FEWEST_ALERTS, flagged[-1]), flagged[-1], LOOKS), flagged[-1])
+        # The best of many thresholds looks better than it is. So only a few are tested, at numbers of alerts fixed
+        # beforehand, and each at the confidence at which all of them hold together (Bonferroni).
+        sizes = np.minimum(np.geomspace(min(FEWEST_ALERTS, flagged[-1]), flagged[-1], N_TESTS), flagged[-1])
         positions = np.unique(np.searchsorted(flagged[1:], sizes) + 1)
         reached = lower_bound(frauds[positions], flagged[positions], 1 - (1 - confidence) / len(positions))
     enough = np.flatnonzero(reached >= target - 1e-12)
@@ -97,7 +97,7 @@ def _last_within_rate(flagged: Floats, rate: float) -> int:
     if not position:
         raise PolicyError(
             f"decision.review_rate is {rate:g}, but the {flagged[1]:,.0f} rows with the highest probability, "
-            f"{flagged[1] / flagged[-1]:.3g} of all, cannot be told apart; raise it"
+            f"{flagged[1] / flagged[-1]:.3g} of all, have equal probabilities; raise it"
         )
     return position
 
@@ -110,9 +110,9 @@ def lower_bound(successes: Floats, trials: Floats, confidence: float) -> Floats:
 
 
 def cost_of(ranking: Ranking, flagged: Floats, amount: Floats, costs: Costs, weight: Floats | None = None) -> Floats:
-    """What decisions cost in all, per position of the ranking's counts: amounts of missed frauds, and reviews.
+    """The total cost, missed frauds' amounts and reviews, at each position of the ranking's counts.
 
-    `flagged` is how many rows are flagged at each position; `amount` and `weight` are in the rows' own order.
+    `flagged` is the number of flagged rows at each position; `amount` and `weight` are in the rows' original order.
     """
     at_risk = amount if weight is None else amount * weight
     stopped = ranking.cumulative(np.where(ranking.is_fraud, at_risk[ranking.order], 0.0))
@@ -124,19 +124,19 @@ def _cheapest(cost: Floats, costs: Costs) -> int:
     position = int(np.argmin(cost))
     if not position:
         raise PolicyError(
-            f"decision.cost: with costs.review {costs.review:g} it is cheapest to flag nothing at all; look at "
-            "costs.review and at the unit of costs.amount"
+            f"decision.cost: with costs.review {costs.review:g} it is cheapest to flag nothing at all; check "
+            "costs.review and the unit of costs.amount"
         )
     return position
 
 
 def operating_points(probability: Floats, label: Labels, declared: float) -> dict[str, float]:
-    """Thresholds to compare the declared one with, by what they aim at, from the highest to the lowest."""
+    """The declared threshold and others to compare it with, by their aims, from the highest to the lowest."""
     points = {"declared": declared}
     for aims, key in ((RECALLS, "recall"), (REVIEW_RATES, "review_rate")):
         for aim in aims:
             try:
                 points[f"{key} {aim:g}"] = threshold_for(probability, label, Decision.model_validate({key: aim}))
             except PolicyError:
-                continue  # too few rows for so small a rate: a line less in the table
+                continue  # too few rows for so small a rate
     return dict(sorted(points.items(), key=lambda point: -point[1]))

@@ -1,4 +1,4 @@
-"""Candidates: the models that selection compares, each with the preparation it needs, on the encoded features."""
+"""The candidate models that selection compares, each with the preparation that it needs."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -16,21 +16,21 @@ from sklearn.tree import DecisionTreeClassifier
 from handler.scoring.features import feature_types
 from training.declaration import ScorerDeclaration
 from training.model.fit import build_model
-from training.model.resampling import MISSING_CODE, fraud_weight
+from training.model.resampling import MISSING_CODE, fraud_weight, numbers_and_codes
 from training.run.matrix import Floats, Labels, Matrix
 
 SHIPPED = "xgboost"
 
 
 def signed_log(values: Matrix) -> Matrix:
-    """The logarithm of 1 + the magnitude, with the sign kept: amounts have heavy tails, which lose a linear model."""
+    """The logarithm of 1 + the magnitude, with the sign kept, because heavy tails mislead a linear model."""
     return np.sign(values) * np.log1p(np.abs(values))
 
 
 class WithoutEmptyColumns(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A pipeline step that makes a column constant where training rows hold no value of it.
+    """A pipeline step that makes a column constant where the training rows hold no value of it.
 
-    scikit-learn's boosting by histograms takes missing values, but not a column of nothing else.
+    scikit-learn's histogram boosting accepts missing values, but not a column without any value.
     """
 
     def fit(self, X: Matrix, y: object = None) -> Self:  # noqa: ARG002, N803 - scikit-learn's signature
@@ -39,13 +39,13 @@ class WithoutEmptyColumns(BaseEstimator):  # type: ignore[misc]  # scikit-learn 
         return self
 
     def transform(self, X: Matrix) -> Matrix:  # noqa: N803 - scikit-learn's name
-        """The rows, 0 in those columns."""
+        """The rows, with 0 in the empty columns."""
         return np.where(self.is_empty_, np.float32(0), X)
 
 
 def linear(scorer: ScorerDeclaration) -> Pipeline:
     """Logistic regression on imputed, scaled numbers and one-hot categories."""
-    numbers, codes = _columns(scorer)
+    numbers, codes = numbers_and_codes(feature_types(scorer.contract))
     scaled = make_pipeline(
         FunctionTransformer(signed_log),
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
@@ -60,22 +60,15 @@ def linear(scorer: ScorerDeclaration) -> Pipeline:
 
 
 def trees(scorer: ScorerDeclaration, model: BaseEstimator) -> Pipeline:
-    """A tree ensemble on imputed numbers and on category codes, which stand in order of frequency."""
-    numbers, codes = _columns(scorer)
+    """A tree ensemble on imputed numbers and on category codes, which are ordered by frequency."""
+    numbers, codes = numbers_and_codes(feature_types(scorer.contract))
     imputed = SimpleImputer(strategy="median", keep_empty_features=True)
     coded = SimpleImputer(strategy="constant", fill_value=MISSING_CODE, keep_empty_features=True)
     return make_pipeline(ColumnTransformer([("numbers", imputed, numbers), ("codes", coded, codes)]), model)
 
 
-def _columns(scorer: ScorerDeclaration) -> tuple[list[int], list[int]]:
-    """The positions of the numeric features, and of the category codes."""
-    kinds = feature_types(scorer.contract)
-    return [i for i, kind in enumerate(kinds) if kind == "q"], [i for i, kind in enumerate(kinds) if kind == "c"]
-
-
-# Each: the scorer and the labels it will be fitted on -> an unfitted model. Gradient boosting is scikit-learn's by
-# histograms, which it recommends from 10,000 rows on and which takes missing values as they
-# are; its early stopping would be judged by made-up frauds.
+# Each function makes an unfitted model from the scorer and the labels that it will be fitted on. scikit-learn
+# recommends its histogram boosting from 10,000 rows on; early stopping is off because synthetic frauds would decide it.
 CANDIDATES: dict[str, Callable[[ScorerDeclaration, Labels], Any]] = {
     "logistic_regression": lambda scorer, _: linear(scorer),
     "random_forest": lambda scorer, _: trees(

@@ -1,17 +1,16 @@
-"""Reference distributions: what features and scores looked like in training."""
+"""The reference distributions of features and scores in training."""
 
 from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features
 from training.evaluation.calibration import log_odds
 from training.model.combinations import just_above
-from training.run.matrix import FeatureMatrix, Matrix
+from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
 PERCENTILES = np.arange(101)
 # float32 holds seven significant digits; the reference needs no more.
@@ -19,21 +18,21 @@ SIGNIFICANT = 7
 
 
 def describe(matrix: Matrix | FeatureMatrix, contract: Contract, vocabulary: dict[str, Any]) -> dict[str, Any]:
-    """Per feature what training saw: share missing, and percentiles of a number or shares of a category's labels."""
+    """Per feature the share of missing values, and percentiles of a number or shares of a category's levels."""
     features = build_features(contract, vocabulary)
     reference: dict[str, Any] = {}
     for index, (name, labels) in enumerate(zip(features.names, features.labels, strict=True)):
         column = matrix[:, index]
-        known = column[~np.isnan(column)]
-        seen: dict[str, Any] = {"missing": round(1 - len(known) / len(column), SIGNIFICANT)}
+        present = column[~np.isnan(column)]
+        seen: dict[str, Any] = {"missing": round(1 - len(present) / len(column), SIGNIFICANT)}
         if labels is not None:
-            counts = np.bincount(known.astype(int), minlength=len(labels)) / len(column)
+            counts = np.bincount(present.astype(int), minlength=len(labels)) / len(column)
             seen["shares"] = {
                 label: round(float(share), SIGNIFICANT) for label, share in zip(labels, counts, strict=True)
             }
-        elif len(known):
-            percentiles = [Decimal(value) for value in np.percentile(known, PERCENTILES, method="lower").tolist()]
-            # The ends outwards, so that no training row lies outside them.
+        elif len(present):
+            percentiles = [Decimal(value) for value in np.percentile(present, PERCENTILES, method="lower").tolist()]
+            # The ends are rounded outwards, so that no training row lies outside them.
             rounding = [ROUND_FLOOR, *[ROUND_HALF_EVEN] * (len(percentiles) - 2), ROUND_CEILING]
             seen["percentiles"] = [
                 float(Context(prec=SIGNIFICANT, rounding=way).plus(value))
@@ -45,37 +44,36 @@ def describe(matrix: Matrix | FeatureMatrix, contract: Contract, vocabulary: dic
     return reference
 
 
-# Twenty equal shares of the training rows: fine enough for a shift by a tenth of the spread, coarse enough for a day.
+# Twenty bins with equal shares of the training rows: fine enough to show a shift by a tenth of the spread, coarse
+# enough for the rows of one day.
 QUANTILES = np.linspace(0, 1, 21)[1:-1]
 # One request in a thousand on each side is rare.
 RARE = (0.001, 0.999)
-# Log-odds between which scores are binned: below and above is one bin each.
+# The edges of the score bins, in log-odds; below and above them is one bin each.
 SCORE_EDGES = np.linspace(-9, 5, 57)
 
 
-def binned(column: npt.NDArray[np.float32], labels: Sequence[str] | None) -> dict[str, Any]:
-    """A feature's bins and how many rows of the column each holds, the first one those where it is missing.
+def binned(column: Matrix, labels: Sequence[str] | None) -> dict[str, Any]:
+    """A feature's bins and the number of rows in each; the first bin holds the missing values.
 
-    A number's bins end at its `edges`, and the last one has no end; a category has a bin for each of its `labels`.
+    A number's bins end at its `edges`, the last one is open; a category has a bin for each of its `labels`.
     """
-    known = column[~np.isnan(column)]
-    n_missing = len(column) - len(known)
+    present = column[~np.isnan(column)]
+    n_missing = len(column) - len(present)
     if labels is not None:
-        counts = np.bincount(known.astype(int), minlength=len(labels))
+        counts = np.bincount(present.astype(int), minlength=len(labels))
         return {"labels": list(labels), "counts": [n_missing, *counts.tolist()]}
-    edges = just_above(np.unique(np.quantile(known, QUANTILES, method="lower"))) if len(known) else []
-    counts = np.bincount(np.searchsorted(np.array(edges), known, side="left"), minlength=len(edges) + 1)
+    edges = just_above(np.unique(np.quantile(present, QUANTILES, method="lower"))) if len(present) else []
+    counts = np.bincount(np.searchsorted(np.array(edges), present, side="left"), minlength=len(edges) + 1)
     rare: list[float] = []
-    if len(known):
-        low, high = np.quantile(known, RARE, method="lower").astype(np.float32)
-        rare = [*(-one for one in just_above(np.array([-low]))), *just_above(np.array([high]))]
+    if len(present):
+        low, high = np.quantile(present, RARE, method="lower").astype(np.float32)
+        rare = [*(-edge for edge in just_above(np.array([-low]))), *just_above(np.array([high]))]
     return {"edges": edges, "rare": rare, "counts": [n_missing, *counts.tolist()]}
 
 
-def score_baseline(
-    probability: npt.NDArray[np.float64], label: npt.NDArray[np.int8], threshold: float
-) -> dict[str, Any]:
-    """Scores of untouched, labelled rows: their distribution, and what the threshold did on them."""
+def score_baseline(probability: Floats, label: Labels, threshold: float) -> dict[str, Any]:
+    """The score distribution of labelled rows that no model was fitted on, and what the threshold did on them."""
     flagged = probability >= threshold
     counts = np.bincount(np.searchsorted(SCORE_EDGES, log_odds(probability)), minlength=len(SCORE_EDGES) + 1)
     return {

@@ -1,11 +1,10 @@
-"""The pipeline step that turns a table of rows into the matrix of features, with the function's own code."""
+"""The pipeline step that encodes a table of rows as a feature matrix, with the function's own code."""
 
 from collections.abc import Mapping
 from functools import reduce
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -13,9 +12,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from handler.scoring.contract import OTHER, Contract
 from handler.scoring.features import build_features
 from training.data.requests import field_values
-from training.data.window import Positions, RowGroup, Window
+from training.data.window import RowGroup, Window
 from training.model.categoriser import learn_categoriser
-from training.run.matrix import FeatureMatrix
+from training.run.matrix import FeatureMatrix, Floats, Matrix, Positions
 from training.run.processes import Workers
 
 # Below this, starting processes costs more than it saves.
@@ -46,9 +45,9 @@ class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # 
                 "categories",
                 n_tasks=len(tasks),
                 n_rows=sum(part.n_rows for part in parts),
-                size=lambda one: one[0],
+                size=lambda result: result[0],
             )
-            counts = reduce(_added, (found for _, found in counted))
+            counts = reduce(_added, (counts_of_part for _, counts_of_part in counted))
         self.vocabulary_ = vocabulary_of(counts, self.contract, self.catalogue)
         return self
 
@@ -59,7 +58,7 @@ class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # 
         n_features = len(build_features(self.contract, self.vocabulary_).names)
         return workers.encoded(tasks, [part.n_rows for part in parts], n_features)
 
-    def transform(self, X: pd.DataFrame) -> npt.NDArray[np.float32]:  # noqa: N803 - scikit-learn's name
+    def transform(self, X: pd.DataFrame) -> Matrix:  # noqa: N803 - scikit-learn's name
         """The features: (n_rows, n_features), float32, NaN = missing."""
         rows = X[list(self.contract.fields)]
         chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(X), CHUNK_ROWS)]
@@ -67,12 +66,12 @@ class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # 
         return np.concatenate(Parallel(n_jobs=-1 if len(chunks) > 1 else 1)(jobs))
 
 
-def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str, Any]) -> Matrix:
     """The features of rows: (n_rows, n_features), float32. Column by column, but each value by the function's code."""
     features = build_features(contract, vocabulary)
     values = field_values(rows, contract)
     matrix = np.empty((len(rows), len(features.names)), dtype=np.float32)
-    encoded: dict[int, npt.NDArray[np.float64]] = {}
+    encoded: dict[int, Floats] = {}
     for index, (encoder, column_values) in enumerate(zip(features.encoders, values, strict=True)):
         matrix[:, index] = encoded[index] = np.fromiter(map(encoder, column_values), np.float64, len(matrix))
     for index, (operation, left, right) in enumerate(features.derived, start=len(values)):
@@ -81,7 +80,7 @@ def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str,
     return matrix
 
 
-def _encoded(part: RowGroup, contract: Contract, vocabulary: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+def _encoded(part: RowGroup, contract: Contract, vocabulary: Mapping[str, Any]) -> Matrix:
     return encode_rows(part.read(list(contract.fields)), contract, vocabulary)
 
 
@@ -94,25 +93,25 @@ def _counted(part: RowGroup, names: list[str]) -> tuple[int, dict[str, pd.Series
     return len(rows), {name: rows[name].value_counts() for name in names}
 
 
-def _added(one: dict[str, pd.Series], other: dict[str, pd.Series]) -> dict[str, pd.Series]:
-    return {name: one[name].add(other[name], fill_value=0) for name in one}
+def _added(left: dict[str, pd.Series], right: dict[str, pd.Series]) -> dict[str, pd.Series]:
+    return {name: left[name].add(right[name], fill_value=0) for name in left}
 
 
 def learn_vocabulary(rows: pd.DataFrame, contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
-    """What the features need to know of training rows."""
+    """The vocabulary of training rows; see `vocabulary_of`."""
     counts = {name: rows[name].value_counts() for name in _categories(contract)}
     return vocabulary_of(counts, contract, catalogue)
 
 
 def vocabulary_of(counts: Mapping[str, pd.Series], contract: Contract, catalogue: pd.DataFrame) -> dict[str, Any]:
-    """Each category field's labels, most frequent first, and each text's model; `counts` are those of the labels."""
+    """Each category field's levels, most frequent first, and each text's model; `counts` has the rows of each level."""
     vocabulary: dict[str, Any] = {}
     for name, field in contract.fields.items():
         if field.type == "category":
-            found = counts[name]
-            # A label that is really called "other" shares the code of the rest.
-            kept = found[(found >= field.min_rows) & (found.index != OTHER)].items()
-            vocabulary[name] = [label for label, _ in sorted(kept, key=lambda item: (-item[1], item[0]))]
+            levels = counts[name]
+            # A level that is really called "other" shares the code of the rest.
+            kept = levels[(levels >= field.min_rows) & (levels.index != OTHER)].items()
+            vocabulary[name] = [level for level, _ in sorted(kept, key=lambda item: (-item[1], item[0]))]
         elif field.type == "text":
             names = catalogue[catalogue["field"] == name]
             vocabulary[name] = learn_categoriser(names["name"].tolist(), names["category"].tolist())

@@ -1,9 +1,8 @@
-"""Fit: the XGBoost model, the resampler and the pipeline of encoder, resampler and model."""
+"""Fitting of the XGBoost model, and the pipeline of encoder, resampler and model."""
 
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xgboost
 from imblearn.pipeline import Pipeline
@@ -27,11 +26,11 @@ def build_model(
 ) -> XGBClassifier:
     """The unfitted XGBoost model with these parameters, bound to the contract's monotone directions.
 
-    Raises StageError where the installed XGBoost does not know the device: it would take the processor without a word.
+    Raises StageError where the installed XGBoost does not support the device; it would silently use the CPU.
     """
     if device != "cpu" and not xgboost.build_info()["USE_CUDA"]:
         raise StageError(
-            f"compute.device is {device}, which this XGBoost cannot use; install the package xgboost in the place of "
+            f"compute.device is {device}, which this XGBoost cannot use; install the package xgboost instead of "
             "xgboost-cpu, or declare device: cpu"
         )
     return XGBClassifier(
@@ -60,7 +59,7 @@ def build_model(
 def resampled_training_set(
     scorer: ScorerDeclaration, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
 ) -> tuple[Resampler, TrainingSet]:
-    """The resampler, and what it made of encoded rows and their labels."""
+    """The resampler, and the training set that it makes of encoded rows and their labels."""
     resampler = Resampler(scorer.resampling, feature_types(scorer.contract), scorer.seed)
     kept, synthetic = resampler.resample(matrix, label, workers)
     rows = FeatureMatrix(matrix, workers.compute.chunk_rows) if isinstance(matrix, np.ndarray) else matrix
@@ -70,13 +69,13 @@ def resampled_training_set(
 
 
 def fit_training_set(
-    scorer: ScorerDeclaration, parameters: Model, lesson: TrainingSet, weight: float, workers: Workers
+    scorer: ScorerDeclaration, parameters: Model, training_set: TrainingSet, weight: float, workers: Workers
 ) -> XGBClassifier:
-    """The model of a lesson, in which each fraud counts `weight`."""
+    """The model of a training set in which each fraud counts `weight`."""
     device = scorer.compute.device
     model = build_model(parameters, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
-    given = {key: value for key, value in model.get_xgb_params().items() if value is not None}
-    booster = workers.fit(given | {"feature_types": model.feature_types}, parameters.rounds, lesson)
+    native_parameters = {key: value for key, value in model.get_xgb_params().items() if value is not None}
+    booster = workers.fit(native_parameters | {"feature_types": model.feature_types}, parameters.rounds, training_set)
     model.load_model(bytearray(booster.save_raw("ubj")))
     return model
 
@@ -84,9 +83,11 @@ def fit_training_set(
 def fit_model(
     scorer: ScorerDeclaration, parameters: Model, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
 ) -> tuple[Resampler, XGBClassifier]:
-    """The resampler, and the model that learned from what it made of encoded rows and their labels."""
-    resampler, lesson = resampled_training_set(scorer, matrix, label, workers)
-    return resampler, fit_training_set(scorer, parameters, lesson, fraud_weight(scorer.resampling, label), workers)
+    """The resampler, and the model fitted on what it makes of encoded rows and their labels."""
+    resampler, training_set = resampled_training_set(scorer, matrix, label, workers)
+    return resampler, fit_training_set(
+        scorer, parameters, training_set, fraud_weight(scorer.resampling, label), workers
+    )
 
 
 def pipeline_of(encoder: FeatureEncoder, resampler: Resampler, model: XGBClassifier) -> Pipeline:
@@ -95,24 +96,24 @@ def pipeline_of(encoder: FeatureEncoder, resampler: Resampler, model: XGBClassif
 
 
 def fit_pipeline(scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame, rows: pd.DataFrame) -> Pipeline:
-    """The pipeline of rows that are in memory."""
+    """The pipeline fitted on rows that are in memory."""
     encoder = FeatureEncoder(scorer.contract, catalogue).fit(rows)
     label = rows[scorer.label].to_numpy()
     steps = fit_model(scorer, parameters, encoder.transform(rows), label, Workers(scorer.compute))
     return pipeline_of(encoder, *steps)
 
 
-def margins(pipeline: Pipeline, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
+def margins(pipeline: Pipeline, rows: pd.DataFrame) -> Matrix:
     """The fitted pipeline's raw margins for rows, (n_rows,), by XGBoost's Python package."""
-    found: npt.NDArray[np.float32] = pipeline.predict(rows, output_margin=True)
-    return found
+    margin: Matrix = pipeline.predict(rows, output_margin=True)
+    return margin
 
 
-def matrix_margins(pipeline: Pipeline, matrix: FeatureMatrix) -> npt.NDArray[np.float32]:
+def matrix_margins(pipeline: Pipeline, matrix: FeatureMatrix) -> Matrix:
     """The fitted pipeline's raw margins for encoded rows, (n_rows,)."""
     return np.concatenate(matrix.by_chunk(partial(_margins, pipeline[-1])))
 
 
-def _margins(model: XGBClassifier, rows: Matrix) -> npt.NDArray[np.float32]:
-    found: npt.NDArray[np.float32] = model.predict(rows, output_margin=True)
-    return found
+def _margins(model: XGBClassifier, rows: Matrix) -> Matrix:
+    margin: Matrix = model.predict(rows, output_margin=True)
+    return margin

@@ -16,29 +16,33 @@ from sklearn.preprocessing import StandardScaler
 
 from training.errors import StageError
 from training.params import Compute, Resampling
-from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix, by_chunk
+from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix, Positions, by_chunk
 from training.run.processes import Task, Workers
 
-Positions = npt.NDArray[np.intp]
-
-# SMOTE refuses NaN; a missing category is a category of its own while neighbours are sought.
+# SMOTE refuses NaN; for the neighbour search a missing category is a category of its own.
 MISSING_CODE = -1.0
-# Of so many frauds the neighbours are found in two seconds, of ten times as many in minutes.
+# The neighbour search takes two seconds for this many frauds, and minutes for ten times as many.
 MOST_FRAUDS = 5_000
-# What distances may take at once, in MB.
+# The memory for distances, in MB.
 WORKING_MB = 128
 
 
 def fraud_weight(declared: Resampling, label: Labels) -> float:
-    """What each fraud counts in the model's loss: with class_weight so much that the frauds' weight is the ratio."""
+    """The weight of each fraud in the model's loss; class_weight gives all frauds together the declared ratio."""
     n_frauds = int(label.sum())
     if declared.method != "class_weight":
         return 1.0
     return max(declared.ratio * (len(label) - n_frauds) / n_frauds, 1.0)
 
 
+def numbers_and_codes(feature_types: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The positions of the numeric features, and of the category codes."""
+    numbers, codes = ([i for i, kind in enumerate(feature_types) if kind == wanted] for wanted in "qc")
+    return numbers, codes
+
+
 class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """A pipeline step that rebalances the rows it is fitted on, and no others."""
+    """A pipeline step that rebalances the rows that it is fitted on, and no others."""
 
     def __init__(self, declared: Resampling, feature_types: list[str], seed: int) -> None:
         """Keep the declaration; `feature_types` says which columns are category codes ("c")."""
@@ -47,12 +51,12 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         self.seed = seed
 
     def fit_resample(self, X: Matrix, y: Labels) -> tuple[Matrix, Labels]:  # noqa: N803 - scikit-learn's names
-        """The rows after resampling: with SMOTE all of them as they are, followed by synthetic frauds.
+        """The rows after resampling; SMOTE keeps all of them unchanged and appends synthetic frauds.
 
-        Rows that already have the declared ratio of frauds stay as they are. Raises StageError where there are too
-        few frauds to have neighbours.
+        Rows that already have the declared ratio of frauds stay unchanged. Raises StageError where there are fewer
+        frauds than SMOTE needs neighbours.
         """
-        # Whoever calls this has given each core something to do.
+        # In this process, because callers already use every core.
         kept, synthetic = self.resample(X, y, Workers(Compute(), n_processes=1))
         if kept is not None:
             return X[kept], y[kept]
@@ -63,7 +67,7 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
     def resample(
         self, matrix: Matrix | FeatureMatrix, label: Labels, workers: Workers
     ) -> tuple[Positions | None, FeatureMatrix]:
-        """The positions of the rows that stay, None where all do, and the synthetic frauds to follow them."""
+        """The positions of the kept rows, None where all are, and the synthetic frauds to append."""
         n_frauds = int(label.sum())
         kept, synthetic = None, _none_of(matrix, workers)
         if n_frauds < self.declared.ratio * (len(label) - n_frauds):
@@ -89,47 +93,42 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
             )
         if (n_wanted := int(self.declared.ratio * (len(label) - n_frauds)) - n_frauds) < 1:
             return _none_of(matrix, workers)
-        codes, numbers = self._columns()
+        numbers, codes = numbers_and_codes(self.feature_types)
         if not numbers:
             raise StageError("SMOTE needs at least one numeric feature; declare resampling: {method: none}")
         medians = np.array([_median(matrix[:, index]) for index in numbers])
         mean, scale = _joined(by_chunk(matrix, partial(_moments, numbers, medians)))
-        # SMOTE looks at frauds alone. Handed one legitimate row instead of all, it gives the same frauds to the bit,
-        # ten times sooner.
-        seen = np.append(np.argmin(label), np.flatnonzero(label))
-        scaled = matrix[seen].astype(np.float64)
+        # SMOTE uses the frauds only. With one legitimate row instead of all, it returns the same frauds to the bit in a
+        # tenth of the time.
+        rows = np.append(np.argmin(label), np.flatnonzero(label))
+        scaled = matrix[rows].astype(np.float64)
         scaled[:, numbers] = (_imputed(scaled, numbers, medians) - mean) / scale
         scaled[:, codes] = np.where(np.isnan(scaled[:, codes]), MISSING_CODE, scaled[:, codes])
-        # The search for neighbours takes the square of the frauds. So beyond some number of them each pool has every so
-        # manieth, which leaves neighbours a little further apart.
-        n_pools, most = ceil(n_frauds / MOST_FRAUDS), workers.compute.chunk_rows
+        # The neighbour search is quadratic in the frauds. Above MOST_FRAUDS they are dealt into interleaved pools,
+        # whose neighbours are a little further apart.
+        n_pools, chunk_rows = ceil(n_frauds / MOST_FRAUDS), workers.compute.chunk_rows
         sizes: list[int] = []
         tasks: list[Task] = []
         for pool in range(n_pools):
             frauds = np.append(scaled[:1], scaled[1 + pool :: n_pools], axis=0)
-            of_pool = n_wanted // n_pools + (pool < n_wanted % n_pools)
-            for start in range(0, of_pool, most):
-                sizes.append(min(most, of_pool - start))
+            n_of_pool = n_wanted // n_pools + (pool < n_wanted % n_pools)
+            for start in range(0, n_of_pool, chunk_rows):
+                sizes.append(min(chunk_rows, n_of_pool - start))
                 tasks.append((self._portion, sizes[-1], len(tasks), frauds, (mean, scale)))
         return workers.encoded(tasks, sizes, matrix.shape[1], "synthetic frauds")
 
     def _portion(self, size: int, number: int, scaled: Floats, moments: tuple[Floats, Floats]) -> Matrix:
-        """So many synthetic frauds; `scaled` is a legitimate row and frauds, as SMOTE takes them."""
-        codes, numbers = self._columns()
+        """`size` synthetic frauds; `scaled` is a legitimate row followed by frauds, imputed and scaled."""
+        numbers, codes = numbers_and_codes(self.feature_types)
         label = np.append(np.zeros(1, np.int8), np.ones(len(scaled) - 1, np.int8))
         sampler = self._sampler(codes, len(scaled) - 1 + size, self.seed + number)
         with config_context(working_memory=WORKING_MB):
-            made = sampler.fit_resample(scaled, label)[0][len(scaled) :]
+            synthetic = sampler.fit_resample(scaled, label)[0][len(scaled) :]
         mean, scale = moments
-        made[:, numbers] = made[:, numbers] * scale + mean
-        made[:, codes] = np.where(made[:, codes] == MISSING_CODE, np.nan, made[:, codes])
-        synthetic: Matrix = made.astype(np.float32)
-        return synthetic
-
-    def _columns(self) -> tuple[list[int], list[int]]:
-        """The positions of the category codes, and of the numbers."""
-        kinds = self.feature_types
-        return [i for i, kind in enumerate(kinds) if kind == "c"], [i for i, kind in enumerate(kinds) if kind == "q"]
+        synthetic[:, numbers] = synthetic[:, numbers] * scale + mean
+        synthetic[:, codes] = np.where(synthetic[:, codes] == MISSING_CODE, np.nan, synthetic[:, codes])
+        portion: Matrix = synthetic.astype(np.float32)
+        return portion
 
     def _sampler(self, codes: list[int], n_wanted: int, seed: int) -> SMOTE:
         neighbours, wanted = self.declared.neighbours, {1: n_wanted}
@@ -141,14 +140,14 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
 
 
 def _none_of(matrix: Matrix | FeatureMatrix, workers: Workers) -> FeatureMatrix:
-    """No row, with the columns of a matrix."""
+    """An empty matrix with the columns of another."""
     return FeatureMatrix(np.empty((0, matrix.shape[1]), np.float32), workers.compute.chunk_rows)
 
 
 def _median(column: Matrix) -> float:
-    """The median of what is known; 0 where nothing is, so that an empty column stays in its place, constant."""
-    known = column[~np.isnan(column)]
-    return float(np.median(known.astype(np.float64))) if len(known) else 0.0
+    """The median of the present values; 0 without any, so that an empty column keeps its position as a constant."""
+    present = column[~np.isnan(column)]
+    return float(np.median(present.astype(np.float64))) if len(present) else 0.0
 
 
 def _imputed(rows: npt.NDArray[Any], numbers: Sequence[int], medians: Floats) -> Floats:
@@ -157,7 +156,7 @@ def _imputed(rows: npt.NDArray[Any], numbers: Sequence[int], medians: Floats) ->
 
 
 def _moments(numbers: Sequence[int], medians: Floats, rows: Matrix) -> StandardScaler:
-    """The means and variances of a chunk's numbers, what is missing imputed."""
+    """The means and variances of a chunk's numbers, with missing values imputed."""
     return StandardScaler().fit(_imputed(rows, numbers, medians))
 
 
@@ -166,7 +165,7 @@ def _joined(scalers: Sequence[StandardScaler]) -> tuple[Floats, Floats]:
     if len(scalers) == 1:
         return scalers[0].mean_, scalers[0].scale_
     counts = np.array([scaler.n_samples_seen_ for scaler in scalers], dtype=np.float64)
-    means, variances = (np.stack([getattr(one, name) for one in scalers]) for name in ("mean_", "var_"))
+    means, variances = (np.stack([getattr(scaler, name) for scaler in scalers]) for name in ("mean_", "var_"))
     mean: Floats = np.average(means, axis=0, weights=counts)
     deviation: Floats = np.sqrt(np.average(variances + (means - mean) ** 2, axis=0, weights=counts))
     return mean, np.where(deviation > 0, deviation, 1.0)

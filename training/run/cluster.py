@@ -1,7 +1,7 @@
-"""Cluster: Dask's workers in the place of this machine's processes; what they do with a chunk is the same.
+"""Workers on a Dask cluster instead of in this machine's processes; what they do with a chunk is the same.
 
-The scheduler is the one that DASK_SCHEDULER_ADDRESS names, as Dask itself has it; without it a process for each core
-of this machine. A worker that is lost costs what it was at: Dask gives it to another.
+DASK_SCHEDULER_ADDRESS, which Dask itself reads, names the scheduler; without it a local cluster starts one process for
+each core. When a worker is lost, Dask gives its unfinished tasks to another.
 """
 
 import logging
@@ -19,7 +19,6 @@ import dask
 import dask.array as da
 import joblib
 import numpy as np
-import numpy.typing as npt
 import xgboost
 import xgboost.dask
 from distributed import Client, Future, KilledWorker, LocalCluster, futures_of, wait
@@ -28,25 +27,25 @@ from xgboost.collective import Config
 
 from training.errors import StageError
 from training.params import Compute
-from training.run.matrix import FeatureMatrix, Matrix
+from training.run.matrix import FeatureMatrix, Matrix, Positions
 from training.run.processes import Task, Workers
 from training.run.progress import ProgressCounter, say
 from training.run.provenance import code_version
 from training.run.xgboost_fit import TrainingSet
 
 CONNECT_SECONDS = 10
-# How long nothing may be heard of a task before it is asked whether there is a worker left.
-LOOK_SECONDS = 5
-# XGBoost does not survive a lost worker; the fit begins anew with those that are left.
+# How often a waiting task checks that there is a worker left.
+POLL_SECONDS = 5
+# XGBoost does not survive a lost worker; the fit starts again with the remaining ones.
 ATTEMPTS = 3
-# How long XGBoost's workers wait for each other before they begin: for ever, if one was lost, were it not for this.
-MEET_SECONDS = 30
+# How long XGBoost's workers wait for each other before they begin; by default for ever, even if one was lost.
+TRACKER_SECONDS = 30
 # A chunk of a CSV travels with its task; Dask warns from 10 MB on.
 LARGEST_TASK = "1GB"
 NO_WORKER = "the cluster has no worker left; start some, and run this again"
-SCHEDULER_LOST = "the scheduler was lost on the way; start one, and run this again"
-# What Dask and XGBoost raise where a worker or the scheduler was lost, and for other reasons.
-LOST = (OSError, RuntimeError, ValueError, KilledWorker, futures.CancelledError, xgboost.core.XGBoostError)
+SCHEDULER_LOST = "the connection to the scheduler was lost; start one, and run this again"
+# What Dask and XGBoost raise where a worker or the scheduler was lost, though also for other reasons.
+POSSIBLY_LOST = (OSError, RuntimeError, ValueError, KilledWorker, futures.CancelledError, xgboost.core.XGBoostError)
 
 
 class ClusterError(StageError):
@@ -54,31 +53,31 @@ class ClusterError(StageError):
 
 
 class Partitions(FeatureMatrix):
-    """A matrix whose chunks lie with the workers."""
+    """A feature matrix whose chunks are in the memory of the workers."""
 
     def __init__(self, array: da.Array, chunk_rows: int, workers: "ClusterWorkers") -> None:
-        """Keep Dask's array, which has a partition for each chunk."""
+        """Keep a Dask array with a partition for each chunk."""
         super().__init__(array, chunk_rows)
         self._workers = workers
 
     @property
     def array(self) -> da.Array:
-        """Dask's array."""
+        """The Dask array."""
         return self._array
 
     def __getitem__(self, key: Any) -> Matrix:  # noqa: ANN401 - what numpy takes
-        """A part of it, such as [:, 3] or [positions], in the memory of this process."""
+        """A part of the matrix, such as [:, 3] or [positions], in the memory of this process."""
         return np.asarray(self._workers.result(self._workers.client.compute(self._array[key])))
 
-    def at(self, positions: npt.NDArray[np.intp]) -> "Partitions":
-        """The rows at some positions, as another one; they stay with the workers."""
+    def at(self, positions: Positions) -> "Partitions":
+        """A matrix of the rows at some positions, which stay with the workers."""
         array = self._workers.client.persist(self._array[positions])
         return Partitions(array, self._chunk_rows, self._workers)
 
     def by_chunk(self, function: Callable[[Matrix], Any]) -> list[Any]:
-        """What a function says of each chunk, in order; the workers ask it."""
-        asked = [dask.delayed(function)(block) for block in self._array.to_delayed().ravel()]
-        return [self._workers.result(future) for future in self._workers.client.compute(asked)]
+        """The function's result for each chunk, in order, computed by the workers."""
+        delayed = [dask.delayed(function)(block) for block in self._array.to_delayed().ravel()]
+        return [self._workers.result(future) for future in self._workers.client.compute(delayed)]
 
 
 class ClusterWorkers(Workers):
@@ -90,66 +89,66 @@ class ClusterWorkers(Workers):
         self.client = client
 
     def result(self, future: Future) -> Any:  # noqa: ANN401 - whatever the task gives
-        """What a task gives; raises ClusterError where no worker is left to do it."""
-        return self._unless_deserted(future.result)
+        """The result of a task; raises ClusterError where no worker is left to run it."""
+        return self._while_there_are_workers(future.result)
 
     def _await(self, future: Future) -> None:
-        self._unless_deserted(lambda: wait(future))
+        self._while_there_are_workers(lambda: wait(future))
 
-    def _unless_deserted[T](self, work: Callable[[], T]) -> T:
-        """What work gives that would itself wait for ever where no worker is left."""
-        given: futures.Future[T] = futures.Future()
+    def _while_there_are_workers[T](self, work: Callable[[], T]) -> T:
+        """The result of `work`, which by itself would wait for ever where no worker is left."""
+        outcome: futures.Future[T] = futures.Future()
 
-        def do() -> None:
+        def run() -> None:
             try:
-                given.set_result(work())
-            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-                given.set_exception(error)
+                outcome.set_result(work())
+            except BaseException as error:  # noqa: BLE001 - raised again by outcome.result()
+                outcome.set_exception(error)
 
-        Thread(target=do, daemon=True).start()
-        while not futures.wait([given], LOOK_SECONDS).done:
-            self._require_one()
-        return given.result()
+        Thread(target=run, daemon=True).start()
+        while not futures.wait([outcome], POLL_SECONDS).done:
+            self._require_worker()
+        return outcome.result()
 
     def _addresses(self) -> set[str]:
-        """The workers that there are now; raises ClusterError where there is no scheduler to ask."""
-        # Not scheduler_info(): what Dask asks for itself at the same moment may leave it without the workers.
+        """The addresses of the current workers; raises ClusterError where the scheduler does not answer."""
+        # Not scheduler_info(): a concurrent query of Dask's own may leave the workers out of it.
         try:
-            found = set(self.client.ncores()) if self.client.status == "running" else set()
+            addresses = set(self.client.ncores()) if self.client.status == "running" else set()
         except OSError as error:
             raise ClusterError(SCHEDULER_LOST) from error
         if self.client.status != "running":
             raise ClusterError(SCHEDULER_LOST)
-        return found
+        return addresses
 
-    def _require_one(self) -> None:
+    def _require_worker(self) -> None:
         if not self._addresses():
             raise ClusterError(NO_WORKER)
 
     def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:  # noqa: ARG002 - as on one machine
         waiting: deque[Future] = deque()
-        most = 2 * max(sum(self.client.ncores().values()), 1)
+        max_waiting = 2 * max(sum(self.client.ncores().values()), 1)
         try:
             for function, *arguments in tasks:
                 waiting.append(self.client.submit(function, *arguments, pure=False))
-                if len(waiting) > most:
+                if len(waiting) > max_waiting:
                     yield self.result(waiting.popleft())
             while waiting:
                 yield self.result(waiting.popleft())
         finally:
-            # Dask does not stop what has begun: nothing is written behind the back of whoever goes on.
-            with suppress(*LOST):
+            # Dask does not stop running tasks; wait, so that none writes after this returns.
+            with suppress(*POSSIBLY_LOST):
                 for future in waiting:
                     self._await(future)
 
-    def require_seen(self, folder: Path) -> None:
+    def require_visible(self, folder: Path) -> None:
         """Raise ClusterError unless all workers see a folder."""
-        _require_seen(self.client, folder)
+        _require_visible(self.client, folder)
 
     def encoded(
         self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features"
     ) -> FeatureMatrix:
-        """The features that tasks give, (sum of sizes, n_features), a partition each, which the workers keep."""
+        """The features that tasks return, (sum of sizes, n_features); the workers keep one partition for each task."""
         blocks = [
             da.from_delayed(dask.delayed(function, pure=False)(*arguments), (size, n_features), np.float32)
             for (function, *arguments), size in zip(tasks, sizes, strict=True)
@@ -164,64 +163,63 @@ class ClusterWorkers(Workers):
         counter.close()
         return Partitions(array, self.compute.chunk_rows, self)
 
-    def fit(self, parameters: dict[str, Any], rounds: int, lesson: TrainingSet) -> xgboost.Booster:
-        """XGBoost's model of a lesson, each worker with the partitions that it has and with all its threads."""
+    def fit(self, parameters: dict[str, Any], rounds: int, training_set: TrainingSet) -> xgboost.Booster:
+        """XGBoost's model of a training set; each worker reads its own partitions and uses all its threads."""
         for attempt in range(1, ATTEMPTS + 1):
             before = self._addresses()
             try:
-                return self._unless_deserted(lambda: self._fit(parameters, rounds, lesson))
+                return self._while_there_are_workers(lambda: self._fit(parameters, rounds, training_set))
             except StageError:
                 raise
-            except LOST as error:
-                left = self._left_of(before)
-                lost = ", ".join(sorted(before - left))
+            except POSSIBLY_LOST as error:
+                remaining = self._remaining(before)
+                lost = ", ".join(sorted(before - remaining))
                 if not lost and isinstance(error, xgboost.core.XGBoostError):
                     raise ClusterError(f"XGBoost cannot train on the cluster: {error}") from error
                 if not lost:
                     raise
-                if not left:
+                if not remaining:
                     raise ClusterError(NO_WORKER) from error
                 if attempt == ATTEMPTS:
                     raise ClusterError(f"workers were lost in training, {lost}: {error}") from error
-                say(f"{lost} was lost in training; it begins anew with the workers that are left")
-                self._free(before & left)
+                say(f"{lost} was lost in training; it starts again with the remaining workers")
+                self._await_idle(before & remaining)
         raise AssertionError
 
-    def _left_of(self, before: set[str]) -> set[str]:
-        """The workers that there are after an error; the scheduler may learn a little later than XGBoost of a loss."""
-        end = monotonic() + LOOK_SECONDS
-        while before <= (left := self._addresses()) and monotonic() < end:
+    def _remaining(self, before: set[str]) -> set[str]:
+        """The workers after an error; the scheduler may notice a loss a little later than XGBoost."""
+        end = monotonic() + POLL_SECONDS
+        while before <= (remaining := self._addresses()) and monotonic() < end:
             sleep(0.1)
-        return left
+        return remaining
 
-    def _free(self, addresses: Collection[str]) -> None:
-        """Wait until workers have ended what they were at: Dask does not stop it."""
+    def _await_idle(self, addresses: Collection[str]) -> None:
+        """Wait until workers have finished their running tasks, which Dask does not stop."""
         for address in addresses:
             self._await(self.client.submit(bool, workers=[address], allow_other_workers=True, pure=False))
 
-    def _fit(self, parameters: dict[str, Any], rounds: int, lesson: TrainingSet) -> xgboost.Booster:
-        own, made = (self._array(matrix) for matrix in (lesson.rows, lesson.synthetic))
-        rows = da.concatenate([one for one in (own, made) if len(one)])
-        labels, start = [], 0
-        whole = np.concatenate([lesson.label, np.ones(len(lesson.synthetic), lesson.label.dtype)])
+    def _fit(self, parameters: dict[str, Any], rounds: int, training_set: TrainingSet) -> xgboost.Booster:
+        arrays = [self._array(matrix) for matrix in (training_set.rows, training_set.synthetic) if len(matrix)]
+        rows = da.concatenate(arrays)
+        label = np.append(training_set.label, np.ones(len(training_set.synthetic), training_set.label.dtype))
+        partitions, start = [], 0
         for size in rows.chunks[0]:
-            (future,) = self.client.scatter([whole[start : start + size]])
-            labels.append(da.from_delayed(future, (size,), whole.dtype))
+            (future,) = self.client.scatter([label[start : start + size]])
+            partitions.append(da.from_delayed(future, (size,), label.dtype))
             start += size
-        known = {key: value for key, value in parameters.items() if key not in {"feature_types", "n_jobs"}}
+        dask_parameters = {key: value for key, value in parameters.items() if key not in {"feature_types", "n_jobs"}}
         data = xgboost.dask.DaskQuantileDMatrix(
             self.client,
             rows,
-            da.concatenate(labels),
+            da.concatenate(partitions),
             feature_types=parameters["feature_types"],
             enable_categorical=True,
             max_bin=parameters["max_bin"],
         )
-        say(f"{rounds} rounds on {len(self._addresses())} workers, which do not tell how far they are")
-        found = xgboost.dask.train(
-            self.client, known, data, num_boost_round=rounds, coll_cfg=Config(tracker_timeout=MEET_SECONDS)
-        )
-        booster: xgboost.Booster = found["booster"]
+        say(f"{rounds} rounds on {len(self._addresses())} workers, whose progress is not known")
+        config = Config(tracker_timeout=TRACKER_SECONDS)
+        trained = xgboost.dask.train(self.client, dask_parameters, data, num_boost_round=rounds, coll_cfg=config)
+        booster: xgboost.Booster = trained["booster"]
         return booster
 
     def _array(self, matrix: FeatureMatrix) -> da.Array:
@@ -234,7 +232,7 @@ class ClusterWorkers(Workers):
 def cluster(compute: Compute) -> Iterator[ClusterWorkers]:
     """The declared cluster, for as long as the block lasts.
 
-    Raises ClusterError where it cannot be reached, has no workers, runs other code, or is lost on the way.
+    Raises ClusterError where it cannot be reached, has no workers, runs other code, or the connection is lost.
     """
     address = dask.config.get("scheduler-address", None)
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_TASK}), _client(address) as client:
@@ -244,8 +242,8 @@ def cluster(compute: Compute) -> Iterator[ClusterWorkers]:
         except StageError:
             raise
         except (KilledWorker, futures.CancelledError) as error:
-            raise ClusterError(f"the cluster was lost on the way: {error}") from error
-        except LOST as error:
+            raise ClusterError(f"the connection to the cluster was lost: {error}") from error
+        except POSSIBLY_LOST as error:
             if client.status == "running" and not isinstance(error, CommClosedError):
                 raise
             raise ClusterError(SCHEDULER_LOST) from error
@@ -273,12 +271,12 @@ def _client(address: str | None) -> Iterator[Client]:
 
 @cache
 def loaded_version() -> str:
-    """The `code_version` when this process was first asked: its files may be others now, what it has loaded is not."""
+    """The `code_version` at the first call in this process, whose loaded code stays when its files change later."""
     return code_version()
 
 
 def _require_workers(client: Client, address: str | None) -> None:
-    """Raise ClusterError unless there are workers that run this code and see these files."""
+    """Raise ClusterError unless there are workers, and all of them run this code and see this folder."""
     try:
         client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except TimeoutError as error:
@@ -293,12 +291,12 @@ def _require_workers(client: Client, address: str | None) -> None:
             raise ClusterError(
                 f"worker {worker} has other code, or other locked packages; bring it up to date, and start it again"
             )
-    _require_seen(client, Path.cwd())
+    _require_visible(client, Path.cwd())
 
 
-def _require_seen(client: Client, folder: Path) -> None:
-    for worker, is_there in client.run(Path.exists, folder).items():
-        if not is_there:
+def _require_visible(client: Client, folder: Path) -> None:
+    for worker, exists in client.run(Path.exists, folder).items():
+        if not exists:
             raise ClusterError(
                 f"worker {worker} does not see {folder}; it must lie at one place for all, such as a shared file system"
             )

@@ -1,4 +1,4 @@
-"""Engine: the declared workers, processes of this machine or a Dask cluster."""
+"""The declared workers: processes of this machine or a Dask cluster."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -10,7 +10,7 @@ def workers_of(compute: Compute) -> AbstractContextManager[Workers]:
     """The declared workers, for as long as the block lasts."""
     if compute.engine == "local":
         return nullcontext(Workers(compute))
-    # Dask takes a second to import, which only those pay who use it.
+    # Dask takes a second to import, so it is imported only where it is used.
     from training.run.cluster import cluster  # noqa: PLC0415
 
     return cluster(compute)

@@ -1,6 +1,6 @@
-"""Workers: who does what a stage has to do with each chunk of its rows.
+"""Workers that run a stage's tasks on chunks of its rows, in processes of this machine.
 
-The processes of this machine, or those of a Dask cluster (`training.run.cluster`); what they do is the same.
+`training.run.cluster` has their counterpart on a Dask cluster.
 """
 
 import os
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from training.run.xgboost_fit import TrainingSet
 
-# After so long without work a process ends.
+# A process without work ends after this time.
 IDLE_SECONDS = 60
 # Each process has a core of its own.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -34,9 +34,9 @@ type Task = tuple[Callable[..., Any], *tuple[Any, ...]]
 
 
 def end_with(owner: int) -> None:
-    """Have this process end when its parent does: killed, that one can tell nobody to stop.
+    """End this process when its parent ends; a killed parent cannot stop the processes that it started.
 
-    For the start of a process: one that waits for its first task would wait for ever.
+    Called at the start of a process, because one that waits for its first task would wait for ever.
     """
 
     def watch() -> None:
@@ -51,15 +51,15 @@ class Workers:
     """The processes of this machine."""
 
     def __init__(self, compute: Compute, n_processes: int | None = None) -> None:
-        """Keep what is declared of them; with one process it is this one, else there is one for each core."""
+        """Keep the declaration; one process means this one, and by default there is one for each core."""
         self.compute, self._n_processes = compute, n_processes or joblib.cpu_count()
 
     def spread(
         self, tasks: Iterable[Task], name: str, *, n_tasks: int, n_rows: int, size: Callable[[Any], int] = len
     ) -> Iterator[Any]:
-        """The results of tasks (function, arguments), in order, as they are finished; `size` says of how many rows.
+        """The results of tasks (function, arguments), in order, as they finish; `size` counts the rows of a result.
 
-        Few tasks are under way, or done and not taken, at once.
+        Only a few tasks are running, or finished and not yet consumed, at any time.
         """
         done = self._done(iter(tasks), n_tasks)
         yield from done if n_tasks == 1 else progress(done, name, total=n_rows, size=size, unit="rows")
@@ -67,7 +67,7 @@ class Workers:
     def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:
         n_jobs = min(self._n_processes, max(n_tasks, 1))
         if n_jobs == 1:
-            # For one task a process of its own would take longer to start than the task.
+            # For a single task, starting a process would take longer than the task.
             yield from (function(*arguments) for function, *arguments in tasks)
             return
         waiting: deque[Any] = deque()
@@ -79,34 +79,34 @@ class Workers:
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            # What no longer can be stopped ends here: nothing is written behind the back of whoever goes on.
+            # Wait for the tasks that can no longer be cancelled, so that none writes after this returns.
             wait([future for future in waiting if not future.cancel()])
 
     @cached_property
     def _executor(self) -> Any:  # noqa: ANN401 - joblib has no types
-        # joblib's own loop would go on where nobody takes the results, which then fill the memory.
+        # joblib's own loop would go on when results are not consumed, and they would fill the memory.
         return ProcessPoolExecutor(
             self._n_processes, initializer=end_with, initargs=(os.getpid(),), env=ONE_THREAD, timeout=IDLE_SECONDS
         )
 
-    def require_seen(self, folder: Path) -> None:
-        """Raise StageError unless all see a folder, as the processes of one machine do."""
+    def require_visible(self, folder: Path) -> None:
+        """Raise StageError unless all workers see a folder, as the processes of one machine do."""
 
     def encoded(
         self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features"
     ) -> FeatureMatrix:
-        """The features that tasks give, (sum of sizes, n_features): in memory if they are one chunk, else on disk."""
+        """The features that tasks return, (sum of sizes, n_features): in memory if they are one chunk, else on disk."""
         if len(tasks) == 1:
             ((function, *arguments),) = tasks
             array = function(*arguments)
         else:
-            found = self.spread(tasks, name, n_tasks=len(tasks), n_rows=sum(sizes))
-            array = on_disk(found, (sum(sizes), n_features))
+            chunks = self.spread(tasks, name, n_tasks=len(tasks), n_rows=sum(sizes))
+            array = on_disk(chunks, (sum(sizes), n_features))
         return FeatureMatrix(array, self.compute.chunk_rows)
 
-    def fit(self, parameters: dict[str, Any], rounds: int, lesson: "TrainingSet") -> "Booster":
-        """XGBoost's model of a lesson."""
-        # XGBoost takes a second to import, in each of the processes, of which most fit nothing.
+    def fit(self, parameters: dict[str, Any], rounds: int, training_set: "TrainingSet") -> "Booster":
+        """XGBoost's model of a training set."""
+        # XGBoost takes a second to import in each process, and most of them fit nothing.
         from training.run.xgboost_fit import fit_booster  # noqa: PLC0415
 
-        return fit_booster(parameters, rounds, lesson, self.compute)
+        return fit_booster(parameters, rounds, training_set, self.compute)

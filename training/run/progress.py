@@ -1,4 +1,4 @@
-"""Long work: its progress as a bar on a terminal or lines in a log, and all cores at once."""
+"""The progress of long work, as a bar on a terminal or lines in a log, and tasks on all cores."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,28 +8,28 @@ from typing import Any
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-# Before, a rate is chance, and short work needs none.
+# A rate measured over less time is mostly chance, and short work needs none.
 PACE_AFTER_SECONDS = 2
 
 
 class ProgressCounter:
-    """Counts up to a total: a bar with rate and time left on a terminal, in a log at most ten lines with them."""
+    """Counts up to a total and shows rate and time left, in a bar on a terminal or in at most ten lines of a log."""
 
     def __init__(self, name: str, total: int, unit: str = "") -> None:
         """Begin at 0."""
         self._name, self._total, self._unit = name, max(total, 1), unit
-        self._count, self._told, self._start = 0, 0, perf_counter()
+        self._count, self._tenths, self._start = 0, 0, perf_counter()
         self._bar = (
             tqdm(desc=name, total=total, unit=unit or "it", unit_scale=bool(unit)) if sys.stderr.isatty() else None
         )
 
     def add(self, count: int = 1) -> None:
-        """Count so many more."""
+        """Add to the count."""
         self._count += count
         if self._bar is not None:
             self._bar.update(count)
-        elif (tenths := self._count * 10 // self._total) > self._told:
-            self._told = tenths
+        elif (tenths := self._count * 10 // self._total) > self._tenths:
+            self._tenths = tenths
             say(f"{self._name}: {self._count:,} of {self._total:,}{self._unit and f' {self._unit}'}{self._pace()}")
 
     def close(self) -> None:
@@ -38,19 +38,19 @@ class ProgressCounter:
             self._bar.close()
 
     def _pace(self) -> str:
-        """The rate and the time left, once there is one worth telling."""
+        """The rate and the time left, or nothing while the rate means little."""
         seconds = perf_counter() - self._start
         if seconds < PACE_AFTER_SECONDS:
             return ""
         rate = self._count / seconds
-        left = max(self._total - self._count, 0) / rate
-        return f", {rate:,.{0 if rate >= 10 else 1}f} a second, {left:,.0f} s left"  # noqa: PLR2004 - two digits
+        seconds_left = max(self._total - self._count, 0) / rate
+        return f", {rate:,.{0 if rate >= 10 else 1}f} a second, {seconds_left:,.0f} s left"  # noqa: PLR2004 - two digits
 
 
 def progress[T](
     items: Iterable[T], name: str, *, total: int, size: Callable[[T], int] = lambda _: 1, unit: str = ""
 ) -> Iterator[T]:
-    """The items, counted as they are finished, each as much as `size` says of it (1)."""
+    """The items; each adds its `size`, by default 1, to the count when the next one is requested."""
     counter = ProgressCounter(name, total, unit)
     try:
         for item in items:
@@ -61,7 +61,7 @@ def progress[T](
 
 
 def say(line: str) -> None:
-    """Print a line at once, above a bar where there is one."""
+    """Print a line immediately, above the bar if there is one."""
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: the commit, what of it was changed since, and what DVC locked."""
+"""Where a model comes from: the commit, whether files differ from it, and the hash of dvc.lock."""
 
 import getpass
 import hashlib
@@ -9,7 +9,7 @@ LOCK = Path("dvc.lock")
 
 
 def origin() -> dict[str, str | None]:
-    """The commit of this checkout ("+changes" where files differ from it) and the hash of its dvc.lock; None: none."""
+    """The commit of this checkout ("+changes" where files differ from it) and the hash of its dvc.lock, or None."""
     commit = _git("rev-parse", "HEAD")
     if commit and _git("status", "--porcelain", "--untracked-files=no"):
         commit += "+changes"
@@ -18,12 +18,12 @@ def origin() -> dict[str, str | None]:
 
 
 def person() -> str:
-    """Who runs this, as git knows them, or else the system."""
+    """The name of the user in git's configuration, or else the login name."""
     return _git("config", "user.name") or getpass.getuser()
 
 
 def _git(*arguments: str) -> str | None:
-    """What git says; None where it says nothing, or there is none."""
+    """The output of a git command; None where it fails or prints nothing, or git is not installed."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed arguments, wherever git is installed
     except OSError:
@@ -32,7 +32,7 @@ def _git(*arguments: str) -> str | None:
 
 
 def code_version() -> str:
-    """The SHA-256 of all code that has a say in an answer: ours, and the locks that pin what it imports."""
+    """The SHA-256 of all code that an answer depends on: both packages, and the locks that pin what they import."""
     root, digest = Path(__file__).parents[2], hashlib.sha256()
     for package in ("handler", "training"):
         for path in sorted((root / package).rglob("*.py")):

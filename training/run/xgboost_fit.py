@@ -1,4 +1,4 @@
-"""Local fit: XGBoost on this machine, its rows handed over a chunk at a time."""
+"""XGBoost trained on this machine, with rows passed to it a chunk at a time."""
 
 import errno
 import shutil
@@ -10,25 +10,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import xgboost
 from filelock import FileLock, Timeout
 
 from training.params import Compute
 from training.run.files import BUILD
-from training.run.matrix import FeatureMatrix, Matrix
+from training.run.matrix import FeatureMatrix, Labels, Matrix
 from training.run.progress import ProgressCounter
 
-# A bin, and as much again for where a row has it, if values are missing.
+# A bin, and as much again for its position in the row where values are missing.
 BYTES_A_VALUE = 8
-# How the folders of pages are called, each with a lock that its run holds.
+# The prefix of the folders of pages, and the file in each that its run holds locked.
 PAGES, LOCK = ".xgboost-", "lock"
-
-Labels = npt.NDArray[np.int8]
 
 
 class BatchIterator(xgboost.DataIter):
-    """Rows and labels in batches, as XGBoost asks for them, several times over."""
+    """Rows and labels in batches, which XGBoost reads several times."""
 
     def __init__(
         self,
@@ -36,13 +33,13 @@ class BatchIterator(xgboost.DataIter):
         feature_types: Sequence[str],
         cache: str | None = None,
     ) -> None:
-        """Keep what makes the batches anew; `cache` says where XGBoost keeps its own form of them, if on disk."""
+        """Keep the function that restarts the batches; `cache` is the prefix of XGBoost's pages on disk, if any."""
         self._batches, self._feature_types = batches, feature_types
         self._iterator = batches()
         super().__init__(cache_prefix=cache)
 
     def next(self, input_data: Callable[..., Any]) -> bool:
-        """Hand over the next batch; False where there is none."""
+        """Pass the next batch to XGBoost; False where there is none."""
         if (batch := next(self._iterator, None)) is None:
             return False
         rows, label = batch
@@ -50,91 +47,95 @@ class BatchIterator(xgboost.DataIter):
         return True
 
     def reset(self) -> None:
-        """Begin again."""
+        """Start again with the first batch."""
         self._iterator = self._batches()
 
 
 class RoundProgress(xgboost.callback.TrainingCallback):
-    """Tells how many rounds are done."""
+    """Shows how many rounds are done."""
 
     def __init__(self, total: int) -> None:
-        """Begin to count."""
+        """Start the counter."""
         self._counter = ProgressCounter("rounds", total)
 
     def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401, ARG002 - XGBoost's signature
-        """Count one; False, because training goes on."""
+        """Count a round; False, because training continues."""
         self._counter.add()
         return False
 
     def after_training(self, model: Any) -> Any:  # noqa: ANN401 - XGBoost's signature
-        """The model as it is."""
+        """The unchanged model."""
         self._counter.close()
         return model
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a model learns from: encoded rows, their labels, and the synthetic frauds that follow them."""
+    """Encoded rows, their labels, and the synthetic frauds that follow them."""
 
     rows: FeatureMatrix
     label: Labels
     synthetic: FeatureMatrix
 
     def __len__(self) -> int:
-        """How many rows in all."""
+        """The number of rows, synthetic frauds included."""
         return len(self.rows) + len(self.synthetic)
 
     def batches(self, size: int) -> Iterator[tuple[Matrix, Labels]]:
-        """All of it, in batches of so many rows; only the last is smaller."""
-        n_own = len(self.rows)
+        """All rows and labels, in batches of `size` rows; only the last is smaller."""
+        n_rows = len(self.rows)
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))
-            own, label = self.rows[start:stop], self.label[start:stop]
-            made = self.synthetic[max(start - n_own, 0) : max(stop - n_own, 0)]
-            if len(made):
-                own, label = np.concatenate([own, made]), np.append(label, np.ones(len(made), label.dtype))
-            yield own, label
+            rows, label = self.rows[start:stop], self.label[start:stop]
+            synthetic = self.synthetic[max(start - n_rows, 0) : max(stop - n_rows, 0)]
+            if len(synthetic):
+                rows, label = np.concatenate([rows, synthetic]), np.append(label, np.ones(len(synthetic), label.dtype))
+            yield rows, label
 
 
-def fit_booster(parameters: dict[str, Any], rounds: int, lesson: TrainingSet, compute: Compute) -> xgboost.Booster:
-    """The model of a lesson; `parameters` are XGBoost's, with the `feature_types`."""
-    kinds = parameters["feature_types"]
-    known = {key: value for key, value in parameters.items() if key != "feature_types"}
-    described = {"enable_categorical": True, "nthread": parameters["n_jobs"]}
+def fit_booster(
+    parameters: dict[str, Any], rounds: int, training_set: TrainingSet, compute: Compute
+) -> xgboost.Booster:
+    """XGBoost's model of a training set; `parameters` are XGBoost's, with the `feature_types`."""
+    feature_types = parameters["feature_types"]
+    native_parameters = {key: value for key, value in parameters.items() if key != "feature_types"}
+    options = {"enable_categorical": True, "nthread": parameters["n_jobs"]}
 
     def fitted(data: xgboost.DMatrix) -> xgboost.Booster:
-        return xgboost.train(known, data, num_boost_round=rounds, callbacks=[RoundProgress(rounds)])
+        return xgboost.train(native_parameters, data, num_boost_round=rounds, callbacks=[RoundProgress(rounds)])
 
     def batches() -> Iterator[tuple[Matrix, Labels]]:
-        return lesson.batches(compute.chunk_rows)
+        return training_set.batches(compute.chunk_rows)
 
     if parameters["tree_method"] == "exact":
-        ((matrix, label),) = lesson.batches(len(lesson))
-        return fitted(xgboost.DMatrix(matrix, label, feature_types=kinds, **described))
-    described["max_bin"] = parameters["max_bin"]
+        ((matrix, label),) = training_set.batches(len(training_set))
+        return fitted(xgboost.DMatrix(matrix, label, feature_types=feature_types, **options))
+    options["max_bin"] = parameters["max_bin"]
     if not compute.external_memory:
-        return fitted(xgboost.QuantileDMatrix(BatchIterator(batches, kinds), **described))
-    with _pages(len(lesson) * len(kinds) * BYTES_A_VALUE) as folder:
-        return fitted(xgboost.ExtMemQuantileDMatrix(BatchIterator(batches, kinds, str(folder / "rows")), **described))
+        return fitted(xgboost.QuantileDMatrix(BatchIterator(batches, feature_types), **options))
+    with _pages(len(training_set) * len(feature_types) * BYTES_A_VALUE) as folder:
+        return fitted(
+            xgboost.ExtMemQuantileDMatrix(BatchIterator(batches, feature_types, str(folder / "rows")), **options)
+        )
 
 
 @contextmanager
 def _pages(n_bytes: int) -> Iterator[Path]:
-    """A folder for XGBoost's pages, for as long as the block lasts; what a killed run left there is gone first.
+    """A folder for XGBoost's pages while the block lasts; folders that killed runs left are removed first.
 
-    Raises OSError where the disk has no room for them: XGBoost would end the process.
+    Raises OSError where the disk has no room for the pages, because XGBoost would end the process.
     """
     BUILD.mkdir(parents=True, exist_ok=True)
-    for left in BUILD.glob(f"{PAGES}*"):
-        _remove_unless_in_use(left)
-    with TemporaryDirectory(prefix=PAGES, dir=BUILD) as folder, FileLock(Path(folder, LOCK)):
-        if (free := shutil.disk_usage(folder).free) < n_bytes:
+    for folder in BUILD.glob(f"{PAGES}*"):
+        _remove_unless_in_use(folder)
+    with TemporaryDirectory(prefix=PAGES, dir=BUILD) as pages, FileLock(Path(pages, LOCK)):
+        if (free := shutil.disk_usage(pages).free) < n_bytes:
             raise OSError(errno.ENOSPC, f"external memory takes {n_bytes / 1e9:.1f} GB, {free / 1e9:.1f} are free")
-        yield Path(folder)
+        yield Path(pages)
 
 
 def _remove_unless_in_use(folder: Path) -> None:
-    # Without a lock file it is another run's, which is about to lock it.
+    # A folder without a lock file belongs to another run, which is about to lock it.
     if (folder / LOCK).exists():
         with suppress(Timeout), FileLock(folder / LOCK, blocking=False):
             shutil.rmtree(folder, ignore_errors=True)

@@ -297,14 +297,14 @@ NO_THRESHOLD: list[Any] = [
     ),
     pytest.param(
         {"review_rate": 0.1},
-        "decision.review_rate is 0.1, but the 2 rows with the highest probability, 0.5 of all, cannot be told apart; "
-        "raise it",
+        "decision.review_rate is 0.1, but the 2 rows with the highest probability, 0.5 of all, have equal "
+        "probabilities; raise it",
         id="review_rate",
     ),
     pytest.param(
         {"cost": "lowest"},
-        "decision.cost: with costs.review 7.5 it is cheapest to flag nothing at all; look at costs.review and at the "
-        "unit of costs.amount",
+        "decision.cost: with costs.review 7.5 it is cheapest to flag nothing at all; check costs.review and the unit "
+        "of costs.amount",
         id="cost",
     ),
 ]

@@ -12,11 +12,12 @@ import pytest
 from handler.scoring.contract import Contract, DeclaredField
 from handler.scoring.features import build_features
 from training.data.requests import field_values
-from training.data.window import Positions, Window
+from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.model import encoder
 from training.model.encoder import FeatureEncoder, encode_rows, learn_vocabulary
 from training.params import Compute
+from training.run.matrix import Positions
 from training.run.processes import Workers
 
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)

@@ -15,9 +15,9 @@ from training.data.split import FoldError, check_folds, prequential_positions
 from training.data.window import Window, read_training
 from training.declaration import ScorerDeclaration
 from training.model.encoder import FeatureEncoder
-from training.model.folds import Fold, Positions, resample_folds, training_folds
+from training.model.folds import Fold, resample_folds, training_folds
 from training.params import Folds, Resampling, Split
-from training.run.matrix import Labels
+from training.run.matrix import Labels, Positions
 
 COUNTRY = 3
 

@@ -51,7 +51,7 @@ Started = Callable[..., subprocess.Popen[str]]
 # A stage as `python -m` starts it, but for how long it waits for what is not there.
 IMPATIENT = """
 import runpy, training.run.cluster
-training.run.cluster.CONNECT_SECONDS, training.run.cluster.LOOK_SECONDS = 3, 1
+training.run.cluster.CONNECT_SECONDS, training.run.cluster.POLL_SECONDS = 3, 1
 runpy.run_module("training.{stage}", run_name="__main__", alter_sys=True)
 """
 RECONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
@@ -355,7 +355,7 @@ def test_trains_where_partitions_have_no_fraud(cluster: Cluster, prepared_locall
 
 def test_workers_that_are_there_are_seen(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also while Dask asks the scheduler for its own ends, which it does without its workers."""
-    monkeypatch.setattr("training.run.cluster.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("training.run.cluster.POLL_SECONDS", 0.001)
     with (
         dask.config.set({"scheduler-address": cluster.address, "distributed.client.scheduler-info-interval": "1ms"}),
         workers_of(Compute(engine="dask")) as workers,
@@ -364,7 +364,7 @@ def test_workers_that_are_there_are_seen(cluster: Cluster, monkeypatch: pytest.M
 
 
 def test_worker_killed_while_it_trains(cluster: Cluster, prepared_locally: Path, copy: Copy, started: Started) -> None:
-    """XGBoost begins anew with the worker that is left, and all outputs are whole."""
+    """XGBoost starts again with the remaining worker, and all outputs are whole."""
     folder = copy(prepared_locally, compute=engine("dask"))
     (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
     trainings = cluster.trainings()
@@ -373,7 +373,7 @@ def test_worker_killed_while_it_trains(cluster: Cluster, prepared_locally: Path,
     lost = cluster.kill_any()
     status, said = end(process)
     assert status == 0, said
-    assert f"{lost} was lost in training; it begins anew with the workers that are left" in said
+    assert f"{lost} was lost in training; it starts again with the remaining workers" in said
     xgboost.Booster(model_file=folder / "build" / "mini" / "model.ubj")
     assert joblib.load(folder / "build" / "mini" / "pipeline.joblib")[-1].n_estimators == LONG.rounds
     assert [path.name for path in (folder / "build").iterdir()] == ["mini"]
@@ -468,7 +468,9 @@ def test_scheduler_that_ends(prepared_locally: Path, copy: Copy, tmp_path: Path,
         own.stop()
     assert status == 1
     # Before it may stand what Dask logs by itself.
-    assert said.splitlines()[-1] == "train mini: the scheduler was lost on the way; start one, and run this again"
+    assert (
+        said.splitlines()[-1] == "train mini: the connection to the scheduler was lost; start one, and run this again"
+    )
     assert files_of(folder) == before
 
 
