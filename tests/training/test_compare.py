@@ -219,33 +219,34 @@ def report_of(**arms: tuple[float, float, list[float]]) -> dict[str, Any]:
     return {name: {"average_precision": dict(zip(keys, found, strict=True))} for name, found in arms.items()}
 
 
-DECLARED = (0.5, 0.0, [0.0, 0.0])
-
-
-def test_choice_of_the_declared() -> None:
-    """Where the declared arm has the highest average precision, that is all there is to say."""
-    report = report_of(none=DECLARED, smote=(0.4, -0.1, [-0.2, 0.1]))
-    assert choice(report, "none") == ("none", "none, as declared, has the highest average precision of the arms")
-
-
-def test_choice_beyond_doubt() -> None:
-    """An arm whose interval lies above 0 would be the better choice."""
-    report = report_of(none=DECLARED, smote=(0.6, 0.1, [0.05, 0.15]))
-    assert choice(report, "none") == (
-        "smote",
-        "smote would be the better choice: +0.1000 average precision (95 % +0.0500 to +0.1500) over none",
-    )
-
-
-def test_choice_within_doubt() -> None:
-    """An arm whose interval holds 0 is named first and not praised."""
-    report = report_of(none=DECLARED, smote=(0.6, 0.1, [-0.05, 0.25]))
-    best, sentence = choice(report, "none")
-    assert best == "smote"
-    assert sentence == (
-        "smote has the highest average precision, +0.1000 average precision (95 % -0.0500 to +0.2500) over none: "
-        "no difference that these rows can show"
-    )
+@pytest.mark.parametrize(
+    ("smote", "best", "sentence"),
+    [
+        pytest.param(
+            (0.4, -0.1, [-0.2, 0.1]),
+            "none",
+            "none, as declared, has the highest average precision of the arms",
+            id="declared is best",
+        ),
+        pytest.param(
+            (0.6, 0.1, [0.05, 0.15]),
+            "smote",
+            "smote would be the better choice: +0.1000 average precision (95 % +0.0500 to +0.1500) over none",
+            id="significantly better",
+        ),
+        pytest.param(
+            (0.6, 0.1, [-0.05, 0.25]),
+            "smote",
+            "smote has the highest average precision, +0.1000 average precision (95 % -0.0500 to +0.2500) over none: "
+            "no difference that these rows can show",
+            id="not significantly better",
+        ),
+    ],
+)
+def test_choice_is_told_with_its_interval(smote: tuple[float, float, list[float]], best: str, sentence: str) -> None:
+    """The best variant is recommended only where the interval of its gain lies above 0."""
+    report = report_of(none=(0.5, 0.0, [0.0, 0.0]), smote=smote)
+    assert choice(report, "none") == (best, sentence)
 
 
 def test_stage_reports_every_arm(trained: Path) -> None:

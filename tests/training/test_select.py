@@ -1,7 +1,6 @@
 """Selection: candidates on the same folds, what the report says of each, and the sentence on the one that ships."""
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,11 @@ from ruamel.yaml import YAML
 from sklearn.metrics import average_precision_score, roc_auc_score
 from threadpoolctl import threadpool_limits
 
-from training.data.window import Window
+from training import select
 from training.declaration import ScorerDeclaration
 from training.model.candidates import CANDIDATES, SHIPPED, score
-from training.model.folds import Fold, training_folds
-from training.select import LATENCY_CALLS, compare_candidates, describe_lead, summary
+from training.model.folds import Fold
+from training.select import compare_candidates, describe_lead, summary
 
 DVC = Path(__file__).parents[2] / "dvc.yaml"
 
@@ -27,29 +26,35 @@ def report_of(**precisions: list[float]) -> dict[str, Any]:
     return {name: {"average_precision": summary(values)} for name, values in precisions.items()}
 
 
-def test_shipped_ahead() -> None:
-    """Where no candidate is better on average, the sentence names the next and by how much it is behind."""
-    report = report_of(xgboost=[0.5, 0.7], adaboost=[0.2, 0.3], random_forest=[0.45, 0.63])
-    assert describe_lead(report) == (
-        "xgboost has the highest average precision; random_forest follows, 0.0600 +- 0.0141 behind"
-    )
-
-
-def test_another_ahead_within_the_spread() -> None:
-    """A lead that folds do not agree on is told as such."""
-    report = report_of(xgboost=[0.5, 0.7], adaboost=[0.6, 0.68], random_forest=[0.1, 0.1])
-    assert (
-        describe_lead(report) == "adaboost is ahead of xgboost by 0.0400 +- 0.0849 average precision: within the spread"
-    )
-
-
-def test_another_ahead_beyond_the_spread() -> None:
-    """A lead that every fold shows is called out, with what to look at."""
-    report = report_of(xgboost=[0.5, 0.7], adaboost=[0.1, 0.2], logistic_regression=[0.61, 0.79])
-    assert describe_lead(report) == (
-        "logistic_regression BEATS xgboost, which ships, by 0.1000 +- 0.0141 average precision, more than the spread "
-        "between folds; look at the declared model and features before you trust this one"
-    )
+@pytest.mark.parametrize(
+    ("precisions", "sentence"),
+    [
+        pytest.param(
+            {"xgboost": [0.5, 0.7], "adaboost": [0.2, 0.3], "random_forest": [0.45, 0.63]},
+            "xgboost has the highest average precision; random_forest follows, 0.0600 +- 0.0141 behind",
+            id="shipped ahead",
+        ),
+        pytest.param(
+            {"xgboost": [0.5, 0.7], "adaboost": [0.6, 0.68], "random_forest": [0.1, 0.1]},
+            "adaboost is ahead of xgboost by 0.0400 +- 0.0849 average precision: within the spread",
+            id="another ahead within the spread",
+        ),
+        pytest.param(
+            {"xgboost": [0.5, 0.7], "adaboost": [0.1, 0.2], "logistic_regression": [0.61, 0.79]},
+            "logistic_regression BEATS xgboost, which ships, by 0.1000 +- 0.0141 average precision, more than the "
+            "spread between folds; look at the declared model and features before you trust this one",
+            id="another ahead beyond the spread",
+        ),
+        pytest.param(
+            {"xgboost": [0.5, 0.7], "adaboost": [0.5, 0.7]},
+            "xgboost and adaboost share the highest average precision",
+            id="tie",
+        ),
+    ],
+)
+def test_the_lead_is_described(precisions: dict[str, list[float]], sentence: str) -> None:
+    """The sentence names the best other candidate and compares its lead with the spread over folds."""
+    assert describe_lead(report_of(**precisions)) == sentence
 
 
 def test_the_spread_is_that_of_paired_differences() -> None:
@@ -58,45 +63,33 @@ def test_the_spread_is_that_of_paired_differences() -> None:
     assert describe_lead(report).startswith("adaboost BEATS xgboost, which ships, by 0.0233 +- 0.0058")
 
 
-def test_a_tie_goes_to_the_model_that_ships() -> None:
-    """A candidate that is exactly as good is not ahead."""
-    report = report_of(xgboost=[0.5, 0.7], adaboost=[0.5, 0.7])
-    assert describe_lead(report) == "xgboost and adaboost share the highest average precision"
-
-
 def test_summary_is_of_the_sample() -> None:
     """Mean, sample standard deviation and the folds' own values."""
     assert summary((0.2, 0.4)) == {"mean": pytest.approx(0.3), "std": pytest.approx(0.1414214), "folds": [0.2, 0.4]}
 
 
-@pytest.fixture
-def folds(
-    mini_windows: dict[str, pd.DataFrame],
-    mini_scorer: ScorerDeclaration,
-    mini_catalogue: pd.DataFrame,
-    window_of: Callable[..., Window],
-) -> list[Fold]:
-    """Three folds of the mini scorer's training window."""
-    return training_folds(window_of(mini_windows["train"]), mini_scorer, mini_catalogue)
+def drawn_fold(seed: int, n_validated: int) -> Fold:
+    """A fold of 200 encoded training rows in the mini scorer's eight columns, a fifth of them frauds."""
+    rng = np.random.default_rng(seed)
+    label = (rng.random(200 + n_validated) < 0.2).astype(np.int8)
+    matrix = rng.normal(size=(len(label), 8)).astype(np.float32)
+    matrix[:, 0] += 1.5 * label
+    matrix[:, [3, 4, 5]] = rng.integers(0, 2, (len(label), 3))
+    return Fold(matrix[:200], label[:200], matrix[200:], label[200:])
 
 
 @pytest.fixture
-def judged(
-    folds: list[Fold], mini_scorer: ScorerDeclaration
-) -> Iterator[tuple[list[Fold], dict[str, Any], pd.DataFrame]]:
-    """Two folds, the last with fewer rows than latency is measured over, and what selection makes of them."""
-    last = Fold(folds[1].train, folds[1].train_label, folds[1].validate[:75], folds[1].validate_label[:75])
-    assert len(last.validate) < LATENCY_CALLS
+def folds(monkeypatch: pytest.MonkeyPatch) -> list[Fold]:
+    """Two folds, the last with fewer rows than latency is measured over."""
+    monkeypatch.setattr(select, "LATENCY_CALLS", 60)
+    return [drawn_fold(1, 100), drawn_fold(2, 50)]
+
+
+def test_every_candidate_is_evaluated_on_every_fold(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
+    """Each candidate has the metrics that scikit-learn computes for it on each fold, a size and latencies."""
     # What joblib would do in other processes happens in this one, on one core.
     with parallel_config(backend="sequential"), threadpool_limits(1):
-        yield [folds[0], last], *compare_candidates([folds[0], last], mini_scorer)
-
-
-def test_every_candidate_is_judged_on_every_fold(
-    judged: tuple[list[Fold], dict[str, Any], pd.DataFrame], mini_scorer: ScorerDeclaration
-) -> None:
-    """Each candidate has the metrics that scikit-learn finds for it on each fold, a size and latencies."""
-    folds, report, latencies = judged
+        report, latencies = compare_candidates(folds, mini_scorer)
     assert list(report) == latencies["candidate"].tolist() == list(CANDIDATES)
     assert all(found["size_kb"] > 0 for found in report.values())
     assert (latencies["p95_ms"] >= latencies["p50_ms"]).all()
