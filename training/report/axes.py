@@ -1,4 +1,4 @@
-"""Axes of the model card's plots: every text and tick at a fixed place, so that a plot is the same everywhere."""
+"""Axes of the reports' plots: every text and tick at a fixed place, so that a plot is the same on every machine."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,17 +9,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from training.report.markdown import one_line
+
 Side = Literal["x", "y"]
 
-# In points, so that nothing is placed by measuring text.
+# Sizes in points: text is not measured, as its size depends on the machine's fonts.
 INCH = 72
 WIDTH, HEIGHT = 264, 185
 LEFT, RIGHT, TOP, BOTTOM = 54, 16, 20, 34
 LINE, PANEL, GAP = 14, 165, 16
-# A letter's width; a name longer than LONGEST letters is cut.
+# The width of a letter, and how many of them of a name are shown.
 LETTER, LONGEST = 4.6, 22
 INK, GREY, BLUE, ORANGE = "#101010", "#8a8a8a", "#1f6fb2", "#c2571a"
-# A share below this is drawn at the edge.
+# A share below this power of ten is drawn at the edge.
 LOWEST_DECADE = -6
 MOST_LABELS = 5
 
@@ -40,22 +42,16 @@ def _placed(figure: Figure, left: float, width: float, height: float) -> Axes:
 
 
 def line_axes(names: Sequence[str], *, panels: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure with one line per name, the first on top, and panels side by side that share the lines."""
-    labels = [_short(name) for name in names]
+    """A figure with one line per name, the first at the top, and panels side by side that share the lines."""
+    labels = [one_line(name, longest=LONGEST) for name in names]
     left, height = 12 + LETTER * max(map(len, labels)), LINE * len(labels)
     figure = Figure(((left + panels * (PANEL + GAP)) / INCH, (BOTTOM + height + 6) / INCH))
-    panel = [_placed(figure, left + number * (PANEL + GAP), PANEL, height) for number in range(panels)]
-    for number, axes in enumerate(panel):
+    all_axes = [_placed(figure, left + number * (PANEL + GAP), PANEL, height) for number in range(panels)]
+    for number, axes in enumerate(all_axes):
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_yticks(range(len(labels)), labels if number == 0 else [""] * len(labels))
         axes.tick_params("y", length=0)
-    return figure, panel
-
-
-def _short(name: str) -> str:
-    """A name as it fits beside a line, without what cannot be printed."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in name)
-    return printable if len(printable) <= LONGEST else f"{printable[: LONGEST - 1]}…"
+    return figure, all_axes
 
 
 def decades(shares: Iterable[float]) -> list[float]:
@@ -65,14 +61,14 @@ def decades(shares: Iterable[float]) -> list[float]:
 
 
 def percent_ticks(axes: Axes, side: Side, ticks: Sequence[float]) -> None:
-    """Ticks at shares, labelled in per cent; of many, every second one."""
+    """Put ticks at shares, labelled in per cent; of many, every second one has a label."""
     every = 2 if len(ticks) > MOST_LABELS else 1
-    labels = [f"{_plain(100 * tick)} %" if at % every == 0 else "" for at, tick in enumerate(ticks[::-1])][::-1]
+    labels = [f"{_plain(100 * tick)} %" if place % every == 0 else "" for place, tick in enumerate(ticks[::-1])][::-1]
     _ticks(axes, side, ticks, labels, (ticks[0] / 1.3, 1.3) if ticks[0] else (-0.02, 1.02))
 
 
 def round_ticks(axes: Axes, side: Side, values: Sequence[float]) -> None:
-    """Three to six round ticks around values, the outer ones at the ends of the axis."""
+    """Put three to six ticks at round numbers around values, the outer ones at the ends of the axis."""
     low, high = Decimal(repr(float(min(values)))), Decimal(repr(float(max(values))))
     rough = (high - low or abs(low) or Decimal(1)) / 4
     step = next(step for factor in (1, 2, 5, 10) if (step := Decimal(factor).scaleb(rough.adjusted())) >= rough)
@@ -94,8 +90,8 @@ def _plain(number: float) -> str:
 
 
 def write_key(figure: Figure, *words: tuple[str, str]) -> None:
-    """What is drawn, each in its colour, above the axes."""
-    at = float(LEFT)
+    """Write what is drawn above the axes, each word in its colour."""
+    left = float(LEFT)
     for word, color in words:
-        figure.text(at / WIDTH, 1 - 12 / HEIGHT, word, color=color)
-        at += LETTER * len(word) + 10
+        figure.text(left / WIDTH, 1 - 12 / HEIGHT, word, color=color)
+        left += LETTER * len(word) + 10

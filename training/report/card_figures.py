@@ -2,27 +2,27 @@
 
 from functools import partial
 
-from training.report import plots as card_plots
+from training.report import plots
 from training.report.html import Picture
 from training.report.markdown import percent
 from training.report.stage_reports import Reports
 
 
 def pictures(reports: Reports) -> dict[str, Picture]:
-    """The pictures by name; those of comparisons that were not made are missing."""
+    """The pictures by name, without those of comparisons that were not made."""
     declared, metrics = reports.declared, reports.metrics
     at_threshold = f"recall is {percent(declared['recall'])} and precision {percent(declared['precision'])}"
-    found = {
+    figures = {
         "importance": Picture(
             "What the model uses, and what it would lose",
             "Bars per feature; the table of features above has the numbers.",
-            partial(card_plots.importance, reports.importance),
+            partial(plots.importance, reports.importance),
         ),
         "precision_recall": Picture(
             "Precision and recall on the test window",
             f"Precision falls as recall grows. At the declared threshold {at_threshold}.",
             partial(
-                card_plots.precision_recall,
+                plots.precision_recall,
                 reports.precision_recall,
                 reports.thresholds,
                 declared,
@@ -32,22 +32,22 @@ def pictures(reports: Reports) -> dict[str, Picture]:
         "tradeoff": Picture(
             "What a threshold does on the test window",
             f"Above a higher threshold lie fewer frauds and fewer alerts. At the declared one {at_threshold}.",
-            partial(card_plots.tradeoff, reports.thresholds, declared["threshold"]),
+            partial(plots.tradeoff, reports.thresholds, declared["threshold"]),
         ),
         "reliability": Picture(
             "Predicted and observed fraud rate on the test window",
             "Groups of like probability, before and after calibration, with 95 % intervals, on logarithmic axes. "
             "On the dotted line both rates are equal.",
-            partial(card_plots.reliability, reports.reliability, reports.reliability_uncalibrated),
+            partial(plots.reliability, reports.reliability, reports.reliability_uncalibrated),
         ),
     }
     if report := reports.resampling:
-        draw = partial(card_plots.arms, report["arms"])
-        found["arms"] = Picture("Ways to rebalance", f"With 95 % intervals. {report['verdict']}.", draw)
+        draw = partial(plots.variants, report["arms"])
+        figures["arms"] = Picture("Ways to rebalance", f"With 95 % intervals. {report['verdict']}.", draw)
     if report := reports.selection:
-        draw = partial(card_plots.candidates, report["candidates"])
-        found["candidates"] = Picture("Kinds of model", f"Mean and spread over folds. {report['verdict']}.", draw)
+        draw = partial(plots.candidates, report["candidates"])
+        figures["candidates"] = Picture("Kinds of model", f"Mean and spread over folds. {report['verdict']}.", draw)
     if report := reports.tuning:
-        draw = partial(card_plots.history, report["trials"])
-        found["history"] = Picture("The search for parameters", f"One dot per trial. {report['verdict']}.", draw)
-    return found
+        draw = partial(plots.history, report["trials"])
+        figures["history"] = Picture("The search for parameters", f"One dot per trial. {report['verdict']}.", draw)
+    return figures

@@ -1,4 +1,4 @@
-"""The model card as one HTML page: Markdown and figures in, bytes out that are the same on every machine."""
+"""Sections of Markdown and figures -> one HTML page, the same bytes on every machine."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from training.report.axes import BLUE, GREY, INK, ORANGE
 
-# The figures' colours are the page's, so that dark mode reaches them.
+# The figures' colours become variables of the page, so that dark mode changes them too.
 VARIABLES = {INK: "var(--ink)", GREY: "var(--grey)", BLUE: "var(--blue)", ORANGE: "var(--orange)"}
 LOOK: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -66,7 +66,7 @@ tr,figure{break-inside:avoid}h2{break-after:avoid}}
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the card: its Markdown, and the names of the figures that belong to it."""
+    """One part of a page: its Markdown, and the names of the figures at its end."""
 
     text: str
     figures: Sequence[str] = ()
@@ -74,7 +74,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure yet to be drawn: its caption, what it shows for who does not see it, and how it is drawn."""
+    """A figure not yet drawn: its caption, a description for who cannot see it, and the function that draws it."""
 
     caption: str
     description: str
@@ -82,8 +82,11 @@ class Picture:
 
 
 def page(title: str, sections: Sequence[Section], pictures: dict[str, Picture]) -> str:
-    """The whole page: well-formed XML as well as HTML, without scripts or anything from elsewhere."""
-    # Raw HTML in the Markdown stays text.
+    """The whole page: well-formed XML as well as HTML, self-contained and without scripts.
+
+    A figure that has no picture is left out.
+    """
+    # Raw HTML in the Markdown is shown as text.
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     parts = []
     for section in sections:
@@ -104,21 +107,22 @@ def _figure(name: str, picture: Picture) -> str:
 
 
 def svg(name: str, picture: Picture) -> str:
-    """The picture as an SVG element to stand in a page, its ids opening with its name."""
+    """The picture as an SVG element for a page; its ids start with its name."""
     buffer = io.StringIO()
-    # The user's own matplotlib settings must not show.
+    # A user's own matplotlib settings must not change the picture.
     with style.context(["default", LOOK]):
         picture.draw().savefig(buffer, format="svg", metadata={"Date": None})
-    return _settled(ET.fromstring(buffer.getvalue()), name, picture)  # noqa: S314 - just written by matplotlib
+    return _normalised(ET.fromstring(buffer.getvalue()), name, picture)  # noqa: S314 - just written by matplotlib
 
 
-def _settled(root: ET.Element, name: str, picture: Picture) -> str:
-    """Matplotlib's SVG without what may differ between machines, with short ids and a title and description."""
+def _normalised(root: ET.Element, name: str, picture: Picture) -> str:
+    """Matplotlib's SVG without what differs between machines, with short ids, a title and a description."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in {f"{SVG}metadata", f"{SVG}style"}:
                 parent.remove(child)
-    used = {found for element in root.iter() for value in element.attrib.values() for found in REFERENCE.findall(value)}
+    values = (value for element in root.iter() for value in element.attrib.values())
+    used = {reference for value in values for reference in REFERENCE.findall(value)}
     kept = [element.attrib["id"] for element in root.iter() if element.get("id") in used]
     ids = {old: f"{name}-{number}" for number, old in enumerate(kept, start=1)}
     for element in root.iter():
@@ -126,32 +130,33 @@ def _settled(root: ET.Element, name: str, picture: Picture) -> str:
         element.attrib = dict(_attributes(element.attrib, ids))
         element.text = element.text if element.text and element.text.strip() else None
         element.tail = None
-    words = {f"{name}-title": ("title", picture.caption), f"{name}-desc": ("desc", picture.description)}
-    root.attrib |= {"xmlns": SVG.strip("{}"), "role": "img", "aria-labelledby": " ".join(words)}
-    for at, (key, (tag, text)) in enumerate(words.items()):
-        element = ET.Element(tag, {"id": key})
+    texts = {"title": picture.caption, "desc": picture.description}
+    labels = " ".join(f"{name}-{tag}" for tag in texts)
+    root.attrib |= {"xmlns": SVG.strip("{}"), "role": "img", "aria-labelledby": labels}
+    for place, (tag, text) in enumerate(texts.items()):
+        element = ET.Element(tag, {"id": f"{name}-{tag}"})
         element.text = text
-        root.insert(at, element)
+        root.insert(place, element)
     return ET.tostring(root, encoding="unicode")
 
 
-def _attributes(old: dict[str, str], ids: dict[str, str]) -> Iterator[tuple[str, str]]:
+def _attributes(attributes: dict[str, str], ids: dict[str, str]) -> Iterator[tuple[str, str]]:
     """An element's attributes: ids shortened or dropped, colours as variables, two digits after the point."""
-    for key, value in old.items():
+    for key, value in attributes.items():
         if key == "id":
             if value in ids:
                 yield key, ids[value]
             continue
         if key == "version" or value.startswith("rotate(-0 "):
             continue
-        new = REFERENCE.sub(lambda found: f"#{ids[found[1]]}" if found[1] in ids else found[0], value)
+        text = REFERENCE.sub(lambda match: f"#{ids[match[1]]}" if match[1] in ids else match[0], value)
         for color, variable in VARIABLES.items():
-            new = new.replace(color, variable)
-        # Other processors may differ in the last digits.
-        new = NUMBER.sub(lambda found: _short(found[0]), new)
-        yield key.replace(LINK, "href"), " ".join(FONT.sub("", new).split())
+            text = text.replace(color, variable)
+        # The last digits differ between processors.
+        text = NUMBER.sub(lambda match: _two_digits(match[0]), text)
+        yield key.replace(LINK, "href"), " ".join(FONT.sub("", text).split())
 
 
-def _short(number: str) -> str:
+def _two_digits(number: str) -> str:
     shortened = f"{float(number):.2f}".rstrip("0").rstrip(".")
     return "0" if shortened == "-0" else shortened

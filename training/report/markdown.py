@@ -1,4 +1,4 @@
-"""Markdown from data: text that cannot act as markup, numbers as a person reads them, tables."""
+"""Markdown from data: text that cannot act as markup, numbers for people to read, tables."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -11,18 +11,26 @@ RULES = {"l": "---", "r": "---:"}
 
 
 def plain(text: str, *, longest: int = LONGEST) -> str:
-    r"""Text from data as Markdown that shows it: on one line, nothing in it markup, cut where it is long.
+    r"""Text from data as Markdown that shows it: on one line, cut to `longest` letters, markup escaped.
 
     >>> print(plain("<b>|\n[a](b)"))
     \<b\>\| \[a\](b)
     """
+    return escaped(one_line(text, longest=longest)) or "(empty)"
+
+
+def one_line(text: str, *, longest: int) -> str:
+    r"""Text from data on one line of at most `longest` letters, without what cannot be printed.
+
+    >>> one_line("a\nlong name", longest=8)
+    'a long …'
+    """
     line = "".join(letter if letter.isprintable() else " " for letter in text).strip()
-    short = line if len(line) <= longest else f"{line[: longest - 1]}…"
-    return escaped(short) or "(empty)"
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def escaped(line: str) -> str:
-    r"""A line of our own with names in it, as Markdown that shows it.
+    r"""A line with names in it as Markdown that shows it.
 
     >>> print(escaped("class_weight 1 +- 2"))
     class\_weight 1 +- 2
@@ -31,7 +39,7 @@ def escaped(line: str) -> str:
 
 
 def code(name: str) -> str:
-    """A name of the declaration in the type of code; anything else, which could end the code, as plain text."""
+    """A declared name as a code span; anything else, which could end the span, as plain text."""
     return f"`{name}`" if NAME.fullmatch(name) else plain(name)
 
 
@@ -58,7 +66,7 @@ def percent(share: float) -> str:
 
 
 def target(share: float) -> str:
-    """A declared share in per cent, as it was declared.
+    """A declared share in per cent, with the digits of its declaration.
 
     >>> target(0.9), target(0.001)
     ('90 %', '0.1 %')
@@ -73,15 +81,6 @@ def percent_within(share: float, low: float, high: float) -> str:
     '85.9 % (82.4 to 89.2)'
     """
     return f"{percent(share)} ({number(100 * low)} to {number(100 * high)})"
-
-
-def span(bounds: Sequence[float], *, is_share: bool = True) -> str:
-    """An interval.
-
-    >>> span([0.766487, 0.827597])
-    '76.6 % to 82.8 %'
-    """
-    return " to ".join(percent(bound) if is_share else number(bound) for bound in bounds)
 
 
 def table(alignment: str, headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

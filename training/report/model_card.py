@@ -141,7 +141,7 @@ def _rows(reports: Reports) -> Facts:
 
 
 def _training(reports: Reports) -> Facts:
-    """What the trees learned from, and their parameters by origin, in the order of the first of each."""
+    """What the trees learned from, and their parameters grouped by origin."""
     resampling, model = reports.scorer.resampling, reports.training["model"]
     searched = reports.tuning["searched"] if reports.tuning else ()
     settings: dict[str, list[str]] = {}
@@ -173,7 +173,7 @@ def _training(reports: Reports) -> Facts:
 
 
 def _features(reports: Reports) -> Facts:
-    """The features, those used most first, and those that matter most."""
+    """The features, those used most first, and the names of the most important ones."""
     names = feature_names(reports.contract)
     signs = dict(zip(names, monotone_signs(reports.contract), strict=True))
     kinds = _kinds_and_units(reports)
@@ -213,12 +213,13 @@ def _kinds_and_units(reports: Reports) -> dict[str, tuple[str, str]]:
 
 def _comparisons(reports: Reports) -> Facts:
     """What the comparisons say; None where one was not made."""
-    found = {"resampling": reports.resampling, "selection": reports.selection, "tuning": reports.tuning}
+    comparisons = {"resampling": reports.resampling, "selection": reports.selection, "tuning": reports.tuning}
     return {
         "n_folds": reports.scorer.folds.count,
-        "has_comparison": any(found.values()),
+        "has_comparison": any(comparisons.values()),
         "verdicts": {
-            name: escaped(report["verdict"]).replace("+-", "±") if report else None for name, report in found.items()
+            name: escaped(report["verdict"]).replace("+-", "±") if report else None
+            for name, report in comparisons.items()
         },
         "is_resampling_doubtful": _is_resampling_doubtful(reports.resampling),
     }
@@ -289,7 +290,7 @@ def _promise(reports: Reports) -> Facts:
 
 
 def _outcome(floor: float, value: float, interval: Sequence[float]) -> str:
-    """Whether a value reached a floor, and whether other rows of the same kind could have had it otherwise."""
+    """Whether a value reached a floor, and whether its interval leaves that open."""
     if value >= floor:
         return "kept" if min(interval) >= floor else "barely kept"
     return "barely missed" if max(interval) >= floor else "broken"
@@ -315,7 +316,7 @@ def _missed(reports: Reports) -> str:
 
 
 def _thresholds(reports: Reports) -> Facts:
-    """What thresholds do on the test window; the declared one once, though another may aim at the same."""
+    """What thresholds do on the test window; the declared one once, though another aim may lead to it too."""
     declared = reports.declared
     cheapest = None
     if reports.scorer.costs and "cost_of_1000" in declared:
@@ -359,18 +360,17 @@ def _calibration(reports: Reports) -> Facts:
 
 
 def _segments(reports: Reports) -> Facts:
-    """The categories in the report's order; where not all can be shown, those that differ from the whole."""
-    rows = reports.segments
-    marks = [_marks(row, reports) for row in rows]
-    order = sorted(range(len(rows)), key=lambda at: _urgency(rows[at], marks[at]))
-    n_intervals = sum(row[f"{name}_low"] is not None for row in rows for name in ("recall", "false_positive_rate"))
+    """The categories in the report's order; if there are too many to show, first those that differ from the whole."""
+    marked = [(row, _marks(row, reports)) for row in reports.segments]
+    kept = sorted(range(len(marked)), key=lambda place: _urgency(*marked[place]))[:MOST_SEGMENTS]
+    n_intervals = sum(row[name] is not None for row, _ in marked for name in ("recall", "false_positive_rate"))
     return {
-        "segments": [_segment(rows[at], marks[at]) for at in sorted(order[:MOST_SEGMENTS])],
-        "n_segments": f"{len(rows):,}",
-        "n_marked": f"{sum(map(bool, marks)):,}",
+        "segments": [_segment(*marked[place]) for place in sorted(kept)],
+        "n_segments": f"{len(marked):,}",
+        "n_marked": f"{sum(bool(marks) for _, marks in marked):,}",
         "n_intervals": f"{n_intervals:,}",
         "n_by_chance": f"{n_intervals * BY_CHANCE:.0f}",
-        "is_cut": len(rows) > MOST_SEGMENTS,
+        "is_cut": len(marked) > MOST_SEGMENTS,
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib import style
 from matplotlib.axes import Axes
 
-from training.report import plots as card_plots
+from training.report import plots
 from training.report.axes import LOWEST_DECADE, blank_axes, decades, percent_ticks, round_ticks
 from training.report.card_figures import pictures
 from training.report.html import Picture, svg
@@ -33,7 +33,7 @@ def bin_row(predicted: float, observed: float) -> dict[str, float]:
 def importance_svg(*names: str) -> str:
     """The plot of features that are all alike, as SVG."""
     rows = [{"feature": name, "gain": 0.1, "permutation": 0.02, "permutation_std": 0.01} for name in names]
-    return svg("x", Picture("", "", partial(card_plots.importance, rows)))
+    return svg("x", Picture("", "", partial(plots.importance, rows)))
 
 
 @pytest.fixture(params=NAMES)
@@ -45,8 +45,8 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def draw(reports: Reports) -> Callable[[str], str]:
     """Draws one of the card's plots as SVG."""
-    plots = pictures(reports)
-    return lambda name: svg(name, Picture("A caption", "What <it> shows & why", plots[name].draw))
+    drawings = pictures(reports)
+    return lambda name: svg(name, Picture("A caption", "What <it> shows & why", drawings[name].draw))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_low_recall_is_drawn_from_the_thresholds(reports: Reports) -> None:
 
 def test_bin_without_frauds_is_on_the_edge() -> None:
     """On logarithmic axes an observed rate of 0 stands at the lower edge, and its interval begins there."""
-    axes = card_plots.reliability([bin_row(0.001, 0.0)], [bin_row(0.02, 0.01)]).axes[0]
+    axes = plots.reliability([bin_row(0.001, 0.0)], [bin_row(0.02, 0.01)]).axes[0]
     calibrated = [line for line in axes.lines if list(line.get_xdata()) == [0.001]]
     assert [list(line.get_ydata()) for line in calibrated] == [[0.001]]
 
