@@ -1,7 +1,9 @@
 """What the application does under settings other than the defaults."""
 
+import asyncio
 import json
 import re
+import shutil
 import socket
 import sys
 from base64 import b64encode
@@ -18,6 +20,7 @@ from fastapi.testclient import TestClient
 import handler
 from benchmarks.variants import write_variant
 from handler.records.record import keyed_hash
+from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import Scorer
 from handler.settings import PACKAGED_BUNDLES, Settings
 from handler.web.gateway import post_event
@@ -70,6 +73,24 @@ def served_version(app: ModuleType) -> str:
     """The version of refund in place, by a server's route: no invocation, which might load another."""
     version: str = TestClient(app.app).get("/health").json()["scorers"]["refund"]["version"]
     return version
+
+
+def test_the_application_may_be_loaded_inside_a_loop(load_app: LoadApp) -> None:
+    """As some servers do; its routes answer then, without a warm-up."""
+
+    async def serve() -> ModuleType:
+        return load_app()
+
+    assert TestClient(asyncio.run(serve()).app).get("/docs").status_code == 200
+
+
+def test_a_damaged_bundle_stops_the_start(load_app: LoadApp, tmp_path: Path) -> None:
+    """The error names the file."""
+    shutil.copytree(PACKAGED_BUNDLES, tmp_path / "bundles")
+    model = tmp_path / "bundles" / "refund" / "model.ubj"
+    model.write_bytes(model.read_bytes()[:-1])
+    with pytest.raises(BundleError, match=f"^{model} is damaged"):
+        load_app(BUNDLES=str(tmp_path / "bundles"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The prediction record: what is written, and that nothing of it can fail a request."""
+"""The prediction record: its lines and files, and that no failure to write fails a request."""
 
 import json
 import os
@@ -89,20 +89,22 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_each_prediction_has_its_line_in_order(folder: Path, refund: Scorer) -> None:
-    """With the caller's own id, where there is one."""
-    assert [line["id"] for line in record(folder, refund)] == ["r1", None, "é\n"]
+def test_each_prediction_has_its_line(folder: Path, refund: Scorer) -> None:
+    """In order: the request's id if it has one, the probability to the last digit, version, time and latency."""
+    before = time()
+    rows = record(folder, refund)
+    assert [row["id"] for row in rows] == ["r1", None, "é\n"]
+    keys = ["record", "time", "scorer", "version", "id", "features", "probability", "flagged"]
+    for row, scored in zip(rows, refund.scores(read(refund)), strict=True):
+        assert list(row) == [*keys, "reasons", "warnings", "milliseconds"]
+        assert (row["probability"], row["flagged"]) == (scored.probability, scored.is_flagged)
+        assert (row["record"], row["scorer"], row["version"]) == (1, "refund", refund.version)
+        assert before <= row["time"] <= time()
+        assert row["milliseconds"] == 12.346
 
 
-def test_a_line_says_what_was_predicted_by_which_version(folder: Path, refund: Scorer) -> None:
-    """To the last digit."""
-    for line, scored in zip(record(folder, refund), refund.scores(read(refund)), strict=True):
-        assert (line["probability"], line["flagged"]) == (scored.probability, scored.is_flagged)
-        assert (line["record"], line["scorer"], line["version"]) == (1, "refund", refund.version)
-
-
-def test_a_line_has_the_features_as_a_person_reads_them(folder: Path, refund: Scorer) -> None:
-    """A category by its name, and null for what is missing: JSON knows no NaN."""
+def test_a_line_has_readable_features(folder: Path, refund: Scorer) -> None:
+    """A category by its label, and null for a missing value: JSON has no NaN."""
     first, second, _ = record(folder, refund)
     assert first["features"] == {
         "years_active": 1.5,
@@ -114,18 +116,6 @@ def test_a_line_has_the_features_as_a_person_reads_them(folder: Path, refund: Sc
     }
     assert second["features"]["item_category"] == "Food, Perishable"
     assert second["features"]["refund_rate"] == pytest.approx(20 / 1.5)
-
-
-def test_a_line_says_when(folder: Path, refund: Scorer) -> None:
-    """In seconds since 1970."""
-    before = time()
-    (line,) = record(folder, refund, requests=REQUESTS[:1])
-    assert before <= line["time"] <= time()
-
-
-def test_a_line_says_how_long_the_answer_took(folder: Path, refund: Scorer) -> None:
-    """In milliseconds, to the microsecond."""
-    assert [line["milliseconds"] for line in record(folder, refund)] == [12.346] * 3
 
 
 @pytest.mark.parametrize("explain", [False, True])
@@ -140,15 +130,8 @@ def test_a_line_names_what_reasons_and_warnings_are_about(folder: Path, refund: 
     assert "amount" in lines(folder)[3]["warnings"]
 
 
-def test_a_line_has_these_keys_and_no_others(folder: Path, refund: Scorer) -> None:
-    """What whoever reads it, perhaps a year later, may rely on."""
-    (line,) = record(folder, refund, requests=REQUESTS[:1])
-    told = ["record", "time", "scorer", "version", "id", "features", "probability", "flagged"]
-    assert list(line) == [*told, "reasons", "warnings", "milliseconds"]
-
-
-def test_without_a_shadow_a_line_says_nothing_of_one(folder: Path, refund: Scorer) -> None:
-    """Nor where it is dropped, and makes nothing of a request."""
+def test_without_a_shadow_a_line_has_no_shadow(folder: Path, refund: Scorer) -> None:
+    """Nor with a disabled shadow, which scores nothing."""
     record(folder, refund)
     assert all("shadow" not in line for line in record(folder, refund, Shadow(refund), ()))
 
@@ -186,14 +169,14 @@ def private(scorer: Scorer, **ways: str) -> Scorer:
     ],
 )
 def test_what_is_omitted_is_not_in_the_record(folder: Path, refund: Scorer, omitted: str, kept: list[str]) -> None:
-    """Nor what is computed from it, by which it could be told; the rest is as ever."""
+    """Nor are features computed from it, which would reveal it; the rest is unchanged."""
     plain = [line["features"] for line in record(folder / "plain", refund)]
     found = [line["features"] for line in record(folder / "private", private(refund, **{omitted: "omit"}))]
     assert found == [{name: features[name] for name in kept} for features in plain]
 
 
-def test_what_is_omitted_counts_in_the_score(folder: Path, refund: Scorer) -> None:
-    """It is private in the record alone."""
+def test_an_omitted_value_is_still_scored(folder: Path, refund: Scorer) -> None:
+    """It is private only in the record."""
     plain, hidden = (record(folder / name, one) for name, one in (("a", refund), ("b", private(refund, amount="omit"))))
     assert [line["probability"] for line in hidden] == [line["probability"] for line in plain]
 
@@ -204,21 +187,17 @@ def categories(folder: Path, scorer: Scorer, key: bytes) -> list[str | None]:
     return [line["features"]["item_category"] for line in lines(folder)]
 
 
-def test_what_is_to_be_hashed_is_hashed(folder: Path, refund: Scorer) -> None:
-    """By the key, in so many hexadecimal digits; what is missing is missing."""
-    first, second, third = categories(folder, refund, KEY)
+def test_a_private_value_is_hashed_with_the_key(folder: Path, refund: Scorer) -> None:
+    """Equal values have equal hashes, in any process with the key; what is missing stays missing."""
+    first, second, third = categories(folder / "a", refund, KEY)
     assert (first, third) == (None, None)
     assert second == keyed_hash("Food, Perishable", KEY)
     assert re.fullmatch(rf"[0-9a-f]{{{HASH_DIGITS}}}", second)
-    assert b"Perishable" not in files(folder)[0].read_bytes()
-
-
-def test_only_what_is_to_be_hashed_is_hashed(folder: Path, refund: Scorer) -> None:
-    """The other features are as ever."""
-    plain = record(folder / "plain", refund)[1]["features"]
-    assert len(categories(folder / "private", refund, KEY)) == 3
-    found = lines(folder / "private")[1]["features"]
-    assert {**found, "item_category": None} == {**plain, "item_category": None}
+    assert b"Perishable" not in files(folder / "a")[0].read_bytes()
+    assert categories(folder / "b", refund, KEY) == [first, second, third]
+    assert categories(folder / "c", refund, KEY + b"?")[1] != second
+    features = [lines(folder / "a")[1]["features"], record(folder / "plain", refund)[1]["features"]]
+    assert features[0] | {"item_category": None} == features[1] | {"item_category": None}
 
 
 def test_without_a_key_what_is_to_be_hashed_is_left_out(folder: Path, refund: Scorer) -> None:
@@ -227,17 +206,6 @@ def test_without_a_key_what_is_to_be_hashed_is_left_out(folder: Path, refund: Sc
     found = [line["features"] for line in record(folder / "private", private(refund, item="hash"))]
     kept = [name for name in plain[0] if name != "item_category"]
     assert found == [{name: features[name] for name in kept} for features in plain]
-
-
-def test_the_same_value_has_the_same_hash(folder: Path, refund: Scorer) -> None:
-    """In another process with the same key too, or nothing could be counted."""
-    assert categories(folder / "a", refund, KEY) == categories(folder / "b", refund, KEY)
-
-
-def test_another_key_gives_another_hash(folder: Path, refund: Scorer) -> None:
-    """Whoever has one deployment's cannot read another's."""
-    first, second = (categories(folder / key.hex(), refund, key)[1] for key in (KEY, KEY + b"?"))
-    assert first != second
 
 
 def test_other_values_have_other_hashes() -> None:
@@ -305,8 +273,8 @@ def test_outcomes_stand_beside_predictions(folder: Path, refund: Scorer) -> None
     assert ["outcome" in line for line in lines(folder)] == [False, True, True, False]
 
 
-def test_an_outcome_says_whose_it_is_and_what_became_of_it(folder: Path) -> None:
-    """The label as 0 or 1, and when it was told."""
+def test_an_outcome_has_scorer_id_and_label(folder: Path) -> None:
+    """The label as 0 or 1, and when it was received."""
     before = time()
     Recorder(str(folder)).record_outcomes(OUTCOMES)
     first, second = lines(folder)
@@ -317,13 +285,13 @@ def test_an_outcome_says_whose_it_is_and_what_became_of_it(folder: Path) -> None
 
 
 def test_it_says_whether_outcomes_were_recorded(folder: Path) -> None:
-    """Whoever told them could tell them again."""
+    """A caller can send them again."""
     assert Recorder(str(folder)).record_outcomes(OUTCOMES) is True
     assert Recorder(str(files(folder)[0])).record_outcomes(OUTCOMES) is False
 
 
 def test_every_outcome_is_recorded_whatever_the_rate(folder: Path) -> None:
-    """Few predictions have one, and which of them were recorded nobody knows any more."""
+    """Few predictions have one, and which of them were recorded is unknown by then."""
     Recorder(str(folder), rate=1e-9).record_outcomes(OUTCOMES * 100)
     assert len(lines(folder)) == 200
 
@@ -367,7 +335,7 @@ def test_a_file_is_named_by_its_day_its_process_and_its_time(folder: Path, refun
 
 
 def test_a_folder_is_made_once_there_is_something_to_record(folder: Path) -> None:
-    """A function that nobody asks leaves nothing behind."""
+    """A function without requests leaves nothing behind."""
     Recorder(str(folder))
     assert not folder.parent.exists()
 
@@ -434,21 +402,13 @@ def test_one_file_is_open_at_a_time(folder: Path, refund: Scorer, clock: list[fl
     assert n_open_in(folder) == 1
 
 
-def test_two_recorders_have_a_file_each(folder: Path, refund: Scorer, clock: list[float]) -> None:
-    """In one folder."""
-    made = answered(refund)
+@pytest.mark.parametrize("seconds", [0.001, 0.0], ids=["one after the other", "at the same time"])
+def test_two_recorders_have_a_file_each(folder: Path, refund: Scorer, clock: list[float], seconds: float) -> None:
+    """In one folder and one process."""
+    predictions = answered(refund)
     for recorder in (Recorder(str(folder)), Recorder(str(folder))):
-        clock[0] += 0.001
-        recorder.record(refund, made, 0.0)
-    assert [len(path.read_bytes().splitlines()) for path in files(folder)] == [3, 3]
-
-
-@pytest.mark.usefixtures("clock")
-def test_two_recorders_of_one_moment_have_a_file_each(folder: Path, refund: Scorer) -> None:
-    """Of one process."""
-    made = answered(refund)
-    for recorder in (Recorder(str(folder)), Recorder(str(folder))):
-        recorder.record(refund, made, 0.0)
+        clock[0] += seconds
+        recorder.record(refund, predictions, 0.0)
     assert [len(path.read_bytes().splitlines()) for path in files(folder)] == [3, 3]
 
 
@@ -496,7 +456,7 @@ def a_file_is_above(target: Path) -> Path:
 def test_a_place_that_cannot_be_written_to_fails_nobody(
     folder: Path, refund: Scorer, caplog: pytest.LogCaptureFixture, block: Callable[[Path], Path], problem: str
 ) -> None:
-    """It is told of once, as an error and without any value, whatever was to be recorded."""
+    """The failure is logged once, as an error and without any value."""
     recorder = Recorder(str(block(folder)))
     for _ in range(3):
         recorder.record(refund, answered(refund), 0.0)
@@ -507,7 +467,7 @@ def test_a_place_that_cannot_be_written_to_fails_nobody(
 
 
 def test_a_mended_place_is_written_to_again(folder: Path, refund: Scorer, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a new start; and another trouble is told of anew."""
+    """Without a restart; a later failure is logged again."""
     recorder = Recorder(str(a_file_is_there(folder)))
     recorder.record(refund, answered(refund), 0.0)
     folder.unlink()
@@ -530,7 +490,7 @@ from handler.records.record import Recorder
 
 
 def test_a_full_disk_fails_nobody() -> None:
-    """It is told of once."""
+    """It is logged once."""
     script = """
 recorder = Recorder("stdout")
 for _ in range(3):
@@ -540,7 +500,7 @@ for _ in range(3):
 
 
 def test_two_containers_have_a_file_each(folder: Path) -> None:
-    """Each has a process 1, and both turn their page with the first request after midnight."""
+    """Each has a process 1, and both start a file with the first request after midnight."""
     script = """
 import handler.records.record
 
@@ -553,8 +513,8 @@ Recorder(sys.argv[1]).record_outcomes([("refund", "r1", True)])
     assert [len(path.read_bytes().splitlines()) for path in files(folder)] == [1, 1]
 
 
-def test_a_page_that_could_not_be_turned_is_turned_later(folder: Path) -> None:
-    """Where a process may open no more files for a while, and the full one is closed already."""
+def test_a_file_that_could_not_be_opened_is_opened_later(folder: Path) -> None:
+    """While a process may open no more files, and the full one is closed already."""
     script = """
 import resource
 import handler.records.record
@@ -570,8 +530,8 @@ for name, most in (("before", limits[0]), ("lost", 0), ("lost", 0), ("after", li
     assert [line["id"] for line in lines(folder)] == ["before", "after"]
 
 
-def test_a_line_that_was_torn_spoils_no_other(folder: Path) -> None:
-    """What comes after the disk was full for a while begins on a line of its own."""
+def test_a_truncated_line_damages_no_other(folder: Path) -> None:
+    """After a full disk the next record starts on a new line."""
     script = """
 import resource
 recorder = Recorder(sys.argv[1])
@@ -604,7 +564,7 @@ def test_metrics_go_to_stdout_before_the_records_in_one_write(
     assert capfd.readouterr().out == content.decode()
 
 
-def test_metrics_are_told_of_what_is_not_recorded(
+def test_metrics_are_written_without_records_too(
     refund: Scorer, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A sample that takes none, and a folder, both leave the line of metrics to stdout."""

@@ -28,7 +28,6 @@ OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 TRUSTED = KEY.public_key().public_bytes_raw()
 OTHER_TRUSTED = OTHER_KEY.public_key().public_bytes_raw()
 SIGNATURE = signature_name(TRUSTED)
-REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20}'
 
 Damage = Callable[[FolderStoreWriter, str], str | None]
 """Changes a sound version in the store; returns the version that it has then, None where it has the same."""
@@ -217,43 +216,27 @@ def refusal(
     return version, sentence
 
 
-def test_what_may_not_serve_is_refused(refusal: tuple[str, str], slot: Slot, watcher: Watcher, refund: Scorer) -> None:
-    """The reason is kept, and the version before serves on."""
-    watcher.look()
-    assert refusal[1] in watcher.refused["refund"]
-    assert slot.served.scorer is refund
-
-
-def test_what_served_before_answers_on(refusal: tuple[str, str], slot: Slot, watcher: Watcher, refund: Scorer) -> None:
-    """To the last digit, and with every reason."""
-    request = refund.request_model.model_validate_json(REQUEST)
-    before = refund.answer(request, explain=True)
-    watcher.look()
-    after = slot.served.scorer.answer(request, explain=True)
-    assert (after, after["model_version"] == refusal[0]) == (before, False)
-
-
-def test_a_refusal_is_counted_and_told_once(
-    refusal: tuple[str, str], watcher: Watcher, caplog: pytest.LogCaptureFixture
+def test_a_version_that_must_not_serve_is_refused(
+    refusal: tuple[str, str],
+    promote: Callable[..., str],
+    slot: Slot,
+    watcher: Watcher,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As an error, with the version and the reason, however often it is looked at."""
+    """It is counted and logged once; the version before answers on to the last digit; the next good one is loaded."""
+    version, reason = refusal
+    before = slot.served.scorer
     for _ in range(3):
         watcher.look()
+    assert slot.served.scorer is before
+    assert reason in watcher.refused["refund"]
     assert watcher.counts == {REFUSED: 1}
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage().startswith(f"refund: {refusal[0]} is refused: ")
-    assert refusal[1] in record.getMessage()
-
-
-@pytest.mark.usefixtures("refusal")
-def test_the_next_good_pointer_is_followed(promote: Callable[..., str], slot: Slot, watcher: Watcher) -> None:
-    """Whatever was refused before, nothing of it stays."""
+    assert record.getMessage() == f"refund: {version} is refused: {watcher.refused['refund']}"
+    next_version = promote(shift=1.0)
     watcher.look()
-    assert watcher.refused
-    version = promote(shift=1.0)
-    watcher.look()
-    assert slot.served.scorer.version == version
+    assert slot.served.scorer.version == next_version
     assert watcher.refused == {}
 
 

@@ -1,4 +1,4 @@
-"""A second version in the shadow: it may do what it will."""
+"""The shadow: scored like the serving version, harmless whatever it does, disabled if it fails or is slow too often."""
 
 import json
 from collections.abc import Sequence
@@ -15,59 +15,59 @@ REQUEST = b'{"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 3, 
 BATCH = b"[" + REQUEST + b"," + REQUEST.replace(b"45", b"900") + b"]"
 
 
-class Moody(Scorer):
-    """A scorer that fails, or takes its time, while it is told to."""
+class Unreliable(Scorer):
+    """A scorer that fails with `failure`, if it is set, and takes `seconds`."""
 
     failure: Exception | None = None
     seconds = 0.0
-    n_asked = 0
+    n_calls = 0
 
     def score(self, request: BaseModel) -> Scored:
         """As a scorer does."""
-        self._sulk()
+        self._misbehave()
         return super().score(request)
 
     def scores(self, requests: Sequence[BaseModel]) -> list[Scored]:
         """As a scorer does."""
-        self._sulk()
+        self._misbehave()
         return super().scores(requests)
 
-    def _sulk(self) -> None:
-        self.n_asked += 1
+    def _misbehave(self) -> None:
+        self.n_calls += 1
         sleep(self.seconds)
         if self.failure:
             raise self.failure
 
 
 @pytest.fixture
-def moody(refund: Scorer) -> Moody:
-    """A version of refund, in a good mood."""
-    return Moody(refund.bundle)
+def unreliable(refund: Scorer) -> Unreliable:
+    """A version of refund, which neither fails nor waits yet."""
+    return Unreliable(refund.bundle)
 
 
 @pytest.fixture
-def shadow(moody: Moody) -> Shadow:
+def shadow(unreliable: Unreliable) -> Shadow:
     """That version in the shadow."""
-    return Shadow(moody)
+    return Shadow(unreliable)
 
 
 @pytest.fixture
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine's pauses are not held against a shadow."""
+def without_time_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses of a busy machine do not count as slow answers."""
     monkeypatch.setattr("handler.releases.shadow.SLOW_SECONDS", 60)
 
 
 def ask(shadow: Shadow, n_times: int = 1) -> list[Sequence[Scored | str]]:
-    """What it makes of one request, asked so many times."""
+    """Its scores of one request, scored so many times."""
     return [shadow.scores(REQUEST, is_batch=False) for _ in range(n_times)]
 
 
-def ask_in_turn(shadow: Shadow, moody: Moody, n_times: int, *, n_failing: int, n_well: int) -> None:
+def ask_in_turn(shadow: Shadow, unreliable: Unreliable, n_times: int, *, n_failing: int, n_well: int) -> None:
     """Have it fail so often and then do well so often, so many times."""
     for _ in range(n_times):
-        moody.failure = KeyError()
+        unreliable.failure = KeyError()
         ask(shadow, n_failing)
-        moody.failure = None
+        unreliable.failure = None
         ask(shadow, n_well)
 
 
@@ -78,15 +78,15 @@ def test_a_request_is_scored_as_always(shadow: Shadow, refund: Scorer) -> None:
 
 def test_a_batch_is_scored_in_order(shadow: Shadow, refund: Scorer) -> None:
     """Each request as alone."""
-    expected = [refund.score(refund.request_model.model_validate(one)) for one in json.loads(BATCH)]
+    expected = [refund.score(refund.request_model.model_validate(item)) for item in json.loads(BATCH)]
     assert expected[0] != expected[1]
     assert shadow.scores(bytearray(BATCH), is_batch=True) == expected
 
 
 @pytest.mark.parametrize("failure", [KeyError("a"), MemoryError(), RecursionError("b"), ZeroDivisionError()])
-def test_a_failure_is_named_and_goes_no_further(shadow: Shadow, moody: Moody, failure: Exception) -> None:
+def test_a_failure_is_named_and_goes_no_further(shadow: Shadow, unreliable: Unreliable, failure: Exception) -> None:
     """By its kind alone: its text may quote the caller."""
-    moody.failure = failure
+    unreliable.failure = failure
     assert ask(shadow) == [(type(failure).__name__,)]
     assert shadow.scores(BATCH, is_batch=True) == (type(failure).__name__,)
 
@@ -97,92 +97,94 @@ def test_a_body_that_its_contract_refuses_is_a_failure(shadow: Shadow, body: byt
     assert shadow.scores(body, is_batch=False) == ("ValidationError",)
 
 
-@pytest.mark.usefixtures("unhurried")
-def test_a_shadow_is_dropped_after_so_many_failures(shadow: Shadow, moody: Moody) -> None:
+@pytest.mark.usefixtures("without_time_budget")
+def test_a_shadow_is_disabled_after_too_many_failures(shadow: Shadow, unreliable: Unreliable) -> None:
     """And not before."""
-    moody.failure = KeyError()
+    unreliable.failure = KeyError()
     ask(shadow, MAX_STRIKES - 1)
     assert not shadow.is_disabled
     assert ask(shadow) == [("KeyError",)]
     assert shadow.is_disabled
 
 
-def test_a_dropped_shadow_is_asked_no_more(shadow: Shadow, moody: Moody) -> None:
-    """Even once its mood is better."""
-    moody.failure = KeyError()
+def test_a_disabled_shadow_scores_nothing(shadow: Shadow, unreliable: Unreliable) -> None:
+    """Even if it would succeed again."""
+    unreliable.failure = KeyError()
     ask(shadow, MAX_STRIKES)
-    moody.failure = None
+    unreliable.failure = None
     assert ask(shadow, 3) == [(), (), ()]
-    assert moody.n_asked == MAX_STRIKES
+    assert unreliable.n_calls == MAX_STRIKES
 
 
-def test_that_it_is_dropped_is_told_once(shadow: Shadow, moody: Moody, caplog: pytest.LogCaptureFixture) -> None:
+def test_disabling_is_logged_once(shadow: Shadow, unreliable: Unreliable, caplog: pytest.LogCaptureFixture) -> None:
     """With the version and the last reason."""
-    moody.failure = KeyError("what the caller sent")
+    unreliable.failure = KeyError("what the caller sent")
     ask(shadow, MAX_STRIKES + 10)
     reason = "is disabled after too many failures or slow answers; the last one: KeyError"
-    assert caplog.messages == [f"refund: the shadow {moody.version} {reason}"]
+    assert caplog.messages == [f"refund: the shadow {unreliable.version} {reason}"]
 
 
-EASED = round(1 / STRIKES_PER_SUCCESS)
-"""So many successes make up for one failure."""
+SUCCESSES_PER_FAILURE = round(1 / STRIKES_PER_SUCCESS)
+"""So many successes take back one failure."""
 
 
-@pytest.mark.usefixtures("unhurried")
-def test_successes_make_up_for_failures(shadow: Shadow, moody: Moody) -> None:
-    """Four for one: one that fails at every fifth request is scored on and on."""
-    ask_in_turn(shadow, moody, 10 * MAX_STRIKES, n_failing=1, n_well=EASED)
+@pytest.mark.usefixtures("without_time_budget")
+def test_successes_make_up_for_failures(shadow: Shadow, unreliable: Unreliable) -> None:
+    """Four for one: a shadow that fails at every fifth request stays enabled."""
+    ask_in_turn(shadow, unreliable, 10 * MAX_STRIKES, n_failing=1, n_well=SUCCESSES_PER_FAILURE)
     assert not shadow.is_disabled
 
 
-@pytest.mark.usefixtures("unhurried")
-def test_fewer_successes_only_put_it_off(shadow: Shadow, moody: Moody) -> None:
-    """One that fails at every fourth request is dropped in the end."""
-    ask_in_turn(shadow, moody, 2 * MAX_STRIKES, n_failing=1, n_well=EASED - 1)
+@pytest.mark.usefixtures("without_time_budget")
+def test_fewer_successes_only_delay_it(shadow: Shadow, unreliable: Unreliable) -> None:
+    """A shadow that fails at every fourth request is disabled in the end."""
+    ask_in_turn(shadow, unreliable, 2 * MAX_STRIKES, n_failing=1, n_well=SUCCESSES_PER_FAILURE - 1)
     assert not shadow.is_disabled
-    ask_in_turn(shadow, moody, 2 * MAX_STRIKES, n_failing=1, n_well=EASED - 1)
+    ask_in_turn(shadow, unreliable, 2 * MAX_STRIKES, n_failing=1, n_well=SUCCESSES_PER_FAILURE - 1)
     assert shadow.is_disabled
 
 
-@pytest.mark.usefixtures("unhurried")
-def test_one_success_does_not_restore_its_patience(shadow: Shadow, moody: Moody) -> None:
-    """A shadow that almost always fails is dropped, however rarely it fails so often in a row."""
-    ask_in_turn(shadow, moody, 2, n_failing=MAX_STRIKES - 1, n_well=1)
+@pytest.mark.usefixtures("without_time_budget")
+def test_one_success_does_not_take_back_all_failures(shadow: Shadow, unreliable: Unreliable) -> None:
+    """A shadow that almost always fails is disabled, even if it never fails so often in a row."""
+    ask_in_turn(shadow, unreliable, 2, n_failing=MAX_STRIKES - 1, n_well=1)
     assert shadow.is_disabled
 
 
-@pytest.mark.usefixtures("unhurried")
-def test_a_good_past_is_no_credit(shadow: Shadow, moody: Moody) -> None:
-    """After any number of successes as many failures are too many."""
+@pytest.mark.usefixtures("without_time_budget")
+def test_past_successes_are_no_credit(shadow: Shadow, unreliable: Unreliable) -> None:
+    """After any number of successes, the same number of failures disables it."""
     ask(shadow, 10 * MAX_STRIKES)
-    moody.failure = KeyError()
+    unreliable.failure = KeyError()
     ask(shadow, MAX_STRIKES - 1)
     assert not shadow.is_disabled
     ask(shadow)
     assert shadow.is_disabled
 
 
-def test_a_slow_shadow_is_dropped_too(shadow: Shadow, moody: Moody, caplog: pytest.LogCaptureFixture) -> None:
-    """What it found until then is kept: it was right, only late."""
-    moody.seconds = 0.01
-    assert all(isinstance(found[0], Scored) for found in ask(shadow, MAX_STRIKES))
+def test_a_slow_shadow_is_disabled_too(
+    shadow: Shadow, unreliable: Unreliable, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its scores until then count: they were correct, only late."""
+    unreliable.seconds = 0.01
+    assert all(isinstance(scored[0], Scored) for scored in ask(shadow, MAX_STRIKES))
     assert shadow.is_disabled
     assert "the last one: too slow" in caplog.text
 
 
-def test_failures_and_dawdling_add_up(shadow: Shadow, moody: Moody) -> None:
-    """Either is no success."""
-    moody.seconds = 0.01
+def test_failures_and_slow_answers_add_up(shadow: Shadow, unreliable: Unreliable) -> None:
+    """Neither is a success."""
+    unreliable.seconds = 0.01
     ask(shadow, MAX_STRIKES // 2)
-    moody.failure = KeyError()
+    unreliable.failure = KeyError()
     ask(shadow, MAX_STRIKES - MAX_STRIKES // 2)
     assert shadow.is_disabled
 
 
-def test_a_batch_may_take_longer(shadow: Shadow, moody: Moody, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By so much for each of its requests."""
+def test_a_batch_may_take_longer(shadow: Shadow, unreliable: Unreliable, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a fixed time for each of its requests."""
     monkeypatch.setattr("handler.releases.shadow.SLOW_SECONDS_EACH", 10)
-    moody.seconds = 0.01
+    unreliable.seconds = 0.01
     for _ in range(MAX_STRIKES):
         shadow.scores(BATCH, is_batch=True)
     assert not shadow.is_disabled

@@ -1,4 +1,4 @@
-"""Reading the store, in a folder and in S3, and refusing what is not a valid pointer."""
+"""Reading a store in a folder and in S3, and refusing invalid pointers."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def pointer_bytes(**changes: object) -> bytes:
 
 @pytest.fixture(params=["folder", "s3", "s3 with a prefix"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where an empty store is."""
+    """The address of an empty store."""
     if request.param == "folder":
         return str(tmp_path / "store")
     bucket = request.getfixturevalue("bucket")
@@ -63,7 +63,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def put(address: str) -> Callable[[str, bytes], None]:
-    """Writes into that store."""
+    """A function that writes into that store."""
     return open_store_writer(address).put_new
 
 
@@ -72,22 +72,22 @@ def test_a_store_names_its_address(address: str) -> None:
     assert str(open_store(address)) == address
 
 
-def test_what_was_put_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """Byte for byte, from its own key alone."""
+def test_written_content_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
+    """Byte for byte, from its own key only."""
     put("refund/one.json", b"\0\xff one")
     put("refund/two.json", b"two")
     assert open_store(address).read("refund/one.json", 100) == b"\0\xff one"
 
 
 def test_the_key_that_is_missing_is_named(address: str, put: Callable[[str, bytes], None]) -> None:
-    """A missing pointer is something else than a store that is out of reach."""
+    """A missing pointer is not an unreachable store."""
     put("refund/one.json", b"one")
     with pytest.raises(MissingError, match=f"{address}/refund/two.json"):
         open_store(address).read("refund/two.json", 100)
 
 
 def test_as_many_bytes_as_the_limit_are_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """And of one more the limit is told."""
+    """With one byte more, the error names the limit."""
     put("refund/large", bytes(2000))
     store = open_store(address)
     assert store.read("refund/large", 2000) == bytes(2000)
@@ -113,8 +113,8 @@ def test_where_nothing_was_released_there_is_no_pointer(address: str) -> None:
         read_pointer(open_store(address), "refund")
 
 
-def test_garbage_is_named_by_its_place(address: str, put: Callable[[str, bytes], None]) -> None:
-    """Whoever is called at night opens that file."""
+def test_an_invalid_pointer_is_named(address: str, put: Callable[[str, bytes], None]) -> None:
+    """By its address, for the person on call."""
     put("refund/pointer.json", b"garbage")
     with pytest.raises(PointerError, match=f"{address}/refund/pointer.json is not a valid pointer"):
         read_pointer(open_store(address), "refund")
@@ -149,8 +149,8 @@ def test_a_pointer_of_megabytes_is_refused(address: str, put: Callable[[str, byt
         (pointer_bytes(gate=[]), "gate: Input should be an object"),
     ],
 )
-def test_what_is_no_pointer_is_refused_with_what_is_wrong(content: bytes, problem: str) -> None:
-    """And where."""
+def test_an_invalid_pointer_is_refused_with_field_and_problem(content: bytes, problem: str) -> None:
+    """After its address."""
     with pytest.raises(PointerError) as caught:
         parse_pointer(content, "refund", "store/refund/pointer.json")
     assert str(caught.value).startswith(f"store/refund/pointer.json is not a valid pointer: {problem}")
@@ -173,21 +173,21 @@ def test_what_is_no_pointer_is_refused_with_what_is_wrong(content: bytes, proble
         "\u0660123456789ab",
     ],
 )
-def test_what_is_no_version_is_refused(key: str, version: str) -> None:
-    """It becomes a part of a path: nothing but 12 hexadecimal digits gets there."""
+def test_an_invalid_version_is_refused(key: str, version: str) -> None:
+    """It becomes part of a path, so only 12 hexadecimal digits are allowed."""
     with pytest.raises(PointerError, match=f"is not a valid pointer: {key}: String should match pattern"):
         parse_pointer(pointer_bytes(**{key: version}), "refund", "it")
 
 
 @pytest.mark.parametrize("version", [1, True, ["0123456789ab"]])
 def test_a_version_is_text(version: object) -> None:
-    """Nothing is turned into it."""
+    """No other type is converted."""
     with pytest.raises(PointerError, match="current: Input should be a valid string"):
         parse_pointer(pointer_bytes(current=version), "refund", "it")
 
 
 def test_another_scorers_pointer_is_refused() -> None:
-    """A file that was copied to the wrong place names nothing here."""
+    """Such as a file that was copied to the wrong place."""
     with pytest.raises(PointerError, match="it is the pointer of transaction; it must be the pointer of refund"):
         parse_pointer(pointer_bytes(scorer="transaction"), "refund", "it")
 
@@ -230,8 +230,8 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     ("key", "problem"), [("refund", "Is a directory"), ("refund/one.json/two.json", "Not a directory")]
 )
-def test_what_is_no_file_cannot_be_read(store_writer: FolderStoreWriter, key: str, problem: str) -> None:
-    """That is not missing: somebody has to look."""
+def test_a_folder_in_place_of_a_file_cannot_be_read(store_writer: FolderStoreWriter, key: str, problem: str) -> None:
+    """That is an error, not a missing key."""
     store_writer.put_new("refund/one.json", b"one")
     with pytest.raises(StoreError, match=f"{key} cannot be read: {problem}") as caught:
         open_store(str(store_writer)).read(key, 100)
@@ -246,7 +246,7 @@ def test_s3_without_its_client_is_refused_with_a_sentence(monkeypatch: pytest.Mo
 
 
 def test_a_bundle_is_read_with_its_files_alone(store_writer: FolderStoreWriter, release: Callable[..., str]) -> None:
-    """Whatever else lies beside them."""
+    """Not with other files beside them."""
     version = release()
     folder = store_writer.root / bundle_key("refund", version, "")
     (folder / "notes.txt").write_text("mine")
@@ -255,7 +255,7 @@ def test_a_bundle_is_read_with_its_files_alone(store_writer: FolderStoreWriter, 
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
-def test_a_bundle_without_a_file_is_not_whole(
+def test_a_bundle_without_a_file_is_incomplete(
     store_writer: FolderStoreWriter, release: Callable[..., str], name: str
 ) -> None:
     """The file is named."""
@@ -266,8 +266,8 @@ def test_a_bundle_without_a_file_is_not_whole(
         read_bundle(store_writer, "refund", version)
 
 
-def test_those_signatures_are_read_that_are_there(store_writer: FolderStoreWriter, release: Callable[..., str]) -> None:
-    """Of those that are asked for; one that is missing is left out, and whether it matters is not the reader's."""
+def test_existing_signatures_are_read(store_writer: FolderStoreWriter, release: Callable[..., str]) -> None:
+    """Of those requested; a missing one is left out, and the caller decides whether it matters."""
     version = release()
     for name in ("manifest.1.sig", "manifest.3.sig"):
         store_writer.put_new(bundle_key("refund", version, name), name.encode())
@@ -279,7 +279,7 @@ def test_those_signatures_are_read_that_are_there(store_writer: FolderStoreWrite
 def test_a_signature_that_cannot_be_read_is_not_missing(
     store_writer: FolderStoreWriter, release: Callable[..., str]
 ) -> None:
-    """A store in trouble must not make an unsigned bundle of a signed one."""
+    """A failing store must not make a signed bundle look unsigned."""
     version = release()
     (store_writer.root / bundle_key("refund", version, "manifest.1.sig")).mkdir()
     with pytest.raises(StoreError, match=r"manifest\.1\.sig cannot be read: Is a directory"):
@@ -289,7 +289,7 @@ def test_a_signature_that_cannot_be_read_is_not_missing(
 def test_a_signature_counts_among_the_bytes(
     store_writer: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is as little to be trusted as what it signs."""
+    """It is as untrusted as the bundle."""
     version = release()
     monkeypatch.setattr(
         "handler.releases.store.MAX_BYTES", sum(map(len, read_bundle(store_writer, "refund", version).values()))
@@ -302,7 +302,7 @@ def test_a_signature_counts_among_the_bytes(
 def test_a_bundle_may_have_as_many_bytes_as_the_limit(
     store_writer: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In all its files together; with one byte less to spare the file is named that is too much."""
+    """All files together; with a limit of one byte less, the error names the file that exceeds it."""
     version = release()
     size = sum(path.stat().st_size for path in (store_writer.root / bundle_key("refund", version, "")).iterdir())
     monkeypatch.setattr("handler.releases.store.MAX_BYTES", size)
@@ -315,7 +315,7 @@ def test_a_bundle_may_have_as_many_bytes_as_the_limit(
 def test_a_bundle_that_cannot_be_read_may_be_sound(
     store_writer: FolderStoreWriter, release: Callable[..., str]
 ) -> None:
-    """It is the store's error, not the bundle's: a later look may succeed."""
+    """It is the store's error, not the bundle's: a later attempt may succeed."""
     version = release()
     shutil.rmtree(store_writer.root / bundle_key("refund", version, ""))
     (store_writer.root / bundle_key("refund", version, "").rstrip("/")).write_text("no folder")
@@ -325,7 +325,7 @@ def test_a_bundle_that_cannot_be_read_may_be_sound(
 
 @contextmanager
 def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """The address of a server on loopback that answers each GET so."""
+    """The address of a server on loopback that answers every GET with `answer`."""
 
     class Answering(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -359,7 +359,7 @@ def refusing(status: int, code: str) -> Callable[[BaseHTTPRequestHandler], None]
 
 
 def promising(length: int, sent: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Answers with fewer bytes than it says."""
+    """Answers with fewer bytes than its content-length."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(200)
@@ -373,7 +373,7 @@ def promising(length: int, sent: bytes) -> Callable[[BaseHTTPRequestHandler], No
 
 @pytest.fixture
 def s3_at(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], S3Store]:  # noqa: ARG001 - the client reads the environment
-    """A store in the S3 at an address, for which nobody waits long."""
+    """A store in the S3 at an address, with short timeouts."""
     monkeypatch.setattr("handler.releases.store.CONNECT_TIMEOUT", 0.2)
     monkeypatch.setattr("handler.releases.store.READ_TIMEOUT", 0.2)
 
@@ -385,34 +385,36 @@ def s3_at(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Ca
 
 
 @pytest.mark.parametrize(
-    ("status", "code"),
-    [(403, "AccessDenied"), (404, "NoSuchBucket"), (400, "ExpiredToken"), (403, "InvalidAccessKeyId")],
+    ("status", "code", "error"),
+    [
+        (403, "AccessDenied", StoreError),
+        (404, "NoSuchBucket", StoreError),
+        (400, "ExpiredToken", StoreError),
+        (403, "InvalidAccessKeyId", StoreError),
+        (404, "NoSuchKey", MissingError),
+    ],
 )
-def test_what_s3_refuses_says_why(s3_at: Callable[[str], S3Store], status: int, code: str) -> None:
-    """In S3's own word, and it is not missing."""
+def test_an_error_of_s3_is_named(
+    s3_at: Callable[[str], S3Store], status: int, code: str, error: type[StoreError]
+) -> None:
+    """By its code; only a missing key is missing."""
     with answering(refusing(status, code)) as address, pytest.raises(StoreError) as caught:
         s3_at(address).read("refund/pointer.json", 100)
     assert str(caught.value) == f"s3://models/fraud/refund/pointer.json cannot be read: {code}"
-    assert type(caught.value) is StoreError
+    assert type(caught.value) is error
 
 
-def test_what_s3_does_not_have_is_missing(s3_at: Callable[[str], S3Store]) -> None:
-    """In its own word too."""
-    with answering(refusing(404, "NoSuchKey")) as address, pytest.raises(MissingError, match="NoSuchKey"):
-        s3_at(address).read("refund/pointer.json", 100)
-
-
-def test_an_s3_that_is_not_there_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
+def test_an_unreachable_s3_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
     """Nothing listens at the address."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        store = s3_at(f"http://127.0.0.1:{taken.getsockname()[1]}")
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        store = s3_at(f"http://127.0.0.1:{bound.getsockname()[1]}")
         with pytest.raises(StoreError, match="cannot be read: EndpointConnectionError"):
             store.read("refund/pointer.json", 100)
 
 
 def test_an_s3_that_does_not_answer_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
-    """It takes the question, and says nothing."""
+    """It accepts the request and sends nothing."""
     done = Event()
     with answering(lambda _: done.wait(10)) as address:
         try:
@@ -422,28 +424,28 @@ def test_an_s3_that_does_not_answer_cannot_be_read(s3_at: Callable[[str], S3Stor
             done.set()
 
 
-def test_an_s3_that_is_overloaded_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
+def test_an_overloaded_s3_cannot_be_read(s3_at: Callable[[str], S3Store]) -> None:
     """After a second attempt."""
-    asked: list[str] = []
+    paths: list[str] = []
 
     def busy(request: BaseHTTPRequestHandler) -> None:
-        asked.append(request.path)
+        paths.append(request.path)
         refusing(503, "SlowDown")(request)
 
     with answering(busy) as address, pytest.raises(StoreError, match="cannot be read: SlowDown"):
         s3_at(address).read("refund/pointer.json", 100)
-    assert asked == ["/models/fraud/refund/pointer.json"] * 2
+    assert paths == ["/models/fraud/refund/pointer.json"] * 2
 
 
-def test_an_answer_that_breaks_off_is_none(s3_at: Callable[[str], S3Store]) -> None:
-    """Its beginning is not taken for the whole, which would refuse a sound bundle for good."""
+def test_a_truncated_answer_is_an_error(s3_at: Callable[[str], S3Store]) -> None:
+    """Taken for the whole, it would refuse a sound bundle for good."""
     with answering(promising(100, b"half")) as address, pytest.raises(StoreError, match="cannot be read") as caught:
         s3_at(address).read("refund/pointer.json", 1000)
     assert type(caught.value) is StoreError
 
 
-def test_what_is_too_large_is_not_read_to_its_end(s3_at: Callable[[str], S3Store]) -> None:
-    """The limit is all of it that ever is in memory: nobody sends the rest."""
+def test_a_too_large_file_is_not_read_to_its_end(s3_at: Callable[[str], S3Store]) -> None:
+    """No more than the limit is ever in memory: the server does not send the rest."""
     with answering(promising(10**12, bytes(1000))) as address, pytest.raises(TooLargeError, match="than 999 bytes"):
         s3_at(address).read("refund/pointer.json", 999)
 
@@ -451,7 +453,7 @@ def test_what_is_too_large_is_not_read_to_its_end(s3_at: Callable[[str], S3Store
 def test_without_credentials_s3_cannot_be_read(
     s3_at: Callable[[str], S3Store], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As where a role was forgotten."""
+    """Such as without a role."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -1,6 +1,6 @@
-"""The hot swap: what a pointer names serves, whatever the store does meanwhile.
+"""The hot swap: the slots follow the pointers, whatever the store does meanwhile.
 
-What may not serve is in test_refusals.py.
+Versions that must not serve are in test_refusals.py.
 """
 
 import json
@@ -27,14 +27,14 @@ PATIENCE_SECONDS = 20
 
 
 class Watched:
-    """A store that says what was read from it, and that can be held up."""
+    """A store that lists the keys that were read, and whose reads can be blocked."""
 
     def __init__(self, store: Store) -> None:
-        """Pass on what another store reads, at once."""
+        """Read from another store, without blocking."""
         self._store = store
         self.keys: list[str] = []
         self.held = ""
-        """The end of the keys whose reading waits, where any does."""
+        """Reads of keys with this suffix block until `go_on` is set."""
         self.is_waiting, self.go_on = Event(), Event()
 
     def __str__(self) -> str:
@@ -46,7 +46,7 @@ class Watched:
         self.keys.append(key)
         if self.held and key.endswith(self.held):
             self.is_waiting.set()
-            assert self.go_on.wait(PATIENCE_SECONDS), "nobody let the store go on"
+            assert self.go_on.wait(PATIENCE_SECONDS), "the read was never released"
         return self._store.read(key, limit)
 
 
@@ -55,17 +55,17 @@ def is_looking() -> bool:
     return any(thread.name == "store" for thread in threading.enumerate())
 
 
-def wait_until(is_so: Callable[[], object]) -> None:
-    """Return once something is so."""
+def wait_until(condition: Callable[[], object]) -> None:
+    """Return once a condition holds."""
     end = monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert monotonic() < end, "it is never so"
+    while not condition():
+        assert monotonic() < end, "the condition never holds"
         sleep(0.005)
 
 
 @pytest.fixture
 def store(store_writer: FolderStoreWriter) -> Iterator[Watched]:
-    """The store, watched; nothing is held up for longer than the test."""
+    """The store, with its reads listed; none stays blocked after the test."""
     watched = Watched(store_writer)
     yield watched
     watched.go_on.set()
@@ -74,13 +74,13 @@ def store(store_writer: FolderStoreWriter) -> Iterator[Watched]:
 
 @pytest.fixture
 def slot(refund: Scorer) -> Slot:
-    """Refund's place, where the packaged version serves."""
+    """The slot of refund, where the packaged version serves."""
     return Slot(refund)
 
 
 @pytest.fixture
 def watcher(store: Watched, slot: Slot) -> Watcher:
-    """Watches that place, and looks when it is told to."""
+    """A watcher of that slot that looks only on request."""
     return Watcher(store, {"refund": slot}, seconds=3600)
 
 
@@ -90,33 +90,33 @@ def answer(scorer: Scorer) -> dict[str, Any]:
 
 
 def model_of(store_writer: FolderStoreWriter, version: str) -> Path:
-    """Where the model of a version of refund lies."""
+    """The path of the model of a version of refund."""
     return store_writer.root / bundle_key("refund", version, "model.ubj")
 
 
 def damage(store_writer: FolderStoreWriter, version: str) -> None:
-    """Cut a version's model, so that it may not serve."""
+    """Truncate a version's model, so that it must not serve."""
     path = model_of(store_writer, version)
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def hide(store_writer: FolderStoreWriter, version: str) -> Callable[[], None]:
-    """Have a version's model not be read, which is the store's trouble and not the bundle's; returns what mends it."""
+    """Make a version's model unreadable, a failure of the store and not of the bundle; returns what repairs it."""
     path = model_of(store_writer, version)
     aside = path.rename(path.with_name("aside"))
     path.mkdir()
 
-    def mend() -> None:
+    def repair() -> None:
         path.rmdir()
         aside.rename(path)
 
-    return mend
+    return repair
 
 
-def test_what_the_pointer_names_serves(
+def test_the_current_version_of_the_pointer_serves(
     store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher, refund: Scorer
 ) -> None:
-    """Its answer names it, and is its own to the last digit."""
+    """Its answer has its version, and equals its own to the last digit."""
     version = promote(shift=0.5)
     watcher.look()
     found = answer(slot.served.scorer)
@@ -125,7 +125,7 @@ def test_what_the_pointer_names_serves(
     assert found["confidence"] != answer(refund)["confidence"]
 
 
-def test_a_swap_is_counted_and_told_once(
+def test_a_swap_is_counted_and_logged_once(
     promote: Callable[..., str], watcher: Watcher, refund: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With both versions and how long it took."""
@@ -137,7 +137,7 @@ def test_a_swap_is_counted_and_told_once(
     assert message.startswith(f"refund: now serving {version} instead of {refund.version} (")
 
 
-def test_every_move_is_followed(
+def test_every_pointer_update_is_followed(
     release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
 ) -> None:
     """Forth and back again."""
@@ -151,7 +151,7 @@ def test_every_move_is_followed(
 def test_the_packaged_version_is_not_loaded_again(
     point: Callable[..., Pointer], slot: Slot, watcher: Watcher, store: Watched, refund: Scorer
 ) -> None:
-    """Where the pointer names what serves, there is nothing to do; the store need not even hold it."""
+    """If the pointer names the version that serves, nothing is loaded; the store need not even have it."""
     point(current=refund.version)
     watcher.look()
     assert store.keys == [POINTER]
@@ -172,7 +172,7 @@ def test_a_pointer_without_a_current_version_leaves_what_serves(
 def test_each_slot_follows_its_own_pointer(
     promote: Callable[..., str], slot: Slot, store: Watched, transaction: Scorer
 ) -> None:
-    """One that has none does not hold up the others."""
+    """A missing pointer does not affect the other slots."""
     other = Slot(transaction)
     watcher = Watcher(store, {"transaction": other, "refund": slot}, seconds=3600)
     version = promote(shift=0.5)
@@ -181,22 +181,15 @@ def test_each_slot_follows_its_own_pointer(
     assert list(watcher.unreadable) == ["transaction"]
 
 
-def test_without_a_pointer_the_packaged_version_serves_on(slot: Slot, watcher: Watcher, refund: Scorer) -> None:
-    """The store is in trouble, and says what it lacks; each look counts."""
-    for _ in range(3):
-        watcher.look()
-    assert slot.served.scorer is refund
-    assert watcher.unreadable["refund"].endswith(f"{POINTER} is missing")
-    assert watcher.counts == {STORE_FAILED: 3}
-
-
-def test_a_trouble_is_told_once_while_it_stays_the_same(
+def test_a_failure_is_logged_once_while_it_stays_the_same(
     store_writer: FolderStoreWriter, watcher: Watcher, refund: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the version that serves on; another trouble is told anew."""
+    """With the version that still serves; every look counts, and another failure is logged again."""
     path = store_writer.root / POINTER
     for _ in range(3):
         watcher.look()
+    assert watcher.unreadable["refund"].endswith(f"{POINTER} is missing")
+    assert watcher.counts == {STORE_FAILED: 3}
     path.parent.mkdir(parents=True)
     path.write_text("garbage")
     for _ in range(3):
@@ -207,14 +200,14 @@ def test_a_trouble_is_told_once_while_it_stays_the_same(
     assert {record.levelno for record in caplog.records} == {logging.ERROR}
 
 
-def test_a_mended_pointer_is_followed(
+def test_a_repaired_pointer_is_followed(
     store_writer: FolderStoreWriter,
     promote: Callable[..., str],
     slot: Slot,
     watcher: Watcher,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """And that the trouble is over is told once."""
+    """The end of the failure is logged once."""
     version = promote(shift=0.5)
     path = store_writer.root / POINTER
     sound = path.read_bytes()
@@ -228,10 +221,10 @@ def test_a_mended_pointer_is_followed(
     assert caplog.messages.count("refund: the store can be read again") == 1
 
 
-def test_garbage_after_a_swap_leaves_what_serves(
+def test_an_invalid_pointer_after_a_swap_changes_nothing(
     store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher
 ) -> None:
-    """Not the packaged version: nobody asked for that one."""
+    """The packaged version does not come back."""
     version = promote(shift=0.5)
     watcher.look()
     (store_writer.root / POINTER).write_text("{}")
@@ -239,14 +232,14 @@ def test_garbage_after_a_swap_leaves_what_serves(
     assert slot.served.scorer.version == version
 
 
-def test_what_was_refused_is_not_loaded_again(
+def test_a_refused_version_is_not_loaded_again(
     store_writer: FolderStoreWriter,
     promote: Callable[..., str],
     point: Callable[..., Pointer],
     store: Watched,
     watcher: Watcher,
 ) -> None:
-    """Until the pointer moves."""
+    """Until the pointer is updated."""
     version = promote(shift=0.5)
     damage(store_writer, version)
     watcher.look()
@@ -258,64 +251,43 @@ def test_what_was_refused_is_not_loaded_again(
     assert store.keys.count(bundle_key("refund", version, "model.ubj")) == 1
 
 
-def test_what_cannot_be_read_is_tried_again(
+def test_an_unreadable_version_is_tried_again(
     store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, watcher: Watcher
 ) -> None:
-    """It is not refused: the pointer need not move for it."""
+    """It is not refused: no update of the pointer is needed."""
     version = promote(shift=0.5)
-    mend = hide(store_writer, version)
+    repair = hide(store_writer, version)
     watcher.look()
     assert (watcher.refused, watcher.counts) == ({}, {STORE_FAILED: 1})
-    mend()
+    repair()
     watcher.look()
     assert slot.served.scorer.version == version
 
 
-def test_a_shadow_is_set_beside_what_serves(
+def test_a_shadow_follows_the_pointer(
     release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher, refund: Scorer
 ) -> None:
-    """And serves nobody."""
+    """It is set beside the version that serves, removed, set again and promoted, without a shadow of its own then."""
     version = release(shift=0.5)
-    point(shadow=version)
-    watcher.look()
-    assert slot.served.scorer is refund
-    assert slot.served.shadow
-    assert slot.served.shadow.version == version
+    for shadow in (version, None, version):
+        point(shadow=shadow)
+        watcher.look()
+        assert slot.served.scorer is refund
+        assert (slot.served.shadow.version if slot.served.shadow else None) == shadow
     assert watcher.counts == {}
-
-
-def test_a_shadow_goes_as_the_pointer_says(
-    release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
-) -> None:
-    """With the next move."""
-    point(shadow=release(shift=0.5))
-    watcher.look()
-    assert slot.served.shadow
-    point(shadow=None)
-    watcher.look()
-    assert slot.served.shadow is None
-
-
-def test_a_shadow_may_be_promoted(
-    release: Callable[..., str], point: Callable[..., Pointer], slot: Slot, watcher: Watcher
-) -> None:
-    """It serves then, and has no shadow."""
-    version = release(shift=0.5)
-    point(shadow=version)
-    watcher.look()
     point(current=version, shadow=None)
     watcher.look()
     assert (slot.served.scorer.version, slot.served.shadow) == (version, None)
 
 
-def test_a_shadow_that_may_not_serve_is_refused(
+def test_a_damaged_shadow_is_refused(
     store_writer: FolderStoreWriter,
     release: Callable[..., str],
     point: Callable[..., Pointer],
     slot: Slot,
     watcher: Watcher,
 ) -> None:
-    """What serves is exchanged all the same."""
+    """The current version is swapped in all the same."""
     current, shadow = release(shift=0.5), release(shift=1.0)
     damage(store_writer, shadow)
     point(current=current, shadow=shadow)
@@ -325,14 +297,14 @@ def test_a_shadow_that_may_not_serve_is_refused(
     assert watcher.counts == {SWAPPED: 1, REFUSED: 1}
 
 
-def test_a_refused_version_does_not_hold_up_the_shadow(
+def test_a_refused_version_does_not_affect_the_shadow(
     store_writer: FolderStoreWriter,
     release: Callable[..., str],
     point: Callable[..., Pointer],
     slot: Slot,
     watcher: Watcher,
 ) -> None:
-    """Nor does the shadow take its place."""
+    """The shadow does not take its place either."""
     current, shadow = release(shift=0.5), release(shift=1.0)
     damage(store_writer, current)
     point(current=current, shadow=shadow)
@@ -342,7 +314,7 @@ def test_a_refused_version_does_not_hold_up_the_shadow(
     assert slot.served.shadow.version == shadow
 
 
-def test_what_serves_is_exchanged_although_its_shadow_cannot_be_read(
+def test_a_version_is_swapped_in_although_its_shadow_cannot_be_read(
     store_writer: FolderStoreWriter,
     release: Callable[..., str],
     point: Callable[..., Pointer],
@@ -351,12 +323,12 @@ def test_what_serves_is_exchanged_although_its_shadow_cannot_be_read(
 ) -> None:
     """The shadow follows once it can."""
     current, shadow = release(shift=0.5), release(shift=1.0)
-    mend = hide(store_writer, shadow)
+    repair = hide(store_writer, shadow)
     point(current=current, shadow=shadow)
     watcher.look()
     assert (slot.served.scorer.version, slot.served.shadow) == (current, None)
     assert watcher.unreadable["refund"].endswith("model.ubj cannot be read: Is a directory")
-    mend()
+    repair()
     watcher.look()
     assert slot.served.shadow
     assert slot.served.shadow.version == shadow
@@ -366,7 +338,7 @@ def test_what_serves_is_exchanged_although_its_shadow_cannot_be_read(
 def test_a_refusal_is_counted_once_although_the_shadow_cannot_be_read(
     store_writer: FolderStoreWriter, release: Callable[..., str], point: Callable[..., Pointer], watcher: Watcher
 ) -> None:
-    """The store's trouble is counted at each look, the damaged bundle is not."""
+    """The unreadable store is counted at each look, the damaged bundle once."""
     current, shadow = release(shift=0.5), release(shift=1.0)
     damage(store_writer, current)
     hide(store_writer, shadow)
@@ -377,15 +349,15 @@ def test_a_refusal_is_counted_once_although_the_shadow_cannot_be_read(
 
 
 class Broken:
-    """A store whose own code has a defect."""
+    """A store with a bug."""
 
     def read(self, key: str, limit: int) -> bytes:
         """Fail."""
         raise ZeroDivisionError(f"{key} of at most {limit:,} bytes")
 
 
-def test_a_defect_of_a_store_ends_no_look(slot: Slot, transaction: Scorer) -> None:
-    """It is counted for every scorer, with its name."""
+def test_a_bug_in_a_store_ends_no_look(slot: Slot, transaction: Scorer) -> None:
+    """It is counted for every scorer, with the exception's name."""
     watcher = Watcher(Broken(), {"refund": slot, "transaction": Slot(transaction)}, seconds=3600)
     watcher.look()
     assert watcher.counts == {STORE_FAILED: 2}
@@ -410,7 +382,7 @@ def test_both_reasons_are_kept_where_two_versions_are_refused(
 
 @pytest.fixture
 def metered(store_writer: FolderStoreWriter, slot: Slot) -> Watcher:
-    """Watches refund's place, and writes metrics."""
+    """A watcher of refund's slot that writes metrics."""
     return Watcher(store_writer, {"refund": slot}, seconds=3600, meter=StoreMeter())
 
 
@@ -425,7 +397,7 @@ def measured(watcher: Watcher, capfd: pytest.CaptureFixture[str]) -> list[str]:
     return names
 
 
-def test_what_becomes_of_a_pointer_is_measured(
+def test_swaps_refusals_and_failures_are_counted(
     store_writer: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One line each, in CloudWatch's format: without a pointer, swapped, refused; and the trouble that it is in."""
@@ -450,9 +422,9 @@ def test_a_store_that_cannot_be_read_is_trouble_at_every_look(
     store_writer: FolderStoreWriter, promote: Callable[..., str], metered: Watcher, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Once for a scorer, whatever of it cannot be read; with the store the trouble ends."""
-    mend = hide(store_writer, promote(shift=0.5))
+    repair = hide(store_writer, promote(shift=0.5))
     assert [measured(metered, capfd) for _ in range(3)] == [[STORE_FAILED, TROUBLE]] * 3
-    mend()
+    repair()
     assert [measured(metered, capfd) for _ in range(2)] == [[SWAPPED], []]
 
 
@@ -474,7 +446,7 @@ def test_a_refused_version_stays_in_trouble_beside_a_shadow_that_cannot_be_read(
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The watcher's clock, which goes only when it is told to."""
+    """The watcher's clock, which a test sets."""
     now = [1e9]
     monkeypatch.setattr("handler.releases.swap.time", lambda: now[0])
     return now
@@ -492,22 +464,22 @@ def test_a_look_is_due_after_some_seconds(
 
 
 def test_within_its_budget_a_look_is_waited_for(promote: Callable[..., str], slot: Slot, watcher: Watcher) -> None:
-    """The request that found it due is answered by what it found."""
+    """The request that starts a look is answered by the new version."""
     version = promote(shift=0.5)
     watcher.look_if_due(PATIENCE_SECONDS)
     assert slot.served.scorer.version == version
 
 
-def test_a_slow_store_holds_up_nobody_beyond_the_budget(store: Watched, watcher: Watcher) -> None:
-    """The call returns while the store still thinks."""
+def test_nobody_waits_for_a_slow_store_beyond_the_budget(store: Watched, watcher: Watcher) -> None:
+    """The call returns while the read still blocks."""
     store.held = "pointer.json"
     watcher.look_if_due(0.01)
     assert store.is_waiting.wait(PATIENCE_SECONDS)
     assert is_looking()
 
 
-def test_who_comes_second_to_a_slow_store_waits_not_at_all(store: Watched, watcher: Watcher) -> None:
-    """Whatever the budget; and nobody looks a second time meanwhile."""
+def test_a_second_caller_does_not_wait_for_a_slow_store(store: Watched, watcher: Watcher) -> None:
+    """Whatever the budget; no second look starts meanwhile."""
     store.held = "pointer.json"
     watcher.look_if_due(0.01)
     assert store.is_waiting.wait(PATIENCE_SECONDS)
@@ -516,10 +488,10 @@ def test_who_comes_second_to_a_slow_store_waits_not_at_all(store: Watched, watch
     assert store.keys == [POINTER]
 
 
-def test_who_is_patient_waits_for_a_slow_store_too(
+def test_a_patient_caller_waits_for_a_slow_store(
     promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
 ) -> None:
-    """As a schedule does, and a snapshot that is restored: nobody waits for their answer."""
+    """Such as a schedule or a restored snapshot, for whose answer nobody waits."""
     version = promote(shift=0.5)
     store.held = "pointer.json"
     watcher.look_if_due(0.01)
@@ -532,8 +504,8 @@ def test_who_is_patient_waits_for_a_slow_store_too(
     soon.join()
 
 
-def test_who_is_patient_waits_within_the_budget(store: Watched, watcher: Watcher) -> None:
-    """The call returns while the store still thinks."""
+def test_a_patient_caller_waits_within_the_budget(store: Watched, watcher: Watcher) -> None:
+    """The call returns while the read still blocks."""
     store.held = "pointer.json"
     watcher.look_if_due(0.01)
     assert store.is_waiting.wait(PATIENCE_SECONDS)
@@ -542,14 +514,14 @@ def test_who_is_patient_waits_within_the_budget(store: Watched, watcher: Watcher
 
 
 def test_patience_makes_no_look_due(clock: list[float], store: Watched, watcher: Watcher) -> None:
-    """Whoever comes before its time finds the last one good enough."""
+    """Before the next look is due, the last one suffices."""
     watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
     clock[0] += 3599
     watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
     assert store.keys == [POINTER]
 
 
-def test_it_says_how_long_ago_it_looked(clock: list[float], watcher: Watcher) -> None:
+def test_the_time_since_the_last_look_is_known(clock: list[float], watcher: Watcher) -> None:
     """In seconds since the last look began, whether it was due or asked for."""
     watcher.look()
     clock[0] += 12.5
@@ -558,10 +530,10 @@ def test_it_says_how_long_ago_it_looked(clock: list[float], watcher: Watcher) ->
     assert watcher.seconds_since_look == 0
 
 
-def test_a_slow_store_is_followed_once_it_answers(
+def test_a_slow_store_is_followed_when_it_answers(
     promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
 ) -> None:
-    """By the look that began long ago."""
+    """By the look that waited for it."""
     version = promote(shift=0.5)
     store.held = "pointer.json"
     watcher.look_if_due(0.01)
@@ -571,7 +543,7 @@ def test_a_slow_store_is_followed_once_it_answers(
 
 
 def test_after_a_slow_store_looks_go_on(clock: list[float], store: Watched, watcher: Watcher) -> None:
-    """At their times."""
+    """When they are due."""
     store.held = "pointer.json"
     watcher.look_if_due(0.01)
     store.go_on.set()
@@ -581,10 +553,10 @@ def test_after_a_slow_store_looks_go_on(clock: list[float], store: Watched, watc
     assert store.keys == [POINTER] * 2
 
 
-def test_who_comes_while_a_version_is_loaded_waits_for_it(
+def test_a_caller_waits_while_a_version_is_loaded(
     promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
 ) -> None:
-    """Where requests are rare, it would otherwise never be loaded."""
+    """With rare requests it would otherwise never be loaded."""
     version = promote(shift=0.5)
     store.held = "model.ubj"
     watcher.look_if_due(0.01)
@@ -596,7 +568,7 @@ def test_who_comes_while_a_version_is_loaded_waits_for_it(
     soon.join()
 
 
-def test_who_comes_while_a_version_is_loaded_waits_within_the_budget(
+def test_a_caller_waits_for_loading_within_the_budget(
     promote: Callable[..., str], slot: Slot, store: Watched, watcher: Watcher
 ) -> None:
     """The old version answers meanwhile."""
@@ -610,7 +582,7 @@ def test_who_comes_while_a_version_is_loaded_waits_within_the_budget(
 
 
 def test_two_looks_never_run_at_once(store: Watched, watcher: Watcher) -> None:
-    """The second leaves it to the first."""
+    """The second returns at once."""
     store.held = "pointer.json"
     first = Thread(target=watcher.look)
     first.start()
@@ -625,7 +597,7 @@ def test_two_looks_never_run_at_once(store: Watched, watcher: Watcher) -> None:
 
 @pytest.fixture
 def started(store: Watched, slot: Slot) -> Iterator[Watcher]:
-    """Looks in the background, all the while."""
+    """A watcher that looks in the background."""
     watcher = Watcher(store, {"refund": slot}, seconds=0.01)
     watcher.start()
     yield watcher
@@ -634,21 +606,21 @@ def started(store: Watched, slot: Slot) -> Iterator[Watcher]:
 
 @pytest.mark.usefixtures("started")
 def test_a_server_looks_in_the_background(promote: Callable[..., str], slot: Slot) -> None:
-    """Again and again, whatever went wrong before."""
+    """Again and again, whatever failed before."""
     for shift in (0.5, 1.0):
         version = promote(shift=shift)
         wait_until(lambda version=version: slot.served.scorer.version == version)
 
 
-def test_a_server_that_stops_looks_no_more(store: Watched, started: Watcher) -> None:
-    """Its thread ends."""
+def test_a_stopped_watcher_ends_its_thread(store: Watched, started: Watcher) -> None:
+    """It looks no more."""
     wait_until(lambda: store.keys)
     started.stop()
     wait_until(lambda: not is_looking())
 
 
-def test_a_server_that_stopped_may_start_again(store: Watched, started: Watcher) -> None:
-    """As where an application's lifespan is run twice."""
+def test_a_stopped_watcher_can_start_again(store: Watched, started: Watcher) -> None:
+    """As when an application's lifespan runs twice."""
     started.stop()
     wait_until(lambda: not is_looking())
     store.keys.clear()

@@ -61,14 +61,6 @@ def test_one_changed_byte_is_noticed(copy: Path, name: str, share: float) -> Non
         load_bundle(copy)
 
 
-@pytest.mark.parametrize("name", [*FILES, "manifest.json"])
-def test_a_truncated_file_is_noticed(copy: Path, name: str) -> None:
-    """The error names the file."""
-    (copy / name).write_bytes((copy / name).read_bytes()[:-1])
-    with pytest.raises(BundleError, match=name):
-        load_bundle(copy)
-
-
 def test_a_newer_format_is_refused(copy: Path) -> None:
     """The error says both formats."""
     rewritten(copy, format=FORMAT + 1)
@@ -93,20 +85,18 @@ def test_a_contract_that_does_not_fit_the_model_is_refused(copy: Path) -> None:
 
 
 CONTENTS = {name: (BUNDLE / name).read_bytes() for name in (MANIFEST, *FILES)}
-SMALL = [name for name, content in CONTENTS.items() if len(content) < 20_000]
-LARGE = sorted(CONTENTS.keys() - set(SMALL))
 
 
-def taken(name: str, changed: Iterable[bytes]) -> list[bytes]:
-    """Those contents of a file with which the bundle would be served after all."""
-    found = []
-    for content in changed:
+def accepted(name: str, contents: Iterable[bytes]) -> list[bytes]:
+    """Those contents of a file with which the bundle loads."""
+    loaded = []
+    for content in contents:
         try:
             parse_bundle({**CONTENTS, name: content}, "it")
         except BundleError:
             continue
-        found.append(content)
-    return found
+        loaded.append(content)
+    return loaded
 
 
 def with_byte(content: bytes, place: int, value: int) -> bytes:
@@ -114,37 +104,32 @@ def with_byte(content: bytes, place: int, value: int) -> bytes:
     return content[:place] + bytes([value]) + content[place + 1 :]
 
 
-def test_what_is_shipped_is_served() -> None:
-    """What the damages below are done to."""
+def places(name: str) -> list[int]:
+    """Places in a file, the same at each run: many in the manifest, fewer in the files whose hashes it holds."""
+    rng = random.Random(7)  # noqa: S311 - a reproducible sample
+    return [rng.randrange(len(CONTENTS[name])) for _ in range(200 if name == MANIFEST else 50)]
+
+
+def test_the_undamaged_files_are_accepted() -> None:
+    """The contents that the tests below damage."""
     for name, content in CONTENTS.items():
-        assert taken(name, [content]) == [content]
+        assert accepted(name, [content]) == [content]
 
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_a_flipped_bit_anywhere_is_noticed(name: str) -> None:
-    """As a disk or a cable does it: 200 places a file, each bit as often."""
-    rng = random.Random(7)  # noqa: S311 - a sample that can be drawn again
+    """As a disk or a cable does it, each bit of a byte equally often."""
     content = CONTENTS[name]
-    places = [rng.randrange(len(content)) for _ in range(200)]
-    flipped = (with_byte(content, place, content[place] ^ 1 << n % 8) for n, place in enumerate(places))
-    assert taken(name, flipped) == []
+    flipped = (with_byte(content, place, content[place] ^ 1 << n % 8) for n, place in enumerate(places(name)))
+    assert accepted(name, flipped) == []
 
 
 @pytest.mark.parametrize("name", CONTENTS)
 def test_another_byte_anywhere_is_noticed(name: str) -> None:
-    """Whichever: 200 places a file."""
-    rng = random.Random(10)  # noqa: S311 - as above
+    """Whatever its value."""
     content = CONTENTS[name]
-    places = [rng.randrange(len(content)) for _ in range(200)]
-    others = (with_byte(content, place, (content[place] + rng.randrange(1, 256)) % 256) for place in places)
-    assert taken(name, others) == []
-
-
-def test_every_byte_of_the_golden_cases_matters() -> None:
-    """Of them all, one bit each."""
-    content = CONTENTS["golden.json"]
-    flipped = (with_byte(content, place, byte ^ 1 << place % 8) for place, byte in enumerate(content))
-    assert taken("golden.json", flipped) == []
+    others = (with_byte(content, place, (content[place] + 1 + n % 255) % 256) for n, place in enumerate(places(name)))
+    assert accepted(name, others) == []
 
 
 def test_a_byte_that_makes_a_number_infinite_is_noticed() -> None:
@@ -152,20 +137,12 @@ def test_a_byte_that_makes_a_number_infinite_is_noticed() -> None:
     content = CONTENTS[MANIFEST]
     digit = re.search(rb"0\.[1-9]([0-9])[1-9][0-9]{3}", content)
     assert digit
-    assert taken(MANIFEST, [with_byte(content, digit.start(1), ord("e"))]) == []
+    assert accepted(MANIFEST, [with_byte(content, digit.start(1), ord("e"))]) == []
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_every_shorter_file_is_noticed(name: str) -> None:
-    """From none of its bytes to all but one."""
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_truncated_content_is_noticed(name: str) -> None:
+    """Without its last byte, without any, and the lengths between: of the manifest all, of the others a sample."""
     content = CONTENTS[name]
-    assert taken(name, (content[:length] for length in range(len(content)))) == []
-
-
-@pytest.mark.parametrize("name", LARGE)
-def test_a_shorter_large_file_is_noticed(name: str) -> None:
-    """Without any byte, without the last, and 500 lengths between."""
-    rng = random.Random(9)  # noqa: S311 - as above
-    content = CONTENTS[name]
-    lengths = [0, len(content) - 1, *(rng.randrange(len(content)) for _ in range(500))]
-    assert taken(name, (content[:length] for length in lengths)) == []
+    lengths = range(len(content)) if name == MANIFEST else [0, len(content) - 1, *places(name)]
+    assert accepted(name, (content[:length] for length in lengths)) == []

@@ -7,7 +7,6 @@ from math import fsum, nan
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,9 +15,6 @@ from handler.scoring.booster import Booster
 from handler.scoring.bundle import BundleError, content_version, manifest_bytes
 from handler.scoring.calibration import log_odds_to_probability
 from handler.scoring.scorer import Scorer, load_scorer, servable_scorer, verified_scorer
-from training.data.requests import requests_of
-
-ROWS = Path(__file__).parents[3] / "build"
 
 RISKY: dict[str, Any] = {
     "amount_usd": 950.0,
@@ -110,15 +106,6 @@ def test_values_outside_training_are_warned_of(transaction: Scorer) -> None:
     sentences = {warning["field"]: warning["sentence"] for warning in warned["warnings"]}
     assert sentences["amount_usd"].startswith("amount_usd 1,000,000,000 is outside the range seen in training")
     assert sentences["chain"] == "chain 'DOGE' is new, or was too rare in training to be learned"
-
-
-def test_no_training_row_is_warned_of(transaction: Scorer, refund: Scorer) -> None:
-    """A number that was seen in training lies within the range seen in training."""
-    for scorer in (transaction, refund):
-        rows = pd.read_parquet(ROWS / scorer.bundle.scorer / "rows" / "train.parquet")
-        for request in requests_of(rows[::20], scorer.contract):
-            warnings = answer(scorer, request).get("warnings", [])
-            assert [warning for warning in warnings if "outside the range" in warning["sentence"]] == []
 
 
 def test_an_undefined_ratio_is_not_called_missing(refund: Scorer) -> None:

@@ -80,7 +80,7 @@ def assert_well_formed(answer: dict[str, Any]) -> None:
 
 
 @given(event=events())
-def test_every_event_of_a_door_is_answered(event: dict[str, Any]) -> None:
+def test_every_event_of_a_gateway_is_answered(event: dict[str, Any]) -> None:
     """Headers, encodings, paths and bodies of any kind."""
     assert_well_formed(handler(event, None))
 
