@@ -90,7 +90,7 @@ def reports(mini_scorer: ScorerDeclaration) -> Reports:
             {"feature": name, "gain": 0.5 / number, "permutation": 0.02 * number, "permutation_std": 0.001}
             for number, name in enumerate(FEATURES, start=1)
         ],
-        reliability=[bin_row(0.01, 0.02), bin_row(0.1, 0.08)],
+        reliability=[bin_row(0.01, 0.0), bin_row(0.1, 0.08)],
         reliability_uncalibrated=[bin_row(0.02, 0.02), bin_row(0.2, 0.08)],
         precision_recall=[{"recall": 1.0, "precision": 0.05}, {"recall": 0.0, "precision": 1.0}],
         selection={
