@@ -28,10 +28,6 @@ N_GOLDEN = 20
 GOLDEN_DIGITS = 12
 
 
-class ParityError(StageError):
-    """Raised when the function's own code computes another probability than the pipeline."""
-
-
 def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd.DataFrame) -> list[dict[str, Any]]:
     """Synthetic requests across the range of the training rows, so that a bundle holds no real row.
 
@@ -84,7 +80,7 @@ def check_parity(
 ) -> float:
     """The largest absolute difference, over all rows, between the function's probability and the pipeline's.
 
-    Each row goes through JSON, the contract, the features and the C library like a request. Raises ParityError,
+    Each row goes through JSON, the contract, the features and the C library like a request. Raises StageError,
     with the worst row, where the difference exceeds TOLERANCE.
     """
     expected = calibrated(margins(pipeline, rows), calibration).tolist()
@@ -96,7 +92,7 @@ def check_parity(
         if difference > worst or worst_request is None:
             worst, worst_request = difference, request
     if worst > TOLERANCE:
-        raise ParityError(f"the function's probability differs from the pipeline's by {worst:.3g} for {worst_request}")
+        raise StageError(f"the function's probability differs from the pipeline's by {worst:.3g} for {worst_request}")
     return worst
 
 

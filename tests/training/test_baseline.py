@@ -1,8 +1,7 @@
-"""The baseline: bins hold every row, rare is one in a thousand, and what the threshold did is counted."""
+"""Reference distributions: bins hold every row, rare is one in a thousand, decisions are counted."""
 
 import json
 import shutil
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from handler.scoring.combinations import Combinations
 from handler.scoring.features import build_features
+from training.baseline import main
 from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import calibrated, log_odds
 from training.model.distributions import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline
@@ -86,7 +86,7 @@ def test_category_has_a_bin_for_each_label() -> None:
 def test_chunks_have_the_bins_of_the_rows(
     mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
-    """A matrix that is looked at by chunks has the same bins, counts and rare values."""
+    """A matrix that is read in chunks has the same bins, counts and rare values."""
     encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
     features = build_features(mini_scorer.contract, encoder.vocabulary_)
     matrix = encoder.transform(mini_windows["train"])
@@ -142,7 +142,7 @@ def rows(trained: Path, window: str) -> pd.DataFrame:
 def test_features_are_those_of_the_training_rows(trained: Path, baseline: dict[str, Any]) -> None:
     """Every feature's counts add up to the training rows, and its missing ones are those of the column."""
     train = rows(trained, "train")
-    assert {sum(one["counts"]) for one in baseline["features"].values()} == {len(train)}
+    assert {sum(feature["counts"]) for feature in baseline["features"].values()} == {len(train)}
     missing = {name: baseline["features"][name]["counts"][0] for name in ("amount", "speed", "visits", "is_new")}
     assert missing == {name: int(train[name].isna().sum()) for name in missing}
     assert missing["speed"] > 0
@@ -178,14 +178,12 @@ def test_combinations_cover_every_feature(baseline: dict[str, Any]) -> None:
 
 
 def test_stage_writes_the_same_bytes_twice(
-    trained: Path, tmp_path: Path, run_stage: Callable[[Path, str], Any]
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The same rows and pipeline give the same bytes."""
-    again = tmp_path / "again"
-    shutil.copytree(trained, again)
-    (again / "build" / "mini" / "baseline.json").unlink()
-    done = run_stage(again, "baseline")
-    assert (done.returncode, done.stderr) == (0, "")
-    written = [folder / "build" / "mini" / "baseline.json" for folder in (trained, again)]
-    assert written[0].read_bytes() == written[1].read_bytes()
-    assert json.loads(done.stdout)["rows"] == len(rows(trained, "calibrate"))
+    monkeypatch.chdir(shutil.copytree(trained, tmp_path / "again"))
+    path = Path("build", "mini", "baseline.json")
+    path.unlink()
+    main("mini")
+    assert path.read_bytes() == (trained / path).read_bytes()
+    assert json.loads(capsys.readouterr().out)["rows"] == len(rows(trained, "calibrate"))

@@ -1,4 +1,4 @@
-"""The resampling arms: judged on the same rows and draws, and only the later half of a block judges probabilities."""
+"""Resampling variants: measured on the same rows and draws, probabilities only on the later half of a block."""
 
 import json
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def made_fold(seed: int, n_rows: int, n_validated: int, *, fraud_rate: float) ->
 
 @pytest.fixture(scope="module")
 def folds() -> list[Fold]:
-    """Two folds with 12 % frauds, each judged on 150 rows."""
+    """Two folds with 12 % frauds, each validated on 150 rows."""
     return [made_fold(seed, 450, 150, fraud_rate=0.12) for seed in (1, 2)]
 
 
@@ -55,39 +55,39 @@ def report(in_one_process: None, folds: list[Fold], mini_scorer: ScorerDeclarati
     return compare_variants(folds, mini_scorer)
 
 
-def declaring(scorer: ScorerDeclaration, arm: Resampling) -> ScorerDeclaration:
+def declaring(scorer: ScorerDeclaration, variant: Resampling) -> ScorerDeclaration:
     """The scorer with another resampling."""
-    return scorer.model_copy(update={"resampling": arm})
+    return scorer.model_copy(update={"resampling": variant})
 
 
-def test_a_declared_arm_joins_the_usual_ones(report: dict[str, Any]) -> None:
-    """An arm that is declared and none of the usual ones is compared with them all."""
+def test_a_declared_variant_joins_the_usual_ones(report: dict[str, Any]) -> None:
+    """A variant that is declared and none of the usual ones is compared with them all."""
     assert list(report) == [*map(variant_name, VARIANTS), "smote 0.3"]
 
 
-def test_declared_arm_differs_from_itself_by_nothing(report: dict[str, Any]) -> None:
-    """The declared arm's differences from itself are exactly 0, in every draw."""
+def test_declared_variant_differs_from_itself_by_nothing(report: dict[str, Any]) -> None:
+    """The declared variant's differences from itself are exactly 0, in every draw."""
     for metric in METRICS:
         assert report["smote 0.3"][metric]["difference"] == 0
         assert report["smote 0.3"][metric]["interval"] == [0, 0]
 
 
-def test_an_arm_named_twice_appears_once(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
-    """A declared arm that is one of the usual ones is not judged again beside itself."""
+def test_a_variant_named_twice_appears_once(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
+    """A declared variant that is one of the usual ones is not compared twice."""
     report = compare_variants(folds, declaring(mini_scorer, Resampling(method="smote", ratio=1.0)))
     assert list(report) == list(map(variant_name, VARIANTS))
     assert report["smote 1"]["average_precision"]["difference"] == 0
 
 
-def test_the_declared_arm_keeps_its_neighbours(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
-    """What is judged under a usual arm's name is what was declared, neighbours included."""
+def test_the_declared_variant_keeps_its_neighbours(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
+    """A usual variant that is declared is compared as declared, neighbours included."""
     declared = Resampling(method="smote", ratio=1.0, neighbours=200)
     with pytest.raises(StageError, match="SMOTE with 200 neighbours needs more"):
         compare_variants(folds, declaring(mini_scorer, declared))
 
 
 def test_draws_are_paired(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
-    """Arms whose models are equal, as their ratio is met already, differ by nothing in every single draw."""
+    """Variants whose models are equal, as their ratio is met already, differ by nothing in every single draw."""
     report = compare_variants(folds, declaring(mini_scorer, NONE))
     for name in ("smote 0.03", "undersample 0.1"):
         for metric in METRICS:
@@ -97,12 +97,12 @@ def test_draws_are_paired(folds: list[Fold], mini_scorer: ScorerDeclaration) -> 
 
 
 def test_one_seed_one_report(report: dict[str, Any], folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
-    """Compared twice, the arms have the same numbers to the last bit."""
+    """Compared twice, the variants have the same numbers to the last bit."""
     assert compare_variants(folds, mini_scorer) == report
 
 
 def test_values_are_means_over_folds(report: dict[str, Any], folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
-    """An arm's value is the mean over folds of what scikit-learn finds for its models."""
+    """A variant's value is the mean over folds of what scikit-learn finds for its models."""
     precisions, errors = [], []
     for fold in folds:
         weight = (fold.train_label == 0).sum() / fold.train_label.sum()
@@ -119,13 +119,13 @@ def test_values_are_means_over_folds(report: dict[str, Any], folds: list[Fold], 
 
 def test_only_the_later_half_judges_probabilities(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """The weight of the earlier half, which recalibrates, moves the ranking metrics and no other."""
-    judged = score_variant(NONE, folds[0], mini_scorer)
+    scores = score_variant(NONE, folds[0], mini_scorer)
     whole = np.ones(150)
     changed = np.where(np.arange(150) < 75, np.arange(150) % 3, 1.0)
-    before, after = judged.measured(whole), judged.measured(changed)
+    before, after = scores.measured(whole), scores.measured(changed)
     assert before[2:] == after[2:]
     assert before[0] != after[0]
-    assert len(judged.raw) == len(judged.recalibrated) == len(judged.label) == 75
+    assert len(scores.raw) == len(scores.recalibrated) == len(scores.label) == 75
 
 
 def test_labels_of_the_later_half_do_not_recalibrate(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
@@ -139,18 +139,18 @@ def test_labels_of_the_later_half_do_not_recalibrate(folds: list[Fold], mini_sco
 
 def test_recalibration_keeps_the_ranking(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """Raw and recalibrated probabilities put the rows in the same order."""
-    judged = score_variant(mini_scorer.resampling, folds[0], mini_scorer)
-    np.testing.assert_array_equal(np.argsort(judged.raw), np.argsort(judged.recalibrated))
+    scores = score_variant(mini_scorer.resampling, folds[0], mini_scorer)
+    np.testing.assert_array_equal(np.argsort(scores.raw), np.argsort(scores.recalibrated))
 
 
 @pytest.mark.parametrize("method", ["smote", "class_weight"])
 def test_recalibration_mends_what_resampling_did(mini_scorer: ScorerDeclaration, method: str) -> None:
     """As many frauds as legitimate rows wreck the probabilities; two numbers from earlier rows mend most of it."""
-    arm = Resampling.model_validate({"method": method, "ratio": 1.0})
+    variant = Resampling.model_validate({"method": method, "ratio": 1.0})
     found = dict(
         zip(
             METRICS,
-            score_variant(arm, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer).measured(np.ones(2_000)),
+            score_variant(variant, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer).measured(np.ones(2_000)),
             strict=True,
         )
     )
@@ -162,21 +162,21 @@ def test_smote_without_a_ratio_is_none(folds: list[Fold], mini_scorer: ScorerDec
     """A ratio of 0 asks for nothing: the same name, the same model, the same numbers."""
     nothing = Resampling(method="smote", ratio=0)
     assert variant_name(nothing) == "none"
-    found, declared = (score_variant(arm, folds[0], mini_scorer) for arm in (nothing, NONE))
+    found, declared = (score_variant(variant, folds[0], mini_scorer) for variant in (nothing, NONE))
     assert found.raw.tobytes() == declared.raw.tobytes()
 
 
-def test_an_arm_is_judged_by_its_own_rows_and_weight(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
-    """A judged arm's margins are those of a model fitted by hand on its resampled rows."""
-    arm = mini_scorer.resampling
+def test_a_variant_is_scored_by_its_own_rows_and_weight(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
+    """A variant's margins are those of a model fitted by hand on its resampled rows."""
+    variant = mini_scorer.resampling
     types = ["q", "q", "q", "c", "q", "c", "q", "q"]
-    rows, label = Resampler(arm, types, mini_scorer.seed).fit_resample(folds[0].train, folds[0].train_label)
-    weight = fraud_weight(arm, folds[0].train_label)
+    rows, label = Resampler(variant, types, mini_scorer.seed).fit_resample(folds[0].train, folds[0].train_label)
+    weight = fraud_weight(variant, folds[0].train_label)
     assert weight == 1
     model = build_model(mini_scorer.model.on_one_core, mini_scorer.contract, seed=mini_scorer.seed)
     margin = model.fit(rows, label).predict(folds[0].validate, output_margin=True)
     raw = calibrated(margin[75:], {"slope": 1.0, "intercept": 0.0})
-    np.testing.assert_array_equal(score_variant(arm, folds[0], mini_scorer).raw, raw)
+    np.testing.assert_array_equal(score_variant(variant, folds[0], mini_scorer).raw, raw)
 
 
 def test_a_block_that_cannot_recalibrate_is_named(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
@@ -187,8 +187,8 @@ def test_a_block_that_cannot_recalibrate_is_named(folds: list[Fold], mini_scorer
         score_variant(NONE, late, mini_scorer)
 
 
-def test_arms_without_smote_need_no_neighbours(mini_scorer: ScorerDeclaration) -> None:
-    """Four frauds are too few for SMOTE; whoever declares none still learns how the other arms compare."""
+def test_variants_without_smote_need_no_neighbours(mini_scorer: ScorerDeclaration) -> None:
+    """Four frauds are too few for SMOTE; without SMOTE declared the other variants are still compared."""
     whole = made_fold(3, 400, 150, fraud_rate=0.08)
     frauds = np.flatnonzero(whole.train_label)
     kept = np.sort(np.append(np.flatnonzero(whole.train_label == 0), frauds[:4]))
@@ -198,7 +198,7 @@ def test_arms_without_smote_need_no_neighbours(mini_scorer: ScorerDeclaration) -
 
 
 @pytest.mark.parametrize(
-    ("arm", "name"),
+    ("variant", "name"),
     [
         (NONE, "none"),
         (Resampling(method="none", ratio=0.5), "none"),
@@ -208,15 +208,15 @@ def test_arms_without_smote_need_no_neighbours(mini_scorer: ScorerDeclaration) -
         (Resampling(method="class_weight", ratio=1.0), "class_weight 1"),
     ],
 )
-def test_arms_are_named_by_method_and_ratio(arm: Resampling, name: str) -> None:
-    """An arm's name is what tells it from the others; without an effect it is none."""
-    assert variant_name(arm) == name
+def test_variants_are_named_by_method_and_ratio(variant: Resampling, name: str) -> None:
+    """A variant's name is what tells it from the others; without an effect it is none."""
+    assert variant_name(variant) == name
 
 
-def report_of(**arms: tuple[float, float, list[float]]) -> dict[str, Any]:
-    """A report with each arm's average precision, difference and interval."""
+def report_of(**variants: tuple[float, float, list[float]]) -> dict[str, Any]:
+    """A report with each variant's average precision, difference and interval."""
     keys = ("value", "difference", "interval")
-    return {name: {"average_precision": dict(zip(keys, found, strict=True))} for name, found in arms.items()}
+    return {name: {"average_precision": dict(zip(keys, found, strict=True))} for name, found in variants.items()}
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def test_choice_is_told_with_its_interval(smote: tuple[float, float, list[float]
     assert choice(report, "none") == (best, sentence)
 
 
-def test_stage_reports_every_arm(trained: Path) -> None:
-    """The report names the declared arm and the best, and has a line per arm in the table."""
+def test_stage_reports_every_variant(trained: Path) -> None:
+    """The report names the declared variant and the best, and has a line per variant in the table."""
     report = json.loads((trained / "reports" / "mini" / "resampling.json").read_text())
     table = pd.read_csv(trained / "reports" / "mini" / "resampling.csv")
     assert report["declared"] == "smote 0.3"
@@ -258,5 +258,5 @@ def test_stage_reports_every_arm(trained: Path) -> None:
     assert table.columns.tolist() == ["arm", *METRICS]
     assert table["arm"].tolist() == list(report["arms"])
     for name, *values in table.itertuples(index=False):
-        told = [report["arms"][name][metric]["value"] for metric in METRICS]
-        assert values == pytest.approx(told, rel=1e-5)
+        expected = [report["arms"][name][metric]["value"] for metric in METRICS]
+        assert values == pytest.approx(expected, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Packaging: requests that say what rows say, golden cases that are nobody's data, parity, and a version by content."""
+"""Packaging: requests with the values of rows, golden cases without real rows, parity, and a version by content."""
 
 import json
 import shutil
@@ -15,8 +15,9 @@ from handler.scoring.contract import Contract, DeclaredField, request_model
 from handler.scoring.scorer import Scorer, load_scorer
 from training import declaration, package
 from training.data.requests import requests_of
+from training.errors import StageError
 from training.model.distributions import describe
-from training.package import ParityError, build_bundle, check_parity, golden_requests
+from training.package import build_bundle, check_parity, golden_requests
 
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)
 
@@ -81,7 +82,7 @@ def test_golden_cases_satisfy_the_contract(trained: Path) -> None:
     assert len({case["probability"] for case in scorer.bundle.golden}) > 10
 
 
-def test_golden_cases_are_nobodys_data(trained: Path, mini_scorer: declaration.ScorerDeclaration) -> None:
+def test_golden_cases_are_no_real_rows(trained: Path, mini_scorer: declaration.ScorerDeclaration) -> None:
     """No golden request equals a row of any window, and none carries an id."""
     golden = [case["request"] for case in load_bundle(trained / "build" / "bundles" / "mini").golden]
     seen = {json.dumps(request) for request in requests_of(windows_of(trained), mini_scorer.contract)}
@@ -156,7 +157,7 @@ def test_other_vocabulary_breaks_parity(trained: Path, tmp_path: Path) -> None:
     vocabulary["country"].reverse()
     scorer = altered_scorer(trained, tmp_path, {"vocabulary.json": to_json(vocabulary)})
     pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
-    with pytest.raises(ParityError, match=r"differs from the pipeline's by 0\.\d+ for \{'amountUsd': "):
+    with pytest.raises(StageError, match=r"differs from the pipeline's by 0\.\d+ for \{'amountUsd': "):
         check_parity(scorer, pipeline, calibration_of(trained), windows_of(trained))
 
 
@@ -165,7 +166,7 @@ def test_other_calibration_breaks_parity(trained: Path, tmp_path: Path) -> None:
     fitted = calibration_of(trained)
     scorer = altered_scorer(trained, tmp_path, {}, calibration=fitted | {"intercept": fitted["intercept"] + 0.01})
     pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
-    with pytest.raises(ParityError, match=r"for \{'amountUsd': "):
+    with pytest.raises(StageError, match=r"for \{'amountUsd': "):
         check_parity(scorer, pipeline, calibration_of(trained), windows_of(trained))
 
 
@@ -206,7 +207,7 @@ def test_failed_parity_leaves_the_old_bundle(trained: Path, trained_copy: Path) 
     vocabulary = json.loads(path.read_text())
     vocabulary["country"].reverse()
     path.write_bytes(to_json(vocabulary))
-    with pytest.raises(ParityError):
+    with pytest.raises(StageError, match="the function's probability differs from the pipeline's"):
         package.main("mini")
     assert bundle_bytes(trained_copy) == bundle_bytes(trained)
     assert sorted(path.name for path in (trained_copy / "build").iterdir()) == ["bundles", "mini"]

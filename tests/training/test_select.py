@@ -1,4 +1,4 @@
-"""Selection: candidates on the same folds, what the report says of each, and the sentence on the one that ships."""
+"""Selection: candidates on the same folds, their report, and the sentence on the shipped one."""
 
 import json
 from pathlib import Path
@@ -99,8 +99,8 @@ def test_every_candidate_is_evaluated_on_every_fold(folds: list[Fold], mini_scor
             model = CANDIDATES[name](mini_scorer, fold.train_label).fit(fold.train, fold.train_label)
             found = score(model, fold.validate)
             expected = roc_auc_score(fold.validate_label, found), average_precision_score(fold.validate_label, found)
-            told = (report[name][metric]["folds"][position] for metric in ("roc_auc", "average_precision"))
-            assert tuple(told) == pytest.approx(expected)
+            reported = (report[name][metric]["folds"][position] for metric in ("roc_auc", "average_precision"))
+            assert tuple(reported) == pytest.approx(expected)
 
 
 def test_stage_reports_every_candidate(trained: Path) -> None:

@@ -142,13 +142,6 @@ def test_label_time_and_id_change_nothing(trained: Path) -> None:
     np.testing.assert_array_equal(margins(pipeline, changed), margins(pipeline, rows))
 
 
-def test_scoring_does_not_resample(trained: Path) -> None:
-    """Scoring gives one margin a row; synthetic frauds belong to training alone."""
-    pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
-    rows = pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet")
-    assert margins(pipeline, rows).shape == (len(rows),)
-
-
 def test_reference_of_a_number() -> None:
     """A number is described by its share of missing values and 101 percentiles of the others."""
     values = [float(value) for value in range(101)] + [np.nan] * 99
@@ -187,11 +180,11 @@ def test_reference_where_a_label_is_called_other(mini_scorer: ScorerDeclaration,
 def test_reference_of_chunks_is_that_of_the_rows(
     mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
-    """A matrix that is looked at by chunks has the reference of the whole."""
+    """A matrix that is read in chunks has the reference of the whole."""
     encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
     matrix = encoder.transform(mini_windows["train"])
     described = [
-        describe(one, mini_scorer.contract, encoder.vocabulary_) for one in (matrix, FeatureMatrix(matrix, 100))
+        describe(rows, mini_scorer.contract, encoder.vocabulary_) for rows in (matrix, FeatureMatrix(matrix, 100))
     ]
     assert described[0] == described[1]
 

@@ -1,4 +1,4 @@
-"""Tuning: which settings are tried, which of them can win, and that what wins is the model that train makes."""
+"""Tuning: the settings of the trials, the best of them, and the model that train makes of it."""
 
 import json
 from collections.abc import Sequence
@@ -56,8 +56,8 @@ def tuning(scorer: ScorerDeclaration, model: dict[str, Any], **keys: object) -> 
     )
 
 
-def tried(*folds: float, is_whole: bool = True, depth: int = 5) -> Trial:
-    """A trial that found these average precisions."""
+def trial_of(*folds: float, is_whole: bool = True, depth: int = 5) -> Trial:
+    """A trial with these average precisions."""
     return Trial(Model(max_depth=depth), folds, is_whole)
 
 
@@ -146,7 +146,7 @@ def test_drawn_values_are_short(folds: list[Fold], mini_scorer: ScorerDeclaratio
 def test_nothing_to_search_is_one_trial(
     folds: list[Fold], mini_scorer: ScorerDeclaration, model: dict[str, Any], keys: dict[str, Any]
 ) -> None:
-    """Where there is nothing to choose from, the declared model is judged and stays."""
+    """Where there is nothing to choose from, the declared model is the only trial."""
     scorer = tuning(mini_scorer, model, **keys)
     [only] = trials(folds, scorer)
     assert n_trials(scorer) == 1
@@ -167,7 +167,7 @@ def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: ScorerDecl
     assert n_trials(scorer) == 7
 
 
-def test_judged_by_the_model_that_train_makes(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
+def test_trials_use_the_model_that_train_makes(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
     """A setting's value on a fold is the average precision of the model that train would make."""
     model = Model(rounds=8, max_depth=2, threads=1)
     for fold, found in zip(folds, fold_precisions(model, folds, mini_scorer), strict=True):
@@ -177,7 +177,7 @@ def test_judged_by_the_model_that_train_makes(folds: list[Fold], mini_scorer: Sc
 
 
 def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
-    """Settings are judged with the weight of frauds that the shipped model will have."""
+    """Settings are tried with the weight of frauds that the shipped model will have."""
     weighted = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=1.0)})
     model = Model(rounds=8)
     assert fold_precisions(model, folds, weighted) != fold_precisions(model, folds, mini_scorer)
@@ -194,22 +194,22 @@ def test_time_limit_stops_the_search(
     )
 
 
-def test_best_so_far_is_told(
+def test_each_new_best_is_announced(
     folds: list[Fold], mini_scorer: ScorerDeclaration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each trial that is the best so far is told with its number and its average precision."""
+    """Each trial that is the best so far is announced with its number and its average precision."""
     found = search(folds, tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [1, 2, 4]}))
     expected = [
         f"trial {number}: average precision {trial.mean:.4f}, the best so far"
         for number, trial in enumerate(found, start=1)
         if best_of(found[:number]) is trial
     ]
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trial ")]
-    assert told == expected
+    announced = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trial ")]
+    assert announced == expected
 
 
 def test_pruned_trials_have_fewer_folds(folds: list[Fold], mini_scorer: ScorerDeclaration) -> None:
-    """Once enough trials are whole, hopeless ones stop after half the folds; the others are judged on all."""
+    """Once enough trials are whole, unpromising ones stop after half the folds; the others use all."""
     found = search(folds, tuning(mini_scorer, FAST, trials=20))
     pruned = [trial for trial in found if not trial.is_whole]
     assert pruned
@@ -225,7 +225,7 @@ PRECISIONS = st.lists(st.floats(0, 1), min_size=3, max_size=3)
 @given(st.lists(st.tuples(PRECISIONS, st.booleans()), max_size=8), PRECISIONS)
 def test_best_is_the_maximum_of_the_whole(others: list[tuple[list[float], bool]], default: list[float]) -> None:
     """The best trial is one that saw all folds, and no such trial is better; of equals the first is taken."""
-    found = [tried(*default), *(tried(*folds, is_whole=is_whole) for folds, is_whole in others)]
+    found = [trial_of(*default), *(trial_of(*folds, is_whole=is_whole) for folds, is_whole in others)]
     best = best_of(found)
     whole = [trial for trial in found if trial.is_whole]
     assert best.is_whole
@@ -233,27 +233,21 @@ def test_best_is_the_maximum_of_the_whole(others: list[tuple[list[float], bool]]
     assert best is next(trial for trial in whole if trial.mean == best.mean)
 
 
-def test_a_pruned_trial_is_never_the_best() -> None:
-    """A high mean over the first folds alone does not win."""
-    found = [tried(0.5, 0.5), tried(0.9, is_whole=False), tried(0.6, 0.5)]
-    assert best_of(found) is found[2]
-
-
 def test_mean_is_rounded_as_it_is_reported() -> None:
     """Trials that differ beyond the sixth digit are equals, on every processor."""
-    assert tried(0.1234561, 0.1234562).mean == tried(0.1234563, 0.1234561).mean == 0.123456
+    assert trial_of(0.1234561, 0.1234562).mean == trial_of(0.1234563, 0.1234561).mean == 0.123456
 
 
-def test_verdict_where_the_default_stays() -> None:
+def test_gain_where_the_default_stays() -> None:
     """A search that finds nothing better says so."""
-    assert describe_gain([tried(0.5, 0.5), tried(0.4, 0.4)]) == (
+    assert describe_gain([trial_of(0.5, 0.5), trial_of(0.4, 0.4)]) == (
         "none of 2 trials is better than the default values; they stay"
     )
 
 
-def test_verdict_where_a_trial_wins() -> None:
-    """The gain is told beside its spread over folds, and that the same folds chose it."""
-    assert describe_gain([tried(0.5, 0.5), tried(0.4, 0.4), tried(0.6, 0.8)]) == (
+def test_gain_where_a_trial_wins() -> None:
+    """The gain is reported beside its spread over folds, and that the same folds chose it."""
+    assert describe_gain([trial_of(0.5, 0.5), trial_of(0.4, 0.4), trial_of(0.6, 0.8)]) == (
         "trial 3 of 3 has average precision 0.7000, +0.2000 +- 0.1414 over the default values, on folds that chose it"
     )
 

@@ -48,10 +48,6 @@ SCHEDULER_LOST = "the connection to the scheduler was lost; start one, and run t
 POSSIBLY_LOST = (OSError, RuntimeError, ValueError, KilledWorker, futures.CancelledError, xgboost.core.XGBoostError)
 
 
-class ClusterError(StageError):
-    """Raised when the cluster cannot be reached, runs other code, or has lost its workers."""
-
-
 class Partitions(FeatureMatrix):
     """A feature matrix whose chunks are in the memory of the workers."""
 
@@ -89,7 +85,7 @@ class ClusterWorkers(Workers):
         self.client = client
 
     def result(self, future: Future) -> Any:  # noqa: ANN401 - whatever the task gives
-        """The result of a task; raises ClusterError where no worker is left to run it."""
+        """The result of a task; raises StageError where no worker is left to run it."""
         return self._while_there_are_workers(future.result)
 
     def _await(self, future: Future) -> None:
@@ -111,19 +107,19 @@ class ClusterWorkers(Workers):
         return outcome.result()
 
     def _addresses(self) -> set[str]:
-        """The addresses of the current workers; raises ClusterError where the scheduler does not answer."""
+        """The addresses of the current workers; raises StageError where the scheduler does not answer."""
         # Not scheduler_info(): a concurrent query of Dask's own may leave the workers out of it.
         try:
             addresses = set(self.client.ncores()) if self.client.status == "running" else set()
         except OSError as error:
-            raise ClusterError(SCHEDULER_LOST) from error
+            raise StageError(SCHEDULER_LOST) from error
         if self.client.status != "running":
-            raise ClusterError(SCHEDULER_LOST)
+            raise StageError(SCHEDULER_LOST)
         return addresses
 
     def _require_worker(self) -> None:
         if not self._addresses():
-            raise ClusterError(NO_WORKER)
+            raise StageError(NO_WORKER)
 
     def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:  # noqa: ARG002 - as on one machine
         waiting: deque[Future] = deque()
@@ -142,7 +138,7 @@ class ClusterWorkers(Workers):
                     self._await(future)
 
     def require_visible(self, folder: Path) -> None:
-        """Raise ClusterError unless all workers see a folder."""
+        """Raise StageError unless all workers see a folder."""
         _require_visible(self.client, folder)
 
     def encoded(
@@ -175,13 +171,13 @@ class ClusterWorkers(Workers):
                 remaining = self._remaining(before)
                 lost = ", ".join(sorted(before - remaining))
                 if not lost and isinstance(error, xgboost.core.XGBoostError):
-                    raise ClusterError(f"XGBoost cannot train on the cluster: {error}") from error
+                    raise StageError(f"XGBoost cannot train on the cluster: {error}") from error
                 if not lost:
                     raise
                 if not remaining:
-                    raise ClusterError(NO_WORKER) from error
+                    raise StageError(NO_WORKER) from error
                 if attempt == ATTEMPTS:
-                    raise ClusterError(f"workers were lost in training, {lost}: {error}") from error
+                    raise StageError(f"workers were lost in training, {lost}: {error}") from error
                 say(f"{lost} was lost in training; it starts again with the remaining workers")
                 self._await_idle(before & remaining)
         raise AssertionError
@@ -232,7 +228,7 @@ class ClusterWorkers(Workers):
 def cluster(compute: Compute) -> Iterator[ClusterWorkers]:
     """The declared cluster, for as long as the block lasts.
 
-    Raises ClusterError where it cannot be reached, has no workers, runs other code, or the connection is lost.
+    Raises StageError where it cannot be reached, has no workers, runs other code, or the connection is lost.
     """
     address = dask.config.get("scheduler-address", None)
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_TASK}), _client(address) as client:
@@ -242,11 +238,11 @@ def cluster(compute: Compute) -> Iterator[ClusterWorkers]:
         except StageError:
             raise
         except (KilledWorker, futures.CancelledError) as error:
-            raise ClusterError(f"the connection to the cluster was lost: {error}") from error
+            raise StageError(f"the connection to the cluster was lost: {error}") from error
         except POSSIBLY_LOST as error:
             if client.status == "running" and not isinstance(error, CommClosedError):
                 raise
-            raise ClusterError(SCHEDULER_LOST) from error
+            raise StageError(SCHEDULER_LOST) from error
 
 
 @contextmanager
@@ -261,7 +257,7 @@ def _client(address: str | None) -> Iterator[Client]:
     try:
         client = Client(address, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
-        raise ClusterError(
+        raise StageError(
             f"DASK_SCHEDULER_ADDRESS is {address}, where no scheduler answers within {CONNECT_SECONDS} seconds; it "
             f"must be one such as tcp://10.0.0.7:8786: {error}"
         ) from error
@@ -276,19 +272,19 @@ def loaded_version() -> str:
 
 
 def _require_workers(client: Client, address: str | None) -> None:
-    """Raise ClusterError unless there are workers, and all of them run this code and see this folder."""
+    """Raise StageError unless there are workers, and all of them run this code and see this folder."""
     try:
         client.wait_for_workers(1, timeout=CONNECT_SECONDS)
     except TimeoutError as error:
-        raise ClusterError(f"the scheduler at {address} has no workers; start some: dask worker {address}") from error
+        raise StageError(f"the scheduler at {address} has no workers; start some: dask worker {address}") from error
     for worker, version in client.run(loaded_version, on_error="return").items():
         if isinstance(version, BaseException):
-            raise ClusterError(
+            raise StageError(
                 f"worker {worker} cannot import this project ({version}); start it in the project's folder, with its "
                 f"environment: PYTHONPATH=. .venv/bin/dask worker {address}"
             )
         if version != code_version():
-            raise ClusterError(
+            raise StageError(
                 f"worker {worker} has other code, or other locked packages; bring it up to date, and start it again"
             )
     _require_visible(client, Path.cwd())
@@ -297,6 +293,6 @@ def _require_workers(client: Client, address: str | None) -> None:
 def _require_visible(client: Client, folder: Path) -> None:
     for worker, exists in client.run(Path.exists, folder).items():
         if not exists:
-            raise ClusterError(
+            raise StageError(
                 f"worker {worker} does not see {folder}; it must lie at one place for all, such as a shared file system"
             )

@@ -1,4 +1,4 @@
-"""Answers of rows are the function's answers of requests, and what is no request for the one is none for the other."""
+"""Rows are answered as their requests are, and rejected where the function refuses them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -97,22 +97,24 @@ def expected(answer: dict[str, Any]) -> dict[str, Any]:
     return {key: answer[key] for key in ("fraud_probability", "is_flagged", "model_version")} | explained
 
 
-def exactly(found: dict[str, Any]) -> dict[str, Any]:
-    """The same, with floats told apart to the last bit, and missing texts alike."""
-    plain = {key: None if value is None or value != value else value for key, value in found.items()}  # noqa: PLR0124 - NaN
+def exactly(answer: dict[str, Any]) -> dict[str, Any]:
+    """The same, with floats comparable to the last bit, and every missing text as None."""
+    plain = {key: None if value is None or value != value else value for key, value in answer.items()}  # noqa: PLR0124 - NaN
     return plain | {"fraud_probability": float(plain["fraud_probability"]).hex()}
 
 
-def compare(answers: Answers, asked: list[dict[str, Any] | None], of: list[dict[str, Any] | None]) -> None:
-    """Hold rows' answers to the function's; None is a request that was refused, or a cell that no request can hold."""
+def compare(
+    answers: Answers, requests: list[dict[str, Any] | None], expected_answers: list[dict[str, Any] | None]
+) -> None:
+    """Compare rows' answers with the function's; None is a refused request, or a cell that no request can hold."""
     rows = answers.answered.to_dict("index")
-    for index, (request, answer) in enumerate(zip(asked, of, strict=True)):
+    for index, (request, answer) in enumerate(zip(requests, expected_answers, strict=True)):
         if answer is None:
             assert index in answers.rejected.index, request
         else:
             assert index in rows, (request, answers.rejected.get(index))
             assert exactly(rows[index]) == exactly(expected(answer)), request
-    assert len(rows) + len(answers.rejected) == len(asked)
+    assert len(rows) + len(answers.rejected) == len(requests)
 
 
 def request_of(values: dict[str, Any]) -> dict[str, Any] | None:
@@ -124,15 +126,15 @@ def request_of(values: dict[str, Any]) -> dict[str, Any] | None:
 
 @pytest.mark.parametrize("is_text", [False, True], ids=["parquet", "csv"])
 def test_answers_are_the_functions(scorer: Scorer, client: TestClient, is_text: bool) -> None:  # noqa: FBT001 - a parameter
-    """Thousands of rows of edges: through HTTP and as rows, the same bits, reasons, warnings and refusals."""
+    """Hundreds of rows of edge cases: through HTTP and as rows, the same bits, reasons, warnings and refusals."""
     rng = np.random.default_rng(5)
     rows, requests = [], []
-    for _ in range(2_000):
+    for _ in range(600):
         cells, values = {}, {}
         for name, pool in CELLS.items():
             # Mostly sound values: a row with one refused cell says nothing of its others.
-            one = pool[int(rng.integers(len(pool)))] if rng.random() < 0.5 else pool[0]
-            cell, value = (repr(one) if is_text and not isinstance(one, str) else one), one
+            value = pool[int(rng.integers(len(pool)))] if rng.random() < 0.5 else pool[0]
+            cell = repr(value) if is_text and not isinstance(value, str) else value
             if rng.random() < 0.1:
                 cell, value = None, MISSING
             elif is_text and name in WRITTEN and rng.random() < 0.2:
@@ -140,9 +142,9 @@ def test_answers_are_the_functions(scorer: Scorer, client: TestClient, is_text: 
             cells[name], values[name] = cell, value
         rows.append(cells)
         requests.append(request_of(values))
-    given_answers = [None if request is None else client.post("/mini", json=request) for request in requests]
-    answered = [one.json() if one is not None and one.status_code == 200 else None for one in given_answers]
-    assert 500 < sum(one is not None for one in answered) < 1_900
+    responses = [None if request is None else client.post("/mini", json=request) for request in requests]
+    answered = [res.json() if res is not None and res.status_code == 200 else None for res in responses]
+    assert 150 < sum(answer is not None for answer in answered) < 570
     compare(answer_rows(scorer, frame(rows, is_text=is_text), explain=True), requests, answered)
 
 
@@ -160,7 +162,8 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@given(st.lists(ROW, min_size=1, max_size=20))
+@settings(max_examples=50)
+@given(st.lists(ROW, min_size=1, max_size=10))
 def test_any_row_is_answered_as_its_request(scorer: Scorer, rows: list[dict[str, Any]]) -> None:
     """Whatever stands in the cells: what the function refuses is rejected, and every other answer is the same."""
     requests, answers = [], list[dict[str, Any] | None]()
@@ -181,7 +184,8 @@ def test_a_training_file_gives_the_requests_of_training(
 ) -> None:
     """Read and checked as `prepare` does it, each row is the request whose answer it gets here."""
     path = tmp_path / f"rows.{kind}"
-    mini_rows.to_csv(path, index=False) if kind == "csv" else mini_rows.to_parquet(path)
+    sample = mini_rows.head(400)
+    sample.to_csv(path, index=False) if kind == "csv" else sample.to_parquet(path)
     rows = read_rows(path, list(scorer.contract.fields))
     checked = {name: check_field(rows[name], field)[0] for name, field in scorer.contract.fields.items()}
     requests = list(requests_of(pd.DataFrame(checked), scorer.contract))
@@ -189,8 +193,8 @@ def test_a_training_file_gives_the_requests_of_training(
     compare(answer_rows(scorer, rows, explain=True), requests, answers)
 
 
-def test_what_is_wrong_is_told_field_by_field(scorer: Scorer) -> None:
-    """As the quarantine of `prepare` tells it."""
+def test_reasons_are_given_field_by_field(scorer: Scorer) -> None:
+    """The reasons are those of the quarantine of `prepare`."""
     sound = dict.fromkeys(TYPES, None) | {"amount": 5.0, "country": "DE"}
     rows = [sound, sound | {"amount": -1.0, "country": None, "visits": 0.5}, sound | {"row_id": "r" * 129}]
     rejected = answer_rows(scorer, frame(rows)).rejected

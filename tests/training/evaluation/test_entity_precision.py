@@ -34,20 +34,20 @@ def test_worked_case() -> None:
     assert precision(TWO_DAYS, 2) == (1 / 2 + 1 / 2) / 2
 
 
-def test_found_entity_is_looked_at_no_more() -> None:
+def test_found_entity_is_not_reviewed_again() -> None:
     """With one look a day, ann is found on day one and leaves day two's look to cid."""
     assert precision(TWO_DAYS, 1) == 1.0
     only_ann = [row for row in TWO_DAYS if row[1] == "ann"]
     assert precision(only_ann, 1) == 1 / 2
 
 
-def test_entity_that_was_cleared_is_looked_at_again() -> None:
+def test_entity_that_was_cleared_is_reviewed_again() -> None:
     """An entity that was no fraud on one day may be one on the next."""
     assert precision([(0.0, "bob", 0.9, 0), (1.0, "bob", 0.9, 1)], 1) == 1 / 2
 
 
 def test_fraud_beyond_the_first_is_not_found() -> None:
-    """A defrauded entity that nobody looked at stays to be found on a later day."""
+    """A defrauded entity that was not reviewed can be found on a later day."""
     rows: list[Row] = [(0.0, "ann", 0.9, 0), (0.1, "bob", 0.1, 1), (1.0, "bob", 0.9, 1)]
     assert precision(rows, 1) == 1 / 2
 
@@ -63,8 +63,8 @@ def test_highest_row_of_the_day_counts() -> None:
     assert precision(rows, 1) == 1.0
 
 
-def test_rows_of_nobody_are_left_out() -> None:
-    """A row without an entity is no card to look at, and a day of such rows alone is no day."""
+def test_rows_without_an_entity_are_left_out() -> None:
+    """A row without an entity is no card to review, and a day of such rows alone is no day."""
     rows: list[Row] = [(0.0, None, 0.99, 1), (0.1, "ann", 0.5, 1), (1.0, None, 0.9, 0)]
     assert precision(rows, 1) == 1.0
 
@@ -75,7 +75,7 @@ def test_day_ends_at_midnight() -> None:
     assert precision(rows, 1) == 1 / 2
 
 
-def test_order_of_the_rows_is_nothing() -> None:
+def test_order_of_the_rows_does_not_matter() -> None:
     """The rows may come in any order of time."""
     assert precision(TWO_DAYS[::-1], 2) == precision(TWO_DAYS, 2)
 

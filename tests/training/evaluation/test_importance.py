@@ -1,31 +1,28 @@
 """Importance: a feature that the model does not use loses nothing, the only useful one loses most."""
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pytest
 from xgboost import XGBClassifier
 
 from training.evaluation.importance import MAX_ROWS, REPEATS, gain_shares, importance_table, permutation_losses
 from training.evaluation.metrics import average_precision, rank
-from training.run.matrix import FeatureMatrix
+from training.run.matrix import FeatureMatrix, Labels, Matrix
 
-Labels = npt.NDArray[np.int8]
-Matrix = npt.NDArray[np.float32]
 NAMES = ("noise", "useful", "empty")
 
 
 class FirstColumn:
-    """A model whose margin is the first feature, and which remembers how many rows it was asked for."""
+    """A model whose margin is the first feature, and which records the number of rows of each call."""
 
     def __init__(self) -> None:
-        """Nothing was asked yet."""
-        self.asked: set[int] = set()
+        """Start without a prediction."""
+        self.row_counts: set[int] = set()
 
     def predict(self, rows: Matrix, *, output_margin: bool) -> Matrix:
         """The first column."""
         assert output_margin
-        self.asked.add(len(rows))
+        self.row_counts.add(len(rows))
         return rows[:, 0]
 
 
@@ -91,12 +88,12 @@ def test_losses_reproduce(model: XGBClassifier, rows: Matrix, label: Labels) -> 
 
 
 def test_many_rows_are_sampled() -> None:
-    """Of more rows than an order of importance needs, all frauds are looked at and a sample of the rest."""
+    """Of more rows than an order of importance needs, all frauds are used and a sample of the rest."""
     rng = np.random.default_rng(6)
     rows = rng.normal(size=(2 * MAX_ROWS, 1)).astype(np.float32)
     model = FirstColumn()
     [lost] = permutation_losses(model, rows, (rows[:, 0] > 2).astype(np.int8), seed=7)
-    assert model.asked == {MAX_ROWS + int((rows[:, 0] > 2).sum())}
+    assert model.row_counts == {MAX_ROWS + int((rows[:, 0] > 2).sum())}
     assert lost == pytest.approx([1 - (rows[:, 0] > 2).mean()] * REPEATS, abs=0.01)
 
 
@@ -133,8 +130,10 @@ def test_equal_features_stand_in_the_order_of_their_names(label: Labels) -> None
 
 
 def test_chunks_have_the_table_of_the_rows(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
-    """Rows that are looked at by chunks have the same table."""
-    found, expected = (importance_table(model, one, label, NAMES, seed=3) for one in (FeatureMatrix(rows, 70), rows))
+    """Rows that are read in chunks have the same table."""
+    found, expected = (
+        importance_table(model, matrix, label, NAMES, seed=3) for matrix in (FeatureMatrix(rows, 70), rows)
+    )
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
 
 
@@ -143,6 +142,6 @@ def test_many_rows_in_chunks_are_sampled_as_the_rows() -> None:
     rows = np.random.default_rng(6).normal(size=(2 * MAX_ROWS, 1)).astype(np.float32)
     label = (rows[:, 0] > 2).astype(np.int8)
     found, expected = (
-        permutation_losses(FirstColumn(), one, label, seed=7) for one in (FeatureMatrix(rows, 9_999), rows)
+        permutation_losses(FirstColumn(), matrix, label, seed=7) for matrix in (FeatureMatrix(rows, 9_999), rows)
     )
     assert found == expected

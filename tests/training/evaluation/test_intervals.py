@@ -1,14 +1,12 @@
 """Bootstrap: draws are resamples with both classes, intervals agree with theory, and both reproduce."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from training.evaluation.intervals import DRAWS, bootstrap, draw_weights, interval
-
-Labels = npt.NDArray[np.int8]
+from training.run.matrix import Labels
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def test_statistic_of_each_draw(label: Labels) -> None:
     assert drawn.tolist() == [[weight.max(), weight @ label] for weight in draw_weights(label, draws=12, seed=3)]
 
 
-def test_draws_unless_told() -> None:
+def test_default_number_of_draws() -> None:
     """Where no number of draws is given there are a thousand."""
     assert (
         bootstrap(lambda weight: weight[:1], np.array([0, 1], dtype=np.int8), seed=1).shape == (DRAWS, 1) == (1000, 1)

@@ -169,7 +169,7 @@ def calibrated_groups() -> tuple[Floats, Labels]:
 
 
 def test_calibrated_constants_have_no_calibration_error() -> None:
-    """Where every group observes exactly what it was told, the calibration error is 0."""
+    """Where every group observes exactly the predicted rate, the calibration error is 0."""
     probability, label = calibrated_groups()
     error = expected_calibration_error(probability, label, calibration_bins(probability))
     assert error == pytest.approx(0, abs=1e-12)
@@ -185,7 +185,7 @@ def test_calibration_error_is_a_known_shift(shift: float) -> None:
 
 
 def test_errors_of_opposite_sign_do_not_cancel() -> None:
-    """A group told 0.1 too much and one told 0.1 too little make an error of 0.1, not of 0."""
+    """A group predicted 0.1 too high and one 0.1 too low make an error of 0.1, not of 0."""
     label = np.tile(np.arange(10) < 5, 2).astype(np.int8)
     probability = np.repeat([0.4, 0.6], 10)
     error = expected_calibration_error(probability, label, calibration_bins(probability))

@@ -145,7 +145,7 @@ def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd
 
 
 def test_chunks_have_the_segments_of_the_rows(features: Features, scored: Scored, table: pd.DataFrame) -> None:
-    """Rows that are looked at by chunks have the same table."""
+    """Rows that are read in chunks have the same table."""
     rows, probability, label = scored
     found = segment_table(features, FeatureMatrix(rows, 170), probability, label, threshold=0.4)
     pd.testing.assert_frame_equal(found, table, check_exact=True)

@@ -60,7 +60,7 @@ def test_candidates_are_five_and_the_shipped_is_among_them() -> None:
 
 @every_candidate
 def test_frauds_score_higher(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """On rows that can be told apart, each candidate ranks later frauds far above chance."""
+    """On separable rows, each candidate ranks later frauds far above chance."""
     matrix, label = drawn(1)
     assert area(CANDIDATES[name](mini_scorer, label).fit(matrix, label), *drawn(2)) > 0.9
 

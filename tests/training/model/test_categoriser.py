@@ -45,7 +45,7 @@ def test_answers_can_be_relied_on(report: dict[str, float]) -> None:
     assert report["answered"] > 0.75
 
 
-def test_strangers_are_mostly_other(report: dict[str, float]) -> None:
+def test_unknown_names_are_mostly_other(report: dict[str, float]) -> None:
     """Names of a category that was left out are called other more often than names of known categories."""
     assert report["unknown_called_other"] > 2 * (1 - report["answered"])
 

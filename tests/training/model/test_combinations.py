@@ -145,12 +145,12 @@ def test_learning_is_the_same_twice() -> None:
 
 
 @pytest.mark.parametrize("chunk_rows", [700, N_ROWS])
-def test_chunks_teach_what_the_rows_teach(chunk_rows: int) -> None:
-    """A matrix that is looked at by chunks teaches the same as in memory."""
+def test_chunks_give_the_result_of_the_rows(chunk_rows: int) -> None:
+    """Learning from a matrix in chunks gives the same as in memory."""
     assert learn_combinations(FeatureMatrix(rows(), chunk_rows), LABELS) == learn_combinations(rows(), LABELS)
 
 
-def test_chunks_of_many_rows_teach_what_the_rows_teach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_of_many_rows_give_the_result_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where dependence is learned from some of the rows alone."""
     monkeypatch.setattr(combinations, "ROWS", 1_000)
     assert learn_combinations(FeatureMatrix(rows(), 700), LABELS) == learn_combinations(rows(), LABELS)

@@ -125,6 +125,10 @@ EVERY_THIRD = np.arange(1, 900, 3)
 WITHOUT_A_GROUP = np.concatenate([np.arange(150), np.arange(450, 880)])
 
 
+# Its processes are started once for all windows.
+WORKERS = Workers(Compute())
+
+
 @pytest.mark.parametrize("positions", [None, EVERY_THIRD, WITHOUT_A_GROUP], ids=["all", "some", "not of every group"])
 @pytest.mark.parametrize("group_rows", [200, 900], ids=["five row groups", "one row group"])
 @pytest.mark.usefixtures("working_folder")
@@ -136,15 +140,15 @@ def test_a_window_is_encoded_as_its_rows(
     positions: Positions | None,
 ) -> None:
     """Row group by row group, the vocabulary and the features are those of the rows as one table, to the bit."""
-    rows, workers = mini_windows["train"], Workers(Compute())
+    rows = mini_windows["train"]
     window = window_of(rows, group_rows)
-    encoder = new_encoder().fit_window(window, workers, positions)
+    encoder = new_encoder().fit_window(window, WORKERS, positions)
     chosen = rows if positions is None else rows.iloc[positions]
     expected = new_encoder().fit(chosen)
     assert encoder.vocabulary_ == expected.vocabulary_
-    found = encoder.encoded(window, workers, positions)
-    assert found.shape == (len(chosen), 8)
-    np.testing.assert_array_equal(found[:], expected.transform(chosen))
+    matrix = encoder.encoded(window, WORKERS, positions)
+    assert matrix.shape == (len(chosen), 8)
+    np.testing.assert_array_equal(matrix[:], expected.transform(chosen))
 
 
 def test_a_scorer_without_categories_has_nothing_to_count(window_of: Callable[..., Window]) -> None:

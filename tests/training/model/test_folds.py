@@ -16,7 +16,8 @@ from training.data.window import Window, read_training
 from training.declaration import ScorerDeclaration
 from training.model.encoder import FeatureEncoder
 from training.model.folds import Fold, resample_folds, training_folds
-from training.params import Folds, Resampling, Split
+from training.params import Folds, Split
+from training.run import processes
 from training.run.matrix import Labels, Positions
 
 COUNTRY = 3
@@ -55,11 +56,11 @@ def test_blocks_are_equal_parts_of_the_latest_rows() -> None:
     """Three blocks over half of 24 rows hold four each; every model learns from all rows before its block."""
     folds = prequential_positions(np.arange(24.0), every_third(24), Folds(count=3, validate_share=0.5), 0)
     assert [block.tolist() for _, block in folds] == [[12, 13, 14, 15], [16, 17, 18, 19], [20, 21, 22, 23]]
-    assert [known.tolist() for known, _ in folds] == [list(range(12)), list(range(16)), list(range(20))]
+    assert [train.tolist() for train, _ in folds] == [list(range(12)), list(range(16)), list(range(20))]
 
 
 @st.composite
-def moments(draw: st.DrawFn) -> npt.NDArray[np.float64]:
+def times(draw: st.DrawFn) -> npt.NDArray[np.float64]:
     """The times of 30 to 80 rows in order, some of them equal."""
     gaps = draw(st.lists(st.sampled_from([0.0, 1.0, 2.5]), min_size=30, max_size=80))
     return np.cumsum(np.array(gaps))
@@ -69,14 +70,14 @@ DECLARED = st.builds(Folds, count=st.integers(2, 4), validate_share=st.sampled_f
 
 
 def cut(seconds: npt.NDArray[np.float64], declared: Folds, delay: float) -> list[tuple[Positions, Positions]]:
-    """The folds of these moments, none where ties leave a part without a class."""
+    """The folds of these times, none where ties leave a part without a class."""
     try:
         return prequential_positions(seconds, every_third(len(seconds)), declared, delay)
     except FoldError:
         return []
 
 
-@given(moments(), DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
+@given(times(), DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
 def test_blocks_cover_the_latest_rows_once(seconds: npt.NDArray[np.float64], declared: Folds, delay: float) -> None:
     """The validation blocks follow each other without a gap or an overlap, up to the last row."""
     blocks = [block for _, block in cut(seconds, declared, delay)]
@@ -85,28 +86,28 @@ def test_blocks_cover_the_latest_rows_once(seconds: npt.NDArray[np.float64], dec
         np.testing.assert_array_equal(covered, np.arange(covered[0], len(seconds)))
 
 
-@given(moments(), DECLARED)
-def test_rows_of_one_moment_never_part(seconds: npt.NDArray[np.float64], declared: Folds) -> None:
-    """A moment belongs to one block alone, and never both to training and validation."""
+@given(times(), DECLARED)
+def test_rows_with_the_same_time_stay_together(seconds: npt.NDArray[np.float64], declared: Folds) -> None:
+    """Rows with the same time are in one block, and never both in training and validation."""
     for (_, block), (_, following) in pairwise(cut(seconds, declared, 0)):
         assert seconds[block[-1]] < seconds[following[0]]
-    for known, block in cut(seconds, declared, 0):
-        assert seconds[known].max() < seconds[block].min()
+    for train, block in cut(seconds, declared, 0):
+        assert seconds[train].max() < seconds[block].min()
 
 
-@given(moments(), DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
+@given(times(), DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
 def test_training_ends_a_label_delay_before_the_block(
     seconds: npt.NDArray[np.float64], declared: Folds, delay: float
 ) -> None:
     """A model learns from exactly the rows that lie more than the label delay before its block."""
-    for known, block in cut(seconds, declared, delay):
+    for train, block in cut(seconds, declared, delay):
         start = seconds[block[0]]
-        np.testing.assert_array_equal(known, np.flatnonzero(seconds < start - delay))
+        np.testing.assert_array_equal(train, np.flatnonzero(seconds < start - delay))
 
 
 @given(st.integers(40, 400), DECLARED)
 def test_blocks_hold_equally_many_rows(n_rows: int, declared: Folds) -> None:
-    """Where no two rows share a moment, blocks differ by one row at most and cover the declared share."""
+    """Where no two rows have the same time, blocks differ by one row at most and cover the declared share."""
     sizes = [
         len(block) for _, block in prequential_positions(np.arange(float(n_rows)), every_third(n_rows), declared, 0)
     ]
@@ -127,7 +128,7 @@ def test_too_few_frauds_for_the_folds() -> None:
 
 
 def test_a_block_without_frauds() -> None:
-    """A validation block of one class cannot judge; it is named with its rows and the remedy."""
+    """A validation block of one class is refused with its rows and the remedy."""
     label = np.zeros(2_000, dtype=np.int8)
     label[:1_300:10] = 1
     with pytest.raises(FoldError) as caught:
@@ -147,13 +148,13 @@ def test_training_rows_without_frauds() -> None:
 
 
 def test_a_block_of_frauds_only() -> None:
-    """Frauds without a legitimate row judge as little as the reverse."""
+    """A block without a legitimate row is refused like one without a fraud."""
     both, frauds = every_third(9), np.ones(4, dtype=np.int8)
     with pytest.raises(FoldError, match=r"^fold 2 of 2 has 4 frauds in 4 validation rows; it needs both classes"):
         check_folds([(both, both), (both, frauds)])
 
 
-def test_a_label_delay_that_swallows_the_training_rows() -> None:
+def test_a_label_delay_that_leaves_no_training_rows() -> None:
     """Where no label before the first block would have been known, the fold is refused."""
     with pytest.raises(FoldError, match=r"^fold 1 of 3 has 0 frauds in 0 training rows"):
         prequential_positions(np.arange(60.0), every_third(60), Folds(count=3), 40)
@@ -183,7 +184,7 @@ def test_label_delay_of_the_split_counts_between_folds(
 def test_sampling_touches_training_rows_only(
     rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
 ) -> None:
-    """With half the rows sampled each model learns from about half, and is judged on every row of its block."""
+    """With half the rows sampled each model learns from about half, and is validated on every row of its block."""
     rows = rows.assign(country="DE")
     sampled = folds_of(rows, with_folds(mini_scorer, sample=0.5))
     for fold, whole in zip(sampled, folds_of(rows), strict=True):
@@ -220,12 +221,12 @@ def test_vocabulary_is_the_training_rows_own(rows: pd.DataFrame, folds_of: Folds
     assert (third.validate[:, COUNTRY] > 0).all()
 
 
-def test_validation_rows_teach_the_encoder_nothing(
+def test_the_encoder_learns_nothing_from_validation_rows(
     rows: pd.DataFrame, mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame, folds_of: FoldsOf
 ) -> None:
     """Whatever the rows from a block on hold, the training rows before it are encoded the same."""
     other = rows.assign(country=rows["country"].where(rows.index < 450, "FR"))
-    [first, *_], [changed, *_] = (folds_of(one) for one in (rows, other))
+    [first, *_], [changed, *_] = (folds_of(variant) for variant in (rows, other))
     assert changed.train.tobytes() == first.train.tobytes()
     encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(rows[:450])
     assert first.validate.tobytes() == encoder.transform(rows[450:600]).tobytes()
@@ -234,7 +235,7 @@ def test_validation_rows_teach_the_encoder_nothing(
 def test_resampling_leaves_validation_rows(
     rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
 ) -> None:
-    """Resampled folds learn from more frauds and are judged on the very rows they were."""
+    """Resampled folds learn from more frauds and are validated on the same rows."""
     folds = folds_of(rows)
     for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, mini_scorer.resampling), strict=True):
         assert resampled.train_label.sum() == int(0.3 * (fold.train_label == 0).sum()) > fold.train_label.sum()
@@ -242,15 +243,13 @@ def test_resampling_leaves_validation_rows(
         assert resampled.validate_label is fold.validate_label
 
 
-def test_resampling_by_none_changes_nothing(
-    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
-) -> None:
-    """Without resampling the folds are as they were."""
-    folds = folds_of(rows)
-    for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, Resampling(method="none")), strict=True):
-        assert resampled.train is fold.train
+@pytest.fixture
+def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tasks run in this process, because starting others takes seconds."""
+    monkeypatch.setattr(processes.joblib, "cpu_count", lambda: 1)
 
 
+@pytest.mark.usefixtures("one_process")
 def test_row_groups_change_no_fold(
     rows: pd.DataFrame,
     mini_scorer: ScorerDeclaration,

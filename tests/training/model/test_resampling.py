@@ -167,7 +167,7 @@ RATIOS = st.floats(0.05, 1)
 @settings(max_examples=40)
 @given(ratio=RATIOS, n_frauds=st.integers(1, 30), seed=st.integers(0, 100))
 def test_undersampling_keeps_every_fraud(ratio: float, n_frauds: int, seed: int) -> None:
-    """All frauds stay, with so many legitimate rows that the ratio is met, less than one row off."""
+    """All frauds stay, with as many legitimate rows as the ratio needs, less than one row off."""
     declared = Resampling(method="undersample", ratio=ratio)
     matrix, label = drawn(MIXED, n_frauds=n_frauds)
     found, labels = resampled((matrix, label), MIXED, declared, seed=seed)
@@ -278,7 +278,7 @@ def test_scale_of_a_constant_is_one() -> None:
     matrix = np.full((90, 1), 3.0, np.float32)
     for chunk_rows in (90, 40):
         found = by_chunk(FeatureMatrix(matrix, chunk_rows), partial(_moments, [0], np.zeros(1)))
-        assert [float(one[0]) for one in _joined(found)] == [3.0, 1.0]
+        assert [float(moment[0]) for moment in _joined(found)] == [3.0, 1.0]
 
 
 def portions(types: list[str], workers: Workers, *, as_chunks: bool) -> tuple[Matrix, Resampler]:
@@ -317,7 +317,7 @@ def test_a_single_portion_is_that_of_the_array() -> None:
 
 @pytest.mark.usefixtures("working_folder")
 def test_chunks_are_undersampled_as_the_array() -> None:
-    """The positions that stay do not depend on the chunks, and nothing is made up."""
+    """The positions that stay do not depend on the chunks, and no row is synthetic."""
     matrix, label = drawn(MIXED)
     resampler = Resampler(Resampling(method="undersample", ratio=0.5), MIXED, 7)
     expected, _ = resampler.fit_resample(matrix, label)

@@ -1,4 +1,4 @@
-"""Stage: a command line with one scorer, and an end with one sentence where a user can mend what is wrong."""
+"""Stages: a command line with one scorer, and one line for errors that a user can repair."""
 
 import errno
 from collections.abc import Callable
@@ -45,7 +45,7 @@ def _called(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["stage error", "full disk", "full quota", "killed worker"],
 )
-def test_what_a_user_can_mend_is_one_sentence(error: Exception, sentence: str) -> None:
+def test_an_error_that_a_user_can_repair_is_one_line(error: Exception, sentence: str) -> None:
     """The stage ends with its name, the scorer's and what to do, and the error behind it is kept."""
     with pytest.raises(SystemExit) as caught:
         run(stopping(error))
@@ -82,7 +82,7 @@ def test_a_command_names_its_own_place_option_and_hint(error: Exception, sentenc
 @pytest.mark.usefixtures("_called")
 @pytest.mark.parametrize("error", [OSError(errno.EACCES, "Permission denied"), ValueError("a mistake of ours")])
 def test_other_errors_have_a_traceback(error: Exception) -> None:
-    """What nobody foresaw is not dressed up."""
+    """An unexpected error keeps its traceback."""
     with pytest.raises(type(error)) as caught:
         run(stopping(error))
     assert caught.value is error
@@ -91,9 +91,9 @@ def test_other_errors_have_a_traceback(error: Exception) -> None:
 @pytest.mark.usefixtures("_called")
 def test_a_stage_is_called_with_its_scorer() -> None:
     """The name on the command line is what the stage gets."""
-    asked: list[str] = []
-    run(asked.append)
-    assert asked == ["mini"]
+    scorers: list[str] = []
+    run(scorers.append)
+    assert scorers == ["mini"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["mini", "more"]])

@@ -1,4 +1,4 @@
-"""Chunked: a matrix by chunks is the matrix, and what lies on the disk leaves nothing there."""
+"""Feature matrices: chunks are the rows, and a matrix on disk leaves no file behind."""
 
 import errno
 import os
@@ -14,10 +14,10 @@ from training.run.matrix import FeatureMatrix, Matrix, by_chunk, on_disk
 
 
 def matrix_of(n_rows: int) -> Matrix:
-    """So many rows of three features, the second missing in every other row."""
-    found = np.arange(3 * n_rows, dtype=np.float32).reshape(n_rows, 3)
-    found[::2, 1] = np.nan
-    return found
+    """`n_rows` rows of three features, the second missing in every other row."""
+    matrix = np.arange(3 * n_rows, dtype=np.float32).reshape(n_rows, 3)
+    matrix[::2, 1] = np.nan
+    return matrix
 
 
 @given(n_rows=st.integers(0, 30), chunk_rows=st.integers(1, 12))
@@ -58,7 +58,9 @@ def test_disk_holds_the_parts(working_folder: Path, n_rows: int) -> None:
     assert list((working_folder / "build").iterdir()) == []
 
 
-def test_a_full_disk_is_told_before_anything_is_made(working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_refused_before_anything_is_computed(
+    working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where there is no room for all parts the first one is not asked for, and no file stays."""
     made = []
 

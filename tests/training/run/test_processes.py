@@ -20,7 +20,7 @@ from training.run.processes import Task, Workers
 
 
 def rows_of(value: float, n_rows: int) -> Matrix:
-    """So many rows of two features with one value."""
+    """`n_rows` rows of two features with one value."""
     return np.full((n_rows, 2), value, np.float32)
 
 
@@ -62,8 +62,8 @@ def test_an_error_of_what_makes_the_tasks_is_raised(workers: Workers, n_tasks: i
         list(workers.spread(tasks(), "rows", n_tasks=n_tasks, n_rows=3))
 
 
-def test_no_more_is_done_than_is_taken(workers: Workers) -> None:
-    """Where nobody takes the results, few tasks are begun: else they would fill the memory."""
+def test_few_tasks_run_ahead_of_the_consumer(workers: Workers) -> None:
+    """Where results are not consumed, few tasks are started; more would fill the memory."""
     begun = []
 
     def tasks() -> Iterator[Task]:
@@ -86,8 +86,8 @@ def test_an_error_of_a_task_is_raised(workers: Workers) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:A worker stopped:UserWarning")
-def test_a_process_that_is_killed_is_told(workers: Workers) -> None:
-    """What `training.run.command` makes a sentence of."""
+def test_a_killed_process_raises_an_error(workers: Workers) -> None:
+    """`training.run.command` turns it into one line."""
     with pytest.raises(TerminatedWorkerError):
         list(workers.spread([(end,), (end,)], "ends", n_tasks=2, n_rows=2, size=lambda _: 1))
 
@@ -101,7 +101,7 @@ def test_features_are_those_of_all_tasks(workers: Workers, working_folder: Path,
     assert (working_folder / "build").exists() == (len(sizes) > 1)
 
 
-def test_the_declared_engine_is_taken() -> None:
+def test_the_declared_engine_is_used() -> None:
     """The processes of this machine, unless a cluster is declared."""
     with workers_of(Compute(chunk_rows=2_000)) as found:
         assert type(found) is Workers

@@ -36,7 +36,7 @@ def read_until(other_end: int, text: str) -> str:
 
 
 def lines_of(total: int) -> list[str]:
-    """What progress over so many items prints into a log."""
+    """The lines that progress over `total` items prints into a log."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         assert list(progress(range(total), "folds", total=total)) == list(range(total))
@@ -53,13 +53,13 @@ def test_log_has_at_most_ten_lines(total: int) -> None:
 
 
 def test_log_of_a_worked_case() -> None:
-    """Of twenty items every second one is told, of three each."""
+    """Of twenty items every second one is logged, of three each."""
     assert lines_of(20) == [f"folds: {count} of 20" for count in range(2, 21, 2)]
     assert lines_of(3) == ["folds: 1 of 3", "folds: 2 of 3", "folds: 3 of 3"]
 
 
 def test_item_is_counted_when_it_is_finished(capsys: pytest.CaptureFixture[str]) -> None:
-    """An item is told of when the next one is asked for, not when it begins."""
+    """An item is counted when the next one is requested, not when it begins."""
     items = progress(["a", "b"], "folds", total=2)
     assert next(items) == "a"
     assert capsys.readouterr().out == ""
@@ -124,8 +124,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def test_log_tells_the_pace_of_long_work(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    """From the first moment at which a rate means something, a line has it, and the time that is left."""
+def test_log_has_the_rate_of_long_work(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """As soon as a rate is meaningful, a line has it and the time left."""
     counter = module.ProgressCounter("rows checked", 50_000, "rows")
     clock[0] += PACE_AFTER_SECONDS - 0.01
     counter.add(10_000)
@@ -169,7 +169,7 @@ def test_sizes_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_terminal_has_a_bar_of_sizes(capsys: pytest.CaptureFixture[str]) -> None:
-    """On a terminal the bar goes on by the sizes, shortened, and tells the rate in their unit."""
+    """On a terminal the bar advances by the sizes, abbreviated, and shows the rate in their unit."""
     with terminal() as other_end:
         list(progress(["a" * 4_000] * 2, "rows", total=8_000, size=len, unit="rows"))
         drawn = read_until(other_end, "8.00k/8.00k")

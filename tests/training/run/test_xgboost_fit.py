@@ -1,4 +1,4 @@
-"""Local fit: the batches are the lesson, and the model is XGBClassifier's, wherever XGBoost keeps its rows."""
+"""Local training: batches hold the training set, and the model is XGBClassifier's, in memory or on disk."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.params import Compute
-from training.run import xgboost_fit as local_fit
+from training.run import xgboost_fit
 from training.run.matrix import FeatureMatrix, Matrix
 from training.run.xgboost_fit import TrainingSet, fit_booster
 
@@ -23,7 +23,7 @@ ROUNDS = 12
 
 
 def chunks_of(chunk_rows: int, **keys: Any) -> Compute:  # noqa: ANN401 - Compute's own
-    """Chunks of so many rows, fewer than a user may declare."""
+    """Chunks of `chunk_rows` rows, fewer than a user may declare."""
     return Compute.model_construct(chunk_rows=chunk_rows, **keys)
 
 
@@ -37,8 +37,8 @@ def rows_of(n_rows: int, seed: int) -> Matrix:
 
 
 @pytest.fixture(scope="module")
-def lesson() -> TrainingSet:
-    """1,100 rows with their labels, which two features tell, and 150 synthetic frauds."""
+def training_set() -> TrainingSet:
+    """1,100 rows with labels that depend on two features, and 150 synthetic frauds."""
     own = rows_of(N_OWN, 1)
     noise = np.random.default_rng(2).normal(scale=0.5, size=N_OWN)
     label = (np.nan_to_num(own[:, 0]) + (own[:, 1] == 2) + noise > 1.2).astype(np.int8)
@@ -48,14 +48,14 @@ def lesson() -> TrainingSet:
 
 
 @pytest.fixture(scope="module")
-def whole(lesson: TrainingSet) -> tuple[Matrix, npt.NDArray[np.int8]]:
-    """All that the lesson holds, as XGBClassifier takes it."""
-    matrix = np.concatenate([lesson.rows[:], lesson.synthetic[:]])
-    return matrix, np.append(lesson.label, np.ones(N_SYNTHETIC, np.int8))
+def whole(training_set: TrainingSet) -> tuple[Matrix, npt.NDArray[np.int8]]:
+    """All that the training_set holds, as XGBClassifier takes it."""
+    matrix = np.concatenate([training_set.rows[:], training_set.synthetic[:]])
+    return matrix, np.append(training_set.label, np.ones(N_SYNTHETIC, np.int8))
 
 
 def classifier(**changes: Any) -> xgboost.XGBClassifier:  # noqa: ANN401 - XGBoost's own
-    """An unfitted model with what `training.train.build_model` gives it."""
+    """An unfitted model with the parameters of `training.model.fit.build_model`."""
     given: dict[str, Any] = {
         "n_estimators": ROUNDS,
         "max_depth": 4,
@@ -72,10 +72,10 @@ def classifier(**changes: Any) -> xgboost.XGBClassifier:  # noqa: ANN401 - XGBoo
     return xgboost.XGBClassifier(**given | changes)
 
 
-def fitted(model: xgboost.XGBClassifier, lesson: TrainingSet, compute: Compute) -> xgboost.Booster:
+def fitted(model: xgboost.XGBClassifier, training_set: TrainingSet, compute: Compute) -> xgboost.Booster:
     """What `fit_booster` makes of the model's parameters."""
     given = {key: value for key, value in model.get_xgb_params().items() if value is not None}
-    return fit_booster(given | {"feature_types": model.feature_types}, ROUNDS, lesson, compute)
+    return fit_booster(given | {"feature_types": model.feature_types}, ROUNDS, training_set, compute)
 
 
 def margins(booster: xgboost.Booster, matrix: Matrix) -> npt.NDArray[np.float32]:
@@ -91,82 +91,94 @@ def margins(booster: xgboost.Booster, matrix: Matrix) -> npt.NDArray[np.float32]
     size=st.integers(1, 50),
     chunk_rows=st.integers(1, 50),
 )
-def test_batches_are_the_lesson(n_own: int, n_synthetic: int, size: int, chunk_rows: int) -> None:
+def test_batches_hold_the_training_set(n_own: int, n_synthetic: int, size: int, chunk_rows: int) -> None:
     """The batches are all rows, then all synthetic frauds, with their labels; only the last is smaller than asked."""
     own = np.arange(n_own, dtype=np.float32).reshape(-1, 1)
     made = np.arange(1_000, 1_000 + n_synthetic, dtype=np.float32).reshape(-1, 1)
     label = (np.arange(n_own) % 3 == 0).astype(np.int8)
-    lesson = TrainingSet(FeatureMatrix(own, chunk_rows), label, FeatureMatrix(made, chunk_rows))
-    batches = list(lesson.batches(size))
-    assert len(lesson) == n_own + n_synthetic
-    assert [len(rows) for rows, _ in batches] == [min(size, len(lesson) - at) for at in range(0, len(lesson), size)]
+    training_set = TrainingSet(FeatureMatrix(own, chunk_rows), label, FeatureMatrix(made, chunk_rows))
+    batches = list(training_set.batches(size))
+    assert len(training_set) == n_own + n_synthetic
+    assert [len(rows) for rows, _ in batches] == [
+        min(size, len(training_set) - at) for at in range(0, len(training_set), size)
+    ]
     assert all(rows.dtype == np.float32 and labels.dtype == np.int8 for rows, labels in batches)
-    rows, labels = (np.concatenate(one) for one in zip(*batches, strict=True)) if batches else (own, label)
+    rows, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True)) if batches else (own, label)
     np.testing.assert_array_equal(rows, np.concatenate([own, made]))
     np.testing.assert_array_equal(labels, np.append(label, np.ones(n_synthetic, np.int8)))
 
 
-def test_one_batch_gives_scikit_learns_model(lesson: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:
+def test_one_batch_gives_scikit_learns_model(
+    training_set: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]]
+) -> None:
     """Where all rows are one batch the model is the same to the bit."""
     expected = classifier().fit(*whole).get_booster()
-    assert fitted(classifier(), lesson, chunks_of(5_000)).save_raw("ubj") == expected.save_raw("ubj")
+    assert fitted(classifier(), training_set, chunks_of(5_000)).save_raw("ubj") == expected.save_raw("ubj")
 
 
 @pytest.mark.parametrize("chunk_rows", [300, 1_100])
 @pytest.mark.usefixtures("working_folder")
 def test_several_batches_give_nearly_the_same_margins(
-    lesson: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]], chunk_rows: int
+    training_set: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]], chunk_rows: int
 ) -> None:
     """Quantiles that are merged cut a little elsewhere; what the model says of a row hardly differs."""
     expected = margins(classifier(subsample=1.0).fit(*whole).get_booster(), whole[0])
-    found = margins(fitted(classifier(subsample=1.0), lesson, chunks_of(chunk_rows)), whole[0])
+    found = margins(fitted(classifier(subsample=1.0), training_set, chunks_of(chunk_rows)), whole[0])
     assert np.corrcoef(found, expected)[0, 1] > 0.99
     assert np.abs(found - expected).mean() < 0.1 * expected.std()
 
 
-def test_batches_give_the_same_model_twice(lesson: TrainingSet) -> None:
+def test_batches_give_the_same_model_twice(training_set: TrainingSet) -> None:
     """The same batches give the same bytes."""
-    first, again = (fitted(classifier(), lesson, chunks_of(300)).save_raw("ubj") for _ in range(2))
+    first, again = (fitted(classifier(), training_set, chunks_of(300)).save_raw("ubj") for _ in range(2))
     assert first == again
 
 
-def test_rows_may_stay_on_the_disk(lesson: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In external memory the same batches give the model that they give in memory; pages lie on the disk meanwhile."""
+def test_rows_may_stay_on_the_disk(
+    training_set: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In external memory the same batches give the same model as in memory; pages are on disk during training."""
     pages: list[int] = []
 
-    class Looking(local_fit.RoundProgress):
+    class PageCounter(xgboost_fit.RoundProgress):
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ANN401 - XGBoost's
             pages.append(sum(path.stat().st_size for path in working_folder.glob("build/.xgboost-*/rows*")))
             return super().after_iteration(model, epoch, evals_log)
 
-    in_memory = fitted(classifier(), lesson, chunks_of(300))
-    monkeypatch.setattr(local_fit, "RoundProgress", Looking)
-    found = fitted(classifier(), lesson, chunks_of(300, external_memory=True))
+    in_memory = fitted(classifier(), training_set, chunks_of(300))
+    monkeypatch.setattr(xgboost_fit, "RoundProgress", PageCounter)
+    found = fitted(classifier(), training_set, chunks_of(300, external_memory=True))
     assert min(pages) > 0
-    np.testing.assert_allclose(margins(found, lesson.rows[:]), margins(in_memory, lesson.rows[:]), atol=1e-4)
+    np.testing.assert_allclose(
+        margins(found, training_set.rows[:]), margins(in_memory, training_set.rows[:]), atol=1e-4
+    )
     assert list((working_folder / "build").iterdir()) == []
 
 
 def test_pages_that_find_no_room_are_refused_before_one_is_written(
-    lesson: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
+    training_set: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """XGBoost would end the process where the disk is full; what a killed run left is gone, another run's pages not."""
     killed, running = (working_folder / "build" / f".xgboost-{name}" for name in ("killed", "running"))
     for folder in (killed, running):
         folder.mkdir(parents=True)
         (folder / "lock").touch()
-    monkeypatch.setattr(local_fit.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
+    monkeypatch.setattr(xgboost_fit.shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000))
     no_room = pytest.raises(OSError, match=r"external memory takes 0\.0 GB, 0\.0 are free")
     with FileLock(running / "lock"), no_room:
-        fitted(classifier(), lesson, chunks_of(300, external_memory=True))
+        fitted(classifier(), training_set, chunks_of(300, external_memory=True))
     assert list((working_folder / "build").iterdir()) == [running]
 
 
-def test_exact_trees_see_all_rows_at_once(lesson: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]]) -> None:
+def test_exact_trees_see_all_rows_at_once(
+    training_set: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]]
+) -> None:
     """The exact method, which takes neither batches nor bins nor categories, gives scikit-learn's model to the bit."""
     matrix, label = whole
     numbers = TrainingSet(
-        FeatureMatrix(lesson.rows[:, [0, 2]], 300), lesson.label, FeatureMatrix(lesson.synthetic[:, [0, 2]], 300)
+        FeatureMatrix(training_set.rows[:, [0, 2]], 300),
+        training_set.label,
+        FeatureMatrix(training_set.synthetic[:, [0, 2]], 300),
     )
     model = classifier(tree_method="exact", max_bin=None, feature_types=["q", "q"])
     found = fitted(model, numbers, chunks_of(300))
@@ -174,7 +186,7 @@ def test_exact_trees_see_all_rows_at_once(lesson: TrainingSet, whole: tuple[Matr
     assert found.save_raw("ubj") == expected.save_raw("ubj")
 
 
-def test_rounds_are_told(lesson: TrainingSet, capsys: pytest.CaptureFixture[str]) -> None:
-    """A log says how far the training is."""
-    fitted(classifier(), lesson, chunks_of(5_000))
+def test_rounds_are_logged(training_set: TrainingSet, capsys: pytest.CaptureFixture[str]) -> None:
+    """A log shows the progress of the training."""
+    fitted(classifier(), training_set, chunks_of(5_000))
     assert capsys.readouterr().out.splitlines()[-1] == f"rounds: {ROUNDS} of {ROUNDS}"
