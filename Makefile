@@ -118,32 +118,32 @@ bench: build .venv-runtime/.installed  ## speed and weight beside an empty funct
 	@if ! command -v wrk >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	  echo "installing Debian's wrk"; apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk || true; \
 	fi
-	$(PYTHON) -m benchmarks.serving
+	$(PYTHON) -m benchmarks.serving.speed
 
 robust: train  ## made-up requests and events, four times the load it can bear, a million predictions
-	$(PYTHON) -m benchmarks.robustness
+	$(PYTHON) -m benchmarks.serving.robustness
 
 swaps: train  ## two minutes of requests while versions come and go, some of them damaged
-	$(PYTHON) -m benchmarks.swaps
+	$(PYTHON) -m benchmarks.releases.swaps
 
 alarms: train  ## how often the monitor cries wolf, what it notices, and after how many requests
-	$(PYTHON) -m benchmarks.alarms
+	$(PYTHON) -m benchmarks.monitoring.alarms
 
 bench-monitoring: build  ## what recording and monitoring cost
-	$(PYTHON) -m benchmarks.recording
-	$(PYTHON) -m benchmarks.monitoring
+	$(PYTHON) -m benchmarks.monitoring.recording
+	$(PYTHON) -m benchmarks.monitoring.cost
 
 bench-training: train  ## how the stages' seconds and memory grow, up to ten million rows
-	$(PYTHON) -m benchmarks.training
+	$(PYTHON) -m benchmarks.training.stages
 
 bench-repro: env  ## the handbook's 1.75 million rows through `dvc repro` as a declared scorer
-	$(PYTHON) -m benchmarks.repro
+	$(PYTHON) -m benchmarks.training.repro
 
 backtests: train  ## what retraining is worth, week by week, on the shipped scorers and on the handbook (BENCHMARK_DATA)
-	$(PYTHON) -m benchmarks.backtests
+	$(PYTHON) -m benchmarks.monitoring.backtests
 
 quality: train  ## the published benchmarks beside this project's figures (needs BENCHMARK_DATA)
-	$(PYTHON) -m benchmarks.quality
+	$(PYTHON) -m benchmarks.quality.published
 
 lock:  ## resolve requirements*.in anew into hash-pinned files
 	$(COMPILE) handler/requirements.in -o handler/requirements.txt --no-emit-package numpy --no-emit-package scipy

@@ -1,9 +1,9 @@
-"""Where and when a benchmark ran, which every one of its figures depends on, and who runs on which core."""
+"""The machine that a benchmark runs on: its facts, who runs on which core, and what processes hold in memory."""
 
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ def machine() -> dict[str, str | int]:
 
 @contextmanager
 def pinned(core: int) -> Iterator[None]:
-    """Keeps this thread, and every process it starts meanwhile, on one core, where the system can."""
+    """Keeps this thread, and every process it starts in the context, on one core, where the system can."""
     if sys.platform != "linux":
         yield
         return
@@ -38,15 +38,46 @@ def pinned(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def in_turn(names: Iterable[str], turn: int) -> list[str]:
+    """The names, in odd turns from the back, so that none always comes after the same other."""
+    ordered = list(names)
+    return ordered[::-1] if turn % 2 else ordered
+
+
 def resident_mb(pid: int) -> float:
     """The memory that a process holds now, its share of files in the page cache included, in MB (Linux)."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(kilobytes) * 1024 / 1e6
+    return _megabytes(Path(f"/proc/{pid}/status"), "VmRSS:")
+
+
+def family_mb(pid: int) -> float:
+    """The memory that a process and all that it started hold now, what they share counted once, in MB (Linux).
+
+    It is their proportional set size (PSS).
+    """
+    total = 0.0
+    try:
+        for member in _family(pid):
+            total += _megabytes(Path(f"/proc/{member}/smaps_rollup"), "Pss:")
+    except (FileNotFoundError, ProcessLookupError):
+        # One of them ended in between: the sum is too small, and the next sample is near.
+        pass
+    return total
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text(encoding="ascii").split():
+            yield from _family(int(child))
+
+
+def _megabytes(path: Path, key: str) -> float:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024 / 1e6
 
 
 def _processor() -> str:
-    known = Path("/proc/cpuinfo")
-    lines = known.read_text(encoding="utf-8").splitlines() if known.is_file() else []
-    named = (line.split(":", maxsplit=1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    models = (line.split(":", maxsplit=1)[1].strip() for line in lines if line.startswith("model name"))
+    return next(models, platform.processor() or platform.machine())

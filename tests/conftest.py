@@ -16,7 +16,12 @@ from training.deploy_check import own_architecture
 # One set of examples everywhere: a gate must not fail by chance, nor because the machine is busy.
 settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 # `make robust`: other examples at each run, and many.
-settings.register_profile("long", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck))
+settings.register_profile(
+    "long",
+    deadline=None,
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "20000")),
+    suppress_health_check=list(HealthCheck),
+)
 # What a user's shell says of the store or the log must not reach the function under test.
 for name in (
     "STORE",

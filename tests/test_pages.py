@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from benchmarks.readme import COMMAND, FACTS, PAGES, TABLES, answer_to, table_pattern
-from benchmarks.readme_table import report
+from benchmarks.pages import COMMAND, FACTS, PAGES, TABLE, TABLES, answer_to, faults, main
+from benchmarks.tables import report
 from handler.app import app
 from handler.settings import Settings
 
@@ -87,15 +87,36 @@ def test_the_readme_is_short() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_tables_are_the_reports(name: str) -> None:
-    """Each table is the one that the reports give; `python -m benchmarks.readme` fills them in."""
-    shown = table_pattern(name).search(TEXT)
-    assert shown is not None
-    assert shown[2] == TABLES[name]() + "\n"
+    """Each table is the one that the reports give; `python -m benchmarks.pages` fills them in."""
+    assert [match[3] for match in TABLE.finditer(TEXT) if match[2] == name] == [TABLES[name]() + "\n"]
 
 
 def test_every_marker_has_a_table() -> None:
     """Each table has its marker once."""
     assert sorted(re.findall(r"<!-- table: (\w+) -->", TEXT)) == sorted(TABLES)
+
+
+def test_a_marker_without_a_table_and_a_table_without_a_page_are_reported() -> None:
+    """By name, with what to do."""
+    assert faults(list(TEXTS.values())) == []
+    sentences = faults(["<!-- table: speeed -->\n"])
+    assert sentences[0].startswith("no benchmark fills the table speeed; benchmarks/pages.py has alarms, ")
+    assert "no page has the table speed; put <!-- table: speed --> where it belongs" in sentences
+
+
+def test_a_stale_page_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --check; without it is filled in."""
+    page = tmp_path / "all.md"
+    page.write_text(TABLE.sub(r"\1", TEXT), encoding="utf-8")
+    monkeypatch.setattr("benchmarks.pages.PAGES", (page,))
+    with pytest.raises(SystemExit, match=r"all\.md is not what the reports say; run python -m benchmarks\.pages"):
+        main(["--check"])
+    main([])
+    assert "filled in: all.md" in capsys.readouterr().out
+    assert page.read_text(encoding="utf-8") == TEXT
+    main(["--check"])
 
 
 def test_the_benchmarks_dates_are_the_recorded_ones() -> None:

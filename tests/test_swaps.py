@@ -1,22 +1,32 @@
 """Versions come and go, some of them damaged, while requests are answered; `make swaps` does it for longer."""
 
-from benchmarks.swaps import in_lambda, under_uvicorn
+from typing import Any
 
-SECONDS = 6
+import pytest
+
+from benchmarks.releases import swaps
+
+SECONDS = swaps.SIZES["seconds"][1]
 
 
-def test_no_request_under_uvicorn_notices_a_swap() -> None:
+@pytest.fixture(scope="module")
+def report() -> dict[str, Any]:
+    """What the smallest run of `make swaps` measures."""
+    return swaps.main(["--smallest"])
+
+
+def test_no_request_under_uvicorn_is_affected_by_a_swap(report: dict[str, Any]) -> None:
     """Each is answered wholly by the version it names; the damaged are refused."""
-    found = under_uvicorn(SECONDS)
-    assert found["right"] == found["answers"] >= 1_000 * SECONDS
-    assert found["versions that answered"] >= 6
-    assert found["moves seen"] >= 10
-    assert found["refused"] >= 1
+    part = report["uvicorn"]
+    assert part["right"] == part["answers"] >= 1_000 * SECONDS
+    assert part["versions that answered"] >= 6
+    assert part["moves seen"] >= 10
+    assert part["refused"] >= 1
 
 
-def test_no_invocation_of_lambda_notices_a_swap() -> None:
+def test_no_invocation_of_lambda_is_affected_by_a_swap(report: dict[str, Any]) -> None:
     """The same through the handler, which looks at the store beside an invocation."""
-    found = in_lambda(SECONDS)
-    assert found["right"] == found["answers"] > 0
-    assert found["versions that answered"] >= 6
-    assert found["moves seen"] >= 10
+    part = report["lambda"]
+    assert part["right"] == part["answers"] > 0
+    assert part["versions that answered"] >= 6
+    assert part["moves seen"] >= 10

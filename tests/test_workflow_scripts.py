@@ -200,7 +200,7 @@ def test_a_retraining_that_fails_has_no_verdict(run: Run, tmp_path: Path) -> Non
 
 
 PROPOSING = {
-    "python": f'[ "$2" = benchmarks.readme ] || exec {sys.executable} "$@"',
+    "python": f'[ "$2" = benchmarks.pages ] || exec {sys.executable} "$@"',
     "dvc": 'if [ "$1" = metrics ]; then echo "| Path | Metric |"; fi',
     "gh": 'if [ "$1" = pr ]; then cat "${@: 10:1}"; fi',
 }
@@ -219,7 +219,7 @@ def test_a_retraining_is_proposed(
     done = run(f"{SCRIPTS}/propose.sh", PROPOSING, **variables)
     assert done.returncode == 0, done.stderr
     calls = [call for call in called(tmp_path) if not call.startswith("python -c")]
-    assert calls[:4] == ["python -m benchmarks.readme", "dvc metrics diff main --md", "dvc push", "gh auth setup-git"]
+    assert calls[:4] == ["python -m benchmarks.pages", "dvc metrics diff main --md", "dvc push", "gh auth setup-git"]
     assert calls[4].startswith("gh pr create --base main --head retrain/refund-2")
     assert "--title Retrain refund: f00 " in calls[4]
     assert calls[4].endswith("--draft") == (report is REFUSAL)
@@ -242,7 +242,7 @@ def test_nothing_new_is_not_proposed(run: Run, checkout: Path, tmp_path: Path) -
     done = run(f"{SCRIPTS}/propose.sh", PROPOSING, SCORER="refund", VERDICT="promote", IS_TESTED="true")
     assert done.returncode == 0, done.stderr
     assert "::notice::the retraining of refund changed nothing" in done.stdout
-    assert called(tmp_path) == ["python -m benchmarks.readme"]
+    assert called(tmp_path) == ["python -m benchmarks.pages"]
 
 
 PROMOTING = """

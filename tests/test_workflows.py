@@ -106,7 +106,7 @@ def test_every_make_target_exists() -> None:
 def test_every_module_exists() -> None:
     """As `python -m` finds it."""
     named = found(r"python -m ([\w.]+)")
-    assert {"training.declaration", "training.monitor", "training.retrain", "benchmarks.readme"} == named
+    assert {"training.declaration", "training.monitor", "training.retrain", "benchmarks.pages"} == named
     assert all(importlib.util.find_spec(name) for name in named)
 
 

@@ -3,7 +3,7 @@
 set -euo pipefail
 
 # The tables of README and docs are those of the reports, which the gate checks.
-python -m benchmarks.readme
+python -m benchmarks.pages
 git add data.dvc dvc.lock reports README.md docs
 if git diff --cached --quiet; then
   echo "::notice::the retraining of $SCORER changed nothing, so there is nothing to propose"

@@ -19,8 +19,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic_core import to_json
 
-from benchmarks.batch import sentence
-from benchmarks.readme_table import report
+from benchmarks.serving.batch import sentence
+from benchmarks.tables import report
 from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.web.routes import create_app
@@ -545,6 +545,6 @@ def test_what_is_not_given_is_asked_for(run: Run) -> None:
 
 
 def test_the_page_has_the_recorded_figures() -> None:
-    """Those of `python -m benchmarks.batch --record`."""
+    """Those of `python -m benchmarks.serving.batch --record`."""
     page = (PROJECT / "docs" / "batch-scoring.md").read_text(encoding="utf-8")
     assert sentence(report("batch.json")) in " ".join(page.split())

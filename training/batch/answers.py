@@ -2,7 +2,7 @@
 
 Rows are checked column by column as in `prepare`; features, margins and contributions come from the function's own
 code. A row is accepted here if and only if the function accepts its request, and the answers are equal to the last bit;
-`tests/training/batch/test_answers.py` and `benchmarks.batch` check that.
+`tests/training/batch/test_answers.py` and `benchmarks.serving.batch` check that.
 """
 
 from typing import Any, NamedTuple

@@ -1,0 +1,48 @@
+"""How a benchmark's command starts, and where its report goes."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from training.run.files import BUILD, write_json
+
+ROOT = Path(__file__).parents[1]
+REPORTS = ROOT / "reports"
+
+Sizes = Mapping[str, tuple[int, int]]
+"""How much is measured: by the option's name its default, and its value with `--smallest`."""
+
+
+def options_of(
+    name: str, about: str | None, sizes: Sizes, arguments: Sequence[str] | None, parts: Collection[str] = ()
+) -> Namespace:
+    """The options of `python -m benchmarks.NAME`: one per size, `record`, `smallest` and, if it has parts, `only`."""
+    parser = ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
+    for size, (default, _) in sizes.items():
+        parser.add_argument(f"--{size.replace('_', '-')}", type=int, default=default)
+    if parts:
+        parser.add_argument(
+            "--only", nargs="+", choices=parts, default=list(parts), metavar="PART", help=", ".join(parts)
+        )
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--record", action="store_true", help="keep the report in reports/, for README.md and docs/")
+    mode.add_argument("--smallest", action="store_true", help="a few calls, no budgets: enough to see that it runs")
+    options = parser.parse_args(arguments)
+    if options.smallest:
+        vars(options).update({size: smallest for size, (_, smallest) in sizes.items()})
+    return options
+
+
+def keep(name: str, report: Mapping[str, Any], options: Namespace) -> None:
+    """Write a report into build/benchmarks/ and, with `--record`, into reports/; with `--smallest` nowhere."""
+    if not options.smallest:
+        write_json(ROOT / BUILD / "benchmarks" / f"{name}.json", report)
+    if options.record:
+        write_json(REPORTS / f"{name}.json", report)
+
+
+def end(excesses: Iterable[str], options: Namespace) -> None:
+    """Raise SystemExit where a figure is beyond its budget; with `--smallest` the figures mean nothing."""
+    if not options.smallest and (sentences := list(excesses)):
+        raise SystemExit("OVER BUDGET: " + "; ".join(sentences))

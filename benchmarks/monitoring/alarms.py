@@ -1,0 +1,141 @@
+"""The monitor's false alarms, which drifts it detects, and after how many requests: `make alarms`.
+
+Logs are drawn anew for each window from the shipped scorers' calibration rows before the planted fraud begins, so that
+nothing drifts in them but the drift that is applied. Then the rows in their true order, and fraud that begins late.
+"""
+
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median_low
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.command import end, keep, options_of
+from benchmarks.machine import machine
+from benchmarks.monitoring.drifts import DRIFTS, Drifted
+from benchmarks.monitoring.steady_log import LabelledRows, labelled_rows, log_of, resampled, states
+from benchmarks.tables import SCORERS, date_of, table
+from training.intake.synthetic.population import LATE_PATTERN_DAY
+from training.monitoring.log import Log
+from training.params import SECONDS_A_DAY
+
+# Of each drift enough draws to tell what is always detected from what chance decides.
+SIZES = {"windows": (200, 1), "draws": (20, 1), "every": (1, 40)}
+# Blocks of a window: with two in a row to agree, three chances of a false alarm.
+N_BLOCKS = 4
+MOST_BLOCKS = 12
+# The share of windows without drift that may end in each state.
+ALLOWED = {"retrain": 0.01, "watch": 0.05}
+ORDER = ("ok", "watch", "retrain")
+
+
+def false_alarms(labelled: LabelledRows, steady: Log, windows: int) -> dict[str, float]:
+    """The share of windows without drift that end in watch, and in retrain."""
+    n, rng, counts = N_BLOCKS * labelled.rows_a_block, np.random.default_rng(7), Counter[str]()
+    for _ in tqdm(range(windows), unit="window"):
+        counts[states(labelled, resampled(labelled, steady, rng.integers(0, len(steady.time), n)))[-1]] += 1
+    return {level: counts[level] / windows for level in ALLOWED}
+
+
+def power(labelled: LabelledRows, steady: Log, draws: int) -> dict[str, dict[str, Any]]:
+    """Per drift what several draws of it lead to."""
+    return {
+        what: detection(labelled, drift(labelled, steady), draws) for what, drift in tqdm(DRIFTS.items(), unit="drift")
+    }
+
+
+def detection(labelled: LabelledRows, drifted: Drifted, draws: int) -> dict[str, Any]:
+    """The worst state that a draw leads to, how many draws do, and after how many requests: the median of these."""
+    share, n = drifted.weight / drifted.weight.sum(), MOST_BLOCKS * labelled.rows_a_block
+    by_draw = []
+    for seed in range(draws):
+        index = np.random.default_rng(seed).choice(len(share), n, p=share)
+        by_draw.append(states(labelled, resampled(labelled, drifted.log, index)))
+    worst = max((state for reached in by_draw for state in reached), key=ORDER.index)
+    requests = [(reached.index(worst) + 1) * labelled.rows_a_block for reached in by_draw if worst in reached]
+    return {"state": worst, "draws": len(requests), "requests": median_low(requests) if worst != "ok" else None}
+
+
+def planted(labelled: LabelledRows, log: Log) -> dict[str, Any]:
+    """How many days after the planted fraud began each state was first reached, and how many were left."""
+    begins = labelled.began + LATE_PATTERN_DAY * SECONDS_A_DAY
+    ends = log.time[0] + np.arange(1, MOST_BLOCKS + 1) * labelled.declared.monitoring.block_days * SECONDS_A_DAY
+    days: dict[str, Any] = {"watch": None, "retrain": None, "left": round((log.time[-1] - begins) / SECONDS_A_DAY)}
+    # The last block is not a whole one.
+    for block_end, state in zip(ends.clip(max=log.time[-1]), states(labelled, log), strict=False):
+        for level in ORDER[1 : ORDER.index(state) + 1]:
+            if days[level] is None:
+                days[level] = round(float(block_end - begins) / SECONDS_A_DAY, 1)
+    return days
+
+
+def measure(name: str, options: Namespace) -> dict[str, Any]:
+    """False alarms, detections and the planted fraud of a shipped scorer."""
+    labelled = labelled_rows(name, options.every)
+    log = log_of(labelled, labelled.rows)
+    steady = resampled(labelled, log, np.arange(len(labelled.steady)))
+    return {
+        "false_alarms": false_alarms(labelled, steady, options.windows),
+        "changes": power(labelled, steady, options.draws),
+        "planted_days": planted(labelled, log),
+    }
+
+
+def alarms_table(report: Mapping[str, Any]) -> str:
+    """False alarms, what each drift leads to, how often, after how many requests (median), and the planted fraud."""
+    scorers, draws = [report[name] for name in SCORERS], report["draws"]
+    rows = [
+        [
+            f"{report['windows']} windows of four blocks without drift: {level}",
+            *(f"{scorer['false_alarms'][level]:.1%}" for scorer in scorers),
+        ]
+        for level in ("watch", "retrain")
+    ]
+    rows += [
+        [what, *(_detected(scorer["changes"][what], draws) for scorer in scorers)] for what in scorers[0]["changes"]
+    ]
+    rows += [
+        [
+            f"the planted fraud, from its first day: {level}",
+            *(_days(scorer["planted_days"], level) for scorer in scorers),
+        ]
+        for level in ("watch", "retrain")
+    ]
+    return table([f"`make alarms` on {date_of(report)}", *SCORERS], rows)
+
+
+def _detected(drift: Mapping[str, Any], draws: int) -> str:
+    if drift["requests"] is None:
+        return f"not noticed in {draws} draws"
+    return f"{drift['state']} in {drift['draws']} of {draws} draws, after {drift['requests']:,} requests"
+
+
+def _days(planted: Mapping[str, Any], level: str) -> str:
+    if planted[level] is None:
+        return f"not within the {planted['left']} days that are left"
+    return f"after {planted[level]:g} days"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, and end with an error where there are too many false alarms."""
+    options = options_of("monitoring.alarms", __doc__, SIZES, arguments)
+    report: dict[str, Any] = {"machine": machine(), "windows": options.windows, "draws": options.draws}
+    report |= {name: measure(name, options) for name in sorted(SCORERS)}
+    print(alarms_table(report))
+    keep("alarms", report, options)
+    shares = {(name, level): report[name]["false_alarms"][level] for name in SCORERS for level in ALLOWED}
+    end(
+        [
+            f"{name}: {share:.1%} of windows without drift end in {level}"
+            for (name, level), share in shares.items()
+            if share > ALLOWED[level]
+        ],
+        options,
+    )
+
+
+if __name__ == "__main__":
+    main()
