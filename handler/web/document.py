@@ -17,9 +17,6 @@ from handler.web.headers import MAX_HEADER_BYTES
 from handler.web.outcomes import Recorded, outcome_model
 from handler.web.startup import FastAPI
 
-TITLE = "Fraud scorer"
-DESCRIPTION = "Risk scores with reasons. One route per scorer; contracts and metrics at /models/<scorer>."
-VERSION = "1"
 _EXPLAIN = {
     "name": "explain",
     "in": "query",
@@ -66,9 +63,9 @@ async def _placeholder() -> None:
     raise NotImplementedError("the routes of the document are never called")
 
 
-def describe(scorers: Mapping[str, Scorer]) -> dict[str, Any]:
-    """The OpenAPI document of these scorers' routes."""
-    app = FastAPI(title=TITLE, description=DESCRIPTION, version=VERSION)
+def describe(served: FastAPI, scorers: Mapping[str, Scorer]) -> dict[str, Any]:
+    """The OpenAPI document of an application that serves these scorers."""
+    app = FastAPI(title=served.title, description=served.description, version=served.version)
     for name, scorer in scorers.items():
         _add_scorer(app, name, scorer)
     app.add_api_route("/health", _placeholder, response_model=Health, summary="Status and versions")

@@ -37,33 +37,33 @@ def release(store_writer: FolderStoreWriter) -> Callable[..., str]:
     """Puts another version of a scorer's bundle into the store, as `write_variant` makes it; returns the version."""
     from benchmarks.variants import write_variant  # noqa: PLC0415 - a second and a half, which few tests need
 
-    def put(scorer: str = "refund", **changes: Any) -> str:  # noqa: ANN401 - write_variant's own
+    def add(scorer: str = "refund", **changes: Any) -> str:  # noqa: ANN401 - write_variant's own
         unnamed = store_writer.root / scorer / "bundles" / uuid4().hex
         version = write_variant(BUNDLES / scorer, unnamed, **changes)
         unnamed.rename(unnamed.with_name(version))
         return version
 
-    return put
+    return add
 
 
 @pytest.fixture
 def point(store_writer: FolderStoreWriter) -> Callable[..., Pointer]:
-    """Moves refund's pointer: what is given changes, the rest stays as it was."""
+    """Updates refund's pointer: the given fields change, the others stay."""
     from training.delivery.pointer import update_pointer  # noqa: PLC0415 - as above
 
-    def to(**changes: str | None) -> Pointer:
+    def update(**changes: str | None) -> Pointer:
         return update_pointer(store_writer, "refund", "promote", lambda _: dict(changes))
 
-    return to
+    return update
 
 
 @pytest.fixture
 def promote(release: Callable[..., str], point: Callable[..., Pointer]) -> Callable[..., str]:
-    """Releases another version, and has refund's pointer name it as the current one; returns the version."""
+    """Releases another version and makes it refund's current one; returns the version."""
 
-    def released(**changes: Any) -> str:  # noqa: ANN401 - as above
+    def promote_release(**changes: Any) -> str:  # noqa: ANN401 - as above
         version = release(**changes)
         point(current=version)
         return version
 
-    return released
+    return promote_release

@@ -27,8 +27,8 @@ REFUND = {"yearsActive": 1.5, "amount": 45.00, "ipAccounts": 2}
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     """A client of the application."""
-    with TestClient(app) as made:
-        yield made
+    with TestClient(app) as test_client:
+        yield test_client
 
 
 def recorded(name: str, **changes: object) -> dict[str, Any]:
@@ -139,14 +139,14 @@ def test_an_event_that_is_no_http_request_is_a_400(event: object) -> None:
 
 
 def test_the_handler_keeps_its_own_loop() -> None:
-    """Whoever ran a loop before it, or calls it from another thread, is answered."""
+    """It answers after another loop ran, and from another thread."""
     event = recorded("refund")
     asyncio.run(asyncio.sleep(0))
-    here = invoke(event)
+    answer = invoke(event)
     with ThreadPoolExecutor(1) as pool:
-        there = pool.submit(invoke, event).result()
-    assert here[0] == 200
-    assert here == there
+        from_thread = pool.submit(invoke, event).result()
+    assert answer[0] == 200
+    assert answer == from_thread
 
 
 def test_a_batch_is_answered_in_order(client: TestClient) -> None:
@@ -182,7 +182,7 @@ def test_a_batch_has_one_to_a_thousand_requests(client: TestClient, n_requests: 
 
 
 def test_one_bad_request_in_a_batch_is_named_by_its_place(client: TestClient) -> None:
-    """Nothing of the batch is answered, and the caller knows which to mend."""
+    """Nothing of the batch is answered, and the caller knows which to correct."""
     answer = client.post(f"{REFUND_ROUTE}/batch", json=[REFUND, {**REFUND, "amount": -1}])
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", 1, "amount"])
 
@@ -245,14 +245,14 @@ def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
 
 
 def test_a_bundle_in_another_scorers_folder_stops_the_start(tmp_path: Path) -> None:
-    """Otherwise one of two copies would be served, and nobody could say which."""
+    """Otherwise it would be unclear which of two copies is served."""
     shutil.copytree(SETTINGS.bundles / "refund", tmp_path / "copy")
     with pytest.raises(BundleError, match="copy contains the bundle of refund"):
         load_scorers(tmp_path)
 
 
 def test_hidden_folders_are_no_bundles(tmp_path: Path) -> None:
-    """An editor's leavings do not stop the start."""
+    """An editor's folders do not stop the start."""
     shutil.copytree(SETTINGS.bundles / "refund", tmp_path / "refund")
     (tmp_path / ".ipynb_checkpoints").mkdir()
     assert list(load_scorers(tmp_path)) == ["refund"]

@@ -1,4 +1,4 @@
-"""Warnings: what a request has that training hardly had, told in a sentence each, and never a reason to fail."""
+"""Warnings: values that training never or hardly had get a sentence each, and never fail a request."""
 
 import json
 from collections.abc import Callable
@@ -38,32 +38,32 @@ Warn = Callable[..., dict[str, str]]
 
 
 def sentences(scorer: Scorer, request: dict[str, Any]) -> dict[str, str]:
-    """What an answer warns of, by field."""
+    """The sentences of an answer's warnings, by field."""
     answer = scorer.answer(scorer.request_model.model_validate(request))
     return {warning["field"]: warning["sentence"] for warning in answer.get("warnings", [])}
 
 
 @pytest.fixture
 def warn(transaction: Scorer) -> Warn:
-    """What is warned of where a usual transaction has other values."""
+    """The warnings of a usual transaction with changed values."""
     return lambda **changes: sentences(transaction, TRANSACTION | changes)
 
 
 @pytest.mark.parametrize(("name", "usual"), [("refund", REFUND), ("transaction", TRANSACTION)])
 def test_a_usual_request_has_no_warnings(name: str, usual: dict[str, Any], request: pytest.FixtureRequest) -> None:
-    """What the tests below change."""
+    """The requests that the tests below change."""
     assert sentences(request.getfixturevalue(name), usual) == {}
 
 
 def ends(scorer: Scorer, name: str) -> tuple[float, float, float, float]:
-    """Of a number: the least in training, the rare ones' limits, the most in training."""
+    """Of a number: the minimum in training, the limits of rare values, the maximum in training."""
     percentiles = scorer.bundle.reference[name]["percentiles"]
     low, high = scorer.bundle.baseline["features"][name]["rare"]
     return percentiles[0], low, high, percentiles[-1]
 
 
-def test_a_number_beyond_training_is_told_with_what_was_seen(warn: Warn, transaction: Scorer) -> None:
-    """As a person reads numbers; what is computed from it, beyond training too, has a warning of its own."""
+def test_a_number_above_the_training_range_is_warned_of(warn: Warn, transaction: Scorer) -> None:
+    """With the range, rounded; a derived feature outside its range has its own warning."""
     least, *_, most = ends(transaction, "gas_price")
     assert warn(gas_price=123456.789) == {
         "gas_price": f"gas_price 123,456.79 is outside the range seen in training, {least:g} to {most:,.6g}"
@@ -71,8 +71,8 @@ def test_a_number_beyond_training_is_told_with_what_was_seen(warn: Warn, transac
     assert warn(amount_usd=1e9).keys() == {"amount_usd", "amount_to_average"}
 
 
-def test_a_number_below_training_is_told_too(warn: Warn, transaction: Scorer) -> None:
-    """As one above is."""
+def test_a_number_below_the_training_range_is_warned_of(warn: Warn, transaction: Scorer) -> None:
+    """Like one above."""
     least, *_ = ends(transaction, "avg_tx_value")
     assert least > 0.01
     assert warn(avg_tx_value=0.01)["avg_tx_value"].startswith(
@@ -81,8 +81,8 @@ def test_a_number_below_training_is_told_too(warn: Warn, transaction: Scorer) ->
 
 
 @pytest.mark.parametrize("name", ["gas_price", "avg_tx_value", "tx_count_24h"])
-def test_a_number_that_training_hardly_had_is_rare(warn: Warn, transaction: Scorer, name: str) -> None:
-    """Up to the largest that it had."""
+def test_a_number_near_the_maximum_is_rare(warn: Warn, transaction: Scorer, name: str) -> None:
+    """Up to the maximum in training."""
     _, _, high, most = ends(transaction, name)
     assert high < most
     value = int(most) if name.startswith("tx") else most
@@ -90,52 +90,52 @@ def test_a_number_that_training_hardly_had_is_rare(warn: Warn, transaction: Scor
 
 
 def test_a_number_is_rare_on_either_side(warn: Warn, transaction: Scorer) -> None:
-    """Down to the smallest."""
+    """Down to the minimum in training."""
     least, low, *_ = ends(transaction, "avg_tx_value")
     assert least < low
     assert warn(avg_tx_value=(least + low) / 2)["avg_tx_value"].endswith(" is rarer than one in a thousand")
 
 
 def test_the_last_number_that_is_not_rare_is_not_warned_of(warn: Warn, transaction: Scorer) -> None:
-    """One in a thousand is beyond it, not it."""
+    """The limits themselves are not rare."""
     _, low, high, _ = ends(transaction, "gas_price")
     assert "gas_price" not in {**warn(gas_price=low), **warn(gas_price=high)}
 
 
 @pytest.mark.parametrize("name", ["gas_price", "tx_count_24h", "avg_tx_value", "token_type", "sender_country"])
-def test_what_is_missing_is_not_odd_by_itself(transaction: Scorer, name: str) -> None:
-    """The reasons say how often it is; here it is perhaps one half of an odd combination."""
+def test_a_missing_value_alone_is_not_warned_of(transaction: Scorer, name: str) -> None:
+    """Only as part of an unlikely combination; the reasons say how often it is missing."""
     request = {key: value for key, value in TRANSACTION.items() if key != name}
     for sentence in sentences(transaction, request).values():
         assert "is hardly ever seen together with" in sentence
 
 
 @pytest.mark.parametrize("name", ["chain", "token_type", "sender_country"])
-def test_a_category_that_training_did_not_have_is_told(warn: Warn, name: str) -> None:
-    """As it was sent, in quotes."""
+def test_a_new_category_is_warned_of(warn: Warn, name: str) -> None:
+    """As it was sent, quoted."""
     assert warn(**{name: "it's new"}) == {name: f'{name} "it\'s new" is new, or was too rare in training to be learned'}
 
 
-def test_a_text_that_resembles_nothing_is_told(refund: Scorer) -> None:
-    """Under the name of the category that it should have."""
+def test_a_text_that_resembles_nothing_is_warned_of(refund: Scorer) -> None:
+    """Under the name of the category feature."""
     found = sentences(refund, {**REFUND, "item": "zzqx zzqx"})
     assert found == {"item_category": "item_category 'zzqx zzqx' is new, or was too rare in training to be learned"}
 
 
-def test_each_odd_value_has_its_warning(warn: Warn) -> None:
+def test_each_unusual_value_has_its_warning(warn: Warn) -> None:
     """Numbers first, in the order of the features."""
     found = warn(gas_price=1e6, chain="new", sender_country="new", amount_usd=1e9)
     assert list(found) == ["amount_usd", "gas_price", "amount_to_average", "chain", "sender_country"]
 
 
-def test_a_warning_has_the_value_that_it_is_about(transaction: Scorer) -> None:
+def test_a_warning_has_its_value(transaction: Scorer) -> None:
     """A number as a number, a category as it was sent."""
     odd = transaction.request_model.model_validate({**TRANSACTION, "gas_price": 1e6, "chain": "new"})
     assert [warning["value"] for warning in transaction.answer(odd)["warnings"]] == [1e6, "new"]
 
 
 def pairing(parent: int, child: int, rows: list[list[float]], n_features: int = 6) -> dict[str, Any]:
-    """What would be learned of refunds of which one feature depends on one other, by log-probability, and nothing else.
+    """Learned combinations of refunds in which one feature depends on one other, by log-probability.
 
     Numbers have two bins: missing or not; the category has three: missing, its first codes, its others.
     """
@@ -154,7 +154,7 @@ DEFAULT = [-1.0] * 3
 
 
 def paired(scorer: Scorer, combinations: dict[str, Any]) -> Scorer:
-    """The scorer, with other combinations."""
+    """The scorer with other learned combinations."""
     bundle: Bundle = replace(scorer.bundle, baseline={**scorer.bundle.baseline, "combinations": combinations})
     return Scorer(bundle)
 
@@ -189,10 +189,10 @@ def paired(scorer: Scorer, combinations: dict[str, Any]) -> Scorer:
     ],
     ids=["number", "category", "missing", "with missing"],
 )
-def test_an_unlikely_combination_is_told(
+def test_an_unlikely_combination_is_warned_of(
     refund: Scorer, combinations: dict[str, Any], sent: dict[str, Any], warning: tuple[str, float | str | None, str]
 ) -> None:
-    """With both values as a person reads them, under the one that is odd beside the other."""
+    """With both values, under the feature that depends on the other."""
     scorer = paired(refund, combinations)
     answer = scorer.answer(scorer.request_model.model_validate(REFUND | sent))
     assert answer["warnings"] == [dict(zip(("field", "value", "sentence"), warning, strict=True))]
@@ -200,8 +200,8 @@ def test_an_unlikely_combination_is_told(
 
 
 @pytest.mark.parametrize("odd", [{"amount": 1e9}, {"item": "zzqx zzqx"}], ids=["number", "category"])
-def test_where_a_value_is_odd_no_combination_is(refund: Scorer, odd: dict[str, Any]) -> None:
-    """Whatever goes with it would be: one warning says it all."""
+def test_an_unusual_value_hides_combinations(refund: Scorer, odd: dict[str, Any]) -> None:
+    """Any combination with it is unlikely: one warning suffices."""
     scorer = paired(refund, pairing(YEARS, IP, [DEFAULT, [-1.0, -99.0]]))
     assert list(sentences(scorer, REFUND)) == ["ip_accounts"]
     found = sentences(scorer, REFUND | odd)
@@ -211,12 +211,12 @@ def test_where_a_value_is_odd_no_combination_is(refund: Scorer, odd: dict[str, A
 
 @cache
 def scorer_of(name: str) -> Scorer:
-    """A scorer, for what cannot use a fixture."""
+    """A scorer, where fixtures cannot be used."""
     return load_scorer(BUILD / "bundles" / name)
 
 
 def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
-    """Everything that a contract lets a field be, its ends among it."""
+    """Every value that a contract allows a field, its limits included."""
     if field.type == "flag":
         return st.booleans()
     if field.type in {"category", "text"}:
@@ -229,7 +229,7 @@ def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
 
 @st.composite
 def valid_requests(draw: st.DrawFn) -> tuple[Scorer, dict[str, Any]]:
-    """A golden request of a real scorer, of which some values are any others and some optional ones are missing."""
+    """A golden request of a real scorer with some values replaced and some optional ones missing."""
     scorer = scorer_of(draw(st.sampled_from(NAMES)))
     request = dict(draw(st.sampled_from(scorer.bundle.golden))["request"])
     for name, field in scorer.contract.fields.items():
@@ -257,16 +257,16 @@ def test_no_valid_request_fails_for_its_warnings(drawn: tuple[Scorer, dict[str, 
     assert len(fields) == len(set(fields))
     assert set(fields) <= set(scorer.bundle.features.names)
     kinds = ("is hardly ever seen together with", "is new, or", "is outside the range", "is rarer than")
-    told = [next(kind for kind in kinds if kind in warning["sentence"]) for warning in warnings]
-    assert kinds[0] not in told or len(told) == 1
+    found = [next(kind for kind in kinds if kind in warning["sentence"]) for warning in warnings]
+    assert kinds[0] not in found or len(found) == 1
 
 
 @given(drawn=valid_requests())
-def test_the_same_request_is_warned_of_alike_in_a_batch(drawn: tuple[Scorer, dict[str, Any]]) -> None:
-    """And whatever its neighbours are."""
+def test_a_request_has_the_same_warnings_in_a_batch(drawn: tuple[Scorer, dict[str, Any]]) -> None:
+    """Whatever the other requests are."""
     scorer, request = drawn
     golden = [case["request"] for case in scorer.bundle.golden[:2]]
-    batch = [scorer.request_model.model_validate(one) for one in (golden[0], request, golden[1])]
+    batch = [scorer.request_model.model_validate(item) for item in (golden[0], request, golden[1])]
     assert scorer.answers(batch)[1].get("warnings") == scorer.answer(batch[1]).get("warnings")
 
 
@@ -285,15 +285,15 @@ def test_few_training_rows_have_warnings(name: str, request: pytest.FixtureReque
 
 
 @pytest.mark.parametrize(("name", "side"), [("address_age_days", 1), ("avg_tx_value", 2)], ids=["lowest", "highest"])
-def test_the_last_number_that_is_not_rare_is_so_as_requests_have_it(
+def test_the_limit_of_rare_values_holds_for_rounded_requests(
     warn: Warn, transaction: Scorer, name: str, side: int
 ) -> None:
-    """In the few digits in which it stands in the data; of the training rows up to two in a thousand have it."""
+    """With as many digits as the data has, a limit is not rare."""
     assert name not in warn(**{name: float(f"{ends(transaction, name)[side]:.7g}")})
 
 
-def test_the_price_that_all_rows_have_is_not_rare(refund: Scorer) -> None:
-    """As where a shop sells one thing."""
+def test_a_constant_value_is_not_rare(refund: Scorer) -> None:
+    """Such as the price in a shop with one product."""
     column = np.full((1000, 1), 0.1, dtype=np.float32)
     contract = Contract(
         route="/x", answer="decision", id=None, fields={"price": DeclaredField(type="money")}, features={}

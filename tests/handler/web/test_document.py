@@ -1,4 +1,4 @@
-"""The OpenAPI document and the served routes, which are made apart, say the same."""
+"""The OpenAPI document agrees with the served routes, which are declared separately."""
 
 import gzip
 from collections.abc import Iterator
@@ -13,36 +13,36 @@ from handler.settings import SETTINGS
 from handler.web.endpoint import ScoreEndpoint
 from handler.web.headers import MAX_HEADER_BYTES
 
-OWN = {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+FASTAPI_ROUTES = {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
 ROUTE = "/api/v1/refund-predict"
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     """A client of the application."""
-    with TestClient(app) as made:
-        yield made
+    with TestClient(app) as test_client:
+        yield test_client
 
 
 @pytest.fixture(scope="module")
 def document(client: TestClient) -> dict[str, Any]:
     """The document as it is served."""
-    found: dict[str, Any] = client.get("/openapi.json").json()
-    return found
+    content: dict[str, Any] = client.get("/openapi.json").json()
+    return content
 
 
 def test_it_names_every_route_and_no_other(document: dict[str, Any]) -> None:
-    """With its methods; HEAD goes without saying where GET is."""
+    """With its methods; HEAD is implied by GET."""
     served = {
         route.path: {method.lower() for method in route.methods or ()} - {"head"}
         for route in app.routes
-        if isinstance(route, Route) and route.path not in OWN
+        if isinstance(route, Route) and route.path not in FASTAPI_ROUTES
     }
     assert {path: set(item) for path, item in document["paths"].items()} == served
 
 
-def test_every_route_of_a_scorer_reads_for_itself() -> None:
-    """None of them went back to FastAPI's slower way."""
+def test_every_route_of_a_scorer_parses_its_requests() -> None:
+    """None uses FastAPI's slower parameters."""
     endpoints = [route.endpoint for route in app.routes if isinstance(route, Route)]
     assert sum(isinstance(endpoint, ScoreEndpoint) for endpoint in endpoints) == 4
 
@@ -60,7 +60,7 @@ def test_every_route_of_a_scorer_reads_for_itself() -> None:
 def test_every_refusal_is_documented_and_as_documented(
     client: TestClient, document: dict[str, Any], status: int, content: bytes, headers: dict[str, str]
 ) -> None:
-    """Status and shape; 408 is shown under uvicorn."""
+    """Status and keys; 408 is tested under uvicorn."""
     answer = client.post(ROUTE, content=content, headers=headers)
     assert answer.status_code == status
     schema = document["paths"][ROUTE]["post"]["responses"][str(status)]["content"]["application/json"]["schema"]
@@ -75,7 +75,7 @@ def test_every_refusal_is_documented_and_as_documented(
 def test_every_refusal_of_outcomes_is_as_documented(
     client: TestClient, document: dict[str, Any], status: int, content: bytes
 ) -> None:
-    """Status and shape; what any body may be refused for is shown above."""
+    """Status and keys; the errors of any body are tested above."""
     answer = client.post("/outcomes", content=content)
     assert answer.status_code == status
     schema = document["paths"]["/outcomes"]["post"]["responses"][str(status)]["content"]["application/json"]["schema"]
@@ -84,7 +84,7 @@ def test_every_refusal_of_outcomes_is_as_documented(
 
 
 def test_the_outcomes_route_lists_the_scorers(document: dict[str, Any]) -> None:
-    """It takes up to a thousand, of these, and is not asked to explain itself."""
+    """Up to a thousand outcomes of these scorers, without the parameter explain."""
     operation = document["paths"]["/outcomes"]["post"]
     body = operation["requestBody"]["content"]["application/json"]["schema"]
     assert body["items"]["properties"]["scorer"]["enum"] == ["refund", "transaction"]
@@ -93,7 +93,7 @@ def test_the_outcomes_route_lists_the_scorers(document: dict[str, Any]) -> None:
 
 
 def test_the_health_route_answers_as_documented(client: TestClient, document: dict[str, Any]) -> None:
-    """Its schema is written by hand; without a store it has no more keys than the required ones."""
+    """Its schema is written by hand; without a store the answer has only the required keys."""
     answer = client.get("/health").json()
     schemas = document["components"]["schemas"]
     assert sorted(answer) == sorted(schemas["Health"]["required"])
@@ -101,6 +101,6 @@ def test_the_health_route_answers_as_documented(client: TestClient, document: di
 
 
 def test_the_models_route_lists_the_scorers(document: dict[str, Any]) -> None:
-    """Whoever tries it at /docs picks one."""
+    """A reader of /docs picks one."""
     (parameter,) = document["paths"]["/models/{scorer}"]["get"]["parameters"]
     assert parameter["schema"]["enum"] == ["refund", "transaction"]
