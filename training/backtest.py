@@ -5,14 +5,12 @@
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from training.data.catalogue import read_catalogues
-from training.data.column_checks import read_rows
-from training.data.row_checks import check_rows, columns_of, sample_of
+from training.data.source import read_checked
 from training.data.split import split_by_time
 from training.data.times import parse_utc_date, timestamp_text
 from training.declaration import ScorerDeclaration, declared_scorer
@@ -51,8 +49,7 @@ def week_table(report: dict[str, Any]) -> pd.DataFrame:
 
 def history_of(scorer: ScorerDeclaration) -> pd.DataFrame:
     """The checked rows of a scorer's file, in order of time."""
-    checked = check_rows(sample_of(read_rows(Path(scorer.data), columns_of(scorer)), scorer), scorer)
-    return checked.clean.sort_values(scorer.time, kind="stable", ignore_index=True)
+    return read_checked(scorer).sort_values(scorer.time, kind="stable", ignore_index=True)
 
 
 def by_days(scorer: ScorerDeclaration, calibrate_days: float, test_days: float) -> ScorerDeclaration:

@@ -22,10 +22,10 @@ from training.batch.checkpoint import discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, columns_of, fractions_of, score_chunk
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.data.chunks import chunks_of, n_chunks
-from training.data.input_files import InputError, InputFile, changed, read_input_files
+from training.data.input_files import InputFile, changed, read_input_files
 from training.declaration import declared_scorer
 from training.delivery.serving import chosen_bundle
-from training.errors import StageError
+from training.errors import DataError, StageError
 from training.params import Compute, Engine
 from training.run.command import one_line_errors
 from training.run.engine import workers_of
@@ -98,11 +98,11 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         counts, n_resumed = _score_chunks(options, parts, job)
         if other := changed(parts):
             discard(output)
-            raise InputError(f"{', '.join(other)} was changed while it was scored; run it again")
+            raise DataError(f"{', '.join(other)} was changed while it was scored; run it again")
         totals = {key: sum(chunk[key] for chunk in counts.values()) for key in ("rows", "flagged", "rejected")}
         if not totals["rows"]:
             discard(output)
-            raise InputError(f"{options.input} holds no rows")
+            raise DataError(f"{options.input} holds no rows")
         n_written = _join(job, parts, targets, counts)
         if totals["rows"] != n_written + totals["rejected"]:
             raise StageError(f"of {totals['rows']:,} rows {n_written:,} were written, {totals['rejected']:,} rejected")

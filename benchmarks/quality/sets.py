@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.command import ROOT
 from benchmarks.quality.part import AbsentError
-from training.data.column_checks import read_rows
+from training.data.chunks import read_columns
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer
 
@@ -34,7 +34,7 @@ def declared_set(name: str, one_in: int = 1) -> tuple[ScorerDeclaration, pd.Data
     """
     scorer = declared_scorer(name, PARAMS)
     columns = [*filter(None, (scorer.entity,)), scorer.time, *scorer.fields, scorer.label]
-    rows = read_rows(set_path(scorer.data), columns)
+    rows = read_columns(set_path(scorer.data), columns)
     if one_in > 1:
         number = rows[scorer.entity] if scorer.entity else rows.index.to_series() * (1 - rows[scorer.label])
         rows = rows[number % one_in == 0].reset_index(drop=True)

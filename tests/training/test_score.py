@@ -25,7 +25,8 @@ from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.web.routes import create_app
 from training import score
-from training.data.column_checks import check_field, read_rows
+from training.data.chunks import read_columns
+from training.data.column_checks import check_field
 from training.data.requests import requests_of
 from training.delivery.pointer import update_pointer
 from training.delivery.publish import publish
@@ -83,7 +84,7 @@ def written(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
 
 def answers_of(scorer: Scorer, path: Path) -> list[dict[str, Any]]:
     """What the function's batch route answers to the rows of a file."""
-    table = read_rows(path, list(scorer.contract.fields))
+    table = read_columns(path, list(scorer.contract.fields))
     checked = {name: check_field(table[name], field)[0] for name, field in scorer.contract.fields.items()}
     requests = list(requests_of(pd.DataFrame(checked), scorer.contract))
     client = TestClient(create_app({"mini": Slot(scorer)}))
@@ -311,13 +312,13 @@ def test_damaged_files_are_named(run: Run, rows: Path, tmp_path: Path) -> None:
     content, output = rows.read_bytes(), tmp_path / "out.parquet"
     output.write_bytes(b"what was there before")
     rows.write_bytes(content[: len(content) // 2])
-    assert f"score: {rows} cannot be read; is it damaged, or cut short?" in run(rows, output)[1]
+    assert f"score: {rows} cannot be read; it may be damaged or truncated: " in run(rows, output)[1]
     group = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(2)
     start = group.column(2).data_page_offset
     rows.write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
     status, said = run(rows, output, "--chunk-rows", "400")
     assert status == 1
-    assert f"score: {rows} cannot be read; is it damaged, or cut short?" in said
+    assert f"score: {rows} cannot be read; it may be damaged or truncated: " in said
     assert output.read_bytes() == b"what was there before"
 
 

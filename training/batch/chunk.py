@@ -16,9 +16,9 @@ from handler.scoring.scorer import Scorer, load_scorer
 from training.batch.answers import answer_rows
 from training.batch.checkpoint import finish_chunk
 from training.batch.outputs import scored_schema, write_arrow, write_csv, write_rejected
-from training.data.chunks import Chunk, read_chunk
-from training.data.frames import frame_of
-from training.data.input_files import InputError, InputFile, are_whole
+from training.data.chunks import Chunk, frame_of, read_chunk
+from training.data.input_files import InputFile, are_whole
+from training.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class ScoringJob:
 def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
     """The column of each field that has one: its name, or else its key in a request.
 
-    Raises InputError where a required field has none, or a field has two.
+    Raises DataError where a required field has none, or a field has two.
     """
     names = part.schema.names
     fields = {name: (name, field.alias or name) for name, field in contract.fields.items()}
@@ -48,11 +48,11 @@ def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
     for field, keys in fields.items():
         columns = [key for key in dict.fromkeys(keys) if key in names]
         if len(columns) > 1:
-            raise InputError(f"{part.path} has the columns {' and '.join(columns)}, which are one field; remove one")
+            raise DataError(f"{part.path} has the columns {' and '.join(columns)}, which are one field; remove one")
         if columns:
             column_of[field] = columns[0]
         elif field in contract.fields and contract.fields[field].required:
-            raise InputError(
+            raise DataError(
                 f"{part.path} has no column {' or '.join(dict.fromkeys(keys))}, which every request must carry; "
                 f"it has {', '.join(sorted(names))}"
             )

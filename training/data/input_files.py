@@ -1,4 +1,4 @@
-"""Inputs: the files to be scored, and what must be known of them before the first row is."""
+"""Input files (.csv, .parquet, or a folder of them): their columns, sizes and checksums, before a row is read."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,29 +11,25 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.data.csv_records import read_records, split_cells
-from training.errors import StageError
+from training.errors import DataError
 
 KINDS = (".csv", ".parquet")
-# What of a file is read at once; a row group may be larger than the memory.
+# How much of a file is read at once; a row group may be larger than the memory.
 BUFFER_BYTES = 1 << 20
-
-
-class InputError(StageError):
-    """Raised when a file cannot be scored, whatever its rows say."""
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of the input."""
+    """One file of an input."""
 
     path: Path
     schema: pa.Schema
-    """Its columns; those of a CSV are texts."""
+    """Its columns; those of a CSV are strings."""
     n_rows: int
-    """How many rows it has; of a CSV how many at most."""
+    """How many rows it has; of a CSV an upper bound."""
     sha256: str
     stamp: tuple[int, int]
-    """Its size and time of change when it was first read."""
+    """Its size and modification time when it was first read."""
 
     @property
     def kind(self) -> str:
@@ -44,65 +40,83 @@ class InputFile:
 def read_input_files(path: Path) -> list[InputFile]:
     """The parts of an input: the file itself, or all files of a folder in the order of their names.
 
-    Raises InputError where one cannot be read or has other columns than the first, and where there are no rows.
+    Raises DataError where one cannot be read or has other columns than the first, and where there are no rows.
     """
     parts = [_read_part(file) for file in list_input_files(path)]
     for part in parts[1:]:
         _require_same_columns(parts[0], part)
     if not any(part.n_rows for part in parts):
-        raise InputError(f"{path} holds no rows")
+        raise DataError(f"{path} holds no rows")
     return parts
 
 
 def list_input_files(path: Path) -> list[Path]:
-    """The file itself, or all files of a folder by name; raises InputError where one is neither CSV nor Parquet."""
+    """The file itself, or all files of a folder by name; raises DataError where one is neither CSV nor Parquet."""
     if not path.exists():
-        raise InputError(f"{path} does not exist; it must be a .csv or .parquet file, or a folder of them")
-    # What begins with a dot or an underscore is others' bookkeeping, such as Spark's _SUCCESS.
-    files = sorted(one for one in path.iterdir() if one.name[0] not in "._") if path.is_dir() else [path]
+        raise DataError(f"{path} does not exist; it must be a .csv or .parquet file, or a folder of them")
+    # Names that begin with a dot or an underscore are bookkeeping, such as Spark's _SUCCESS.
+    files = sorted(file for file in path.iterdir() if file.name[0] not in "._") if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path} is an empty folder; it must hold .csv or .parquet files")
-    if other := [one.name for one in files if one.is_dir() or one.suffix.lower() not in KINDS]:
-        where = f"{path} holds {', '.join(other)}, which" if path.is_dir() else f"{path}"
-        raise InputError(f"{where} is no .csv or .parquet file; nothing of an input is passed over")
+        raise DataError(f"{path} is an empty folder; it must hold .csv or .parquet files")
+    if others := [file.name for file in files if file.is_dir() or file.suffix.lower() not in KINDS]:
+        where = f"{path} holds {', '.join(others)}, which" if path.is_dir() else f"{path}"
+        raise DataError(f"{where} is not a .csv or .parquet file; no file of an input is skipped")
     return files
+
+
+def column_names(path: Path) -> list[str]:
+    """The columns of a file, or of a folder's first file; raises DataError where it cannot be read."""
+    first = list_input_files(path)[0]
+    with readable(first):
+        return list(_read_schema(first).names)
+
+
+def _read_schema(path: Path) -> pa.Schema:
+    """The columns of a file; raises DataError where it has none, or two of one name."""
+    if path.suffix.lower() == ".parquet":
+        schema = pq.read_schema(path)
+    else:
+        with path.open("rb") as lines:
+            header = next(read_records(lines), None)
+        schema = pa.schema([(name, pa.string()) for name in split_cells(header.content)] if header else [])
+    if not schema.names:
+        raise DataError(f"{path} is empty: it has no columns")
+    if repeated := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise DataError(f"{path} has more than one column {', '.join(repeated)}; a column's name must be used once")
+    return schema
 
 
 def _read_part(path: Path) -> InputFile:
     with readable(path):
-        # The content, not the time of change: a copy or a restored file may bring another's time with it, and rows of
-        # two files must never be mixed. Reading a file takes a fiftieth of scoring it.
+        # Identified by content, not by modification time: a copy or a restored file may carry another's time, and rows
+        # of two files must never be mixed. Reading a file takes a fiftieth of the time of scoring it.
         sha256, n_lines = _digest(path)
         status = path.stat()
-        if path.suffix.lower() == ".parquet":
-            with pq.ParquetFile(path) as file:
-                schema, n_rows = file.schema_arrow, file.metadata.num_rows
-        else:
-            with path.open("rb") as lines:
-                header = next(read_records(lines), None)
-            schema = pa.schema([(name, pa.string()) for name in split_cells(header.content)] if header else [])
-            n_rows = n_lines - 1
-    names = schema.names
-    if not names:
-        raise InputError(f"{path} is empty: it has no columns")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise InputError(f"{path} has more than one column {', '.join(twice)}; a column's name must be used once")
+        schema = _read_schema(path)
+        n_rows = pq.read_metadata(path).num_rows if path.suffix.lower() == ".parquet" else n_lines - 1
     return InputFile(path, schema, n_rows, sha256, (status.st_size, status.st_mtime_ns))
+
+
+def require_columns(part: InputFile, columns: Sequence[str]) -> None:
+    """Raise DataError where a file lacks a column."""
+    names = part.schema.names
+    if missing := sorted(set(columns) - set(names)):
+        raise DataError(f"{part.path} has no column {', '.join(missing)}; it has {', '.join(sorted(names))}")
 
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Turns what reading a file may raise into an InputError that names it."""
+    """Turn what reading a file may raise into a DataError that names it."""
     try:
         yield
-    except InputError:
+    except DataError:
         raise
     except (OSError, pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path} cannot be read; is it damaged, or cut short? {error}") from error
+        raise DataError(f"{path} cannot be read; it may be damaged or truncated: {error}") from error
 
 
 def _digest(path: Path) -> tuple[str, int]:
-    """The SHA-256 of a file and the number of its lines, the last one too where nothing ends it."""
+    """The SHA-256 of a file and the number of its lines, also counting a last one without a line break."""
     digest, n_lines, last = hashlib.sha256(), 0, b"\n"
     with path.open("rb") as file:
         while block := file.read(BUFFER_BYTES):
@@ -113,30 +127,30 @@ def _digest(path: Path) -> tuple[str, int]:
 
 
 def _require_same_columns(first: InputFile, part: InputFile) -> None:
-    ours, theirs = (dict(zip(one.schema.names, one.schema.types, strict=True)) for one in (first, part))
-    for name in [*ours, *theirs]:
-        mine, other = ours.get(name), theirs.get(name)
-        if mine != other:
-            what = f"column {name} as {other}" if other else f"no column {name}"
-            has = f"has it as {mine}" if mine else "has none"
-            raise InputError(f"{part.path} has {what}; {first.path.name} {has}, and all parts must be of one schema")
+    expected, actual = (dict(zip(file.schema.names, file.schema.types, strict=True)) for file in (first, part))
+    for name in [*expected, *actual]:
+        right, wrong = expected.get(name), actual.get(name)
+        if right != wrong:
+            what = f"column {name} as {wrong}" if wrong else f"no column {name}"
+            has = f"has it as {right}" if right else "has none"
+            raise DataError(f"{part.path} has {what}; {first.path.name} {has}, and all parts must have the same schema")
     if first.schema.names != part.schema.names:
-        raise InputError(
+        raise DataError(
             f"{part.path} has the columns {', '.join(part.schema.names)}; "
             f"{first.path.name} has them in the order {', '.join(first.schema.names)}"
         )
 
 
 def are_whole(parts: Sequence[InputFile], column: str) -> bool:
-    """Whether every number of a column is whole: then 5411.0 names what 5411 names (`training.data.column_checks`).
+    """Whether every number of a column is whole; then 5411.0 means the code 5411 (`training.data.column_checks`).
 
-    A chunk alone must not decide it, or the rows before and after it would be read in two ways.
+    All rows decide it, not those of one chunk, so that a code is spelled the same way in every chunk.
     """
     for part in parts:
         with readable(part.path), pq.ParquetFile(part.path, buffer_size=BUFFER_BYTES) as file:
             for batch in file.iter_batches(columns=[column], use_threads=False):
                 values = batch.column(0)
-                # What an integer of 64 bits cannot hold is no name.
+                # A number beyond 64 bits is no code.
                 is_whole = pc.and_(pc.equal(pc.floor(values), values), pc.less(pc.abs(values), 2.0**63))
                 if not pc.all(pc.or_kleene(is_whole, pc.is_null(values, nan_is_null=True)), min_count=0).as_py():
                     return False
@@ -144,6 +158,6 @@ def are_whole(parts: Sequence[InputFile], column: str) -> bool:
 
 
 def changed(parts: Sequence[InputFile]) -> list[str]:
-    """The files that are no longer what they were when they were first read."""
+    """The files that were changed after they were first read."""
     now = [(part, part.path.stat()) for part in parts]
     return [str(part.path) for part, status in now if (status.st_size, status.st_mtime_ns) != part.stamp]

@@ -1,4 +1,4 @@
-"""Quarantine: the rows that break the contract, as they came, with their reasons, in a file that grows by chunks."""
+"""The quarantine file: rows that break the contract, unchanged, with their reasons, written chunk by chunk."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,18 +7,17 @@ from typing import Self
 
 import pandas as pd
 
+from training.data.column_checks import REPEATED
 from training.data.row_checks import REJECTED_COLUMNS, require_enough
 from training.data.source import CheckedChunk, RereadRows
 from training.declaration import ScorerDeclaration
 
-REPEATED = "was seen in an earlier row"
-
 
 class QuarantineWriter:
-    """Writes the file, and counts."""
+    """Writes the file and counts rows and reasons."""
 
     def __init__(self, path: Path, files: Sequence[str]) -> None:
-        """Begin to write; each row says which one of the `files` of data it is of."""
+        """Create the file; each row names the one of `files` that it comes from."""
         self._file = path.open("w", encoding="utf-8", newline="")
         self._files = files
         self._is_begun = False
@@ -26,32 +25,32 @@ class QuarantineWriter:
         self.counts: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
-        """Itself."""
+        """The writer itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End writing."""
+        """Close the file."""
         self._file.close()
 
     def add(self, chunk: CheckedChunk) -> None:
-        """Add a chunk's."""
+        """Add the quarantined rows of a chunk."""
         self.n_rows += chunk.n_drawn
         self.counts += chunk.counts
         self._write(chunk.quarantined, chunk.part, chunk.first)
 
-    def add_repeated(self, again: RereadRows, name: str) -> None:
-        """Add sound rows whose id was seen before their chunk; of rows that are here anyway the id is not told."""
-        self.counts[f"{name}: {REPEATED}"] += len(again.rows)
-        self._write(again.rows.assign(rejected_because=f"{name} {REPEATED}"), again.part, again.first)
+    def add_repeated(self, reread: RereadRows, name: str) -> None:
+        """Add sound rows whose id was seen before their chunk; rows quarantined for another reason are not repeated."""
+        self.counts[f"{name}: {REPEATED}"] += len(reread.rows)
+        self._write(reread.rows.assign(rejected_because=f"{name} {REPEATED}"), reread.part, reread.first)
 
     def _write(self, rows: pd.DataFrame, part: int, first: int) -> None:
-        """Write rows; `first` is the place among all rows of the first one of their file."""
-        told = rows.assign(rejected_part=self._files[part], rejected_row=rows.index - first + 1)
-        told = told.reindex(columns=list(dict.fromkeys((*REJECTED_COLUMNS, *rows.columns))))
-        told.to_csv(self._file, index=False, header=not self._is_begun)
+        """Write rows; `first` is the position among all rows of the first row of their file."""
+        numbered = rows.assign(rejected_part=self._files[part], rejected_row=rows.index - first + 1)
+        numbered = numbered.reindex(columns=list(dict.fromkeys((*REJECTED_COLUMNS, *rows.columns))))
+        numbered.to_csv(self._file, index=False, header=not self._is_begun)
         self._is_begun = True
         self.n_bad += len(rows)
 
     def require_enough(self, scorer: ScorerDeclaration) -> None:
-        """Raise DataError where more rows are bad than declared."""
+        """Raise DataError where more rows are bad than the declaration allows."""
         require_enough(self.n_rows, self.n_bad, dict(sorted(self.counts.items())), scorer)

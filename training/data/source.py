@@ -1,4 +1,4 @@
-"""Source: the declared data, a .csv or .parquet file or a folder of them, checked a chunk at a time."""
+"""The declared data of a scorer (a .csv or .parquet file, or a folder of them), checked a chunk at a time."""
 
 from collections import Counter, deque
 from collections.abc import Container, Iterator, Sequence
@@ -12,11 +12,10 @@ import pandas as pd
 import pyarrow as pa
 
 from handler.scoring.contract import STRING_TYPES
-from training.data.chunks import Chunk, ChunkRows, chunks_of, n_chunks, read_chunk
-from training.data.column_checks import as_text, require_columns
-from training.data.frames import frame_of
-from training.data.input_files import InputError, InputFile, are_whole, read_input_files
-from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, sample_of
+from training.data.chunks import Chunk, ChunkRows, chunks_of, frame_of, n_chunks, read_chunk
+from training.data.column_checks import REPEATED, as_text
+from training.data.input_files import InputFile, are_whole, read_input_files, require_columns
+from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, require_enough, sample_of
 from training.data.times import time_is_number
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
@@ -24,32 +23,32 @@ from training.run.processes import Task, Workers
 
 
 class RereadRows(NamedTuple):
-    """Rows that were read once more, as they came."""
+    """Rows that were read a second time, unchecked."""
 
     rows: pd.DataFrame
-    """By their place among all rows."""
+    """Indexed by their position among all rows."""
     part: int
     first: int
-    """The place among all rows of the first one of their file."""
+    """The position among all rows of the first row of their file."""
 
 
 @dataclass(frozen=True)
 class CheckedChunk:
-    """What came of a chunk."""
+    """The rows of a chunk, checked."""
 
     n_rows: int
-    """How many rows it had, those that were not drawn and the broken ones too."""
+    """How many rows it had, including those that were not sampled and the broken ones."""
     n_drawn: int
     clean: pd.DataFrame
-    """The sound rows, typed, by their place among all rows."""
+    """The sound rows, typed, indexed by their position among all rows."""
     ids: pd.Series | None
-    """Those of all rows, sound or not."""
+    """The ids of all rows, sound or not."""
     quarantined: pd.DataFrame
-    """The others as they came, with their reasons."""
+    """The other rows, unchanged, with their reasons."""
     counts: Counter[str]
     part: int = 0
     first: int = 0
-    """The place among all rows of the first one of its file."""
+    """The position among all rows of the first row of its file."""
 
     def __len__(self) -> int:
         """How many rows the chunk had."""
@@ -58,14 +57,14 @@ class CheckedChunk:
 
 @dataclass(frozen=True)
 class Source:
-    """The files, and what must be known of all rows before one is read."""
+    """The files, and what depends on all of their rows."""
 
     parts: Sequence[InputFile]
     scorer: ScorerDeclaration
     is_number: bool
-    """Whether times are seconds, not dates, as the first rows have it."""
+    """Whether times are seconds, not dates, as decided by the first rows."""
     fractions: frozenset[str]
-    """The columns that name things by numbers of which some are not whole."""
+    """The columns of identifying numbers that are not all whole."""
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows, in order."""
@@ -76,29 +75,30 @@ class Source:
         return read_chunk(chunk.content, self.parts[chunk.part].schema)
 
     def frame(self, rows: ChunkRows) -> pd.DataFrame:
-        """The declared columns of rows, by their place in their chunk."""
-        found = frame_of(rows.table.select(columns_of(self.scorer)), self.fractions)
-        return found.set_axis(pd.Index(rows.places), axis="index")
+        """The declared columns of rows, indexed by their position in their chunk."""
+        frame = frame_of(rows.table.select(columns_of(self.scorer)), self.fractions)
+        return frame.set_axis(pd.Index(rows.places), axis="index")
 
     def rows_at(self, places: npt.NDArray[np.int64]) -> Iterator[RereadRows]:
-        """The rows at some places among all, which must rise, as they came; a chunk's at a time."""
+        """The unchecked rows at ascending positions among all rows; those of one chunk together."""
         offset = 0
         for chunk in self.chunks() if len(places) else ():
             end = offset + len(chunk.content)
-            if len(here := places[np.searchsorted(places, offset) : np.searchsorted(places, end)]):
-                rows = _with_lines(self.frame(self.rows(chunk)).loc[here - offset], chunk)
-                yield RereadRows(rows.set_axis(pd.Index(here), axis="index"), chunk.part, offset - chunk.first + 1)
+            wanted = places[np.searchsorted(places, offset) : np.searchsorted(places, end)]
+            if len(wanted):
+                rows = _with_lines(self.frame(self.rows(chunk)).loc[wanted - offset], chunk)
+                yield RereadRows(rows.set_axis(pd.Index(wanted), axis="index"), chunk.part, offset - chunk.first + 1)
             offset = end
 
 
 def open_source(scorer: ScorerDeclaration) -> Source:
     """The declared data of a scorer.
 
-    Raises DataError or InputError where a file cannot be read, lacks a column, or has others than the first.
+    Raises DataError where a file cannot be read, lacks a column, or has other columns than the first file.
     """
     path = Path(scorer.data)
     parts, columns = read_input_files(path), columns_of(scorer)
-    require_columns(parts[0].path, parts[0].schema.names, columns)
+    require_columns(parts[0], columns)
     if clashing := set(columns) & set(REJECTED_COLUMNS):
         raise DataError(f"{path} has a column {', '.join(clashing)}, as quarantine.csv has; rename it in both places")
     texts = [name for name, field in scorer.fields.items() if field.type in STRING_TYPES]
@@ -110,9 +110,9 @@ def open_source(scorer: ScorerDeclaration) -> Source:
 
 
 def _is_number(chunks: Iterator[Chunk], parts: Sequence[InputFile], scorer: ScorerDeclaration) -> bool:
-    """Whether times are seconds, as the first chunk with a readable time has it.
+    """Whether times are seconds, as decided by the first chunk with a readable time.
 
-    Raises DataError where there is none, InputError where there are no rows.
+    Raises DataError where no time can be read, or there are no rows.
     """
     unreadable, broken = None, ""
     for chunk in chunks:
@@ -124,68 +124,87 @@ def _is_number(chunks: Iterator[Chunk], parts: Sequence[InputFile], scorer: Scor
                 return time_is_number(times)
             except DataError as error:
                 unreadable = unreadable or error
-    none = f"holds no row that can be read: {broken}, for one" if broken else "holds no rows"
-    raise unreadable or InputError(f"{scorer.data} {none}")
+    reason = f"holds no row that can be read; for example, {broken}" if broken else "holds no rows"
+    raise unreadable or DataError(f"{scorer.data} {reason}")
+
+
+def read_checked(scorer: ScorerDeclaration) -> pd.DataFrame:
+    """The sound rows of a scorer's data in memory, those that `prepare` keeps, indexed by their position in the data.
+
+    Raises DataError where a file cannot be read, a label is wrong, or too many rows are bad.
+    """
+    source = open_source(scorer)
+    chunks = list(check_source(source, Workers(scorer.compute, 1)))
+    clean = pd.concat([chunk.clean for chunk in chunks])
+    counts = sum((chunk.counts for chunk in chunks), Counter[str]())
+    if scorer.id:
+        ids = pd.concat([chunk.ids for chunk in chunks])
+        is_repeated = (ids.notna() & ids.duplicated()).loc[clean.index]
+        counts += Counter({f"{scorer.id}: {REPEATED}": int(is_repeated.sum())})
+        clean = clean[~is_repeated]
+    n_rows = sum(chunk.n_drawn for chunk in chunks)
+    require_enough(n_rows, n_rows - len(clean), counts, scorer)
+    return clean
 
 
 def check_source(source: Source, workers: Workers) -> Iterator[CheckedChunk]:
-    """Its chunks, checked, in order; raises DataError where a label is wrong, InputError where a file is damaged."""
+    """Its chunks, checked, in order; raises DataError where a label is wrong or a file is damaged."""
     parts: deque[int] = deque()
 
     def tasks() -> Iterator[Task]:
         offset = 0
         for chunk in source.chunks():
             parts.append(chunk.part)
-            # Of thousands of files a task needs one.
-            own = replace(source, parts=(source.parts[chunk.part],))
-            yield check_chunk, own, replace(chunk, part=0), offset
+            # A task needs one of perhaps thousands of files.
+            single = replace(source, parts=(source.parts[chunk.part],))
+            yield check_chunk, single, replace(chunk, part=0), offset
             offset += len(chunk.content)
 
     n_rows = sum(part.n_rows for part in source.parts)
     n_tasks = n_chunks(source.parts, source.scorer.compute.chunk_rows)
-    for found in workers.spread(tasks(), "rows checked", n_tasks=n_tasks, n_rows=n_rows):
-        yield replace(found, part=parts.popleft())
+    for checked in workers.spread(tasks(), "rows checked", n_tasks=n_tasks, n_rows=n_rows):
+        yield replace(checked, part=parts.popleft())
 
 
 def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
-    """What comes of a chunk; `offset` is how many rows came before it."""
+    """The rows of a chunk, checked; `offset` is how many rows came before it."""
     scorer, n_rows = source.scorer, len(chunk.content)
     chunk_rows = scorer.compute.chunk_rows
     read = source.rows(chunk)
-    # Which rows are drawn depends on their places alone, those of broken lines among them.
+    # The sample depends on the positions of rows alone, including those of broken lines.
     drawn = sample_of(pd.DataFrame(index=range(n_rows)), scorer, offset).index
     rows = source.frame(read)
     rows = rows[rows.index.isin(drawn)]
     try:
-        found = checked_chunk(rows, scorer, source.is_number)
+        checked = checked_chunk(rows, scorer, source.is_number)
     except DataError as error:
         where = f", rows {chunk.first:,} to {chunk.first + n_rows - 1:,}" if offset or n_rows == chunk_rows else ""
         raise DataError(f"{source.parts[chunk.part].path}{where}: {error}") from error
     broken = {place: reason for place, reason in read.broken.items() if place in drawn}
     if broken:
-        columns = found.quarantined.columns
-        unread = pd.DataFrame({"rejected_because": broken}, columns=columns, dtype=object)
-        quarantined = pd.concat([found.quarantined.astype(object), unread]).sort_index()
-        counts = found.counts + Counter({"the line is broken": len(broken)})
-        found = replace(found, quarantined=quarantined, counts=counts)
-    found = replace(found, quarantined=_with_lines(found.quarantined, chunk, broken))
-    for one in (found.clean, found.ids, found.quarantined):
-        if one is not None:
-            one.index += offset
-    return replace(found, n_rows=n_rows, n_drawn=len(drawn), first=offset - chunk.first + 1)
+        unread = pd.DataFrame({"rejected_because": broken}, columns=checked.quarantined.columns, dtype=object)
+        quarantined = pd.concat([checked.quarantined.astype(object), unread]).sort_index()
+        counts = checked.counts + Counter({"the line is broken": len(broken)})
+        checked = replace(checked, quarantined=quarantined, counts=counts)
+    checked = replace(checked, quarantined=_with_lines(checked.quarantined, chunk, broken))
+    for part in (checked.clean, checked.ids, checked.quarantined):
+        if part is not None:
+            part.index += offset
+    return replace(checked, n_rows=n_rows, n_drawn=len(drawn), first=offset - chunk.first + 1)
 
 
 def _with_lines(rows: pd.DataFrame, chunk: Chunk, broken: Container[int] = ()) -> pd.DataFrame:
-    """Rows by their place in a chunk; those of a CSV with the number of their line and, of a broken one, its text."""
+    """Rows by their position in a chunk; those of a CSV with their line number and, if broken, the line itself."""
     if isinstance(chunk.content, pa.Table):
         return rows
-    lines = [(place, chunk.content[place]) for place in rows.index]
-    numbers, texts = [str(line.number) for _, line in lines], [line.text if at in broken else "" for at, line in lines]
+    records = [(place, chunk.content[place]) for place in rows.index]
+    numbers = [str(record.number) for _, record in records]
+    texts = [record.text if place in broken else "" for place, record in records]
     return rows.assign(rejected_line=numbers, rejected_text=texts)
 
 
 def checked_chunk(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedChunk:  # noqa: FBT001 - as `check_columns`
-    """What comes of rows that are a chunk of their own."""
+    """Rows in memory as a checked chunk."""
     checked = check_columns(rows, scorer, is_number)
     ids = as_text(rows[scorer.id]) if scorer.id else None
     return CheckedChunk(len(rows), len(rows), checked.clean, ids, checked.quarantined, Counter(checked.counts))

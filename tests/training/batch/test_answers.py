@@ -18,7 +18,8 @@ from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.web.routes import create_app
 from training.batch.answers import Answers, answer_rows
-from training.data.column_checks import check_field, read_rows
+from training.data.chunks import read_columns
+from training.data.column_checks import check_field
 from training.data.requests import requests_of
 
 KEYS = {"row_id": "row_id", "amount": "amountUsd"} | {
@@ -186,7 +187,7 @@ def test_a_training_file_gives_the_requests_of_training(
     path = tmp_path / f"rows.{kind}"
     sample = mini_rows.head(400)
     sample.to_csv(path, index=False) if kind == "csv" else sample.to_parquet(path)
-    rows = read_rows(path, list(scorer.contract.fields))
+    rows = read_columns(path, list(scorer.contract.fields))
     checked = {name: check_field(rows[name], field)[0] for name, field in scorer.contract.fields.items()}
     requests = list(requests_of(pd.DataFrame(checked), scorer.contract))
     answers = scorer.answers([scorer.request_model.model_validate(request) for request in requests])

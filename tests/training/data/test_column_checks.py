@@ -1,15 +1,11 @@
 """The check of a file's columns: what is read, what is refused, and which value is a problem for which reason."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from handler.scoring.contract import DeclaredField
-from training.data.column_checks import check_field, check_id, check_label, read_rows
+from training.data.column_checks import check_field, check_id, check_label
 from training.data.times import check_time
 from training.errors import DataError
 
@@ -19,119 +15,6 @@ MOMENT = 1_735_689_600.0  # 2025-01-01T00:00:00Z
 def problems_of(values: list[object], field: DeclaredField) -> list[str]:
     """The problem of each value, "" where there is none."""
     return [str(problem) for problem in check_field(pd.Series(values, dtype=object), field)[1]]
-
-
-def test_na_stays_namibia(tmp_path: Path) -> None:
-    """In a CSV only an empty cell is missing; the text NA is Namibia's code."""
-    path = tmp_path / "rows.csv"
-    path.write_text("country,amount\nNA,1\n,2\nnull,3\n")
-    typed, _ = check_field(read_rows(path, ["country"])["country"], DeclaredField(type="category"))
-    assert typed.iloc[[0, 2]].tolist() == ["NA", "null"]
-    assert typed.isna().tolist() == [False, True, False]
-
-
-def test_columns_come_in_the_order_asked(tmp_path: Path) -> None:
-    """Only the declared columns are read, in the declared order."""
-    path = tmp_path / "rows.csv"
-    path.write_text("a,b,c\n1,2,3\n")
-    assert list(read_rows(path, ["c", "a"]).columns) == ["c", "a"]
-
-
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_missing_columns_are_named(tmp_path: Path, suffix: str) -> None:
-    """A file without declared columns is refused with their names, sorted, and the names it has."""
-    path = tmp_path / f"rows.{suffix}"
-    frame = pd.DataFrame({"b": [1], "a": [2]})
-    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
-    with pytest.raises(DataError) as caught:
-        read_rows(path, ["z", "a", "y"])
-    assert str(caught.value) == f"{path} has no column y, z; it has a, b"
-
-
-def test_a_column_that_is_there_twice_is_refused_in_a_csv(tmp_path: Path) -> None:
-    """It is named; pandas would call the second one a.1 and say nothing."""
-    path = tmp_path / "rows.csv"
-    path.write_text("a,b,a\n1,2,3\n")
-    with pytest.raises(DataError) as caught:
-        read_rows(path, ["a", "b"])
-    assert str(caught.value) == f"{path} has more than one column a; a column's name must be used once"
-
-
-def test_a_column_that_is_there_twice_is_refused_in_parquet(tmp_path: Path) -> None:
-    """As in a CSV."""
-    path = tmp_path / "rows.parquet"
-    pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
-    with pytest.raises(DataError, match="more than one column a"):
-        read_rows(path, ["a"])
-
-
-def test_an_undeclared_column_may_be_there_twice(tmp_path: Path) -> None:
-    """Nobody reads it."""
-    path = tmp_path / "rows.csv"
-    path.write_text("a,b,b\n1,2,3\n")
-    assert read_rows(path, ["a"])["a"].tolist() == ["1"]
-
-
-@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
-def test_missing_file(tmp_path: Path, name: str) -> None:
-    """A file that is not there is named."""
-    with pytest.raises(DataError, match="cannot be read") as caught:
-        read_rows(tmp_path / name, ["a"])
-    assert str(tmp_path / name) in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
-def test_file_without_a_byte(tmp_path: Path, name: str) -> None:
-    """An empty file is named."""
-    (tmp_path / name).touch()
-    with pytest.raises(DataError, match="cannot be read") as caught:
-        read_rows(tmp_path / name, ["a"])
-    assert str(tmp_path / name) in str(caught.value)
-
-
-@pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_file_without_rows(tmp_path: Path, suffix: str) -> None:
-    """A file of column names alone is refused."""
-    path = tmp_path / f"rows.{suffix}"
-    frame = pd.DataFrame({"a": pd.Series([], dtype=float)})
-    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
-    with pytest.raises(DataError) as caught:
-        read_rows(path, ["a"])
-    assert str(caught.value) == f"{path} holds no rows"
-
-
-def test_other_suffix(tmp_path: Path) -> None:
-    """A file of another kind is refused with the suffixes that would be right."""
-    path = tmp_path / "rows.xlsx"
-    with pytest.raises(DataError) as caught:
-        read_rows(path, ["a"])
-    assert str(caught.value) == f"{path} ends in '.xlsx'; it must be .parquet or .csv"
-
-
-def test_csv_in_another_encoding(tmp_path: Path) -> None:
-    """A byte far down that is not UTF-8 is a DataError that names the file."""
-    path = tmp_path / "rows.csv"
-    path.write_bytes(b"a,b\n" + b"1,2\n" * 100_000 + "1,\xe9t\xe9\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"rows\.csv cannot be read"):
-        read_rows(path, ["a", "b"])
-
-
-def test_damaged_parquet(tmp_path: Path) -> None:
-    """A Parquet file whose compressed pages are damaged is a DataError that names the file."""
-    path = tmp_path / "rows.parquet"
-    pd.DataFrame({"a": np.arange(100_000.0)}).to_parquet(path)
-    content = path.read_bytes()
-    path.write_bytes(content[:2_000] + bytes(5_000) + content[7_000:])
-    with pytest.raises(DataError, match=r"rows\.parquet cannot be read"):
-        read_rows(path, ["a"])
-
-
-def test_csv_line_with_a_cell_too_many(tmp_path: Path) -> None:
-    """A line with more cells than the header has names is refused: its values stand under the wrong names."""
-    path = tmp_path / "rows.csv"
-    path.write_text("amount,country\n10,DE\n1,234,DE\n")
-    with pytest.raises(DataError, match=r"rows\.csv"):
-        read_rows(path, ["amount", "country"])
 
 
 @pytest.mark.parametrize(

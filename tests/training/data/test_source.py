@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.data.input_files import InputError
-from training.data.source import CheckedChunk, Source, check_source, open_source
+from training.data.source import CheckedChunk, Source, check_source, open_source, read_checked
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.run.processes import Workers
@@ -131,7 +130,7 @@ def test_a_part_of_another_schema(
     """Parts whose columns differ are refused before a row is read, and both files are named."""
     write_folder(many_rows, 100, 100)
     change(many_rows).to_parquet("data/parts/part-1.parquet", index=False)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         opened("parts")
     assert str(caught.value).startswith(message)
 
@@ -141,7 +140,7 @@ def test_a_parquet_file_cut_short(many_rows: pd.DataFrame, opened: Opened) -> No
     many_rows.to_parquet("data/rows.parquet")
     path = Path("data/rows.parquet")
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"^data/rows.parquet cannot be read; is it damaged, or cut short\? "):
+    with pytest.raises(DataError, match=r"^data/rows.parquet cannot be read; it may be damaged or truncated: "):
         opened("rows.parquet")
 
 
@@ -153,7 +152,7 @@ def test_damage_in_a_later_chunk(many_rows: pd.DataFrame, opened: Opened) -> Non
     middle = len(content) // 2
     path.write_bytes(content[:middle] + bytes(4_000) + content[middle + 4_000 :])
     source = opened("rows.parquet")
-    with pytest.raises(InputError, match=r"^data/rows.parquet cannot be read; is it damaged, or cut short\? "):
+    with pytest.raises(DataError, match=r"^data/rows.parquet cannot be read; it may be damaged or truncated: "):
         checked(source)
 
 
@@ -168,7 +167,7 @@ def test_declared_columns_are_missing(many_rows: pd.DataFrame, opened: Opened) -
     ("content", "message"),
     [
         ({}, "data/parts is an empty folder; it must hold .csv or .parquet files"),
-        ({"notes.txt": ""}, "data/parts holds notes.txt, which is no .csv or .parquet file"),
+        ({"notes.txt": ""}, "data/parts holds notes.txt, which is not a .csv or .parquet file"),
         ({"a.csv": ""}, "data/parts/a.csv is empty: it has no columns"),
         ({"a.csv": "x,y\n"}, "data/parts holds no rows"),
     ],
@@ -179,7 +178,7 @@ def test_a_folder_that_holds_no_rows(opened: Opened, content: dict[str, str], me
     Path("data/parts").mkdir()
     for name, text in content.items():
         Path("data/parts", name).write_text(text)
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(DataError) as caught:
         opened("parts")
     assert str(caught.value).startswith(message)
 
@@ -187,7 +186,7 @@ def test_a_folder_that_holds_no_rows(opened: Opened, content: dict[str, str], me
 def test_a_csv_of_blank_lines_holds_no_rows(many_rows: pd.DataFrame, opened: Opened) -> None:
     """What looks like rows before the file is read, and is none, is told in the same words."""
     Path("data/rows.csv").write_text(",".join(many_rows.columns) + "\n\n\n")
-    with pytest.raises(InputError, match=r"^data/rows.csv holds no rows$"):
+    with pytest.raises(DataError, match=r"^data/rows.csv holds no rows$"):
         opened("rows.csv")
 
 
@@ -195,8 +194,8 @@ def test_a_csv_of_broken_lines_says_what_is_wrong(many_rows: pd.DataFrame, opene
     """Each line ends in a comma, its header does not: that is told, and not that there are no rows."""
     header, *lines = many_rows.head(5).to_csv(index=False).splitlines()
     Path("data/rows.csv").write_text("\n".join([header, *(f"{line}," for line in lines)]))
-    wrong = "^data/rows.csv holds no row that can be read: the line has 10 cells; the header has 9 names, for one$"
-    with pytest.raises(InputError, match=wrong):
+    wrong = "^data/rows.csv holds no row that can be read; for example, the line has 10 cells; the header has 9 names$"
+    with pytest.raises(DataError, match=wrong):
         opened("rows.csv")
 
 
@@ -216,3 +215,23 @@ def test_a_missing_value_does_not_change_a_whole_number(many_rows: pd.DataFrame,
     clean = checked(opened("rows.parquet"))[0].clean
     assert clean["row_id"][16] == str(2**60 + 16)
     assert pd.isna(clean["row_id"][17])
+
+
+def test_rows_in_memory_are_those_that_prepare_keeps(
+    many_rows: pd.DataFrame, working_folder: Path, in_chunks: Callable[[int], ScorerDeclaration]
+) -> None:
+    """Whatever the chunks; broken lines, bad rows and repeated ids count against what the declaration allows."""
+    spoilt = many_rows.assign(
+        row_id=many_rows["row_id"].mask(many_rows.index.isin([1_500, 5_400]), "row-10"),
+        amount=many_rows["amount"].mask(many_rows.index == 4_000, -5.0),
+    )
+    (working_folder / "data").mkdir()
+    path = working_folder / "data" / "rows.csv"
+    path.write_text(spoilt.to_csv(index=False).replace("row-7,", "row-7,,", 1))
+    scorer = in_chunks(1_000).model_copy(update={"data": "data/rows.csv"})
+    assert read_checked(scorer).index.tolist() == [
+        place for place in range(6_000) if place not in {7, 1_500, 4_000, 5_400}
+    ]
+    quarantine = scorer.quarantine.model_copy(update={"max_share": 0.0})
+    with pytest.raises(DataError, match=r"^4 of 6,000 rows .*the line is broken in 1 rows.*row_id: was seen in an ear"):
+        read_checked(scorer.model_copy(update={"quarantine": quarantine}))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from training.data.column_checks import read_rows
+from training.data.chunks import read_columns
 from training.data.row_checks import check_rows, columns_of
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
@@ -34,7 +34,7 @@ def new_rows(mini_rows: pd.DataFrame) -> pd.DataFrame:
 
 def rows_of(scorer: ScorerDeclaration) -> pd.DataFrame:
     """What the scorer's file holds, as its contract types it."""
-    return check_rows(read_rows(Path(scorer.data), columns_of(scorer)), scorer).clean.reset_index(drop=True)
+    return check_rows(read_columns(Path(scorer.data), columns_of(scorer)), scorer).clean.reset_index(drop=True)
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
@@ -123,19 +123,19 @@ Change = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
 REFUSED: dict[str, tuple[Change, list[str]]] = {
     "a row that is in the data": (
         lambda new, old: pd.concat([new, old.head(2)], ignore_index=True),
-        ["2 of its 102 rows are in data/rows.parquet already (row-0, row-1); leave them out"],
+        ["2 of its 102 rows are in data/rows.parquet already (row-0, row-1); remove them"],
     ),
     "a row without an id that is in the data": (
         lambda new, old: pd.concat([new, old.tail(3).assign(row_id=None)], ignore_index=True),
-        ["1 of its 103 rows are in data/rows.parquet already; leave them out"],
+        ["1 of its 103 rows are in data/rows.parquet already; remove them"],
     ),
     "two rows without an id that are one": (
         lambda new, _old: pd.concat([new, new.tail(1).assign(row_id=None), new.tail(1).assign(row_id=None)]),
-        ["1 rows are there twice; each must be there once"],
+        ["1 rows are repeated; remove them"],
     ),
     "rows of the future": (
         lambda new, _old: new.assign(at=new["at"] + pd.Timedelta(days=40_000)),
-        ["column at has 2134-", "which is in the future; a row with a label has happened"],
+        ["column at has 2134-", "which is in the future; a labelled row must be in the past"],
     ),
     "seconds from a start of their own": (
         lambda new, _old: new.assign(at=np.arange(100.0)),
@@ -143,7 +143,7 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
     ),
     "a row twice": (
         lambda new, _old: pd.concat([new, new.head(1)], ignore_index=True),
-        ["1 rows are there twice (new-0)"],
+        ["1 rows are repeated (new-0); remove them"],
     ),
     "a column is missing": (lambda new, _old: new.drop(columns="amount"), ["has no column amount"]),
     "a label is neither 0 nor 1": (
@@ -184,8 +184,26 @@ def test_without_an_id_a_row_is_known_by_all_that_it_says(
     """The same values from a CSV are the same row."""
     scorer = mini_scorer.model_copy(update={"id": None})
     pd.concat([new_rows, mini_rows.head(3)]).to_csv("new.csv", index=False)
-    with pytest.raises(DataError, match=r"3 of its 103 rows are in data/rows\.parquet already; leave them out"):
+    with pytest.raises(DataError, match=r"3 of its 103 rows are in data/rows\.parquet already; remove them"):
         append_rows(Path("new.csv"), scorer)
+
+
+@pytest.mark.usefixtures("place")
+def test_a_line_that_cannot_be_read_is_named(mini_scorer: ScorerDeclaration, new_rows: pd.DataFrame) -> None:
+    """Its number is that of the file; broken lines of the data, which `prepare` quarantines, do not matter."""
+    scorer = mini_scorer.model_copy(update={"data": "data/kept.csv"})
+    write(pd.read_parquet(mini_scorer.data), Path(scorer.data))
+    with Path(scorer.data).open("a") as file:
+        file.write("cut,short\n")
+    write(new_rows, Path("new.csv"))
+    lines = Path("new.csv").read_text().splitlines()
+    Path("new.csv").write_text("\n".join([*lines[:3], "cut,short", *lines[3:]]))
+    with pytest.raises(
+        DataError, match=r"^new\.csv, line 4: the line has 2 cells; the header has 9 names; correct the"
+    ):
+        append_rows(Path("new.csv"), scorer)
+    write(new_rows, Path("new.csv"))
+    assert append_rows(Path("new.csv"), scorer).rows == 100
 
 
 @pytest.mark.usefixtures("place")

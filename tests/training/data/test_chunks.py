@@ -1,0 +1,132 @@
+"""Rows of files as tables: values that do not depend on chunks, and files that are refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from training.data.chunks import frame_of, read_columns
+from training.errors import DataError
+
+
+def test_whole_number_keeps_its_digits_beside_a_missing_one() -> None:
+    """More digits than a float has are kept, whether a row of the chunk lacks the number or not."""
+    table = pa.table({"n": pa.array([2**60 + 1, None], pa.int64())})
+    assert frame_of(table)["n"][0] == frame_of(table[:1])["n"][0] == 2**60 + 1
+    assert frame_of(table)["n"].isna().tolist() == [False, True]
+
+
+def test_dictionary_becomes_its_values() -> None:
+    """A dictionary column, which pandas would make categorical, is read as its values."""
+    table = pa.table(
+        {"a": pa.array(["x", "y", None]).dictionary_encode(), "n": pa.array([1, 2, 1]).dictionary_encode()}
+    )
+    frame = frame_of(table)
+    assert frame["a"].isna().tolist() == [False, False, True]
+    assert frame["a"][:2].tolist() == ["x", "y"]
+    assert frame["n"].tolist() == [1, 2, 1]
+
+
+def test_fractions_keep_their_decimals() -> None:
+    """A column of codes that are not all whole keeps its decimals in a chunk in which all happen to be whole."""
+    table = pa.table({"code": [5411.0, 742.0], "amount": [1.0, 2.0]})
+    frame = frame_of(table, {"code"})
+    assert frame["code"].dtype == object
+    assert list(map(str, frame["code"])) == ["5411.0", "742.0"]
+    assert frame["amount"].dtype == float
+
+
+def test_pandas_index_is_not_restored() -> None:
+    """Rows are numbered, whatever index pandas noted in the file."""
+    rows = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index(["x", "y"], name="key"))
+    frame = frame_of(pa.Table.from_pandas(rows))
+    assert frame.index.tolist() == [0, 1]
+    assert list(frame.columns) == ["a", "key"]
+
+
+def test_only_empty_cells_are_missing(tmp_path: Path) -> None:
+    """The text NA is Namibia's code; the columns come in the order in which they were named."""
+    path = tmp_path / "rows.csv"
+    path.write_text("country,amount\nNA,1\n,2\nnull,3\n")
+    rows = read_columns(path, ["amount", "country"])
+    assert list(rows.columns) == ["amount", "country"]
+    assert rows["country"].fillna("missing").tolist() == ["NA", "missing", "null"]
+
+
+def test_folder_is_read_as_one_table(tmp_path: Path) -> None:
+    """Its files follow each other in the order of their names."""
+    for number in (2, 1):
+        pd.DataFrame({"a": [number, None]}, dtype="Int64").to_parquet(tmp_path / f"{number}.parquet")
+    assert read_columns(tmp_path, ["a"])["a"].dropna().tolist() == [1, 2]
+
+
+BROKEN = "amount,country\n10,DE\n1,234,DE\n20\n30,FR\n"
+
+
+def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
+    """Its cells would be in the wrong columns."""
+    path = tmp_path / "rows.csv"
+    path.write_text(BROKEN)
+    with pytest.raises(DataError) as caught:
+        read_columns(path, ["amount"])
+    assert str(caught.value) == (
+        f"{path}, line 3: the line has 3 cells; the header has 2 names; correct the line or remove it"
+    )
+
+
+def test_broken_lines_are_skipped_on_request(tmp_path: Path) -> None:
+    """The sound lines around them are read."""
+    path = tmp_path / "rows.csv"
+    path.write_text(BROKEN)
+    assert read_columns(path, ["amount"], skip_broken=True)["amount"].tolist() == ["10", "30"]
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("rows.csv", lambda path: path.write_text("b,a\n1,2\n"), "{} has no column y, z; it has a, b"),
+        ("rows.parquet", pd.DataFrame({"b": [1], "a": [2]}).to_parquet, "{} has no column y, z; it has a, b"),
+        (
+            "rows.csv",
+            lambda path: path.write_text("a,b,a\n1,2,3\n"),
+            "{} has more than one column a; a column's name must be used once",
+        ),
+        (
+            "rows.parquet",
+            lambda path: pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path),
+            "{} has more than one column a; a column's name must be used once",
+        ),
+        ("rows.csv", lambda _path: None, "{} does not exist; it must be a .csv or .parquet file"),
+        ("rows.xlsx", lambda path: path.touch(), "{} is not a .csv or .parquet file"),
+        ("rows.csv", lambda path: path.touch(), "{} is empty: it has no columns"),
+        ("rows.parquet", lambda path: path.touch(), "{} cannot be read; it may be damaged or truncated: "),
+        ("rows.csv", lambda path: path.write_text("a,y,z\n\n"), "{} holds no rows"),
+        ("rows.parquet", lambda path: pd.DataFrame({"a": [], "y": [], "z": []}).to_parquet(path), "{} holds no rows"),
+        (
+            "rows.csv",
+            lambda path: path.write_bytes(b"a,y,z\n" + b"1,2,3\n" * 1_000 + "1,2,\xe9t\xe9\n".encode("latin-1")),
+            "{}, line 1,002: the line is not UTF-8 at its byte 5",
+        ),
+    ],
+)
+def test_file_that_cannot_be_used(tmp_path: Path, name: str, write: Callable[[Path], object], message: str) -> None:
+    """A missing, foreign, empty or unsuitable file is refused in a sentence that names it."""
+    path = tmp_path / name
+    write(path)
+    with pytest.raises(DataError) as caught:
+        read_columns(path, ["z", "a", "y"])
+    assert str(caught.value).startswith(message.format(path))
+
+
+def test_damaged_parquet(tmp_path: Path) -> None:
+    """A Parquet file whose compressed pages are damaged is named."""
+    path = tmp_path / "rows.parquet"
+    pd.DataFrame({"a": np.arange(100_000.0)}).to_parquet(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:2_000] + bytes(5_000) + content[7_000:])
+    with pytest.raises(DataError, match=r"rows\.parquet cannot be read; it may be damaged or truncated"):
+        read_columns(path, ["a"])
