@@ -1,4 +1,4 @@
-"""Catalogue: the declared catalogues of text fields, checked, as one table for all stages that learn from them."""
+"""The catalogue stage: the declared catalogues of text fields, checked, as one table for the stages that follow."""
 
 from functools import partial
 

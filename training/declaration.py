@@ -1,4 +1,4 @@
-"""`params.yaml` as frozen, validated records; anything unknown or impossible is refused with a sentence."""
+"""`params.yaml` as frozen, validated records; unknown keys and impossible values are refused with a sentence."""
 
 import json
 import re
@@ -18,27 +18,23 @@ from training.params import Compute, Costs, Decision, Folds, Model, Monitoring, 
 PARAMS = Path("params.yaml")
 SCORER_NAME = r"^[a-z][a-z0-9_]*$"
 
-# Routes of the function itself, with all that lies below them.
+# Routes of the function itself; no scorer may have them or a route below them.
 RESERVED = ("/docs", "/health", "/models", "/openapi", "/outcomes", "/redoc")
 
 
-class DeclarationError(StageError):
-    """Raised when params.yaml says something that is unknown, missing or impossible."""
-
-
-# DVC follows data/ whole: what lies elsewhere could change without anything being run again.
+# DVC tracks data/; a file elsewhere could change without any stage running again.
 DATA_PATH = r"^data/[^.].*$"
 DataPath = Annotated[str, Field(pattern=DATA_PATH)]
 
 
 class ScorerDeclaration(Contract):
-    """One scorer, whole: its contract, its data and how its model is made."""
+    """One scorer: its contract, its data and how its model is trained."""
 
     data: DataPath
     time: Name
     label: Name
     entity: Name | None
-    """The column that says whose row it is (a card, an account): for the report, never for the model."""
+    """The column of the card or account that a row belongs to: for the report, never for the model."""
     split: Split
     quarantine: Quarantine
     compute: Compute
@@ -50,7 +46,7 @@ class ScorerDeclaration(Contract):
     decision: Decision
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     monitoring: Monitoring = Monitoring()
-    """No stage reads it, only what looks at the function's log."""
+    """Read by the monitor, not by a stage."""
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> Self:
@@ -59,8 +55,8 @@ class ScorerDeclaration(Contract):
         for role, column in roles.items():
             if column in self.fields:
                 raise ValueError(f"{role} is {column}, which is also a field; a model must not see it")
-            if twin := next((other for other in roles if other != role and roles[other] == column), None):
-                raise ValueError(f"{role} and {twin} are both {column}; they must be two columns")
+            if other := next((name for name in roles if name != role and roles[name] == column), None):
+                raise ValueError(f"{role} and {other} are both {column}; they must be two columns")
         return self
 
     @model_validator(mode="after")
@@ -85,16 +81,20 @@ class ScorerDeclaration(Contract):
         monotone_signs(self)
         strings = sorted(name for name, field in self.fields.items() if field.type in STRING_TYPES)
         if self.model.tree_method == "exact" and strings:
-            raise ValueError(f"model.tree_method is exact, which takes no {', '.join(strings)}; it must be hist")
+            raise ValueError(
+                f"model.tree_method is exact, which does not support {', '.join(strings)}; it must be hist"
+            )
         if self.model.tree_method == "exact" and (self.compute.engine, self.compute.device) != ("local", "cpu"):
-            raise ValueError("model.tree_method is exact, which takes one machine; declare compute: {engine: local}")
-        if twice := sorted(self.model.pinned & set(self.tuning.grid)):
-            raise ValueError(f"{', '.join(twice)} is pinned by model and searched by tuning.grid; keep one of the two")
+            raise ValueError("model.tree_method is exact, which runs on one machine; declare compute: {engine: local}")
+        if contradictory := sorted(self.model.pinned & set(self.tuning.grid)):
+            raise ValueError(
+                f"{', '.join(contradictory)} is pinned by model and searched by tuning.grid; keep one of the two"
+            )
         return self
 
     @property
     def contract(self) -> Contract:
-        """The part of the declaration that travels in the bundle."""
+        """The part of the declaration that the bundle contains."""
         return Contract.model_validate(self.model_dump(include=set(Contract.model_fields)), strict=False)
 
     @property
@@ -126,11 +126,11 @@ class Params(Frozen):
 def declared_scorer(name: str, params: Path = PARAMS) -> ScorerDeclaration:
     """The scorer that the file declares under a name.
 
-    Raises DeclarationError, naming file, key, value and what would be right.
+    Raises StageError with file, key, value and remedy.
     """
     scorers = read_params(params).scorers
     if name not in scorers:
-        raise DeclarationError(f"{params}: there is no scorers.{name}; declared are {', '.join(sorted(scorers))}")
+        raise StageError(f"{params}: there is no scorers.{name}; declared are {', '.join(sorted(scorers))}")
     return scorers[name]
 
 
@@ -139,28 +139,28 @@ def read_params(params: Path = PARAMS) -> Params:
     try:
         content = YAML(typ="safe", pure=True).load(params)
     except OSError as error:
-        raise DeclarationError(f"{params} cannot be read: {error.strerror}") from error
+        raise StageError(f"{params} cannot be read: {error.strerror}") from error
     except YAMLError as error:
-        raise DeclarationError(f"{params} is not valid YAML: {error}") from error
+        raise StageError(f"{params} is not valid YAML: {error}") from error
     try:
-        # Through JSON, because there a list may become a tuple without a number also becoming a string.
+        # Through JSON, because there pydantic accepts a list as a tuple without also accepting a number as a string.
         return Params.model_validate_json(json.dumps(content))
     except TypeError as error:
-        raise DeclarationError(f"{params}: {error}; write dates in quotes") from error
+        raise StageError(f"{params}: {error}; write dates in quotes") from error
     except ValidationError as error:
         lines = [f"{params}: {_sentence(problem)}" for problem in error.errors()]
-        raise DeclarationError("\n".join(lines)) from error
+        raise StageError("\n".join(lines)) from error
 
 
 def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, whose input is anything
-    """One of pydantic's errors as: key, value found, what would be right."""
+    """One of pydantic's errors as key, value and remedy."""
     location: tuple[str | int, ...] = tuple(part for part in problem["loc"] if part != "[key]")
     key = ".".join(map(str, location))
     if problem["type"] == "missing":
         return f"{key} is missing; it is required."
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(_known_keys(location[:-1]))
-        return f"{key} (value {problem['input']!r}) is not a known key; known here are {known}."
+        keys = ", ".join(_known_keys(location[:-1]))
+        return f"{key} (value {problem['input']!r}) is not a known key; the known keys are {keys}."
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "value_error":
         return f"{key}: {message}." if key else f"{message}."
@@ -176,7 +176,7 @@ def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, w
 
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that the records allow at a place in the file."""
+    """The keys that the records allow at a location in the file."""
     kind: Any = Params
     for part in location:
         if get_origin(kind) is dict:
@@ -189,8 +189,8 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
 
 
 if __name__ == "__main__":
-    # Checks the file and lists its scorers: what `make` asks before it runs and before it packs.
+    # Checks the file and lists its scorers, for the Makefile.
     try:
         print("\n".join(read_params().scorers))  # noqa: T201 - the command's answer
-    except DeclarationError as error:
+    except StageError as error:
         raise SystemExit(str(error)) from error

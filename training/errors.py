@@ -2,8 +2,8 @@
 
 
 class StageError(ValueError):
-    """Raised when a stage cannot go on for a reason that its user can mend."""
+    """Raised when a command cannot continue for a reason that its user can correct."""
 
 
 class DataError(StageError):
-    """Raised when the data cannot be what the declaration says."""
+    """Raised when data cannot be read, or do not match the declaration."""

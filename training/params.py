@@ -1,4 +1,4 @@
-"""How one scorer's model is made: the blocks of its declaration, each a frozen record."""
+"""The blocks of a scorer's declaration that say how its model is trained and watched, each a frozen record."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -11,7 +11,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 type Engine = Literal["local", "dask"]
 
 SECONDS_A_DAY = 86_400
-# What tuning searches where the declaration does not pin it; `training.tune.SPACE` has the ranges.
+# The parameters that tuning searches unless the declaration pins them; `training.tune.SPACE` has the ranges.
 TUNED = (
     "rounds",
     "max_depth",
@@ -25,23 +25,23 @@ TUNED = (
 
 
 class Split(Frozen):
-    """Windows in time order, as shares of the rows or by days, and how late a label may arrive."""
+    """Windows in time order, as shares of the rows or in days, and how late labels arrive."""
 
     train: Annotated[float, Field(gt=0, lt=1)] | None = None
     calibrate: Annotated[float, Field(gt=0, lt=1)] | None = None
     test: Annotated[float, Field(gt=0, lt=1)] | None = None
     calibrate_days: Annotated[float, Field(gt=0)] | None = None
-    """Instead of the shares: as history grows, so does what is learned from, and nothing else."""
+    """Instead of shares: as history grows, only the training window grows."""
     test_days: Annotated[float, Field(gt=0)] | None = None
     label_delay_days: Annotated[float, Field(ge=0)] = 0.0
-    """Rows this close before the next window are left out: their labels would not have been known."""
+    """Rows this close before the next window are left out, because their labels would not have been known."""
     sample: Share = 1.0
-    """The share of the rows that is used at all; 0.1 to 0.2 makes a quick prototype."""
+    """The share of the rows that is used; 0.1 to 0.2 gives a quick prototype."""
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def _is_complete(self) -> Self:
         shares = [share for share in (self.train, self.calibrate, self.test) if share is not None]
-        days = [days for days in (self.calibrate_days, self.test_days) if days is not None]
+        days = [length for length in (self.calibrate_days, self.test_days) if length is not None]
         if (len(shares), len(days)) not in {(3, 0), (0, 2)}:
             raise ValueError(
                 "the windows must be given by train, calibrate and test (shares), or by calibrate_days and test_days"
@@ -57,23 +57,23 @@ class Split(Frozen):
 
 
 class Quarantine(Frozen):
-    """How many rows may break the contract before the run stops."""
+    """The share of rows that may break the contract before the run stops."""
 
     max_share: Annotated[float, Field(ge=0, le=1)]
 
 
 class Folds(Frozen):
-    """Prequential folds inside the training window: models are compared and tuned on these, never on later rows."""
+    """Prequential folds inside the training window, on which models are compared and tuned."""
 
     count: Annotated[int, Field(ge=2, le=20)] = 4
     validate_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """The share of the training window that the validation blocks cover together, its latest rows."""
+    """The share of the training window, its latest rows, that the validation blocks cover together."""
     sample: Share = 1.0
-    """The share of a fold's training rows that is learned from; validation takes all rows of its block."""
+    """The share of a fold's training rows that is used; validation uses all rows of its block."""
 
 
 class Resampling(Frozen):
-    """How the training rows, and only they, are rebalanced."""
+    """How the training rows, and no others, are rebalanced."""
 
     method: Literal["smote", "undersample", "class_weight", "none"]
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -82,7 +82,7 @@ class Resampling(Frozen):
 
 
 class Model(Frozen):
-    """XGBoost's parameters, under its own names but for `rounds` and `threads`. What is given is not tuned."""
+    """XGBoost's parameters, under its own names except `rounds` and `threads`; given ones are not tuned."""
 
     rounds: Annotated[int, Field(ge=1)] = 200
     max_depth: Annotated[int, Field(ge=1, le=16)] = 5
@@ -93,51 +93,51 @@ class Model(Frozen):
     reg_lambda: Annotated[float, Field(ge=0)] = 1.0
     max_bin: Annotated[int, Field(ge=2)] = 256
     tree_method: Literal["hist", "exact"] = "hist"
-    """exact takes no categories."""
+    """exact does not support categories."""
     threads: Annotated[int, Field(ge=1)] = 1
-    """Part of the declaration: the order of XGBoost's sums, hence the model's last bits, depends on it."""
+    """Declared, because the order of XGBoost's sums, and so the last bits of the model, depends on it."""
 
     @property
     def on_one_core(self) -> Self:
-        """The same parameters with one thread: where folds run side by side, threads only wait for each other."""
+        """The same parameters with one thread, for folds that are trained in parallel."""
         return self.model_copy(update={"threads": 1})
 
     @property
     def pinned(self) -> frozenset[str]:
-        """The parameters that the declaration gives, which tuning leaves alone."""
+        """The parameters that the declaration gives and tuning does not change."""
         return frozenset(self.model_fields_set)
 
 
 class Compute(Frozen):
-    """Where the stages run, and how much of the data they hold at once."""
+    """Where the stages run, and how much of the data they hold in memory."""
 
     engine: Engine = "local"
-    """dask: the scheduler that DASK_SCHEDULER_ADDRESS names, else a process for each core of this machine."""
+    """dask: the scheduler at DASK_SCHEDULER_ADDRESS, or else one process for each core of this machine."""
     chunk_rows: Annotated[int, Field(ge=1_000)] = 250_000
-    """Rows are read, checked, encoded and handed to XGBoost so many at a time. Quantiles of several chunks are merged,
-    so the model's last digits depend on it."""
+    """Rows are read, checked, encoded and passed to XGBoost in chunks of this size. XGBoost merges the quantiles of
+    chunks, so the last digits of the model depend on it."""
     external_memory: bool = False
-    """Whether XGBoost keeps its matrix on the disk."""
+    """Whether XGBoost keeps its matrix on disk."""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:[0-9]+)?)$")] = "cpu"
-    """XGBoost's own parameter; cuda needs the package xgboost in the place of xgboost-cpu."""
+    """XGBoost's own parameter; cuda needs the package xgboost instead of xgboost-cpu."""
 
     @model_validator(mode="after")
-    def _memory_is_the_cluster_s(self) -> Self:
+    def _cluster_holds_the_rows(self) -> Self:
         if self.engine == "dask" and self.external_memory:
             raise ValueError("engine is dask, whose workers hold the rows; external_memory must be false")
         return self
 
 
 class Tuning(Frozen):
-    """How the parameters that `model` leaves open are found."""
+    """How the parameters that `model` does not pin are found."""
 
     mode: Literal["tpe", "grid", "none"]
     trials: Annotated[int, Field(ge=1)] = 25
-    """With mode tpe: how many settings are tried, so that a run reproduces."""
+    """With mode tpe: the number of trials; a fixed number makes a run reproducible."""
     grid: dict[Literal[TUNED], Annotated[list[Any], Field(min_length=1)]] = {}  # type: ignore[valid-type]  # noqa: RUF012 - the tuple above; pydantic copies it
-    """With mode grid: the values of each searched parameter; every combination is tried."""
+    """With mode grid: the values of each searched parameter; every combination is evaluated."""
     time_limit_minutes: Annotated[float, Field(gt=0)] | None = None
-    """Stops the search early; what it finds then depends on the machine."""
+    """Stops the search early; the result then depends on the machine."""
 
     @model_validator(mode="after")
     def _grid_belongs_to_its_mode(self) -> Self:
@@ -156,12 +156,12 @@ class Tuning(Frozen):
 
 
 class Costs(Frozen):
-    """What decisions cost, in the unit of the amount."""
+    """The costs of decisions, in the unit of the amount."""
 
     amount: Name
-    """The money field that is lost where a fraud is not flagged."""
+    """The money field whose value is lost where a fraud is not flagged."""
     review: Annotated[float, Field(gt=0)]
-    """What one alert costs, right or wrong."""
+    """The cost of one alert, right or wrong."""
 
 
 class Decision(Frozen):
@@ -174,45 +174,45 @@ class Decision(Frozen):
     review_rate: Share | None = None
     """At most this share of all rows is flagged."""
     cost: Literal["lowest"] | None = None
-    """The threshold at which missed amounts and reviews cost least; needs `costs`."""
+    """The threshold with the lowest cost of missed amounts and reviews; needs `costs`."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
-    """With recall or precision: how sure it is that the target holds for rows to come."""
+    """With recall or precision: the confidence that the target holds for future rows."""
 
     @model_validator(mode="after")
     def _is_one_policy(self) -> Self:
         given = sorted(self.model_dump(exclude_none=True, exclude={"confidence"}))
         if len(given) != 1:
-            found = f"{' and '.join(given)} are given" if given else "no policy is given"
-            raise ValueError(f"{found}; it must be exactly one of cost, precision, recall, review_rate")
+            problem = f"{' and '.join(given)} are given" if given else "no policy is given"
+            raise ValueError(f"{problem}; it must be exactly one of cost, precision, recall, review_rate")
         if self.confidence is not None and given[0] not in {"precision", "recall"}:
             raise ValueError(f"confidence is for recall and precision, the policy is {given[0]}; remove confidence")
         if self.confidence is not None and self.recall == 1:
-            raise ValueError("recall is 1, of which no number of frauds can make sure; lower it, or remove confidence")
+            raise ValueError("recall is 1, which no number of frauds can ensure; lower it, or remove confidence")
         return self
 
 
 class Monitoring(Frozen):
-    """When the monitor says watch or retrain; `training.monitoring.verdict` reads it."""
+    """The limits beyond which the monitor says watch or retrain (`training.monitoring.verdict`)."""
 
     block_days: Annotated[float, Field(gt=0)] = 7.0
-    """The records are judged in blocks of so many days."""
+    """The length of the blocks in which records are judged."""
     consecutive: Annotated[int, Field(ge=1)] = 2
-    """How many blocks in a row must agree before the state changes, to worse or back."""
+    """How many consecutive blocks must agree before the state changes, to worse or back."""
     unlabelled: Literal["unknown", "legitimate"] = "unknown"
-    """What a prediction without an outcome is, once it is older than split.label_delay_days."""
+    """How a prediction without an outcome counts once it is older than split.label_delay_days."""
     min_rows: Annotated[int, Field(ge=1)] = 500
-    """A block with fewer predictions says nothing about drift."""
+    """A block with fewer predictions is not judged for drift."""
     min_frauds: Annotated[int, Field(ge=1)] = 30
-    """A block with fewer known frauds says nothing about performance."""
+    """A block with fewer known frauds is not judged for performance."""
     psi: Annotated[float, Field(gt=0)] = 0.1
-    """The population stability index above which a feature or the score is watched."""
+    """Watch where the population stability index of a feature or the score exceeds this."""
     missing: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """How much the share of missing, or of unseen, values may grow."""
+    """Watch where the share of missing, or of unseen, values has grown by more."""
     ratio: Annotated[float, Field(gt=1)] = 1.5
-    """Alert rate and fraud rate are watched where they are more than so many times what they were, or its inverse."""
+    """Watch where the alert rate or the fraud rate has changed by a larger factor, up or down."""
     pooled: Annotated[int, Field(ge=1)] = 4
-    """How many blocks together say how well the model does: frauds are few."""
+    """How many blocks are pooled to judge performance, because frauds are few."""
     recall_drop: Annotated[float, Field(gt=0, lt=1)] = 0.03
-    """Retrain where the recall is surely lower by more; watch where it is only estimated to be."""
+    """Retrain where the recall is significantly lower by more; watch where only its estimate is."""
     calibration_ratio: Annotated[float, Field(gt=1)] = 1.5
-    """Retrain where there are surely more than so many times the expected frauds, or fewer than its inverse."""
+    """Retrain where observed and expected frauds significantly differ by a larger factor, up or down."""

@@ -1,4 +1,4 @@
-"""Prepare: the declared data -> checked rows in three windows of time, bad rows in quarantine with their reasons."""
+"""The prepare stage: the declared data, checked, as three windows in time order; bad rows go into quarantine."""
 
 import json
 import shutil
@@ -21,21 +21,21 @@ from training.run.progress import say
 
 
 def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dict[str, Any]:
-    """What there is to report, after the windows and the quarantine were written to a folder.
+    """Write the windows and the quarantine to a folder; the report of them.
 
     Raises DataError where too many rows are bad, or a window has one class only.
     """
     scorer = source.scorer
-    store = WindowWriter(folder, scorer)
+    writer = WindowWriter(folder, scorer)
     with QuarantineWriter(folder / "quarantine.csv", [part.path.name for part in source.parts]) as quarantine:
         for chunk in chunks:
-            store.add(chunk)
+            writer.add(chunk)
             quarantine.add(chunk)
-        for again in source.rows_at(store.repeated()) if store.n_chunks > 1 and scorer.id else ():
-            quarantine.add_repeated(again, cast("str", scorer.id))
-            store.leave_out(again.rows.index)
+        for reread in source.rows_at(writer.repeated()) if writer.n_chunks > 1 and scorer.id else ():
+            quarantine.add_repeated(reread, cast("str", scorer.id))
+            writer.leave_out(reread.rows.index)
     quarantine.require_enough(scorer)
-    windows, warnings = store.write_windows()
+    windows, warnings = writer.write_windows()
     return {
         "rows": quarantine.n_rows,
         "quarantined": {"rows": quarantine.n_bad, "reasons": dict(sorted(quarantine.counts.items()))},
@@ -46,7 +46,7 @@ def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dic
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """A folder for as long as the block lasts; what a killed run left there is gone first."""
+    """An empty folder that is removed in the end; files of a killed run are removed first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
@@ -65,8 +65,8 @@ def main(name: str) -> None:
             report = prepare(check_source(source, workers), source, scratch)
         except DataError as error:
             raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-        if other := changed(source.parts):
-            raise DataError(f"{', '.join(other)} was changed while it was read; run it again")
+        if changed_files := changed(source.parts):
+            raise DataError(f"{', '.join(changed_files)} was changed while it was read; run prepare again")
         folder.mkdir(parents=True, exist_ok=True)
         for file in (*(f"{window}.parquet" for window in WINDOWS), "quarantine.csv"):
             Path(scratch, file).replace(folder / file)

@@ -1,16 +1,16 @@
-"""Try: a file of anybody's -> a trained scorer in a folder outside the repository, and its block of params.yaml."""
+"""Train a scorer on a user's file in a folder outside the repository, with its own params.yaml."""
 
 import argparse
+import io
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterable
+import traceback
+from contextlib import chdir, redirect_stdout
+from importlib import import_module
 from pathlib import Path
-from typing import IO
+from typing import TextIO
 
 import pandas as pd
 
@@ -37,20 +37,16 @@ HEADLINE = (
     "false_positive_rate",
     "alert_rate",
 )
-# Below this a test window holds about six frauds, and every number is chance.
-FEWEST_FRAUDS = 30
-
-
-class TryError(StageError):
-    """Raised when the folder for the results cannot be used, a file has too few frauds, or a stage fails."""
+# With fewer frauds the test window has six at most, and every metric is chance.
+MIN_FRAUDS = 30
 
 
 def scorer_name(path: Path) -> tuple[str, str]:
-    """A scorer's name and route after a file's name, neither taken by the repository's own params.yaml."""
+    """A scorer's name and route derived from a file's name, neither of them used by the repository's params.yaml."""
     stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_")
     stem = (stem if re.match(SCORER_NAME, stem) else f"scorer_{stem}".rstrip("_"))[:50]
     declared = read_params(PROJECT / PARAMS).scorers
-    taken = {part for name, one in declared.items() for part in (name, one.route, one.data)} | set(RESERVED)
+    taken = {part for name, scorer in declared.items() for part in (name, scorer.route, scorer.data)} | set(RESERVED)
     name, count = stem, 2
     while {name, f"/{name}", f"data/{name}.parquet"} & taken:
         name, count = f"{stem}_{count}", count + 1
@@ -58,74 +54,77 @@ def scorer_name(path: Path) -> tuple[str, str]:
 
 
 def check_folder(folder: Path) -> str | None:
-    """The scorer that a former try left in a folder; None where the folder is new.
+    """The scorer that an earlier try left in a folder; None where the folder is new or empty.
 
-    Raises TryError where it lies in the repository, or holds what is not a try's.
+    Raises StageError where it is inside the repository, or has files of another origin.
     """
     if folder.resolve().is_relative_to(PROJECT):
-        raise TryError(f"OUT is {folder}, which is inside the repository; choose a folder outside")
+        raise StageError(f"OUT is {folder}, which is inside the repository; choose a folder outside")
     if folder.exists() and not folder.is_dir():
-        raise TryError(f"OUT is {folder}, which is a file; choose a folder")
+        raise StageError(f"OUT is {folder}, which is a file; choose a folder")
     if not folder.exists() or not any(folder.iterdir()):
         return None
     declared = folder / PARAMS
-    made = MADE_BY_TRY.match(declared.read_text(encoding="utf-8")) if declared.is_file() else None
-    if not made:
-        raise TryError(f"OUT is {folder}, which holds files that no try made; choose another folder, or empty this one")
-    return made[1]
+    header = MADE_BY_TRY.match(declared.read_text(encoding="utf-8")) if declared.is_file() else None
+    if not header:
+        raise StageError(f"OUT is {folder}, which has files that no try wrote; choose another folder or empty it")
+    return header[1]
 
 
-def remove_former(folder: Path, name: str) -> None:
+def remove_results(folder: Path, name: str) -> None:
     """Remove what a try wrote for a scorer, and nothing else."""
-    for made in (BUILD / name, BUNDLES / name, REPORTS / name):
-        shutil.rmtree(folder / made, ignore_errors=True)
+    for subfolder in (BUILD / name, BUNDLES / name, REPORTS / name):
+        shutil.rmtree(folder / subfolder, ignore_errors=True)
     for file in (PARAMS, Path(LOG), Path("data", f"{name}.parquet")):
         (folder / file).unlink(missing_ok=True)
 
 
+class StageOutput(io.TextIOBase):
+    """The standard output of a stage: written to the log as a whole, and shown without blank lines and JSON."""
+
+    def __init__(self, log: TextIO, screen: TextIO) -> None:
+        """Write to the open log and to the screen."""
+        self._log, self._screen = log, screen
+        self._line, self._is_json = "", False
+
+    def write(self, text: str) -> int:
+        """Log a text, and show the lines that it completes."""
+        self._log.write(text)
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._is_json = self._is_json or line == "{"
+            if not self._is_json and line.strip() and not (line.startswith("{") and line.endswith("}")):
+                print(f"  {line}", file=self._screen, flush=True)
+            self._is_json = self._is_json and line != "}"
+        return len(text)
+
+
 def run_stage(stage: str, name: str, folder: Path) -> None:
-    """Run one stage in the folder, its lines shown as they come, its JSON only logged.
+    """Run one stage in the folder, and show its lines as they come.
 
-    Raises TryError with the stage's own sentence where it fails.
+    Raises StageError with the stage's own message where it fails.
     """
-    with (folder / LOG).open("a", encoding="utf-8") as log, tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        command = [sys.executable, "-m", f"training.{stage}", name]
-        environment = {**os.environ, "PYTHONPATH": str(PROJECT), "PYTHONUNBUFFERED": "1"}
-        with subprocess.Popen(  # noqa: S603 - our own module, for a name of our own making
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8"
-        ) as running:
-            for line in _without_json(_logged(running.stdout or (), log)):
-                say(f"  {line}")
-        errors.seek(0)
-        message = errors.read().strip()
-        log.write(message)
-    if running.returncode:
-        last = message.splitlines()[-1] if message else f"it ended with {running.returncode}"
-        broke = f"{stage} broke ({last}); the whole message is in {folder / LOG}"
-        raise TryError(broke if "Traceback" in message or not message else message)
-
-
-def _logged(lines: Iterable[str], log: IO[str]) -> Iterable[str]:
-    for line in lines:
-        log.write(line)
-        yield line.rstrip("\n")
-
-
-def _without_json(lines: Iterable[str]) -> Iterable[str]:
-    """The lines but for blank ones and for JSON, on one line or over several."""
-    is_json = False
-    for line in lines:
-        is_json = is_json or line == "{"
-        if not is_json and line.strip() and not (line.startswith("{") and line.endswith("}")):
-            yield line
-        is_json = is_json and line != "}"
+    # By name, because no module imports a command, and a try needs each stage's libraries only when that runs.
+    command = import_module(f"training.{stage}")
+    path = folder / LOG
+    with path.open("a", encoding="utf-8") as log:
+        try:
+            with chdir(folder), redirect_stdout(StageOutput(log, sys.stdout)), one_line_errors(f"{stage} {name}"):
+                command.main(name)
+        except SystemExit as error:
+            log.write(f"{error}\n")
+            raise StageError(str(error)) from error
+        except Exception as error:
+            log.write(traceback.format_exc())
+            problem = f"{type(error).__name__}: {error}"
+            raise StageError(f"{stage} failed ({problem}); the traceback is in {path}") from error
 
 
 def headline(name: str, folder: Path) -> str:
     """The headline metrics of the test window with their 95 % intervals, one a line."""
     metrics = json.loads((folder / REPORTS / name / "metrics.json").read_text())
     intervals = json.loads((folder / REPORTS / name / "intervals.json").read_text())
-    lines = [f"{metrics['rows']:,} later rows with {metrics['frauds']:,} frauds, which no step before had seen:"]
+    lines = [f"{metrics['rows']:,} later rows with {metrics['frauds']:,} frauds, unseen in training and calibration:"]
     for metric in HEADLINE:
         low, high = intervals[metric]
         lines.append(f"  {metric:<20} {metrics[metric]:.3f}   (95 %: {low:.3f} to {high:.3f})")
@@ -133,24 +132,24 @@ def headline(name: str, folder: Path) -> str:
 
 
 def contents(name: str, folder: Path) -> str:
-    """What is in the folder, and what makes it a scorer of the repository."""
+    """The files in the folder, and what to do with them to add the scorer to the repository."""
     return f"""{folder}:
   {BUNDLES / name}: the bundle, which `make serve` and the function load
-  {REPORTS / name}: the report; card.html shows it to people
+  {REPORTS / name}: the reports; card.html is the model card
   {PARAMS}: the block of this scorer, to be pasted below `scorers:` of the repository's {PARAMS}
   data/{name}.parquet: the rows, to be copied into the repository's data/
-  {LOG}: what the stages said"""
+  {LOG}: the output of the stages"""
 
 
 def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None:
-    """Train a scorer on a file of anybody's, in a folder of its own.
+    """Train a scorer on a user's file, in a folder of its own.
 
-    Raises StageError, with one sentence, where the file, its columns or the folder will not do.
+    Raises StageError, with one sentence, where the file, its columns or the folder cannot be used.
     """
     rows, is_text = read_file(data)
     name, route = scorer_name(data)
     folder = out or PROJECT.parent / f"{name}-scorer"
-    former = check_folder(folder)
+    earlier = check_folder(folder)
     inferred = infer(rows, label, time, is_text=is_text)
     n_frauds = int(inferred.rows[inferred.label].sum())
     say(f"{data}: {len(rows):,} rows, {rows.shape[1]} columns, {n_frauds:,} frauds ({n_frauds / len(rows):.2%})")
@@ -160,10 +159,10 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     if time:
         first, last = inferred.rows[inferred.time].agg(["min", "max"])
         say(f"  {time}: from {first} to {last}")
-    if n_frauds < FEWEST_FRAUDS:
-        raise TryError(f"{data} has {n_frauds} frauds by LABEL {label}; a model needs at least {FEWEST_FRAUDS}")
-    if former:
-        remove_former(folder, former)
+    if n_frauds < MIN_FRAUDS:
+        raise StageError(f"{data} has {n_frauds} frauds by LABEL {label}; a model needs at least {MIN_FRAUDS}")
+    if earlier:
+        remove_results(folder, earlier)
     path = folder / "data" / f"{name}.parquet"
     write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings_for(inferred)))
     write_whole(path, lambda target: inferred.rows.to_parquet(target, index=False))
@@ -182,14 +181,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, usage=USAGE)
     parser.add_argument("--data", default="", help="a .csv or .parquet file")
     parser.add_argument("--label", default="", help="a column of 0 and 1, or an expression: status == 'chargeback'")
-    parser.add_argument("--time", default="", help="the column that says when; without it, rows count as in order")
-    parser.add_argument("--out", default="", help="the folder for the results; ../<file>-scorer beside the checkout")
-    given = parser.parse_args(arguments)
-    if not given.data or not given.label:
-        # From make an absent variable comes as an empty text.
+    parser.add_argument("--time", default="", help="the column with the time of each row; without it, row order counts")
+    parser.add_argument("--out", default="", help="the folder for the results; by default ../<file>-scorer")
+    options = parser.parse_args(arguments)
+    if not options.data or not options.label:
+        # Make passes an absent variable as an empty text.
         parser.error("DATA and LABEL are needed")
     with one_line_errors("try", OSError):
-        try_file(Path(given.data), given.label, given.time or None, Path(given.out) if given.out else None)
+        try_file(Path(options.data), options.label, options.time or None, Path(options.out) if options.out else None)
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ def test_mistake_ends_in_a_sentence(
         ),
         (
             lambda folder: (folder / "data" / "rows.parquet").unlink(),
-            r"backtest: data/rows\.parquet cannot be read: .*",
+            r"backtest: data/rows\.parquet does not exist; it must be .*",
         ),
         (lambda folder: (folder / "params.yaml").unlink(), r"backtest: params\.yaml cannot be read: .*"),
     ],
@@ -216,7 +216,7 @@ def test_missing_file_is_named(
     [
         (("--every", "0"), "--every is 0; it must be at least 1"),
         (("--every", "-3"), "--every is -3; it must be at least 1"),
-        (("--since", "yesterday"), "'yesterday' is no date such as 2026-11-24"),
+        (("--since", "yesterday"), "'yesterday' is not a date such as 2026-11-24"),
         (("--days", "7"), "--days: expected 2 arguments"),
     ],
 )

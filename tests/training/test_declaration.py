@@ -9,7 +9,8 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from handler.scoring.contract import Contract
-from training.declaration import DeclarationError, ScorerDeclaration, declared_scorer, read_params
+from training.declaration import ScorerDeclaration, declared_scorer, read_params
+from training.errors import StageError
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
@@ -28,7 +29,7 @@ def changed(source: Path, folder: Path, change: Change) -> Path:
 
 def refusal(path: Path) -> str:
     """The message with which a file is refused."""
-    with pytest.raises(DeclarationError) as caught:
+    with pytest.raises(StageError) as caught:
         read_params(path)
     return str(caught.value)
 
@@ -201,7 +202,7 @@ def update(*path: str, **keys: object) -> Change:
         ),
         pytest.param(
             update("costs", currency="USD"),
-            "scorers.mini.costs.currency (value 'USD') is not a known key; known here are amount, review.",
+            "scorers.mini.costs.currency (value 'USD') is not a known key; the known keys are amount, review.",
             id="unknown key in a block that may be null",
         ),
         pytest.param(update(costs=5), "scorers.mini.costs is 5; it must be an object.", id="costs of another shape"),
@@ -212,8 +213,8 @@ def update(*path: str, **keys: object) -> Change:
         ),
         pytest.param(
             update("fields", "amount", monotone="increasing"),
-            "scorers.mini: fields.amount.monotone cannot hold through features.momentum: speed may be below 0 and turn "
-            "the direction round; declare speed with min: 0, or remove the feature.",
+            "scorers.mini: fields.amount.monotone cannot hold through features.momentum: speed may be below 0 and "
+            "invert the direction; declare speed with min: 0, or remove the feature.",
             id="direction that a feature would break",
         ),
         pytest.param(
@@ -223,7 +224,7 @@ def update(*path: str, **keys: object) -> Change:
         ),
         pytest.param(
             update("folds", gap=5),
-            "scorers.mini.folds.gap (value 5) is not a known key; known here are count, sample, validate_share.",
+            "scorers.mini.folds.gap (value 5) is not a known key; the known keys are count, sample, validate_share.",
             id="unknown key of the folds",
         ),
         pytest.param(
@@ -238,7 +239,7 @@ def update(*path: str, **keys: object) -> Change:
         ),
         pytest.param(
             update("model", tree_method="exact"),
-            "scorers.mini: model.tree_method is exact, which takes no country, item; it must be hist.",
+            "scorers.mini: model.tree_method is exact, which does not support country, item; it must be hist.",
             id="exact with categories",
         ),
         pytest.param(
@@ -249,7 +250,7 @@ def update(*path: str, **keys: object) -> Change:
         pytest.param(
             update("tuning", timeout=5),
             "scorers.mini.tuning.timeout (value 5) is not a known key; "
-            "known here are grid, mode, time_limit_minutes, trials.",
+            "the known keys are grid, mode, time_limit_minutes, trials.",
             id="unknown key of the tuning",
         ),
         pytest.param(
@@ -473,7 +474,7 @@ def test_file_of_another_shape(tmp_path: Path, text: str) -> None:
 
 def test_unknown_scorer_name(mini_params: Path) -> None:
     """Asking for a scorer that is not declared lists those that are."""
-    with pytest.raises(DeclarationError) as caught:
+    with pytest.raises(StageError) as caught:
         declared_scorer("maxi", mini_params)
     assert str(caught.value) == f"{mini_params}: there is no scorers.maxi; declared are mini"
 

@@ -365,7 +365,7 @@ def test_mistake_ends_in_a_sentence(run_here: Callable[..., Any], arguments: tup
 def test_bad_date_is_named(run_here: Callable[..., Any], capsys: pytest.CaptureFixture[str]) -> None:
     """The message says what is no date, and what one looks like."""
     assert run_here("mini", "log", "--since", "yesterday") == 2
-    assert "'yesterday' is no date such as 2026-11-24 or 2026-11-24T06:00" in capsys.readouterr().err
+    assert "'yesterday' is not a date such as 2026-11-24 or 2026-11-24T06:00" in capsys.readouterr().err
 
 
 def damage(log: Path) -> dict[str, int]:

@@ -76,7 +76,7 @@ def test_sign_of_a_derived_feature(
             RATIO,
             UP,
             {},
-            "fields.a.monotone cannot hold through features.c: b may be below 0 and turn the direction round; "
+            "fields.a.monotone cannot hold through features.c: b may be below 0 and invert the direction; "
             "declare b with min: 0, or remove the feature",
             id="divided by what may be negative",
         ),
@@ -84,7 +84,7 @@ def test_sign_of_a_derived_feature(
             PRODUCT,
             {},
             DOWN,
-            "fields.b.monotone cannot hold through features.c: a may be below 0 and turn the direction round; "
+            "fields.b.monotone cannot hold through features.c: a may be below 0 and invert the direction; "
             "declare a with min: 0, or remove the feature",
             id="times what may be negative",
         ),
@@ -92,7 +92,7 @@ def test_sign_of_a_derived_feature(
             RATIO,
             {"min": -1},
             UP | {"min": 1},
-            "fields.b.monotone cannot hold through features.c: a may be below 0 and turn the direction round; "
+            "fields.b.monotone cannot hold through features.c: a may be below 0 and invert the direction; "
             "declare a with min: 0, or remove the feature",
             id="below what may be negative",
         ),
@@ -116,14 +116,14 @@ def test_sign_of_a_derived_feature(
             RATIO,
             UP | {"min": 0},
             UP | {"min": 1},
-            "features.c cannot keep to the directions of both a and b; remove one monotone, or the feature",
+            "features.c cannot have the directions of both a and b; remove one monotone, or the feature",
             id="a ratio pulled both ways",
         ),
         pytest.param(
             PRODUCT,
             UP | {"min": 0},
             DOWN | {"min": 0},
-            "features.c cannot keep to the directions of both a and b; remove one monotone, or the feature",
+            "features.c cannot have the directions of both a and b; remove one monotone, or the feature",
             id="a product pulled both ways",
         ),
     ],
@@ -139,13 +139,13 @@ def test_a_direction_that_cannot_hold_is_refused(
 
 def test_a_field_over_itself_cannot_keep_a_direction() -> None:
     """A field divided by itself is constant but where it is 0, which no direction describes."""
-    with pytest.raises(ValueError, match=r"features\.c cannot keep to the directions of both a and a"):
+    with pytest.raises(ValueError, match=r"features\.c cannot have the directions of both a and a"):
         monotone_signs(contract({"c": {"ratio": ("a", "a")}}, a=UP | {"min": 1}))
 
 
 def test_a_field_squared_rises_where_it_is_not_negative() -> None:
     """A field times itself, both at least 0, is refused too: the rule is for two fields."""
-    with pytest.raises(ValueError, match=r"features\.c cannot keep to the directions"):
+    with pytest.raises(ValueError, match=r"features\.c cannot have the directions"):
         monotone_signs(contract({"c": {"product": ("a", "a")}}, a=UP | {"min": 0}))
 
 

@@ -127,8 +127,8 @@ def test_the_command_writes_the_verdict_and_ends_with_its_status(
 
 FAILING: dict[str, tuple[tuple[str, ...], list[str]]] = {
     "no such scorer": (("none",), ["there is no scorers.none; declared are mini"]),
-    "no such file": (("mini", "--rows", "absent.csv"), ["absent.csv", "No such file"]),
-    "another kind of file": (("mini", "--rows", "new.json"), ["new.json ends in '.json'; it must be .parquet or .csv"]),
+    "no such file": (("mini", "--rows", "absent.csv"), ["absent.csv does not exist; it must be a .csv or"]),
+    "another kind of file": (("mini", "--rows", "new.json"), ["new.json does not exist; it must be a .csv or"]),
 }
 
 

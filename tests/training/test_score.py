@@ -360,7 +360,7 @@ def test_what_must_not_be_overwritten_is_refused(run: Run, rows: Path, tmp_path:
         (rows, folder, "where INPUT is a file, it must be a .csv or .parquet file"),
         (rows, tmp_path / "out.xlsx", "where INPUT is a file, it must be a .csv or .parquet file"),
         (tmp_path / "nothing.csv", tmp_path / "out.csv", "does not exist"),
-        (tmp_path / "taken", tmp_path / "out", "holds theirs.txt, which is no .csv or .parquet file"),
+        (tmp_path / "taken", tmp_path / "out", "holds theirs.txt, which is not a .csv or .parquet file"),
     ):
         status, said = run(source, output)
         assert (status, why in said) == (1, True), said

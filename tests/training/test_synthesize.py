@@ -15,7 +15,7 @@ from training import synthesize
 from training.intake.synthetic.draws import Integers
 from training.intake.synthetic.item_catalogue import items
 from training.intake.synthetic.population import LATE_PATTERN_DAY, START, Drawn, Population
-from training.intake.synthetic.refunds import CLAIMANTS, SHELVES, draw_refunds
+from training.intake.synthetic.refunds import CATEGORIES, CLAIMANTS, draw_refunds
 from training.intake.synthetic.transactions import LATE_CHAIN_DAY, PAYERS, draw_transactions
 
 N_ROWS = 60_000
@@ -215,8 +215,8 @@ def test_catalogue_has_a_dozen_categories_without_duplicates(tmp_path: Path) -> 
     assert list(catalogue.columns) == ["name", "category"]
     assert 500 <= len(catalogue) <= 800
     assert catalogue["name"].str.casefold().is_unique
-    assert set(catalogue["category"]) == set(SHELVES)
-    assert len(SHELVES) == 12
+    assert set(catalogue["category"]) == set(CATEGORIES)
+    assert len(CATEGORIES) == 12
     assert b"\r" not in (tmp_path / "items.csv").read_bytes()
 
 
@@ -231,7 +231,7 @@ def test_docstring_states_the_patterns() -> None:
 def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     """A folder that exists is left alone, and the message says what to do."""
     (tmp_path / "kept.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"exists already; move it away, or name another folder with --out\."):
+    with pytest.raises(FileExistsError, match=r"exists already; move it, or name another folder with --out\."):
         synthesize.synthesize(tmp_path, n_transactions=10, n_refunds=10)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 

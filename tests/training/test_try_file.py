@@ -1,9 +1,6 @@
-"""Try: the folder for the results, the stages, and one run from end to end."""
+"""A try: the folder for the results, the stages, and one run from end to end."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +8,18 @@ import pandas as pd
 import pytest
 
 from training.declaration import declared_scorer
+from training.errors import StageError
+from training.intake import suggested_params
 from training.intake.infer import Inferred
 from training.intake.suggested_params import params_text, settings_for
 from training.try_file import (
     HEADLINE,
+    LOG,
     STAGES,
-    TryError,
     check_folder,
     headline,
     main,
-    remove_former,
+    remove_results,
     run_stage,
     scorer_name,
 )
@@ -33,7 +32,6 @@ def write(path: Path, content: str | bytes) -> Path:
 
 
 PROJECT = Path(__file__).parents[2]
-N = 2_000
 
 
 @pytest.mark.parametrize(
@@ -49,12 +47,12 @@ N = 2_000
     ],
 )
 def test_scorer_is_named_after_the_file(file: str, name: str) -> None:
-    """The name fits params.yaml; a scorer, a route or a data file that the repository has is not taken again."""
+    """The name is valid in params.yaml, and not that of a scorer, route or data file of the repository."""
     assert scorer_name(Path(file)) == (name, f"/{name}")
 
 
 def test_new_and_former_folders(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
-    """A folder may be new, empty, or a former try's, which is told by its first line."""
+    """A folder may be new, empty, or that of an earlier try, recognised by the first line of its params.yaml."""
     assert check_folder(tmp_path / "new") is None
     assert check_folder(tmp_path) is None
     settings = {"split": "{}"}
@@ -62,47 +60,47 @@ def test_new_and_former_folders(tmp_path: Path, inferred: Callable[..., Inferred
     assert check_folder(tmp_path) == "shop"
 
 
-def test_folder_of_somebody_else(tmp_path: Path) -> None:
+def test_other_folders_are_refused(tmp_path: Path) -> None:
     """A folder with other files, a file, and the repository itself are refused."""
     file = write(tmp_path / "params.yaml", "scorers: {}\n")
-    with pytest.raises(TryError, match="holds files that no try made"):
+    with pytest.raises(StageError, match="has files that no try wrote"):
         check_folder(tmp_path)
-    with pytest.raises(TryError, match="is a file"):
+    with pytest.raises(StageError, match="is a file"):
         check_folder(file)
-    with pytest.raises(TryError, match="inside the repository"):
+    with pytest.raises(StageError, match="inside the repository"):
         check_folder(PROJECT / "build" / "try")
 
 
 def test_only_what_a_try_wrote_is_removed(tmp_path: Path) -> None:
-    """Another scorer's results and a user's own notes outlive a new try."""
+    """Another scorer's results and a user's own notes survive a new try."""
     for file in ("notes.txt", "params.yaml", "data/shop.parquet", "data/mine.csv", "build/shop/model.ubj"):
         (tmp_path / file).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / file).touch()
-    remove_former(tmp_path, "shop")
+    remove_results(tmp_path, "shop")
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["mine.csv", "notes.txt"]
 
 
 @pytest.fixture
 def declared(tmp_path: Path, inferred: Callable[..., Inferred]) -> Path:
-    """A try's folder with its block, nothing run yet."""
-    found = inferred()
-    write(tmp_path / "params.yaml", params_text("shop", "/shop", "a.csv", found, settings_for(found)))
+    """The folder of a try with its params.yaml and data, before the first stage."""
+    file = inferred()
+    write(tmp_path / "params.yaml", params_text("shop", "/shop", "a.csv", file, settings_for(file)))
     (tmp_path / "data").mkdir()
-    found.rows.to_parquet(tmp_path / "data" / "shop.parquet")
+    file.rows.to_parquet(tmp_path / "data" / "shop.parquet")
     return tmp_path
 
 
-def test_failing_stage_ends_with_its_sentence(declared: Path) -> None:
-    """What a stage says when it stops is what the try says."""
+def test_failing_stage_has_its_own_message(declared: Path) -> None:
+    """The message of a stage that stops is the message of the try."""
     write(declared / "data" / "shop.parquet", "no Parquet file")
-    with pytest.raises(TryError, match=r"^prepare shop: data/shop.parquet cannot be read"):
+    with pytest.raises(StageError, match=r"^prepare shop: data/shop.parquet cannot be read"):
         run_stage("prepare", "shop", declared)
 
 
 def test_broken_stage_names_its_log(declared: Path) -> None:
-    """A traceback is for the log; the message says where that is."""
+    """A traceback is in the log; the message says where that is."""
     write(declared / "build", "a file in the place of a folder")
-    with pytest.raises(TryError, match=r"^prepare broke \(.*build.*\); the whole message is in .*stages.log$"):
+    with pytest.raises(StageError, match=r"^prepare failed \(.*build.*\); the traceback is in .*stages.log$"):
         run_stage("prepare", "shop", declared)
     assert "Traceback" in (declared / "stages.log").read_text()
 
@@ -114,13 +112,13 @@ def test_headline_has_intervals(tmp_path: Path) -> None:
     write(folder / "metrics.json", json.dumps({"rows": 400, "frauds": 24} | dict.fromkeys(HEADLINE, 0.5)))
     write(folder / "intervals.json", json.dumps(dict.fromkeys(HEADLINE, (0.4, 0.6))))
     lines = headline("shop", tmp_path).splitlines()
-    assert lines[0] == "400 later rows with 24 frauds, which no step before had seen:"
+    assert lines[0] == "400 later rows with 24 frauds, unseen in training and calibration:"
     assert lines[1].split() == ["roc_auc", "0.500", "(95", "%:", "0.400", "to", "0.600)"]
     assert len(lines) == 1 + len(HEADLINE)
 
 
 def test_too_few_frauds_are_refused(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
-    """With a handful of frauds nothing is trained, and nothing written."""
+    """With a handful of frauds nothing is trained, and nothing is written."""
     payments(300, 0.02).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(SystemExit, match=r"try: .*few.csv has \d frauds .* a model needs at least 30"):
         main(["--data", str(tmp_path / "few.csv"), "--label", "status == 'chargeback'", "--out", str(tmp_path / "out")])
@@ -129,40 +127,41 @@ def test_too_few_frauds_are_refused(tmp_path: Path, payments: Callable[..., pd.D
 
 @pytest.mark.parametrize("arguments", [[], ["--data", "", "--label", ""], ["--data", "pay.csv"]])
 def test_missing_variables_show_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """Without DATA and LABEL the command says how it is called."""
+    """Without DATA and LABEL the command prints its usage."""
     with pytest.raises(SystemExit):
         main(arguments)
     assert "make try DATA=payments.csv LABEL=is_fraud" in capsys.readouterr().err
 
 
-def test_folder_that_cannot_be_made(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
-    """What the system refuses ends with its sentence."""
+def test_folder_that_cannot_be_created(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
+    """An error of the system is one line."""
     payments().to_csv(tmp_path / "pay.csv", index=False)
     out = write(tmp_path / "file", "") / "out"
     with pytest.raises(SystemExit, match=r"^try: .*file"):
         main(["--data", str(tmp_path / "pay.csv"), "--label", "status == 'chargeback'", "--out", str(out)])
 
 
-def test_file_becomes_a_scorer(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
-    """One command makes a stranger's file a bundle, a report and a block, with its numbers printed."""
-    payments().to_csv(tmp_path / "Pay.csv", index=False, sep=";")
-    command = [sys.executable, "-m", "training.try_file", "--data", "Pay.csv", "--out", "out", "--time", "When"]
-    done = subprocess.run(
-        [*command, "--label", 'status == "chargeback"'],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
+def test_file_becomes_a_scorer(
+    tmp_path: Path,
+    payments: Callable[..., pd.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One command turns a user's file into a bundle, reports and a block of params.yaml, and prints the metrics."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(suggested_params, "TRIALS", 2)
+    payments(1_000).to_csv("Pay.csv", index=False, sep=";")
+    main(["--data", "Pay.csv", "--out", "out", "--time", "When", "--label", 'status == "chargeback"'])
+    printed = capsys.readouterr()
+    assert printed.err == ""
     for stage in STAGES:
-        assert f"\n{stage}:\n" in done.stdout
-    for said in ("When: read with the day first", "Payment ID: left out", "roc_auc", "build/bundles/pay"):
-        assert said in done.stdout
-    for made in ("build/bundles/pay/manifest.json", "reports/pay/card.html", "data/pay.parquet"):
-        assert (tmp_path / "out" / made).is_file()
-    assert declared_scorer("pay", tmp_path / "out" / "params.yaml").label == "label"
-    metrics = json.loads((tmp_path / "out" / "reports" / "pay" / "metrics.json").read_text())
-    assert metrics["roc_auc"] > 0.8
+        assert f"\n{stage}:\n" in printed.out
+    for text in ("When: read with the day first", "Payment ID: left out", "roc_auc", "build/bundles/pay"):
+        assert text in printed.out
+    for file in ("build/bundles/pay/manifest.json", "reports/pay/card.html", "data/pay.parquet"):
+        assert Path("out", file).is_file()
+    assert declared_scorer("pay", Path("out/params.yaml")).label == "label"
+    assert json.loads(Path("out/reports/pay/metrics.json").read_text())["roc_auc"] > 0.8
+    # Reports are printed by the stages as JSON, which is for the log alone.
+    assert '\n "windows": {\n' in Path("out", LOG).read_text()
+    assert '"windows"' not in printed.out

@@ -1,7 +1,7 @@
-"""CSV lines: the records of a CSV file, each with the number of its line; a broken one is told apart, never lost.
+"""The records of a CSV file, each with its line number; broken ones are reported, never lost.
 
-pandas fills a short line up, and one stray quote makes it swallow all that follows. Here a record is what the header
-says it is, and after a broken line reading goes on with the next one.
+pandas pads short lines, and a stray quote makes it swallow all lines that follow. Here a record must have as many
+cells as the header, and reading continues after a broken line.
 """
 
 import codecs
@@ -11,14 +11,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-# A record with so many line breaks inside its quotes is a quote that was never closed.
+# A quoted cell with as many line breaks is a quote that was never closed.
 MAX_LINES = 1000
-# Matches where a quoted cell is still open at the end. A quote opens a cell at its start alone, and two are one.
+# Matches content that ends inside a quoted cell. Only a quote at the start of a cell opens it; two quotes are one.
 _OPEN = re.compile(rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"(?:[^",][^,]*+)?|[^",][^,]*+|),)*+"[^"]*+(?:""[^"]*+)*+')
 
 
 class CsvRecord(NamedTuple):
-    """One record of a CSV file, as it stands there."""
+    """One record of a CSV file, unparsed."""
 
     number: int
     """Its first line, counted from 1 with the header."""
@@ -26,20 +26,20 @@ class CsvRecord(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What stands there, without the line's end; what is no UTF-8 is escaped."""
+        """The record as text, without its line break; bytes that are not UTF-8 are escaped."""
         return self.content.decode(errors="backslashreplace").rstrip("\r\n")
 
 
 class BrokenRecord(NamedTuple):
-    """A record that cannot be read, and why."""
+    """A record that cannot be read, and the reason."""
 
     place: int
-    """Its place among the records it was read with."""
+    """Its position among the records that it was parsed with."""
     reason: str
 
 
 def read_records(file: Iterable[bytes]) -> Iterator[CsvRecord]:
-    """The records of a file, the header's first; blank lines are none."""
+    """The records of a file, the header first; blank lines are skipped."""
     source, ahead, number, width = iter(file), deque[bytes](), 0, 0
     while (line := ahead.popleft() if ahead else next(source, None)) is not None:
         number += 1
@@ -50,8 +50,8 @@ def read_records(file: Iterable[bytes]) -> Iterator[CsvRecord]:
         if b'"' in line and _is_open(line):
             rest = _rest(source, ahead)
             joined = b"".join((line, *rest))
-            # Strictly, because a quote that was forgotten ends at the next cell's, with that cell's text behind it.
-            if (found := _width(joined, is_strict=True)) and found == (width or found):
+            # Strictly, because a forgotten quote ends at the next cell's opening quote, followed by that cell's text.
+            if (joined_width := _width(joined, is_strict=True)) and joined_width == (width or joined_width):
                 line, number = joined, number + len(rest)
             else:
                 ahead.extendleft(reversed(rest))
@@ -60,11 +60,11 @@ def read_records(file: Iterable[bytes]) -> Iterator[CsvRecord]:
 
 
 def _rest(source: Iterator[bytes], ahead: deque[bytes]) -> list[bytes]:
-    """The lines that follow, up to the one in which an open cell is closed."""
+    """The following lines, up to the one in which an open cell is closed."""
     rest: list[bytes] = []
     while len(rest) < MAX_LINES and (line := ahead.popleft() if ahead else next(source, None)) is not None:
         rest.append(line)
-        # Where a line begins inside a quoted cell, all is as if the quote stood right before it.
+        # A line that begins inside a quoted cell is read as if the quote stood right before it.
         if b'"' in line and not _is_open(b'"' + line):
             break
     return rest
@@ -75,7 +75,7 @@ def _is_open(content: bytes) -> bool:
 
 
 def _width(line: bytes, *, is_strict: bool) -> int:
-    """How many cells a record has; 0 where it is none."""
+    """How many cells a record has; 0 where it cannot be read."""
     try:
         return len(split_cells(line, is_strict=is_strict))
     except ValueError:
@@ -83,19 +83,19 @@ def _width(line: bytes, *, is_strict: bool) -> int:
 
 
 def split_cells(content: bytes, *, is_strict: bool = False) -> list[str]:
-    """The cells of a record; raises ValueError, saying what is wrong, where it is none.
+    """The cells of a record; raises ValueError with the reason where it cannot be read.
 
-    Strictly, nothing but a comma may follow on a closing quote.
+    With `is_strict` a closing quote must be followed by a comma.
     """
     if b'"' in content and _is_open(content):
         raise ValueError("opens a quote that is never closed")
     try:
-        (found,) = csv.reader((content.decode(),), strict=is_strict)
+        (cells,) = csv.reader((content.decode(),), strict=is_strict)
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 at its byte {error.start + 1}") from error
     except csv.Error as error:
         raise ValueError(f"cannot be read: {error}") from error
-    return found
+    return cells
 
 
 def parse_records(lines: list[CsvRecord], width: int) -> tuple[list[list[str]], list[BrokenRecord]]:
@@ -104,12 +104,12 @@ def parse_records(lines: list[CsvRecord], width: int) -> tuple[list[list[str]], 
     broken: list[BrokenRecord] = []
     for place, line in enumerate(lines):
         try:
-            found = split_cells(line.content)
+            cells = split_cells(line.content)
         except ValueError as error:
             broken.append(BrokenRecord(place, f"the line {error}"))
             continue
-        if len(found) == width:
-            sound.append(found)
+        if len(cells) == width:
+            sound.append(cells)
         else:
-            broken.append(BrokenRecord(place, f"the line has {len(found):,} cells; the header has {width:,} names"))
+            broken.append(BrokenRecord(place, f"the line has {len(cells):,} cells; the header has {width:,} names"))
     return sound, broken

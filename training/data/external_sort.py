@@ -1,4 +1,4 @@
-"""Ordered: checked rows in order of time, however many there are: DuckDB sorts on the disk what is too much."""
+"""Rows sorted by a column on disk, by DuckDB, so that they may be larger than memory."""
 
 import errno
 from collections.abc import Iterator
@@ -16,13 +16,12 @@ from joblib import cpu_count
 
 from training.errors import StageError
 
-# What DuckDB holds before it goes to the disk.
+# DuckDB sorts on disk what exceeds this, which its threads share.
 MEMORY = "1GB"
-# Which they share.
 THREADS = 4
 PLACE = "__place__"
-# What DuckDB says of a full disk.
-_NO_ROOM = ("No space left", "max_temp_directory_size")
+# How DuckDB reports a full disk.
+_FULL_DISK = ("No space left", "max_temp_directory_size")
 _REPEATED = """
     SELECT __place__ FROM rows WHERE c0 IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY c0 ORDER BY __place__) > 1 ORDER BY __place__
@@ -32,23 +31,23 @@ Places = npt.NDArray[np.int64]
 
 
 class RowFile:
-    """A Parquet file that is written a table at a time, and read in whatever order."""
+    """A Parquet file that is written a table at a time and read in the order of any column."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        """Begin to write; each row's place among all is the column PLACE."""
+        """Create the file; the column PLACE has each row's position in the data."""
         self._path, self._names = path, schema.names
-        # DuckDB takes Amount and amount for one name.
+        # DuckDB does not distinguish Amount and amount.
         self._columns = [f"c{number}" for number in range(len(schema))]
-        written = pa.schema([*zip(self._columns, schema.types, strict=True), (PLACE, pa.int64())])
-        self._writer = pq.ParquetWriter(path, written, compression="zstd")
+        file_schema = pa.schema([*zip(self._columns, schema.types, strict=True), (PLACE, pa.int64())])
+        self._writer = pq.ParquetWriter(path, file_schema, compression="zstd")
 
     def add(self, table: pa.Table, places: pd.Index) -> None:
-        """Write rows."""
+        """Write rows and their positions."""
         table = table.rename_columns(self._columns)
         self._writer.write_table(table.append_column(PLACE, pa.array(places, pa.int64())))
 
     def finish(self) -> None:
-        """End writing."""
+        """Close the file for writing."""
         self._writer.close()
 
     def column(self, name: str) -> npt.NDArray[Any]:
@@ -56,22 +55,22 @@ class RowFile:
         return self._read(self._columns[self._names.index(name)])
 
     def places(self) -> Places:
-        """The place of each row, in the order in which it was written."""
-        found: Places = self._read(PLACE)
-        return found
+        """The position of each row, in the order in which it was written."""
+        places: Places = self._read(PLACE)
+        return places
 
     def _read(self, column: str) -> npt.NDArray[Any]:
         values: npt.NDArray[Any] = pq.read_table(self._path, columns=[column]).column(0).to_numpy()
         return values
 
     def repeated(self) -> Places:
-        """The places of the rows whose value in the first column was seen at an earlier one."""
+        """The positions of the rows whose value in the first column occurs at an earlier position."""
         with self._opened() as (_, rows):
-            found: Places = cast("Any", rows.query("rows", _REPEATED)).fetchnumpy()[PLACE]
-        return found
+            places: Places = cast("Any", rows.query("rows", _REPEATED)).fetchnumpy()[PLACE]
+        return places
 
     def in_order(self, name: str, without: Places, n_rows: int) -> Iterator[pa.RecordBatch]:
-        """All rows but those at some places, by a column and, of equals, by place; so many at a time."""
+        """The rows, except those at some positions, sorted by a column and then by position, in batches of `n_rows`."""
         order = duckdb.ColumnExpression(self._columns[self._names.index(name)]), duckdb.ColumnExpression(PLACE)
         with self._opened() as (connection, rows):
             kept = rows
@@ -83,7 +82,7 @@ class RowFile:
 
     @contextmanager
     def _opened(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation]]:
-        """The file's rows in DuckDB; raises OSError where there is no room on the disk for what it sorts."""
+        """The file's rows in DuckDB; raises OSError where the disk is too full for sorting."""
         settings: dict[str, Any] = {
             "memory_limit": MEMORY,
             "threads": min(cpu_count(), THREADS),
@@ -93,7 +92,7 @@ class RowFile:
             try:
                 yield connection, connection.read_parquet(str(self._path))
             except (duckdb.Error, pa.ArrowException, OSError) as error:
-                # While it streams, its errors come through Arrow, which has no number for a full disk.
-                if any(sign in str(error) for sign in _NO_ROOM):
+                # While it streams, its errors come through Arrow, without the errno of a full disk.
+                if any(sign in str(error) for sign in _FULL_DISK):
                     raise OSError(errno.ENOSPC, str(error)) from error
-                raise StageError(f"the rows cannot be put in order: {error}") from error
+                raise StageError(f"the rows cannot be sorted: {error}") from error

@@ -1,4 +1,4 @@
-"""Suspicion: columns that keep the contract and still cannot be what they should, told before a model learns them."""
+"""Warnings of columns that leak the label, identify rows, or are constant, before a model learns from them."""
 
 from collections.abc import Iterator
 
@@ -10,17 +10,17 @@ from training.declaration import ScorerDeclaration
 from training.evaluation.metrics import rank, roc_auc
 from training.run.matrix import Floats, Labels
 
-# No honest column of ours, or of the benchmark sets, ranks fraud better than .97 by itself.
+# In our data and the benchmark sets no column without leakage exceeds .97 by itself.
 TOO_GOOD_AUC = 0.995
-# Fewer rows than this may all differ by chance.
+# In fewer rows all values may differ by chance.
 MIN_ROWS_OF_AN_ID = 1_000
 DISTINCT_SHARE_OF_AN_ID = 0.99
-# Known in fewer frauds than this, a value may rank them by chance.
-MIN_KNOWN = 20
+# With fewer frauds, or fewer other rows, a column may rank them by chance.
+MIN_PRESENT = 20
 
 
 def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]:
-    """One sentence, with the remedy, per column of the training window that is constant, an id, or knows the label."""
+    """One sentence, with the remedy, for each field that is constant, an id, or leaks the label."""
     label = rows[scorer.label].to_numpy()
     return [
         f"{name} {problem}"
@@ -30,16 +30,16 @@ def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]
 
 
 def _problems(values: pd.Series, field: DeclaredField, label: Labels, label_name: str) -> Iterator[str]:
-    known = values.dropna()
-    if known.empty:
+    present = values.dropna()
+    if present.empty:
         yield "has no value at all in the training window; remove it from fields"
-    elif len(known) == len(values) and (known == known.iloc[0]).all():
-        value = known.iloc[:1].tolist()[0]
+    elif len(present) == len(values) and (present == present.iloc[0]).all():
+        value = present.iloc[:1].tolist()[0]
         yield f"is always {value!r} in the training window and can teach nothing; remove it from fields"
-    elif _is_id(known, field):
+    elif _is_id(present, field):
         yield (
-            f"differs in {known.nunique():,} of {len(known):,} rows: an id, from which a model learns rows by heart; "
-            "remove it from fields, or declare it as id"
+            f"differs in {present.nunique():,} of {len(present):,} rows: an id, from which a model learns rows by "
+            "heart; remove it from fields, or declare it as id"
         )
     area = max(_areas(values, field, label))
     if area > TOO_GOOD_AUC:
@@ -49,26 +49,27 @@ def _problems(values: pd.Series, field: DeclaredField, label: Labels, label_name
         )
 
 
-def _is_id(known: pd.Series, field: DeclaredField) -> bool:
-    whole = field.type == "category" or (field.type in NUMERIC_TYPES and bool((known % 1 == 0).all()))
-    return whole and len(known) >= MIN_ROWS_OF_AN_ID and known.nunique() >= DISTINCT_SHARE_OF_AN_ID * len(known)
+def _is_id(present: pd.Series, field: DeclaredField) -> bool:
+    is_whole = field.type == "category" or (field.type in NUMERIC_TYPES and bool((present % 1 == 0).all()))
+    is_large = len(present) >= MIN_ROWS_OF_AN_ID
+    return is_whole and is_large and present.nunique() >= DISTINCT_SHARE_OF_AN_ID * len(present)
 
 
 def _areas(values: pd.Series, field: DeclaredField, label: Labels) -> Iterator[float]:
-    """The ROC AUC of what a column alone says, upwards and downwards."""
+    """The ROC AUC of a column by itself, in both directions."""
     if field.type in STRING_TYPES:
         counts = values.map(values.value_counts())
         groups = values.where(counts >= field.min_rows, "rare").where(values.notna(), "missing")
         yield _area(pd.Series(label, index=values.index).groupby(groups).transform("mean").to_numpy(), label)
         return
     numbers = values.to_numpy(dtype=np.float64)
-    is_known = ~np.isnan(numbers)
+    is_present = ~np.isnan(numbers)
     for sign in (1.0, -1.0):
-        # A missing value above or below all others: what is filled in after the fact is missing before it.
+        # Missing values rank above or below all others: a value filled in after the fact is missing before it.
         for missing in (np.inf, -np.inf):
-            yield _area(np.where(is_known, sign * numbers, missing), label)
-        if min(label[is_known].sum(), (1 - label[is_known]).sum()) >= MIN_KNOWN:
-            yield _area(sign * numbers[is_known], label[is_known])
+            yield _area(np.where(is_present, sign * numbers, missing), label)
+        if min(label[is_present].sum(), (1 - label[is_present]).sum()) >= MIN_PRESENT:
+            yield _area(sign * numbers[is_present], label[is_present])
 
 
 def _area(score: Floats, label: Labels) -> float:

@@ -1,4 +1,4 @@
-"""Requests: what a caller would send for rows of the data."""
+"""Rows of the data as the requests that a caller would send."""
 
 from collections.abc import Iterator
 from typing import Any

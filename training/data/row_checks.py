@@ -1,4 +1,4 @@
-"""Checked: rows of a scorer against its contract, column by column; the bad ones with their reasons."""
+"""Rows of a scorer checked against its contract; bad ones with their reasons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,19 +11,19 @@ from training.data.times import check_time, time_is_number
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
-# What is written of a rejected row before its own columns: its file, its place there, counted from 1, the line of a
-# CSV that it begins in, its reasons, and the text of a line that cannot be read.
+# Written before a rejected row's own columns: its file, its row number there, counted from 1, the line number in a CSV,
+# its reasons, and the text of a line that cannot be read.
 REJECTED_COLUMNS = ("rejected_part", "rejected_row", "rejected_line", "rejected_because", "rejected_text")
 
 
 @dataclass(frozen=True)
 class CheckedRows:
-    """Rows against their contract: the columns as the contract types them, and what is wrong with each row."""
+    """Rows checked against their contract."""
 
     clean: pd.DataFrame
-    """The sound rows, under the index that they came with."""
+    """The sound rows, as the contract types them, under their original index."""
     quarantined: pd.DataFrame
-    """The others as they came, with their reasons."""
+    """The other rows, unchanged, with their reasons."""
     counts: dict[str, int]
     """How many rows have each problem."""
 
@@ -34,16 +34,16 @@ def columns_of(scorer: ScorerDeclaration) -> list[str]:
 
 
 def sample_of(rows: pd.DataFrame, scorer: ScorerDeclaration, offset: int = 0) -> pd.DataFrame:
-    """The declared share of the rows, drawn by the declared seed; `offset` says how many rows came before these."""
+    """The declared share of the rows, sampled with the declared seed; `offset` is how many rows came before these."""
     if scorer.split.sample == 1:
         return rows
-    # A number a row: what is drawn of a row does not depend on how the rows are read.
+    # One random number per row, so that the sample does not depend on how the rows are cut into chunks.
     generator = np.random.Generator(np.random.PCG64(scorer.seed).advance(offset))
     return rows[generator.random(len(rows)) < scorer.split.sample]
 
 
 def check_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> CheckedRows:
-    """The rows of a scorer, checked column by column against its contract.
+    """The rows of a scorer in memory, checked against its contract.
 
     Raises DataError where a label is wrong or too many rows are bad.
     """
@@ -77,7 +77,7 @@ def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool
 
 
 def require_enough(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: ScorerDeclaration) -> None:
-    """Raise DataError where more rows are bad than declared."""
+    """Raise DataError where more rows are bad than the declaration allows."""
     if n_bad > scorer.quarantine.max_share * n_rows:
         raise DataError(
             f"{n_bad:,} of {n_rows:,} rows ({n_bad / n_rows:.2%}) break the contract; quarantine.max_share allows "
@@ -86,9 +86,9 @@ def require_enough(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: S
 
 
 def _join_problems(problems: Mapping[str, pd.Series]) -> pd.Series:
-    """Per row its problems as one text, "" where there is none."""
+    """The problems of each row as one text, "" where there is none."""
     joined = pd.Series("", index=next(iter(problems.values())).index, dtype=object)
-    for name, found in problems.items():
-        bad = found != ""
-        joined[bad] = joined[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + found[bad]
+    for name, phrases in problems.items():
+        bad = phrases != ""
+        joined[bad] = joined[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + phrases[bad]
     return joined

@@ -1,4 +1,4 @@
-"""Split: rows in order of time as train, calibrate and test; rows of one moment never part."""
+"""Windows and folds in time order; rows with the same timestamp are never split across them."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,9 +20,9 @@ Bounds = dict[str, tuple[float, float]]
 
 
 def window_bounds(seconds: npt.NDArray[np.float64], split: Split) -> Bounds:
-    """From when, and until before when, each window is; `seconds`, which must not decrease, are those of all rows.
+    """The first timestamp of each window and the first one after it; `seconds` are those of all rows, ascending.
 
-    Rows within the label delay before the next window belong to none.
+    Rows within the label delay before the next window are in none.
     """
     calibrate_from, test_from = _boundaries(seconds, split)
     delay = split.label_delay_seconds
@@ -34,7 +34,7 @@ def window_bounds(seconds: npt.NDArray[np.float64], split: Split) -> Bounds:
 
 
 def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> tuple[float, float]:
-    """Where the calibration and the test window begin."""
+    """The first timestamps of the calibration and of the test window."""
     if split.train is not None and split.calibrate is not None:
         places = (round(len(seconds) * share) for share in (split.train, split.train + split.calibrate))
         calibrate_from, test_from = (float(seconds[min(place, len(seconds) - 1)]) for place in places)
@@ -47,8 +47,8 @@ def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> tuple[float, 
 def require_classes(name: str, label: npt.NDArray[np.int8], scorer: ScorerDeclaration) -> None:
     """Raise DataError where a window lacks a class."""
     if len(np.unique(label)) < 2:  # noqa: PLR2004 - two classes
-        has = f"only {scorer.label} = {label[0]} in {len(label):,} rows" if len(label) else "no rows"
-        raise DataError(f"the {name} window has {has}; it must have both classes: bring more rows, or change split")
+        content = f"only {scorer.label} = {label[0]} in {len(label):,} rows" if len(label) else "no rows"
+        raise DataError(f"the {name} window has {content}; it must have both classes: bring more rows, or change split")
 
 
 def split_by_time(rows: pd.DataFrame, scorer: ScorerDeclaration) -> dict[str, pd.DataFrame]:
@@ -67,23 +67,23 @@ def split_by_time(rows: pd.DataFrame, scorer: ScorerDeclaration) -> dict[str, pd
 
 
 def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8]) -> dict[str, Any]:
-    """What a window holds: its first and last moment, its rows and frauds."""
+    """The first and last timestamp of a window, and its numbers of rows and frauds."""
     frauds = int(label.sum())
     first, last = timestamp_text(float(seconds[0])), timestamp_text(float(seconds[-1]))
     return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}
 
 
 class FoldError(StageError):
-    """Raised when the rows cannot be cut into folds that all hold both classes."""
+    """Raised when the rows cannot be divided into folds that all have both classes."""
 
 
 def prequential_positions(
     seconds: npt.NDArray[np.float64], label: Labels, declared: Folds, delay_seconds: float
 ) -> list[tuple[Positions, Positions]]:
-    """Per fold the positions of its training and of its validation rows; rows of one moment never part.
+    """The positions of the training and of the validation rows of each fold.
 
-    The validation blocks hold equally many rows and follow each other; each model learns from all rows before its
-    block, but for the label delay. `seconds` must not decrease. Raises FoldError where a part lacks a class.
+    The validation blocks are consecutive and have equally many rows; each model learns from all rows before its block,
+    except those within the label delay. `seconds` must ascend. Raises FoldError where a part lacks a class.
     """
     if (n_frauds := int(label.sum())) <= declared.count:
         raise FoldError(
@@ -95,10 +95,10 @@ def prequential_positions(
     starts = [seconds[cut] for cut in cuts[:-1]] + [np.inf]
     folds = []
     for start, end in pairwise(starts):
-        known = np.flatnonzero(seconds < start - delay_seconds)
+        earlier = np.flatnonzero(seconds < start - delay_seconds)
         block = np.flatnonzero((seconds >= start) & (seconds < end))
-        folds.append((known, block))
-    check_folds([(label[known], label[block]) for known, block in folds])
+        folds.append((earlier, block))
+    check_folds([(label[earlier], label[block]) for earlier, block in folds])
     return folds
 
 

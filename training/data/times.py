@@ -1,4 +1,4 @@
-"""Times of rows: dates or seconds, read, checked and shown."""
+"""Times of rows, dates or seconds: reading, checking and printing them."""
 
 import argparse
 from datetime import UTC, datetime
@@ -15,19 +15,26 @@ LATEST_SECONDS = 4_133_980_800
 def check_time(values: pd.Series, *, is_number: bool | None = None) -> pd.Series:
     """Seconds since 1970 as float64, NaN where a time cannot be read; plain numbers are taken as seconds.
 
-    A column is one or the other, as `is_number` or else most of it says; the odd ones out are not times. Milliseconds
-    would pass for seconds of the year 50,000, and no delay in days would mean anything: no such number is a time.
+    A column holds either dates or seconds, as `is_number` or else the majority decides; other values are not times.
     """
     is_plain = _is_number(values)
     numbers = pd.to_numeric(values.where(is_plain), errors="coerce").astype(np.float64)
-    numbers = numbers.where(numbers.abs() <= LATEST_SECONDS)
+    numbers = plausible_seconds(numbers)
     if is_number:
         return numbers
-    moments = pd.to_datetime(values.where(~is_plain), errors="coerce", utc=True, format=_time_format(values))
-    seconds = (moments - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    dates = pd.to_datetime(values.where(~is_plain), errors="coerce", utc=True, format=_time_format(values))
+    seconds = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
     if is_number is None and seconds.notna().sum() < numbers.notna().sum():
         return numbers
     return seconds
+
+
+def plausible_seconds(numbers: pd.Series) -> pd.Series:
+    """The seconds, NaN beyond the year 2100.
+
+    Milliseconds would otherwise be read as seconds of the year 50,000, and no delay in days would have an effect.
+    """
+    return numbers.where(numbers.abs() <= LATEST_SECONDS)
 
 
 def _is_number(values: pd.Series) -> pd.Series:
@@ -48,21 +55,21 @@ def time_is_number(values: pd.Series) -> bool:
     return bool(numbers > dates)
 
 
-# The year 1973: no data set of ours is older, and seconds counted from its first row are fewer.
+# The year 1973: no data set is older, and seconds counted from a first row are fewer.
 EARLIEST_DATE = 100_000_000
 
 
 def timestamp_text(seconds: float) -> str:
-    """A moment as a date, or as the number it is where it counts seconds or rows from a start of its own."""
+    """A timestamp as a date, or as a plain number where seconds or rows are counted from another start than 1970."""
     if seconds < EARLIEST_DATE:
         return f"{seconds:,.0f}"
     return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())
 
 
 def parse_utc_date(text: str) -> float:
-    """A moment on the command line, in UTC unless it says otherwise."""
+    """Seconds since 1970 of a date on the command line, in UTC unless it has an offset."""
     try:
-        found = datetime.fromisoformat(text)
+        date = datetime.fromisoformat(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2026-11-24 or 2026-11-24T06:00") from error
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-24 or 2026-11-24T06:00") from error
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""Window: the rows of a window as prepare wrote them, in order of time, read a row group at a time."""
+"""Windows as `prepare` wrote them, in time order, read a row group at a time."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,20 +17,16 @@ from training.run.files import BUILD
 from training.run.matrix import Positions
 
 
-class WindowError(StageError):
-    """Raised when what prepare wrote cannot be read."""
-
-
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException) as error:
-        raise WindowError(f"{path} cannot be read; run prepare again: {error}") from error
+        raise StageError(f"{path} cannot be read; run prepare again: {error}") from error
 
 
 class RowGroup(NamedTuple):
-    """Rows of one row group: all of them, or those at some positions."""
+    """All rows of a row group, or those at some positions."""
 
     path: Path
     group: int
@@ -38,17 +34,17 @@ class RowGroup(NamedTuple):
     n_rows: int
 
     def read(self, columns: Sequence[str]) -> pd.DataFrame:
-        """The rows' columns; raises WindowError where the file is not to be found or damaged."""
+        """The rows' columns; raises StageError where the file is absent or damaged."""
         with _readable(self.path), pq.ParquetFile(self.path) as file:
             rows = file.read_row_group(self.group, columns=list(columns), use_threads=False).to_pandas()
         return rows if self.positions is None else rows.iloc[self.positions]
 
 
 class Window:
-    """One window's file."""
+    """The file of a window."""
 
     def __init__(self, path: Path) -> None:
-        """Read what the file says of itself; raises WindowError where it cannot."""
+        """Read the file's metadata; raises StageError where it is absent or damaged."""
         # Workers may have another working directory.
         self.path = path.resolve()
         with _readable(self.path):
@@ -71,19 +67,19 @@ class Window:
         return values
 
     def parts(self, positions: Positions | None = None) -> list[RowGroup]:
-        """Its row groups; with `positions`, which must rise, the rows there alone."""
+        """Its row groups; with `positions`, which must ascend, only the rows there."""
         if positions is None:
             return [RowGroup(self.path, group, None, size) for group, size in enumerate(self.sizes)]
         starts = np.concatenate([[0], np.cumsum(self.sizes)])
         cuts = np.searchsorted(positions, starts)
-        found = (
+        groups = (
             RowGroup(self.path, group, positions[first:last] - starts[group], int(last - first))
             for group, (first, last) in enumerate(pairwise(cuts))
         )
-        return [part for part in found if part.n_rows]
+        return [group for group in groups if group.n_rows]
 
     def spread(self, n_rows: int) -> pd.DataFrame:
-        """Its rows, or of more than so many as many, evenly spread."""
+        """At most `n_rows` of its rows, evenly spread."""
         step = max(-(-len(self) // n_rows), 1)
         parts = self.parts(np.arange(0, len(self), step))
         return pd.concat([part.read(self.names) for part in parts], ignore_index=True)
@@ -95,7 +91,7 @@ class Window:
 
 
 def read_training(name: str) -> tuple[Window, pd.DataFrame]:
-    """A scorer's training window and the catalogue of its texts, as the stages prepare and catalogue wrote them."""
+    """A scorer's training window and its catalogue, as the stages prepare and catalogue wrote them."""
     folder = BUILD / name
     catalogue = pd.read_csv(folder / "catalogue.csv", dtype=str, keep_default_na=False)
     return Window(folder / "rows" / "train.parquet"), catalogue

@@ -1,4 +1,4 @@
-"""Row store: checked rows, chunk after chunk -> a file for each window of time, its rows in order."""
+"""Checked rows, added chunk by chunk, written as one file per window in time order."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,15 +19,15 @@ from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.run.progress import progress
 
-# A column that cannot be what it should gives itself away on so many rows.
-SUSPECTED_ROWS = 1_000_000
+# A sample is enough to detect leakage.
+LEAKAGE_ROWS = 1_000_000
 
 
 class WindowWriter:
-    """Keeps checked rows on the disk until all are there, then writes the windows."""
+    """Collects checked rows on disk, then writes the windows."""
 
     def __init__(self, folder: Path, scorer: ScorerDeclaration) -> None:
-        """Begin in a folder."""
+        """Use a folder for the files."""
         self._folder, self._scorer = folder, scorer
         self._schema = row_schema(scorer)
         self._rows = RowFile(folder / "checked", self._schema)
@@ -36,25 +36,25 @@ class WindowWriter:
         self.n_chunks = 0
 
     def add(self, chunk: CheckedChunk) -> None:
-        """Keep a chunk's sound rows, and the ids of all."""
+        """Add a chunk's sound rows, and the ids of all its rows."""
         self._rows.add(pa.Table.from_pandas(chunk.clean, self._schema, preserve_index=False), chunk.clean.index)
         if chunk.ids is not None:
             self._ids.add(pa.table({"id": pa.array(chunk.ids, pa.string(), from_pandas=True)}), chunk.ids.index)
         self.n_chunks += 1
 
     def repeated(self) -> Places:
-        """The places of sound rows whose id was seen at an earlier place."""
+        """The positions of sound rows whose id occurs at an earlier position."""
         self._rows.finish()
         self._ids.finish()
         repeated = self._ids.repeated()
         return repeated[np.isin(repeated, self._rows.places())]
 
     def leave_out(self, places: pd.Index) -> None:
-        """Leave out rows that were kept."""
+        """Leave out rows that were added."""
         self._left_out = np.append(self._left_out, places.to_numpy(np.int64))
 
     def write_windows(self) -> tuple[dict[str, Any], list[str]]:
-        """A report of each window, and what is suspicious, after the windows' files were written.
+        """Write the files of the windows; a report of each window, and warnings of leakage.
 
         Raises DataError where a window lacks a class.
         """
@@ -67,8 +67,7 @@ class WindowWriter:
             raise DataError("no row keeps the contract")
         bounds = window_bounds(np.sort(seconds), self._scorer.split)
         in_order = self._rows.in_order(time, self._left_out, self._scorer.compute.chunk_rows)
-        told = progress(in_order, "rows in order of time", total=len(seconds), size=len, unit="rows")
-        self._write(told, bounds)
+        self._write(progress(in_order, "rows sorted by time", total=len(seconds), size=len, unit="rows"), bounds)
         reports = {}
         for name in bounds:
             window = Window(self._folder / f"{name}.parquet")
@@ -76,7 +75,7 @@ class WindowWriter:
             require_classes(name, label, self._scorer)
             reports[name] = window_report(window.column(time), label)
         train = Window(self._folder / "train.parquet")
-        return reports, leakage_warnings(train.spread(SUSPECTED_ROWS), self._scorer)
+        return reports, leakage_warnings(train.spread(LEAKAGE_ROWS), self._scorer)
 
     def _write(self, batches: Iterable[pa.RecordBatch], bounds: Bounds) -> None:
         files = {name: _InGroups(self._folder / f"{name}.parquet", self._schema, self._scorer) for name in bounds}
@@ -90,7 +89,7 @@ class WindowWriter:
 
 
 class _InGroups:
-    """A Parquet file whose row groups hold the declared number of rows, all but the last."""
+    """A Parquet file whose row groups, except the last, have the declared number of rows."""
 
     def __init__(self, path: Path, schema: pa.Schema, scorer: ScorerDeclaration) -> None:
         self._writer, self._schema = pq.ParquetWriter(path, schema), schema
@@ -98,7 +97,7 @@ class _InGroups:
         self._waiting: list[pa.RecordBatch] = []
 
     def add(self, batch: pa.RecordBatch) -> None:
-        # An empty slice would hold on to all of its batch.
+        # An empty slice would keep all of its batch in memory.
         if len(batch):
             self._waiting.append(batch)
         while sum(map(len, self._waiting)) >= self._size:

@@ -1,4 +1,4 @@
-"""Names: columns as anybody calls them -> names that a contract may have."""
+"""Field names: column names of any kind turned into names that a contract allows."""
 
 import re
 import unicodedata
@@ -9,31 +9,26 @@ import pandas as pd
 from pydantic import BaseModel
 
 from handler.scoring.contract import ANSWER_KEYS
-from training.errors import StageError
+from training.errors import DataError
 
 LONGEST_NAME = 64
 SHOWN = 20
 
 
-class InferenceError(StageError):
-    """Raised when a file cannot become a scorer."""
-
-
 def require_column(name: str, rows: pd.DataFrame, what: str) -> None:
-    """Raise InferenceError, with the names that come close, where a table has no such column."""
+    """Raise DataError, with similar names, where a table has no such column."""
     if name in rows:
         return
     folded = {column.casefold(): column for column in rows}
     close = [folded[match] for match in get_close_matches(name.casefold(), folded, n=3)]
     listed, n_more = ", ".join(list(rows)[:SHOWN]), len(rows.columns) - SHOWN
-    known = f"did you mean {' or '.join(close)}?" if close else f"the file has {listed}"
-    raise InferenceError(
-        f"{what} {name}, which is no column; {known}" + (f" and {n_more} more" * (not close and n_more > 0))
-    )
+    more = f" and {n_more} more" if n_more > 0 else ""
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the file has {listed}{more}"
+    raise DataError(f"{what} {name}, which is not a column; {hint}")
 
 
 def fitting_name(column: str, taken: Collection[str]) -> str:
-    """A name that a field may have: the column's own where it fits, else its letters and digits in snake case.
+    """A valid field name: the column's own where it is valid, else its letters and digits in snake case.
 
     >>> fitting_name("Transaction Amount ($)", ()), fitting_name("V1", ()), fitting_name("copy", ())
     ('transaction_amount', 'V1', 'copy_value')
@@ -45,17 +40,17 @@ def fitting_name(column: str, taken: Collection[str]) -> str:
         name = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_") or "column"
         name = name if name[0].isalpha() else f"column_{name}"
     name = name[:LONGEST_NAME]
-    # Two prefixes and the names of its methods belong to the request model; an answer has keys of its own.
+    # These are reserved: pydantic's prefixes and methods of the request model, and the keys of an answer.
     if hasattr(BaseModel, name) or name in ANSWER_KEYS or name.startswith(("model_dump", "model_validate")):
         name = f"{name[:58]}_value" if not name.startswith("model_") else f"value_{name[:58]}"
-    single, count = name, 2
-    while single in taken:
-        single, count = f"{name[: 63 - len(str(count))]}_{count}", count + 1
-    return single
+    unique, count = name, 2
+    while unique in taken:
+        unique, count = f"{name[: 63 - len(str(count))]}_{count}", count + 1
+    return unique
 
 
-def single_names(columns: list[str], taken: Collection[str]) -> dict[str, str]:
-    """Per column a name that a field may have, no two the same and none of them taken."""
+def unique_names(columns: list[str], taken: Collection[str]) -> dict[str, str]:
+    """A valid field name for each column, all different and none of them taken."""
     names: dict[str, str] = {}
     for column in columns:
         names[column] = fitting_name(column, {*taken, *names.values()})
@@ -63,5 +58,5 @@ def single_names(columns: list[str], taken: Collection[str]) -> dict[str, str]:
 
 
 def words_of(column: str) -> set[str]:
-    """The words of a column's name, in lower case: of TransactionAmt they are transaction and amt."""
+    """The words of a column's name in lower case: transaction and amt for TransactionAmt."""
     return set(re.sub(r"[^a-z0-9]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column).lower()).split())

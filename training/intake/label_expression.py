@@ -1,4 +1,4 @@
-"""Label: a column, or an expression over columns -> whether each row is a fraud."""
+"""The label of each row, read from a column or from an expression over columns."""
 
 import ast
 import operator
@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from training.data.column_checks import as_text
-from training.intake.field_names import InferenceError, require_column
+from training.errors import DataError
+from training.intake.field_names import require_column
 from training.intake.numbers import as_truth, is_numeric, read_numbers
 
 FRAUD_WORDS = ("fraud", "chargeback", "scam", "illicit", "bad")
@@ -41,62 +42,62 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def read_label(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], list[str]]:
-    """Whether each row is a fraud (boolean, NA where that is not known), the columns this reads, and notices.
+    """Whether each row is a fraud (boolean, NA where that is unknown), the columns that decide it, and notices.
 
-    Raises InferenceError where `label` is neither a column of 0 and 1 nor a comparison, or has one class only.
+    Raises DataError where `label` is neither a column of 0 and 1 nor a comparison, or has one class only.
     """
     if label in rows:
-        is_fraud, read = as_truth(rows[label]), {label}
+        is_fraud, columns = as_truth(rows[label]), {label}
         if (wrong := is_fraud.isna() & rows[label].notna() & (rows[label].astype(object) != "")).any():
-            raise InferenceError(_explain_label(rows[label], rows[label][wrong].tolist()[0], label))
+            raise DataError(_explain_label(rows[label], rows[label][wrong].tolist()[0], label))
     else:
-        is_fraud, read = evaluate(label, rows)
+        is_fraud, columns = evaluate(label, rows)
     n_frauds, n_known = int(is_fraud.sum()), int(is_fraud.notna().sum())
     if n_frauds in {0, n_known}:
-        values = "; ".join(f"{column} holds {_examples(rows[column])}" for column in sorted(read))
-        which = "no row a fraud" if not n_frauds else "every row a fraud"
-        raise InferenceError(f"LABEL is {label}, which calls {which} ({n_known:,} rows known); {values}")
+        values = "; ".join(f"{column} holds {_examples(rows[column])}" for column in sorted(columns))
+        which = "every row" if n_frauds else "no row"
+        raise DataError(f"LABEL is {label}, by which {which} is a fraud ({n_known:,} rows known); {values}")
     notices = []
     if label not in rows:
-        notices.append(f"{', '.join(sorted(read))}: left out, LABEL reads it, and a model that saw it would repeat it")
+        notices.append(f"{', '.join(sorted(columns))}: left out, because LABEL is computed from it")
     if n_frauds > n_known / 2:
-        notices.append(f"WARNING: LABEL calls {n_frauds / n_known:.0%} of the rows frauds: is it the wrong way round?")
-    return is_fraud, read, notices
+        notices.append(f"WARNING: by LABEL {n_frauds / n_known:.0%} of the rows are frauds: is it inverted?")
+    return is_fraud, columns, notices
 
 
 def _explain_label(values: pd.Series, wrong: object, column: str) -> str:
-    """Why a label column is refused, and how the expression would be spelt."""
-    spelt = column if column.isidentifier() else f"`{column}`"
-    counted = read_numbers(values) if is_numeric(values) else values
-    # The rarest first: frauds are.
-    distinct = counted.dropna().value_counts().index[::-1].tolist()
+    """Why a label column is refused, and an expression that may be right."""
+    quoted = column if column.isidentifier() else f"`{column}`"
+    typed = read_numbers(values) if is_numeric(values) else values
+    # The rarest first, because frauds are rare.
+    distinct = typed.dropna().value_counts().index[::-1].tolist()
     if isinstance(distinct[0], float) and len(distinct) > 2:  # noqa: PLR2004 - more than two classes
-        suggested = f"{spelt} < 0" if min(distinct) < 0 else f"{spelt} > {int(min(distinct))}"
+        suggested = f"{quoted} < 0" if min(distinct) < 0 else f"{quoted} > {int(min(distinct))}"
     elif isinstance(distinct[0], float):
-        suggested = f"{spelt} == {distinct[0]:g}"
+        suggested = f"{quoted} == {distinct[0]:g}"
     else:
-        looks_bad = [value for value in distinct if any(word in str(value).lower() for word in FRAUD_WORDS)]
-        looks_bad += [value for value in distinct if str(value).lower() in YES_WORDS]
-        suggested = f'{spelt} == "{(looks_bad or distinct)[0]}"'
+        likely = [value for value in distinct if any(word in str(value).lower() for word in FRAUD_WORDS)]
+        likely += [value for value in distinct if str(value).lower() in YES_WORDS]
+        suggested = f'{quoted} == "{(likely or distinct)[0]}"'
     return (
         f"LABEL is {column}, which holds {_examples(values)}; {wrong!r} is neither 0 nor 1 nor true nor false: "
-        f"say what a fraud is, such as LABEL='{suggested}'"
+        f"define a fraud by an expression, such as LABEL='{suggested}'"
     )
 
 
-def _examples(values: pd.Series, most: int = 5) -> str:
+def _examples(values: pd.Series, limit: int = 5) -> str:
     """The most frequent values of a column, with how often each occurs."""
     counts = values.value_counts(dropna=False)
-    pairs = zip(counts.index[:most].tolist(), counts.iloc[:most].tolist(), strict=True)
+    pairs = zip(counts.index[:limit].tolist(), counts.iloc[:limit].tolist(), strict=True)
     shown = [f"{'nothing' if pd.isna(value) else repr(value)} ({count:,} times)" for value, count in pairs]
-    return ", ".join(shown) + (f" and {len(counts) - most:,} more values" if len(counts) > most else "")
+    return ", ".join(shown) + (f" and {len(counts) - limit:,} more values" if len(counts) > limit else "")
 
 
 def evaluate(expression: str, rows: pd.DataFrame) -> tuple[pd.Series, set[str]]:
-    """The truth of an expression per row, NA where a missing value leaves it open (Kleene 1938); the columns it reads.
+    """The truth of an expression per row, NA where a missing value leaves it unknown (Kleene 1938), and its columns.
 
-    It may hold columns (in backticks where they are no Python names), constants, comparisons, and, or, not: nothing
-    in it is ever run as code. Raises InferenceError for anything else.
+    It may contain columns (in backticks where they are not Python names), constants, comparisons, and, or, not; it is
+    never run as code. Raises DataError for anything else.
     """
     quoted: dict[str, str] = {}
 
@@ -109,7 +110,7 @@ def evaluate(expression: str, rows: pd.DataFrame) -> tuple[pd.Series, set[str]]:
     except SyntaxError as error:
         if re.fullmatch(r"[^<>=!'\"]+", expression):
             require_column(expression, rows, "LABEL is")
-        raise InferenceError(f"LABEL is {expression}, which cannot be read: {error.msg}") from error
+        raise DataError(f"LABEL is {expression}, which cannot be read: {error.msg}") from error
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):
             raise _refusal(node)
@@ -120,7 +121,7 @@ def evaluate(expression: str, rows: pd.DataFrame) -> tuple[pd.Series, set[str]]:
 
 
 def _truth(node: ast.expr, rows: pd.DataFrame) -> pd.Series:
-    """A part of an expression that is true or false."""
+    """The truth of a part of an expression per row."""
     match node:
         case ast.BoolOp(op=op, values=parts):
             return reduce(operator.and_ if isinstance(op, ast.And) else operator.or_, [_truth(p, rows) for p in parts])
@@ -134,8 +135,8 @@ def _truth(node: ast.expr, rows: pd.DataFrame) -> pd.Series:
     raise _refusal(node)
 
 
-def _refusal(node: ast.AST) -> InferenceError:
-    return InferenceError(
+def _refusal(node: ast.AST) -> DataError:
+    return DataError(
         f"LABEL has {ast.unparse(node)}; it may have columns, constants, comparisons, and, or, not, such as "
         "LABEL='status == \"chargeback\" or rating < 0'"
     )
@@ -147,7 +148,7 @@ def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, rows: pd.DataFrame
         mirrored = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
         left, op, right = right, mirrored.get(type(op), type(op))(), left
     if not isinstance(left, ast.Name):
-        raise InferenceError(f"LABEL compares {ast.unparse(left)}; one side of a comparison must be a column")
+        raise DataError(f"LABEL compares {ast.unparse(left)}; one side of a comparison must be a column")
     values = rows[left.id]
     if isinstance(right, ast.Name):
         other = rows[right.id]
@@ -159,19 +160,19 @@ def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, rows: pd.DataFrame
     try:
         constant = ast.literal_eval(right)
     except ValueError as error:
-        raise InferenceError(f"LABEL compares {left.id} with {ast.unparse(right)}, which is no constant") from error
+        raise DataError(f"LABEL compares {left.id} with {ast.unparse(right)}, which is not a constant") from error
     if constant is None:
         is_missing = (values.isna() | (values.astype(object) == "")).astype("boolean")
         return is_missing if isinstance(op, ast.Is | ast.Eq) else ~is_missing
     if isinstance(op, ast.In | ast.NotIn):
-        parts = [_equal(values, one) for one in (constant if isinstance(constant, tuple | list | set) else [constant])]
-        found = reduce(operator.or_, parts)
-        return found if isinstance(op, ast.In) else ~found
+        allowed = constant if isinstance(constant, tuple | list | set) else [constant]
+        is_in = reduce(operator.or_, [_equal(values, value) for value in allowed])
+        return is_in if isinstance(op, ast.In) else ~is_in
     if type(op) not in _COMPARED:
-        raise InferenceError(f"LABEL asks what {left.id} is; is and is not are for None, == and != for values")
+        raise DataError(f"LABEL compares {left.id} by is or is not, which are for None; use == or !=")
     if isinstance(op, ast.Eq | ast.NotEq):
-        found = _equal(values, constant)
-        return found if isinstance(op, ast.Eq) else ~found
+        is_equal = _equal(values, constant)
+        return is_equal if isinstance(op, ast.Eq) else ~is_equal
     typed = as_text(values) if isinstance(constant, str) else read_numbers(values)
     return _COMPARED[type(op)](typed, constant).astype("boolean").mask(typed.isna())
 

@@ -1,4 +1,4 @@
-"""Numerals: numbers and truths as people write them in text."""
+"""Numbers and booleans in the spellings that people use in text."""
 
 import re
 
@@ -9,31 +9,31 @@ import pyarrow.compute as pc
 
 from training.data.column_checks import as_text
 
-# What stands for a missing number. In a text only an empty cell is missing: "NA" is Namibia.
+# Spellings of a missing number. Among texts only an empty cell is missing: "NA" is Namibia.
 NO_NUMBER = frozenset({"", "-", "--", ".", "?", "#n/a", "n/a", "na", "nan", "nil", "none", "null"})
 NUMERIC_SHARE = 0.95
 
 
 def as_truth(values: pd.Series) -> pd.Series:
-    """The values as nullable booleans: 0, 1, true and false in any spelling of theirs, NA for anything else."""
-    spelt = values.astype("str").str.strip().str.casefold()
-    known = spelt.map({"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "true": 1.0, "false": 0.0})
-    return (known == 1).astype("boolean").mask(known.isna())
+    """The values as nullable booleans: 0, 1, true and false in any case, NA for anything else."""
+    spelled = values.astype("str").str.strip().str.casefold()
+    mapped = spelled.map({"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "true": 1.0, "false": 0.0})
+    return (mapped == 1).astype("boolean").mask(mapped.isna())
 
 
 def n_words(texts: pd.Series) -> int:
-    """How many texts are more than a token for a missing number."""
+    """How many texts are not a spelling of a missing number."""
     return int((~texts.dropna().str.strip().str.lower().isin(NO_NUMBER)).sum())
 
 
 def is_mostly_read(numbers: pd.Series, texts: pd.Series) -> bool:
-    """Whether texts, but for a few strays, are the numbers that were read from them."""
+    """Whether nearly all texts were read as the numbers."""
     n_numbers = int(numbers.notna().sum())
     return n_numbers > 0 and n_words(texts[numbers.isna()]) * NUMERIC_SHARE <= n_numbers * (1 - NUMERIC_SHARE)
 
 
 def is_numeric(values: pd.Series) -> bool:
-    """Whether a column, but for a few strays, holds numbers, as such or as text."""
+    """Whether nearly all values of a column are numbers, typed or as text."""
     if pd.api.types.is_numeric_dtype(values.dtype):
         return True
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
@@ -43,7 +43,7 @@ def is_numeric(values: pd.Series) -> bool:
 
 
 def read_numbers(values: pd.Series) -> pd.Series:
-    """Numbers or texts as float64, NaN where one is no number; currency signs and separators are read.
+    """Numbers or texts as float64, NaN where one is not a number; currency signs and separators are read.
 
     >>> read_numbers(pd.Series(["$1,200.50", "n/a", "$3"])).tolist()
     [1200.5, nan, 3.0]
@@ -52,7 +52,7 @@ def read_numbers(values: pd.Series) -> pd.Series:
         return values.astype("Float64").astype(np.float64)
     texts = values.astype("str")
     try:
-        # Ten times as fast as pandas, where all texts are numbers.
+        # Ten times as fast as pandas, but only where all texts are numbers.
         return pd.Series(
             pc.cast(pc.utf8_trim_whitespace(pa.array(texts)), pa.float64()).to_numpy(zero_copy_only=False), texts.index
         )

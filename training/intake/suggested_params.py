@@ -1,4 +1,4 @@
-"""Settle: what was inferred from a file -> the settings that suit it, and its block of params.yaml."""
+"""The block of params.yaml suggested for a file: settings that suit its size, frauds and fields."""
 
 import json
 
@@ -15,13 +15,13 @@ HEADER = "# Made by `make try`: the scorer {name}, inferred from {source}.\n"
 TRAIN, CALIBRATE, TEST = 0.6, 0.2, 0.2
 MAX_SHARE = 0.01
 VALIDATE_SHARE = 0.5
-# Learning from so many rows a fold, times columns, keeps a try within minutes on two cores.
+# As many rows, or cells, to learn from in each fold take minutes on two cores.
 FOLD_ROWS = 40_000
 FOLD_CELLS = 2_000_000
 FEWEST_FOLD_FRAUDS = 20
 SMOTE_RATIO = 0.1
 SMOTE_ROWS = 200_000
-# From so many fields on neighbours mean little, and every trial takes long. (Fewer bins were quicker still, and a bin
+# With more fields nearest neighbours mean little, and each trial takes long. (Fewer bins would be faster, but a bin
 # that holds more rows than there are frauds hides them: average precision .72 -> .67 at 64 bins and 1.3 % frauds.)
 WIDE = 100
 TRIALS, WIDE_TRIALS = 10, 6
@@ -29,7 +29,7 @@ WIDTH = 24
 
 
 def settings_for(inferred: Inferred) -> dict[str, str]:
-    """How the model is made, as YAML by key; comments say why where a setting follows from the file."""
+    """The settings of a scorer as YAML, by key, with a comment where a setting follows from the file."""
     rows, label = inferred.rows, inferred.label
     seconds = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
     labels = rows[label].loc[seconds.index].to_numpy()
@@ -48,7 +48,7 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
         "compute": "{engine: local}",
         "folds": f"{folds}   # inside the training window",
         "resampling": f"{{method: none}}   # {no_smote}" if no_smote else f"{{method: smote, ratio: {SMOTE_RATIO}}}",
-        "model": "{}   # what stands here is pinned, the rest is tuned",
+        "model": "{}   # what is set here is pinned, the rest is tuned",
         "tuning": f"{{mode: tpe, trials: {WIDE_TRIALS if len(inferred.fields) > WIDE else TRIALS}}}",
         "costs": "null   # {amount: <a money field with min: 0, required: true>, review: <what one alert costs>}",
         "decision": "{recall: 0.90}   # or precision, review_rate, cost",
@@ -57,7 +57,7 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
 
 
 def _fold_count(seconds: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
-    """The largest number of folds up to 4 that all have frauds, at least 2; and the frauds the first learns from."""
+    """The largest number of folds, 2 to 4, that all have frauds; and how many frauds the first one learns from."""
     for count in (4, 3, 2):
         try:
             positions = prequential_positions(seconds, labels, Folds(count=count, validate_share=VALIDATE_SHARE), 0.0)
@@ -68,7 +68,7 @@ def _fold_count(seconds: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
 
 
 def _why_no_smote(inferred: Inferred, n_frauds: float) -> str:
-    """Why synthetic frauds are of no use here, "" where they may be."""
+    """Why SMOTE does not suit a file, "" where it does."""
     label = inferred.rows[inferred.label]
     kinds = {field.type for field in inferred.fields.values()}
     if label.mean() >= SMOTE_RATIO * (1 - label.mean()):
@@ -76,14 +76,14 @@ def _why_no_smote(inferred: Inferred, n_frauds: float) -> str:
     if len(label) > SMOTE_ROWS:
         return f"no smote: {len(label):,} rows; it takes long and seldom helps XGBoost"
     if len(inferred.fields) > WIDE:
-        return f"no smote: among {len(inferred.fields)} fields neighbours mean little"
+        return f"no smote: with {len(inferred.fields)} fields nearest neighbours mean little"
     if n_frauds < FEWEST_FOLD_FRAUDS:
         return f"no smote: {n_frauds:.0f} frauds in the first fold are too few to have neighbours"
     return "no smote: it needs a numeric field" if kinds <= set(STRING_TYPES) else ""
 
 
 def params_text(name: str, route: str, source: str, inferred: Inferred, settings: dict[str, str]) -> str:
-    """The params.yaml of a try: one block, to be pasted below `scorers:` of the repository's own."""
+    """A params.yaml with one block, to be pasted below `scorers:` of the repository's own file."""
     width = min(max(map(len, inferred.fields)) + 3, WIDTH)
     fields = [
         f"      {f'{_key(field)}:':<{width}} {_field_text(declared)}" + _comment(field, inferred.columns[field])
@@ -99,7 +99,7 @@ def params_text(name: str, route: str, source: str, inferred: Inferred, settings
         "    entity: null",
         f"    time: {_key(inferred.time)}",
         f"    label: {_key(inferred.label)}",
-        "    # Nothing is required: a file cannot tell what a caller always knows, and the model takes missing values.",
+        "    # No field is required: what callers always know cannot be inferred, and values may be missing.",
         "    fields:",
         *fields,
         "    features: {}",
@@ -109,7 +109,7 @@ def params_text(name: str, route: str, source: str, inferred: Inferred, settings
 
 
 def _key(name: str) -> str:
-    """A name as YAML, in quotes where it would be a value of YAML's own."""
+    """A name as YAML, in quotes where YAML would read it as a boolean or null."""
     is_word = name.lower() in {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
     return json.dumps(name) if is_word else name
 

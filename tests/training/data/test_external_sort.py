@@ -114,5 +114,5 @@ def test_another_error_is_told_as_it_is(tmp_path: Path) -> None:
     """Not everything that DuckDB raises is a full disk; it ends the stage with its sentence."""
     batches = rows_in(tmp_path, [3.0, 1.0]).in_order("at", np.empty(0, np.int64), 2_048)
     next(batches)
-    with pytest.raises(StageError, match="cannot be put in order: this is no Parquet file"):
+    with pytest.raises(StageError, match="cannot be sorted: this is no Parquet file"):
         batches.throw(duckdb.IOException("this is no Parquet file"))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.window import Window, WindowError
+from training.data.window import Window
+from training.errors import StageError
 
 WindowOf = Callable[..., Window]
 ROWS = pd.DataFrame({"at": np.arange(10.0), "name": [f"n{number}" for number in range(10)]})
@@ -53,7 +54,7 @@ def test_parts_can_be_read_from_elsewhere(
 
 def test_a_window_that_is_not_there(tmp_path: Path) -> None:
     """It is named, with what makes it."""
-    with pytest.raises(WindowError, match=r"train.parquet cannot be read; run prepare again: "):
+    with pytest.raises(StageError, match=r"train.parquet cannot be read; run prepare again: "):
         Window(tmp_path / "train.parquet")
 
 
@@ -62,8 +63,8 @@ def test_a_part_that_is_gone(window_of: WindowOf) -> None:
     window = window_of(ROWS, 4)
     [first, *_] = window.parts()
     window.path.write_bytes(window.path.read_bytes()[:50])
-    with pytest.raises(WindowError, match=r"window-1.parquet cannot be read; run prepare again: "):
+    with pytest.raises(StageError, match=r"window-1.parquet cannot be read; run prepare again: "):
         first.read(["at"])
     window.path.unlink()
-    with pytest.raises(WindowError, match=r"window-1.parquet cannot be read; run prepare again: "):
+    with pytest.raises(StageError, match=r"window-1.parquet cannot be read; run prepare again: "):
         first.read(["at"])

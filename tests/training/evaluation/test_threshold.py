@@ -279,7 +279,7 @@ def test_the_number_of_frauds_it_takes_is_enough(recall: float, confidence: floa
 
 def test_recall_of_1_is_never_sure() -> None:
     """No sample proves that every fraud to come is caught; the declaration says so before anything is trained."""
-    with pytest.raises(ValidationError, match="recall is 1, of which no number of frauds can make sure"):
+    with pytest.raises(ValidationError, match="recall is 1, which no number of frauds can ensure"):
         Decision(recall=1.0, confidence=0.95)
 
 

@@ -61,7 +61,7 @@ def test_strays_in_numbers_become_missing() -> None:
     column = of_csv(["err", *(f"{value / 7:.3f}" for value in range(1, N))])
     assert declared(column).type == "number"
     assert column.typed.isna().sum() == 1
-    assert column.notice == "1 values are no numbers and become missing"
+    assert column.notice == "1 values are not numbers and become missing"
 
 
 def test_infinite_numbers_become_missing() -> None:
@@ -111,8 +111,8 @@ def test_truths_become_flags(values: list[Any]) -> None:
         ([f"{i:08x}-0000-4000-8000-000000000000" for i in range(N)] * 3, "c", "it is an id, as in"),
         ([str(7 * i % N) for i in range(N)], "c", "it is an id: 400 of 400 values differ"),
         ([str(i * i * 7919 % 99991) for i in range(N)], "account no", "it is an id"),
-        ([str(i // 2 * 10) for i in range(N)], "c", "only goes one way from row to row"),
-        ([f"m{i // 5}" for i in range(N)], "c", "too rare to learn"),
+        ([str(i // 2 * 10) for i in range(N)], "c", "only rises or only falls from row to row"),
+        ([f"m{i // 5}" for i in range(N)], "c", "too rare to learn from"),
         (["word " * 60, "words " * 60] * 99, "c", "free text of up to"),
         (["2024-01-01", "2024-02-01 10:00"] * 99, "c", "it holds dates"),
         (["1700000000", "1600000000.5"] * 99, "created_at", "it holds dates"),

@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.scoring.contract import Contract, DeclaredField, request_model
-from training.intake.field_names import fitting_name, single_names
+from training.intake.field_names import fitting_name, unique_names
 
 
 @given(st.lists(st.text(max_size=90), unique=True, max_size=6))
 def test_any_columns_become_names_of_a_contract(columns: list[str]) -> None:
     """Whatever columns are called, their names make a valid contract and a request model that keeps them apart."""
-    names = single_names([*columns, "Amount"], ("label", "time"))
+    names = unique_names([*columns, "Amount"], ("label", "time"))
     fields = {name: DeclaredField(type="number") for name in names.values()}
     contract = Contract(route="/x", answer="probability", id=None, fields=fields, features={})
     assert len(fields) == len(columns) + 1

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from handler.scoring.contract import DeclaredField
-from training.intake.field_names import InferenceError
+from training.errors import DataError
 from training.intake.infer import infer
 
 N = 400
@@ -39,8 +39,8 @@ def test_whole_file() -> None:
     assert found.columns == {"amount_usd": "Amount (USD)"}
     assert (len(found.rows), found.rows["label"].sum()) == (N * 3 // 4, N // 4)
     assert found.notices == [
-        "status: left out, LABEL reads it, and a model that saw it would repeat it",
-        "100 rows are left out: a missing value leaves open whether they are frauds",
+        "status: left out, because LABEL is computed from it",
+        "100 rows are left out: a missing value makes their label unknown",
         "When?: read with the day first, as in 31/01/2024",
         "1 columns are renamed: 'Amount (USD)' is amount_usd",
     ]
@@ -51,14 +51,14 @@ def test_without_time_the_rows_are_the_order() -> None:
     found = infer(pd.DataFrame({"x": [1.5, 2.5] * 9, "y": [0, 1] * 9, "row_number": [3, 4] * 9}), "y", None)
     assert found.rows["row_number"].tolist() == list(range(18))
     assert list(found.fields) == ["x", "row_number_2"]
-    assert "the numbers are too good" in found.notices[0]
+    assert "the metrics are too good" in found.notices[0]
 
 
 @pytest.mark.parametrize(
     ("label", "time", "why"),
     [
-        ("y", "tiem", "TIME is tiem, which is no column; did you mean time?"),
-        ("y", "zzz", "TIME is zzz, which is no column; the file has time, y, id"),
+        ("y", "tiem", "TIME is tiem, which is not a column; did you mean time?"),
+        ("y", "zzz", "TIME is zzz, which is not a column; the file has time, y, id"),
         ("y", "y", "LABEL and TIME are both y"),
         ("y", "time", "no column is left to learn from: id: left out"),
     ],
@@ -66,6 +66,6 @@ def test_without_time_the_rows_are_the_order() -> None:
 def test_impossible_files_are_refused(label: str, time: str, why: str) -> None:
     """What cannot become a scorer is refused with one sentence."""
     rows = pd.DataFrame({"time": np.arange(N), "y": [0, 1] * (N // 2), "id": np.arange(N)})
-    with pytest.raises(InferenceError) as refused:
+    with pytest.raises(DataError) as refused:
         infer(rows, label, time)
     assert why in str(refused.value)

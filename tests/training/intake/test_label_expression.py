@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from training.intake.field_names import InferenceError
+from training.errors import DataError
 from training.intake.label_expression import evaluate, read_label
 
 LABELLED = pd.DataFrame(
@@ -51,20 +51,20 @@ def test_expression_has_a_truth(expression: str, truth: list[int | None]) -> Non
         ("__import__('os').system('true')", "it may have columns, constants, comparisons"),
         ("rating.real < 0", "LABEL has rating.real; it may have"),
         ("rating < limit + 1", "LABEL has limit + 1; it may have"),
-        ("rating < (limit or 1)", "compares rating with limit or 1, which is no constant"),
+        ("rating < (limit or 1)", "compares rating with limit or 1, which is not a constant"),
         ("-rating", "LABEL has -rating; it may have"),
         ("1 < 2", "one side of a comparison must be a column"),
         ("rating & limit", "it may have columns"),
-        ("rating is 3", "is and is not are for None"),
+        ("rating is 3", "by is or is not, which are for None"),
         ('status = "chargeback"', "cannot be read"),
         ("Status", "did you mean status?"),
         ("is  paid", "did you mean is paid?"),
-        ("status == chargeback", "it has chargeback, which is no column"),
+        ("status == chargeback", "it has chargeback, which is not a column"),
     ],
 )
 def test_anything_else_is_refused(expression: str, why: str) -> None:
     """What is no comparison of columns is refused with a sentence, and never run."""
-    with pytest.raises(InferenceError) as refused:
+    with pytest.raises(DataError) as refused:
         evaluate(expression, LABELLED)
     assert why in str(refused.value)
 
@@ -87,7 +87,7 @@ def test_label_may_be_0_and_1_or_a_truth(values: list[Any]) -> None:
 )
 def test_other_labels_are_not_guessed(values: list[Any], suggestion: str) -> None:
     """A label of other values is refused; the message counts them and spells the expression."""
-    with pytest.raises(InferenceError) as refused:
+    with pytest.raises(DataError) as refused:
         read_label(pd.DataFrame({"is it": values}), "is it")
     assert suggestion.replace("is it", "`is it`") in str(refused.value)
     assert "1 times" in str(refused.value)
@@ -95,10 +95,10 @@ def test_other_labels_are_not_guessed(values: list[Any], suggestion: str) -> Non
 
 def test_label_of_one_class_is_refused() -> None:
     """A label that is the same in all rows is refused, with the values that the file has."""
-    with pytest.raises(InferenceError, match=r"status == \"x\", which calls no row a fraud.*'paid' \(1 times\)"):
+    with pytest.raises(DataError, match=r"status == \"x\", by which no row is a fraud.*'paid' \(1 times\)"):
         read_label(LABELLED, 'status == "x"')
 
 
 def test_label_the_wrong_way_round_is_noticed() -> None:
     """More frauds than legitimate rows bring a warning."""
-    assert "WARNING: LABEL calls 75% of the rows frauds" in read_label(LABELLED, "`is paid`")[2][-1]
+    assert "WARNING: by LABEL 75% of the rows are frauds: is it inverted?" in read_label(LABELLED, "`is paid`")[2][-1]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from training.intake.read_table import TableError, read_file
+from training.errors import DataError
+from training.intake.read_table import read_file
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -54,7 +55,7 @@ def test_parquet_keeps_its_types_and_index(tmp_path: Path) -> None:
 )
 def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str, why: str) -> None:
     """A file that is no table is refused with one sentence that names it."""
-    with pytest.raises(TableError) as refused:
+    with pytest.raises(DataError) as refused:
         read_file(write(tmp_path / name, content))
     assert str(tmp_path / name) in str(refused.value)
     assert why in str(refused.value)
@@ -62,7 +63,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str, why:
 
 def test_absent_file(tmp_path: Path) -> None:
     """A path without a file is refused, a folder too."""
-    with pytest.raises(TableError, match="does not exist"):
+    with pytest.raises(DataError, match="does not exist"):
         read_file(tmp_path / "rows.csv")
-    with pytest.raises(TableError, match="is a folder"):
+    with pytest.raises(DataError, match="is a folder"):
         read_file(tmp_path)

@@ -1,4 +1,4 @@
-"""Moments: times of any format, and the few that cannot be read."""
+"""Time columns of any format, and times that cannot be read."""
 
 import datetime as dt
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from training.intake.field_names import InferenceError
-from training.intake.time_column import read_moments
+from training.errors import DataError
+from training.intake.time_column import read_timestamps
 
 
 @pytest.mark.parametrize(
@@ -27,33 +27,35 @@ from training.intake.time_column import read_moments
 )
 def test_time_of_any_format(values: list[Any], expected: str) -> None:
     """Dates in the formats that people use become timestamps; whether the day comes first, one row shows for all."""
-    assert read_moments(pd.Series(values), "at")[0].iloc[1] == pd.Timestamp(expected, tz="UTC")
+    assert read_timestamps(pd.Series(values), "at")[0].iloc[1] == pd.Timestamp(expected, tz="UTC")
 
 
 @pytest.mark.parametrize(("factor", "said"), [(1, []), (1e3, ["milli"]), (1e6, ["micro"]), (1e9, ["nano"])])
 def test_numbers_are_seconds(factor: float, said: list[str]) -> None:
     """Numbers are seconds, or what their size says; a conversion is told."""
-    moments, notices = read_moments(pd.Series([1_700_000_000 * factor, 1_700_000_060 * factor]), "at")
-    assert moments.tolist() == [1_700_000_000, 1_700_000_060]
+    timestamps, notices = read_timestamps(pd.Series([1_700_000_000 * factor, 1_700_000_060 * factor]), "at")
+    assert timestamps.tolist() == [1_700_000_000, 1_700_000_060]
     assert notices == [f"at: read as {unit}seconds since 1970" for unit in said]
 
 
 @pytest.mark.parametrize("bad", ["unknown", "14:05:00", None])
 def test_few_bad_times_stay_missing(bad: str | None) -> None:
     """A time that cannot be read is left to the quarantine, and told; a time of day is not today."""
-    moments, notices = read_moments(pd.Series(["2024-01-01"] * 30 + [bad]), "at")
-    assert moments.isna().tolist() == [False] * 30 + [True]
+    timestamps, notices = read_timestamps(pd.Series(["2024-01-01"] * 30 + [bad]), "at")
+    assert timestamps.isna().tolist() == [False] * 30 + [True]
     assert notices == ["at: 1 rows have no readable time and go into quarantine"]
 
 
 def test_many_bad_times_are_refused() -> None:
     """A column that is no time is refused, with one of its values and what to do."""
     with pytest.raises(
-        InferenceError, match=r"TIME is at, which has 3 of 3 rows .* such as 'monday'; a time has a date"
+        DataError, match=r"TIME is at, which has 3 of 3 rows .* such as 'monday'; a time must be a date"
     ):
-        read_moments(pd.Series(["monday"] * 3), "at")
+        read_timestamps(pd.Series(["monday"] * 3), "at")
 
 
 def test_undecided_order_of_day_and_month_is_told() -> None:
     """Where no row shows whether the day comes first, the reading says so."""
-    assert "month first, which nothing in the file decides" in read_moments(pd.Series(["05/02/2024"]), "at")[1][0]
+    assert (
+        "month first, although no row of the file decides it" in read_timestamps(pd.Series(["05/02/2024"]), "at")[1][0]
+    )

@@ -1,7 +1,7 @@
-"""Random draws that agree across processors to the last bit.
+"""Random draws that are the same on every processor, to the last bit.
 
-Integer draws and integer weights decide who and what; whatever went through exp, whose last bits
-differ, is rounded before it is compared or written.
+Integers with integer weights decide all choices; results of exp, whose last bits differ between processors,
+are rounded before they are compared or written.
 """
 
 from collections.abc import Iterable, Sequence
@@ -21,7 +21,7 @@ DAYS: Final = 182
 
 
 def pick(rng: Generator, weights: Iterable[int], size: int) -> Integers:
-    """Positions drawn with integer weights, which makes the draw exact on every processor."""
+    """Positions drawn with integer weights, which are exact on every processor."""
     edges = np.cumsum(np.fromiter(weights, np.int64))
     return np.searchsorted(edges, rng.integers(edges[-1], size=size), side="right")
 
@@ -33,19 +33,19 @@ def pick_drifting(rng: Generator, first: Iterable[int], last: Iterable[int], day
 
 
 def happens(rng: Generator, permille: int | Integers, size: int) -> Mask:
-    """True for each row at the given chance in a thousand."""
+    """True with the given probability, in thousandths, for each row."""
     return rng.integers(1000, size=size) < permille
 
 
 def keep_to(rng: Generator, codes: Integers, kept: Sequence[tuple[Mask, Integers]]) -> Integers:
-    """The codes, redrawn evenly from the allowed ones where a segment keeps to these."""
+    """The codes, redrawn evenly from the allowed ones in segments that are restricted to these."""
     for rows, allowed in kept:
         codes[rows] = allowed[rng.integers(allowed.size, size=np.count_nonzero(rows))]
     return codes
 
 
 def heavy_tail(rng: Generator, size: int) -> Floats:
-    """Factors of 1, and for one row in a hundred a Pareto's."""
+    """Factors of 1, and of a Pareto distribution for one row in a hundred."""
     return np.where(happens(rng, 10, size), 1.0 + rng.pareto(1.5, size), 1.0)
 
 
@@ -56,7 +56,7 @@ def draw_amounts(rng: Generator, usual_usd: Floats, day: Integers, *, growth: fl
 
 
 def draw_ids(rng: Generator, prefix: str, size: int) -> pa.Array:
-    """Unique ids that carry nothing: an odd multiplier permutes the numbers below 2**40."""
+    """Unique ids without information: an odd multiplier permutes the numbers below 2**40."""
     start = int(rng.integers(2**40))
     return pa.array([f"{prefix}{(start + row * 678_446_653_037) % 2**40:010x}" for row in range(size)])
 

@@ -1,7 +1,7 @@
-"""What customers send back, by category, and the words they wrap around an item's name.
+"""The items that customers send back, by category, and how they word an item's name.
 
-Names within a category share head nouns on purpose: a model of character n-grams that has seen
-"chicken curry" and "tofu scramble" should place "Pad Thai with tofu" without having seen it.
+Names within a category share nouns on purpose: a model of character n-grams that has learned from
+"chicken curry" and "tofu scramble" should categorise "Pad Thai with tofu", which is not among them.
 """
 
 from collections.abc import Sequence
@@ -223,7 +223,7 @@ JUNK: Final = (
     "SKU 0093-11", "12345", "misc", "-",
 )  # fmt: skip
 
-# How many customers in a hundred word it so.
+# The percentage of customers who use each wording.
 BRAND_PERCENT: Final = 12
 SIZE_PERCENT: Final = 15
 QUANTITY_PERCENT: Final = 8
@@ -240,14 +240,14 @@ def items() -> tuple[tuple[str, str], ...]:
 
 
 def customer_wording(name: str, category: str, dice: Sequence[int]) -> str:
-    """The item's name as a hurried customer writes it; five dice in [0, 1,000,000) decide how.
+    """The item's name as a customer in a hurry writes it; five dice in [0, 1,000,000) decide how.
 
     >>> customer_wording("chicken curry", "Food, Perishable", [50, 50, 50, 50, 50])
     'chicken curry'
     >>> customer_wording("chicken curry", "Food, Perishable", [50, 100, 50, 2, 300])
     'CHIKCEN CURRY SMALL'
     """
-    # Of each die the last two digits decide whether something happens, the rest decide what.
+    # The last two digits of each die decide whether to change the name, the others how.
     (brand, size, quantity, case, typo) = (divmod(die, 100) for die in dice)
     text = name
     if brand[1] < BRAND_PERCENT:

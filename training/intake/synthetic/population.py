@@ -1,4 +1,4 @@
-"""Who is behind each synthetic row, when it happens, and whether its fraud is noticed."""
+"""The customers and fraudsters behind the synthetic rows: when they arrive, and how their rows are labelled."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -22,7 +22,7 @@ FRAUD_HOURS: Final = (52, 54, 55, 54, 50, 44, 38, 36, 36, 38, 40, 40, 42, 42, 42
 
 
 class Segment(NamedTuple):
-    """A kind of customer or fraudster: how common, its spreads, and the values it keeps to."""
+    """A kind of customer or fraudster: its frequency, its distributions, and the values it is restricted to."""
 
     name: str
     per_100k: int
@@ -31,7 +31,7 @@ class Segment(NamedTuple):
 
 
 class Population(NamedTuple):
-    """Who sends requests: the legitimate, the known fraud, and the fraud that appears late."""
+    """All segments: legitimate, known fraud, and fraud that appears late."""
 
     legitimate: tuple[Segment, ...]
     fraud: tuple[Segment, ...]
@@ -45,7 +45,7 @@ class Population(NamedTuple):
 
 
 class Arrivals(NamedTuple):
-    """When each row happens and the code of the segment behind it, in order of time."""
+    """The time of each row and the code of its segment, in order of time."""
 
     time: npt.NDArray[np.datetime64]
     day: Integers
@@ -53,14 +53,14 @@ class Arrivals(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """The rows to publish and, for each, the name of its segment, which stays unpublished."""
+    """The rows to publish and, unpublished, the name of the segment of each."""
 
     table: pa.Table
     segment: npt.NDArray[np.str_]
 
 
 def draw_arrivals(rng: Generator, population: Population, n_rows: int) -> Arrivals:
-    """Times over the 26 weeks, slightly growing, and who is behind each."""
+    """Times over 26 weeks with slightly growing traffic, and the segment of each row."""
     day = draw_days(rng, population, n_rows)
     segment = draw_segments(rng, population, day)
     hour = draw_hours(rng, is_fraudster(population, segment))
@@ -77,11 +77,11 @@ def draw_days(rng: Generator, population: Population, n_rows: int) -> Integers:
 
 
 def draw_segments(rng: Generator, population: Population, day: Integers) -> Integers:
-    """The code of the segment behind each row; the late fraud appears from its day on."""
+    """The code of the segment of each row; the late fraud appears from its day on."""
     n_late = len(population.late_fraud)
     shares = [segment.per_100k for segment in population.segments]
-    known = pick(rng, shares[:-n_late] + [0] * n_late, day.size)
-    return np.where(day < LATE_PATTERN_DAY, known, pick(rng, shares, day.size))
+    early = pick(rng, shares[:-n_late] + [0] * n_late, day.size)
+    return np.where(day < LATE_PATTERN_DAY, early, pick(rng, shares, day.size))
 
 
 def draw_hours(rng: Generator, is_fraud: Mask) -> Integers:
@@ -91,31 +91,31 @@ def draw_hours(rng: Generator, is_fraud: Mask) -> Integers:
 
 def draw_quantities(rng: Generator, population: Population, segment: Integers) -> list[Floats]:
     """One lognormal column for each of the segments' spreads."""
-    spreads = np.array([of.spreads for of in population.segments])[segment]
+    spreads = np.array([kind.spreads for kind in population.segments])[segment]
     return [median * rng.lognormal(0.0, sigma) for median, sigma in spreads.transpose(1, 2, 0)]
 
 
 def kept_values(population: Population, segment: Integers, field: str, names: Names) -> list[tuple[Mask, Integers]]:
-    """For each segment that keeps to some values of the field: its rows, and their positions in `names`."""
+    """For each segment restricted to some values of the field: its rows, and the values' positions in `names`."""
     return [
-        (segment == position, np.array([names.index(value) for value in of.only[field]]))
-        for position, of in enumerate(population.segments)
-        if field in of.only
+        (segment == position, np.array([names.index(value) for value in kind.only[field]]))
+        for position, kind in enumerate(population.segments)
+        if field in kind.only
     ]
 
 
 def is_fraudster(population: Population, segment: Integers) -> Mask:
-    """True for each row with fraud behind it, noticed or not."""
+    """True for each row that is fraud, labelled so or not."""
     return segment >= len(population.legitimate)
 
 
 def draw_labels(rng: Generator, population: Population, segment: Integers) -> npt.NDArray[np.int8]:
-    """The published labels: 4 % of the fraud unnoticed, 3 in 10,000 of the rest reported."""
+    """The published labels: 4 % of the fraud is not labelled, and 3 in 10,000 other rows are."""
     is_fraud = is_fraudster(population, segment)
-    errs = rng.integers(10_000, size=segment.size) < np.where(is_fraud, 400, 3)
-    return (is_fraud ^ errs).astype(np.int8)
+    is_wrong = rng.integers(10_000, size=segment.size) < np.where(is_fraud, 400, 3)
+    return (is_fraud ^ is_wrong).astype(np.int8)
 
 
 def segment_names(population: Population, segment: Integers) -> npt.NDArray[np.str_]:
-    """The name of the segment behind each row."""
-    return np.array([of.name for of in population.segments])[segment]
+    """The name of the segment of each row."""
+    return np.array([kind.name for kind in population.segments])[segment]

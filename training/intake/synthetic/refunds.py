@@ -1,4 +1,4 @@
-"""Synthetic refund requests: who claims how much, for what, in which words."""
+"""Synthetic refund requests: their amounts, histories and item texts."""
 
 from typing import Final, NamedTuple
 
@@ -58,7 +58,7 @@ CLAIMANTS: Final = Population(
 # fmt: on
 
 # A category's weight among refunds on the first and the last day, and the usual price in dollars.
-SHELVES: Final = {
+CATEGORIES: Final = {
     "Food, Perishable": (120, 150, 24),
     "Food, Packaged": (60, 60, 19),
     "Electronics": (150, 160, 150),
@@ -75,7 +75,7 @@ SHELVES: Final = {
 
 
 class Claims(NamedTuple):
-    """The rows before anything goes missing; categories are positions in `SHELVES`."""
+    """The rows before anything goes missing; categories are positions in `CATEGORIES`."""
 
     years_active: Floats
     amount_usd: Floats
@@ -93,11 +93,11 @@ def draw_refunds(n_rows: int, seed: SeedSequence) -> Drawn:
 
 
 def draw_claims(rng: Generator, arrivals: Arrivals) -> Claims:
-    """What each arrival claims, and with what history."""
+    """The claim and the history of each arrival."""
     years, rate, multiple, others = draw_quantities(rng, CLAIMANTS, arrivals.segment)
     years = np.round(np.minimum(years, 16.0), 2)
     category = draw_categories(rng, arrivals)
-    price_usd = np.array([price for _, _, price in SHELVES.values()])[category]
+    price_usd = np.array([price for _, _, price in CATEGORIES.values()])[category]
     return Claims(
         years_active=years,
         amount_usd=draw_amounts(rng, price_usd * multiple, arrivals.day, growth=0.06),
@@ -108,38 +108,38 @@ def draw_claims(rng: Generator, arrivals: Arrivals) -> Claims:
 
 
 def draw_categories(rng: Generator, arrivals: Arrivals) -> Integers:
-    """Positions in `SHELVES`; the mix drifts."""
-    first, last, _ = zip(*SHELVES.values(), strict=True)
-    kept = kept_values(CLAIMANTS, arrivals.segment, "category", list(SHELVES))
+    """Positions in `CATEGORIES`; the mix drifts."""
+    first, last, _ = zip(*CATEGORIES.values(), strict=True)
+    kept = kept_values(CLAIMANTS, arrivals.segment, "category", list(CATEGORIES))
     return keep_to(rng, pick_drifting(rng, first, last, arrivals.day), kept)
 
 
 def draw_items(rng: Generator, category: Integers) -> list[str]:
-    """For each row an item of its category as a customer words it, or now and then junk."""
+    """For each row an item of its category in a customer's wording, or sometimes junk."""
     is_junk = happens(rng, 30, category.size).tolist()
     dice = rng.integers(1_000_000, size=(category.size, 5)).tolist()
-    shelves = list(SHELVES)
+    categories = list(CATEGORIES)
     return [
-        JUNK[thrown[0] % len(JUNK)] if junk else customer_wording(name, shelves[code], thrown)
-        for junk, name, code, thrown in zip(is_junk, draw_names(rng, category), category.tolist(), dice, strict=True)
+        JUNK[rolls[0] % len(JUNK)] if junk else customer_wording(name, categories[code], rolls)
+        for junk, name, code, rolls in zip(is_junk, draw_names(rng, category), category.tolist(), dice, strict=True)
     ]
 
 
 def draw_names(rng: Generator, category: Integers) -> list[str]:
-    """For each row the name of an item of its category; a shelf's first items come back most often."""
+    """For each row the name of an item of its category; a category's first items are returned most often."""
     names = np.empty(category.size, dtype=object)
-    for position, shelf in enumerate(SHELVES):
+    for position, category_name in enumerate(CATEGORIES):
         rows = np.flatnonzero(category == position)
-        on_shelf = np.array([name for name, of in items() if of == shelf], dtype=object)
-        names[rows] = on_shelf[pick(rng, [10_000 // (rank + 4) for rank in range(on_shelf.size)], rows.size)]
-    found: list[str] = names.tolist()
-    return found
+        choices = np.array([name for name, kind in items() if kind == category_name], dtype=object)
+        names[rows] = choices[pick(rng, [10_000 // (rank + 4) for rank in range(choices.size)], rows.size)]
+    drawn: list[str] = names.tolist()
+    return drawn
 
 
 def draw_columns(rng: Generator, arrivals: Arrivals, claims: Claims) -> dict[str, pa.Array]:
     """The published columns; each draws in its turn, so their order is part of the data."""
     n_rows = arrivals.day.size
-    # Who has hardly asked for a refund before often has no history on file.
+    # Customers with hardly any earlier refunds often have no history on file.
     no_refunds = happens(rng, np.where(claims.n_refunds <= 1, 150, 25), n_rows)
     return {
         "refund_id": draw_ids(rng, "rf_", n_rows),

@@ -1,4 +1,4 @@
-"""Synthetic transactions: who pays, on which chain, in which token, from where."""
+"""Synthetic transactions: their amounts, chains, tokens and countries."""
 
 from collections.abc import Mapping
 from typing import Final, NamedTuple
@@ -38,7 +38,7 @@ WEEK_DAYS: Final = 7
 
 
 class Chain(NamedTuple):
-    """A chain's weight on the first and on the last day, its usual gas, and what moves on it."""
+    """A chain's weight on the first and on the last day, its usual gas price, and the weights of its tokens."""
 
     first_weight: int
     last_weight: int
@@ -63,7 +63,7 @@ CHAINS: Final = {
     "ZCASH": Chain(3, 3, 1.0, {"ZEC": 1}),
     "MONAD": Chain(0, 0, 1.5, {"USDC": 55, "MON": 45}),  # opens on LATE_CHAIN_DAY
 }
-TOKENS: Final = tuple(sorted({token for on in CHAINS.values() for token in on.tokens}))
+TOKENS: Final = tuple(sorted({token for chain in CHAINS.values() for token in chain.tokens}))
 
 CORRIDOR: Final[dict[str, Names]] = {
     "chain": ("TRON",),
@@ -133,7 +133,7 @@ def draw_transactions(n_rows: int, seed: SeedSequence) -> Drawn:
 
 
 def draw_payments(rng: Generator, arrivals: Arrivals) -> Payments:
-    """What each arrival pays, and how."""
+    """The payment of each arrival."""
     average, multiple, age, count, gas = draw_quantities(rng, PAYERS, arrivals.segment)
     amount = draw_amounts(rng, average * multiple, arrivals.day, growth=0.15)
     chain = draw_chains(rng, arrivals)
@@ -163,12 +163,12 @@ def draw_chains(rng: Generator, arrivals: Arrivals) -> Integers:
 
 
 def draw_tokens(rng: Generator, segment: Integers, chain: Integers) -> Integers:
-    """Positions in `TOKENS` of a token that moves on the row's chain."""
+    """Positions in `TOKENS` of a token of the row's chain."""
     code = np.zeros(chain.size, np.int64)
-    for position, on in enumerate(CHAINS.values()):
+    for position, kind in enumerate(CHAINS.values()):
         rows = np.flatnonzero(chain == position)
-        known = np.array([TOKENS.index(token) for token in on.tokens])
-        code[rows] = known[pick(rng, on.tokens.values(), rows.size)]
+        choices = np.array([TOKENS.index(token) for token in kind.tokens])
+        code[rows] = choices[pick(rng, kind.tokens.values(), rows.size)]
     return keep_to(rng, code, kept_values(PAYERS, segment, "token_type", TOKENS))
 
 
@@ -179,13 +179,13 @@ def draw_countries(rng: Generator, segment: Integers) -> Integers:
 
 
 def draw_gas(rng: Generator, multiple: Floats, chain: Integers, day: Integers) -> Floats:
-    """Gas prices in gwei: the multiple of what the chain usually takes, dearer or cheaper by the day."""
-    usual_gwei: Floats = np.array([on.gas_gwei for on in CHAINS.values()])[chain]
+    """Gas prices in gwei: a multiple of the chain's usual price, which varies by the day."""
+    usual_gwei: Floats = np.array([kind.gas_gwei for kind in CHAINS.values()])[chain]
     return np.round(multiple * usual_gwei * rng.lognormal(0.0, 0.25, DAYS)[day], 2)
 
 
 def draw_gaps(rng: Generator, payments: Payments) -> tuple[Mask, Mask]:
-    """Where the gas price and where the average is missing."""
+    """The rows without a gas price, and those without an average."""
     # Bitcoin has no gas, so its fee is often left out; a new address has no average yet.
     is_bitcoin = payments.chain == list(CHAINS).index("BTC")
     no_gas = happens(rng, np.where(is_bitcoin, 350, 12), is_bitcoin.size)
