@@ -1,15 +1,13 @@
-"""The catalogue stage, as its command."""
+"""The catalogue stage."""
 
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from training import catalogue as stage
 from training.data.catalogue import read_catalogues
 from training.declaration import ScorerDeclaration
-
-RunStage = Callable[[Path, str], subprocess.CompletedProcess[str]]
+from training.errors import DataError
 
 
 def test_catalogue_names_its_field(
@@ -24,17 +22,20 @@ def test_catalogue_names_its_field(
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     [
         ("name,kind\nrice,food\n", "data/catalogue.csv has no column category; it has kind, name"),
-        ("name,category\nrice,food\nsoap,\n", "data/catalogue.csv lacks a name or a category in 1 rows"),
+        ("name,category\nrice,food\nsoap,\n", "data/catalogue.csv lacks a name or a category in 1 rows; complete or"),
+        ("name,category\nrice,food\nsoap\n", "data/catalogue.csv, line 3: the line has 1 cells; the header has 2"),
+        ("name,category\nrice,food\n", "data/catalogue.csv has the categories food; it must have at least two, none"),
+        ("name,category\nrice,food\nx,other\n", "data/catalogue.csv has the categories food, other; it must have at"),
     ],
 )
-def test_stage_stops_with_a_sentence(run_stage: RunStage, project: Path, text: str, sentence: str) -> None:
-    """A catalogue that cannot be used is named, and no table is written."""
-    (project / "data" / "catalogue.csv").write_text(text)
-    done = run_stage(project, "catalogue")
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"catalogue mini: {sentence}")
-    assert "Traceback" not in done.stderr
-    assert not (project / "build" / "mini" / "catalogue.csv").exists()
+def test_unusable_catalogue_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
+    """It is named, and no table is written."""
+    monkeypatch.chdir(project)
+    Path("data/catalogue.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        stage.main("mini")
+    assert str(caught.value).startswith(message)
+    assert not Path("build/mini/catalogue.csv").exists()

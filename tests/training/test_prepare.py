@@ -1,4 +1,4 @@
-"""Prepare: quarantine with reasons, windows in time order, and a stage that writes all or nothing."""
+"""The prepare stage: quarantine with reasons, windows, and files that are written all or not at all."""
 
 import json
 import shutil
@@ -11,21 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from training import prepare as stage
-from training.data.row_checks import REJECTED_COLUMNS
+from training.data.row_checks import REJECTED_COLUMNS, check_rows
 from training.data.split import WINDOWS, split_by_time
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, StageError
-from training.params import SECONDS_A_DAY, Split
 
 Prepare = Callable[[pd.DataFrame, ScorerDeclaration], Any]
 PrepareFile = Callable[[Path, ScorerDeclaration], Any]
-
-SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
 
 
 def with_split(scorer: ScorerDeclaration, **changes: float) -> ScorerDeclaration:
@@ -33,13 +28,8 @@ def with_split(scorer: ScorerDeclaration, **changes: float) -> ScorerDeclaration
     return scorer.model_copy(update={"split": scorer.split.model_copy(update=changes)})
 
 
-def by_days(scorer: ScorerDeclaration, **changes: float) -> ScorerDeclaration:
-    """The scorer with windows of so many days."""
-    return scorer.model_copy(update={"split": Split.model_validate(changes)})
-
-
 def with_value(rows: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
-    """The rows with one value of one column replaced, as a file of any quality might hold them."""
+    """The rows with the value of one column in row 3 replaced."""
     values = [value if number == 3 else old for number, old in enumerate(rows[column].tolist())]
     return rows.assign(**{column: pd.Series(values, dtype=object)})
 
@@ -50,7 +40,7 @@ def files_below(folder: Path) -> set[Path]:
 
 
 def as_texts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows as a CSV holds them: every value a text, "" where there is none."""
+    """Rows as the texts of a CSV, "" where a value is missing."""
     return pd.read_csv(StringIO(rows.to_csv(index=False)), dtype=str, keep_default_na=False).set_index(rows.index)
 
 
@@ -65,7 +55,7 @@ def require_same(one: Any, other: Any) -> None:  # noqa: ANN401 - conftest's Pre
 def test_csv_and_parquet_give_the_same_windows(
     mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared_from: PrepareFile
 ) -> None:
-    """The same rows, whichever file holds them, become the same windows, down to the last bit."""
+    """The same rows in either kind of file become the same windows, down to the last bit."""
     rows = mini_rows.assign(is_new=mini_rows["is_new"].astype(float))
     rows.to_parquet(Path("data/rows.parquet"), index=False)
     rows.to_csv(Path("data/rows.csv"), index=False)
@@ -93,13 +83,13 @@ def write_parts(rows: pd.DataFrame, folder: Path) -> Path:
 def test_many_chunks_are_prepared_as_one(
     many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile, kind: str
 ) -> None:
-    """Chunks, whichever file they come from, give the windows, the quarantine and the report of a single chunk."""
+    """Chunks of any file give the windows, the quarantine and the report of a single chunk."""
     rows = repeated_and_bad(many_rows)
     path = Path(f"data/rows.{kind}")
     if kind == "csv":
         rows.to_csv(path, index=False)
     elif kind == "parquet":
-        # Row groups that are no multiple of a chunk.
+        # Row groups that are not a multiple of a chunk.
         rows.to_parquet(path, index=False, row_group_size=1_700)
     else:
         write_parts(rows, path)
@@ -120,7 +110,7 @@ def test_many_chunks_are_prepared_as_one(
 def test_row_groups_have_the_declared_size(
     many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], tmp_path: Path, prepared_from: PrepareFile
 ) -> None:
-    """A window's file can be read so many rows at a time: all its row groups but the last have as many."""
+    """All row groups of a window's file, except the last, have as many rows as a chunk."""
     many_rows.to_parquet(Path("data/rows.parquet"), index=False)
     prepared_from(Path("data/rows.parquet"), in_chunks(1_000))
     [path] = tmp_path.glob("prepared-*/train.parquet")
@@ -130,51 +120,31 @@ def test_row_groups_have_the_declared_size(
 def test_an_id_seen_in_an_earlier_chunk_is_quarantined(
     many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
 ) -> None:
-    """The later rows leave as they came, counted; the first one of the id stays, even where another is bad too."""
-    rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index.isin([1_500, 5_400]), "row-10"))
+    """Later rows of an id are quarantined unchanged, also where its first row is bad; rows without an id are not."""
+    ids = many_rows["row_id"].where(many_rows.index % 1_000 != 0)
+    rows = many_rows.assign(
+        row_id=ids.mask(many_rows.index.isin([1_500, 5_400]), "row-10").mask(many_rows.index == 2_001, "row-11"),
+        amount=many_rows["amount"].mask(many_rows.index == 11, -5.0),
+    )
     rows.to_csv(Path("data/rows.csv"), index=False)
     found = prepared_from(Path("data/rows.csv"), in_chunks(1_000))
-    assert found.quarantined.pop("rejected_because").to_dict() == dict.fromkeys(
-        [1_500, 5_400], "row_id was seen in an earlier row"
-    )
-    assert found.quarantined["rejected_line"].to_list() == ["1502", "5402"]
-    as_they_came = found.quarantined.drop(columns=list(REJECTED_COLUMNS), errors="ignore")
-    pd.testing.assert_frame_equal(as_they_came, as_texts(rows.loc[[1_500, 5_400]]), check_names=False)
-    assert found.report["quarantined"] == {"rows": 2, "reasons": {"row_id: was seen in an earlier row": 2}}
-    kept = pd.concat(found.windows.values())["row_id"]
-    assert len(kept) == 6_000 - 2
-    assert (kept == "row-10").sum() == 1
-
-
-def test_an_id_is_seen_in_a_row_that_is_bad(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
-) -> None:
-    """A row whose id an earlier chunk has in a quarantined row is one too many all the same."""
-    rows = many_rows.assign(
-        row_id=many_rows["row_id"].mask(many_rows.index == 2_000, "row-10"),
-        amount=many_rows["amount"].mask(many_rows.index == 10, -5.0),
-    )
-    rows.to_parquet(Path("data/rows.parquet"), index=False)
-    found = prepared_from(Path("data/rows.parquet"), in_chunks(1_000))
-    assert found.quarantined["rejected_because"].to_dict() == {
-        10: "amount is below 0",
-        2_000: "row_id was seen in an earlier row",
+    assert found.quarantined.pop("rejected_because").sort_index().to_dict() == {
+        11: "amount is below 0",
+        **dict.fromkeys([1_500, 2_001, 5_400], "row_id was seen in an earlier row"),
     }
-
-
-def test_rows_without_an_id_do_not_repeat_each_other(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
-) -> None:
-    """Whatever the chunk, a missing id is no id."""
-    rows = many_rows.assign(row_id=many_rows["row_id"].where(many_rows.index % 1_000 != 0))
-    rows.to_parquet(Path("data/rows.parquet"), index=False)
-    assert prepared_from(Path("data/rows.parquet"), in_chunks(1_000)).report["quarantined"]["rows"] == 0
+    assert found.quarantined["rejected_line"].sort_index().to_list() == ["13", "1502", "2003", "5402"]
+    unchanged = found.quarantined.drop(columns=list(REJECTED_COLUMNS), errors="ignore").sort_index()
+    pd.testing.assert_frame_equal(unchanged, as_texts(rows.loc[[11, 1_500, 2_001, 5_400]]), check_names=False)
+    reasons = {"amount: is below 0": 1, "row_id: was seen in an earlier row": 3}
+    assert found.report["quarantined"] == {"rows": 4, "reasons": reasons}
+    kept = pd.concat(found.windows.values())["row_id"]
+    assert (len(kept), (kept == "row-10").sum(), kept.isna().sum()) == (6_000 - 4, 1, 6)
 
 
 def test_repeated_ids_over_the_declared_share_stop(
     many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
 ) -> None:
-    """What is bad is counted over all chunks, repeated ids too, before it is compared with what is allowed."""
+    """Bad rows of all chunks, including repeated ids, are counted before they are compared with the limit."""
     rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index % 90 == 89, "row-10"))
     rows.to_parquet(Path("data/rows.parquet"), index=False)
     with pytest.raises(DataError) as caught:
@@ -192,7 +162,7 @@ def test_sample_does_not_depend_on_the_chunks(
     prepared_from: PrepareFile,
     chunk_rows: int,
 ) -> None:
-    """The same rows are drawn whatever the size of a chunk."""
+    """The same rows are sampled whatever the size of a chunk."""
     repeated_and_bad(many_rows).to_parquet(Path("data/rows.parquet"), index=False)
     one, other = (
         prepared_from(Path("data/rows.parquet"), with_split(in_chunks(size), sample=0.5))
@@ -205,7 +175,7 @@ def test_sample_does_not_depend_on_the_chunks(
 def test_broken_lines_are_quarantined(
     many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
 ) -> None:
-    """One line in a hundred that cannot be read is set aside with what is wrong with it, and no other row is lost."""
+    """Lines that cannot be read are quarantined with the reason, and no other row is lost."""
     path = Path("data/rows.csv")
     many_rows.to_csv(path, index=False)
     lines = path.read_bytes().splitlines()
@@ -228,7 +198,7 @@ def test_broken_lines_are_quarantined(
     assert found.quarantined["rejected_text"].iloc[2] == lines[251][:-1].decode() + r"\xff"
     kept = pd.concat(found.windows.values())["row_id"]
     assert set(kept) == {f"row-{number}" for number in range(6_000) if number % 100 != 50}
-    assert sum(one["rows"] for one in found.report["windows"].values()) == 6_000 - 60
+    assert sum(window["rows"] for window in found.report["windows"].values()) == 6_000 - 60
 
 
 @pytest.mark.parametrize(
@@ -252,7 +222,7 @@ def test_broken_lines_are_quarantined(
 def test_bad_row_is_quarantined(
     mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare, value: object, problem: str
 ) -> None:
-    """A row that breaks the contract leaves with its reason, its values as they were; all others stay."""
+    """A row that breaks the contract is quarantined unchanged with its reason; all others stay."""
     rows = with_value(mini_rows.assign(at=mini_rows["at"].astype(str)), problem.split(maxsplit=1)[0], value)
     found = prepared(rows, mini_scorer)
     assert found.quarantined["rejected_because"].to_dict() == {3: problem}
@@ -274,196 +244,25 @@ def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: ScorerDec
     assert found.report["quarantined"]["rows"] == 1
 
 
-def test_too_many_bad_rows_stop(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
-    """More bad rows than the declared share stop the run, and the message counts them by reason."""
-    amounts = mini_rows["amount"].where(mini_rows.index >= 16, -1.0)
-    with pytest.raises(DataError) as caught:
-        prepared(mini_rows.assign(amount=amounts), mini_scorer)
-    assert str(caught.value) == (
-        "16 of 1,500 rows (1.07%) break the contract; quarantine.max_share allows 1.00%. amount: is below 0 in 16 rows"
-    )
-
-
-def test_as_many_bad_rows_as_allowed(
+def test_windows_are_those_of_the_split(
     mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
 ) -> None:
-    """The declared share itself is allowed."""
-    amounts = mini_rows["amount"].where(mini_rows.index >= 15, -1.0)
-    assert len(prepared(mini_rows.assign(amount=amounts), mini_scorer).quarantined) == 15
+    """Sorted on disk and written by row groups, they are those that `split_by_time` makes of the same rows."""
+    rows, scorer = mini_rows.assign(at=mini_rows["at"].dt.floor("h")), with_split(mini_scorer, label_delay_days=2.0)
+    windows = split_by_time(check_rows(rows, scorer).clean, scorer)
+    for name, window in prepared(rows, scorer).windows.items():
+        pd.testing.assert_frame_equal(window, windows[name], check_dtype=False)
 
 
-def test_merchant_codes_are_texts(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
-    """A category whose column is whole floats becomes "5411", not "5411.0"."""
-    rows = mini_rows.assign(country=np.where(mini_rows.index % 2, 5411.0, 742.0))
-    assert set(prepared(rows, mini_scorer).windows["train"]["country"]) == {"5411", "742"}
-
-
-def test_label_never_is_guessed(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
-    """A row whose label is missing stops the run instead of going into quarantine."""
-    with pytest.raises(DataError, match="column is_fraud holds nan"):
-        prepared(with_value(mini_rows, "is_fraud", np.nan), mini_scorer)
-
-
-def test_window_of_one_class_stops(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
-    """A window in which no fraud happened cannot calibrate; it is named with what it has."""
-    late = mini_rows["at"] > mini_rows["at"].quantile(0.7)
-    with pytest.raises(DataError) as caught:
-        prepared(mini_rows.assign(is_fraud=mini_rows["is_fraud"].where(~late, 0)), mini_scorer)
-    assert str(caught.value) == (
-        "the test window has only is_fraud = 0 in 300 rows; it must have both classes: bring more rows, or change split"
-    )
-
-
-def test_report_tells_each_window(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
-    """The report has each window's first and last moment, its rows and its frauds."""
+def test_report_describes_windows(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
+    """The report has each window's first and last timestamp, its rows and its frauds."""
     found = prepared(mini_rows, mini_scorer)
     assert found.report["rows"] == len(mini_rows)
     assert list(found.report["windows"]) == list(WINDOWS)
-    told = found.report["windows"]["train"]
-    assert told["from"] == mini_rows["at"].min().isoformat()
-    assert told["rows"] == len(found.windows["train"])
-    assert told["frauds"] == found.windows["train"]["is_fraud"].sum()
-
-
-@given(
-    moments=st.lists(st.integers(0, 30), min_size=8, max_size=80),
-    delay_days=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
-    data=st.data(),
-)
-def test_windows_are_ordered_and_part_no_moment(
-    mini_scorer: ScorerDeclaration, moments: list[int], delay_days: float, data: st.DataObject
-) -> None:
-    """Windows follow each other in time, share no moment, and only the label delay leaves rows out."""
-    order = data.draw(st.permutations(moments))
-    seconds = np.repeat(np.array(order, dtype=float) * SECONDS_A_DAY, 2)
-    rows = pd.DataFrame({"row_id": range(len(seconds)), "at": seconds, "is_fraud": [0, 1] * len(order)})
-    try:
-        whole = split_by_time(rows, with_split(mini_scorer, **SHARES))
-        windows = split_by_time(rows, with_split(mini_scorer, **SHARES, label_delay_days=delay_days))
-    except DataError:
-        assume(False)
-    assert sorted(pd.concat(whole.values())["row_id"]) == list(range(len(rows)))
-    delay = delay_days * SECONDS_A_DAY
-    for earlier, later in (("train", "calibrate"), ("calibrate", "test")):
-        start = whole[later]["at"].min()
-        assert whole[earlier]["at"].max() < start
-        known = whole[earlier][whole[earlier]["at"] < start - delay]
-        pd.testing.assert_frame_equal(windows[earlier], known.reset_index(drop=True))
-    pd.testing.assert_frame_equal(windows["test"], whole["test"])
-
-
-def test_windows_have_the_declared_sizes(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
-) -> None:
-    """Where no moments tie, the windows have the declared shares of the rows."""
-    windows = prepared(mini_rows.assign(at=np.arange(len(mini_rows), dtype=float)), mini_scorer).windows
-    assert {name: len(window) for name, window in windows.items()} == {"train": 900, "calibrate": 300, "test": 300}
-
-
-def test_rows_of_one_moment_keep_their_order(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
-) -> None:
-    """Rows of one moment stay in the order of the file, so that every machine trains on the same sequence."""
-    windows = prepared(mini_rows.assign(at=mini_rows.index % 10 * 60.0), mini_scorer).windows
-    numbers = windows["train"].assign(number=windows["train"]["row_id"].str.removeprefix("row-").astype(int))
-    assert (numbers.groupby("at")["number"].diff().dropna() > 0).all()
-
-
-def test_label_delay_leaves_out_the_last_days(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
-) -> None:
-    """With rows every hour and a delay of two days, the last 48 rows before each later window are left out."""
-    rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
-    windows = prepared(rows, with_split(mini_scorer, label_delay_days=2.0)).windows
-    sizes = {name: len(window) for name, window in windows.items()}
-    assert sizes == {"train": 900 - 48, "calibrate": 300 - 48, "test": 300}
-    assert windows["calibrate"]["at"].min() - windows["train"]["at"].max() == 2 * SECONDS_A_DAY + 3_600
-
-
-@given(
-    half_days=st.lists(st.integers(0, 60), min_size=8, max_size=80),
-    days=st.fixed_dictionaries(dict.fromkeys(("calibrate_days", "test_days"), st.sampled_from([2.0, 5.5, 10.0]))),
-    delay_days=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
-    data=st.data(),
-)
-def test_windows_of_days_are_ordered_and_part_no_moment(
-    mini_scorer: ScorerDeclaration, half_days: list[int], days: dict[str, float], delay_days: float, data: st.DataObject
-) -> None:
-    """Windows reach so many days back from the last row, share no moment, and only the label delay leaves rows out."""
-    order = data.draw(st.permutations(half_days))
-    seconds = np.repeat(np.array(order, dtype=float) * SECONDS_A_DAY / 2, 2)
-    rows = pd.DataFrame({"row_id": range(len(seconds)), "at": seconds, "is_fraud": [0, 1] * len(order)})
-    try:
-        whole = split_by_time(rows, by_days(mini_scorer, **days))
-        windows = split_by_time(rows, by_days(mini_scorer, **days, label_delay_days=delay_days))
-    except DataError:
-        assume(False)
-    assert sorted(pd.concat(whole.values())["row_id"]) == list(range(len(rows)))
-    test_from = seconds.max() - days["test_days"] * SECONDS_A_DAY
-    begins = {"calibrate": test_from - days["calibrate_days"] * SECONDS_A_DAY, "test": test_from}
-    for earlier, later in (("train", "calibrate"), ("calibrate", "test")):
-        assert whole[earlier]["at"].max() < begins[later] <= whole[later]["at"].min()
-        known = whole[earlier][whole[earlier]["at"] < begins[later] - delay_days * SECONDS_A_DAY]
-        pd.testing.assert_frame_equal(windows[earlier], known.reset_index(drop=True))
-    pd.testing.assert_frame_equal(windows["test"], whole["test"])
-
-
-def test_windows_of_days_are_so_long(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
-) -> None:
-    """With a row every hour, and two days until a label is known, each window has its days' hours, less the delay."""
-    rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
-    declared = by_days(mini_scorer, calibrate_days=10, test_days=7, label_delay_days=2)
-    windows = prepared(rows, declared).windows
-    # The last row is the end of the last day, and the one seven days before it belongs to the test window too.
-    sizes = {name: len(window) for name, window in windows.items()}
-    assert sizes == {"train": 1_500 - 1 - (7 + 10 + 2) * 24, "calibrate": (10 - 2) * 24, "test": 7 * 24 + 1}
-    assert windows["test"]["at"].max() - windows["test"]["at"].min() == 7 * SECONDS_A_DAY
-
-
-def test_more_history_is_only_learned_from(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
-) -> None:
-    """With windows of days, older rows go into the training window, and the others are as they were."""
-    rows = mini_rows.assign(at=3_600.0 * np.arange(len(mini_rows)))
-    declared = by_days(mini_scorer, calibrate_days=10, test_days=7)
-    whole, lately = (prepared(one, declared).windows for one in (rows, rows.tail(900)))
-    for name in ("calibrate", "test"):
-        pd.testing.assert_frame_equal(whole[name], lately[name])
-    assert len(whole["train"]) - len(lately["train"]) == 600
-
-
-@pytest.mark.parametrize(
-    ("changes", "window"),
-    [
-        ({"calibrate_days": 40, "test_days": 30}, "train"),
-        ({"calibrate_days": 10, "test_days": 7, "label_delay_days": 10}, "calibrate"),
-    ],
-    ids=["longer than the history", "shorter than the delay"],
-)
-def test_windows_that_leave_nothing_stop(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare, changes: dict[str, float], window: str
-) -> None:
-    """Where the days leave a window without rows, it is named."""
-    with pytest.raises(DataError) as caught:
-        prepared(mini_rows, by_days(mini_scorer, **changes))
-    assert str(caught.value) == (
-        f"the {window} window has no rows; it must have both classes: bring more rows, or change split"
-    )
-
-
-def test_sample_is_deterministic_and_about_right(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
-) -> None:
-    """Half the rows are about half the rows, the same ones each time, and others for another seed."""
-    half = with_split(mini_scorer, sample=0.5)
-    first, again, other = (
-        set(pd.concat(prepared(mini_rows, scorer).windows.values())["row_id"])
-        for scorer in (half, half, half.model_copy(update={"seed": 8}))
-    )
-    assert abs(len(first) - 750) < 100
-    assert first == again
-    assert first != other
+    train = found.report["windows"]["train"]
+    assert train["from"] == mini_rows["at"].min().isoformat()
+    assert train["rows"] == len(found.windows["train"]) == 900
+    assert train["frauds"] == found.windows["train"]["is_fraud"].sum()
 
 
 def test_quarantine_of_a_sample_names_rows_of_the_file(
@@ -535,7 +334,7 @@ STOPS: list[Any] = [
 def test_stage_that_stops_writes_nothing(
     project: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], object], message: str
 ) -> None:
-    """A stage that cannot go on names the file and the reason, and leaves no output at all."""
+    """A stage that cannot continue names the file and the reason, and writes no output at all."""
     spoil(project)
     before = files_below(project)
     monkeypatch.chdir(project)
@@ -545,10 +344,10 @@ def test_stage_that_stops_writes_nothing(
     assert files_below(project) == before
 
 
-def test_stop_as_a_user_sees_it(
+def test_failure_on_the_command_line(
     project: Path, run_stage: Callable[[Path, str], subprocess.CompletedProcess[str]]
 ) -> None:
-    """On the command line a stop is a failure and one line, the reason, with build/ as it was."""
+    """On the command line a failure is an exit status and one line, with build/ unchanged."""
     change_rows(project, lambda rows: rows.drop(columns="country"))
     before = files_below(project)
     done = run_stage(project, "prepare")
@@ -559,48 +358,36 @@ def test_stop_as_a_user_sees_it(
     assert files_below(project) == before
 
 
-def test_a_time_that_cannot_be_read_is_shown(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
-) -> None:
-    """The column, one of its values, and what would be right."""
-    with pytest.raises(DataError) as caught:
-        prepared(mini_rows.assign(at="yesterday"), mini_scorer)
-    assert str(caught.value) == "column at holds 'yesterday'; no value is a date, ISO 8601 text or seconds"
-
-
-def test_suspicions_are_reported_and_printed_loudly(
-    project: Path, run_stage: Callable[[Path, str], subprocess.CompletedProcess[str]]
+def test_warnings_are_reported_and_printed(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They do not stop the run."""
-    path = project / "data" / "rows.parquet"
-    pd.read_parquet(path).assign(country="DE").to_parquet(path, index=False)
-    done = run_stage(project, "prepare")
-    assert done.returncode == 0
-    [warning] = json.loads((project / "reports" / "mini" / "rows.json").read_text())["warnings"]
+    change_rows(project, lambda rows: rows.assign(country="DE"))
+    monkeypatch.chdir(project)
+    stage.main("mini")
+    [warning] = json.loads(Path("reports/mini/rows.json").read_text())["warnings"]
     assert warning.startswith("country is always 'DE'")
-    assert f"WARNING: {warning}\n" in done.stdout
+    assert f"WARNING: {warning}\n" in capsys.readouterr().out
 
 
-def test_an_entity_travels_as_text(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
-    """Beside the fields, never among them."""
+def test_entity_is_kept_as_text(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
+    """It is in the windows, but never a field."""
     declared = mini_scorer.model_copy(update={"entity": "account"})
     windows = prepared(mini_rows.assign(account=np.arange(len(mini_rows)) % 7), declared).windows
     assert set(windows["test"]["account"]) == {str(number) for number in range(7)}
     assert "account" not in declared.contract.fields
 
 
-def test_a_full_disk_is_told_and_nothing_is_left(
-    project: Path, small_disk: Callable[[str], Path], run_stage: Callable[..., subprocess.CompletedProcess[str]]
+def test_full_disk_leaves_nothing_behind(
+    project: Path, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a sentence; with more room the same command is enough."""
+    """With more room the same command succeeds."""
     folder = small_disk("64m") / "project"
     shutil.copytree(project, folder)
-    used = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    small_disk(f"{used // 1024 + 40}k")
-    done = run_stage(folder, "prepare")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("prepare mini: there is no space left on the disk; make room: ")
-    assert "Traceback" not in done.stderr
-    assert not any(path.is_file() for name in ("build", "reports") for path in (folder / name).rglob("*"))
+    monkeypatch.chdir(folder)
+    small_disk(f"{sum(path.stat().st_size for path in files_below(folder)) // 1024 + 40}k")
+    with pytest.raises(OSError, match="No space left on device"):
+        stage.main("mini")
+    assert not files_below(folder / "build") | files_below(folder / "reports")
     small_disk("64m")
-    assert run_stage(folder, "prepare").returncode == 0
+    stage.main("mini")

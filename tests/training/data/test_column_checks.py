@@ -1,4 +1,4 @@
-"""The check of a file's columns: what is read, what is refused, and which value is a problem for which reason."""
+"""Checks of a column: the typed values, and the reasons for which values are refused."""
 
 import numpy as np
 import pandas as pd
@@ -6,10 +6,7 @@ import pytest
 
 from handler.scoring.contract import DeclaredField
 from training.data.column_checks import check_field, check_id, check_label
-from training.data.times import check_time
 from training.errors import DataError
-
-MOMENT = 1_735_689_600.0  # 2025-01-01T00:00:00Z
 
 
 def problems_of(values: list[object], field: DeclaredField) -> list[str]:
@@ -96,41 +93,6 @@ def test_other_label_stops(wrong: object, shown: str) -> None:
     assert shown.lower() in str(caught.value).lower().replace("none", "nan")
 
 
-@pytest.mark.parametrize(
-    "values",
-    [
-        pd.Series(["2025-01-01T00:00:00", "2025-01-01"]),
-        pd.Series(["2025-01-01T01:00:00+01:00", "2025-01-01 00:00:00Z"]),
-        pd.Series(pd.to_datetime(["2025-01-01", "2025-01-01"])),
-        pd.Series(pd.to_datetime(["2025-01-01", "2025-01-01"]).tz_localize("UTC")),
-        pd.Series([MOMENT, MOMENT]),
-        pd.Series([str(int(MOMENT)), str(MOMENT)]),
-    ],
-    ids=["text", "offsets", "datetime", "aware", "seconds", "seconds as text"],
-)
-def test_times_are_seconds(values: pd.Series) -> None:
-    """ISO 8601 texts, datetimes and numbers are the same seconds since 1970."""
-    assert check_time(values).tolist() == [MOMENT, MOMENT]
-
-
-@pytest.mark.parametrize("wrong", ["yesterday", None, "", "2025-13-01"])
-def test_unreadable_time_is_missing(wrong: object) -> None:
-    """A time that cannot be read is NaN; the readable ones beside it stay."""
-    found = check_time(pd.Series(["2025-01-01", wrong, "2025-01-01"], dtype=object))
-    assert found.isna().tolist() == [False, True, False]
-
-
-def test_number_among_dates_costs_one_row() -> None:
-    """One number in a column of dates does not make the dates unreadable."""
-    found = check_time(pd.Series(["2025-01-01", "0", "2025-01-01"]))
-    assert found.iloc[[0, 2]].tolist() == [MOMENT, MOMENT]
-
-
-def test_infinite_time_is_missing() -> None:
-    """An infinite number of seconds is no time."""
-    assert check_time(pd.Series([MOMENT, np.inf])).isna().tolist() == [False, True]
-
-
 def test_second_row_of_an_id_is_the_problem() -> None:
     """Of two rows with one id the first is sound, and rows without an id do not repeat each other."""
     _, problems = check_id(pd.Series(["a", "b", "a", None, None]))
@@ -151,12 +113,6 @@ def test_numeric_ids_are_texts() -> None:
 def test_missing_id_stays_missing(values: list[object]) -> None:
     """A row without an id does not get the id "nan"."""
     assert check_id(pd.Series(values))[0].isna().tolist() == [False, True]
-
-
-@pytest.mark.parametrize("factor", [1e3, 1e6, 1e9])
-def test_finer_units_than_seconds_are_no_times(factor: float) -> None:
-    """Milliseconds, read as seconds, would make every delay in days mean nothing."""
-    assert check_time(pd.Series([MOMENT, MOMENT + 1]) * factor).isna().all()
 
 
 @pytest.mark.parametrize("value", [b"DE", ["DE"], {"a": 1}])

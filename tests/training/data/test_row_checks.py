@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.row_checks import check_columns, check_rows, columns_of, require_enough, sample_of
-from training.data.times import time_is_number
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
@@ -44,14 +43,6 @@ def test_columns_stand_in_the_order_of_the_roles(mini_scorer: ScorerDeclaration)
     """The id and the entity first, then time, fields and label."""
     declared = mini_scorer.model_copy(update={"entity": "account"})
     assert columns_of(declared) == ["row_id", "account", "at", *mini_scorer.fields, "is_fraud"]
-
-
-def test_times_are_what_most_are() -> None:
-    """Dates where at least as many values are dates, else seconds."""
-    assert time_is_number(pd.Series([1.0, 2.0, 3.0]))
-    assert time_is_number(pd.Series(["1", "2", "2025-01-01"]))
-    assert not time_is_number(pd.Series(["1", "2025-01-01", "2025-01-02"]))
-    assert not time_is_number(pd.Series(pd.to_datetime(["2025-01-01"])))
 
 
 def test_a_chunk_is_read_as_it_is_told(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:

@@ -1,0 +1,114 @@
+"""Windows in time order: their order, sizes, label delay and refusal."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from training.data.split import split_by_time, window_bounds
+from training.declaration import ScorerDeclaration
+from training.errors import DataError
+from training.params import SECONDS_A_DAY, Split
+
+SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
+DAYS = {"calibrate_days": 10, "test_days": 7}
+# A row every hour, with both classes in any window.
+HOURLY = pd.DataFrame({"at": 3_600.0 * np.arange(1_500), "is_fraud": np.arange(1_500) % 2})
+
+
+def windows_of(rows: pd.DataFrame, scorer: ScorerDeclaration, **split: float) -> dict[str, pd.DataFrame]:
+    """The windows of rows with this split."""
+    return split_by_time(rows, scorer.model_copy(update={"split": Split.model_validate(split)}))
+
+
+def drawn_rows(half_days: list[int], data: st.DataObject) -> pd.DataFrame:
+    """A row of each class at each of these times, in any order."""
+    order = data.draw(st.permutations(half_days))
+    seconds = np.repeat(np.array(order, dtype=float) * SECONDS_A_DAY / 2, 2)
+    return pd.DataFrame({"row_id": range(len(seconds)), "at": seconds, "is_fraud": [0, 1] * len(order)})
+
+
+@given(
+    half_days=st.lists(st.integers(0, 60), min_size=8, max_size=80),
+    split=st.just(SHARES) | st.fixed_dictionaries(dict.fromkeys(DAYS, st.sampled_from([2.0, 5.5, 10.0]))),
+    delay_days=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
+    data=st.data(),
+)
+def test_windows_are_ordered_and_share_no_timestamp(
+    mini_scorer: ScorerDeclaration,
+    half_days: list[int],
+    split: dict[str, float],
+    delay_days: float,
+    data: st.DataObject,
+) -> None:
+    """Rows with the same timestamp are never split across windows, and only the label delay leaves rows out."""
+    rows = drawn_rows(half_days, data)
+    try:
+        whole = windows_of(rows, mini_scorer, **split)
+        windows = windows_of(rows, mini_scorer, **split, label_delay_days=delay_days)
+    except DataError:
+        assume(False)
+    assert sorted(pd.concat(whole.values())["row_id"]) == list(range(len(rows)))
+    bounds = window_bounds(np.sort(rows["at"].to_numpy()), Split.model_validate(split))
+    if "test_days" in split:
+        assert bounds["test"][0] == rows["at"].max() - split["test_days"] * SECONDS_A_DAY
+        assert bounds["calibrate"][0] == bounds["test"][0] - split["calibrate_days"] * SECONDS_A_DAY
+    for earlier, later in (("train", "calibrate"), ("calibrate", "test")):
+        start = bounds[later][0]
+        assert whole[earlier]["at"].max() < start <= whole[later]["at"].min()
+        labelled = whole[earlier][whole[earlier]["at"] < start - delay_days * SECONDS_A_DAY]
+        pd.testing.assert_frame_equal(windows[earlier], labelled.reset_index(drop=True))
+    pd.testing.assert_frame_equal(windows["test"], whole["test"])
+
+
+@pytest.mark.parametrize(
+    ("split", "sizes"),
+    [
+        (SHARES, (750, 375, 375)),
+        (SHARES | {"label_delay_days": 2}, (750 - 48, 375 - 48, 375)),
+        # The last row ends the last day, and the row exactly seven days before it is in the test window too.
+        (DAYS | {"label_delay_days": 2}, (1_500 - 1 - (7 + 10 + 2) * 24, (10 - 2) * 24, 7 * 24 + 1)),
+    ],
+)
+def test_windows_have_the_declared_sizes(
+    mini_scorer: ScorerDeclaration, split: dict[str, float], sizes: tuple[int, ...]
+) -> None:
+    """Windows cover their shares of the rows, or their days, except for the label delay."""
+    assert tuple(map(len, windows_of(HOURLY, mini_scorer, **split).values())) == sizes
+
+
+def test_more_history_extends_only_the_training_window(mini_scorer: ScorerDeclaration) -> None:
+    """With windows of days, older rows do not change the later windows."""
+    whole, recent = (windows_of(rows, mini_scorer, **DAYS) for rows in (HOURLY, HOURLY.tail(900)))
+    for name in ("calibrate", "test"):
+        pd.testing.assert_frame_equal(whole[name], recent[name])
+    assert len(whole["train"]) - len(recent["train"]) == 600
+
+
+def test_rows_with_the_same_timestamp_keep_their_order(mini_scorer: ScorerDeclaration) -> None:
+    """Every machine trains on the same sequence."""
+    windows = windows_of(HOURLY.assign(at=HOURLY.index % 10 * 60.0, number=HOURLY.index), mini_scorer, **SHARES)
+    assert (windows["train"].groupby("at")["number"].diff().dropna() > 0).all()
+
+
+ONE_CLASS: npt.NDArray[np.intp] = np.where(np.arange(1_500) < 1_000, np.arange(1_500) % 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("split", "label", "content"),
+    [
+        ({"calibrate_days": 40, "test_days": 30}, HOURLY["is_fraud"], "train window has no rows"),
+        (DAYS | {"label_delay_days": 10}, HOURLY["is_fraud"], "calibrate window has no rows"),
+        (SHARES, ONE_CLASS, "test window has only is_fraud = 0 in 375 rows"),
+    ],
+    ids=["longer than the history", "shorter than the delay", "one class"],
+)
+def test_window_without_both_classes_is_named(
+    mini_scorer: ScorerDeclaration, split: dict[str, float], label: npt.NDArray[np.intp], content: str
+) -> None:
+    """Nothing can be trained, calibrated or evaluated on it."""
+    with pytest.raises(DataError) as caught:
+        windows_of(HOURLY.assign(is_fraud=label), mini_scorer, **split)
+    assert str(caught.value) == f"the {content}; it must have both classes: bring more rows, or change split"

@@ -1,0 +1,58 @@
+"""Times of rows: dates and seconds are read alike, and values that are neither are missing."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.data.times import check_time, time_is_number
+
+SECONDS = 1_735_689_600.0  # 2025-01-01T00:00:00Z
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(["2025-01-01T00:00:00", "2025-01-01"]),
+        pd.Series(["2025-01-01T01:00:00+01:00", "2025-01-01 00:00:00Z"]),
+        pd.Series(pd.to_datetime(["2025-01-01", "2025-01-01"])),
+        pd.Series(pd.to_datetime(["2025-01-01", "2025-01-01"]).tz_localize("UTC")),
+        pd.Series([SECONDS, SECONDS]),
+        pd.Series([str(int(SECONDS)), str(SECONDS)]),
+    ],
+    ids=["text", "offsets", "datetime", "aware", "seconds", "seconds as text"],
+)
+def test_times_are_seconds(values: pd.Series) -> None:
+    """ISO 8601 texts, datetimes and numbers are the same seconds since 1970."""
+    assert check_time(values).tolist() == [SECONDS, SECONDS]
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", None, "", "2025-13-01"])
+def test_unreadable_time_is_missing(wrong: object) -> None:
+    """A time that cannot be read is NaN; the readable ones beside it stay."""
+    found = check_time(pd.Series(["2025-01-01", wrong, "2025-01-01"], dtype=object))
+    assert found.isna().tolist() == [False, True, False]
+
+
+def test_number_among_dates_costs_one_row() -> None:
+    """One number in a column of dates does not make the dates unreadable."""
+    found = check_time(pd.Series(["2025-01-01", "0", "2025-01-01"]))
+    assert found.iloc[[0, 2]].tolist() == [SECONDS, SECONDS]
+
+
+def test_infinite_time_is_missing() -> None:
+    """An infinite number of seconds is no time."""
+    assert check_time(pd.Series([SECONDS, np.inf])).isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e6, 1e9])
+def test_finer_units_than_seconds_are_no_times(factor: float) -> None:
+    """Milliseconds, read as seconds, would make every delay in days mean nothing."""
+    assert check_time(pd.Series([SECONDS, SECONDS + 1]) * factor).isna().all()
+
+
+def test_times_are_what_most_are() -> None:
+    """Dates where at least as many values are dates, else seconds."""
+    assert time_is_number(pd.Series([1.0, 2.0, 3.0]))
+    assert time_is_number(pd.Series(["1", "2", "2025-01-01"]))
+    assert not time_is_number(pd.Series(["1", "2025-01-01", "2025-01-02"]))
+    assert not time_is_number(pd.Series(pd.to_datetime(["2025-01-01"])))
