@@ -40,7 +40,14 @@ SAM = PROJECT / ".venv-sam" / "bin" / "sam"
 
 
 # What takes minutes, each on one core: begun first, it does not keep the others waiting at the end.
-LONG = ("test_loop.py", "test_cluster.py", "test_try_file.py", "test_score.py", "test_publish_killed.py")
+LONG = (
+    "test_loop.py",
+    "test_benchmarks.py",
+    "test_cluster.py",
+    "test_try_file.py",
+    "test_score.py",
+    "test_publish_killed.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
