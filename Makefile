@@ -18,7 +18,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test serve release promote rollback shadow releases score agreement monitor backtest \
+.PHONY: help env data train try test lint serve release promote rollback shadow releases score agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps alarms \
   bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
@@ -33,11 +33,15 @@ train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc r
 try: env  ## a model of your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
 	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT"
 
-test: train lint-template lint-workflows .venv-runtime/.installed  ## lint, types and all tests
+# The linters, which keep one core busy, beside the training, which seldom keeps both.
+test: env  ## lint, types and all tests
+	@$(MAKE) --no-print-directory --jobs 2 train lint
+	pytest --cov --numprocesses auto --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 2
+
+lint: lint-template lint-workflows .venv-runtime/.installed  ## ruff, mypy, and the linters of template and workflows
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest --cov --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 	uvicorn handler.app:app --host 127.0.0.1 --port 8000

@@ -1,13 +1,20 @@
-"""What several tests need once: the Lambda artifact as `make build` makes it, and an S3 on loopback."""
+"""What several tests need: the built artifact, a checkout, the function under uvicorn, and an S3 on loopback."""
 
 import logging
 import os
+import shutil
+import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import httpx2
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from moto.server import ThreadedMotoServer
 
@@ -22,6 +29,8 @@ settings.register_profile(
     max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "20000")),
     suppress_health_check=list(HealthCheck),
 )
+# Tests share the cores already: what a stage would give to other processes it does itself, unless a test is about them.
+os.environ["LOKY_MAX_CPU_COUNT"] = os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # What a user's shell says of the store or the log must not reach the function under test.
 for name in (
     "STORE",
@@ -41,12 +50,15 @@ SAM = PROJECT / ".venv-sam" / "bin" / "sam"
 
 # What takes minutes, each on one core: begun first, it does not keep the others waiting at the end.
 LONG = (
+    "test_leakage.py",
     "test_loop.py",
     "test_benchmarks.py",
     "test_cluster.py",
     "test_try_file.py",
-    "test_score.py",
     "test_publish_killed.py",
+    "test_score.py",
+    "test_track.py",
+    "test_release.py",
 )
 
 
@@ -73,9 +85,68 @@ def sam_build() -> Callable[[Path], Path]:
 
 
 @pytest.fixture(scope="session")
-def built_template(sam_build: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built template, beside its FraudFunction/ folder."""
-    return sam_build(tmp_path_factory.mktemp("artifact"))
+def built_template(
+    sam_build: Callable[[Path], Path], tmp_path_factory: pytest.TempPathFactory, testrun_uid: str
+) -> Path:
+    """The built template, beside its FraudFunction/ folder; processes that test side by side share it."""
+    folder = tmp_path_factory.getbasetemp().parent / f"artifact-{testrun_uid}"
+    folder.mkdir(exist_ok=True)
+    with FileLock(folder / ".lock"):
+        template = folder / "build" / "template.yaml"
+        return template if template.exists() else sam_build(folder)
+
+
+@pytest.fixture
+def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages give their tasks to two processes, as they do outside of these tests."""
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A user's checkout with an empty data/, in which DVC runs without anybody's settings and caches.
+
+    The stages are not measured for coverage there: a tracer would cost a quarter more, and other tests run them too.
+    """
+    folder = tmp_path_factory.mktemp("checkout") / "project"
+    for package in ("handler", "training"):
+        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", "requirements-model.lock"):
+        shutil.copy(PROJECT / name, folder)
+    (folder / "data").mkdir()
+    with pytest.MonkeyPatch.context() as environment:
+        for name in [name for name in os.environ if name.startswith("COV")]:
+            environment.delenv(name)
+        for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
+            environment.setenv(name, str(folder.parent / "dvc"))
+        environment.setenv("DVC_NO_ANALYTICS", "1")
+        environment.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
+        yield folder
+
+
+@contextmanager
+def _under_uvicorn(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        host, port = free.getsockname()
+    options = ["--host", host, "--port", str(port), "--log-level", "error"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "handler.app:app", *options], cwd=folder, env={**os.environ, **settings}
+    )
+    try:
+        transport = httpx2.HTTPTransport(retries=10)
+        with httpx2.Client(transport=transport, trust_env=False) as client:
+            client.get(f"http://{host}:{port}/health", timeout=30)
+        yield host, port
+    finally:
+        server.send_signal(signal.SIGTERM)
+        # uvicorn shuts down in order, then ends by the signal it was sent.
+        assert server.wait(timeout=20) in {0, -signal.SIGTERM}
+
+
+@pytest.fixture(scope="session")
+def under_uvicorn() -> Callable[..., AbstractContextManager[tuple[str, int]]]:
+    """Serves a folder's bundles with some settings, as long as a block lasts; gives host and port."""
+    return _under_uvicorn
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,36 +72,20 @@ class Reproduced:
 
 
 def dvc(folder: Path, *arguments: str) -> str:
-    """What a dvc command prints, run as a user would; its failure is the test's."""
-    environment = {
-        # Not measured: the small project's stages are, and a tracer over 285,000 real rows costs a third more.
-        **{name: value for name, value in os.environ.items() if not name.startswith("COV")},
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DVC_NO_ANALYTICS": "1",
-        # Neither the settings nor the caches of whoever runs the tests take part.
-        "DVC_GLOBAL_CONFIG_DIR": str(folder.parent / "dvc"),
-        "DVC_SYSTEM_CONFIG_DIR": str(folder.parent / "dvc"),
-        "DVC_SITE_CACHE_DIR": str(folder.parent / "dvc"),
-    }
-    done = subprocess.run(["dvc", *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    """What a DVC command prints, run as a user would; its failure is the test's."""
+    done = subprocess.run(["dvc", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def reproduced(tmp_path_factory: pytest.TempPathFactory) -> Reproduced:
+def reproduced(checkout: Path) -> Reproduced:
     """The whole pipeline, run on the real rows."""
-    folder = tmp_path_factory.mktemp("ulb") / "project"
-    folder.mkdir()
-    shutil.copy(PROJECT / "dvc.yaml", folder)
-    for package in ("handler", "training"):
-        shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "params.yaml").write_text(PARAMS)
-    (folder / "data").mkdir()
-    shutil.copy(DATA, folder / "data" / "ulb.parquet")
-    dvc(folder, "init", "--no-scm", "--quiet")
-    dvc(folder, "add", "data", "--quiet")
-    return Reproduced(folder, dvc(folder, "repro"))
+    (checkout / "params.yaml").write_text(PARAMS)
+    shutil.copy(DATA, checkout / "data" / "ulb.parquet")
+    dvc(checkout, "init", "--no-scm", "--quiet")
+    dvc(checkout, "add", "data", "--quiet")
+    return Reproduced(checkout, dvc(checkout, "repro"))
 
 
 def random_split_average_precision(params: Path, *, resample_first: bool) -> float:

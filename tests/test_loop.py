@@ -1,15 +1,13 @@
 """The whole loop: serve, log, outcomes, the monitor says retrain, retrain, gate, promote, swap, the alarm clears."""
 
-import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx2
@@ -17,10 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.retrain import NOTHING_NEW
+from training import monitor, release, retrain
+from training.delivery import releasing
+from training.delivery.tracking import TrackError
 from training.run.files import write_text
 
-PROJECT = Path(__file__).parents[1]
+Command = Callable[..., str]
 N_DAYS, ROWS_A_DAY, FRAUD_RATE = 60, 40, 0.1
 START = pd.Timestamp("2024-01-01")
 N_REQUESTS = 600
@@ -73,74 +73,61 @@ def rows_from(day: int, days: int, *, is_new: bool, seed: int) -> pd.DataFrame:
     )
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command in a user's checkout, in which a first model was trained, released and promoted."""
-    folder = tmp_path_factory.mktemp("loop")
-    for name in ("handler", "training"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(PROJECT / "dvc.yaml", folder)
-    write_text(folder / "params.yaml", PARAMS)
-    (folder / "data").mkdir()
-    rows_from(0, N_DAYS, is_new=False, seed=1).to_parquet(folder / "data" / "rows.parquet", index=False)
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "STORE": "store"}
-    # The stages are measured elsewhere; a tracer would cost a quarter more.
-    unmeasured = {name: value for name, value in environment.items() if not name.startswith("COV")}
+class NoTracker:
+    """In the place of MLflow, which other tests follow."""
 
-    def command(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        given = unmeasured if arguments[0] == "dvc" else environment
-        done = subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=folder, env=given, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == status, f"{arguments}: {done.stdout}{done.stderr}"
-        return done
-
-    command("dvc", "init", "--no-scm", "--quiet")
-    command("dvc", "add", "--quiet", "data")
-    command("dvc", "repro", "--quiet")
-    command("training.release", "release", "--scorer", "small")
-    command("training.release", "promote", "--scorer", "small")
-    command.folder = folder  # type: ignore[attr-defined]  # where it runs
-    return command
+    def __init__(self) -> None:
+        """Say at once that there is none."""
+        raise TrackError("there is no MLflow here")
 
 
 @pytest.fixture(scope="module")
-def folder(run: Callable[..., subprocess.CompletedProcess[str]]) -> Path:
-    """That checkout."""
-    found: Path = run.folder  # type: ignore[attr-defined]  # as above
-    return found
+def folder(checkout: Path) -> Iterator[Path]:
+    """A user's checkout, the working folder, in which a first model was trained, released and promoted."""
+    write_text(checkout / "params.yaml", PARAMS)
+    rows_from(0, N_DAYS, is_new=False, seed=1).to_parquet(checkout / "data" / "rows.parquet", index=False)
+    with pytest.MonkeyPatch.context() as here:
+        here.chdir(checkout)
+        here.setenv("STORE", "store")
+        here.setattr(releasing, "Tracker", NoTracker)
+        for arguments in (("init", "--no-scm"), ("add", "data"), ("repro",)):
+            subprocess.run(["dvc", *arguments, "--quiet"], check=True)
+        for command in ("release", "promote"):
+            here.setattr(sys, "argv", ["release", command, "--scorer", "small"])
+            release.main()
+        yield checkout
 
 
 @pytest.fixture
-def client(folder: Path) -> Iterator[httpx2.Client]:
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in this process; returns what it, and DVC below it, say."""
+
+    def command(module: ModuleType, *arguments: str, status: int = 0) -> str:
+        monkeypatch.setattr(sys, "argv", [module.__name__, "small", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            module.main()
+        said = "".join(capfd.readouterr())
+        if isinstance(ended.value.code, str):  # as the interpreter would print it
+            said, code = said + ended.value.code, 1
+        else:
+            code = ended.value.code
+        assert code == status, said
+        return said
+
+    return command
+
+
+@pytest.fixture
+def client(
+    folder: Path, under_uvicorn: Callable[..., AbstractContextManager[tuple[str, int]]]
+) -> Iterator[httpx2.Client]:
     """Asks the function, which serves from the store, follows it and records what it predicts."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        host, port = free.getsockname()
-    settings = {"STORE": "store", "STORE_SECONDS": "0.2", "PREDICTIONS": "predictions"}
-    server = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "uvicorn",
-            "handler.app:app",
-            "--host",
-            host,
-            "--port",
-            str(port),
-            "--log-level",
-            "error",
-        ],
-        cwd=folder,
-        env={**os.environ, **settings},
-    )
-    try:
-        transport = httpx2.HTTPTransport(retries=10)
-        with httpx2.Client(base_url=f"http://{host}:{port}", transport=transport, trust_env=False) as asking:
-            asking.get("/health", timeout=30)
-            yield asking
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait(timeout=20)
+    with (
+        under_uvicorn(folder, STORE_SECONDS="0.2", PREDICTIONS="predictions") as (host, port),
+        httpx2.Client(base_url=f"http://{host}:{port}", trust_env=False) as asking,
+    ):
+        yield asking
 
 
 def ask(client: httpx2.Client, rows: pd.DataFrame) -> list[dict[str, Any]]:
@@ -161,25 +148,23 @@ def caught(answers: list[dict[str, Any]], rows: pd.DataFrame) -> float:
     return float(flags[rows["is_fraud"].to_numpy() == 1].mean())
 
 
-def test_a_new_kind_of_fraud_is_noticed_learned_and_caught(
-    run: Callable[..., subprocess.CompletedProcess[str]], folder: Path, client: httpx2.Client
-) -> None:
+def test_a_new_kind_of_fraud_is_noticed_learned_and_caught(run: Command, folder: Path, client: httpx2.Client) -> None:
     """From the first request that the old model misreads to the calm after the new one serves, nothing by hand."""
     usual = rows_from(N_DAYS, 15, is_new=False, seed=2)
     before = ask(client, usual)
     assert caught(before, usual) > 0.8
-    assert "small: ok" in run("training.monitor", "small", "predictions").stdout
+    assert "small: ok" in run(monitor, "predictions")
 
     changed = datetime.now(UTC).isoformat()
     new = rows_from(N_DAYS, 90, is_new=True, seed=3)
     missed = ask(client, new.head(N_REQUESTS))
     assert caught(missed, new.head(N_REQUESTS)) < 0.4
-    said = run("training.monitor", "small", "predictions", "--since", changed, status=20).stdout
+    said = run(monitor, "predictions", "--since", changed, status=20)
     assert "small: retrain" in said
     assert "the recall is" in said
 
     new.to_csv(folder / "new.csv", index=False)
-    said = run("training.retrain", "small", "--rows", "new.csv").stdout
+    said = run(retrain, "--rows", "new.csv")
     assert f"data/rows.parquet: {len(new):,} new rows" in said
     assert "The gate agrees." in said
 
@@ -193,7 +178,7 @@ def test_a_new_kind_of_fraud_is_noticed_learned_and_caught(
     after = ask(client, later)
     assert {answer["model_version"] for answer in after} == {version}
     assert caught(after, later) > 0.8
-    assert "small: ok" in run("training.monitor", "small", "predictions", "--since", swapped).stdout
+    assert "small: ok" in run(monitor, "predictions", "--since", swapped)
 
 
 def state_of(folder: Path) -> list[bytes]:
@@ -202,44 +187,38 @@ def state_of(folder: Path) -> list[bytes]:
     return [(folder / name).read_bytes() for name in kept]
 
 
-def test_rows_that_were_used_already_change_nothing(
-    run: Callable[..., subprocess.CompletedProcess[str]], folder: Path
-) -> None:
+def test_rows_that_were_used_already_change_nothing(run: Command, folder: Path) -> None:
     """Some are refused with their number and some of their ids; all of them are nothing new."""
     before = state_of(folder)
     used = pd.read_parquet(folder / "data" / "rows.parquet").tail(5)
     used.to_parquet(folder / "used.parquet", index=False)
-    assert "all of its 5 rows" in run("training.retrain", "small", "--rows", "used.parquet", status=NOTHING_NEW).stdout
+    assert "all of its 5 rows" in run(retrain, "--rows", "used.parquet", status=retrain.NOTHING_NEW)
     pd.concat([used, used.head(1).assign(row_id="new")]).to_parquet(folder / "used.parquet", index=False)
-    said = run("training.retrain", "small", "--rows", "used.parquet", status=1).stderr
+    said = run(retrain, "--rows", "used.parquet", status=1)
     assert "retrain: used.parquet: 5 of its 6 rows are in data/rows.parquet already (r" in said
     assert state_of(folder) == before
 
 
-def test_a_training_that_fails_takes_the_new_rows_back(
-    run: Callable[..., subprocess.CompletedProcess[str]], folder: Path
-) -> None:
+def test_a_training_that_fails_takes_the_new_rows_back(run: Command, folder: Path) -> None:
     """Months without a fraud leave nothing to judge by: the stage says so, and the data are as they were."""
     before = state_of(folder)
     calm = rows_from(400, 60, is_new=False, seed=5).assign(is_fraud=0)
     calm.to_parquet(folder / "calm.parquet", index=False)
-    done = run("training.retrain", "small", "--rows", "calm.parquet", status=1)
-    assert "must have both classes" in done.stdout + done.stderr
-    assert "retrain: `dvc repro` failed, as it says above" in done.stderr
+    said = run(retrain, "--rows", "calm.parquet", status=1)
+    assert "must have both classes" in said
+    assert "retrain: `dvc repro` failed, as it says above" in said
     assert state_of(folder) == before
-    run("dvc", "status", "--quiet")
+    subprocess.run(["dvc", "status", "--quiet"], check=True)
 
 
-def test_somebodys_own_change_of_the_data_is_left_alone(
-    run: Callable[..., subprocess.CompletedProcess[str]], folder: Path
-) -> None:
+def test_somebodys_own_change_of_the_data_is_left_alone(run: Command, folder: Path) -> None:
     """Neither new rows nor their refusal touch it."""
     data = folder / "data" / "rows.parquet"
     pinned = data.read_bytes()
     pd.read_parquet(data).tail(-1).to_parquet(data, index=False)
     changed = data.read_bytes()
     for rows in ((), ("--rows", "new.csv")):
-        said = run("training.retrain", "small", *rows, status=1).stderr
+        said = run(retrain, *rows, status=1)
         assert "retrain: data/ is not what data.dvc names: `dvc checkout data.dvc` goes back to that" in said
         assert data.read_bytes() == changed
     data.write_bytes(pinned)

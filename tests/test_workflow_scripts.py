@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from training.delivery import pointer as moves
+from training.delivery import pointer
 from training.monitor import EXIT_STATUS
 from training.retrain import NOTHING_NEW, REFUSED, as_markdown
 
@@ -94,11 +94,13 @@ def test_a_status_becomes_a_state(state: str, status: int, run: Run, checkout: P
     assert (checkout / "reports" / "refund" / "monitor.md").read_text() == summary
 
 
-def test_a_monitor_that_fails_is_no_state(run: Run, tmp_path: Path) -> None:
-    """It is a failure of the job."""
-    done = run(f"{SCRIPTS}/monitor.sh", {"python": "exit 1"}, SCORER="refund", LOG="log", STORE="store")
+@pytest.mark.parametrize(("script", "what"), [("monitor", "the monitor"), ("retrain", "the retraining")])
+def test_a_command_that_fails_is_a_failure_of_the_job(script: str, what: str, run: Run, tmp_path: Path) -> None:
+    """With neither a state nor a verdict."""
+    variables = {"SCORER": "refund", "LOG": "log", "ROWS": "", "STORE": "store"}
+    done = run(f"{SCRIPTS}/{script}.sh", {"python": "exit 1"}, **variables)
     assert done.returncode == 1
-    assert "::error::the monitor of refund failed with exit status 1" in done.stdout
+    assert f"::error::{what} of refund failed with exit status 1" in done.stdout
     assert not (tmp_path / "output").exists()
 
 
@@ -191,14 +193,6 @@ def test_nothing_new_is_nothing_to_propose(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "output").read_text() == "verdict=none\n"
 
 
-def test_a_retraining_that_fails_has_no_verdict(run: Run, tmp_path: Path) -> None:
-    """The job fails with it."""
-    done = run(f"{SCRIPTS}/retrain.sh", {"python": "exit 1"}, SCORER="refund", ROWS="", STORE="store")
-    assert done.returncode == 1
-    assert "::error::the retraining of refund failed with exit status 1" in done.stdout
-    assert not (tmp_path / "output").exists()
-
-
 PROPOSING = {
     "python": f'[ "$2" = benchmarks.pages ] || exec {sys.executable} "$@"',
     "dvc": 'if [ "$1" = metrics ]; then echo "| Path | Metric |"; fi',
@@ -254,31 +248,29 @@ esac
 
 
 @pytest.fixture
-def declared(checkout: Path) -> None:
-    """A `.venv/bin/python` in the checkout that lists two scorers."""
-    python = checkout / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text("#!/bin/bash\nprintf 'transaction\\nrefund\\n'\n")
-    python.chmod(0o755)
+def python(checkout: Path) -> Callable[[str], None]:
+    """Puts a `.venv/bin/python` into the checkout, and says what it does."""
+
+    def write(does: str) -> None:
+        path = checkout / ".venv" / "bin" / "python"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/bash\n{does}\n")
+        path.chmod(0o755)
+
+    return write
 
 
-@pytest.mark.usefixtures("declared")
-def test_every_scorer_is_promoted(run: Run, tmp_path: Path) -> None:
-    """What is current already needs nothing."""
-    done = run(f"{SCRIPTS}/promote.sh", {"make": PROMOTING}, REFUND="0")
-    assert done.returncode == 0, done.stderr
+@pytest.mark.parametrize("refund", [0, 2], ids=["all agreed", "one refused"])
+def test_every_scorer_is_promoted(refund: int, run: Run, python: Callable[[str], None], tmp_path: Path) -> None:
+    """What is current already needs nothing; a refusal fails with its sentence, after every scorer had its turn."""
+    python("printf 'transaction\\nrefund\\n'")
+    done = run(f"{SCRIPTS}/promote.sh", {"make": PROMOTING}, REFUND=str(refund))
+    assert done.returncode == (1 if refund else 0), done.stderr
     scorers = ("transaction", "refund")
     assert called(tmp_path) == [f"make --no-print-directory promote SCORER={scorer}" for scorer in scorers]
     assert "::notice::transaction: what is packaged is current already" in done.stdout
-    assert "is current already" in Path(moves.__file__).read_text()
-
-
-@pytest.mark.usefixtures("declared")
-def test_a_refusal_fails_with_its_sentence(run: Run) -> None:
-    """After every scorer had its turn."""
-    done = run(f"{SCRIPTS}/promote.sh", {"make": PROMOTING}, REFUND="2")
-    assert done.returncode == 1
-    assert "::error::refund: promote: f00 is not promoted: it flags more\n" in done.stdout
+    assert ("::error::refund: promote: f00 is not promoted: it flags more\n" in done.stdout) == bool(refund)
+    assert "is current already" in Path(pointer.__file__).read_text()
 
 
 @pytest.mark.parametrize(("role", "status"), [("", 1), ("arn", 0)])
@@ -302,13 +294,11 @@ def test_without_settings_nothing_is_monitored(store: str, says: str, run: Run, 
     assert (tmp_path / "output").exists() == bool(store)
 
 
-def test_the_monitored_scorers_are_the_declared_ones(run: Run, checkout: Path, tmp_path: Path) -> None:
+def test_the_monitored_scorers_are_the_declared_ones(run: Run, python: Callable[[str], None], tmp_path: Path) -> None:
     """As the list of JSON that the matrix takes."""
     steps = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "monitor.yml")["jobs"]["scorers"]["steps"]
     (script,) = [step["run"] for step in steps if step.get("id") == "list"]
-    (checkout / ".venv" / "bin").mkdir(parents=True)
-    (checkout / ".venv" / "bin" / "python").write_text(f'#!/bin/bash\ncd {ROOT} && exec {sys.executable} "$@"\n')
-    (checkout / ".venv" / "bin" / "python").chmod(0o755)
+    python(f'cd {ROOT} && exec {sys.executable} "$@"')
     done = run(script, {"make": ""})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "output").read_text() == 'scorers=["transaction", "refund"]\n'

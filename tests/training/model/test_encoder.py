@@ -106,6 +106,7 @@ def test_vocabulary_knows_the_given_rows_only(
     assert "rare" not in learned
 
 
+@pytest.mark.usefixtures("two_processes")
 def test_chunks_change_nothing(
     mini_windows: dict[str, pd.DataFrame],
     mini_scorer: ScorerDeclaration,

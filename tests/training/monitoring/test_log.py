@@ -211,6 +211,7 @@ def test_compressed_file_is_the_same(log_file: Callable[..., str], tmp_path: Pat
     assert_equal(read_log(f"{plain}.gz", "mini", BINNING), read_log(str(plain), "mini", BINNING))
 
 
+@pytest.mark.usefixtures("two_processes")
 def test_folder_is_the_same(log_file: Callable[..., str], tmp_path: Path) -> None:
     """A folder of files, nested and compressed ones among them, holds the same log as one file."""
     lines = several()

@@ -54,6 +54,9 @@ import runpy, training.run.cluster
 training.run.cluster.CONNECT_SECONDS, training.run.cluster.POLL_SECONDS = 3, 1
 runpy.run_module("training.{stage}", run_name="__main__", alter_sys=True)
 """
+NO_WORKER = "the cluster has no worker left; start some, and run this again"
+# A scheduler and workers that are killed write no coverage, which a tracer would cost them.
+UNMEASURED = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 RECONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
 
 
@@ -82,7 +85,7 @@ class Cluster:
                     *options,
                 ],
                 cwd=project or self.folder,
-                env={**os.environ, "PYTHONPATH": str(project or "")},
+                env={**UNMEASURED, "PYTHONPATH": str(project or "")},
                 stdout=file,
                 stderr=file,
             )
@@ -111,6 +114,11 @@ class Cluster:
         address = next(iter(self.workers))
         self.kill(address)
         return address
+
+    def kill_all(self) -> None:
+        """Kill every worker."""
+        while self.workers:
+            self.kill_any()
 
     def trainings(self) -> int:
         """How often a worker began to train with the others: XGBoost tells each its rank."""
@@ -175,6 +183,13 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, said
 
 
+def assert_ends_with(process: subprocess.Popen[str], sentence: str) -> None:
+    """A stage fails, and what it says ends with a sentence in the place of a traceback."""
+    status, said = end(process)
+    assert (status, said.splitlines()[-1]) == (1, sentence)
+    assert "Traceback" not in said
+
+
 def read_until(process: subprocess.Popen[str], begins: str) -> None:
     """Return once a process says a line that begins so."""
     assert any(line.startswith(begins) for line in process.stdout)
@@ -206,6 +221,24 @@ def cluster(_cluster: Cluster) -> Cluster:
     while len(_cluster.workers) < 2:
         _cluster.add_worker()
     return _cluster
+
+
+@pytest.fixture
+def remains(_cluster: Cluster) -> Cluster:
+    """The cluster, with whichever workers the test before has left, and one at least."""
+    if not _cluster.workers:
+        _cluster.add_worker()
+    return _cluster
+
+
+@pytest.fixture(scope="module")
+def other_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Another scheduler, which has no workers yet."""
+    other = Cluster(tmp_path_factory.mktemp("other"))
+    try:
+        yield other
+    finally:
+        other.stop()
 
 
 @pytest.fixture(scope="module")
@@ -380,21 +413,16 @@ def test_worker_killed_while_it_trains(cluster: Cluster, prepared_locally: Path,
 
 
 def test_all_workers_killed_while_they_train(
-    cluster: Cluster, prepared_locally: Path, copy: Copy, started: Started
+    remains: Cluster, prepared_locally: Path, copy: Copy, started: Started
 ) -> None:
     """Without a worker the stage ends with a sentence, and nothing is written."""
     folder = copy(prepared_locally, compute=engine("dask"))
     (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
-    before = files_of(folder)
-    trainings = cluster.trainings()
-    process = started(folder, cluster.address, "train")
-    await_that(lambda: cluster.trainings() == trainings + 2, process)
-    while cluster.workers:
-        cluster.kill_any()
-    status, said = end(process)
-    assert status == 1
-    assert said.splitlines()[-1] == "train mini: the cluster has no worker left; start some, and run this again"
-    assert "Traceback" not in said
+    before, trainings = files_of(folder), remains.trainings()
+    process = started(folder, remains.address, "train")
+    await_that(lambda: remains.trainings() == trainings + len(remains.workers), process)
+    remains.kill_all()
+    assert_ends_with(process, f"train mini: {NO_WORKER}")
     assert files_of(folder) == before
 
 
@@ -417,55 +445,44 @@ def test_worker_killed_while_it_checks(
     assert [path.name for path in (folder / "build").iterdir()] == ["mini"]
 
 
-def test_all_workers_killed_while_they_check(cluster: Cluster, unprepared: Path, copy: Copy, started: Started) -> None:
+def test_all_workers_killed_while_they_check(remains: Cluster, unprepared: Path, copy: Copy, started: Started) -> None:
     """Without a worker nothing is prepared, and nothing is left in build/."""
     folder = copy(unprepared, compute=engine("dask"))
-    process = started(folder, cluster.address, "prepare")
+    process = started(folder, remains.address, "prepare")
     read_until(process, "rows checked: ")
-    while cluster.workers:
-        cluster.kill_any()
-    status, said = end(process)
-    assert status == 1, said
-    assert said.splitlines()[-1] == "prepare mini: the cluster has no worker left; start some, and run this again"
-    assert "Traceback" not in said
-    assert files_of(folder / "build") == {}
+    remains.kill_all()
+    assert_ends_with(process, f"prepare mini: {NO_WORKER}")
+    assert files_of(folder / "build") == files_of(unprepared / "build")
     assert not (folder / "reports").exists()
 
 
-def test_scheduler_that_is_not_there(unprepared: Path, copy: Copy, tmp_path: Path, started: Started) -> None:
+def test_scheduler_that_is_not_there(unprepared: Path, copy: Copy, other_cluster: Cluster, started: Started) -> None:
     """A closed port, and a scheduler without workers, are each told in a sentence that names the address."""
     folders = [copy(unprepared, compute=engine("dask")) for _ in range(2)]
     with socket.socket() as closed:
         # Bound, so that it is nobody else's; it does not listen.
         closed.bind(("127.0.0.1", 0))
-        nowhere = f"tcp://127.0.0.1:{closed.getsockname()[1]}"
-        lonely = Cluster(tmp_path / "lonely")
-        try:
-            processes = [started(*pair, "prepare") for pair in zip(folders, (nowhere, lonely.address), strict=True)]
-            (status, said), (other_status, other_said) = map(end, processes)
-        finally:
-            lonely.stop()
+        nowhere, lonely = f"tcp://127.0.0.1:{closed.getsockname()[1]}", other_cluster.address
+        processes = [started(*pair, "prepare") for pair in zip(folders, (nowhere, lonely), strict=True)]
+        (status, said), (other_status, other_said) = map(end, processes)
     assert status == other_status == 1
     assert f"prepare mini: DASK_SCHEDULER_ADDRESS is {nowhere}, where no scheduler answers within" in said
-    assert f"prepare mini: the scheduler at {lonely.address} has no workers; start some: dask worker" in other_said
+    assert f"prepare mini: the scheduler at {lonely} has no workers; start some: dask worker" in other_said
     assert "Traceback" not in said + other_said
-    assert not any((folder / part).exists() for folder in folders for part in ("build/mini", "reports"))
+    assert all(files_of(folder / "build") == files_of(unprepared / "build") for folder in folders)
+    assert not any((folder / "reports").exists() for folder in folders)
 
 
-def test_scheduler_that_ends(prepared_locally: Path, copy: Copy, tmp_path: Path, started: Started) -> None:
+def test_scheduler_that_ends(prepared_locally: Path, copy: Copy, other_cluster: Cluster, started: Started) -> None:
     """A scheduler that is lost in training ends the stage with a sentence, and nothing is written."""
     folder = copy(prepared_locally, compute=engine("dask"))
     (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
     before = files_of(folder)
-    own = Cluster(tmp_path / "own")
-    try:
-        own.add_worker()
-        process = started(folder, own.address, "train")
-        await_that(own.trainings, process)
-        own.stop()
-        status, said = end(process)
-    finally:
-        own.stop()
+    other_cluster.add_worker()
+    process = started(folder, other_cluster.address, "train")
+    await_that(other_cluster.trainings, process)
+    other_cluster.stop()
+    status, said = end(process)
     assert status == 1
     # Before it may stand what Dask logs by itself.
     assert (
@@ -493,7 +510,7 @@ def test_worker_with_other_code(cluster: Cluster, unprepared: Path, copy: Copy, 
             run_here(folder, "prepare", cluster=cluster)
     finally:
         cluster.kill(worker)
-    assert files_of(folder / "build") == {}
+    assert files_of(folder / "build") == files_of(unprepared / "build")
 
 
 def test_worker_without_the_project(cluster: Cluster, unprepared: Path, copy: Copy) -> None:
@@ -505,7 +522,7 @@ def test_worker_without_the_project(cluster: Cluster, unprepared: Path, copy: Co
             run_here(folder, "prepare", cluster=cluster)
     finally:
         cluster.kill(worker)
-    assert files_of(folder / "build") == {}
+    assert files_of(folder / "build") == files_of(unprepared / "build")
 
 
 def test_wrong_label_in_a_chunk(cluster: Cluster, unprepared: Path, copy: Copy) -> None:
@@ -521,7 +538,7 @@ def test_wrong_label_in_a_chunk(cluster: Cluster, unprepared: Path, copy: Copy) 
         run_here(declare(folder, compute=engine("local")), "prepare")
     assert "rows 2,001 to 3,000: " in str(told.value)
     assert str(told.value) == str(told_locally.value)
-    assert files_of(folder / "build") == {}
+    assert files_of(folder / "build") == files_of(unprepared / "build")
 
 
 def test_damaged_window(cluster: Cluster, prepared_locally: Path, copy: Copy) -> None:
@@ -576,9 +593,7 @@ def test_workers_killed_while_they_score(
     cluster.kill_any()
     read_until(process, "rows scored: ")
     cluster.kill_any()
-    status, said = end(process)
-    assert status == 1, said
-    assert said.splitlines()[-1] == "score: the cluster has no worker left; start some, and run this again"
+    assert_ends_with(process, f"score: {NO_WORKER}")
     assert not output.exists()
     cluster.add_worker()
     with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):

@@ -18,6 +18,8 @@ from training.run.engine import workers_of
 from training.run.matrix import Matrix
 from training.run.processes import Task, Workers
 
+pytestmark = pytest.mark.usefixtures("two_processes")
+
 
 def rows_of(value: float, n_rows: int) -> Matrix:
     """`n_rows` rows of two features with one value."""
