@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from training.delivery import pointer
 from training.monitor import EXIT_STATUS
-from training.retrain import NOTHING_NEW, REFUSED, as_markdown
+from training.retrain import NOTHING_NEW, REFUSED, RetrainReport, as_markdown
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / ".github" / "scripts"
@@ -208,7 +208,7 @@ def test_a_retraining_is_proposed(
     """On a branch of its own, with the data pushed before; as a draft, objections first, where the gate refuses."""
     folder = checkout / "reports" / "refund"
     (folder / "retrain.json").write_text(json.dumps(report))
-    (folder / "retrain.md").write_text(as_markdown(report))
+    (folder / "retrain.md").write_text(as_markdown(RetrainReport.model_validate_json(json.dumps(report))))
     variables = {"SCORER": "refund", "VERDICT": str(report["verdict"]), "IS_TESTED": is_tested}
     done = run(f"{SCRIPTS}/propose.sh", PROPOSING, **variables)
     assert done.returncode == 0, done.stderr

@@ -1,11 +1,9 @@
-"""Backtest: history, week by week -> what a frozen model, a schedule and alarms would have caught and cost.
+"""Backtest a scorer on its history: what a frozen model, a schedule and alarms would have caught and cost.
 
 `make backtest SCORER=refund`. Writes reports/<scorer>/backtest.json, .csv and .html.
 """
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -18,31 +16,35 @@ from training.errors import StageError
 from training.monitoring.replay import Replay, total
 from training.params import Model
 from training.report.backtest_page import backtest_page
+from training.report.backtest_report import BacktestReport, PolicyReport
 from training.run.command import one_line_errors
-from training.run.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
+from training.run.files import BUILD, REPORTS, write_json, write_table, write_text
 
 COLUMNS = ("state", "retrained", "rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts", "average_precision")
 
 
-def report_of(replay: Replay) -> dict[str, Any]:
-    """What each policy would have done, in all and week by week."""
-    policies = {name: {"total": total(weeks), "weeks": weeks} for name, weeks in replay.run().items()}
-    return {
-        "from": timestamp_text(replay.start),
-        "weeks": len(replay.begins),
-        "every_weeks": replay.every,
-        "label_delay_days": replay.scorer.split.label_delay_days,
-        "policies": policies,
-    }
+def report_of(replay: Replay) -> BacktestReport:
+    """What each policy would have done, in total and week by week."""
+    return BacktestReport(
+        begins=timestamp_text(replay.start),
+        weeks=len(replay.begins),
+        every_weeks=replay.every,
+        label_delay_days=replay.scorer.split.label_delay_days,
+        policies={name: PolicyReport(total=total(weeks), weeks=tuple(weeks)) for name, weeks in replay.run().items()},
+    )
 
 
-def week_table(report: dict[str, Any]) -> pd.DataFrame:
-    """One line a policy and week, for DVC's plots and a spreadsheet."""
+def week_table(report: BacktestReport) -> pd.DataFrame:
+    """One line per policy and week, for DVC's plots and a spreadsheet."""
     return pd.DataFrame(
         [
-            {"policy": name, "week": timestamp_text(week["from"]), **{column: week[column] for column in COLUMNS}}
-            for name, one in report["policies"].items()
-            for week in one["weeks"]
+            {
+                "policy": name,
+                "week": timestamp_text(week.begins),
+                **{column: getattr(week, column) for column in COLUMNS},
+            }
+            for name, policy in report.policies.items()
+            for week in policy.weeks
         ]
     )
 
@@ -53,7 +55,7 @@ def history_of(scorer: ScorerDeclaration) -> pd.DataFrame:
 
 
 def by_days(scorer: ScorerDeclaration, calibrate_days: float, test_days: float) -> ScorerDeclaration:
-    """The scorer with windows of so many days."""
+    """The scorer with calibration and test windows of these lengths."""
     days = {"calibrate_days": calibrate_days, "test_days": test_days}
     split = scorer.split.model_copy(update={"train": None, "calibrate": None, "test": None, **days})
     return scorer.model_copy(update={"split": split})
@@ -83,34 +85,36 @@ def main() -> None:
     parser.add_argument(
         "--days", type=float, nargs=2, metavar=("CALIBRATE", "TEST"), help="other windows than split declares, in days"
     )
-    asked = parser.parse_args()
-    if not asked.scorer:
+    options = parser.parse_args()
+    if not options.scorer:
         parser.error("SCORER= must name a scorer of params.yaml")
-    if asked.every < 1:
-        parser.error(f"--every is {asked.every}; it must be at least 1")
+    if options.every < 1:
+        parser.error(f"--every is {options.every}; it must be at least 1")
     with one_line_errors("backtest"):
-        replay = replay_of(asked.scorer, since=asked.since, every=asked.every, days=asked.days and tuple(asked.days))
-        report = rounded({"scorer": asked.scorer, **report_of(replay)})
-    folder = REPORTS / asked.scorer
-    write_json(folder / "backtest.json", report)
+        replay = replay_of(
+            options.scorer, since=options.since, every=options.every, days=options.days and tuple(options.days)
+        )
+        report = report_of(replay).model_copy(update={"scorer": options.scorer}).rounded()
+    folder = REPORTS / options.scorer
+    write_json(folder / "backtest.json", report.content())
     write_table(folder / "backtest.csv", week_table(report))
     write_text(folder / "backtest.html", backtest_page(report))
     print(policy_lines(report))  # noqa: T201 - the command's answer
     print(folder / "backtest.html")  # noqa: T201 - as above
 
 
-def policy_lines(report: Mapping[str, Any]) -> str:
-    """The policies' sums for a terminal."""
+def policy_lines(report: BacktestReport) -> str:
+    """The policies' totals for a terminal."""
     lines = [f"{'policy':12} retrained refused  alerts  recall  at the frozen model's alerts       cost"]
-    for name, one in report["policies"].items():
-        sums = one["total"]
-        cost = f"{sums['cost']:10,.0f}" if "cost" in sums else ""
-        recalls = (
-            "unknown" if sums[key] is None else f"{sums[key]:.3f}" for key in ("recall", "recall_at_frozen_alerts")
+    for name, policy in report.policies.items():
+        sums = policy.total
+        recall, recall_at_frozen_alerts = (
+            "unknown" if share is None else f"{share:.3f}" for share in (sums.recall, sums.recall_at_frozen_alerts)
         )
-        recall, equal = recalls
+        cost = "" if sums.cost is None else f"{sums.cost:10,.0f}"
         lines.append(
-            f"{name:12} {sums['retrained']:9} {sums['refused']:7} {sums['alerts']:7,} {recall:>7} {equal:>29} {cost}"
+            f"{name:12} {sums.retrained:9} {sums.refused:7} {sums.alerts:7,} {recall:>7} "
+            f"{recall_at_frozen_alerts:>29} {cost}"
         )
     return "\n".join(lines)
 

@@ -86,7 +86,7 @@ def replayed(
 ) -> dict[str, Any]:
     """The report of a replay of at most so many weeks."""
     rows = rows[rows[scorer.time] <= start + (7 * weeks + 1) * SECONDS_A_DAY]
-    return report_of(Replay(rows, scorer, parameters, read_catalogues(scorer), start, EVERY))
+    return report_of(Replay(rows, scorer, parameters, read_catalogues(scorer), start, EVERY)).content()
 
 
 def shipped(name: str, options: Namespace) -> dict[str, Any]:

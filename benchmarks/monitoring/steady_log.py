@@ -13,7 +13,7 @@ from training.declaration import ScorerDeclaration, declared_scorer
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import blocks_of, join_outcomes
 from training.monitoring.log import Log
-from training.monitoring.verdict import judge_block, settle_state
+from training.monitoring.verdict import judge_block, state_after
 from training.params import SECONDS_A_DAY
 from training.run.files import BUILD, BUNDLES
 
@@ -107,4 +107,4 @@ def states(labelled: LabelledRows, log: Log) -> list[str]:
     label = join_outcomes(log, policy, labelled.declared.split.label_delay_days).label
     blocks = blocks_of(log, label, labelled.scorer.bundle.baseline, policy, labelled.scorer.threshold)
     verdicts = [judge_block(block, policy) for block in blocks]
-    return [settle_state(verdicts[:end], policy) for end in range(1, len(verdicts) + 1)]
+    return [state_after(verdicts[:end], policy) for end in range(1, len(verdicts) + 1)]

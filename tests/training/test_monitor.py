@@ -111,7 +111,7 @@ def normal(trained: Path, scorer: Scorer) -> tuple[Scorer, Pool]:
 def report(normal: tuple[Scorer, Pool], declared: ScorerDeclaration, seed: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - columns of any kind
     """What the monitor says of a log that is drawn from the normal rows, but for some of their columns."""
     scorer, pool = normal
-    return monitor.report_of(replace(pool, **changes).log(seed), scorer, declared)
+    return monitor.report_of(replace(pool, **changes).log(seed), scorer, declared).content()
 
 
 def test_chance_rarely_alarms(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
@@ -177,7 +177,7 @@ def test_one_bad_week_changes_nothing(normal: tuple[Scorer, Pool], mini_scorer: 
     scorer, pool = normal
     log = pool.log(0)
     flagged = log.flagged | ((log.time >= START + 14 * SECONDS_A_DAY) & (log.time < START + 21 * SECONDS_A_DAY))
-    found = monitor.report_of(replace(log, flagged=flagged), scorer, mini_scorer)
+    found = monitor.report_of(replace(log, flagged=flagged), scorer, mini_scorer).content()
     assert [block["verdict"] for block in found["blocks"]].count("watch") == 1
     assert found["state"] == "ok"
 
@@ -191,19 +191,20 @@ def test_without_outcomes_it_is_not_retrained(normal: tuple[Scorer, Pool], mini_
         outcome_id=np.zeros(0, dtype=np.uint64),
         outcome_label=np.zeros(0, dtype=np.int8),
     )
-    found = monitor.report_of(log, scorer, mini_scorer)
+    found = monitor.report_of(log, scorer, mini_scorer).content()
     assert found["state"] == "ok"
     assert {block["measured"]["recall"] for block in found["blocks"]} == {None}
 
 
 def test_table_has_a_line_for_each_block(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
     """The table's columns are the blocks' own numbers."""
-    found = report(normal, mini_scorer)
+    scorer, pool = normal
+    found = monitor.report_of(pool.log(0), scorer, mini_scorer)
     table = monitor.block_table(found)
     assert len(table) == WEEKS
     assert table["from"].str.fullmatch(r"2025-0[67]-\d\d \d\d:\d\d").all()
-    assert table["recall"].to_list() == [block["measured"]["recall"] for block in found["blocks"]]
-    assert table["psi_amount"].to_list() == [block["features"]["amount"]["psi"] for block in found["blocks"]]
+    assert table["recall"].to_list() == [block.measured.recall for block in found.blocks]
+    assert table["psi_amount"].to_list() == [block.features["amount"].psi for block in found.blocks]
 
 
 @pytest.fixture

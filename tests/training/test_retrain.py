@@ -11,13 +11,13 @@ import pytest
 from handler.releases.store import read_pointer
 from training import retrain
 from training.delivery import releasing
-from training.delivery.gate import GateVerdict
+from training.delivery.gate import AlertRates, Gain, GateMeasures
 from training.delivery.pointer import promote
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter
 from training.delivery.tracking import TrackError
-from training.errors import DataError
-from training.retrain import RetrainError, alone, as_markdown, challenge, undone_on_failure
+from training.errors import DataError, StageError
+from training.retrain import RetrainReport, as_markdown, challenge, retrain_lock, undone_on_failure
 
 
 class NoTracker:
@@ -40,9 +40,9 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def test_a_first_model_serves(place: Path, folder_store: FolderStoreWriter) -> None:  # noqa: ARG001 - the working folder
     """Without a champion there is only the calibration to object to."""
-    who, verdict = challenge(folder_store, "mini", is_candidate=False)
-    assert verdict.objections == []
-    assert who == {"version": read_pointer(folder_store, "mini").current, "champion": None}
+    report = challenge(folder_store, "mini", is_candidate=False)
+    assert report.objections == ()
+    assert (report.version, report.champion) == (read_pointer(folder_store, "mini").current, None)
 
 
 def test_a_better_model_takes_the_champions_place(
@@ -53,11 +53,11 @@ def test_a_better_model_takes_the_champions_place(
     """The pointer moves, and keeps what the gate measured."""
     worse = publish(folder_store, variant(slope=-1))
     promote(folder_store, "mini", worse, place / "build/mini/rows/test.parquet", force="for a test")
-    who, verdict = challenge(folder_store, "mini", is_candidate=False)
+    report = challenge(folder_store, "mini", is_candidate=False)
     pointer = read_pointer(folder_store, "mini")
-    assert (who["champion"], pointer.current, verdict.objections) == (worse, who["version"], [])
+    assert (report.champion, pointer.current, report.objections) == (worse, report.version, ())
     assert pointer.gate is not None
-    assert verdict.measured["average_precision"] == pointer.gate["average_precision"]
+    assert report.measured.average_precision.content() == pointer.gate["average_precision"]
 
 
 @pytest.mark.parametrize("is_candidate", [False, True])
@@ -69,10 +69,10 @@ def test_a_worse_model_is_released_but_does_not_serve(
     promote(folder_store, "mini", champion, place / "build/mini/rows/test.parquet")
     shutil.rmtree(place / "build/bundles/mini")
     shutil.copytree(variant(slope=-1), place / "build/bundles/mini")
-    who, verdict = challenge(folder_store, "mini", is_candidate=is_candidate)
-    assert any("its average precision is" in objection for objection in verdict.objections)
-    assert read_pointer(folder_store, "mini").current == champion != who["version"]
-    assert who["version"] in folder_store.names("mini/bundles")
+    report = challenge(folder_store, "mini", is_candidate=is_candidate)
+    assert any("its average precision is" in objection for objection in report.objections)
+    assert read_pointer(folder_store, "mini").current == champion != report.version
+    assert report.version in folder_store.names("mini/bundles")
 
 
 def test_a_candidate_that_the_gate_agrees_to_does_not_serve_yet(
@@ -81,8 +81,8 @@ def test_a_candidate_that_the_gate_agrees_to_does_not_serve_yet(
     """Somebody merges first."""
     champion = publish(folder_store, variant(slope=-1))
     promote(folder_store, "mini", champion, place / "build/mini/rows/test.parquet", force="for a test")
-    _, verdict = challenge(folder_store, "mini", is_candidate=True)
-    assert verdict.objections == []
+    report = challenge(folder_store, "mini", is_candidate=True)
+    assert report.objections == ()
     assert read_pointer(folder_store, "mini").current == champion
 
 
@@ -90,9 +90,9 @@ def test_what_serves_already_moves_nothing(place: Path, folder_store: FolderStor
     """The same data make the same version."""
     version = publish(folder_store, place / "build/bundles/mini")
     before = promote(folder_store, "mini", version, place / "build/mini/rows/test.parquet")
-    who, verdict = challenge(folder_store, "mini", is_candidate=False)
-    assert who == {"version": version, "champion": version}
-    assert verdict.objections == []
+    report = challenge(folder_store, "mini", is_candidate=False)
+    assert (report.version, report.champion) == (version, version)
+    assert report.objections == ()
     assert read_pointer(folder_store, "mini") == before
 
 
@@ -159,16 +159,16 @@ def test_data_that_data_dvc_does_not_name_are_left_alone(
     """Somebody's own change would be lost where a failure goes back: DVC is asked whether there is one, and no more."""
     asked: list[Any] = []
     monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or status)
-    with pytest.raises(RetrainError, match=UNPINNED[status]):
+    with pytest.raises(StageError, match=UNPINNED[status]):
         retrain.retrain("mini", rows, str(folder_store), is_candidate=False, signing_key="")
     assert asked == [("status", "--quiet", "data.dvc")]
 
 
 def test_two_at_once_are_one_too_many(place: Path) -> None:  # noqa: ARG001 - the working folder
     """The second is told; after the first has ended, another may begin."""
-    with alone(), pytest.raises(RetrainError, match="another retraining is under way here"), alone():
+    with retrain_lock(), pytest.raises(StageError, match="another retraining is running here"), retrain_lock():
         pass
-    with alone():
+    with retrain_lock():
         pass
 
 
@@ -227,7 +227,7 @@ def test_what_could_not_be_taken_back_is_told(
     with pytest.raises(DataError):
         fail()
     assert report.read_bytes() == before
-    assert ("not all is as it was: `dvc checkout data.dvc`" in capsys.readouterr().out) is bool(status)
+    assert ("not everything was restored: `dvc checkout data.dvc`" in capsys.readouterr().out) is bool(status)
 
 
 def test_a_failure_takes_back_what_dvc_was_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,19 +249,19 @@ def test_a_failure_takes_back_what_dvc_was_told(place: Path, monkeypatch: pytest
 
 def test_the_markdown_shows_champion_and_challenger_side_by_side() -> None:
     """With the gain's interval, and the window that both were judged on."""
-    gain = {"challenger": 0.5, "champion": 0.25, "gain": 0.25, "low": 0.2, "high": 0.3}
-    measured = {
-        "window": ["2026-01-01T00:00:00", "2026-01-08T00:00:00"],
-        "rows": 1200,
-        "frauds": 30,
-        "alert_rate": {"challenger": 0.02, "champion": 0.01},
-        "average_precision": gain,
-        "recall_at_the_alert_budget": gain,
-        "recall": gain,
-    }
-    verdict = GateVerdict(measured, [])
-    report = {"scorer": "mini", "version": "new", "champion": "old"}
-    text = as_markdown({**report, "objections": verdict.objections, "measured": measured})
+    gain = Gain(challenger=0.5, champion=0.25, gain=0.25, low=0.2, high=0.3)
+    measured = GateMeasures(
+        window=("2026-01-01T00:00:00", "2026-01-08T00:00:00"),
+        rows=1200,
+        frauds=30,
+        alert_rate=AlertRates(challenger=0.02, champion=0.01),
+        average_precision=gain,
+        recall_at_the_alert_budget=gain,
+        recall=gain,
+    )
+    text = as_markdown(
+        RetrainReport(scorer="mini", version="new", champion="old", verdict="promote", objections=(), measured=measured)
+    )
     assert "# mini: `new` beside `old`" in text
     assert "| average precision | 0.2500 | 0.5000 | +0.2500 (+0.2000 to +0.3000) |" in text
     assert "| alert rate | 1.00% | 2.00% |  |" in text

@@ -105,10 +105,10 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
     if before and before.current == version:
         raise PointerUpdateError(f"{version} is current already")
     verdict = verdict_on(store, scorer, before, version, rows)
-    say(json.dumps(verdict.measured, indent=1))
+    say(json.dumps(verdict.measured.content(), indent=1))
     if verdict.objections and not force:
         raise RefusedError(version, verdict)
-    gate = {"file": str(rows), **verdict.measured, "objections": verdict.objections}
+    gate = verdict.measured.model_copy(update={"file": str(rows), "objections": verdict.objections}).content()
 
     def change(now: Pointer | None) -> dict[str, Any]:
         if now != before and not is_lost:
@@ -215,7 +215,7 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
     beside = f" beside {champion.version}" if champion else ""
     say(f"{scorer}: {version}{beside}, on {len(window):,} rows of {rows}")
     verdict = judge_challenger(champion, challenger, window, declared)
-    return GateVerdict(verdict.measured, [*lost, *verdict.objections])
+    return GateVerdict(verdict.measured, (*lost, *verdict.objections))
 
 
 def as_json(content: dict[str, Any]) -> bytes:

@@ -1,12 +1,13 @@
-"""Blocks: the columns of a log -> per block of time its distances from the baseline, and how well the model did."""
+"""The predictions of a log, block by block: how far they are from the baseline, and how well the model did."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from handler.scoring.contract import OTHER
 from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
 from training.evaluation.metrics import average_precision, rank
@@ -15,13 +16,14 @@ from training.monitoring.drift import category_distance, holm, number_distance
 from training.monitoring.log import Log
 from training.monitoring.log_lines import NO_ID
 from training.params import SECONDS_A_DAY, Monitoring
+from training.report.monitor_report import Block, EstimatedPerformance, FeatureShift, MeasuredPerformance, ScoreShift
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class JoinedLabels:
-    """The predictions' labels: 1, 0, or -1 where nobody knows; and what could not be joined."""
+    """The predictions' labels: 1, 0, or -1 where unknown; and how many lines could not be joined."""
 
     label: npt.NDArray[np.int8]
     counts: dict[str, int]
@@ -31,7 +33,7 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
     """Each prediction's label by its id: the latest outcome of an id counts, and an id's first prediction has it."""
     label = np.full(len(log.time), -1, dtype=np.int8)
     ids, last = _last_of_each(log.outcome_id)
-    known = log.outcome_label[last]
+    latest_label = log.outcome_label[last]
     has_id = log.id != NO_ID
     counts = {
         "predictions without an id": int((~has_id).sum()),
@@ -44,13 +46,13 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
     if len(ids):
         places = np.searchsorted(ids, predicted).clip(max=len(ids) - 1)
         is_known = ids[places] == predicted
-        label[of_first[is_known]] = known[places[is_known]]
+        label[of_first[is_known]] = latest_label[places[is_known]]
         early = log.outcome_time[last][places[is_known]] < log.time[of_first[is_known]]
         counts["outcomes before their prediction"] = int(early.sum())
     if policy.unlabelled == "legitimate" and len(log.time):
         latest = max(log.time[-1], log.outcome_time[-1] if len(log.outcome_time) else 0.0)
         is_old = log.time < latest - label_delay_days * SECONDS_A_DAY
-        # Of an id that was scored again only the first prediction counts, whatever became of it.
+        # Where an id was scored several times only the first prediction counts.
         is_repeated = has_id.copy()
         is_repeated[of_first] = False
         counts["unlabelled, taken as legitimate"] = int((is_old & (label < 0) & ~is_repeated).sum())
@@ -64,88 +66,105 @@ def _last_of_each(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], 
     return different, len(ids) - 1 - from_behind
 
 
+class _BlockRows(NamedTuple):
+    """Where a block's predictions stand in the log."""
+
+    begins: int
+    """In whole seconds, because reports round floats to fewer digits than a date has; as `ends`."""
+    ends: int
+    current: slice
+    pooled: npt.NDArray[np.intp]
+    """Those of earlier blocks too, because frauds are few, but only what the latest version scored."""
+
+
 def blocks_of(
     log: Log, label: npt.NDArray[np.int8], baseline: Mapping[str, Any], policy: Monitoring, threshold: float
-) -> Iterator[dict[str, Any]]:
-    """The description of each block, the first beginning with the first record; empty blocks are left out."""
-    if not len(log.time):
-        return
+) -> Iterator[Block]:
+    """Each block of time that has predictions, the first beginning with the first of them."""
+    if len(log.time):
+        for rows in _rows_of_blocks(log, policy):
+            measured = _measured(log.probability[rows.pooled], log.flagged[rows.pooled], label[rows.pooled])
+            yield _block(log, rows, measured, baseline, threshold)
+
+
+def _rows_of_blocks(log: Log, policy: Monitoring) -> Iterator[_BlockRows]:
     seconds = policy.block_days * SECONDS_A_DAY
     number = ((log.time - log.time[0]) // seconds).astype(int)
     for block in np.unique(number):
         first, start, end = np.searchsorted(number, [block - policy.pooled + 1, block, block + 1])
-        # Whole seconds, which reports keep whole.
-        begins = round(log.time[0] + block * seconds)
-        described = _described(log, slice(start, end), baseline, threshold)
-        # Of this block and those before it, because frauds are few; of the version that answers now, and no former.
         pooled = np.arange(first, end)[log.version[first:end] == log.version[end - 1]]
-        measured = _measured(log.probability[pooled], log.flagged[pooled], label[pooled])
-        yield {"from": begins, "to": round(begins + seconds), **described, "measured": measured}
+        begins = round(log.time[0] + block * seconds)
+        yield _BlockRows(begins, round(begins + seconds), slice(start, end), pooled)
 
 
-def _described(log: Log, kept: slice, baseline: Mapping[str, Any], threshold: float) -> dict[str, Any]:
+def _block(
+    log: Log, rows: _BlockRows, measured: MeasuredPerformance, baseline: Mapping[str, Any], threshold: float
+) -> Block:
+    kept = rows.current
     probability, weight, flagged = log.probability[kept], log.weight[kept], log.flagged[kept]
     score = baseline["score"]
     bins = np.searchsorted(np.array(score["edges"]), log_odds(probability))
-    # Weights say how many each stands for, not that so many were seen: tests count what was recorded.
+    # A weight says how many predictions a row stands for; the tests must count recorded rows only.
     share = weight / weight.mean()
     observed = np.bincount(bins, share, minlength=len(score["counts"]))
     distance = number_distance(np.array(score["counts"], dtype=float), observed)
     latency = log.milliseconds[kept]
+    return Block(
+        begins=rows.begins,
+        ends=rows.ends,
+        rows=len(weight),
+        predictions=int(weight.sum().round()),
+        versions=tuple(sorted({log.versions[code] for code in np.unique(log.version[kept])})),
+        alert_rate=float(np.average(flagged, weights=weight)),
+        baseline_alert_rate=score["flagged"] / score["rows"],
+        warned=float(np.average(log.n_warnings[kept] > 0, weights=weight)),
+        milliseconds_p99=float(np.nanquantile(latency, 0.99)) if np.isfinite(latency).any() else None,
+        score=ScoreShift(psi=distance.psi, p_value=distance.p_value),
+        features=_features(log.bins[kept], share, baseline["features"]),
+        estimated=estimated(probability, flagged, share),
+        baseline_estimated=_baseline_estimated(score, threshold),
+        baseline_recall=score["caught"] / score["frauds"],
+        baseline_caught=score["caught"],
+        baseline_frauds=score["frauds"],
+        baseline_fraud_rate=score["frauds"] / score["rows"],
+        measured=measured,
+    )
+
+
+def _features(bins: npt.NDArray[np.uint16], weight: Floats, features: Mapping[str, Any]) -> dict[str, FeatureShift]:
+    """The shift of each recorded feature; p-values are corrected by Holm's method."""
+    shifts: dict[str, FeatureShift] = {}
+    for index, (name, described) in enumerate(features.items()):
+        is_recorded = bins[:, index] != UNRECORDED
+        if is_recorded.any():
+            observed = np.bincount(bins[is_recorded, index], weight[is_recorded], minlength=len(described["counts"]))
+            shifts[name] = _shift(described, observed)
+    corrected = holm(np.array([shift.p_value for shift in shifts.values()]))
     return {
-        "rows": len(weight),
-        "predictions": int(weight.sum().round()),
-        "versions": sorted({log.versions[code] for code in np.unique(log.version[kept])}),
-        "alert_rate": float(np.average(flagged, weights=weight)),
-        "baseline_alert_rate": score["flagged"] / score["rows"],
-        "warned": float(np.average(log.n_warnings[kept] > 0, weights=weight)),
-        "milliseconds_p99": float(np.nanquantile(latency, 0.99)) if np.isfinite(latency).any() else None,
-        "score": {"psi": distance.psi, "p_value": distance.p_value},
-        "features": _features(log.bins[kept], share, baseline["features"]),
-        "estimated": estimated(probability, flagged, share),
-        "baseline_estimated": _baseline_estimated(score, threshold),
-        "baseline_recall": score["caught"] / score["frauds"],
-        "baseline_caught": score["caught"],
-        "baseline_frauds": score["frauds"],
-        "baseline_fraud_rate": score["frauds"] / score["rows"],
+        name: shift.model_copy(update={"p_value": float(p_value)})
+        for (name, shift), p_value in zip(shifts.items(), corrected, strict=True)
     }
 
 
-def _features(bins: npt.NDArray[np.uint16], weight: Floats, features: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Per recorded feature its distance, and its shares of missing and unseen values; p-values are Holm's."""
-    found: dict[str, dict[str, float]] = {}
-    for index, (name, described) in enumerate(features.items()):
-        is_there = bins[:, index] != UNRECORDED
-        if not is_there.any():
-            continue
-        expected = np.array(described["counts"], dtype=float)
-        observed = np.bincount(bins[is_there, index], weight[is_there], minlength=len(expected))
-        measure = number_distance if "edges" in described else category_distance
-        distance = measure(expected, observed)
-        one = {
-            "psi": distance.psi,
-            "p_value": distance.p_value,
-            "missing": float(observed[0] / observed.sum()),
-            "baseline_missing": float(expected[0] / expected.sum()),
-        }
-        if described.get("labels", [""])[0] == "other":
-            one |= {
-                "unseen": float(observed[1] / observed.sum()),
-                "baseline_unseen": float(expected[1] / expected.sum()),
-            }
-        found[name] = one
-    corrected = holm(np.array([one["p_value"] for one in found.values()]))
-    for one, p_value in zip(found.values(), corrected, strict=True):
-        one["p_value"] = float(p_value)
-    return found
+def _shift(described: Mapping[str, Any], observed: Floats) -> FeatureShift:
+    expected = np.array(described["counts"], dtype=float)
+    distance = (number_distance if "edges" in described else category_distance)(expected, observed)
+    shares = {
+        "missing": float(observed[0] / observed.sum()),
+        "baseline_missing": float(expected[0] / expected.sum()),
+    }
+    if described.get("labels", [""])[0] == OTHER:
+        shares["unseen"] = float(observed[1] / observed.sum())
+        shares["baseline_unseen"] = float(expected[1] / expected.sum())
+    return FeatureShift(psi=distance.psi, p_value=distance.p_value, **shares)
 
 
-def estimated(probability: Floats, flagged: npt.NDArray[np.bool_], weight: Floats) -> dict[str, float]:
+def estimated(probability: Floats, flagged: npt.NDArray[np.bool_], weight: Floats) -> EstimatedPerformance:
     """Precision, recall and average precision by the scores alone, as far as they are calibrated (CBPE).
 
     Each request is a fraud with its own probability, so that sums of them are expected counts. Source: NannyML's
     confidence-based performance estimation; it is blind to labels that change while the scores do not. The recall is a
-    ratio of sums over requests that came by chance; its standard deviation is the ratio's (Cochran 1977, 2.11).
+    ratio of sums over a random sample; its standard deviation is the ratio's (Cochran 1977, 2.11).
     """
     frauds = probability * weight
     caught, alerts, everything = frauds[flagged].sum(), weight[flagged].sum(), frauds.sum()
@@ -154,40 +173,38 @@ def estimated(probability: Floats, flagged: npt.NDArray[np.bool_], weight: Float
     precision = average_precision(hits, misses) if everything else 0.0
     recall = float(caught / everything) if everything else 0.0
     squares = float((weight * (probability * (flagged - recall)) ** 2).sum())
-    return {
-        "precision": float(caught / alerts) if alerts else 0.0,
-        "recall": recall,
-        "recall_deviation": squares**0.5 / float(everything) if everything else 0.0,
-        "average_precision": precision,
-        "fraud_rate": float(everything / weight.sum()),
-    }
+    return EstimatedPerformance(
+        precision=float(caught / alerts) if alerts else 0.0,
+        recall=recall,
+        recall_deviation=squares**0.5 / float(everything) if everything else 0.0,
+        average_precision=precision,
+        fraud_rate=float(everything / weight.sum()),
+    )
 
 
-def _baseline_estimated(score: Mapping[str, Any], threshold: float) -> dict[str, float]:
-    """The same of the calibration rows, from their counts by bins of log-odds."""
+def _baseline_estimated(score: Mapping[str, Any], threshold: float) -> EstimatedPerformance:
+    """The estimate for the calibration rows, from their counts by bins of log-odds."""
     edges = np.array(score["edges"])
     middles = np.concatenate([[edges[0]], (edges[:-1] + edges[1:]) / 2, [edges[-1]]])
     probability = 1 / (1 + np.exp(-middles))
     return estimated(probability, probability >= threshold, np.array(score["counts"], dtype=float))
 
 
-def _measured(probability: Floats, flagged: npt.NDArray[np.bool_], label: npt.NDArray[np.int8]) -> dict[str, Any]:
-    """What the outcomes say, with 95 % intervals of the shares (Wilson)."""
+def _measured(probability: Floats, flagged: npt.NDArray[np.bool_], label: npt.NDArray[np.int8]) -> MeasuredPerformance:
+    """The performance on rows with a known label; the intervals are Wilson's."""
     known = label >= 0
     probability, flagged, label = probability[known], flagged[known], label[known]
     frauds, alerts, caught = int(label.sum()), int(flagged.sum()), int(label[flagged].sum())
-    found: dict[str, Any] = {
-        "labelled": len(label),
-        "frauds": frauds,
-        "alerts": alerts,
-        "caught": caught,
-        "expected_frauds": float(probability.sum()),
-        "recall": caught / frauds if frauds else None,
-        "recall_interval": share_interval(caught, frauds),
-        "precision": caught / alerts if alerts else None,
-        "precision_interval": share_interval(caught, alerts),
-        "average_precision": None,
-    }
-    if 0 < frauds < len(label):
-        found["average_precision"] = average_precision(*rank(probability, label).counts())
-    return found
+    has_both_classes = 0 < frauds < len(label)
+    return MeasuredPerformance(
+        labelled=len(label),
+        frauds=frauds,
+        alerts=alerts,
+        caught=caught,
+        expected_frauds=float(probability.sum()),
+        recall=caught / frauds if frauds else None,
+        recall_interval=share_interval(caught, frauds),
+        precision=caught / alerts if alerts else None,
+        precision_interval=share_interval(caught, alerts),
+        average_precision=average_precision(*rank(probability, label).counts()) if has_both_classes else None,
+    )

@@ -1,4 +1,4 @@
-"""A model of the past: what `make retrain` would have made at a moment, and what the monitor would have said of it."""
+"""A model as `make retrain` would have trained it on a past date, and the state the monitor would have given it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, margins, pipeline_of
 from training.monitoring.blocks import blocks_of
 from training.monitoring.log import Log
-from training.monitoring.verdict import LEVELS, judge_block, settle_state
+from training.monitoring.verdict import LEVELS, judge_block, state_after
 from training.params import Model
 from training.run.processes import Workers
 
@@ -41,7 +41,7 @@ class ScoredRows:
 
 @dataclass(frozen=True)
 class DatedModel:
-    """A model as `make retrain` would have made it at a moment, of the rows whose labels were known."""
+    """A model as `make retrain` would have trained it on a date, from the rows whose labels were known."""
 
     at: float
     learned_until: float
@@ -50,7 +50,7 @@ class DatedModel:
     threshold: float
     baseline: dict[str, Any]
     window: pd.DataFrame
-    """The latest rows known then, which it has not learned from: those that the gate judges by."""
+    """The latest rows known then, which it has not learned from; the gate judges by them."""
 
     @property
     def features(self) -> Features:
@@ -88,7 +88,7 @@ def _bins(column: npt.NDArray[np.float32], described: Mapping[str, Any]) -> npt.
 def model_at(
     at: float, rows: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
 ) -> DatedModel:
-    """The model of a moment; raises a StageError where the rows known by then make none."""
+    """The model of a date, in seconds; raises a StageError where the rows known by then make none."""
     known = rows[rows[scorer.time] < at - scorer.split.label_delay_seconds]
     if known.empty:
         raise DataError(f"no label was known on {timestamp_text(at)}; begin later")
@@ -114,7 +114,7 @@ def model_at(
 
 
 def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDeclaration, now: float) -> str:
-    """What the monitor would have said at a moment of the weeks that a model has served."""
+    """The state that the monitor would have given, on a date, to a model that has served these weeks."""
     if not weeks:
         return LEVELS[0]
     joined = {
@@ -138,4 +138,4 @@ def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDecla
     )
     known = np.where(log.time < now - scorer.split.label_delay_seconds, label, -1).astype(np.int8)
     blocks = blocks_of(log, known, model.baseline, scorer.monitoring, model.threshold)
-    return settle_state([judge_block(block, scorer.monitoring) for block in blocks], scorer.monitoring)
+    return state_after([judge_block(block, scorer.monitoring) for block in blocks], scorer.monitoring)

@@ -1,104 +1,98 @@
-"""Verdict: what a block of records shows -> ok, watch or retrain, each with its reasons in a sentence.
+"""The verdict on a block of predictions, ok, watch or retrain, with a sentence for each reason.
 
-Drift alone is watched: what moved is not what the labels say. Only outcomes that contradict the model make it retrain.
+Drift alone is only watched, because it need not harm the model; only labels that contradict the model ask to retrain.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import hypot
-from typing import Any
 
 from scipy.stats import binomtest, norm, poisson
 
 from training.params import Monitoring
+from training.report.monitor_report import Block
 
 LEVELS = ("ok", "watch", "retrain")
 # With a policy that asks for two blocks in a row, one false alarm in ten thousand.
 ALPHA = 0.01
 CONFIDENCE = 1 - 2 * ALPHA
-# The same for what is nearly normal.
+# The same for an estimate that is nearly normal.
 DEVIATIONS = float(norm.isf(ALPHA))
-# Rates of fraud are judged where at least this share of a block has outcomes.
+# Fraud rates are judged where at least this share of a block has outcomes.
 LABELLED = 0.5
 
 
 @dataclass(frozen=True)
 class BlockVerdict:
-    """What one block says."""
+    """The level of one block, and the reasons for it."""
 
     level: str
     reasons: tuple[str, ...] = ()
 
 
-def judge_block(block: dict[str, Any], policy: Monitoring) -> BlockVerdict:
-    """The verdict on one block, as `training.monitoring.blocks` describes it."""
+def judge_block(block: Block, policy: Monitoring) -> BlockVerdict:
+    """The verdict on one block."""
     broken, drifted = _drift(block, policy)
     against, watch = _performance(block, policy), [*drifted, *_rates(block, policy), *_estimate(block, policy)]
     if broken:
-        # What fails upstream is mended there: a model that learned to do without the field would stay without it.
+        # To be repaired upstream: a model retrained now would learn to do without the field.
         return BlockVerdict("watch", (*broken, *against, *watch))
     if against:
         return BlockVerdict("retrain", (*against, *watch))
     return BlockVerdict("watch", tuple(watch)) if watch else BlockVerdict("ok")
 
 
-def settle_state(verdicts: Sequence[BlockVerdict], policy: Monitoring) -> str:
+def state_after(verdicts: Sequence[BlockVerdict], policy: Monitoring) -> str:
     """The state after a sequence of blocks: it changes, to worse or back, once enough blocks in a row ask for it.
 
     >>> calm, alarm = BlockVerdict("ok"), BlockVerdict("watch", ("x",))
-    >>> settle_state([calm, alarm, calm, alarm], Monitoring()), settle_state([alarm, alarm, calm], Monitoring())
+    >>> state_after([calm, alarm, calm, alarm], Monitoring()), state_after([alarm, alarm, calm], Monitoring())
     ('ok', 'watch')
     """
     state = 0
     levels = [LEVELS.index(verdict.level) for verdict in verdicts]
     for end in range(policy.consecutive, len(levels) + 1):
         last = levels[end - policy.consecutive : end]
-        # Worse: all of them ask for at least this. Better: none of them asks for more.
+        # Worse if all of them ask for at least this; better if none of them asks for more.
         state = max(min(last), min(state, max(last)))
     return LEVELS[state]
 
 
-def _drift(block: dict[str, Any], policy: Monitoring) -> tuple[list[str], list[str]]:
-    """What is broken, and what moved."""
+def _drift(block: Block, policy: Monitoring) -> tuple[list[str], list[str]]:
+    """The reasons that name a broken feature, and those that name a drifting one."""
     broken: list[str] = []
-    moved: list[str] = []
-    if block["rows"] < policy.min_rows:
-        return broken, moved
-    for name, one in block["features"].items():
-        grown = one["missing"] - one["baseline_missing"]
-        is_drifted = one["psi"] > policy.psi and one["p_value"] < ALPHA
-        if grown > policy.missing and one["p_value"] < ALPHA:
+    drifted: list[str] = []
+    if block.rows < policy.min_rows:
+        return broken, drifted
+    for name, shift in block.features.items():
+        if shift.missing - shift.baseline_missing > policy.missing and shift.p_value < ALPHA:
             broken.append(
-                f"{name} is missing in {one['missing']:.0%} of the requests, {one['baseline_missing']:.0%} before"
+                f"{name} is missing in {shift.missing:.0%} of the requests, {shift.baseline_missing:.0%} before"
             )
-        elif is_drifted:
-            moved.append(f"{name} drifts: PSI {one['psi']:.2f}, p {one['p_value']:.2g}")
-        unseen = one.get("unseen", 0.0) - one.get("baseline_unseen", 0.0)
-        if unseen > policy.missing:
-            moved.append(
-                f"{name} is new or rare in {one['unseen']:.0%} of the requests, {one['baseline_unseen']:.0%} before"
-            )
-    score = block["score"]
-    if score["psi"] > policy.psi and score["p_value"] < ALPHA:
-        moved.append(f"the score drifts: PSI {score['psi']:.2f}, p {score['p_value']:.2g}")
-    return broken, moved
+        elif shift.psi > policy.psi and shift.p_value < ALPHA:
+            drifted.append(f"{name} drifts: PSI {shift.psi:.2f}, p {shift.p_value:.2g}")
+        unseen, unseen_before = shift.unseen or 0.0, shift.baseline_unseen or 0.0
+        if unseen - unseen_before > policy.missing:
+            drifted.append(f"{name} is new or rare in {unseen:.0%} of the requests, {unseen_before:.0%} before")
+    if block.score.psi > policy.psi and block.score.p_value < ALPHA:
+        drifted.append(f"the score drifts: PSI {block.score.psi:.2f}, p {block.score.p_value:.2g}")
+    return broken, drifted
 
 
-def _rates(block: dict[str, Any], policy: Monitoring) -> list[str]:
-    """Alerts and frauds that are surely more, or fewer, than they were by the declared ratio."""
-    if block["rows"] < policy.min_rows:
+def _rates(block: Block, policy: Monitoring) -> list[str]:
+    """The reasons where alerts or frauds differ significantly, by more than the declared ratio, from the baseline."""
+    if block.rows < policy.min_rows:
         return []
-    found, measured = [], block["measured"]
-    alerts = round(block["alert_rate"] * block["rows"])
-    if _is_beyond(alerts, block["rows"], block["baseline_alert_rate"], policy.ratio):
-        before = f"{block['baseline_alert_rate']:.2%} when the threshold was chosen"
-        found.append(f"{block['alert_rate']:.2%} of the requests are flagged, {before}")
-    if measured["frauds"] >= policy.min_frauds and measured["labelled"] >= block["rows"] * LABELLED:
-        rate = block["baseline_fraud_rate"]
-        if _is_beyond(measured["frauds"], measured["labelled"], rate, policy.ratio):
-            share = measured["frauds"] / measured["labelled"]
-            found.append(f"{share:.2%} of the requests are frauds, {rate:.2%} when the threshold was chosen")
-    return found
+    reasons, measured = [], block.measured
+    if _is_beyond(round(block.alert_rate * block.rows), block.rows, block.baseline_alert_rate, policy.ratio):
+        before = f"{block.baseline_alert_rate:.2%} when the threshold was chosen"
+        reasons.append(f"{block.alert_rate:.2%} of the requests are flagged, {before}")
+    if measured.frauds >= policy.min_frauds and measured.labelled >= block.rows * LABELLED:
+        rate = block.baseline_fraud_rate
+        if _is_beyond(measured.frauds, measured.labelled, rate, policy.ratio):
+            share = measured.frauds / measured.labelled
+            reasons.append(f"{share:.2%} of the requests are frauds, {rate:.2%} when the threshold was chosen")
+    return reasons
 
 
 def _is_beyond(count: int, total: int, rate: float, ratio: float) -> bool:
@@ -106,36 +100,36 @@ def _is_beyond(count: int, total: int, rate: float, ratio: float) -> bool:
     return bool(bounds.low > rate * ratio or bounds.high < rate / ratio)
 
 
-def _estimate(block: dict[str, Any], policy: Monitoring) -> list[str]:
-    now, before = block["estimated"], block["baseline_estimated"]
-    drop, deviation = before["recall"] - now["recall"], hypot(now["recall_deviation"], before["recall_deviation"])
-    if block["rows"] < policy.min_rows or drop <= max(policy.recall_drop, DEVIATIONS * deviation):
+def _estimate(block: Block, policy: Monitoring) -> list[str]:
+    now, before = block.estimated, block.baseline_estimated
+    drop, deviation = before.recall - now.recall, hypot(now.recall_deviation, before.recall_deviation)
+    if block.rows < policy.min_rows or drop <= max(policy.recall_drop, DEVIATIONS * deviation):
         return []
-    return [f"by its own scores the recall is {now['recall']:.0%}; it was {before['recall']:.0%}"]
+    return [f"by its own scores the recall is {now.recall:.0%}; it was {before.recall:.0%}"]
 
 
-def _performance(block: dict[str, Any], policy: Monitoring) -> list[str]:
-    measured = block["measured"]
-    if measured["frauds"] < policy.min_frauds:
+def _performance(block: Block, policy: Monitoring) -> list[str]:
+    measured = block.measured
+    if measured.frauds < policy.min_frauds:
         return []
-    found = []
-    promised, recall = block["baseline_recall"], measured["recall"]
-    now = binomtest(measured["caught"], measured["frauds"]).proportion_ci(CONFIDENCE, method="wilson")
-    before = binomtest(block["baseline_caught"], block["baseline_frauds"]).proportion_ci(CONFIDENCE, method="wilson")
-    # The upper end of the difference's interval, both recalls being counts of few (Newcombe 1998, method 10).
-    highest = recall - promised + hypot(now.high - recall, promised - before.low)
+    reasons = []
+    recall, recall_before = measured.caught / measured.frauds, block.baseline_recall
+    now = binomtest(measured.caught, measured.frauds).proportion_ci(CONFIDENCE, method="wilson")
+    before = binomtest(block.baseline_caught, block.baseline_frauds).proportion_ci(CONFIDENCE, method="wilson")
+    # The upper end of the difference's interval, both recalls being shares of few frauds (Newcombe 1998, method 10).
+    highest = recall - recall_before + hypot(now.high - recall, recall_before - before.low)
     if highest < -policy.recall_drop:
-        found.append(
-            f"the recall is {recall:.0%} ({now.low:.0%} to {now.high:.0%}); it was {promised:.0%} "
+        reasons.append(
+            f"the recall is {recall:.0%} ({now.low:.0%} to {now.high:.0%}); it was {recall_before:.0%} "
             "when the threshold was chosen"
         )
-    # Where only frauds are told, or mostly, their number says nothing of the rate.
-    if measured["labelled"] >= block["rows"] * LABELLED:
-        expected = measured["expected_frauds"]
+    # Where mostly frauds are reported as outcomes, their number says nothing about the rate.
+    if measured.labelled >= block.rows * LABELLED:
+        expected = measured.expected_frauds
         fewest, most = (
             float(poisson.ppf(share, expected * ratio))
             for share, ratio in ((ALPHA, 1 / policy.calibration_ratio), (1 - ALPHA, policy.calibration_ratio))
         )
-        if not fewest <= measured["frauds"] <= most:
-            found.append(f"there are {measured['frauds']:,} frauds where the scores promise {expected:,.0f}")
-    return found
+        if not fewest <= measured.frauds <= most:
+            reasons.append(f"there are {measured.frauds:,} frauds where the scores promise {expected:,.0f}")
+    return reasons

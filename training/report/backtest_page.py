@@ -1,4 +1,4 @@
-"""The backtest as one HTML page, and its table: what each policy would have caught, and what that would have cost."""
+"""The backtest's report as one HTML page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -9,15 +9,16 @@ from matplotlib.figure import Figure
 
 from training.data.times import timestamp_text
 from training.report.axes import BLUE, GREY, INK, ORANGE, blank_axes
+from training.report.backtest_report import BacktestReport, Week
 from training.report.html import Picture, Section, page
 from training.report.markdown import number, percent, percent_within, plain, table
 
 LINES = {"frozen": (GREY, "-"), "scheduled": (BLUE, "-"), "on retrain": (ORANGE, "-"), "on watch": (INK, ":")}
 
 
-def backtest_page(report: dict[str, Any]) -> str:
+def backtest_page(report: BacktestReport) -> str:
     """The whole page, self-contained."""
-    weeks = {name: one["weeks"] for name, one in report["policies"].items()}
+    weeks = {name: policy.weeks for name, policy in report.policies.items()}
     pictures = {
         "recall": Picture(
             "Recall, at the alerts of the frozen model",
@@ -33,22 +34,22 @@ def backtest_page(report: dict[str, Any]) -> str:
     sections = [
         Section(_head(report), ("recall", "gain")),
         Section("## Week by week\n\n" + _weekly(weeks)),
-        Section("## What was retrained\n\n" + "\n".join(_moves(weeks)) + "\n"),
+        Section("## What was retrained\n\n" + ("\n".join(_changes(weeks)) or "Nothing.") + "\n"),
     ]
-    return page(f"Backtest: {report['scorer']}", sections, pictures)
+    return page(f"Backtest: {report.scorer}", sections, pictures)
 
 
-def _head(report: dict[str, Any]) -> str:
+def _head(report: BacktestReport) -> str:
     return (
-        f"# {plain(report['scorer'])}: {report['weeks']} weeks replayed from {report['from']}\n\n"
-        f"Each model was made of the rows whose labels were known by then ({report['label_delay_days']:g} days late), "
-        f"and had to pass the gate. Scheduled is every {report['every_weeks']} weeks; on retrain and on watch are when "
+        f"# {plain(report.scorer)}: {report.weeks} weeks replayed from {report.begins}\n\n"
+        f"Each model was made of the rows whose labels were known by then ({report.label_delay_days:g} days late), "
+        f"and had to pass the gate. Scheduled is every {report.every_weeks} weeks; on retrain and on watch are when "
         f"the monitor says so.\n\n{policy_table(report)}\n"
     )
 
 
-def policy_table(report: dict[str, Any]) -> str:
-    """One line a policy, as Markdown."""
+def policy_table(report: BacktestReport) -> str:
+    """One line per policy, as Markdown."""
     headers = [
         "policy",
         "retrained",
@@ -58,19 +59,21 @@ def policy_table(report: dict[str, Any]) -> str:
         "precision",
         "recall at the frozen model's alerts",
     ]
-    has_cost = all("cost" in one["total"] for one in report["policies"].values())
-    headers += ["missed", "missed and reviews"] if has_cost else []
+    headers += ["missed", "missed and reviews"] if report.has_costs else []
     rows = []
-    for name, one in report["policies"].items():
-        sums = one["total"]
-        row = [name, str(sums["retrained"]), str(sums["refused"]), percent(sums["alert_rate"])]
-        row += [_share(sums["recall"]), _share(sums["precision"])]
+    for name, policy in report.policies.items():
+        sums = policy.total
+        row = [name, str(sums.retrained), str(sums.refused), percent(sums.alert_rate)]
+        row += [_share(sums.recall), _share(sums.precision)]
         row.append(
             "unknown"
-            if sums["recall_at_frozen_alerts"] is None
-            else percent_within(sums["recall_at_frozen_alerts"], *sums["recall_at_frozen_alerts_interval"])
+            if sums.recall_at_frozen_alerts is None
+            else percent_within(sums.recall_at_frozen_alerts, *sums.recall_at_frozen_alerts_interval)
         )
-        rows.append(row + ([number(sums["missed"]), number(sums["cost"])] if has_cost else []))
+        rows.append(
+            row
+            + ([number(sums.missed), number(sums.cost)] if sums.missed is not None and sums.cost is not None else [])
+        )
     return table("l" + "r" * (len(headers) - 1), headers, rows)
 
 
@@ -78,62 +81,56 @@ def _share(value: float | None) -> str:
     return "unknown" if value is None else percent(value)
 
 
-def _weekly(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+def _weekly(weeks: Mapping[str, Sequence[Week]]) -> str:
     headers = ["week from", "frauds"]
     for name in weeks:
         headers += [f"{name}: flagged", "caught", "at its alerts" if name == "frozen" else "at the frozen's alerts"]
     rows = []
     for line in zip(*weeks.values(), strict=True):
-        row = [timestamp_text(line[0]["from"])[:10], f"{line[0]['frauds']:,}"]
+        row = [timestamp_text(line[0].begins)[:10], f"{line[0].frauds:,}"]
         for week in line:
-            row += [f"{week[name]:,}" for name in ("alerts", "caught", "caught_at_frozen_alerts")]
+            row += [f"{count:,}" for count in (week.alerts, week.caught, week.caught_at_frozen_alerts)]
         rows.append(row)
     return table("l" + "r" * (len(headers) - 1), headers, rows) + "\n"
 
 
-def _moves(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> Iterator[str]:
-    found = False
-    for name, of_policy in weeks.items():
-        for week in of_policy:
-            if week["retrained"] or week["refused"]:
-                found = True
-                learned = f"learned from rows until {timestamp_text(week['learned_until'])[:10]}"
-                said = f"refused: {plain(week['refused'], longest=300)}" if week["refused"] else learned
-                yield f"- {timestamp_text(week['from'])[:10]}, {name}: {said}"
-    if not found:
-        yield "Nothing."
+def _changes(weeks: Mapping[str, Sequence[Week]]) -> Iterator[str]:
+    for name, policy_weeks in weeks.items():
+        for week in policy_weeks:
+            if week.retrained or week.refused:
+                learned = f"learned from rows until {timestamp_text(week.learned_until)[:10]}"
+                line = f"refused: {plain(week.refused, longest=300)}" if week.refused else learned
+                yield f"- {timestamp_text(week.begins)[:10]}, {name}: {line}"
 
 
-def draw_recall(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+def draw_recall(weeks: Mapping[str, Sequence[Week]]) -> Figure:
     """Each policy's recall at the frozen model's alerts, week by week."""
     figure, axes = blank_axes()
-    for name, of_policy in weeks.items():
-        shares = [
-            week["caught_at_frozen_alerts"] / week["frauds"] if week["frauds"] else float("nan") for week in of_policy
-        ]
+    for name, policy_weeks in weeks.items():
+        shares = [week.caught_at_frozen_alerts / week.frauds if week.frauds else float("nan") for week in policy_weeks]
         color, line = LINES[name]
         axes.plot(shares, color=color, linestyle=line, marker="o" if name == "frozen" else None)
-        _mark(axes, of_policy, shares, color)
+        _mark(axes, policy_weeks, shares, color)
     axes.set(ylim=(0, 1.02), xlabel="week", ylabel="recall")
     return figure
 
 
-def _gain(weeks: Mapping[str, Sequence[dict[str, Any]]]) -> Figure:
+def _gain(weeks: Mapping[str, Sequence[Week]]) -> Figure:
     figure, axes = blank_axes()
-    for name, of_policy in weeks.items():
+    for name, policy_weeks in weeks.items():
         beyond = (
-            week["caught_at_frozen_alerts"] - frozen["caught_at_frozen_alerts"]
-            for week, frozen in zip(of_policy, weeks["frozen"], strict=True)
+            week.caught_at_frozen_alerts - frozen.caught_at_frozen_alerts
+            for week, frozen in zip(policy_weeks, weeks["frozen"], strict=True)
         )
         color, line = LINES[name]
         values = list(accumulate(beyond))
         axes.plot(values, color=color, linestyle=line)
-        _mark(axes, of_policy, values, color)
+        _mark(axes, policy_weeks, values, color)
     axes.set(xlabel="week", ylabel="frauds")
     return figure
 
 
-def _mark(axes: Any, weeks: Sequence[dict[str, Any]], values: Sequence[float], color: str) -> None:  # noqa: ANN401 - matplotlib's
+def _mark(axes: Any, weeks: Sequence[Week], values: Sequence[float], color: str) -> None:  # noqa: ANN401 - matplotlib's
     """A square where a new model begins to serve."""
-    at = [place for place, week in enumerate(weeks) if week["retrained"]]
+    at = [place for place, week in enumerate(weeks) if week.retrained]
     axes.plot(at, [values[place] for place in at], color=color, linestyle="", marker="s")

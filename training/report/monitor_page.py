@@ -1,43 +1,43 @@
-"""The monitor's report as one HTML page that a person looks at first."""
+"""The monitor's report as one HTML page."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from training.report.axes import BLUE, GREY, ORANGE, blank_axes
 from training.report.html import Picture, Section, page
 from training.report.markdown import number, percent, plain, table
+from training.report.monitor_report import JudgedBlock, MonitorReport
 
 SAYS = {"ok": "Leave it.", "watch": "Look at it.", "retrain": "Retrain it."}
-# As many features as a picture can tell apart.
+# As many features as a reader can tell apart in one picture.
 DRAWN = 6
 PSI_MARK = 0.1
 
 
-def monitor_page(report: dict[str, Any]) -> str:
+def monitor_page(report: MonitorReport) -> str:
     """The whole page, self-contained."""
-    blocks = report["blocks"]
+    blocks = report.blocks
     sections = [
         Section(_head(report), ("performance", "alerts") if blocks else ()),
         Section(_drift(blocks), ("drift",) if blocks else ()),
         Section(_blocks(blocks)),
-        Section(_counts(report["counts"])),
+        Section(_counts(report.counts)),
     ]
-    return page(f"Monitor: {report['scorer']}", sections, _pictures(blocks))
+    return page(f"Monitor: {report.scorer}", sections, _pictures(blocks))
 
 
-def _head(report: dict[str, Any]) -> str:
-    reasons = "".join(f"- {plain(reason, longest=200)}\n" for reason in report["reasons"])
+def _head(report: MonitorReport) -> str:
+    reasons = "".join(f"- {plain(reason, longest=200)}\n" for reason in report.reasons)
     return (
-        f"# {plain(report['scorer'])}: {report['state']}\n\n{SAYS[report['state']]} Compared with version "
-        f"`{report['baseline']}`.\n\n{reasons}"
+        f"# {plain(report.scorer)}: {report.state}\n\n{SAYS[report.state]} Compared with version "
+        f"`{report.baseline}`.\n\n{reasons}"
     )
 
 
-def _blocks(blocks: Sequence[dict[str, Any]]) -> str:
+def _blocks(blocks: Sequence[JudgedBlock]) -> str:
     headers = [
         "from (UTC)",
         "verdict",
@@ -50,40 +50,38 @@ def _blocks(blocks: Sequence[dict[str, Any]]) -> str:
     ]
     rows = []
     for block in blocks:
-        measured = block["measured"]
+        measured = block.measured
         rows.append(
             [
-                _day(block["from"]),
-                block["verdict"],
-                f"{block['predictions']:,}",
-                percent(block["alert_rate"]),
-                f"{measured['frauds']:,}",
-                _share(measured["recall"]),
-                percent(block["estimated"]["recall"]),
-                _share(measured["precision"]),
+                _day(block.begins),
+                block.verdict,
+                f"{block.predictions:,}",
+                percent(block.alert_rate),
+                f"{measured.frauds:,}",
+                _share(measured.recall),
+                percent(block.estimated.recall),
+                _share(measured.precision),
             ]
         )
     reasons = [
-        f"- {_day(block['from'])}: {plain('; '.join(block['reasons']), longest=400)}"
-        for block in blocks
-        if block["reasons"]
+        f"- {_day(block.begins)}: {plain('; '.join(block.reasons), longest=400)}" for block in blocks if block.reasons
     ]
     return "## Block by block\n\n" + table("llrrrrrr", headers, rows) + "\n\n" + "\n".join(reasons) + "\n"
 
 
-def _drift(blocks: Sequence[dict[str, Any]]) -> str:
+def _drift(blocks: Sequence[JudgedBlock]) -> str:
     if not blocks:
         return "## Drift\n\nThere is no prediction in this window.\n"
-    latest = blocks[-1]["features"]
+    latest = blocks[-1].features
     rows = [
         [
             plain(name),
-            number(one["psi"]),
-            f"{one['p_value']:.2g}",
-            percent(one["missing"]),
-            percent(one["baseline_missing"]),
+            number(shift.psi),
+            f"{shift.p_value:.2g}",
+            percent(shift.missing),
+            percent(shift.baseline_missing),
         ]
-        for name, one in sorted(latest.items(), key=lambda item: -item[1]["psi"])
+        for name, shift in sorted(latest.items(), key=lambda item: -item[1].psi)
     ]
     headers = ["feature, latest block", "PSI", "p, corrected", "missing", "in training"]
     return "## Drift\n\n" + table("lrrrr", headers, rows) + "\n"
@@ -102,7 +100,7 @@ def _day(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
-def _pictures(blocks: Sequence[dict[str, Any]]) -> dict[str, Picture]:
+def _pictures(blocks: Sequence[JudgedBlock]) -> dict[str, Picture]:
     if not blocks:
         return {}
     return {
@@ -124,43 +122,46 @@ def _pictures(blocks: Sequence[dict[str, Any]]) -> dict[str, Picture]:
     }
 
 
-def _performance(blocks: Sequence[dict[str, Any]]) -> Figure:
+def _performance(blocks: Sequence[JudgedBlock]) -> Figure:
     figure, axes = blank_axes()
-    known = [(at, block["measured"]) for at, block in enumerate(blocks) if block["measured"]["recall"] is not None]
-    if known:
-        at, shares = [at for at, _ in known], [measured["recall"] for _, measured in known]
-        ends = [measured["recall_interval"] for _, measured in known]
-        away = [
-            [share - low for share, (low, _) in zip(shares, ends, strict=True)],
-            [high - share for share, (_, high) in zip(shares, ends, strict=True)],
+    recalls = {
+        place: (block.measured.recall, *block.measured.recall_interval)
+        for place, block in enumerate(blocks)
+        if block.measured.recall is not None
+    }
+    if recalls:
+        bars = [
+            [recall - low for recall, low, _ in recalls.values()],
+            [high - recall for recall, _, high in recalls.values()],
         ]
-        axes.errorbar(at, shares, yerr=away, color=BLUE, marker="o", elinewidth=0.8)
-    axes.plot([block["estimated"]["recall"] for block in blocks], color=ORANGE, linestyle="--")
-    axes.axhline(blocks[0]["baseline_recall"], color=GREY, linestyle=":")
+        heights = [recall for recall, _, _ in recalls.values()]
+        axes.errorbar(list(recalls), heights, yerr=bars, color=BLUE, marker="o", elinewidth=0.8)
+    axes.plot([block.estimated.recall for block in blocks], color=ORANGE, linestyle="--")
+    axes.axhline(blocks[0].baseline_recall, color=GREY, linestyle=":")
     axes.set(ylim=(0, 1.02), xlabel="block", ylabel="recall")
     return figure
 
 
-def _alerts(blocks: Sequence[dict[str, Any]]) -> Figure:
+def _alerts(blocks: Sequence[JudgedBlock]) -> Figure:
     figure, axes = blank_axes()
-    axes.plot([100 * block["alert_rate"] for block in blocks], color=BLUE, marker="o")
-    axes.axhline(100 * blocks[0]["baseline_alert_rate"], color=GREY, linestyle=":")
+    axes.plot([100 * block.alert_rate for block in blocks], color=BLUE, marker="o")
+    axes.axhline(100 * blocks[0].baseline_alert_rate, color=GREY, linestyle=":")
     axes.set_ylim(bottom=0)
     axes.set(xlabel="block", ylabel="flagged, %")
     return figure
 
 
-def _distances(blocks: Sequence[dict[str, Any]]) -> Figure:
+def _distances(blocks: Sequence[JudgedBlock]) -> Figure:
     figure, axes = blank_axes()
-    most: dict[str, float] = {}
+    highest: dict[str, float] = {}
     for block in blocks:
-        for name, one in block["features"].items():
-            most[name] = max(most.get(name, 0.0), one["psi"])
-    for place, name in enumerate(sorted(most, key=lambda name: -most[name])[:DRAWN]):
-        values = [block["features"].get(name, {}).get("psi", float("nan")) for block in blocks]
+        for name, shift in block.features.items():
+            highest[name] = max(highest.get(name, 0.0), shift.psi)
+    for place, name in enumerate(sorted(highest, key=lambda name: -highest[name])[:DRAWN]):
+        values = [block.features[name].psi if name in block.features else float("nan") for block in blocks]
         axes.plot(values, color=BLUE if place % 2 == 0 else ORANGE, linestyle=("-", "-", "--", "--", ":", ":")[place])
-        # The names of lines that run along the ground would only cover each other.
-        if max(values[-1], most[name]) >= PSI_MARK / 2:
+        # The names of features that hardly drift would only cover each other.
+        if max(values[-1], highest[name]) >= PSI_MARK / 2:
             axes.annotate(name, (len(values) - 1, values[-1]), fontsize=6, ha="right", va="bottom")
     axes.axhline(PSI_MARK, color=GREY, linestyle=":")
     axes.set_ylim(bottom=0)

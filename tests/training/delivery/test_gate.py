@@ -18,7 +18,14 @@ from handler.scoring.bundle import MANIFEST, load_bundle
 from handler.scoring.scorer import Scorer, load_scorer
 from training import declaration
 from training.data.requests import requests_of
-from training.delivery.gate import MAX_CALIBRATION_SHARE, GateVerdict, agreed_rate, judge_challenger, weigh
+from training.delivery.gate import (
+    MAX_CALIBRATION_SHARE,
+    AlertRates,
+    GateVerdict,
+    agreed_rate,
+    judge_challenger,
+    weigh,
+)
 from training.package import build_bundle
 
 GAINS = ("average_precision", "recall_at_the_alert_budget")
@@ -78,11 +85,11 @@ def test_an_equal_challenger_passes(
 ) -> None:
     """A challenger that ranks as the champion does gains nothing, and nothing speaks against it."""
     verdict = judge_challenger(champion, champion, window, mini_scorer)
-    assert verdict.objections == []
+    assert verdict.objections == ()
     for name in GAINS:
-        gain = verdict.measured[name]
-        assert (gain["gain"], gain["low"], gain["high"]) == (0, 0, 0)
-        assert gain["challenger"] == gain["champion"]
+        gain = getattr(verdict.measured, name)
+        assert (gain.gain, gain.low, gain.high) == (0, 0, 0)
+        assert gain.challenger == gain.champion
 
 
 def test_the_gate_measures_as_the_evaluation_does(
@@ -91,11 +98,11 @@ def test_the_gate_measures_as_the_evaluation_does(
     """Of the champion on the evaluated rows the gate finds what the manifest has."""
     measured = judge_challenger(champion, champion, window, mini_scorer).measured
     metrics = champion.bundle.manifest["metrics"]
-    assert (measured["rows"], measured["frauds"], measured["left_out"]) == (metrics["rows"], metrics["frauds"], 0)
-    assert measured["average_precision"]["champion"] == metrics["average_precision"]
-    assert measured["recall_at_the_alert_budget"]["champion"] == metrics["recall"]
-    assert measured["alert_rate"] == {"challenger": metrics["alert_rate"], "champion": metrics["alert_rate"]}
-    assert measured["calibration_error"]["challenger"] == metrics["expected_calibration_error"]
+    assert (measured.rows, measured.frauds, measured.left_out) == (metrics["rows"], metrics["frauds"], 0)
+    assert measured.average_precision.champion == metrics["average_precision"]
+    assert measured.recall_at_the_alert_budget.champion == metrics["recall"]
+    assert measured.alert_rate == AlertRates(challenger=metrics["alert_rate"], champion=metrics["alert_rate"])
+    assert measured.calibration_error.challenger == metrics["expected_calibration_error"]
 
 
 def test_a_reversed_ranking_is_refused_with_both_numbers(
@@ -104,12 +111,12 @@ def test_a_reversed_ranking_is_refused_with_both_numbers(
     """A challenger that ranks the wrong way round is told its number, the champion's, and the interval of the gain."""
     verdict = judge_challenger(champion, other(slope=-1), window, mini_scorer)
     for name in GAINS:
-        gain = verdict.measured[name]
+        gain = getattr(verdict.measured, name)
         assert (
-            f"its {name.replace('_', ' ')} is {gain['challenger']:.3f}, the champion's {gain['champion']:.3f}: "
-            f"{gain['gain']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
+            f"its {name.replace('_', ' ')} is {gain.challenger:.3f}, the champion's {gain.champion:.3f}: "
+            f"{gain.gain:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
         ) in verdict.objections
-        assert gain["low"] <= gain["gain"] <= gain["high"] < 0
+        assert gain.low <= gain.gain <= gain.high < 0
 
 
 def test_a_better_challenger_passes(
@@ -117,8 +124,8 @@ def test_a_better_challenger_passes(
 ) -> None:
     """Where the champion ranks the wrong way round, nothing speaks against one that does not."""
     verdict = judge_challenger(other(slope=-1), champion, window, mini_scorer)
-    assert verdict.objections == []
-    assert verdict.measured["average_precision"]["low"] > 0
+    assert verdict.objections == ()
+    assert verdict.measured.average_precision.low > 0
 
 
 def test_a_loss_within_chance_passes(
@@ -129,9 +136,9 @@ def test_a_loss_within_chance_passes(
 ) -> None:
     """A challenger that ranks worse on these rows, but might not on others like them, is let through."""
     verdict = judge_challenger(champion, shortened(15), window, mini_scorer)
-    gain = verdict.measured["average_precision"]
-    assert gain["low"] < gain["gain"] < 0 < gain["high"]
-    assert verdict.objections == []
+    gain = verdict.measured.average_precision
+    assert gain.low < gain.gain < 0 < gain.high
+    assert verdict.objections == ()
 
 
 def test_a_loss_beyond_chance_is_refused(
@@ -142,7 +149,7 @@ def test_a_loss_beyond_chance_is_refused(
 ) -> None:
     """One gain makes up for no loss: a challenger that finds more within the budget is refused for its ranking."""
     verdict = judge_challenger(champion, shortened(1), window, mini_scorer)
-    assert verdict.measured["recall_at_the_alert_budget"]["gain"] > 0
+    assert verdict.measured.recall_at_the_alert_budget.gain > 0
     assert [one for one in verdict.objections if one.startswith("its average precision is")]
 
 
@@ -151,21 +158,21 @@ def test_bad_calibration_is_refused(
 ) -> None:
     """A challenger that ranks as well, but whose probabilities are far off, is refused for these and its alerts."""
     verdict = judge_challenger(champion, other(shift=2), window, mini_scorer)
-    found = verdict.measured["calibration_error"]
-    told = f"its calibration error is {found['challenger']:.2g}, at least {found['low']:.2g} by its interval; "
+    found = verdict.measured.calibration_error
+    told = f"its calibration error is {found.challenger:.2g}, at least {found.low:.2g} by its interval; "
     alerts, ranking = verdict.objections
-    assert alerts == f"{told}{found['limit']:.2g} is the limit"
+    assert alerts == f"{told}{found.limit:.2g} is the limit"
     assert re.fullmatch(
         r"it flags [\d.]+% of the rows, the champion [\d.]+%(, and was meant to flag [\d.]+%)?", ranking
     )
-    assert found["limit"] < found["low"] < found["challenger"]
+    assert found.limit < found.low < found.challenger
 
 
 def test_the_limit_of_calibration_is_a_share_of_the_fraud_rate(
     champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
     """What a calibration error may be depends on how much there is to predict."""
-    limit = judge_challenger(None, champion, window, mini_scorer).measured["calibration_error"]["limit"]
+    limit = judge_challenger(None, champion, window, mini_scorer).measured.calibration_error.limit
     assert limit == pytest.approx(MAX_CALIBRATION_SHARE * window["is_fraud"].mean(), rel=1e-5)
 
 
@@ -174,8 +181,8 @@ def test_without_a_champion_only_calibration_is_judged(
 ) -> None:
     """The first version of a scorer has nobody to be compared with, and must be calibrated all the same."""
     verdict = judge_challenger(None, champion, window, mini_scorer)
-    assert verdict.objections == []
-    assert not verdict.measured.keys() & {*GAINS}
+    assert verdict.objections == ()
+    assert not verdict.measured.gains
     (objection,) = judge_challenger(None, other(shift=2), window, mini_scorer).objections
     assert objection.startswith("its calibration error is")
 
@@ -196,7 +203,7 @@ def test_rows_without_dates_are_taken_at_their_word(
 ) -> None:
     """Where time is a step and no date, the windows cannot be told apart, and nothing is said."""
     steps = window.assign(at=np.arange(len(window), dtype=float))
-    assert judge_challenger(champion, champion, steps, mini_scorer).objections == []
+    assert judge_challenger(champion, champion, steps, mini_scorer).objections == ()
 
 
 @pytest.mark.parametrize(
@@ -226,11 +233,13 @@ def test_rows_beyond_the_champions_contract_are_left_out(
     narrower = load_scorer(variant(contract=narrowed(champion, max=200.0)))
     dear = window["amount"] > 200
     verdict = judge_challenger(narrower, champion, window, mini_scorer)
-    assert verdict.measured["left_out"] == dear.sum() > 0
+    assert verdict.measured.left_out == dear.sum() > 0
     told = f"{dear.sum()} of the window's {len(window)} rows are not requests that both take"
-    assert verdict.objections == [told]
+    assert verdict.objections == (told,)
     rest = judge_challenger(narrower, champion, window[~dear], mini_scorer)
-    assert verdict.measured | {"left_out": 0, "window": None} == rest.measured | {"window": None}
+    assert verdict.measured.model_copy(update={"left_out": 0, "window": None}) == rest.measured.model_copy(
+        update={"window": None}
+    )
 
 
 def test_a_broken_contract_is_an_objection(
@@ -250,12 +259,12 @@ def test_gains_are_what_scikit_learn_computes(
 ) -> None:
     """Average precision is scikit-learn's, and the gain is the challenger's less the champion's."""
     challenger = shortened(15)
-    found = judge_challenger(champion, challenger, window, mini_scorer).measured["average_precision"]
+    found = judge_challenger(champion, challenger, window, mini_scorer).measured.average_precision
     theirs, ours = (
         average_precision_score(window["is_fraud"], probabilities(scorer, window)) for scorer in (challenger, champion)
     )
-    assert (found["challenger"], found["champion"]) == pytest.approx((theirs, ours), rel=1e-5)
-    assert found["gain"] == pytest.approx(theirs - ours, rel=1e-4)
+    assert (found.challenger, found.champion) == pytest.approx((theirs, ours), rel=1e-5)
+    assert found.gain == pytest.approx(theirs - ours, rel=1e-4)
 
 
 def test_recall_is_within_the_champions_alert_budget(
@@ -276,8 +285,8 @@ def test_recall_is_within_the_champions_alert_budget(
     for who, scored in (("champion", probability), ("challenger", probabilities(challenger, window))):
         flagged = [scored >= limit for limit in np.unique(scored)]
         recall = max(flags[label == 1].mean() for flags in flagged if flags.mean() <= budget)
-        assert measured["recall_at_the_alert_budget"][who] == pytest.approx(recall, rel=1e-5)
-    assert measured["alert_rate"]["champion"] == pytest.approx(budget, rel=1e-5)
+        assert getattr(measured.recall_at_the_alert_budget, who) == pytest.approx(recall, rel=1e-5)
+    assert measured.alert_rate.champion == pytest.approx(budget, rel=1e-5)
 
 
 def test_one_seed_one_verdict(
@@ -290,7 +299,7 @@ def test_one_seed_one_verdict(
         return judge_challenger(champion, challenger, window, mini_scorer.model_copy(update={"seed": seed}))
 
     assert verdict(7) == verdict(7)
-    assert verdict(7).measured["average_precision"]["low"] != verdict(8).measured["average_precision"]["low"]
+    assert verdict(7).measured.average_precision.low != verdict(8).measured.average_precision.low
 
 
 N_WEIGHED = 4_000
@@ -304,7 +313,7 @@ def alerts_told(own: float, champion: float, agreed: float) -> list[str]:
     label = (np.arange(N_WEIGHED) < N_WEIGHED / 20).astype(np.int8)
     probability = np.where(label == 1, 0.9, 0.005)
     flagged = [(np.arange(N_WEIGHED) < share * N_WEIGHED).astype(np.float64) for share in (own, champion)]
-    objections = weigh([probability, probability], flagged, label, agreed=agreed, seed=7)[1]
+    objections = weigh([probability, probability], flagged, label, agreed=agreed, seed=7).objections
     return [one for one in objections if one.startswith("it flags")]
 
 
@@ -338,14 +347,17 @@ def test_alerts_are_compared_with_the_larger_rate(
 
 
 @pytest.mark.parametrize(("own", "is_refused"), [(0.05, False), (0.049, False), (0.025, True)])
-def test_a_challenger_that_surely_catches_less_is_refused(own: float, *, is_refused: bool) -> None:
+def test_a_challenger_that_catches_significantly_less_is_refused(own: float, *, is_refused: bool) -> None:
     """However well it ranks: what it flags is what is caught, and a higher threshold catches less."""
     label = (np.arange(N_WEIGHED) < N_WEIGHED / 20).astype(np.int8)
     probability = np.where(label == 1, 0.9, 0.005)
     flagged = [(np.arange(N_WEIGHED) < share * N_WEIGHED).astype(np.float64) for share in (own, 0.05)]
-    measured, objections = weigh([probability, probability], flagged, label, agreed=0.05, seed=7)
-    assert measured["recall"]["challenger"] == pytest.approx(own / 0.05)
-    assert any(one.startswith("its recall is 0.500, the champion's 1.000: -0.500") for one in objections) is is_refused
+    verdict = weigh([probability, probability], flagged, label, agreed=0.05, seed=7)
+    assert verdict.measured.recall.challenger == pytest.approx(own / 0.05)
+    assert (
+        any(one.startswith("its recall is 0.500, the champion's 1.000: -0.500") for one in verdict.objections)
+        is is_refused
+    )
 
 
 def test_blind_champion_forbids_nothing(
@@ -355,10 +367,10 @@ def test_blind_champion_forbids_nothing(
     decision = champion.bundle.manifest["decision"] | {"threshold": 1.0}
     blind = load_scorer(variant(decision=decision))
     verdict = judge_challenger(blind, champion, window, mini_scorer)
-    assert verdict.measured["alert_rate"]["champion"] == 0
-    assert verdict.measured["recall_at_the_alert_budget"]["champion"] == 0
-    assert 0 < verdict.measured["alert_rate"]["challenger"] < 1.5 * agreed_rate(blind.bundle.baseline["score"])
-    assert verdict.objections == []
+    assert verdict.measured.alert_rate.champion == 0
+    assert verdict.measured.recall_at_the_alert_budget.champion == 0
+    assert 0 < verdict.measured.alert_rate.challenger < 1.5 * agreed_rate(blind.bundle.baseline["score"])
+    assert verdict.objections == ()
 
 
 def test_blind_champion_does_not_allow_everything(

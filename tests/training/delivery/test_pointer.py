@@ -12,7 +12,7 @@ from benchmarks.variants import rewrite_manifest
 from handler.releases.store import Pointer, pointer_key
 from handler.releases.swap import load_released
 from training.delivery import pointer as moves
-from training.delivery.gate import GateVerdict
+from training.delivery.gate import GateMeasures, GateVerdict
 from training.delivery.pointer import PointerUpdateError, promote, read_history, roll_back, set_shadow, update_pointer
 from training.delivery.publish import publish
 from training.delivery.store_writer import (
@@ -210,7 +210,7 @@ def judging_while(then: Callable[[], object]) -> Callable[..., GateVerdict]:
 
     def judge(*_: object) -> GateVerdict:
         then()
-        return GateVerdict({}, [])
+        return GateVerdict(GateMeasures())
 
     return judge
 

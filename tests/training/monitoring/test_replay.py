@@ -9,16 +9,18 @@ import pandas as pd
 import pytest
 
 from training.declaration import ScorerDeclaration
+from training.errors import DataError
 from training.monitoring.dated_model import DatedModel
-from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, Replay, ReplayError, total
+from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, Replay, total
 from training.params import SECONDS_A_DAY, Decision, Model
+from training.report.backtest_report import Week, WeekEstimate
 
 BEGIN = pd.Timestamp("2025-01-01").timestamp()
 START = BEGIN + 9 * SECONDS_A_WEEK
 """2025-03-05, nine weeks after the history begins."""
 EVERY = 3
 SMALL = Model(rounds=10, max_depth=3, learning_rate=0.3)
-Weeks = dict[str, list[dict[str, Any]]]
+Weeks = dict[str, list[Week]]
 Make = Callable[..., Replay]
 
 
@@ -76,24 +78,24 @@ def reversed_model(calm: tuple[Replay, Weeks]) -> DatedModel:
     return replace(model, calibration={name: -value for name, value in model.calibration.items()})
 
 
-def asked_in(weeks: list[dict[str, Any]]) -> list[int]:
+def asked_in(weeks: list[Week]) -> list[int]:
     """The weeks' numbers in which a new model was made, or was to be made."""
-    return [number for number, week in enumerate(weeks) if week["retrained"] or week["refused"]]
+    return [number for number, week in enumerate(weeks) if week.retrained or week.refused]
 
 
-def serving(replay: Replay, weeks: list[dict[str, Any]]) -> list[DatedModel]:
+def serving(replay: Replay, weeks: list[Week]) -> list[DatedModel]:
     """Which model served in each week."""
     current, found = replay.model(START), []
     for week in weeks:
-        current = replay.model(week["from"]) if week["retrained"] else current
+        current = replay.model(week.begins) if week.retrained else current
         found.append(current)
     return found
 
 
-def rows_in(replay: Replay, week: dict[str, Any]) -> pd.DataFrame:
+def rows_in(replay: Replay, week: Week) -> pd.DataFrame:
     """A week's rows."""
     seconds = replay.rows["at"]
-    return replay.rows[(seconds >= week["from"]) & (seconds < week["from"] + SECONDS_A_WEEK)]
+    return replay.rows[(seconds >= week.begins) & (seconds < week.begins + SECONDS_A_WEEK)]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_policy_asks_when_it_should(policy: str, expected: list[tuple[int, str]]
 def test_replay_asks_as_the_policies_do(drifted: tuple[Replay, Weeks]) -> None:
     """In each week a policy makes a new model, or hears what speaks against it, exactly where it asks for one."""
     for name, weeks in drifted[1].items():
-        due = [number for number, week in enumerate(weeks) if POLICIES[name](number, week["state"], EVERY)]
+        due = [number for number, week in enumerate(weeks) if POLICIES[name](number, week.state, EVERY)]
         assert asked_in(weeks) == due
     assert [asked_in(weeks)[:2] for weeks in drifted[1].values()] == [[], [3, 6], [3, 4], [3, 4]]
 
@@ -126,33 +128,33 @@ def test_all_policies_see_the_same_weeks(drifted: tuple[Replay, Weeks]) -> None:
     replay, found = drifted
     begins = [START + week * SECONDS_A_WEEK for week in range(8)]
     for weeks in found.values():
-        assert [week["from"] for week in weeks] == begins == replay.begins
+        assert [week.begins for week in weeks] == begins == replay.begins
         for week in weeks:
-            assert week["rows"] == len(rows_in(replay, week))
-            assert week["frauds"] == rows_in(replay, week)["is_fraud"].sum()
+            assert week.rows == len(rows_in(replay, week))
+            assert week.frauds == rows_in(replay, week)["is_fraud"].sum()
 
 
 def test_retraining_brings_back_what_changed_fraud_took(drifted: tuple[Replay, Weeks]) -> None:
     """Where fraud changes, alarms say retrain, a new model is made of it, and catches more than the frozen one."""
     frozen, *alarmed = (total(drifted[1][name]) for name in ("frozen", "on retrain", "on watch"))
-    assert frozen["retrained"] == 0
+    assert frozen.retrained == 0
     for one in alarmed:
-        assert one["retrained"] > 0
-        assert one["recall_at_frozen_alerts_interval"][0] > frozen["recall_at_frozen_alerts_interval"][1]
+        assert one.retrained > 0
+        assert one.recall_at_frozen_alerts_interval[0] > frozen.recall_at_frozen_alerts_interval[1]
 
 
 def test_new_model_begins_with_a_clean_record(drifted: tuple[Replay, Weeks]) -> None:
     """After a model was retrained, what the former one did counts no more."""
     weeks = drifted[1]["on retrain"]
-    (first,) = [number for number, week in enumerate(weeks) if week["retrained"]]
-    assert [weeks[number]["state"] for number in (first - 1, first, first + 1)] == ["retrain", "retrain", "ok"]
+    (first,) = [number for number, week in enumerate(weeks) if week.retrained]
+    assert [weeks[number].state for number in (first - 1, first, first + 1)] == ["retrain", "retrain", "ok"]
 
 
 def test_frozen_learns_nothing(drifted: tuple[Replay, Weeks]) -> None:
     """The frozen model is the first one in every week, and is heard of by nobody."""
     replay, found = drifted
-    assert {week["learned_until"] for week in found["frozen"]} == {int(replay.model(START).learned_until)}
-    assert {week["refused"] for week in found["frozen"]} == {None}
+    assert {week.learned_until for week in found["frozen"]} == {int(replay.model(START).learned_until)}
+    assert {week.refused for week in found["frozen"]} == {None}
 
 
 def test_policies_share_the_model_of_a_day(drifted: tuple[Replay, Weeks]) -> None:
@@ -178,12 +180,12 @@ def test_refused_challenger_leaves_the_champion(
     """What the gate refuses does not serve, and is counted with the gate's sentence."""
     models = calm[0].models | {START + EVERY * SECONDS_A_WEEK: reversed_model}
     weeks = make(models=models).run()["scheduled"]
-    assert [week["retrained"] for week in weeks] == [number == 6 for number in range(8)]
-    assert "its average precision is 0." in weeks[3]["refused"]
+    assert [week.retrained for week in weeks] == [number == 6 for number in range(8)]
+    assert "its average precision is 0." in weeks[3].refused
     first = int(calm[0].model(START).learned_until)
-    assert [week["learned_until"] == first for week in weeks] == [number < 6 for number in range(8)]
-    assert [week | {"refused": None} for week in weeks[:6]] == calm[1]["frozen"][:6]
-    assert (total(weeks)["refused"], total(weeks)["retrained"]) == (1, 1)
+    assert [week.learned_until == first for week in weeks] == [number < 6 for number in range(8)]
+    assert [week.model_copy(update={"refused": None}) for week in weeks[:6]] == calm[1]["frozen"][:6]
+    assert (total(weeks).refused, total(weeks).retrained) == (1, 1)
 
 
 def test_moment_without_a_model_leaves_the_champion(make: Make, rows: pd.DataFrame) -> None:
@@ -191,9 +193,9 @@ def test_moment_without_a_model_leaves_the_champion(make: Make, rows: pd.DataFra
     days = (rows["at"] - START) / SECONDS_A_DAY
     honest = rows.assign(is_fraud=rows["is_fraud"].where((days < 11) | (days >= 20), 0))
     weeks = make(honest).run()["scheduled"]
-    assert weeks[3]["refused"].startswith("the test window has only is_fraud = 0 in 3")
-    assert [week["retrained"] for week in weeks] == [number == 6 for number in range(8)]
-    assert total(weeks)["refused"] == 1
+    assert weeks[3].refused.startswith("the test window has only is_fraud = 0 in 3")
+    assert [week.retrained for week in weeks] == [number == 6 for number in range(8)]
+    assert total(weeks).refused == 1
 
 
 @pytest.mark.parametrize("which", ["calm", "drifted"])
@@ -204,11 +206,11 @@ def test_week_is_counted_as_its_model_scores_it(which: str, request: pytest.Fixt
         for week, model in zip(weeks, serving(replay, weeks), strict=True):
             served = rows_in(replay, week)
             flagged, is_fraud = model.scored(served, replay.scorer).flagged, served["is_fraud"] == 1
-            assert week["alerts"] == flagged.sum()
-            assert week["caught"] == (flagged & is_fraud).sum()
-            assert week["missed"] == pytest.approx(served.loc[is_fraud & ~flagged, "amount"].sum())
-            assert week["cost"] == pytest.approx(week["missed"] + 2.0 * flagged.sum())
-            assert week["learned_until"] == int(model.learned_until) < week["from"]
+            assert week.alerts == flagged.sum()
+            assert week.caught == (flagged & is_fraud).sum()
+            assert week.missed == pytest.approx(served.loc[is_fraud & ~flagged, "amount"].sum())
+            assert week.cost == pytest.approx(week.missed + 2.0 * flagged.sum())
+            assert week.learned_until == int(model.learned_until) < week.begins
 
 
 def most_caught(probability: np.ndarray, label: np.ndarray, budget: int) -> tuple[int, int]:
@@ -231,29 +233,29 @@ def test_frozen_alerts_are_never_exceeded(
     for weeks in found.values():
         for week, frozen, model in zip(weeks, found["frozen"], serving(replay, weeks), strict=True):
             scored = model.scored(rows_in(replay, week), replay.scorer)
-            caught, n_flagged = most_caught(scored.probability, scored.label, frozen["alerts"])
-            assert week["caught_at_frozen_alerts"] == caught
-            spared += frozen["alerts"] - n_flagged
-    assert total(found["scheduled"])["retrained"] > 0
+            caught, n_flagged = most_caught(scored.probability, scored.label, frozen.alerts)
+            assert week.caught_at_frozen_alerts == caught
+            spared += frozen.alerts - n_flagged
+    assert total(found["scheduled"]).retrained > 0
     assert spared > 0
 
 
 def test_frozen_model_is_measured_at_its_own_alerts(drifted: tuple[Replay, Weeks]) -> None:
     """The frozen model's recall is its recall at the frozen model's alerts, in each week and in all."""
     weeks = drifted[1]["frozen"]
-    assert [week["caught"] for week in weeks] == [week["caught_at_frozen_alerts"] for week in weeks]
-    assert total(weeks)["recall"] == total(weeks)["recall_at_frozen_alerts"]
+    assert [week.caught for week in weeks] == [week.caught_at_frozen_alerts for week in weeks]
+    assert total(weeks).recall == total(weeks).recall_at_frozen_alerts
 
 
 def test_without_drift_nothing_ends_worse(calm: tuple[Replay, Weeks]) -> None:
     """Where nothing changes nothing alarms, the schedule passes the gate, and no policy is worse beyond chance."""
     totals = {name: total(weeks) for name, weeks in calm[1].items()}
-    assert {week["state"] for weeks in calm[1].values() for week in weeks} == {"ok"}
-    assert [one["retrained"] for one in totals.values()] == [0, 2, 0, 0]
-    assert [one["refused"] for one in totals.values()] == [0] * 4
+    assert {week.state for weeks in calm[1].values() for week in weeks} == {"ok"}
+    assert [one.retrained for one in totals.values()] == [0, 2, 0, 0]
+    assert [one.refused for one in totals.values()] == [0] * 4
     assert calm[1]["on retrain"] == calm[1]["on watch"] == calm[1]["frozen"]
-    low, _ = totals["frozen"]["recall_at_frozen_alerts_interval"]
-    assert totals["scheduled"]["recall_at_frozen_alerts"] > low
+    low, _ = totals["frozen"].recall_at_frozen_alerts_interval
+    assert totals["scheduled"].recall_at_frozen_alerts > low
 
 
 def test_replay_repeats_itself(make: Make, drifted: tuple[Replay, Weeks], rows: pd.DataFrame) -> None:
@@ -266,7 +268,7 @@ def test_weeks_without_rows_are_left_out(make: Make, rows: pd.DataFrame) -> None
     replay = make(without(rows, 14, 35))
     found = replay.run()
     begins = [START + week * SECONDS_A_WEEK for week in (0, 1, 5, 6, 7)]
-    assert {name: [week["from"] for week in weeks] for name, weeks in found.items()} == dict.fromkeys(POLICIES, begins)
+    assert {name: [week.begins for week in weeks] for name, weeks in found.items()} == dict.fromkeys(POLICIES, begins)
     assert replay.begins == begins
     assert asked_in(found["scheduled"]) == [3]
 
@@ -274,8 +276,8 @@ def test_weeks_without_rows_are_left_out(make: Make, rows: pd.DataFrame) -> None
 def test_half_a_gap_is_a_week(make: Make, rows: pd.DataFrame) -> None:
     """A week that has rows on one day only is one like any other."""
     found = make(without(rows, 8, 35)).run()["frozen"]
-    assert [week["from"] for week in found] == [START + week * SECONDS_A_WEEK for week in (0, 1, 5, 6, 7)]
-    assert 0 < found[1]["rows"] < found[0]["rows"] / 3
+    assert [week.begins for week in found] == [START + week * SECONDS_A_WEEK for week in (0, 1, 5, 6, 7)]
+    assert 0 < found[1].rows < found[0].rows / 3
 
 
 def test_week_of_one_class_has_no_average_precision(make: Make, rows: pd.DataFrame) -> None:
@@ -283,16 +285,16 @@ def test_week_of_one_class_has_no_average_precision(make: Make, rows: pd.DataFra
     days = (rows["at"] - START) / SECONDS_A_DAY
     honest = rows.assign(is_fraud=rows["is_fraud"].where((days < 7) | (days >= 14), 0))
     weeks = make(honest).run()["frozen"]
-    assert [week["average_precision"] is None for week in weeks] == [number == 1 for number in range(8)]
-    assert (weeks[1]["frauds"], weeks[1]["caught"], weeks[1]["missed"]) == (0, 0, 0.0)
-    known = [week["average_precision"] for number, week in enumerate(weeks) if number != 1]
-    assert total(weeks)["average_precision"] == pytest.approx(np.mean(known))
+    assert [week.average_precision is None for week in weeks] == [number == 1 for number in range(8)]
+    assert (weeks[1].frauds, weeks[1].caught, weeks[1].missed) == (0, 0, 0.0)
+    known = [week.average_precision for number, week in enumerate(weeks) if number != 1]
+    assert total(weeks).average_precision == pytest.approx(np.mean(known))
 
 
 def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration) -> None:
     """A scorer that declares no costs has none in its weeks, nor in their sums."""
     weeks = make(rows, dated_scorer.model_copy(update={"costs": None})).run()["frozen"]
-    assert not {"missed", "cost"} & (weeks[0].keys() | total(weeks).keys())
+    assert not {"missed", "cost"} & (weeks[0].content().keys() | total(weeks).content().keys())
 
 
 @pytest.mark.parametrize(
@@ -335,15 +337,19 @@ def test_no_history_is_told(
 ) -> None:
     """Where there is nothing to replay, the error says what lacks, and no model was made for it."""
     replay = make(change(rows), start=start)
-    with pytest.raises(ReplayError) as caught:
+    with pytest.raises(DataError) as caught:
         replay.run()
     assert str(caught.value).startswith(sentence)
     assert replay.models == {}
 
 
-def week(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a week holds
+def week(**changes: Any) -> Week:  # noqa: ANN401 - whatever a week holds
     """A week as a replay describes it."""
-    return {
+    usual: dict[str, Any] = {
+        "begins": int(START),
+        "state": "ok",
+        "learned_until": int(BEGIN),
+        "estimated": WeekEstimate(recall=0.7, precision=0.4, average_precision=0.5),
         "retrained": False,
         "refused": None,
         "rows": 200,
@@ -354,14 +360,14 @@ def week(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a week ho
         "average_precision": 0.5,
         "missed": 100.0,
         "cost": 180.0,
-        **changes,
     }
+    return Week(**usual | changes)
 
 
 def test_total_is_the_weeks_sum() -> None:
     """Counts and costs are added up, and shares are those of the sums."""
     weeks = [week(), week(retrained=True, frauds=60, caught=45, average_precision=0.7), week(refused="it flags more")]
-    assert total(weeks) | {"recall_at_frozen_alerts_interval": None} == {
+    assert total(weeks).content() | {"recall_at_frozen_alerts_interval": None} == {
         "weeks": 3,
         "retrained": 1,
         "rows": 600,
@@ -380,7 +386,7 @@ def test_total_is_the_weeks_sum() -> None:
         "cost": 540.0,
     }
     # Wilson's interval of 30 in 100, as R's prop.test(correct = FALSE) has it.
-    assert total(weeks)["recall_at_frozen_alerts_interval"] == pytest.approx((0.2189, 0.3958), abs=1e-4)
+    assert total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.2189, 0.3958), abs=1e-4)
 
 
 def test_total_of_nothing_is_unknown() -> None:
@@ -388,5 +394,5 @@ def test_total_of_nothing_is_unknown() -> None:
     nothing = {"frauds": 0, "alerts": 0, "caught": 0, "caught_at_frozen_alerts": 0, "average_precision": None}
     found = total([week(**nothing)])
     names = ("recall", "precision", "recall_at_frozen_alerts", "average_precision")
-    assert {name: found[name] for name in names} == dict.fromkeys(names)
-    assert found["recall_at_frozen_alerts_interval"] == (0.0, 1.0)
+    assert {name: getattr(found, name) for name in names} == dict.fromkeys(names)
+    assert found.recall_at_frozen_alerts_interval == (0.0, 1.0)

@@ -8,16 +8,17 @@ import pytest
 
 from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, total
 from training.report.backtest_page import LINES, backtest_page, policy_table
+from training.report.backtest_report import BacktestReport, PolicyReport, Week, WeekEstimate
 
 START = 1_741_132_800
 """2025-03-05T00:00:00, in UTC."""
 HOSTILE = "<script>alert('1')</script> | `a` [b](javascript:c) & **d** <img src=x>"
 
 
-def week(number: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a week holds
+def week(number: int = 0, **changes: Any) -> Week:  # noqa: ANN401 - whatever a week holds
     """A week as a replay describes it."""
-    return {
-        "from": START + number * SECONDS_A_WEEK,
+    usual: dict[str, Any] = {
+        "begins": START + number * SECONDS_A_WEEK,
         "state": "ok",
         "retrained": False,
         "refused": None,
@@ -28,29 +29,31 @@ def week(number: int = 0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - w
         "caught": 30,
         "caught_at_frozen_alerts": 30,
         "average_precision": 0.5,
+        "estimated": WeekEstimate(recall=0.7, precision=0.4, average_precision=0.5),
         "missed": 1_234.5,
         "cost": 1_394.5,
-        **changes,
     }
+    return Week(**usual | changes)
 
 
-def report(*weeks: dict[str, Any], **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
-    """A report in which every policy has these weeks, but for what is asked otherwise."""
-    policies = {name: list(weeks) for name in POLICIES} | changes.pop("policies", {})
-    return {
-        "scorer": "mini",
-        "from": "2025-03-05T00:00:00",
-        "weeks": len(weeks),
-        "every_weeks": 4,
-        "label_delay_days": 2.0,
-        "policies": {name: {"total": total(of_policy), "weeks": of_policy} for name, of_policy in policies.items()},
-        **changes,
-    }
+def report(*weeks: Week, scorer: str = "mini", **policies: list[Week]) -> BacktestReport:
+    """A report in which every policy has these weeks, except for the policies that are given others."""
+    return BacktestReport(
+        scorer=scorer,
+        begins="2025-03-05T00:00:00",
+        weeks=len(weeks),
+        every_weeks=4,
+        label_delay_days=2.0,
+        policies={
+            name: PolicyReport(total=total(policies.get(name, weeks)), weeks=tuple(policies.get(name, weeks)))
+            for name in POLICIES
+        },
+    )
 
 
-def without_costs(number: int = 0) -> dict[str, Any]:
+def without_costs(number: int = 0) -> Week:
     """A week of a scorer that declares no costs."""
-    return {name: value for name, value in week(number).items() if name not in {"missed", "cost"}}
+    return week(number, missed=None, cost=None)
 
 
 def parsed(page: str) -> ET.Element:
@@ -71,7 +74,7 @@ RETRAINED = week(1, retrained=True, learned_until=START - SECONDS_A_WEEK, caught
 NOTHING = week(frauds=0, alerts=0, caught=0, caught_at_frozen_alerts=0, average_precision=None, missed=0.0, cost=0.0)
 PAGES = {
     "one week": report(week()),
-    "two weeks": report(week(), week(1), policies={"scheduled": [week(), RETRAINED]}),
+    "two weeks": report(week(), week(1), scheduled=[week(), RETRAINED]),
     "no costs": report(without_costs(), without_costs(1)),
     "no frauds": report(NOTHING),
     "a gap": report(week(), week(5)),

@@ -6,65 +6,46 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.training.monitored_block import CALM_FEATURE, monitored_block
 from training.report.monitor_page import SAYS, monitor_page
+from training.report.monitor_report import JudgedBlock, MonitorReport
 
 HOSTILE = "<script>alert('1')</script> | `a` [b](javascript:c) & **d** <img src=x>"
 
 
-def block(start: float = 1_750_000_000.0, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever a block holds
+FEATURE = CALM_FEATURE | {"baseline_missing": 0.05}
+FEATURES = {"amount": FEATURE, "country": FEATURE | {"psi": 0.2345}}
+
+
+def block(**changes: Any) -> JudgedBlock:  # noqa: ANN401 - whatever a block holds
     """A block as the report holds it."""
-    calm = {"psi": 0.01, "p_value": 0.5, "missing": 0.1, "baseline_missing": 0.05}
-    return {
-        "from": start,
-        "to": start + 604_800,
-        "rows": 12_345,
+    measured = {"labelled": 100, "frauds": 40, "recall": 0.75, "recall_interval": [0.6, 0.85], "precision": 0.5}
+    usual = {
         "predictions": 12_345,
-        "versions": ["a"],
         "alert_rate": 0.0517,
-        "baseline_alert_rate": 0.05,
-        "warned": 0.01,
-        "milliseconds_p99": 0.4,
-        "score": {"psi": 0.01, "p_value": 0.5},
-        "features": {"amount": calm, "country": {**calm, "psi": 0.2345}},
-        "estimated": {"precision": 0.5, "recall": 0.871, "average_precision": 0.6, "fraud_rate": 0.05},
-        "baseline_estimated": {"precision": 0.5, "recall": 0.9, "average_precision": 0.6, "fraud_rate": 0.05},
-        "measured": {
-            "labelled": 100,
-            "frauds": 40,
-            "alerts": 60,
-            "caught": 30,
-            "expected_frauds": 41.0,
-            "recall": 0.75,
-            "recall_interval": [0.6, 0.85],
-            "precision": 0.5,
-            "precision_interval": [0.4, 0.6],
-            "average_precision": 0.6,
-        },
-        "baseline_recall": 0.9,
-        "baseline_fraud_rate": 0.05,
-        "verdict": "ok",
-        "reasons": [],
-        **changes,
+        "features": FEATURES,
+        "estimated": {"recall": 0.871},
+        "measured": measured,
     }
+    return monitored_block(**usual | changes)
 
 
-def unknown(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+def unknown(**changes: Any) -> JudgedBlock:  # noqa: ANN401 - as above
     """A block without outcomes."""
     measured = dict.fromkeys(("recall", "precision", "average_precision"))
-    return block(measured={**block()["measured"], "labelled": 0, "frauds": 0, **measured}, **changes)
+    return block(measured={"labelled": 0, "frauds": 0, **measured}, **changes)
 
 
-def report(*blocks: dict[str, Any], **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+def report(*blocks: JudgedBlock, **changes: Any) -> MonitorReport:  # noqa: ANN401 - as above
     """A report on some blocks."""
-    return {
+    usual: dict[str, Any] = {
         "scorer": "mini",
         "baseline": "0123456789ab",
         "state": "ok",
-        "reasons": [],
+        "reasons": (),
         "counts": {"predictions": 12_345, "broken lines": 2},
-        "blocks": list(blocks),
-        **changes,
     }
+    return MonitorReport(blocks=blocks, **usual | changes)
 
 
 def parsed(page: str) -> ET.Element:
@@ -87,12 +68,12 @@ PAGES = {
     "no outcomes": report(unknown(), unknown()),
     "some outcomes": report(unknown(), block(), unknown()),
     "nothing recorded of features": report(block(features={})),
-    "many features": report(block(features={f"f{at}": block()["features"]["amount"] for at in range(40)})),
+    "many features": report(block(features={f"f{at}": FEATURE for at in range(40)})),
     "features that come and go": report(block(features={}), block(), block(features={})),
     "hostile": report(
-        block(reasons=[HOSTILE], verdict="watch", features={HOSTILE: block()["features"]["amount"]}),
+        block(reasons=[HOSTILE], verdict="watch", features={HOSTILE: FEATURE}),
         state="watch",
-        reasons=[HOSTILE],
+        reasons=(HOSTILE,),
         counts={HOSTILE: 1},
     ),
 }
@@ -118,7 +99,7 @@ def test_page_is_self_contained(name: str) -> None:
 @pytest.mark.parametrize("state", SAYS)
 def test_page_says_what_to_do(state: str) -> None:
     """The state, what to do and what was compared with stand at the top, and the reasons follow."""
-    page = words(monitor_page(report(block(), state=state, reasons=["speed drifts: PSI 0.31, p 0.001"])))
+    page = words(monitor_page(report(block(), state=state, reasons=("speed drifts: PSI 0.31, p 0.001",))))
     said = f"mini: {state} {SAYS[state]} Compared with version 0123456789ab. speed drifts: PSI 0.31, p 0.001"
     assert said in page
 
@@ -131,14 +112,14 @@ def test_hostile_text_is_shown() -> None:
 
 def test_block_has_its_line() -> None:
     """A block's day and numbers are a line of the table; what is unknown is called so."""
-    page = words(monitor_page(report(block(), unknown(start=1_750_604_800.0))))
+    page = words(monitor_page(report(block(), unknown(**{"from": 1_750_604_800}))))
     assert "2025-06-15 ok 12,345 5.17 % 40 75.0 % 87.1 % 50.0 %" in page
     assert "2025-06-22 ok 12,345 5.17 % 0 unknown 87.1 % unknown" in page
 
 
 def test_features_of_the_latest_block_are_listed() -> None:
     """The features of the latest block stand by falling distance."""
-    later = block()["features"] | {"speed": {"psi": 0.1, "p_value": 0.003, "missing": 0.2, "baseline_missing": 0.0}}
+    later = FEATURES | {"speed": {"psi": 0.1, "p_value": 0.003, "missing": 0.2, "baseline_missing": 0.0}}
     page = words(monitor_page(report(block(features={}), block(features=later))))
     assert "country 0.234 0.5 10.0 % 5.00 % speed 0.100 0.003 20.0 % 0 % amount 0.0100" in page
 

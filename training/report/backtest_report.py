@@ -1,0 +1,82 @@
+"""The backtest's report: what each policy would have caught and cost, week by week and in total."""
+
+from pydantic import Field
+
+from training.report.record import ReportRecord
+
+
+class WeekEstimate(ReportRecord):
+    """Performance as calibrated scores predict it, without labels."""
+
+    recall: float
+    precision: float
+    average_precision: float
+
+
+class Week(ReportRecord):
+    """A week as the model that served in it scored its rows."""
+
+    begins: int = Field(validation_alias="from", serialization_alias="from")
+    """In seconds."""
+    state: str
+    """What the monitor said as the week began."""
+    retrained: bool
+    refused: str | None
+    """Why no new model took over, where the policy asked for one."""
+    learned_until: int
+    rows: int
+    frauds: int
+    alerts: int
+    caught: int
+    caught_at_frozen_alerts: int
+    """Frauds among the riskiest rows, at most as many as the frozen model flagged in this week."""
+    average_precision: float | None
+    estimated: WeekEstimate
+    missed: float | None = None
+    """The amount of the frauds that were not flagged, as `cost` set only where costs are declared."""
+    cost: float | None = None
+
+
+class PolicyTotal(ReportRecord):
+    """A policy's weeks together; the recall at the frozen model's alerts with its 95 % interval."""
+
+    weeks: int
+    retrained: int
+    rows: int
+    frauds: int
+    alerts: int
+    caught: int
+    caught_at_frozen_alerts: int
+    recall: float | None
+    precision: float | None
+    alert_rate: float
+    recall_at_frozen_alerts: float | None
+    recall_at_frozen_alerts_interval: tuple[float, float]
+    average_precision: float | None
+    """The mean of the weeks that have both classes."""
+    refused: int
+    missed: float | None = None
+    cost: float | None = None
+
+
+class PolicyReport(ReportRecord):
+    """What a policy would have done."""
+
+    total: PolicyTotal
+    weeks: tuple[Week, ...]
+
+
+class BacktestReport(ReportRecord):
+    """What each policy would have done over the same weeks."""
+
+    scorer: str = ""
+    begins: str = Field(validation_alias="from", serialization_alias="from")
+    weeks: int
+    every_weeks: int
+    label_delay_days: float
+    policies: dict[str, PolicyReport]
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether the scorer declares costs."""
+        return all(policy.total.cost is not None for policy in self.policies.values())

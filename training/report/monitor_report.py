@@ -1,0 +1,96 @@
+"""The monitor's report: what each block of time shows, and the state that follows."""
+
+from pydantic import Field
+
+from training.report.record import ReportRecord
+
+
+class ScoreShift(ReportRecord):
+    """How far the scores are from the baseline's."""
+
+    psi: float
+    p_value: float
+
+
+class FeatureShift(ReportRecord):
+    """How far a feature is from the baseline; the p-value is corrected for the number of features."""
+
+    psi: float
+    p_value: float
+    missing: float
+    baseline_missing: float
+    unseen: float | None = None
+    """The share of rare and new values; set for categories only."""
+    baseline_unseen: float | None = None
+
+
+class EstimatedPerformance(ReportRecord):
+    """Performance as calibrated scores predict it, without labels."""
+
+    precision: float
+    recall: float
+    recall_deviation: float
+    average_precision: float
+    fraud_rate: float
+
+
+class MeasuredPerformance(ReportRecord):
+    """Performance on the predictions whose labels are known, with 95 % intervals; None where it is unknown."""
+
+    labelled: int
+    frauds: int
+    alerts: int
+    caught: int
+    expected_frauds: float
+    recall: float | None
+    recall_interval: tuple[float, float]
+    precision: float | None
+    precision_interval: tuple[float, float]
+    average_precision: float | None
+
+
+class Block(ReportRecord):
+    """The predictions of a block of time, compared with the baseline."""
+
+    begins: int = Field(validation_alias="from", serialization_alias="from")
+    """In seconds, as `ends`."""
+    ends: int = Field(validation_alias="to", serialization_alias="to")
+    rows: int
+    predictions: int
+    """How many predictions the rows stand for, where only a share was recorded."""
+    versions: tuple[str, ...]
+    alert_rate: float
+    baseline_alert_rate: float
+    warned: float
+    """The share of predictions with a warning."""
+    milliseconds_p99: float | None
+    score: ScoreShift
+    features: dict[str, FeatureShift]
+    estimated: EstimatedPerformance
+    baseline_estimated: EstimatedPerformance
+    baseline_recall: float
+    baseline_caught: int
+    baseline_frauds: int
+    baseline_fraud_rate: float
+    measured: MeasuredPerformance
+    """Of this block and the ones before it that the policy pools with it."""
+
+
+class JudgedBlock(Block):
+    """A block with its verdict."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+class MonitorReport(ReportRecord):
+    """What a log shows of a scorer, block by block."""
+
+    scorer: str
+    baseline: str
+    """The version whose baseline the blocks are compared with."""
+    state: str
+    reasons: tuple[str, ...]
+    counts: dict[str, int]
+    """How many lines of each kind were read."""
+    blocks: tuple[JudgedBlock, ...]

@@ -1,0 +1,23 @@
+"""The base of the records that reports are made of."""
+
+import json
+from typing import Any, Self
+
+from pydantic import ConfigDict
+
+from handler.scoring.contract import Frozen
+from training.run.files import rounded
+
+
+class ReportRecord(Frozen):
+    """A frozen record; its fields, in their order, are the keys of a JSON file."""
+
+    model_config = ConfigDict(validate_by_name=True, validate_by_alias=True)
+
+    def content(self) -> dict[str, Any]:
+        """What a JSON file holds of it; fields that were not set are left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def rounded(self) -> Self:
+        """The record as its JSON file gives it back, with rounded floats."""
+        return self.model_validate_json(json.dumps(rounded(self.content())))
