@@ -1,7 +1,7 @@
-"""Agreement: the prediction log -> how a shadow's answers differ from the champion's, in all and by segment.
+"""Compare a shadow's answers in the prediction log with the champion's, in total and by segment.
 
-`make agreement SCORER=refund LOG=predictions`. A shadow has been asked what the champion was asked and changed no
-answer, so what this shows is what its promotion would change.
+`make agreement SCORER=refund LOG=predictions`. A shadow scores the champion's requests and changes no answer, so the
+differences are what its promotion would change.
 """
 
 import argparse
@@ -13,12 +13,13 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from handler.records.record import FORMAT
-from training.errors import StageError
+from training.errors import DataError
 from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
 from training.monitoring.log import read_lines
@@ -28,17 +29,13 @@ from training.run.files import BUILD, rounded, write_json, write_whole
 FEWEST = 20
 SHOWN = 10
 QUARTERS = 4
-# Beyond these log-odds a plot shows no more than that it is far away.
+# Log-odds beyond these are drawn at the plot's edge.
 SHOWN_LOG_ODDS = 8.0
-
-
-class AgreementError(StageError):
-    """Raised when a log holds nothing to compare."""
 
 
 @dataclass(frozen=True)
 class ShadowPairs:
-    """The predictions of one champion and one shadow, and what else the log held."""
+    """The predictions that a champion and a shadow both made, and counts of the log's other lines."""
 
     champion: str
     shadow: str
@@ -48,9 +45,9 @@ class ShadowPairs:
 
 
 def read_shadow_pairs(lines: Iterable[str | bytes], scorer: str) -> ShadowPairs:
-    """The predictions of a scorer that a shadow was asked too: of the latest pair of versions in the log.
+    """The predictions of a scorer that a shadow scored too, by the latest pair of versions in the log.
 
-    Raises AgreementError where there are fewer than FEWEST.
+    Raises DataError where there are fewer than FEWEST.
     """
     counts = Counter[str]()
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -66,14 +63,14 @@ def read_shadow_pairs(lines: Iterable[str | bytes], scorer: str) -> ShadowPairs:
         else:
             latest = record["version"], record["shadow"]["version"]
             pairs.setdefault(latest, []).append(_row(record))
-    found = pairs.pop(latest, [])
+    rows = pairs.pop(latest, [])
     counts["records of former pairs of versions"] = sum(map(len, pairs.values()))
-    if len(found) < FEWEST:
-        raise AgreementError(
-            f"the log holds {len(found)} predictions of {scorer} with a shadow's; at least {FEWEST} are needed "
+    if len(rows) < FEWEST:
+        raise DataError(
+            f"the log holds {len(rows)} predictions of {scorer} with a shadow's; at least {FEWEST} are needed "
             f"({dict(counts) or 'it is empty'})"
         )
-    return ShadowPairs(*latest, pd.DataFrame(found), {name: count for name, count in counts.items() if count})
+    return ShadowPairs(*latest, pd.DataFrame(rows), {name: count for name, count in counts.items() if count})
 
 
 def _record(line: str | bytes) -> dict[str, Any] | None:
@@ -81,16 +78,16 @@ def _record(line: str | bytes) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:
         return None
-    is_one = isinstance(record, dict) and record.get("record") == FORMAT
-    return record if is_one else None
+    is_record = isinstance(record, dict) and record.get("record") == FORMAT
+    return record if is_record else None
 
 
 def _row(record: dict[str, Any]) -> dict[str, Any]:
     shadow = record["shadow"]
-    given = {"probability": record["probability"], "flagged": record["flagged"]}
     return {
         **record["features"],
-        **given,
+        "probability": record["probability"],
+        "flagged": record["flagged"],
         "shadow_probability": shadow["probability"],
         "shadow_flagged": shadow["flagged"],
     }
@@ -120,23 +117,23 @@ def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _share(is_so: np.ndarray[Any, Any]) -> dict[str, float]:
-    low, high = share_interval(int(is_so.sum()), len(is_so))
-    return {"count": int(is_so.sum()), "share": float(is_so.mean()), "low": low, "high": high}
+def _share(is_true: npt.NDArray[np.bool_]) -> dict[str, float]:
+    low, high = share_interval(int(is_true.sum()), len(is_true))
+    return {"count": int(is_true.sum()), "share": float(is_true.mean()), "low": low, "high": high}
 
 
-def _segments(rows: pd.DataFrame, differs: np.ndarray[Any, Any]) -> list[dict[str, Any]]:
+def _segments(rows: pd.DataFrame, differs: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Each feature's values, numbers in quarters, by their share of decisions that differ, the highest first."""
-    found = []
+    segments = []
     for name in rows.columns.difference(["probability", "flagged", "shadow_probability", "shadow_flagged"], sort=False):
         for value, index in _groups(rows[name]).items():
             if len(index) >= FEWEST:
-                found.append({"feature": name, "value": value, "rows": len(index), **_share(differs[index])})
-    return sorted(found, key=lambda segment: (-segment["low"], segment["feature"], segment["value"]))
+                segments.append({"feature": name, "value": value, "rows": len(index), **_share(differs[index])})
+    return sorted(segments, key=lambda segment: (-segment["low"], segment["feature"], segment["value"]))
 
 
 def _groups(column: pd.Series) -> dict[str, Any]:
-    """Where each group of a feature's values stands."""
+    """The positions of each group of a feature's values."""
     if pd.api.types.is_numeric_dtype(column):
         labels = pd.qcut(column, QUARTERS, duplicates="drop").astype(str) if column.nunique() > QUARTERS else column
     else:
@@ -146,7 +143,7 @@ def _groups(column: pd.Series) -> dict[str, Any]:
 
 
 def draw(shadowed: ShadowPairs) -> Figure:
-    """Champion's against shadow's log-odds, a dot a prediction, with those whose decision differs in colour."""
+    """The champion's log-odds against the shadow's, one dot per prediction, different decisions in colour."""
     rows = shadowed.rows
     ours, theirs = (
         log_odds(rows[name].to_numpy(float)).clip(-SHOWN_LOG_ODDS, SHOWN_LOG_ODDS)
@@ -166,7 +163,7 @@ def draw(shadowed: ShadowPairs) -> Figure:
 
 
 def _table(report: dict[str, Any]) -> str:
-    """What a person wants to know first."""
+    """The report's main figures, for a terminal."""
     ranks = report["correlation"]["ranks"]
     lines = [
         f"champion {report['champion']}, shadow {report['shadow']}: {report['predictions']:,} predictions",
@@ -178,23 +175,23 @@ def _table(report: dict[str, Any]) -> str:
         lines.append(f"{name.replace('_', ' ')}: {share['count']:,}, {share['share']:.2%} ({bounds})")
     lines.append("other decisions, by segment:")
     lines += [
-        f"  {one['feature']} {one['value']}: {one['count']:,} of {one['rows']:,}, {one['share']:.2%}"
-        for one in report["segments"][:SHOWN]
+        "  {feature} {value}: {count:,} of {rows:,}, {share:.2%}".format(**segment)
+        for segment in report["segments"][:SHOWN]
     ]
     lines += [f"left out, {name}: {count:,}" for name, count in report["left_out"].items()]
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Write build/agreement/<scorer>.json and .svg, and print what matters."""
+    """Write build/agreement/<scorer>.json and .svg, and print the main figures."""
     parser = argparse.ArgumentParser(prog="python -m training.agreement", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument("log", help="a file or folder of prediction records, or s3://bucket/prefix; .gz or not")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with one_line_errors("agreement", OSError):
-        shadowed = read_shadow_pairs(read_lines(asked.log), asked.scorer)
+        shadowed = read_shadow_pairs(read_lines(options.log), options.scorer)
     report = rounded(agreement(shadowed))
-    target = BUILD / "agreement" / f"{asked.scorer}.json"
+    target = BUILD / "agreement" / f"{options.scorer}.json"
     write_json(target, report)
     with mpl.rc_context({"svg.fonttype": "none"}):
         write_whole(target.with_suffix(".svg"), lambda path: draw(shadowed).savefig(path, format="svg"))

@@ -1,4 +1,4 @@
-"""Release: publish what is packaged, promote it, roll back, set a shadow, list what there is (`make release` ...)."""
+"""Publish the packaged bundle, promote a version, roll back, set a shadow, list releases (`make release` ...)."""
 
 import argparse
 import os
@@ -23,49 +23,49 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     release = commands.add_parser("release", help="publish the packaged bundle (of every scorer, if none is named)")
     release.add_argument("--signing-key", default="", help="a PEM file with an Ed25519 key, or kms:KEY-ID")
-    moves = [commands.add_parser(name) for name in ("promote", "rollback", "shadow")]
-    for command in (release, *moves, commands.add_parser("list", help="list versions and moves")):
+    updates = [commands.add_parser(name) for name in ("promote", "rollback", "shadow")]
+    for command in (release, *updates, commands.add_parser("list", help="list versions and pointer updates")):
         command.add_argument("--scorer", default="")
-    for command in moves:
+    for command in updates:
         command.add_argument("--version", default="")
-    for command in moves[:2]:
+    for command in updates[:2]:
         command.add_argument(
             "--force", default="", metavar="REASON", help="overrule the objections; the reason is kept"
         )
-    moves[0].add_argument("--rows", type=Path, help="the window to judge by; by default the evaluated one")
+    updates[0].add_argument("--rows", type=Path, help="the rows to judge by; by default the test window")
     return parser
 
 
-def _run(asked: argparse.Namespace) -> None:
-    store = open_store_writer(asked.store)
-    scorers = [asked.scorer] if asked.scorer else list(read_params().scorers)
+def _run(options: argparse.Namespace) -> None:
+    store = open_store_writer(options.store)
+    scorers = [options.scorer] if options.scorer else list(read_params().scorers)
     for scorer in scorers:
         declared_scorer(scorer)
-    if asked.command == "release":
-        release_packaged(store, scorers, asked.signing_key)
+    if options.command == "release":
+        release_packaged(store, scorers, options.signing_key)
         return
-    if asked.command == "list":
+    if options.command == "list":
         say("\n\n".join(list_releases(store, scorer) for scorer in scorers))
         return
     if len(scorers) > 1:
         raise StageError(f"SCORER= must name one of {', '.join(scorers)}")
     (scorer,) = scorers
-    if asked.command == "promote":
-        rows = asked.rows or BUILD / scorer / "rows" / "test.parquet"
-        pointer = promote(store, scorer, asked.version or packaged_version(scorer), rows, force=asked.force or None)
-    elif asked.command == "rollback":
-        pointer = roll_back(store, scorer, asked.version or None, force=asked.force or None)
+    if options.command == "promote":
+        rows = options.rows or BUILD / scorer / "rows" / "test.parquet"
+        pointer = promote(store, scorer, options.version or packaged_version(scorer), rows, force=options.force or None)
+    elif options.command == "rollback":
+        pointer = roll_back(store, scorer, options.version or None, force=options.force or None)
     else:
-        version = asked.version or packaged_version(scorer)
+        version = options.version or packaged_version(scorer)
         pointer = set_shadow(store, scorer, None if version == "none" else version)
     announce_update(scorer, pointer)
 
 
 def main() -> None:
-    """Do what the command line asks; whatever cannot be done ends with its sentence."""
-    asked = _parser().parse_args()
-    with one_line_errors(asked.command, StoreError, BundleError, OSError):
-        _run(asked)
+    """Run the command that the command line names."""
+    options = _parser().parse_args()
+    with one_line_errors(options.command, StoreError, BundleError, OSError):
+        _run(options)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Track: a run in MLflow for each trained scorer, its bundle as a version of a registered model, and their aliases.
+"""Track each trained scorer in MLflow: a run, its bundle as a version of a registered model, and the aliases.
 
-MLFLOW_TRACKING_URI names a server; without it a SQLite file here, mlflow.db, keeps them. The store is what serves:
-where MLflow cannot be reached, that is told, and `make track` brings it into step later.
+MLFLOW_TRACKING_URI names a server; without it a SQLite file here, mlflow.db, keeps them. Production reads the
+store alone: where MLflow cannot be reached, a warning is printed, and `make track` brings it up to date later.
 """
 
 import os
@@ -15,7 +15,7 @@ from training.run.progress import say
 
 
 def main() -> None:
-    """Track what is built of every declared scorer, and bring the aliases into step with the store: `make track`."""
+    """Track what is built of every declared scorer, and set the aliases by the store: `make track`."""
     tracker = Tracker()
     store = open_store_writer(os.environ.get("STORE") or STORE)
     for name in read_params().scorers:
@@ -23,7 +23,7 @@ def main() -> None:
         try:
             tracker.point(name, read_pointer(store, name))
         except MissingError:
-            say(f"{name}: nothing of it is released in {store}")
+            say(f"{name}: no version is promoted in {store}")
 
 
 if __name__ == "__main__":

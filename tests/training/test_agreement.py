@@ -13,8 +13,9 @@ from benchmarks.variants import write_variant
 from handler.records.record import Recorder
 from handler.releases.shadow import Shadow
 from handler.scoring.scorer import Answered, Scorer, load_scorer
-from training.agreement import AgreementError, agreement, draw, read_shadow_pairs
+from training.agreement import agreement, draw, read_shadow_pairs
 from training.data.requests import requests_of
+from training.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 N_REQUESTS = 300
@@ -126,7 +127,7 @@ def test_what_cannot_be_compared_is_counted(lines: list[str]) -> None:
 
 def test_too_little_is_no_report(lines: list[str]) -> None:
     """The sentence says what there is."""
-    with pytest.raises(AgreementError, match="the log holds 5 predictions of mini with a shadow's; at least 20"):
+    with pytest.raises(DataError, match="the log holds 5 predictions of mini with a shadow's; at least 20"):
         read_shadow_pairs(lines[:5], "mini")
 
 

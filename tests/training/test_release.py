@@ -119,7 +119,7 @@ def test_from_a_release_to_a_forced_promotion(
     done = run("release")
     assert (done.returncode, "WARNING" in done.stdout) == (0, False), done.stderr
     first = release_version(folder_store)
-    assert f"mini: {first} is in {folder_store}; `make promote` lets it serve" in done.stdout
+    assert f"mini: {first} is in {folder_store}; `make promote` puts it into production" in done.stdout
     assert f" at {mlflow}" in done.stdout
 
     done = run("promote", "--scorer", "mini")
@@ -137,8 +137,8 @@ def test_from_a_release_to_a_forced_promotion(
 
     done = run("promote", "--version", worse, "--force", "a drill", tracked_at="http://127.0.0.1:9")
     assert done.returncode == 0, done.stderr
-    assert "WARNING: the store is moved, MLflow is not in step. MLflow at http://127.0.0.1:9: " in done.stdout
-    assert "`make track` brings it into step later" in done.stdout
+    assert "WARNING: the store is updated, MLflow is not. MLflow at http://127.0.0.1:9: " in done.stdout
+    assert "`make track` brings it up to date later" in done.stdout
     pointer = read_pointer(folder_store, "mini")
     assert (pointer.current, pointer.previous, pointer.reason) == (worse, first, "a drill")
 
@@ -157,7 +157,7 @@ def test_a_release_is_published_and_tracked(
     version = release_version(folder_store)
     assert version == release.packaged_version("mini")
     assert printed == (
-        f"mini: {version} is in {folder_store}; `make promote` lets it serve\n"
+        f"mini: {version} is in {folder_store}; `make promote` puts it into production\n"
         "mini: run run-of-mini at sqlite:///fake.db\n"
     )
     assert tracker.tracked == ["mini"]
@@ -179,7 +179,7 @@ def test_a_move_stands_without_mlflow(
     """Where MLflow cannot be reached the pointer is moved all the same, and that is told."""
     tracker.error = TrackError("nobody there")
     printed = command("shadow", "--version", "none")
-    assert printed.endswith("WARNING: the store is moved, MLflow is not in step. nobody there\n")
+    assert printed.endswith("WARNING: the store is updated, MLflow is not. nobody there\n")
     pointer = read_pointer(folder_store, "mini")
     assert (pointer.serial, pointer.current) == (2, packaged)
 
@@ -322,7 +322,10 @@ def test_the_environment_names_the_store(
         (["promote", "--rows", "absent.parquet"], "promote: absent.parquet, by which the gate judges, cannot be read"),
         (["rollback"], "rollback: mini has no previous version to go back to"),
         (["shadow", "--version", ABSENT], rf"shadow: mini has no released version '{ABSENT}'; released are"),
-        (["release", "--signing-key", "absent.pem"], r"release: absent\.pem is no private key in PEM without a pass"),
+        (
+            ["release", "--signing-key", "absent.pem"],
+            r"release: absent\.pem is not a private key in PEM ",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

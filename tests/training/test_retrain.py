@@ -181,7 +181,7 @@ def test_a_key_that_cannot_sign_is_told_before_hours_of_training(
     asked: list[Any] = []
     monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or 0)
     said = run_retrain(monkeypatch, "mini", "--store", str(folder_store), "--signing-key", "absent.pem")
-    assert "absent.pem is no private key" in str(said)
+    assert "absent.pem is not a private key" in str(said)
     assert asked == []
 
 

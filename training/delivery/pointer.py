@@ -1,4 +1,4 @@
-"""Moves of a scorer's pointer: promote through the gate, roll back, set a shadow. Every former pointer is kept."""
+"""Updates of a scorer's pointer: promote through the gate, roll back, set a shadow. Every former pointer is kept."""
 
 import json
 from collections.abc import Callable
@@ -26,11 +26,7 @@ from training.run.provenance import person
 Change = Callable[[Pointer | None], dict[str, Any]]
 
 
-class PointerUpdateError(StageError):
-    """Raised when a pointer cannot be moved so, or the gate refuses it."""
-
-
-class RefusedError(PointerUpdateError):
+class RefusedError(StageError):
     """Raised when the gate refuses a version; `verdict` says why."""
 
     def __init__(self, version: str, verdict: GateVerdict) -> None:
@@ -41,10 +37,10 @@ class RefusedError(PointerUpdateError):
 
 
 def read_history(store: StoreWriter, scorer: str) -> list[Pointer]:
-    """A scorer's pointers, the former ones and the present one, in the order of the moves."""
+    """A scorer's pointers, the former ones and the present one, in the order of their updates."""
     present, _ = read_current_pointer(store, scorer)
-    moves = {pointer.serial: pointer for pointer in (*_former(store, scorer), *([present] if present else []))}
-    return [moves[serial] for serial in sorted(moves)]
+    pointers = {pointer.serial: pointer for pointer in (*_former(store, scorer), *([present] if present else []))}
+    return [pointers[serial] for serial in sorted(pointers)]
 
 
 def _former(store: StoreWriter, scorer: str) -> list[Pointer]:
@@ -53,26 +49,24 @@ def _former(store: StoreWriter, scorer: str) -> list[Pointer]:
 
 
 def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change, *, is_forced: bool = False) -> Pointer:
-    """The pointer after a move, of which `change` gives the keys that differ from the pointer before.
+    """The pointer after an update; `change` gives the keys that differ from the pointer before.
 
-    Raises StoreWriteError where somebody else updated it meanwhile, and PointerUpdateError where something else is in
-    its place; by force a sound one follows on the latest of the history.
+    Raises StageError where another writer updated it since it was read, and where the pointer is damaged, unless
+    `is_forced`: then the latest of the history counts as the pointer before.
     """
     former = _former(store, scorer)
     try:
         before, seen = read_current_pointer(store, scorer)
     except PointerError as error:
         if not is_forced:
-            raise PointerUpdateError(
-                f"{error}; with VERSION= and FORCE='a reason' a sound one takes its place"
-            ) from error
+            raise StageError(f"{error}; VERSION= and FORCE='a reason' replace it") from error
         before, seen = (former[-1] if former else None), store.read(pointer_key(scorer), MAX_POINTER_BYTES)
     last = max([*(pointer.serial for pointer in former), before.serial if before else 0])
     pointer = Pointer.model_validate(
         {
             "format": POINTER_FORMAT,
             "scorer": scorer,
-            # Beyond the history too, from which a pointer may have been lost.
+            # Higher than the history's too, because a pointer may have been lost.
             "serial": last + 1,
             "current": before and before.current,
             "previous": before and before.previous,
@@ -85,7 +79,7 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
             **change(before),
         }
     )
-    # Before the pointer changes: whatever happens in between, no move is lost.
+    # Before the pointer changes, so that a crash in between loses no update.
     if before and seen and before.serial not in {pointer.serial for pointer in former}:
         store.put_new(f"{scorer}/history/{before.serial:06d}.json", seen)
     store.exchange_pointer(scorer, as_json(pointer.model_dump(mode="json")), seen)
@@ -93,7 +87,7 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
 
 
 def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
-    """The pointer after a version became the current one, and the former the previous.
+    """The pointer with a version as the current one, and the former current one as the previous.
 
     Raises RefusedError where the gate objects; a reason given as `force`, which is kept, overrules it.
     """
@@ -103,7 +97,7 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
     except PointerError:
         is_lost = True
     if before and before.current == version:
-        raise PointerUpdateError(f"{version} is current already")
+        raise StageError(f"{version} is current already")
     verdict = verdict_on(store, scorer, before, version, rows)
     say(json.dumps(verdict.measured.content(), indent=1))
     if verdict.objections and not force:
@@ -112,7 +106,7 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
 
     def change(now: Pointer | None) -> dict[str, Any]:
         if now != before and not is_lost:
-            raise PointerUpdateError("the pointer was moved while the gate was judging; promote again")
+            raise StageError("the pointer was updated while the gate ran; promote again")
         # Without objections there was nothing to force.
         reason = force if verdict.objections else None
         return {**_with_current(now, version), "reason": reason, "gate": gate}
@@ -121,30 +115,29 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
 
 
 def roll_back(store: StoreWriter, scorer: str, version: str | None = None, *, force: str | None = None) -> Pointer:
-    """The pointer after the previous version, or the one that is named, became current again.
+    """The pointer with the previous version, or the named one, as the current one.
 
-    Raises PointerUpdateError where there is none, or where callers would lose what the current one promises; a reason
-    given as `force` is kept, and overrules the latter.
+    Raises StageError where there is none, or where its contract would break callers of the current one; a reason given
+    as `force` is kept, and overrules the latter.
     """
 
     def change(now: Pointer | None) -> dict[str, Any]:
         target = version or (now.previous if now else None)
         if now is None or now.current is None or target is None:
-            raise PointerUpdateError(
-                f"{scorer} has no previous version to go back to; `make releases` lists what there is"
-            )
+            raise StageError(f"{scorer} has no previous version to go back to; `make releases` lists what there is")
         if target == now.current:
-            raise PointerUpdateError(f"{target} is current already")
+            raise StageError(f"{target} is current already")
         offered = _released(store, scorer, target).contract
         broken = _broken(store, scorer, now.current, offered)
         if broken and not force:
-            raise PointerUpdateError(
+            raise StageError(
                 f"{target} does not keep what {now.current} promises: {'; '.join(broken)}. A function deployed with "
-                "the newer contract would refuse it. FORCE='a reason' moves the pointer all the same"
+                "the newer contract would refuse it. FORCE='a reason' overrules this, and is kept"
             )
-        # Not what is rolled back from, or the next rollback would bring it back.
-        served = [one.previous for one in history if one.current == target]
-        previous = next((one for one in reversed(served) if one != now.current), None) if served else now.current
+        # Not the version that is rolled back from, or the next rollback would restore it.
+        served = [pointer.previous for pointer in history if pointer.current == target]
+        earlier = (version for version in reversed(served) if version != now.current)
+        previous = next(earlier, None) if served else now.current
         return {**_with_current(now, target), "previous": previous, "reason": force}
 
     try:
@@ -155,12 +148,12 @@ def roll_back(store: StoreWriter, scorer: str, version: str | None = None, *, fo
 
 
 def set_shadow(store: StoreWriter, scorer: str, version: str | None) -> Pointer:
-    """The pointer after a version, or with None no version, became the shadow."""
+    """The pointer with a version, or with None no version, as the shadow."""
 
     def change(now: Pointer | None) -> dict[str, Any]:
         if version:
             if now and version == now.current:
-                raise PointerUpdateError(f"{version} is current; it would be its own shadow")
+                raise StageError(f"{version} is current; it would be its own shadow")
             _released(store, scorer, version)
         return {"shadow": version}
 
@@ -168,7 +161,7 @@ def set_shadow(store: StoreWriter, scorer: str, version: str | None) -> Pointer:
 
 
 def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
-    """What changes where a version becomes current; none is in its own shadow."""
+    """The keys that change where a version becomes current; a version is never its own shadow."""
     if now is None:
         return {"current": version}
     return {"current": version, "previous": now.current, "shadow": None if now.shadow == version else now.shadow}
@@ -177,13 +170,11 @@ def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
 def _released(store: StoreWriter, scorer: str, version: str) -> Scorer:
     """A released version, as a function with this environment's STORE_PUBLIC_KEY would take it.
 
-    Raises PointerUpdateError where there is none, and what `load_released` raises where it may not serve.
+    Raises StageError where there is none, and what `load_released` raises where it may not serve.
     """
-    if version not in (there := store.names(f"{scorer}/bundles")):
-        released = ", ".join(there) or "none yet"
-        raise PointerUpdateError(
-            f"{scorer} has no released version {version!r}; released are {released} (`make release`)"
-        )
+    if version not in (versions := store.names(f"{scorer}/bundles")):
+        released = ", ".join(versions) or "none yet"
+        raise StageError(f"{scorer} has no released version {version!r}; released are {released} (`make release`)")
     return load_released(store, scorer, version, public_keys=SETTINGS.store_public_key)
 
 
@@ -192,7 +183,7 @@ def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) ->
     try:
         return breaking_changes(load_released(store, scorer, current).contract, offered)
     except BundleError as error:
-        say(f"WARNING: the contracts are not compared: {error}")
+        say(f"WARNING: the contracts were not compared: {error}")
         return []
 
 
@@ -208,7 +199,7 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
     try:
         window = pd.read_parquet(rows)
     except (OSError, ValueError) as error:
-        raise PointerUpdateError(
+        raise StageError(
             f"{rows}, by which the gate judges, cannot be read: {error}; it must be Parquet, as `make train` leaves "
             f"{BUILD / scorer / 'rows' / 'test.parquet'}"
         ) from error
@@ -219,10 +210,10 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
 
 
 def as_json(content: dict[str, Any]) -> bytes:
-    """What a store keeps, for machines and for who opens it."""
+    """JSON as a store keeps it, indented for people."""
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def utc_now() -> str:
-    """The present second, in UTC."""
+    """The current time in UTC, to the second."""
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,4 +1,4 @@
-"""Publish: a packaged bundle -> the store, with who released it, when and from which commit, perhaps signed."""
+"""Publish a packaged bundle to the store, with who released it, when and from which commit; signed on request."""
 
 import base64
 from pathlib import Path
@@ -16,21 +16,16 @@ from training.delivery.store_writer import StoreWriter, read_if_there
 from training.errors import StageError
 from training.run.provenance import origin, person
 
-# What a list of releases shows of each.
+# The metrics that a release note keeps.
 LISTED = ("average_precision", "recall", "precision", "alert_rate", "expected_calibration_error")
 KMS = "kms:"
-
-
-class SigningError(StageError):
-    """Raised when a key cannot sign."""
 
 
 def publish(store: StoreWriter, folder: Path, signing_key: str = "") -> str:
     """The version of a bundle's folder, once the store holds it.
 
     `signing_key` names a PEM file with an Ed25519 key, or kms: and the id of one in AWS KMS; empty, nothing is signed.
-    Raises BundleError where the bundle is not sound; SigningError, StoreError or StoreWriteError where it cannot be
-    signed or written.
+    Raises BundleError where the bundle is damaged; StageError or StoreError where it cannot be signed or written.
     """
     scorer = load_scorer(folder)
     name, version = scorer.bundle.scorer, scorer.version
@@ -39,13 +34,13 @@ def publish(store: StoreWriter, folder: Path, signing_key: str = "") -> str:
     _note(store, name, version, scorer.bundle.manifest["metrics"])
     store.put_bundle(name, version, {**signature, **contents})
     for file, content in signature.items():
-        # Where it was published before, without one or with another key's, this adds it.
+        # Adds the signature where the bundle was published before, unsigned or signed with another key.
         store.put_new(bundle_key(name, version, file), content)
     return version
 
 
 def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]) -> None:
-    """Write down who released it first."""
+    """Write the release note, unless an earlier release wrote it."""
     key = f"{scorer}/releases/{version}.json"
     if read_if_there(store, key) is None:
         listed = {name: metrics[name] for name in LISTED}
@@ -55,7 +50,7 @@ def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]
 
 
 def sign(manifest: bytes, key: str) -> dict[str, bytes]:
-    """The signature of a manifest, by the name of its file; raises SigningError where the key cannot sign."""
+    """The signature of a manifest, by the name of its file; raises StageError where the key cannot sign."""
     statement = signed_statement(manifest)
     signed = _signed_by_kms(statement, key.removeprefix(KMS)) if key.startswith(KMS) else _signed(statement, Path(key))
     public_key, signature = signed
@@ -67,14 +62,14 @@ def _signed(statement: bytes, file: Path) -> tuple[bytes, bytes]:
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise SigningError(f"{file} is no private key in PEM without a password: {error}") from error
+        raise StageError(f"{file} is not a private key in PEM without a password: {error}") from error
     if not isinstance(key, Ed25519PrivateKey):
-        raise SigningError(f"{file} holds another kind of key; it must be Ed25519 (openssl genpkey -algorithm ed25519)")
+        raise StageError(f"{file} holds another kind of key; it must be Ed25519 (openssl genpkey -algorithm ed25519)")
     return key.public_key().public_bytes_raw(), key.sign(statement)
 
 
 def _signed_by_kms(statement: bytes, key_id: str) -> tuple[bytes, bytes]:
-    import boto3  # noqa: PLC0415 - only who keeps the key there needs it
+    import boto3  # noqa: PLC0415 - needed only where KMS holds the key
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as above
 
     try:
@@ -82,5 +77,5 @@ def _signed_by_kms(statement: bytes, key_id: str) -> tuple[bytes, bytes]:
         (public_key,) = read_public_keys(base64.b64encode(client.get_public_key(KeyId=key_id)["PublicKey"]).decode())
         answer = client.sign(KeyId=key_id, Message=statement, MessageType="RAW", SigningAlgorithm="ED25519_SHA_512")
     except (BotoCoreError, ClientError, SignatureError) as error:
-        raise SigningError(f"AWS KMS does not sign with {key_id}: {error}") from error
+        raise StageError(f"AWS KMS cannot sign with {key_id}: {error}") from error
     return public_key, answer["Signature"]

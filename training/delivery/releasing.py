@@ -1,4 +1,4 @@
-"""Releasing: publish what is packaged, track it, list what there is."""
+"""Publish packaged bundles, track them, list releases and pointer updates."""
 
 import json
 
@@ -11,38 +11,41 @@ from training.errors import StageError
 from training.run.files import BUNDLES
 from training.run.progress import say
 
+# The metrics that the list of releases shows.
+SHOWN = ("average_precision", "recall", "precision", "alert_rate")
+
 
 def list_releases(store: StoreWriter, scorer: str) -> str:
-    """Every version of a scorer, the latest first, with what it is now; then the moves of its pointer."""
+    """Every version of a scorer with its role, the latest first; then the updates of its pointer."""
     pointer, _ = read_current_pointer(store, scorer)
     roles = {getattr(pointer, role): role for role in ("previous", "shadow", "current")} if pointer else {}
     versions = store.names(f"{scorer}/bundles")
-    released = [json.loads(store.read(f"{scorer}/releases/{one}.json", MAX_POINTER_BYTES)) for one in versions]
+    notes = [json.loads(store.read(f"{scorer}/releases/{version}.json", MAX_POINTER_BYTES)) for version in versions]
     columns = "{:13} {:9} {:20} {:9} {:>7} {:>7} {:>9} {:>7}  {}"
     headings = ("version", "now", "released", "commit", "AP", "recall", "precision", "alerts", "by")
     lines = [f"{scorer} in {store}", columns.format(*headings)]
-    for one in sorted(released, key=lambda one: (one["at"], one["version"]), reverse=True):
-        metrics = [f"{one['metrics'][name]:.4f}" for name in ("average_precision", "recall", "precision", "alert_rate")]
-        commit, _, changes = (one["commit"] or "none").partition("+")
+    for note in sorted(notes, key=lambda note: (note["at"], note["version"]), reverse=True):
+        metrics = [f"{note['metrics'][name]:.4f}" for name in SHOWN]
+        commit, _, changes = (note["commit"] or "none").partition("+")
         lines.append(
             columns.format(
-                one["version"],
-                roles.get(one["version"], ""),
-                one["at"],
+                note["version"],
+                roles.get(note["version"], ""),
+                note["at"],
                 commit[:7] + ("+" if changes else ""),
                 *metrics,
-                one["by"],
+                note["by"],
             )
         )
-    for past in reversed(read_history(store, scorer)):
-        shadow = f", shadow {past.shadow}" if past.shadow else ""
-        why = f": {past.reason}" if past.reason else ""
-        lines.append(f"{past.at} {past.action} -> {past.current}{shadow}, by {past.by}{why}")
+    for update in reversed(read_history(store, scorer)):
+        shadow = f", shadow {update.shadow}" if update.shadow else ""
+        reason = f": {update.reason}" if update.reason else ""
+        lines.append(f"{update.at} {update.action} -> {update.current}{shadow}, by {update.by}{reason}")
     return "\n".join(lines)
 
 
 def packaged_version(scorer: str) -> str:
-    """The version that is packaged here."""
+    """The version of the packaged bundle."""
     path = BUNDLES / scorer / "manifest.json"
     try:
         version: str = json.loads(path.read_bytes())["version"]
@@ -54,19 +57,20 @@ def packaged_version(scorer: str) -> str:
 
 
 def announce_update(scorer: str, pointer: Pointer) -> None:
-    """Tell of a move, and bring MLflow's aliases into step."""
+    """Print an updated pointer, and set MLflow's aliases by it."""
     say(f"{scorer}: current {pointer.current}, previous {pointer.previous}, shadow {pointer.shadow}")
     try:
         Tracker().point(scorer, pointer)
     except TrackError as error:
-        say(f"WARNING: the store is moved, MLflow is not in step. {error}")
+        say(f"WARNING: the store is updated, MLflow is not. {error}")
 
 
 def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -> None:
-    """Publish what is packaged of these scorers, and track it."""
+    """Publish the packaged bundles of these scorers, and track them."""
     for scorer in scorers:
         version = publish(store, BUNDLES / scorer, signing_key)
-        say(f"{scorer}: {version} is in {store}{', signed' if signing_key else ''}; `make promote` lets it serve")
+        signed = ", signed" if signing_key else ""
+        say(f"{scorer}: {version} is in {store}{signed}; `make promote` puts it into production")
         try:
             tracker = Tracker()
             say(f"{scorer}: run {tracker.track(scorer)} at {tracker.address}")

@@ -1,4 +1,4 @@
-"""Choose: the version of a scorer that is to score, and the files that it is made of."""
+"""The version of a scorer that scores or is monitored, with the files of its bundle."""
 
 from handler.releases.store import StoreError, read_bundle
 from handler.releases.swap import load_released
@@ -11,7 +11,7 @@ from training.run.files import BUNDLES
 
 
 def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[str, bytes]]:
-    """The asked version, else the store's current one, else the packaged one; proven, with its files by name.
+    """The given version, else the store's current one, else the packaged one; verified, with its files by name.
 
     Raises StageError, BundleError or StoreError where there is none, or it may not be served.
     """
@@ -26,21 +26,21 @@ def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[s
         return scorer, read_bundle(store, name, version)
     folder = BUNDLES / name
     if not folder.is_dir():
-        raise StageError(f"there is no bundle of {name}, neither in {store} nor as {folder}; `make train` makes one")
+        raise StageError(f"there is no bundle of {name}, neither in {store} nor as {folder}; `make train` packages one")
     try:
         contents = {file: (folder / file).read_bytes() for file in (MANIFEST, *FILES)}
     except OSError as error:
-        raise BundleError(f"{folder} is not whole: {error}") from error
+        raise BundleError(f"{folder} is incomplete: {error}") from error
     return verified_scorer(parse_bundle(contents, str(folder)), str(folder)), contents
 
 
 def monitored_scorer(name: str, address: str) -> Scorer:
-    """The scorer to compare with: the store's current one, or without a store the packaged one."""
+    """The scorer whose baseline a log is compared with: the store's current one, else the packaged one."""
     try:
         store = open_store_writer(address)
         pointer, _ = read_current_pointer(store, name)
         if pointer and pointer.current:
             return load_released(store, name, pointer.current)
     except StoreError as error:
-        raise StageError(f"the store says nothing of {name}: {error}") from error
+        raise StageError(f"{name} cannot be read from the store: {error}") from error
     return load_scorer(BUNDLES / name)

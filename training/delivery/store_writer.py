@@ -1,7 +1,7 @@
-"""A store to be written to: a bundle appears whole or not at all, a pointer moves from one whole state to the next.
+"""Writing to a store: a bundle appears whole or not at all, and a pointer is replaced atomically.
 
-Nothing that was published is ever changed. What is under way when a process dies is left over, hidden; in a folder the
-next writer sweeps it away, in S3 the files of a bundle without a manifest wait to be completed.
+Nothing that was published is ever changed. What a killed process leaves is hidden from readers: in a folder the next
+writer removes it, in S3 files of a bundle without a manifest wait to be completed.
 """
 
 import fcntl
@@ -38,10 +38,6 @@ TRIES, PAUSE_SECONDS = 5, 0.2
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 
 
-class StoreWriteError(StageError):
-    """Raised when the store refuses a write: something else is there, or somebody moved the pointer meanwhile."""
-
-
 class StoreWriter(Protocol):
     """A store that can be written to."""
 
@@ -50,7 +46,7 @@ class StoreWriter(Protocol):
         ...
 
     def put_new(self, key: str, content: bytes) -> None:
-        """Write under a key that is free, or holds the same already; raises StoreWriteError where it holds another."""
+        """Write under a new key, or one that holds the same content; raise StageError where it holds other content."""
         ...
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
@@ -58,11 +54,11 @@ class StoreWriter(Protocol):
         ...
 
     def exchange_pointer(self, scorer: str, content: bytes, seen: bytes | None) -> None:
-        """Write a pointer where what was there is still what was seen; raises StoreWriteError where it is not."""
+        """Replace the pointer that was read as `seen`; raise StageError where it has changed since."""
         ...
 
     def names(self, folder: str) -> list[str]:
-        """What lies directly below a folder, whole bundles among them, in the order of the alphabet."""
+        """The names directly below a folder, of complete bundles and files, sorted."""
         ...
 
 
@@ -79,7 +75,7 @@ class FolderStoreWriter(FolderStore):
                 _replace(path, content)
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """As `StoreWriter` has it: written and proven under another name, then renamed."""
+        """As `StoreWriter` has it: written and verified under another name, then renamed."""
         bundles = self.root / scorer / "bundles"
         with self._locked(scorer):
             bundles.mkdir(exist_ok=True)
@@ -91,12 +87,12 @@ class FolderStoreWriter(FolderStore):
                     _must_equal(there, contents[name], str(bundles / version / name))
                 return
             unfinished = Path(tempfile.mkdtemp(dir=bundles, prefix=UNFINISHED))
-            # mkdtemp's folder is its owner's alone; a store is read by others too.
+            # mkdtemp's folder can be read by its owner only; a store is read by other users too.
             unfinished.chmod(0o755)
             for name, content in contents.items():
                 write_bytes(unfinished / name, content, durable=True)
             written = {name: (unfinished / name).read_bytes() for name in contents}
-            load_released(_Held(written, unfinished.name), scorer, version)
+            load_released(_Unpublished(written, unfinished.name), scorer, version)
             unfinished.rename(bundles / version)
             sync(bundles)
 
@@ -105,7 +101,7 @@ class FolderStoreWriter(FolderStore):
         path = self.root / pointer_key(scorer)
         with self._locked(scorer):
             if (path.read_bytes() if path.exists() else None) != seen:
-                raise StoreWriteError(f"{path} was moved by somebody else meanwhile; look at it, then try again")
+                raise StageError(f"{path} was updated by another writer; check it, then try again")
             _replace(path, content)
 
     def names(self, folder: str) -> list[str]:
@@ -115,7 +111,7 @@ class FolderStoreWriter(FolderStore):
 
     @contextmanager
     def _locked(self, scorer: str) -> Iterator[None]:
-        """One writer at a time; the lock goes with its process."""
+        """One writer at a time; the lock ends with its process."""
         folder = self.root / scorer
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / ".lock").open("wb") as lock:
@@ -124,23 +120,23 @@ class FolderStoreWriter(FolderStore):
 
 
 class S3StoreWriter(S3Store):
-    """A store in S3, to be written to. An object appears whole, and conditions on its tag keep two writers apart."""
+    """A store in S3, to be written to. Objects appear whole, and conditional writes keep two writers apart."""
 
     def put_new(self, key: str, content: bytes) -> None:
         """As `StoreWriter` has it."""
         for _ in range(TRIES):
             if self._put(key, content, IfNoneMatch="*"):
                 return
-            # Where there is nothing yet, somebody else writes it just now.
+            # Where there is nothing yet, another writer is writing it.
             if (there := read_if_there(self, key)) is not None:
                 _must_equal(there, content, f"{self}/{key}")
                 return
             sleep(PAUSE_SECONDS)
-        raise StoreWriteError(f"{self}/{key} is being written by somebody else; try again")
+        raise StageError(f"{self}/{key} is being written by another process; try again")
 
     def put_bundle(self, scorer: str, version: str, contents: Mapping[str, bytes]) -> None:
-        """As `StoreWriter` has it: proven, put and read back file by file; the manifest, which completes it, last."""
-        load_released(_Held(contents, str(self)), scorer, version)
+        """As `StoreWriter` has it: verified, put and read back file by file; the manifest, which completes it, last."""
+        load_released(_Unpublished(contents, str(self)), scorer, version)
         for name in sorted(contents, key=lambda name: name == MANIFEST):
             key = bundle_key(scorer, version, name)
             self.put_new(key, contents[name])
@@ -154,12 +150,12 @@ class S3StoreWriter(S3Store):
             try:
                 now, tag = self.read_tagged(key, ANY_BYTES)
             except MissingError as error:
-                raise StoreWriteError(f"{self}/{key} was taken away meanwhile; look at it, then try again") from error
+                raise StageError(f"{self}/{key} was removed since it was read; check it, then try again") from error
             condition = {"IfMatch": tag if now == seen else ""}
-        is_moved = condition.get("IfMatch") == "" or not self._put(key, content, **condition)
-        # A write whose answer was lost is repeated by the client, and then finds itself there.
-        if is_moved and read_if_there(self, key) != content:
-            raise StoreWriteError(f"{self}/{key} was moved by somebody else meanwhile; look at it, then try again")
+        is_changed = condition.get("IfMatch") == "" or not self._put(key, content, **condition)
+        # A client repeats a write whose answer was lost, and then finds its own content.
+        if is_changed and read_if_there(self, key) != content:
+            raise StageError(f"{self}/{key} was updated by another writer; check it, then try again")
 
     def names(self, folder: str) -> list[str]:
         """As `StoreWriter` has it."""
@@ -191,8 +187,8 @@ class S3StoreWriter(S3Store):
         return True
 
 
-class _Held:
-    """What was written of a bundle, read as if it were in its place already."""
+class _Unpublished:
+    """A bundle's files before they are published, read like a store."""
 
     def __init__(self, contents: Mapping[str, bytes], where: str) -> None:
         self._contents, self._where = contents, where
@@ -205,11 +201,11 @@ class _Held:
 
 
 def open_store_writer(address: str) -> FolderStoreWriter | S3StoreWriter:
-    """The store at an address, to be written to; raises StoreWriteError for an address of another kind."""
+    """The store at an address, to be written to; raises StageError for another kind of address."""
     try:
         store = open_store(address)
     except ValueError as error:
-        raise StoreWriteError(str(error)) from error
+        raise StageError(str(error)) from error
     return S3StoreWriter(store.bucket, store.prefix) if isinstance(store, S3Store) else FolderStoreWriter(store.root)
 
 
@@ -223,7 +219,7 @@ def read_if_there(store: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:
 
 
 def read_current_pointer(store: StoreWriter, scorer: str) -> tuple[Pointer | None, bytes | None]:
-    """A scorer's pointer, and its bytes as they were seen; None where it has none yet."""
+    """A scorer's pointer, and its bytes as they were read; None where it has none yet."""
     key = pointer_key(scorer)
     seen = read_if_there(store, key, MAX_POINTER_BYTES)
     return (None if seen is None else parse_pointer(seen, scorer, f"{store}/{key}")), seen
@@ -231,7 +227,7 @@ def read_current_pointer(store: StoreWriter, scorer: str) -> tuple[Pointer | Non
 
 def _must_equal(there: bytes, content: bytes, where: str) -> None:
     if there != content:
-        raise StoreWriteError(f"{where} is there already, and holds something else; what is published is never changed")
+        raise StageError(f"{where} exists already with other content; what is published is never changed")
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Tracking: runs, registered versions and aliases in MLflow."""
+"""Runs, registered versions and aliases in MLflow."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from training.run.provenance import LOCK, origin
 STORE = "store"
 LOCAL = "sqlite:///mlflow.db"
 CHAMPION, SHADOW = "champion", "shadow"
-# Nobody waits minutes for a server that is not there, and nothing is told to MLflow's makers.
+# Give up on an absent server within seconds rather than minutes, and send no telemetry.
 _DEFAULTS = {
     "MLFLOW_TRACKING_URI": LOCAL,
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
@@ -48,7 +48,7 @@ class Tracker:
             os.environ.setdefault(name, value)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # its own, at its own imports
+            warnings.simplefilter("ignore")  # MLflow's own, at its imports
             import mlflow  # noqa: PLC0415 - two seconds, which only who tracks should wait
 
         self._mlflow = mlflow
@@ -60,14 +60,14 @@ class Tracker:
             raise self._failed(error) from error
 
     def track(self, scorer: str) -> str:
-        """The id of the run of what is built here, made where there is none yet."""
+        """The id of the run that holds the current build; it is created where there is none yet."""
         try:
             return self._track(scorer)
         except (self._mlflow.exceptions.MlflowException, OSError) as error:
             raise self._failed(error) from error
 
     def point(self, scorer: str, pointer: Pointer) -> None:
-        """Give the aliases champion and shadow to the versions that a pointer names, and to no others."""
+        """Set the aliases champion and shadow to the versions that a pointer names, and remove them from all others."""
         try:
             unknown = [
                 version
@@ -84,18 +84,19 @@ class Tracker:
 
     def _failed(self, error: Exception) -> TrackError:
         first = str(error).strip().splitlines() or [type(error).__name__]
-        return TrackError(f"MLflow at {self.address}: {first[0]}; `make track` brings it into step later")
+        return TrackError(f"MLflow at {self.address}: {first[0]}; `make track` brings it up to date later")
 
     def _track(self, scorer: str) -> str:
         version = json.loads((BUNDLES / scorer / "manifest.json").read_bytes())["version"]
-        come_from = origin()
-        tags = {"scorer": scorer, "bundle_version": version, "dvc_lock_sha256": come_from["dvc_lock_sha256"] or "none"}
+        provenance = origin()
+        tags = {"scorer": scorer, "bundle_version": version, "dvc_lock_sha256": provenance["dvc_lock_sha256"] or "none"}
         experiment = self._mlflow.set_experiment(registered_name(scorer)).experiment_id
         same = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
-        if known := self.client.search_runs([experiment], f"{same} and attributes.status = 'FINISHED'", max_results=1):
-            run_id: str = known[0].info.run_id
+        finished = f"{same} and attributes.status = 'FINISHED'"
+        if runs := self.client.search_runs([experiment], finished, max_results=1):
+            run_id: str = runs[0].info.run_id
         else:
-            tags["git_commit"] = come_from["commit"] or "none"
+            tags["git_commit"] = provenance["commit"] or "none"
             with self._mlflow.start_run(experiment_id=experiment, run_name=version, tags=tags) as run:
                 self._log(scorer)
                 run_id = run.info.run_id
@@ -123,7 +124,7 @@ class Tracker:
         mlflow.log_artifacts(str(BUNDLES / scorer), "bundle")
 
     def _register(self, scorer: str, version: str, run_id: str) -> None:
-        """Make the run's bundle a version of the registered model, where it is none yet."""
+        """Register the run's bundle as a version of the model, unless it is registered."""
         name = registered_name(scorer)
         if not self.client.search_registered_models(f"name = '{name}'"):
             self.client.create_registered_model(name)
@@ -133,11 +134,11 @@ class Tracker:
 
     def _number_of(self, scorer: str, version: str) -> str | None:
         """MLflow's own number of a bundle's version."""
-        found = self.client.search_model_versions(f"name = '{registered_name(scorer)}'")
-        return next((str(one.version) for one in found if one.tags.get("bundle_version") == version), None)
+        models = self.client.search_model_versions(f"name = '{registered_name(scorer)}'")
+        return next((str(model.version) for model in models if model.tags.get("bundle_version") == version), None)
 
     def _alias(self, scorer: str, alias: str, version: str | None) -> bool:
-        """Whether the alias names the version; where MLflow does not know it, it names none rather than another."""
+        """Set the alias and return whether MLflow knows the version; where it does not, the alias is removed."""
         name = registered_name(scorer)
         number = version and self._number_of(scorer, version)
         if number:
@@ -155,6 +156,6 @@ def _flat(content: Any, start: str = "") -> list[tuple[str, Any]]:  # noqa: ANN4
 
 
 def _short(value: object) -> str:
-    """A parameter's value; one that is too long for MLflow as its hash, the whole being among the reports."""
+    """A parameter's value; one that is too long for MLflow as its hash, because the reports hold it whole."""
     text = json.dumps(value)
     return text if len(text) <= 500 else f"sha256 {hashlib.sha256(text.encode()).hexdigest()}"  # noqa: PLR2004 - older servers' limit

@@ -1,4 +1,4 @@
-"""Binning: recorded values -> the bins in which the baseline counted its own."""
+"""The bins of recorded values, as the baseline counts its own."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,30 +9,30 @@ import numpy as np
 import numpy.typing as npt
 
 from handler.records.record import keyed_hash
+from training.model.bins import number_bins
 
-# A feature that the record does not hold, because it is private or the version that scored had another contract.
+# A feature that the record does not hold: it is private, or the version that scored had another contract.
 UNRECORDED = 65_535
 _ABSENT = object()
 
 
 @dataclass(frozen=True)
 class Binning:
-    """How values of the baseline's features become bins: 0 where missing, then as `training.baseline` counts them."""
+    """How recorded values become bins: 0 where missing, else as `training.model.distributions` counts them."""
 
     features: Mapping[str, Mapping[str, Any]]
     hash_key: bytes = b""
-    """What private values were hashed with."""
+    """The key that private values were hashed with."""
     hashed: frozenset[str] = frozenset()
 
     def bins(self, name: str, values: Sequence[Any]) -> npt.NDArray[np.uint16]:
-        """Each recorded value's bin; a label that the baseline does not have counts as "other", the first one."""
+        """Each recorded value's bin; a label that the baseline does not have counts as "other", its first label."""
         described = self.features[name]
         if "edges" in described:
             numbers = np.array(
                 [value if isinstance(value, float | int) else math.nan for value in values], dtype=np.float64
             )
-            places = 1 + np.searchsorted(np.array(described["edges"]), numbers, side="left")
-            return np.where(np.isnan(numbers), 0, places).astype(np.uint16)
+            return number_bins(numbers, described["edges"]).astype(np.uint16)
         labels = described["labels"]
         if name in self.hashed:
             labels = [keyed_hash(label, self.hash_key) for label in labels]
@@ -42,10 +42,10 @@ class Binning:
 
     def matrix(self, recorded: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.uint16]:
         """(n_predictions, n_features), in the baseline's order; UNRECORDED where a prediction holds no such feature."""
-        found = np.full((len(recorded), len(self.features)), UNRECORDED, dtype=np.uint16)
+        matrix = np.full((len(recorded), len(self.features)), UNRECORDED, dtype=np.uint16)
         for index, name in enumerate(self.features):
             values = [features.get(name, _ABSENT) for features in recorded]
-            is_there = np.array([value is not _ABSENT for value in values], dtype=bool)
-            if is_there.any():
-                found[is_there, index] = self.bins(name, [value for value in values if value is not _ABSENT])
-        return found
+            is_recorded = np.array([value is not _ABSENT for value in values], dtype=bool)
+            if is_recorded.any():
+                matrix[is_recorded, index] = self.bins(name, [value for value in values if value is not _ABSENT])
+        return matrix

@@ -1,6 +1,6 @@
 """A model as `make retrain` would have trained it on a past date, and the state the monitor would have given it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.threshold import threshold_for
+from training.model.bins import label_bins, number_bins
 from training.model.distributions import feature_baseline, score_baseline
 from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, margins, pipeline_of
@@ -64,25 +65,16 @@ class DatedModel:
         matrix = encoder.transform(rows)
         probability = calibrated(model.predict(matrix, output_margin=True), self.calibration)
         bins = [
-            _bins(matrix[:, index], self.baseline["features"][name]) for index, name in enumerate(self.features.names)
+            label_bins(column) if labels else number_bins(column, self.baseline["features"][name]["edges"])
+            for column, name, labels in zip(matrix.T, self.features.names, self.features.labels, strict=True)
         ]
         return ScoredRows(
             rows[scorer.time].to_numpy(np.float64),
             rows[scorer.label].to_numpy(np.int8),
             probability,
             probability >= self.threshold,
-            np.stack(bins, axis=1),
+            np.stack(bins, axis=1).astype(np.uint16),
         )
-
-
-def _bins(column: npt.NDArray[np.float32], described: Mapping[str, Any]) -> npt.NDArray[np.uint16]:
-    """Each value's bin, as `training.monitoring.log` has it for a recorded one."""
-    is_missing = np.isnan(column)
-    if "edges" in described:
-        places = 1 + np.searchsorted(np.array(described["edges"]), column.astype(np.float64), side="left")
-    else:
-        places = 1 + np.where(is_missing, 0, column).astype(np.intp)
-    return np.where(is_missing, 0, places).astype(np.uint16)
 
 
 def model_at(

@@ -1,4 +1,4 @@
-"""Drift: how far a window's counts are from the baseline's, in size (PSI) and beyond chance (Kolmogorov-Smirnov, chi²).
+"""How far a window's counts are from the baseline's, in size (PSI) and beyond chance (Kolmogorov-Smirnov, chi²).
 
 A test alone says "drift" to every large window, a distance alone to every small one; an alarm asks for both.
 """
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import chi2, kstwobign
+from scipy.stats import chi2_contingency, kstwobign
 
-# Bins of which a window or the baseline holds less count as holding so much, or one empty bin made the PSI infinite.
+# The least share that a bin counts as, because one empty bin would make the PSI infinite.
 SMALLEST_SHARE = 1e-4
-# Rows that chi² expects in a bin at least; rarer ones are counted together (Cochran 1954).
+# Categories with fewer expected rows are counted together in the chi² test (Cochran 1954).
 FEWEST_EXPECTED = 5
 
 Floats = npt.NDArray[np.float64]
@@ -64,11 +64,8 @@ def category_distance(expected: Floats, observed: Floats) -> Distance:
     first, second = first[kept], second[kept]
     if len(first) < 2:  # noqa: PLR2004 - one bin holds everything in both
         return Distance(psi, 0.0, 1.0)
-    pooled = (first + second) / (first.sum() + second.sum())
-    statistic = float(
-        sum(np.sum((counts - counts.sum() * pooled) ** 2 / (counts.sum() * pooled)) for counts in (first, second))
-    )
-    return Distance(psi, statistic, float(chi2.sf(statistic, len(first) - 1)))
+    test = chi2_contingency([first, second], correction=False)
+    return Distance(psi, float(test.statistic), float(test.pvalue))
 
 
 def holm(p_values: Floats) -> Floats:
@@ -79,6 +76,6 @@ def holm(p_values: Floats) -> Floats:
     """
     order = np.argsort(p_values, kind="stable")
     corrected = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    found = np.empty_like(p_values)
-    found[order] = np.minimum(corrected, 1.0)
-    return found
+    in_order = np.empty_like(p_values)
+    in_order[order] = np.minimum(corrected, 1.0)
+    return in_order

@@ -1,4 +1,4 @@
-"""Records: the function's files -> one log in columns, read in pieces over all cores."""
+"""A scorer's prediction log, read from the function's files into columns, in parallel."""
 
 import gzip
 import zlib
@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
-from training.errors import StageError
+from training.errors import DataError
 from training.monitoring.binning import Binning
 from training.monitoring.log_lines import LONGEST_LINE_BYTES, read_columns
 from training.params import SECONDS_A_DAY
 
-# Parsed, a piece takes some ten times as much, in each process.
+# Parsed, a chunk takes about ten times as much memory, in each process.
 CHUNK_BYTES = 4_000_000
 # By how much the function's clock may be ahead of this machine's.
 CLOCK_SLACK = SECONDS_A_DAY
@@ -26,13 +26,9 @@ CLOCK_SLACK = SECONDS_A_DAY
 Floats = npt.NDArray[np.float64]
 
 
-class RecordError(StageError):
-    """Raised when there is no log to read."""
-
-
 @dataclass(frozen=True)
 class Log:
-    """What the lines of a scorer hold, in columns, by time."""
+    """A scorer's predictions and outcomes in columns, each sorted by time."""
 
     time: Floats
     probability: Floats
@@ -40,11 +36,11 @@ class Log:
     n_warnings: npt.NDArray[np.uint8]
     milliseconds: Floats
     weight: Floats
-    """How many predictions each stands for, where only a share was recorded."""
+    """How many predictions each row stands for, where only a share was recorded."""
     id: npt.NDArray[np.uint64]
     """A hash of the id; NO_ID where there was none."""
     version: npt.NDArray[np.intp]
-    """Which of `versions`."""
+    """The index into `versions`."""
     bins: npt.NDArray[np.uint16]
     """(n_predictions, n_features), in the baseline's order."""
     versions: list[str]
@@ -52,10 +48,10 @@ class Log:
     outcome_id: npt.NDArray[np.uint64]
     outcome_label: npt.NDArray[np.int8]
     counts: dict[str, int]
-    """What was read, and what of it could not be used."""
+    """How many lines of each kind were read, unusable ones too."""
 
     def during(self, since: float, until: float) -> Self:
-        """The predictions of a time, from `since` to before `until`; outcomes may come later, so all stay."""
+        """The predictions from `since` to before `until`; all outcomes stay, because they may come later."""
         kept = slice(*np.searchsorted(self.time, [since, until]))
         columns = ("time", "probability", "flagged", "n_warnings", "milliseconds", "weight", "id", "version", "bins")
         return type(self)(**{**self.__dict__, **{name: getattr(self, name)[kept] for name in columns}})
@@ -64,13 +60,13 @@ class Log:
 def read_log(address: str, scorer: str, binning: Binning) -> Log:
     """The records of a scorer in a file, a folder or a prefix of S3 (s3://bucket/prefix), .gz or not.
 
-    Raises RecordError where there is no file.
+    Raises DataError where there is no file.
     """
     latest = time() + CLOCK_SLACK
     read = Parallel(n_jobs=-1, return_as="generator")(
         delayed(_read)(chunk, scorer, binning, latest) for chunk in _chunks(_files(address))
     )
-    # No line gives columns without rows, of the right types.
+    # Reading no lines gives empty columns of the right types.
     parts, counts, versions = [read_columns((), scorer, binning, latest=latest)[0]], Counter[str](), list[str]()
     for columns, named, counted in read:
         versions += [version for version in named if version not in versions]
@@ -88,7 +84,7 @@ def _read(chunk: bytes, scorer: str, binning: Binning, latest: float) -> tuple[d
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """The columns of all parts by time, each taken out of the parts at once, so that no two columns are there twice."""
+    """The columns of all parts by time, taken out of the parts one by one, so that only one is in memory twice."""
     orders = {"": np.argsort(np.concatenate([part["time"] for part in parts]), kind="stable")}
     orders["outcome_"] = np.argsort(np.concatenate([part["outcome_time"] for part in parts]), kind="stable")
     return {
@@ -98,28 +94,28 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def read_lines(address: str) -> Iterator[bytes]:
-    """The lines of a file, a folder or a prefix of S3, one by one; raises RecordError where there is no file."""
+    """The lines of a file, a folder or a prefix of S3, one by one; raises DataError where there is no file."""
     for chunk in _chunks(_files(address)):
         yield from chunk.split(b"\n")
 
 
 def _files(address: str) -> list[Any]:
-    """The files at an address, to be opened."""
+    """The files at an address, with the file system that opens them."""
     if not address:
-        raise RecordError("LOG= must name a file or folder of prediction records, or s3://bucket/prefix")
+        raise DataError("LOG= must name a file or folder of prediction records, or s3://bucket/prefix")
     filesystem, path = fsspec.core.url_to_fs(address)
     if not filesystem.exists(path):
-        raise RecordError(f"{address} is not there; PREDICTIONS= has the function record its predictions")
+        raise DataError(f"{address} does not exist; PREDICTIONS= makes the function record its predictions")
     paths = [path] if filesystem.isfile(path) else sorted(filesystem.find(path))
     if not paths:
-        raise RecordError(f"{address} holds no file; PREDICTIONS= has the function record its predictions")
-    return [(filesystem, one) for one in paths]
+        raise DataError(f"{address} holds no file; PREDICTIONS= makes the function record its predictions")
+    return [(filesystem, path) for path in paths]
 
 
 def _chunks(files: Sequence[tuple[Any, str]]) -> Iterator[bytes]:
-    """The files' content in pieces of whole lines, one file after the other, never a file in memory whole.
+    """The files' content in chunks of whole lines, so that no file is in memory whole.
 
-    Raises RecordError, naming the file, where its packing is damaged: what is missing would pass for what never was.
+    Raises DataError where a file is damaged, because its missing lines would look like requests that never came.
     """
     for filesystem, path in files:
         try:
@@ -130,12 +126,12 @@ def _chunks(files: Sequence[tuple[Any, str]]) -> Iterator[bytes]:
                     if newline:
                         yield whole
                     if len(rest) > LONGEST_LINE_BYTES:
-                        # Whatever follows, it is counted as one broken line: no JSON holds this byte.
+                        # Counted as one broken line whatever follows, because JSON cannot hold this byte.
                         rest = b"\0"
                 if rest:
                     yield rest
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise RecordError(f"{path} is no whole gzip file: {error}; mend it, or take it away") from error
+            raise DataError(f"{path} is a truncated or corrupt gzip file: {error}; repair or remove it") from error
 
 
 def _unpacked(raw: Any, path: str) -> Any:  # noqa: ANN401 - a file of any kind

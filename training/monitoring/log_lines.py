@@ -1,4 +1,4 @@
-"""Lines: some of the function's lines -> columns; what is no sound line of the scorer is counted."""
+"""Lines of the function's log read into columns; lines that cannot be used are counted by kind."""
 
 import hashlib
 import math
@@ -13,14 +13,14 @@ from handler.records.record import FORMAT
 from training.monitoring.binning import Binning
 
 NO_ID = np.uint64(0)
-# 2020-01-01. No function recorded anything before it, but a clock that was never set says 1970, 1980 or 2000.
+# 2020-01-01, before the first function; a clock that was never set says 1970, 1980 or 2000.
 EARLIEST = 1_577_836_800.0
 
 PREDICTIONS, OUTCOMES, BROKEN = "predictions", "outcomes", "broken lines"
 MISDATED = "lines dated before 2020 or in the future"
-# Far above what a record can hold.
+# Far longer than any record.
 LONGEST_LINE_BYTES = 1_000_000
-# A line of garbage may hold anything where its format should stand.
+# How much of an unknown format is shown, because a broken line may hold anything there.
 FORMAT_CHARACTERS = 20
 
 
@@ -43,7 +43,7 @@ class _Outcome(NamedTuple):
 
 
 class _MisdatedError(ValueError):
-    """Raised when a line's clock was wrong."""
+    """Raised when the clock that dated a line was wrong."""
 
 
 def read_columns(
@@ -51,13 +51,13 @@ def read_columns(
 ) -> tuple[dict[str, Any], list[str], Counter[str]]:
     """The columns of `training.monitoring.log.Log`, the versions that `version` counts through, and counts of lines.
 
-    A line that is dated after `latest` (seconds) is not used: it would be the newest of all for good.
+    A line that is dated after `latest` (seconds) is not used, because it would stay the newest line forever.
     """
     counts = Counter[str]()
     predictions: list[_Prediction] = []
     outcomes: list[_Outcome] = []
     for line in lines:
-        kind, record = _sorted(line, scorer)
+        kind, record = _classified(line, scorer)
         try:
             if kind == PREDICTIONS:
                 predictions.append(_prediction(record, latest))
@@ -68,35 +68,35 @@ def read_columns(
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
             kind = BROKEN
         counts[kind] += 1
-    versions = sorted({one.version for one in predictions})
+    versions = sorted({prediction.version for prediction in predictions})
     columns = _prediction_columns(predictions, versions) | _outcome_columns(outcomes)
-    return columns | {"bins": binning.matrix([one.features for one in predictions])}, versions, counts
+    return columns | {"bins": binning.matrix([prediction.features for prediction in predictions])}, versions, counts
 
 
 def _prediction_columns(predictions: Sequence[_Prediction], versions: Sequence[str]) -> dict[str, Any]:
     places = {version: place for place, version in enumerate(versions)}
     return {
-        "time": np.array([one.time for one in predictions], dtype=np.float64),
-        "probability": np.array([one.probability for one in predictions], dtype=np.float64),
-        "milliseconds": np.array([one.milliseconds for one in predictions], dtype=np.float64),
-        "weight": np.array([one.weight for one in predictions], dtype=np.float64),
-        "flagged": np.array([one.flagged for one in predictions], dtype=bool),
-        "n_warnings": np.array([one.n_warnings for one in predictions], dtype=np.uint8),
-        "id": np.array([one.id for one in predictions], dtype=np.uint64),
-        "version": np.array([places[one.version] for one in predictions], dtype=np.intp),
+        "time": np.array([prediction.time for prediction in predictions], dtype=np.float64),
+        "probability": np.array([prediction.probability for prediction in predictions], dtype=np.float64),
+        "milliseconds": np.array([prediction.milliseconds for prediction in predictions], dtype=np.float64),
+        "weight": np.array([prediction.weight for prediction in predictions], dtype=np.float64),
+        "flagged": np.array([prediction.flagged for prediction in predictions], dtype=bool),
+        "n_warnings": np.array([prediction.n_warnings for prediction in predictions], dtype=np.uint8),
+        "id": np.array([prediction.id for prediction in predictions], dtype=np.uint64),
+        "version": np.array([places[prediction.version] for prediction in predictions], dtype=np.intp),
     }
 
 
 def _outcome_columns(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
     return {
-        "outcome_time": np.array([one.time for one in outcomes], dtype=np.float64),
-        "outcome_id": np.array([one.id for one in outcomes], dtype=np.uint64),
-        "outcome_label": np.array([one.label for one in outcomes], dtype=np.int8),
+        "outcome_time": np.array([outcome.time for outcome in outcomes], dtype=np.float64),
+        "outcome_id": np.array([outcome.id for outcome in outcomes], dtype=np.uint64),
+        "outcome_label": np.array([outcome.label for outcome in outcomes], dtype=np.int8),
     }
 
 
-def _sorted(line: bytes, scorer: str) -> tuple[str, dict[str, Any]]:
-    """What a line is, and its record."""
+def _classified(line: bytes, scorer: str) -> tuple[str, dict[str, Any]]:
+    """The kind of a line, and its record."""
     if len(line) > LONGEST_LINE_BYTES:
         return BROKEN, {}
     try:
@@ -114,7 +114,7 @@ def _sorted(line: bytes, scorer: str) -> tuple[str, dict[str, Any]]:
 
 
 def _prediction(record: dict[str, Any], latest: float) -> _Prediction:
-    """A record's values; raises, whatever is wrong with one of them."""
+    """A record's values; raises if one of them is invalid."""
     features = record["features"]
     for value in features.values():
         if not (value is None or isinstance(value, str) or math.isfinite(value)):
@@ -125,7 +125,7 @@ def _prediction(record: dict[str, Any], latest: float) -> _Prediction:
     if not isinstance(record["version"], str):
         raise TypeError(record)
     return _Prediction(
-        time=_moment(record, latest),
+        time=_timestamp(record, latest),
         probability=probability,
         flagged=record["flagged"],
         n_warnings=min(len(record.get("warnings", ())), 255),
@@ -138,29 +138,29 @@ def _prediction(record: dict[str, Any], latest: float) -> _Prediction:
 
 
 def _outcome(record: dict[str, Any], latest: float) -> _Outcome:
-    """A record's values; raises, whatever is wrong with one of them."""
+    """A record's values; raises if one of them is invalid."""
     label = record["label"]
     if label not in (0, 1) or record["id"] is None:
         raise ValueError(record)
-    return _Outcome(_moment(record, latest), _id_hash(record["id"]), int(label))
+    return _Outcome(_timestamp(record, latest), _id_hash(record["id"]), int(label))
 
 
-def _moment(record: dict[str, Any], latest: float) -> float:
-    found = _finite(record["time"])
-    if not EARLIEST <= found <= latest:
-        raise _MisdatedError(found)
-    return found
+def _timestamp(record: dict[str, Any], latest: float) -> float:
+    seconds = _finite(record["time"])
+    if not EARLIEST <= seconds <= latest:
+        raise _MisdatedError(seconds)
+    return seconds
 
 
 def _finite(value: float) -> float:
-    found = float(value) if isinstance(value, int | float) else math.nan
-    if not math.isfinite(found):
+    number = float(value) if isinstance(value, int | float) else math.nan
+    if not math.isfinite(number):
         raise ValueError(value)
-    return found
+    return number
 
 
 def _id_hash(identifier: str | None) -> int:
-    """64 bits of an id, by which a million of them take 8 MB; two of a million are the same once in 37 million logs."""
+    """A 64-bit hash of an id: a million take 8 MB, and one log of a million in 37 million has a collision."""
     if identifier is None:
         return 0
     return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "little") or 1

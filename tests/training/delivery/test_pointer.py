@@ -13,12 +13,11 @@ from handler.releases.store import Pointer, pointer_key
 from handler.releases.swap import load_released
 from training.delivery import pointer as moves
 from training.delivery.gate import GateMeasures, GateVerdict
-from training.delivery.pointer import PointerUpdateError, promote, read_history, roll_back, set_shadow, update_pointer
+from training.delivery.pointer import promote, read_history, roll_back, set_shadow, update_pointer
 from training.delivery.publish import publish
 from training.delivery.store_writer import (
     FolderStoreWriter,
     S3StoreWriter,
-    StoreWriteError,
     read_current_pointer,
     read_if_there,
 )
@@ -140,9 +139,7 @@ def test_the_file_by_which_the_gate_judged_is_kept(folder_store: FolderStoreWrit
 
 def test_a_refusal_says_why(folder_store: FolderStoreWriter, first: str, reversed_ranking: str) -> None:  # noqa: ARG001 - the champion
     """A version that the gate objects to is not promoted; the objections and the way to overrule them are told."""
-    with pytest.raises(
-        PointerUpdateError, match=rf"^{reversed_ranking} is not promoted: .*its average precision is"
-    ) as raised:
+    with pytest.raises(StageError, match=rf"^{reversed_ranking} is not promoted: .*its average precision is") as raised:
         promote(folder_store, "mini", reversed_ranking, ROWS)
     assert str(raised.value).endswith("FORCE='a reason' overrules this, and is kept")
 
@@ -150,7 +147,7 @@ def test_a_refusal_says_why(folder_store: FolderStoreWriter, first: str, reverse
 def test_a_refusal_changes_nothing(folder_store: FolderStoreWriter, first: str, reversed_ranking: str) -> None:  # noqa: ARG001 - the champion
     """After a refused promotion the pointer is the same to the byte, and the history has no move more."""
     before = pointer_bytes(folder_store)
-    with pytest.raises(PointerUpdateError):
+    with pytest.raises(StageError):
         promote(folder_store, "mini", reversed_ranking, ROWS)
     assert pointer_bytes(folder_store) == before
     assert folder_store.names("mini/history") == []
@@ -174,7 +171,7 @@ def test_where_nothing_was_objected_there_is_no_reason(folder_store: FolderStore
 
 def test_the_current_one_is_not_promoted_again(folder_store: FolderStoreWriter, first: str) -> None:
     """Promoting what is current would make it its own previous version."""
-    with pytest.raises(PointerUpdateError, match=f"^{first} is current already"):
+    with pytest.raises(StageError, match=f"^{first} is current already"):
         promote(folder_store, "mini", first, ROWS)
     assert read_current_pointer(folder_store, "mini")[0].serial == 1
 
@@ -182,7 +179,7 @@ def test_the_current_one_is_not_promoted_again(folder_store: FolderStoreWriter, 
 def test_a_version_that_is_not_released_is_not_promoted(folder_store: FolderStoreWriter, first: str) -> None:  # noqa: ARG001 - the champion
     """What the store does not hold cannot be judged, forced or not."""
     with pytest.raises(
-        PointerUpdateError, match=rf"mini has no released version '{ABSENT}'; released are \w+ \(`make release`\)"
+        StageError, match=rf"mini has no released version '{ABSENT}'; released are \w+ \(`make release`\)"
     ):
         promote(folder_store, "mini", ABSENT, ROWS, force="now")
 
@@ -193,7 +190,7 @@ def test_rows_that_cannot_be_read_are_told(
 ) -> None:
     """Without rows there is no promotion, and the error names the file."""
     (tmp_path / "rows.csv").write_text("at,amount\n1,2\n")
-    with pytest.raises(PointerUpdateError, match=rf"{name}, by which the gate judges, cannot be read"):
+    with pytest.raises(StageError, match=rf"{name}, by which the gate judges, cannot be read"):
         promote(folder_store, "mini", second, tmp_path / name)
     assert pointer_bytes(folder_store) is None
 
@@ -220,7 +217,7 @@ def test_a_pointer_that_moved_while_the_gate_judged_stays(
 ) -> None:
     """A verdict on another champion than the present one promotes nothing."""
     monkeypatch.setattr(moves, "judge_challenger", judging_while(lambda: set_shadow(folder_store, "mini", second)))
-    with pytest.raises(PointerUpdateError, match="moved while the gate was judging; promote again"):
+    with pytest.raises(StageError, match="updated while the gate ran; promote again"):
         promote(folder_store, "mini", second, ROWS)
     pointer, _ = read_current_pointer(folder_store, "mini")
     assert (pointer.serial, pointer.current, pointer.shadow) == (2, first, second)
@@ -236,7 +233,7 @@ def test_a_first_pointer_that_came_while_the_gate_judged_stays(
         "judge_challenger",
         judging_while(lambda: update_pointer(folder_store, "mini", "promote", lambda _: {"current": theirs})),
     )
-    with pytest.raises(PointerUpdateError, match="moved while the gate was judging; promote again"):
+    with pytest.raises(StageError, match="updated while the gate ran; promote again"):
         promote(folder_store, "mini", mine, ROWS)
     assert read_current_pointer(folder_store, "mini")[0].current == theirs
 
@@ -249,7 +246,7 @@ def test_a_pointer_that_moved_between_look_and_write_stays(store: AnyStore) -> N
         update_pointer(store, "mini", "shadow", lambda _: {"reason": "theirs"})
         return {"reason": "mine"}
 
-    with pytest.raises(StoreWriteError, match="was moved by somebody else meanwhile"):
+    with pytest.raises(StageError, match="was updated by another writer"):
         update_pointer(store, "mini", "shadow", change)
     assert [pointer.reason for pointer in read_history(store, "mini")] == ["first", "theirs"]
 
@@ -278,7 +275,7 @@ def test_a_second_rollback_goes_further_back(
     promote(folder_store, "mini", second, ROWS)
     promote(folder_store, "mini", release(shift=0.02), ROWS)
     assert [roll_back(folder_store, "mini").current for _ in range(2)] == [second, first]
-    with pytest.raises(PointerUpdateError, match="has no previous version"):
+    with pytest.raises(StageError, match="has no previous version"):
         roll_back(folder_store, "mini")
 
 
@@ -295,8 +292,8 @@ def test_a_damaged_pointer_is_replaced_by_force(folder_store: FolderStoreWriter,
     promote(folder_store, "mini", second, ROWS)
     (folder_store.root / "mini" / "pointer.json").write_bytes(b"{")
     with pytest.raises(
-        PointerUpdateError,
-        match=r"is not a valid pointer: .*with VERSION= and FORCE='a reason' a sound one takes its place",
+        StageError,
+        match=r"is not a valid pointer: .*VERSION= and FORCE='a reason' replace it",
     ):
         roll_back(folder_store, "mini", first)
     assert roll_back(folder_store, "mini", second, force="it was damaged").current == second
@@ -305,7 +302,7 @@ def test_a_damaged_pointer_is_replaced_by_force(folder_store: FolderStoreWriter,
 
 def test_there_is_nothing_to_go_back_to_at_first(folder_store: FolderStoreWriter) -> None:
     """Where nothing was ever current, nothing was before it."""
-    with pytest.raises(PointerUpdateError, match="mini has no previous version to go back to; `make releases` lists"):
+    with pytest.raises(StageError, match="mini has no previous version to go back to; `make releases` lists"):
         roll_back(folder_store, "mini")
 
 
@@ -313,7 +310,7 @@ def test_there_is_nothing_to_go_back_to_at_first(folder_store: FolderStoreWriter
 def test_there_is_nothing_to_go_back_to_after_the_first(folder_store: FolderStoreWriter) -> None:
     """The first version that serves has no previous one, and stays."""
     before = pointer_bytes(folder_store)
-    with pytest.raises(PointerUpdateError, match="mini has no previous version to go back to; `make releases` lists"):
+    with pytest.raises(StageError, match="mini has no previous version to go back to; `make releases` lists"):
         roll_back(folder_store, "mini")
     assert pointer_bytes(folder_store) == before
 
@@ -331,13 +328,13 @@ def test_a_rollback_to_a_named_version(
 
 def test_a_rollback_to_the_current_version_is_none(folder_store: FolderStoreWriter, first: str) -> None:
     """Naming what is current is told as a mistake."""
-    with pytest.raises(PointerUpdateError, match=f"^{first} is current already"):
+    with pytest.raises(StageError, match=f"^{first} is current already"):
         roll_back(folder_store, "mini", first)
 
 
 def test_a_rollback_to_nothing_released_is_refused(folder_store: FolderStoreWriter, first: str) -> None:
     """A version that the store does not hold cannot serve; the pointer stays."""
-    with pytest.raises(PointerUpdateError, match=f"no released version '{ABSENT}'"):
+    with pytest.raises(StageError, match=f"no released version '{ABSENT}'"):
         roll_back(folder_store, "mini", ABSENT, force="now")
     assert read_current_pointer(folder_store, "mini")[0].current == first
 
@@ -347,7 +344,7 @@ def test_a_rollback_that_breaks_the_contract_is_refused(
 ) -> None:
     """What callers were promised meanwhile is told, and the pointer stays."""
     with pytest.raises(
-        PointerUpdateError,
+        StageError,
         match=rf"^{narrower} does not keep what {first} promises: its amountUsd has a maximum of 50000, not 100000\. ",
     ):
         roll_back(folder_store, "mini", narrower)
@@ -381,13 +378,13 @@ def test_a_shadow_may_come_first(folder_store: FolderStoreWriter, second: str) -
     """A version may be a shadow before anything of the store is current: what is deployed serves then."""
     pointer = set_shadow(folder_store, "mini", second)
     assert (pointer.serial, pointer.current, pointer.shadow) == (1, None, second)
-    with pytest.raises(PointerUpdateError, match="has no previous version"):
+    with pytest.raises(StageError, match="has no previous version"):
         roll_back(folder_store, "mini", second)
 
 
 def test_the_current_version_is_no_shadow(folder_store: FolderStoreWriter, first: str) -> None:
     """A version beside itself would show nothing."""
-    with pytest.raises(PointerUpdateError, match=f"^{first} is current; it would be its own shadow"):
+    with pytest.raises(StageError, match=f"^{first} is current; it would be its own shadow"):
         set_shadow(folder_store, "mini", first)
     assert read_current_pointer(folder_store, "mini")[0].shadow is None
 
@@ -395,7 +392,7 @@ def test_the_current_version_is_no_shadow(folder_store: FolderStoreWriter, first
 @pytest.mark.usefixtures("first")
 def test_a_shadow_must_be_released(folder_store: FolderStoreWriter) -> None:
     """A version that the store does not hold is no shadow."""
-    with pytest.raises(PointerUpdateError, match=f"no released version '{ABSENT}'"):
+    with pytest.raises(StageError, match=f"no released version '{ABSENT}'"):
         set_shadow(folder_store, "mini", ABSENT)
     assert read_current_pointer(folder_store, "mini")[0].shadow is None
 

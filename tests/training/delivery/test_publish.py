@@ -24,8 +24,9 @@ from handler.releases.signature import is_signed, signature_name, signed_stateme
 from handler.releases.store import bundle_key
 from handler.releases.swap import load_released
 from handler.scoring.bundle import MANIFEST, BundleError, load_bundle
-from training.delivery.publish import LISTED, SigningError, publish, sign
+from training.delivery.publish import LISTED, publish, sign
 from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, read_if_there
+from training.errors import StageError
 
 KMS_LIMIT = 4096
 
@@ -203,11 +204,11 @@ def test_a_signature_stays(
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        pytest.param(None, "is no private key in PEM without a password: .*No such file", id="missing"),
-        pytest.param(b"a key", "is no private key in PEM without a password", id="no key"),
+        pytest.param(None, "is not a private key in PEM without a password: .*No such file", id="missing"),
+        pytest.param(b"a key", "is not a private key in PEM without a password", id="no key"),
         pytest.param(
             pem(Ed25519PrivateKey.generate(), b"secret"),
-            "is no private key in PEM without a password: .*encrypted",
+            "is not a private key in PEM without a password: .*encrypted",
             id="password",
         ),
         pytest.param(
@@ -223,7 +224,7 @@ def test_a_key_that_cannot_sign_is_refused(
     """A key of another kind, one with a password and none at all are told; nothing is published then."""
     if content:
         (tmp_path / "key.pem").write_bytes(content)
-    with pytest.raises(SigningError, match=rf"key\.pem {why}"):
+    with pytest.raises(StageError, match=rf"key\.pem {why}"):
         publish(folder_store, mini_bundle, str(tmp_path / "key.pem"))
     assert folder_store.names("mini") == []
 
@@ -286,7 +287,7 @@ def test_kms_knows_what_it_is_asked() -> None:
 @pytest.mark.usefixtures("s3_environment")
 def test_a_key_that_kms_does_not_have_is_told(mini_bundle: Path) -> None:
     """Where KMS refuses, so does the release, with KMS's own reason."""
-    with pytest.raises(SigningError, match=r"AWS KMS does not sign with alias/none: .*NotFoundException"):
+    with pytest.raises(StageError, match=r"AWS KMS cannot sign with alias/none: .*NotFoundException"):
         sign((mini_bundle / MANIFEST).read_bytes(), "kms:alias/none")
 
 

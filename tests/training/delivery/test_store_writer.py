@@ -17,10 +17,10 @@ from training.delivery.store_writer import (
     UNFINISHED,
     FolderStoreWriter,
     S3StoreWriter,
-    StoreWriteError,
     open_store_writer,
     read_if_there,
 )
+from training.errors import StageError
 
 AnyStore = FolderStoreWriter | S3StoreWriter
 LIMIT = 10_000_000
@@ -72,11 +72,9 @@ def test_the_same_content_may_be_put_again(store: AnyStore) -> None:
 def test_other_content_is_refused(store: AnyStore) -> None:
     """Where a key holds something else, that stays, and the error names the place."""
     store.put_new("mini/releases/one.json", b"one")
-    with pytest.raises(
-        StoreWriteError, match=r"models/mini/releases/one\.json|store/mini/releases/one\.json"
-    ) as raised:
+    with pytest.raises(StageError, match=r"models/mini/releases/one\.json|store/mini/releases/one\.json") as raised:
         store.put_new("mini/releases/one.json", b"two")
-    assert "is there already, and holds something else; what is published is never changed" in str(raised.value)
+    assert "exists already with other content; what is published is never changed" in str(raised.value)
     assert store.read("mini/releases/one.json", LIMIT) == b"one"
 
 
@@ -178,7 +176,7 @@ def test_a_leftover_of_other_content_is_refused(
 ) -> None:
     """Where an object of a bundle is there already and holds something else, the bundle is not published."""
     s3_store.put_new(bundle_key("mini", version, "model.ubj"), b"another model")
-    with pytest.raises(StoreWriteError, match=rf"mini/bundles/{version}/model\.ubj is there already"):
+    with pytest.raises(StageError, match=rf"mini/bundles/{version}/model\.ubj is there already"):
         s3_store.put_bundle("mini", version, contents)
     assert s3_store.names("mini/bundles") == []
 
@@ -200,14 +198,14 @@ def test_a_pointer_that_was_seen_is_exchanged(store: AnyStore) -> None:
 def test_a_pointer_that_was_not_seen_stays(store: AnyStore, seen: bytes | None) -> None:
     """Where another pointer is there than was seen, or one although none was, it stays."""
     store.exchange_pointer("mini", b"first", None)
-    with pytest.raises(StoreWriteError, match=r"mini/pointer\.json was moved by somebody else meanwhile"):
+    with pytest.raises(StageError, match=r"mini/pointer\.json was updated by another writer"):
         store.exchange_pointer("mini", b"second", seen)
     assert store.read(pointer_key("mini"), LIMIT) == b"first"
 
 
 def test_a_pointer_that_is_gone_is_not_written(store: AnyStore) -> None:
     """Where the pointer that was seen is no longer there, none is written."""
-    with pytest.raises((StoreWriteError, MissingError)):
+    with pytest.raises((StageError, MissingError)):
         store.exchange_pointer("mini", b"second", b"first")
     assert read_if_there(store, pointer_key("mini")) is None
 
@@ -225,7 +223,7 @@ class OvertakenStore(S3StoreWriter):
 def test_a_pointer_that_moves_between_look_and_write_stays(s3_store: S3StoreWriter) -> None:
     """In S3 the write itself is refused where the pointer is no longer the one that was looked at."""
     s3_store.exchange_pointer("mini", b"first", None)
-    with pytest.raises(StoreWriteError, match="was moved by somebody else meanwhile"):
+    with pytest.raises(StageError, match="was updated by another writer"):
         OvertakenStore(s3_store.bucket, s3_store.prefix).exchange_pointer("mini", b"mine", b"first")
     assert s3_store.read(pointer_key("mini"), LIMIT) == b"theirs"
 
@@ -256,8 +254,8 @@ def test_of_simultaneous_moves_one_succeeds(address: str) -> None:
         for _ in range(ROUNDS):
             try:
                 reported.append(update_pointer(own, "mini", "shadow", change))
-            except StoreWriteError as error:
-                assert "was moved by somebody else meanwhile" in str(error)  # noqa: PT017 - who loses is told why
+            except StageError as error:
+                assert "was updated by another writer" in str(error)  # noqa: PT017 - who loses is told why
 
     movers = [Thread(target=keep_moving, args=(open_store_writer(address), f"mover {one}")) for one in range(MOVERS)]
     for mover in movers:
@@ -299,7 +297,7 @@ def test_nothing_there_is_none(store: AnyStore) -> None:
 @pytest.mark.parametrize("address", ["gs://bucket/models", "s3://", "https://example.com/store"])
 def test_another_kind_of_store_is_refused(address: str) -> None:
     """An address that is neither a folder's nor S3's is refused with what it may be."""
-    with pytest.raises(StoreWriteError, match="must be a folder, or s3://bucket or s3://bucket/prefix"):
+    with pytest.raises(StageError, match="must be a folder, or s3://bucket or s3://bucket/prefix"):
         open_store_writer(address)
 
 

@@ -16,9 +16,10 @@ from handler.records import record as written
 from handler.records.record import FORMAT, Recorder
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from training.data.requests import requests_of
+from training.errors import DataError
 from training.monitoring import log as records
 from training.monitoring.binning import Binning
-from training.monitoring.log import Log, RecordError, read_lines, read_log
+from training.monitoring.log import Log, read_lines, read_log
 from training.params import SECONDS_A_DAY
 
 N_REQUESTS = 60
@@ -302,19 +303,19 @@ def test_window_takes_its_first_moment_only(log_file: Callable[..., str]) -> Non
 
 def test_no_log_is_named() -> None:
     """Without an address the message says what is needed."""
-    with pytest.raises(RecordError, match="LOG= must name a file or folder"):
+    with pytest.raises(DataError, match="LOG= must name a file or folder"):
         read_log("", "mini", BINNING)
 
 
 def test_missing_log_is_named(tmp_path: Path) -> None:
     """The message names what is not there."""
-    with pytest.raises(RecordError, match=r"nowhere is not there; PREDICTIONS= has the function record"):
+    with pytest.raises(DataError, match=r"nowhere does not exist; PREDICTIONS= makes the function record"):
         read_log(str(tmp_path / "nowhere"), "mini", BINNING)
 
 
 def test_empty_folder_is_named(tmp_path: Path) -> None:
     """The message names the folder that holds no file."""
-    with pytest.raises(RecordError, match=r"holds no file; PREDICTIONS= has the function record"):
+    with pytest.raises(DataError, match=r"holds no file; PREDICTIONS= makes the function record"):
         read_log(str(tmp_path), "mini", BINNING)
 
 
@@ -332,5 +333,5 @@ def test_bucket_holds_the_same(log_file: Callable[..., str], bucket: str) -> Non
 
 def test_missing_prefix_is_named(bucket: str) -> None:
     """The message names the prefix that is not there."""
-    with pytest.raises(RecordError, match=f"s3://{bucket}/nowhere is not there"):
+    with pytest.raises(DataError, match=f"s3://{bucket}/nowhere does not exist"):
         read_log(f"s3://{bucket}/nowhere", "mini", BINNING)

@@ -161,7 +161,7 @@ def test_policies_share_the_model_of_a_day(drifted: tuple[Replay, Weeks]) -> Non
     """Two policies that retrain on one day get one object, and no moment has a second model."""
     replay, found = drifted
     champion, on_day = replay.model(START), replay.begins[5]
-    assert all(found[name][5]["retrained"] for name in ("on retrain", "on watch"))
+    assert all(found[name][5].retrained for name in ("on retrain", "on watch"))
     first, second = (replay.challenge(champion, on_day)[0] for _ in range(2))
     assert first is second is replay.models[on_day]
     moments = {replay.begins[number] for weeks in found.values() for number in asked_in(weeks)}
