@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from handler.scoring.combinations import binner
+from training.model.bins import label_bins, number_bins
 from training.run.matrix import FeatureMatrix, Floats, Matrix, Positions, by_chunk
 
 # Few bins: a pair's table has their square, and each cell should be filled.
@@ -98,12 +99,9 @@ def _bins(column: Matrix, names: Sequence[str] | None) -> dict[str, Any]:
 def _coded(column: Matrix, bins: dict[str, Any]) -> Positions:
     """Each row's bin: a category's by the function's own code, a number's by the same rule, vectorised."""
     if "edges" in bins:
-        edges = np.array(bins["edges"], dtype=np.float64)
-        above: Positions = 1 + np.searchsorted(edges, column.astype(np.float64), side="left")
-        return np.where(np.isnan(column), 0, above)
-    values = np.where(np.isnan(column), -1, column).astype(int)
+        return number_bins(column, bins["edges"])
     of_code = np.array([0, *(binner(bins)(float(code)) for code in range(len(bins["codes"])))])
-    bin_of_row: Positions = of_code[values + 1]
+    bin_of_row: Positions = of_code[label_bins(column)]
     return bin_of_row
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features
 from training.evaluation.calibration import log_odds
+from training.model.bins import label_bins, number_bins
 from training.model.combinations import just_above
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
@@ -58,18 +59,17 @@ def binned(column: Matrix, labels: Sequence[str] | None) -> dict[str, Any]:
 
     A number's bins end at its `edges`, the last one is open; a category has a bin for each of its `labels`.
     """
-    present = column[~np.isnan(column)]
-    n_missing = len(column) - len(present)
     if labels is not None:
-        counts = np.bincount(present.astype(int), minlength=len(labels))
-        return {"labels": list(labels), "counts": [n_missing, *counts.tolist()]}
+        counts = np.bincount(label_bins(column), minlength=1 + len(labels))
+        return {"labels": list(labels), "counts": counts.tolist()}
+    present = column[~np.isnan(column)]
     edges = just_above(np.unique(np.quantile(present, QUANTILES, method="lower"))) if len(present) else []
-    counts = np.bincount(np.searchsorted(np.array(edges), present, side="left"), minlength=len(edges) + 1)
+    counts = np.bincount(number_bins(column, edges), minlength=len(edges) + 2)
     rare: list[float] = []
     if len(present):
         low, high = np.quantile(present, RARE, method="lower").astype(np.float32)
         rare = [*(-edge for edge in just_above(np.array([-low]))), *just_above(np.array([high]))]
-    return {"edges": edges, "rare": rare, "counts": [n_missing, *counts.tolist()]}
+    return {"edges": edges, "rare": rare, "counts": counts.tolist()}
 
 
 def score_baseline(probability: Floats, label: Labels, threshold: float) -> dict[str, Any]:

@@ -17,15 +17,14 @@ from training.monitoring.log import Log
 from training.monitoring.log_lines import NO_ID
 from training.params import SECONDS_A_DAY, Monitoring
 from training.report.monitor_report import Block, EstimatedPerformance, FeatureShift, MeasuredPerformance, ScoreShift
-
-Floats = npt.NDArray[np.float64]
+from training.run.matrix import Floats, Labels, Positions
 
 
 @dataclass(frozen=True)
 class JoinedLabels:
     """The predictions' labels: 1, 0, or -1 where unknown; and how many lines could not be joined."""
 
-    label: npt.NDArray[np.int8]
+    label: Labels
     counts: dict[str, int]
 
 
@@ -60,7 +59,7 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
     return JoinedLabels(label, {name: count for name, count in counts.items() if count})
 
 
-def _last_of_each(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.intp]]:
+def _last_of_each(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], Positions]:
     """The different ids in order, and where each stands last."""
     different, from_behind = np.unique(ids[::-1], return_index=True)
     return different, len(ids) - 1 - from_behind
@@ -73,12 +72,12 @@ class _BlockRows(NamedTuple):
     """In whole seconds, because reports round floats to fewer digits than a date has; as `ends`."""
     ends: int
     current: slice
-    pooled: npt.NDArray[np.intp]
+    pooled: Positions
     """Those of earlier blocks too, because frauds are few, but only what the latest version scored."""
 
 
 def blocks_of(
-    log: Log, label: npt.NDArray[np.int8], baseline: Mapping[str, Any], policy: Monitoring, threshold: float
+    log: Log, label: Labels, baseline: Mapping[str, Any], policy: Monitoring, threshold: float
 ) -> Iterator[Block]:
     """Each block of time that has predictions, the first beginning with the first of them."""
     if len(log.time):
@@ -190,7 +189,7 @@ def _baseline_estimated(score: Mapping[str, Any], threshold: float) -> Estimated
     return estimated(probability, probability >= threshold, np.array(score["counts"], dtype=float))
 
 
-def _measured(probability: Floats, flagged: npt.NDArray[np.bool_], label: npt.NDArray[np.int8]) -> MeasuredPerformance:
+def _measured(probability: Floats, flagged: npt.NDArray[np.bool_], label: Labels) -> MeasuredPerformance:
     """The performance on rows with a known label; the intervals are Wilson's."""
     known = label >= 0
     probability, flagged, label = probability[known], flagged[known], label[known]

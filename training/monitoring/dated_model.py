@@ -24,9 +24,8 @@ from training.monitoring.blocks import blocks_of
 from training.monitoring.log import Log
 from training.monitoring.verdict import LEVELS, judge_block, state_after
 from training.params import Model
+from training.run.matrix import Floats, Labels
 from training.run.processes import Workers
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class ScoredRows:
     """A week's rows as a model scored them: by time, with their labels, and in the baseline's bins."""
 
     time: Floats
-    label: npt.NDArray[np.int8]
+    label: Labels
     probability: Floats
     flagged: npt.NDArray[np.bool_]
     bins: npt.NDArray[np.uint16]

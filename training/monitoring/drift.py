@@ -6,15 +6,14 @@ A test alone says "drift" to every large window, a distance alone to every small
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import chi2_contingency, kstwobign
+
+from training.run.matrix import Floats
 
 # The least share that a bin counts as, because one empty bin would make the PSI infinite.
 SMALLEST_SHARE = 1e-4
 # Categories with fewer expected rows are counted together in the chi² test (Cochran 1954).
 FEWEST_EXPECTED = 5
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,12 @@ from training.errors import DataError
 from training.monitoring.binning import Binning
 from training.monitoring.log_lines import LONGEST_LINE_BYTES, read_columns
 from training.params import SECONDS_A_DAY
+from training.run.matrix import Floats, Labels, Positions
 
 # Parsed, a chunk takes about ten times as much memory, in each process.
 CHUNK_BYTES = 4_000_000
 # By how much the function's clock may be ahead of this machine's.
 CLOCK_SLACK = SECONDS_A_DAY
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,14 @@ class Log:
     """How many predictions each row stands for, where only a share was recorded."""
     id: npt.NDArray[np.uint64]
     """A hash of the id; NO_ID where there was none."""
-    version: npt.NDArray[np.intp]
+    version: Positions
     """The index into `versions`."""
     bins: npt.NDArray[np.uint16]
     """(n_predictions, n_features), in the baseline's order."""
     versions: list[str]
     outcome_time: Floats
     outcome_id: npt.NDArray[np.uint64]
-    outcome_label: npt.NDArray[np.int8]
+    outcome_label: Labels
     counts: dict[str, int]
     """How many lines of each kind were read, unusable ones too."""
 
