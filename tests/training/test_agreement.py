@@ -1,7 +1,6 @@
 """How a shadow's answers differ from the champion's, from the log that the function writes."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,10 @@ from benchmarks.variants import write_variant
 from handler.records.record import Recorder
 from handler.releases.shadow import Shadow
 from handler.scoring.scorer import Answered, Scorer, load_scorer
-from training.agreement import agreement, draw, read_shadow_pairs
+from training.agreement import agreement, draw, main, read_shadow_pairs
 from training.data.requests import requests_of
 from training.errors import DataError
 
-ROOT = Path(__file__).parents[2]
 N_REQUESTS = 300
 
 
@@ -137,20 +135,17 @@ def test_the_picture_has_a_dot_for_each_prediction(lines: list[str]) -> None:
     assert sum(len(np.asarray(dots.get_offsets())) for dots in axes.collections) == N_REQUESTS
 
 
-def test_the_command_writes_report_and_picture(lines: list[str], tmp_path: Path) -> None:
-    """And prints what matters; a log that is missing is a sentence."""
+def test_the_command_writes_report_and_picture(
+    lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It prints the main figures; a missing log ends it with a sentence."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "log").write_text("\n".join(lines))
-    command = [sys.executable, "-m", "training.agreement", "mini"]
-    for log, status in (("log", 0), ("missing", 1)):
-        done = subprocess.run(
-            [*command, log],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(ROOT), "PATH": ""},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == status, done.stderr
-        assert "newly flagged: " in done.stdout or "missing is not there" in done.stderr
+    monkeypatch.setattr(sys, "argv", ["agreement", "mini", "log"])
+    main()
+    assert "newly flagged: " in capsys.readouterr().out
     assert json.loads((tmp_path / "build/agreement/mini.json").read_text())["predictions"] == N_REQUESTS
     assert (tmp_path / "build/agreement/mini.svg").read_text().startswith("<?xml")
+    monkeypatch.setattr(sys, "argv", ["agreement", "mini", "missing"])
+    with pytest.raises(SystemExit, match=r"^agreement: missing does not exist; "):
+        main()

@@ -1,10 +1,8 @@
 """The backtest as a user runs it: what it prints and writes, and how a mistake ends."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +14,6 @@ import pytest
 from training import backtest
 from training.monitoring.replay import POLICIES, SECONDS_A_WEEK
 
-PROJECT = Path(__file__).parents[2]
 WRITTEN = ["backtest.csv", "backtest.html", "backtest.json"]
 
 
@@ -60,19 +57,15 @@ def declare(workplace: Path, old: str, new: str) -> None:
     (workplace / "params.yaml").write_text(text.replace(old, new))
 
 
-def test_command_prints_and_writes(workplace: Path) -> None:
+def test_command_prints_and_writes(
+    workplace: Path, run_here: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     """The command ends well, with a line a policy and the page's name, and leaves its three files and nothing else."""
     before = {path for path in workplace.rglob("*") if path.is_file()}
-    done = subprocess.run(
-        [sys.executable, "-m", "training.backtest", "mini", "--every", "1"],
-        cwd=workplace,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    *_, headers, frozen, scheduled, on_retrain, on_watch, last = done.stdout.splitlines()
+    assert run_here("mini", "--every", "1") is None
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    *_, headers, frozen, scheduled, on_retrain, on_watch, last = printed.out.splitlines()
     assert " ".join(headers.split()) == "policy retrained refused alerts recall at the frozen model's alerts cost"
     names = [line[:12].strip() for line in (frozen, scheduled, on_retrain, on_watch)]
     assert names == list(POLICIES)
@@ -106,8 +99,8 @@ def test_since_is_where_it_begins(workplace: Path, run_here: Callable[..., Any])
     assert "<td>2025-02-12</td>" in page
 
 
-def test_table_has_a_line_for_each_policy_and_week(workplace: Path, run_here: Callable[..., Any]) -> None:
-    """The table's columns are the weeks' own numbers."""
+def test_table_and_totals_hold_the_weeks(workplace: Path, run_here: Callable[..., Any]) -> None:
+    """The table has a line for each policy and week with the week's numbers, and a policy's totals are their sums."""
     assert run_here("mini", "--every", "1") is None
     report = read_report(workplace)
     table = pd.read_csv(workplace / "reports" / "mini" / "backtest.csv")
@@ -116,14 +109,9 @@ def test_table_has_a_line_for_each_policy_and_week(workplace: Path, run_here: Ca
     weeks = [week for one in report["policies"].values() for week in one["weeks"]]
     for name in backtest.COLUMNS:
         assert table[name].tolist() == [week[name] for week in weeks]
-
-
-def test_total_is_the_weeks_together(workplace: Path, run_here: Callable[..., Any]) -> None:
-    """A policy's alerts and frauds in all are its weeks'."""
-    assert run_here("mini") is None
-    for one in read_report(workplace)["policies"].values():
+    for policy in report["policies"].values():
         for name in ("rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts"):
-            assert one["total"][name] == sum(week[name] for week in one["weeks"])
+            assert policy["total"][name] == sum(week[name] for week in policy["weeks"])
 
 
 def test_windows_of_days_are_asked_for(workplace: Path, run_here: Callable[..., Any]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,7 +22,7 @@ ABSENT = "0123456789ab"
 
 
 class FakeTracker:
-    """MLflow, of which only what it was told is kept."""
+    """A stand-in for MLflow that keeps its calls."""
 
     address = "sqlite:///fake.db"
 
@@ -51,7 +50,7 @@ class FakeTracker:
 
 @pytest.fixture
 def tracker(monkeypatch: pytest.MonkeyPatch) -> FakeTracker:
-    """What the command tells MLflow, which takes seconds to import."""
+    """A stand-in for MLflow, which takes seconds to import."""
     fake = FakeTracker()
     monkeypatch.setattr(releasing, "Tracker", lambda: fake)
     return fake
@@ -93,54 +92,35 @@ def packaged(command: Command) -> str:
     return release.packaged_version("mini")
 
 
-def test_from_a_release_to_a_forced_promotion(
-    trained: Path, tmp_path: Path, variant: Callable[..., Path], folder_store: FolderStoreWriter
+def test_a_refusal_ends_the_process_with_its_sentence(
+    trained: Path, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str
 ) -> None:
-    """A user releases, promotes, is refused with numbers and no traceback, and forces it; MLflow stops nobody."""
-    project = tmp_path / "project"
-    shutil.copytree(trained, project)
-    mlflow = f"sqlite:///{tmp_path}/mlflow.db"
-
-    def run(*arguments: str, tracked_at: str = mlflow) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "training.release", "--store", str(folder_store), *arguments],
-            cwd=project,
-            env={
-                **os.environ,
-                "PYTHONPATH": str(PROJECT),
-                "MLFLOW_TRACKING_URI": tracked_at,
-                "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    done = run("release")
-    assert (done.returncode, "WARNING" in done.stdout) == (0, False), done.stderr
-    first = release_version(folder_store)
-    assert f"mini: {first} is in {folder_store}; `make promote` puts it into production" in done.stdout
-    assert f" at {mlflow}" in done.stdout
-
-    done = run("promote", "--scorer", "mini")
-    assert (done.returncode, "WARNING" in done.stdout) == (0, False), done.stderr
-    assert f"mini: current {first}, previous None, shadow None" in done.stdout
-
+    """The process ends with status 1 and both models' numbers, without a traceback; the pointer stays."""
     worse = publish(folder_store, variant(slope=-1))
-    done = run("promote", "--version", worse)
+    done = subprocess.run(
+        [sys.executable, "-m", "training.release", "--store", str(folder_store), "promote", "--version", worse],
+        cwd=trained,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     assert done.stderr.startswith(f"promote: {worse} is not promoted: ")
     assert "its average precision is 0." in done.stderr
     assert ", the champion's 0." in done.stderr
     assert "Traceback" not in done.stderr
-    assert read_pointer(folder_store, "mini").current == first
+    assert read_pointer(folder_store, "mini").current == packaged
 
-    done = run("promote", "--version", worse, "--force", "a drill", tracked_at="http://127.0.0.1:9")
-    assert done.returncode == 0, done.stderr
-    assert "WARNING: the store is updated, MLflow is not. MLflow at http://127.0.0.1:9: " in done.stdout
-    assert "`make track` brings it up to date later" in done.stdout
-    pointer = read_pointer(folder_store, "mini")
-    assert (pointer.current, pointer.previous, pointer.reason) == (worse, first, "a drill")
+
+def test_a_forced_promotion_keeps_its_reason(
+    command: Command, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str
+) -> None:
+    """A version that the gate refuses becomes current by force, and the pointer holds the reason."""
+    worse = publish(folder_store, variant(slope=-1))
+    printed = command("promote", "--version", worse, "--force", "a drill")
+    assert printed.endswith(f"mini: current {worse}, previous {packaged}, shadow None\n")
+    assert read_pointer(folder_store, "mini").reason == "a drill"
 
 
 def release_version(store: FolderStoreWriter) -> str:
@@ -152,7 +132,7 @@ def release_version(store: FolderStoreWriter) -> str:
 def test_a_release_is_published_and_tracked(
     command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter
 ) -> None:
-    """Releasing puts the packaged bundle of every declared scorer into the store, and moves nothing."""
+    """Releasing puts the packaged bundle of every declared scorer into the store, and updates no pointer."""
     printed = command("release")
     version = release_version(folder_store)
     assert version == release.packaged_version("mini")
@@ -167,16 +147,16 @@ def test_a_release_is_published_and_tracked(
 def test_a_release_stands_without_mlflow(
     command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter
 ) -> None:
-    """Where MLflow cannot be reached a release is published all the same, and that it is not tracked is told."""
+    """Where MLflow cannot be reached a release is published all the same, with a warning."""
     tracker.error = TrackError("nobody there")
     assert command("release").endswith("WARNING: it is released, but not tracked. nobody there\n")
     assert release_version(folder_store) == release.packaged_version("mini")
 
 
-def test_a_move_stands_without_mlflow(
+def test_an_update_stands_without_mlflow(
     command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter, packaged: str
 ) -> None:
-    """Where MLflow cannot be reached the pointer is moved all the same, and that is told."""
+    """Where MLflow cannot be reached the pointer is updated, with a warning."""
     tracker.error = TrackError("nobody there")
     printed = command("shadow", "--version", "none")
     assert printed.endswith("WARNING: the store is updated, MLflow is not. nobody there\n")
@@ -184,8 +164,8 @@ def test_a_move_stands_without_mlflow(
     assert (pointer.serial, pointer.current) == (2, packaged)
 
 
-def test_a_move_is_told_to_mlflow(command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter) -> None:
-    """MLflow follows every move, each time to the pointer that the store then has."""
+def test_mlflow_follows_each_update(command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter) -> None:
+    """MLflow gets every update of the pointer, as the store has it."""
     command("release")
     command("promote")
     command("shadow", "--version", "none")
@@ -270,22 +250,22 @@ def test_the_list_marks_a_commit_with_changes(
     assert f" {head[:7]}+ " in releasing.list_releases(folder_store, "mini")
 
 
-def test_the_list_has_every_move_with_its_reason(
+def test_the_list_has_every_update_with_its_reason(
     command: Command, folder_store: FolderStoreWriter, packaged: str, second: str
 ) -> None:
-    """After the versions come the moves, the latest first, each with its shadow and its reason where it has one."""
+    """After the versions come the pointer's updates, the latest first, each with its shadow and its reason."""
     command("shadow", "--version", second)
     command("rollback", "--version", second, "--force", "a drill")
-    moves = read_history(folder_store, "mini")
+    updates = read_history(folder_store, "mini")
     assert command("list").splitlines()[-3:] == [
-        f"{moves[2].at} rollback -> {second}, by {moves[2].by}: a drill",
-        f"{moves[1].at} shadow -> {packaged}, shadow {second}, by {moves[1].by}",
-        f"{moves[0].at} promote -> {packaged}, by {moves[0].by}",
+        f"{updates[2].at} rollback -> {second}, by {updates[2].by}: a drill",
+        f"{updates[1].at} shadow -> {packaged}, shadow {second}, by {updates[1].by}",
+        f"{updates[0].at} promote -> {packaged}, by {updates[0].by}",
     ]
 
 
 def test_an_empty_store_is_listed(command: Command, folder_store: FolderStoreWriter) -> None:
-    """Before the first release there are no versions and no moves."""
+    """Before the first release there are no versions and no updates."""
     assert len(command("list").splitlines()) == 2
     assert not folder_store.root.exists()
 
@@ -343,7 +323,7 @@ def test_another_kind_of_store_is_a_mistake(command: Command) -> None:
 
 
 def test_a_pointer_that_is_none_is_a_mistake(command: Command, folder_store: FolderStoreWriter) -> None:
-    """Where somebody has written something else to the pointer's place, that is told."""
+    """Where somebody has written something else to the pointer's place, the error says so."""
     folder_store.exchange_pointer("mini", b"{}", None)
     with pytest.raises(SystemExit, match=r"^list: .*mini/pointer\.json is not a valid pointer: "):
         command("list")
@@ -359,8 +339,8 @@ def test_nothing_packaged_is_a_mistake(
         command(name)
 
 
-def test_a_move_is_of_one_scorer(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where several are declared, which one moves must be said."""
+def test_an_update_is_of_one_scorer(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several scorers are declared, one must be named."""
     monkeypatch.chdir(PROJECT)
     with pytest.raises(SystemExit, match=r"^promote: SCORER= must name one of transaction, refund$"):
         command("promote")

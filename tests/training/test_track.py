@@ -15,6 +15,7 @@ import httpx2
 import pytest
 
 from benchmarks.variants import write_variant
+from training import release
 from training.delivery.pointer import promote, roll_back, set_shadow
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter
@@ -56,14 +57,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A trained project of one's own, in which one stands."""
+    """A copy of the trained project, as the working folder."""
     folder = Path(shutil.copytree(trained, tmp_path / "project"))
     monkeypatch.chdir(folder)
     return folder
 
 
 @pytest.fixture
-def tracker(server: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:  # noqa: ARG001 - one stands in it
+def tracker(server: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:  # noqa: ARG001 - the working folder
     """Connected to the server."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     return Tracker()
@@ -147,26 +148,21 @@ def test_the_aliases_follow_the_pointer(tracker: Tracker, project: Path, store: 
     assert aliases(tracker) == {"champion": first}
 
 
-def test_the_commands_keep_the_server_in_step(server: str, project: Path, tracker: Tracker) -> None:
-    """As a user runs them: release, promote, and the alias is there."""
+def test_the_commands_keep_the_server_up_to_date(
+    project: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After release and promote the champion's alias names the packaged version."""
     variant(project, 0.003)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "MLFLOW_TRACKING_URI": server}
     for arguments in (["release"], ["promote", "--scorer", "mini", "--force", "a first"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "training.release", *arguments],
-            cwd=project,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "WARNING" not in done.stdout
-    packaged = json.loads((project / "build/bundles/mini/manifest.json").read_bytes())["version"]
-    assert aliases(tracker)["champion"] == packaged
+        monkeypatch.setattr(sys, "argv", ["release", "--store", "store", *arguments])
+        release.main()
+    assert "WARNING" not in capsys.readouterr().out
+    assert aliases(tracker)["champion"] == release.packaged_version("mini")
 
 
-def test_a_version_that_mlflow_does_not_know_is_told(tracker: Tracker, project: Path, store: FolderStoreWriter) -> None:
+def test_a_version_that_mlflow_does_not_know_is_an_error(
+    tracker: Tracker, project: Path, store: FolderStoreWriter
+) -> None:
     """It was tracked elsewhere, or never."""
     tracker.track("mini")
     write_variant(project / "build/bundles/mini", project / "other", shift=0.5)
@@ -175,7 +171,7 @@ def test_a_version_that_mlflow_does_not_know_is_told(tracker: Tracker, project: 
         tracker.point("mini", set_shadow(store, "mini", version))
 
 
-def test_a_server_that_is_not_there_is_told(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - one stands in it
+def test_a_server_that_cannot_be_reached_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the working folder
     """With its address, and soon."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
