@@ -1,4 +1,4 @@
-"""Everything that can be known before a deployment: `python -m training.deploy_check`, or `make deploy-check`.
+"""Check what can be checked before a deployment: `python -m training.deploy_check`, or `make deploy-check`.
 
 The template through its linters; an artifact for each processor, measured; and, where this machine can run it, its
 answers to the golden requests in a bare interpreter. It needs no Docker and no account.
@@ -42,7 +42,7 @@ def own_architecture() -> str:
 
 
 def made(*arguments: str) -> list[str]:
-    """What make said where it failed; nothing where it did not."""
+    """What make printed where it failed; empty where it succeeded."""
     done = subprocess.run(  # noqa: S603 - the project's own Makefile
         ["make", "--no-print-directory", *arguments],  # noqa: S607 - the user's make
         cwd=ROOT,
@@ -52,12 +52,12 @@ def made(*arguments: str) -> list[str]:
     )
     if done.returncode == 0:
         return []
-    said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-30:])
-    return [f"make {' '.join(arguments)} failed:\n{said}"]
+    output = "\n".join((done.stdout + done.stderr).strip().splitlines()[-30:])
+    return [f"make {' '.join(arguments)} failed:\n{output}"]
 
 
 def golden_answers(folder: Path, environment: Mapping[str, str]) -> tuple[str, list[str]]:
-    """How the artifact in a folder answers in a bare interpreter, in a few words, and a sentence a fault."""
+    """How many golden requests the artifact in a folder answers in a bare interpreter, and a sentence per fault."""
     done = subprocess.run(  # noqa: S603 - this interpreter, on a file of ours
         [sys.executable, "-I", "-S", "-B", ASK, folder],
         env=dict(environment),
@@ -67,7 +67,7 @@ def golden_answers(folder: Path, environment: Mapping[str, str]) -> tuple[str, l
     )
     if done.returncode != 0:
         return "it does not start", [f"it does not start: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"]
-    # Above it stand the function's own lines of metrics.
+    # The lines above are the function's metrics.
     result = json.loads(done.stdout.splitlines()[-1])
     asked, wrong = result["asked"], result["wrong"]
     return f"{asked - len(wrong)} of {asked}", wrong if asked else ["its bundles hold no golden requests"]
@@ -89,14 +89,14 @@ def row(architecture: str, artifact: Artifact, golden: str) -> list[str]:
 
 
 def checked(architecture: str, folder: Path) -> tuple[list[str], list[str]]:
-    """The line of the artifact in a folder, and a sentence a fault."""
+    """The table line of the artifact in a folder, and a sentence per fault."""
     artifact = read_artifact(folder)
-    found = faults(artifact, architecture)
+    sentences = faults(artifact, architecture)
     golden = f"not run: this machine is {own_architecture()}"
     if architecture == own_architecture():
         golden, wrong = golden_answers(folder, declared_environment(folder.parent / "template.yaml"))
-        found += wrong
-    return row(architecture, artifact, golden), [f"{architecture}: {fault}" for fault in found]
+        sentences += wrong
+    return row(architecture, artifact, golden), [f"{architecture}: {fault}" for fault in sentences]
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -117,9 +117,9 @@ def main() -> None:
         if failed := made("artifact", f"ARCHITECTURE={architecture}", f"BUILD_DIR={build}"):
             failures += failed
             continue
-        line, found = checked(architecture, ROOT / build / "FraudFunction")
+        line, faults_found = checked(architecture, ROOT / build / "FraudFunction")
         rows.append(line)
-        failures += found
+        failures += faults_found
     sys.stdout.write(f"template: {'see below' if any('lint-template' in text for text in failures) else 'clean'}\n\n")
     sys.stdout.write(aligned(rows) + "\n")
     for failure in failures:

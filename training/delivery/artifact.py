@@ -1,4 +1,4 @@
-"""What is known of a built Lambda artifact without running it: size, shared libraries, compiled modules."""
+"""A built Lambda artifact, examined without running it: size, shared libraries, compiled modules."""
 
 import importlib.util
 import io
@@ -50,7 +50,10 @@ class Artifact:
         """The highest GLIBC_ version that each shared library asks for; (0,) where it asks for none."""
         return {
             name: max(
-                (tuple(map(int, found.split(b"."))) for found in re.findall(rb"GLIBC_(\d+\.\d+)", self.files[name])),
+                (
+                    tuple(map(int, version.split(b".")))
+                    for version in re.findall(rb"GLIBC_(\d+\.\d+)", self.files[name])
+                ),
                 default=(0,),
             )
             for name in self.libraries()
@@ -77,7 +80,7 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def declared_environment(template: Path) -> dict[str, str]:
-    """What a built template sets in the function's environment; what refers to a resource exists only once deployed."""
+    """The environment variables that a built template sets; references to resources exist only once deployed."""
     declared = YAML(typ="safe").load(template)["Resources"]["FraudFunction"]["Properties"]["Environment"]["Variables"]
     return {name: value for name, value in declared.items() if isinstance(value, str)}
 
@@ -87,19 +90,21 @@ def faults(artifact: Artifact, architecture: str) -> list[str]:
     libraries, glibc = artifact.libraries(), artifact.glibc()
     foreign = sorted(name for name, machine in libraries.items() if machine != architecture)
     demanding = sorted(name for name, version in glibc.items() if version > MAX_GLIBC)
-    found = []
+    faults_found = []
     if artifact.n_bytes > MAX_BYTES:
-        found.append(f"it has {artifact.n_bytes / 1e6:.1f} MB unzipped; at most {MAX_BYTES / 1e6:.0f} are allowed")
+        faults_found.append(
+            f"it has {artifact.n_bytes / 1e6:.1f} MB unzipped; at most {MAX_BYTES / 1e6:.0f} are allowed"
+        )
     if not libraries:
-        found.append("it holds no shared library; XGBoost's is missing")
+        faults_found.append("it holds no shared library; XGBoost's is missing")
     if foreign:
-        found.append(f"not for {architecture}: {', '.join(f'{name} ({libraries[name]})' for name in foreign)}")
+        faults_found.append(f"not for {architecture}: {', '.join(f'{name} ({libraries[name]})' for name in foreign)}")
     if demanding:
         limit = ".".join(map(str, MAX_GLIBC))
-        found.append(f"need a newer GLIBC than Lambda's {limit}: {', '.join(demanding)}")
+        faults_found.append(f"need a newer GLIBC than Lambda's {limit}: {', '.join(demanding)}")
     if stale := artifact.stale_modules():
-        found.append(f"would be compiled at each cold start: {', '.join(stale)}")
-    return found
+        faults_found.append(f"would be compiled at each cold start: {', '.join(stale)}")
+    return faults_found
 
 
 def _compiled(source: str) -> str:

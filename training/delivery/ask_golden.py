@@ -51,9 +51,11 @@ def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[in
         if response["statusCode"] != 200:  # noqa: PLR2004 - HTTP's own number
             wrong.append(f"{bundle.name}: golden request {number} is answered with {response['statusCode']}")
             continue
-        found = probability_of(json.loads(response["body"]))
-        if abs(found - case["probability"]) > TOLERANCE:
-            wrong.append(f"{bundle.name}: golden request {number} gives {found}; in training {case['probability']}")
+        probability = probability_of(json.loads(response["body"]))
+        if abs(probability - case["probability"]) > TOLERANCE:
+            wrong.append(
+                f"{bundle.name}: golden request {number} gives {probability}; in training {case['probability']}"
+            )
     return len(golden), wrong
 
 

@@ -83,8 +83,8 @@ class FolderStoreWriter(FolderStore):
                 shutil.rmtree(left)
             if (bundles / version).exists():
                 for name in (*FILES, MANIFEST):
-                    there = (bundles / version / name).read_bytes() if (bundles / version / name).exists() else b""
-                    _must_equal(there, contents[name], str(bundles / version / name))
+                    path = bundles / version / name
+                    _must_equal(path.read_bytes() if path.exists() else b"", contents[name], str(path))
                 return
             unfinished = Path(tempfile.mkdtemp(dir=bundles, prefix=UNFINISHED))
             # mkdtemp's folder can be read by its owner only; a store is read by other users too.
@@ -128,8 +128,8 @@ class S3StoreWriter(S3Store):
             if self._put(key, content, IfNoneMatch="*"):
                 return
             # Where there is nothing yet, another writer is writing it.
-            if (there := read_if_there(self, key)) is not None:
-                _must_equal(there, content, f"{self}/{key}")
+            if (present := read_if_there(self, key)) is not None:
+                _must_equal(present, content, f"{self}/{key}")
                 return
             sleep(PAUSE_SECONDS)
         raise StageError(f"{self}/{key} is being written by another process; try again")
@@ -225,8 +225,8 @@ def read_current_pointer(store: StoreWriter, scorer: str) -> tuple[Pointer | Non
     return (None if seen is None else parse_pointer(seen, scorer, f"{store}/{key}")), seen
 
 
-def _must_equal(there: bytes, content: bytes, where: str) -> None:
-    if there != content:
+def _must_equal(present: bytes, content: bytes, where: str) -> None:
+    if present != content:
         raise StageError(f"{where} exists already with other content; what is published is never changed")
 
 

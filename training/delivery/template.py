@@ -47,16 +47,18 @@ def deployed(parameters: Mapping[str, str], *, template: Path = TEMPLATE) -> dic
     declared = translated(template)
     values = _parameter_values(declared["Parameters"], parameters)
     _check_rules(declared["Rules"], values)
-    found = translated(template, **parameters)
-    conditions = found.get("Conditions", {})
-    made = {key: value for key, value in found.items() if key not in {"Parameters", "Rules", "Conditions", "Metadata"}}
+    translation = translated(template, **parameters)
+    conditions = translation.get("Conditions", {})
+    result = {
+        key: value for key, value in translation.items() if key not in {"Parameters", "Rules", "Conditions", "Metadata"}
+    }
     for section in ("Resources", "Outputs"):
-        made[section] = {
+        result[section] = {
             name: _decided({key: value for key, value in item.items() if key != "Condition"}, values, conditions)
-            for name, item in found[section].items()
+            for name, item in translation[section].items()
             if "Condition" not in item or _truth({"Condition": item["Condition"]}, values, conditions)
         }
-    return made
+    return result
 
 
 @cache

@@ -191,8 +191,8 @@ def _baseline_estimated(score: Mapping[str, Any], threshold: float) -> Estimated
 
 def _measured(probability: Floats, flagged: npt.NDArray[np.bool_], label: Labels) -> MeasuredPerformance:
     """The performance on rows with a known label; the intervals are Wilson's."""
-    known = label >= 0
-    probability, flagged, label = probability[known], flagged[known], label[known]
+    is_labelled = label >= 0
+    probability, flagged, label = probability[is_labelled], flagged[is_labelled], label[is_labelled]
     frauds, alerts, caught = int(label.sum()), int(flagged.sum()), int(label[flagged].sum())
     has_both_classes = 0 < frauds < len(label)
     return MeasuredPerformance(

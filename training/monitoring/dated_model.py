@@ -80,10 +80,10 @@ def model_at(
     at: float, rows: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
 ) -> DatedModel:
     """The model of a date, in seconds; raises a StageError where the rows known by then make none."""
-    known = rows[rows[scorer.time] < at - scorer.split.label_delay_seconds]
-    if known.empty:
+    labelled = rows[rows[scorer.time] < at - scorer.split.label_delay_seconds]
+    if labelled.empty:
         raise DataError(f"no label was known on {timestamp_text(at)}; begin later")
-    windows = split_by_time(known, scorer)
+    windows = split_by_time(labelled, scorer)
     train, later = windows["train"], windows["calibrate"]
     labels, later_labels = train[scorer.label].to_numpy(), later[scorer.label].to_numpy()
     encoder = FeatureEncoder(scorer.contract, catalogue).fit(train)
@@ -127,6 +127,6 @@ def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDecla
         outcome_label=np.zeros(0, dtype=np.int8),
         counts={},
     )
-    known = np.where(log.time < now - scorer.split.label_delay_seconds, label, -1).astype(np.int8)
-    blocks = blocks_of(log, known, model.baseline, scorer.monitoring, model.threshold)
+    labels = np.where(log.time < now - scorer.split.label_delay_seconds, label, -1).astype(np.int8)
+    blocks = blocks_of(log, labels, model.baseline, scorer.monitoring, model.threshold)
     return state_after([judge_block(block, scorer.monitoring) for block in blocks], scorer.monitoring)

@@ -42,7 +42,7 @@ def population_stability_index(expected: Floats, observed: Floats) -> float:
 def number_distance(expected: Floats, observed: Floats) -> Distance:
     """The distance of a number's counts per bin, bins in the order of the values: Kolmogorov-Smirnov over their edges.
 
-    The baseline counts as known, because it is many times as large as a window; on bins the test errs to the safe side.
+    The baseline counts as known, because it is many times as large as a window; on bins the test is conservative.
     """
     total = float(observed.sum())
     gaps = np.cumsum(expected) / expected.sum() - np.cumsum(observed) / total

@@ -97,7 +97,7 @@ class Replay:
             raise DataError(f"no first model can be made on {timestamp_text(self.start)}: {error}") from error
         seconds = self.rows[self.scorer.time].to_numpy()
         served: list[ScoredRows] = []
-        found = []
+        described = []
         for number, begins in enumerate(progress(weeks, policy, total=len(weeks))):
             state = state_of(served, current, self.scorer, begins)
             before, refused = current, None
@@ -108,7 +108,7 @@ class Replay:
             rows = self.rows.iloc[slice(*np.searchsorted(seconds, [begins, begins + SECONDS_A_WEEK]))]
             served.append(current.scored(rows, self.scorer))
             counts = _counts(served[-1], rows, self.scorer, budgets.get(int(begins)))
-            found.append(
+            described.append(
                 Week(
                     begins=int(begins),
                     state=state,
@@ -118,7 +118,7 @@ class Replay:
                     **counts,
                 )
             )
-        return found
+        return described
 
 
 def _counts(scored: ScoredRows, rows: pd.DataFrame, scorer: ScorerDeclaration, budget: int | None) -> dict[str, Any]:

@@ -22,12 +22,12 @@ def backtest_page(report: BacktestReport) -> str:
     pictures = {
         "recall": Picture(
             "Recall, at the alerts of the frozen model",
-            "One point a week and a line a policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
+            "One point per week and one line per policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
             partial(draw_recall, weeks),
         ),
         "gain": Picture(
-            "Frauds caught beyond the frozen model's, at as many alerts, summed up",
-            "One point a week and a line a policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
+            "Frauds caught in addition to the frozen model's, at as many alerts, cumulative",
+            "One point per week and one line per policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
             partial(_gain, weeks),
         ),
     }
@@ -42,7 +42,7 @@ def backtest_page(report: BacktestReport) -> str:
 def _head(report: BacktestReport) -> str:
     return (
         f"# {plain(report.scorer)}: {report.weeks} weeks replayed from {report.begins}\n\n"
-        f"Each model was made of the rows whose labels were known by then ({report.label_delay_days:g} days late), "
+        f"Each model was trained on the rows whose labels were known by then ({report.label_delay_days:g} days late), "
         f"and had to pass the gate. Scheduled is every {report.every_weeks} weeks; on retrain and on watch are when "
         f"the monitor says so.\n\n{policy_table(report)}\n"
     )

@@ -89,7 +89,7 @@ def _drift(blocks: Sequence[JudgedBlock]) -> str:
 
 def _counts(counts: dict[str, int]) -> str:
     rows = [[plain(name), f"{count:,}"] for name, count in counts.items()]
-    return "## What was read\n\n" + table("lr", ["lines", "how many"], rows) + "\n"
+    return "## What was read\n\n" + table("lr", ["lines", "count"], rows) + "\n"
 
 
 def _share(value: float | None) -> str:
@@ -105,18 +105,18 @@ def _pictures(blocks: Sequence[JudgedBlock]) -> dict[str, Picture]:
         return {}
     return {
         "performance": Picture(
-            "Recall: measured with its 95 % interval, and by the scores alone (dashed)",
-            "One point a block; dotted, what it was when the threshold was chosen.",
+            "Recall: measured with its 95 % interval, and estimated from the scores alone (dashed)",
+            "One point per block; dotted, the value when the threshold was chosen.",
             partial(_performance, blocks),
         ),
         "alerts": Picture(
-            "Share of requests that is flagged",
-            "One point a block; dotted, what it was when the threshold was chosen.",
+            "Share of requests that are flagged",
+            "One point per block; dotted, the value when the threshold was chosen.",
             partial(_alerts, blocks),
         ),
         "drift": Picture(
-            "Distance from training (PSI), the features that moved most",
-            f"One line a feature; dotted, {PSI_MARK}, from where it is called drift.",
+            "Distance from training (PSI), the features that drifted most",
+            f"One line per feature; dotted, {PSI_MARK}, above which it counts as drift.",
             partial(_distances, blocks),
         ),
     }

@@ -126,7 +126,7 @@ def test_features_of_the_latest_block_are_listed() -> None:
 
 def test_what_was_read_is_told() -> None:
     """Each kind of line is told with its number."""
-    assert "lines how many predictions 12,345 broken lines 2" in words(monitor_page(report()))
+    assert "lines count predictions 12,345 broken lines 2" in words(monitor_page(report()))
 
 
 def test_empty_window_has_no_picture() -> None:
