@@ -22,12 +22,12 @@ def backtest_page(report: BacktestReport) -> str:
     pictures = {
         "recall": Picture(
             "Recall, at the alerts of the frozen model",
-            "One point per week and one line per policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
+            "One point per week, one line per policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
             partial(draw_recall, weeks),
         ),
         "gain": Picture(
             "Frauds caught in addition to the frozen model's, at as many alerts, cumulative",
-            "One point per week and one line per policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
+            "One point per week, one line per policy: grey frozen, blue scheduled, orange on retrain, dotted on watch.",
             partial(_gain, weeks),
         ),
     }
