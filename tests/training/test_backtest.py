@@ -211,6 +211,6 @@ def test_missing_file_is_named(
 def test_impossible_option_is_named(
     run_here: Callable[..., Any], capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
 ) -> None:
-    """An option that cannot be is told with its value and what would be right."""
+    """The message names the option, its value and what would be right."""
     assert run_here("mini", *arguments) == 2
     assert sentence in capsys.readouterr().err

@@ -171,7 +171,7 @@ def test_moved_feature_is_watched(normal: tuple[Scorer, Pool], mini_scorer: Scor
 
 
 def test_one_bad_week_changes_nothing(normal: tuple[Scorer, Pool], mini_scorer: ScorerDeclaration) -> None:
-    """One block that is off is told, and does not change the state."""
+    """One block that is off is reported, and does not change the state."""
     scorer, pool = normal
     log = pool.log(0)
     flagged = log.flagged | ((log.time >= START + 14 * SECONDS_A_DAY) & (log.time < START + 21 * SECONDS_A_DAY))
@@ -361,11 +361,11 @@ def damage(log: Path) -> dict[str, int]:
     """Puts everything into a log that has no place in it, and returns what it must be counted as."""
     files = sorted(log.glob("*.jsonl"))
     lines = [line for file in files for line in file.read_bytes().splitlines()]
-    predicted, told = (next(one for one in lines if key in one) for key in (b'"record"', b'"outcome"'))
-    record, known = json.loads(predicted), json.loads(told)
+    predicted, outcome_line = (next(one for one in lines if key in one) for key in (b'"record"', b'"outcome"'))
+    record, outcome = json.loads(predicted), json.loads(outcome_line)
     bad = [
         predicted[:100],
-        predicted[:50] + told,
+        predicted[:50] + outcome_line,
         predicted[50:],
         b"\xff\x00",
         json.dumps({**record, "record": 0}).encode(),
@@ -373,9 +373,9 @@ def damage(log: Path) -> dict[str, int]:
         b'{"_aws": {}}',
         b"",
         *(json.dumps({**record, "time": moment, "id": f"at {moment}"}).encode() for moment in (0, 4e9, 1e300)),
-        json.dumps({**known, "time": 4e9, "label": 1 - known["label"]}).encode(),
-        json.dumps({**known, "id": "nobody"}).encode(),
-        json.dumps({**known, "time": known["time"] - 1, "label": 1 - known["label"]}).encode(),
+        json.dumps({**outcome, "time": 4e9, "label": 1 - outcome["label"]}).encode(),
+        json.dumps({**outcome, "id": "nobody"}).encode(),
+        json.dumps({**outcome, "time": outcome["time"] - 1, "label": 1 - outcome["label"]}).encode(),
     ]
     (log / "a.jsonl").write_bytes(b"\n".join(bad) + b"\n")
     # The lines of a folder need not be by time either.

@@ -148,8 +148,8 @@ def test_a_release_stands_without_mlflow(
     command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter
 ) -> None:
     """Where MLflow cannot be reached a release is published all the same, with a warning."""
-    tracker.error = TrackError("nobody there")
-    assert command("release").endswith("WARNING: it is released, but not tracked. nobody there\n")
+    tracker.error = TrackError("connection refused")
+    assert command("release").endswith("WARNING: it is released, but not tracked. connection refused\n")
     assert release_version(folder_store) == release.packaged_version("mini")
 
 
@@ -157,9 +157,9 @@ def test_an_update_stands_without_mlflow(
     command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter, packaged: str
 ) -> None:
     """Where MLflow cannot be reached the pointer is updated, with a warning."""
-    tracker.error = TrackError("nobody there")
+    tracker.error = TrackError("connection refused")
     printed = command("shadow", "--version", "none")
-    assert printed.endswith("WARNING: the store is updated, MLflow is not. nobody there\n")
+    assert printed.endswith("WARNING: the store is updated, MLflow is not. connection refused\n")
     pointer = read_pointer(folder_store, "mini")
     assert (pointer.serial, pointer.current) == (2, packaged)
 

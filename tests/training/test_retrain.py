@@ -21,11 +21,11 @@ from training.retrain import RetrainReport, as_markdown, challenge, retrain_lock
 
 
 class NoTracker:
-    """MLflow where nobody answers."""
+    """MLflow that cannot be reached."""
 
     def __init__(self) -> None:
         """Fail, as it does where the server is away."""
-        raise TrackError("nobody answers")
+        raise TrackError("no answer")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_better_model_takes_the_champions_place(
     folder_store: FolderStoreWriter,
     variant: Callable[..., Path],
 ) -> None:
-    """The pointer moves, and keeps what the gate measured."""
+    """The pointer is updated, and keeps what the gate measured."""
     worse = publish(folder_store, variant(slope=-1))
     promote(folder_store, "mini", worse, place / "build/mini/rows/test.parquet", force="for a test")
     report = challenge(folder_store, "mini", is_candidate=False)
@@ -75,10 +75,10 @@ def test_a_worse_model_is_released_but_does_not_serve(
     assert report.version in folder_store.names("mini/bundles")
 
 
-def test_a_candidate_that_the_gate_agrees_to_does_not_serve_yet(
+def test_an_accepted_candidate_does_not_serve_yet(
     place: Path, folder_store: FolderStoreWriter, variant: Callable[..., Path]
 ) -> None:
-    """Somebody merges first."""
+    """It waits for the pull request to be merged."""
     champion = publish(folder_store, variant(slope=-1))
     promote(folder_store, "mini", champion, place / "build/mini/rows/test.parquet", force="for a test")
     report = challenge(folder_store, "mini", is_candidate=True)
@@ -86,7 +86,7 @@ def test_a_candidate_that_the_gate_agrees_to_does_not_serve_yet(
     assert read_pointer(folder_store, "mini").current == champion
 
 
-def test_what_serves_already_moves_nothing(place: Path, folder_store: FolderStoreWriter) -> None:
+def test_the_current_version_updates_nothing(place: Path, folder_store: FolderStoreWriter) -> None:
     """The same data make the same version."""
     version = publish(folder_store, place / "build/bundles/mini")
     before = promote(folder_store, "mini", version, place / "build/mini/rows/test.parquet")
@@ -153,10 +153,10 @@ UNPINNED = {
 @pytest.mark.parametrize("status", UNPINNED)
 @pytest.mark.parametrize("rows", [None, Path("new.parquet")])
 @pytest.mark.usefixtures("place")
-def test_data_that_data_dvc_does_not_name_are_left_alone(
+def test_changed_data_are_left_alone(
     folder_store: FolderStoreWriter, monkeypatch: pytest.MonkeyPatch, rows: Path | None, status: int
 ) -> None:
-    """Somebody's own change would be lost where a failure goes back: DVC is asked whether there is one, and no more."""
+    """A failure would discard a user's own change, so only `dvc status` runs where there is one."""
     asked: list[Any] = []
     monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or status)
     with pytest.raises(StageError, match=UNPINNED[status]):
@@ -164,15 +164,15 @@ def test_data_that_data_dvc_does_not_name_are_left_alone(
     assert asked == [("status", "--quiet", "data.dvc")]
 
 
-def test_two_at_once_are_one_too_many(place: Path) -> None:  # noqa: ARG001 - the working folder
-    """The second is told; after the first has ended, another may begin."""
+def test_two_retrainings_cannot_run_at_once(place: Path) -> None:  # noqa: ARG001 - the working folder
+    """The second ends with an error; after the first has ended, another may begin."""
     with retrain_lock(), pytest.raises(StageError, match="another retraining is running here"), retrain_lock():
         pass
     with retrain_lock():
         pass
 
 
-def test_a_key_that_cannot_sign_is_told_before_hours_of_training(
+def test_a_key_that_cannot_sign_is_noticed_before_training(
     place: Path,  # noqa: ARG001 - the working folder
     folder_store: FolderStoreWriter,
     monkeypatch: pytest.MonkeyPatch,
@@ -211,10 +211,10 @@ def test_ctrl_c_ends_without_a_traceback(
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_what_could_not_be_taken_back_is_told(
+def test_a_failed_restore_is_reported(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int
 ) -> None:
-    """Reports are as they were in either case; where DVC cannot bring the rest back, the way is named."""
+    """Reports are restored in either case; where DVC cannot restore the rest, the message names the command."""
     monkeypatch.setattr(retrain, "dvc", lambda *_arguments: status)
     report = place / "reports/mini/rows.json"
     before = report.read_bytes()
@@ -230,7 +230,7 @@ def test_what_could_not_be_taken_back_is_told(
     assert ("not everything was restored: `dvc checkout data.dvc`" in capsys.readouterr().out) is bool(status)
 
 
-def test_a_failure_takes_back_what_dvc_was_told(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_restores_what_dvc_tracks(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """data.dvc and dvc.lock have their bytes again, and DVC is asked for the data that belong to them."""
     asked: list[Any] = []
     monkeypatch.setattr(retrain, "dvc", lambda *arguments: asked.append(arguments) or 0)

@@ -108,7 +108,7 @@ def test_the_gate_measures_as_the_evaluation_does(
 def test_a_reversed_ranking_is_refused_with_both_numbers(
     champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
-    """A challenger that ranks the wrong way round is told its number, the champion's, and the interval of the gain."""
+    """The objection to a reversed ranking has both models' numbers, and the interval of the gain."""
     verdict = judge_challenger(champion, other(slope=-1), window, mini_scorer)
     for name in GAINS:
         gain = getattr(verdict.measured, name)
@@ -179,7 +179,7 @@ def test_the_limit_of_calibration_is_a_share_of_the_fraud_rate(
 def test_without_a_champion_only_calibration_is_judged(
     champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
-    """The first version of a scorer has nobody to be compared with, and must be calibrated all the same."""
+    """The first version of a scorer is compared with no champion, and must be calibrated all the same."""
     verdict = judge_challenger(None, champion, window, mini_scorer)
     assert verdict.objections == ()
     assert not verdict.measured.gains
@@ -201,7 +201,7 @@ def test_rows_that_chose_the_threshold_are_refused(
 def test_rows_without_dates_are_taken_at_their_word(
     champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
 ) -> None:
-    """Where time is a step and no date, the windows cannot be told apart, and nothing is said."""
+    """Where time is a step and no date, overlapping windows cannot be noticed, and there is no objection."""
     steps = window.assign(at=np.arange(len(window), dtype=float))
     assert judge_challenger(champion, champion, steps, mini_scorer).objections == ()
 
@@ -221,7 +221,7 @@ def test_a_window_needs_both_classes(
     kept: Callable[[pd.DataFrame], pd.DataFrame],
     found: str,
 ) -> None:
-    """By rows of one class, or none, nobody is judged, and nobody passes."""
+    """On rows of one class, or none, no challenger passes."""
     verdict = judge_challenger(champion, champion, kept(window), mini_scorer)
     assert verdict.objections[-1] == f"the window has {found} that both take; a gate needs both classes"
 
@@ -274,7 +274,7 @@ def test_recall_is_within_the_champions_alert_budget(
     window: pd.DataFrame,
     mini_scorer: declaration.ScorerDeclaration,
 ) -> None:
-    """Recall is that of the most suspicious rows, at most as many as the champion flags, of equal ones all or none."""
+    """Recall is that of the riskiest rows, at most as many as the champion flags, of equal ones all or none."""
     label, probability = window["is_fraud"].to_numpy(), probabilities(champion, window)
     # A budget that ends just before a fraud, so that one row more would tell.
     threshold = probability[probability > np.median(probability[label == 1])].min()
@@ -308,7 +308,7 @@ N_WEIGHED = 4_000
 MEANT = ", and was meant to flag"
 
 
-def alerts_told(own: float, champion: float, agreed: float) -> list[str]:
+def alert_objections(own: float, champion: float, agreed: float) -> list[str]:
     """What speaks against a sound challenger that flags a share of the rows, beside a champion that flags another."""
     label = (np.arange(N_WEIGHED) < N_WEIGHED / 20).astype(np.int8)
     probability = np.where(label == 1, 0.9, 0.005)
@@ -343,7 +343,7 @@ def test_alerts_are_compared_with_the_larger_rate(
 ) -> None:
     """A challenger may flag up to half more than the champion does or was agreed to, whichever is more."""
     told = [f"it flags {own:.2%} of the rows, the champion {usual}"] if usual else []
-    assert alerts_told(own, champion_flags, agreed) == told
+    assert alert_objections(own, champion_flags, agreed) == told
 
 
 @pytest.mark.parametrize(("own", "is_refused"), [(0.05, False), (0.049, False), (0.025, True)])

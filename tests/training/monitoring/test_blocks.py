@@ -80,14 +80,14 @@ def test_unknown_ids_are_counted(known: list[tuple[float, int, int]]) -> None:
     assert joined.counts == {"outcomes of unknown ids": 2}
 
 
-def test_outcomes_of_one_moment_count_in_their_order() -> None:
+def test_outcomes_with_the_same_timestamp_count_in_their_order() -> None:
     """Of two outcomes with the same time the one that was read last counts."""
     assert join_outcomes(log_of([0], [(1, 1, 0), (1, 1, 1)]), POLICY, 0).label.tolist() == [1]
     assert join_outcomes(log_of([0], [(1, 1, 1), (1, 1, 0)]), POLICY, 0).label.tolist() == [0]
 
 
 def test_outcome_before_its_prediction_joins() -> None:
-    """An outcome that was told before its prediction counts, and is told of."""
+    """An outcome that is dated before its prediction joins it, and is counted."""
     joined = join_outcomes(log_of([5, 6], [(1, 1, 1), (7, 2, 0)]), POLICY, 0)
     assert joined.label.tolist() == [1, 0]
     assert joined.counts == {"outcomes before their prediction": 1}
@@ -133,7 +133,7 @@ def test_repeated_prediction_of_a_fraud_is_not_legitimate() -> None:
 
 
 def test_blocks_have_their_bounds() -> None:
-    """Blocks begin with the first record, and hold their first moment and not their last; empty ones are left out."""
+    """Blocks begin with the first record, and include their start and exclude their end; empty ones are left out."""
     found = blocks(log_of([1, 7.99, 8, 14.99, 30]))
     assert [(one["from"] - START) / SECONDS_A_DAY for one in found] == [1, 8, 29]
     assert [(one["to"] - START) / SECONDS_A_DAY for one in found] == [8, 15, 36]
@@ -204,14 +204,14 @@ def test_frauds_of_several_blocks_are_pooled() -> None:
     assert found == [[1, 1, 1, 1], [1, 2, 3, 3]]
 
 
-def test_baseline_is_told() -> None:
+def test_block_holds_the_baseline() -> None:
     """What the threshold did when it was chosen stands beside what it does."""
     (found,) = blocks(log_of([0, 0, 0, 0], flagged=[True, False, False, False]))
     assert (found["alert_rate"], found["baseline_alert_rate"], found["baseline_recall"]) == (0.25, 0.1, 0.75)
 
 
-def test_versions_and_warnings_are_told() -> None:
-    """A block names the versions that answered, how many were warned of, and how long the slowest took."""
+def test_block_holds_versions_and_warnings() -> None:
+    """A block names the versions that answered, the share with warnings, and the latency of the slowest."""
     log = log_of([0, 0, 9], version=[1, 0, 1], n_warnings=[0, 2, 0], milliseconds=[0.5, np.nan, np.nan])
     first, second = blocks(log)
     assert (first["versions"], first["warned"], first["milliseconds_p99"]) == (["a", "b"], 0.5, 0.5)

@@ -48,7 +48,7 @@ def rows(history: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def make(rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Make:
-    """Makes the model of a moment inside of them, but for what is asked otherwise."""
+    """Makes the model of a date within them; arguments change one thing each."""
 
     def made(at: float = AT, changed: pd.DataFrame = rows, scorer: ScorerDeclaration = dated_scorer) -> DatedModel:
         return model_at(at, changed, scorer, SMALL, mini_catalogue)
@@ -58,7 +58,7 @@ def make(rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd
 
 @pytest.fixture(scope="module")
 def model(make: Make) -> DatedModel:
-    """The model of that moment."""
+    """The model of that date."""
     return make()
 
 
@@ -208,7 +208,7 @@ def test_delay_is_the_declared_one(make: Make, model: DatedModel, dated_scorer: 
         ),
     ],
 )
-def test_no_model_is_told(
+def test_no_model_is_an_error(
     make: Make, rows: pd.DataFrame, change: Callable[[pd.DataFrame], pd.DataFrame], at: float, sentence: str
 ) -> None:
     """Where what was known makes no model, the error says what lacked."""

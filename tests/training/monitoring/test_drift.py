@@ -117,7 +117,7 @@ def test_another_scale_is_beyond_chance(measure: Callable[[Floats, Floats], Dist
 
 
 def test_small_window_of_categories_has_no_small_p_values() -> None:
-    """With forty labels, most of them rarer than a window has rows for, chance is still told from drift."""
+    """With forty labels, most of them rarer than a window has rows for, chance is still distinguished from drift."""
     rng = np.random.default_rng(6)
     shares = np.array([0.5, 0.3, *[0.2 / 38] * 38])
     found = [category_distance(rng.multinomial(N_BASELINE, shares), rng.multinomial(200, shares)) for _ in range(300)]
@@ -134,7 +134,7 @@ def test_rare_labels_are_counted_together() -> None:
 
 
 def test_new_label_counts() -> None:
-    """A label that the baseline has none of is told from chance."""
+    """A label that the baseline does not have is distinguished from chance."""
     assert category_distance(np.array([900.0, 100.0, 0.0]), np.array([400.0, 50.0, 50.0])).p_value < 1e-6
 
 

@@ -186,7 +186,7 @@ def test_rate_becomes_weights(tmp_path: Path, scorer: Scorer, record_all: Callab
     assert set(log.weight.tolist()) == {2.0}
 
 
-def test_versions_are_told_apart(log_file: Callable[..., str]) -> None:
+def test_versions_are_distinguished(log_file: Callable[..., str]) -> None:
     """Each prediction knows the version that made it."""
     lines = [prediction(version=version, time=START + at) for at, version in enumerate(["b", "a", "c", "a"])]
     log = read_log(log_file(*lines), "mini", BINNING)
@@ -292,7 +292,7 @@ def test_empty_file_is_an_empty_log(log_file: Callable[..., str]) -> None:
     assert (len(log.time), log.bins.shape, log.counts) == (0, (0, 2), {})
 
 
-def test_window_takes_its_first_moment_only(log_file: Callable[..., str]) -> None:
+def test_window_includes_its_start_only(log_file: Callable[..., str]) -> None:
     """A window holds the predictions from its start to before its end, and all outcomes."""
     log = read_log(log_file(*several()), "mini", BINNING).during(START + 10, START + 20)
     assert log.time.tolist() == [START + second for second in range(10, 20)]

@@ -94,7 +94,7 @@ def test_no_line_has_every_column() -> None:
     assert not any(map(len, nothing.values()))
 
 
-def test_ids_are_absent_or_told_apart() -> None:
+def test_ids_are_absent_or_distinguished() -> None:
     """A prediction without an id has none; equal ids are equal, different ones are not."""
     lines = [prediction(id=name, time=START + at) for at, name in enumerate([None, "a", "b", "a", ""])]
     first, *ids = read(*lines)[0]["id"].tolist()

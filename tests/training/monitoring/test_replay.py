@@ -151,14 +151,14 @@ def test_new_model_begins_with_a_clean_record(drifted: tuple[Replay, Weeks]) -> 
 
 
 def test_frozen_learns_nothing(drifted: tuple[Replay, Weeks]) -> None:
-    """The frozen model is the first one in every week, and is heard of by nobody."""
+    """The frozen model serves in every week, and is never challenged."""
     replay, found = drifted
     assert {week.learned_until for week in found["frozen"]} == {int(replay.model(START).learned_until)}
     assert {week.refused for week in found["frozen"]} == {None}
 
 
 def test_policies_share_the_model_of_a_day(drifted: tuple[Replay, Weeks]) -> None:
-    """Two policies that retrain on one day get one object, and no moment has a second model."""
+    """Two policies that retrain on the same day share one object, and no date has a second model."""
     replay, found = drifted
     champion, on_day = replay.model(START), replay.begins[5]
     assert all(found[name][5].retrained for name in ("on retrain", "on watch"))
@@ -168,7 +168,7 @@ def test_policies_share_the_model_of_a_day(drifted: tuple[Replay, Weeks]) -> Non
     assert replay.models.keys() <= moments | {START}
 
 
-def test_no_model_is_made_where_nobody_asks(calm: tuple[Replay, Weeks]) -> None:
+def test_no_model_is_trained_without_need(calm: tuple[Replay, Weeks]) -> None:
     """Without drift only the first model and the scheduled ones are made."""
     replay, _ = calm
     assert set(replay.models) == {START, *(START + week * SECONDS_A_WEEK for week in (3, 6))}
@@ -188,8 +188,8 @@ def test_refused_challenger_leaves_the_champion(
     assert (total(weeks).refused, total(weeks).retrained) == (1, 1)
 
 
-def test_moment_without_a_model_leaves_the_champion(make: Make, rows: pd.DataFrame) -> None:
-    """Where no fraud was known of late no model can be made: that is counted, and the champion goes on."""
+def test_date_without_a_model_keeps_the_champion(make: Make, rows: pd.DataFrame) -> None:
+    """Where no recent fraud was known no model can be trained; that is counted, and the champion stays."""
     days = (rows["at"] - START) / SECONDS_A_DAY
     honest = rows.assign(is_fraud=rows["is_fraud"].where((days < 11) | (days >= 20), 0))
     weeks = make(honest).run()["scheduled"]
@@ -225,7 +225,7 @@ def most_caught(probability: np.ndarray, label: np.ndarray, budget: int) -> tupl
 def test_frozen_alerts_are_never_exceeded(
     make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration, parameters: Model
 ) -> None:
-    """At the frozen model's alerts the most suspicious rows count, at most as many, of equal ones all or none."""
+    """At the frozen model's alerts the riskiest rows count, at most as many, tied ones all or none."""
     budgeted = dated_scorer.model_copy(update={"decision": Decision(review_rate=0.1)})
     replay = make(rows, budgeted, parameters=parameters, every=2)
     found = replay.run()
@@ -332,7 +332,7 @@ def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_sc
         ),
     ],
 )
-def test_no_history_is_told(
+def test_no_history_is_an_error(
     make: Make, rows: pd.DataFrame, start: float, change: Callable[[pd.DataFrame], pd.DataFrame], sentence: str
 ) -> None:
     """Where there is nothing to replay, the error says what lacks, and no model was made for it."""

@@ -1,4 +1,4 @@
-"""Verdict: each reason appears beyond its mark with its numbers, and the state changes only after enough blocks."""
+"""The verdict: reasons appear beyond their thresholds with their numbers; enough blocks in a row change the state."""
 
 from typing import Any
 
@@ -54,8 +54,8 @@ def test_calm_block_is_ok() -> None:
         (monitored_block(estimated=estimate(0.84)), "by its own scores the recall is 84%; it was 90%"),
     ],
 )
-def test_beyond_its_mark_a_reason_is_watched(found: Block, reason: str) -> None:
-    """Beyond its mark each kind of reason is told, with its numbers, and alone."""
+def test_beyond_its_threshold_a_reason_is_watched(found: Block, reason: str) -> None:
+    """Beyond its threshold each kind of reason is given, with its numbers, and alone."""
     assert judge_block(found, POLICY) == BlockVerdict("watch", (reason,))
 
 
@@ -85,8 +85,8 @@ def test_beyond_its_mark_a_reason_is_watched(found: Block, reason: str) -> None:
         pytest.param(performance({"expected_frauds": 140.0}), id="fewer frauds, not significantly too few"),
     ],
 )
-def test_up_to_its_mark_a_reason_is_not_told(found: Block) -> None:
-    """Up to its mark, or as far as chance explains it, no reason is told."""
+def test_up_to_its_threshold_no_reason_is_given(found: Block) -> None:
+    """Up to its threshold, or as far as chance explains it, no reason is given."""
     assert judge_block(found, POLICY) == BlockVerdict("ok")
 
 
@@ -110,7 +110,7 @@ def test_uncalibrated_scores_make_it_retrain(expected: float, reason: str) -> No
 
 
 def test_drift_alone_never_retrains() -> None:
-    """Everything that can be seen without outcomes, at its worst, is watched."""
+    """Everything that is visible without outcomes, at its worst, is only watched."""
     worst = monitored_block(
         features={
             "amount": {
@@ -157,13 +157,13 @@ def test_reasons_to_retrain_come_first() -> None:
     ],
 )
 def test_few_rows_say_nothing_of_drift(change: dict[str, Any]) -> None:
-    """With one row fewer than the least, no drift is told; with as many it is."""
+    """With one row fewer than the least, no drift is reported; with as many it is."""
     verdicts = [judge_block(monitored_block(**change, rows=rows), POLICY).level for rows in (499, 500)]
     assert verdicts == ["ok", "watch"]
 
 
 def test_few_frauds_say_nothing_of_performance() -> None:
-    """With one known fraud fewer than the least, no performance is told; with as many it is."""
+    """With one known fraud fewer than the least, no performance is reported; with as many it is."""
     verdicts = [
         judge_block(performance({"frauds": frauds, "caught": 0, "labelled": 600}), POLICY).level for frauds in (29, 30)
     ]
@@ -189,8 +189,8 @@ def test_few_rows_still_tell_performance() -> None:
         ({"min_frauds": 5}, performance({"frauds": 5, "caught": 0, "expected_frauds": 5.0, "labelled": 100})),
     ],
 )
-def test_marks_are_declared(change: dict[str, float], found: Block) -> None:
-    """What the usual marks let pass, a stricter declaration does not."""
+def test_thresholds_are_declared(change: dict[str, float], found: Block) -> None:
+    """What the default thresholds let pass, a stricter declaration does not."""
     assert judge_block(found, POLICY).level == "ok"
     assert judge_block(found, Monitoring(**change)).level != "ok"
 

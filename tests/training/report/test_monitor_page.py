@@ -124,8 +124,8 @@ def test_features_of_the_latest_block_are_listed() -> None:
     assert "country 0.234 0.5 10.0 % 5.00 % speed 0.100 0.003 20.0 % 0 % amount 0.0100" in page
 
 
-def test_what_was_read_is_told() -> None:
-    """Each kind of line is told with its number."""
+def test_what_was_read_is_listed() -> None:
+    """Each kind of line is listed with its number."""
     assert "lines count predictions 12,345 broken lines 2" in words(monitor_page(report()))
 
 
