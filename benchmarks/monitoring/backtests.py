@@ -5,6 +5,7 @@ begins late can be detected, learned and measured. Windows are days long here: w
 window would end long before the fraud begins. The handbook's rows are its own; its labels are known after seven days.
 """
 
+import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -34,6 +35,7 @@ from training.intake.synthetic.transactions import draw_transactions
 from training.monitoring.replay import Replay
 from training.params import SECONDS_A_DAY, Decision, Model, Quarantine
 from training.report.backtest_page import draw_recall
+from training.report.backtest_report import Week
 from training.report.html import LOOK
 from training.run.files import BUILD, write_whole
 from training.synthesize import SEED
@@ -160,7 +162,10 @@ def estimates(weeks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def draw(report: Mapping[str, Any]) -> None:
     """Draw a replay's recalls beside the record."""
-    weeks = {name: policy["weeks"] for name, policy in report["policies"].items()}
+    weeks = {
+        name: [Week.model_validate_json(json.dumps(week)) for week in policy["weeks"]]
+        for name, policy in report["policies"].items()
+    }
     how = {"format": "svg", "facecolor": "white", "metadata": {"Date": None}}
     with style.context(LOOK):
         write_whole(REPORTS / "backtests.svg", lambda path: draw_recall(weeks).savefig(path, **how))
