@@ -104,7 +104,7 @@ def test_a_damaged_bundle_is_refused(store: AnyStore, contents: dict[str, bytes]
 
 def test_a_bundle_under_another_version_is_refused(store: AnyStore, contents: dict[str, bytes], version: str) -> None:
     """A bundle has no other name than the version that its content gives."""
-    with pytest.raises(BundleError, match=f"holds version {version} of mini"):
+    with pytest.raises(BundleError, match=f"contains version {version} of mini"):
         store.put_bundle("mini", "0123456789ab", contents)
     assert store.names("mini/bundles") == []
 
@@ -176,7 +176,7 @@ def test_a_leftover_of_other_content_is_refused(
 ) -> None:
     """Where an object of a bundle is there already and holds something else, the bundle is not published."""
     s3_store.put_new(bundle_key("mini", version, "model.ubj"), b"another model")
-    with pytest.raises(StageError, match=rf"mini/bundles/{version}/model\.ubj is there already"):
+    with pytest.raises(StageError, match=rf"mini/bundles/{version}/model\.ubj exists already"):
         s3_store.put_bundle("mini", version, contents)
     assert s3_store.names("mini/bundles") == []
 
