@@ -24,7 +24,7 @@ from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import Scorer
 from handler.settings import PACKAGED_BUNDLES, Settings
 from handler.web.gateway import post_event
-from training.delivery.store_writer import FolderStoreWriter
+from tests.handler.deployment import Deployment
 
 EVENTS = Path(__file__).parents[1] / "events"
 PUBLIC_KEY = b64encode(Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().public_bytes_raw()).decode()
@@ -70,13 +70,13 @@ def answering_version(app: ModuleType) -> str:
 
 
 def served_version(app: ModuleType) -> str:
-    """The version of refund in place, by a server's route: no invocation, which might load another."""
+    """The version of refund that serves, by a server's route: no invocation, which might load another."""
     version: str = TestClient(app.app).get("/health").json()["scorers"]["refund"]["version"]
     return version
 
 
 def test_the_application_may_be_loaded_inside_a_loop(load_app: LoadApp) -> None:
-    """As some servers do; its routes answer then, without a warm-up."""
+    """As some servers do; its routes answer without a warm-up then."""
 
     async def serve() -> ModuleType:
         return load_app()
@@ -109,25 +109,12 @@ def test_a_store_that_cannot_be_opened_stops_the_start(
         load_app(STORE=store)
 
 
-def test_the_first_answer_is_by_the_stores_current_version(
-    load_app: LoadApp, store_writer: FolderStoreWriter, promote: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A store in a folder works without AWS's client."""
-    monkeypatch.setitem(sys.modules, "boto3", None)
-    version = promote(shift=0.5)
-    assert answering_version(load_app(STORE=str(store_writer))) == version
-
-
 def test_with_a_key_an_unsigned_version_is_refused_at_the_start(
-    load_app: LoadApp,
-    store_writer: FolderStoreWriter,
-    promote: Callable[..., str],
-    refund: Scorer,
-    caplog: pytest.LogCaptureFixture,
+    load_app: LoadApp, deployment: Deployment, refund: Scorer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The packaged version answers."""
-    version = promote(shift=0.5)
-    app = load_app(STORE=str(store_writer), STORE_PUBLIC_KEY=PUBLIC_KEY)
+    version = deployment.promote(shift=0.5)
+    app = load_app(STORE=str(deployment.store), STORE_PUBLIC_KEY=PUBLIC_KEY)
     assert answering_version(app) == refund.version
     assert f"refund: {version} is refused: " in caplog.text
     assert "is not signed by a trusted key" in caplog.text
@@ -151,26 +138,18 @@ def test_an_s3_that_refuses_connections_does_not_stop_the_start(
     assert f"refund: {reason}" in caplog.messages
 
 
-@pytest.fixture
-def releases(store_writer: FolderStoreWriter, promote: Callable[..., str]) -> dict[str, Callable[[], None]]:
-    """Three versions of refund, the first of them current, each with what points the store to it."""
-    pointer = store_writer.root / "refund" / "pointer.json"
-    contents = {promote(shift=shift): pointer.read_bytes() for shift in (0.5, 1.0, 1.5)}
-    updates = {version: lambda content=content: pointer.write_bytes(content) for version, content in contents.items()}
-    next(iter(updates.values()))()
-    return updates
-
-
 def test_invocations_and_schedules_follow_the_pointer(
-    load_app: LoadApp, store_writer: FolderStoreWriter, releases: dict[str, Callable[[], None]]
+    load_app: LoadApp, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each reads it where that is due, and waits within its budget for the new version."""
-    first, second, third = releases
-    app = load_app(STORE=str(store_writer), STORE_SECONDS="0.000001", STORE_BUDGET_MS="10000")
+    """Each that is due waits within its budget for the new version. A store in a folder does not need AWS's client."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    first, second, third = (deployment.release(shift=shift) for shift in (0.5, 1.0, 1.5))
+    deployment.point(current=first)
+    app = load_app(STORE=str(deployment.store), STORE_SECONDS="0.000001", STORE_BUDGET_MS="10000")
     assert answering_version(app) == first
-    releases[second]()
+    deployment.point(current=second)
     assert answering_version(app) == second
-    releases[third]()
+    deployment.point(current=third)
     app.handler(event_of("schedules/rule"), None)
     assert served_version(app) == third
 
@@ -188,18 +167,14 @@ def restore_hooks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
 
 
 @pytest.mark.parametrize("seconds", ["0.000001", "30"], ids=["due", "not due"])
-def test_a_restored_snapshot_follows_the_pointer_where_that_is_due(
-    load_app: LoadApp,
-    store_writer: FolderStoreWriter,
-    releases: dict[str, Callable[[], None]],
-    restore_hooks: list[Callable[[], None]],
-    seconds: str,
+def test_a_restored_snapshot_follows_the_pointer_when_a_look_is_due(
+    load_app: LoadApp, deployment: Deployment, restore_hooks: list[Callable[[], None]], seconds: str
 ) -> None:
     """Before its first invocation: a snapshot may be weeks old. One of this minute is as new as any process."""
-    first, second, _ = releases
-    app = load_app(STORE=str(store_writer), STORE_SECONDS=seconds)
+    first, second = deployment.promote(shift=0.5), deployment.release(shift=1.0)
+    app = load_app(STORE=str(deployment.store), STORE_SECONDS=seconds)
     assert served_version(app) == first
-    releases[second]()
+    deployment.point(current=second)
     (hook,) = restore_hooks
     hook()
     assert served_version(app) == (first if seconds == "30" else second)
@@ -208,7 +183,7 @@ def test_a_restored_snapshot_follows_the_pointer_where_that_is_due(
 def test_without_a_store_nothing_is_done_after_a_restore(
     load_app: LoadApp, restore_hooks: list[Callable[[], None]], refund: Scorer
 ) -> None:
-    """The packaged version never grows stale."""
+    """The packaged version never becomes outdated."""
     assert answering_version(load_app()) == refund.version
     assert restore_hooks == []
 

@@ -1,4 +1,4 @@
-"""What a pointer may name without its ever serving: the old version serves on, and one sentence says why."""
+"""Released versions that must not serve: the old version keeps serving, and one sentence says why."""
 
 import base64
 import hashlib
@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,77 +15,63 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.variants import rewrite_manifest
 from handler.records.telemetry import REFUSED
-from handler.releases.served import Slot
 from handler.releases.signature import signature_name, signed_statement
-from handler.releases.store import Pointer, bundle_key
 from handler.releases.swap import Watcher, load_released
 from handler.scoring.bundle import FORMAT, MANIFEST, BundleError, to_json
 from handler.scoring.scorer import Scorer
-from training.delivery.store_writer import FolderStoreWriter
+from tests.handler.deployment import Deployment
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
-TRUSTED = KEY.public_key().public_bytes_raw()
-OTHER_TRUSTED = OTHER_KEY.public_key().public_bytes_raw()
-SIGNATURE = signature_name(TRUSTED)
 
-Damage = Callable[[FolderStoreWriter, str], str | None]
-"""Changes a sound version in the store; returns the version that it has then, None where it has the same."""
+Damage = Callable[[Path], str | None]
+"""Changes a sound bundle in its folder; returns the version that it has then, None if the version stays the same."""
 
 
-@pytest.fixture
-def slot(refund: Scorer) -> Slot:
-    """Refund's place, where the packaged version serves."""
-    return Slot(refund)
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle."""
+    manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
+    return manifest
 
 
-@pytest.fixture
-def watcher(store_writer: FolderStoreWriter, slot: Slot) -> Watcher:
-    """Watches that place."""
-    return Watcher(store_writer, {"refund": slot}, seconds=3600)
+def with_manifest(**changes: object) -> Damage:
+    """Other values of some keys in the manifest."""
+    return lambda folder: rewrite_manifest(folder, **changes)
 
 
-@pytest.fixture
-def guarded(store_writer: FolderStoreWriter, slot: Slot) -> Watcher:
-    """Watches it too, and serves only what a trusted key signed."""
-    return Watcher(store_writer, {"refund": slot}, seconds=3600, public_keys=(TRUSTED,))
+def with_field(field: str, **changes: object) -> Damage:
+    """Other values of some keys of a field in the contract."""
 
-
-def folder_of(store_writer: FolderStoreWriter, version: str) -> Path:
-    """Where a version of refund's bundle lies."""
-    return store_writer.root / bundle_key("refund", version, "")
-
-
-def rewriting(**changes: object) -> Damage:
-    """Other keys in the manifest, and the version that they give."""
-
-    def damage(store_writer: FolderStoreWriter, version: str) -> str:
-        folder = folder_of(store_writer, version)
-        changed = rewrite_manifest(folder, **changes)
-        folder.rename(folder_of(store_writer, changed))
-        return changed
+    def damage(folder: Path) -> str:
+        contract = manifest_of(folder)["contract"]
+        contract["fields"][field] |= changes
+        return rewrite_manifest(folder, contract=contract)
 
     return damage
 
 
-def naming_another_file(name: str) -> Damage:
-    """A file elsewhere among those of the manifest."""
+def with_file_named(name: str) -> Damage:
+    """A file elsewhere among those that the manifest names."""
+    return lambda folder: rewrite_manifest(folder, files={**manifest_of(folder)["files"], name: "0" * 64})
 
-    def damage(store_writer: FolderStoreWriter, version: str) -> str | None:
-        files = json.loads((folder_of(store_writer, version) / MANIFEST).read_bytes())["files"]
-        return rewriting(files={**files, name: "0" * 64})(store_writer, version)
+
+def with_json(name: str, change: Callable[[Any], Any]) -> Damage:
+    """Other content in one of the JSON files, and its hash in the manifest."""
+
+    def damage(folder: Path) -> str:
+        content = to_json(change(json.loads((folder / name).read_bytes())))
+        (folder / name).write_bytes(content)
+        files = manifest_of(folder)["files"] | {name: hashlib.sha256(content).hexdigest()}
+        return rewrite_manifest(folder, files=files)
 
     return damage
 
 
-def rehashing(name: str, change: Callable[[Any], Any]) -> Damage:
-    """Other content in one of its JSON files, with the hash and the version that it gives."""
+def with_bytes(name: str, change: Callable[[bytes], bytes]) -> Damage:
+    """Other bytes in a file, whose hash stays the old one."""
 
-    def damage(store_writer: FolderStoreWriter, version: str) -> str | None:
-        path = folder_of(store_writer, version) / name
-        path.write_bytes(to_json(change(json.loads(path.read_bytes()))))
-        files = json.loads((path.parent / MANIFEST).read_bytes())["files"]
-        return rewriting(files={**files, name: hashlib.sha256(path.read_bytes()).hexdigest()})(store_writer, version)
+    def damage(folder: Path) -> None:
+        (folder / name).write_bytes(change((folder / name).read_bytes()))
 
     return damage
 
@@ -104,282 +90,209 @@ def without(*keys: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     return change
 
 
-def ask_for_a_negative_amount(golden: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A golden request that its own contract refuses, the third."""
+def with_negative_amount(golden: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The golden cases, of which the third's request is outside the bundle's own contract."""
     golden[2]["request"]["amount"] = -1.0
     return golden
 
 
-def with_field(field: str, **changes: object) -> Damage:
-    """A contract with other keys of a field."""
-
-    def damage(store_writer: FolderStoreWriter, version: str) -> str | None:
-        contract = json.loads((folder_of(store_writer, version) / MANIFEST).read_bytes())["contract"]
-        contract["fields"][field] |= changes
-        return rewriting(contract=contract)(store_writer, version)
-
-    return damage
+def with_a_bit_flipped(content: bytes) -> bytes:
+    """The content with one bit in the middle changed."""
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-def flip_a_bit(store_writer: FolderStoreWriter, version: str) -> None:
-    """In the middle of the model."""
-    path = folder_of(store_writer, version) / "model.ubj"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-def cut_the_manifest(store_writer: FolderStoreWriter, version: str) -> None:
-    """By its last byte."""
-    path = folder_of(store_writer, version) / MANIFEST
-    path.write_bytes(path.read_bytes()[:-1])
-
-
-def remove_the_vocabulary(store_writer: FolderStoreWriter, version: str) -> None:
-    """As where a copy broke off."""
-    (folder_of(store_writer, version) / "vocabulary.json").unlink()
-
-
-def remove_all(store_writer: FolderStoreWriter, version: str) -> None:
-    """As where it never was published."""
-    shutil.rmtree(folder_of(store_writer, version))
-
-
-def put_another_version_there(store_writer: FolderStoreWriter, version: str) -> None:
-    """A sound bundle under the name of another."""
-    assert rewrite_manifest(folder_of(store_writer, version), windows={}) != version
-
-
-def write_an_infinite_number(store_writer: FolderStoreWriter, version: str) -> None:
-    """Which JSON does not know, though Python reads it."""
-    path = folder_of(store_writer, version) / MANIFEST
-    path.write_bytes(re.sub(rb'"slope": [^,]+', b'"slope": 1e999', path.read_bytes()))
-
-
-def have_other_numbers(store_writer: FolderStoreWriter, version: str) -> str | None:
+def with_other_calibration(folder: Path) -> str:
     """Another calibration than the golden cases were computed with."""
-    calibration = json.loads((folder_of(store_writer, version) / MANIFEST).read_bytes())["calibration"]
-    return rewriting(calibration={**calibration, "intercept": calibration["intercept"] + 0.01})(store_writer, version)
+    calibration = manifest_of(folder)["calibration"]
+    return rewrite_manifest(folder, calibration={**calibration, "intercept": calibration["intercept"] + 0.01})
+
+
+def under_another_version(folder: Path) -> None:
+    """A sound bundle in the folder of another version."""
+    assert rewrite_manifest(folder, windows={}) != folder.name
 
 
 REFUSALS = [
-    (flip_a_bit, "model.ubj is damaged: its sha256 is "),
-    (cut_the_manifest, "manifest.json is damaged"),
-    (remove_the_vocabulary, "vocabulary.json is missing; the bundle is incomplete"),
-    (remove_all, "manifest.json is missing; the bundle is incomplete"),
-    (put_another_version_there, " of refund"),
-    (rewriting(scorer="transaction"), " of transaction"),
-    (rewriting(format=FORMAT + 1), f"has format {FORMAT + 1}; this code reads format {FORMAT}"),
-    (naming_another_file("/etc/passwd"), "names the files /etc/passwd, baseline.json, golden.json, "),
+    (with_bytes("model.ubj", with_a_bit_flipped), "model.ubj is damaged: its sha256 is "),
+    (with_bytes(MANIFEST, lambda content: content[:-1]), "manifest.json is damaged"),
+    (lambda folder: (folder / "vocabulary.json").unlink(), "vocabulary.json is missing; the bundle is incomplete"),
+    (shutil.rmtree, "manifest.json is missing; the bundle is incomplete"),
+    (under_another_version, " of refund"),
+    (with_manifest(scorer="transaction"), " of transaction"),
+    (with_manifest(format=FORMAT + 1), f"has format {FORMAT + 1}; this code reads format {FORMAT}"),
+    (with_file_named("/etc/passwd"), "names the files /etc/passwd, baseline.json, golden.json, "),
     (
-        naming_another_file("../../../pointer.json"),
+        with_file_named("../../../pointer.json"),
         "names the files ../../../pointer.json, baseline.json, golden.json, ",
     ),
     (with_field("amount", max=100.0), "breaks the contract: its amount has a maximum of 100, not 1e+15"),
     (with_field("item", required=True), "breaks the contract: it requires item"),
-    (have_other_numbers, "the golden request "),
-    (rewriting(contract="none"), "cannot be served: "),
-    (rewriting(calibration={}), "cannot be served: its manifest or reference lacks 'slope'"),
-    (rehashing("reference.json", without("amount")), "cannot be served: its manifest or reference lacks 'amount'"),
-    (rehashing("baseline.json", without("combinations")), "its manifest or reference lacks 'combinations'"),
-    (rehashing("golden.json", lambda _: []), "has no golden cases; nothing proves that it computes what"),
-    (rehashing("golden.json", ask_for_a_negative_amount), ": golden request 2 is outside the bundle's own contract"),
-    # What scores, and fails only once it is to explain itself.
+    (with_other_calibration, "the golden request "),
+    (with_manifest(contract="none"), "cannot be served: "),
+    (with_manifest(calibration={}), "cannot be served: its manifest or reference lacks 'slope'"),
+    (with_json("reference.json", without("amount")), "cannot be served: its manifest or reference lacks 'amount'"),
+    (with_json("baseline.json", without("combinations")), "its manifest or reference lacks 'combinations'"),
+    (with_json("golden.json", lambda _: []), "has no golden cases; nothing proves that it computes what"),
+    (with_json("golden.json", with_negative_amount), ": golden request 2 is outside the bundle's own contract"),
+    # The scores are right, and only the reasons fail.
     (
-        rehashing("reference.json", without("amount", "percentiles")),
+        with_json("reference.json", without("amount", "percentiles")),
         "scores its golden requests and cannot answer them: KeyError('percentiles')",
     ),
     (
-        rehashing("reference.json", without("item_category", "shares", "Toys")),
+        with_json("reference.json", without("item_category", "shares", "Toys")),
         "scores its golden requests and cannot answer them: KeyError('Toys')",
     ),
-    # What no exception of ours foresees.
-    (rewriting(calibration="none"), "TypeError: "),
-    (rewriting(calibration={"slope": "none", "intercept": 0.0}), "TypeError: "),
-    (rewriting(decision=[]), "TypeError: "),
-    (write_an_infinite_number, "Out of range float values"),
+    # No rule of ours foresees these.
+    (with_manifest(calibration="none"), "TypeError: "),
+    (with_manifest(calibration={"slope": "none", "intercept": 0.0}), "TypeError: "),
+    (with_manifest(decision=[]), "TypeError: "),
+    (
+        with_bytes(MANIFEST, lambda content: re.sub(rb'"slope": [^,]+', b'"slope": 1e999', content)),
+        "Out of range float values",
+    ),
 ]
 
 
-@pytest.fixture(params=REFUSALS, ids=[sentence.strip(": ") for _, sentence in REFUSALS])
-def refusal(
-    request: pytest.FixtureRequest,
-    store_writer: FolderStoreWriter,
-    release: Callable[..., str],
-    point: Callable[..., Pointer],
-) -> tuple[str, str]:
-    """A version that may not serve and that the pointer names, and a part of the sentence that says why not."""
-    damage, sentence = request.param
-    version = release(shift=0.5)
-    version = damage(store_writer, version) or version
-    point(current=version)
-    return version, sentence
+def release_damaged(deployment: Deployment, damage: Damage) -> str:
+    """Release a version and damage it; returns the version that it has then."""
+    folder = deployment.folder(deployment.release(shift=0.5))
+    if version := damage(folder):
+        folder = folder.rename(folder.with_name(version))
+    return folder.name
 
 
+@pytest.mark.parametrize(("damage", "reason"), REFUSALS, ids=[reason.strip(": ") for _, reason in REFUSALS])
 def test_a_version_that_must_not_serve_is_refused(
-    refusal: tuple[str, str],
-    promote: Callable[..., str],
-    slot: Slot,
-    watcher: Watcher,
-    caplog: pytest.LogCaptureFixture,
+    deployment: Deployment, caplog: pytest.LogCaptureFixture, damage: Damage, reason: str
 ) -> None:
-    """It is counted and logged once; the version before answers on to the last digit; the next good one is loaded."""
-    version, reason = refusal
-    before = slot.served.scorer
-    for _ in range(3):
-        watcher.look()
-    assert slot.served.scorer is before
-    assert reason in watcher.refused["refund"]
-    assert watcher.counts == {REFUSED: 1}
+    """It is counted and logged once; the version before keeps answering; the next good one is loaded."""
+    version = release_damaged(deployment, damage)
+    deployment.point(current=version)
+    before = deployment.slot.served.scorer
+    deployment.look(3)
+    assert deployment.slot.served.scorer is before
+    refused = deployment.watcher.refused["refund"]
+    assert reason in refused
+    assert deployment.watcher.counts == {REFUSED: 1}
     (record,) = caplog.records
-    assert record.levelno == logging.ERROR
-    assert record.getMessage() == f"refund: {version} is refused: {watcher.refused['refund']}"
-    next_version = promote(shift=1.0)
-    watcher.look()
-    assert slot.served.scorer.version == next_version
-    assert watcher.refused == {}
+    assert (record.levelno, record.getMessage()) == (logging.ERROR, f"refund: {version} is refused: {refused}")
+    next_version = deployment.promote(shift=1.0)
+    deployment.look()
+    assert deployment.served_version == next_version
+    assert deployment.watcher.refused == {}
 
 
-def test_only_the_packaged_contract_is_promised(
-    store_writer: FolderStoreWriter,
-    release: Callable[..., str],
-    point: Callable[..., Pointer],
-    slot: Slot,
-    watcher: Watcher,
-) -> None:
-    """What a later version grants besides may be taken back: no deployment promised it."""
-    narrow = release(shift=1.0)
-    wide = with_field("item", max_length=1000)(store_writer, release(shift=0.5))
-    for version in (wide, narrow):
-        point(current=version)
-        watcher.look()
-        assert slot.served.scorer.version == version
+def test_only_the_packaged_contract_is_promised(deployment: Deployment) -> None:
+    """What a later version accepts besides may be taken back: no deployment promised it."""
+    wide = release_damaged(deployment, with_field("item", max_length=1000))
+    for version in (wide, deployment.release(shift=1.0)):
+        deployment.point(current=version)
+        deployment.look()
+        assert deployment.served_version == version
 
 
-def test_who_reads_a_release_back_need_promise_nothing(
-    store_writer: FolderStoreWriter, release: Callable[..., str], refund: Scorer
-) -> None:
-    """A narrower contract is sound; it only may not take this one's place."""
-    version = with_field("amount", max=1e9)(store_writer, release(shift=0.5))
-    assert load_released(store_writer, "refund", str(version)).version == version
+def test_a_release_is_read_without_a_promised_contract(deployment: Deployment, refund: Scorer) -> None:
+    """A narrower contract is sound; it only must not replace this one."""
+    version = release_damaged(deployment, with_field("amount", max=1e9))
+    assert load_released(deployment.store, "refund", version).version == version
     with pytest.raises(BundleError, match="breaks the contract: its amount has a maximum of 1e"):
-        load_released(store_writer, "refund", str(version), promised=refund.contract)
+        load_released(deployment.store, "refund", version, promised=refund.contract)
 
 
-def test_a_bundle_that_is_too_large_is_refused(
-    promote: Callable[..., str], slot: Slot, watcher: Watcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No more of it is read than may be."""
-    version = promote(shift=0.5)
+def test_a_bundle_that_is_too_large_is_refused(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more of it is read than the limit."""
+    version = deployment.promote(shift=0.5)
     monkeypatch.setattr("handler.releases.store.MAX_BYTES", 100_000)
+    deployment.look()
+    assert "model.ubj has more than " in deployment.watcher.refused["refund"]
+    assert deployment.served_version != version
+
+
+def raw(key: Ed25519PrivateKey) -> bytes:
+    """A key's public half."""
+    return key.public_key().public_bytes_raw()
+
+
+def file_name(key: Ed25519PrivateKey) -> str:
+    """The name of the file with a key's signature."""
+    return signature_name(raw(key))
+
+
+def signature(manifest: bytes, key: Ed25519PrivateKey = KEY) -> bytes:
+    """A key's signature of a manifest, as its file holds it."""
+    return base64.b64encode(key.sign(signed_statement(manifest))) + b"\n"
+
+
+def sign(deployment: Deployment, version: str, *keys: Ed25519PrivateKey) -> None:
+    """Add signatures to a version, as `training.delivery.publish` does."""
+    folder = deployment.folder(version)
+    for key in keys:
+        (folder / file_name(key)).write_bytes(signature((folder / MANIFEST).read_bytes(), key))
+
+
+def look_with_keys(deployment: Deployment, *keys: Ed25519PrivateKey) -> Watcher:
+    """A watcher that serves only what one of the keys signed, after its first look."""
+    public_keys = tuple(map(raw, keys))
+    watcher = Watcher(deployment.store, {"refund": deployment.slot}, seconds=3600, public_keys=public_keys)
     watcher.look()
-    assert "model.ubj has more than " in watcher.refused["refund"]
-    assert slot.served.scorer.version != version
+    return watcher
 
 
-def as_file(key: Ed25519PrivateKey, statement: bytes) -> bytes:
-    """A signature as its file holds it."""
-    return base64.b64encode(key.sign(statement)) + b"\n"
-
-
-def test_what_a_trusted_key_signed_serves(
-    store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
+@pytest.mark.parametrize(
+    ("trusted", "signing"),
+    [([KEY], [KEY]), ([KEY], [KEY, OTHER_KEY]), ([KEY, OTHER_KEY], [KEY]), ([KEY, OTHER_KEY], [OTHER_KEY])],
+    ids=["the only key", "another key too", "the first of two", "the second of two"],
+)
+def test_a_version_signed_by_one_of_the_trusted_keys_serves(
+    deployment: Deployment, trusted: Sequence[Ed25519PrivateKey], signing: Sequence[Ed25519PrivateKey]
 ) -> None:
-    """As `training.delivery.publish` signs it."""
-    version = promote(shift=0.5)
-    folder = folder_of(store_writer, version)
-    (folder / SIGNATURE).write_bytes(as_file(KEY, signed_statement((folder / MANIFEST).read_bytes())))
-    guarded.look()
-    assert slot.served.scorer.version == version
+    """Each key's signature has its own file, so that keys can be rotated."""
+    version = deployment.promote(shift=0.5)
+    sign(deployment, version, *signing)
+    look_with_keys(deployment, *trusted)
+    assert deployment.served_version == version
 
 
-def test_what_nobody_signed_is_refused(
-    promote: Callable[..., str], slot: Slot, guarded: Watcher, refund: Scorer
-) -> None:
-    """Where a key is asked for."""
-    promote(shift=0.5)
-    guarded.look()
-    assert guarded.refused["refund"].endswith(f"is not signed by a trusted key ({SIGNATURE})")
-    assert slot.served.scorer is refund
+@pytest.mark.parametrize("trusted", [[KEY], [KEY, OTHER_KEY]], ids=["one key", "two keys"])
+def test_an_unsigned_version_is_refused(deployment: Deployment, trusted: Sequence[Ed25519PrivateKey]) -> None:
+    """The reason names each file that would have made it valid."""
+    version = deployment.promote(shift=0.5)
+    watcher = look_with_keys(deployment, *trusted)
+    names = ", ".join(map(file_name, trusted))
+    reason = f"{deployment.store}/refund/bundles/{version} is not signed by a trusted key ({names})"
+    assert watcher.refused["refund"] == reason
+    assert deployment.served_version != version
 
 
-@pytest.mark.parametrize("kind", ["another key", "another manifest", "the bare manifest", "no base64", "nothing"])
+@pytest.mark.parametrize(
+    ("name", "signature_of"),
+    [
+        (file_name(KEY), lambda manifest: signature(manifest, OTHER_KEY)),
+        (file_name(KEY), lambda manifest: signature(manifest + b" ")),
+        (file_name(KEY), lambda manifest: base64.b64encode(KEY.sign(manifest))),
+        (file_name(KEY), lambda _: b"signed"),
+        (file_name(KEY), lambda _: b""),
+        (file_name(OTHER_KEY), signature),
+    ],
+    ids=["another key", "another manifest", "the bare manifest", "no base64", "empty", "in another key's file"],
+)
 def test_a_wrong_signature_is_refused(
-    kind: str, store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
+    deployment: Deployment, name: str, signature_of: Callable[[bytes], bytes]
 ) -> None:
     """The bundle is sound otherwise."""
-    version = promote(shift=0.5)
-    folder = folder_of(store_writer, version)
-    manifest = (folder / MANIFEST).read_bytes()
-    signatures = {
-        "another key": as_file(OTHER_KEY, signed_statement(manifest)),
-        "another manifest": as_file(KEY, signed_statement(manifest + b" ")),
-        "the bare manifest": as_file(KEY, manifest),
-        "no base64": b"signed",
-        "nothing": b"",
-    }
-    (folder / SIGNATURE).write_bytes(signatures[kind])
-    guarded.look()
-    rule = f"is not signed by a trusted key ({SIGNATURE})"
-    assert guarded.refused["refund"] == f"{store_writer}/refund/bundles/{version} {rule}"
-    assert slot.served.scorer.version != version
+    version = deployment.promote(shift=0.5)
+    folder = deployment.folder(version)
+    (folder / name).write_bytes(signature_of((folder / MANIFEST).read_bytes()))
+    watcher = look_with_keys(deployment, KEY)
+    assert watcher.refused["refund"].endswith(f"is not signed by a trusted key ({file_name(KEY)})")
+    assert deployment.served_version != version
 
 
-def test_another_keys_signature_beside_it_harms_nobody(
-    store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot, guarded: Watcher
-) -> None:
-    """Each key's has a file of its own, so that one can take the other's place."""
-    version = promote(shift=0.5)
-    folder = folder_of(store_writer, version)
-    statement = signed_statement((folder / MANIFEST).read_bytes())
-    for key, name in ((KEY, SIGNATURE), (OTHER_KEY, signature_name(OTHER_TRUSTED))):
-        (folder / name).write_bytes(as_file(key, statement))
-    guarded.look()
-    assert slot.served.scorer.version == version
-
-
-@pytest.mark.parametrize("key", [KEY, OTHER_KEY], ids=["the first", "the second"])
-def test_one_of_the_trusted_keys_is_enough(
-    key: Ed25519PrivateKey, store_writer: FolderStoreWriter, promote: Callable[..., str], slot: Slot
-) -> None:
-    """Whichever, while one takes the other's place."""
-    version = promote(shift=0.5)
-    folder = folder_of(store_writer, version)
-    name = signature_name(key.public_key().public_bytes_raw())
-    (folder / name).write_bytes(as_file(key, signed_statement((folder / MANIFEST).read_bytes())))
-    Watcher(store_writer, {"refund": slot}, seconds=3600, public_keys=(TRUSTED, OTHER_TRUSTED)).look()
-    assert slot.served.scorer.version == version
-
-
-def test_a_trusted_keys_signature_counts_in_its_own_file_alone(
-    store_writer: FolderStoreWriter, promote: Callable[..., str], guarded: Watcher
-) -> None:
-    """In another key's it is never looked at."""
-    version = promote(shift=0.5)
-    folder = folder_of(store_writer, version)
-    signature = as_file(KEY, signed_statement((folder / MANIFEST).read_bytes()))
-    (folder / signature_name(OTHER_TRUSTED)).write_bytes(signature)
-    guarded.look()
-    assert "is not signed by a trusted key" in guarded.refused["refund"]
-
-
-def test_a_refusal_names_every_file_that_was_looked_for(
-    promote: Callable[..., str], store_writer: FolderStoreWriter, slot: Slot
-) -> None:
-    """Whoever forgot to sign learns with which keys it could have been done."""
-    promote(shift=0.5)
-    watcher = Watcher(store_writer, {"refund": slot}, seconds=3600, public_keys=(TRUSTED, OTHER_TRUSTED))
-    watcher.look()
-    assert watcher.refused["refund"].endswith(f"({SIGNATURE}, {signature_name(OTHER_TRUSTED)})")
-
-
-def test_a_signature_does_not_vouch_for_changed_files(
-    store_writer: FolderStoreWriter, promote: Callable[..., str], guarded: Watcher
-) -> None:
-    """It is the manifest's, which names each file's hash."""
-    version = promote(shift=0.5)
-    folder = folder_of(store_writer, version)
-    (folder / SIGNATURE).write_bytes(as_file(KEY, signed_statement((folder / MANIFEST).read_bytes())))
-    flip_a_bit(store_writer, version)
-    guarded.look()
-    assert "model.ubj is damaged" in guarded.refused["refund"]
+def test_a_signature_does_not_vouch_for_changed_files(deployment: Deployment) -> None:
+    """It signs the manifest, which has each file's hash."""
+    version = deployment.promote(shift=0.5)
+    sign(deployment, version, KEY)
+    with_bytes("model.ubj", with_a_bit_flipped)(deployment.folder(version))
+    assert "model.ubj is damaged" in look_with_keys(deployment, KEY).refused["refund"]

@@ -22,13 +22,13 @@ from handler.releases.store import (
     S3Store,
     StoreError,
     TooLargeError,
-    bundle_key,
     open_store,
     parse_pointer,
     read_bundle,
     read_pointer,
 )
 from handler.scoring.bundle import FILES, MANIFEST, BundleError
+from tests.handler.deployment import Deployment
 from training.delivery.store_writer import FolderStoreWriter, open_store_writer
 
 VERSION = "0123456789ab"
@@ -67,63 +67,50 @@ def put(address: str) -> Callable[[str, bytes], None]:
     return open_store_writer(address).put_new
 
 
-def test_a_store_names_its_address(address: str) -> None:
-    """In health, logs and errors."""
-    assert str(open_store(address)) == address
-
-
 def test_written_content_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """Byte for byte, from its own key only."""
+    """Byte for byte, from its own key only; a missing key is named by the store's address, as in health and logs."""
     put("refund/one.json", b"\0\xff one")
     put("refund/two.json", b"two")
-    assert open_store(address).read("refund/one.json", 100) == b"\0\xff one"
-
-
-def test_the_key_that_is_missing_is_named(address: str, put: Callable[[str, bytes], None]) -> None:
-    """A missing pointer is not an unreachable store."""
-    put("refund/one.json", b"one")
-    with pytest.raises(MissingError, match=f"{address}/refund/two.json"):
-        open_store(address).read("refund/two.json", 100)
+    store = open_store(address)
+    assert str(store) == address
+    assert store.read("refund/one.json", 100) == b"\0\xff one"
+    with pytest.raises(MissingError, match=f"{address}/refund/three.json"):
+        store.read("refund/three.json", 100)
 
 
 def test_as_many_bytes_as_the_limit_are_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """With one byte more, the error names the limit."""
+    """Even none; with one byte more, the error names the limit."""
     put("refund/large", bytes(2000))
+    put("refund/empty", b"")
     store = open_store(address)
+    assert store.read("refund/empty", 0) == b""
     assert store.read("refund/large", 2000) == bytes(2000)
     with pytest.raises(TooLargeError, match=f"{address}/refund/large has more than 1,999 bytes"):
         store.read("refund/large", 1999)
 
 
-def test_an_empty_file_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """Even where nothing more is allowed."""
-    put("refund/empty", b"")
-    assert open_store(address).read("refund/empty", 0) == b""
-
-
 def test_a_pointer_is_read(address: str, put: Callable[[str, bytes], None]) -> None:
-    """From its own place."""
+    """From its own key; before anything was released there is none."""
+    with pytest.raises(MissingError):
+        read_pointer(open_store(address), "refund")
     put("refund/pointer.json", pointer_bytes())
     assert read_pointer(open_store(address), "refund") == Pointer.model_validate(POINTER)
 
 
-def test_where_nothing_was_released_there_is_no_pointer(address: str) -> None:
-    """The packaged bundle serves."""
-    with pytest.raises(MissingError):
-        read_pointer(open_store(address), "refund")
-
-
-def test_an_invalid_pointer_is_named(address: str, put: Callable[[str, bytes], None]) -> None:
-    """By its address, for the person on call."""
-    put("refund/pointer.json", b"garbage")
-    with pytest.raises(PointerError, match=f"{address}/refund/pointer.json is not a valid pointer"):
-        read_pointer(open_store(address), "refund")
-
-
-def test_a_pointer_of_megabytes_is_refused(address: str, put: Callable[[str, bytes], None]) -> None:
-    """It is read at every look."""
-    put("refund/pointer.json", pointer_bytes(reason="r" * MAX_POINTER_BYTES))
-    with pytest.raises(TooLargeError, match="has more than 65,536 bytes"):
+@pytest.mark.parametrize(
+    ("content", "error", "problem"),
+    [
+        (b"garbage", PointerError, "is not a valid pointer"),
+        (pointer_bytes(reason="r" * MAX_POINTER_BYTES), TooLargeError, "has more than 65,536 bytes"),
+    ],
+    ids=["garbage", "too large"],
+)
+def test_an_unusable_pointer_is_named(
+    address: str, put: Callable[[str, bytes], None], content: bytes, error: type[StoreError], problem: str
+) -> None:
+    """By its address, for the person on call. It is read at every look, so its size is limited."""
+    put("refund/pointer.json", content)
+    with pytest.raises(error, match=f"{address}/refund/pointer.json {problem}"):
         read_pointer(open_store(address), "refund")
 
 
@@ -147,6 +134,9 @@ def test_a_pointer_of_megabytes_is_refused(address: str, put: Callable[[str, byt
         (pointer_bytes(action="delete"), "action: Input should be 'promote', 'rollback' or 'shadow'"),
         (pointer_bytes(by=None), "by: Input should be a valid string"),
         (pointer_bytes(gate=[]), "gate: Input should be an object"),
+        (pointer_bytes(current=1), "current: Input should be a valid string"),
+        (pointer_bytes(current=True), "current: Input should be a valid string"),
+        (pointer_bytes(current=[VERSION]), "current: Input should be a valid string"),
     ],
 )
 def test_an_invalid_pointer_is_refused_with_field_and_problem(content: bytes, problem: str) -> None:
@@ -177,13 +167,6 @@ def test_an_invalid_version_is_refused(key: str, version: str) -> None:
     """It becomes part of a path, so only 12 hexadecimal digits are allowed."""
     with pytest.raises(PointerError, match=f"is not a valid pointer: {key}: String should match pattern"):
         parse_pointer(pointer_bytes(**{key: version}), "refund", "it")
-
-
-@pytest.mark.parametrize("version", [1, True, ["0123456789ab"]])
-def test_a_version_is_text(version: object) -> None:
-    """No other type is converted."""
-    with pytest.raises(PointerError, match="current: Input should be a valid string"):
-        parse_pointer(pointer_bytes(current=version), "refund", "it")
 
 
 def test_another_scorers_pointer_is_refused() -> None:
@@ -245,82 +228,66 @@ def test_s3_without_its_client_is_refused_with_a_sentence(monkeypatch: pytest.Mo
         open_store("s3://models/fraud")
 
 
-def test_a_bundle_is_read_with_its_files_alone(store_writer: FolderStoreWriter, release: Callable[..., str]) -> None:
+@pytest.fixture
+def bundle(deployment: Deployment) -> Path:
+    """The folder of a released bundle."""
+    return deployment.folder(deployment.release())
+
+
+def read(bundle: Path, *signatures: str) -> dict[str, bytes]:
+    """The files of a released bundle and some of its signatures, as its store reads them."""
+    return read_bundle(FolderStore(bundle.parents[2]), "refund", bundle.name, signatures)
+
+
+def test_a_bundle_is_read_with_its_files_alone(bundle: Path) -> None:
     """Not with other files beside them."""
-    version = release()
-    folder = store_writer.root / bundle_key("refund", version, "")
-    (folder / "notes.txt").write_text("mine")
-    contents = read_bundle(store_writer, "refund", version)
-    assert contents == {name: (folder / name).read_bytes() for name in (MANIFEST, *FILES)}
+    (bundle / "notes.txt").write_text("mine")
+    assert read(bundle) == {name: (bundle / name).read_bytes() for name in (MANIFEST, *FILES)}
 
 
 @pytest.mark.parametrize("name", [MANIFEST, *FILES])
-def test_a_bundle_without_a_file_is_incomplete(
-    store_writer: FolderStoreWriter, release: Callable[..., str], name: str
-) -> None:
+def test_a_bundle_without_a_file_is_incomplete(bundle: Path, name: str) -> None:
     """The file is named."""
-    version = release()
-    path = store_writer.root / bundle_key("refund", version, name)
-    path.unlink()
-    with pytest.raises(BundleError, match=f"{path} is missing; the bundle is incomplete"):
-        read_bundle(store_writer, "refund", version)
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=f"{bundle / name} is missing; the bundle is incomplete"):
+        read(bundle)
 
 
-def test_existing_signatures_are_read(store_writer: FolderStoreWriter, release: Callable[..., str]) -> None:
+def test_existing_signatures_are_read(bundle: Path) -> None:
     """Of those requested; a missing one is left out, and the caller decides whether it matters."""
-    version = release()
     for name in ("manifest.1.sig", "manifest.3.sig"):
-        store_writer.put_new(bundle_key("refund", version, name), name.encode())
-    contents = read_bundle(store_writer, "refund", version, ("manifest.1.sig", "manifest.2.sig"))
+        (bundle / name).write_text(name)
+    contents = read(bundle, "manifest.1.sig", "manifest.2.sig")
     assert contents.keys() == {MANIFEST, *FILES, "manifest.1.sig"}
     assert contents["manifest.1.sig"] == b"manifest.1.sig"
 
 
-def test_a_signature_that_cannot_be_read_is_not_missing(
-    store_writer: FolderStoreWriter, release: Callable[..., str]
-) -> None:
+def test_a_signature_that_cannot_be_read_is_not_missing(bundle: Path) -> None:
     """A failing store must not make a signed bundle look unsigned."""
-    version = release()
-    (store_writer.root / bundle_key("refund", version, "manifest.1.sig")).mkdir()
+    (bundle / "manifest.1.sig").mkdir()
     with pytest.raises(StoreError, match=r"manifest\.1\.sig cannot be read: Is a directory"):
-        read_bundle(store_writer, "refund", version, ("manifest.1.sig",))
+        read(bundle, "manifest.1.sig")
 
 
-def test_a_signature_counts_among_the_bytes(
-    store_writer: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is as untrusted as the bundle."""
-    version = release()
-    monkeypatch.setattr(
-        "handler.releases.store.MAX_BYTES", sum(map(len, read_bundle(store_writer, "refund", version).values()))
-    )
-    store_writer.put_new(bundle_key("refund", version, "manifest.1.sig"), b"s")
-    with pytest.raises(BundleError, match=r"manifest\.1\.sig has more than 0 bytes"):
-        read_bundle(store_writer, "refund", version, ("manifest.1.sig",))
-
-
-def test_a_bundle_may_have_as_many_bytes_as_the_limit(
-    store_writer: FolderStoreWriter, release: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All files together; with a limit of one byte less, the error names the file that exceeds it."""
-    version = release()
-    size = sum(path.stat().st_size for path in (store_writer.root / bundle_key("refund", version, "")).iterdir())
+def test_a_bundle_may_have_as_many_bytes_as_the_limit(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All files together, signatures among them; the error names the file that exceeds the limit."""
+    size = sum(path.stat().st_size for path in bundle.iterdir())
+    (bundle / "manifest.1.sig").write_text("s")
     monkeypatch.setattr("handler.releases.store.MAX_BYTES", size)
-    assert len(read_bundle(store_writer, "refund", version)) == len(FILES) + 1
+    assert len(read(bundle)) == len(FILES) + 1
+    with pytest.raises(BundleError, match=r"manifest\.1\.sig has more than 0 bytes"):
+        read(bundle, "manifest.1.sig")
     monkeypatch.setattr("handler.releases.store.MAX_BYTES", size - 1)
     with pytest.raises(BundleError, match=f"{FILES[-1]} has more than .*; a bundle may have {size - 1:,} in total"):
-        read_bundle(store_writer, "refund", version)
+        read(bundle)
 
 
-def test_a_bundle_that_cannot_be_read_may_be_sound(
-    store_writer: FolderStoreWriter, release: Callable[..., str]
-) -> None:
+def test_a_bundle_that_cannot_be_read_may_be_sound(bundle: Path) -> None:
     """It is the store's error, not the bundle's: a later attempt may succeed."""
-    version = release()
-    shutil.rmtree(store_writer.root / bundle_key("refund", version, ""))
-    (store_writer.root / bundle_key("refund", version, "").rstrip("/")).write_text("no folder")
+    shutil.rmtree(bundle)
+    bundle.write_text("no folder")
     with pytest.raises(StoreError, match=r"manifest.json cannot be read: Not a directory"):
-        read_bundle(store_writer, "refund", version)
+        read(bundle)
 
 
 @contextmanager
@@ -344,31 +311,26 @@ def answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]
             thread.join()
 
 
-def refusing(status: int, code: str) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Answers as S3 does with an error."""
-    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+def sending(
+    content: bytes, *, status: int = 200, length: int | None = None
+) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Answers with some content, whose content-length may say more than is sent."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
         request.send_header("content-type", "application/xml")
-        request.send_header("content-length", str(len(body)))
-        request.end_headers()
-        request.wfile.write(body)
-
-    return answer
-
-
-def promising(length: int, sent: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Answers with fewer bytes than its content-length."""
-
-    def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(200)
-        request.send_header("content-length", str(length))
+        request.send_header("content-length", str(length or len(content)))
         request.send_header("etag", '"1"')
         request.end_headers()
-        request.wfile.write(sent)
+        request.wfile.write(content)
 
     return answer
+
+
+def refusing(status: int, code: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Answers as S3 does with an error."""
+    error = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>no</Message></Error>"
+    return sending(error.encode(), status=status)
 
 
 @pytest.fixture
@@ -439,14 +401,20 @@ def test_an_overloaded_s3_cannot_be_read(s3_at: Callable[[str], S3Store]) -> Non
 
 def test_a_truncated_answer_is_an_error(s3_at: Callable[[str], S3Store]) -> None:
     """Taken for the whole, it would refuse a sound bundle for good."""
-    with answering(promising(100, b"half")) as address, pytest.raises(StoreError, match="cannot be read") as caught:
+    with (
+        answering(sending(b"half", length=100)) as address,
+        pytest.raises(StoreError, match="cannot be read") as caught,
+    ):
         s3_at(address).read("refund/pointer.json", 1000)
     assert type(caught.value) is StoreError
 
 
 def test_a_too_large_file_is_not_read_to_its_end(s3_at: Callable[[str], S3Store]) -> None:
     """No more than the limit is ever in memory: the server does not send the rest."""
-    with answering(promising(10**12, bytes(1000))) as address, pytest.raises(TooLargeError, match="than 999 bytes"):
+    with (
+        answering(sending(bytes(1000), length=10**12)) as address,
+        pytest.raises(TooLargeError, match="than 999 bytes"),
+    ):
         s3_at(address).read("refund/pointer.json", 999)
 
 
