@@ -1,4 +1,4 @@
-"""Publications that are killed: each line of standard input is {store, folder, steps, seconds}; tells how each ended.
+"""Publications that are killed: each line of standard input is {address, folder, steps, seconds}; says how each ended.
 
 For each line a child publishes the bundle in the folder and moves the pointer to it. So long after it has come to its
 step of that number, a call that touches files or the network, it is killed. A script of its own, because a process with

@@ -45,8 +45,8 @@ def kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kill]:
         text=True,
     )
 
-    def kill_one(store: str, folder: Path, *, steps: int, seconds: float) -> dict[str, int]:
-        asked = {"store": store, "folder": str(folder), "steps": steps, "seconds": seconds}
+    def kill_one(address: str, folder: Path, *, steps: int, seconds: float) -> dict[str, int]:
+        asked = {"address": address, "folder": str(folder), "steps": steps, "seconds": seconds}
         process.stdin.write(json.dumps(asked) + "\n")
         process.stdin.flush()
         return json.loads(process.stdout.readline())
