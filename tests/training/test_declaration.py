@@ -90,13 +90,17 @@ REFUSED = [
     # Keys that are unknown or missing.
     (
         update("split", folds=5),
-        ".split.folds (value 5) is not a known key; the known keys are "
-        "calibrate, calibrate_days, label_delay_days, sample, test, test_days, train.",
+        (
+            ".split.folds (value 5) is not a known key; the known keys are "
+            "calibrate, calibrate_days, label_delay_days, sample, test, test_days, train."
+        ),
     ),
     (
         update("fields", "amount", minimum=0),
-        ".fields.amount.minimum (value 0) is not a known key; the known keys are "
-        "alias, catalogue, categories, max, max_length, min, min_rows, monotone, private, required, type, unit.",
+        (
+            ".fields.amount.minimum (value 0) is not a known key; the known keys are "
+            "alias, catalogue, categories, max, max_length, min, min_rows, monotone, private, required, type, unit."
+        ),
     ),
     (
         update("costs", currency="USD"),
@@ -178,8 +182,10 @@ REFUSED = [
     ),
     (
         update("fields", "amount", monotone="increasing"),
-        ": fields.amount.monotone cannot hold through features.momentum: speed may be below 0 and "
-        "invert the direction; declare speed with min: 0, or remove the feature.",
+        (
+            ": fields.amount.monotone cannot hold through features.momentum: speed may be below 0 and "
+            "invert the direction; declare speed with min: 0, or remove the feature."
+        ),
     ),
     (
         update("fields", "country", monotone="increasing"),
@@ -249,8 +255,10 @@ REFUSED = [
     ),
     (
         update(tuning={"mode": "grid", "grid": {"depth": [3]}}),
-        ".tuning.grid.depth is 'depth'; it must be 'rounds', 'max_depth', 'learning_rate', 'min_child_weight', "
-        "'subsample', 'colsample_bytree', 'reg_lambda' or 'max_bin'.",
+        (
+            ".tuning.grid.depth is 'depth'; it must be 'rounds', 'max_depth', 'learning_rate', 'min_child_weight', "
+            "'subsample', 'colsample_bytree', 'reg_lambda' or 'max_bin'."
+        ),
     ),
 ]
 
