@@ -1,4 +1,4 @@
-"""What a later contract may change, and what it may not."""
+"""The changes by which a later contract breaks the promised one, and those by which it does not."""
 
 import json
 from math import ceil, floor
@@ -40,10 +40,10 @@ def changed(name: str, **keys: object) -> Contract:
     return contract({name: {**FIELDS[name], **keys}})
 
 
-def accepts(taken: Contract, request: dict[str, Any]) -> bool:
-    """Whether a contract takes a request."""
+def accepts(contract: Contract, request: dict[str, Any]) -> bool:
+    """Whether a request is valid under a contract."""
     try:
-        request_model("payment", taken).model_validate_json(json.dumps(request))
+        request_model("payment", contract).model_validate_json(json.dumps(request))
     except ValidationError:
         return False
     return True
@@ -58,8 +58,8 @@ def accepts(taken: Contract, request: dict[str, Any]) -> bool:
         (contract(id=None), "its id is None, not 'payment_id'"),
     ],
 )
-def test_route_answer_and_id_stay(offered: Contract, phrase: str) -> None:
-    """Callers go there, read that, and find their own answer by it."""
+def test_another_route_answer_or_id_is_a_breaking_change(offered: Contract, phrase: str) -> None:
+    """Callers depend on each of them."""
     assert breaking_changes(PROMISED, offered) == [phrase]
 
 
@@ -90,8 +90,8 @@ def test_route_answer_and_id_stay(offered: Contract, phrase: str) -> None:
         (changed("is_new", type="category"), "its is_new is a category, not a flag", {"is_new": True}),
     ],
 )
-def test_what_a_request_may_carry_does_not_shrink(offered: Contract, phrase: str, lost: dict[str, Any]) -> None:
-    """The phrase is the only one, and a request was valid that is so no more."""
+def test_a_refused_request_is_a_breaking_change(offered: Contract, phrase: str, lost: dict[str, Any]) -> None:
+    """There is one phrase, and a request that was valid is so no longer."""
     request = {**REQUEST, **lost}
     assert breaking_changes(PROMISED, offered) == [phrase]
     assert (accepts(PROMISED, request), accepts(offered, request)) == (True, False)
@@ -111,8 +111,8 @@ def test_what_a_request_may_carry_does_not_shrink(offered: Contract, phrase: str
         (changed("orders", type="money"), {"nOrders": 0.5}),
     ],
 )
-def test_it_may_grow(offered: Contract, gained: dict[str, Any]) -> None:
-    """A request that was refused is valid now, and nothing is broken."""
+def test_accepting_more_is_compatible(offered: Contract, gained: dict[str, Any]) -> None:
+    """A request that was refused is valid now."""
     request = {**REQUEST, **gained}
     assert breaking_changes(PROMISED, offered) == []
     assert (accepts(PROMISED, request), accepts(offered, request)) == (False, True)
@@ -134,13 +134,13 @@ def test_it_may_grow(offered: Contract, gained: dict[str, Any]) -> None:
     ],
     ids=["money", "number", "text", "category", "unit", "rows", "catalogue", "name", "features", "order"],
 )
-def test_what_only_the_model_sees_may_change(offered: Contract) -> None:
-    """Cents or not, codes or n-grams, units, columns: no caller notices."""
+def test_what_no_caller_notices_is_compatible(offered: Contract) -> None:
+    """Such as how a value is encoded, units, and the order and the names of columns."""
     assert breaking_changes(PROMISED, offered) == []
 
 
-def test_every_break_is_told() -> None:
-    """Route first, then the promised fields in their order, then what is asked for anew."""
+def test_every_breaking_change_is_listed() -> None:
+    """Route first, then the promised fields in their order, then newly required ones."""
     offered = contract(
         {
             "ratio": None,
@@ -158,21 +158,15 @@ def test_every_break_is_told() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["refund", "transaction"])
-def test_a_contract_keeps_its_own_promises(name: str, request: pytest.FixtureRequest) -> None:
-    """The shipped ones."""
-    scorer: Scorer = request.getfixturevalue(name)
-    assert breaking_changes(scorer.contract, scorer.contract) == []
-
-
-def test_one_scorers_contract_is_not_anothers(refund: Scorer, transaction: Scorer) -> None:
-    """Nearly everything is broken."""
-    found = breaking_changes(refund.contract, transaction.contract)
+def test_the_shipped_contracts_are_compatible_with_themselves_alone(refund: Scorer, transaction: Scorer) -> None:
+    """Nearly everything is different between the two scorers."""
+    for scorer in (refund, transaction):
+        assert breaking_changes(scorer.contract, scorer.contract) == []
     assert {
         "it does not accept yearsActive",
         "it requires chain",
         "its id is 'transaction_id', not 'refund_id'",
-    } <= set(found)
+    } <= set(breaking_changes(refund.contract, transaction.contract))
 
 
 KINDS = st.sampled_from([*NUMERIC_TYPES, *STRING_TYPES, "flag"])
@@ -182,7 +176,7 @@ HIGHEST = st.sampled_from([1.0, 1.5, 2.0, 7.5, 1e15, 1e20, None])
 
 @st.composite
 def declared_fields(draw: st.DrawFn, kinds: st.SearchStrategy[str] = KINDS) -> dict[str, Any]:
-    """A field of any type, within bounds that are often met."""
+    """A field of any type, with limits that values often reach."""
     kind = draw(kinds)
     keys: dict[str, Any] = {"type": kind, "required": draw(st.booleans())}
     if kind in NUMERIC_TYPES:
@@ -194,7 +188,7 @@ def declared_fields(draw: st.DrawFn, kinds: st.SearchStrategy[str] = KINDS) -> d
 
 @st.composite
 def later_fields(draw: st.DrawFn, promised: dict[str, Any]) -> dict[str, Any]:
-    """Another field, of the same type or of one that might take its values, with some keys as they were."""
+    """Another field, of the same type or of one that might accept its values, with some keys unchanged."""
     alike = NUMERIC_TYPES if promised["type"] in NUMERIC_TYPES else (promised["type"], *STRING_TYPES)
     other = draw(declared_fields(st.sampled_from(alike)))
     kept = draw(st.sets(st.sampled_from(["required", "min", "max", "max_length"])))
@@ -202,7 +196,7 @@ def later_fields(draw: st.DrawFn, promised: dict[str, Any]) -> dict[str, Any]:
 
 
 def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
-    """What a request may carry in a field, its ends above all."""
+    """The values that are valid in a field, its limits above all."""
     if field.type == "flag":
         return st.booleans()
     if field.type in STRING_TYPES:
@@ -212,8 +206,8 @@ def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
 
 
 @given(data=st.data())
-def test_where_nothing_is_broken_every_valid_request_stays_valid(data: st.DataObject) -> None:
-    """For a field of any type, whatever becomes of it."""
+def test_without_a_breaking_change_every_valid_request_stays_valid(data: st.DataObject) -> None:
+    """For a field of any type and any change of it."""
     promised = data.draw(declared_fields())
     offered = data.draw(later_fields(promised))
     none = dict.fromkeys(FIELDS)

@@ -12,7 +12,6 @@ from handler.scoring.contract import (
     LARGEST_NUMBER,
     Contract,
     DeclaredField,
-    DerivedFeature,
     answer_model,
     request_model,
 )
@@ -34,7 +33,7 @@ REQUEST = request_model("payment", CONTRACT)
 
 
 def parse(body: str) -> BaseModel:
-    """The request model's reading of a JSON body."""
+    """A JSON body, parsed by the request model."""
     return REQUEST.model_validate_json(body)
 
 
@@ -59,8 +58,8 @@ def test_a_count_may_be_written_as_a_number_with_a_point(sent: str, read: int) -
     assert type(request.model_dump()["orders"]) is int
 
 
-def test_the_document_gives_a_counts_limits() -> None:
-    """Whoever generates a client from it learns them there."""
+def test_the_document_has_a_counts_limits() -> None:
+    """From which clients are generated."""
     schema = REQUEST.model_json_schema()["properties"]["nOrders"]["anyOf"][0]
     assert schema == {"type": "integer", "minimum": 0, "maximum": 10**15}
 
@@ -117,35 +116,40 @@ def test_what_the_contract_forbids_is_refused_by_name(body: str, field: str, pro
             {"type": "text", "categories": "a", "catalogue": "b", "monotone": "decreasing"},
             "monotone is decreasing, but a text has no order; remove",
         ),
+        *(
+            ({"type": kind, "private": "hash"}, f"private: hash is for category, text; of a {kind} it must be omit")
+            for kind in ("number", "money", "count", "flag")
+        ),
     ],
 )
 def test_a_field_that_contradicts_itself_is_refused(keys: dict[str, Any], message: str) -> None:
-    """Each impossible combination has a sentence of its own."""
+    """Each impossible combination has its own sentence."""
     with pytest.raises(ValidationError, match=message):
         DeclaredField(**keys)
 
 
-def test_a_derived_feature_has_exactly_one_operation() -> None:
-    """Neither none nor two are accepted."""
-    for operations in ({}, {"ratio": ("a", "b"), "product": ("a", "b")}):
-        with pytest.raises(ValidationError, match="exactly one of ratio, product"):
-            DerivedFeature(**operations)
-
-
-def test_one_name_means_one_thing() -> None:
-    """A feature cannot take a field's name, nor a field the id's."""
-    number = DeclaredField(type="number")
-    whole: dict[str, Any] = {"route": "/x", "answer": "decision", "id": "key", "fields": {"a": number}}
-    with pytest.raises(ValidationError, match="a is used twice"):
-        Contract(**whole, features={"a": DerivedFeature(ratio=("a", "a"))})
-    with pytest.raises(ValidationError, match="key is used twice"):
-        Contract(**{**whole, "fields": {"a": DeclaredField(type="number", alias="key")}}, features={})
-
-
-@pytest.mark.parametrize("kind", ["number", "money", "count", "flag"])
-def test_what_has_an_order_may_have_a_direction(kind: str) -> None:
-    """A number of any type, and a flag, may be declared to raise or lower the risk."""
-    assert DeclaredField.model_validate({"type": kind, "monotone": "decreasing"}).monotone == "decreasing"
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(
+            ({"fields": {name: {"type": "number"}}}, f"fields may not be called {name}: a request model has that name")
+            for name in ("_hidden", "model_dump", "copy")
+        ),
+        ({"id": "model_version"}, "id may not be called model_version: an answer has that key already"),
+        ({"id": "b"}, "b is used twice"),
+        ({"id": "key", "fields": {"a": {"type": "number", "alias": "key"}}}, "key is used twice"),
+        ({"features": {"a": {"ratio": ("a", "a")}}}, "a is used twice"),
+        ({"features": {"c": {"ratio": ("a", "b")}}}, r"features\.c reads b; it may read the numeric fields a"),
+        ({"features": {"c": {}}}, "exactly one of ratio, product"),
+        ({"features": {"c": {"ratio": ("a", "a"), "product": ("a", "a")}}}, "exactly one of ratio, product"),
+    ],
+)
+def test_a_contract_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
+    """Each name means one thing, and a derived feature has one operation on numeric fields."""
+    fields = {"a": {"type": "number"}, "b": {"type": "flag"}}
+    declared = {"route": "/x", "answer": "decision", "id": None, "fields": fields, "features": {}}
+    with pytest.raises(ValidationError, match=message):
+        Contract.model_validate(declared | changes, strict=False)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +161,7 @@ def test_what_has_an_order_may_have_a_direction(kind: str) -> None:
     ],
 )
 def test_range_of_a_field(keys: dict[str, Any], lowest: float, highest: float) -> None:
-    """A range is what was declared, else what every number of the type lies in."""
+    """A range is the declared one, else that of the type."""
     field = DeclaredField(**keys)
     assert (field.lowest, field.highest) == (lowest, highest)
 
@@ -196,75 +200,44 @@ def test_a_manifest_older_than_directions_is_read() -> None:
     assert (field.monotone, field.private) == (None, None)
 
 
-@pytest.mark.parametrize("kind", ["number", "money", "count", "category", "flag"])
-def test_any_value_may_be_left_out_of_the_record(kind: str) -> None:
-    """Whatever its type."""
-    assert DeclaredField.model_validate({"type": kind, "private": "omit"}).private == "omit"
-
-
-@pytest.mark.parametrize("kind", ["number", "money", "count", "flag"])
-def test_only_a_string_may_be_hashed(kind: str) -> None:
-    """Of numbers there are so few that their hashes could be looked up, and no bin could be told from them."""
-    with pytest.raises(ValidationError, match=f"private: hash is for category, text; of a {kind} it must be omit"):
-        DeclaredField.model_validate({"type": kind, "private": "hash"})
-
-
-@pytest.mark.parametrize("private", ["hash", "omit"])
-def test_what_is_private_survives_the_manifest(private: str) -> None:
-    """The function learns it from the bundle."""
-    field = DeclaredField.model_validate({"type": "category", "private": private})
+@pytest.mark.parametrize(
+    "keys",
+    [
+        *({"type": kind, "monotone": "decreasing"} for kind in ("number", "money", "count", "flag")),
+        *({"type": kind, "private": "omit"} for kind in ("number", "money", "count", "category", "flag")),
+        {"type": "category", "private": "hash"},
+    ],
+    ids=lambda keys: " ".join(keys.values()),
+)
+def test_directions_and_privacy_are_read_from_a_manifest(keys: dict[str, str]) -> None:
+    """What has an order may have a direction, any type may be omitted from the record, and only a string hashed."""
+    field = DeclaredField.model_validate(keys)
+    assert keys.items() <= field.model_dump().items()
     assert DeclaredField.model_validate_json(field.model_dump_json()) == field
 
 
-def test_there_is_no_third_way_to_be_private() -> None:
-    """A misspelt one would otherwise be no way at all."""
+def test_any_other_value_of_private_is_refused() -> None:
+    """A misspelt one would otherwise keep nothing private."""
     with pytest.raises(ValidationError, match="Input should be 'omit' or 'hash'"):
         DeclaredField.model_validate({"type": "category", "private": "hashed"})
 
 
 def test_a_record_is_pickled_by_content() -> None:
     """Equal records have equal pickles, however many of their keys were given."""
-    given_all = DeclaredField(**DeclaredField(type="flag").model_dump())
-    assert pickle.dumps(given_all) == pickle.dumps(DeclaredField(type="flag"))
-
-
-@pytest.mark.parametrize("name", ["_hidden", "model_dump", "copy"])
-def test_a_field_that_no_model_can_have(name: str) -> None:
-    """A name that pydantic keeps for itself is refused by the contract."""
-    fields = {name: DeclaredField(type="number")}
-    with pytest.raises(ValidationError, match=f"fields may not be called {name}: a request model has that name"):
-        Contract(route="/x", answer="decision", id=None, fields=fields, features={})
-
-
-def test_an_id_that_an_answer_needs_itself() -> None:
-    """The id is echoed in the answer, so it cannot have the name of what the answer says."""
-    fields = {"a": DeclaredField(type="number")}
-    with pytest.raises(ValidationError, match="id may not be called model_version: an answer has that key already"):
-        Contract(route="/x", answer="decision", id="model_version", fields=fields, features={})
-
-
-def test_a_derived_feature_reads_numbers() -> None:
-    """What a feature may read is told by name."""
-    fields = {"a": DeclaredField(type="number"), "b": DeclaredField(type="flag")}
-    features = {"c": DerivedFeature(ratio=("a", "b"))}
-    with pytest.raises(ValidationError, match=r"features\.c reads b; it may read the numeric fields a"):
-        Contract(route="/x", answer="decision", id=None, fields=fields, features=features)
+    all_keys_given = DeclaredField(**DeclaredField(type="flag").model_dump())
+    assert pickle.dumps(all_keys_given) == pickle.dumps(DeclaredField(type="flag"))
 
 
 @pytest.mark.parametrize(
     ("kind", "verdict"),
     [("probability", {"fraud_probability", "is_flagged"}), ("decision", {"prediction", "confidence"})],
 )
-def test_an_answer_says_what_was_declared(kind: str, verdict: set[str]) -> None:
-    """The verdict depends on the kind of answer; version, id, reasons and warnings are in both."""
-    model = answer_model("payment", CONTRACT.model_copy(update={"answer": kind}))
-    always = {"model_version", "payment_id", "base_log_odds", "reasons", "warnings"}
-    assert set(model.model_fields) == verdict | always
-
-
-def test_an_answer_without_an_id_echoes_none() -> None:
-    """A scorer that declares no id has none in its answers."""
-    assert "payment_id" not in answer_model("payment", CONTRACT.model_copy(update={"id": None})).model_fields
+@pytest.mark.parametrize("id_name", [{"payment_id"}, set()], ids=["id", "no id"])
+def test_an_answer_has_the_declared_keys(kind: str, verdict: set[str], id_name: set[str]) -> None:
+    """The verdict depends on the kind of answer, and the id is echoed if there is one; the other keys are in all."""
+    model = answer_model("payment", CONTRACT.model_copy(update={"answer": kind, "id": next(iter(id_name), None)}))
+    always = {"model_version", "base_log_odds", "reasons", "warnings"}
+    assert set(model.model_fields) == verdict | id_name | always
 
 
 def test_an_example_is_shown() -> None:
