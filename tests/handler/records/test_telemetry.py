@@ -26,12 +26,12 @@ from handler.scoring.scorer import Answered, Scored
 
 ROOT = Path(__file__).parents[3]
 CONTEXT = SimpleNamespace(function_version="7")
-# Of CloudWatch's own list of units (API reference, MetricDatum), those that the function has a use for.
+# The units that the function uses, of those that CloudWatch knows (API reference, MetricDatum).
 UNITS = {"Count", "Milliseconds", "None"}
 
 
 def answered(probabilities: Sequence[float], *, n_warned: int = 0) -> Answered:
-    """So many predictions, flagged from a half on, of which the first few have a warning."""
+    """Predictions with these probabilities, flagged from a half on; the first `n_warned` have two warnings each."""
     scored = [Scored([], 0.0, probability, probability >= 0.5) for probability in probabilities]
     answers = [{"warnings": [{"field": "amount"}] * 2} if index < n_warned else {} for index in range(len(scored))]
     return Answered([SimpleNamespace()] * len(scored), scored, answers)
@@ -50,57 +50,52 @@ def written(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
 def line(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> dict[str, Any]:
-    """The line of one invocation, or of what became of the store."""
+    """The line of one invocation, or of a change in the store."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "100%s-fraud")
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_VERSION", "7")
-    ways = {
+    writers = {
         "scored": lambda: write(Meter("refund").line(CONTEXT, answered([0.25]), 0.0123456)),
         "batch": lambda: write(Meter("refund").line(CONTEXT, answered([0.25] * 97 + [0.5] * 3, n_warned=7), 1.5)),
         "failed": lambda: record_failure(CONTEXT),
         "swapped": lambda: StoreMeter().record("refund", SWAPPED),
         "trouble": lambda: StoreMeter().record("refund", TROUBLE),
     }
-    ways[request.param]()
+    writers[request.param]()
     return written(capfd)
 
 
-@pytest.mark.parametrize("line", ["batch"], indirect=True)
-def test_the_line_holds_every_count(line: dict[str, Any]) -> None:
-    """Requests, those flagged, those with any warning, however many; and says of which scorer."""
-    assert (line["Scored"], line["Flagged"], line["Warned"], line["Scorer"]) == (100, 3, 7, "refund")
-
-
-@pytest.mark.parametrize("line", ["scored"], indirect=True)
-def test_the_line_holds_the_time_an_answer_took(line: dict[str, Any]) -> None:
-    """In milliseconds, to the microsecond."""
-    assert line["Latency"] == 12.346
-
-
-@pytest.mark.parametrize("line", ["scored"], indirect=True)
-def test_the_line_of_a_request_has_one_probability(line: dict[str, Any]) -> None:
-    """A number."""
-    assert line["Probability"] == 0.25
-
-
-@pytest.mark.parametrize("line", ["batch"], indirect=True)
-def test_the_line_of_a_batch_has_all_its_probabilities(line: dict[str, Any]) -> None:
-    """As many as the format allows, of which CloudWatch makes percentiles."""
-    assert line["Probability"] == [0.25] * 97 + [0.5] * 3
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        (
+            "scored",
+            {"Scored": 1, "Flagged": 0, "Warned": 0, "Latency": 12.346, "Probability": 0.25, "Scorer": "refund"},
+        ),
+        ("batch", {"Scored": 100, "Flagged": 3, "Warned": 7, "Probability": [0.25] * 97 + [0.5] * 3}),
+        ("failed", {"Failed": 1}),
+        ("swapped", {"Swapped": 1, "Scorer": "refund"}),
+        ("trouble", {"StoreTrouble": 1, "Scorer": "refund"}),
+    ],
+    indirect=["line"],
+)
+def test_a_line_has_its_values(line: dict[str, Any], values: dict[str, Any]) -> None:
+    """Predictions, those flagged, those with any warning, however many; the latency to the microsecond."""
+    assert {name: line[name] for name in values} == values
 
 
 @pytest.mark.parametrize("n_requests", [1, 2, 99, 100, 101, 150, 199, 200, 999, 1000])
 def test_no_batch_has_more_values_than_the_format_allows(capfd: pytest.CaptureFixture[str], n_requests: int) -> None:
-    """CloudWatch drops a line with more; a smaller batch has them all."""
+    """CloudWatch drops a line with more; a smaller batch has them all. The highest, which cause alarms, are kept."""
     write(Meter("refund").line(CONTEXT, answered([index / 1000 for index in range(n_requests)]), 0.1))
     values = written(capfd)["Probability"]
-    assert len(values if isinstance(values, list) else [values]) == min(n_requests, MOST_VALUES) <= 100
+    values = values if isinstance(values, list) else [values]
+    assert len(values) == min(n_requests, MOST_VALUES) <= 100
+    assert (min(values), max(values)) == (0.0, (n_requests - 1) / 1000)
 
 
-@given(
-    probabilities=st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=400),
-)
+@given(probabilities=st.lists(st.floats(min_value=0, max_value=1), min_size=1, max_size=400))
 def test_the_kept_values_are_spread_over_the_batch(probabilities: list[float]) -> None:
-    """Whatever the probabilities: each of them is the batch's own, and no tenth of the batch goes without one."""
+    """Each is one of the batch's probabilities, and every part of the batch has one."""
     kept = json.loads(_distribution(answered(probabilities).scored))
     kept = kept if isinstance(kept, list) else [kept]
     ordered = [float(f"{value:.6g}") for value in sorted(probabilities)]
@@ -111,13 +106,6 @@ def test_the_kept_values_are_spread_over_the_batch(probabilities: list[float]) -
         assert ordered[int(index * step)] <= value <= ordered[min(int((index + 1) * step), len(ordered) - 1)]
 
 
-def test_the_extremes_of_a_batch_are_among_its_values(capfd: pytest.CaptureFixture[str]) -> None:
-    """The highest are those that somebody is alarmed by."""
-    write(Meter("refund").line(CONTEXT, answered([index / 1000 for index in range(1000)]), 0.1))
-    values = written(capfd)["Probability"]
-    assert (min(values), max(values)) == (0.0, 0.999)
-
-
 @pytest.mark.parametrize("probability", [0.0, 1e-300, 1.23456789e-7, 0.999999999, 1.0])
 def test_a_probability_is_a_number_in_json(capfd: pytest.CaptureFixture[str], probability: float) -> None:
     """However small, to six digits."""
@@ -125,20 +113,15 @@ def test_a_probability_is_a_number_in_json(capfd: pytest.CaptureFixture[str], pr
     assert written(capfd)["Probability"] == pytest.approx(probability, rel=1e-5)
 
 
-@pytest.mark.parametrize("line", ["failed"], indirect=True)
-def test_a_failure_is_one(line: dict[str, Any]) -> None:
-    """Whatever was asked."""
-    assert line["Failed"] == 1
-
-
-@pytest.mark.parametrize(("line", "name"), [("swapped", "Swapped"), ("trouble", "StoreTrouble")], indirect=["line"])
-def test_what_becomes_of_the_store_is_one_of_its_scorer(line: dict[str, Any], name: str) -> None:
-    """By scorer, and of the function as a whole: a version that ends soon has no series of its own."""
-    assert (line[name], line["Scorer"]) == (1, "refund")
+@pytest.mark.parametrize("line", ["swapped", "trouble"], indirect=True)
+def test_a_change_in_the_store_is_counted_by_scorer(line: dict[str, Any]) -> None:
+    """And for the function as a whole; a version, which may serve only briefly, has no series of its own."""
     assert line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["FunctionName"], ["FunctionName", "Scorer"]]
 
 
-def test_outside_lambda_the_line_says_so(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_outside_lambda_the_line_has_local_names(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Under uvicorn there is neither a function nor its version."""
     for name in ("AWS_LAMBDA_FUNCTION_NAME", "AWS_LAMBDA_FUNCTION_VERSION"):
         monkeypatch.delenv(name, raising=False)
@@ -147,37 +130,25 @@ def test_outside_lambda_the_line_says_so(monkeypatch: pytest.MonkeyPatch, capfd:
     assert (line["FunctionName"], line["FunctionVersion"]) == ("local", "local")
 
 
-def test_the_line_says_of_which_version(line: dict[str, Any]) -> None:
-    """The context's, which a snapshot cannot make stale; a swap, which has none, the environment's."""
+def test_the_line_has_the_function_and_its_version(line: dict[str, Any]) -> None:
+    """From the context, because a snapshot's may be outdated; a swap has no context and takes the environment's."""
     assert (line["FunctionName"], line["FunctionVersion"]) == ("100%s-fraud", "7")
 
 
-def test_every_name_of_the_directive_is_in_the_line(line: dict[str, Any]) -> None:
-    """CloudWatch drops a metric whose dimension or value is missing."""
+def test_the_line_is_in_cloudwatchs_format(line: dict[str, Any]) -> None:
+    """Dimensions are texts, metrics one to a hundred numbers; only the version, for searches of the log, is neither."""
     (directive,) = line["_aws"]["CloudWatchMetrics"]
-    names = {name for names in directive["Dimensions"] for name in names}
-    assert names | {metric["Name"] for metric in directive["Metrics"]} <= line.keys()
     assert directive["Namespace"] == "FraudScorer"
-
-
-def test_nothing_is_in_the_line_that_the_directive_does_not_name(line: dict[str, Any]) -> None:
-    """But the version, which the line of the store has for whoever searches the log."""
-    (directive,) = line["_aws"]["CloudWatchMetrics"]
-    names = {name for names in directive["Dimensions"] for name in names}
-    assert line.keys() - {"_aws", "FunctionVersion"} <= names | {metric["Name"] for metric in directive["Metrics"]}
-
-
-def test_every_value_is_as_the_format_has_it(line: dict[str, Any]) -> None:
-    """A dimension is a text, a metric a number, or up to a hundred of them, in a unit that CloudWatch knows."""
-    (directive,) = line["_aws"]["CloudWatchMetrics"]
-    for name in {name for names in directive["Dimensions"] for name in names}:
-        assert isinstance(line[name], str)
-    for metric in directive["Metrics"]:
-        values = line[metric["Name"]]
-        values = values if isinstance(values, list) else [values]
+    assert 1.7e12 < line["_aws"]["Timestamp"] < 1e13
+    dimensions = {name for names in directive["Dimensions"] for name in names}
+    metrics = {metric["Name"]: metric["Unit"] for metric in directive["Metrics"]}
+    assert line.keys() - {"_aws", "FunctionVersion"} <= dimensions | metrics.keys() <= line.keys()
+    assert all(isinstance(line[name], str) for name in dimensions)
+    for name, unit in metrics.items():
+        values = line[name] if isinstance(line[name], list) else [line[name]]
         assert 1 <= len(values) <= 100
         assert all(type(value) in {int, float} for value in values)
-        assert metric["Unit"] in UNITS
+        assert unit in UNITS
 
 
 @pytest.mark.parametrize(
@@ -203,11 +174,6 @@ def test_each_metric_has_its_unit(line: dict[str, Any], units: dict[str, str]) -
     metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
     assert {metric["Name"]: metric["Unit"] for metric in metrics} == units
     assert len(metrics) == len(units)
-
-
-def test_the_time_is_in_milliseconds(line: dict[str, Any]) -> None:
-    """Since 1970, as the format asks."""
-    assert 1.7e12 < line["_aws"]["Timestamp"] < 1e13
 
 
 BROKEN_STDOUT = """
@@ -236,7 +202,7 @@ os._exit(0)
 
 
 def test_a_line_that_cannot_be_written_fails_no_request() -> None:
-    """Nor the thread that looks at the store: stdout is closed, a pipe that nobody reads, a full device."""
+    """Nor the watcher's thread: stdout is closed, a pipe without a reader, a full device."""
     command = [sys.executable, "-c", BROKEN_STDOUT]
     run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert (run.returncode, run.stderr) == (0, "on " * 3)

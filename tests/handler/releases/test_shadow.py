@@ -1,4 +1,4 @@
-"""The shadow: scored like the serving version, harmless whatever it does, disabled if it fails or is slow too often."""
+"""The shadow: scored like the serving version, without influence on it, disabled if it fails or is slow too often."""
 
 import json
 from collections.abc import Sequence
@@ -62,30 +62,18 @@ def ask(shadow: Shadow, n_times: int = 1) -> list[Sequence[Scored | str]]:
     return [shadow.scores(REQUEST, is_batch=False) for _ in range(n_times)]
 
 
-def ask_in_turn(shadow: Shadow, unreliable: Unreliable, n_times: int, *, n_failing: int, n_well: int) -> None:
-    """Have it fail so often and then do well so often, so many times."""
-    for _ in range(n_times):
-        unreliable.failure = KeyError()
-        ask(shadow, n_failing)
-        unreliable.failure = None
-        ask(shadow, n_well)
-
-
-def test_a_request_is_scored_as_always(shadow: Shadow, refund: Scorer) -> None:
-    """Read by the shadow's own contract."""
-    assert ask(shadow) == [[refund.score(refund.request_model.model_validate_json(REQUEST))]]
-
-
-def test_a_batch_is_scored_in_order(shadow: Shadow, refund: Scorer) -> None:
-    """Each request as alone."""
-    expected = [refund.score(refund.request_model.model_validate(item)) for item in json.loads(BATCH)]
+def test_requests_are_scored_as_by_the_scorer(shadow: Shadow, refund: Scorer) -> None:
+    """Parsed by the shadow's own contract; a batch in order."""
+    requests = [refund.request_model.model_validate(request) for request in json.loads(BATCH)]
+    expected = [refund.score(request) for request in requests]
     assert expected[0] != expected[1]
+    assert ask(shadow) == [expected[:1]]
     assert shadow.scores(bytearray(BATCH), is_batch=True) == expected
 
 
 @pytest.mark.parametrize("failure", [KeyError("a"), MemoryError(), RecursionError("b"), ZeroDivisionError()])
-def test_a_failure_is_named_and_goes_no_further(shadow: Shadow, unreliable: Unreliable, failure: Exception) -> None:
-    """By its kind alone: its text may quote the caller."""
+def test_a_failure_is_named_and_not_raised(shadow: Shadow, unreliable: Unreliable, failure: Exception) -> None:
+    """By its class only: its text may quote the caller."""
     unreliable.failure = failure
     assert ask(shadow) == [(type(failure).__name__,)]
     assert shadow.scores(BATCH, is_batch=True) == (type(failure).__name__,)
@@ -98,28 +86,18 @@ def test_a_body_that_its_contract_refuses_is_a_failure(shadow: Shadow, body: byt
 
 
 @pytest.mark.usefixtures("without_time_budget")
-def test_a_shadow_is_disabled_after_too_many_failures(shadow: Shadow, unreliable: Unreliable) -> None:
-    """And not before."""
-    unreliable.failure = KeyError()
+def test_a_shadow_is_disabled_after_too_many_failures(
+    shadow: Shadow, unreliable: Unreliable, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not before; then it scores nothing, even if it would succeed, and the log says so once, with the last reason."""
+    unreliable.failure = KeyError("what the caller sent")
     ask(shadow, MAX_STRIKES - 1)
     assert not shadow.is_disabled
     assert ask(shadow) == [("KeyError",)]
     assert shadow.is_disabled
-
-
-def test_a_disabled_shadow_scores_nothing(shadow: Shadow, unreliable: Unreliable) -> None:
-    """Even if it would succeed again."""
-    unreliable.failure = KeyError()
-    ask(shadow, MAX_STRIKES)
     unreliable.failure = None
-    assert ask(shadow, 3) == [(), (), ()]
+    assert ask(shadow, 10) == [()] * 10
     assert unreliable.n_calls == MAX_STRIKES
-
-
-def test_disabling_is_logged_once(shadow: Shadow, unreliable: Unreliable, caplog: pytest.LogCaptureFixture) -> None:
-    """With the version and the last reason."""
-    unreliable.failure = KeyError("what the caller sent")
-    ask(shadow, MAX_STRIKES + 10)
     reason = "is disabled after too many failures or slow answers; the last one: KeyError"
     assert caplog.messages == [f"refund: the shadow {unreliable.version} {reason}"]
 
@@ -129,26 +107,27 @@ SUCCESSES_PER_FAILURE = round(1 / STRIKES_PER_SUCCESS)
 
 
 @pytest.mark.usefixtures("without_time_budget")
-def test_successes_make_up_for_failures(shadow: Shadow, unreliable: Unreliable) -> None:
-    """Four for one: a shadow that fails at every fifth request stays enabled."""
-    ask_in_turn(shadow, unreliable, 10 * MAX_STRIKES, n_failing=1, n_well=SUCCESSES_PER_FAILURE)
-    assert not shadow.is_disabled
-
-
-@pytest.mark.usefixtures("without_time_budget")
-def test_fewer_successes_only_delay_it(shadow: Shadow, unreliable: Unreliable) -> None:
-    """A shadow that fails at every fourth request is disabled in the end."""
-    ask_in_turn(shadow, unreliable, 2 * MAX_STRIKES, n_failing=1, n_well=SUCCESSES_PER_FAILURE - 1)
-    assert not shadow.is_disabled
-    ask_in_turn(shadow, unreliable, 2 * MAX_STRIKES, n_failing=1, n_well=SUCCESSES_PER_FAILURE - 1)
-    assert shadow.is_disabled
-
-
-@pytest.mark.usefixtures("without_time_budget")
-def test_one_success_does_not_take_back_all_failures(shadow: Shadow, unreliable: Unreliable) -> None:
-    """A shadow that almost always fails is disabled, even if it never fails so often in a row."""
-    ask_in_turn(shadow, unreliable, 2, n_failing=MAX_STRIKES - 1, n_well=1)
-    assert shadow.is_disabled
+@pytest.mark.parametrize(
+    ("n_times", "n_failing", "n_well", "is_disabled"),
+    [
+        (10 * MAX_STRIKES, 1, SUCCESSES_PER_FAILURE, False),
+        (2 * MAX_STRIKES, 1, SUCCESSES_PER_FAILURE - 1, False),
+        (4 * MAX_STRIKES, 1, SUCCESSES_PER_FAILURE - 1, True),
+        (2, MAX_STRIKES - 1, 1, True),
+    ],
+    ids=["every fifth", "every fourth, at first", "every fourth, in the end", "nearly always"],
+)
+def test_enough_successes_make_up_for_failures(
+    unreliable: Unreliable, n_times: int, n_failing: int, n_well: int, *, is_disabled: bool
+) -> None:
+    """Four for one: fewer only delay the end."""
+    shadow = Shadow(unreliable)
+    for _ in range(n_times):
+        unreliable.failure = KeyError()
+        ask(shadow, n_failing)
+        unreliable.failure = None
+        ask(shadow, n_well)
+    assert shadow.is_disabled is is_disabled
 
 
 @pytest.mark.usefixtures("without_time_budget")

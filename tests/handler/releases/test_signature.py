@@ -1,4 +1,4 @@
-"""Ed25519 by plain integers, held against the standard's vectors and a library."""
+"""Ed25519 in plain integers agrees with the standard's vectors and with a library."""
 
 import base64
 from hashlib import sha256
@@ -40,17 +40,17 @@ def encoded(content: bytes) -> str:
 
 
 def as_x509(key: Ed25519PrivateKey) -> str:
-    """A key's public half as OpenSSL and AWS KMS give it, in base64."""
+    """A key's public half in the format of OpenSSL and AWS KMS, in base64."""
     return encoded(key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
 def as_file(key: Ed25519PrivateKey, manifest: bytes) -> bytes:
-    """What lies beside a manifest that a key has signed."""
+    """A key's signature of a manifest, as its file holds it."""
     return base64.b64encode(key.sign(signed_statement(manifest))) + b"\n"
 
 
-def librarys_verdict(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Whether OpenSSL takes a signature."""
+def verifies_by_library(key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether OpenSSL accepts a signature."""
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except InvalidSignature:
@@ -59,7 +59,7 @@ def librarys_verdict(key: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def with_bit_flipped(content: bytes, bit: int) -> bytes:
-    """The content with one bit the other way."""
+    """The content with one bit changed."""
     changed = bytearray(content)
     changed[bit // 8] ^= 1 << bit % 8
     return bytes(changed)
@@ -101,89 +101,74 @@ def test_the_standards_own_signatures_verify(key: str, message: str, signature: 
     assert not _verifies(key_bytes, message_bytes + b"\0", signature_bytes)
 
 
-@given(seed=seeds, message=messages)
-def test_what_the_library_signs_verifies(seed: bytes, message: bytes) -> None:
+@given(seed=seeds, message=messages, other=seeds)
+def test_a_signature_of_the_library_verifies_by_its_own_key_alone(seed: bytes, message: bytes, other: bytes) -> None:
     """For every key and message."""
     key = Ed25519PrivateKey.from_private_bytes(seed)
-    assert _verifies(raw(key), message, key.sign(message))
+    signature = key.sign(message)
+    assert _verifies(raw(key), message, signature)
+    assert _verifies(raw(Ed25519PrivateKey.from_private_bytes(other)), message, signature) is (seed == other)
 
 
 @given(seed=seeds, message=st.binary(min_size=1, max_size=200), place=st.integers(0, 2), draw=st.integers(0))
-def test_a_flipped_bit_is_noticed_as_the_library_does(seed: bytes, message: bytes, place: int, draw: int) -> None:
+def test_a_flipped_bit_is_noticed_as_by_the_library(seed: bytes, message: bytes, place: int, draw: int) -> None:
     """In the key, the message or the signature."""
     key = Ed25519PrivateKey.from_private_bytes(seed)
     parts = [raw(key), message, key.sign(message)]
     parts[place] = with_bit_flipped(parts[place], draw % (8 * len(parts[place])))
-    assert _verifies(*parts) is librarys_verdict(*parts) is False
-
-
-@given(seed=seeds, message=messages, other=seeds)
-def test_another_keys_signature_is_none(seed: bytes, message: bytes, other: bytes) -> None:
-    """Unless it is the same key."""
-    signature = Ed25519PrivateKey.from_private_bytes(seed).sign(message)
-    assert _verifies(raw(Ed25519PrivateKey.from_private_bytes(other)), message, signature) is (seed == other)
+    assert _verifies(*parts) is verifies_by_library(*parts) is False
 
 
 @given(key=st.binary(min_size=32, max_size=32), message=messages, signature=st.binary(min_size=64, max_size=64))
-def test_the_library_says_the_same_of_random_bytes(key: bytes, message: bytes, signature: bytes) -> None:
+def test_random_bytes_verify_as_by_the_library(key: bytes, message: bytes, signature: bytes) -> None:
     """Nothing is raised, whether the key is a point or not."""
-    assert _verifies(key, message, signature) is librarys_verdict(key, message, signature)
+    assert _verifies(key, message, signature) is verifies_by_library(key, message, signature)
 
 
 @given(key=st.binary(max_size=70), signature=st.binary(max_size=130))
-def test_bytes_of_any_length_are_no_signature(key: bytes, signature: bytes) -> None:
-    """And raise nothing."""
+def test_bytes_of_another_length_never_verify(key: bytes, signature: bytes) -> None:
+    """Nothing is raised."""
     assert _verifies(key, b"", signature) is False
 
 
 @given(message=messages)
-def test_a_signature_has_one_spelling(message: bytes) -> None:
-    """With s + L in the place of s the equation holds as well; it is refused, as the library does."""
+def test_a_signature_has_one_valid_form(message: bytes) -> None:
+    """With s + L in place of s the equation holds too; it is refused, as by the library."""
     signature = KEY.sign(message)
     s = int.from_bytes(signature[32:], "little")
     other = signature[:32] + (s + L).to_bytes(32, "little")
-    assert _verifies(raw(KEY), message, other) is librarys_verdict(raw(KEY), message, other) is False
+    assert _verifies(raw(KEY), message, other) is verifies_by_library(raw(KEY), message, other) is False
 
 
-@pytest.mark.parametrize("y", [2**255 - 19, 2**255 - 18, 2**255 - 1], ids=["p", "p + 1", "2**255 - 1"])
-def test_a_number_beyond_the_field_is_no_key(y: int) -> None:
-    """A point has one spelling too."""
+@pytest.mark.parametrize(
+    "y",
+    [2**255 - 19, 2**255 - 18, 2**255 - 1, 1 | 1 << 255, 0, 1, 2**255 - 20],
+    ids=["p", "p + 1", "2**255 - 1", "1 with the sign of zero", "0", "1", "-1"],
+)
+def test_an_unsafe_key_is_refused(y: int) -> None:
+    """A point has one valid form (RFC 8032, section 5.1.3). With 0, 1 and -1, of small order, anybody can sign."""
     with pytest.raises(SignatureError):
         read_public_keys(encoded(y.to_bytes(32, "little")))
 
 
-def test_the_base_point_with_the_sign_of_zero_is_no_key() -> None:
-    """Where x is 0 it has no odd root (RFC 8032, section 5.1.3)."""
-    with pytest.raises(SignatureError):
-        read_public_keys(encoded((1 | 1 << 255).to_bytes(32, "little")))
-
-
-def test_a_key_is_read_raw_and_as_x509() -> None:
-    """As a person pastes it, as OpenSSL and AWS KMS write it."""
-    assert read_public_keys(encoded(raw(KEY))) == read_public_keys(as_x509(KEY)) == (raw(KEY),)
-
-
-def test_several_keys_are_read_in_order() -> None:
-    """While one takes the other's place, both are trusted."""
-    text = f" {encoded(raw(KEY))}, {as_x509(OTHER_KEY)} ,"
-    assert read_public_keys(text) == (raw(KEY), raw(OTHER_KEY))
-
-
-@pytest.mark.parametrize("y", [0, 1, 2**255 - 20], ids=["0", "1", "-1"])
-def test_a_key_for_which_anybody_can_sign_is_refused(y: int) -> None:
-    """Such as a placeholder of zeros: its point has the order 1, 2 or 4, and no private half."""
-    with pytest.raises(SignatureError):
-        read_public_keys(encoded(y.to_bytes(32, "little")))
-
-
-def test_no_text_holds_no_key() -> None:
-    """What is not signed is then served."""
-    assert read_public_keys("") == ()
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("", []),
+        (encoded(raw(KEY)), [KEY]),
+        (as_x509(KEY), [KEY]),
+        (f" {encoded(raw(KEY))}, {as_x509(OTHER_KEY)} ,", [KEY, OTHER_KEY]),
+    ],
+    ids=["none", "raw", "X.509", "two"],
+)
+def test_public_keys_are_read_in_order(text: str, keys: list[Ed25519PrivateKey]) -> None:
+    """Raw or in X.509. During a rotation two are trusted; without a key, unsigned versions are served."""
+    assert read_public_keys(text) == tuple(map(raw, keys))
 
 
 @pytest.mark.parametrize("text", [" ", ",", " , ", "\n"], ids=repr)
 def test_a_text_without_any_key_is_refused(text: str) -> None:
-    """Somebody meant to ask for signatures, and would serve what nobody signed."""
+    """It was meant to require signatures, and would serve unsigned versions."""
     with pytest.raises(SignatureError, match=r"^it contains no public key; leave it empty to require no signature$"):
         read_public_keys(text)
 
@@ -202,40 +187,35 @@ def test_a_text_without_any_key_is_refused(text: str) -> None:
     ],
     ids=["words", "no ASCII", "unpadded", "short", "long", "no point", "hexadecimal", "PEM"],
 )
-def test_what_is_no_key_is_refused_with_a_sentence(text: str) -> None:
-    """It names the offender's place and length, and quotes nothing: it may be a private key, pasted by mistake."""
+def test_an_invalid_key_is_refused_with_a_sentence(text: str) -> None:
+    """It has the key's position and length, and does not quote it: it may be a private key, pasted by mistake."""
     with pytest.raises(SignatureError) as caught:
         read_public_keys(f"{encoded(raw(KEY))},{text}")
     rule = "is not an Ed25519 public key in base64, raw (32 bytes) or X.509 (44 bytes)"
     assert str(caught.value) == f"key 2, of {len(text)} characters, {rule}"
 
 
-def test_the_statement_names_the_manifests_hash() -> None:
+def test_the_signed_statement_has_the_manifests_hash() -> None:
     """Short enough for AWS KMS, whatever the manifest's length."""
     statement = signed_statement(MANIFEST * 1000)
     assert statement == b"fraud-scorer bundle, manifest sha256 " + sha256(MANIFEST * 1000).hexdigest().encode()
 
 
 def test_each_key_has_a_file_of_its_own() -> None:
-    """While one takes the other's place, a release carries the signatures of both."""
+    """During a rotation a release has the signatures of both."""
     assert signature_name(raw(KEY)) == f"manifest.{sha256(raw(KEY)).hexdigest()[:8]}.sig"
     assert signature_name(raw(KEY)) != signature_name(raw(OTHER_KEY))
 
 
-def test_what_a_key_signed_is_signed() -> None:
-    """As its file holds it, with a newline at its end."""
-    assert is_signed(MANIFEST, as_file(KEY, MANIFEST), raw(KEY))
-
-
 @pytest.mark.parametrize("key", [raw(OTHER_KEY), b"", bytes(32)], ids=["another", "none", "zeros"])
-def test_by_no_other_key_is_it_signed(key: bytes) -> None:
-    """Sound as the signature is."""
+def test_a_manifest_is_not_signed_by_any_other_key(key: bytes) -> None:
+    """Valid as the signature is."""
     assert not is_signed(MANIFEST, as_file(KEY, MANIFEST), key)
 
 
 @given(manifest=st.binary(max_size=2000), draw=st.integers(0))
-def test_a_signature_is_of_one_manifest(manifest: bytes, draw: int) -> None:
-    """With any bit flipped it is another, and so it is without its end."""
+def test_a_signature_is_valid_for_one_manifest(manifest: bytes, draw: int) -> None:
+    """Not with any bit flipped. Its file ends with a newline."""
     signature = as_file(KEY, manifest)
     changed = with_bit_flipped(manifest, draw % (8 * len(manifest))) if manifest else b" "
     assert is_signed(manifest, signature, raw(KEY))
@@ -258,12 +238,12 @@ def test_a_signature_is_of_one_manifest(manifest: bytes, draw: int) -> None:
     ],
     ids=["empty", "blank", "no base64", "no ASCII", "cut", "short", "long", "raw", "of the manifest itself", "s is L"],
 )
-def test_what_is_no_signature_is_false(signature: bytes) -> None:
-    """Never an exception, which would name another reason."""
+def test_an_invalid_signature_file_is_not_signed(signature: bytes) -> None:
+    """It never raises an exception, which would give another reason."""
     assert is_signed(MANIFEST, signature, raw(KEY)) is False
 
 
 @given(signature=st.binary(max_size=200))
-def test_a_random_file_is_no_signature(signature: bytes) -> None:
-    """And raises nothing."""
+def test_a_random_signature_file_is_not_signed(signature: bytes) -> None:
+    """Nothing is raised."""
     assert is_signed(MANIFEST, signature, raw(KEY)) is False
