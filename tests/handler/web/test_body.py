@@ -1,4 +1,4 @@
-"""Bodies: their size, their packing, their time."""
+"""Bodies: their size, their compression, their time."""
 
 import asyncio
 import gzip
@@ -17,7 +17,7 @@ GZIP = [(b"content-encoding", b"gzip")]
 
 
 def read(chunks: Iterable[bytes], headers: list[tuple[bytes, bytes]] | None = None, **scope: object) -> bytes:
-    """What `read_body` gives for a body that arrives in these chunks."""
+    """A body that arrives in these chunks, as `read_body` returns it."""
     arriving = list(chunks)
 
     async def receive() -> dict[str, Any]:
@@ -29,14 +29,14 @@ def read(chunks: Iterable[bytes], headers: list[tuple[bytes, bytes]] | None = No
 
 
 def refused(chunks: Iterable[bytes], headers: list[tuple[bytes, bytes]] | None = None) -> int:
-    """The status with which it is refused."""
+    """The status with which such a body is refused."""
     with pytest.raises(HTTPException) as caught:
         read(chunks, headers)
     return caught.value.status_code
 
 
 @pytest.mark.parametrize("scope", [{}, {"aws.event": {}}])
-def test_chunks_are_put_together(scope: dict[str, Any]) -> None:
+def test_chunks_are_joined(scope: dict[str, Any]) -> None:
     """In order, through uvicorn and through Lambda."""
     assert read([b"a", b"", b"bc"], **scope) == b"abc"
     assert read([b"abc"], **scope) == b"abc"
@@ -50,13 +50,13 @@ def test_the_limit_counts_every_chunk() -> None:
 
 
 def test_gzip_is_unpacked() -> None:
-    """In any spelling; identity means nothing was done."""
+    """In upper or lower case; identity means no compression."""
     assert read([gzip.compress(b'{"a": 1}')], [(b"content-encoding", b"GZip")]) == b'{"a": 1}'
     assert read([b"{}"], [(b"content-encoding", b"identity")]) == b"{}"
 
 
-def test_a_packed_body_is_limited_by_what_comes_out_of_it() -> None:
-    """A bomb of a few kilobytes is a 413, and at most the limit and a byte of it was ever unpacked."""
+def test_a_compressed_body_is_limited_by_its_unpacked_size() -> None:
+    """A bomb of a few kilobytes is a 413, and no more than the limit and one byte is unpacked."""
     assert len(read([gzip.compress(b" " * SETTINGS.max_body_bytes)], GZIP)) == SETTINGS.max_body_bytes
     assert refused([gzip.compress(b" " * (SETTINGS.max_body_bytes + 1))], GZIP) == 413
     assert refused([gzip.compress(bytes(100 * SETTINGS.max_body_bytes))], GZIP) == 413
@@ -80,7 +80,7 @@ def test_damaged_gzip_is_a_400(packed: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", [b"br", b"deflate", b"gzip, gzip", b"\xff"])
-def test_another_packing_is_a_415(encoding: bytes) -> None:
+def test_another_encoding_is_a_415(encoding: bytes) -> None:
     """Only gzip can be read."""
     assert refused([b"{}"], [(b"content-encoding", encoding)]) == 415
 
@@ -97,7 +97,7 @@ def test_a_connection_that_ends_early_is_refused() -> None:
 
 
 def test_a_slow_body_is_a_408(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever holds a connection open without sending is told so."""
+    """A connection that is held open without sending is answered."""
     monkeypatch.setattr(module, "SETTINGS", SETTINGS.model_copy(update={"body_timeout_seconds": 0.01}))
 
     async def receive() -> dict[str, Any]:
