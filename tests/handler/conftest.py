@@ -24,6 +24,13 @@ def refund() -> Scorer:
     return load_scorer(BUNDLES / "refund")
 
 
+@pytest.fixture(params=["refund", "transaction"])
+def scorer(request: pytest.FixtureRequest) -> Scorer:
+    """Each of the two scorers."""
+    scorer: Scorer = request.getfixturevalue(request.param)
+    return scorer
+
+
 @pytest.fixture
 def store_writer(tmp_path: Path) -> FolderStoreWriter:
     """An empty store in a folder."""

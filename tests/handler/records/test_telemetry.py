@@ -26,8 +26,8 @@ from handler.scoring.scorer import Answered, Scored
 
 ROOT = Path(__file__).parents[3]
 CONTEXT = SimpleNamespace(function_version="7")
-# The units that the function uses, of those that CloudWatch knows (API reference, MetricDatum).
-UNITS = {"Count", "Milliseconds", "None"}
+COUNTS = ("Scored", "Flagged", "Warned", "Failed", "Swapped", "StoreTrouble")
+UNITS = {**dict.fromkeys(COUNTS, "Count"), "Latency": "Milliseconds", "Probability": "None"}
 
 
 def answered(probabilities: Sequence[float], *, n_warned: int = 0) -> Answered:
@@ -67,20 +67,23 @@ def line(
 @pytest.mark.parametrize(
     ("line", "values"),
     [
+        ("scored", {"Scored": 1, "Flagged": 0, "Warned": 0, "Latency": 12.346, "Probability": 0.25}),
         (
-            "scored",
-            {"Scored": 1, "Flagged": 0, "Warned": 0, "Latency": 12.346, "Probability": 0.25, "Scorer": "refund"},
+            "batch",
+            {"Scored": 100, "Flagged": 3, "Warned": 7, "Latency": 1500, "Probability": [0.25] * 97 + [0.5] * 3},
         ),
-        ("batch", {"Scored": 100, "Flagged": 3, "Warned": 7, "Probability": [0.25] * 97 + [0.5] * 3}),
         ("failed", {"Failed": 1}),
-        ("swapped", {"Swapped": 1, "Scorer": "refund"}),
-        ("trouble", {"StoreTrouble": 1, "Scorer": "refund"}),
+        ("swapped", {"Swapped": 1}),
+        ("trouble", {"StoreTrouble": 1}),
     ],
     indirect=["line"],
 )
 def test_a_line_has_its_values(line: dict[str, Any], values: dict[str, Any]) -> None:
     """Predictions, those flagged, those with any warning, however many; the latency to the microsecond."""
-    assert {name: line[name] for name in values} == values
+    metrics = [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
+    assert metrics == list(values)
+    assert {name: line[name] for name in metrics} == values
+    assert line.get("Scorer") == (None if "Failed" in values else "refund")
 
 
 @pytest.mark.parametrize("n_requests", [1, 2, 99, 100, 101, 150, 199, 200, 999, 1000])
@@ -148,32 +151,7 @@ def test_the_line_is_in_cloudwatchs_format(line: dict[str, Any]) -> None:
         values = line[name] if isinstance(line[name], list) else [line[name]]
         assert 1 <= len(values) <= 100
         assert all(type(value) in {int, float} for value in values)
-        assert unit in UNITS
-
-
-@pytest.mark.parametrize(
-    ("line", "units"),
-    [
-        (
-            "batch",
-            {
-                "Scored": "Count",
-                "Flagged": "Count",
-                "Warned": "Count",
-                "Latency": "Milliseconds",
-                "Probability": "None",
-            },
-        ),
-        ("failed", {"Failed": "Count"}),
-        ("trouble", {"StoreTrouble": "Count"}),
-    ],
-    indirect=["line"],
-)
-def test_each_metric_has_its_unit(line: dict[str, Any], units: dict[str, str]) -> None:
-    """And is declared once."""
-    metrics = line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
-    assert {metric["Name"]: metric["Unit"] for metric in metrics} == units
-    assert len(metrics) == len(units)
+        assert unit == UNITS[name]
 
 
 BROKEN_STDOUT = """

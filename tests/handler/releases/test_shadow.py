@@ -141,23 +141,17 @@ def test_past_successes_are_no_credit(shadow: Shadow, unreliable: Unreliable) ->
     assert shadow.is_disabled
 
 
+@pytest.mark.parametrize("n_failing", [0, MAX_STRIKES // 2])
 def test_a_slow_shadow_is_disabled_too(
-    shadow: Shadow, unreliable: Unreliable, caplog: pytest.LogCaptureFixture
+    shadow: Shadow, unreliable: Unreliable, caplog: pytest.LogCaptureFixture, n_failing: int
 ) -> None:
-    """Its scores until then count: they were correct, only late."""
-    unreliable.seconds = 0.01
-    assert all(isinstance(scored[0], Scored) for scored in ask(shadow, MAX_STRIKES))
+    """Failures and slow answers add up. Its scores until then count: they were right, only late."""
+    unreliable.failure = KeyError()
+    ask(shadow, n_failing)
+    unreliable.failure, unreliable.seconds = None, 0.01
+    assert all(isinstance(scored[0], Scored) for scored in ask(shadow, MAX_STRIKES - n_failing))
     assert shadow.is_disabled
     assert "the last one: too slow" in caplog.text
-
-
-def test_failures_and_slow_answers_add_up(shadow: Shadow, unreliable: Unreliable) -> None:
-    """Neither is a success."""
-    unreliable.seconds = 0.01
-    ask(shadow, MAX_STRIKES // 2)
-    unreliable.failure = KeyError()
-    ask(shadow, MAX_STRIKES - MAX_STRIKES // 2)
-    assert shadow.is_disabled
 
 
 def test_a_batch_may_take_longer(shadow: Shadow, unreliable: Unreliable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Sequence
+from itertools import product
 from math import exp, nan
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from training.model.combinations import learn_combinations
 from training.model.encoder import encode_rows
 
 BUILD = Path(__file__).parents[3] / "build"
-# By hand: a chain (ETH, BTC, or missing), a token that goes with it (USDT, ETH, BTC, or missing), an amount by itself.
+# A chain (ETH, BTC, or missing), a token that depends on it (USDT, ETH, BTC, or missing), an independent amount.
 CHAIN, TOKEN, AMOUNT = range(3)
 USUAL, RARE = -1.0, -9.0
 TABLE: dict[str, Any] = {
@@ -42,41 +43,35 @@ TABLE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("value", "place"), [(nan, 0), (-1e300, 1), (9.999, 1), (10.0, 1), (10.001, 2), (100.0, 2), (100.5, 3), (3e38, 3)]
+    ("bins", "places"),
+    [
+        (
+            {"edges": [10.0, 100.0]},
+            {nan: 0, -1e300: 1, 9.999: 1, 10.0: 1, 10.001: 2, 100.0: 2, 100.5: 3, 3e38: 3},
+        ),
+        ({"edges": []}, {nan: 0, -1.0: 1, 1e9: 1}),
+        ({"codes": [2, 0, 2, 1]}, {nan: 0, 0.0: 3, 1.0: 1, 2.0: 3, 3.0: 2}),
+    ],
+    ids=["number", "number without edges", "category"],
 )
-def test_a_numbers_bin_ends_at_its_edge(value: float, place: int) -> None:
-    """The edge is its own last value; the last bin has no end, and what is missing has a bin too."""
-    assert binner({"edges": [10.0, 100.0]})(value) == place
-
-
-def test_a_number_that_was_never_seen_has_one_bin() -> None:
-    """Beside that of what is missing."""
-    assert [binner({"edges": []})(value) for value in (nan, -1.0, 1e9)] == [0, 1, 1]
-
-
-def test_a_categorys_bin_is_its_codes() -> None:
-    """Rare labels share one."""
-    assert [binner({"codes": [2, 0, 2, 1]})(value) for value in (nan, 0.0, 1.0, 2.0, 3.0)] == [0, 3, 1, 3, 2]
+def test_each_value_has_its_bin(bins: dict[str, Any], places: dict[float, int]) -> None:
+    """Missing values have the first; an edge is the last value of its bin; rare categories share one."""
+    bin_of = binner(bins)
+    assert {value: bin_of(value) for value in places} == places
 
 
 @pytest.mark.parametrize(
-    "vector", [[0.0, 0.0, 5.0], [0.0, 1.0, 50.0], [1.0, 2.0, 5.0], [0.0, nan, 5.0], [1.0, 2.0, nan]]
+    ("vectors", "pair"),
+    [
+        ([[0.0, 0.0, 5.0], [0.0, 1.0, 50.0], [1.0, 2.0, 5.0], [0.0, nan, 5.0], [1.0, 2.0, nan]], None),
+        ([[0.0, 2.0, 5.0], [1.0, 0.0, 5.0], [1.0, 1.0, 50.0], [1.0, nan, 5.0]], (CHAIN, TOKEN)),
+        ([[nan, 0.0, 5.0], [0.0, 0.0, 500.0], [nan, 0.0, 500.0]], None),
+    ],
+    ids=["usual", "unlikely", "rare by itself"],
 )
-def test_what_goes_together_is_no_unlikely_combination(vector: list[float]) -> None:
-    """Nor is what is missing where it usually is."""
-    assert Combinations(TABLE).unlikely_pair(vector) is None
-
-
-@pytest.mark.parametrize("vector", [[0.0, 2.0, 5.0], [1.0, 0.0, 5.0], [1.0, 1.0, 50.0], [1.0, nan, 5.0]])
-def test_what_hardly_goes_together_is_named(vector: list[float]) -> None:
-    """By both features: that on which the other depends, and the other; a value that is missing goes together too."""
-    assert Combinations(TABLE).unlikely_pair(vector) == (CHAIN, TOKEN)
-
-
-@pytest.mark.parametrize("vector", [[nan, 0.0, 5.0], [0.0, 0.0, 500.0], [nan, 0.0, 500.0]])
-def test_a_value_that_is_rare_by_itself_is_no_combination(vector: list[float]) -> None:
-    """However unlikely the whole is: there is no pair to name."""
-    assert Combinations(TABLE).unlikely_pair(vector) is None
+def test_an_unlikely_combination_is_named(vectors: list[list[float]], pair: tuple[int, int] | None) -> None:
+    """The feature on which the other depends, then the other; missing is a value too. A rare value alone is no pair."""
+    assert [Combinations(TABLE).unlikely_pair(vector) for vector in vectors] == [pair] * len(vectors)
 
 
 def test_of_several_pairs_the_least_likely_is_named() -> None:
@@ -105,15 +100,15 @@ def test_of_several_pairs_the_least_likely_is_named() -> None:
         (RARE, None),
     ],
 )
-def test_a_pair_is_named_where_its_values_keep_apart(marginal: float, pair: tuple[int, int] | None) -> None:
-    """Less than a tenth as often together as by chance: a value that is rare with any other is odd with none."""
+def test_a_pair_is_named_if_its_values_avoid_each_other(marginal: float, pair: tuple[int, int] | None) -> None:
+    """Together less than a tenth as often as by chance: a value that is rare with any other makes no pair."""
     marginals = [*TABLE["marginals"]]
     marginals[TOKEN] = [marginal] * 4
     assert Combinations({**TABLE, "marginals": marginals}).unlikely_pair([1.0, 0.0, 5.0]) == pair
 
 
-def test_at_its_limit_a_vector_is_likely_enough() -> None:
-    """Only below it is one unlikely."""
+def test_a_vector_at_the_limit_is_not_unlikely() -> None:
+    """Only one below it."""
     total = USUAL + RARE + USUAL
     vector = [1.0, 0.0, 5.0]
     assert Combinations({**TABLE, "limit": total}).unlikely_pair(vector) is None
@@ -125,7 +120,7 @@ CHAINS, TOKENS = ("other", "ETH", "BTC", "TRON"), ("other", "ETH", "BTC", "TRX")
 
 
 def payments(n_odd: int = 2) -> npt.NDArray[np.float32]:
-    """Chain, token and amount: a token is seen on its own chain alone, but for a few rows, and an amount anywhere."""
+    """Chain, token and amount: all tokens but a few are on their own chain; the amount is independent."""
     rng = np.random.default_rng(7)
     chain = rng.integers(1, 4, N_ROWS)
     token = chain.copy()
@@ -134,32 +129,27 @@ def payments(n_odd: int = 2) -> npt.NDArray[np.float32]:
 
 
 def rows_of(matrix: npt.NDArray[np.float32]) -> list[list[float]]:
-    """The rows as the function has them, in Python's own numbers."""
+    """The rows as the function has them, in Python's numbers."""
     rows: list[list[float]] = matrix.astype(np.float64).tolist()
     return rows
 
 
 @pytest.fixture(scope="module")
 def learned() -> Combinations:
-    """What is learned from those payments, as it is read back from a bundle."""
+    """The combinations learned from those payments, as read back from a bundle."""
     return Combinations(json.loads(json.dumps(learn_combinations(payments(), [CHAINS, TOKENS, None]))))
 
 
-@pytest.mark.parametrize(("chain", "token"), [(1.0, 2.0), (2.0, 3.0), (3.0, 1.0), (1.0, 3.0)])
-def test_a_learned_unlikely_pair_is_named(learned: Combinations, chain: float, token: float) -> None:
-    """Each of its two values is as usual as any."""
-    assert learned.unlikely_pair([chain, token, 1.0]) in {(0, 1), (1, 0)}
+def test_learned_pairs_are_named_if_unlikely(learned: Combinations) -> None:
+    """Though each value alone is as usual as any; a usual pair is not named with any amount, which is independent."""
+    for chain, token in ((1.0, 2.0), (2.0, 3.0), (3.0, 1.0), (1.0, 3.0)):
+        assert learned.unlikely_pair([chain, token, 1.0]) in {(0, 1), (1, 0)}
+    for value, amount in product((1.0, 2.0, 3.0), (0.1, 1.0, 10.0)):
+        assert learned.unlikely_pair([value, value, amount]) is None
 
 
-@pytest.mark.parametrize("value", [1.0, 2.0, 3.0])
-@pytest.mark.parametrize("amount", [0.1, 1.0, 10.0])
-def test_a_learned_usual_pair_is_not_named(learned: Combinations, value: float, amount: float) -> None:
-    """With whatever amount, on which nothing depends."""
-    assert learned.unlikely_pair([value, value, amount]) is None
-
-
-def test_what_is_missing_where_it_never_was_is_unlikely() -> None:
-    """And what is there where it always was missing; a value that never was seen at all is no combination."""
+def test_a_missing_value_where_none_was_missing_is_unlikely() -> None:
+    """And a value where it always was missing; a value that was absent from training is no combination."""
     matrix = payments(n_odd=0)
     matrix[matrix[:, 0] == 2, 1] = np.nan
     learned = Combinations(learn_combinations(matrix, [CHAINS, TOKENS, None]))
@@ -181,7 +171,7 @@ def test_a_number_may_depend_on_a_category() -> None:
 
 
 def test_rare_labels_share_a_bin() -> None:
-    """Of so many labels only the most frequent have one each, and a rare one is answered like the others."""
+    """Of 200 labels only the most frequent have their own, and a rare one makes no combination."""
     labels = [str(number) for number in range(200)]
     column = np.minimum(np.random.default_rng(7).geometric(0.03, N_ROWS), 199)
     learned = Combinations(learn_combinations(column[:, None].astype(np.float32), [labels]))
@@ -211,10 +201,10 @@ def matrices(draw: st.DrawFn) -> tuple[npt.NDArray[np.float32], list[Sequence[st
 
 
 @given(matrices())
-def test_of_the_training_rows_one_in_a_thousand_is_unlikely(
+def test_at_most_one_training_row_in_a_thousand_is_unlikely(
     drawn: tuple[npt.NDArray[np.float32], list[Sequence[str] | None]],
 ) -> None:
-    """At most, whatever was learned from; and each names two different features."""
+    """For any training matrix; each pair has two different features."""
     matrix, labels = drawn
     learned = Combinations(learn_combinations(matrix, labels))
     pairs = [pair for row in rows_of(matrix) if (pair := learned.unlikely_pair(row))]
@@ -222,44 +212,34 @@ def test_of_the_training_rows_one_in_a_thousand_is_unlikely(
     assert all(len({*pair}) == 2 for pair in pairs)
 
 
-@pytest.mark.parametrize("name", ["refund", "transaction"])
-def test_of_a_scorers_training_rows_hardly_any_is_unlikely(name: str, request: pytest.FixtureRequest) -> None:
+def test_hardly_any_training_row_of_a_scorer_is_unlikely(scorer: Scorer) -> None:
     """As the function encodes them: at most two in a thousand."""
-    scorer: Scorer = request.getfixturevalue(name)
-    rows = pd.read_parquet(BUILD / name / "rows" / "train.parquet")[::4]
+    rows = pd.read_parquet(BUILD / scorer.bundle.scorer / "rows" / "train.parquet")[::4]
     combinations = Combinations(scorer.bundle.baseline["combinations"])
     encoded = map(scorer.bundle.features.encode, zip(*field_values(rows, scorer.contract), strict=True))
     assert sum(combinations.unlikely_pair(vector) is not None for vector in encoded) <= 0.002 * len(rows)
 
 
-@pytest.mark.parametrize("name", ["refund", "transaction"])
-def test_a_training_row_is_in_the_bins_in_which_training_counted_it(name: str, request: pytest.FixtureRequest) -> None:
-    """Of each field as many are in each bin as the marginals say; of what is computed, all but one in five hundred."""
-    scorer: Scorer = request.getfixturevalue(name)
-    rows = pd.read_parquet(BUILD / name / "rows" / "train.parquet")[::10]
-    vocabulary = json.loads((BUILD / "bundles" / name / "vocabulary.json").read_bytes())
+def test_the_function_bins_training_rows_as_training_did(scorer: Scorer) -> None:
+    """Each bin of a field has as many rows as its marginal; of a derived feature all but one in five hundred."""
+    rows = pd.read_parquet(BUILD / scorer.bundle.scorer / "rows" / "train.parquet")[::10]
+    vocabulary = json.loads((BUILD / "bundles" / scorer.bundle.scorer / "vocabulary.json").read_bytes())
     matrix = encode_rows(rows, scorer.contract, vocabulary)
     learned = learn_combinations(matrix, scorer.bundle.features.labels)
     vectors = [scorer.bundle.features.encode(row) for row in zip(*field_values(rows, scorer.contract), strict=True)]
     for index, (bins, marginal) in enumerate(zip(learned["bins"], learned["marginals"], strict=True)):
         bin_of = binner(bins)
-        found = Counter(bin_of(vector[index]) for vector in vectors)
+        counts = Counter(bin_of(vector[index]) for vector in vectors)
         # The marginals have four digits.
-        counted = [exp(share) * (len(rows) + 0.5 * len(marginal)) - 0.5 for share in marginal]
+        expected = [exp(share) * (len(rows) + 0.5 * len(marginal)) - 0.5 for share in marginal]
         allowed = 1 if index < len(scorer.contract.fields) else 0.002 * len(rows)
-        assert [found[place] for place in range(len(marginal))] == pytest.approx(counted, rel=1e-3, abs=allowed)
+        assert [counts[place] for place in range(len(marginal))] == pytest.approx(expected, rel=1e-3, abs=allowed)
 
 
 @pytest.mark.parametrize(
     "numbers",
-    [
-        pytest.param([5.0, 9.99, 20.0], id="float32 lies below"),
-        pytest.param([0.1, 0.3, 0.7], id="float32 lies above"),
-        pytest.param(
-            [1 / 3, 1 / 2, 1.0],
-            id="endless digits",
-        ),
-    ],
+    [[5.0, 9.99, 20.0], [0.1, 0.3, 0.7], [1 / 3, 1 / 2, 1.0]],
+    ids=["float32 lies below", "float32 lies above", "endless digits"],
 )
 def test_a_number_that_a_third_of_the_rows_have_is_usual(numbers: list[float]) -> None:
     """Where each category has its own, as the function has it: a price, or one count divided by another."""

@@ -1,4 +1,4 @@
-"""Warnings: values that training never or hardly had get a sentence each, and never fail a request."""
+"""Warnings: each value that was rare or absent in training has a sentence, and never fails a request."""
 
 import json
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from handler.scoring.bundle import Bundle
 from handler.scoring.contract import Contract, DeclaredField, Warned
 from handler.scoring.outliers import Outliers
 from handler.scoring.scorer import Scorer, load_scorer
+from handler.scoring.sentence import number_text
 from training.data.requests import field_values
 from training.model.distributions import binned, describe
 
@@ -49,10 +50,9 @@ def warn(transaction: Scorer) -> Warn:
     return lambda **changes: sentences(transaction, TRANSACTION | changes)
 
 
-@pytest.mark.parametrize(("name", "usual"), [("refund", REFUND), ("transaction", TRANSACTION)])
-def test_a_usual_request_has_no_warnings(name: str, usual: dict[str, Any], request: pytest.FixtureRequest) -> None:
+def test_a_usual_request_has_no_warnings(refund: Scorer, transaction: Scorer) -> None:
     """The requests that the tests below change."""
-    assert sentences(request.getfixturevalue(name), usual) == {}
+    assert sentences(refund, REFUND) == sentences(transaction, TRANSACTION) == {}
 
 
 def ends(scorer: Scorer, name: str) -> tuple[float, float, float, float]:
@@ -62,80 +62,68 @@ def ends(scorer: Scorer, name: str) -> tuple[float, float, float, float]:
     return percentiles[0], low, high, percentiles[-1]
 
 
-def test_a_number_above_the_training_range_is_warned_of(warn: Warn, transaction: Scorer) -> None:
-    """With the range, rounded; a derived feature outside its range has its own warning."""
-    least, *_, most = ends(transaction, "gas_price")
-    assert warn(gas_price=123456.789) == {
-        "gas_price": f"gas_price 123,456.79 is outside the range seen in training, {least:g} to {most:,.6g}"
-    }
-    assert warn(amount_usd=1e9).keys() == {"amount_usd", "amount_to_average"}
-
-
-def test_a_number_below_the_training_range_is_warned_of(warn: Warn, transaction: Scorer) -> None:
-    """Like one above."""
-    least, *_ = ends(transaction, "avg_tx_value")
-    assert least > 0.01
-    assert warn(avg_tx_value=0.01)["avg_tx_value"].startswith(
-        "avg_tx_value 0.01 is outside the range seen in training, "
-    )
+@pytest.mark.parametrize(
+    ("name", "value", "text"), [("gas_price", 123456.789, "123,456.79"), ("avg_tx_value", 0.01, "0.01")]
+)
+def test_a_number_outside_the_training_range_has_a_warning(
+    warn: Warn, transaction: Scorer, name: str, value: float, text: str
+) -> None:
+    """Above or below, with the range, rounded."""
+    least, *_, most = ends(transaction, name)
+    assert not least <= value <= most
+    sentence = f"{name} {text} is outside the range seen in training, {number_text(least)} to {number_text(most)}"
+    assert warn(**{name: value})[name] == sentence
 
 
 @pytest.mark.parametrize("name", ["gas_price", "avg_tx_value", "tx_count_24h"])
-def test_a_number_near_the_maximum_is_rare(warn: Warn, transaction: Scorer, name: str) -> None:
-    """Up to the maximum in training."""
-    _, _, high, most = ends(transaction, name)
+def test_a_number_near_the_ends_of_training_is_rare(warn: Warn, transaction: Scorer, name: str) -> None:
+    """Up to the maximum in training, and down to the minimum where that is below the limit of rare values."""
+    least, low, high, most = ends(transaction, name)
     assert high < most
-    value = int(most) if name.startswith("tx") else most
-    assert warn(**{name: value})[name].endswith(" is rarer than one in a thousand")
+    assert least < low or name != "avg_tx_value"
+    rare = [int(most) if name == "tx_count_24h" else most, *([(least + low) / 2] if least < low else [])]
+    for value in rare:
+        assert warn(**{name: value})[name].endswith(" is rarer than one in a thousand")
 
 
-def test_a_number_is_rare_on_either_side(warn: Warn, transaction: Scorer) -> None:
-    """Down to the minimum in training."""
-    least, low, *_ = ends(transaction, "avg_tx_value")
-    assert least < low
-    assert warn(avg_tx_value=(least + low) / 2)["avg_tx_value"].endswith(" is rarer than one in a thousand")
-
-
-def test_the_last_number_that_is_not_rare_is_not_warned_of(warn: Warn, transaction: Scorer) -> None:
-    """The limits themselves are not rare."""
-    _, low, high, _ = ends(transaction, "gas_price")
-    assert "gas_price" not in {**warn(gas_price=low), **warn(gas_price=high)}
+@pytest.mark.parametrize(("name", "sides"), [("gas_price", [1, 2]), ("address_age_days", [1]), ("avg_tx_value", [2])])
+def test_the_limits_of_rare_values_are_not_rare(warn: Warn, transaction: Scorer, name: str, sides: list[int]) -> None:
+    """Even rounded to as many digits as the data has."""
+    for limit in (ends(transaction, name)[side] for side in sides):
+        assert name not in warn(**{name: float(f"{limit:.7g}")})
 
 
 @pytest.mark.parametrize("name", ["gas_price", "tx_count_24h", "avg_tx_value", "token_type", "sender_country"])
-def test_a_missing_value_alone_is_not_warned_of(transaction: Scorer, name: str) -> None:
-    """Only as part of an unlikely combination; the reasons say how often it is missing."""
+def test_a_missing_value_alone_has_no_warning(transaction: Scorer, name: str) -> None:
+    """Only as part of an unlikely combination; the reasons have the share of missing values."""
     request = {key: value for key, value in TRANSACTION.items() if key != name}
     for sentence in sentences(transaction, request).values():
         assert "is hardly ever seen together with" in sentence
 
 
 @pytest.mark.parametrize("name", ["chain", "token_type", "sender_country"])
-def test_a_new_category_is_warned_of(warn: Warn, name: str) -> None:
-    """As it was sent, quoted."""
+def test_a_new_category_has_a_warning(warn: Warn, name: str) -> None:
+    """With the value as it was sent, quoted."""
     assert warn(**{name: "it's new"}) == {name: f'{name} "it\'s new" is new, or was too rare in training to be learned'}
 
 
-def test_a_text_that_resembles_nothing_is_warned_of(refund: Scorer) -> None:
+def test_a_text_without_a_category_has_a_warning(refund: Scorer) -> None:
     """Under the name of the category feature."""
-    found = sentences(refund, {**REFUND, "item": "zzqx zzqx"})
-    assert found == {"item_category": "item_category 'zzqx zzqx' is new, or was too rare in training to be learned"}
+    sentence = "item_category 'zzqx zzqx' is new, or was too rare in training to be learned"
+    assert sentences(refund, {**REFUND, "item": "zzqx zzqx"}) == {"item_category": sentence}
 
 
-def test_each_unusual_value_has_its_warning(warn: Warn) -> None:
-    """Numbers first, in the order of the features."""
-    found = warn(gas_price=1e6, chain="new", sender_country="new", amount_usd=1e9)
-    assert list(found) == ["amount_usd", "gas_price", "amount_to_average", "chain", "sender_country"]
-
-
-def test_a_warning_has_its_value(transaction: Scorer) -> None:
-    """A number as a number, a category as it was sent."""
-    odd = transaction.request_model.model_validate({**TRANSACTION, "gas_price": 1e6, "chain": "new"})
-    assert [warning["value"] for warning in transaction.answer(odd)["warnings"]] == [1e6, "new"]
+def test_each_unusual_value_has_its_warning(transaction: Scorer) -> None:
+    """Numbers first, in the order of the features, derived ones too; with its value, a category's as it was sent."""
+    changes = {"gas_price": 1e6, "chain": "new", "sender_country": "newer", "amount_usd": 1e9}
+    request = transaction.request_model.model_validate(TRANSACTION | changes)
+    values = {warning["field"]: warning["value"] for warning in transaction.answer(request)["warnings"]}
+    assert list(values) == ["amount_usd", "gas_price", "amount_to_average", "chain", "sender_country"]
+    assert changes.items() <= values.items()
 
 
 def pairing(parent: int, child: int, rows: list[list[float]], n_features: int = 6) -> dict[str, Any]:
-    """Learned combinations of refunds in which one feature depends on one other, by log-probability.
+    """Learned combinations of refunds in which one feature depends on another, by log-probability.
 
     Numbers have two bins: missing or not; the category has three: missing, its first codes, its others.
     """
@@ -189,7 +177,7 @@ def paired(scorer: Scorer, combinations: dict[str, Any]) -> Scorer:
     ],
     ids=["number", "category", "missing", "with missing"],
 )
-def test_an_unlikely_combination_is_warned_of(
+def test_an_unlikely_combination_has_a_warning(
     refund: Scorer, combinations: dict[str, Any], sent: dict[str, Any], warning: tuple[str, float | str | None, str]
 ) -> None:
     """With both values, under the feature that depends on the other."""
@@ -204,9 +192,9 @@ def test_an_unusual_value_hides_combinations(refund: Scorer, odd: dict[str, Any]
     """Any combination with it is unlikely: one warning suffices."""
     scorer = paired(refund, pairing(YEARS, IP, [DEFAULT, [-1.0, -99.0]]))
     assert list(sentences(scorer, REFUND)) == ["ip_accounts"]
-    found = sentences(scorer, REFUND | odd)
-    assert found
-    assert not any("together" in sentence for sentence in found.values())
+    warnings = sentences(scorer, REFUND | odd)
+    assert warnings
+    assert not any("together" in sentence for sentence in warnings.values())
 
 
 @cache
@@ -234,13 +222,13 @@ def valid_requests(draw: st.DrawFn) -> tuple[Scorer, dict[str, Any]]:
     request = dict(draw(st.sampled_from(scorer.bundle.golden))["request"])
     for name, field in scorer.contract.fields.items():
         key = field.alias or name
-        what = draw(st.sampled_from(["kept", "kept", "another golden one", "any", "missing"]))
-        if what == "another golden one":
+        change = draw(st.sampled_from(["none", "none", "another golden one", "any", "missing"]))
+        if change == "another golden one":
             other = draw(st.sampled_from(scorer.bundle.golden))["request"]
             request |= {key: other[key]} if key in other else {}
-        elif what == "any":
+        elif change == "any":
             request[key] = draw(values_of(field))
-        elif what == "missing" and not field.required:
+        elif change == "missing" and not field.required:
             request.pop(key, None)
     return scorer, request
 
@@ -257,8 +245,8 @@ def test_no_valid_request_fails_for_its_warnings(drawn: tuple[Scorer, dict[str, 
     assert len(fields) == len(set(fields))
     assert set(fields) <= set(scorer.bundle.features.names)
     kinds = ("is hardly ever seen together with", "is new, or", "is outside the range", "is rarer than")
-    found = [next(kind for kind in kinds if kind in warning["sentence"]) for warning in warnings]
-    assert kinds[0] not in found or len(found) == 1
+    used = [next(kind for kind in kinds if kind in warning["sentence"]) for warning in warnings]
+    assert kinds[0] not in used or len(used) == 1
 
 
 @given(drawn=valid_requests())
@@ -270,11 +258,9 @@ def test_a_request_has_the_same_warnings_in_a_batch(drawn: tuple[Scorer, dict[st
     assert scorer.answers(batch)[1].get("warnings") == scorer.answer(batch[1]).get("warnings")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_few_training_rows_have_warnings(name: str, request: pytest.FixtureRequest) -> None:
+def test_few_training_rows_have_warnings(scorer: Scorer) -> None:
     """None outside the range; one in a thousand on each side of a feature, and one in a thousand for combinations."""
-    scorer: Scorer = request.getfixturevalue(name)
-    rows = pd.read_parquet(BUILD / name / "rows" / "train.parquet")[::5]
+    rows = pd.read_parquet(BUILD / scorer.bundle.scorer / "rows" / "train.parquet")[::5]
     outliers, encode = Outliers(scorer.bundle), scorer.bundle.features.encode
     fields = zip(*field_values(rows, scorer.contract), strict=True)
     sentences_by_row = [[warning["sentence"] for warning in outliers.warnings(row, encode(row))] for row in fields]
@@ -282,14 +268,6 @@ def test_few_training_rows_have_warnings(name: str, request: pytest.FixtureReque
     n_numbers = sum("rare" in feature for feature in scorer.bundle.baseline["features"].values())
     n_warned = sum(any("is new" not in sentence for sentence in row) for row in sentences_by_row)
     assert n_warned <= (2 * n_numbers + 1) * 0.0015 * len(rows)
-
-
-@pytest.mark.parametrize(("name", "side"), [("address_age_days", 1), ("avg_tx_value", 2)], ids=["lowest", "highest"])
-def test_the_limit_of_rare_values_holds_for_rounded_requests(
-    warn: Warn, transaction: Scorer, name: str, side: int
-) -> None:
-    """With as many digits as the data has, a limit is not rare."""
-    assert name not in warn(**{name: float(f"{ends(transaction, name)[side]:.7g}")})
 
 
 def test_a_constant_value_is_not_rare(refund: Scorer) -> None:

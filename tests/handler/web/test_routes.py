@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from benchmarks.variants import contents_of
-from handler.records.record import Recorder, keyed_hash
+from handler.records.record import Recorder
 from handler.releases.served import Served, Slot
 from handler.releases.shadow import MAX_STRIKES, Shadow
 from handler.releases.swap import Watcher
@@ -214,30 +214,6 @@ def test_the_record_names_the_fields_of_reasons_and_warnings(recording: Recordin
         fields = [[entry["field"] for entry in answer.get(part, [])] for answer in answers]
         assert [line[part] for line in lines()] == fields
     assert "amount" in lines()[1]["warnings"]
-
-
-def test_a_place_that_cannot_be_written_fails_no_request(
-    refund: Scorer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Each is answered as always, and the log says once that the record is missing."""
-    (tmp_path / "log").write_text("a file")
-    client = TestClient(create_app({"refund": Slot(refund)}, recorder=Recorder(str(tmp_path / "log"))))
-    for _ in range(3):
-        answer = client.post(ROUTE, content=BODY)
-        assert (answer.status_code, answer.content) == (200, answer_of(refund))
-    messages = [message for message in caplog.messages if "recorded" in message]
-    assert messages == ["predictions cannot be recorded: File exists"]
-
-
-def test_without_a_key_no_private_value_is_recorded(recording: Recording, deployment: Deployment) -> None:
-    """A later version may be the first that declares one, and anybody can look up a hash without a key."""
-    contract = deployment.slot.promised.model_dump(mode="json")
-    contract["fields"]["item"]["private"] = "hash"
-    deployment.promote(shift=0.5, contract=contract)
-    deployment.look()
-    client, lines = recording
-    client.post(ROUTE, json={**REQUEST, "item": "Pad Thai with tofu"})
-    assert lines()[0]["features"].get("item_category") != keyed_hash("Food, Perishable", b"")
 
 
 def test_a_shadow_is_in_the_record_and_never_in_the_answer(
