@@ -32,15 +32,10 @@ def scorer(request: pytest.FixtureRequest) -> Scorer:
 
 
 @pytest.fixture
-def store_writer(tmp_path: Path) -> FolderStoreWriter:
-    """An empty store in a folder."""
-    return FolderStoreWriter(tmp_path / "store")
-
-
-@pytest.fixture
-def deployment(store_writer: FolderStoreWriter, refund: Scorer) -> Iterator[Deployment]:
+def deployment(tmp_path: Path, refund: Scorer) -> Iterator[Deployment]:
     """A deployment with an empty store; no watcher of it is left running after the test."""
-    store, slot = ObservedStore(store_writer), Slot(refund)
-    yield Deployment(store_writer, store, slot, Watcher(store, {"refund": slot}, seconds=3600))
+    writer, slot = FolderStoreWriter(tmp_path / "store"), Slot(refund)
+    store = ObservedStore(writer)
+    yield Deployment(writer, store, slot, Watcher(store, {"refund": slot}, seconds=3600))
     store.go_on.set()
     wait_until(lambda: not is_looking())

@@ -24,6 +24,7 @@ from handler.scoring.scorer import Scorer
 from handler.settings import PACKAGED_BUNDLES, Settings
 from handler.web.gateway import post_event
 from tests.handler.deployment import Deployment
+from tests.handler.record_lines import record_lines
 
 EVENTS = Path(__file__).parents[1] / "events"
 PUBLIC_KEY = b64encode(Ed25519PrivateKey.from_private_bytes(bytes(range(32))).public_key().public_bytes_raw()).decode()
@@ -212,12 +213,6 @@ def invoke_all(app: ModuleType, name: str, route: str) -> None:
     app.handler(event, None)
 
 
-def records_in(folder: Path) -> list[dict[str, Any]]:
-    """The records in the one file of a folder."""
-    (path,) = folder.iterdir()
-    return [json.loads(line) for line in path.read_bytes().splitlines()]
-
-
 def test_each_invocation_is_counted_once(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
     """A batch by its size; neither a refused request nor the warm-up is counted. Without METRICS nothing is."""
     invoke_all(load_app(METRICS="emf"), "transaction", "/predict")
@@ -235,7 +230,7 @@ def test_each_prediction_is_recorded_once(load_app: LoadApp, tmp_path: Path, cap
     app = load_app(PREDICTIONS=str(folder))
     assert not folder.exists()
     invoke_all(app, "transaction", "/predict")
-    assert [line["flagged"] for line in records_in(folder)] == [True] * 3
+    assert [line["flagged"] for line in record_lines(folder)] == [True] * 3
     assert capfd.readouterr().out == ""
 
 
@@ -270,7 +265,7 @@ def test_private_values_are_hashed_with_the_deployments_key(
 ) -> None:
     """Monitoring must know it too."""
     invoke_all(load_app(**hashing, PREDICTIONS_KEY="secret"), "refund_explained", "/refund-predict")
-    values = {line["features"]["item_category"] for line in records_in(tmp_path / "log")}
+    values = {line["features"]["item_category"] for line in record_lines(tmp_path / "log")}
     assert values == {keyed_hash("Food, Perishable", b"secret")}
 
 

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from handler.records.record import FORMAT, HASH_DIGITS, Recorder, keyed_hash
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Answered, Scored, Scorer
+from tests.handler.record_lines import record_files, record_lines
 from training.monitoring.binning import Binning
 from training.monitoring.log import read_log
 
@@ -28,6 +29,7 @@ DAY_SECONDS = 86_400
 MIDNIGHT = 20_000 * DAY_SECONDS
 """Of 2024-10-04, in UTC."""
 KEY = b"a deployment's own"
+SHADOW = "0123456789ab"
 REQUESTS: list[dict[str, Any]] = [
     {"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refund_id": "r1"},
     {"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20, "item": "Pad Thai with tofu"},
@@ -47,24 +49,9 @@ def answered(scorer: Scorer, requests: Sequence[dict[str, Any]] = REQUESTS, *, e
     return Answered(parsed, scored, scorer.answers(parsed, scored, explain=explain))
 
 
-def files(folder: Path) -> list[Path]:
-    """The files of a record, in the order in which they were started."""
-    return sorted(folder.iterdir()) if folder.exists() else []
-
-
 def line_counts(folder: Path) -> list[int]:
     """The number of lines in each file of a record."""
-    return [len(path.read_bytes().splitlines()) for path in files(folder)]
-
-
-def lines(folder: Path) -> list[dict[str, Any]]:
-    """The parsed lines of a record's files."""
-    parsed = []
-    for path in files(folder):
-        content = path.read_bytes()
-        assert content.endswith(b"\n")
-        parsed += [json.loads(line) for line in content.splitlines() if line]
-    return parsed
+    return [len(path.read_bytes().splitlines()) for path in record_files(folder)]
 
 
 @pytest.fixture
@@ -76,7 +63,7 @@ def folder(tmp_path: Path) -> Path:
 def record(folder: Path, scorer: Scorer) -> list[dict[str, Any]]:
     """The lines of a folder, after the requests were recorded there."""
     Recorder(str(folder)).record(scorer, answered(scorer), 0.0123456)
-    return lines(folder)
+    return record_lines(folder)
 
 
 @pytest.fixture
@@ -121,11 +108,11 @@ def test_a_line_names_the_fields_of_reasons_and_warnings(folder: Path, refund: S
     """In their order, without values or sentences; none where the answer had none."""
     predictions = answered(refund, [*REQUESTS, {**REQUESTS[0], "amount": 1e9}], explain=explain)
     Recorder(str(folder)).record(refund, predictions, 0.0)
-    for line, answer in zip(lines(folder), predictions.answers, strict=True):
+    for line, answer in zip(record_lines(folder), predictions.answers, strict=True):
         assert line["reasons"] == [reason["field"] for reason in answer.get("reasons", [])]
         assert line["warnings"] == [warning["field"] for warning in answer.get("warnings", [])]
-    assert lines(folder)[0]["warnings"] == []
-    assert "amount" in lines(folder)[3]["warnings"]
+    assert record_lines(folder)[0]["warnings"] == []
+    assert "amount" in record_lines(folder)[3]["warnings"]
 
 
 @pytest.mark.parametrize(
@@ -134,23 +121,22 @@ def test_a_line_names_the_fields_of_reasons_and_warnings(folder: Path, refund: S
         (
             [Scored([], 0.0, probability, is_flagged=probability < 0.5) for probability in (0.25, 0.5, 0.75)],
             [
-                {"probability": 0.25, "flagged": True},
-                {"probability": 0.5, "flagged": False},
-                {"probability": 0.75, "flagged": False},
+                {"version": SHADOW, "probability": 0.25, "flagged": True},
+                {"version": SHADOW, "probability": 0.5, "flagged": False},
+                {"version": SHADOW, "probability": 0.75, "flagged": False},
             ],
         ),
-        (["KeyError"], [{"error": "KeyError"}] * 3),
-        ([], [{}] * 3),
+        (["KeyError"], [{"version": SHADOW, "error": "KeyError"}] * 3),
+        ([], ["no such key"] * 3),
     ],
     ids=["scored", "failed", "disabled"],
 )
 def test_each_line_has_the_shadows_result(
-    folder: Path, refund: Scorer, shadowed: list[Scored | str], expected: list[dict[str, Any]]
+    folder: Path, refund: Scorer, shadowed: list[Scored | str], expected: list[object]
 ) -> None:
     """The score of its own request, the failure of the whole batch, or nothing from a disabled shadow."""
-    Recorder(str(folder)).record(refund, answered(refund), 0.0, ("0123456789ab", shadowed))
-    version = {"version": "0123456789ab"}
-    assert [line.get("shadow", {}) for line in lines(folder)] == [result and version | result for result in expected]
+    Recorder(str(folder)).record(refund, answered(refund), 0.0, (SHADOW, shadowed))
+    assert [line.get("shadow", "no such key") for line in record_lines(folder)] == expected
 
 
 def private(scorer: Scorer, **ways: str) -> Scorer:
@@ -186,7 +172,7 @@ def test_private_fields_are_not_in_the_record(
 def categories(folder: Path, scorer: Scorer, key: bytes) -> list[str | None]:
     """The category of each request in the record, with a key."""
     Recorder(str(folder), key=key).record(private(scorer, item="hash"), answered(scorer), 0.0)
-    return [line["features"]["item_category"] for line in lines(folder)]
+    return [line["features"]["item_category"] for line in record_lines(folder)]
 
 
 def test_a_private_value_is_hashed_with_the_key(folder: Path, refund: Scorer) -> None:
@@ -195,10 +181,10 @@ def test_a_private_value_is_hashed_with_the_key(folder: Path, refund: Scorer) ->
     assert (first, third) == (None, None)
     assert second == keyed_hash("Food, Perishable", KEY)
     assert re.fullmatch(rf"[0-9a-f]{{{HASH_DIGITS}}}", second)
-    assert b"Perishable" not in files(folder / "a")[0].read_bytes()
+    assert b"Perishable" not in record_files(folder / "a")[0].read_bytes()
     assert categories(folder / "b", refund, KEY) == [first, second, third]
     assert categories(folder / "c", refund, KEY + b"?")[1] != second
-    features = [lines(folder / "a")[1]["features"], record(folder / "plain", refund)[1]["features"]]
+    features = [record_lines(folder / "a")[1]["features"], record(folder / "plain", refund)[1]["features"]]
     assert features[0] | {"item_category": None} == features[1] | {"item_category": None}
 
 
@@ -225,7 +211,7 @@ def test_a_share_of_the_predictions_is_recorded(folder: Path, refund: Scorer, ra
     shadowed = [Scored([], 0.0, number / 1000, is_flagged=False) for number in range(1000)]
     for _ in range(4):
         recorder.record(refund, predictions, 0.0, (refund.version, shadowed))
-    recorded = lines(folder)
+    recorded = record_lines(folder)
     assert len(recorded) == pytest.approx(4000 * rate, abs=5 * (4000 * rate * (1 - rate)) ** 0.5)
     assert {line["rate"] for line in recorded} == {rate}
     assert [line["shadow"]["probability"] for line in recorded] == [int(line["id"]) / 1000 for line in recorded]
@@ -240,15 +226,15 @@ def test_outcomes_are_recorded_beside_predictions(folder: Path, refund: Scorer) 
     recorder.record(refund, answered(refund, REQUESTS[:1]), 0.0)
     assert recorder.record_outcomes(OUTCOMES) is True
     recorder.record(refund, answered(refund, REQUESTS[:1]), 0.0)
-    assert len(files(folder)) == 1
-    assert ["outcome" in line for line in lines(folder)] == [False, True, True, False]
+    assert len(record_files(folder)) == 1
+    assert ["outcome" in line for line in record_lines(folder)] == [False, True, True, False]
 
 
 def test_an_outcome_has_scorer_id_and_label(folder: Path) -> None:
     """The label as 0 or 1, and when it was received."""
     before = time()
     Recorder(str(folder)).record_outcomes(OUTCOMES)
-    first, second = lines(folder)
+    first, second = record_lines(folder)
     assert before <= first.pop("time") <= second.pop("time") <= time()
     assert first == {"outcome": FORMAT, "scorer": "refund", "id": "r1", "label": 1}
     assert second == {"outcome": FORMAT, "scorer": "transaction", "id": "é\n", "label": 0}
@@ -262,7 +248,7 @@ def test_every_outcome_is_recorded_whatever_the_rate(folder: Path, refund: Score
     recorder.record(refund, answered(refund), 0.0)
     assert not folder.parent.exists()
     recorder.record_outcomes(OUTCOMES * 100)
-    assert len(lines(folder)) == 200
+    assert len(record_lines(folder)) == 200
 
 
 def test_monitoring_reads_what_is_recorded(folder: Path, refund: Scorer) -> None:
@@ -283,7 +269,7 @@ def test_monitoring_reads_what_is_recorded(folder: Path, refund: Scorer) -> None
 def test_two_recorders_have_a_file_each(folder: Path, refund: Scorer, clock: list[float], seconds: float) -> None:
     """Even if they start at the same time; a process that starts leaves the file of the last one as it is."""
     record(folder, refund)
-    (first,) = files(folder)
+    (first,) = record_files(folder)
     content = first.read_bytes()
     clock[0] += seconds
     record(folder, refund)
@@ -294,25 +280,22 @@ def test_two_recorders_have_a_file_each(folder: Path, refund: Scorer, clock: lis
 def test_a_file_is_named_by_day_process_and_time(folder: Path, refund: Scorer, clock: list[float]) -> None:
     """So that no two processes write into one, and a listing is in order. Only its owner can read it."""
     record(folder, refund)
-    (path,) = files(folder)
+    (path,) = record_files(folder)
     assert path.name.startswith(f"2024-10-04-{os.getpid()}-{clock[0]:.3f}")
     assert path.suffix == ".jsonl"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_day_has_its_own_files(folder: Path, refund: Scorer, clock: list[float]) -> None:
-    """The last second of a day goes to its file, the next day's first to the next; days are UTC's."""
+    """The last second of a day is in its file, the first of the next day in the next; days are UTC's."""
     recorder = Recorder(str(folder))
-    for timestamp in (MIDNIGHT + 1, MIDNIGHT + DAY_SECONDS - 1, MIDNIGHT + DAY_SECONDS, MIDNIGHT + DAY_SECONDS + 1):
+    times = [MIDNIGHT + 1, MIDNIGHT + DAY_SECONDS - 1, MIDNIGHT + DAY_SECONDS, MIDNIGHT + DAY_SECONDS + 1]
+    for timestamp in times:
         clock[0] = float(timestamp)
         recorder.record(refund, answered(refund, REQUESTS[:1]), 0.0)
-    times = {
-        path.name[:10]: [json.loads(line)["time"] for line in path.read_bytes().splitlines()] for path in files(folder)
-    }
-    assert times == {
-        "2024-10-04": [MIDNIGHT + 1, MIDNIGHT + DAY_SECONDS - 1],
-        "2024-10-05": [MIDNIGHT + DAY_SECONDS, MIDNIGHT + DAY_SECONDS + 1],
-    }
+    assert [path.name[:10] for path in record_files(folder)] == ["2024-10-04", "2024-10-05"]
+    assert line_counts(folder) == [2, 2]
+    assert [line["time"] for line in record_lines(folder)] == times
 
 
 @pytest.fixture
@@ -330,13 +313,13 @@ def test_a_full_file_is_followed_by_another(
     for number in range(50):
         clock[0] += 1
         recorder.record(refund, answered(refund, [{**REQUESTS[0], "refund_id": f"{number:02}"}]), 0.0)
-    sizes = [path.stat().st_size for path in files(folder)]
-    a_line = len(files(folder)[0].read_bytes().splitlines(keepends=True)[0])
+    sizes = [path.stat().st_size for path in record_files(folder)]
+    a_line = len(record_files(folder)[0].read_bytes().splitlines(keepends=True)[0])
     assert max(sizes) <= max_file_bytes
     assert min(sizes[:-1]) > max_file_bytes - 1.1 * a_line
-    assert [line["id"] for line in lines(folder)] == [f"{number:02}" for number in range(50)]
+    assert [line["id"] for line in record_lines(folder)] == [f"{number:02}" for number in range(50)]
     open_files = [os.path.realpath(descriptor) for descriptor in Path("/proc/self/fd").iterdir()]
-    assert [path for path in open_files if path.startswith(str(folder))] == [str(files(folder)[-1])]
+    assert [path for path in open_files if path.startswith(str(folder))] == [str(record_files(folder)[-1])]
 
 
 @pytest.mark.usefixtures("max_file_bytes")
@@ -357,7 +340,7 @@ def test_lines_of_several_writers_are_kept_apart(folder: Path, refund: Scorer) -
     with ThreadPoolExecutor(4) as pool:
         for _ in range(5):
             list(pool.map(lambda recorder: recorder.record(refund, predictions, 0.0), recorders))
-    assert len(lines(folder)) == 4 * 5 * 300
+    assert len(record_lines(folder)) == 4 * 5 * 300
 
 
 def test_a_record_may_go_to_stdout(refund: Scorer, capfd: pytest.CaptureFixture[str]) -> None:
@@ -383,7 +366,7 @@ def test_a_failure_to_write_is_logged_once_and_overcome(
         assert recorder.record_outcomes(OUTCOMES) is False
     path.unlink()
     recorder.record(refund, answered(refund), 0.0)
-    assert [line["id"] for line in lines(folder)] == ["r1", None, "é\n"]
+    assert [line["id"] for line in record_lines(folder)] == ["r1", None, "é\n"]
     (log,) = caplog.records
     assert (log.levelname, log.getMessage()) == ("ERROR", f"predictions cannot be recorded: {problem}")
 
@@ -439,7 +422,7 @@ for name, most in (("before", limits[0]), ("lost", 0), ("lost", 0), ("after", li
     recorder.record_outcomes([("refund", name, True)])
 """
     assert run(script, str(folder)) == "predictions cannot be recorded: Too many open files\n"
-    assert [line["id"] for line in lines(folder)] == ["before", "after"]
+    assert [line["id"] for line in record_lines(folder)] == ["before", "after"]
 
 
 def test_a_truncated_line_damages_no_other(folder: Path) -> None:
@@ -453,7 +436,7 @@ for name, most in (("before", limits[0]), ("torn", 150), ("lost", 150), ("after"
     recorder.record_outcomes([("refund", name, True)])
 """
     assert run(script, str(folder)) == "predictions cannot be recorded: File too large\n"
-    (path,) = files(folder)
+    (path,) = record_files(folder)
     before, torn, after = path.read_bytes().splitlines()
     assert (json.loads(before)["id"], json.loads(after)["id"]) == ("before", "after")
     assert torn.startswith(b'{"outcome":1,"time":')
@@ -483,7 +466,7 @@ def test_metrics_are_written_without_records_too(
     for recorder in (Recorder("stdout", rate=1e-9), Recorder(str(folder))):
         recorder.record(refund, answered(refund, REQUESTS[:1]), 0.0, None, b"metrics\n")
         assert capfd.readouterr().out == "metrics\n"
-    assert len(lines(folder)) == 1
+    assert len(record_lines(folder)) == 1
 
 
 def test_a_short_record_opens_the_file_that_a_long_one_could_not(
@@ -493,10 +476,10 @@ def test_a_short_record_opens_the_file_that_a_long_one_could_not(
     short, long = answered(refund, REQUESTS[:1]), answered(refund, REQUESTS[:1] * 8)
     recorder = Recorder(str(folder))
     recorder.record(refund, short, 0.0)
-    (first,) = files(folder)
+    (first,) = record_files(folder)
     monkeypatch.setattr(recorder, "_bytes_left", 2 * first.stat().st_size)
     with monkeypatch.context() as failing:
         failing.setattr("handler.records.record._new_file", lambda *_: os.open("/dev/null/none", os.O_WRONLY))
         recorder.record(refund, long, 0.0)
     recorder.record(refund, short, 0.0)
-    assert len(files(folder)) == 2
+    assert len(record_files(folder)) == 2

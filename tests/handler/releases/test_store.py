@@ -29,7 +29,7 @@ from handler.releases.store import (
 )
 from handler.scoring.bundle import FILES, MANIFEST, BundleError
 from tests.handler.deployment import Deployment
-from training.delivery.store_writer import FolderStoreWriter, open_store_writer
+from training.delivery.store_writer import open_store_writer
 
 VERSION = "0123456789ab"
 POINTER: dict[str, Any] = {
@@ -213,11 +213,12 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
 @pytest.mark.parametrize(
     ("key", "problem"), [("refund", "Is a directory"), ("refund/one.json/two.json", "Not a directory")]
 )
-def test_a_folder_in_place_of_a_file_cannot_be_read(store_writer: FolderStoreWriter, key: str, problem: str) -> None:
+def test_a_folder_in_place_of_a_file_cannot_be_read(tmp_path: Path, key: str, problem: str) -> None:
     """That is an error, not a missing key."""
-    store_writer.put_new("refund/one.json", b"one")
+    (tmp_path / "refund").mkdir()
+    (tmp_path / "refund" / "one.json").write_text("one")
     with pytest.raises(StoreError, match=f"{key} cannot be read: {problem}") as caught:
-        open_store(str(store_writer)).read(key, 100)
+        open_store(str(tmp_path)).read(key, 100)
     assert not isinstance(caught.value, MissingError | PointerError)
 
 

@@ -274,15 +274,6 @@ def test_a_look_is_due_after_some_seconds(
     assert len(deployment.store.keys) == n_looks
 
 
-def test_the_time_since_the_last_look_is_known(clock: list[float], deployment: Deployment) -> None:
-    """In seconds since the last look began, whether it was due or requested."""
-    deployment.look()
-    clock[0] += 12.5
-    assert deployment.watcher.seconds_since_look == 12.5
-    deployment.look()
-    assert deployment.watcher.seconds_since_look == 0
-
-
 def test_within_its_budget_a_look_is_waited_for(deployment: Deployment) -> None:
     """The request that starts a look is answered by the new version."""
     version = deployment.promote(shift=0.5)
@@ -363,17 +354,11 @@ def started(deployment: Deployment) -> Iterator[Watcher]:
     watcher.stop()
 
 
-@pytest.mark.usefixtures("started")
-def test_a_server_looks_in_the_background(deployment: Deployment) -> None:
-    """Again and again, whatever failed before."""
+def test_a_server_looks_in_the_background(deployment: Deployment, started: Watcher) -> None:
+    """Again and again, whatever failed before; stopped, it can start again, as where a lifespan runs twice."""
     for shift in (0.5, 1.0):
         version = deployment.promote(shift=shift)
         wait_until(lambda version=version: deployment.served_version == version)
-
-
-def test_a_watcher_can_be_stopped_and_started_again(deployment: Deployment, started: Watcher) -> None:
-    """Stopping ends its thread; it starts again where an application's lifespan runs twice."""
-    wait_until(lambda: deployment.store.keys)
     started.stop()
     wait_until(lambda: not is_looking())
     deployment.store.keys.clear()

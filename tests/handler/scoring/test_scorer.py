@@ -106,10 +106,14 @@ def test_an_undefined_ratio_is_not_called_missing(refund: Scorer) -> None:
 
 
 def test_a_batch_answers_as_one_by_one(refund: Scorer) -> None:
-    """Same answers, same order."""
+    """Same answers, same order; requests that were scored before have the same answers too."""
     requests = [refund.request_model.model_validate(request) for request in (REFUND, ABUSE, REFUND)]
-    assert refund.answers(requests) == [refund.answer(request) for request in requests]
-    assert refund.answers(requests, explain=True) == [refund.answer(request, explain=True) for request in requests]
+    scored = refund.scores(requests)
+    assert refund.answer(requests[0], scored[0]) == refund.answer(requests[0])
+    for explain in (False, True):
+        alone = [refund.answer(request, explain=explain) for request in requests]
+        assert refund.answers(requests, explain=explain) == alone
+        assert refund.answers(requests, scored, explain=explain) == alone
 
 
 def test_more_signals_of_fraud_never_look_safer_on_average(refund: Scorer) -> None:
@@ -130,14 +134,6 @@ def test_answers_fit_the_documented_model(transaction: Scorer, refund: Scorer) -
             response = answer(scorer, request, explain=explain)
             documented = scorer.answer_model.model_validate(response)
             assert documented.model_dump(exclude_unset=True) == response
-
-
-def test_a_scored_request_is_answered_as_it_was_scored(refund: Scorer) -> None:
-    """With its score the request is not scored again, and the answer is the same."""
-    requests = [refund.request_model.model_validate(request) for request in (REFUND, ABUSE)]
-    scored = refund.scores(requests)
-    assert refund.answers(requests, scored, explain=True) == refund.answers(requests, explain=True)
-    assert refund.answer(requests[0], scored[0]) == refund.answer(requests[0])
 
 
 def test_a_sound_bundle_answers_its_golden_requests(scorer: Scorer) -> None:

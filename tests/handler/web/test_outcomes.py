@@ -15,6 +15,7 @@ from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer
 from handler.web.outcomes import Recorded, outcomes_adapter
 from handler.web.routes import create_app
+from tests.handler.record_lines import record_lines
 
 ROUTE = "/outcomes"
 OUTCOME: dict[str, Any] = {"scorer": "refund", "id": "r1", "label": True}
@@ -43,12 +44,7 @@ def client(slots: dict[str, Slot], folder: Path) -> TestClient:
 @pytest.fixture
 def record(folder: Path) -> Record:
     """Reads the recorded lines, in order."""
-
-    def read() -> list[dict[str, Any]]:
-        paths = sorted(folder.iterdir()) if folder.exists() else []
-        return [json.loads(line) for path in paths for line in path.read_bytes().splitlines() if line]
-
-    return read
+    return lambda: record_lines(folder)
 
 
 def test_an_outcome_is_recorded(client: TestClient, record: Record) -> None:

@@ -22,6 +22,7 @@ from handler.scoring.scorer import Scored, Scorer, load_scorer
 from handler.web.endpoint import ScoreEndpoint
 from handler.web.routes import create_app
 from tests.handler.deployment import BUNDLES, PATIENCE_SECONDS, Deployment, is_looking, wait_until
+from tests.handler.record_lines import record_lines
 from training.package import build_bundle
 
 ROUTE = "/api/v1/refund-predict"
@@ -53,12 +54,6 @@ def other(deployment: Deployment) -> Scorer:
     return load_scorer(deployment.folder(deployment.release(shift=0.5)))
 
 
-def lines_in(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a record, in order."""
-    paths = sorted(folder.iterdir()) if folder.exists() else []
-    return [json.loads(line) for path in paths for line in path.read_bytes().splitlines()]
-
-
 def answer_of(scorer: Scorer, body: bytes = BODY) -> bytes:
     """The answer that a version gives alone."""
     return to_json(scorer.answer(scorer.request_model.model_validate_json(body)))
@@ -70,27 +65,26 @@ def test_without_a_store_health_has_only_versions_and_routes(refund: Scorer) -> 
     assert health == {"status": "ok", "scorers": {"refund": {"version": refund.version, "route": ROUTE}}}
 
 
-def test_health_has_the_seconds_since_the_last_look(
+def test_health_has_the_state_of_the_store(
     client: TestClient, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By which an alarm notices a watcher that has stopped."""
+    """In trouble without a pointer and while a refused version is named; the function answers, so its status is ok.
+
+    By the seconds since the last look an alarm notices a watcher that has stopped.
+    """
     now = [1e9]
     monkeypatch.setattr("handler.releases.swap.time", lambda: now[0])
-    deployment.look()
-    now[0] += 61.26
-    assert client.get("/health").json()["store"]["seconds_since_look"] == 61.3
-
-
-def test_health_has_the_state_of_the_store(client: TestClient, deployment: Deployment) -> None:
-    """In trouble without a pointer and while a refused version is named; the function answers, so its status is ok."""
 
     def look() -> dict[str, Any]:
         deployment.look()
+        now[0] += 61.26
         health = client.get("/health").json()
         assert health["status"] == "ok"
         assert str(deployment.store) not in json.dumps(health)
         assert health["scorers"]["refund"]["version"] == deployment.served_version
-        return {key: value for key, value in health["store"].items() if key != "seconds_since_look"}
+        store: dict[str, Any] = health["store"]
+        assert store.pop("seconds_since_look") == 61.3
+        return store
 
     counts = {"swapped": 0, "refused": 0, "failed": 1}
     assert look() == {"status": "trouble", "trouble": {"refund": "unreadable"}, **counts}
@@ -185,7 +179,7 @@ def recording(tmp_path: Path, deployment: Deployment) -> Recording:
     """A client of an application that records its predictions, and a function that reads the lines of the record."""
     folder = tmp_path / "log"
     client = TestClient(create_app({"refund": deployment.slot}, recorder=Recorder(str(folder))))
-    return client, lambda: lines_in(folder)
+    return client, lambda: record_lines(folder)
 
 
 def test_each_answered_request_is_recorded(recording: Recording, refund: Scorer) -> None:
@@ -293,7 +287,7 @@ def test_the_version_that_answered_is_recorded(refund: Scorer, other: Scorer, tm
 
     slot.served = Served(Swapping(refund.bundle))
     answer = call(ScoreEndpoint(slot, None, Recorder(str(tmp_path / "log")), is_batch=False))
-    (line,) = lines_in(tmp_path / "log")
+    (line,) = record_lines(tmp_path / "log")
     assert answer == answer_of(refund)
     assert line["version"] == refund.version
     assert "shadow" not in line
@@ -304,9 +298,9 @@ def test_the_request_that_warms_up_is_not_recorded(refund: Scorer, tmp_path: Pat
     folder = tmp_path / "log"
     endpoint = ScoreEndpoint(Slot(refund), None, Recorder(str(folder)), is_batch=False)
     call(endpoint, **{"aws.context": None})
-    assert lines_in(folder) == []
+    assert record_lines(folder) == []
     call(endpoint, **{"aws.context": object()})
-    assert len(lines_in(folder)) == 1
+    assert len(record_lines(folder)) == 1
 
 
 def test_a_server_watches_its_store_while_it_runs(deployment: Deployment) -> None:
