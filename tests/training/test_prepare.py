@@ -19,8 +19,9 @@ from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, StageError
 
-Prepare = Callable[[pd.DataFrame, ScorerDeclaration], Any]
-PrepareFile = Callable[[Path, ScorerDeclaration], Any]
+Frame = pd.DataFrame
+Prepare = Callable[[Frame, ScorerDeclaration], Any]
+PrepareFile = Callable[..., Any]
 
 
 def with_split(scorer: ScorerDeclaration, **changes: float) -> ScorerDeclaration:
@@ -28,7 +29,7 @@ def with_split(scorer: ScorerDeclaration, **changes: float) -> ScorerDeclaration
     return scorer.model_copy(update={"split": scorer.split.model_copy(update=changes)})
 
 
-def with_value(rows: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
+def with_value(rows: Frame, column: str, value: object) -> Frame:
     """The rows with the value of one column in row 3 replaced."""
     values = [value if number == 3 else old for number, old in enumerate(rows[column].tolist())]
     return rows.assign(**{column: pd.Series(values, dtype=object)})
@@ -39,7 +40,17 @@ def files_below(folder: Path) -> set[Path]:
     return {path for path in folder.rglob("*") if path.is_file()}
 
 
-def as_texts(rows: pd.DataFrame) -> pd.DataFrame:
+@pytest.fixture
+def by_chunks(in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile) -> PrepareFile:
+    """Prepares a file below data/ in chunks of 1,000 rows or another size, a sample of it where one is declared."""
+
+    def prepare_file(name: str, chunk_rows: int = 1_000, sample: float = 1.0) -> Any:  # noqa: ANN401 - Prepared
+        return prepared_from(Path("data", name), with_split(in_chunks(chunk_rows), sample=sample))
+
+    return prepare_file
+
+
+def as_texts(rows: Frame) -> Frame:
     """Rows as the texts of a CSV, "" where a value is missing."""
     return pd.read_csv(StringIO(rows.to_csv(index=False)), dtype=str, keep_default_na=False).set_index(rows.index)
 
@@ -52,26 +63,30 @@ def require_same(one: Any, other: Any) -> None:  # noqa: ANN401 - conftest's Pre
     pd.testing.assert_frame_equal(one.quarantined.sort_index(), other.quarantined.sort_index())
 
 
-def test_csv_and_parquet_give_the_same_windows(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared_from: PrepareFile
-) -> None:
+def test_csv_and_parquet_give_the_same_windows(mini_rows: Frame, by_chunks: PrepareFile) -> None:
     """The same rows in either kind of file become the same windows, down to the last bit."""
     rows = mini_rows.assign(is_new=mini_rows["is_new"].astype(float))
-    rows.to_parquet(Path("data/rows.parquet"), index=False)
-    rows.to_csv(Path("data/rows.csv"), index=False)
-    from_csv, from_parquet = (prepared_from(Path("data", name), mini_scorer) for name in ("rows.csv", "rows.parquet"))
-    require_same(from_csv, from_parquet)
+    rows.to_parquet("data/rows.parquet", index=False)
+    rows.to_csv("data/rows.csv", index=False)
+    from_csv = by_chunks("rows.csv")
+    require_same(from_csv, by_chunks("rows.parquet"))
     assert (from_csv.windows["train"]["country"] == "NA").any()
 
 
-def repeated_and_bad(rows: pd.DataFrame) -> pd.DataFrame:
+def require_unchanged(quarantined: Frame, rows: Frame) -> None:
+    """Compare the quarantined values with those that the rows had."""
+    values = quarantined.drop(columns=list(REJECTED_COLUMNS), errors="ignore")
+    pd.testing.assert_frame_equal(values, as_texts(rows.loc[quarantined.index]), check_names=False)
+
+
+def repeated_and_bad(rows: Frame) -> Frame:
     """The rows with bad ones in several chunks, and ids that were seen in an earlier chunk and in the same one."""
     spoilt = rows.assign(amount=rows["amount"].where(rows.index % 700 != 3, -1.0))
     names = spoilt["row_id"].where(~spoilt.index.isin([4_000, 4_001, 5_999]), ["row-17"] * len(rows))
     return spoilt.assign(row_id=names.where(names.index != 2_500, "row-3"))
 
 
-def write_parts(rows: pd.DataFrame, folder: Path) -> Path:
+def write_parts(rows: Frame, folder: Path) -> Path:
     """A folder of three Parquet files of unequal size, in the order of the rows."""
     folder.mkdir()
     for number, (start, stop) in enumerate([(0, 2_300), (2_300, 2_301), (2_301, len(rows))]):
@@ -80,9 +95,7 @@ def write_parts(rows: pd.DataFrame, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "folder"])
-def test_many_chunks_are_prepared_as_one(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile, kind: str
-) -> None:
+def test_many_chunks_are_prepared_as_one(many_rows: Frame, by_chunks: PrepareFile, kind: str) -> None:
     """Chunks of any file give the windows, the quarantine and the report of a single chunk."""
     rows = repeated_and_bad(many_rows)
     path = Path(f"data/rows.{kind}")
@@ -93,62 +106,55 @@ def test_many_chunks_are_prepared_as_one(
         rows.to_parquet(path, index=False, row_group_size=1_700)
     else:
         write_parts(rows, path)
-    found = prepared_from(path, in_chunks(1_000))
-    whole = Path("data/whole.csv" if kind == "csv" else "data/whole.parquet")
-    rows.to_csv(whole, index=False) if kind == "csv" else rows.to_parquet(whole, index=False)
-    one = prepared_from(whole, in_chunks(len(rows)))
-    assert one.report["quarantined"]["rows"] == 9 + 4
+        rows.to_parquet("data/whole.parquet", index=False)
+    chunked = by_chunks(path.name)
+    whole = by_chunks("whole.parquet" if kind == "folder" else path.name, chunk_rows=len(rows))
+    assert whole.report["quarantined"]["rows"] == 9 + 4
     if kind == "folder":
-        names = found.quarantined["rejected_part"]
+        names = chunked.quarantined["rejected_part"]
         starts = names.map({"part-0.parquet": 0, "part-1.parquet": 2_300, "part-2.parquet": 2_301})
-        found.quarantined.index += starts.to_numpy()
-    for quarantined in (found.quarantined, one.quarantined):
+        chunked.quarantined.index += starts.to_numpy()
+    for quarantined in (chunked.quarantined, whole.quarantined):
         del quarantined["rejected_part"]
-    require_same(found, one)
+    require_same(chunked, whole)
 
 
-def test_row_groups_have_the_declared_size(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], tmp_path: Path, prepared_from: PrepareFile
-) -> None:
+def test_row_groups_have_the_declared_size(many_rows: Frame, by_chunks: PrepareFile, tmp_path: Path) -> None:
     """All row groups of a window's file, except the last, have as many rows as a chunk."""
-    many_rows.to_parquet(Path("data/rows.parquet"), index=False)
-    prepared_from(Path("data/rows.parquet"), in_chunks(1_000))
+    many_rows.to_parquet("data/rows.parquet", index=False)
+    by_chunks("rows.parquet")
     [path] = tmp_path.glob("prepared-*/train.parquet")
     assert Window(path).sizes == [1_000, 1_000, 1_000, 600]
 
 
-def test_an_id_seen_in_an_earlier_chunk_is_quarantined(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
-) -> None:
+def test_an_id_seen_in_an_earlier_chunk_is_quarantined(many_rows: Frame, by_chunks: PrepareFile) -> None:
     """Later rows of an id are quarantined unchanged, also where its first row is bad; rows without an id are not."""
     ids = many_rows["row_id"].where(many_rows.index % 1_000 != 0)
     rows = many_rows.assign(
         row_id=ids.mask(many_rows.index.isin([1_500, 5_400]), "row-10").mask(many_rows.index == 2_001, "row-11"),
         amount=many_rows["amount"].mask(many_rows.index == 11, -5.0),
     )
-    rows.to_csv(Path("data/rows.csv"), index=False)
-    found = prepared_from(Path("data/rows.csv"), in_chunks(1_000))
-    assert found.quarantined.pop("rejected_because").sort_index().to_dict() == {
+    rows.to_csv("data/rows.csv", index=False)
+    prepared = by_chunks("rows.csv")
+    quarantined = prepared.quarantined.sort_index()
+    assert quarantined["rejected_because"].to_dict() == {
         11: "amount is below 0",
         **dict.fromkeys([1_500, 2_001, 5_400], "row_id was seen in an earlier row"),
     }
-    assert found.quarantined["rejected_line"].sort_index().to_list() == ["13", "1502", "2003", "5402"]
-    unchanged = found.quarantined.drop(columns=list(REJECTED_COLUMNS), errors="ignore").sort_index()
-    pd.testing.assert_frame_equal(unchanged, as_texts(rows.loc[[11, 1_500, 2_001, 5_400]]), check_names=False)
+    assert quarantined["rejected_line"].to_list() == ["13", "1502", "2003", "5402"]
+    require_unchanged(quarantined, rows)
     reasons = {"amount: is below 0": 1, "row_id: was seen in an earlier row": 3}
-    assert found.report["quarantined"] == {"rows": 4, "reasons": reasons}
-    kept = pd.concat(found.windows.values())["row_id"]
+    assert prepared.report["quarantined"] == {"rows": 4, "reasons": reasons}
+    kept = pd.concat(prepared.windows.values())["row_id"]
     assert (len(kept), (kept == "row-10").sum(), kept.isna().sum()) == (6_000 - 4, 1, 6)
 
 
-def test_repeated_ids_over_the_declared_share_stop(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
-) -> None:
+def test_repeated_ids_over_the_declared_share_stop(many_rows: Frame, by_chunks: PrepareFile) -> None:
     """Bad rows of all chunks, including repeated ids, are counted before they are compared with the limit."""
     rows = many_rows.assign(row_id=many_rows["row_id"].mask(many_rows.index % 90 == 89, "row-10"))
-    rows.to_parquet(Path("data/rows.parquet"), index=False)
+    rows.to_parquet("data/rows.parquet", index=False)
     with pytest.raises(DataError) as caught:
-        prepared_from(Path("data/rows.parquet"), in_chunks(1_000))
+        by_chunks("rows.parquet")
     assert str(caught.value) == (
         "66 of 6,000 rows (1.10%) break the contract; quarantine.max_share allows 1.00%. "
         "row_id: was seen in an earlier row in 66 rows"
@@ -156,25 +162,15 @@ def test_repeated_ids_over_the_declared_share_stop(
 
 
 @pytest.mark.parametrize("chunk_rows", [1_000, 1_234])
-def test_sample_does_not_depend_on_the_chunks(
-    many_rows: pd.DataFrame,
-    in_chunks: Callable[..., ScorerDeclaration],
-    prepared_from: PrepareFile,
-    chunk_rows: int,
-) -> None:
+def test_sample_does_not_depend_on_the_chunks(many_rows: Frame, by_chunks: PrepareFile, chunk_rows: int) -> None:
     """The same rows are sampled whatever the size of a chunk."""
-    repeated_and_bad(many_rows).to_parquet(Path("data/rows.parquet"), index=False)
-    one, other = (
-        prepared_from(Path("data/rows.parquet"), with_split(in_chunks(size), sample=0.5))
-        for size in (len(many_rows), chunk_rows)
-    )
-    assert abs(one.report["rows"] - 3_000) < 150
-    require_same(one, other)
+    repeated_and_bad(many_rows).to_parquet("data/rows.parquet", index=False)
+    whole = by_chunks("rows.parquet", len(many_rows), sample=0.5)
+    assert abs(whole.report["rows"] - 3_000) < 150
+    require_same(whole, by_chunks("rows.parquet", chunk_rows, sample=0.5))
 
 
-def test_broken_lines_are_quarantined(
-    many_rows: pd.DataFrame, in_chunks: Callable[..., ScorerDeclaration], prepared_from: PrepareFile
-) -> None:
+def test_broken_lines_are_quarantined(many_rows: Frame, by_chunks: PrepareFile) -> None:
     """Lines that cannot be read are quarantined with the reason, and no other row is lost."""
     path = Path("data/rows.csv")
     many_rows.to_csv(path, index=False)
@@ -183,22 +179,21 @@ def test_broken_lines_are_quarantined(
         # The header is line 0.
         lines[place + 1] = [b"cut,short", lines[place + 1] + b",more", lines[place + 1] + b"\xff"][place // 100 % 3]
     path.write_bytes(b"\n".join(lines) + b"\n")
-    found = prepared_from(path, in_chunks(1_000))
-    assert found.report["rows"] == 6_000
-    assert found.report["quarantined"] == {"rows": 60, "reasons": {"the line is broken": 60}}
-    assert list(found.quarantined.index) == list(range(50, 6_000, 100))
-    first, second, third = found.quarantined["rejected_because"].iloc[:3]
-    assert (first, second) == (
-        "the line has 2 cells; the header has 9 names",
-        "the line has 10 cells; the header has 9 names",
-    )
+    prepared = by_chunks("rows.csv")
+    report, quarantined = prepared.report, prepared.quarantined
+    assert report["rows"] == 6_000
+    assert report["quarantined"] == {"rows": 60, "reasons": {"the line is broken": 60}}
+    assert list(quarantined.index) == list(range(50, 6_000, 100))
+    first, second, third = quarantined["rejected_because"].iloc[:3]
+    assert first == "the line has 2 cells; the header has 9 names"
+    assert second == "the line has 10 cells; the header has 9 names"
     assert third.startswith("the line is not UTF-8 at its byte")
-    assert found.quarantined["rejected_line"].to_list() == [str(place + 2) for place in range(50, 6_000, 100)]
-    assert found.quarantined["rejected_text"].iloc[0] == "cut,short"
-    assert found.quarantined["rejected_text"].iloc[2] == lines[251][:-1].decode() + r"\xff"
-    kept = pd.concat(found.windows.values())["row_id"]
+    assert quarantined["rejected_line"].to_list() == [str(place + 2) for place in range(50, 6_000, 100)]
+    assert quarantined["rejected_text"].iloc[0] == "cut,short"
+    assert quarantined["rejected_text"].iloc[2] == lines[251][:-1].decode() + r"\xff"
+    kept = pd.concat(prepared.windows.values())["row_id"]
     assert set(kept) == {f"row-{number}" for number in range(6_000) if number % 100 != 50}
-    assert sum(window["rows"] for window in found.report["windows"].values()) == 6_000 - 60
+    assert sum(window["rows"] for window in report["windows"].values()) == 6_000 - 60
 
 
 @pytest.mark.parametrize(
@@ -220,23 +215,19 @@ def test_broken_lines_are_quarantined(
     ],
 )
 def test_bad_row_is_quarantined(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare, value: object, problem: str
+    mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare, value: object, problem: str
 ) -> None:
     """A row that breaks the contract is quarantined unchanged with its reason; all others stay."""
     rows = with_value(mini_rows.assign(at=mini_rows["at"].astype(str)), problem.split(maxsplit=1)[0], value)
     found = prepared(rows, mini_scorer)
     assert found.quarantined["rejected_because"].to_dict() == {3: problem}
-    pd.testing.assert_frame_equal(
-        found.quarantined.drop(columns=list(REJECTED_COLUMNS), errors="ignore"),
-        as_texts(rows.iloc[[3]]),
-        check_names=False,
-    )
+    require_unchanged(found.quarantined, rows)
     assert found.report["quarantined"] == {"rows": 1, "reasons": {problem.replace(" ", ": ", 1): 1}}
     kept = pd.concat(found.windows.values())
     assert set(kept["row_id"]) == set(mini_rows["row_id"]) - {mini_rows["row_id"][3]}
 
 
-def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
+def test_two_problems_of_one_row(mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """A row with two problems is quarantined once, with both."""
     rows = with_value(with_value(mini_rows, "amount", -1), "visits", 0.5)
     found = prepared(rows, mini_scorer)
@@ -244,9 +235,7 @@ def test_two_problems_of_one_row(mini_rows: pd.DataFrame, mini_scorer: ScorerDec
     assert found.report["quarantined"]["rows"] == 1
 
 
-def test_windows_are_those_of_the_split(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
-) -> None:
+def test_windows_are_those_of_the_split(mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """Sorted on disk and written by row groups, they are those that `split_by_time` makes of the same rows."""
     rows, scorer = mini_rows.assign(at=mini_rows["at"].dt.floor("h")), with_split(mini_scorer, label_delay_days=2.0)
     windows = split_by_time(check_rows(rows, scorer).clean, scorer)
@@ -254,7 +243,7 @@ def test_windows_are_those_of_the_split(
         pd.testing.assert_frame_equal(window, windows[name], check_dtype=False)
 
 
-def test_report_describes_windows(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
+def test_report_describes_windows(mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """The report has each window's first and last timestamp, its rows and its frauds."""
     found = prepared(mini_rows, mini_scorer)
     assert found.report["rows"] == len(mini_rows)
@@ -265,8 +254,8 @@ def test_report_describes_windows(mini_rows: pd.DataFrame, mini_scorer: ScorerDe
     assert train["frauds"] == found.windows["train"]["is_fraud"].sum()
 
 
-def test_quarantine_of_a_sample_names_rows_of_the_file(
-    mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare
+def test_quarantine_of_a_sample_keeps_row_numbers(
+    mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare
 ) -> None:
     """With a sample, a quarantined row still carries its number in the file."""
     rows = mini_rows.assign(amount=mini_rows["amount"].where(mini_rows.index % 150 != 149, -1.0))
@@ -282,65 +271,44 @@ def test_stage_writes_what_it_reports(trained: Path) -> None:
         rows = pd.read_parquet(trained / "build" / "mini" / "rows" / f"{window}.parquet")
         assert len(rows) == report["windows"][window]["rows"]
     assert sum(report["windows"][window]["rows"] for window in WINDOWS) == report["rows"] == 1_500
-    assert {path.name for path in (trained / "build" / "mini" / "rows").iterdir()} == {
-        "train.parquet",
-        "calibrate.parquet",
-        "test.parquet",
-        "quarantine.csv",
-    }
+    names = {path.name for path in (trained / "build" / "mini" / "rows").iterdir()}
+    assert names == {"train.parquet", "calibrate.parquet", "test.parquet", "quarantine.csv"}
 
 
-def change_rows(project: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+def change_rows(project: Path, change: Callable[[Frame], Frame]) -> None:
     """Replace the project's rows."""
     path = project / "data" / "rows.parquet"
     change(pd.read_parquet(path)).to_parquet(path, index=False)
 
 
-STOPS: list[Any] = [
-    pytest.param(
-        lambda project: change_rows(project, lambda rows: rows.drop(columns=["speed", "at"])),
-        "data/rows.parquet has no column at, speed; it has",
-        id="missing columns",
-    ),
-    pytest.param(
-        lambda project: (project / "data" / "rows.parquet").unlink(),
-        "data/rows.parquet does not exist; it must be a .csv or .parquet file, or a folder of them",
-        id="missing file",
-    ),
-    pytest.param(
-        lambda project: change_rows(project, lambda rows: rows.head(0)),
-        "data/rows.parquet holds no rows",
-        id="no rows",
-    ),
-    pytest.param(
-        lambda project: change_rows(project, lambda rows: rows.assign(is_fraud=rows["is_fraud"] * 2)),
-        "data/rows.parquet: column is_fraud holds 2",
-        id="label 2",
-    ),
-    pytest.param(
-        lambda project: change_rows(project, lambda rows: rows.assign(is_fraud=0)),
-        "data/rows.parquet: the train window has only is_fraud = 0",
-        id="one class",
-    ),
-    pytest.param(
-        lambda project: change_rows(project, lambda rows: rows.assign(at="soon")),
-        "data/rows.parquet: column at holds 'soon'; no value is a date, ISO 8601 text or seconds",
-        id="unreadable times",
-    ),
-]
-
-
-@pytest.mark.parametrize(("spoil", "message"), STOPS)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.drop(columns=["speed", "at"]), " has no column at, speed; it has"),
+        (None, " does not exist; it must be a .csv or .parquet file, or a folder of them"),
+        (lambda rows: rows.head(0), " holds no rows"),
+        (lambda rows: rows.assign(is_fraud=rows["is_fraud"] * 2), ": column is_fraud holds 2"),
+        (lambda rows: rows.assign(is_fraud=0), ": the train window has only is_fraud = 0"),
+        (
+            lambda rows: rows.assign(at="soon"),
+            ": column at holds 'soon'; no value is a date, ISO 8601 text or seconds",
+        ),
+    ],
+    ids=["missing columns", "missing file", "no rows", "label 2", "one class", "unreadable times"],
+)
 def test_stage_that_stops_writes_nothing(
-    project: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], object], message: str
+    project: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Frame], Frame] | None, message: str
 ) -> None:
     """A stage that cannot continue names the file and the reason, and writes no output at all."""
-    spoil(project)
+    if change is None:
+        (project / "data" / "rows.parquet").unlink()
+    else:
+        change_rows(project, change)
     before = files_below(project)
     monkeypatch.chdir(project)
     with pytest.raises(StageError) as caught:
         stage.main("mini")
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(f"data/rows.parquet{message}")
     assert files_below(project) == before
 
 
@@ -361,7 +329,7 @@ def test_failure_on_the_command_line(
 def test_warnings_are_reported_and_printed(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """They do not stop the run."""
+    """Warnings do not stop the run."""
     change_rows(project, lambda rows: rows.assign(country="DE"))
     monkeypatch.chdir(project)
     stage.main("mini")
@@ -370,8 +338,8 @@ def test_warnings_are_reported_and_printed(
     assert f"WARNING: {warning}\n" in capsys.readouterr().out
 
 
-def test_entity_is_kept_as_text(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
-    """It is in the windows, but never a field."""
+def test_entity_is_kept_as_text(mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
+    """The entity is in the windows, but never a field."""
     declared = mini_scorer.model_copy(update={"entity": "account"})
     windows = prepared(mini_rows.assign(account=np.arange(len(mini_rows)) % 7), declared).windows
     assert set(windows["test"]["account"]) == {str(number) for number in range(7)}
@@ -381,7 +349,7 @@ def test_entity_is_kept_as_text(mini_rows: pd.DataFrame, mini_scorer: ScorerDecl
 def test_full_disk_leaves_nothing_behind(
     project: Path, small_disk: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With more room the same command succeeds."""
+    """A stage on a full disk writes no output; with more room the same command succeeds."""
     folder = small_disk("64m") / "project"
     shutil.copytree(project, folder)
     monkeypatch.chdir(folder)
