@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,6 +31,7 @@ from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, open_store_writer
 from training.intake.infer import Inferred, infer
 from training.intake.synthetic.item_catalogue import items
+from training.model.fit import margins
 from training.params import SECONDS_A_DAY, Compute, Monitoring, Split
 from training.prepare import prepare
 from training.run.processes import Workers
@@ -340,6 +344,29 @@ def trained_output(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -
 def trained(trained_output: tuple[Path, dict[str, str]]) -> Path:
     """The folder in which all stages ran; only to be read."""
     return trained_output[0]
+
+
+@pytest.fixture(scope="session")
+def reported(trained: Path) -> Callable[[str], Any]:
+    """Reads a report of the trained project: the content of a JSON file, or a table."""
+
+    def read(name: str) -> Any:  # noqa: ANN401 - whatever the file holds
+        path = trained / "reports" / "mini" / name
+        return json.loads(path.read_text()) if path.suffix == ".json" else pd.read_csv(path)
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def trained_rows(trained: Path) -> Callable[[str], pd.DataFrame]:
+    """Reads a window of the trained project."""
+    return lambda window: pd.read_parquet(trained / "build" / "mini" / "rows" / f"{window}.parquet")
+
+
+@pytest.fixture(scope="session")
+def trained_margins(trained: Path) -> Callable[[pd.DataFrame], npt.NDArray[np.float32]]:
+    """The margins that the trained project's pipeline gives to rows."""
+    return partial(margins, joblib.load(trained / "build" / "mini" / "pipeline.joblib"))
 
 
 def _payments(n: int = 2_000, fraud_rate: float = 0.06) -> pd.DataFrame:
