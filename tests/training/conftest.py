@@ -6,14 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import joblib
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +27,7 @@ from training.data.times import time_is_number
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, open_store_writer
+from training.evaluation.calibration import calibrated
 from training.intake.infer import Inferred, infer
 from training.intake.synthetic.item_catalogue import items
 from training.model.fit import margins
@@ -364,9 +363,21 @@ def trained_rows(trained: Path) -> Callable[[str], pd.DataFrame]:
 
 
 @pytest.fixture(scope="session")
-def trained_margins(trained: Path) -> Callable[[pd.DataFrame], npt.NDArray[np.float32]]:
-    """The margins that the trained project's pipeline gives to rows."""
-    return partial(margins, joblib.load(trained / "build" / "mini" / "pipeline.joblib"))
+def trained_pipeline(trained: Path) -> Any:  # noqa: ANN401 - imbalanced-learn's, which has no types
+    """The trained project's pipeline."""
+    return joblib.load(trained / "build" / "mini" / "pipeline.joblib")
+
+
+@pytest.fixture(scope="session")
+def calibrated_rows(trained: Path, trained_rows: Callable[[str], pd.DataFrame], trained_pipeline: Any) -> Any:  # noqa: ANN401
+    """Reads a window of the trained project, with the calibrated probabilities of its rows."""
+
+    def read(window: str) -> tuple[pd.DataFrame, np.ndarray]:
+        rows = trained_rows(window)
+        calibration = json.loads((trained / "build" / "mini" / "calibration.json").read_text())["calibration"]
+        return rows, calibrated(margins(trained_pipeline, rows), calibration)
+
+    return read
 
 
 def _payments(n: int = 2_000, fraud_rate: float = 0.06) -> pd.DataFrame:

@@ -2,14 +2,13 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,11 +17,12 @@ from handler.scoring.combinations import Combinations
 from handler.scoring.features import build_features
 from training.baseline import main
 from training.declaration import ScorerDeclaration
-from training.evaluation.calibration import calibrated, log_odds
+from training.evaluation.calibration import log_odds
 from training.model.distributions import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline
-from training.model.encoder import FeatureEncoder
-from training.model.fit import margins
 from training.run.matrix import FeatureMatrix
+
+Read = Callable[[str], Any]
+Capture = pytest.CaptureFixture[str]
 
 columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_size=60).map(
     lambda values: np.array(values, dtype=np.float32)
@@ -31,21 +31,12 @@ columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_s
 
 @given(columns)
 def test_bins_hold_every_row(column: npt.NDArray[np.float32]) -> None:
-    """The counts add up to the rows, the first of them to those where the value is missing."""
-    found = binned(column, None)
-    assert sum(found["counts"]) == len(column)
-    assert found["counts"][0] == np.isnan(column).sum()
-    assert len(found["counts"]) == len(found["edges"]) + 2
-
-
-@given(columns)
-def test_bins_end_at_their_edges(column: npt.NDArray[np.float32]) -> None:
-    """A bin counts the values above the edge before and up to its own."""
+    """A bin counts the values above the edge before and up to its own; the first one those that are missing."""
     found = binned(column, None)
     bounds = [-np.inf, *found["edges"], np.inf]
     exact = column.astype(np.float64)
     expected = [int(((exact > low) & (exact <= high)).sum()) for low, high in pairwise(bounds)]
-    assert found["counts"][1:] == expected
+    assert found["counts"] == [np.isnan(column).sum(), *expected]
 
 
 def test_bins_hold_equal_shares() -> None:
@@ -84,12 +75,14 @@ def test_category_has_a_bin_for_each_label() -> None:
 
 
 def test_chunks_have_the_bins_of_the_rows(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
+    trained_pipeline: Any,  # noqa: ANN401 - no types
+    trained_rows: Read,
+    mini_scorer: ScorerDeclaration,
 ) -> None:
     """A matrix that is read in chunks has the same bins, counts and rare values."""
-    encoder = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
+    encoder = trained_pipeline[0]
     features = build_features(mini_scorer.contract, encoder.vocabulary_)
-    matrix = encoder.transform(mini_windows["train"])
+    matrix = encoder.transform(trained_rows("train"))
     assert feature_baseline(FeatureMatrix(matrix, 111), features) == feature_baseline(matrix, features)
 
 
@@ -107,24 +100,15 @@ def test_score_counts_every_row() -> None:
     found = score_baseline(probability, np.zeros(6, dtype=np.int8), 0.5)
     middle = int(np.searchsorted(SCORE_EDGES, 0.0))
     assert len(found["counts"]) == len(SCORE_EDGES) + 1
-    assert {at: count for at, count in enumerate(found["counts"]) if count} == {
-        0: 2,
-        middle: 1,
-        middle + 1: 1,
-        len(SCORE_EDGES): 2,
-    }
+    counts = {position: count for position, count in enumerate(found["counts"]) if count}
+    assert counts == {0: 2, middle: 1, middle + 1: 1, len(SCORE_EDGES): 2}
 
 
 def test_score_says_what_the_threshold_did() -> None:
     """A score at the threshold is flagged; what is caught are flagged frauds."""
     probability, label = np.array([0.1, 0.5, 0.6, 0.9]), np.array([1, 0, 1, 1], dtype=np.int8)
     found = score_baseline(probability, label, 0.5)
-    assert {name: found[name] for name in ("rows", "frauds", "flagged", "caught")} == {
-        "rows": 4,
-        "frauds": 3,
-        "flagged": 3,
-        "caught": 2,
-    }
+    assert [found[name] for name in ("rows", "frauds", "flagged", "caught")] == [4, 3, 3, 2]
 
 
 @pytest.fixture
@@ -134,36 +118,26 @@ def baseline(trained: Path) -> dict[str, Any]:
     return found
 
 
-def rows(trained: Path, window: str) -> pd.DataFrame:
-    """The rows of one of the mini scorer's windows."""
-    return pd.read_parquet(trained / "build" / "mini" / "rows" / f"{window}.parquet")
-
-
-def test_features_are_those_of_the_training_rows(trained: Path, baseline: dict[str, Any]) -> None:
-    """Every feature's counts add up to the training rows, and its missing ones are those of the column."""
-    train = rows(trained, "train")
-    assert {sum(feature["counts"]) for feature in baseline["features"].values()} == {len(train)}
-    missing = {name: baseline["features"][name]["counts"][0] for name in ("amount", "speed", "visits", "is_new")}
-    assert missing == {name: int(train[name].isna().sum()) for name in missing}
+def test_features_are_those_of_the_training_rows(trained_rows: Read, baseline: dict[str, Any]) -> None:
+    """Counts add up to the training rows, the missing and a category's are those of its column; rare is "other"."""
+    rows, features = trained_rows("train"), baseline["features"]
+    assert {sum(feature["counts"]) for feature in features.values()} == {len(rows)}
+    missing = {name: features[name]["counts"][0] for name in ("amount", "speed", "visits", "is_new")}
+    assert missing == {name: int(rows[name].isna().sum()) for name in missing}
     assert missing["speed"] > 0
+    expected = rows["country"].value_counts()
+    counts = dict(zip(features["country"]["labels"], features["country"]["counts"][1:], strict=True))
+    assert counts.pop("other") == expected.drop(list(counts)).sum()
+    assert counts == expected[list(counts)].to_dict()
 
 
-def test_labels_are_counted(trained: Path, baseline: dict[str, Any]) -> None:
-    """A category's counts are those of its column; rare labels are "other"."""
-    country, counts = baseline["features"]["country"], rows(trained, "train")["country"].value_counts()
-    found = dict(zip(country["labels"], country["counts"][1:], strict=True))
-    assert found.pop("other") == counts.drop(list(found)).sum()
-    assert found == counts[list(found)].to_dict()
-
-
-def test_score_is_that_of_the_calibration_rows(trained: Path, baseline: dict[str, Any]) -> None:
+def test_score_is_that_of_the_calibration_rows(trained: Path, calibrated_rows: Read, baseline: dict[str, Any]) -> None:
     """What the threshold did on the calibration rows equals a direct count."""
-    folder, later = trained / "build" / "mini", rows(trained, "calibrate")
-    fitted = json.loads((folder / "calibration.json").read_text())
-    probability = calibrated(margins(joblib.load(folder / "pipeline.joblib"), later), fitted["calibration"])
-    label, flagged = later["is_fraud"] == 1, probability >= fitted["decision"]["threshold"]
+    rows, probability = calibrated_rows("calibrate")
+    threshold = json.loads((trained / "build" / "mini" / "calibration.json").read_text())["decision"]["threshold"]
+    label, flagged = rows["is_fraud"] == 1, probability >= threshold
     score = baseline["score"]
-    assert score["rows"] == sum(score["counts"]) == len(later)
+    assert score["rows"] == sum(score["counts"]) == len(rows)
     assert score["frauds"] == label.sum()
     assert score["flagged"] == flagged.sum()
     assert score["caught"] == (label & flagged).sum()
@@ -178,7 +152,7 @@ def test_combinations_cover_every_feature(baseline: dict[str, Any]) -> None:
 
 
 def test_stage_writes_the_same_bytes_twice(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Path, baseline: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     """The same rows and pipeline give the same bytes."""
     monkeypatch.chdir(shutil.copytree(trained, tmp_path / "again"))
@@ -186,4 +160,4 @@ def test_stage_writes_the_same_bytes_twice(
     path.unlink()
     main("mini")
     assert path.read_bytes() == (trained / path).read_bytes()
-    assert json.loads(capsys.readouterr().out)["rows"] == len(rows(trained, "calibrate"))
+    assert json.loads(capsys.readouterr().out)["rows"] == baseline["score"]["rows"]

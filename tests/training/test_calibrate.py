@@ -1,18 +1,17 @@
 """Calibration: Platt's numbers come back from simulated margins, and the stage writes the threshold of the policy."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pytest
 
 from handler.scoring.calibration import log_odds_to_probability
 from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
 from training.evaluation.threshold import operating_points
-from training.model.fit import margins
 
 N_ROWS = 100_000
 
@@ -34,27 +33,18 @@ def test_platt_recovers_the_line(slope: float, intercept: float) -> None:
     assert found == pytest.approx((slope, intercept), abs=0.05)
 
 
-def test_calibrated_mean_is_the_fraud_rate() -> None:
-    """The calibrated probabilities add up to the number of frauds."""
+def test_calibrated_probabilities() -> None:
+    """They add up to the number of frauds, and a larger margin never has a smaller one.
+
+    The two fitted numbers have at most eight digits after the point, the same on every processor.
+    """
     margin, label = simulated(0.6, -1.5)
     slope, intercept = fit_platt(margin, label)
-    probability = calibrated(margin, {"slope": slope, "intercept": intercept})
-    assert probability.mean() == pytest.approx(label.mean(), rel=1e-3)
-
-
-def test_calibration_keeps_the_ranking() -> None:
-    """A larger margin never has a smaller probability."""
-    margin, label = simulated(0.6, -1.5)
-    slope, intercept = fit_platt(margin, label)
+    assert (slope, intercept) == (round(slope, 8), round(intercept, 8))
     probability = calibrated(np.sort(margin), {"slope": slope, "intercept": intercept})
+    assert probability.mean() == pytest.approx(label.mean(), rel=1e-3)
     assert (np.diff(probability) >= 0).all()
     assert ((probability > 0) & (probability < 1)).all()
-
-
-def test_calibration_is_rounded() -> None:
-    """The two numbers have at most eight digits after the point, the same on every processor."""
-    for number in fit_platt(*simulated(0.6, -1.5)):
-        assert number == round(number, 8)
 
 
 def test_separable_margins_stay_finite() -> None:
@@ -72,23 +62,11 @@ def test_reversed_model_is_refused() -> None:
 
 
 @pytest.mark.parametrize("margin", [0.0, 1.5, -3.3])
-def test_model_that_says_one_thing_is_refused(margin: float) -> None:
+def test_constant_margins_are_refused(margin: float) -> None:
     """A model that gives every row the same margin ranks no better than chance."""
     label = np.array([1] * 20 + [0] * 980, dtype=np.int8)
     with pytest.raises(CalibrationError, match="no better than chance"):
         fit_platt(np.full(1_000, margin, dtype=np.float32), label)
-
-
-def test_stage_keeps_the_declared_recall(trained: Path) -> None:
-    """On the calibration rows, the written threshold has at least the declared recall, and is not far above it."""
-    folder = trained / "build" / "mini"
-    fitted = json.loads((folder / "calibration.json").read_text())
-    assert fitted["decision"]["policy"] == {"recall": 0.9}
-    rows = pd.read_parquet(folder / "rows" / "calibrate.parquet")
-    probability = calibrated(margins(joblib.load(folder / "pipeline.joblib"), rows), fitted["calibration"])
-    frauds = probability[rows["is_fraud"] == 1]
-    recall = (frauds >= fitted["decision"]["threshold"]).mean()
-    assert 0.9 <= recall < 0.9 + 2 / len(frauds)
 
 
 def test_probability_is_the_functions_own() -> None:
@@ -98,12 +76,15 @@ def test_probability_is_the_functions_own() -> None:
     assert found.tolist() == [log_odds_to_probability(0.7 * float(value) - 1.1) for value in margin]
 
 
-def test_stage_writes_the_operating_points(trained: Path) -> None:
-    """Beside the declared threshold stand those of other aims, found on the calibration rows."""
-    folder = trained / "build" / "mini"
-    fitted = json.loads((folder / "calibration.json").read_text())
-    rows = pd.read_parquet(folder / "rows" / "calibrate.parquet")
-    probability = calibrated(margins(joblib.load(folder / "pipeline.joblib"), rows), fitted["calibration"])
-    threshold = fitted["decision"]["threshold"]
+def test_stage_keeps_the_declared_recall(trained: Path, calibrated_rows: Callable[[str], Any]) -> None:
+    """On the calibration rows, the written threshold has at least the declared recall, and is not far above it.
+
+    Beside it stand the thresholds of other aims.
+    """
+    fitted = json.loads((trained / "build" / "mini" / "calibration.json").read_text())
+    rows, probability = calibrated_rows("calibrate")
+    assert fitted["decision"]["policy"] == {"recall": 0.9}
+    frauds, threshold = probability[rows["is_fraud"] == 1], fitted["decision"]["threshold"]
+    assert 0.9 <= (frauds >= threshold).mean() < 0.9 + 2 / len(frauds)
     assert fitted["operating_points"] == operating_points(probability, rows["is_fraud"].to_numpy(), threshold)
     assert fitted["operating_points"]["declared"] == threshold == fitted["operating_points"]["recall 0.9"]

@@ -1,10 +1,10 @@
 """Evaluation: metrics that pencil and paper give, thinned curves, reliability, reports that agree with each other."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 from handler.scoring.features import feature_names
 from training.declaration import ScorerDeclaration
 from training.evaluate import CURVE_POINTS, RANKING_METRICS, RATES, Evaluation, curves, measure, reliability
-from training.evaluation.calibration import calibrated
 from training.evaluation.metrics import CALIBRATION_BINS
-from training.model.fit import margins
 from training.params import Costs
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Measures = tuple[dict[str, float], dict[str, list[float]], pd.DataFrame]
+Read = Callable[[str], Any]
 
 COSTS = Costs(amount="amount", review=2.0)
 # But for segments.csv, where the mini scorer has too few rows to say anything.
@@ -60,12 +59,12 @@ def test_worked_case() -> None:
     )
 
 
+EIGHTHS, QUARTERS = st.integers(0, 8).map(lambda n: n / 8), st.integers(0, 400).map(lambda n: n / 4)
+
+
 @settings(max_examples=50)
 @given(
-    rows=st.lists(
-        st.tuples(st.integers(0, 8).map(lambda n: n / 8), st.booleans(), st.integers(0, 400).map(lambda n: n / 4)),
-        max_size=40,
-    ),
+    rows=st.lists(st.tuples(EIGHTHS, st.booleans(), QUARTERS), max_size=40),
     thresholds=st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=3),
 )
 def test_rates_are_what_counting_gives(rows: list[tuple[float, bool, float]], thresholds: list[float]) -> None:
@@ -110,11 +109,6 @@ def test_weights_are_relative(scale: float) -> None:
     assert measured(evaluation, weight * scale) == pytest.approx(measured(evaluation, weight))
 
 
-def test_score_at_the_threshold_is_flagged() -> None:
-    """The threshold itself is flagged, as the function does."""
-    assert measured(Evaluation(np.array([0.5, 0.4]), labels(1, 0), [0.5]))["alert_rate"] == 0.5
-
-
 def test_perfect_model() -> None:
     """A model that knows the label has perfect metrics."""
     label = labels(*([1] * 10 + [0] * 990))
@@ -126,9 +120,10 @@ def test_perfect_model() -> None:
 
 
 def test_cost_is_measured_where_it_is_declared() -> None:
-    """Without costs there are the rates alone."""
-    probability, label = np.array([0.9, 0.1]), labels(1, 0)
+    """Without costs there are the rates alone; a score at the threshold is flagged."""
+    probability, label = np.array([0.5, 0.1]), labels(1, 0)
     assert Evaluation(probability, label, [0.5]).columns == RATES
+    assert measured(Evaluation(probability, label, [0.5]))["alert_rate"] == 0.5
     assert len(Evaluation(probability, label, [0.5, 0.2]).measured(np.ones(2))) == len(RANKING_METRICS) + 2 * len(RATES)
     assert Evaluation(probability, label, [0.5], np.ones(2), COSTS).columns == (*RATES, "cost_of_1000")
 
@@ -148,26 +143,18 @@ def measures(evaluation: Evaluation) -> Measures:
     return measure(evaluation, seed=1)
 
 
-def test_metrics_are_those_of_the_first_threshold(evaluation: Evaluation, measures: Measures) -> None:
-    """The headline is measured with the first threshold, which is the declared one."""
+def test_table_has_a_line_for_each_threshold(evaluation: Evaluation, measures: Measures) -> None:
+    """Each line has a threshold in the given order, its measures and their intervals; the headline is the first's."""
     metrics, intervals, table = measures
     assert metrics == measured(evaluation)
     assert list(intervals) == list(metrics)
-    assert table.iloc[0][list(evaluation.columns)].to_dict() == {name: metrics[name] for name in evaluation.columns}
-
-
-def test_table_has_a_line_for_each_threshold(evaluation: Evaluation, measures: Measures) -> None:
-    """Each line has a threshold in the given order, its measures, and their intervals around them."""
-    _, intervals, table = measures
     assert table["threshold"].tolist() == evaluation.thresholds
+    second = measured(Evaluation(evaluation.probability, evaluation.label, [0.5], evaluation.amount, COSTS))
     for name in evaluation.columns:
+        assert table[name][:2].tolist() == [metrics[name], second[name]]
         assert (table[f"{name}_low"] <= table[name]).all()
         assert (table[name] <= table[f"{name}_high"]).all()
         assert intervals[name] == [table[f"{name}_low"][0], table[f"{name}_high"][0]]
-    alone = Evaluation(evaluation.probability, evaluation.label, [0.5], evaluation.amount, COSTS)
-    assert table.iloc[1][list(evaluation.columns)].to_dict() == {
-        name: measured(alone)[name] for name in evaluation.columns
-    }
 
 
 def test_measure_reproduces(evaluation: Evaluation, measures: Measures) -> None:
@@ -191,10 +178,7 @@ def test_curves_are_thinned_and_keep_their_ends() -> None:
     assert precision_recall.iloc[-1].tolist() == [0, 1]
     assert roc["false_positive_rate"].is_monotonic_increasing
     assert roc["recall"].is_monotonic_increasing
-
-
-def test_short_curve_stays_whole() -> None:
-    """A curve with fewer points than a plot can show keeps them all, each once."""
+    # A curve with fewer points than a plot can show keeps them all, each once.
     roc = curves(np.array([0.9, 0.8, 0.7, 0.1]), labels(1, 0, 1, 0))["roc"]
     assert roc.to_numpy().tolist() == [[0, 0], [0, 0.5], [0.5, 0.5], [0.5, 1], [1, 1]]
 
@@ -230,25 +214,23 @@ def test_reliability_holds_every_row(rows: list[tuple[float, bool]]) -> None:
     assert (table["observed"] <= table["high"] + 1e-12).all()
 
 
-def report(trained: Path, name: str) -> Any:  # noqa: ANN401 - whatever the file holds
-    """A report of the trained project: the content of a JSON file, or a table."""
-    path = trained / "reports" / "mini" / name
-    return json.loads(path.read_text()) if path.suffix == ".json" else pd.read_csv(path)
+def test_stage_writes_metrics_and_tables(reported: Read, trained_rows: Read) -> None:
+    """The metrics are those of the test window, to six significant digits, and every table has its file.
 
-
-def test_stage_writes_metrics_and_tables(trained: Path) -> None:
-    """The metrics are those of the test window, to six significant digits, and every table has its file."""
-    metrics = report(trained, "metrics.json")
-    assert metrics["rows"] == len(pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet"))
+    SMOTE inflates probabilities; calibrated ones err less.
+    """
+    metrics = reported("metrics.json")
+    assert metrics["rows"] == len(trained_rows("test"))
     assert metrics["roc_auc"] > 0.8
+    assert metrics["expected_calibration_error"] < metrics["expected_calibration_error_uncalibrated"]
     assert all(value == float(f"{value:.6g}") for value in metrics.values())
     for name in TABLES:
-        assert len(report(trained, f"{name}.csv")) > 1
+        assert len(reported(f"{name}.csv")) > 1
 
 
-def test_headline_lies_inside_its_interval(trained: Path) -> None:
+def test_headline_lies_inside_its_interval(reported: Read) -> None:
     """Every metric that has an interval lies inside it, or at its edge."""
-    metrics, intervals = report(trained, "metrics.json"), report(trained, "intervals.json")
+    metrics, intervals = reported("metrics.json"), reported("intervals.json")
     assert list(intervals) == [*RANKING_METRICS, *RATES, "cost_of_1000"]
     outside = {
         name: (low, metrics[name], high) for name, (low, high) in intervals.items() if not low <= metrics[name] <= high
@@ -266,59 +248,42 @@ def test_calibration_error_lies_inside_its_interval() -> None:
     assert low <= metrics["expected_calibration_error"] <= high
 
 
-def test_headline_is_the_declared_line_of_the_thresholds(trained: Path) -> None:
-    """The table of thresholds has one declared line, whose measures are the headline's."""
-    metrics, table = report(trained, "metrics.json"), report(trained, "thresholds.csv")
+def test_table_of_thresholds(trained: Path, reported: Read) -> None:
+    """Down the table thresholds fall and what is flagged and caught never falls; the declared line is the headline.
+
+    Of points with one threshold the declared one comes first, on every processor.
+    """
+    metrics, table = reported("metrics.json"), reported("thresholds.csv")
     [declared] = table[table["aim"] == "declared"].to_dict("records")
-    assert {name: declared[name] for name in (*RATES, "cost_of_1000")} == {
-        name: metrics[name] for name in (*RATES, "cost_of_1000")
-    }
-
-
-def test_lower_thresholds_flag_and_catch_more(trained: Path) -> None:
-    """Down the table of thresholds, recall, false positive rate and alert rate never fall."""
-    table = report(trained, "thresholds.csv")
+    for name in (*RATES, "cost_of_1000"):
+        assert declared[name] == metrics[name]
     assert table["threshold"].is_monotonic_decreasing
     for name in ("recall", "false_positive_rate", "alert_rate"):
         assert table[name].is_monotonic_increasing
-
-
-def test_equal_thresholds_stay_in_their_order(trained: Path) -> None:
-    """Of points with one threshold the declared one comes first, on every processor."""
-    table = report(trained, "thresholds.csv")
     points = json.loads((trained / "build" / "mini" / "calibration.json").read_text())["operating_points"]
     aims = ["declared", *(aim for aim in points if aim != "declared")]
     assert table["aim"].tolist() == sorted(aims, key=lambda aim: -points[aim])
 
 
 @pytest.mark.parametrize("name", ["reliability", "reliability_uncalibrated"])
-def test_reliability_tables_hold_the_test_window(trained: Path, name: str) -> None:
+def test_reliability_tables_hold_the_test_window(reported: Read, name: str) -> None:
     """The bins hold all rows and frauds of the test window, with intervals around what was observed."""
-    metrics, table = report(trained, "metrics.json"), report(trained, f"{name}.csv")
+    metrics, table = reported("metrics.json"), reported(f"{name}.csv")
     assert table["rows"].sum() == metrics["rows"]
     assert (table["rows"] * table["observed"]).sum() == pytest.approx(metrics["frauds"], abs=1e-3)
     assert ((table["low"] <= table["observed"]) & (table["observed"] <= table["high"])).all()
 
 
-def test_calibration_mends_the_uncalibrated_error(trained: Path) -> None:
-    """SMOTE inflates probabilities; calibrated ones err less."""
-    metrics = report(trained, "metrics.json")
-    assert metrics["expected_calibration_error"] < metrics["expected_calibration_error_uncalibrated"]
-
-
-def test_importance_names_every_feature(trained: Path, mini_scorer: ScorerDeclaration) -> None:
+def test_importance_names_every_feature(reported: Read, mini_scorer: ScorerDeclaration) -> None:
     """Each feature has its line, and those that were made to tell frauds come first."""
-    table = report(trained, "importance.csv")
+    table = reported("importance.csv")
     assert sorted(table["feature"]) == sorted(feature_names(mini_scorer.contract))
     assert table["gain"].sum() == pytest.approx(1.0, abs=1e-4)
     assert set(table["feature"][:4]) & {"amount", "amount_per_visit", "momentum", "speed"}
 
 
-def test_brier_score_is_that_of_the_test_window(trained: Path) -> None:
+def test_brier_score_is_that_of_the_test_window(reported: Read, calibrated_rows: Read) -> None:
     """The reported Brier score is what the model and its calibration give on the test window."""
-    folder = trained / "build" / "mini"
-    rows = pd.read_parquet(folder / "rows" / "test.parquet")
-    calibration = json.loads((folder / "calibration.json").read_text())["calibration"]
-    probability = calibrated(margins(joblib.load(folder / "pipeline.joblib"), rows), calibration)
+    rows, probability = calibrated_rows("test")
     expected = ((probability - rows["is_fraud"]) ** 2).mean()
-    assert report(trained, "metrics.json")["brier_score"] == pytest.approx(expected, rel=1e-5)
+    assert reported("metrics.json")["brier_score"] == pytest.approx(expected, rel=1e-5)

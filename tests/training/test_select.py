@@ -1,6 +1,6 @@
 """Selection: candidates on the same folds, their report, and the sentence on the shipped one."""
 
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from training.model.folds import Fold
 from training.select import compare_candidates, describe_lead, summary
 
 DVC = Path(__file__).parents[2] / "dvc.yaml"
+Read = Callable[[str], Any]
 
 
 def report_of(**precisions: list[float]) -> dict[str, Any]:
@@ -29,38 +30,32 @@ def report_of(**precisions: list[float]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("precisions", "sentence"),
     [
-        pytest.param(
+        (
             {"xgboost": [0.5, 0.7], "adaboost": [0.2, 0.3], "random_forest": [0.45, 0.63]},
             "xgboost has the highest average precision; random_forest follows, 0.0600 +- 0.0141 behind",
-            id="shipped ahead",
         ),
-        pytest.param(
+        (
             {"xgboost": [0.5, 0.7], "adaboost": [0.6, 0.68], "random_forest": [0.1, 0.1]},
             "adaboost is ahead of xgboost by 0.0400 +- 0.0849 average precision: within the spread",
-            id="another ahead within the spread",
         ),
-        pytest.param(
-            {"xgboost": [0.5, 0.7], "adaboost": [0.1, 0.2], "logistic_regression": [0.61, 0.79]},
-            "logistic_regression BEATS xgboost, which ships, by 0.1000 +- 0.0141 average precision, more than the "
-            "spread between folds; look at the declared model and features before you trust this one",
-            id="another ahead beyond the spread",
+        # Folds that are hard for both candidates do not widen the spread of their difference.
+        (
+            {"xgboost": [0.1, 0.5, 0.9], "adaboost": [0.12, 0.53, 0.92], "logistic_regression": [0.1, 0.2, 0.3]},
+            (
+                "adaboost BEATS xgboost, which ships, by 0.0233 +- 0.0058 average precision, more than the "
+                "spread between folds; look at the declared model and features before you trust this one"
+            ),
         ),
-        pytest.param(
+        (
             {"xgboost": [0.5, 0.7], "adaboost": [0.5, 0.7]},
             "xgboost and adaboost share the highest average precision",
-            id="tie",
         ),
     ],
+    ids=["shipped ahead", "another ahead within the spread", "another ahead beyond the spread", "tie"],
 )
 def test_the_lead_is_described(precisions: dict[str, list[float]], sentence: str) -> None:
     """The sentence names the best other candidate and compares its lead with the spread over folds."""
     assert describe_lead(report_of(**precisions)) == sentence
-
-
-def test_the_spread_is_that_of_paired_differences() -> None:
-    """Folds that are hard for both candidates do not widen the spread of their difference."""
-    report = report_of(xgboost=[0.1, 0.5, 0.9], adaboost=[0.12, 0.53, 0.92])
-    assert describe_lead(report).startswith("adaboost BEATS xgboost, which ships, by 0.0233 +- 0.0058")
 
 
 def test_summary_is_of_the_sample() -> None:
@@ -103,34 +98,28 @@ def test_every_candidate_is_evaluated_on_every_fold(folds: list[Fold], mini_scor
             assert tuple(reported) == pytest.approx(expected)
 
 
-def test_stage_reports_every_candidate(trained: Path) -> None:
-    """The report has a sentence, and per candidate mean, spread and folds of both metrics, and a size."""
-    report = json.loads((trained / "reports" / "mini" / "selection.json").read_text())
+def test_stage_reports_every_candidate(reported: Read) -> None:
+    """The report has a sentence, and per candidate mean, spread and folds of both metrics, and a size.
+
+    The table has a line per candidate with the report's numbers, and no time of any kind.
+    """
+    report, table = reported("selection.json"), reported("selection.csv")
     assert report["verdict"] == describe_lead(report["candidates"])
-    assert list(report["candidates"]) == list(CANDIDATES)
-    for found in report["candidates"].values():
-        assert set(found) == {"roc_auc", "average_precision", "size_kb"}
-        assert len(found["average_precision"]["folds"]) == 3
-        assert found["average_precision"]["mean"] == pytest.approx(
-            np.mean(found["average_precision"]["folds"]), rel=1e-5
-        )
+    assert list(report["candidates"]) == table["candidate"].tolist() == list(CANDIDATES)
+    assert table.columns.tolist() == ["candidate", "average_precision", "std", "roc_auc", "size_kb"]
+    for candidate, roc_auc in zip(report["candidates"].values(), table["roc_auc"], strict=True):
+        assert set(candidate) == {"roc_auc", "average_precision", "size_kb"}
+        precision = candidate["average_precision"]
+        assert len(precision["folds"]) == 3
+        assert precision["mean"] == pytest.approx(np.mean(precision["folds"]), rel=1e-5)
+        assert candidate["roc_auc"]["mean"] == pytest.approx(roc_auc, rel=1e-5)
 
 
-def test_stage_writes_the_table_that_the_report_holds(trained: Path) -> None:
-    """The table has a line per candidate with the report's numbers, and no time of any kind."""
-    table = pd.read_csv(trained / "reports" / "mini" / "selection.csv", index_col="candidate")
-    assert table.columns.tolist() == ["average_precision", "std", "roc_auc", "size_kb"]
-    report = json.loads((trained / "reports" / "mini" / "selection.json").read_text())["candidates"]
-    assert {name: found["roc_auc"]["mean"] for name, found in report.items()} == pytest.approx(
-        table["roc_auc"].to_dict(), rel=1e-5
-    )
-
-
-def test_stage_says_table_and_verdict(trained_output: tuple[Path, dict[str, str]]) -> None:
+def test_stage_prints_table_and_verdict(trained_output: tuple[Path, dict[str, str]], reported: Read) -> None:
     """The stage ends with its sentence, below a table that also has the latencies."""
-    folder, printed = trained_output
+    _, printed = trained_output
     lines = printed["select"].splitlines()
-    assert lines[-1] == json.loads((folder / "reports" / "mini" / "selection.json").read_text())["verdict"]
+    assert lines[-1] == reported("selection.json")["verdict"]
     assert [line.split()[0] for line in lines[-6:-1]] == list(CANDIDATES)
     assert {"p50_ms", "p95_ms"} <= set(lines[-7].split())
 

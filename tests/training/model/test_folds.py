@@ -1,6 +1,6 @@
 """Prequential folds: blocks in time order, models that saw only what was known before, and clear refusals."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.data.split import FoldError, check_folds, prequential_positions
@@ -18,25 +18,28 @@ from training.model.encoder import FeatureEncoder
 from training.model.folds import Fold, resample_folds, training_folds
 from training.params import Folds, Split
 from training.run import processes
-from training.run.matrix import Labels, Positions
+from training.run.matrix import Labels
 
 COUNTRY = 3
 
+Frame = pd.DataFrame
+Scorer = ScorerDeclaration
+Seconds = npt.NDArray[np.float64]
 FoldsOf = Callable[..., list[Fold]]
 WindowOf = Callable[..., Window]
 
 
 @pytest.fixture
-def rows(mini_windows: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def rows(mini_windows: dict[str, Frame]) -> Frame:
     """The rows of the mini scorer's training window: 900 in time order."""
     return mini_windows["train"]
 
 
 @pytest.fixture
-def folds_of(window_of: WindowOf, mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> FoldsOf:
+def folds_of(window_of: WindowOf, mini_scorer: Scorer, mini_catalogue: Frame) -> FoldsOf:
     """Makes the folds of a training window with these rows, as the mini scorer or another one declares them."""
 
-    def make(rows: pd.DataFrame, scorer: ScorerDeclaration = mini_scorer) -> list[Fold]:
+    def make(rows: Frame, scorer: ScorerDeclaration = mini_scorer) -> list[Fold]:
         return training_folds(window_of(rows), scorer, mini_catalogue)
 
     return make
@@ -59,92 +62,61 @@ def test_blocks_are_equal_parts_of_the_latest_rows() -> None:
     assert [train.tolist() for train, _ in folds] == [list(range(12)), list(range(16)), list(range(20))]
 
 
-@st.composite
-def times(draw: st.DrawFn) -> npt.NDArray[np.float64]:
-    """The times of 30 to 80 rows in order, some of them equal."""
-    gaps = draw(st.lists(st.sampled_from([0.0, 1.0, 2.5]), min_size=30, max_size=80))
-    return np.cumsum(np.array(gaps))
-
-
+# The times of 30 to 80 rows in order, some of them equal.
+TIMES = st.lists(st.sampled_from([0.0, 1.0, 2.5]), min_size=30, max_size=80).map(np.cumsum)
 DECLARED = st.builds(Folds, count=st.integers(2, 4), validate_share=st.sampled_from([0.3, 0.5, 0.7]))
 
 
-def cut(seconds: npt.NDArray[np.float64], declared: Folds, delay: float) -> list[tuple[Positions, Positions]]:
-    """The folds of these times, none where ties leave a part without a class."""
+@settings(max_examples=200)
+@given(TIMES, DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
+def test_blocks_are_in_time_order(seconds: Seconds, declared: Folds, delay: float) -> None:
+    """The validation blocks cover the latest rows once; a model learns from exactly the rows known before its block.
+
+    Rows with the same time are in one block, and never both in training and validation.
+    """
     try:
-        return prequential_positions(seconds, every_third(len(seconds)), declared, delay)
-    except FoldError:
-        return []
-
-
-@given(times(), DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
-def test_blocks_cover_the_latest_rows_once(seconds: npt.NDArray[np.float64], declared: Folds, delay: float) -> None:
-    """The validation blocks follow each other without a gap or an overlap, up to the last row."""
-    blocks = [block for _, block in cut(seconds, declared, delay)]
-    if blocks:
-        covered = np.concatenate(blocks)
-        np.testing.assert_array_equal(covered, np.arange(covered[0], len(seconds)))
-
-
-@given(times(), DECLARED)
-def test_rows_with_the_same_time_stay_together(seconds: npt.NDArray[np.float64], declared: Folds) -> None:
-    """Rows with the same time are in one block, and never both in training and validation."""
-    for (_, block), (_, following) in pairwise(cut(seconds, declared, 0)):
+        folds = prequential_positions(seconds, every_third(len(seconds)), declared, delay)
+    except FoldError:  # ties leave a part without a class
+        return
+    covered = np.concatenate([block for _, block in folds])
+    np.testing.assert_array_equal(covered, np.arange(covered[0], len(seconds)))
+    for (_, block), (_, following) in pairwise(folds):
         assert seconds[block[-1]] < seconds[following[0]]
-    for train, block in cut(seconds, declared, 0):
-        assert seconds[train].max() < seconds[block].min()
-
-
-@given(times(), DECLARED, st.sampled_from([0.0, 1.0, 7.0]))
-def test_training_ends_a_label_delay_before_the_block(
-    seconds: npt.NDArray[np.float64], declared: Folds, delay: float
-) -> None:
-    """A model learns from exactly the rows that lie more than the label delay before its block."""
-    for train, block in cut(seconds, declared, delay):
-        start = seconds[block[0]]
-        np.testing.assert_array_equal(train, np.flatnonzero(seconds < start - delay))
+    for train, block in folds:
+        np.testing.assert_array_equal(train, np.flatnonzero(seconds < seconds[block[0]] - delay))
 
 
 @given(st.integers(40, 400), DECLARED)
 def test_blocks_hold_equally_many_rows(n_rows: int, declared: Folds) -> None:
     """Where no two rows have the same time, blocks differ by one row at most and cover the declared share."""
-    sizes = [
-        len(block) for _, block in prequential_positions(np.arange(float(n_rows)), every_third(n_rows), declared, 0)
-    ]
+    folds = prequential_positions(np.arange(float(n_rows)), every_third(n_rows), declared, 0)
+    sizes = [len(block) for _, block in folds]
     assert len(sizes) == declared.count
     assert max(sizes) - min(sizes) <= 1
     assert sum(sizes) == pytest.approx(declared.validate_share * n_rows, abs=1)
 
 
-def test_too_few_frauds_for_the_folds() -> None:
-    """Fewer frauds than a fold each and one to learn from are refused with both numbers and the remedy."""
-    label = np.zeros(100, dtype=np.int8)
-    label[[10, 60, 80]] = 1
+TOO_FEW = "3 frauds in the training window are too few for folds.count 3; lower folds.count, or bring more rows"
+REMEDY = "it needs both classes: lower folds.count, change folds.validate_share or raise folds.sample"
+
+
+@pytest.mark.parametrize(
+    ("n_rows", "frauds", "count", "delay", "message"),
+    [
+        (100, [10, 60, 80], 3, 0, TOO_FEW),
+        (2_000, range(0, 1_300, 10), 2, 0, f"fold 2 of 2 has 0 frauds in 500 validation rows; {REMEDY}"),
+        (100, range(50, 100, 3), 2, 0, f"fold 1 of 2 has 0 frauds in 50 training rows; {REMEDY}"),
+        # No label before the first block would have been known.
+        (60, range(0, 60, 3), 3, 40, f"fold 1 of 3 has 0 frauds in 0 training rows; {REMEDY}"),
+    ],
+)
+def test_folds_without_frauds(n_rows: int, frauds: Sequence[int], count: int, delay: float, message: str) -> None:
+    """Folds that lack a class are refused with their numbers and the remedy, before anything is encoded."""
+    label = np.zeros(n_rows, dtype=np.int8)
+    label[list(frauds)] = 1
     with pytest.raises(FoldError) as caught:
-        prequential_positions(np.arange(100.0), label, Folds(count=3), 0)
-    assert str(caught.value) == (
-        "3 frauds in the training window are too few for folds.count 3; lower folds.count, or bring more rows"
-    )
-
-
-def test_a_block_without_frauds() -> None:
-    """A validation block of one class is refused with its rows and the remedy."""
-    label = np.zeros(2_000, dtype=np.int8)
-    label[:1_300:10] = 1
-    with pytest.raises(FoldError) as caught:
-        prequential_positions(np.arange(2_000.0), label, Folds(count=2), 0)
-    assert str(caught.value) == (
-        "fold 2 of 2 has 0 frauds in 500 validation rows; it needs both classes: "
-        "lower folds.count, change folds.validate_share or raise folds.sample"
-    )
-
-
-def test_training_rows_without_frauds() -> None:
-    """A model that would have no fraud to learn from is refused before anything is encoded."""
-    label = np.zeros(100, dtype=np.int8)
-    label[50:] = every_third(50)
-    with pytest.raises(FoldError, match=r"^fold 1 of 2 has 0 frauds in 50 training rows; it needs both classes: "):
-        prequential_positions(np.arange(100.0), label, Folds(count=2), 0)
+        prequential_positions(np.arange(float(n_rows)), label, Folds(count=count), delay)
+    assert str(caught.value) == message
 
 
 def test_a_block_of_frauds_only() -> None:
@@ -154,13 +126,7 @@ def test_a_block_of_frauds_only() -> None:
         check_folds([(both, both), (both, frauds)])
 
 
-def test_a_label_delay_that_leaves_no_training_rows() -> None:
-    """Where no label before the first block would have been known, the fold is refused."""
-    with pytest.raises(FoldError, match=r"^fold 1 of 3 has 0 frauds in 0 training rows"):
-        prequential_positions(np.arange(60.0), every_third(60), Folds(count=3), 40)
-
-
-def test_folds_of_a_window_are_encoded(rows: pd.DataFrame, folds_of: FoldsOf) -> None:
+def test_folds_of_a_window_are_encoded(rows: Frame, folds_of: FoldsOf) -> None:
     """Three folds over the later half of 900 rows, all eight features of each row, and its label."""
     folds = folds_of(rows)
     assert [fold.train.shape for fold in folds] == [(450, 8), (600, 8), (750, 8)]
@@ -170,9 +136,7 @@ def test_folds_of_a_window_are_encoded(rows: pd.DataFrame, folds_of: FoldsOf) ->
     np.testing.assert_array_equal(folds[1].validate[:, 0], rows["amount"][600:750].astype(np.float32))
 
 
-def test_label_delay_of_the_split_counts_between_folds(
-    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
-) -> None:
+def test_label_delay_of_the_split_counts_between_folds(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """The declared delay leaves out the rows before each block whose labels were not yet known."""
     split = Split(train=0.6, calibrate=0.2, test=0.2, label_delay_days=2)
     folds = folds_of(rows, mini_scorer.model_copy(update={"split": split}))
@@ -181,9 +145,7 @@ def test_label_delay_of_the_split_counts_between_folds(
         assert len(fold.validate) == 150
 
 
-def test_sampling_touches_training_rows_only(
-    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
-) -> None:
+def test_sampling_touches_training_rows_only(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """With half the rows sampled each model learns from about half, and is validated on every row of its block."""
     rows = rows.assign(country="DE")
     sampled = folds_of(rows, with_folds(mini_scorer, sample=0.5))
@@ -194,9 +156,7 @@ def test_sampling_touches_training_rows_only(
         assert fold.validate_label.tobytes() == whole.validate_label.tobytes()
 
 
-def test_one_row_is_sampled_for_all_folds_or_for_none(
-    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
-) -> None:
+def test_one_row_is_sampled_for_all_folds_or_for_none(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """The sample is drawn once, with the scorer's seed: a later fold's rows begin with an earlier one's."""
     scorer = with_folds(mini_scorer, sample=0.5)
     first, second, third = folds_of(rows, scorer)
@@ -205,15 +165,13 @@ def test_one_row_is_sampled_for_all_folds_or_for_none(
     np.testing.assert_array_equal(folds_of(rows, scorer)[0].train, first.train)
 
 
-def test_a_sample_too_small_to_learn_from(
-    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
-) -> None:
+def test_a_sample_too_small_to_learn_from(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """A sample that loses every fraud is refused, and the sentence says that the sample may be raised."""
     with pytest.raises(FoldError, match=r"^fold 1 of 3 has 0 frauds in 0 training rows; .* or raise folds.sample$"):
         folds_of(rows, with_folds(mini_scorer, sample=0.001))
 
 
-def test_vocabulary_is_the_training_rows_own(rows: pd.DataFrame, folds_of: FoldsOf) -> None:
+def test_vocabulary_is_the_training_rows_own(rows: Frame, folds_of: FoldsOf) -> None:
     """A country that appears only from a block on is "other" there, and known to the next fold's model."""
     late = rows.assign(country=rows["country"].where(rows.index < 600, "late"))
     _, second, third = folds_of(late)
@@ -222,7 +180,7 @@ def test_vocabulary_is_the_training_rows_own(rows: pd.DataFrame, folds_of: Folds
 
 
 def test_the_encoder_learns_nothing_from_validation_rows(
-    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame, folds_of: FoldsOf
+    rows: Frame, mini_scorer: Scorer, mini_catalogue: Frame, folds_of: FoldsOf
 ) -> None:
     """Whatever the rows from a block on hold, the training rows before it are encoded the same."""
     other = rows.assign(country=rows["country"].where(rows.index < 450, "FR"))
@@ -232,9 +190,7 @@ def test_the_encoder_learns_nothing_from_validation_rows(
     assert first.validate.tobytes() == encoder.transform(rows[450:600]).tobytes()
 
 
-def test_resampling_leaves_validation_rows(
-    rows: pd.DataFrame, mini_scorer: ScorerDeclaration, folds_of: FoldsOf
-) -> None:
+def test_resampling_leaves_validation_rows(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """Resampled folds learn from more frauds and are validated on the same rows."""
     folds = folds_of(rows)
     for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, mini_scorer.resampling), strict=True):
@@ -251,9 +207,9 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("one_process")
 def test_row_groups_change_no_fold(
-    rows: pd.DataFrame,
-    mini_scorer: ScorerDeclaration,
-    mini_catalogue: pd.DataFrame,
+    rows: Frame,
+    mini_scorer: Scorer,
+    mini_catalogue: Frame,
     folds_of: FoldsOf,
     window_of: WindowOf,
 ) -> None:

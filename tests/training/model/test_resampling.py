@@ -62,18 +62,14 @@ def smoted(request: pytest.FixtureRequest) -> Smoted:
 
 
 def test_originals_come_first_untouched(smoted: Smoted) -> None:
-    """The given rows open the result bit for bit, their NaN included, and only frauds follow."""
+    """The given rows, which stay as they are, open the result bit for bit, NaN included, and only frauds follow."""
     (matrix, label), (rows, labels) = smoted.before, smoted.after
+    assert matrix.tobytes() == drawn(smoted.types)[0].tobytes()
     assert rows.dtype == np.float32
     assert rows[:N_ROWS].tobytes() == matrix.tobytes()
     assert labels[:N_ROWS].tobytes() == label.tobytes()
     assert (labels[N_ROWS:] == 1).all()
     assert labels.dtype == label.dtype
-
-
-def test_input_is_not_written_to(smoted: Smoted) -> None:
-    """The caller's matrix is the same after the call."""
-    assert smoted.before[0].tobytes() == drawn(smoted.types)[0].tobytes()
 
 
 def test_ratio_is_reached(smoted: Smoted) -> None:
@@ -140,23 +136,15 @@ def test_category_that_is_missing_throughout() -> None:
 
 
 @pytest.mark.parametrize(
-    "declared",
-    [
-        Resampling(method="none", ratio=1.0),
-        Resampling(method="class_weight", ratio=1.0),
-        Resampling(method="smote", ratio=0),
-        Resampling(method="smote", ratio=0.01),
-        Resampling(method="undersample", ratio=0),
-        Resampling(method="undersample", ratio=0.01),
-    ],
-    ids=lambda declared: f"{declared.method} {declared.ratio}",
+    ("method", "ratio"),
+    [("none", 1), ("class_weight", 1), ("smote", 0), ("smote", 0.01), ("undersample", 0), ("undersample", 0.01)],
 )
-def test_nothing_to_do_returns_the_input(declared: Resampling) -> None:
-    """Where no row is asked for, or there are frauds enough, the rows come back as they are."""
+def test_nothing_to_do_returns_the_input(method: str, ratio: float) -> None:
+    """Where no row is to be added or left out, or there are frauds enough, the rows come back as they are."""
     matrix, label = drawn(["q"] * 5)
-    resampler = Resampler(declared, ["q"] * 5, 7)
-    found, labels = resampler.fit_resample(matrix, label)
-    assert found is matrix
+    resampler = Resampler(Resampling.model_validate({"method": method, "ratio": ratio}), ["q"] * 5, 7)
+    rows, labels = resampler.fit_resample(matrix, label)
+    assert rows is matrix
     assert labels is label
     assert resampler.n_rows_ == N_ROWS
 
@@ -167,71 +155,56 @@ RATIOS = st.floats(0.05, 1)
 @settings(max_examples=40)
 @given(ratio=RATIOS, n_frauds=st.integers(1, 30), seed=st.integers(0, 100))
 def test_undersampling_keeps_every_fraud(ratio: float, n_frauds: int, seed: int) -> None:
-    """All frauds stay, with as many legitimate rows as the ratio needs, less than one row off."""
-    declared = Resampling(method="undersample", ratio=ratio)
+    """All frauds stay, and as many legitimate rows as the ratio needs, less than one row off.
+
+    They are the original rows with their own labels, each at most once, in the order they had.
+    """
     matrix, label = drawn(MIXED, n_frauds=n_frauds)
-    found, labels = resampled((matrix, label), MIXED, declared, seed=seed)
-    assert found[labels == 1].tobytes() == matrix[label == 1].tobytes()
-    n_legitimate = min(int(n_frauds / ratio), N_ROWS - n_frauds)
-    assert (labels == 0).sum() == pytest.approx(n_legitimate, abs=1)
-
-
-@settings(max_examples=40)
-@given(ratio=RATIOS, seed=st.integers(0, 100))
-def test_undersampling_invents_nothing(ratio: float, seed: int) -> None:
-    """What is kept are original rows with their own labels, each at most once, in the order they had."""
-    matrix, label = drawn(["q"] * 5)
     matrix[:, 0] = np.arange(N_ROWS)
-    found, labels = resampled((matrix, label), ["q"] * 5, Resampling(method="undersample", ratio=ratio), seed=seed)
-    kept = found[:, 0].astype(int)
+    kept_rows, labels = resampled((matrix, label), MIXED, Resampling(method="undersample", ratio=ratio), seed=seed)
+    kept = kept_rows[:, 0].astype(int)
     assert (np.diff(kept) > 0).all()
-    assert found.tobytes() == matrix[kept].tobytes()
+    assert kept_rows.tobytes() == matrix[kept].tobytes()
     assert labels.tobytes() == label[kept].tobytes()
+    assert labels.sum() == n_frauds
+    assert (labels == 0).sum() == pytest.approx(min(int(n_frauds / ratio), N_ROWS - n_frauds), abs=1)
 
 
-def test_undersampling_counts_what_is_learned_from() -> None:
-    """The resampler knows how many rows are left."""
-    resampler = Resampler(Resampling(method="undersample", ratio=0.5), MIXED, 7)
-    _, labels = resampler.fit_resample(*drawn(MIXED))
-    assert resampler.n_rows_ == len(labels) == 3 * N_FRAUDS
-
-
-def test_undersampling_takes_columns_that_are_missing_throughout() -> None:
-    """No value is read, so none has to be there; categories alone are fine too."""
+def test_undersampling_reads_no_value() -> None:
+    """Categories alone, all of them missing, are fine; the resampler counts the rows that are left."""
     matrix, label = drawn(["c", "c"])
     matrix[:] = np.nan
-    found, _ = resampled((matrix, label), ["c", "c"], Resampling(method="undersample", ratio=1.0))
-    assert found.shape == (2 * N_FRAUDS, 2)
+    resampler = Resampler(Resampling(method="undersample", ratio=0.5), ["c", "c"], 7)
+    rows, _ = resampler.fit_resample(matrix, label)
+    assert rows.shape == (3 * N_FRAUDS, 2)
+    assert resampler.n_rows_ == 3 * N_FRAUDS
 
 
 @pytest.mark.parametrize(
-    ("declared", "weight"),
+    ("method", "ratio", "weight"),
     [
-        (Resampling(method="class_weight", ratio=1.0), 29.0),
-        (Resampling(method="class_weight", ratio=0.1), 2.9),
-        (Resampling(method="class_weight", ratio=0.01), 1.0),
-        (Resampling(method="class_weight", ratio=0), 1.0),
-        (Resampling(method="smote", ratio=1.0), 1.0),
-        (Resampling(method="undersample", ratio=1.0), 1.0),
-        (Resampling(method="none", ratio=1.0), 1.0),
+        ("class_weight", 1.0, 29.0),
+        ("class_weight", 0.1, 2.9),
+        ("class_weight", 0.01, 1.0),
+        ("class_weight", 0, 1.0),
+        ("smote", 1.0, 1.0),
+        ("undersample", 1.0, 1.0),
+        ("none", 1.0, 1.0),
     ],
-    ids=lambda value: f"{value.method} {value.ratio}" if isinstance(value, Resampling) else str(value),
 )
-def test_weight_of_a_fraud(declared: Resampling, weight: float) -> None:
+def test_weight_of_a_fraud(method: str, ratio: float, weight: float) -> None:
     """With class weights the frauds together weigh the ratio of the legitimate rows; never less than they are."""
     _, label = drawn(["q"])
+    declared = Resampling.model_validate({"method": method, "ratio": ratio})
     assert fraud_weight(declared, label) == pytest.approx(weight)
 
 
-@pytest.mark.parametrize("n_frauds", [0, 1, 5])
-def test_too_few_frauds(n_frauds: int) -> None:
-    """Fewer frauds than neighbours are refused with both numbers."""
-    with pytest.raises(ValueError, match=f"^{n_frauds} frauds in the training rows; SMOTE with 5 neighbours needs"):
-        resampled(drawn(["q"] * 5, n_frauds=n_frauds), ["q"] * 5, SMOTE)
-
-
-def test_one_fraud_more_than_neighbours_is_enough() -> None:
-    """Six frauds have five neighbours each."""
+def test_too_few_frauds() -> None:
+    """Fewer frauds than neighbours are refused with both numbers; one more than neighbours is enough."""
+    for n_frauds in (0, 1, 5):
+        with pytest.raises(ValueError, match=f"^{n_frauds} frauds in the training rows; SMOTE with 5 neighbours needs"):
+            resampled(drawn(["q"] * 5, n_frauds=n_frauds), ["q"] * 5, SMOTE)
+    # Six frauds have five neighbours each.
     _, labels = resampled(drawn(MIXED, n_frauds=6), MIXED, SMOTE)
     assert labels.sum() == int(0.1 * (labels == 0).sum())
 

@@ -1,17 +1,13 @@
 """The monitor's page: well-formed, self-contained, and no text of the data acts as markup."""
 
-import re
 from typing import Any
-from xml.etree import ElementTree as ET
 
 import pytest
 
 from tests.training.monitored_block import CALM_FEATURE, monitored_block
+from tests.training.report.pages import HOSTILE, require_whole_page, words
 from training.report.monitor_page import SAYS, monitor_page
 from training.report.monitor_report import JudgedBlock, MonitorReport
-
-HOSTILE = "<script>alert('1')</script> | `a` [b](javascript:c) & **d** <img src=x>"
-
 
 FEATURE = CALM_FEATURE | {"baseline_missing": 0.05}
 FEATURES = {"amount": FEATURE, "country": FEATURE | {"psi": 0.2345}}
@@ -48,20 +44,6 @@ def report(*blocks: JudgedBlock, **changes: Any) -> MonitorReport:  # noqa: ANN4
     return MonitorReport(blocks=blocks, **usual | changes)
 
 
-def parsed(page: str) -> ET.Element:
-    """The page, read as XML."""
-    return ET.fromstring(page)  # noqa: S314 - our own page
-
-
-def words(page: str) -> str:
-    """What a reader sees of the page outside its pictures."""
-    root = parsed(page)
-    for parent in list(root.iter()):
-        for child in [one for one in parent if one.tag.endswith("}svg") or one.tag == "svg"]:
-            parent.remove(child)
-    return " ".join("".join(root.itertext()).split())
-
-
 PAGES = {
     "no block": report(),
     "one block": report(block()),
@@ -80,20 +62,11 @@ PAGES = {
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_page_is_well_formed(name: str) -> None:
-    """Whatever the report holds, the page is XML with one heading and a section for each part."""
-    root = parsed(monitor_page(PAGES[name]))
-    assert len(list(root.iter("h1"))) == 1
-    assert len(list(root.iter("section"))) == 4
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_self_contained(name: str) -> None:
-    """The page loads nothing from elsewhere and runs nothing."""
+def test_page_is_whole(name: str) -> None:
+    """Whatever the report holds, the page is well-formed, self-contained and the same twice."""
     page = monitor_page(PAGES[name])
-    assert set(re.findall(r"https?://[^\"'\s<>)]+", page)) <= {"http://www.w3.org/2000/svg"}
-    tags = {element.tag.rpartition("}")[2] for element in parsed(page).iter()}
-    assert tags.isdisjoint({"script", "img", "link", "iframe", "a", "object"})
+    require_whole_page(page, sections=4)
+    assert monitor_page(PAGES[name]) == page
 
 
 @pytest.mark.parametrize("state", SAYS)
@@ -136,16 +109,6 @@ def test_empty_window_has_no_picture() -> None:
     assert "<svg" not in page
 
 
-def test_pictures_say_what_they_show() -> None:
-    """Three pictures have a title and a description for who does not see them."""
-    root = parsed(monitor_page(report(block(), block())))
-    pictures = [element for element in root.iter() if element.tag.endswith("svg")]
-    assert len(pictures) == 3
-    for picture in pictures:
-        tags = [child.tag.rpartition("}")[2] for child in picture]
-        assert {"title", "desc"} <= set(tags)
-
-
-def test_page_is_the_same_twice() -> None:
-    """The same report makes the same page."""
-    assert monitor_page(PAGES["some outcomes"]) == monitor_page(PAGES["some outcomes"])
+def test_page_has_three_pictures() -> None:
+    """Of two blocks there are three pictures."""
+    require_whole_page(monitor_page(report(block(), block())), sections=4, pictures=3)

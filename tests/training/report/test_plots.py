@@ -3,26 +3,22 @@
 import re
 from collections.abc import Callable
 from functools import cache, partial
-from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
 import pytest
 from matplotlib import style
 from matplotlib.axes import Axes
 
+from tests.training.report.pages import parsed
 from training.report import plots
 from training.report.axes import LOWEST_DECADE, blank_axes, decades, percent_ticks, round_ticks
 from training.report.card_figures import pictures
 from training.report.html import Picture, svg
 from training.report.stage_reports import Reports
 
+Draw = Callable[[str], str]
 SVG = "{http://www.w3.org/2000/svg}"
 NAMES = ("precision_recall", "reliability", "tradeoff", "importance", "candidates", "arms", "history")
-
-
-def parsed(content: str) -> ET.Element:
-    """The element that a text is; an error where it is not well-formed."""
-    return ET.fromstring(content)  # noqa: S314 - our own text
 
 
 def importance_svg(*names: str) -> str:
@@ -31,21 +27,15 @@ def importance_svg(*names: str) -> str:
     return svg("x", Picture("", "", partial(plots.importance, rows)))
 
 
-@pytest.fixture(params=NAMES)
-def name(request: pytest.FixtureRequest) -> str:
-    """The name of one plot, each in turn."""
-    return str(request.param)
-
-
 @pytest.fixture(scope="module")
-def draw(reports: Reports) -> Callable[[str], str]:
+def draw(reports: Reports) -> Draw:
     """Draws one of the card's plots as SVG."""
     drawings = pictures(reports)
     return lambda name: svg(name, Picture("A caption", "What <it> shows & why", drawings[name].draw))
 
 
 @pytest.fixture(scope="module")
-def drawn(draw: Callable[[str], str]) -> Callable[[str], str]:
+def drawn(draw: Draw) -> Draw:
     """The same, each plot drawn once."""
     return cache(draw)
 
@@ -60,46 +50,37 @@ def labels(axes: Axes, side: str) -> list[str]:
     return [label.get_text() for label in (axes.get_xticklabels() if side == "x" else axes.get_yticklabels())]
 
 
-def test_is_an_element_that_says_what_it_shows(drawn: Callable[[str], str], name: str) -> None:
-    """A picture is one svg element whose title and description are those it was given, and are referred to."""
-    root = parsed(drawn(name))
+@pytest.mark.parametrize("name", NAMES)
+def test_picture_is_one_element_that_says_what_it_shows(drawn: Draw, name: str) -> None:
+    """A picture is one svg element whose title and description are those it was given, and are referred to.
+
+    Every id begins with the name, so that pictures of one page do not clash, and every reference has its id.
+    """
+    content = drawn(name)
+    root = parsed(content)
     assert root.tag == f"{SVG}svg"
     assert root.attrib["aria-labelledby"] == f"{name}-title {name}-desc"
-    assert [(root[at].attrib["id"], root[at].text) for at in (0, 1)] == [
-        (f"{name}-title", "A caption"),
-        (f"{name}-desc", "What <it> shows & why"),
-    ]
-
-
-def test_ids_open_with_the_picture_s_name(drawn: Callable[[str], str], name: str) -> None:
-    """Every id opens with the name, so that pictures of one page do not clash, and every reference has its id."""
-    content = drawn(name)
+    assert (root[0].attrib["id"], root[0].text) == (f"{name}-title", "A caption")
+    assert (root[1].attrib["id"], root[1].text) == (f"{name}-desc", "What <it> shows & why")
     ids = re.findall(r' id="([^"]*)"', content)
     assert len(ids) == len(set(ids))
-    assert all(found.startswith(f"{name}-") for found in ids)
+    assert all(id_.startswith(f"{name}-") for id_ in ids)
     assert set(re.findall(r"#([\w-]+)", content)) <= set(ids)
 
 
-def test_nothing_of_the_machine_is_in_it(drawn: Callable[[str], str], name: str) -> None:
-    """No date, no version, no font of the machine, no stylesheet and no last digits."""
+@pytest.mark.parametrize("name", NAMES)
+def test_picture_is_the_same_everywhere(drawn: Draw, name: str) -> None:
+    """No date, version, font of the machine, stylesheet or last digits; colours are the page's, for dark mode."""
     content = drawn(name)
     for secret in ("metadata", "Matplotlib", "font-family", "<style", "2026"):
         assert secret not in content
     assert re.search(r"\d\.\d{3}", re.sub(r"<(title|desc|text).*?</\1>", "", content)) is None
+    colours = {"none", "var(--ink)", "var(--grey)", "var(--blue)", "var(--orange)"}
+    assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", content)) <= colours
 
 
-def test_colours_are_the_page_s(drawn: Callable[[str], str], name: str) -> None:
-    """A picture names colours of the page, which dark mode changes, and none of its own."""
-    assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", drawn(name))) <= {
-        "none",
-        "var(--ink)",
-        "var(--grey)",
-        "var(--blue)",
-        "var(--orange)",
-    }
-
-
-def test_user_s_settings_do_not_show(drawn: Callable[[str], str], draw: Callable[[str], str], name: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_user_s_settings_do_not_show(drawn: Draw, draw: Draw, name: str) -> None:
     """A user's own matplotlib settings change nothing, and are as they were afterwards."""
     with mpl.rc_context({"font.size": 20, "axes.grid": True, "lines.linewidth": 9}):
         assert draw(name) == drawn(name)
@@ -119,23 +100,16 @@ def test_hostile_name_is_shown_as_it_is() -> None:
     assert "a" * 21 + "…" in shown
 
 
-def test_low_recall_is_drawn_from_the_thresholds(reports: Reports) -> None:
-    """The precision-recall line passes through the thresholds of the report, in the order of recall."""
+def test_lines_are_those_of_the_reports(reports: Reports) -> None:
+    """Precision and recall pass through the report's thresholds in the order of recall.
+
+    On logarithmic axes an observed rate of 0 stands at the lower edge; the best trial so far saw every fold.
+    """
     with style.context("default"):
-        (line, *_) = pictures(reports)["precision_recall"].draw().axes[0].lines
-    assert list(line.get_xdata()) == [0.0, 0.4, 0.9, 1.0]
-
-
-def test_bin_without_frauds_is_on_the_edge(reports: Reports) -> None:
-    """On logarithmic axes an observed rate of 0 stands at the lower edge, and its interval begins there."""
-    axes = pictures(reports)["reliability"].draw().axes[0]
-    assert [0.01, 0.08] in [list(line.get_ydata()) for line in axes.lines]
-
-
-def test_best_so_far_ignores_trials_that_were_stopped(reports: Reports) -> None:
-    """The line of the best trial so far does not follow a trial that did not see every fold."""
-    best = pictures(reports)["history"].draw().axes[0].lines[0]
-    assert list(best.get_ydata()) == [0.4, 0.4, 0.45]
+        lines = {name: picture.draw().axes[0].lines for name, picture in pictures(reports).items()}
+    assert list(lines["precision_recall"][0].get_xdata()) == [0.0, 0.4, 0.9, 1.0]
+    assert [0.01, 0.08] in [list(line.get_ydata()) for line in lines["reliability"]]
+    assert list(lines["history"][0].get_ydata()) == [0.4, 0.4, 0.45]
 
 
 @pytest.mark.parametrize(
