@@ -220,8 +220,8 @@ def report_of(**variants: Any) -> Report:  # noqa: ANN401 - three numbers each
             (0.6, 0.1, [-0.05, 0.25]),
             "smote",
             (
-                "smote has the highest average precision, +0.1000 average precision (95 % -0.0500 to +0.2500) over none: "
-                "no difference that these rows can show"
+                "smote has the highest average precision, +0.1000 average precision (95 % -0.0500 to +0.2500) over "
+                "none: no difference that these rows can show"
             ),
         ),
     ],

@@ -24,7 +24,6 @@ from training.params import Model, Resampling
 from training.run.matrix import FeatureMatrix
 from training.train import main
 
-
 Frame = pd.DataFrame
 Read = Callable[[str], Any]
 Fit = Callable[..., Any]

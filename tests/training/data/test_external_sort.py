@@ -1,7 +1,9 @@
 """Ordered: rows by time and, of equals, by place; what is left out, and which ids repeat."""
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -11,21 +13,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data import external_sort as ordered
+from training.data import external_sort
 from training.data.external_sort import RowFile
 from training.errors import StageError
 
 Names = list[str | None]
+Columns = Mapping[str, Any]
+
+
+def file_of(folder: Path, columns: Columns, chunk_rows: int = 5_000_000) -> RowFile:
+    """A file of rows with these columns, written chunk by chunk."""
+    table = pa.table(columns)
+    file = RowFile(folder / "rows", table.schema)
+    for start in range(0, len(table), chunk_rows):
+        chunk = table.slice(start, chunk_rows)
+        file.add(chunk, pd.RangeIndex(start, start + len(chunk)))
+    file.finish()
+    return file
 
 
 def rows_in(folder: Path, seconds: list[float]) -> RowFile:
     """A file of rows at these times, written three at a time."""
-    file = RowFile(folder / "rows", pa.schema([("at", pa.float64())]))
-    for start in range(0, len(seconds), 3):
-        part = seconds[start : start + 3]
-        file.add(pa.table({"at": pa.array(part, pa.float64())}), pd.RangeIndex(start, start + len(part)))
-    file.finish()
-    return file
+    return file_of(folder, {"at": pa.array(seconds, pa.float64())}, 3)
 
 
 # Each example opens DuckDB.
@@ -35,7 +44,7 @@ def rows_in(folder: Path, seconds: list[float]) -> RowFile:
     left_out=st.sets(st.integers(0, 39)),
 )
 def test_rows_come_in_order(tmp_path_factory: pytest.TempPathFactory, seconds: list[float], left_out: set[int]) -> None:
-    """By time, rows of one moment as they came, without those at the places that are left out."""
+    """Rows come by time, without those at the places that are left out."""
     file = rows_in(tmp_path_factory.mktemp("rows"), seconds)
     without = np.array(sorted(left_out), dtype=np.int64)
     found = [batch.column("at").to_pylist() for batch in file.in_order("at", without, 2_048)]
@@ -43,27 +52,22 @@ def test_rows_come_in_order(tmp_path_factory: pytest.TempPathFactory, seconds: l
     assert [value for batch in found for value in batch] == sorted(kept)
 
 
-def test_rows_of_one_moment_stay_in_order(tmp_path: Path) -> None:
-    """The column of places is not among what comes back; what stands beside a time tells that the order is kept."""
+def test_rows_with_the_same_timestamp_keep_their_order(tmp_path: Path) -> None:
+    """The order is that of a stable sort; the column of places is not among what comes back."""
     rng = np.random.default_rng(1)
     table = pd.DataFrame({"at": rng.integers(0, 5, 5_000).astype(float), "number": np.arange(5_000.0)})
-    schema = pa.schema([("at", pa.float64()), ("number", pa.float64())])
-    file = RowFile(tmp_path / "rows", schema)
-    file.add(pa.Table.from_pandas(table, schema, preserve_index=False), table.index)
-    file.finish()
-    found = pa.Table.from_batches(file.in_order("at", np.empty(0, np.int64), 700))
-    assert found.schema.names == ["at", "number"]
+    file = file_of(tmp_path, table.to_dict("series"))
+    rows = pa.Table.from_batches(file.in_order("at", np.empty(0, np.int64), 700))
+    assert rows.schema.names == ["at", "number"]
     expected = table.sort_values("at", kind="stable", ignore_index=True)
-    pd.testing.assert_frame_equal(found.to_pandas(), expected)
+    pd.testing.assert_frame_equal(rows.to_pandas(), expected)
 
 
 @settings(max_examples=25)
 @given(st.lists(st.sampled_from(["a", "b", "c", None]), max_size=30))
 def test_repeated_ids_are_those_seen_before(tmp_path_factory: pytest.TempPathFactory, names: Names) -> None:
     """Of rows with one id all but the first are found, in order; rows without one never are."""
-    file = RowFile(tmp_path_factory.mktemp("ids") / "ids", pa.schema([("id", pa.string())]))
-    file.add(pa.table({"id": pa.array(names, pa.string())}), pd.RangeIndex(len(names)))
-    file.finish()
+    file = file_of(tmp_path_factory.mktemp("ids"), {"id": pa.array(names, pa.string())})
     expected = [place for place, name in enumerate(names) if name is not None and name in names[:place]]
     assert file.repeated().tolist() == expected
 
@@ -77,21 +81,18 @@ def test_columns_come_as_they_were_written(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_sorted_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With less memory than the rows take they come in the same order."""
-    monkeypatch.setattr(ordered, "MEMORY", "48MB")
+    monkeypatch.setattr(external_sort, "MEMORY", "48MB")
     seconds = np.random.default_rng(0).random(4_000_000)
-    file = RowFile(tmp_path / "rows", pa.schema([("at", pa.float64())]))
-    file.add(pa.table({"at": seconds}), pd.RangeIndex(len(seconds)))
-    file.finish()
-    spilled, found = 0, []
-    for batch in file.in_order("at", np.empty(0, np.int64), 100_000):
+    spilled, batches = 0, []
+    for batch in file_of(tmp_path, {"at": seconds}).in_order("at", np.empty(0, np.int64), 100_000):
         spilled += any((tmp_path / "sorting").iterdir())
-        found.append(batch.column("at").to_numpy())
+        batches.append(batch.column("at").to_numpy())
     assert spilled
-    np.testing.assert_array_equal(np.concatenate(found), np.sort(seconds))
+    np.testing.assert_array_equal(np.concatenate(batches), np.sort(seconds))
 
 
 @pytest.mark.parametrize("error", [duckdb.IOException, pa.ArrowInvalid, OSError])
-def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path, error: type[Exception]) -> None:
+def test_a_full_disk_is_the_systems_own_error(tmp_path: Path, error: type[Exception]) -> None:
     """What DuckDB says where its sorting finds no room, by itself or through Arrow, is the system's own error."""
     batches = rows_in(tmp_path, [3.0, 1.0]).in_order("at", np.empty(0, np.int64), 2_048)
     next(batches)
@@ -103,14 +104,12 @@ def test_a_disk_that_is_full_is_told_as_such(tmp_path: Path, error: type[Excepti
 def test_columns_may_differ_by_case_alone(tmp_path: Path) -> None:
     """V1 and v1 are two columns, though not to SQL; nor does any name stand in the way of one of ours."""
     names = ["V1", "v1", "left_out", "at"]
-    file = RowFile(tmp_path / "rows", pa.schema([(name, pa.float64()) for name in names]))
-    file.add(pa.table({name: [float(number), 9.0 - number] for number, name in enumerate(names)}), pd.RangeIndex(2))
-    file.finish()
+    file = file_of(tmp_path, {name: [float(number), 9.0 - number] for number, name in enumerate(names)})
     (batch,) = file.in_order("v1", np.array([0]), 10)
     assert batch.to_pylist() == [dict(zip(names, [9.0, 8.0, 7.0, 6.0], strict=True))]
 
 
-def test_another_error_is_told_as_it_is(tmp_path: Path) -> None:
+def test_another_error_keeps_its_sentence(tmp_path: Path) -> None:
     """Not everything that DuckDB raises is a full disk; it ends the stage with its sentence."""
     batches = rows_in(tmp_path, [3.0, 1.0]).in_order("at", np.empty(0, np.int64), 2_048)
     next(batches)
