@@ -82,7 +82,7 @@ def test_an_invalid_request_is_a_422_that_names_the_field(client: TestClient, bo
 
 @pytest.mark.parametrize("content", ["", "{", "\x00", "1" * 5000, '{"amount": ' + "1" * 5000 + "}", "é"])
 def test_a_body_other_than_a_json_object_is_a_422(client: TestClient, content: str) -> None:
-    """Never a 500, never a guess."""
+    """Never a 500."""
     assert client.post(REFUND_ROUTE, content=content.encode("latin-1")).status_code == 422
 
 
@@ -105,7 +105,7 @@ def test_a_body_over_the_limit_is_a_413(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:80", "a.b-c.example.com"])
-def test_a_good_host_is_served(host: str) -> None:
+def test_a_valid_host_is_served(host: str) -> None:
     """Names, addresses and ports."""
     event = recorded("refund")
     assert invoke({**event, "headers": {**event["headers"], "host": host}})[0] == 200
@@ -139,7 +139,7 @@ def test_a_batch_is_answered_in_order(client: TestClient) -> None:
 
 @pytest.mark.parametrize("route", ["/predict", REFUND_ROUTE])
 def test_a_whole_batch_may_be_explained(client: TestClient, route: str) -> None:
-    """A thousand requests with every reason stay below the 6 MB that Lambda takes for an answer."""
+    """A thousand requests with every reason stay below the 6 MB of Lambda's limit."""
     request = next(iter(client.get("/openapi.json").json()["paths"][route]["post"]["requestBody"]["content"].values()))
     batch = [request["schema"]["examples"][0]] * 1000
     answer = client.post(f"{route}/batch", json=batch, params={"explain": "true"})
@@ -156,8 +156,8 @@ def test_more_reasons_than_an_answer_holds_are_refused(client: TestClient, monke
     assert client.post(f"{REFUND_ROUTE}/batch", json=[REFUND] * 3).status_code == 200
 
 
-def test_one_bad_request_in_a_batch_is_named_by_its_place(client: TestClient) -> None:
-    """Nothing of the batch is answered, and the caller knows which to correct."""
+def test_an_invalid_request_in_a_batch_is_named_by_its_position(client: TestClient) -> None:
+    """The batch is not answered, and the caller knows which to correct."""
     answer = client.post(f"{REFUND_ROUTE}/batch", json=[REFUND, {**REFUND, "amount": -1}])
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", 1, "amount"])
 
@@ -171,13 +171,13 @@ def test_health_has_the_versions_that_answer(client: TestClient) -> None:
 
 
 def test_a_models_card_has_contract_and_metrics(client: TestClient) -> None:
-    """What an auditor asks for first; an unknown name is a 404 that lists the known."""
+    """For auditors; an unknown name is a 404 that lists the known ones."""
     card = client.get("/models/refund").json()
     assert card["contract"]["fields"]["years_active"]["alias"] == "yearsActive"
     assert 0.5 < card["metrics"]["roc_auc"] < 1
-    unknown = client.get("/models/nobody")
+    unknown = client.get("/models/unknown")
     assert unknown.status_code == 404
-    assert re.fullmatch(r"there is no scorer 'nobody'; there are .*refund.*", unknown.json()["detail"])
+    assert re.fullmatch(r"there is no scorer 'unknown'; there are .*refund.*", unknown.json()["detail"])
 
 
 def test_the_documents_examples_work(client: TestClient) -> None:
@@ -195,13 +195,13 @@ def test_the_documents_examples_work(client: TestClient) -> None:
 
 
 def test_no_bundle_stops_the_start(tmp_path: Path) -> None:
-    """The message says where it looked and what makes bundles."""
+    """The message has the folder and the command that makes bundles."""
     with pytest.raises(BundleError, match="contains no bundle; `make train` makes them"):
         load_scorers(tmp_path)
 
 
 def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
-    """The message names both."""
+    """The message names both scorers."""
     for name in ("refund", "returns"):
         shutil.copytree(SETTINGS.bundles / "refund", tmp_path / name)
     path = tmp_path / "returns" / "manifest.json"
@@ -240,7 +240,7 @@ BLOCKED = ("numpy", "scipy", "pandas", "sklearn", "xgboost", "joblib", "boto3", 
 
 
 def test_the_handler_answers_without_the_scientific_stack() -> None:
-    """In a process where importing any of it fails, both routes answer as here."""
+    """In a process where importing any of it fails, both routes have the same answers."""
     script = f"""
 import json, sys
 

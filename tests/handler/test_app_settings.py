@@ -1,4 +1,4 @@
-"""What the application does under settings other than the defaults."""
+"""The application under settings other than the defaults."""
 
 import asyncio
 import json
@@ -146,7 +146,7 @@ def test_invocations_and_schedules_follow_the_pointer(
 
 @pytest.fixture
 def restore_hooks(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """What is registered to run after a snapshot is restored, by the library that Lambda's runtime has."""
+    """The functions registered to run after a snapshot is restored, as with the library in Lambda's runtime."""
     hooks: list[Callable[[], None]] = []
 
     def register(function: Callable[..., None], *arguments: object, **keywords: object) -> None:
@@ -170,7 +170,7 @@ def test_a_restored_snapshot_follows_the_pointer_when_a_look_is_due(
     assert served_version(app) == (first if seconds == "30" else second)
 
 
-def test_without_a_store_nothing_is_done_after_a_restore(
+def test_without_a_store_no_hook_is_registered(
     load_app: LoadApp, restore_hooks: list[Callable[[], None]], refund: Scorer
 ) -> None:
     """The packaged version never becomes outdated."""
@@ -178,7 +178,7 @@ def test_without_a_store_nothing_is_done_after_a_restore(
     assert restore_hooks == []
 
 
-def test_cross_origin_requests_are_answered_where_declared(load_app: LoadApp) -> None:
+def test_cross_origin_requests_are_answered_for_declared_origins(load_app: LoadApp) -> None:
     """A preflight from a declared origin is allowed, from another it is not; POST answers name the origin."""
     app = load_app(CORS_ORIGINS="https://a.example, https://b.example")
     client = TestClient(app.app)
@@ -197,14 +197,14 @@ def test_cross_origin_requests_are_answered_where_declared(load_app: LoadApp) ->
 
 
 def test_a_base_path_precedes_every_path(load_app: LoadApp) -> None:
-    """As a custom domain's mapping has it; the routes answer without it too."""
+    """As with a custom domain's mapping; the routes answer without it too."""
     app = load_app(BASE_PATH="/fraud/")
     for path, status in (("/fraud/predict", 422), ("/predict", 422), ("/fraudulent/predict", 404), ("/fraud", 404)):
         assert app.handler(post_event(path, "", "{}"), None)["statusCode"] == status
 
 
 def invoke_all(app: ModuleType, name: str, route: str) -> None:
-    """A request, a batch of two, a request that is refused, and one without a context, as the warm-up makes it."""
+    """A request, a batch of two, a request that is refused, and one without a context, as the warm-up has it."""
     event = event_of(name)
     batch = json.loads(json.dumps(event).replace(route, f"{route}/batch"))
     batch["body"] = f"[{event['body']},{event['body']}]"
@@ -223,7 +223,7 @@ def test_each_invocation_is_counted_once(load_app: LoadApp, capfd: pytest.Captur
 
 
 def test_each_prediction_is_recorded_once(load_app: LoadApp, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Neither a refused request nor the warm-up of the start; at this rate nothing, not even the folder is made."""
+    """Neither a refused request nor the warm-up of the start; at a tiny rate nothing is, not even a folder."""
     folder = tmp_path / "log"
     invoke_all(load_app(PREDICTIONS=str(folder), PREDICTIONS_RATE="0.000000003"), "transaction", "/predict")
     assert not folder.exists()
@@ -253,7 +253,7 @@ def hashing(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_field_to_be_hashed_needs_a_key(load_app: LoadApp, hashing: dict[str, str]) -> None:
-    """Without one anybody could look the hashes up; the function does not start unless it records nothing."""
+    """Without a key the hashes could be looked up; the function does not start unless it records nothing."""
     rule = "PREDICTIONS_KEY is empty; refund declares fields private: hash, which need a key"
     with pytest.raises(ValueError, match=f"^{rule}$"):
         load_app(**hashing)
@@ -263,7 +263,7 @@ def test_a_field_to_be_hashed_needs_a_key(load_app: LoadApp, hashing: dict[str, 
 def test_private_values_are_hashed_with_the_deployments_key(
     load_app: LoadApp, hashing: dict[str, str], tmp_path: Path
 ) -> None:
-    """Monitoring must know it too."""
+    """Monitoring needs the same key."""
     invoke_all(load_app(**hashing, PREDICTIONS_KEY="secret"), "refund_explained", "/refund-predict")
     values = {line["features"]["item_category"] for line in record_lines(tmp_path / "log")}
     assert values == {keyed_hash("Food, Perishable", b"secret")}
@@ -275,7 +275,7 @@ def test_a_defect_is_a_500_that_metrics_count_and_the_log_does_not_quote(
     capfd: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Lambda takes such an invocation for a success; the alarms must not."""
+    """Lambda counts such an invocation as a success; the alarms must not."""
 
     def fail(_scorer: Scorer, body: bytes, **_: object) -> None:
         raise KeyError(body.decode())
@@ -294,7 +294,7 @@ def test_a_defect_is_a_500_that_metrics_count_and_the_log_does_not_quote(
 def test_a_version_that_fails_its_own_request_does_not_start(
     load_app: LoadApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It never takes traffic."""
+    """It never gets any traffic."""
     monkeypatch.setattr(Scorer, "answer", lambda *_, **__: {}["model"])
     with pytest.raises(RuntimeError, match=r"^/\S+ answers its own golden request with 500$"):
         load_app()

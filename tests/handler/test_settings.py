@@ -1,4 +1,4 @@
-"""Settings: read from a mapping; a wrong value is named with what it must be."""
+"""Settings: read from a mapping; an error has the variable, its value and the rule."""
 
 import base64
 import os
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from handler.releases.signature import SignatureError, read_public_keys
 from handler.settings import PACKAGED_BUNDLES, Settings
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ SHARE = "it must be above 0 and at most 1"
         ("METRICS", ("on", "EMF"), "it must be emf, or empty for none"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_it_must_be(name: str, values: tuple[str, ...], rule: str) -> None:
+def test_a_wrong_value_is_refused_with_the_rule(name: str, values: tuple[str, ...], rule: str) -> None:
     """One sentence: the variable, its value, the remedy."""
     for value in values:
         with pytest.raises(ValueError, match=f"^{name} is ") as caught:
@@ -39,21 +40,14 @@ def test_a_wrong_value_is_named_with_what_it_must_be(name: str, values: tuple[st
         assert str(caught.value) == f"{name} is {value!r}; {rule}"
 
 
-@pytest.mark.parametrize(
-    ("value", "problem"),
-    [
-        (
-            "c2hvcnQ=",
-            "key 1, of 8 characters, is not an Ed25519 public key in base64, raw (32 bytes) or X.509 (44 bytes)",
-        ),
-        *((blank, "it contains no public key; leave it empty to require no signature") for blank in (",", " ", " , ")),
-    ],
-)
-def test_a_wrong_public_key_is_named_and_not_quoted(value: str, problem: str) -> None:
+@pytest.mark.parametrize("value", ["c2hvcnQ=", " "])
+def test_a_wrong_public_key_is_named_and_not_quoted(value: str) -> None:
     """It would refuse every release. It may be a private key, pasted by mistake: no traceback shows it either."""
+    with pytest.raises(SignatureError) as problem:
+        read_public_keys(value)
     with pytest.raises(ValueError, match=r"^STORE_PUBLIC_KEY: ") as caught:
         Settings.from_environment({"STORE_PUBLIC_KEY": value})
-    assert str(caught.value) == f"STORE_PUBLIC_KEY: {problem}"
+    assert str(caught.value) == f"STORE_PUBLIC_KEY: {problem.value}"
     assert (caught.value.__cause__, caught.value.__context__) == (None, None)
 
 
@@ -76,7 +70,7 @@ def test_a_wrong_public_key_is_named_and_not_quoted(value: str, problem: str) ->
     ],
 )
 def test_each_variable_sets_its_field(name: str, value: str, expected: Any) -> None:  # noqa: ANN401 - of each type
-    """And no other; an empty variable and one of another name leave the defaults."""
+    """And no other; an empty variable, or one with another name, leaves the defaults."""
     settings = Settings.from_environment({name: value, "PATH": "/usr/bin"})
     assert settings == Settings().model_copy(update={name.lower(): expected})
     assert settings != Settings()
@@ -103,7 +97,7 @@ def test_the_defaults() -> None:
 
 
 def test_a_wrong_variable_stops_the_start() -> None:
-    """The application reads the environment of its process, and the last line of its log is the sentence."""
+    """The application reads the environment of its process, and the last line of its log is the error."""
     environment = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE")}
     run = subprocess.run(
         [sys.executable, "-c", "import handler.app"],

@@ -47,7 +47,7 @@ def unreliable(refund: Scorer) -> Unreliable:
 
 @pytest.fixture
 def shadow(unreliable: Unreliable) -> Shadow:
-    """That version in the shadow."""
+    """The shadow with that version."""
     return Shadow(unreliable)
 
 
@@ -58,7 +58,7 @@ def without_time_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ask(shadow: Shadow, n_times: int = 1) -> list[Sequence[Scored | str]]:
-    """Its scores of one request, scored so many times."""
+    """Its scores of one request, which it scores `n_times` times."""
     return [shadow.scores(REQUEST, is_batch=False) for _ in range(n_times)]
 
 
@@ -80,8 +80,8 @@ def test_a_failure_is_named_and_not_raised(shadow: Shadow, unreliable: Unreliabl
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", REQUEST[:-1] + b', "colour": "red"}', b"\xff"])
-def test_a_body_that_its_contract_refuses_is_a_failure(shadow: Shadow, body: bytes) -> None:
-    """The other version has answered it."""
+def test_a_body_that_breaks_its_contract_is_a_failure(shadow: Shadow, body: bytes) -> None:
+    """Though the serving version has answered it."""
     assert shadow.scores(body, is_batch=False) == ("ValidationError",)
 
 
@@ -131,7 +131,7 @@ def test_enough_successes_make_up_for_failures(
 
 
 @pytest.mark.usefixtures("without_time_budget")
-def test_past_successes_are_no_credit(shadow: Shadow, unreliable: Unreliable) -> None:
+def test_past_successes_do_not_count(shadow: Shadow, unreliable: Unreliable) -> None:
     """After any number of successes, the same number of failures disables it."""
     ask(shadow, 10 * MAX_STRIKES)
     unreliable.failure = KeyError()

@@ -146,7 +146,7 @@ def test_a_signature_has_one_valid_form(message: bytes) -> None:
     ids=["p", "p + 1", "2**255 - 1", "1 with the sign of zero", "0", "1", "-1"],
 )
 def test_an_unsafe_key_is_refused(y: int) -> None:
-    """A point has one valid form (RFC 8032, section 5.1.3). With 0, 1 and -1, of small order, anybody can sign."""
+    """A point has one valid form (RFC 8032, section 5.1.3). With 0, 1 and -1, of small order, everybody can sign."""
     with pytest.raises(SignatureError):
         read_public_keys(encoded(y.to_bytes(32, "little")))
 
@@ -209,7 +209,7 @@ def test_each_key_has_a_file_of_its_own() -> None:
 
 @pytest.mark.parametrize("key", [raw(OTHER_KEY), b"", bytes(32)], ids=["another", "none", "zeros"])
 def test_a_manifest_is_not_signed_by_any_other_key(key: bytes) -> None:
-    """Valid as the signature is."""
+    """Though the signature is valid."""
     assert not is_signed(MANIFEST, as_file(KEY, MANIFEST), key)
 
 

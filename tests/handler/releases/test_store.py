@@ -41,7 +41,7 @@ POINTER: dict[str, Any] = {
     "shadow": None,
     "action": "promote",
     "at": "2026-01-02T03:04:05Z",
-    "by": "somebody",
+    "by": "a user",
     "reason": None,
     "gate": {"rows": "recent.parquet"},
 }
@@ -140,7 +140,7 @@ def test_an_unusable_pointer_is_named(
     ],
 )
 def test_an_invalid_pointer_is_refused_with_field_and_problem(content: bytes, problem: str) -> None:
-    """After its address."""
+    """Its address comes first."""
     with pytest.raises(PointerError) as caught:
         parse_pointer(content, "refund", "store/refund/pointer.json")
     assert str(caught.value).startswith(f"store/refund/pointer.json is not a valid pointer: {problem}")
@@ -176,7 +176,7 @@ def test_another_scorers_pointer_is_refused() -> None:
 
 
 def test_a_relative_address_is_a_folder() -> None:
-    """As it stands; `data/s3` is one too."""
+    """`data/s3` is one too."""
     store = open_store("data/s3")
     assert isinstance(store, FolderStore)
     assert store.root == Path("data/s3")
@@ -204,7 +204,7 @@ def test_an_s3_address_has_a_bucket_and_perhaps_a_prefix(address: str, prefix: s
     "address", ["gs://models", "file:///srv/models", "s3://", "s3:///models", "S3://models", "://"]
 )
 def test_an_address_of_another_kind_is_refused(address: str) -> None:
-    """With what it may be."""
+    """With the valid kinds."""
     with pytest.raises(ValueError, match="it must be a folder, or s3://bucket or s3://bucket/prefix") as caught:
         open_store(address)
     assert str(caught.value).startswith(f"STORE is {address!r}; ")
@@ -413,7 +413,7 @@ def test_an_overloaded_s3_cannot_be_read(s3_at: Callable[[str], S3Store]) -> Non
 def test_without_credentials_s3_cannot_be_read(
     s3_at: Callable[[str], S3Store], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Such as without a role."""
+    """As a function without a role."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -63,7 +63,7 @@ def test_the_current_version_of_the_pointer_is_swapped_in(
 
 
 def test_every_pointer_update_is_followed(deployment: Deployment) -> None:
-    """Forth and back again; without a current version, as where only a shadow was set, what serves stays."""
+    """There and back; without a current version, as where only a shadow was set, the same version serves on."""
     first, second = deployment.release(shift=0.5), deployment.release(shift=1.0)
     for version in (first, second, first):
         deployment.point(current=version)
@@ -142,7 +142,7 @@ def test_a_refused_version_is_not_loaded_again(deployment: Deployment) -> None:
 
 
 def test_a_shadow_follows_the_pointer(deployment: Deployment, refund: Scorer) -> None:
-    """It is set beside the version that serves, removed, set again and promoted, without a shadow of its own then."""
+    """It is set beside the version that serves, removed, set again and promoted, then without a shadow."""
     version = deployment.release(shift=0.5)
     for shadow in (version, None, version):
         deployment.point(shadow=shadow)
@@ -267,7 +267,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_a_look_is_due_after_some_seconds(
     clock: list[float], deployment: Deployment, later: float, n_looks: int, *, is_patient: bool
 ) -> None:
-    """The first at once, and one after the clock was set back, which might otherwise mean never again."""
+    """The first at once, and one after the clock was set back, which would otherwise delay it for long."""
     deployment.watcher.look_if_due(PATIENCE_SECONDS, is_patient=is_patient)
     clock[0] += later
     deployment.watcher.look_if_due(PATIENCE_SECONDS, is_patient=is_patient)
@@ -297,7 +297,7 @@ def begin_slow_look(deployment: Deployment, suffix: str) -> str:
 def test_no_caller_waits_for_a_slow_store_beyond_its_budget(
     deployment: Deployment, suffix: str, budget_seconds: float, *, is_patient: bool
 ) -> None:
-    """Neither the first nor the next, who waits for a pointer only with patience; no second look starts."""
+    """Neither the first nor the next, which waits for a pointer only if it is patient; no second look starts."""
     version = begin_slow_look(deployment, suffix)
     deployment.watcher.look_if_due(budget_seconds, is_patient=is_patient)
     assert is_looking()

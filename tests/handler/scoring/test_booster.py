@@ -37,7 +37,7 @@ def loaded(trained: xgboost.Booster) -> Booster:
 
 
 def python_package(rows: npt.NDArray[np.float32]) -> xgboost.DMatrix:
-    """Rows as the Python package takes them."""
+    """Rows in the Python package's type."""
     return xgboost.DMatrix(rows, feature_types=TYPES, enable_categorical=True)
 
 
@@ -64,19 +64,19 @@ def test_contributions_and_bias_sum_to_the_margin(loaded: Booster) -> None:
 
 
 def test_a_model_of_another_width_is_refused(trained: xgboost.Booster) -> None:
-    """The error says both numbers."""
+    """The error has both numbers."""
     with pytest.raises(BoosterError, match="the model has 4 features; the contract declares 3"):
         Booster(bytes(trained.save_raw("ubj")), TYPES[:3])
 
 
-def test_bytes_that_are_no_model_are_refused() -> None:
-    """XGBoost's own words come through."""
+def test_invalid_bytes_are_refused() -> None:
+    """With XGBoost's message."""
     with pytest.raises(BoosterError, match="XGBoosterLoadModelFromBuffer"):
         Booster(b"not a model", TYPES)
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trained: xgboost.Booster) -> None:
-    """The error says what to install."""
+    """The error names the package to install."""
     monkeypatch.setattr("sys.path", [str(tmp_path)])
     with pytest.raises(BoosterError, match="install xgboost-cpu"):
         Booster(bytes(trained.save_raw("ubj")), TYPES)

@@ -27,8 +27,8 @@ def test_the_best_category_wins() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "12 345", "qqqq", "te"])
-def test_what_resembles_nothing_is_other(text: str) -> None:
-    """Unknown letters, no letters, or no clear lead: code 0, not a guess."""
+def test_a_text_without_a_clear_category_is_other(text: str) -> None:
+    """Unknown letters, no letters, or no clear lead: code 0."""
     assert categoriser(LEARNED)(text) == 0
 
 

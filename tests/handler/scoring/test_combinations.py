@@ -1,4 +1,4 @@
-"""Unlikely combinations, by a table made by hand and by those that training learns."""
+"""Unlikely combinations, from a table written by hand and from those that training learns."""
 
 import json
 from collections import Counter
@@ -75,7 +75,7 @@ def test_an_unlikely_combination_is_named(vectors: list[list[float]], pair: tupl
 
 
 def test_of_several_pairs_the_least_likely_is_named() -> None:
-    """Though another comes first."""
+    """Even if another comes first."""
     learned = {
         "bins": [{"codes": [0, 1]}] * 3,
         "parents": [-1, 0, 1],
@@ -160,7 +160,7 @@ def test_a_missing_value_where_none_was_missing_is_unlikely() -> None:
 
 
 def test_a_number_may_depend_on_a_category() -> None:
-    """A price that is usual elsewhere is not usual here."""
+    """A price that is usual in one category is unlikely in another."""
     matrix = payments(n_odd=0)
     matrix[:, 2] = np.where(matrix[:, 0] == 1, 10, 1000) * matrix[:, 2].clip(0.5, 2)
     learned = Combinations(learn_combinations(matrix, [CHAINS, TOKENS, None]))
@@ -242,7 +242,7 @@ def test_the_function_bins_training_rows_as_training_did(scorer: Scorer) -> None
     ids=["float32 lies below", "float32 lies above", "endless digits"],
 )
 def test_a_number_that_a_third_of_the_rows_have_is_usual(numbers: list[float]) -> None:
-    """Where each category has its own, as the function has it: a price, or one count divided by another."""
+    """Where each category has one number, in the function's precision: a price, or a ratio of counts."""
     chain = np.random.default_rng(7).integers(1, 4, N_ROWS)
     matrix = np.stack([chain, np.array(numbers)[chain - 1]], axis=1).astype(np.float32)
     learned = Combinations(learn_combinations(matrix, [CHAINS, None]))

@@ -52,7 +52,7 @@ def test_a_whole_request_is_read_by_name() -> None:
 
 @pytest.mark.parametrize(("sent", "read"), [("3", 3), ("3.0", 3), ("3e2", 300), ("-0.0", 0)])
 def test_a_count_may_be_written_as_a_number_with_a_point(sent: str, read: int) -> None:
-    """JSON knows only numbers, and a client that keeps its counts as floats sends 3.0."""
+    """JSON has only numbers, and a client that has its counts as floats sends 3.0."""
     request = parse(f'{{"amount": 1, "nOrders": {sent}}}')
     assert request.model_dump()["orders"] == read
     assert type(request.model_dump()["orders"]) is int
@@ -97,7 +97,7 @@ def test_an_optional_value_may_be_absent_or_null(body: str) -> None:
         ('{"amount": 1, "payment_id": 7}', "payment_id", "string_type"),
     ],
 )
-def test_what_the_contract_forbids_is_refused_by_name(body: str, field: str, problem: str) -> None:
+def test_an_invalid_value_is_refused_by_name(body: str, field: str, problem: str) -> None:
     """The error names the field and what is wrong with it."""
     with pytest.raises(ValidationError) as refused:
         parse(body)

@@ -42,13 +42,13 @@ def test_a_row_becomes_its_vector() -> None:
 
 
 @pytest.mark.parametrize("missing", [(None, None, None, None), (nan, nan, None, nan)])
-def test_missing_is_nan_throughout(missing: tuple[Any, ...]) -> None:
+def test_a_missing_value_is_nan(missing: tuple[Any, ...]) -> None:
     """Nothing is imputed."""
     assert all(isnan(value) for value in FEATURES.encode(missing))
 
 
 def test_an_unknown_category_is_other() -> None:
-    """Code 0 is shared by the rare and the never seen."""
+    """Rare and unseen categories share code 0."""
     assert FEATURES.encode((1, 1, "DOGE", False))[2] == 0.0
     assert FEATURES.display(2, 0.0) == "other"
 

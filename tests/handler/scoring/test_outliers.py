@@ -234,7 +234,7 @@ def valid_requests(draw: st.DrawFn) -> tuple[Scorer, dict[str, Any]]:
 
 
 @given(drawn=valid_requests())
-def test_no_valid_request_fails_for_its_warnings(drawn: tuple[Scorer, dict[str, Any]]) -> None:
+def test_the_warnings_of_every_valid_request_are_valid(drawn: tuple[Scorer, dict[str, Any]]) -> None:
     """Each warning is as documented, of a feature, and JSON; a feature has one at most, a combination is alone."""
     scorer, request = drawn
     answer = scorer.answer(scorer.request_model.model_validate_json(json.dumps(request)))

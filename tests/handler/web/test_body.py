@@ -43,7 +43,7 @@ def test_chunks_are_joined(scope: dict[str, Any]) -> None:
 
 
 def test_the_limit_counts_every_chunk() -> None:
-    """One byte over is refused, wherever it comes; the limit itself is not."""
+    """One byte more is refused, in any chunk; the limit itself is not."""
     assert len(read([b" " * (SETTINGS.max_body_bytes - 1), b" "])) == SETTINGS.max_body_bytes
     assert refused([b" " * SETTINGS.max_body_bytes, b" "]) == 413
     assert refused([b" " * (SETTINGS.max_body_bytes + 1), b"", b""]) == 413
@@ -75,7 +75,7 @@ def test_a_compressed_body_is_limited_by_its_unpacked_size() -> None:
     ],
 )
 def test_damaged_gzip_is_a_400(packed: bytes) -> None:
-    """Not gzip, cut short, with something after it, with a wrong checksum."""
+    """Not gzip, truncated, with bytes after it, with a wrong checksum."""
     assert refused([packed], GZIP) == 400
 
 
@@ -86,7 +86,7 @@ def test_another_encoding_is_a_415(encoding: bytes) -> None:
 
 
 def test_a_connection_that_ends_early_is_refused() -> None:
-    """Half a body is no request."""
+    """Half a body is not a request."""
 
     async def receive() -> dict[str, Any]:
         return messages.pop(0)

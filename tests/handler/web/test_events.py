@@ -1,4 +1,4 @@
-"""Whatever stands in a Lambda event, `handler` gives a well-formed answer, below 500, and never raises."""
+"""For any Lambda event `handler` returns a well-formed answer with a status below 500, and never raises."""
 
 import base64
 import gzip
@@ -49,7 +49,7 @@ bodies = (
 
 @st.composite
 def events(draw: st.DrawFn) -> dict[str, Any]:
-    """A gateway's event with another method, path, query, headers and body, each in all the places where it stands."""
+    """A gateway's event with another method, path, query, headers and body, each in all its places."""
     event = json.loads(json.dumps(draw(st.sampled_from(GATEWAYS))))
     context, path, method = event["requestContext"], draw(some_path), draw(methods)
     if "http" in context:
@@ -67,7 +67,7 @@ def events(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def assert_well_formed(answer: dict[str, Any]) -> None:
-    """As API Gateway takes it: it would itself answer anything else with a 502."""
+    """Assert that API Gateway accepts an answer; it would answer anything else with a 502."""
     assert type(answer["statusCode"]) is int
     assert 200 <= answer["statusCode"] < 500
     assert isinstance(answer["body"], str)
@@ -90,13 +90,13 @@ def test_every_event_of_a_gateway_is_answered(event: dict[str, Any]) -> None:
     changes=st.dictionaries(st.sampled_from(sorted(GATEWAYS[0])), json_values, max_size=3),
 )
 def test_every_broken_event_is_answered(gateway: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Any value where a gateway's keys stand."""
+    """Any value under a gateway's keys."""
     assert_well_formed(handler({**gateway, **changes}, None))
 
 
 @given(gateway=st.sampled_from(GATEWAYS), context=json_values, http=json_values)
 def test_every_broken_context_is_answered(gateway: dict[str, Any], context: Any, http: Any) -> None:  # noqa: ANN401 - JSON
-    """Any value where the gateway says who asks."""
+    """Any value in the gateway's description of the request."""
     assert_well_formed(handler({**gateway, "requestContext": context}, None))
     assert_well_formed(
         handler({**gateway, "requestContext": {**gateway["requestContext"], "http": http, "stage": http}}, None)
@@ -105,5 +105,5 @@ def test_every_broken_context_is_answered(gateway: dict[str, Any], context: Any,
 
 @given(event=json_values)
 def test_every_value_is_answered(event: object) -> None:
-    """Even what is no event at all."""
+    """Even one that is no event."""
     assert_well_formed(handler(event, None))

@@ -1,4 +1,4 @@
-"""Every gateway of AWS: recorded events of each kind give the same answer."""
+"""Every gateway of AWS: recorded events of each kind have the same answer."""
 
 import base64
 import gzip
@@ -48,7 +48,7 @@ def through(gateway: str, *, method: str = "POST", path: str = ROUTE, body: str 
 
 
 def with_header(event: dict[str, Any], name: str, value: str) -> dict[str, Any]:
-    """The event with another header, where its gateway has the headers."""
+    """The event with another header, in each of the keys in which its gateway sends headers."""
     for headers, content in ((event.get("headers"), value), (event.get("multiValueHeaders"), [value])):
         if headers:
             for key in [key for key in headers if key.lower() == name.lower()] or [name]:
@@ -62,7 +62,7 @@ def in_base64(event: dict[str, Any], body: bytes) -> dict[str, Any]:
 
 
 def headers_of(answer: dict[str, Any]) -> dict[str, str]:
-    """An answer's headers, from where its gateway has them."""
+    """An answer's headers, whichever of the two keys its gateway reads."""
     return answer.get("headers") or {name: values[-1] for name, values in answer["multiValueHeaders"].items()}
 
 
@@ -103,6 +103,7 @@ def test_every_gateway_decodes_base64_and_gzip(gateway: str) -> None:
         ("HEAD", "/models/refund", 200),
         ("GET", "/openapi.json", 200),
         ("GET", ROUTE, 405),
+        ("GET", "/outcomes", 405),
         ("HEAD", ROUTE, 405),
         ("OPTIONS", ROUTE, 405),
         ("POST", "/nowhere", 404),

@@ -60,7 +60,7 @@ def test_an_outcome_is_recorded(client: TestClient, record: Record) -> None:
 
 
 def test_several_outcomes_are_recorded_in_order(client: TestClient, record: Record) -> None:
-    """Of several scorers, whatever share of the predictions is recorded."""
+    """Of several scorers, at any rate of recorded predictions."""
     outcomes = [{"scorer": ("refund", "transaction")[n % 2], "id": f"n{n}", "label": n % 3 == 0} for n in range(1000)]
     assert client.post(ROUTE, json=outcomes).json() == {"recorded": 1000}
     lines = [{"scorer": line["scorer"], "id": line["id"], "label": bool(line["label"])} for line in record()]
@@ -132,15 +132,10 @@ def test_a_body_other_than_an_array_of_one_to_a_thousand_is_a_422(
 
 
 def test_a_body_may_be_compressed(client: TestClient, record: Record) -> None:
-    """Like the body of any request."""
+    """As any request."""
     packed = gzip.compress(json.dumps([OUTCOME]).encode())
     client.post(ROUTE, content=packed, headers={"content-encoding": "gzip"}).raise_for_status()
     assert len(record()) == 1
-
-
-def test_outcomes_cannot_be_read(client: TestClient) -> None:
-    """The route only records."""
-    assert client.get(ROUTE).status_code == 405
 
 
 def test_where_nothing_is_recorded_outcomes_are_a_409(slots: dict[str, Slot]) -> None:

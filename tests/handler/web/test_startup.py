@@ -1,4 +1,4 @@
-"""The quick start leaves nothing behind that a slow one would not."""
+"""The fast start has no side effects."""
 
 import gc
 import json
@@ -15,8 +15,8 @@ from handler.app import app
 ROOT = Path(__file__).parents[3]
 
 
-def test_models_are_built_at_once_again() -> None:
-    """Pydantic's setting is as it was, and so is the garbage collector."""
+def test_models_are_built_immediately_after_the_start() -> None:
+    """Pydantic's setting and the garbage collector are as before."""
 
     class Model(BaseModel):
         value: int
@@ -34,7 +34,7 @@ def test_fastapis_own_models_still_work() -> None:
 
 
 def test_a_start_imports_what_requests_need_and_no_more() -> None:
-    """Pydantic's old models and cross-origin answers each cost milliseconds; no request waits for an import."""
+    """Pydantic v1 and the CORS middleware each cost milliseconds; no request waits for an import."""
     script = """
 import json, sys
 from handler.app import handler
