@@ -1,7 +1,7 @@
 """How a benchmark's command starts, and where its report goes."""
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +34,15 @@ def options_of(
     return options
 
 
-def keep(name: str, report: Mapping[str, Any], options: Namespace) -> None:
-    """Write a report into build/benchmarks/ and, with `--record`, into reports/; with `--smallest` nowhere."""
-    if not options.smallest:
-        write_json(ROOT / BUILD / "benchmarks" / f"{name}.json", report)
+def keep(name: str, report: Mapping[str, Any], options: Namespace, excesses: Sequence[str] = ()) -> None:
+    """Write a report into build/benchmarks/ and, with `--record`, into reports/; with `--smallest` nowhere.
+
+    Raises SystemExit where a figure is beyond its budget: `excesses` says so, a sentence each.
+    """
+    if options.smallest:
+        return
+    write_json(ROOT / BUILD / "benchmarks" / f"{name}.json", report)
     if options.record:
         write_json(REPORTS / f"{name}.json", report)
-
-
-def end(excesses: Iterable[str], options: Namespace) -> None:
-    """Raise SystemExit where a figure is beyond its budget; with `--smallest` the figures mean nothing."""
-    if not options.smallest and (sentences := list(excesses)):
-        raise SystemExit("OVER BUDGET: " + "; ".join(sentences))
+    if excesses:
+        raise SystemExit("OVER BUDGET: " + "; ".join(excesses))

@@ -3,10 +3,13 @@
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
+
+import psutil
 
 # The cores that this process may use, read before anything pins it; just 0 where the system does not say.
 CORES = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else [0]
@@ -45,35 +48,37 @@ def in_turn(names: Iterable[str], turn: int) -> list[str]:
 
 
 def resident_mb(pid: int) -> float:
-    """The memory that a process holds now, its share of files in the page cache included, in MB (Linux)."""
-    return _megabytes(Path(f"/proc/{pid}/status"), "VmRSS:")
+    """The memory that a process holds now, its share of files in the page cache included, in MB."""
+    return float(psutil.Process(pid).memory_info().rss) / 1e6
 
 
 def family_mb(pid: int) -> float:
-    """The memory that a process and all that it started hold now, what they share counted once, in MB (Linux).
+    """The memory that a process and all that it started hold now, what they share counted once (PSS), in MB (Linux)."""
+    total = 0
+    # One of them may end in between: the sum is too small, and the next sample is near.
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for member in (process, *process.children(recursive=True)):
+            total += member.memory_full_info().pss
+    return total / 1e6
 
-    It is their proportional set size (PSS).
-    """
-    total = 0.0
+
+@contextmanager
+def sampled[T](measure: Callable[[], T], every_seconds: float) -> Iterator[list[T]]:
+    """What is measured now, and then again and again until the context ends."""
+    samples, stop = [measure()], Event()
+
+    def keep_measuring() -> None:
+        while not stop.wait(every_seconds):
+            samples.append(measure())
+
+    thread = Thread(target=keep_measuring)
+    thread.start()
     try:
-        for member in _family(pid):
-            total += _megabytes(Path(f"/proc/{member}/smaps_rollup"), "Pss:")
-    except (FileNotFoundError, ProcessLookupError):
-        # One of them ended in between: the sum is too small, and the next sample is near.
-        pass
-    return total
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text(encoding="ascii").split():
-            yield from _family(int(child))
-
-
-def _megabytes(path: Path, key: str) -> float:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith(key)) * 1024 / 1e6
+        yield samples
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _processor() -> str:

@@ -23,8 +23,10 @@ from benchmarks.quality.resampling import resampling_table
 from benchmarks.quality.shipped import candidates_table, metrics_table, thresholds_table
 from benchmarks.quality.ulb import ulb_table
 from benchmarks.releases.swaps import swaps_caption, swaps_table
+from benchmarks.serving.figures import speed_table
+from benchmarks.serving.gateway import http_event
 from benchmarks.serving.robustness import robustness_caption, robustness_table
-from benchmarks.serving.speed import artifact_fact, speed_caption, speed_table
+from benchmarks.serving.speed import artifact_fact, speed_caption
 from benchmarks.tables import report
 from benchmarks.training.billion import billion_table, cost_fact
 from benchmarks.training.repro import repro_fact
@@ -112,9 +114,7 @@ def answer_to(command: str) -> dict[str, Any]:
     words = shlex.split(command)
     url = next(word for word in words if word.startswith("http"))
     path, _, query = url.removeprefix("http://127.0.0.1:8000").partition("?")
-    event = json.loads((ROOT / "tests" / "events" / "transaction.json").read_text())
-    event["requestContext"]["http"]["path"] = event["rawPath"] = path
-    response = handler({**event, "rawQueryString": query, "body": words[words.index("-d") + 1]}, None)
+    response = handler(http_event(path, json.loads(words[words.index("-d") + 1]), query=query), None)
     answer: dict[str, Any] = json.loads(response["body"])
     return answer
 

@@ -1,7 +1,7 @@
 """Markdown tables and numbers, as README.md and docs/ show them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.command import REPORTS
@@ -15,7 +15,7 @@ def report(name: str) -> dict[str, Any]:
     return content
 
 
-def date_of(recorded: dict[str, Any]) -> str:
+def date_of(recorded: Mapping[str, Any]) -> str:
     """The day on which a report was recorded."""
     return str(recorded["machine"]["date"]).split()[0]
 

@@ -60,12 +60,16 @@ def test_the_smallest_run_records_nothing() -> None:
         command.options_of("x", "", {}, ["--smallest", "--record"])
 
 
-def test_a_budget_that_is_exceeded_ends_with_an_error() -> None:
-    """But in the smallest run, whose figures mean nothing."""
+def test_a_budget_that_is_exceeded_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But in the smallest run, whose figures mean nothing, and of which nothing is kept."""
     sizes = {"turns": (3, 1)}
     full, smallest = (command.options_of("x", "", sizes, arguments) for arguments in ([], ["--smallest"]))
     assert (full.turns, smallest.turns) == (3, 1)
+    written: list[Path] = []
+    monkeypatch.setattr(command, "write_json", lambda path, _: written.append(path))
+    command.keep("x", {}, smallest, ["16 µs"])
+    assert not written
+    command.keep("x", {}, full)
     with pytest.raises(SystemExit, match="OVER BUDGET: 16 µs"):
-        command.end(["16 µs"], full)
-    command.end([], full)
-    command.end(["16 µs"], smallest)
+        command.keep("x", {}, full, ["16 µs"])
+    assert written == [ROOT / "build" / "benchmarks" / "x.json"] * 2

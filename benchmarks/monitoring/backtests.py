@@ -8,7 +8,7 @@ window would end long before the fraud begins. The handbook's rows are its own; 
 import json
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,8 @@ from numpy.random import SeedSequence
 
 from benchmarks.command import REPORTS, ROOT, keep, options_of
 from benchmarks.machine import machine
-from benchmarks.quality.handbook_weeks import FIRST_DAY
-from benchmarks.quality.part import AbsentError
-from benchmarks.quality.sets import declared_set
+from benchmarks.quality.handbook import FIRST_DAY
+from benchmarks.quality.sets import AbsentError, declared_set
 from benchmarks.tables import SCORERS, date_of, number, table
 from training.backtest import by_days, report_of
 from training.data.catalogue import read_catalogues
@@ -56,6 +55,11 @@ HANDBOOK_FROM_DAY = 91
 HANDBOOK_DECISION = Decision(review_rate=0.01)
 # Three means of a day's amounts are negative, by 7e-15.
 HANDBOOK_QUARANTINE = Quarantine(max_share=1e-5)
+MEASURED: dict[str, Callable[[Mapping[str, Any]], float]] = {
+    "recall": lambda week: week["caught"] / week["frauds"],
+    "precision": lambda week: week["caught"] / week["alerts"],
+    "average_precision": lambda week: week["average_precision"],
+}
 HANDBOOK_MODEL = Model(rounds=100, max_depth=3, learning_rate=0.1, max_bin=256, threads=2)
 
 
@@ -108,20 +112,11 @@ def restored(report: Mapping[str, Any], policy: str, late: float) -> dict[str, A
     before = [place for place, week in enumerate(frozen) if week["from"] + 7 * SECONDS_A_DAY <= late]
     learned = [place for place, week in enumerate(weeks) if week["from"] >= late and week["learned_until"] > late]
     return {
-        "days_to_watch": _days_until(weeks, late, ("watch", "retrain")),
-        "days_to_retrain": _days_until(weeks, late, ("retrain",)),
         "days_to_learn": (weeks[learned[0]]["from"] - late) / SECONDS_A_DAY if learned else None,
-        "weeks_after": len(learned),
         "recall_before": _recall(frozen, before),
         "recall_after": _recall(weeks, learned),
         "frozen_after": _recall(frozen, learned),
     }
-
-
-def _days_until(weeks: list[dict[str, Any]], late: float, states: tuple[str, ...]) -> float | None:
-    """From the late fraud to the first week after it with one of these states."""
-    reached = (week["from"] for week in weeks if week["from"] > late and week["state"] in states)
-    return next((round((begins - late) / SECONDS_A_DAY, 1) for begins in reached), None)
 
 
 def _recall(weeks: list[dict[str, Any]], places: list[int]) -> float | None:
@@ -142,21 +137,11 @@ def handbook(options: Namespace) -> dict[str, Any]:
 
 
 def estimates(weeks: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean absolute errors over the weeks: of the estimate from the scores (CBPE), and of the weeks' own mean."""
+    """The mean absolute errors over the weeks of the estimate from the scores (CBPE)."""
     errors = {}
-    measured = {
-        "recall": [week["caught"] / week["frauds"] for week in weeks],
-        "precision": [week["caught"] / week["alerts"] for week in weeks],
-        "average_precision": [week["average_precision"] for week in weeks],
-    }
-    for name, values in measured.items():
-        real, estimated = np.array(values), np.array([week["estimated"][name] for week in weeks])
-        errors[name] = {
-            "measured": float(real.mean()),
-            "estimated": float(estimated.mean()),
-            "mean_absolute_error": float(np.abs(estimated - real).mean()),
-            "spread": float(np.abs(real - real.mean()).mean()),
-        }
+    for name, of_week in MEASURED.items():
+        distances = [abs(week["estimated"][name] - of_week(week)) for week in weeks]
+        errors[name] = {"mean_absolute_error": fmean(distances)}
     return errors
 
 
@@ -173,66 +158,49 @@ def draw(report: Mapping[str, Any]) -> None:
 
 def backtests_table(report: Mapping[str, Any]) -> str:
     """Per policy what it would have caught and cost, and what it brought back of what the late fraud took."""
-    replays = [report[name] for name in SETS if name in report]
-    policies = list(replays[0]["policies"])
-    lines: dict[str, Callable[[Mapping[str, Any]], str]] = {"weeks replayed": lambda replay: str(replay["weeks"])}
-    shown = {
-        "equal alerts": _equal,
-        "as set: recall, alerts": _as_set,
-        "missed and reviews, USD": _cost,
-        "retrained": _retrained,
-    }
-    for what, of_policy in shown.items():
-        lines |= {f"{name}: {what}": partial(of_policy, name) for name in policies}
-    lines["equal alerts before the late fraud"] = _before
-    lines |= {f"{name}: after learning it": partial(_learned, name) for name in ("scheduled", "on watch")}
-    rows = [[what, *map(line, replays)] for what, line in lines.items()]
-    return table([f"`make backtests` on {date_of(report)}", *(name for name in SETS if name in report)], rows)
+    names = [name for name in SETS if name in report]
+    columns = [_cells(report[name]) for name in names]
+    rows = [[what, *(column[what] for column in columns)] for what in columns[0]]
+    return table([f"`make backtests` on {date_of(report)}", *names], rows)
 
 
-def estimates_fact(report: Mapping[str, Any]) -> str:
-    """How far the estimated performance is from what the labels then gave."""
-    estimates = report["handbook"]["estimates"]["frozen"]
-    errors = ", ".join(
-        f"{number(estimates[name]['mean_absolute_error'])} of {name.replace('_', ' ')}"
-        for name in ("recall", "precision", "average_precision")
-    )
-    return f"its mean absolute error over the handbook's weeks is {errors}"
+def _cells(replay: Mapping[str, Any]) -> dict[str, str]:
+    """A set's column of the table, by line."""
+    totals = {name: policy["total"] for name, policy in replay["policies"].items()}
+    cells = {"weeks replayed": str(replay["weeks"])}
+    for name, total in totals.items():
+        low, high = total["recall_at_frozen_alerts_interval"]
+        cells[f"{name}: equal alerts"] = f"{total['recall_at_frozen_alerts']:.3f} ({low:.3f} to {high:.3f})"
+    for name, total in totals.items():
+        cells[f"{name}: as set: recall, alerts"] = f"{total['recall']:.3f}, {total['alerts']:,}"
+    for name, total in totals.items():
+        cost = f"{total['cost']:,.0f}" if "cost" in total else "not declared"
+        cells[f"{name}: missed and reviews, USD"] = cost
+    for name, total in totals.items():
+        refused = f", {total['refused']} refused" if total["refused"] else ""
+        cells[f"{name}: retrained"] = f"{total['retrained']} times{refused}"
+    restored = replay.get("restored")
+    before = f"{restored['frozen']['recall_before']:.3f}" if restored else "none planted"
+    cells["equal alerts before the late fraud"] = before
+    for name in ("scheduled", "on watch"):
+        cells[f"{name}: after learning it"] = _learned(restored[name]) if restored else "none planted"
+    return cells
 
 
-def _equal(policy: str, replay: Mapping[str, Any]) -> str:
-    total = replay["policies"][policy]["total"]
-    low, high = total["recall_at_frozen_alerts_interval"]
-    return f"{total['recall_at_frozen_alerts']:.3f} ({low:.3f} to {high:.3f})"
-
-
-def _as_set(policy: str, replay: Mapping[str, Any]) -> str:
-    total = replay["policies"][policy]["total"]
-    return f"{total['recall']:.3f}, {total['alerts']:,}"
-
-
-def _retrained(policy: str, replay: Mapping[str, Any]) -> str:
-    total = replay["policies"][policy]["total"]
-    return f"{total['retrained']} times" + (f", {total['refused']} refused" if total["refused"] else "")
-
-
-def _cost(policy: str, replay: Mapping[str, Any]) -> str:
-    total = replay["policies"][policy]["total"]
-    return f"{total['cost']:,.0f}" if "cost" in total else "not declared"
-
-
-def _before(replay: Mapping[str, Any]) -> str:
-    return f"{replay['restored']['frozen']['recall_before']:.3f}" if "restored" in replay else "none planted"
-
-
-def _learned(policy: str, replay: Mapping[str, Any]) -> str:
-    if "restored" not in replay:
-        return "none planted"
-    restored = replay["restored"][policy]
+def _learned(restored: Mapping[str, Any]) -> str:
     if restored["recall_after"] is None:
         return "never retrained"
     after, frozen = (f"{restored[name]:.3f}" for name in ("recall_after", "frozen_after"))
     return f"{after}, from day {restored['days_to_learn']:g}; frozen {frozen}"
+
+
+def estimates_fact(report: Mapping[str, Any]) -> str:
+    """How far the estimated performance is from what the labels then gave."""
+    frozen = report["handbook"]["estimates"]["frozen"]
+    errors = ", ".join(
+        f"{number(frozen[name]['mean_absolute_error'])} of {name.replace('_', ' ')}" for name in MEASURED
+    )
+    return f"its mean absolute error over the handbook's weeks is {errors}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

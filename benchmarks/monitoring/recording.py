@@ -8,17 +8,18 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks.command import ROOT, end, keep, options_of
+from benchmarks.command import ROOT, keep, options_of
 from benchmarks.machine import in_turn, machine
 from benchmarks.serving.function import FunctionProcess
-from benchmarks.serving.services import Service, artifact_in, compiled_modules, function_environment
+from benchmarks.serving.services import Service, built_service, checkout_service
 from benchmarks.serving.workloads import REFUND, TRANSACTION, Workload
 from benchmarks.tables import SCORERS, date_of, number, table
 from training.run.files import BUNDLES
@@ -30,12 +31,16 @@ OFF = "off"
 TARGETS = {"stdout": "to stdout", "folder": "to a folder"}
 
 
-def services(folder: Path, artifact: Path) -> dict[str, Service]:
+def services(function: Service, folder: Path) -> dict[str, Service]:
     """The function by what it does with predictions: nothing, write them to stdout, or into a folder."""
-    function, modules = function_environment(artifact), compiled_modules(folder / "services")
-    settings = {OFF: "", "stdout": "stdout", "folder": str(folder / "predictions")}
+    settings = {OFF: "", "stdout": "stdout", "folder": str(folder)}
     return {
-        name: Service("piped_service", (modules, artifact), function | {"PREDICTIONS": target}, artifact)
+        name: replace(
+            function,
+            module="benchmarks.serving.piped_service",
+            paths=(*function.paths, ROOT),
+            environment={**function.environment, "PREDICTIONS": target},
+        )
         for name, target in settings.items()
     }
 
@@ -47,46 +52,30 @@ def event_of(workload: Workload) -> dict[str, Any]:
     return {**event, "body": json.dumps({**json.loads(event["body"]), contract["id"]: "4b1f0c3a5d7e9f1122334455"})}
 
 
-def microseconds_of(
-    processes: Mapping[str, FunctionProcess], event: Mapping[str, Any], options: Namespace, progress: "tqdm[None]"
-) -> list[dict[str, float]]:
-    """Per turn the median microseconds of an invocation under each setting."""
-    for process in processes.values():
-        process.call([event], options.calls)
-    turns = []
-    for turn in range(options.turns):
-        turns.append(
-            {
-                name: median(processes[name].call([event], options.calls).seconds) * 1e6
-                for name in in_turn(processes, turn)
-            }
-        )
-        progress.update()
-    return turns
+def cost(turns: list[dict[str, float]], name: str) -> dict[str, float]:
+    """What a setting adds to an invocation: the median of the turns' differences, and of their shares."""
+    added = [(turn[name] - turn[OFF], turn[OFF]) for turn in turns]
+    share = median(microseconds / unrecorded for microseconds, unrecorded in added)
+    return {"microseconds": median(microseconds for microseconds, _ in added), "share": share}
 
 
-def cost(turns: list[dict[str, float]], name: str) -> dict[str, Any]:
-    """What a setting adds to an invocation: the median of the turns' differences, their quartiles, and its share."""
-    low, middle, high = quantiles([turn[name] - turn[OFF] for turn in turns], n=4, method="inclusive")
-    share = median((turn[name] - turn[OFF]) / turn[OFF] for turn in turns)
-    return {"microseconds": middle, "quartiles": [low, high], "share": share}
-
-
-def measure(options: Namespace) -> dict[str, dict[str, Any]]:
+def measure(function: Service, options: Namespace) -> dict[str, dict[str, Any]]:
     """Per scorer what an invocation takes without a record, and what each kind of record adds."""
     costs = {}
     with TemporaryDirectory() as name, ExitStack() as stack:
-        folder = Path(name)
-        progress = stack.enter_context(tqdm(total=2 * options.turns, unit="turn"))
-        events = {workload.scorer: event_of(workload) for workload in (TRANSACTION, REFUND)}
-        compared = services(folder, artifact_in(folder, smallest=options.smallest)).items()
-        first = events[TRANSACTION.scorer]
-        processes = {kind: stack.enter_context(FunctionProcess(service, first)) for kind, service in compared}
-        for scorer, event in events.items():
-            turns = microseconds_of(processes, event, options, progress)
-            costs[scorer] = {"unrecorded": median(turn[OFF] for turn in turns)}
-            costs[scorer] |= {kind: cost(turns, kind) for kind in TARGETS}
-        if not any((folder / "predictions").glob("*.jsonl")):
+        first = TRANSACTION.event()
+        processes = {
+            kind: stack.enter_context(FunctionProcess(service, first))
+            for kind, service in services(function, Path(name)).items()
+        }
+        for workload in (TRANSACTION, REFUND):
+            event, turns = event_of(workload), []
+            for turn in tqdm(range(options.turns), unit="turn"):
+                calls = {kind: processes[kind].call([event], options.calls) for kind in in_turn(processes, turn)}
+                turns.append({kind: median(report.seconds) * 1e6 for kind, report in calls.items()})
+            costs[workload.scorer] = {"unrecorded": median(turn[OFF] for turn in turns)}
+            costs[workload.scorer] |= {kind: cost(turns, kind) for kind in TARGETS}
+        if not any(Path(name).glob("*.jsonl")):
             raise SystemExit("nothing was recorded; the artifact is older than the recorder: run `make build`")
     return costs
 
@@ -108,18 +97,16 @@ def _added(cost: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, and end with an error where the budget is exceeded."""
     options = options_of("monitoring.recording", __doc__, SIZES, arguments)
-    report = {"machine": machine(), "budget_microseconds": MAX_MICROSECONDS, "scorers": measure(options)}
+    costs = measure(checkout_service() if options.smallest else built_service(), options)
+    report = {"machine": machine(), "budget_microseconds": MAX_MICROSECONDS, "scorers": costs}
     print(recording_table(report))
-    keep("recording", report, options)
-    added = {scorer: costs["stdout"]["microseconds"] for scorer, costs in report["scorers"].items()}
-    end(
-        [
-            f"{scorer}: a record to stdout adds {microseconds:.1f} µs, at most {MAX_MICROSECONDS:g}"
-            for scorer, microseconds in added.items()
-            if microseconds > MAX_MICROSECONDS
-        ],
-        options,
-    )
+    added = {scorer: of["stdout"]["microseconds"] for scorer, of in costs.items()}
+    excesses = [
+        f"{scorer}: a record to stdout adds {microseconds:.1f} µs, at most {MAX_MICROSECONDS:g}"
+        for scorer, microseconds in added.items()
+        if microseconds > MAX_MICROSECONDS
+    ]
+    keep("recording", report, options, excesses)
 
 
 if __name__ == "__main__":

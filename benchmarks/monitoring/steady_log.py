@@ -17,7 +17,6 @@ from training.monitoring.verdict import judge_block, state_after
 from training.params import SECONDS_A_DAY
 from training.run.files import BUILD, BUNDLES
 
-CHUNK = 1000
 # Before it: the transaction rows get a new chain on day 140, both their late fraud on day 150.
 STEADY_UNTIL_DAY = 140
 
@@ -66,7 +65,7 @@ def log_of(labelled: LabelledRows, rows: pd.DataFrame) -> Log:
     """The log of rows at their own times, each with its outcome."""
     scorer, binning = labelled.scorer, Binning(labelled.scorer.bundle.baseline["features"])
     requests = [scorer.request_model.model_validate(request) for request in requests_of(rows, scorer.contract)]
-    scored = [score for at in range(0, len(requests), CHUNK) for score in scorer.scores(requests[at : at + CHUNK])]
+    scored = scorer.scores(requests)
     columns = {
         name: [scorer.display(index, score.vector[index]) for score in scored]
         for index, name in enumerate(scorer.bundle.features.names)

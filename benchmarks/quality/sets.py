@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 
 from benchmarks.command import ROOT
-from benchmarks.quality.part import AbsentError
 from training.data.chunks import read_columns
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer
@@ -17,20 +17,30 @@ from training.declaration import ScorerDeclaration, declared_scorer
 PARAMS = Path(__file__).with_name("sets.yaml")
 FOLDER = Path(os.environ.get("BENCHMARK_DATA", ROOT.parent / "shared" / "data"))
 
+# A line of a part of the report; a value of None was not published or cannot be measured.
+Line = dict[str, Any]
 
-def set_path(file: str) -> Path:
-    """The path of a benchmark set's file; raises AbsentError where it does not exist."""
-    path = FOLDER / Path(file).name
+
+class AbsentError(FileNotFoundError):
+    """Raised when the file that a part measures is not there."""
+
+
+def existing(path: Path, remedy: str) -> Path:
+    """The path; raises AbsentError where there is no such file."""
     if not path.is_file():
-        raise AbsentError(f"{path} is absent; the environment variable BENCHMARK_DATA names its folder")
+        raise AbsentError(f"{path} is absent; {remedy}")
     return path
 
 
+def set_path(file: str) -> Path:
+    """The path of a benchmark set's file; raises AbsentError where it does not exist."""
+    return existing(FOLDER / Path(file).name, "the environment variable BENCHMARK_DATA names its folder")
+
+
 def declared_set(name: str, one_in: int = 1) -> tuple[ScorerDeclaration, pd.DataFrame]:
-    """A benchmark set's scorer, and the columns that it declares.
+    """A benchmark set's scorer, and the columns that it declares; raises AbsentError where its file is absent.
 
     They hold all rows; or one in so many entities or, where there are none, the frauds and one in so many other rows.
-    Raises AbsentError where the file is not in the folder.
     """
     scorer = declared_scorer(name, PARAMS)
     columns = [*filter(None, (scorer.entity,)), scorer.time, *scorer.fields, scorer.label]

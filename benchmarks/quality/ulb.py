@@ -3,11 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from benchmarks.quality.part import Line, Part
-from benchmarks.quality.sets import declared_set
+from benchmarks.quality.sets import Line, declared_set
 from benchmarks.tables import table, with_interval
 from training.compare import variant_name
 from training.data.catalogue import read_catalogues
@@ -51,19 +49,18 @@ def tested(scorer: ScorerDeclaration, first: pd.DataFrame, last: pd.DataFrame) -
     return {metric: (metrics[metric], *intervals[metric]) for metric in PUBLISHED}
 
 
-def ulb(one_in: int) -> Part:
+def ulb(one_in: int) -> list[Line]:
     """Each metric as published, without resampling, and with the default SMOTE."""
     scorer, rows = declared_set("ulb", one_in)
     first, last = first_and_last(scorer, rows)
     lines: list[Line] = [{"measured": metric, "published": span} for metric, span in PUBLISHED.items()]
     for resampling in VARIANTS:
-        say(f"ulb: {variant_name(resampling)}")
+        name = variant_name(resampling)
+        say(f"ulb: {name}")
         metrics = tested(scorer.model_copy(update={"resampling": resampling}), first, last)
         for line in lines:
-            name = variant_name(resampling)
             line |= dict(zip((name, f"{name} low", f"{name} high"), metrics[line["measured"]], strict=True))
-    frauds = int(np.sum(last[scorer.label]))
-    return Part(lines, [f"test: {len(last):,} rows, {frauds} frauds; low and high are 95 % intervals (bootstrap)"])
+    return lines
 
 
 def ulb_table(report: Mapping[str, Any]) -> str:

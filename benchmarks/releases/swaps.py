@@ -9,26 +9,25 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Event, Thread
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
-from tqdm import tqdm
+import pandas as pd
 
 from benchmarks.command import keep, options_of
 from benchmarks.machine import CLIENT_CORE, machine, pinned
-from benchmarks.releases.pointer_updates import Checker, Updates, expected_answers, filled_store, keep_updating
+from benchmarks.releases.pointer_updates import Update, Versions, filled_store, updating
+from benchmarks.serving.client import Load, Request, golden_answers, post_all
 from benchmarks.serving.function import FunctionProcess
 from benchmarks.serving.gateway import http_event
-from benchmarks.serving.services import checkout_service
-from benchmarks.serving.uvicorn_server import is_ok, post, read_answer, served
+from benchmarks.serving.server import served
+from benchmarks.serving.services import Service, checkout_service
 from benchmarks.tables import date_of, number, table
+from handler.releases.swap import load_released
 
 SIZES = {"seconds": (60, 6)}
 CONNECTIONS = 32
@@ -37,104 +36,110 @@ RATE = 1_500
 POLL_SECONDS = 0.2
 # Between two invocations, in which Lambda would freeze the process.
 PAUSE_SECONDS = 0.0005
+# Requests within this time after an update are reported apart.
+AFTER_SECONDS = 0.5
+# An update that a later one overtook has no first answer.
+OVERTAKEN_SECONDS = 1.5
+VERSION = re.compile(rb'"model_version":"([0-9a-f]{12})"')
+TITLES = {"uvicorn": "under uvicorn", "lambda": "through the Lambda handler"}
 
 
 @dataclass(frozen=True)
-class Swapping:
-    """A store, the thread that updates its pointers once it is started, and the checker of the answers."""
+class Checker:
+    """Compares answers with those of the versions that they name."""
 
-    settings: dict[str, str]
-    checker: Checker
-    updater: Thread
-    folder: Path
+    expected: dict[Request, dict[str, bytes]]
+    """Per request each version's answer."""
+    answers: list[tuple[float, float, str, str, str]] = field(default_factory=list)
+    """When an answer had come, its seconds, route and version, and whether it was right."""
 
+    def check(self, request: Request, answer: bytes | None, seconds: float) -> None:
+        """Keep an answer, which is None where it is no 200."""
+        named = VERSION.search(answer or b"")
+        version = named[1].decode() if named else ""
+        is_right = self.expected[request].get(version) == answer
+        verdict = "failed" if answer is None else "right" if is_right else "wrong"
+        self.answers.append((time.time(), seconds, request[0], version, verdict))
 
-@contextmanager
-def _swapping(seconds: float) -> Iterator[Swapping]:
-    """A filled store; the updates, once started, are stopped at the end."""
-    with TemporaryDirectory() as name:
-        folder, stop, updates = Path(name), Event(), Updates()
-        versions = filled_store(folder)
-        checker = Checker(expected_answers(versions), updates)
-        updater = Thread(target=keep_updating, args=(versions, seconds, updates, stop))
-        settings = {"STORE": str(versions.store.root), "STORE_SECONDS": str(POLL_SECONDS)}
-        try:
-            yield Swapping(settings, checker, updater, folder)
-        finally:
-            stop.set()
-            if updater.ident:
-                updater.join()
-
-
-async def _keep_asking(address: str, checker: Checker, seconds: float) -> None:
-    """RATE requests a second over CONNECTIONS connections; each is timed from when it was due, sent or not."""
-    place, requests = urlsplit(address), checker.requests
-    start = time.perf_counter()
-
-    async def ask(turn: int, progress: "tqdm[Any]") -> None:
-        reader, writer = await asyncio.open_connection(place.hostname, place.port)
-        while (due := turn / RATE) < seconds:
-            if (early := due - (time.perf_counter() - start)) > 0:
-                await asyncio.sleep(early)
-            request = requests[turn % len(requests)]
-            writer.write(post(place.netloc, *request))
-            head, body = await read_answer(reader)
-            took = time.perf_counter() - start - due
-            checker.check(request, body, is_ok=is_ok(head), ended=time.time(), took=took)
-            progress.update()
-            turn += CONNECTIONS
-        writer.close()
-
-    with tqdm(total=round(seconds * RATE), unit="request", mininterval=1) as progress:
-        await asyncio.gather(*(ask(first, progress) for first in range(CONNECTIONS)))
-
-
-def under_uvicorn(seconds: float) -> dict[str, Any]:
-    """What became of the requests under uvicorn while versions were swapped.
-
-    Raises SystemExit where one failed, or its answer was not that of the version it names.
-    """
-    with _swapping(seconds) as swapping:
-        log = swapping.folder / "log"
-        with served(log=log, **swapping.settings) as (_, address), pinned(CLIENT_CORE):
-            swapping.updater.start()
-            asyncio.run(_keep_asking(address, swapping.checker, seconds))
-        messages = log.read_text(encoding="utf-8")
-        loads = [float(ms) for ms in re.findall(r"now serving \w+ instead of \w+ \((\d+) ms\)", messages)]
-        figures = {"asked per second": RATE, **swapping.checker.figures()}
-        figures |= {
-            "load ms": {"median": float(np.median(loads)), "most": max(loads)},
-            "refused": messages.count("is refused"),
+    def figures(self, updates: Sequence[Update]) -> dict[str, Any]:
+        """What was counted and measured; raises SystemExit where a request failed, or its answer was wrong."""
+        rows = pd.DataFrame(self.answers, columns=["ended", "took", "route", "version", "verdict"])
+        counts = {name: int((rows["verdict"] == name).sum()) for name in ("right", "wrong", "failed")}
+        if counts["failed"] or counts["wrong"] or not counts["right"]:
+            raise SystemExit(f"requests were affected by a swap: {counts}")
+        last = np.searchsorted([updated for updated, _, _ in updates], rows["ended"])
+        starts = np.array([-np.inf, *(updated for updated, _, _ in updates)])
+        is_near = rows["ended"] - starts[last] <= AFTER_SECONDS
+        swaps = pd.Series(_first_answers(rows, updates)) * 1000
+        return {
+            "answers": len(rows),
+            **counts,
+            "versions that answered": rows["version"].nunique(),
+            "moves": sum(is_sound for _, _, is_sound in updates),
+            "moves to a damaged bundle": sum(not is_sound for _, _, is_sound in updates),
+            "moves seen": len(swaps),
+            "move to first answer ms": {"median": round(swaps.median(), 1), "most": round(swaps.max(), 1)},
+            "request ms": _percentiles(rows["took"][~is_near]),
+            "request ms during swaps": _percentiles(rows["took"][is_near]),
         }
-    return _checked(figures)
 
 
-def in_lambda(seconds: float) -> dict[str, Any]:
-    """The same in a loop through the Lambda handler, one invocation after the other; raises SystemExit as above."""
-    with _swapping(seconds) as swapping:
-        requests = swapping.checker.requests
-        events = [http_event(route, json.loads(body)) for route, body in requests]
-        with FunctionProcess(checkout_service(**swapping.settings), events[0]) as process:
-            swapping.updater.start()
-            invocations, end = 0, time.time() + seconds + 1
-            while time.time() < end:
-                turn = invocations % len(events)
-                report = process.call([events[turn]], 1)
-                body = report.answer["body"].encode()
-                swapping.checker.check(requests[turn], body, is_ok=True, ended=time.time(), took=report.seconds[0])
-                invocations += 1
-                time.sleep(PAUSE_SECONDS)
-        return _checked(swapping.checker.figures())
+def _first_answers(rows: pd.DataFrame, updates: Sequence[Update]) -> list[float]:
+    """Seconds from each update to the first answer of its version after one of another."""
+    changed = rows[rows["version"] != rows.groupby("route")["version"].shift()]
+    latencies = []
+    for updated, version, is_sound in updates:
+        later = changed["ended"][(changed["version"] == version) & (changed["ended"] >= updated)]
+        if is_sound and len(later) and later.iloc[0] - updated < OVERTAKEN_SECONDS:
+            latencies.append(later.iloc[0] - updated)
+    return latencies
 
 
-def _checked(figures: dict[str, Any]) -> dict[str, Any]:
-    if figures["failed"] or figures["wrong"] or not figures["right"]:
-        raise SystemExit(f"requests were affected by a swap: {figures}")
-    return figures
+def _percentiles(seconds: "pd.Series[float]") -> dict[str, float]:
+    shares = {"p50": 0.5, "p99": 0.99, "most": 1.0}
+    return {name: round(seconds.quantile(share) * 1000, 2) for name, share in shares.items()}
 
 
-PARTS: dict[str, Callable[[float], dict[str, Any]]] = {"uvicorn": under_uvicorn, "lambda": in_lambda}
-TITLES = {"uvicorn": "under uvicorn", "lambda": "through the Lambda handler"}
+def expected_answers(versions: Versions) -> dict[Request, dict[str, bytes]]:
+    """Per request each sound version's answer."""
+    expected: dict[Request, dict[str, bytes]] = {}
+    for name, sound in versions.sound.items():
+        for version in sound:
+            for request, answer in golden_answers(load_released(versions.store, name, version)).items():
+                expected.setdefault(request, {})[version] = answer
+    return expected
+
+
+def under_uvicorn(service: Service, versions: Versions, checker: Checker, seconds: float) -> dict[str, Any]:
+    """What became of requests at a steady rate while versions were swapped."""
+    log = versions.store.root / "log"
+    with (
+        served(service, log) as (_, address),
+        pinned(CLIENT_CORE),
+        updating(versions, seconds) as updates,
+    ):
+        asyncio.run(post_all(address, list(checker.expected), checker.check, Load(CONNECTIONS, seconds, RATE)))
+    refused = log.read_text(encoding="utf-8").count("is refused")
+    return {"asked per second": RATE, **checker.figures(updates), "refused": refused}
+
+
+def in_lambda(service: Service, versions: Versions, checker: Checker, seconds: float) -> dict[str, Any]:
+    """The same in a loop through the Lambda handler, one invocation after the other."""
+    events = [(request, http_event(request[0], json.loads(request[1]))) for request in checker.expected]
+    with FunctionProcess(service, events[0][1]) as process, updating(versions, seconds) as updates:
+        end = time.time() + seconds + 1
+        while time.time() < end:
+            request, event = events[len(checker.answers) % len(events)]
+            report = process.call([event], 1)
+            checker.check(request, report.answer["body"].encode(), report.seconds[0])
+            time.sleep(PAUSE_SECONDS)
+    return checker.figures(updates)
+
+
+PARTS: dict[str, Callable[[Service, Versions, Checker, float], dict[str, Any]]] = {
+    "uvicorn": under_uvicorn,
+    "lambda": in_lambda,
+}
 
 
 def swaps_table(report: Mapping[str, Any]) -> str:
@@ -175,7 +180,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     report: dict[str, Any] = {"machine": machine()}
     for name, part in PARTS.items():
         print(f"{name} ...", flush=True)
-        report[name] = part(options.seconds)
+        with TemporaryDirectory() as folder:
+            versions = filled_store(Path(folder))
+            service = checkout_service(STORE=str(versions.store.root), STORE_SECONDS=str(POLL_SECONDS))
+            report[name] = part(service, versions, Checker(expected_answers(versions)), options.seconds)
     print(swaps_table(report))
     keep("swaps", report, options)
     return report

@@ -21,15 +21,6 @@ CONSTANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def create_app(folder: Path) -> FastAPI:
-    """The application with one constant route per bundle."""
-    app = FastAPI(title="Echo")
-    for path in sorted(folder.glob("*/manifest.json")):
-        manifest = json.loads(path.read_bytes())
-        _add_route(app, manifest["scorer"], Contract.model_validate(manifest["contract"], strict=False))
-    return app
-
-
 def _add_route(app: FastAPI, name: str, contract: Contract) -> None:
     request: type[BaseModel] = request_model(name, contract)
     answer: type[BaseModel] = answer_model(name, contract)
@@ -41,5 +32,8 @@ def _add_route(app: FastAPI, name: str, contract: Contract) -> None:
         return constant
 
 
-app = create_app(BUNDLES)
+app = FastAPI(title="Echo")
+for path in sorted(BUNDLES.glob("*/manifest.json")):
+    manifest = json.loads(path.read_bytes())
+    _add_route(app, manifest["scorer"], Contract.model_validate(manifest["contract"], strict=False))
 handler = Mangum(app, lifespan="off")

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from benchmarks.machine import SERVER_CORE, pinned, resident_mb
 from benchmarks.serving.services import Service
@@ -26,35 +25,22 @@ class Report:
     answer: Mapping[str, Any]
     seconds: list[float]
 
-    @property
-    def body(self) -> dict[str, Any]:
-        """The answer's JSON."""
-        body: dict[str, Any] = json.loads(self.answer["body"])
-        return body
-
 
 class FunctionProcess:
     """A service's process, which has answered its first event; leaving the context ends it."""
 
-    def __init__(self, service: Service, event: Event, messages: IO[bytes] | None = None) -> None:
-        """Start the process, pinned to the server's core, and wait for the answer to `event`.
-
-        `messages` receives its stderr.
-        """
+    def __init__(self, service: Service, event: Event) -> None:
+        """Start the process, pinned to the server's core, and wait for the answer to `event`."""
         plan = {"paths": [str(path) for path in service.paths], "module": service.module, "event": event}
-        start = perf_counter()
         with pinned(SERVER_CORE):
             self._process = subprocess.Popen(
                 [sys.executable, *ISOLATED, CHILD, json.dumps(plan)],
                 env=dict(service.environment),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=messages,
                 text=True,
             )
-        first = self._report()
-        self.wall_seconds = perf_counter() - start
-        self.import_seconds, self.first_answer_seconds = first.seconds
+        self.import_seconds, self.first_answer_seconds = self._report().seconds
 
     def __enter__(self) -> Self:
         """The process itself."""
@@ -66,9 +52,7 @@ class FunctionProcess:
 
     def call(self, events: Sequence[Event], calls: int) -> Report:
         """The report of `calls` invocations, one after the other, which take the events in turn."""
-        assert self._process.stdin  # noqa: S101 - for the type checker: it is a pipe
-        self._process.stdin.write(json.dumps({"events": events, "calls": calls}) + "\n")
-        self._process.stdin.flush()
+        print(json.dumps({"events": events, "calls": calls}), file=self._process.stdin, flush=True)
         return self._report()
 
     def resident_mb(self) -> float:
@@ -76,8 +60,7 @@ class FunctionProcess:
         return resident_mb(self._process.pid)
 
     def _report(self) -> Report:
-        assert self._process.stdout  # noqa: S101 - for the type checker: it is a pipe
-        line = self._process.stdout.readline()
+        line = self._process.stdout.readline() if self._process.stdout else ""
         if not line:
             raise RuntimeError(f"{self._process.args!r} ended with {self._process.wait()}; its message is above")
         return Report(**json.loads(line))

@@ -20,15 +20,6 @@ from handler.scoring.contract import Contract, answer_model, request_model
 BUNDLES = Path(os.environ["BUNDLES"])
 
 
-def create_app(folder: Path) -> FastAPI:
-    """The application with one route per bundle, scored by the pipeline from which the bundle was made."""
-    app = FastAPI(title="Joblib")
-    for path in sorted(folder.glob("*/manifest.json")):
-        manifest = json.loads(path.read_bytes())
-        _add_route(app, manifest, joblib.load(folder.parent / manifest["scorer"] / "pipeline.joblib"))
-    return app
-
-
 def _add_route(app: FastAPI, manifest: dict[str, Any], pipeline: Any) -> None:  # noqa: ANN401 - imblearn has no types
     contract = Contract.model_validate(manifest["contract"], strict=False)
     request: type[BaseModel] = request_model(manifest["scorer"], contract)
@@ -38,7 +29,7 @@ def _add_route(app: FastAPI, manifest: dict[str, Any], pipeline: Any) -> None:  
     @app.post(contract.route, response_model_exclude_none=True)
     async def score(body: request) -> answer:  # type: ignore[valid-type]  # made at run time
         """The pipeline's answer."""
-        margin = float(pipeline.predict(_row(body), output_margin=True)[0])
+        margin = float(pipeline.predict(pd.DataFrame([body.model_dump()]), output_margin=True)[0])
         probability = log_odds_to_probability(calibration["slope"] * margin + calibration["intercept"])
         is_flagged = probability >= threshold
         if contract.answer == "probability":
@@ -48,9 +39,8 @@ def _add_route(app: FastAPI, manifest: dict[str, Any], pipeline: Any) -> None:  
         return answer(**verdict, model_version=manifest["version"])
 
 
-def _row(request: BaseModel) -> pd.DataFrame:
-    return pd.DataFrame([request.model_dump()])
-
-
-app = create_app(BUNDLES)
+app = FastAPI(title="Joblib")
+for path in sorted(BUNDLES.glob("*/manifest.json")):
+    manifest = json.loads(path.read_bytes())
+    _add_route(app, manifest, joblib.load(BUNDLES.parent / manifest["scorer"] / "pipeline.joblib"))
 handler = Mangum(app, lifespan="off")

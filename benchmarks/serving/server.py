@@ -1,25 +1,59 @@
-"""One service's application under uvicorn, with one worker, on a socket that listens already.
+"""Services and AWS's emulator as servers on this machine, on the server's core."""
 
-`python server.py PLAN`, where PLAN is JSON: paths (put before sys.path), module, uvicorn (its folder), socket (its
-file descriptor). uvicorn comes last, so that it changes nothing of what the service finds.
-"""
-
-import json
 import socket
+import subprocess
 import sys
-from importlib import import_module
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+from benchmarks.machine import SERVER_CORE, pinned
+from benchmarks.serving.services import Service
+
+START_SECONDS = 60
 
 
-def main(plan: dict[str, Any]) -> None:
-    """Serve until the process is terminated."""
-    sys.path[:0] = plan["paths"]
-    app = import_module(plan["module"]).app
-    sys.path.append(plan["uvicorn"])
-    uvicorn = import_module("uvicorn")
-    config = uvicorn.Config(app, log_level="warning", access_log=False)
-    uvicorn.Server(config).run(sockets=[socket.socket(fileno=plan["socket"])])
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
 
 
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+@contextmanager
+def running(
+    command: Sequence[str | Path], folder: Path, environment: dict[str, str], url: str, log: Path
+) -> Iterator[int]:
+    """The process id of a server that answers at a URL, whatever it answers; its output goes to `log`."""
+    with (
+        log.open("wb") as output,
+        pinned(SERVER_CORE),
+        subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output) as process,
+    ):
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            while True:
+                try:
+                    httpx2.get(url, trust_env=False)
+                    break
+                except httpx2.TransportError:
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        raise SystemExit(f"{url} does not answer:\n{log.read_text()}") from None
+                    time.sleep(0.05)
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def served(service: Service, log: Path) -> Iterator[tuple[int, str]]:
+    """The process id and address of a service under uvicorn with one worker; `log` receives warnings."""
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    # -S: the service finds what its paths hold, and nothing else of the virtual environment.
+    command = [sys.executable, "-S", "-B", "-m", "uvicorn", f"{service.module}:app", "--port", str(port)]
+    options = ["--log-level", "warning", "--no-access-log"]
+    with running([*command, *options], service.folder, service.python_environment, url, log) as pid:
+        yield pid, url

@@ -1,30 +1,32 @@
 """Speed and weight of the function beside an empty one, XGBoost's Python package, and joblib + pandas: `make bench`.
 
 Everything is measured turn by turn, so that a slow moment of the machine weighs on all. The server side stays on one
-core, the client side on another where there is one.
+core, the client side on another where there is one. Files are in the page cache: the time Lambda takes to fetch an
+artifact is not here.
 """
 
+import json
 from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from statistics import quantiles
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tqdm import tqdm
 from xgboost import Booster
 
-from benchmarks.command import ROOT, end, keep, options_of
-from benchmarks.machine import CLIENT_CORE, machine, pinned
-from benchmarks.serving.budgets import Budget, Measured
-from benchmarks.serving.cold import cold_figures
+from benchmarks.command import ROOT, keep, options_of
+from benchmarks.machine import CLIENT_CORE, in_turn, machine, pinned
+from benchmarks.serving.emulator import init_milliseconds
+from benchmarks.serving.figures import FIGURES, Samples, excesses, rows_of, speed_table
 from benchmarks.serving.function import FunctionProcess
-from benchmarks.serving.load import WRK_MISSING, has_wrk, load_figures
-from benchmarks.serving.services import Service, artifact_in, artifact_mb, make_services
-from benchmarks.serving.warm import check_answers, warm_figures
-from benchmarks.serving.workloads import TRANSACTION, WORKLOADS
-from benchmarks.tables import SCORERS, date_of, number, table
-from training.delivery.artifact import MAX_BYTES
+from benchmarks.serving.load import measure_load
+from benchmarks.serving.services import Service, built_service, checkout_service, compared_services, folders_mb
+from benchmarks.serving.workloads import BATCHED, EXPLAINED, REFUND, TRANSACTION, Workload
+from benchmarks.tables import SCORERS, date_of
 from training.run.files import BUNDLES
 
 # Many short rounds: a shared machine changes its speed within seconds.
@@ -32,101 +34,71 @@ SIZES = {
     "cold_rounds": (21, 1),
     "warm_rounds": (21, 1),
     "calls": (400, 2),
-    "load_rounds": (11, 0),
+    "load_rounds": (11, 1),
     "load_seconds": (3, 1),
 }
-# Of Lambda's 250 MB.
-ARTIFACT_BUDGET = Budget(MAX_BYTES / 1e6)
-# What each figure is called in the table, in its order; the others are in the report only.
-SHOWN = {
-    "cold start: init in AWS's runtime emulator": "cold start: init in AWS's runtime emulator",
-    "cold start: first import to first answer": "cold start: imports, bundles, first answer",
-    "cold start: first answer alone": "of that, the first answer",
-    "warm: transaction, p50": "warm request, transaction: median",
-    "warm: transaction, p95": "95th percentile",
-    "warm: transaction, p99": "99th percentile",
-    "warm: refund, p50": "warm request, refund: median",
-    "warm: refund, p99": "99th percentile",
-    "warm: transaction, with every reason, p50": "warm request, transaction, with every reason: median",
-    "warm: transaction, in a batch of 100, each": "each request of a batch of 100",
-    "requests a second under uvicorn, transaction": "requests a second, one worker on one core",
-    "resident memory after the first answer": "memory after the first answer",
-    "resident memory after the warm rounds": "memory after the warm requests",
-    "artifact, unzipped": "artifact, unzipped",
-}
-SERVICES = {
-    "ours": "this function",
-    "echo": "FastAPI + Mangum echo",
-    "xgboost": "with XGBoost's Python package",
-    "joblib": "joblib + pandas service",
-}
+# A batch has few calls, too few for percentiles.
+LEAST_CALLS = 20
 
 
-def measure(options: Namespace) -> list[Measured]:
+def measure(function: Service, options: Namespace) -> Samples:
     """Every figure, of every service."""
-    load_rounds = options.load_rounds if has_wrk() else 0
-    steps = options.cold_rounds + len(WORKLOADS) * options.warm_rounds + load_rounds
-    with TemporaryDirectory() as name, pinned(CLIENT_CORE), tqdm(total=steps, unit="round") as progress:
+    samples: Samples = defaultdict(lambda: defaultdict(dict))
+    with TemporaryDirectory() as name, pinned(CLIENT_CORE):
         folder = Path(name)
-        artifact = artifact_in(folder, smallest=options.smallest)
-        services = make_services(folder, artifact)
+        services = compared_services(function, folder)
         # First, because it finds out whether the answers agree.
-        *warm, memory_later = _warm_figures(services, options, progress)
-        if options.smallest:  # the others start in the same way, and take seconds
-            services = {name: services[name] for name in ("echo", "ours")}
-        *cold, memory = cold_figures(services, options.cold_rounds, folder / "emulator.log", progress)
-        load = []
-        if load_rounds or options.smallest:
-            load = load_figures(services, load_rounds, options.load_seconds, folder, progress)
-        weights = {name: {0: megabytes} for name, megabytes in artifact_mb(artifact).items()}
-    return [
-        *cold,
-        *warm,
-        *load,
-        memory,
-        memory_later,
-        Measured("artifact, unzipped", "MB", weights, (ARTIFACT_BUDGET,)),
-    ]
+        measure_warm(services, options.warm_rounds, options.calls, samples)
+        measure_cold(services, options.cold_rounds, folder / "emulator.log", samples)
+        measure_load(services, options.load_rounds, options.load_seconds, folder, samples)
+    for name, megabytes in folders_mb(function).items():
+        samples["artifact, unzipped"][name][0] = megabytes
+    return samples
 
 
-def _warm_figures(services: Mapping[str, Service], options: Namespace, progress: "tqdm[None]") -> list[Measured]:
-    """The warm latencies, then the memory of the processes after them."""
+def measure_warm(services: Mapping[str, Service], rounds: int, calls: int, samples: Samples) -> None:
+    """The latencies of processes that have started, which are called as Lambda calls them, and their memory then."""
     with ExitStack() as stack:
         event = TRANSACTION.event()
         processes = {name: stack.enter_context(FunctionProcess(service, event)) for name, service in services.items()}
-        check_answers(processes)
-        figures = warm_figures(processes, options.warm_rounds, options.calls, progress)
-        memory = {name: {0: process.resident_mb()} for name, process in processes.items()}
-    return [*figures, Measured("resident memory after the warm rounds", "MB", memory)]
+        for workload in (TRANSACTION, REFUND):
+            check_answers(processes, workload)
+        for workload in (TRANSACTION, REFUND, EXPLAINED, BATCHED):
+            events, n_calls = [workload.event()], max(calls // workload.batch, LEAST_CALLS)
+            # The first turn warms up.
+            for turn in tqdm(range(-1, rounds), unit="warm round"):
+                for name in in_turn(workload.services, turn):
+                    cuts = quantiles(processes[name].call(events, n_calls).seconds, n=100, method="inclusive")
+                    for percent, what in workload.figures.items() if turn >= 0 else ():
+                        scale = {"µs": 1e6, "ms": 1e3}[FIGURES[what].unit]
+                        samples[what][name][turn] = cuts[percent - 1] * scale / workload.batch
+        for name, process in processes.items():
+            samples["resident memory after the warm rounds"][name][0] = process.resident_mb()
 
 
-def trees() -> dict[str, int]:
-    """How many trees each scorer's model has, on which its times depend."""
-    models = sorted((ROOT / BUNDLES).glob("*/model.ubj"))
-    return {path.parent.name: Booster(model_file=path).num_boosted_rounds() for path in models}
+def check_answers(processes: Mapping[str, FunctionProcess], workload: Workload) -> None:
+    """Raise SystemExit where ours and another scoring service give a request different probabilities."""
+    answers = {}
+    for name in set(workload.services) - {"echo"}:
+        body = json.loads(processes[name].call([workload.event()], 1).answer["body"])
+        answers[name] = body["fraud_probability"] if "fraud_probability" in body else body["confidence"]
+    if max(answers.values()) - min(answers.values()) > 1e-9:  # noqa: PLR2004 - exp() is the platform's
+        raise SystemExit(f"{workload.scorer}: the answers differ, {answers}; run `make build` to pack this model")
 
 
-def speed_table(report: Mapping[str, Any]) -> str:
-    """The medians of each service, ours beside the echo, and the budgets."""
-    figures = {row["measured"]: row for row in report["rows"]}
-    # Without wrk there are no requests a second.
-    rows = [_cells(title, figures[key]) for key, title in SHOWN.items() if key in figures]
-    ours, *others = SERVICES.values()
-    return table(["medians", ours, "of the echo", "budget", *others], rows)
-
-
-def _cells(title: str, row: Mapping[str, Any]) -> list[str]:
-    medians = row["median"]
-    ours, *others = (f"{number(medians[name])} {row['unit']}" if name in medians else "" for name in SERVICES)
-    ratio = f"{number(row['ours_over']['echo'])} x" if "echo" in row["ours_over"] else ""
-    return [title, ours, ratio, "; ".join(map(_budget, row["limits"])), *others]
-
-
-def _budget(limit: Mapping[str, Any]) -> str:
-    """A recorded budget, and the figure where it was missed."""
-    unit = {None: "MB", "echo": "x"}.get(limit["against"], f"x {limit['against']}")
-    bound = f"at {'least' if limit['is_least'] else 'most'} {number(limit['budget'])} {unit}"
-    return bound if limit["verdict"] == "within" else f"{bound}, missed with {number(limit['figure'])}"
+def measure_cold(services: Mapping[str, Service], rounds: int, log: Path, samples: Samples) -> None:
+    """What a start takes in AWS's Runtime Interface Emulator and in a process of its own, then the memory after it."""
+    event = TRANSACTION.event()
+    for turn in tqdm(range(rounds), unit="cold round"):
+        for name in in_turn(services, turn):
+            init = init_milliseconds(services[name], event, log)
+            with FunctionProcess(services[name], event) as process:
+                seconds, memory = process.first_answer_seconds, process.resident_mb()
+            inside = process.import_seconds + seconds
+            samples["cold start: init in AWS's runtime emulator"][name][turn] = init
+            samples["cold start: first import to first answer"][name][turn] = inside * 1e3
+            samples["cold start: first answer alone"][name][turn] = seconds * 1e3
+            samples["resident memory after the first answer"][name][turn] = memory
 
 
 def speed_caption(report: Mapping[str, Any]) -> str:
@@ -149,20 +121,17 @@ def artifact_fact(report: Mapping[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, keep it, and end with an error where a budget is exceeded."""
     options = options_of("serving.speed", __doc__, SIZES, arguments)
-    figures = measure(options)
+    samples = measure(checkout_service() if options.smallest else built_service(), options)
+    models = {name: Booster(model_file=ROOT / BUNDLES / name / "model.ubj") for name in SCORERS}
     report = {
         "machine": machine(),
         "effort": {size: getattr(options, size) for size in SIZES},
-        "trees": trees(),
-        "rows": [figure.record() for figure in figures],
+        # On their number the times depend.
+        "trees": {name: model.num_boosted_rounds() for name, model in models.items()},
+        "rows": rows_of(samples),
     }
     print(f"{speed_caption(report)}\n\n{speed_table(report)}")
-    if not has_wrk():
-        print(WRK_MISSING)
-    for row in report["rows"] if options.record else ():
-        del row["samples"]
-    keep("serving", report, options)
-    end([sentence for figure in figures for sentence in figure.excesses()], options)
+    keep("serving", report, options, excesses(report["rows"]))
 
 
 if __name__ == "__main__":

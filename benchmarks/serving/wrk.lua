@@ -8,10 +8,10 @@ function init(args)
    file:close()
 end
 
-function done(summary, latency, requests)
+function done(summary)
    local errors = summary.errors
    io.write(string.format(
-      '{"requests": %d, "seconds": %f, "p99_ms": %f, "refused": %d, "socket_errors": %d}\n',
-      summary.requests, summary.duration / 1e6, latency:percentile(99) / 1e3, errors.status,
+      '{"requests": %d, "seconds": %f, "refused": %d, "socket_errors": %d}\n',
+      summary.requests, summary.duration / 1e6, errors.status,
       errors.connect + errors.read + errors.write + errors.timeout))
 end

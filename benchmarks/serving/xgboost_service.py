@@ -5,7 +5,7 @@ The rest is the handler's own code. Its module is replaced whole, so that its li
 
 import sys
 
-import xgboost_booster
+from benchmarks.serving import xgboost_booster
 
 sys.modules["handler.scoring.booster"] = xgboost_booster
 

@@ -6,8 +6,6 @@ from typing import Any
 from benchmarks.tables import number, table
 from benchmarks.training.stages import TRAIN, by_rows
 
-Report = Mapping[str, Any]
-
 # The measured machine's.
 CORES = 2
 THREADS_OF_FIT = 1
@@ -19,35 +17,24 @@ USD_A_VCPU_HOUR = 0.0816 / 2
 STEPS = ("prepare", *TRAIN, "calibrate", "baseline", "score")
 
 
-def machine_hours(report: Report, step: str) -> float:
-    """What a step of a billion rows takes on the measured machine, if it grows as the rows do."""
-    rows = by_rows(report)
-    most = max(rows)
-    return rows[most][step]["seconds"] * BILLION / most / 3600
+def figures_of(report: Mapping[str, Any], step: str) -> tuple[float, float, float]:
+    """What a step takes if it grows as the rows do: hours of one core, hours on the plan's machines, bytes a row.
 
-
-def core_hours(report: Report, step: str) -> float:
-    """What a step of a billion rows takes of one core."""
-    return machine_hours(report, step) * (THREADS_OF_FIT if step == "fit" else CORES)
-
-
-def plan_hours(report: Report, step: str) -> float:
-    """What a step of a billion rows takes on the plan's machines; reading and sorting take as long as on one."""
-    if step == "prepare":
-        return machine_hours(report, step)
-    return core_hours(report, step) / (MACHINES * VCPUS * EFFICIENCY)
-
-
-def bytes_a_row(report: Report, step: str) -> float:
-    """By how much the memory of a step on one machine grows with each row of the data."""
+    The bytes are those by which its memory on one machine grows with each row of the data.
+    """
     rows = by_rows(report)
     few, many = sorted(rows)[-2:]
-    return max(rows[many][step]["GB"] - rows[few][step]["GB"], 0.0) * 1e9 / (many - few)
+    hours = rows[many][step]["seconds"] * BILLION / many / 3600
+    core_hours = hours * (THREADS_OF_FIT if step == "fit" else CORES)
+    # Reading and sorting take as long on the plan's machines as on one.
+    plan_hours = hours if step == "prepare" else core_hours / (MACHINES * VCPUS * EFFICIENCY)
+    growth = max(rows[many][step]["GB"] - rows[few][step]["GB"], 0.0)
+    return core_hours, plan_hours, growth * 1e9 / (many - few)
 
 
-def billion_table(report: Report) -> str:
+def billion_table(report: Mapping[str, Any]) -> str:
     """What each step of a billion rows takes: hours of one core, on the plan's machines, and memory on one machine."""
-    figures = [[measure(report, step) for measure in (core_hours, plan_hours, bytes_a_row)] for step in STEPS]
+    figures = [figures_of(report, step) for step in STEPS]
     cores, plan, memory = zip(*figures, strict=True)
     rows = [[step, *map(number, row)] for step, row in zip(STEPS, figures, strict=True)]
     rows.append(["all", number(sum(cores)), number(sum(plan)), number(max(memory))])
@@ -55,8 +42,8 @@ def billion_table(report: Report) -> str:
     return table(head, rows)
 
 
-def cost_fact(report: Report) -> str:
+def cost_fact(report: Mapping[str, Any]) -> str:
     """What the plan costs."""
-    hours = sum(plan_hours(report, step) for step in STEPS)
+    hours = sum(figures_of(report, step)[1] for step in STEPS)
     usd = hours * MACHINES * VCPUS * USD_A_VCPU_HOUR
     return f"{hours:.1f} hours of {MACHINES} machines of {VCPUS} vCPUs, some {usd:,.0f} USD"

@@ -4,7 +4,6 @@ A project of its own, with this one's code and dvc.yaml, the scorer that benchma
 file, which the environment variable BENCHMARK_DATA finds.
 """
 
-import json
 import shutil
 import subprocess
 import sys
@@ -18,9 +17,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.command import ROOT, keep, options_of
 from benchmarks.machine import machine
-from benchmarks.quality.part import AbsentError
-from benchmarks.quality.sets import PARAMS, set_path
-from benchmarks.tables import table
+from benchmarks.quality.sets import PARAMS, AbsentError, set_path
 from benchmarks.training.step_times import step_times
 from training.run.files import BUILD
 
@@ -45,51 +42,32 @@ def make_project(folder: Path, rows: Path, trials: int) -> None:
         subprocess.run(command, cwd=folder, check=True)
 
 
-def measure(rows: Path, trials: int, *, smallest: bool) -> dict[str, Any]:
-    """What each stage takes, and the average precision; the smallest run only lists the first stages."""
-    with TemporaryDirectory(dir=ROOT / BUILD) as name:
-        folder = Path(name)
-        make_project(folder, rows, trials)
-        command = [DVC, "repro", *(["--dry", f"catalogue@{SCORER}", f"prepare@{SCORER}"] if smallest else [])]
-        stages = step_times(folder, "", r"Running stage '(\w+)@", *command)
-        metrics = {} if smallest else json.loads((folder / "reports" / SCORER / "metrics.json").read_text())
-    return {"stages": stages, "average_precision": metrics.get("average_precision")}
-
-
-def repro_table(report: Mapping[str, Any]) -> str:
-    """What each stage took."""
-    stages = report["stages"]
-    lines = [[stage, f"{of['seconds']:,.0f} s", f"{of['GB']:.2f} GB"] for stage, of in stages.items()]
-    seconds, memory = _totals(stages)
-    return table(["stage", "time", "memory"], [*lines, ["all", f"{seconds:,.0f} s", f"{memory:.2f} GB"]])
-
-
 def repro_fact(report: Mapping[str, Any]) -> str:
-    """The handbook's rows through `dvc repro`."""
+    """The handbook's rows through `dvc repro`: the time, the longest stage, and the most memory of one."""
     stages = report["stages"]
-    seconds, memory = _totals(stages)
-    longest = max(stages, key=lambda stage: stages[stage]["seconds"])
+    minutes = {stage: of["seconds"] / 60 for stage, of in stages.items()}
+    longest = max(minutes, key=lambda stage: minutes[stage])
     return (
-        f"`make bench-repro`: the handbook's {report['rows']:,} rows through `dvc repro` took {seconds / 60:.1f} "
-        f"minutes ({longest} {stages[longest]['seconds'] / 60:.1f}) and {memory:.1f} GB"
+        f"`make bench-repro`: the handbook's {report['rows']:,} rows through `dvc repro` took "
+        f"{sum(minutes.values()):.1f} minutes ({longest} {minutes[longest]:.1f}) and "
+        f"{max(of['GB'] for of in stages.values()):.1f} GB"
     )
 
 
-def _totals(stages: Mapping[str, Mapping[str, float]]) -> tuple[float, float]:
-    """The seconds of all stages together, and the most memory of one."""
-    return sum(of["seconds"] for of in stages.values()), max(of["GB"] for of in stages.values())
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run it, and print what each stage took."""
+    """Run it, and print what it took."""
     options = options_of("training.repro", __doc__, SIZES, arguments)
     try:
         rows = set_path("handbook_simulated.parquet")
     except AbsentError as error:
         raise SystemExit(str(error)) from error
-    measured = measure(rows, options.trials, smallest=options.smallest)
-    report = {"machine": machine(), "rows": pq.read_metadata(rows).num_rows, **measured}
-    print(repro_table(report))
+    # The smallest run only lists the first stages.
+    only = ["--dry", f"catalogue@{SCORER}", f"prepare@{SCORER}"] if options.smallest else []
+    with TemporaryDirectory(dir=ROOT / BUILD) as name:
+        make_project(Path(name), rows, options.trials)
+        stages = step_times(Path(name), "", DVC, "repro", *only, marker=r"Running stage '(\w+)@")
+    report = {"machine": machine(), "rows": pq.read_metadata(rows).num_rows, "stages": stages}
+    print(repro_fact(report))
     keep("repro", report, options)
 
 

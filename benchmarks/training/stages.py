@@ -34,7 +34,6 @@ ROW_GROUP = 100_000
 DAYS = 365
 MORE = tuple(f"more_{number}" for number in range(1, 8))
 MAX_RATIO, MAX_EXPONENT, MAX_GB = 1.6, 1.05, 6.0
-BEGINS = r"begins (.*)"
 
 Measured = dict[int, dict[str, dict[str, float]]]
 
@@ -74,7 +73,7 @@ def measure(n_rows: int) -> dict[str, dict[str, float]]:
     steps: dict[str, dict[str, float]] = {}
 
     def run(first: str, *command: str) -> None:
-        for step, taken in step_times(folder, first, BEGINS, sys.executable, "-m", *command).items():
+        for step, taken in step_times(folder, first, sys.executable, "-m", *command).items():
             steps[step] = taken
             print(f"{n_rows:,} rows, {step}: {taken['seconds']:.1f} s, {taken['GB']:.2f} GB", flush=True)
 
