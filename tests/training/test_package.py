@@ -2,10 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,10 +15,12 @@ from handler.scoring.contract import Contract, DeclaredField, request_model
 from handler.scoring.scorer import Scorer, load_scorer
 from training import declaration, package
 from training.data.requests import requests_of
+from training.data.split import WINDOWS
 from training.errors import StageError
 from training.model.distributions import describe
 from training.package import build_bundle, check_parity, golden_requests
 
+Frame = pd.DataFrame
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)
 
 
@@ -28,10 +30,10 @@ def calibration_of(project: Path) -> dict[str, float]:
     return found
 
 
-def windows_of(project: Path) -> pd.DataFrame:
-    """All prepared rows of a trained project."""
-    folder = project / "build" / "mini" / "rows"
-    return pd.concat([pd.read_parquet(folder / f"{name}.parquet") for name in ("train", "calibrate", "test")])
+@pytest.fixture(scope="module")
+def all_rows(trained_rows: Callable[[str], Frame]) -> Frame:
+    """All prepared rows of the trained project."""
+    return pd.concat(map(trained_rows, WINDOWS))
 
 
 def altered_scorer(project: Path, folder: Path, files: dict[str, bytes], **described: object) -> Scorer:
@@ -40,6 +42,7 @@ def altered_scorer(project: Path, folder: Path, files: dict[str, bytes], **descr
     contents = {name: (source / name).read_bytes() for name in FILES} | files
     manifest = json.loads((source / MANIFEST).read_text())
     kept = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
+    folder.mkdir()
     build_bundle(folder, contents, kept | described)
     return Scorer(load_bundle(folder))
 
@@ -54,64 +57,52 @@ def trained_copy(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return copy
 
 
-def test_requests_say_what_rows_say(trained: Path, mini_scorer: declaration.ScorerDeclaration) -> None:
-    """Each row's request has its values, under aliases, counts as ints, flags as bools, missing ones left out."""
-    rows = windows_of(trained)
-    for request, row in zip(requests_of(rows, mini_scorer.contract), rows.to_dict(orient="records"), strict=True):
-        there = {name: row[name] for name in mini_scorer.fields if not pd.isna(row[name])}
-        assert request == {("amountUsd" if name == "amount" else name): value for name, value in there.items()}
+def test_requests_have_the_values_of_rows(all_rows: Frame, mini_scorer: declaration.ScorerDeclaration) -> None:
+    """Each row's request has its values, under aliases, counts as ints, flags as bools, missing ones left out.
+
+    Whatever row survived the checks is a request that the function accepts, through JSON.
+    """
+    model, records = request_model("mini", mini_scorer.contract), all_rows.to_dict(orient="records")
+    for request, row in zip(requests_of(all_rows, mini_scorer.contract), records, strict=True):
+        present = {name: row[name] for name in mini_scorer.fields if not pd.isna(row[name])}
+        assert request == {("amountUsd" if name == "amount" else name): value for name, value in present.items()}
         assert type(request.get("visits", 0)) is int
         assert type(request.get("is_new", True)) is bool
-
-
-def test_requests_of_rows_satisfy_the_contract(trained: Path, mini_scorer: declaration.ScorerDeclaration) -> None:
-    """Whatever row survived the checks is a request that the function accepts, through JSON."""
-    model = request_model("mini", mini_scorer.contract)
-    for request in requests_of(windows_of(trained), mini_scorer.contract):
         parsed = model.model_validate_json(json.dumps(request))
         assert parsed.model_dump(by_alias=True, exclude_none=True) == request
 
 
-def test_golden_cases_satisfy_the_contract(trained: Path) -> None:
-    """The bundle's golden requests are valid, several in number, and recorded with probabilities."""
+def test_golden_cases(trained: Path, all_rows: Frame, mini_scorer: declaration.ScorerDeclaration) -> None:
+    """Golden requests are valid, several in number, recorded with probabilities, no real rows and without an id.
+
+    One has only what is required, one has values that training never saw.
+    """
     scorer = load_scorer(trained / "build" / "bundles" / "mini")
-    assert len(scorer.bundle.golden) == package.N_GOLDEN + 2
-    for case in scorer.bundle.golden:
+    golden = scorer.bundle.golden
+    assert len(golden) == package.N_GOLDEN + 2
+    assert len({case["probability"] for case in golden}) > 10
+    seen = {json.dumps(request) for request in requests_of(all_rows, mini_scorer.contract)}
+    for case in golden:
         scorer.request_model.model_validate(case["request"])
         assert 0 < case["probability"] < 1
-    assert len({case["probability"] for case in scorer.bundle.golden}) > 10
-
-
-def test_golden_cases_are_no_real_rows(trained: Path, mini_scorer: declaration.ScorerDeclaration) -> None:
-    """No golden request equals a row of any window, and none carries an id."""
-    golden = [case["request"] for case in load_bundle(trained / "build" / "bundles" / "mini").golden]
-    seen = {json.dumps(request) for request in requests_of(windows_of(trained), mini_scorer.contract)}
-    assert all(json.dumps(request) not in seen for request in golden)
-    assert all("row_id" not in request for request in golden)
-
-
-def test_golden_cases_cover_the_missing_and_the_unseen(trained: Path) -> None:
-    """One golden request has only what is required, one has values that training never saw."""
-    golden = [case["request"] for case in load_bundle(trained / "build" / "bundles" / "mini").golden]
-    assert any(set(request) == {"amountUsd", "country"} for request in golden)
-    assert any(request["country"] == "never seen" for request in golden)
+        assert json.dumps(case["request"]) not in seen
+        assert "row_id" not in case["request"]
+    assert any(set(case["request"]) == {"amountUsd", "country"} for case in golden)
+    assert any(case["request"]["country"] == "never seen" for case in golden)
 
 
 @pytest.mark.parametrize(
     ("field", "values", "vocabulary"),
     [
-        pytest.param(DeclaredField(type="category", max_length=2), [1.0, 2.0], ["DE", "FR"], id="short category"),
-        pytest.param(DeclaredField(type="category", max_length=2), [0.0, 0.0], [], id="no learned category"),
-        pytest.param(
-            DeclaredField(type="count", max=99_999_999), [0.0] + [99_999_999.0] * 30, None, id="count at its max"
-        ),
-        pytest.param(DeclaredField(type="number", max=2 / 3), [0.1] + [2 / 3] * 30, None, id="number at its max"),
-        pytest.param(DeclaredField(type="number", min=1 / 3), [1 / 3, 0.5], None, id="number at its min"),
-        pytest.param(
-            DeclaredField(type="money", max=-1), [np.nan, np.nan], None, id="range below zero, always missing"
-        ),
-        pytest.param(DeclaredField(type="flag"), [0.0, 1.0], None, id="flag"),
+        (DeclaredField(type="category", max_length=2), [1.0, 2.0], ["DE", "FR"]),
+        (DeclaredField(type="category", max_length=2), [0.0, 0.0], []),
+        (DeclaredField(type="count", max=99_999_999), [0.0] + [99_999_999.0] * 30, None),
+        (DeclaredField(type="number", max=2 / 3), [0.1] + [2 / 3] * 30, None),
+        (DeclaredField(type="number", min=1 / 3), [1 / 3, 0.5], None),
+        (DeclaredField(type="money", max=-1), [np.nan, np.nan], None),
+        (DeclaredField(type="flag"), [0.0, 1.0], None),
     ],
+    ids=["short category", "no category", "count at its max", "number at its max", "at its min", "missing", "flag"],
 )
 def test_golden_requests_satisfy_any_contract(
     field: DeclaredField, values: list[float], vocabulary: list[str] | None
@@ -135,11 +126,15 @@ def test_golden_texts_satisfy_a_short_limit() -> None:
         model.model_validate(request)
 
 
-def test_parity_of_a_trained_scorer(trained: Path) -> None:
+@pytest.fixture
+def parity(trained: Path, trained_pipeline: Any, all_rows: Frame) -> Callable[[Scorer], float]:  # noqa: ANN401 - no types
+    """The largest difference between a scorer and the trained pipeline over all prepared rows."""
+    return lambda scorer: check_parity(scorer, trained_pipeline, calibration_of(trained), all_rows)
+
+
+def test_parity_of_a_trained_scorer(trained: Path, parity: Callable[[Scorer], float]) -> None:
     """The function computes for every prepared row what the pipeline computes."""
-    scorer = load_scorer(trained / "build" / "bundles" / "mini")
-    pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
-    assert check_parity(scorer, pipeline, calibration_of(trained), windows_of(trained)) < 1e-12
+    assert parity(load_scorer(trained / "build" / "bundles" / "mini")) < 1e-12
 
 
 def test_parity_is_printed(trained_output: tuple[Path, dict[str, str]]) -> None:
@@ -150,24 +145,17 @@ def test_parity_is_printed(trained_output: tuple[Path, dict[str, str]]) -> None:
     assert f"version {manifest['version']}" in printed["package"]
 
 
-def test_other_vocabulary_breaks_parity(trained: Path, tmp_path: Path) -> None:
-    """A bundle whose categories have other codes than the pipeline's is refused with the worst row."""
-    source = trained / "build" / "bundles" / "mini"
-    vocabulary = json.loads((source / "vocabulary.json").read_text())
-    vocabulary["country"].reverse()
-    scorer = altered_scorer(trained, tmp_path, {"vocabulary.json": to_json(vocabulary)})
-    pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
-    with pytest.raises(StageError, match=r"differs from the pipeline's by 0\.\d+ for \{'amountUsd': "):
-        check_parity(scorer, pipeline, calibration_of(trained), windows_of(trained))
-
-
-def test_other_calibration_breaks_parity(trained: Path, tmp_path: Path) -> None:
-    """A bundle whose calibration is not the fitted one is refused with the worst row."""
+def test_other_bundles_break_parity(trained: Path, tmp_path: Path, parity: Callable[[Scorer], float]) -> None:
+    """Other codes of categories or another calibration than the pipeline's are refused with the worst row."""
     fitted = calibration_of(trained)
-    scorer = altered_scorer(trained, tmp_path, {}, calibration=fitted | {"intercept": fitted["intercept"] + 0.01})
-    pipeline = joblib.load(trained / "build" / "mini" / "pipeline.joblib")
-    with pytest.raises(StageError, match=r"for \{'amountUsd': "):
-        check_parity(scorer, pipeline, calibration_of(trained), windows_of(trained))
+    vocabulary = json.loads((trained / "build" / "bundles" / "mini" / "vocabulary.json").read_text())
+    vocabulary["country"].reverse()
+    files, calibration = {"vocabulary.json": to_json(vocabulary)}, fitted | {"intercept": fitted["intercept"] + 0.01}
+    recoded = altered_scorer(trained, tmp_path / "recoded", files)
+    recalibrated = altered_scorer(trained, tmp_path / "recalibrated", {}, calibration=calibration)
+    for scorer in (recoded, recalibrated):
+        with pytest.raises(StageError, match=r"differs from the pipeline's by 0\.\d+ for \{'amountUsd': "):
+            parity(scorer)
 
 
 def bundle_bytes(project: Path) -> dict[str, bytes]:

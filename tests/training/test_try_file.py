@@ -25,13 +25,14 @@ from training.try_file import (
 )
 
 
-def write(path: Path, content: str | bytes) -> Path:
+def write(path: Path, content: str) -> Path:
     """A file with this content."""
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.write_text(content)
     return path
 
 
 PROJECT = Path(__file__).parents[2]
+Payments = Callable[..., pd.DataFrame]
 
 
 @pytest.mark.parametrize(
@@ -51,17 +52,15 @@ def test_scorer_is_named_after_the_file(file: str, name: str) -> None:
     assert scorer_name(Path(file)) == (name, f"/{name}")
 
 
-def test_new_and_former_folders(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
-    """A folder may be new, empty, or that of an earlier try, recognised by the first line of its params.yaml."""
+def test_folders(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
+    """A folder may be new, empty, or that of an earlier try, recognised by the first line of its params.yaml.
+
+    A folder with other files, a file, and the repository itself are refused.
+    """
     assert check_folder(tmp_path / "new") is None
     assert check_folder(tmp_path) is None
-    settings = {"split": "{}"}
-    write(tmp_path / "params.yaml", params_text("shop", "/shop", "a.csv", inferred(), settings))
+    write(tmp_path / "params.yaml", params_text("shop", "/shop", "a.csv", inferred(), {"split": "{}"}))
     assert check_folder(tmp_path) == "shop"
-
-
-def test_other_folders_are_refused(tmp_path: Path) -> None:
-    """A folder with other files, a file, and the repository itself are refused."""
     file = write(tmp_path / "params.yaml", "scorers: {}\n")
     with pytest.raises(StageError, match="has files that no try wrote"):
         check_folder(tmp_path)
@@ -91,18 +90,15 @@ def declared(tmp_path: Path, inferred: Callable[..., Inferred]) -> Path:
 
 
 def test_failing_stage_has_its_own_message(declared: Path) -> None:
-    """The message of a stage that stops is the message of the try."""
-    write(declared / "data" / "shop.parquet", "no Parquet file")
-    with pytest.raises(StageError, match=r"^prepare shop: data/shop.parquet cannot be read"):
-        run_stage("prepare", "shop", declared)
-
-
-def test_broken_stage_names_its_log(declared: Path) -> None:
-    """A traceback is in the log; the message says where that is."""
-    write(declared / "build", "a file in the place of a folder")
+    """The message of a stage that stops is the message of the try; of a traceback it says in which log it is."""
+    build = write(declared / "build", "a file in the place of a folder")
     with pytest.raises(StageError, match=r"^prepare failed \(.*build.*\); the traceback is in .*stages.log$"):
         run_stage("prepare", "shop", declared)
     assert "Traceback" in (declared / "stages.log").read_text()
+    build.unlink()
+    write(declared / "data" / "shop.parquet", "no Parquet file")
+    with pytest.raises(StageError, match=r"^prepare shop: data/shop.parquet cannot be read"):
+        run_stage("prepare", "shop", declared)
 
 
 def test_headline_has_intervals(tmp_path: Path) -> None:
@@ -117,7 +113,7 @@ def test_headline_has_intervals(tmp_path: Path) -> None:
     assert len(lines) == 1 + len(HEADLINE)
 
 
-def test_too_few_frauds_are_refused(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
+def test_too_few_frauds_are_refused(tmp_path: Path, payments: Payments) -> None:
     """With a handful of frauds nothing is trained, and nothing is written."""
     payments(300, 0.02).to_csv(tmp_path / "few.csv", index=False)
     with pytest.raises(SystemExit, match=r"try: .*few.csv has \d frauds .* a model needs at least 30"):
@@ -133,7 +129,7 @@ def test_missing_variables_show_the_usage(arguments: list[str], capsys: pytest.C
     assert "make try DATA=payments.csv LABEL=is_fraud" in capsys.readouterr().err
 
 
-def test_folder_that_cannot_be_created(tmp_path: Path, payments: Callable[..., pd.DataFrame]) -> None:
+def test_folder_that_cannot_be_created(tmp_path: Path, payments: Payments) -> None:
     """An error of the system is one line."""
     payments().to_csv(tmp_path / "pay.csv", index=False)
     out = write(tmp_path / "file", "") / "out"
@@ -142,10 +138,7 @@ def test_folder_that_cannot_be_created(tmp_path: Path, payments: Callable[..., p
 
 
 def test_file_becomes_a_scorer(
-    tmp_path: Path,
-    payments: Callable[..., pd.DataFrame],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, payments: Payments, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One command turns a user's file into a bundle, reports and a block of params.yaml, and prints the metrics."""
     monkeypatch.chdir(tmp_path)

@@ -22,9 +22,6 @@ from training.data.chunks import read_columns
 from training.data.column_checks import check_field
 from training.data.requests import requests_of
 
-KEYS = {"row_id": "row_id", "amount": "amountUsd"} | {
-    name: name for name in ("speed", "visits", "country", "is_new", "item")
-}
 TYPES = {
     "row_id": pa.string(),
     "amount": pa.float64(),
@@ -34,6 +31,8 @@ TYPES = {
     "is_new": pa.bool_(),
     "item": pa.string(),
 }
+KEYS = dict(zip(TYPES, TYPES, strict=True)) | {"amount": "amountUsd"}
+Row = dict[str, Any]
 MISSING, NO_VALUE = object(), object()
 NUMBERS = [0.0, -0.0, 1e-300, 0.1 + 0.2, 19.990001, 19.99, 19.995, 2.675, 0.005, 99_999.999, 100_000.0, 100_000.001]
 TEXTS = ["NA", "DE", "rare", " DE ", "de", "null", "None", "nan", "-", "x" * 32, "x" * 33, "\U0001f60b" * 32, "\x00"]
@@ -47,28 +46,19 @@ CELLS: dict[str, list[Any]] = {
     "is_new": [True, False],
     "item": [*TEXTS, "Pad Thai with tofu", "Striped t-shirt", "x" * 256, "x" * 257],
 }
+
+
+def refused(*cells: str) -> list[tuple[str, Any]]:
+    """Cells for which no value stands."""
+    return [(cell, NO_VALUE) for cell in cells]
+
+
 # What only a text can hold: the cell, and the value that a caller would send for it.
 WRITTEN: dict[str, list[tuple[str, Any]]] = {
-    "amount": [
-        (" 12.5 ", 12.5),
-        ("1e2", 100),
-        ("+5", 5),
-        ("-0", -0.0),
-        ("1,5", NO_VALUE),
-        ("nan", NO_VALUE),
-        ("$5", NO_VALUE),
-    ],
-    "speed": [("inf", NO_VALUE), ("-Infinity", NO_VALUE), ("NA", NO_VALUE), ("1_0", NO_VALUE), ("7", 7), ("-0", -0.0)],
-    "visits": [("3", 3), ("3.0", 3), ("-0", 0), ("3.5", NO_VALUE), ("1e3", 1000), ("three", NO_VALUE), (" ", NO_VALUE)],
-    "is_new": [
-        ("true", True),
-        ("False", False),
-        ("1", True),
-        ("0", False),
-        ("1.0", True),
-        ("yes", NO_VALUE),
-        ("2", NO_VALUE),
-    ],
+    "amount": [(" 12.5 ", 12.5), ("1e2", 100), ("+5", 5), ("-0", -0.0), *refused("1,5", "nan", "$5")],
+    "speed": [("7", 7), ("-0", -0.0), *refused("inf", "-Infinity", "NA", "1_0")],
+    "visits": [("3", 3), ("3.0", 3), ("-0", 0), ("1e3", 1000), *refused("3.5", "three", " ")],
+    "is_new": [("true", True), ("False", False), ("1", True), ("0", False), ("1.0", True), *refused("yes", "2")],
 }
 
 
@@ -84,7 +74,7 @@ def client(scorer: Scorer) -> TestClient:
     return TestClient(create_app({"mini": Slot(scorer)}))
 
 
-def frame(rows: list[dict[str, Any]], *, is_text: bool = False) -> pd.DataFrame:
+def frame(rows: list[Row], *, is_text: bool = False) -> pd.DataFrame:
     """The rows as they come from a file."""
     columns = {
         name: pa.array([row[name] for row in rows], pa.string() if is_text else kind) for name, kind in TYPES.items()
@@ -92,21 +82,19 @@ def frame(rows: list[dict[str, Any]], *, is_text: bool = False) -> pd.DataFrame:
     return pa.table(columns).to_pandas()
 
 
-def expected(answer: dict[str, Any]) -> dict[str, Any]:
+def expected(answer: Row) -> Row:
     """An answer of the function as a row has it."""
     explained = {key: to_json(answer[key]).decode() if key in answer else None for key in ("reasons", "warnings")}
     return {key: answer[key] for key in ("fraud_probability", "is_flagged", "model_version")} | explained
 
 
-def exactly(answer: dict[str, Any]) -> dict[str, Any]:
+def exactly(answer: Row) -> Row:
     """The same, with floats comparable to the last bit, and every missing text as None."""
     plain = {key: None if value is None or value != value else value for key, value in answer.items()}  # noqa: PLR0124 - NaN
     return plain | {"fraud_probability": float(plain["fraud_probability"]).hex()}
 
 
-def compare(
-    answers: Answers, requests: list[dict[str, Any] | None], expected_answers: list[dict[str, Any] | None]
-) -> None:
+def compare(answers: Answers, requests: list[Row | None], expected_answers: list[Row | None]) -> None:
     """Compare rows' answers with the function's; None is a refused request, or a cell that no request can hold."""
     rows = answers.answered.to_dict("index")
     for index, (request, answer) in enumerate(zip(requests, expected_answers, strict=True)):
@@ -118,7 +106,7 @@ def compare(
     assert len(rows) + len(answers.rejected) == len(requests)
 
 
-def request_of(values: dict[str, Any]) -> dict[str, Any] | None:
+def request_of(values: Row) -> Row | None:
     """What a caller would send; None where no value stands for a cell."""
     if any(value is NO_VALUE for value in values.values()):
         return None
@@ -165,9 +153,9 @@ ROW = st.fixed_dictionaries(
 
 @settings(max_examples=50)
 @given(st.lists(ROW, min_size=1, max_size=10))
-def test_any_row_is_answered_as_its_request(scorer: Scorer, rows: list[dict[str, Any]]) -> None:
+def test_any_row_is_answered_as_its_request(scorer: Scorer, rows: list[Row]) -> None:
     """Whatever stands in the cells: what the function refuses is rejected, and every other answer is the same."""
-    requests, answers = [], list[dict[str, Any] | None]()
+    requests, answers = [], list[Row | None]()
     for row in rows:
         # An empty text is a missing one, as in training.
         request = {KEYS[name]: value for name, value in row.items() if value is not None and value != ""}

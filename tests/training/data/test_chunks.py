@@ -22,10 +22,8 @@ def test_whole_number_keeps_its_digits_beside_a_missing_one() -> None:
 
 def test_dictionary_becomes_its_values() -> None:
     """A dictionary column, which pandas would make categorical, is read as its values."""
-    table = pa.table(
-        {"a": pa.array(["x", "y", None]).dictionary_encode(), "n": pa.array([1, 2, 1]).dictionary_encode()}
-    )
-    frame = frame_of(table)
+    texts, numbers = pa.array(["x", "y", None]), pa.array([1, 2, 1])
+    frame = frame_of(pa.table({"a": texts.dictionary_encode(), "n": numbers.dictionary_encode()}))
     assert frame["a"].isna().tolist() == [False, False, True]
     assert frame["a"][:2].tolist() == ["x", "y"]
     assert frame["n"].tolist() == [1, 2, 1]
@@ -64,25 +62,19 @@ def test_folder_is_read_as_one_table(tmp_path: Path) -> None:
     assert read_columns(tmp_path, ["a"])["a"].dropna().tolist() == [1, 2]
 
 
-BROKEN = "amount,country\n10,DE\n1,234,DE\n20\n30,FR\n"
-
-
 def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
-    """Its cells would be in the wrong columns."""
+    """A broken line, whose cells would be in the wrong columns, is refused; on request the sound lines are read."""
     path = tmp_path / "rows.csv"
-    path.write_text(BROKEN)
+    path.write_text("amount,country\n10,DE\n1,234,DE\n20\n30,FR\n")
     with pytest.raises(DataError) as caught:
         read_columns(path, ["amount"])
     assert str(caught.value) == (
         f"{path}, line 3: the line has 3 cells; the header has 2 names; correct the line or remove it"
     )
-
-
-def test_broken_lines_are_skipped_on_request(tmp_path: Path) -> None:
-    """The sound lines around them are read."""
-    path = tmp_path / "rows.csv"
-    path.write_text(BROKEN)
     assert read_columns(path, ["amount"], skip_broken=True)["amount"].tolist() == ["10", "30"]
+
+
+TWICE = "{} has more than one column a; a column's name must be used once"
 
 
 @pytest.mark.parametrize(
@@ -90,16 +82,8 @@ def test_broken_lines_are_skipped_on_request(tmp_path: Path) -> None:
     [
         ("rows.csv", lambda path: path.write_text("b,a\n1,2\n"), "{} has no column y, z; it has a, b"),
         ("rows.parquet", pd.DataFrame({"b": [1], "a": [2]}).to_parquet, "{} has no column y, z; it has a, b"),
-        (
-            "rows.csv",
-            lambda path: path.write_text("a,b,a\n1,2,3\n"),
-            "{} has more than one column a; a column's name must be used once",
-        ),
-        (
-            "rows.parquet",
-            lambda path: pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path),
-            "{} has more than one column a; a column's name must be used once",
-        ),
+        ("rows.csv", lambda path: path.write_text("a,b,a\n1,2,3\n"), TWICE),
+        ("rows.parquet", lambda path: pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path), TWICE),
         ("rows.csv", lambda _path: None, "{} does not exist; it must be a .csv or .parquet file"),
         ("rows.xlsx", lambda path: path.touch(), "{} is not a .csv or .parquet file"),
         ("rows.csv", lambda path: path.touch(), "{} is empty: it has no columns"),

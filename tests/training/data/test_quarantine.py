@@ -21,38 +21,28 @@ def chunk_of(bad: dict[int, str], *, n_rows: int = 100, part: int = 0, first: in
     return CheckedChunk(n_rows, n_rows, pd.DataFrame(), None, quarantined, counts, part, first)
 
 
-def test_rows_of_one_file(tmp_path: Path) -> None:
-    """Each has its place and its reason, under one header, and all are counted."""
-    with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
-        quarantine.add(chunk_of({}))
-        quarantine.add(chunk_of({103: "amount is below 0", 150: "amount is below 0"}))
-        quarantine.add_repeated(RereadRows(pd.DataFrame({"amount": [5.0]}, index=[7]), 0, 0), "id")
-    assert (tmp_path / "quarantine.csv").read_text() == (
-        f"{HEADER}"
-        "rows.csv,104,,amount is below 0,,-1.0\n"
-        "rows.csv,151,,amount is below 0,,-1.0\n"
-        "rows.csv,8,,id was seen in an earlier row,,5.0\n"
-    )
-    assert (quarantine.n_rows, quarantine.n_bad) == (200, 3)
-    assert quarantine.counts == {"amount: is below 0": 2, "id: was seen in an earlier row": 1}
-
-
-def test_rows_of_several_files(tmp_path: Path) -> None:
-    """Each says which file it is of, and its place there."""
+def test_rows_have_their_place_and_reason(tmp_path: Path) -> None:
+    """Each row has its file, its place there and its reason, under one header, and all are counted."""
     with QuarantineWriter(tmp_path / "quarantine.csv", ["a.csv", "b.csv"]) as quarantine:
-        quarantine.add(chunk_of({3: "amount is below 0"}))
+        quarantine.add(chunk_of({}))
+        quarantine.add(chunk_of({3: "amount is below 0", 50: "amount is below 0"}))
         quarantine.add(chunk_of({103: "amount is below 0"}, part=1, first=100))
+        quarantine.add_repeated(RereadRows(pd.DataFrame({"amount": [5.0]}, index=[7]), 0, 0), "id")
         quarantine.add_repeated(RereadRows(pd.DataFrame({"amount": [5.0]}, index=[199]), 1, 100), "id")
     assert (tmp_path / "quarantine.csv").read_text() == (
         f"{HEADER}"
         "a.csv,4,,amount is below 0,,-1.0\n"
+        "a.csv,51,,amount is below 0,,-1.0\n"
         "b.csv,4,,amount is below 0,,-1.0\n"
+        "a.csv,8,,id was seen in an earlier row,,5.0\n"
         "b.csv,100,,id was seen in an earlier row,,5.0\n"
     )
+    assert (quarantine.n_rows, quarantine.n_bad) == (300, 5)
+    assert quarantine.counts == {"amount: is below 0": 3, "id: was seen in an earlier row": 2}
 
 
 def test_a_file_without_bad_rows_has_its_header(tmp_path: Path) -> None:
-    """So that whoever reads it finds the columns."""
+    """A reader of the file finds the columns."""
     with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({}))
         quarantine.add(chunk_of({}))

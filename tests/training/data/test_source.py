@@ -15,6 +15,7 @@ from training.errors import DataError
 from training.run.processes import Workers
 
 Opened = Callable[[str], Source]
+Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 @pytest.fixture
@@ -86,74 +87,55 @@ def test_a_code_has_one_spelling_in_all_chunks(many_rows: pd.DataFrame, opened: 
     assert set(found) == {"5411"}
 
 
-def test_a_label_wrong_in_a_later_chunk(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """The file and its rows are named."""
+def test_a_wrong_label_is_named(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """The message has the file and the rows of its chunk, counted within the file."""
     many_rows.assign(is_fraud=many_rows["is_fraud"].mask(many_rows.index == 2_345, 2)).to_csv("data/rows.csv")
     with pytest.raises(DataError) as caught:
         checked(opened("rows.csv"))
     assert str(caught.value) == (
         "data/rows.csv, rows 2,001 to 3,000: column is_fraud holds '2' (1 rows); every label must be 0 or 1"
     )
-
-
-def test_a_label_wrong_in_a_later_file(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """Rows are counted within their file."""
     write_folder(many_rows.assign(is_fraud=many_rows["is_fraud"].mask(many_rows.index == 5_999, 7)), 2_500, 3_500)
     with pytest.raises(DataError, match=r"^data/parts/part-1.parquet, rows 3,001 to 3,500: column is_fraud holds 7 "):
         checked(opened("parts"))
 
 
-def change_type(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with amounts that are texts."""
-    return rows.assign(amount=rows["amount"].astype(str))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (change_type, "data/parts/part-1.parquet has column amount as large_string; part-0.parquet has it as double"),
         (
-            lambda rows: rows.drop(columns="speed"),
-            "data/parts/part-1.parquet has no column speed; part-0.parquet has it as double",
+            lambda rows: rows.assign(amount=rows["amount"].astype(str)),
+            "has column amount as large_string; part-0.parquet has it as double",
         ),
-        (
-            lambda rows: rows.assign(new=1.0),
-            "data/parts/part-1.parquet has column new as double; part-0.parquet has none",
-        ),
-        (lambda rows: rows[rows.columns[::-1]], "data/parts/part-1.parquet has the columns is_fraud, item"),
+        (lambda rows: rows.drop(columns="speed"), "has no column speed; part-0.parquet has it as double"),
+        (lambda rows: rows.assign(new=1.0), "has column new as double; part-0.parquet has none"),
+        (lambda rows: rows[rows.columns[::-1]], "has the columns is_fraud, item"),
     ],
     ids=["type", "missing", "more", "order"],
 )
-def test_a_part_of_another_schema(
-    many_rows: pd.DataFrame, opened: Opened, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
-) -> None:
+def test_a_part_of_another_schema(many_rows: pd.DataFrame, opened: Opened, change: Change, message: str) -> None:
     """Parts whose columns differ are refused before a row is read, and both files are named."""
     write_folder(many_rows, 100, 100)
     change(many_rows).to_parquet("data/parts/part-1.parquet", index=False)
     with pytest.raises(DataError) as caught:
         opened("parts")
-    assert str(caught.value).startswith(message)
+    assert str(caught.value).startswith(f"data/parts/part-1.parquet {message}")
 
 
-def test_a_parquet_file_cut_short(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """A file whose end is missing is refused at once."""
-    many_rows.to_parquet("data/rows.parquet")
-    path = Path("data/rows.parquet")
-    path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"^data/rows.parquet cannot be read; it may be damaged or truncated: "):
-        opened("rows.parquet")
-
-
-def test_damage_in_a_later_chunk(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """A page that cannot be unpacked is told when its chunk's turn comes, with the file's name."""
+def test_a_damaged_parquet_file(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """A file whose end is missing is refused at once, a page that cannot be unpacked when its chunk's turn comes."""
     path = Path("data/rows.parquet")
     many_rows.to_parquet(path, row_group_size=1_000)
     content = path.read_bytes()
     middle = len(content) // 2
     path.write_bytes(content[:middle] + bytes(4_000) + content[middle + 4_000 :])
     source = opened("rows.parquet")
-    with pytest.raises(DataError, match=r"^data/rows.parquet cannot be read; it may be damaged or truncated: "):
+    message = r"^data/rows.parquet cannot be read; it may be damaged or truncated: "
+    with pytest.raises(DataError, match=message):
         checked(source)
+    path.write_bytes(content[:-100])
+    with pytest.raises(DataError, match=message):
+        opened("rows.parquet")
 
 
 def test_declared_columns_are_missing(many_rows: pd.DataFrame, opened: Opened) -> None:
@@ -183,15 +165,11 @@ def test_a_folder_that_holds_no_rows(opened: Opened, content: dict[str, str], me
     assert str(caught.value).startswith(message)
 
 
-def test_a_csv_of_blank_lines_holds_no_rows(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """What looks like rows before the file is read, and is none, is told in the same words."""
+def test_a_csv_without_a_sound_line(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """Blank lines are no rows; where each line has a comma too many, the message says so."""
     Path("data/rows.csv").write_text(",".join(many_rows.columns) + "\n\n\n")
     with pytest.raises(DataError, match=r"^data/rows.csv holds no rows$"):
         opened("rows.csv")
-
-
-def test_a_csv_of_broken_lines_says_what_is_wrong(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """Each line ends in a comma, its header does not: that is told, and not that there are no rows."""
     header, *lines = many_rows.head(5).to_csv(index=False).splitlines()
     Path("data/rows.csv").write_text("\n".join([header, *(f"{line}," for line in lines)]))
     wrong = "^data/rows.csv holds no row that can be read; for example, the line has 10 cells; the header has 9 names$"
@@ -199,8 +177,8 @@ def test_a_csv_of_broken_lines_says_what_is_wrong(many_rows: pd.DataFrame, opene
         opened("rows.csv")
 
 
-def test_bookkeeping_of_others_is_passed_over(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """What begins with a dot or an underscore, as Spark's _SUCCESS, is no part."""
+def test_files_of_other_programs_are_passed_over(many_rows: pd.DataFrame, opened: Opened) -> None:
+    """A file whose name begins with a dot or an underscore, such as Spark's _SUCCESS, is no part."""
     folder = write_folder(many_rows, 3_000, 3_000)
     (folder / "_SUCCESS").touch()
     (folder / ".part-0.parquet.crc").touch()

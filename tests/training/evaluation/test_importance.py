@@ -48,17 +48,17 @@ def model(rows: Matrix, label: Labels) -> XGBClassifier:
     return XGBClassifier(n_estimators=8, max_depth=2, n_jobs=1, base_score=0.5).fit(rows, label)
 
 
-def test_unused_feature_loses_nothing(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
-    """Shuffling a feature that no tree reads changes nothing at all, and it has no share of the gain."""
-    assert permutation_losses(model, rows, label, seed=3)[2] == [0.0] * REPEATS
-    assert gain_shares(model.get_booster(), 3)[2] == 0.0
+def test_useful_feature_loses_the_most(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
+    """Without the one feature that tells frauds, each repeat loses most of what the model knows.
 
-
-def test_only_useful_feature_loses_the_most(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
-    """Without the one feature that tells frauds, each repeat loses most of what the model knows."""
-    noise, useful, _ = permutation_losses(model, rows, label, seed=3)
-    known = average_precision(*rank(model.predict(rows, output_margin=True), label).counts()) - label.mean()
-    assert min(useful) > 0.5 * known > max(noise)
+    A feature that no tree reads loses nothing at all; the matrix is not shuffled in place.
+    """
+    before = rows.copy()
+    noise, useful, unused = permutation_losses(model, rows, label, seed=3)
+    np.testing.assert_array_equal(rows, before)
+    gained = average_precision(*rank(model.predict(rows, output_margin=True), label).counts()) - label.mean()
+    assert min(useful) > 0.5 * gained > max(noise)
+    assert unused == [0.0] * REPEATS
 
 
 def test_loss_of_a_worked_case() -> None:
@@ -73,13 +73,6 @@ def test_loss_of_a_worked_case() -> None:
     assert second == [0.0] * REPEATS
 
 
-def test_rows_stay_as_they_were(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
-    """The matrix is not shuffled in place."""
-    before = rows.copy()
-    permutation_losses(model, rows, label, seed=3)
-    np.testing.assert_array_equal(rows, before)
-
-
 def test_losses_reproduce(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
     """A seed has its own losses, the same ones each time however the threads run."""
     first, again, other = (permutation_losses(model, rows, label, seed=seed) for seed in (3, 3, 4))
@@ -88,20 +81,24 @@ def test_losses_reproduce(model: XGBClassifier, rows: Matrix, label: Labels) -> 
 
 
 def test_many_rows_are_sampled() -> None:
-    """Of more rows than an order of importance needs, all frauds are used and a sample of the rest."""
-    rng = np.random.default_rng(6)
-    rows = rng.normal(size=(2 * MAX_ROWS, 1)).astype(np.float32)
-    model = FirstColumn()
-    [lost] = permutation_losses(model, rows, (rows[:, 0] > 2).astype(np.int8), seed=7)
-    assert model.row_counts == {MAX_ROWS + int((rows[:, 0] > 2).sum())}
-    assert lost == pytest.approx([1 - (rows[:, 0] > 2).mean()] * REPEATS, abs=0.01)
+    """Of more rows than an order of importance needs, all frauds are used and a sample of the rest.
+
+    What is drawn does not depend on the chunks.
+    """
+    rows = np.random.default_rng(6).normal(size=(2 * MAX_ROWS, 1)).astype(np.float32)
+    model, label = FirstColumn(), (rows[:, 0] > 2).astype(np.int8)
+    [losses] = permutation_losses(model, rows, label, seed=7)
+    assert model.row_counts == {MAX_ROWS + int(label.sum())}
+    assert losses == pytest.approx([1 - label.mean()] * REPEATS, abs=0.01)
+    assert permutation_losses(FirstColumn(), FeatureMatrix(rows, 9_999), label, seed=7) == [losses]
 
 
 def test_gain_shares_are_a_whole(model: XGBClassifier) -> None:
-    """The shares of the gain add up to one, most of it with the useful feature."""
+    """The shares of the gain add up to one, most of it with the useful feature, nothing with the unused one."""
     shares = gain_shares(model.get_booster(), 3)
     assert sum(shares) == pytest.approx(1.0)
     assert shares[1] > 0.8
+    assert shares[2] == 0.0
 
 
 def test_model_without_a_split_has_no_gain(rows: Matrix, label: Labels) -> None:
@@ -135,13 +132,3 @@ def test_chunks_have_the_table_of_the_rows(model: XGBClassifier, rows: Matrix, l
         importance_table(model, matrix, label, NAMES, seed=3) for matrix in (FeatureMatrix(rows, 70), rows)
     )
     pd.testing.assert_frame_equal(found, expected, check_exact=True)
-
-
-def test_many_rows_in_chunks_are_sampled_as_the_rows() -> None:
-    """What is drawn of many rows does not depend on the chunks."""
-    rows = np.random.default_rng(6).normal(size=(2 * MAX_ROWS, 1)).astype(np.float32)
-    label = (rows[:, 0] > 2).astype(np.int8)
-    found, expected = (
-        permutation_losses(FirstColumn(), matrix, label, seed=7) for matrix in (FeatureMatrix(rows, 9_999), rows)
-    )
-    assert found == expected

@@ -20,6 +20,7 @@ from training.evaluation.metrics import (
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
+Rows = list[tuple[float, bool, float]]
 
 # Few distinct scores, so that rows tie; weights whose sums are exact, zero among them as in a bootstrap draw.
 TIED = st.integers(0, 8).map(lambda n: n / 8)
@@ -31,53 +32,31 @@ WEIGHTED_ROWS = st.lists(st.tuples(TIED, st.booleans(), WEIGHTS), max_size=60).m
 PROBABILITIES = st.lists(st.one_of(TIED, st.floats(0, 1)), min_size=1, max_size=80).map(np.array)
 
 
-def columns_of(rows: list[tuple[float, bool, float]]) -> tuple[Floats, Labels, Floats]:
+def columns_of(rows: Rows) -> tuple[Floats, Labels, Floats]:
     """Scores, labels and weights as arrays."""
     score, label, weight = zip(*rows, strict=True)
     return np.array(score), np.array(label, dtype=np.int8), np.array(weight)
 
 
-@settings(max_examples=50)
-@given(rows=WEIGHTED_ROWS)
-def test_roc_auc_is_scikit_learns(rows: list[tuple[float, bool, float]]) -> None:
-    """The area under the ROC curve equals scikit-learn's, whatever ties and weights."""
-    score, label, weight = columns_of(rows)
-    expected = roc_auc_score(label, score, sample_weight=weight)
-    assert roc_auc(*rank(score, label).counts(weight)) == pytest.approx(expected)
-
-
-@settings(max_examples=50)
-@given(rows=WEIGHTED_ROWS)
-def test_average_precision_is_scikit_learns(rows: list[tuple[float, bool, float]]) -> None:
-    """The average precision equals scikit-learn's, whatever ties and weights."""
-    score, label, weight = columns_of(rows)
-    expected = average_precision_score(label, score, sample_weight=weight)
-    assert average_precision(*rank(score, label).counts(weight)) == pytest.approx(expected)
-
-
-@settings(max_examples=50)
 @given(rows=WEIGHTED_ROWS, limit=st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0]))
-def test_recall_at_fpr_is_on_scikit_learns_curve(rows: list[tuple[float, bool, float]], limit: float) -> None:
-    """The recall at a false positive rate is the highest of scikit-learn's ROC points within it."""
+def test_metrics_are_scikit_learns(rows: Rows, limit: float) -> None:
+    """ROC AUC, average precision, Brier score and recall at a false positive rate, whatever ties and weights.
+
+    The recall is the highest of scikit-learn's ROC points within the rate.
+    """
     score, label, weight = columns_of(rows)
-    rates, recalls, _ = roc_curve(label, score, sample_weight=weight, drop_intermediate=False)
-    expected = recalls[rates <= limit + 1e-9].max()
-    assert recall_at_fpr(*rank(score, label).counts(weight), limit) == pytest.approx(expected)
+    counts, weights = rank(score, label).counts(weight), {"sample_weight": weight}
+    assert roc_auc(*counts) == pytest.approx(roc_auc_score(label, score, **weights))
+    assert average_precision(*counts) == pytest.approx(average_precision_score(label, score, **weights))
+    rates, recalls, _ = roc_curve(label, score, **weights, drop_intermediate=False)
+    assert recall_at_fpr(*counts, limit) == pytest.approx(recalls[rates <= limit + 1e-9].max())
+    assert brier_score(score, label) == pytest.approx(brier_score_loss(label, score))
+    assert brier_score(score, label, weight) == pytest.approx(brier_score_loss(label, score, **weights))
 
 
 @settings(max_examples=50)
 @given(rows=WEIGHTED_ROWS)
-def test_brier_score_is_scikit_learns(rows: list[tuple[float, bool, float]]) -> None:
-    """The Brier score equals scikit-learn's, with weights and without."""
-    probability, label, weight = columns_of(rows)
-    assert brier_score(probability, label) == pytest.approx(brier_score_loss(label, probability))
-    expected = brier_score_loss(label, probability, sample_weight=weight)
-    assert brier_score(probability, label, weight) == pytest.approx(expected)
-
-
-@settings(max_examples=50)
-@given(rows=WEIGHTED_ROWS)
-def test_counts_are_what_counting_gives(rows: list[tuple[float, bool, float]]) -> None:
+def test_counts_are_what_counting_gives(rows: Rows) -> None:
     """Counts begin with 0 and then have, per distinct score from the highest, the weights at or above it."""
     score, label, weight = columns_of(rows)
     frauds, legitimate = rank(score, label).counts(weight)
@@ -96,21 +75,16 @@ def test_counts_without_weights() -> None:
 
 @settings(max_examples=50)
 @given(rows=WEIGHTED_ROWS, threshold=st.one_of(TIED, st.floats(-1, 2)))
-def test_position_of_a_threshold(rows: list[tuple[float, bool, float]], threshold: float) -> None:
-    """At a threshold's position stand the counts of the rows at or above it, whether a row has that score or none."""
+def test_position_of_a_threshold(rows: Rows, threshold: float) -> None:
+    """At a threshold's position stand the counts of the rows at or above it, whether a row has that score or none.
+
+    A score's position leads back to the score.
+    """
     score, label, weight = columns_of(rows)
     ranking = rank(score, label)
     frauds, legitimate = ranking.counts(weight)
     position = ranking.position_of(threshold)
     assert frauds[position] + legitimate[position] == weight[score >= threshold].sum()
-
-
-@settings(max_examples=50)
-@given(rows=WEIGHTED_ROWS)
-def test_threshold_at_the_position_of_a_score_is_the_score(rows: list[tuple[float, bool, float]]) -> None:
-    """A score's position leads back to the score."""
-    score, label, _ = columns_of(rows)
-    ranking = rank(score, label)
     assert [ranking.threshold_at(ranking.position_of(value)) for value in score] == score.tolist()
 
 
@@ -161,25 +135,13 @@ def test_bins_hold_equally_many_rows(n_rows: int, n_bins: int) -> None:
     assert np.ptp(sizes) <= 1
 
 
-def calibrated_groups() -> tuple[Floats, Labels]:
-    """Three groups of 100 rows whose probability is exactly their share of frauds."""
+@settings(max_examples=50)
+@given(shift=st.just(0.0) | st.floats(0, 0.5))
+def test_calibration_error_is_a_known_shift(shift: float) -> None:
+    """Probabilities that are all too high by the same amount, or by none, have it as their calibration error."""
     shares = (0.02, 0.1, 0.5)
     label = np.concatenate([np.arange(100) < share * 100 for share in shares]).astype(np.int8)
-    return np.repeat(shares, 100), label
-
-
-def test_calibrated_constants_have_no_calibration_error() -> None:
-    """Where every group observes exactly the predicted rate, the calibration error is 0."""
-    probability, label = calibrated_groups()
-    error = expected_calibration_error(probability, label, calibration_bins(probability))
-    assert error == pytest.approx(0, abs=1e-12)
-
-
-@settings(max_examples=50)
-@given(shift=st.floats(0, 0.5))
-def test_calibration_error_is_a_known_shift(shift: float) -> None:
-    """Probabilities that are all too high by the same amount have that amount as their calibration error."""
-    probability, label = calibrated_groups()
+    probability = np.repeat(shares, 100)
     shifted = probability + shift
     assert expected_calibration_error(shifted, label, calibration_bins(shifted)) == pytest.approx(shift, abs=1e-12)
 
@@ -194,7 +156,7 @@ def test_errors_of_opposite_sign_do_not_cancel() -> None:
 
 @settings(max_examples=50)
 @given(rows=WEIGHTED_ROWS)
-def test_weight_of_a_row_is_how_often_it_counts(rows: list[tuple[float, bool, float]]) -> None:
+def test_weight_of_a_row_is_how_often_it_counts(rows: Rows) -> None:
     """The calibration error under whole weights is that of the rows repeated so often, in the same bins."""
     probability, label, weight = columns_of(rows)
     times, bins = (weight * 4).astype(int), calibration_bins(probability)

@@ -15,16 +15,18 @@ from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.intake.append import UsedError, append_rows
 
+Frame = pd.DataFrame
+Scorer = ScorerDeclaration
 
-@pytest.fixture
-def place(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's folder, as the working folder."""
+
+@pytest.fixture(autouse=True)
+def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's folder is the working folder."""
     monkeypatch.chdir(project)
-    return project
 
 
 @pytest.fixture
-def new_rows(mini_rows: pd.DataFrame) -> pd.DataFrame:
+def new_rows(mini_rows: Frame) -> Frame:
     """A hundred rows of later days under ids of their own."""
     later = mini_rows.head(100).copy()
     later["row_id"] = [f"new-{number}" for number in range(len(later))]
@@ -32,23 +34,27 @@ def new_rows(mini_rows: pd.DataFrame) -> pd.DataFrame:
     return later
 
 
-def rows_of(scorer: ScorerDeclaration) -> pd.DataFrame:
+def rows_of(scorer: Scorer) -> Frame:
     """What the scorer's file holds, as its contract types it."""
     return check_rows(read_columns(Path(scorer.data), columns_of(scorer)), scorer).clean.reset_index(drop=True)
 
 
+def write(rows: Frame, name: str) -> Path:
+    """Write rows as a user would."""
+    path = Path(name)
+    rows.to_csv(path, index=False) if path.suffix == ".csv" else rows.to_parquet(path, index=False)
+    return path
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 @pytest.mark.parametrize("existing", [".parquet", ".csv"])
-@pytest.mark.usefixtures("place")
 def test_new_rows_follow_the_old_ones(
-    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, suffix: str, existing: str
+    mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame, suffix: str, existing: str
 ) -> None:
     """From either kind of file into either kind, all values arrive as the contract types them."""
     scorer = mini_scorer.model_copy(update={"data": f"data/kept{existing}"})
-    write(mini_rows, Path(scorer.data))
-    before = Path(scorer.data).read_bytes()
-    write(new_rows, Path(f"new{suffix}"))
-    appended = append_rows(Path(f"new{suffix}"), scorer)
+    before = write(mini_rows, scorer.data).read_bytes()
+    appended = append_rows(write(new_rows, f"new{suffix}"), scorer)
     assert (appended.rows, appended.frauds, len(appended.quarantined)) == (100, int(new_rows["is_fraud"].sum()), 0)
     both = check_rows(pd.concat([mini_rows, new_rows], ignore_index=True), scorer).clean
     pd.testing.assert_frame_equal(rows_of(scorer), both, check_dtype=False)
@@ -58,22 +64,10 @@ def test_new_rows_follow_the_old_ones(
         assert pq.read_schema(scorer.data).equals(pa.Schema.from_pandas(mini_rows, preserve_index=False))
 
 
-def write(rows: pd.DataFrame, path: Path) -> None:
-    """Write rows as a user would."""
-    if path.suffix == ".csv":
-        rows.to_csv(path, index=False)
-    else:
-        rows.to_parquet(path, index=False)
-
-
-@pytest.mark.usefixtures("place")
-def test_columns_of_the_file_alone_stay_and_are_empty_for_new_rows(
-    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
-) -> None:
-    """A note that nobody declared is kept where it was; what only the new file has is left out."""
-    mini_rows.assign(note="kept", size=1).to_parquet(mini_scorer.data, index=False)
-    new_rows.assign(other="dropped", size=range(100)).to_parquet("new.parquet", index=False)
-    append_rows(Path("new.parquet"), mini_scorer)
+def test_undeclared_columns_stay(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
+    """They are empty for new rows that lack them; a column that only the new file has is left out."""
+    write(mini_rows.assign(note="kept", size=1), mini_scorer.data)
+    append_rows(write(new_rows.assign(other="dropped", size=range(100)), "new.parquet"), mini_scorer)
     both = pd.read_parquet(mini_scorer.data)
     assert list(both) == [*mini_rows, "note", "size"]
     assert both["note"].head(len(mini_rows)).eq("kept").all()
@@ -81,44 +75,26 @@ def test_columns_of_the_file_alone_stay_and_are_empty_for_new_rows(
     assert both["size"].tail(100).tolist() == list(range(100))
 
 
-@pytest.mark.usefixtures("place")
-def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame) -> None:
-    """Which a schedule may take for an answer, not for a mistake."""
-    mini_rows.tail(20).to_csv("new.csv", index=False)
+def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: Scorer, mini_rows: Frame) -> None:
+    """A schedule may take this error for an answer, not for a mistake."""
+    new = write(mini_rows.tail(20), "new.csv")
     with pytest.raises(UsedError, match=r"all of its 20 rows are in data/rows\.parquet already; without ROWS="):
-        append_rows(Path("new.csv"), mini_scorer)
+        append_rows(new, mini_scorer)
 
 
 @pytest.mark.parametrize("existing", [".csv", ".parquet"])
-@pytest.mark.usefixtures("place")
-def test_times_are_written_in_one_way(
-    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, existing: str
-) -> None:
-    """Seconds among dates, or dates among seconds, would be no times to `prepare`, and set aside one and all."""
+def test_times_are_written_in_one_way(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame, existing: str) -> None:
+    """Seconds among dates, or dates among seconds, would be no times to `prepare`, which would set them all aside."""
     scorer = mini_scorer.model_copy(update={"data": f"data/kept{existing}"})
-    dates, seconds = (
-        rows.assign(at=as_written(rows["at"])) for rows, as_written in ((mini_rows, isoformat), (new_rows, epoch))
-    )
-    write(dates, Path(scorer.data))
-    write(seconds, Path("new.csv"))
+    write(mini_rows.assign(at=mini_rows["at"].map(pd.Timestamp.isoformat)), scorer.data)
+    seconds = (new_rows["at"] - pd.Timestamp(0)) // pd.Timedelta(seconds=1)
     with pytest.raises(DataError, match="column at is written as '17"):
-        append_rows(Path("new.csv"), scorer)
-    write(new_rows, Path("new.parquet"))
-    assert append_rows(Path("new.parquet"), scorer).rows == 100
+        append_rows(write(new_rows.assign(at=seconds), "new.csv"), scorer)
+    assert append_rows(write(new_rows, "new.parquet"), scorer).rows == 100
     assert len(rows_of(scorer)) == len(mini_rows) + 100
 
 
-def isoformat(times: pd.Series) -> pd.Series:
-    """Times as text."""
-    return times.map(pd.Timestamp.isoformat)
-
-
-def epoch(times: pd.Series) -> pd.Series:
-    """Times as seconds."""
-    return (times - pd.Timestamp(0)) // pd.Timedelta(seconds=1)
-
-
-Change = Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+Change = Callable[[Frame, Frame], Frame]
 
 REFUSED: dict[str, tuple[Change, list[str]]] = {
     "a row that is in the data": (
@@ -159,71 +135,55 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-@pytest.mark.usefixtures("place")
 def test_what_is_refused_leaves_the_data_as_they_are(
-    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame, case: str
+    mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame, case: str
 ) -> None:
     """The sentence names the file, what is wrong with it and how many rows are; nothing is written."""
     change, parts = REFUSED[case]
     mini_rows.iloc[-1:, mini_rows.columns.get_loc("row_id")] = None
-    mini_rows.to_parquet(mini_scorer.data, index=False)
-    before = Path(mini_scorer.data).read_bytes()
-    change(new_rows, mini_rows).to_parquet("new.parquet", index=False)
+    before = write(mini_rows, mini_scorer.data).read_bytes()
+    new = write(change(new_rows, mini_rows), "new.parquet")
     with pytest.raises(DataError) as refusal:
-        append_rows(Path("new.parquet"), mini_scorer)
+        append_rows(new, mini_scorer)
     for part in ["new.parquet", *parts]:
         assert part in str(refusal.value)
     assert Path(mini_scorer.data).read_bytes() == before
     assert [path.name for path in Path("data").iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.usefixtures("place")
-def test_without_an_id_a_row_is_known_by_all_that_it_says(
-    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
-) -> None:
+def test_rows_without_an_id_are_compared_by_value(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
     """The same values from a CSV are the same row."""
-    scorer = mini_scorer.model_copy(update={"id": None})
-    pd.concat([new_rows, mini_rows.head(3)]).to_csv("new.csv", index=False)
+    new = write(pd.concat([new_rows, mini_rows.head(3)]), "new.csv")
     with pytest.raises(DataError, match=r"3 of its 103 rows are in data/rows\.parquet already; remove them"):
-        append_rows(Path("new.csv"), scorer)
+        append_rows(new, mini_scorer.model_copy(update={"id": None}))
 
 
-@pytest.mark.usefixtures("place")
-def test_a_line_that_cannot_be_read_is_named(mini_scorer: ScorerDeclaration, new_rows: pd.DataFrame) -> None:
+def test_a_line_that_cannot_be_read_is_named(mini_scorer: Scorer, new_rows: Frame) -> None:
     """Its number is that of the file; broken lines of the data, which `prepare` quarantines, do not matter."""
     scorer = mini_scorer.model_copy(update={"data": "data/kept.csv"})
-    write(pd.read_parquet(mini_scorer.data), Path(scorer.data))
-    with Path(scorer.data).open("a") as file:
+    with write(pd.read_parquet(mini_scorer.data), scorer.data).open("a") as file:
         file.write("cut,short\n")
-    write(new_rows, Path("new.csv"))
-    lines = Path("new.csv").read_text().splitlines()
-    Path("new.csv").write_text("\n".join([*lines[:3], "cut,short", *lines[3:]]))
-    with pytest.raises(
-        DataError, match=r"^new\.csv, line 4: the line has 2 cells; the header has 9 names; correct the"
-    ):
-        append_rows(Path("new.csv"), scorer)
-    write(new_rows, Path("new.csv"))
-    assert append_rows(Path("new.csv"), scorer).rows == 100
+    new = write(new_rows, "new.csv")
+    text = new.read_text()
+    lines = text.splitlines()
+    new.write_text("\n".join([*lines[:3], "cut,short", *lines[3:]]))
+    with pytest.raises(DataError, match=r"^new\.csv, line 4: the line has 2 cells; the header has 9 names; correct"):
+        append_rows(new, scorer)
+    new.write_text(text)
+    assert append_rows(new, scorer).rows == 100
 
 
-@pytest.mark.usefixtures("place")
-def test_a_few_bad_rows_are_set_aside_with_their_reasons(
-    mini_scorer: ScorerDeclaration, new_rows: pd.DataFrame
-) -> None:
-    """What the quarantine allows is left out, and told."""
-    new_rows.assign(amount=new_rows["amount"].mask(new_rows.index == 7, -1.0)).to_parquet("new.parquet", index=False)
-    appended = append_rows(Path("new.parquet"), mini_scorer)
+def test_a_few_bad_rows_are_set_aside(mini_scorer: Scorer, new_rows: Frame) -> None:
+    """What the quarantine allows is left out, and reported with its reason."""
+    new = write(new_rows.assign(amount=new_rows["amount"].mask(new_rows.index == 7, -1.0)), "new.parquet")
+    appended = append_rows(new, mini_scorer)
     assert appended.rows == 99
     assert appended.quarantined[["row_id", "rejected_because"]].to_numpy().tolist() == [["new-7", "amount is below 0"]]
     assert "new-7" not in set(pd.read_parquet(mini_scorer.data)["row_id"])
 
 
-@pytest.mark.usefixtures("place")
-def test_a_value_that_the_files_type_cannot_hold_is_an_error(
-    mini_scorer: ScorerDeclaration, mini_rows: pd.DataFrame, new_rows: pd.DataFrame
-) -> None:
+def test_values_must_fit_the_files_type(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
     """Nothing is rounded or dropped silently."""
-    mini_rows.assign(speed=mini_rows["speed"].round().astype("Int64")).to_parquet(mini_scorer.data, index=False)
-    new_rows.to_parquet("new.parquet", index=False)
+    write(mini_rows.assign(speed=mini_rows["speed"].round().astype("Int64")), mini_scorer.data)
     with pytest.raises(DataError, match=r"column speed does not fit data/rows\.parquet, where it is int64"):
-        append_rows(Path("new.parquet"), mini_scorer)
+        append_rows(write(new_rows, "new.parquet"), mini_scorer)

@@ -59,34 +59,35 @@ def test_candidates_are_five_and_the_shipped_is_among_them() -> None:
 
 
 @every_candidate
-def test_frauds_score_higher(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """On separable rows, each candidate ranks later frauds far above chance."""
+def test_ranking_is_learned(name: str, mini_scorer: ScorerDeclaration) -> None:
+    """A candidate ranks later frauds far above chance, and far below it where the labels are inverted.
+
+    Fitted twice on the same rows, it gives the same scores to the last bit.
+    """
     matrix, label = drawn(1)
-    assert area(CANDIDATES[name](mini_scorer, label).fit(matrix, label), *drawn(2)) > 0.9
+    first, again = (CANDIDATES[name](mini_scorer, label).fit(matrix, label) for _ in range(2))
+    assert area(first, *drawn(2)) > 0.9
+    assert score(first, matrix).tobytes() == score(again, matrix).tobytes()
+    inverted = CANDIDATES[name](mini_scorer, 1 - label).fit(matrix, 1 - label)
+    assert area(inverted, *drawn(2)) < 0.1
 
 
 @every_candidate
-def test_signs_are_learned_not_assumed(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """Taught that frauds are the legitimate rows, a candidate ranks them the other way round."""
-    matrix, label = drawn(1)
-    model = CANDIDATES[name](mini_scorer, 1 - label).fit(matrix, 1 - label)
-    assert area(model, *drawn(2)) < 0.1
-
-
-@every_candidate
-def test_missing_values_and_unseen_codes_are_scored(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """A row of nothing but missing values, and codes that training did not hold, have a finite score."""
+def test_unusual_values_are_scored(name: str, mini_scorer: ScorerDeclaration) -> None:
+    """Nothing but missing values, codes that training did not hold and the largest numbers have a finite score."""
     matrix, label = drawn(1)
     matrix[:, COUNTRY] = np.where(matrix[:, COUNTRY] == 3, 2, matrix[:, COUNTRY])
     matrix[:, KIND] = np.where(np.isnan(matrix[:, KIND]), 0, matrix[:, KIND])
+    # A ratio may be as large as float32 holds.
+    matrix[0, 6], matrix[1, 7] = np.finfo(np.float32).max, np.finfo(np.float32).min
     model = CANDIDATES[name](mini_scorer, label).fit(matrix, label)
     rows, _ = drawn(2)
     rows[0] = np.nan
     rows[1:20, COUNTRY] = 3
     rows[20:40, KIND] = np.nan
-    found = score(model, rows)
-    assert found.shape == (N_ROWS,)
-    assert np.isfinite(found).all()
+    scores = score(model, np.concatenate([rows, matrix[:2]]))
+    assert scores.shape == (N_ROWS + 2,)
+    assert np.isfinite(scores).all()
 
 
 @every_candidate
@@ -96,23 +97,6 @@ def test_a_column_without_a_value_stops_nothing(name: str, mini_scorer: ScorerDe
     matrix[:, [SPEED, KIND]] = np.nan
     model = CANDIDATES[name](mini_scorer, label).fit(matrix, label)
     assert area(model, *drawn(2)) > 0.8
-
-
-@every_candidate
-def test_largest_numbers_are_scored(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """A ratio may be as large as float32 holds, which no candidate turns into an infinite score."""
-    matrix, label = drawn(1)
-    matrix[0, 6], matrix[1, 7] = np.finfo(np.float32).max, np.finfo(np.float32).min
-    model = CANDIDATES[name](mini_scorer, label).fit(matrix, label)
-    assert np.isfinite(score(model, matrix)).all()
-
-
-@every_candidate
-def test_one_seed_one_candidate(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """Fitted twice on the same rows, a candidate gives the same scores to the last bit."""
-    matrix, label = drawn(1)
-    first, again = (score(CANDIDATES[name](mini_scorer, label).fit(matrix, label), matrix) for _ in range(2))
-    assert first.tobytes() == again.tobytes()
 
 
 @pytest.mark.parametrize("types", [["amount", "speed"], ["country"]], ids=["numbers alone", "categories alone"])
@@ -141,20 +125,15 @@ def test_logistic_regression_is_the_same_in_another_unit(mini_scorer: ScorerDecl
 
 
 def test_shipped_candidate_is_the_declared_model(mini_scorer: ScorerDeclaration) -> None:
-    """XGBoost takes part with the declared parameters, on one core."""
-    _, label = drawn(1)
-    found = CANDIDATES[SHIPPED](mini_scorer, label)
+    """XGBoost takes part with the declared parameters, on one core, and with the declared weight of frauds."""
+    label = np.array([1] * 10 + [0] * 90, dtype=np.int8)
+    model = CANDIDATES[SHIPPED](mini_scorer, label)
     declared = build_model(mini_scorer.model.on_one_core, mini_scorer.contract, seed=mini_scorer.seed)
     # Two parameter dicts, NaN for `missing` among them, compare by their text.
-    assert str(found.get_params()) == str(declared.get_params())
-    assert (found.n_estimators, found.max_depth, found.learning_rate, found.n_jobs) == (20, 3, 0.3, 1)
-
-
-def test_shipped_candidate_weighs_frauds_as_declared(mini_scorer: ScorerDeclaration) -> None:
-    """With class weights declared, the candidate that ships has them, from the labels it will be fitted on."""
-    label = np.array([1] * 10 + [0] * 90, dtype=np.int8)
-    scorer = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=0.5)})
-    assert CANDIDATES[SHIPPED](scorer, label).scale_pos_weight == 4.5
+    assert str(model.get_params()) == str(declared.get_params())
+    assert (model.n_estimators, model.max_depth, model.learning_rate, model.n_jobs) == (20, 3, 0.3, 1)
+    weighted = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=0.5)})
+    assert CANDIDATES[SHIPPED](weighted, label).scale_pos_weight == 4.5
 
 
 def test_shipped_candidate_is_scored_by_its_margin(mini_scorer: ScorerDeclaration) -> None:

@@ -16,6 +16,7 @@ COUNTRIES = ("other", "DE", "FR", "NA")
 LABELS = (None, COUNTRIES, None, ("no", "yes"), None)
 
 Matrix = npt.NDArray[np.float32]
+Learned = dict[str, Any]
 
 
 def rows(seed: int = 2) -> Matrix:
@@ -31,7 +32,7 @@ def rows(seed: int = 2) -> Matrix:
     return found
 
 
-def share_unlikely(learned: dict[str, Any], matrix: Matrix) -> float:
+def share_unlikely(learned: Learned, matrix: Matrix) -> float:
     """The share of rows that the function would warn of."""
     combinations = Combinations(learned)
     return sum(combinations.unlikely_pair(row) is not None for row in matrix.tolist()) / len(matrix)
@@ -42,14 +43,16 @@ def edges_of(parents: list[int]) -> set[frozenset[int]]:
     return {frozenset((index, parent)) for index, parent in enumerate(parents) if parent >= 0}
 
 
-def test_tree_joins_what_depends() -> None:
-    """The two pairs of features that depend on each other are joined."""
-    assert {frozenset((0, 2)), frozenset((1, 3))} <= edges_of(learn_combinations(rows(), LABELS)["parents"])
+@pytest.fixture(scope="module")
+def learned() -> Learned:
+    """What these rows teach."""
+    return learn_combinations(rows(), LABELS)
 
 
-def test_tree_joins_everything() -> None:
-    """One feature has no parent, and from every other one the way up leads to it."""
-    parents = learn_combinations(rows(), LABELS)["parents"]
+def test_tree_joins_everything(learned: Learned) -> None:
+    """One feature has no parent, and from every other one the way up leads to it; what depends is joined."""
+    parents = learned["parents"]
+    assert {frozenset((0, 2)), frozenset((1, 3))} <= edges_of(parents)
     assert parents[0] == -1
     assert parents.count(-1) == 1
     for start in range(len(parents)):
@@ -60,42 +63,27 @@ def test_tree_joins_everything() -> None:
         assert index == 0
 
 
-def test_tables_hold_probabilities() -> None:
-    """Each row of a table is log-probabilities that sum to 1."""
-    for table in learn_combinations(rows(), LABELS)["tables"]:
-        assert np.exp(table).sum(axis=1) == pytest.approx(1, abs=1e-3)
+def test_tables_hold_probabilities(learned: Learned) -> None:
+    """Each row of a table is log-probabilities that sum to 1; there is a row for each bin of the parent.
 
-
-def test_table_has_a_row_for_each_bin_of_the_parent() -> None:
-    """A table has as many rows as its parent has columns; the first one's has one."""
-    learned = learn_combinations(rows(), LABELS)
+    A number is cut into a few bins of equal shares, and the tables count one more for what is missing.
+    """
     for table, parent in zip(learned["tables"], learned["parents"], strict=True):
+        assert np.exp(table).sum(axis=1) == pytest.approx(1, abs=1e-3)
         assert len(table) == (len(learned["tables"][parent][0]) if parent >= 0 else 1)
         assert {len(row) for row in table} == {len(table[0])}
-
-
-def test_numbers_have_few_bins() -> None:
-    """A number is cut into a few bins of equal shares, and the tables count one more for what is missing."""
-    learned = learn_combinations(rows(), LABELS)
     assert len(learned["bins"][0]["edges"]) == N_BINS - 1
     assert np.exp(learned["tables"][0][0]) == pytest.approx([0.1] + [0.9 / N_BINS] * N_BINS, abs=0.015)
 
 
-def test_few_training_rows_are_unlikely() -> None:
-    """Of the training rows some are unlikely, and hardly more than one in a thousand."""
-    matrix = rows()
-    assert 0 < share_unlikely(learn_combinations(matrix, LABELS), matrix) <= 0.002
+def test_few_rows_are_unlikely(learned: Learned) -> None:
+    """Of the training rows hardly more than one in a thousand is unlikely, and few later rows of the same source.
 
-
-def test_few_later_rows_are_unlikely() -> None:
-    """Of rows that were not learned from, and come from the same source, hardly more are unlikely."""
-    assert share_unlikely(learn_combinations(rows(), LABELS), rows(seed=3)) <= 0.004
-
-
-def test_shuffled_rows_are_often_unlikely() -> None:
-    """Where each value is usual and what depends on each other is torn apart, many rows are unlikely."""
-    matrix = np.random.default_rng(1).permuted(rows(), axis=0)
-    assert share_unlikely(learn_combinations(rows(), LABELS), matrix) > 0.05
+    Where each value is usual and what depends on each other is torn apart, many rows are.
+    """
+    assert 0 < share_unlikely(learned, rows()) <= 0.002
+    assert share_unlikely(learned, rows(seed=3)) <= 0.004
+    assert share_unlikely(learned, np.random.default_rng(1).permuted(rows(), axis=0)) > 0.05
 
 
 def test_most_frequent_labels_have_bins_of_their_own() -> None:
@@ -130,24 +118,18 @@ def test_single_feature_works() -> None:
     assert share_unlikely(learned, matrix) == 0
 
 
-def test_function_finds_the_bins_of_training() -> None:
+def test_function_finds_the_bins_of_training(learned: Learned) -> None:
     """The limit lies between the scores of training rows as the function computes them."""
-    matrix, learned = rows(), learn_combinations(rows(), LABELS)
     below = Combinations({**learned, "limit": learned["limit"] - 1e9})
     above = Combinations({**learned, "limit": 1e-9})
-    assert not any(below.unlikely_pair(row) for row in matrix.tolist())
-    assert any(above.unlikely_pair(row) for row in matrix.tolist())
-
-
-def test_learning_is_the_same_twice() -> None:
-    """The same rows teach the same."""
-    assert learn_combinations(rows(), LABELS) == learn_combinations(rows(), LABELS)
+    assert not any(below.unlikely_pair(row) for row in rows().tolist())
+    assert any(above.unlikely_pair(row) for row in rows().tolist())
 
 
 @pytest.mark.parametrize("chunk_rows", [700, N_ROWS])
-def test_chunks_give_the_result_of_the_rows(chunk_rows: int) -> None:
+def test_chunks_give_the_result_of_the_rows(learned: Learned, chunk_rows: int) -> None:
     """Learning from a matrix in chunks gives the same as in memory."""
-    assert learn_combinations(FeatureMatrix(rows(), chunk_rows), LABELS) == learn_combinations(rows(), LABELS)
+    assert learn_combinations(FeatureMatrix(rows(), chunk_rows), LABELS) == learned
 
 
 def test_chunks_of_many_rows_give_the_result_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:

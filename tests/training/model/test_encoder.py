@@ -20,6 +20,9 @@ from training.params import Compute
 from training.run.matrix import Positions
 from training.run.processes import Workers
 
+Frames = dict[str, pd.DataFrame]
+NewEncoder = Callable[[], FeatureEncoder]
+WindowOf = Callable[..., Window]
 NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str)
 
 
@@ -39,16 +42,16 @@ def one_by_one(rows: pd.DataFrame, contract: Contract, vocabulary: dict[str, Any
 
 
 @pytest.fixture
-def new_encoder(mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Callable[[], FeatureEncoder]:
+def new_encoder(mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> NewEncoder:
     """Makes an encoder of the mini scorer that has learned nothing yet."""
     return lambda: FeatureEncoder(mini_scorer.contract, mini_catalogue)
 
 
 def test_matrix_equals_the_function_row_by_row(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
+    mini_windows: Frames, mini_scorer: ScorerDeclaration, new_encoder: NewEncoder
 ) -> None:
     """Every entry equals what the function computes for that row, missing values and unseen categories included."""
-    fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
+    fitted = new_encoder().fit(mini_windows["train"])
     later = mini_windows["test"]
     rows = later.assign(country=later["country"].where(later.index != 0, "Atlantis"))
     matrix = fitted.transform(rows)
@@ -71,33 +74,23 @@ def test_missing_values_are_those_of_a_request(mini_scorer: ScorerDeclaration, m
     assert np.isnan(matrix[0]).tolist() == [False, True, True, False, True, True, True, True]
 
 
-def test_labels_by_frequency_then_name() -> None:
-    """The most frequent label comes first; equally frequent ones stand in the order of their names."""
-    assert countries(["b"] * 3 + ["c"] * 5 + ["a"] * 3, min_rows=1) == ["c", "a", "b"]
+def test_categories_by_frequency_then_name() -> None:
+    """The most frequent comes first, equally frequent ones in the order of their names; a missing value is none."""
+    assert countries(["b"] * 3 + ["c"] * 5 + ["a"] * 3 + [None] * 30, min_rows=1) == ["c", "a", "b"]
 
 
-def test_rare_labels_share_the_code_of_other(mini_scorer: ScorerDeclaration) -> None:
-    """Labels below min_rows are not learned, so that they share code 0 with labels never seen."""
+def test_rare_categories_share_the_code_of_other(mini_scorer: ScorerDeclaration) -> None:
+    """Categories below min_rows are not learned, so that they share code 0 with those never seen."""
     assert countries(["a"] * 20 + ["b"] * 19, min_rows=20) == ["a"]
-    features = build_features(
-        Contract(
-            route="/x", answer="decision", id=None, fields={"country": mini_scorer.fields["country"]}, features={}
-        ),
-        {"country": ["a"]},
-    )
+    fields = {"country": mini_scorer.fields["country"]}
+    contract = Contract(route="/x", answer="decision", id=None, fields=fields, features={})
+    features = build_features(contract, {"country": ["a"]})
     assert [features.encode([value]) for value in ("a", "b", "never")] == [[1.0], [0.0], [0.0]]
 
 
-def test_missing_is_no_label() -> None:
-    """Missing values, however many, are not learned as a label."""
-    assert countries([None] * 30 + ["a"] * 20, min_rows=1) == ["a"]
-
-
-def test_vocabulary_knows_the_given_rows_only(
-    mini_windows: dict[str, pd.DataFrame], mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
-) -> None:
+def test_vocabulary_knows_the_given_rows_only(mini_windows: Frames, new_encoder: NewEncoder) -> None:
     """Fitting on training rows learns nothing from later ones, and transforming learns nothing at all."""
-    fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(mini_windows["train"])
+    fitted = new_encoder().fit(mini_windows["train"])
     learned = list(fitted.vocabulary_["country"])
     fitted.transform(mini_windows["test"].assign(country="Atlantis"))
     assert fitted.vocabulary_["country"] == learned
@@ -107,15 +100,10 @@ def test_vocabulary_knows_the_given_rows_only(
 
 
 @pytest.mark.usefixtures("two_processes")
-def test_chunks_change_nothing(
-    mini_windows: dict[str, pd.DataFrame],
-    mini_scorer: ScorerDeclaration,
-    mini_catalogue: pd.DataFrame,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_chunks_change_nothing(mini_windows: Frames, new_encoder: NewEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks encoded by several processes are the same matrix as one chunk."""
     rows = pd.concat(mini_windows.values(), ignore_index=True)
-    fitted = FeatureEncoder(mini_scorer.contract, mini_catalogue).fit(rows)
+    fitted = new_encoder().fit(rows)
     whole = fitted.transform(rows)
     monkeypatch.setattr(encoder, "CHUNK_ROWS", 400)
     np.testing.assert_array_equal(fitted.transform(rows), whole)
@@ -134,11 +122,7 @@ WORKERS = Workers(Compute())
 @pytest.mark.parametrize("group_rows", [200, 900], ids=["five row groups", "one row group"])
 @pytest.mark.usefixtures("working_folder")
 def test_a_window_is_encoded_as_its_rows(
-    mini_windows: dict[str, pd.DataFrame],
-    new_encoder: Callable[[], FeatureEncoder],
-    window_of: Callable[..., Window],
-    group_rows: int,
-    positions: Positions | None,
+    mini_windows: Frames, new_encoder: NewEncoder, window_of: WindowOf, group_rows: int, positions: Positions | None
 ) -> None:
     """Row group by row group, the vocabulary and the features are those of the rows as one table, to the bit."""
     rows = mini_windows["train"]
@@ -152,7 +136,7 @@ def test_a_window_is_encoded_as_its_rows(
     np.testing.assert_array_equal(matrix[:], expected.transform(chosen))
 
 
-def test_a_scorer_without_categories_has_nothing_to_count(window_of: Callable[..., Window]) -> None:
+def test_a_scorer_without_categories_has_nothing_to_count(window_of: WindowOf) -> None:
     """No row is read for a vocabulary that is empty."""
     contract = Contract(route="/x", answer="decision", id=None, fields={"n": DeclaredField(type="count")}, features={})
     window = window_of(pd.DataFrame({"n": [1.0, 2.0]}))
@@ -160,10 +144,9 @@ def test_a_scorer_without_categories_has_nothing_to_count(window_of: Callable[..
     assert FeatureEncoder(contract, NO_CATALOGUE).fit_window(window, Workers(Compute())).vocabulary_ == {}
 
 
-def test_stage_keeps_the_learned_vocabulary(trained: Path) -> None:
+def test_stage_keeps_the_learned_vocabulary(trained: Path, trained_rows: Callable[[str], pd.DataFrame]) -> None:
     """The rows of the training window, and no others, are behind the vocabulary that the stage wrote."""
-    rows = pd.read_parquet(trained / "build" / "mini" / "rows" / "train.parquet")
-    counts = rows["country"].value_counts()
+    counts = trained_rows("train")["country"].value_counts()
     vocabulary = json.loads((trained / "build" / "mini" / "vocabulary.json").read_text())
     assert vocabulary["country"] == counts[counts >= 20].index.tolist()
     assert list(vocabulary) == ["country", "item"]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -9,12 +10,15 @@ from xml.etree import ElementTree as ET
 import pytest
 from jinja2 import Environment, meta
 
+from tests.training.report.pages import parsed
 from training.params import Costs, Resampling
 from training.report.card_figures import pictures
 from training.report.html import page
 from training.report.model_card import BREAK, MOST_FEATURES, MOST_SEGMENTS, TEMPLATE, facts, model_card
 from training.report.stage_reports import Reports
 
+Change = Callable[[Reports], Reports]
+Row = dict[str, Any]
 HOSTILE = "# <script>|`x` & *y*\n[a](http://evil.example)\\"
 ON_ONE_LINE = HOSTILE.replace("\n", " ")
 VERDICTS = {
@@ -42,12 +46,9 @@ USUAL = (
 BETTER = {"average_precision": {"value": 0.5, "difference": 0.1, "interval": [0.05, 0.15]}}
 BETTER_WAY = {"declared": "smote 0.3", "chosen": "none", "verdict": "", "arms": {"none": BETTER}}
 # What it says of others.
-CASES: tuple[tuple[Callable[[Reports], Reports], str], ...] = (
+CASES: tuple[tuple[Change, str], ...] = (
     (lambda r: with_manifest(r, contract=r.manifest["contract"] | {"answer": "decision"}), "receives 1 (flagged) or 0"),
-    (
-        lambda r: with_split(with_rows(r, rows=3100), label_delay_days=7.0),
-        "7 days after its row, so the 100 rows",
-    ),
+    (lambda r: with_split(with_rows(r, rows=3100), label_delay_days=7.0), "7 days after its row, so the 100 rows"),
     (lambda r: with_split(r, sample=0.2), "gave 3,000 rows, a random 20 % of it."),
     (lambda r: with_rows(r, warnings=["Odd.", "Odder"]), "**The check of the data warns:** Odd. Odder."),
     (
@@ -77,7 +78,7 @@ def words(reports: Reports) -> str:
 
 def html(reports: Reports) -> ET.Element:
     """The card's page, without figures."""
-    return ET.fromstring(page("Model card", model_card(reports).sections, {}))  # noqa: S314 - our own text
+    return parsed(page("Model card", model_card(reports).sections, {}))
 
 
 def cells(reports: Reports, table: int) -> list[list[str]]:
@@ -116,16 +117,13 @@ def with_slope(reports: Reports, slope: float) -> Reports:
     return with_manifest(reports, calibration={"slope": slope, "intercept": -1.0})
 
 
-def segment(reports: Reports, name: str, **rates: float | None) -> dict[str, Any]:
+def segment(reports: Reports, name: str, **rates: float | None) -> Row:
     """A category like the whole but for some rates, whose intervals reach .05 to each side."""
     row = {**reports.segments[0], "segment": name}
     for rate, value in rates.items():
         bounds = (None, None) if value is None else (value - 0.05, value + 0.05)
         row |= {rate: value, f"{rate}_low": bounds[0], f"{rate}_high": bounds[1]}
     return row
-
-
-# The template
 
 
 def test_template_and_facts_agree(reports: Reports) -> None:
@@ -143,7 +141,13 @@ def test_lines_of_a_paragraph_are_joined() -> None:
 
 
 def test_sections_are_in_order(reports: Reports) -> None:
-    """The page and the Markdown have the same headings, from what is decided to how it is made again."""
+    """The page and the Markdown have the same headings, from what is decided to how it is made again.
+
+    The template places each figure once, and the Markdown does not show where.
+    """
+    figures = [name for section in model_card(reports).sections for name in section.figures]
+    assert sorted(figures) == sorted(pictures(reports))
+    assert "<!--" not in words(reports)
     headings = re.findall(r"^## (.*)$", words(reports), re.MULTILINE)
     assert [element.text for element in html(reports).iter("h2")] == headings
     assert [heading.split(",")[0] for heading in headings] == [
@@ -158,13 +162,6 @@ def test_sections_are_in_order(reports: Reports) -> None:
         "Limits and what to watch",
         "Reproducing it",
     ]
-
-
-def test_every_figure_belongs_to_a_section(reports: Reports) -> None:
-    """The template places each figure once, and the Markdown does not show where."""
-    figures = [name for section in model_card(reports).sections for name in section.figures]
-    assert sorted(figures) == sorted(pictures(reports))
-    assert "<!--" not in words(reports)
 
 
 def test_hostile_names_are_shown_as_they_are(reports: Reports) -> None:
@@ -186,14 +183,14 @@ def test_hostile_names_are_shown_as_they_are(reports: Reports) -> None:
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {10}
 
 
-@pytest.mark.parametrize("sentence", USUAL)
-def test_usual_sentence(reports: Reports, sentence: str) -> None:
+def test_usual_sentences(reports: Reports) -> None:
     """The reports as they are lead to their sentences."""
-    assert sentence in words(reports)
+    card = words(reports)
+    assert [sentence for sentence in USUAL if sentence not in card] == []
 
 
 @pytest.mark.parametrize(("change", "sentence"), CASES)
-def test_sentence_of_a_case(reports: Reports, change: Callable[[Reports], Reports], sentence: str) -> None:
+def test_sentence_of_a_case(reports: Reports, change: Change, sentence: str) -> None:
     """Other reports lead to other sentences, which the usual card does not have."""
     assert sentence in words(change(reports))
     assert sentence not in words(reports)
@@ -218,9 +215,6 @@ def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
     assert words(replace(reports, rows=old)) == words(reports)
 
 
-# The promise
-
-
 @pytest.mark.parametrize(
     ("policy", "description", "outcome"),
     [
@@ -235,9 +229,7 @@ def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
         ({"cost": "lowest"}, "missed amounts and reviews cost least, on the calibration rows", "no promise"),
     ],
 )
-def test_every_policy_is_described_and_judged(
-    reports: Reports, policy: dict[str, Any], description: str, outcome: str
-) -> None:
+def test_every_policy_is_described_and_judged(reports: Reports, policy: Row, description: str, outcome: str) -> None:
     """A level is reached or not by the value, and broken where the whole interval misses it, which is then explained.
 
     The head of the card and the section on decisions say the same.
@@ -264,24 +256,16 @@ def test_declared_threshold_is_listed_once(reports: Reports) -> None:
     """An aim that leads to the declared threshold is not a second line."""
     thresholds = [{**reports.declared, "aim": "recall 0.9"}, {**reports.thresholds[0], "aim": "review_rate 0.001"}]
     table = cells(replace(reports, thresholds=[*thresholds, *reports.thresholds]), 3)
-    assert [row[0] for row in table[1:]] == [
-        "0.1 % of requests flagged",
-        "50 % of frauds flagged",
-        "the declared policy",
-    ]
-
-
-# How it was made
+    aims = [row[0] for row in table[1:]]
+    assert aims == ["0.1 % of requests flagged", "50 % of frauds flagged", "the declared policy"]
 
 
 def test_features_have_kind_unit_and_direction(reports: Reports) -> None:
     """The table says of each feature what it is, and which way the risk may go."""
-    contract = reports.manifest["contract"]
-    amount = contract["fields"]["amount"] | {"monotone": "increasing"}
-    speed = contract["fields"]["speed"] | {"monotone": "decreasing"}
-    fields = contract["fields"] | {"amount": amount, "speed": speed}
-    features = {"amount_per_visit": {"ratio": ["amount", "visits"]}}
-    bound = contract | {"fields": fields, "features": features}
+    bound = deepcopy(reports.manifest["contract"])
+    bound["fields"]["amount"]["monotone"] = "increasing"
+    bound["fields"]["speed"]["monotone"] = "decreasing"
+    del bound["features"]["momentum"]
     table = {row[0]: row[1:4] for row in cells(with_manifest(reports, contract=bound), 1)}
     assert table["amount"] == ["money", "USD", "may only rise"]
     assert table["speed"] == ["number", "km/h", "may only fall"]
@@ -295,9 +279,6 @@ def test_many_features_are_cut(reports: Reports) -> None:
     card = words(replace(reports, importance=reports.importance * 10))
     assert card.count("| `momentum` |") == MOST_FEATURES // 8
     assert "55 more features are in `reports/mini/importance.csv`." in card
-
-
-# How good it is
 
 
 def test_every_measure_has_its_interval_and_meaning(reports: Reports) -> None:

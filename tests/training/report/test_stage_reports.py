@@ -11,7 +11,7 @@ from training.errors import StageError
 from training.report.stage_reports import Reports, read_reports
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def folder(reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory, with the reports as files."""
     target, bundle = tmp_path / "reports/mini", tmp_path / "build/bundles/mini"
@@ -30,7 +30,6 @@ def folder(reports: Reports, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return tmp_path
 
 
-@pytest.mark.usefixtures("folder")
 def test_reports_read_are_those_written(reports: Reports) -> None:
     """What is read from the files is what was reported; a category called NA is a text."""
     read = read_reports("mini", reports.scorer)

@@ -46,7 +46,7 @@ def lines_of(total: int) -> list[str]:
 
 @given(total=st.integers(0, 300))
 def test_log_has_at_most_ten_lines(total: int) -> None:
-    """However many items there are, a log tells of them in ten lines at most, the last of which is the end."""
+    """However many items there are, a log has ten lines at most, the last of which is the end."""
     lines = lines_of(total)
     assert len(lines) == min(total, 10)
     assert lines[-1:] == ([f"folds: {total} of {total}"] if total else [])
@@ -67,24 +67,25 @@ def test_item_is_counted_when_it_is_finished(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out == "folds: 1 of 2\n"
 
 
-def test_log_has_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    """Away from a terminal nothing is drawn on the error stream."""
-    list(progress(range(5), "folds", total=5))
-    assert capsys.readouterr().err == ""
-
-
 def test_terminal_has_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    """On a terminal a bar is drawn, with its name and how far it is, and no lines are printed."""
+    """On a terminal a bar is drawn, with its name and how far it is, and no lines are printed.
+
+    Where sizes are counted, they are abbreviated and the rate is in their unit.
+    """
     with terminal() as other_end:
         assert list(progress("abcd", "folds", total=4)) == ["a", "b", "c", "d"]
         drawn = read_until(other_end, "4/4")
-    assert "\r" in drawn
-    assert "folds" in drawn
-    assert "4/4" in drawn
+    for part in ("\r", "folds", "4/4"):
+        assert part in drawn
+    with terminal() as other_end:
+        list(progress(["a" * 4_000] * 2, "rows", total=8_000, size=len, unit="rows"))
+        drawn = read_until(other_end, "8.00k/8.00k")
+    assert "8.00k/8.00k" in drawn
+    assert "rows/s" in drawn
     assert capsys.readouterr().out == ""
 
 
-def test_line_is_said_on_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_line_goes_to_the_output(capsys: pytest.CaptureFixture[str]) -> None:
     """A line goes to the output, whole, and not among the errors."""
     say("fold 1 of 4: 0.71")
     said = capsys.readouterr()
@@ -143,17 +144,12 @@ def test_log_has_the_rate_of_long_work(clock: list[float], capsys: pytest.Captur
     ]
 
 
-def test_slow_work_has_a_rate_with_a_digit(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    """A rate below ten keeps a digit after the point."""
+def test_rates_and_times_at_their_limits(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
+    """A rate below ten keeps a digit; of more items than expected the time left is not below 0, nor is 0 divided by."""
     counter = module.ProgressCounter("trials", 4)
     clock[0] += 8
     counter.add()
     assert capsys.readouterr().out == "trials: 1 of 4, 0.1 a second, 24 s left\n"
-
-
-def test_more_than_was_announced_leaves_no_time(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    """A total may have been a guess; no time that is left is below 0, and a total of 0 divides nothing."""
-    clock[0] += 0
     counter = module.ProgressCounter("rows", 0, "rows")
     clock[0] += 4
     counter.add(100)
@@ -161,7 +157,7 @@ def test_more_than_was_announced_leaves_no_time(clock: list[float], capsys: pyte
 
 
 def test_sizes_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    """An item counts as much as is said of it."""
+    """An item counts by its size."""
     chunks = [[0] * 40, [0] * 40, [0] * 20]
     assert list(progress(chunks, "rows", total=100, size=len, unit="rows")) == chunks
     assert capsys.readouterr().out.splitlines() == [
@@ -169,13 +165,3 @@ def test_sizes_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
         "rows: 80 of 100 rows",
         "rows: 100 of 100 rows",
     ]
-
-
-def test_terminal_has_a_bar_of_sizes(capsys: pytest.CaptureFixture[str]) -> None:
-    """On a terminal the bar advances by the sizes, abbreviated, and shows the rate in their unit."""
-    with terminal() as other_end:
-        list(progress(["a" * 4_000] * 2, "rows", total=8_000, size=len, unit="rows"))
-        drawn = read_until(other_end, "8.00k/8.00k")
-    assert "8.00k/8.00k" in drawn
-    assert "rows/s" in drawn
-    assert capsys.readouterr().out == ""

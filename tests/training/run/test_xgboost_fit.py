@@ -17,6 +17,7 @@ from training.run import xgboost_fit
 from training.run.matrix import FeatureMatrix, Matrix
 from training.run.xgboost_fit import TrainingSet, fit_booster
 
+AllRows = tuple[Matrix, npt.NDArray[np.int8]]
 TYPES = ["q", "c", "q", "q"]
 N_OWN, N_SYNTHETIC = 1_100, 150
 ROUNDS = 12
@@ -48,7 +49,7 @@ def training_set() -> TrainingSet:
 
 
 @pytest.fixture(scope="module")
-def whole(training_set: TrainingSet) -> tuple[Matrix, npt.NDArray[np.int8]]:
+def whole(training_set: TrainingSet) -> AllRows:
     """All that the training_set holds, as XGBClassifier takes it."""
     matrix = np.concatenate([training_set.rows[:], training_set.synthetic[:]])
     return matrix, np.append(training_set.label, np.ones(N_SYNTHETIC, np.int8))
@@ -85,12 +86,7 @@ def margins(booster: xgboost.Booster, matrix: Matrix) -> npt.NDArray[np.float32]
     return found
 
 
-@given(
-    n_own=st.integers(0, 40),
-    n_synthetic=st.integers(0, 40),
-    size=st.integers(1, 50),
-    chunk_rows=st.integers(1, 50),
-)
+@given(n_own=st.integers(0, 40), n_synthetic=st.integers(0, 40), size=st.integers(1, 50), chunk_rows=st.integers(1, 50))
 def test_batches_hold_the_training_set(n_own: int, n_synthetic: int, size: int, chunk_rows: int) -> None:
     """The batches are all rows, then all synthetic frauds, with their labels; only the last is smaller than asked."""
     own = np.arange(n_own, dtype=np.float32).reshape(-1, 1)
@@ -99,18 +95,15 @@ def test_batches_hold_the_training_set(n_own: int, n_synthetic: int, size: int, 
     training_set = TrainingSet(FeatureMatrix(own, chunk_rows), label, FeatureMatrix(made, chunk_rows))
     batches = list(training_set.batches(size))
     assert len(training_set) == n_own + n_synthetic
-    assert [len(rows) for rows, _ in batches] == [
-        min(size, len(training_set) - at) for at in range(0, len(training_set), size)
-    ]
+    sizes = [min(size, len(training_set) - start) for start in range(0, len(training_set), size)]
+    assert [len(rows) for rows, _ in batches] == sizes
     assert all(rows.dtype == np.float32 and labels.dtype == np.int8 for rows, labels in batches)
     rows, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True)) if batches else (own, label)
     np.testing.assert_array_equal(rows, np.concatenate([own, made]))
     np.testing.assert_array_equal(labels, np.append(label, np.ones(n_synthetic, np.int8)))
 
 
-def test_one_batch_gives_scikit_learns_model(
-    training_set: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]]
-) -> None:
+def test_one_batch_gives_scikit_learns_model(training_set: TrainingSet, whole: AllRows) -> None:
     """Where all rows are one batch the model is the same to the bit."""
     expected = classifier().fit(*whole).get_booster()
     assert fitted(classifier(), training_set, chunks_of(5_000)).save_raw("ubj") == expected.save_raw("ubj")
@@ -119,7 +112,7 @@ def test_one_batch_gives_scikit_learns_model(
 @pytest.mark.parametrize("chunk_rows", [300, 1_100])
 @pytest.mark.usefixtures("working_folder")
 def test_several_batches_give_nearly_the_same_margins(
-    training_set: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]], chunk_rows: int
+    training_set: TrainingSet, whole: AllRows, chunk_rows: int
 ) -> None:
     """Quantiles that are merged cut a little elsewhere; what the model says of a row hardly differs."""
     expected = margins(classifier(subsample=1.0).fit(*whole).get_booster(), whole[0])
@@ -128,16 +121,10 @@ def test_several_batches_give_nearly_the_same_margins(
     assert np.abs(found - expected).mean() < 0.1 * expected.std()
 
 
-def test_batches_give_the_same_model_twice(training_set: TrainingSet) -> None:
-    """The same batches give the same bytes."""
-    first, again = (fitted(classifier(), training_set, chunks_of(300)).save_raw("ubj") for _ in range(2))
-    assert first == again
-
-
 def test_rows_may_stay_on_the_disk(
     training_set: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In external memory the same batches give the same model as in memory; pages are on disk during training."""
+    """The same batches give the same bytes, and nearly the same margins with pages on the disk during training."""
     pages: list[int] = []
 
     class PageCounter(xgboost_fit.RoundProgress):
@@ -145,17 +132,17 @@ def test_rows_may_stay_on_the_disk(
             pages.append(sum(path.stat().st_size for path in working_folder.glob("build/.xgboost-*/rows*")))
             return super().after_iteration(model, epoch, evals_log)
 
-    in_memory = fitted(classifier(), training_set, chunks_of(300))
+    in_memory, again = (fitted(classifier(), training_set, chunks_of(300)) for _ in range(2))
+    assert in_memory.save_raw("ubj") == again.save_raw("ubj")
     monkeypatch.setattr(xgboost_fit, "RoundProgress", PageCounter)
     found = fitted(classifier(), training_set, chunks_of(300, external_memory=True))
     assert min(pages) > 0
-    np.testing.assert_allclose(
-        margins(found, training_set.rows[:]), margins(in_memory, training_set.rows[:]), atol=1e-4
-    )
+    rows = training_set.rows[:]
+    np.testing.assert_allclose(margins(found, rows), margins(in_memory, rows), atol=1e-4)
     assert list((working_folder / "build").iterdir()) == []
 
 
-def test_pages_that_find_no_room_are_refused_before_one_is_written(
+def test_pages_without_room_are_refused_before_one_is_written(
     training_set: TrainingSet, working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """XGBoost would end the process where the disk is full; what a killed run left is gone, another run's pages not."""
@@ -170,16 +157,11 @@ def test_pages_that_find_no_room_are_refused_before_one_is_written(
     assert list((working_folder / "build").iterdir()) == [running]
 
 
-def test_exact_trees_see_all_rows_at_once(
-    training_set: TrainingSet, whole: tuple[Matrix, npt.NDArray[np.int8]]
-) -> None:
+def test_exact_trees_see_all_rows_at_once(training_set: TrainingSet, whole: AllRows) -> None:
     """The exact method, which takes neither batches nor bins nor categories, gives scikit-learn's model to the bit."""
     matrix, label = whole
-    numbers = TrainingSet(
-        FeatureMatrix(training_set.rows[:, [0, 2]], 300),
-        training_set.label,
-        FeatureMatrix(training_set.synthetic[:, [0, 2]], 300),
-    )
+    own, synthetic = (FeatureMatrix(part[:, [0, 2]], 300) for part in (training_set.rows, training_set.synthetic))
+    numbers = TrainingSet(own, training_set.label, synthetic)
     model = classifier(tree_method="exact", max_bin=None, feature_types=["q", "q"])
     found = fitted(model, numbers, chunks_of(300))
     expected = model.fit(matrix[:, [0, 2]], label).get_booster()
