@@ -162,7 +162,7 @@ def mini_scorer(mini_params: Path) -> ScorerDeclaration:
 
 @pytest.fixture(scope="session")
 def in_chunks(mini_scorer: ScorerDeclaration) -> Callable[..., ScorerDeclaration]:
-    """Declares the mini scorer with chunks of so many rows."""
+    """Declares the mini scorer with chunks of a given size."""
 
     def declare(chunk_rows: int) -> ScorerDeclaration:
         return mini_scorer.model_copy(update={"compute": Compute(chunk_rows=chunk_rows)})
@@ -241,7 +241,7 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
-    """A disk of so many bytes, which may be made larger."""
+    """A small disk, which may be made larger."""
     folder = tmp_path / "disk"
     folder.mkdir()
     command = ["mount", "-t", "tmpfs", "tmpfs", str(folder), "-o", "size=1m"]
@@ -258,7 +258,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.fixture
 def window_of(tmp_path: Path) -> Callable[..., Window]:
-    """Writes rows as a window, in row groups of so many."""
+    """Writes rows as a window, in row groups of a given size."""
     numbers = count(1)
 
     def write(rows: pd.DataFrame, group_rows: int = 250_000) -> Window:
@@ -278,7 +278,7 @@ def dated_scorer(mini_scorer: ScorerDeclaration) -> ScorerDeclaration:
 
 @pytest.fixture(scope="session")
 def history(dated_scorer: ScorerDeclaration) -> Callable[[int], pd.DataFrame]:
-    """Makes a history of so many days from 2025-01-01 on, checked: the mini scorer's rows, drawn again and again."""
+    """Makes a checked history of some days from 2025-01-01 on: the mini scorer's rows, drawn with replacement."""
 
     def draw(days: int) -> pd.DataFrame:
         rng = np.random.default_rng(0)
@@ -384,11 +384,11 @@ def _payments(n: int = 2_000, fraud_rate: float = 0.06) -> pd.DataFrame:
     """Rows as a stranger might bring them: frauds are dearer and faster."""
     rng = np.random.default_rng(3)
     is_fraud = rng.random(n) < fraud_rate
-    moments = pd.Timestamp("2024-01-20") + pd.to_timedelta(np.arange(n), unit="h")
+    times = pd.Timestamp("2024-01-20") + pd.to_timedelta(np.arange(n), unit="h")
     rows = pd.DataFrame(
         {
             "Payment ID": [f"P-{number}" for number in range(n)],
-            "When": moments.strftime("%d/%m/%Y %H:%M"),
+            "When": times.strftime("%d/%m/%Y %H:%M"),
             "Amount ($)": np.round(rng.lognormal(3 + 1.5 * is_fraud, 1), 2),
             "speed": rng.normal(3 * is_fraud, 2).round(3),
             "country": rng.choice(["NA", "DE", "FR"], n),
@@ -455,7 +455,7 @@ def folder_store(tmp_path: Path) -> FolderStoreWriter:
 
 @pytest.fixture
 def git_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Leaves git nothing but what a test says: nobody's settings, and no checkout above the test's folder."""
+    """Isolates git from the user's settings and from any checkout above the test's folder."""
     for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)

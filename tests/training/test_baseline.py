@@ -32,32 +32,32 @@ columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_s
 @given(columns)
 def test_bins_hold_every_row(column: npt.NDArray[np.float32]) -> None:
     """A bin counts the values above the edge before and up to its own; the first one those that are missing."""
-    found = binned(column, None)
-    bounds = [-np.inf, *found["edges"], np.inf]
+    bins = binned(column, None)
+    bounds = [-np.inf, *bins["edges"], np.inf]
     exact = column.astype(np.float64)
     expected = [int(((exact > low) & (exact <= high)).sum()) for low, high in pairwise(bounds)]
-    assert found["counts"] == [np.isnan(column).sum(), *expected]
+    assert bins["counts"] == [np.isnan(column).sum(), *expected]
 
 
 def test_bins_hold_equal_shares() -> None:
     """Of different values each bin holds a twentieth."""
-    found = binned(np.random.default_rng(0).permutation(1_000).astype(np.float32), None)
-    assert len(found["counts"]) == len(QUANTILES) + 2
-    assert set(found["counts"][1:]) == {50}
+    bins = binned(np.random.default_rng(0).permutation(1_000).astype(np.float32), None)
+    assert len(bins["counts"]) == len(QUANTILES) + 2
+    assert set(bins["counts"][1:]) == {50}
 
 
 def test_value_of_many_rows_is_one_edge() -> None:
     """A value that fills many bins is one edge, so that edges rise."""
-    found = binned(np.array([0.0] * 90 + [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], dtype=np.float32), None)
-    assert found["edges"] == sorted(set(found["edges"]))
-    assert found["counts"][1] == 90
+    bins = binned(np.array([0.0] * 90 + [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], dtype=np.float32), None)
+    assert bins["edges"] == sorted(set(bins["edges"]))
+    assert bins["counts"][1] == 90
 
 
 @pytest.mark.parametrize("values", [[np.nan] * 3, []])
 def test_column_without_a_value_has_one_empty_bin(values: list[float]) -> None:
     """Where nothing is known there is no edge and no rare value."""
-    found = binned(np.array(values, dtype=np.float32), None)
-    assert found == {"edges": [], "rare": [], "counts": [len(values), 0]}
+    bins = binned(np.array(values, dtype=np.float32), None)
+    assert bins == {"edges": [], "rare": [], "counts": [len(values), 0]}
 
 
 def test_rare_is_one_in_a_thousand() -> None:
@@ -70,8 +70,8 @@ def test_rare_is_one_in_a_thousand() -> None:
 
 def test_category_has_a_bin_for_each_label() -> None:
     """Labels are counted by their codes after what is missing, also those that no row has."""
-    found = binned(np.array([2, 2, np.nan, 0, 2], dtype=np.float32), ("other", "DE", "NA", "FR"))
-    assert found == {"labels": ["other", "DE", "NA", "FR"], "counts": [1, 1, 0, 3, 0]}
+    bins = binned(np.array([2, 2, np.nan, 0, 2], dtype=np.float32), ("other", "DE", "NA", "FR"))
+    assert bins == {"labels": ["other", "DE", "NA", "FR"], "counts": [1, 1, 0, 3, 0]}
 
 
 def test_chunks_have_the_bins_of_the_rows(
@@ -89,33 +89,33 @@ def test_chunks_have_the_bins_of_the_rows(
 @given(st.floats(0, 1))
 def test_log_odds_are_finite(probability: float) -> None:
     """Every probability has finite log-odds, which give it back."""
-    found = log_odds(np.array([probability]))
-    assert np.isfinite(found).all()
-    assert 1 / (1 + np.exp(-found[0])) == pytest.approx(probability, abs=1e-9)
+    odds = log_odds(np.array([probability]))
+    assert np.isfinite(odds).all()
+    assert 1 / (1 + np.exp(-odds[0])) == pytest.approx(probability, abs=1e-9)
 
 
 def test_score_counts_every_row() -> None:
     """The counts lie between the edges of the log-odds, the surest scores in the outermost bins."""
     probability = np.array([0.0, 1e-9, 0.5, 0.5001, 0.9999999, 1.0])
-    found = score_baseline(probability, np.zeros(6, dtype=np.int8), 0.5)
+    score = score_baseline(probability, np.zeros(6, dtype=np.int8), 0.5)
     middle = int(np.searchsorted(SCORE_EDGES, 0.0))
-    assert len(found["counts"]) == len(SCORE_EDGES) + 1
-    counts = {position: count for position, count in enumerate(found["counts"]) if count}
+    assert len(score["counts"]) == len(SCORE_EDGES) + 1
+    counts = {position: count for position, count in enumerate(score["counts"]) if count}
     assert counts == {0: 2, middle: 1, middle + 1: 1, len(SCORE_EDGES): 2}
 
 
 def test_score_says_what_the_threshold_did() -> None:
     """A score at the threshold is flagged; what is caught are flagged frauds."""
     probability, label = np.array([0.1, 0.5, 0.6, 0.9]), np.array([1, 0, 1, 1], dtype=np.int8)
-    found = score_baseline(probability, label, 0.5)
-    assert [found[name] for name in ("rows", "frauds", "flagged", "caught")] == [4, 3, 3, 2]
+    score = score_baseline(probability, label, 0.5)
+    assert [score[name] for name in ("rows", "frauds", "flagged", "caught")] == [4, 3, 3, 2]
 
 
 @pytest.fixture
 def baseline(trained: Path) -> dict[str, Any]:
     """What the stage wrote for the mini scorer."""
-    found: dict[str, Any] = json.loads((trained / "build" / "mini" / "baseline.json").read_text())
-    return found
+    content: dict[str, Any] = json.loads((trained / "build" / "mini" / "baseline.json").read_text())
+    return content
 
 
 def test_features_are_those_of_the_training_rows(trained_rows: Read, baseline: dict[str, Any]) -> None:

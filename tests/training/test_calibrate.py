@@ -29,12 +29,12 @@ def simulated(slope: float, intercept: float) -> Rows:
 @pytest.mark.parametrize(("slope", "intercept"), [(1.0, 0.0), (0.6, -1.5), (1.7, -3.0)])
 def test_platt_recovers_the_line(slope: float, intercept: float) -> None:
     """The fit finds the slope and intercept with which the labels were drawn."""
-    found = fit_platt(*simulated(slope, intercept))
-    assert found == pytest.approx((slope, intercept), abs=0.05)
+    line = fit_platt(*simulated(slope, intercept))
+    assert line == pytest.approx((slope, intercept), abs=0.05)
 
 
 def test_calibrated_probabilities() -> None:
-    """They add up to the number of frauds, and a larger margin never has a smaller one.
+    """Probabilities add up to the number of frauds, and a larger margin never has a smaller one.
 
     The two fitted numbers have at most eight digits after the point, the same on every processor.
     """
@@ -72,8 +72,8 @@ def test_constant_margins_are_refused(margin: float) -> None:
 def test_probability_is_the_functions_own() -> None:
     """The calibrated probability equals, to the last bit, what the function computes from a margin."""
     margin = np.array([-80.5, -2.25, 0.0, 0.1, 700.0], dtype=np.float32)
-    found = calibrated(margin, {"slope": 0.7, "intercept": -1.1})
-    assert found.tolist() == [log_odds_to_probability(0.7 * float(value) - 1.1) for value in margin]
+    probability = calibrated(margin, {"slope": 0.7, "intercept": -1.1})
+    assert probability.tolist() == [log_odds_to_probability(0.7 * float(value) - 1.1) for value in margin]
 
 
 def test_stage_keeps_the_declared_recall(trained: Path, calibrated_rows: Callable[[str], Any]) -> None:

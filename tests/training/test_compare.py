@@ -139,7 +139,7 @@ def test_labels_of_the_later_half_do_not_recalibrate(folds: Folds, mini_scorer: 
 
 @pytest.mark.parametrize("method", ["smote", "class_weight"])
 def test_recalibration_mends_what_resampling_did(mini_scorer: Scorer, method: str) -> None:
-    """As many frauds as legitimate rows wreck the probabilities; two numbers from earlier rows mend most of it."""
+    """As many frauds as legitimate rows inflate the probabilities; two numbers from earlier rows correct most of it."""
     variant = Resampling.model_validate({"method": method, "ratio": 1.0})
     scores = score_variant(variant, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer)
     measures = dict(zip(METRICS, scores.measured(np.ones(2_000)), strict=True))

@@ -42,8 +42,8 @@ def measured(evaluation: Evaluation, weight: Floats | None = None) -> dict[str, 
 def test_worked_case() -> None:
     """Every metric of six rows equals what pencil and paper give."""
     probability, amount = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), np.array([50.0, 9, 30, 9, 9, 9])
-    found = measured(Evaluation(probability, labels(1, 0, 1, 0, 0, 0), [0.65], amount, COSTS))
-    assert found == pytest.approx(
+    measures = measured(Evaluation(probability, labels(1, 0, 1, 0, 0, 0), [0.65], amount, COSTS))
+    assert measures == pytest.approx(
         {
             "roc_auc": 7 / 8,  # of 2 x 4 pairs, one (0.7 against 0.8) is the wrong way round
             "average_precision": (1 / 1 + 2 / 3) / 2,
@@ -81,8 +81,8 @@ def test_rates_are_what_counting_gives(rows: list[tuple[float, bool, float]], th
             flagged.mean(),
             1000 * (amount[(label == 1) & ~flagged].sum() + COSTS.review * flagged.sum()) / len(label),
         ]
-    found = Evaluation(probability, label, thresholds, amount, COSTS).measured(np.ones(len(label)))
-    assert found[len(RANKING_METRICS) :] == pytest.approx(np.array(expected))
+    values = Evaluation(probability, label, thresholds, amount, COSTS).measured(np.ones(len(label)))
+    assert values[len(RANKING_METRICS) :] == pytest.approx(np.array(expected))
 
 
 @settings(max_examples=50)
@@ -92,12 +92,12 @@ def test_weight_of_a_row_is_how_often_it_counts(times: list[int]) -> None:
     weight = np.array([*times, 1.0, 1.0])
     rng = np.random.default_rng(3)
     probability, label, amount = rng.integers(0, 8, 14) / 8, labels(*[0, 1] * 7), rng.integers(1, 99, 14).astype(float)
-    found = measured(Evaluation(probability, label, [0.5], amount, COSTS), weight)
+    measures = measured(Evaluation(probability, label, [0.5], amount, COSTS), weight)
     probability, label, amount = (np.repeat(column, weight.astype(int)) for column in (probability, label, amount))
     expected = measured(Evaluation(probability, label, [0.5], amount, COSTS))
     # The bins of the calibration error are those of the rows that were drawn from.
-    del found["expected_calibration_error"], expected["expected_calibration_error"]
-    assert found == pytest.approx(expected)
+    del measures["expected_calibration_error"], expected["expected_calibration_error"]
+    assert measures == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.1, 100.0])
@@ -112,11 +112,11 @@ def test_weights_are_relative(scale: float) -> None:
 def test_perfect_model() -> None:
     """A model that knows the label has perfect metrics."""
     label = labels(*([1] * 10 + [0] * 990))
-    found = measured(Evaluation(label.astype(float), label, [0.5]))
+    measures = measured(Evaluation(label.astype(float), label, [0.5]))
     for name in ("roc_auc", "average_precision", "recall_at_1pct_fpr", "precision", "recall"):
-        assert found[name] == 1.0
-    assert found["brier_score"] == found["expected_calibration_error"] == found["false_positive_rate"] == 0.0
-    assert found["alert_rate"] == 0.01
+        assert measures[name] == 1.0
+    assert measures["brier_score"] == measures["expected_calibration_error"] == measures["false_positive_rate"] == 0.0
+    assert measures["alert_rate"] == 0.01
 
 
 def test_cost_is_measured_where_it_is_declared() -> None:
@@ -275,7 +275,7 @@ def test_reliability_tables_hold_the_test_window(reported: Read, name: str) -> N
 
 
 def test_importance_names_every_feature(reported: Read, mini_scorer: ScorerDeclaration) -> None:
-    """Each feature has its line, and those that were made to tell frauds come first."""
+    """Each feature has its line, and those that were made to separate frauds come first."""
     table = reported("importance.csv")
     assert sorted(table["feature"]) == sorted(feature_names(mini_scorer.contract))
     assert table["gain"].sum() == pytest.approx(1.0, abs=1e-4)

@@ -183,7 +183,7 @@ def test_a_decision_is_one_policy(keys: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("policy", ["recall", "precision"])
 def test_confidence_goes_with_a_target(policy: str) -> None:
-    """A target that a share must reach may be asked for with a confidence."""
+    """A recall or a precision may be declared with a confidence."""
     assert Decision.model_validate({policy: 0.9, "confidence": 0.95}).confidence == 0.95
 
 

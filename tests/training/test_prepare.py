@@ -219,20 +219,20 @@ def test_bad_row_is_quarantined(
 ) -> None:
     """A row that breaks the contract is quarantined unchanged with its reason; all others stay."""
     rows = with_value(mini_rows.assign(at=mini_rows["at"].astype(str)), problem.split(maxsplit=1)[0], value)
-    found = prepared(rows, mini_scorer)
-    assert found.quarantined["rejected_because"].to_dict() == {3: problem}
-    require_unchanged(found.quarantined, rows)
-    assert found.report["quarantined"] == {"rows": 1, "reasons": {problem.replace(" ", ": ", 1): 1}}
-    kept = pd.concat(found.windows.values())
+    result = prepared(rows, mini_scorer)
+    assert result.quarantined["rejected_because"].to_dict() == {3: problem}
+    require_unchanged(result.quarantined, rows)
+    assert result.report["quarantined"] == {"rows": 1, "reasons": {problem.replace(" ", ": ", 1): 1}}
+    kept = pd.concat(result.windows.values())
     assert set(kept["row_id"]) == set(mini_rows["row_id"]) - {mini_rows["row_id"][3]}
 
 
 def test_two_problems_of_one_row(mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """A row with two problems is quarantined once, with both."""
     rows = with_value(with_value(mini_rows, "amount", -1), "visits", 0.5)
-    found = prepared(rows, mini_scorer)
-    assert found.quarantined["rejected_because"].to_dict() == {3: "amount is below 0; visits is not a whole number"}
-    assert found.report["quarantined"]["rows"] == 1
+    result = prepared(rows, mini_scorer)
+    assert result.quarantined["rejected_because"].to_dict() == {3: "amount is below 0; visits is not a whole number"}
+    assert result.report["quarantined"]["rows"] == 1
 
 
 def test_windows_are_those_of_the_split(mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
@@ -245,13 +245,13 @@ def test_windows_are_those_of_the_split(mini_rows: Frame, mini_scorer: ScorerDec
 
 def test_report_describes_windows(mini_rows: Frame, mini_scorer: ScorerDeclaration, prepared: Prepare) -> None:
     """The report has each window's first and last timestamp, its rows and its frauds."""
-    found = prepared(mini_rows, mini_scorer)
-    assert found.report["rows"] == len(mini_rows)
-    assert list(found.report["windows"]) == list(WINDOWS)
-    train = found.report["windows"]["train"]
+    result = prepared(mini_rows, mini_scorer)
+    assert result.report["rows"] == len(mini_rows)
+    assert list(result.report["windows"]) == list(WINDOWS)
+    train = result.report["windows"]["train"]
     assert train["from"] == mini_rows["at"].min().isoformat()
-    assert train["rows"] == len(found.windows["train"]) == 900
-    assert train["frauds"] == found.windows["train"]["is_fraud"].sum()
+    assert train["rows"] == len(result.windows["train"]) == 900
+    assert train["frauds"] == result.windows["train"]["is_fraud"].sum()
 
 
 def test_quarantine_of_a_sample_keeps_row_numbers(

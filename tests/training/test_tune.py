@@ -150,10 +150,10 @@ def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: Scorer) ->
 def test_trials_use_the_model_that_train_makes(folds: list[Fold], mini_scorer: Scorer) -> None:
     """A setting's value on a fold is the average precision of the model that train would make."""
     model = Model(rounds=8, max_depth=2, threads=1)
-    for fold, found in zip(folds, fold_precisions(model, folds, mini_scorer), strict=True):
+    for fold, precision in zip(folds, fold_precisions(model, folds, mini_scorer), strict=True):
         fitted = build_model(model, mini_scorer.contract, seed=mini_scorer.seed).fit(fold.train, fold.train_label)
         margin = fitted.predict(fold.validate, output_margin=True)
-        assert found == average_precision(*rank(margin, fold.validate_label).counts())
+        assert precision == average_precision(*rank(margin, fold.validate_label).counts())
 
 
 def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: Scorer) -> None:
@@ -164,9 +164,9 @@ def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: Score
 
 
 def test_time_limit_stops_the_search(folds: list[Fold], mini_scorer: Scorer, capsys: Capture) -> None:
-    """A search that is out of time ends after the trial at hand, and says that it did and what that means."""
-    found = search(folds, tuning(mini_scorer, FAST, trials=50, time_limit_minutes=1e-9))
-    assert len(found) == 1
+    """A search that is out of time ends after the current trial, and prints that it did and what that means."""
+    results = search(folds, tuning(mini_scorer, FAST, trials=50, time_limit_minutes=1e-9))
+    assert len(results) == 1
     assert capsys.readouterr().out.splitlines()[-1] == (
         "stopped after 1e-09 minutes, as declared; another machine may stop at another trial"
     )
@@ -174,11 +174,11 @@ def test_time_limit_stops_the_search(folds: list[Fold], mini_scorer: Scorer, cap
 
 def test_each_new_best_is_announced(folds: list[Fold], mini_scorer: Scorer, capsys: Capture) -> None:
     """Each trial that is the best so far is announced with its number and its average precision."""
-    found = search(folds, tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [1, 2, 4]}))
+    results = search(folds, tuning(mini_scorer, FAST, mode="grid", grid={"max_depth": [1, 2, 4]}))
     expected = [
         f"trial {number}: average precision {trial.mean:.4f}, the best so far"
-        for number, trial in enumerate(found, start=1)
-        if best_of(found[:number]) is trial
+        for number, trial in enumerate(results, start=1)
+        if best_of(results[:number]) is trial
     ]
     announced = [line for line in capsys.readouterr().out.splitlines() if line.startswith("trial ")]
     assert announced == expected
@@ -186,13 +186,13 @@ def test_each_new_best_is_announced(folds: list[Fold], mini_scorer: Scorer, caps
 
 def test_pruned_trials_have_fewer_folds(folds: list[Fold], mini_scorer: Scorer) -> None:
     """Once enough trials are whole, unpromising ones stop after half the folds; the others use all."""
-    found = search(folds, tuning(mini_scorer, FAST, trials=20))
-    pruned = [trial for trial in found if not trial.is_whole]
+    results = search(folds, tuning(mini_scorer, FAST, trials=20))
+    pruned = [trial for trial in results if not trial.is_whole]
     assert pruned
     assert {len(trial.folds) for trial in pruned} == {2}
-    assert {len(trial.folds) for trial in found if trial.is_whole} == {3}
-    assert all(trial.is_whole for trial in found[:STARTUP_TRIALS])
-    assert best_of(found).mean == max(trial.mean for trial in found if trial.is_whole)
+    assert {len(trial.folds) for trial in results if trial.is_whole} == {3}
+    assert all(trial.is_whole for trial in results[:STARTUP_TRIALS])
+    assert best_of(results).mean == max(trial.mean for trial in results if trial.is_whole)
 
 
 PRECISIONS = st.lists(st.floats(0, 1), min_size=3, max_size=3)
@@ -201,9 +201,9 @@ PRECISIONS = st.lists(st.floats(0, 1), min_size=3, max_size=3)
 @given(st.lists(st.tuples(PRECISIONS, st.booleans()), max_size=8), PRECISIONS)
 def test_best_is_the_maximum_of_the_whole(others: list[tuple[list[float], bool]], default: list[float]) -> None:
     """The best trial is one that saw all folds, and no such trial is better; of equals the first is taken."""
-    found = [trial_of(*default), *(trial_of(*folds, is_whole=is_whole) for folds, is_whole in others)]
-    best = best_of(found)
-    whole = [trial for trial in found if trial.is_whole]
+    results = [trial_of(*default), *(trial_of(*folds, is_whole=is_whole) for folds, is_whole in others)]
+    best = best_of(results)
+    whole = [trial for trial in results if trial.is_whole]
     assert best.is_whole
     assert best.mean == max(trial.mean for trial in whole)
     assert best is next(trial for trial in whole if trial.mean == best.mean)
@@ -215,7 +215,7 @@ def test_mean_is_rounded_as_it_is_reported() -> None:
 
 
 def test_gain_is_described() -> None:
-    """The gain is reported beside its spread over folds, and that the same folds chose it; no gain is said too."""
+    """The gain is reported beside its spread over folds, and that the same folds chose it; so is the lack of one."""
     default, worse, better = trial_of(0.5, 0.5), trial_of(0.4, 0.4), trial_of(0.6, 0.8)
     assert describe_gain([default, worse]) == "none of 2 trials is better than the default values; they stay"
     assert describe_gain([default, worse, better]) == (
@@ -253,9 +253,9 @@ def test_train_makes_the_tuned_model(trained: Path, trained_rows: Read, mini_sco
     expected = build_model(tuned, mini_scorer.contract, seed=mini_scorer.seed)
     expected.fit(*resampler.fit_resample(encoder.transform(rows), rows["is_fraud"].to_numpy()))
     config = json.loads(expected.get_booster().save_config())["learner"]["gradient_booster"]
-    found = config["tree_train_param"]
+    parameters = config["tree_train_param"]
     assert int(config["gbtree_model_param"]["num_trees"]) == tuned.rounds
     for name in ("max_depth", "min_child_weight", "subsample", "colsample_bytree", "reg_lambda", "max_bin"):
-        assert float(found[name]) == pytest.approx(getattr(tuned, name), rel=1e-6)
-    assert float(found["eta"]) == pytest.approx(tuned.learning_rate, rel=1e-6)
+        assert float(parameters[name]) == pytest.approx(getattr(tuned, name), rel=1e-6)
+    assert float(parameters["eta"]) == pytest.approx(tuned.learning_rate, rel=1e-6)
     assert model.get_booster().save_raw("ubj") == expected.get_booster().save_raw("ubj")

@@ -194,14 +194,14 @@ def test_reasons_are_given_field_by_field(scorer: Scorer) -> None:
 
 
 def test_a_field_without_a_column_is_missing(scorer: Scorer, client: TestClient) -> None:
-    """Where it is not required."""
+    """A field that is not required may have no column at all."""
     rows = pd.DataFrame({"amount": [250.0], "country": ["NA"]})
     answer = client.post("/mini", json={"amountUsd": 250.0, "country": "NA"}).json()
     compare(answer_rows(scorer, rows, explain=True), [{}], [answer])
 
 
 def test_no_rows_have_no_answers(scorer: Scorer) -> None:
-    """Nor has a chunk of which every row is rejected; its columns are there all the same."""
+    """Without a row, or where every row is rejected, the answers are empty and have their columns."""
     for rows in (frame([]), frame([dict.fromkeys(TYPES, None)])):
         found = answer_rows(scorer, rows, explain=True)
         assert len(found.answered) == 0

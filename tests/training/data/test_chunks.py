@@ -56,7 +56,7 @@ def test_only_empty_cells_are_missing(tmp_path: Path) -> None:
 
 
 def test_folder_is_read_as_one_table(tmp_path: Path) -> None:
-    """Its files follow each other in the order of their names."""
+    """A folder's files follow each other in the order of their names."""
     for number in (2, 1):
         pd.DataFrame({"a": [number, None]}, dtype="Int64").to_parquet(tmp_path / f"{number}.parquet")
     assert read_columns(tmp_path, ["a"])["a"].dropna().tolist() == [1, 2]

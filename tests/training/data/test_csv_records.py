@@ -1,4 +1,4 @@
-"""Records of a CSV, with their lines: broken ones are told apart, and nothing after them is lost."""
+"""Records of a CSV, with their lines: broken ones are set apart, and nothing after them is lost."""
 
 import csv
 import io
@@ -18,8 +18,8 @@ def lines(text: str | bytes) -> list[CsvRecord]:
 
 def test_a_record_has_the_number_of_its_first_line() -> None:
     """Blank lines are no records, and count as lines; a quoted cell may go over several."""
-    found = lines('a,b\n\n1,"x\ny"\n  \n2,z')
-    assert found == [CsvRecord(1, b"a,b\n"), CsvRecord(3, b'1,"x\ny"\n'), CsvRecord(6, b"2,z")]
+    records = lines('a,b\n\n1,"x\ny"\n  \n2,z')
+    assert records == [CsvRecord(1, b"a,b\n"), CsvRecord(3, b'1,"x\ny"\n'), CsvRecord(6, b"2,z")]
 
 
 def test_only_the_quote_that_opens_a_cell_quotes() -> None:
@@ -28,7 +28,7 @@ def test_only_the_quote_that_opens_a_cell_quotes() -> None:
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
-    """As spreadsheets write it."""
+    """A spreadsheet may write one at the beginning of a file."""
     assert split_cells(lines("\ufeffa,b\n1,2\n")[0].content) == ["a", "b"]
 
 
@@ -45,16 +45,16 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name() -> None:
     ],
 )
 def test_reading_goes_on_after_a_broken_line(broken: bytes, why: str) -> None:
-    """Also after a quote that nothing closes, or that the next quoted cell seems to close."""
-    _, *found = lines(b'a,b\nx,"y"\n' + broken + b'p,"q"\n' + b"r,s\n" * 3)
-    sound, wrong = parse_records(found, 2)
+    """A broken line is set apart, also after a quote that nothing closes or that the next cell seems to close."""
+    _, *records = lines(b'a,b\nx,"y"\n' + broken + b'p,"q"\n' + b"r,s\n" * 3)
+    sound, wrong = parse_records(records, 2)
     assert sound == [["x", "y"], ["p", "q"], *[["r", "s"]] * 3]
-    assert [(found[one.place].number, found[one.place].content) for one in wrong] == [(3, broken)]
+    assert [(records[line.place].number, records[line.place].content) for line in wrong] == [(3, broken)]
     assert why in wrong[0].reason
 
 
 def test_a_quote_that_swallows_too_much_is_a_broken_line() -> None:
-    """Even where the cells would be right in number."""
+    """A quoted cell of too many lines is broken even where the number of cells would be right."""
     text = 'a,b\n1,"x\n' + "2,y\n" * MAX_LINES + '3,z"\n'
     sound, wrong = parse_records(lines(text)[1:], 2)
     assert len(sound) == MAX_LINES + 1
@@ -71,6 +71,6 @@ def test_what_is_written_is_read(rows: list[tuple[str, str, str]], quoting: int)
     """Any cells, quoted as Python's own writer does it."""
     written = io.StringIO()
     csv.writer(written, quoting=quoting, lineterminator="\n").writerows(chain([("a", "b", "c")], rows))
-    found, broken = parse_records(lines(written.getvalue())[1:], 3)
+    records, broken = parse_records(lines(written.getvalue())[1:], 3)
     assert broken == []
-    assert [tuple(row) for row in found] == rows
+    assert [tuple(row) for row in records] == rows

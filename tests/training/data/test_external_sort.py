@@ -1,4 +1,4 @@
-"""Ordered: rows by time and, of equals, by place; what is left out, and which ids repeat."""
+"""External sort: rows by time and, of equals, by place; what is left out, and which ids repeat."""
 
 import errno
 from collections.abc import Mapping
@@ -73,7 +73,7 @@ def test_repeated_ids_are_those_seen_before(tmp_path_factory: pytest.TempPathFac
 
 
 def test_columns_come_as_they_were_written(tmp_path: Path) -> None:
-    """In the order of the rows, not of time."""
+    """A column is in the order of the rows, not of time."""
     file = rows_in(tmp_path, [5.0, 3.0, 4.0, 1.0])
     assert file.column("at").tolist() == [5.0, 3.0, 4.0, 1.0]
     assert file.places().tolist() == [0, 1, 2, 3]

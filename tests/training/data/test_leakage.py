@@ -29,7 +29,7 @@ def warnings_with(rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> Warning
 
 
 def test_sound_columns_have_no_warning(rows: pd.DataFrame, warnings_with: WarningsWith) -> None:
-    """Not one of the mini scorer's has; nor has a measure that differs in every row, or one whose absence may count."""
+    """The mini scorer's columns have none, nor has a measure that differs in every row or is often missing."""
     assert warnings_with() == []
     assert warnings_with(speed=np.random.default_rng(1).random(len(rows))) == []
     assert warnings_with(speed=rows["speed"].where(rows["speed"].isna(), 1.0)) == []

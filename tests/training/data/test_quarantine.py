@@ -50,7 +50,7 @@ def test_a_file_without_bad_rows_has_its_header(tmp_path: Path) -> None:
 
 
 def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: ScorerDeclaration) -> None:
-    """One in a hundred is allowed, of all rows, not of a chunk's; the reasons are told in the order of their names."""
+    """One in a hundred is allowed, of all rows, not of a chunk's; reasons are listed in the order of their names."""
     with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({1: "visits is infinite", 2: "amount is below 0"}))
         quarantine.add(chunk_of({}))

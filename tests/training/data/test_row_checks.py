@@ -45,7 +45,7 @@ def test_columns_stand_in_the_order_of_the_roles(mini_scorer: ScorerDeclaration)
     assert columns_of(declared) == ["row_id", "account", "at", *mini_scorer.fields, "is_fraud"]
 
 
-def test_a_chunk_is_read_as_it_is_told(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
+def test_a_chunk_is_read_as_declared(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
     """Seconds among dates are no times, even where a chunk has nothing else, and the other way round."""
     seconds = mini_rows.assign(at=np.arange(len(mini_rows), dtype=float))
     assert len(check_columns(seconds, mini_scorer, is_number=True).clean) == len(mini_rows)
@@ -55,7 +55,7 @@ def test_a_chunk_is_read_as_it_is_told(mini_rows: pd.DataFrame, mini_scorer: Sco
 
 
 def test_any_number_of_rows_of_a_chunk_may_be_bad(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
-    """Whether too many are is a question to all chunks together."""
+    """Whether too many are is decided over all chunks together."""
     bad = mini_rows.assign(amount=-1.0)
     assert len(check_columns(bad, mini_scorer, is_number=False).clean) == 0
     with pytest.raises(DataError, match=r"1,500 of 1,500 rows \(100.00%\) break the contract"):

@@ -31,7 +31,7 @@ def checked(source: Source) -> list[CheckedChunk]:
 
 
 def write_folder(rows: pd.DataFrame, *sizes: int) -> Path:
-    """A folder of Parquet files with so many of the rows each."""
+    """A folder of Parquet files of these sizes."""
     folder = Path("data/parts")
     folder.mkdir()
     cuts = np.cumsum([0, *sizes])
@@ -60,16 +60,16 @@ def test_rows_are_read_once_more(many_rows: pd.DataFrame, opened: Opened, kind: 
     opened_later = many_rows.assign(is_new=many_rows["is_new"].astype(float))
     opened_later.to_csv(path, index=False) if kind == "csv" else opened_later.to_parquet(path, index=False)
     places = np.array([0, 999, 1_000, 4_321], dtype=np.int64)
-    found = list(opened(path.name).rows_at(places))
-    assert [again.rows.index.tolist() for again in found] == [[0, 999], [1_000], [4_321]]
-    assert {(again.part, again.first) for again in found} == {(0, 0)}
-    together = pd.concat([again.rows for again in found])
+    reread = list(opened(path.name).rows_at(places))
+    assert [again.rows.index.tolist() for again in reread] == [[0, 999], [1_000], [4_321]]
+    assert {(again.part, again.first) for again in reread} == {(0, 0)}
+    together = pd.concat([again.rows for again in reread])
     assert together["row_id"].tolist() == [f"row-{place}" for place in places]
     assert together["amount"].astype(float).tolist() == many_rows["amount"][places].tolist()
 
 
 def test_no_file_is_read_for_no_places(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """Where no row is asked for, there need not even be a file any more."""
+    """Where no row is requested, the file need not even exist any more."""
     many_rows.to_parquet("data/rows.parquet")
     source = opened("rows.parquet")
     Path("data/rows.parquet").unlink()
@@ -80,11 +80,11 @@ def test_a_code_has_one_spelling_in_all_chunks(many_rows: pd.DataFrame, opened: 
     """Numbers that name things are whole or not by all rows of the column, not by those of a chunk."""
     codes = np.where(many_rows.index == 5_000, 0.5, 5_411.0)
     many_rows.assign(country=codes).to_parquet("data/rows.parquet")
-    found = pd.concat([chunk.clean["country"] for chunk in checked(opened("rows.parquet"))])
-    assert set(found) == {"5411.0", "0.5"}
+    countries = pd.concat([chunk.clean["country"] for chunk in checked(opened("rows.parquet"))])
+    assert set(countries) == {"5411.0", "0.5"}
     many_rows.assign(country=np.where(many_rows.index < 1_000, np.nan, 5_411.0)).to_parquet("data/rows.parquet")
-    found = pd.concat([chunk.clean["country"] for chunk in checked(opened("rows.parquet"))])
-    assert set(found) == {"5411"}
+    countries = pd.concat([chunk.clean["country"] for chunk in checked(opened("rows.parquet"))])
+    assert set(countries) == {"5411"}
 
 
 def test_a_wrong_label_is_named(many_rows: pd.DataFrame, opened: Opened) -> None:
@@ -139,7 +139,7 @@ def test_a_damaged_parquet_file(many_rows: pd.DataFrame, opened: Opened) -> None
 
 
 def test_declared_columns_are_missing(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """They are named with those that the file has."""
+    """Missing columns are named with those that the file has."""
     many_rows.drop(columns=["speed", "at"]).to_csv("data/rows.csv", index=False)
     with pytest.raises(DataError, match=r"^data/rows.csv has no column at, speed; it has amount, country"):
         opened("rows.csv")

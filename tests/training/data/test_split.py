@@ -88,7 +88,7 @@ def test_more_history_extends_only_the_training_window(mini_scorer: ScorerDeclar
 
 
 def test_rows_with_the_same_timestamp_keep_their_order(mini_scorer: ScorerDeclaration) -> None:
-    """Every machine trains on the same sequence."""
+    """The order is kept, so that every machine trains on the same sequence."""
     windows = windows_of(HOURLY.assign(at=HOURLY.index % 10 * 60.0, number=HOURLY.index), mini_scorer, **SHARES)
     assert (windows["train"].groupby("at")["number"].diff().dropna() > 0).all()
 
@@ -108,7 +108,7 @@ ONE_CLASS: npt.NDArray[np.intp] = np.where(np.arange(1_500) < 1_000, np.arange(1
 def test_window_without_both_classes_is_named(
     mini_scorer: ScorerDeclaration, split: dict[str, float], label: npt.NDArray[np.intp], content: str
 ) -> None:
-    """Nothing can be trained, calibrated or evaluated on it."""
+    """A window on which nothing can be trained, calibrated or evaluated is refused by name."""
     with pytest.raises(DataError) as caught:
         windows_of(HOURLY.assign(is_fraud=label), mini_scorer, **split)
     assert str(caught.value) == f"the {content}; it must have both classes: bring more rows, or change split"

@@ -29,14 +29,14 @@ def test_times_are_seconds(values: pd.Series) -> None:
 @pytest.mark.parametrize("wrong", ["yesterday", None, "", "2025-13-01"])
 def test_unreadable_time_is_missing(wrong: object) -> None:
     """A time that cannot be read is NaN; the readable ones beside it stay."""
-    found = check_time(pd.Series(["2025-01-01", wrong, "2025-01-01"], dtype=object))
-    assert found.isna().tolist() == [False, True, False]
+    times = check_time(pd.Series(["2025-01-01", wrong, "2025-01-01"], dtype=object))
+    assert times.isna().tolist() == [False, True, False]
 
 
 def test_number_among_dates_costs_one_row() -> None:
     """One number in a column of dates does not make the dates unreadable."""
-    found = check_time(pd.Series(["2025-01-01", "0", "2025-01-01"]))
-    assert found.iloc[[0, 2]].tolist() == [SECONDS, SECONDS]
+    times = check_time(pd.Series(["2025-01-01", "0", "2025-01-01"]))
+    assert times.iloc[[0, 2]].tolist() == [SECONDS, SECONDS]
 
 
 def test_infinite_time_is_missing() -> None:
@@ -51,7 +51,7 @@ def test_finer_units_than_seconds_are_no_times(factor: float) -> None:
 
 
 def test_times_are_what_most_are() -> None:
-    """Dates where at least as many values are dates, else seconds."""
+    """Times are dates where at least as many values are dates, else seconds."""
     assert time_is_number(pd.Series([1.0, 2.0, 3.0]))
     assert time_is_number(pd.Series(["1", "2", "2025-01-01"]))
     assert not time_is_number(pd.Series(["1", "2025-01-01", "2025-01-02"]))

@@ -53,7 +53,7 @@ def test_parts_can_be_read_from_elsewhere(
 
 
 def test_a_window_that_is_not_there(tmp_path: Path) -> None:
-    """It is named, with what makes it."""
+    """A file that is missing or damaged is named, with the stage that makes it."""
     with pytest.raises(StageError, match=r"train.parquet cannot be read; run prepare again: "):
         Window(tmp_path / "train.parquet")
 

@@ -1,4 +1,4 @@
-"""Row store: windows that hold on to their own rows alone, and a delay longer than a window."""
+"""Window writer: a window keeps its own rows alone, and a delay may be longer than a window."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
 
-def test_a_window_does_not_hold_on_to_the_rows_of_others(
+def test_a_window_keeps_no_rows_of_others(
     mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame
 ) -> None:
-    """Of a batch that has nothing for it nothing is kept: an empty slice would keep all of it."""
+    """Of a batch without a row for the window nothing is kept: an empty slice would keep all of it in memory."""
     schema = row_schema(mini_scorer)
     clean = checked_chunk(mini_rows, mini_scorer, is_number=False).clean
     batch = pa.RecordBatch.from_pandas(clean, schema, preserve_index=False)
@@ -28,7 +28,7 @@ def test_a_window_does_not_hold_on_to_the_rows_of_others(
 def test_a_delay_longer_than_a_window_leaves_it_empty(
     mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame
 ) -> None:
-    """All rows of the calibration window are too close to the next one: told as for any window without rows."""
+    """All rows of the calibration window are too close to the next one: it is refused like any window without rows."""
     split = mini_scorer.split.model_copy(update={"label_delay_days": 30.0})
     scorer = mini_scorer.model_copy(update={"split": split})
     store = WindowWriter(tmp_path, scorer)

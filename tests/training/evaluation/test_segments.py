@@ -79,15 +79,15 @@ def test_rates_are_what_counting_gives(table: pd.DataFrame, scored: Scored) -> N
     rows, probability, label = scored
     member = rows[:, 1] == 1
     flagged, is_fraud = probability[member] >= 0.4, label[member] == 1
-    found = line_of(table, "country", "DE")
-    assert found["frauds"] == is_fraud.sum() >= MIN_FRAUDS
-    assert found["fraud_rate"] == is_fraud.mean()
-    assert found["alert_rate"] == flagged.mean()
-    assert found["recall"] == flagged[is_fraud].mean()
-    assert found["false_positive_rate"] == flagged[~is_fraud].mean()
-    assert found["predicted_rate"] == probability[member].mean()
+    line = line_of(table, "country", "DE")
+    assert line["frauds"] == is_fraud.sum() >= MIN_FRAUDS
+    assert line["fraud_rate"] == is_fraud.mean()
+    assert line["alert_rate"] == flagged.mean()
+    assert line["recall"] == flagged[is_fraud].mean()
+    assert line["false_positive_rate"] == flagged[~is_fraud].mean()
+    assert line["predicted_rate"] == probability[member].mean()
     expected = binomtest(int(flagged[is_fraud].sum()), int(is_fraud.sum())).proportion_ci(method="wilson")
-    assert (found["recall_low"], found["recall_high"]) == (expected.low, expected.high)
+    assert (line["recall_low"], line["recall_high"]) == (expected.low, expected.high)
     # Every rate that is shown lies inside its interval.
     for name in ("recall", "false_positive_rate"):
         shown = table.dropna(subset=name)
@@ -125,5 +125,5 @@ def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd
 def test_chunks_have_the_segments_of_the_rows(features: Features, scored: Scored, table: pd.DataFrame) -> None:
     """Rows that are read in chunks have the same table."""
     rows, probability, label = scored
-    found = segment_table(features, FeatureMatrix(rows, 170), probability, label, threshold=0.4)
-    pd.testing.assert_frame_equal(found, table, check_exact=True)
+    chunked = segment_table(features, FeatureMatrix(rows, 170), probability, label, threshold=0.4)
+    pd.testing.assert_frame_equal(chunked, table, check_exact=True)

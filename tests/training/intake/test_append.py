@@ -65,7 +65,7 @@ def test_new_rows_follow_the_old_ones(
 
 
 def test_undeclared_columns_stay(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
-    """They are empty for new rows that lack them; a column that only the new file has is left out."""
+    """Columns that only the data have are empty for the new rows; a column that only the new file has is left out."""
     write(mini_rows.assign(note="kept", size=1), mini_scorer.data)
     append_rows(write(new_rows.assign(other="dropped", size=range(100)), "new.parquet"), mini_scorer)
     both = pd.read_parquet(mini_scorer.data)
@@ -159,7 +159,7 @@ def test_rows_without_an_id_are_compared_by_value(mini_scorer: Scorer, mini_rows
 
 
 def test_a_line_that_cannot_be_read_is_named(mini_scorer: Scorer, new_rows: Frame) -> None:
-    """Its number is that of the file; broken lines of the data, which `prepare` quarantines, do not matter."""
+    """The number is the line's in the file; broken lines of the data, which `prepare` quarantines, do not matter."""
     scorer = mini_scorer.model_copy(update={"data": "data/kept.csv"})
     with write(pd.read_parquet(mini_scorer.data), scorer.data).open("a") as file:
         file.write("cut,short\n")

@@ -33,12 +33,12 @@ def test_whole_file() -> None:
             "status": texts("paid", "chargeback", "paid", None),
         }
     )
-    found = infer(rows, 'status == "chargeback"', "When?", is_text=True)
-    assert list(found.rows) == ["when", "amount_usd", "label"]
-    assert found.fields == {"amount_usd": DeclaredField(type="money", unit="USD", min=0)}
-    assert found.columns == {"amount_usd": "Amount (USD)"}
-    assert (len(found.rows), found.rows["label"].sum()) == (N * 3 // 4, N // 4)
-    assert found.notices == [
+    inferred = infer(rows, 'status == "chargeback"', "When?", is_text=True)
+    assert list(inferred.rows) == ["when", "amount_usd", "label"]
+    assert inferred.fields == {"amount_usd": DeclaredField(type="money", unit="USD", min=0)}
+    assert inferred.columns == {"amount_usd": "Amount (USD)"}
+    assert (len(inferred.rows), inferred.rows["label"].sum()) == (N * 3 // 4, N // 4)
+    assert inferred.notices == [
         "status: left out, because LABEL is computed from it",
         "100 rows are left out: a missing value makes their label unknown",
         "When?: read with the day first, as in 31/01/2024",
@@ -48,10 +48,10 @@ def test_whole_file() -> None:
 
 def test_without_time_the_rows_are_the_order() -> None:
     """Without TIME the place of a row stands for its time, and the notice says what that is worth."""
-    found = infer(pd.DataFrame({"x": [1.5, 2.5] * 9, "y": [0, 1] * 9, "row_number": [3, 4] * 9}), "y", None)
-    assert found.rows["row_number"].tolist() == list(range(18))
-    assert list(found.fields) == ["x", "row_number_2"]
-    assert "the metrics are too good" in found.notices[0]
+    inferred = infer(pd.DataFrame({"x": [1.5, 2.5] * 9, "y": [0, 1] * 9, "row_number": [3, 4] * 9}), "y", None)
+    assert inferred.rows["row_number"].tolist() == list(range(18))
+    assert list(inferred.fields) == ["x", "row_number_2"]
+    assert "the metrics are too good" in inferred.notices[0]
 
 
 @pytest.mark.parametrize(

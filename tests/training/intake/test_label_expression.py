@@ -41,8 +41,8 @@ LABELLED = pd.DataFrame(
 )
 def test_expression_has_a_truth(expression: str, truth: list[int | None]) -> None:
     """An expression is true, false, or left open by a missing value."""
-    found = evaluate(expression, LABELLED)[0]
-    assert [None if pd.isna(one) else int(one) for one in found] == truth
+    truths = evaluate(expression, LABELLED)[0]
+    assert [None if pd.isna(value) else int(value) for value in truths] == truth
 
 
 @pytest.mark.parametrize(

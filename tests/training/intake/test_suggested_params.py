@@ -1,4 +1,4 @@
-"""Settle: settings that suit a file, and the block that declares them."""
+"""Suggested parameters: settings that suit a file, and the block that declares them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,10 +22,10 @@ def write(path: Path, content: str | bytes) -> Path:
 
 def test_block_is_a_valid_declaration(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
     """What is written declares the inferred fields, names that are words of YAML among them, and names the columns."""
-    found = inferred()
-    text = params_text("shop", "/shop", "pay.csv", found, settings_for(found))
+    file = inferred()
+    text = params_text("shop", "/shop", "pay.csv", file, settings_for(file))
     scorer = declared_scorer("shop", write(tmp_path / "params.yaml", text))
-    assert scorer.fields == found.fields
+    assert scorer.fields == file.fields
     assert list(scorer.fields) == ["amount", "speed", "country", "no"]
     assert (scorer.time, scorer.label, scorer.data) == ("When", "label", "data/shop.parquet")
     assert '# "Amount ($)" in the file' in text
@@ -86,5 +86,5 @@ def test_bad_times_widen_the_quarantine(payments: Callable[..., pd.DataFrame]) -
     """Rows without a readable time stop no try, as long as they are few; the block says how many there are."""
     rows = payments().astype("str")
     rows.loc[::50, "When"] = "unknown"
-    found = infer(rows, 'status == "chargeback"', "When", is_text=True)
-    assert settings_for(found)["quarantine"] == "{max_share: 0.05}   # 2.0% of the rows have no readable time"
+    file = infer(rows, 'status == "chargeback"', "When", is_text=True)
+    assert settings_for(file)["quarantine"] == "{max_share: 0.05}   # 2.0% of the rows have no readable time"

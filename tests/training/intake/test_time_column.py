@@ -30,17 +30,17 @@ def test_time_of_any_format(values: list[Any], expected: str) -> None:
     assert read_timestamps(pd.Series(values), "at")[0].iloc[1] == pd.Timestamp(expected, tz="UTC")
 
 
-@pytest.mark.parametrize(("factor", "said"), [(1, []), (1e3, ["milli"]), (1e6, ["micro"]), (1e9, ["nano"])])
-def test_numbers_are_seconds(factor: float, said: list[str]) -> None:
-    """Numbers are seconds, or what their size says; a conversion is told."""
+@pytest.mark.parametrize(("factor", "units"), [(1, []), (1e3, ["milli"]), (1e6, ["micro"]), (1e9, ["nano"])])
+def test_numbers_are_seconds(factor: float, units: list[str]) -> None:
+    """Numbers are seconds, or the unit that their size implies; a conversion is reported."""
     timestamps, notices = read_timestamps(pd.Series([1_700_000_000 * factor, 1_700_000_060 * factor]), "at")
     assert timestamps.tolist() == [1_700_000_000, 1_700_000_060]
-    assert notices == [f"at: read as {unit}seconds since 1970" for unit in said]
+    assert notices == [f"at: read as {unit}seconds since 1970" for unit in units]
 
 
 @pytest.mark.parametrize("bad", ["unknown", "14:05:00", None])
 def test_few_bad_times_stay_missing(bad: str | None) -> None:
-    """A time that cannot be read is left to the quarantine, and told; a time of day is not today."""
+    """A time that cannot be read is left to the quarantine and reported; a time of day is not today."""
     timestamps, notices = read_timestamps(pd.Series(["2024-01-01"] * 30 + [bad]), "at")
     assert timestamps.isna().tolist() == [False] * 30 + [True]
     assert notices == ["at: 1 rows have no readable time and go into quarantine"]

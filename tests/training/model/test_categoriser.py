@@ -73,9 +73,9 @@ def test_case_changes_nothing(category_of: Categorise) -> None:
 
 def test_typos_change_little(category_of: Categorise) -> None:
     """Two exchanged letters leave at least nine of ten names in their category and hardly any in a wrong one."""
-    found = [(category_of(swapped(name)), category) for name, category in items()]
-    assert sum(got == category for got, category in found) >= 0.9 * len(found)
-    assert sum(got not in {category, "other"} for got, category in found) <= 0.02 * len(found)
+    outcomes = [(category_of(swapped(name)), category) for name, category in items()]
+    assert sum(got == category for got, category in outcomes) >= 0.9 * len(outcomes)
+    assert sum(got not in {category, "other"} for got, category in outcomes) <= 0.02 * len(outcomes)
 
 
 def test_order_of_the_catalogue_changes_nothing() -> None:
@@ -85,13 +85,13 @@ def test_order_of_the_catalogue_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "categories", "found"),
+    ("names", "categories", "present"),
     [([], [], "none"), (["rice", "soup"], ["Food", "Food"], "Food")],
     ids=["no category", "one category"],
 )
-def test_fewer_than_two_categories(names: list[str], categories: list[str], found: str) -> None:
+def test_fewer_than_two_categories(names: list[str], categories: list[str], present: str) -> None:
     """A catalogue without a choice is refused with what it has."""
-    with pytest.raises(ValueError, match=f"^a catalogue needs at least two categories; it has {found}$"):
+    with pytest.raises(ValueError, match=f"^a catalogue needs at least two categories; it has {present}$"):
         learn_categoriser(names, categories)
 
 

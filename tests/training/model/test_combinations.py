@@ -133,6 +133,6 @@ def test_chunks_give_the_result_of_the_rows(learned: Learned, chunk_rows: int) -
 
 
 def test_chunks_of_many_rows_give_the_result_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where dependence is learned from some of the rows alone."""
+    """The result is the same where dependence is learned from some of the rows alone."""
     monkeypatch.setattr(combinations, "ROWS", 1_000)
     assert learn_combinations(FeatureMatrix(rows(), 700), LABELS) == learn_combinations(rows(), LABELS)

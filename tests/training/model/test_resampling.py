@@ -110,10 +110,10 @@ def test_less_than_a_fraud_more_is_none() -> None:
 def test_synthetic_codes_exist() -> None:
     """A synthetic row's category is one that frauds have, never a code between two."""
     matrix, label = drawn(MIXED)
-    found, _ = resampled((matrix, label), MIXED, SMOTE)
+    rows, _ = resampled((matrix, label), MIXED, SMOTE)
     for column in (1, 3):
         known = set(matrix[label == 1, column][~np.isnan(matrix[label == 1, column])])
-        synthetic = found[N_ROWS:, column]
+        synthetic = rows[N_ROWS:, column]
         assert set(synthetic[~np.isnan(synthetic)]) <= known
 
 
@@ -122,17 +122,17 @@ def test_column_that_is_missing_or_constant_throughout() -> None:
     matrix, label = drawn(["q"] * 5)
     matrix[:, 1] = np.nan
     matrix[:, 2] = 3.0
-    found, _ = resampled((matrix, label), ["q"] * 5, SMOTE)
-    assert np.isnan(found[:N_ROWS, 1]).all()
-    assert (found[N_ROWS:, 2] == 3.0).all()
+    rows, _ = resampled((matrix, label), ["q"] * 5, SMOTE)
+    assert np.isnan(rows[:N_ROWS, 1]).all()
+    assert (rows[N_ROWS:, 2] == 3.0).all()
 
 
 def test_category_that_is_missing_throughout() -> None:
     """A category that no row has stays missing in the synthetic rows."""
     matrix, label = drawn(MIXED)
     matrix[:, 3] = np.nan
-    found, _ = resampled((matrix, label), MIXED, SMOTE)
-    assert np.isnan(found[:, 3]).all()
+    rows, _ = resampled((matrix, label), MIXED, SMOTE)
+    assert np.isnan(rows[:, 3]).all()
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_moments_of_chunks_are_those_of_all_rows(n_rows: int, chunk_rows: int, s
     medians = np.array([0.0, 50.0, 3.0, np.float32(0.1)])
     imputed = np.where(np.isnan(matrix), medians, matrix.astype(np.float64))
     expected = StandardScaler().fit(imputed)
-    found = by_chunk(FeatureMatrix(matrix, chunk_rows), partial(_moments, [0, 1, 2, 3], medians))
-    mean, scale = _joined(found)
+    moments = by_chunk(FeatureMatrix(matrix, chunk_rows), partial(_moments, [0, 1, 2, 3], medians))
+    mean, scale = _joined(moments)
     np.testing.assert_allclose(mean, expected.mean_, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(scale[:3], expected.scale_[:3], rtol=1e-12)
 
@@ -250,8 +250,8 @@ def test_scale_of_a_constant_is_one() -> None:
     """A column without a difference is not blown up, whether it is one chunk or several."""
     matrix = np.full((90, 1), 3.0, np.float32)
     for chunk_rows in (90, 40):
-        found = by_chunk(FeatureMatrix(matrix, chunk_rows), partial(_moments, [0], np.zeros(1)))
-        assert [float(moment[0]) for moment in _joined(found)] == [3.0, 1.0]
+        moments = by_chunk(FeatureMatrix(matrix, chunk_rows), partial(_moments, [0], np.zeros(1)))
+        assert [float(column[0]) for column in _joined(moments)] == [3.0, 1.0]
 
 
 def portions(types: list[str], workers: Workers, *, as_chunks: bool) -> tuple[Matrix, Resampler]:

@@ -95,7 +95,7 @@ def test_a_stage_is_called_with_its_scorer() -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["mini", "more"]])
 def test_a_stage_needs_one_scorer(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
-    """Otherwise it says how it is called."""
+    """Without one scorer, or with more, a stage prints its usage."""
     monkeypatch.setattr("sys.argv", ["training/prepare.py", *arguments])
     with pytest.raises(SystemExit, match=r"^usage: python -m training.prepare SCORER$"):
         run(lambda _: None)

@@ -41,7 +41,7 @@ def test_parts_are_those_of_the_array() -> None:
 
 
 def test_a_function_sees_each_chunk() -> None:
-    """In order; a matrix that is in memory is a single chunk."""
+    """The function is called with each chunk in order; a matrix in memory is a single chunk."""
     matrix = matrix_of(10)
     assert by_chunk(FeatureMatrix(matrix, 4), len) == [4, 4, 2]
     assert by_chunk(matrix, len) == [10]
@@ -51,17 +51,17 @@ def test_a_function_sees_each_chunk() -> None:
 def test_disk_holds_the_parts(working_folder: Path, n_rows: int) -> None:
     """Parts become one matrix, which can be written to, and which has no file."""
     matrix = matrix_of(n_rows)
-    found = on_disk((matrix[start : start + 4] for start in range(0, n_rows, 4)), (n_rows, 3))
-    np.testing.assert_array_equal(found, matrix)
-    assert found.dtype == np.float32
-    found[:] = 1
+    matrix_on_disk = on_disk((matrix[start : start + 4] for start in range(0, n_rows, 4)), (n_rows, 3))
+    np.testing.assert_array_equal(matrix_on_disk, matrix)
+    assert matrix_on_disk.dtype == np.float32
+    matrix_on_disk[:] = 1
     assert list((working_folder / "build").iterdir()) == []
 
 
 def test_a_full_disk_is_refused_before_anything_is_computed(
     working_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no room for all parts the first one is not asked for, and no file stays."""
+    """Where there is no room for all parts not even the first is computed, and no file stays."""
     made = []
 
     def parts() -> Iterator[Matrix]:

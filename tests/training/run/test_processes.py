@@ -40,13 +40,13 @@ def workers() -> Workers:
 def test_results_come_in_order(workers: Workers, capsys: pytest.CaptureFixture[str]) -> None:
     """Each task has its result at its place, and they are counted by their rows."""
     tasks = [(range, number) for number in (40, 40, 20)]
-    found = list(workers.spread(tasks, "rows", n_tasks=3, n_rows=100))
-    assert found == [range(40), range(40), range(20)]
+    results = list(workers.spread(tasks, "rows", n_tasks=3, n_rows=100))
+    assert results == [range(40), range(40), range(20)]
     assert capsys.readouterr().out.splitlines()[-1].startswith("rows: 100 of 100 rows")
 
 
 def test_several_tasks_have_processes_of_their_own(workers: Workers) -> None:
-    """Another process than the stage's; a single task is done here, without a line in the log."""
+    """Several tasks run in other processes than the stage's; a single task runs in this one."""
     several = workers.spread([(os.getpid,)] * 2, "tasks", n_tasks=2, n_rows=2, size=lambda _: 1)
     assert os.getpid() not in set(several)
     assert list(workers.spread([(os.getpid,)], "tasks", n_tasks=1, n_rows=1, size=lambda _: 1)) == [os.getpid()]
@@ -81,7 +81,7 @@ def test_few_tasks_run_ahead_of_the_consumer(workers: Workers) -> None:
 
 
 def test_an_error_of_a_task_is_raised(workers: Workers) -> None:
-    """With its own type and text, from another process too."""
+    """An error keeps its type and text, from another process too."""
     tasks = [(math.sqrt, 4.0), (math.sqrt, -1.0), (math.sqrt, 9.0)]
     with pytest.raises(ValueError, match="math domain error"):
         list(workers.spread(tasks, "roots", n_tasks=3, n_rows=3, size=lambda _: 1))
@@ -89,22 +89,22 @@ def test_an_error_of_a_task_is_raised(workers: Workers) -> None:
 
 @pytest.mark.filterwarnings("ignore:A worker stopped:UserWarning")
 def test_a_killed_process_raises_an_error(workers: Workers) -> None:
-    """`training.run.command` turns it into one line."""
+    """A killed process raises an error that `training.run.command` turns into one line."""
     with pytest.raises(TerminatedWorkerError):
         list(workers.spread([(end,), (end,)], "ends", n_tasks=2, n_rows=2, size=lambda _: 1))
 
 
 @pytest.mark.parametrize("sizes", [[3], [3, 3, 2], [3, 0, 1]])
 def test_features_are_those_of_all_tasks(workers: Workers, working_folder: Path, sizes: list[int]) -> None:
-    """In their order, in memory where they are one chunk and else on the disk."""
-    found = workers.encoded([(rows_of, float(number), size) for number, size in enumerate(sizes)], sizes, 2)
+    """The features are in the order of the tasks, in memory where they are one chunk and else on the disk."""
+    matrix = workers.encoded([(rows_of, float(number), size) for number, size in enumerate(sizes)], sizes, 2)
     expected = np.repeat(np.arange(len(sizes), dtype=np.float32), sizes)
-    np.testing.assert_array_equal(found[:], np.stack([expected, expected], axis=1))
+    np.testing.assert_array_equal(matrix[:], np.stack([expected, expected], axis=1))
     assert (working_folder / "build").exists() == (len(sizes) > 1)
 
 
 def test_the_declared_engine_is_used() -> None:
     """The processes of this machine, unless a cluster is declared."""
-    with workers_of(Compute(chunk_rows=2_000)) as found:
-        assert type(found) is Workers
-        assert found.compute.chunk_rows == 2_000
+    with workers_of(Compute(chunk_rows=2_000)) as workers:
+        assert type(workers) is Workers
+        assert workers.compute.chunk_rows == 2_000

@@ -122,7 +122,7 @@ def test_no_tasks_have_no_results() -> None:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands still at its one entry."""
+    """A clock that shows its one entry, which a test may change."""
     now = [100.0]
     monkeypatch.setattr(module, "perf_counter", lambda: now[0])
     return now

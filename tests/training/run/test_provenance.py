@@ -13,7 +13,7 @@ Commit = Callable[[str], str]
 
 
 def test_commit_of_a_checkout(commit: Commit) -> None:
-    """It is the one that is checked out, with changes where a file differs; a file that git does not know is none."""
+    """The commit is the one checked out, with changes where a tracked file differs; untracked files do not count."""
     assert origin()["commit"] is None
     first, second = commit("one"), commit("two")
     assert origin()["commit"] == second != first

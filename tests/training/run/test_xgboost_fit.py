@@ -31,10 +31,10 @@ def chunks_of(chunk_rows: int, **keys: Any) -> Compute:  # noqa: ANN401 - Comput
 def rows_of(n_rows: int, seed: int) -> Matrix:
     """Rows of three numbers and a category, a twentieth of the values missing."""
     rng = np.random.default_rng(seed)
-    found = rng.normal(size=(n_rows, len(TYPES))).astype(np.float32)
-    found[:, 1] = rng.integers(0, 5, n_rows)
-    found[rng.random(found.shape) < 0.05] = np.nan
-    return found
+    matrix = rng.normal(size=(n_rows, len(TYPES))).astype(np.float32)
+    matrix[:, 1] = rng.integers(0, 5, n_rows)
+    matrix[rng.random(matrix.shape) < 0.05] = np.nan
+    return matrix
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +82,8 @@ def fitted(model: xgboost.XGBClassifier, training_set: TrainingSet, compute: Com
 def margins(booster: xgboost.Booster, matrix: Matrix) -> npt.NDArray[np.float32]:
     """The margins of encoded rows."""
     data = xgboost.DMatrix(matrix, feature_types=booster.feature_types, enable_categorical=True)
-    found: npt.NDArray[np.float32] = booster.predict(data, output_margin=True)
-    return found
+    margin: npt.NDArray[np.float32] = booster.predict(data, output_margin=True)
+    return margin
 
 
 @given(n_own=st.integers(0, 40), n_synthetic=st.integers(0, 40), size=st.integers(1, 50), chunk_rows=st.integers(1, 50))
@@ -116,9 +116,9 @@ def test_several_batches_give_nearly_the_same_margins(
 ) -> None:
     """Quantiles that are merged cut a little elsewhere; what the model says of a row hardly differs."""
     expected = margins(classifier(subsample=1.0).fit(*whole).get_booster(), whole[0])
-    found = margins(fitted(classifier(subsample=1.0), training_set, chunks_of(chunk_rows)), whole[0])
-    assert np.corrcoef(found, expected)[0, 1] > 0.99
-    assert np.abs(found - expected).mean() < 0.1 * expected.std()
+    margin = margins(fitted(classifier(subsample=1.0), training_set, chunks_of(chunk_rows)), whole[0])
+    assert np.corrcoef(margin, expected)[0, 1] > 0.99
+    assert np.abs(margin - expected).mean() < 0.1 * expected.std()
 
 
 def test_rows_may_stay_on_the_disk(
@@ -135,10 +135,10 @@ def test_rows_may_stay_on_the_disk(
     in_memory, again = (fitted(classifier(), training_set, chunks_of(300)) for _ in range(2))
     assert in_memory.save_raw("ubj") == again.save_raw("ubj")
     monkeypatch.setattr(xgboost_fit, "RoundProgress", PageCounter)
-    found = fitted(classifier(), training_set, chunks_of(300, external_memory=True))
+    on_disk = fitted(classifier(), training_set, chunks_of(300, external_memory=True))
     assert min(pages) > 0
     rows = training_set.rows[:]
-    np.testing.assert_allclose(margins(found, rows), margins(in_memory, rows), atol=1e-4)
+    np.testing.assert_allclose(margins(on_disk, rows), margins(in_memory, rows), atol=1e-4)
     assert list((working_folder / "build").iterdir()) == []
 
 
@@ -163,9 +163,9 @@ def test_exact_trees_see_all_rows_at_once(training_set: TrainingSet, whole: AllR
     own, synthetic = (FeatureMatrix(part[:, [0, 2]], 300) for part in (training_set.rows, training_set.synthetic))
     numbers = TrainingSet(own, training_set.label, synthetic)
     model = classifier(tree_method="exact", max_bin=None, feature_types=["q", "q"])
-    found = fitted(model, numbers, chunks_of(300))
+    booster = fitted(model, numbers, chunks_of(300))
     expected = model.fit(matrix[:, [0, 2]], label).get_booster()
-    assert found.save_raw("ubj") == expected.save_raw("ubj")
+    assert booster.save_raw("ubj") == expected.save_raw("ubj")
 
 
 def test_rounds_are_logged(training_set: TrainingSet, capsys: pytest.CaptureFixture[str]) -> None:
