@@ -4,15 +4,15 @@ Nothing that was published is ever changed. What a killed process leaves is hidd
 writer removes it, in S3 files of a bundle without a manifest wait to be completed.
 """
 
-import fcntl
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from time import sleep
 from typing import Any, Protocol
+
+from filelock import FileLock
 
 from handler.releases.store import (
     MAX_POINTER_BYTES,
@@ -109,14 +109,11 @@ class FolderStoreWriter(FolderStore):
         path = self.root / folder
         return sorted(entry.name for entry in path.iterdir() if entry.name[0] != ".") if path.is_dir() else []
 
-    @contextmanager
-    def _locked(self, scorer: str) -> Iterator[None]:
+    def _locked(self, scorer: str) -> FileLock:
         """One writer at a time; the lock ends with its process."""
         folder = self.root / scorer
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / ".lock").open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        return FileLock(folder / ".lock")
 
 
 class S3StoreWriter(S3Store):
