@@ -1,7 +1,7 @@
 """The monitor's false alarms, which drifts it detects, and after how many requests: `make alarms`.
 
-Logs are drawn anew for each window from the shipped scorers' calibration rows before the planted fraud begins, so that
-nothing drifts in them but the drift that is applied. Then the rows in their true order, and fraud that begins late.
+Each window is drawn anew from the shipped scorers' calibration rows before the planted fraud begins, so that nothing
+drifts in it but the drift that is applied. Then the rows in their true order, and fraud that begins late.
 """
 
 from argparse import Namespace
@@ -17,10 +17,10 @@ from tqdm import tqdm
 from benchmarks.command import keep, options_of
 from benchmarks.machine import machine
 from benchmarks.monitoring.drifts import drifts
-from benchmarks.monitoring.steady_log import LabelledRows, labelled_rows, log_of, resampled, states
+from benchmarks.monitoring.steady_log import Labelled, labelled_rows
 from benchmarks.tables import SCORERS, date_of, table
 from training.intake.synthetic.population import LATE_PATTERN_DAY
-from training.monitoring.log import Log
+from training.monitoring.dated_model import ScoredRows
 from training.params import SECONDS_A_DAY
 
 # Of each drift enough draws to tell what is always detected from what chance decides.
@@ -34,33 +34,33 @@ LEVELS = ("watch", "retrain")
 ORDER = ("ok", *LEVELS)
 
 
-def false_alarms(labelled: LabelledRows, steady: Log, windows: int) -> dict[str, float]:
+def false_alarms(labelled: Labelled, steady: ScoredRows, windows: int) -> dict[str, float]:
     """The share of windows without drift that end in watch, and in retrain."""
     n, rng, counts = N_BLOCKS * labelled.rows_a_block, np.random.default_rng(7), Counter[str]()
     for _ in tqdm(range(windows), unit="window"):
-        counts[states(labelled, resampled(labelled, steady, rng.integers(0, len(steady.time), n)))[-1]] += 1
+        counts[labelled.state(labelled.drawn(steady, rng.integers(0, len(steady.time), n)))] += 1
     return {level: counts[level] / windows for level in ALLOWED}
 
 
-def detection(labelled: LabelledRows, log: Log, weight: npt.NDArray[np.float64], draws: int) -> dict[str, Any]:
+def detection(labelled: Labelled, scored: ScoredRows, weight: npt.NDArray[np.float64], draws: int) -> dict[str, Any]:
     """The worst state that a draw leads to, how many draws do, and after how many requests: the median of these."""
     share, n = weight / weight.sum(), MOST_BLOCKS * labelled.rows_a_block
     by_draw = []
     for seed in range(draws):
         index = np.random.default_rng(seed).choice(len(share), n, p=share)
-        by_draw.append(states(labelled, resampled(labelled, log, index)))
+        by_draw.append(labelled.states(labelled.drawn(scored, index)))
     worst = max((state for reached in by_draw for state in reached), key=ORDER.index)
     requests = [(reached.index(worst) + 1) * labelled.rows_a_block for reached in by_draw if worst in reached]
     return {"state": worst, "draws": len(requests), "requests": median_low(requests) if worst != "ok" else None}
 
 
-def planted(labelled: LabelledRows, log: Log) -> dict[str, Any]:
+def planted(labelled: Labelled, scored: ScoredRows) -> dict[str, Any]:
     """How many days after the planted fraud began each state was first reached, and how many were left."""
     begins = labelled.began + LATE_PATTERN_DAY * SECONDS_A_DAY
-    ends = log.time[0] + np.arange(1, MOST_BLOCKS + 1) * labelled.declared.monitoring.block_days * SECONDS_A_DAY
-    days: dict[str, Any] = {"watch": None, "retrain": None, "left": round((log.time[-1] - begins) / SECONDS_A_DAY)}
+    ends = scored.time[0] + np.arange(1, MOST_BLOCKS + 1) * labelled.declared.monitoring.block_days * SECONDS_A_DAY
+    days: dict[str, Any] = {"watch": None, "retrain": None, "left": round((scored.time[-1] - begins) / SECONDS_A_DAY)}
     # The last block is not a whole one.
-    for block_end, state in zip(ends.clip(max=log.time[-1]), states(labelled, log), strict=False):
+    for block_end, state in zip(ends.clip(max=scored.time[-1]), labelled.states(scored), strict=False):
         for level in ORDER[1 : ORDER.index(state) + 1]:
             if days[level] is None:
                 days[level] = round(float(block_end - begins) / SECONDS_A_DAY, 1)
@@ -70,15 +70,14 @@ def planted(labelled: LabelledRows, log: Log) -> dict[str, Any]:
 def measure(name: str, options: Namespace) -> dict[str, Any]:
     """False alarms, detections and the planted fraud of a shipped scorer."""
     labelled = labelled_rows(name, options.every)
-    log = log_of(labelled, labelled.rows)
-    steady = resampled(labelled, log, np.arange(len(labelled.steady)))
+    steady = labelled.scored(labelled.steady)
     return {
         "false_alarms": false_alarms(labelled, steady, options.windows),
         "changes": {
             what: detection(labelled, drifted, weight, options.draws)
             for what, drifted, weight in tqdm(drifts(labelled, steady), unit="drift")
         },
-        "planted_days": planted(labelled, log),
+        "planted_days": planted(labelled, labelled.scored(labelled.rows)),
     }
 
 

@@ -28,7 +28,7 @@ from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.intake.synthetic.draws import DAYS
-from training.intake.synthetic.population import LATE_PATTERN_DAY, START, Drawn
+from training.intake.synthetic.population import START, Drawn
 from training.intake.synthetic.refunds import draw_refunds
 from training.intake.synthetic.transactions import draw_transactions
 from training.monitoring.replay import Replay
@@ -96,32 +96,12 @@ def replayed(
 
 
 def shipped(name: str, options: Namespace) -> dict[str, Any]:
-    """The replay of a shipped scorer, and what retraining brought back."""
+    """The replay of a shipped scorer."""
     scorer = by_days(declared_scorer(name, ROOT / "params.yaml"), CALIBRATE_DAYS, TEST_DAYS)
     rows = history(name, scorer, getattr(options, name))
     parameters = Model.model_validate_json((ROOT / BUILD / name / "tuned.json").read_bytes())
     midnight = START.astype("datetime64[s]").astype(float)
-    report = replayed(rows, scorer, parameters, midnight + FIRST_WEEK_DAY * SECONDS_A_DAY, options.weeks)
-    late = midnight + LATE_PATTERN_DAY * SECONDS_A_DAY
-    return report | {"restored": {policy: restored(report, policy, late) for policy in report["policies"]}}
-
-
-def restored(report: Mapping[str, Any], policy: str, late: float) -> dict[str, Any]:
-    """Recall at the frozen model's alerts: before the late fraud, since, and from this policy's last retraining on."""
-    weeks, frozen = (report["policies"][name]["weeks"] for name in (policy, "frozen"))
-    before = [place for place, week in enumerate(frozen) if week["from"] + 7 * SECONDS_A_DAY <= late]
-    learned = [place for place, week in enumerate(weeks) if week["from"] >= late and week["learned_until"] > late]
-    return {
-        "days_to_learn": (weeks[learned[0]]["from"] - late) / SECONDS_A_DAY if learned else None,
-        "recall_before": _recall(frozen, before),
-        "recall_after": _recall(weeks, learned),
-        "frozen_after": _recall(frozen, learned),
-    }
-
-
-def _recall(weeks: list[dict[str, Any]], places: list[int]) -> float | None:
-    frauds = sum(weeks[place]["frauds"] for place in places)
-    return sum(weeks[place]["caught_at_frozen_alerts"] for place in places) / frauds if frauds else None
+    return replayed(rows, scorer, parameters, midnight + FIRST_WEEK_DAY * SECONDS_A_DAY, options.weeks)
 
 
 def handbook(options: Namespace) -> dict[str, Any]:
@@ -157,7 +137,7 @@ def draw(report: Mapping[str, Any]) -> None:
 
 
 def backtests_table(report: Mapping[str, Any]) -> str:
-    """Per policy what it would have caught and cost, and what it brought back of what the late fraud took."""
+    """Per policy what it would have caught and cost."""
     names = [name for name in SETS if name in report]
     columns = [_cells(report[name]) for name in names]
     rows = [[what, *(column[what] for column in columns)] for what in columns[0]]
@@ -179,19 +159,7 @@ def _cells(replay: Mapping[str, Any]) -> dict[str, str]:
     for name, total in totals.items():
         refused = f", {total['refused']} refused" if total["refused"] else ""
         cells[f"{name}: retrained"] = f"{total['retrained']} times{refused}"
-    restored = replay.get("restored")
-    before = f"{restored['frozen']['recall_before']:.3f}" if restored else "none planted"
-    cells["equal alerts before the late fraud"] = before
-    for name in ("scheduled", "on watch"):
-        cells[f"{name}: after learning it"] = _learned(restored[name]) if restored else "none planted"
     return cells
-
-
-def _learned(restored: Mapping[str, Any]) -> str:
-    if restored["recall_after"] is None:
-        return "never retrained"
-    after, frozen = (f"{restored[name]:.3f}" for name in ("recall_after", "frozen_after"))
-    return f"{after}, from day {restored['days_to_learn']:g}; frozen {frozen}"
 
 
 def estimates_fact(report: Mapping[str, Any]) -> str:

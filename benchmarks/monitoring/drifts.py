@@ -1,4 +1,4 @@
-"""Drifts after a model was trained: per drift the log of the changed rows, and how often each is drawn."""
+"""Drifts after a model was trained: per drift the changed rows as they are scored, and how often each is drawn."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,25 +8,23 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.command import ROOT
-from benchmarks.monitoring.steady_log import LabelledRows, log_of
-from training.monitoring.log import Log
+from benchmarks.monitoring.steady_log import Labelled
+from training.monitoring.dated_model import ScoredRows
 from training.run.files import BUILD
 
 SEED = 11
-AMOUNT = {"transaction": "amount_usd", "refund": "amount"}
-MISSING = {"transaction": "address_age_days", "refund": "refunds"}
 
 
-def drifts(labelled: LabelledRows, steady: Log) -> Iterator[tuple[str, Log, npt.NDArray[np.float64]]]:
-    """Each drift's name, its log, and how much more often than another each prediction is drawn."""
-    rows, evenly, name = labelled.steady, np.ones(len(steady.time)), labelled.scorer.bundle.scorer
-    amounts = {AMOUNT[name]: (rows[AMOUNT[name]] * 1.3).round(2)}
-    yield "the amount times 1.3", log_of(labelled, rows.assign(**amounts)), evenly
+def drifts(labelled: Labelled, steady: ScoredRows) -> Iterator[tuple[str, ScoredRows, npt.NDArray[np.float64]]]:
+    """Each drift's name, its rows, and how much more often than another each row is drawn."""
+    rows, evenly = labelled.steady, np.ones(len(steady.time))
+    amount, missing = ("amount_usd", "address_age_days") if "chain" in rows else ("amount", "refunds")
+    yield "the amount times 1.3", labelled.scored(rows.assign(**{amount: (rows[amount] * 1.3).round(2)})), evenly
     yield "one category four times as frequent", steady, np.where(_is_of_one_category(rows), 4.0, 1.0)
-    yield "twice as many frauds", steady, np.where(steady.outcome_label == 1, 2.0, 1.0)
-    yield "a field that is always missing", log_of(labelled, rows.assign(**{MISSING[name]: np.nan})), evenly
-    shuffled = np.random.default_rng(SEED).permutation(steady.outcome_label)
-    yield "labels rewired, features unchanged", replace(steady, outcome_label=shuffled), evenly
+    yield "twice as many frauds", steady, np.where(steady.label == 1, 2.0, 1.0)
+    yield "a field that is always missing", labelled.scored(rows.assign(**{missing: np.nan})), evenly
+    shuffled = np.random.default_rng(SEED).permutation(steady.label)
+    yield "labels rewired, features unchanged", replace(steady, label=shuffled), evenly
 
 
 def _is_of_one_category(rows: pd.DataFrame) -> "pd.Series[bool]":

@@ -118,7 +118,8 @@ def under_uvicorn(service: Service, versions: Versions, checker: Checker, second
         pinned(CLIENT_CORE),
         updating(versions, seconds) as updates,
     ):
-        asyncio.run(post_all(address, list(checker.expected), checker.check, Load(CONNECTIONS, seconds, RATE)))
+        load = Load(CONNECTIONS, rate=RATE, requests=RATE * seconds)
+        asyncio.run(post_all(address, list(checker.expected), checker.check, load))
     refused = log.read_text(encoding="utf-8").count("is refused")
     return {"asked per second": RATE, **checker.figures(updates), "refused": refused}
 

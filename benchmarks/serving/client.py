@@ -22,11 +22,12 @@ Check = Callable[[Request, bytes | None, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How many requests a second, over how many connections, for how long; by default as many as are answered."""
+    """How many connections post how many requests, how many a second and for how long, each as many as they can."""
 
     connections: int
-    seconds: float
+    seconds: float = inf
     rate: float = inf
+    requests: float = inf
 
 
 def bundled_scorers() -> list[Scorer]:
@@ -50,11 +51,12 @@ async def post_all(address: str, requests: Sequence[Request], check: Check, load
     Each is timed from when it was due: where no connection is free, it waits for one.
     """
     place = urlsplit(address)
+    connect = (asyncio.open_connection(place.hostname, place.port) for _ in range(load.connections))
+    connections = await asyncio.gather(*connect)
     start = time.perf_counter()
 
-    async def keep_asking(turn: int) -> None:
-        reader, writer = await asyncio.open_connection(place.hostname, place.port)
-        while max(due := turn / load.rate, now := time.perf_counter() - start) < load.seconds:
+    async def keep_asking(turn: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while turn < load.requests and max(due := turn / load.rate, now := time.perf_counter() - start) < load.seconds:
             await asyncio.sleep(max(due - now, 0))
             request = route, body = requests[turn % len(requests)]
             head = f"POST {route} HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -67,4 +69,4 @@ async def post_all(address: str, requests: Sequence[Request], check: Check, load
             turn += load.connections
         writer.close()
 
-    await asyncio.gather(*map(keep_asking, range(load.connections)))
+    await asyncio.gather(*(keep_asking(turn, *connection) for turn, connection in enumerate(connections)))

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from benchmarks.machine import CLIENT_CORE, in_turn, pinned
 from benchmarks.serving.figures import Samples
-from benchmarks.serving.installed import link
 from benchmarks.serving.server import served
-from benchmarks.serving.services import Service
+from benchmarks.serving.services import Service, link
 from benchmarks.serving.workloads import TRANSACTION
 
 SCRIPT = Path(__file__).with_name("wrk.lua")

@@ -52,8 +52,8 @@ def running(
 def served(service: Service, log: Path) -> Iterator[tuple[int, str]]:
     """The process id and address of a service under uvicorn with one worker; `log` receives warnings."""
     url = f"http://127.0.0.1:{(port := free_port())}"
-    # -S: the service finds what its paths hold, and nothing else of the virtual environment.
-    command = [sys.executable, "-S", "-B", "-m", "uvicorn", f"{service.module}:app", "--port", str(port)]
+    # -P, -S: the service finds what its paths hold, and nothing else of the virtual environment.
+    command = [sys.executable, "-P", "-S", "-B", "-m", "uvicorn", f"{service.module}:app", "--port", str(port)]
     options = ["--log-level", "warning", "--no-access-log"]
     with running([*command, *options], service.folder, service.python_environment, url, log) as pid:
         yield pid, url

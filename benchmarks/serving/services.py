@@ -1,13 +1,18 @@
 """The four services that are compared: an empty one, ours, ours with XGBoost's Python package, and joblib + pandas."""
 
+import compileall
 import os
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import Distribution, distribution
+from importlib.util import cache_from_source
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from benchmarks.command import ROOT
-from benchmarks.serving.installed import link, megabytes
 from training.delivery.artifact import declared_environment
 from training.run.files import BUNDLES
 
@@ -59,12 +64,45 @@ def compared_services(function: Service, folder: Path) -> dict[str, Service]:
     Each sees the standard library, the function's own packages and those it needs, nothing else of the virtual
     environment (XGBoost would import scikit-learn and pandas if it found them), and this repository's modules.
     """
+    # A service's process writes no .pyc.
+    compileall.compile_dir(Path(__file__).parent, quiet=1)
     services = {"ours": function}
     for name, packages in PACKAGES.items():
         paths = (link(folder / name, packages), *function.paths, ROOT)
         services[name] = replace(function, module=f"benchmarks.serving.{name}_service", paths=paths)
     pickles = {**function.environment, "BUNDLES": str(ROOT / BUNDLES)}
     return services | {"joblib": replace(services["joblib"], environment=pickles)}
+
+
+def required(names: Iterable[str]) -> list[Distribution]:
+    """These distributions and all that they require on this machine, without extras."""
+    distributions: dict[str, Distribution] = {}
+    waiting = list(names)
+    while waiting:
+        if (name := canonicalize_name(waiting.pop())) not in distributions:
+            distributions[name] = distribution(name)
+            needs = map(Requirement, distributions[name].requires or ())
+            waiting += [need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})]
+    return list(distributions.values())
+
+
+def link(folder: Path, names: Iterable[str]) -> Path:
+    """The folder, into which distributions and all they require are linked, as if installed there alone."""
+    folder.mkdir()
+    for package in required(names):
+        for top in {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}:
+            if not (folder / top).exists():
+                (folder / top).symlink_to(str(package.locate_file(top)))
+    return folder
+
+
+def megabytes(names: Iterable[str]) -> float:
+    """The size on disk of distributions with all they require, their .pyc included; their commands lie outside."""
+    files = (file for package in required(names) for file in package.files or () if ".." not in file.parts)
+    listed = {Path(str(file.locate())) for file in files}
+    # uv compiles after it has written the list of files.
+    compiled = {Path(cache_from_source(str(path))) for path in listed if path.suffix == ".py"}
+    return sum(path.stat().st_size for path in listed | compiled if path.is_file()) / 1e6
 
 
 def folders_mb(function: Service) -> dict[str, float]:

@@ -1,13 +1,46 @@
 """The function with XGBoost's Python package, and so numpy and scipy, in place of its C library.
 
-The rest is the handler's own code. Its module is replaced whole, so that its library cannot be loaded by any way.
+The rest is the handler's own code. This module stands for `handler.scoring.booster`, so that the C library cannot be
+loaded by any way.
 """
 
 import sys
+from collections.abc import Sequence
 
-from benchmarks.serving import xgboost_booster
+import numpy as np
+import xgboost
 
-sys.modules["handler.scoring.booster"] = xgboost_booster
+BoosterError = xgboost.core.XGBoostError
+
+
+class Booster:
+    """A loaded model; scores float32 rows one at a time or together."""
+
+    def __init__(self, model: bytes, feature_types: Sequence[str]) -> None:
+        """Load a model from the bytes of its UBJSON file."""
+        self._booster = xgboost.Booster({"nthread": 1})
+        self._booster.load_model(bytearray(model))
+        self._types = list(feature_types)
+
+    def margin(self, vector: list[float]) -> float:
+        """The model's raw margin for one vector."""
+        return self.margins([vector])[0]
+
+    def margins(self, vectors: Sequence[Sequence[float]]) -> list[float]:
+        """The margins of several vectors, in order."""
+        rows = np.array(vectors, dtype=np.float32)
+        margins: list[float] = self._booster.inplace_predict(rows, predict_type="margin").tolist()
+        return margins
+
+    def contributions(self, vectors: Sequence[Sequence[float]]) -> list[list[float]]:
+        """Per vector its features' exact contributions to the margin, then the bias."""
+        rows = np.array(vectors, dtype=np.float32)
+        matrix = xgboost.DMatrix(rows, feature_types=self._types, nthread=1)
+        contributions: list[list[float]] = self._booster.predict(matrix, pred_contribs=True).tolist()
+        return contributions
+
+
+sys.modules["handler.scoring.booster"] = sys.modules[__name__]
 
 from handler.app import app, handler  # noqa: E402 - only now does it find the other booster
 
