@@ -61,21 +61,12 @@ def only(resources: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return properties
 
 
-def routes(resources: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Each route's key with its authorization."""
-    return {
-        (route["RouteKey"], route["AuthorizationType"])
-        for route in of_type(resources, "AWS::ApiGatewayV2::Route").values()
-    }
-
-
-def statements(resources: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def statements(resources: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Every statement of every policy that an identity has."""
-    for role in of_type(resources, "AWS::IAM::Role").values():
-        for policy in role.get("Policies", []):
-            yield from policy["PolicyDocument"]["Statement"]
-    for policy in of_type(resources, "AWS::IAM::RolePolicy").values():
-        yield from policy["PolicyDocument"]["Statement"]
+    roles = of_type(resources, "AWS::IAM::Role").values()
+    policies = [policy for role in roles for policy in role.get("Policies", [])]
+    policies += of_type(resources, "AWS::IAM::RolePolicy").values()
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
 
 
 def referred(value: object) -> Iterator[str]:
@@ -106,16 +97,18 @@ def test_nothing_refers_to_what_is_not_made(given: dict[str, str]) -> None:
 
 
 def test_every_route_is_authorized_but_the_preflight(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """A route without authorization exists only for a browser's OPTIONS, or where NONE was asked for."""
-    asked = given.get("Authorizer", "AWS_IAM")
-    found = routes(resources)
-    assert {authorization for key, authorization in found - {PREFLIGHT}} == {asked}
-    assert (PREFLIGHT in found) == ("CorsOrigins" in given)
+    """A route without authorization exists only for a browser's OPTIONS, or where the parameter is NONE.
 
-
-def test_a_jwt_authorizer_exists_only_where_asked(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """API Gateway asks its issuer for keys when it is made."""
-    assert len(of_type(resources, "AWS::ApiGatewayV2::Authorizer")) == (given.get("Authorizer") == "JWT")
+    A JWT authorizer exists only where the parameter is JWT: API Gateway asks its issuer for keys when it is made.
+    """
+    authorizer = given.get("Authorizer", "AWS_IAM")
+    keys = {
+        (route["RouteKey"], route["AuthorizationType"])
+        for route in of_type(resources, "AWS::ApiGatewayV2::Route").values()
+    }
+    assert {authorization for _, authorization in keys - {PREFLIGHT}} == {authorizer}
+    assert (PREFLIGHT in keys) == ("CorsOrigins" in given)
+    assert len(of_type(resources, "AWS::ApiGatewayV2::Authorizer")) == (authorizer == "JWT")
 
 
 def test_the_stage_limits_and_logs(resources: dict[str, Any]) -> None:
@@ -175,15 +168,14 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
         assert resources[name]["Properties"]["AlarmName"]["Fn::Sub"][1] == {"Version": json.loads(number)}
 
 
-def test_alarms_stand_when_a_deployment_is_over(resources: dict[str, Any]) -> None:
-    """By then Lambda no longer counts by version."""
+def test_alarms_remain_after_a_deployment(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """By then Lambda no longer counts by version; one alarm reads what the function counts of its store's failures."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    standing = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {
-        "PredictionsLate",
-        "StoreTrouble",
-    }
-    read = {metric[:3] for name in standing for metric in metrics_of(alarms[name])}
-    assert read == {
+    remaining = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {"PredictionsLate"}
+    store_alarm = {"StoreTrouble": {(telemetry.NAMESPACE, telemetry.TROUBLE, "Sum")}} if "ModelBucket" in given else {}
+    read = {name: {metric[:3] for metric in metrics_of(alarms[name])} for name in remaining}
+    assert {name: metrics for name, metrics in read.items() if name == "StoreTrouble"} == store_alarm
+    assert set().union(*(metrics for name, metrics in read.items() if name != "StoreTrouble")) == {
         ("AWS/ApiGateway", "5xx", "Sum"),
         ("AWS/Lambda", "Duration", "p99"),
         ("AWS/Lambda", "Errors", "Sum"),
@@ -191,28 +183,16 @@ def test_alarms_stand_when_a_deployment_is_over(resources: dict[str, Any]) -> No
     }
 
 
-def test_an_alarm_tells_of_a_store_that_cannot_be_followed(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """It reads what the function counts then."""
-    alarms = of_type(resources, "AWS::CloudWatch::Alarm")
-    read = {metric[:3] for name, alarm in alarms.items() if name == "StoreTrouble" for metric in metrics_of(alarm)}
-    counted = {(telemetry.NAMESPACE, telemetry.TROUBLE, "Sum")}
-    assert read == (counted if "ModelBucket" in given else set())
-
-
-def test_versions_are_kept(resources: dict[str, Any]) -> None:
-    """So that the alias can be pointed back at one."""
-    (version,) = (found for found in resources.values() if found["Type"] == "AWS::Lambda::Version")
-    assert version["DeletionPolicy"] == "Retain"
-
-
-def test_traffic_moves_as_asked(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """The alias is moved by CodeDeploy, in the declared steps, and the API calls the alias."""
+def test_traffic_moves_in_the_declared_steps(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """CodeDeploy moves the alias, which the API calls; versions are kept, so that it can be pointed back at one."""
     config = only(resources, "AWS::CodeDeploy::DeploymentGroup")["DeploymentConfigName"]
     assert config["Fn::Sub"][1]["ConfigName"] == given.get("Deployment", "Canary10Percent5Minutes")
-    (alias,) = (found for found in resources.values() if found["Type"] == "AWS::Lambda::Alias")
+    (alias,) = (resource for resource in resources.values() if resource["Type"] == "AWS::Lambda::Alias")
     assert "CodeDeployLambdaAliasUpdate" in alias["UpdatePolicy"]
     uri = only(resources, "AWS::ApiGatewayV2::Integration")["IntegrationUri"]["Fn::Sub"]
     assert uri.endswith(f"${{FraudFunction.Arn}}:{alias['Properties']['Name']}/invocations")
+    (version,) = (resource for resource in resources.values() if resource["Type"] == "AWS::Lambda::Version")
+    assert version["DeletionPolicy"] == "Retain"
 
 
 def test_who_may_call_the_alias(given: dict[str, str], resources: dict[str, Any]) -> None:
@@ -223,7 +203,7 @@ def test_who_may_call_the_alias(given: dict[str, str], resources: dict[str, Any]
     assert all(permission["SourceArn"] for permission in permissions)
 
 
-def test_alarms_tell_the_topic(given: dict[str, str], resources: dict[str, Any]) -> None:
+def test_alarms_notify_the_topic(given: dict[str, str], resources: dict[str, Any]) -> None:
     """Every alarm has the topic as its action, or none where there is no topic."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
     assert len(alarms) >= 5
@@ -256,12 +236,19 @@ def test_the_function_may_only_write_its_log(given: dict[str, str], resources: d
     assert allowed == (store if "ModelBucket" in given else {})
 
 
-def test_the_function_serves_what_its_bucket_names(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """And records predictions where they are delivered; without buckets it does neither."""
-    environment = only(resources, "AWS::Lambda::Function")["Environment"]["Variables"]
+def test_parameters_reach_the_function(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """Without buckets it has no store and records nothing; 0 reserves nothing, instead of shutting it off.
+
+    CORS has the same origins in function and gateway, and there is none where none are given.
+    """
+    function = only(resources, "AWS::Lambda::Function")
+    variables, origins = function["Environment"]["Variables"], given.get("CorsOrigins", "")
     store, target = ({"Fn::Sub": "s3://${ModelStore}"}, "stdout") if "ModelBucket" in given else ("", "")
-    assert (environment["STORE"], environment["PREDICTIONS"]) == (store, target)
-    assert ("StoreTrouble" in resources) == ("ModelBucket" in given)
+    assert (variables["STORE"], variables["PREDICTIONS"], variables["CORS_ORIGINS"]) == (store, target, origins)
+    assert function.get("ReservedConcurrentExecutions") == given.get("ReservedConcurrency")
+    assert function["SnapStart"] == {"ApplyOn": given.get("SnapStart", "PublishedVersions")}
+    cors = only(resources, "AWS::ApiGatewayV2::Api").get("CorsConfiguration")
+    assert (cors and cors["AllowOrigins"]) == (origins.split(",") if origins else None)
 
 
 def test_the_longest_settings_fit_a_versions_description() -> None:
@@ -295,27 +282,6 @@ def test_buckets_are_private(given: dict[str, str], resources: dict[str, Any]) -
         assert statement["Resource"] == [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
 
 
-def test_cors_reaches_gateway_and_function(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """The same origins in both; no CORS at all where there are none."""
-    origins = given.get("CorsOrigins", "")
-    environment = only(resources, "AWS::Lambda::Function")["Environment"]["Variables"]
-    assert environment["CORS_ORIGINS"] == origins
-    configured = only(resources, "AWS::ApiGatewayV2::Api").get("CorsConfiguration")
-    assert (configured and configured["AllowOrigins"]) == (origins.split(",") if origins else None)
-
-
-def test_the_reserve_is_the_one_asked_for(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """0 reserves nothing, instead of shutting the function off."""
-    reserved = only(resources, "AWS::Lambda::Function").get("ReservedConcurrentExecutions")
-    assert reserved == given.get("ReservedConcurrency")
-
-
-def test_snapstart_is_the_one_asked_for(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """As the parameter says."""
-    function = only(resources, "AWS::Lambda::Function")
-    assert function["SnapStart"] == {"ApplyOn": given.get("SnapStart", "PublishedVersions")}
-
-
 def test_outputs_name_what_was_made(given: dict[str, str]) -> None:
     """Buckets only where they exist; a curl line that fits the authorizer."""
     outputs = deployed(given)["Outputs"]
@@ -326,27 +292,16 @@ def test_outputs_name_what_was_made(given: dict[str, str]) -> None:
     assert ("Bearer" in line) == (given.get("Authorizer") == "JWT")
 
 
-@pytest.fixture
-def arm64(tmp_path: Path) -> Path:
-    """The template as `make build ARCHITECTURE=arm64` leaves it."""
+def test_the_architecture_is_the_artifacts(tmp_path: Path) -> None:
+    """It is the function's; CloudFormation refuses an artifact for another processor before it touches anything."""
+    arm64 = tmp_path / "template.yaml"
     source = (ROOT / "template.yaml").read_text()
-    path = tmp_path / "template.yaml"
-    path.write_text(source.replace("[!Ref Architecture, x86_64]", "[!Ref Architecture, arm64]"))
-    return path
-
-
-def test_arm64_reaches_the_function(arm64: Path) -> None:
-    """The parameter is the function's architecture."""
+    arm64.write_text(source.replace("[!Ref Architecture, x86_64]", "[!Ref Architecture, arm64]"))
     function = only(deployed({"Architecture": "arm64"}, template=arm64)["Resources"], "AWS::Lambda::Function")
     assert function["Architectures"] == ["arm64"]
-
-
-def test_an_artifact_of_another_processor_is_refused(arm64: Path) -> None:
-    """CloudFormation says so before it touches anything."""
-    with pytest.raises(RefusedParameterError, match="for another processor"):
-        deployed({"Architecture": "arm64"})
-    with pytest.raises(RefusedParameterError, match="for another processor"):
-        deployed({"Architecture": "x86_64"}, template=arm64)
+    for architecture, path in (("arm64", ROOT / "template.yaml"), ("x86_64", arm64)):
+        with pytest.raises(RefusedParameterError, match="for another processor"):
+            deployed({"Architecture": architecture}, template=path)
 
 
 @pytest.mark.parametrize(
