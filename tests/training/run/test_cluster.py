@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir
+from contextlib import chdir, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -46,7 +46,7 @@ STEADY = {"max_depth": 3, "learning_rate": 0.1, "subsample": 1.0, "colsample_byt
 LONG = Model(**STEADY, rounds=2_000)
 
 Copy = Callable[..., Path]
-Started = Callable[..., subprocess.Popen[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 # A stage as `python -m` starts it, but for how long it waits for what is not there.
 IMPATIENT = """
@@ -109,6 +109,15 @@ class Cluster:
         log = self.folder / "scheduler-0.log"
         await_that(lambda: f"Remove worker addr: {address}" in log.read_text())
 
+    @contextmanager
+    def extra_worker(self, project: Path | None) -> Iterator[str]:
+        """The address of one more worker, which is killed at the end of the block."""
+        worker = self.add_worker(project)
+        try:
+            yield worker
+        finally:
+            self.kill(worker)
+
     def kill_any(self) -> str:
         """Kill the worker that was there first; its address."""
         address = next(iter(self.workers))
@@ -160,18 +169,6 @@ def run_here(folder: Path, *stages: str, cluster: Cluster | None = None) -> None
     with chdir(folder), dask.config.set({"scheduler-address": cluster and cluster.address}):
         for stage in stages:
             import_module(f"training.{stage}").main("mini")
-
-
-def start(folder: Path, address: str, stage: str, *arguments: object) -> subprocess.Popen[str]:
-    """A stage as a user starts it, its output and errors in one."""
-    return subprocess.Popen(
-        [sys.executable, "-c", IMPATIENT.format(stage=stage), "mini", *map(str, arguments)],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), "DASK_SCHEDULER_ADDRESS": address, **RECONNECT},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -290,34 +287,64 @@ def copy(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def started() -> Iterator[Started]:
-    """Starts stages, and ends what a failed test leaves of them."""
+def to_prepare(unprepared: Path, copy: Copy) -> Path:
+    """A folder whose rows the cluster is to prepare."""
+    return copy(unprepared, compute=engine("dask"))
+
+
+@pytest.fixture
+def to_train(prepared_locally: Path, copy: Copy) -> Path:
+    """A folder whose model the cluster is to train."""
+    return copy(prepared_locally, compute=engine("dask"))
+
+
+@pytest.fixture
+def long_training(to_train: Path) -> Path:
+    """Such a folder, where training takes some seconds."""
+    (to_train / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
+    return to_train
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts stages as a user does, output and errors in one, and ends what a failed test leaves of them."""
     processes = list[subprocess.Popen[str]]()
 
-    def start_one(*arguments: Any) -> subprocess.Popen[str]:  # noqa: ANN401 - as `start` has them
-        processes.append(start(*arguments))
-        return processes[-1]
+    def start_stage(folder: Path, address: str, stage: str, *arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", IMPATIENT.format(stage=stage), "mini", *map(str, arguments)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(PROJECT), "DASK_SCHEDULER_ADDRESS": address, **RECONNECT},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        processes.append(process)
+        return process
 
-    yield start_one
+    yield start_stage
     for process in processes:
         process.kill()
         process.communicate()
 
 
-def test_prepares_the_same_windows(cluster: Cluster, unprepared: Path, prepared_locally: Path, copy: Copy) -> None:
-    """The cluster checks rows as one machine does: the same windows, quarantine and report."""
-    folder = copy(unprepared, compute=engine("dask"))
-    status, said = end(start(folder, cluster.address, "prepare"))
-    assert status == 0, said
-    ours, theirs = (one / "build" / "mini" / "rows" for one in (folder, prepared_locally))
-    for window in WINDOWS:
-        pd.testing.assert_frame_equal(*(pd.read_parquet(one / f"{window}.parquet") for one in (ours, theirs)))
-        groups = [pq.ParquetFile(one / f"{window}.parquet").num_row_groups for one in (ours, theirs)]
-        assert groups[0] == groups[1] > 1
-    assert (ours / "quarantine.csv").read_bytes() == (theirs / "quarantine.csv").read_bytes()
-    assert len(pd.read_csv(ours / "quarantine.csv")) == 7
-    assert report_of(folder, "rows.json") == report_of(prepared_locally, "rows.json")
-    assert [path.name for path in (folder / "build").iterdir()] == ["mini"]
+@pytest.mark.parametrize("is_killed", [False, True], ids=["two workers", "one is killed"])
+def test_prepares_the_same_windows(
+    cluster: Cluster, to_prepare: Path, prepared_locally: Path, start: Start, *, is_killed: bool
+) -> None:
+    """The cluster writes the windows, quarantine and report of one machine, also where it loses a worker."""
+    process = start(to_prepare, cluster.address, "prepare")
+    if is_killed:
+        read_until(process, "rows checked: ")
+        cluster.kill_any()
+    status, output = end(process)
+    assert status == 0, output
+    folder, expected = (project / "build" / "mini" / "rows" for project in (to_prepare, prepared_locally))
+    assert files_of(folder) == files_of(expected)
+    assert all(pq.ParquetFile(folder / f"{window}.parquet").num_row_groups > 1 for window in WINDOWS)
+    assert len(pd.read_csv(folder / "quarantine.csv")) == 7
+    assert report_of(to_prepare, "rows.json") == report_of(prepared_locally, "rows.json")
+    assert [path.name for path in (to_prepare / "build").iterdir()] == ["mini"]
 
 
 def test_learns_the_same_model(cluster: Cluster, prepared_locally: Path, copy: Copy) -> None:
@@ -327,17 +354,16 @@ def test_learns_the_same_model(cluster: Cluster, prepared_locally: Path, copy: C
     spread = copy(prepared_locally, compute=engine("dask"), **blocks)
     run_here(local, *stages)
     run_here(spread, *stages, cluster=cluster)
-    one, other = (report_of(folder, "metrics.json") for folder in (local, spread))
-    for metric in ("average_precision", "expected_calibration_error"):
-        sys.stdout.write(f"{metric}: {one[metric]} on one machine, {other[metric]} on the cluster\n")
-    assert other["average_precision"] == pytest.approx(one["average_precision"], abs=0.003)
-    assert other["expected_calibration_error"] == pytest.approx(one["expected_calibration_error"], abs=0.001)
-    ours, theirs = (folder / "build" / "mini" for folder in (spread, local))
+    expected, metrics = (report_of(folder, "metrics.json") for folder in (local, spread))
+    for name, tolerance in (("average_precision", 0.003), ("expected_calibration_error", 0.001)):
+        assert metrics[name] == pytest.approx(expected[name], abs=tolerance)
     for name in ("reference.json", "vocabulary.json"):
-        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
-    ours, theirs = (json.loads((folder / "baseline.json").read_text()) for folder in (ours, theirs))
-    assert ours.pop("score")["rows"] == theirs.pop("score")["rows"]
-    assert ours == theirs
+        assert (spread / "build" / "mini" / name).read_bytes() == (local / "build" / "mini" / name).read_bytes()
+    expected, baseline = (
+        json.loads((folder / "build" / "mini" / "baseline.json").read_text()) for folder in (local, spread)
+    )
+    assert baseline.pop("score")["rows"] == expected.pop("score")["rows"]
+    assert baseline == expected
 
 
 @pytest.mark.parametrize(
@@ -365,29 +391,30 @@ def test_trains_with_each_resampling(
     run_here(spread, "train", cluster=cluster)
     assert report_of(spread, "training.json") == report_of(local, "training.json")
     rows = pd.read_parquet(local / "build" / "mini" / "rows" / "test.parquet")
-    margin, other = (
-        margins(joblib.load(folder / "build" / "mini" / "pipeline.joblib"), rows) for folder in (local, spread)
+    expected, precision = (
+        average_precision_score(
+            rows["is_fraud"], margins(joblib.load(folder / "build" / "mini" / "pipeline.joblib"), rows)
+        )
+        for folder in (local, spread)
     )
-    one, two = (average_precision_score(rows["is_fraud"], ranked) for ranked in (margin, other))
-    assert one > 0.5
-    assert two == pytest.approx(one, abs=0.03)
+    assert expected > 0.5
+    assert precision == pytest.approx(expected, abs=0.03)
 
 
-def test_trains_where_partitions_have_no_fraud(cluster: Cluster, prepared_locally: Path, copy: Copy) -> None:
+def test_trains_where_partitions_have_no_fraud(cluster: Cluster, to_train: Path) -> None:
     """A worker may hold partitions with legitimate rows alone."""
-    folder = copy(prepared_locally, compute=engine("dask"))
-    path = folder / "build" / "mini" / "rows" / "train.parquet"
+    path = to_train / "build" / "mini" / "rows" / "train.parquet"
     rows = pd.read_parquet(path)
     # All frauds of the first six partitions are legitimate now.
     rows.loc[: 6 * CHUNK_ROWS - 1, "is_fraud"] = np.int8(0)
     rows.to_parquet(path, index=False, row_group_size=CHUNK_ROWS)
     assert rows["is_fraud"].sum() > 50
-    run_here(folder, "train", cluster=cluster)
-    assert report_of(folder, "training.json")["rows_learned_from"] > len(rows)
+    run_here(to_train, "train", cluster=cluster)
+    assert report_of(to_train, "training.json")["rows_learned_from"] > len(rows)
 
 
-def test_workers_that_are_there_are_seen(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also while Dask asks the scheduler for its own ends, which it does without its workers."""
+def test_workers_are_seen_during_dasks_own_requests(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask asks the scheduler at intervals without listing the workers, which must not look like an empty cluster."""
     monkeypatch.setattr("training.run.cluster.POLL_SECONDS", 0.001)
     with (
         dask.config.set({"scheduler-address": cluster.address, "distributed.client.scheduler-info-interval": "1ms"}),
@@ -396,164 +423,127 @@ def test_workers_that_are_there_are_seen(cluster: Cluster, monkeypatch: pytest.M
         assert list(workers.spread([(time.sleep, 1)], "", n_tasks=1, n_rows=1)) == [None]
 
 
-def test_worker_killed_while_it_trains(cluster: Cluster, prepared_locally: Path, copy: Copy, started: Started) -> None:
+def test_worker_killed_while_it_trains(cluster: Cluster, long_training: Path, start: Start) -> None:
     """XGBoost starts again with the remaining worker, and all outputs are whole."""
-    folder = copy(prepared_locally, compute=engine("dask"))
-    (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
     trainings = cluster.trainings()
-    process = started(folder, cluster.address, "train")
+    process = start(long_training, cluster.address, "train")
     await_that(lambda: cluster.trainings() == trainings + 2, process)
     lost = cluster.kill_any()
-    status, said = end(process)
-    assert status == 0, said
-    assert f"{lost} was lost in training; it starts again with the remaining workers" in said
-    xgboost.Booster(model_file=folder / "build" / "mini" / "model.ubj")
-    assert joblib.load(folder / "build" / "mini" / "pipeline.joblib")[-1].n_estimators == LONG.rounds
-    assert [path.name for path in (folder / "build").iterdir()] == ["mini"]
+    status, output = end(process)
+    assert status == 0, output
+    assert f"{lost} was lost in training; it starts again with the remaining workers" in output
+    build = long_training / "build"
+    xgboost.Booster(model_file=build / "mini" / "model.ubj")
+    assert joblib.load(build / "mini" / "pipeline.joblib")[-1].n_estimators == LONG.rounds
+    assert [path.name for path in build.iterdir()] == ["mini"]
 
 
-def test_all_workers_killed_while_they_train(
-    remains: Cluster, prepared_locally: Path, copy: Copy, started: Started
+@pytest.mark.parametrize(("stage", "folder"), [("train", "long_training"), ("prepare", "to_prepare")])
+def test_all_workers_killed(
+    remains: Cluster, request: pytest.FixtureRequest, start: Start, stage: str, folder: str
 ) -> None:
     """Without a worker the stage ends with a sentence, and nothing is written."""
-    folder = copy(prepared_locally, compute=engine("dask"))
-    (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
-    before, trainings = files_of(folder), remains.trainings()
-    process = started(folder, remains.address, "train")
-    await_that(lambda: remains.trainings() == trainings + len(remains.workers), process)
+    project: Path = request.getfixturevalue(folder)
+    before, trainings = files_of(project), remains.trainings()
+    process = start(project, remains.address, stage)
+    if stage == "train":
+        await_that(lambda: remains.trainings() == trainings + len(remains.workers), process)
+    else:
+        read_until(process, "rows checked: ")
     remains.kill_all()
-    assert_ends_with(process, f"train mini: {NO_WORKER}")
-    assert files_of(folder) == before
+    assert_ends_with(process, f"{stage} mini: {NO_WORKER}")
+    assert files_of(project) == before
 
 
-def test_worker_killed_while_it_checks(
-    cluster: Cluster,
-    unprepared: Path,
-    prepared_locally: Path,
-    copy: Copy,
-    started: Started,
-) -> None:
-    """What a lost worker was checking another one checks: the windows are the same."""
-    folder = copy(unprepared, compute=engine("dask"))
-    process = started(folder, cluster.address, "prepare")
-    read_until(process, "rows checked: ")
-    cluster.kill_any()
-    status, said = end(process)
-    assert status == 0, said
-    ours, theirs = (one / "build" / "mini" / "rows" for one in (folder, prepared_locally))
-    assert files_of(ours) == files_of(theirs)
-    assert [path.name for path in (folder / "build").iterdir()] == ["mini"]
-
-
-def test_all_workers_killed_while_they_check(remains: Cluster, unprepared: Path, copy: Copy, started: Started) -> None:
-    """Without a worker nothing is prepared, and nothing is left in build/."""
-    folder = copy(unprepared, compute=engine("dask"))
-    process = started(folder, remains.address, "prepare")
-    read_until(process, "rows checked: ")
-    remains.kill_all()
-    assert_ends_with(process, f"prepare mini: {NO_WORKER}")
-    assert files_of(folder / "build") == files_of(unprepared / "build")
-    assert not (folder / "reports").exists()
-
-
-def test_scheduler_that_is_not_there(unprepared: Path, copy: Copy, other_cluster: Cluster, started: Started) -> None:
-    """A closed port, and a scheduler without workers, are each told in a sentence that names the address."""
+def test_scheduler_that_is_not_there(unprepared: Path, copy: Copy, other_cluster: Cluster, start: Start) -> None:
+    """A closed port and a scheduler without workers are each reported in a sentence that names the address."""
     folders = [copy(unprepared, compute=engine("dask")) for _ in range(2)]
     with socket.socket() as closed:
-        # Bound, so that it is nobody else's; it does not listen.
+        # Bound, so that no other process takes it; it does not listen.
         closed.bind(("127.0.0.1", 0))
         nowhere, lonely = f"tcp://127.0.0.1:{closed.getsockname()[1]}", other_cluster.address
-        processes = [started(*pair, "prepare") for pair in zip(folders, (nowhere, lonely), strict=True)]
-        (status, said), (other_status, other_said) = map(end, processes)
-    assert status == other_status == 1
-    assert f"prepare mini: DASK_SCHEDULER_ADDRESS is {nowhere}, where no scheduler answers within" in said
-    assert f"prepare mini: the scheduler at {lonely} has no workers; start some: dask worker" in other_said
-    assert "Traceback" not in said + other_said
-    assert all(files_of(folder / "build") == files_of(unprepared / "build") for folder in folders)
-    assert not any((folder / "reports").exists() for folder in folders)
+        processes = [start(*pair, "prepare") for pair in zip(folders, (nowhere, lonely), strict=True)]
+        endings = [end(process) for process in processes]
+    sentences = (
+        f"prepare mini: DASK_SCHEDULER_ADDRESS is {nowhere}, where no scheduler answers within",
+        f"prepare mini: the scheduler at {lonely} has no workers; start some: dask worker",
+    )
+    for folder, (status, output), sentence in zip(folders, endings, sentences, strict=True):
+        assert (status, sentence in output, "Traceback" in output) == (1, True, False), output
+        assert files_of(folder / "build") == files_of(unprepared / "build")
+        assert not (folder / "reports").exists()
 
 
-def test_scheduler_that_ends(prepared_locally: Path, copy: Copy, other_cluster: Cluster, started: Started) -> None:
+def test_scheduler_that_ends(long_training: Path, other_cluster: Cluster, start: Start) -> None:
     """A scheduler that is lost in training ends the stage with a sentence, and nothing is written."""
-    folder = copy(prepared_locally, compute=engine("dask"))
-    (folder / "build" / "mini" / "tuned.json").write_text(LONG.model_dump_json())
-    before = files_of(folder)
+    before = files_of(long_training)
     other_cluster.add_worker()
-    process = started(folder, other_cluster.address, "train")
+    process = start(long_training, other_cluster.address, "train")
     await_that(other_cluster.trainings, process)
     other_cluster.stop()
-    status, said = end(process)
-    assert status == 1
+    status, output = end(process)
+    sentence = "train mini: the connection to the scheduler was lost; start one, and run this again"
     # Before it may stand what Dask logs by itself.
-    assert (
-        said.splitlines()[-1] == "train mini: the connection to the scheduler was lost; start one, and run this again"
-    )
+    assert (status, output.splitlines()[-1]) == (1, sentence)
+    assert files_of(long_training) == before
+
+
+def assert_refuses(cluster: Cluster, worker: str, folder: Path, sentence: str) -> None:
+    """To prepare a folder fails with a sentence about a worker, and nothing is written."""
+    before = files_of(folder)
+    with pytest.raises(StageError, match=f"^worker {worker} {sentence}"):
+        run_here(folder, "prepare", cluster=cluster)
     assert files_of(folder) == before
 
 
-def test_worker_with_other_code(cluster: Cluster, unprepared: Path, copy: Copy, tmp_path: Path) -> None:
+def test_worker_with_other_code(cluster: Cluster, to_prepare: Path, tmp_path: Path) -> None:
     """A worker that loaded code which differs in a comment is refused, also after its files were brought up to date."""
-    code, folder = tmp_path / "code", copy(unprepared, compute=engine("dask"))
+    code = tmp_path / "code"
     for package in ("training", "handler"):
         shutil.copytree(PROJECT / package, code / package, ignore=shutil.ignore_patterns("__pycache__"))
     for lock in PROJECT.glob("requirements*.lock"):
         shutil.copy(lock, code)
     changed = code / "training" / "data" / "column_checks.py"
     changed.write_text(f"{changed.read_text()}# Other.\n")
-    worker = cluster.add_worker(code)
-    refused = f"^worker {worker} has other code, or other locked packages; bring it up to date, and start it again$"
-    try:
-        with pytest.raises(StageError, match=refused):
-            run_here(folder, "prepare", cluster=cluster)
+    sentence = "has other code, or other locked packages; bring it up to date, and start it again$"
+    with cluster.extra_worker(code) as worker:
+        assert_refuses(cluster, worker, to_prepare, sentence)
         shutil.copy(PROJECT / "training" / "data" / "column_checks.py", changed)
-        with pytest.raises(StageError, match=refused):
-            run_here(folder, "prepare", cluster=cluster)
-    finally:
-        cluster.kill(worker)
-    assert files_of(folder / "build") == files_of(unprepared / "build")
+        assert_refuses(cluster, worker, to_prepare, sentence)
 
 
-def test_worker_without_the_project(cluster: Cluster, unprepared: Path, copy: Copy) -> None:
+def test_worker_without_the_project(cluster: Cluster, to_prepare: Path) -> None:
     """A worker that cannot import the project is named, and nothing is written."""
-    folder = copy(unprepared, compute=engine("dask"))
-    worker = cluster.add_worker(None)
-    try:
-        with pytest.raises(StageError, match=rf"^worker {worker} cannot import this project \(.*training"):
-            run_here(folder, "prepare", cluster=cluster)
-    finally:
-        cluster.kill(worker)
-    assert files_of(folder / "build") == files_of(unprepared / "build")
+    with cluster.extra_worker(None) as worker:
+        assert_refuses(cluster, worker, to_prepare, r"cannot import this project \(.*training")
 
 
-def test_wrong_label_in_a_chunk(cluster: Cluster, unprepared: Path, copy: Copy) -> None:
-    """What is wrong in the third chunk is told as on one machine, and nothing is written."""
-    folder = copy(unprepared, compute=engine("dask"))
-    path = folder / "data" / "rows.parquet"
+def test_wrong_label_in_a_chunk(cluster: Cluster, unprepared: Path, to_prepare: Path) -> None:
+    """A wrong label in the third chunk is reported as on one machine, and nothing is written."""
+    path = to_prepare / "data" / "rows.parquet"
     rows = pd.read_parquet(path)
     rows.loc[2_500, "is_fraud"] = np.int8(7)
     rows.to_parquet(path, index=False)
-    with pytest.raises(StageError) as told:
-        run_here(folder, "prepare", cluster=cluster)
-    with pytest.raises(StageError) as told_locally:
-        run_here(declare(folder, compute=engine("local")), "prepare")
-    assert "rows 2,001 to 3,000: " in str(told.value)
-    assert str(told.value) == str(told_locally.value)
-    assert files_of(folder / "build") == files_of(unprepared / "build")
+    with pytest.raises(StageError, match="rows 2,001 to 3,000: ") as error:
+        run_here(to_prepare, "prepare", cluster=cluster)
+    with pytest.raises(StageError, match=f"^{re.escape(str(error.value))}$"):
+        run_here(declare(to_prepare, compute=engine("local")), "prepare")
+    assert files_of(to_prepare / "build") == files_of(unprepared / "build")
 
 
-def test_damaged_window(cluster: Cluster, prepared_locally: Path, copy: Copy) -> None:
+def test_damaged_window(cluster: Cluster, to_train: Path) -> None:
     """A window that a worker cannot read is named, and nothing is written."""
-    folder = copy(prepared_locally, compute=engine("dask"))
-    path = folder / "build" / "mini" / "rows" / "train.parquet"
+    path = to_train / "build" / "mini" / "rows" / "train.parquet"
     group = pq.read_metadata(path).row_group(2)
-    speed = next(one for one in map(group.column, range(group.num_columns)) if one.path_in_schema == "speed")
+    columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
+    speed = columns["speed"]
     with path.open("r+b") as file:
         file.seek(speed.dictionary_page_offset or speed.data_page_offset)
         file.write(bytes(speed.total_compressed_size))
-    before = files_of(folder)
+    before = files_of(to_train)
     with pytest.raises(StageError, match=f"^{re.escape(str(path))} cannot be read; run prepare again: "):
-        run_here(folder, "train", cluster=cluster)
-    assert files_of(folder) == before
+        run_here(to_train, "train", cluster=cluster)
+    assert files_of(to_train) == before
 
 
 @pytest.fixture(scope="module")
@@ -572,11 +562,11 @@ def test_scores_to_the_same_bytes(
 ) -> None:
     """A file scored on the cluster, with reasons, is the one that one machine writes; so is that of rejected rows."""
     source, output = rows_to_score / f"rows.{kind}", tmp_path / f"local.{kind}"
-    asked = ScoreOptions("mini", source, output, explain=True, chunk_rows=CHUNK_ROWS)
+    options = ScoreOptions("mini", source, output, explain=True, chunk_rows=CHUNK_ROWS)
     with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
-        found = score_files(asked)
-        spread = score_files(replace(asked, output=tmp_path / f"spread.{kind}", engine="dask"))
-    assert found.rejected == spread.rejected == 2
+        local = score_files(options)
+        spread = score_files(replace(options, output=tmp_path / f"spread.{kind}", engine="dask"))
+    assert local.rejected == spread.rejected == 2
     files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert len(files) == 4
     for name, content in files.items():
@@ -584,11 +574,11 @@ def test_scores_to_the_same_bytes(
 
 
 def test_workers_killed_while_they_score(
-    cluster: Cluster, trained: Path, rows_to_score: Path, tmp_path: Path, started: Started
+    cluster: Cluster, trained: Path, rows_to_score: Path, tmp_path: Path, start: Start
 ) -> None:
     """What a lost worker was scoring another one scores; without any, the next run goes on from what is finished."""
     source, output, whole = rows_to_score / "rows.csv", tmp_path / "spread.csv", tmp_path / "local.csv"
-    process = started(trained, cluster.address, "score", source, output, "--engine", "dask", "--chunk-rows", 100)
+    process = start(trained, cluster.address, "score", source, output, "--engine", "dask", "--chunk-rows", 100)
     read_until(process, "rows scored: 600 ")
     cluster.kill_any()
     read_until(process, "rows scored: ")
@@ -597,9 +587,9 @@ def test_workers_killed_while_they_score(
     assert not output.exists()
     cluster.add_worker()
     with chdir(trained), dask.config.set({"scheduler-address": cluster.address}):
-        found = score_files(ScoreOptions("mini", source, output, chunk_rows=100, engine="dask"))
+        result = score_files(ScoreOptions("mini", source, output, chunk_rows=100, engine="dask"))
         score_files(ScoreOptions("mini", source, whole, chunk_rows=100))
-    assert found.n_resumed > 0
+    assert result.n_resumed > 0
     assert output.read_bytes() == whole.read_bytes()
     files = output, whole, *map(rejected_path, (output, whole))
     assert sorted(tmp_path.iterdir()) == sorted(files)
