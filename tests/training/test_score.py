@@ -1,4 +1,4 @@
-"""Files of rows in, files of answers out: nothing lost, nothing mixed, and the same bytes after a crash."""
+"""Files of rows are scored to files of answers: no row lost or mixed up, and the same bytes after a crash."""
 
 import os
 import random
@@ -19,7 +19,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic_core import to_json
 
-from benchmarks.serving.batch import sentence
+from benchmarks.serving import batch
 from benchmarks.tables import report
 from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer, load_scorer
@@ -81,12 +81,10 @@ def rows(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def written(mini_rows: pd.DataFrame, tmp_path: Path) -> Path:
-    """The same rows as a CSV."""
-    path = tmp_path / "rows.csv"
-    mini_rows.to_csv(path, index=False)
-    return path
+def assert_refused(run: Run, source: Path, output: Path, sentence: str, *options: str) -> None:
+    """A file is refused with a sentence, and not scored."""
+    status, message = run(source, output, *options)
+    assert (status, sentence in message) == (1, True), message
 
 
 def answers_of(scorer: Scorer, path: Path) -> list[dict[str, Any]]:
@@ -122,18 +120,19 @@ def test_each_row_has_the_answer_of_the_function(run: Run, scorer: Scorer, rows:
 
 
 def test_csv_and_parquet_of_the_same_rows_have_the_same_answers(
-    run: Run, rows: Path, written: Path, tmp_path: Path
+    run: Run, mini_rows: pd.DataFrame, rows: Path, tmp_path: Path
 ) -> None:
-    """In either kind of file."""
-    one, other, third = tmp_path / "one.parquet", tmp_path / "other.parquet", tmp_path / "third.csv"
-    for source, output in ((rows, one), (written, other), (written, third)):
-        assert run(source, output, "--reasons", "--chunk-rows", "1000")[0] == 0
-    expected = pq.read_table(one, columns=EXPLAINED)
-    assert pq.read_table(other, columns=EXPLAINED).equals(expected)
-    found = pd.read_csv(third, dtype=str, keep_default_na=False)
-    assert found["fraud_probability"].map(float).tolist() == expected["fraud_probability"].to_pylist()
-    assert found["reasons"].tolist() == [text or "" for text in expected["reasons"].to_pylist()]
-    assert found.columns.tolist() == [*pd.read_csv(written, nrows=0).columns, *EXPLAINED]
+    """Whichever kind of file is read or written."""
+    csv = tmp_path / "rows.csv"
+    mini_rows.to_csv(csv, index=False)
+    for source, output in ((rows, "expected.parquet"), (csv, "scored.parquet"), (csv, "scored.csv")):
+        assert run(source, tmp_path / output, "--reasons", "--chunk-rows", "1000")[0] == 0
+    expected = pq.read_table(tmp_path / "expected.parquet", columns=EXPLAINED)
+    assert pq.read_table(tmp_path / "scored.parquet", columns=EXPLAINED).equals(expected)
+    scored = pd.read_csv(tmp_path / "scored.csv", dtype=str, keep_default_na=False)
+    assert scored["fraud_probability"].map(float).tolist() == expected["fraud_probability"].to_pylist()
+    assert scored["reasons"].tolist() == [text or "" for text in expected["reasons"].to_pylist()]
+    assert scored.columns.tolist() == [*mini_rows.columns, *EXPLAINED]
 
 
 def test_a_csv_keeps_its_cells(run: Run, tmp_path: Path) -> None:
@@ -162,43 +161,38 @@ def test_a_parquet_file_becomes_a_csv(run: Run, rows: Path, tmp_path: Path) -> N
     assert found["at"].tolist() == [str(moment) for moment in plain["at"].to_pylist()]
 
 
-def test_a_request_may_be_a_row(run: Run, scorer: Scorer, tmp_path: Path) -> None:
-    """Columns may be called as the keys of a request; what has no column is missing."""
-    source = tmp_path / "in.csv"
+def test_columns_may_be_named_as_keys_of_a_request(run: Run, scorer: Scorer, tmp_path: Path) -> None:
+    """A field without a column is missing; a field that has two, or a required one that has none, is refused."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.parquet"
     source.write_text("amountUsd,country\n250,NA\n")
-    assert run(source, tmp_path / "out.parquet")[0] == 0
+    assert run(source, output)[0] == 0
     client = TestClient(create_app({"mini": Slot(scorer)}))
     answer = client.post("/mini", json={"amountUsd": 250, "country": "NA"}).json()
-    assert pq.read_table(tmp_path / "out.parquet")["fraud_probability"].to_pylist() == [answer["fraud_probability"]]
-    source.write_text("amountUsd,amount,country\n250,250,NA\n")
-    assert "amount and amountUsd, which are one field" in run(source, tmp_path / "out.parquet")[1]
-    source.write_text("amountUsd\n250\n")
-    assert (
-        "has no column country, which every request must carry; it has amountUsd" in run(source, tmp_path / "o.csv")[1]
-    )
+    assert pq.read_table(output)["fraud_probability"].to_pylist() == [answer["fraud_probability"]]
+    for content, sentence in (
+        ("amountUsd,amount,country\n250,250,NA\n", "amount and amountUsd, which are one field"),
+        ("amountUsd\n250\n", "has no column country, which every request must carry; it has amountUsd"),
+    ):
+        source.write_text(content)
+        assert_refused(run, source, output, sentence)
 
 
 @pytest.mark.parametrize("column", ["is_flagged", "rejected_row"])
-def test_a_clash_of_columns_is_refused(run: Run, rows: Path, tmp_path: Path, column: str) -> None:
+def test_an_added_column_that_exists_is_refused(run: Run, rows: Path, tmp_path: Path, column: str) -> None:
     """By the name of the column, before anything is scored."""
     pq.write_table(pq.read_table(rows).append_column(column, pa.nulls(1500)), rows)
-    status, said = run(rows, tmp_path / "out.parquet")
-    assert status == 1
-    assert f"{rows} has a column {column} already; rename it" in said
+    assert_refused(run, rows, tmp_path / "out.parquet", f"{rows} has a column {column} already; rename it")
     assert not (tmp_path / "out.parquet").exists()
 
 
-def test_numbers_that_name_things_do_not_depend_on_the_chunk(run: Run, tmp_path: Path) -> None:
+def test_numbers_as_categories_do_not_depend_on_the_chunk(run: Run, tmp_path: Path) -> None:
     """5411.0 stays 5411.0 where another row of the file has a fraction, and is 5411 where none has."""
     table = pd.DataFrame({"amount": 5.0, "country": [5411.0, 5411.0, 7.5]})
-    said = {}
-    for name, kept in (("fractions", table), ("whole", table.head(2))):
-        kept.to_parquet(tmp_path / f"{name}.parquet")
-        output = tmp_path / f"{name}-scored.parquet"
-        assert run(tmp_path / f"{name}.parquet", output, "--reasons", "--chunk-rows", "1")[0] == 0
-        said[name] = pq.read_table(output)["warnings"].to_pylist()
-    assert all("'5411.0' is new" in one for one in said["fractions"][:2])
-    assert all("'5411' is new" in one for one in said["whole"])
+    source, output = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    for n_rows, category in ((3, "5411.0"), (2, "5411")):
+        table.head(n_rows).to_parquet(source)
+        assert run(source, output, "--reasons", "--chunk-rows", "1")[0] == 0
+        assert all(f"'{category}' is new" in text for text in pq.read_table(output)["warnings"].to_pylist()[:2])
 
 
 def broken_csv(path: Path, rows: pd.DataFrame) -> tuple[set[int], set[int]]:
@@ -208,10 +202,9 @@ def broken_csv(path: Path, rows: pd.DataFrame) -> tuple[set[int], set[int]]:
     chosen = 1 + rng.permutation(len(rows))[: len(rows) // 50]
     broken, refused = set(chosen[::2].tolist()), set(chosen[1::2].tolist())
     for kind, line in enumerate(sorted(broken)):
-        cells = lines[line].split(",")
-        lines[line] = [",".join(cells[:-1]), lines[line] + ",x", ",".join(['"' + cells[0], *cells[1:]]), "\x00\x01"][
-            kind % 4
-        ]
+        *start, last = lines[line].split(",")
+        short, long = ",".join(start), f"{lines[line]},x"
+        lines[line] = (short, long, f'"{short},{last}', "\x00\x01")[kind % 4]
     for line in refused:
         cells = lines[line].split(",")
         cells[2] = "-5"
@@ -283,8 +276,7 @@ def test_a_folder_of_both_kinds_is_refused(run: Run, mini_rows: pd.DataFrame, tm
     source.mkdir()
     texts.to_csv(source / "a.csv", index=False)
     pq.write_table(pa.table({name: pa.array(texts[name], pa.string()) for name in texts}), source / "b.parquet")
-    status, said = run(source, output)
-    assert (status, f"score: {source} holds files of both kinds, .csv and .parquet; score each" in said) == (1, True)
+    assert_refused(run, source, output, f"score: {source} holds files of both kinds, .csv and .parquet; score each")
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -315,28 +307,25 @@ def test_a_part_of_another_schema_is_refused(
 
 
 def test_damaged_files_are_named(run: Run, rows: Path, tmp_path: Path) -> None:
-    """A file that is cut short at once; one whose pages are damaged when they are read, and what it was is kept."""
+    """A truncated file at once, one with damaged pages when they are read; the output of an earlier run is kept."""
     content, output = rows.read_bytes(), tmp_path / "out.parquet"
     output.write_bytes(b"what was there before")
-    rows.write_bytes(content[: len(content) // 2])
-    assert f"score: {rows} cannot be read; it may be damaged or truncated: " in run(rows, output)[1]
-    group = pq.ParquetFile(pa.BufferReader(content)).metadata.row_group(2)
-    start = group.column(2).data_page_offset
-    rows.write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
-    status, said = run(rows, output, "--chunk-rows", "400")
-    assert status == 1
-    assert f"score: {rows} cannot be read; it may be damaged or truncated: " in said
-    assert output.read_bytes() == b"what was there before"
+    start = pq.ParquetFile(rows).metadata.row_group(2).column(2).data_page_offset
+    for damaged in (content[: len(content) // 2], content[:start] + b"\xff" * 40 + content[start + 40 :]):
+        rows.write_bytes(damaged)
+        sentence = f"score: {rows} cannot be read; it may be damaged or truncated: "
+        assert_refused(run, rows, output, sentence, "--chunk-rows", "400")
+        assert output.read_bytes() == b"what was there before"
 
 
 @pytest.mark.parametrize("content", ["", "amount,country\n", "amount,country\n\n \n"])
 def test_an_empty_file_is_refused(run: Run, tmp_path: Path, content: str) -> None:
     """Without columns, or without rows."""
-    (tmp_path / "in.csv").write_text(content)
-    status, said = run(tmp_path / "in.csv", tmp_path / "out.csv")
-    assert status == 1
-    assert f"{tmp_path / 'in.csv'} {'holds no rows' if content else 'is empty: it has no columns'}" in said
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv"]
+    source = tmp_path / "in.csv"
+    source.write_text(content)
+    sentence = f"{source} {'holds no rows' if content else 'is empty: it has no columns'}"
+    assert_refused(run, source, tmp_path / "out.csv", sentence)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_file_of_no_rows_is_refused(run: Run, rows: Path, tmp_path: Path) -> None:
@@ -369,23 +358,21 @@ def test_what_must_not_be_overwritten_is_refused(run: Run, rows: Path, tmp_path:
         (tmp_path / "nothing.csv", tmp_path / "out.csv", "does not exist"),
         (tmp_path / "taken", tmp_path / "out", "holds theirs.txt, which is not a .csv or .parquet file"),
     ):
-        status, said = run(source, output)
-        assert (status, why in said) == (1, True), said
+        assert_refused(run, source, output, why)
     assert pq.read_table(rows).num_rows == 1500
 
 
-def test_an_unknown_scorer_and_a_missing_bundle_are_told(
+def test_an_unknown_scorer_and_a_missing_bundle_are_reported(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch, rows: Path, tmp_path: Path
 ) -> None:
-    """With what there is, and what would make it."""
-    said = run(rows, tmp_path / "out.csv", scorer="maxi")[1]
-    assert said == "score: params.yaml: there is no scorers.maxi; declared are mini"
+    """With what exists, and what would create it."""
+    output = tmp_path / "out.csv"
+    sentence = "score: params.yaml: there is no scorers.maxi; declared are mini"
+    assert run(rows, output, scorer="maxi") == (1, sentence)
     monkeypatch.chdir(project)
-    assert "there is no bundle of mini, neither in store nor as build/bundles/mini" in run(rows, tmp_path / "o.csv")[1]
-    assert (
-        "VERSION is 'latest'; it must be twelve hexadecimal digits"
-        in run(rows, tmp_path / "o.csv", "--version", "latest")[1]
-    )
+    assert_refused(run, rows, output, "there is no bundle of mini, neither in store nor as build/bundles/mini")
+    sentence = "VERSION is 'latest'; it must be twelve hexadecimal digits"
+    assert_refused(run, rows, output, sentence, "--version", "latest")
 
 
 def test_the_stores_current_version_scores(
@@ -502,13 +489,12 @@ def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path,
 def test_a_full_disk_keeps_what_is_finished(
     run: Run, many: Path, tmp_path: Path, small_disk: Callable[[str], Path], size: str
 ) -> None:
-    """It is told in a sentence; with more room the same command goes on, to the same bytes."""
+    """The message says so; with more room the same command goes on, to the same bytes."""
     options = ("--reasons", "--chunk-rows", "1000")
     assert run(many, tmp_path / "undisturbed.parquet", *options)[0] == 0
     output = small_disk(size) / "out.parquet"
-    status, said = run(many, output, *options)
-    assert status == 1
-    assert f"score: there is no space left in {output.parent}; make room, what is finished is kept" in said
+    sentence = f"score: there is no space left in {output.parent}; make room, what is finished is kept"
+    assert_refused(run, many, output, sentence, *options)
     kept = len(list(output.parent.glob(".out.parquet.scoring/*/*-*.json")))
     assert kept
     small_disk("64m")
@@ -518,7 +504,7 @@ def test_a_full_disk_keeps_what_is_finished(
     assert [path.name for path in output.parent.iterdir()] == ["out.parquet"]
 
 
-def test_an_input_that_changes_meanwhile_is_refused(
+def test_an_input_that_changes_during_the_run_is_refused(
     run: Run, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing is kept of it."""
@@ -530,20 +516,26 @@ def test_an_input_that_changes_meanwhile_is_refused(
         return parts
 
     monkeypatch.setattr(score, "read_input_files", touched)
-    assert f"{rows} was changed while it was scored; run it again" in run(rows, tmp_path / "out.parquet")[1]
+    sentence = f"{rows} was changed while it was scored; run it again"
+    assert_refused(run, rows, tmp_path / "out.parquet", sentence)
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
 
-def test_what_is_not_given_is_asked_for(run: Run) -> None:
-    """As make passes it on: an empty text."""
-    status, said = run(Path("in.csv"), Path("out.csv"), scorer="")
-    assert status == 2
-    assert "SCORER must be given: make score INPUT=... OUTPUT=... SCORER=..." in said
-    assert run(Path("in.csv"), Path("out.csv"), "--chunk-rows", "0")[0] == 2
-    assert run(Path("in.csv"), Path("out.csv"), "--reasons", "maybe")[0] == 2
+@pytest.mark.parametrize(
+    ("scorer", "options", "sentence"),
+    [
+        ("", (), "SCORER must be given: make score INPUT=... OUTPUT=... SCORER=..."),
+        ("mini", ("--chunk-rows", "0"), "--chunk-rows"),
+        ("mini", ("--reasons", "maybe"), "--reasons"),
+    ],
+)
+def test_a_missing_or_wrong_option_is_refused(run: Run, scorer: str, options: tuple[str, ...], sentence: str) -> None:
+    """A missing one as make passes it on: an empty text."""
+    status, message = run(Path("in.csv"), Path("out.csv"), *options, scorer=scorer)
+    assert (status, sentence in message) == (2, True), message
 
 
 def test_the_page_has_the_recorded_figures() -> None:
     """Those of `python -m benchmarks.serving.batch --record`."""
     page = (PROJECT / "docs" / "batch-scoring.md").read_text(encoding="utf-8")
-    assert sentence(report("batch.json")) in " ".join(page.split())
+    assert batch.sentence(report("batch.json")) in " ".join(page.split())
