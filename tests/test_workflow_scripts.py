@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -49,18 +50,22 @@ def checkout(tmp_path: Path) -> Path:
     return folder
 
 
+def write_program(path: Path, *lines: str) -> None:
+    """Write a program as lines of a shell."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(("#!/bin/bash", *lines, "")))
+    path.chmod(0o755)
+
+
 @pytest.fixture
 def run(checkout: Path, tmp_path: Path) -> Run:
     """Runs a script in the checkout, with its variables and with what each program does after it has been noted."""
 
     def run_script(script: str, programs: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
-        folder = tmp_path / "bin"
-        folder.mkdir()
-        for name, does in programs.items():
-            (folder / name).write_text(f'#!/bin/bash\necho "{name} $*" >>"{tmp_path}/calls"\n{does}\n')
-            (folder / name).chmod(0o755)
+        for name, body in programs.items():
+            write_program(tmp_path / "bin" / name, f'echo "{name} $*" >>"{tmp_path}/calls"', body)
         environment = {
-            "PATH": f"{folder}:{os.environ['PATH']}",
+            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
             "GITHUB_OUTPUT": str(tmp_path / "output"),
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
             "GITHUB_SERVER_URL": "https://github.example",
@@ -68,6 +73,7 @@ def run(checkout: Path, tmp_path: Path) -> Run:
             "GITHUB_RUN_ID": "7",
             "RUNNER_TEMP": "/temp",
             "HOME": str(tmp_path),
+            "SCORER": "refund",
             **variables,
         }
         command = ["bash", "-eo", "pipefail", "-c", script]
@@ -85,7 +91,7 @@ def called(tmp_path: Path) -> list[str]:
 def test_a_status_becomes_a_state(state: str, status: int, run: Run, checkout: Path, tmp_path: Path) -> None:
     """For the next steps and, with the reasons and nothing of them taken for Markdown, for the reader."""
     says = f"echo 'refund: {state}'\necho '  # a reason'\nexit {status}"
-    done = run(f"{SCRIPTS}/monitor.sh", {"python": says}, SCORER="refund", LOG="s3://log", STORE="s3://store")
+    done = run(f"{SCRIPTS}/monitor.sh", {"python": says}, LOG="s3://log", STORE="s3://store")
     assert done.returncode == 0, done.stderr
     assert called(tmp_path) == ["python -m training.monitor refund s3://log --store s3://store"]
     assert (tmp_path / "output").read_text() == f"state={state}\n"
@@ -97,8 +103,7 @@ def test_a_status_becomes_a_state(state: str, status: int, run: Run, checkout: P
 @pytest.mark.parametrize(("script", "what"), [("monitor", "the monitor"), ("retrain", "the retraining")])
 def test_a_command_that_fails_is_a_failure_of_the_job(script: str, what: str, run: Run, tmp_path: Path) -> None:
     """With neither a state nor a verdict."""
-    variables = {"SCORER": "refund", "LOG": "log", "ROWS": "", "STORE": "store"}
-    done = run(f"{SCRIPTS}/{script}.sh", {"python": "exit 1"}, **variables)
+    done = run(f"{SCRIPTS}/{script}.sh", {"python": "exit 1"}, LOG="log", ROWS="", STORE="store")
     assert done.returncode == 1
     assert f"::error::{what} of refund failed with exit status 1" in done.stdout
     assert not (tmp_path / "output").exists()
@@ -121,16 +126,15 @@ esac
         ("4\\tOther\\n5\\tMonitoring: refund\\n3\\tMonitoring: refund\\n", "gh issue comment 5 --body-file"),
     ],
 )
-def test_a_watch_is_told_once(issues: str, call: str, run: Run, checkout: Path, tmp_path: Path) -> None:
+def test_a_watch_is_reported_once(issues: str, call: str, run: Run, checkout: Path, tmp_path: Path) -> None:
     """In the open issue of the scorer, or in a new one; nothing is retrained."""
     (checkout / "reports" / "refund" / "monitor.md").write_text("### refund: watch\n\n    a reason\n")
-    variables = {"SCORER": "refund", "STATE": "watch", "LABELLED_ROWS": "", "ISSUES": issues}
-    done = run(f"{SCRIPTS}/tell.sh", {"gh": GH}, **variables)
+    done = run(f"{SCRIPTS}/tell.sh", {"gh": GH}, STATE="watch", LABELLED_ROWS="", ISSUES=issues)
     assert done.returncode == 0, done.stderr
-    label, listed, told = called(tmp_path)
+    label, listed, report = called(tmp_path)
     assert label.startswith("gh label create monitoring")
     assert listed.startswith("gh issue list --label monitoring --state open")
-    assert told.startswith(call)
+    assert report.startswith(call)
     assert "    a reason" in done.stdout
     assert "https://github.example/owner/scorer/actions/runs/7" in done.stdout
 
@@ -146,48 +150,41 @@ def test_a_watch_is_told_once(issues: str, call: str, run: Run, checkout: Path, 
 def test_a_retrain_is_started(labelled: str, rows: str, run: Run, checkout: Path, tmp_path: Path) -> None:
     """With the scorer's own new rows, where the variable says where they are."""
     (checkout / "reports" / "refund" / "monitor.md").write_text("### refund: retrain\n")
-    variables = {"SCORER": "refund", "STATE": "retrain", "LABELLED_ROWS": labelled, "ISSUES": ""}
-    assert run(f"{SCRIPTS}/tell.sh", {"gh": GH}, **variables).returncode == 0
+    done = run(f"{SCRIPTS}/tell.sh", {"gh": GH}, STATE="retrain", LABELLED_ROWS=labelled, ISSUES="")
+    assert done.returncode == 0, done.stderr
     assert called(tmp_path)[-1] == f"gh workflow run retrain.yml -f scorer=refund -f rows={rows}"
     inputs = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "retrain.yml")["on"]["workflow_dispatch"]["inputs"]
     assert set(inputs) == {"scorer", "rows"}
 
 
 RETRAIN = "python -m training.retrain refund --store s3://store --candidate"
-ROWS = {
+FETCH = "aws s3 cp --only-show-errors s3://bucket/path/new rows.csv /temp/new rows.csv"
+
+
+CALLS = {
     "": [RETRAIN],
     "data/new.csv": [f"{RETRAIN} --rows data/new.csv"],
-    "s3://bucket/path/new rows.csv": [
-        "aws s3 cp --only-show-errors s3://bucket/path/new rows.csv /temp/new rows.csv",
-        f"{RETRAIN} --rows /temp/new rows.csv",
-    ],
+    "s3://bucket/path/new rows.csv": [FETCH, f"{RETRAIN} --rows /temp/new rows.csv"],
 }
+VERDICTS = {"promote": 0, "refuse": REFUSED}
 
 
-@pytest.mark.parametrize(("rows", "calls"), ROWS.items())
-def test_new_rows_are_fetched(rows: str, calls: list[str], run: Run, checkout: Path, tmp_path: Path) -> None:
-    """Where they are in S3; a file of the repository stays where it is."""
+@pytest.mark.parametrize("rows", CALLS)
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_a_status_becomes_a_verdict(verdict: str, rows: str, run: Run, checkout: Path, tmp_path: Path) -> None:
+    """For the next step, with the figures for the reader; new rows are fetched where they are in S3."""
     (checkout / "reports" / "refund" / "retrain.md").write_text("the table\n")
-    programs = {"python": "", "aws": ""}
-    done = run(f"{SCRIPTS}/retrain.sh", programs, SCORER="refund", ROWS=rows, STORE="s3://store")
+    programs = {"python": f"exit {VERDICTS[verdict]}", "aws": ""}
+    done = run(f"{SCRIPTS}/retrain.sh", programs, ROWS=rows, STORE="s3://store")
     assert done.returncode == 0, done.stderr
-    assert called(tmp_path) == calls
-
-
-@pytest.mark.parametrize(("status", "verdict"), [(0, "promote"), (REFUSED, "refuse")])
-def test_a_status_becomes_a_verdict(status: int, verdict: str, run: Run, checkout: Path, tmp_path: Path) -> None:
-    """For the next step, with the figures for the reader."""
-    (checkout / "reports" / "refund" / "retrain.md").write_text("the table\n")
-    done = run(f"{SCRIPTS}/retrain.sh", {"python": f"exit {status}"}, SCORER="refund", ROWS="", STORE="store")
-    assert done.returncode == 0, done.stderr
+    assert called(tmp_path) == CALLS[rows]
     assert (tmp_path / "output").read_text() == f"verdict={verdict}\n"
     assert (tmp_path / "summary").read_text() == "the table\n"
 
 
 def test_nothing_new_is_nothing_to_propose(run: Run, tmp_path: Path) -> None:
-    """Where the monitor's rows were learned already, the run ends well, and says so."""
-    script = f"{SCRIPTS}/retrain.sh"
-    done = run(script, {"python": f"exit {NOTHING_NEW}"}, SCORER="refund", ROWS="", STORE="store")
+    """Where the model has learned from the monitor's rows already, the run ends well, with a notice."""
+    done = run(f"{SCRIPTS}/retrain.sh", {"python": f"exit {NOTHING_NEW}"}, ROWS="", STORE="store")
     assert done.returncode == 0
     assert "::notice::every one of the new rows is in the data already" in done.stdout
     assert (tmp_path / "output").read_text() == "verdict=none\n"
@@ -209,8 +206,7 @@ def test_a_retraining_is_proposed(
     folder = checkout / "reports" / "refund"
     (folder / "retrain.json").write_text(json.dumps(report))
     (folder / "retrain.md").write_text(as_markdown(RetrainReport.model_validate_json(json.dumps(report))))
-    variables = {"SCORER": "refund", "VERDICT": str(report["verdict"]), "IS_TESTED": is_tested}
-    done = run(f"{SCRIPTS}/propose.sh", PROPOSING, **variables)
+    done = run(f"{SCRIPTS}/propose.sh", PROPOSING, VERDICT=str(report["verdict"]), IS_TESTED=is_tested)
     assert done.returncode == 0, done.stderr
     calls = [call for call in called(tmp_path) if not call.startswith("python -c")]
     assert calls[:4] == ["python -m benchmarks.pages", "dvc metrics diff main --md", "dvc push", "gh auth setup-git"]
@@ -220,20 +216,15 @@ def test_a_retraining_is_proposed(
     assert ("- it flags more than 1.5 times as much" in done.stdout.splitlines()[:5]) == (report is REFUSAL)
     assert "| Path | Metric |" in done.stdout
     assert ("close and reopen it" in done.stdout) == (is_tested == "false")
-    pushed = subprocess.run(
-        ["git", "log", "--all", "--max-count=1", "--name-only", "--format=%an: %s"],
-        cwd=tmp_path / "remote",
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert pushed.stdout.split("\n") == ["github-actions[bot]: Retrain refund: f00", "", "data.dvc", ""]
+    log = ["git", "log", "--all", "--max-count=1", "--name-only", "--format=%an: %s"]
+    pushed = subprocess.check_output(log, cwd=tmp_path / "remote", text=True)
+    assert pushed == "github-actions[bot]: Retrain refund: f00\n\ndata.dvc\n"
 
 
 def test_nothing_new_is_not_proposed(run: Run, checkout: Path, tmp_path: Path) -> None:
     """Nor pushed."""
     (checkout / "data.dvc").write_text("before\n")
-    done = run(f"{SCRIPTS}/propose.sh", PROPOSING, SCORER="refund", VERDICT="promote", IS_TESTED="true")
+    done = run(f"{SCRIPTS}/propose.sh", PROPOSING, VERDICT="promote", IS_TESTED="true")
     assert done.returncode == 0, done.stderr
     assert "::notice::the retraining of refund changed nothing" in done.stdout
     assert called(tmp_path) == ["python -m benchmarks.pages"]
@@ -247,23 +238,10 @@ esac
 """
 
 
-@pytest.fixture
-def python(checkout: Path) -> Callable[[str], None]:
-    """Puts a `.venv/bin/python` into the checkout, and says what it does."""
-
-    def write(does: str) -> None:
-        path = checkout / ".venv" / "bin" / "python"
-        path.parent.mkdir(parents=True)
-        path.write_text(f"#!/bin/bash\n{does}\n")
-        path.chmod(0o755)
-
-    return write
-
-
 @pytest.mark.parametrize("refund", [0, 2], ids=["all agreed", "one refused"])
-def test_every_scorer_is_promoted(refund: int, run: Run, python: Callable[[str], None], tmp_path: Path) -> None:
+def test_every_scorer_is_promoted(refund: int, run: Run, checkout: Path, tmp_path: Path) -> None:
     """What is current already needs nothing; a refusal fails with its sentence, after every scorer had its turn."""
-    python("printf 'transaction\\nrefund\\n'")
+    write_program(checkout / ".venv" / "bin" / "python", "printf 'transaction\\nrefund\\n'")
     done = run(f"{SCRIPTS}/promote.sh", {"make": PROMOTING}, REFUND=str(refund))
     assert done.returncode == (1 if refund else 0), done.stderr
     scorers = ("transaction", "refund")
@@ -282,23 +260,27 @@ def test_a_missing_setting_is_named(role: str, status: int, run: Run) -> None:
     assert done.stdout == (sentence if status else "")
 
 
+def scorers_steps() -> list[dict[str, Any]]:
+    """The steps of the job that lists the scorers to be monitored."""
+    workflow = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "monitor.yml")
+    steps: list[dict[str, Any]] = workflow["jobs"]["scorers"]["steps"]
+    return steps
+
+
 @pytest.mark.parametrize(("store", "says"), [("", "::notice::nothing is monitored"), ("s3://store", "")])
 def test_without_settings_nothing_is_monitored(store: str, says: str, run: Run, tmp_path: Path) -> None:
     """A notice, and no failure: a fork has none."""
-    steps = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "monitor.yml")["jobs"]["scorers"]["steps"]
-    done = run(
-        steps[0]["run"], {}, AWS_REGION="eu-central-1", MONITOR_ROLE="arn", PREDICTION_LOG="s3://log", STORE=store
-    )
+    variables = {"AWS_REGION": "eu-central-1", "MONITOR_ROLE": "arn", "PREDICTION_LOG": "s3://log", "STORE": store}
+    done = run(scorers_steps()[0]["run"], {}, **variables)
     assert done.returncode == 0
     assert done.stdout.startswith(says)
     assert (tmp_path / "output").exists() == bool(store)
 
 
-def test_the_monitored_scorers_are_the_declared_ones(run: Run, python: Callable[[str], None], tmp_path: Path) -> None:
+def test_the_monitored_scorers_are_the_declared_ones(run: Run, checkout: Path, tmp_path: Path) -> None:
     """As the list of JSON that the matrix takes."""
-    steps = YAML(typ="safe").load(ROOT / ".github" / "workflows" / "monitor.yml")["jobs"]["scorers"]["steps"]
-    (script,) = [step["run"] for step in steps if step.get("id") == "list"]
-    python(f'cd {ROOT} && exec {sys.executable} "$@"')
+    (script,) = [step["run"] for step in scorers_steps() if step.get("id") == "list"]
+    write_program(checkout / ".venv" / "bin" / "python", f'cd {ROOT} && exec {sys.executable} "$@"')
     done = run(script, {"make": ""})
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "output").read_text() == 'scorers=["transaction", "refund"]\n'

@@ -76,19 +76,14 @@ def test_nothing_is_written_into_a_script() -> None:
     assert [place for place, (text, _) in RUNS.items() if "${{" in text] == []
 
 
-@pytest.mark.parametrize(("place", "job"), list(jobs()))
-def test_a_job_has_its_limits(place: str, job: dict[str, Any]) -> None:
-    """Permissions of its own, and, unless it is another workflow, a machine and a timeout."""
-    assert "permissions" in job, place
-    if "uses" not in job:
-        assert job["runs-on"] == "ubuntu-24.04"
-        assert 0 < job["timeout-minutes"] <= 120
-
-
-@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_starts_with_no_permission(workflow: Path) -> None:
-    """Each job asks for its own."""
-    assert read(workflow)["permissions"] == {}
+def test_every_job_has_its_limits() -> None:
+    """A workflow gives no permission; each job asks for its own and has, unless it is a workflow, a timeout."""
+    assert [read(workflow)["permissions"] for workflow in WORKFLOWS] == [{}] * len(WORKFLOWS)
+    for place, job in jobs():
+        assert "permissions" in job, place
+        if "uses" not in job:
+            assert job["runs-on"] == "ubuntu-24.04", place
+            assert 0 < job["timeout-minutes"] <= 120, place
 
 
 def test_no_checkout_keeps_credentials() -> None:
@@ -139,24 +134,13 @@ def test_every_exit_status_is_the_modules(name: str, statuses: set[int]) -> None
     assert set(map(int, re.findall(r"^  (\d+)\)", script, re.MULTILINE))) == statuses
 
 
-def test_the_exit_statuses_are_documented() -> None:
-    """The monitor's in docs/monitoring.md, a refusal's in docs/automation.md."""
-    for state, status in EXIT_STATUS.items():
-        assert re.search(rf"^\| {state} \| {status} \|", MONITORING, re.MULTILINE)
-    assert f"refuses (exit status {REFUSED})" in AUTOMATION
-
-
-def test_every_script_is_there_and_used() -> None:
-    """And executable."""
+def test_every_named_file_exists() -> None:
+    """Each script is used and executable; what a retraining's pull request commits is in the repository."""
     assert found(r"\.github/scripts/(\w+\.sh)") == {path.name for path in SCRIPTS}
     assert all(os.access(path, os.X_OK) for path in SCRIPTS)
     assert (ROOT / ".ci" / "run").exists()
-
-
-def test_what_is_committed_exists() -> None:
-    """By a retraining's pull request."""
-    (line,) = found(r"git add (.*)")
-    assert all((ROOT / path).exists() for path in line.split())
+    (committed,) = found(r"git add (.*)")
+    assert all((ROOT / path).exists() for path in committed.split())
 
 
 def test_a_cache_depends_on_files_that_exist() -> None:
@@ -177,41 +161,36 @@ def test_what_is_deployed_to_is_configured() -> None:
     assert all(configured[name]["deploy"]["parameters"]["stack_name"] for name in named)
 
 
-def test_every_setting_is_documented() -> None:
-    """The table of docs/automation.md lists the variables and secrets that the workflows use, and no others."""
+def test_the_page_documents_the_workflows() -> None:
+    """It has their files, the schedule of the monitor, and the variables and secrets that they use and no others."""
     used = {name for path in WORKFLOWS for name in re.findall(r"\b(?:vars|secrets)\.(\w+)", path.read_text())}
     assert used == set(re.findall(r"^\| `([A-Z_]+)` \|", AUTOMATION, re.MULTILINE))
-
-
-def test_every_workflow_is_documented() -> None:
-    """By its file's name."""
     assert all(f"`{path.name}`" in AUTOMATION for path in WORKFLOWS)
-
-
-def test_the_monitor_runs_when_the_page_says() -> None:
-    """Every Monday at 06:00 UTC."""
     assert read(FOLDER / "monitor.yml")["on"]["schedule"] == [{"cron": "0 6 * * 1"}]
     assert "Mondays, 06:00 UTC" in AUTOMATION
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
-def test_a_script_is_given_what_it_reads(script: Path) -> None:
-    """Every step that runs it sets every variable that it takes from the environment."""
-    given = [set(env) for text, env in RUNS.values() if script.name in text]
-    assert given
-    read_there = {
-        name for name in re.findall(r"\$\{?!?([A-Z_]{2,})", script.read_text()) if not RUNNERS_OWN.fullmatch(name)
-    }
-    assert all(read_there <= one for one in given)
+def test_the_exit_statuses_are_documented() -> None:
+    """The monitor's in docs/monitoring.md, a refusal's in docs/automation.md."""
+    for state, status in EXIT_STATUS.items():
+        assert re.search(rf"^\| {state} \| {status} \|", MONITORING, re.MULTILINE)
+    assert f"refuses (exit status {REFUSED})" in AUTOMATION
 
 
-def test_a_step_is_given_what_it_reads() -> None:
-    """The same for what is written in the workflow itself, and for the names that it has checked."""
-    for place, (text, env) in RUNS.items():
-        names = re.findall(r"\$\{?([A-Z_]{2,})", text)
-        if "require.sh" in text:
-            names += text.split()[1:]
-        assert {name for name in names if not RUNNERS_OWN.fullmatch(name)} <= set(env), place
+def variables_of(shell: str) -> set[str]:
+    """The environment variables that a script reads, but for those that every runner sets."""
+    return {name for name in re.findall(r"\$\{?!?([A-Z_]{2,})", shell) if not RUNNERS_OWN.fullmatch(name)}
+
+
+def test_every_step_sets_the_variables_that_are_read() -> None:
+    """By its own lines, by the names that they have checked, and by the scripts that they run."""
+    assert all(any(script.name in text for text, _ in RUNS.values()) for script in SCRIPTS)
+    for place, (text, variables) in RUNS.items():
+        checked = set(text.split()[1:]) if "require.sh" in text else set()
+        assert variables_of(text) | checked <= set(variables), place
+        for script in SCRIPTS:
+            if script.name in text:
+                assert variables_of(script.read_text()) <= set(variables), (place, script.name)
 
 
 def lint(folder: Path) -> subprocess.CompletedProcess[str]:
