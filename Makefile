@@ -25,12 +25,12 @@ export SAM_CLI_TELEMETRY := 0
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-train: env data  ## from nothing to a trained, packaged bundle per scorer (dvc repro)
+train: env data  ## train and package a bundle per scorer, from nothing (dvc repro)
 	@$(PYTHON) -m training.declaration >/dev/null
 	dvc repro
 	@$(PYTHON) -m training.track || echo "trained, but not tracked"
 
-try: env  ## a model of your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
+try: env  ## train a model on your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
 	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT"
 
 # The linters, which keep one core busy, beside the training, which seldom keeps both.
@@ -46,49 +46,49 @@ lint: lint-template lint-workflows .venv-runtime/.installed  ## ruff, mypy, and 
 serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 	uvicorn handler.app:app --host 127.0.0.1 --port 8000
 
-# What a person types may hold anything, so it reaches the commands through the environment. STORE is a folder (store, if
-# it is not given) or s3://bucket/prefix.
+# What users type may contain anything, so it reaches the commands through the environment. STORE is a folder (by default
+# `store`) or s3://bucket/prefix.
 export SCORER VERSION FORCE SIGNING_KEY LOG ROWS EVERY INPUT OUTPUT REASONS ENGINE
 
-score: env  ## answers for a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...] [ENGINE=dask]
+score: env  ## score a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...] [ENGINE=dask]
 	@$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --engine "$$ENGINE"
 
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
 	@$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
 
-promote: env  ## let a released version serve, if the gate agrees: make promote SCORER=refund [VERSION=...] [FORCE='a reason']
+promote: env  ## put a released version into production if the gate agrees: make promote SCORER=refund [VERSION=...] [FORCE='a reason']
 	@$(PYTHON) -m training.release promote --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
-rollback: env  ## let the version before serve again: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']
+rollback: env  ## return to the previous version: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']
 	@$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
-shadow: env  ## score a version in the shadow of the current one: make shadow SCORER=refund [VERSION=... or none]
+shadow: env  ## score a version as the shadow of the current one: make shadow SCORER=refund [VERSION=... or none]
 	@$(PYTHON) -m training.release shadow --scorer "$$SCORER" --version "$$VERSION"
 
-releases: env  ## list the released versions, what they are now, and every move
+releases: env  ## list the released versions, their roles, and every pointer update
 	@$(PYTHON) -m training.release list --scorer "$$SCORER"
 
-agreement: env  ## how a shadow's answers differ from the champion's: make agreement SCORER=refund LOG=predictions
+agreement: env  ## compare a shadow's answers with the champion's: make agreement SCORER=refund LOG=predictions
 	@$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
 
-monitor: env  ## leave, look at or retrain: make monitor SCORER=refund LOG=predictions (exit status 0, 10 or 20)
+monitor: env  ## whether to leave, inspect or retrain a scorer: make monitor SCORER=refund LOG=predictions (exit status 0, 10 or 20)
 	@$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
 
-backtest: train  ## what a schedule and alarms would have caught: make backtest SCORER=refund [EVERY=weeks]
+backtest: train  ## what a schedule and alarms would have caught in the past: make backtest SCORER=refund [EVERY=weeks]
 	@$(PYTHON) -m training.backtest "$$SCORER" --every "$${EVERY:-4}"
 
 retrain: env data  ## new labelled rows -> data, model, gate: make retrain SCORER=refund [ROWS=new.parquet] [SIGNING_KEY=...]
 	@$(PYTHON) -m training.retrain "$$SCORER" --rows "$$ROWS" --signing-key "$$SIGNING_KEY"
 
-track: env  ## a run in MLflow for what is trained, and its aliases in step with the store
+track: env  ## log the trained scorers to MLflow and align its aliases with the store
 	@$(PYTHON) -m training.track
 
-mlflow: env  ## MLflow's pages at http://127.0.0.1:5000, of the local runs
+mlflow: env  ## serve MLflow's pages of the local runs at http://127.0.0.1:5000
 	mlflow server --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 build: train artifact  ## build the Lambda artifact into .aws-sam/build (ARCHITECTURE=arm64 for the other processor)
 
-# Only this says for which processor: SAM's makefile builder passes neither the architecture nor the parameters on.
+# Only this sets the processor: SAM's makefile builder passes on neither the architecture nor the parameters.
 artifact: .venv-sam/.installed
 	@case "$(ARCHITECTURE)" in x86_64|arm64) ;; *) echo "ARCHITECTURE is $(ARCHITECTURE); it must be x86_64 or arm64" >&2; exit 1;; esac
 	ARTIFACT_FOR=$(ARCHITECTURE) $(SAM) build --build-dir $(BUILD_DIR)
@@ -97,10 +97,10 @@ artifact: .venv-sam/.installed
 	@test "$$(grep -cE '(Default:|-) $(ARCHITECTURE)$$' $(BUILD_DIR)/template.yaml)" = 3 || \
 	  { echo "the built template does not bind Architecture to $(ARCHITECTURE)" >&2; exit 1; }
 
-deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## all that can be known before a deployment, for both processors
+deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## check what can be checked before a deployment, for both processors
 	@$(PYTHON) -m training.deploy_check
 
-# Both see the template, and checkov also what it becomes with every option on, because it does not decide conditions.
+# Both read the template; checkov also reads it with every option on, because it does not evaluate conditions.
 lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template through cfn-lint and checkov
 	$(SAM) validate --lint
 	$(CHECKOV) --file template.yaml
@@ -124,13 +124,13 @@ bench: build .venv-runtime/.installed  ## speed and weight beside an empty funct
 	fi
 	$(PYTHON) -m benchmarks.serving.speed
 
-robust: train  ## made-up requests and events, four times the load it can bear, a million predictions
+robust: train  ## generated requests and events, four times the sustainable load, a million predictions
 	$(PYTHON) -m benchmarks.serving.robustness
 
-swaps: train  ## two minutes of requests while versions come and go, some of them damaged
+swaps: train  ## two minutes of requests while versions are swapped, some of them damaged
 	$(PYTHON) -m benchmarks.releases.swaps
 
-alarms: train  ## how often the monitor cries wolf, what it notices, and after how many requests
+alarms: train  ## the false alarms of the monitor, what it detects, and after how many requests
 	$(PYTHON) -m benchmarks.monitoring.alarms
 
 bench-monitoring: build  ## what recording and monitoring cost
