@@ -35,30 +35,27 @@ GOOD = {
 }
 
 
-def test_a_good_artifact_has_no_fault() -> None:
-    """Right processor, GLIBC at the limit, compiled, small."""
-    assert faults(Artifact(GOOD), "x86_64") == []
-
-
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "sentences"),
     [
-        ({"lib.so": library(ARM64)}, "not for x86_64: lib.so (arm64)"),
-        ({"lib.so": library(243)}, "not for x86_64: lib.so (243)"),
-        ({"lib.so": b""}, "it holds no shared library; XGBoost's is missing"),
-        ({"lib.so": library(X86_64, "2.4", "2.35")}, "need a newer GLIBC than Lambda's 2.34: lib.so"),
-        ({"package/module.py": b"2\n"}, "would be compiled at each cold start: package/module.py"),
-        ({"other.py": b""}, "would be compiled at each cold start: other.py"),
+        # Right processor, GLIBC at the limit, compiled, small.
+        ({}, []),
+        ({"lib.so": library(ARM64)}, ["not for x86_64: lib.so (arm64)"]),
+        ({"lib.so": library(243)}, ["not for x86_64: lib.so (243)"]),
+        ({"lib.so": b""}, ["it holds no shared library; XGBoost's is missing"]),
+        ({"lib.so": library(X86_64, "2.4", "2.35")}, ["need a newer GLIBC than Lambda's 2.34: lib.so"]),
+        ({"package/module.py": b"2\n"}, ["would be compiled at each cold start: package/module.py"]),
+        ({"other.py": b""}, ["would be compiled at each cold start: other.py"]),
         (
             {"package/__pycache__/module.cpython-313.pyc": compiled(b"1\n", flags=0)},
-            "would be compiled at each cold start: package/module.py",
+            ["would be compiled at each cold start: package/module.py"],
         ),
-        ({"data": bytes(MAX_BYTES)}, "it has 45.0 MB unzipped; at most 45 are allowed"),
+        ({"data": bytes(MAX_BYTES)}, ["it has 45.0 MB unzipped; at most 45 are allowed"]),
     ],
 )
-def test_a_fault_is_told(change: dict[str, bytes], sentence: str) -> None:
-    """In one sentence that names the file."""
-    assert faults(Artifact({**GOOD, **change}), "x86_64") == [sentence]
+def test_each_fault_is_a_sentence(change: dict[str, bytes], sentences: list[str]) -> None:
+    """It names the file; an artifact in order has none."""
+    assert faults(Artifact({**GOOD, **change}), "x86_64") == sentences
 
 
 def test_the_zip_is_smaller() -> None:
@@ -88,7 +85,7 @@ def test_a_decision_gives_the_probability_of_its_class() -> None:
         ({"statusCode": 200, "body": '{"fraud_probability": 0.5}'}, "golden request 1 gives 0.5; in training 0.25"),
     ],
 )
-def test_a_wrong_answer_is_told(answer: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+def test_a_wrong_answer_is_reported(answer: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     """With the bundle, the request's number and both values."""
     bundle = tmp_path / "mini"
     bundle.mkdir()
@@ -119,33 +116,29 @@ def test_the_other_processors_artifact_is_not_run(tmp_path: Path) -> None:
     assert line[-1] == f"not run: this machine is {own_architecture()}"
 
 
-def test_an_artifact_that_does_not_start_is_told(built_template: Path, tmp_path: Path) -> None:
+def test_an_artifact_that_does_not_start_is_reported(built_template: Path, tmp_path: Path) -> None:
     """With the exception's own words."""
     shutil.copytree(built_template.parent / "FraudFunction", tmp_path / "artifact")
     shutil.rmtree(tmp_path / "artifact" / "mangum")
-    word, found = golden_answers(tmp_path / "artifact", {})
-    assert word == "it does not start"
-    assert found == ["it does not start: ModuleNotFoundError: No module named 'mangum'"]
+    result = "it does not start"
+    sentence = f"{result}: ModuleNotFoundError: No module named 'mangum'"
+    assert golden_answers(tmp_path / "artifact", {}) == (result, [sentence])
 
 
-def test_an_artifact_without_golden_requests_is_told(tmp_path: Path) -> None:
-    """Nothing asked is nothing known."""
+def test_an_artifact_without_golden_requests_is_reported(tmp_path: Path) -> None:
+    """No request shows that it answers well."""
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "app.py").write_text("handler = None\n")
     (tmp_path / "build" / "bundles").mkdir(parents=True)
     assert golden_answers(tmp_path, {}) == ("0 of 0", ["its bundles hold no golden requests"])
 
 
-def test_a_failed_make_is_told() -> None:
-    """With its last words."""
+def test_a_failed_make_is_reported() -> None:
+    """With its last words; an architecture that Lambda does not have fails before anything is built."""
+    assert made("help") == []
     (failure,) = made("no-such-target")
     assert failure.startswith("make no-such-target failed:\n")
     assert "No rule to make target" in failure
-    assert made("help") == []
-
-
-def test_a_processor_that_lambda_does_not_have_is_refused() -> None:
-    """Before anything is built."""
     (failure,) = made("artifact", "ARCHITECTURE=riscv")
     assert "ARCHITECTURE is riscv; it must be x86_64 or arm64" in failure
 

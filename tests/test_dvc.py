@@ -50,30 +50,23 @@ def listed_code(stage: dict[str, Any]) -> list[Path]:
     return [Path(dep) for dep in stage["do"]["deps"] if dep.startswith(OURS)]
 
 
-def stage_module(stage: dict[str, Any]) -> Path:
-    """The file of the module that a stage runs."""
-    words = stage["do"]["cmd"].split()
-    assert words[:2] == ["python", "-m"]
-    path = module_path(words[2])
-    assert path is not None
-    return path
-
-
 @pytest.fixture(params=STAGES)
 def name(request: pytest.FixtureRequest) -> str:
     """The name of one stage, each in turn."""
     return str(request.param)
 
 
-def test_stage_runs_the_module_of_its_name(name: str) -> None:
-    """Each stage runs one module of training/, under its name, for the scorer of its copy."""
+def test_stage_runs_the_module_of_its_name_for_every_scorer(name: str) -> None:
+    """It names no scorer, and has a copy for each of params.yaml."""
     assert STAGES[name]["do"]["cmd"] == f"python -m training.{name} ${{key}}"
+    assert STAGES[name]["foreach"] == "${scorers}"
+    assert not any(scorer in str(STAGES[name]) for scorer in read_params(PROJECT / "params.yaml").scorers)
 
 
 def test_deps_cover_the_imports(name: str) -> None:
     """Each file that a stage imports, directly or not, is listed, or its folder is; nothing else is."""
     listed = listed_code(STAGES[name])
-    needed = {Path(module) for module in needed_modules(stage_module(STAGES[name]))}
+    needed = {Path(module) for module in needed_modules(Path("training", f"{name}.py"))}
     assert {module for module in needed if not {module, *module.parents} & set(listed)} == set()
     assert [entry for entry in listed if not any(entry in {module, *module.parents} for module in needed)] == []
 
@@ -120,27 +113,13 @@ def test_deps_and_outs_are_listed_once(name: str) -> None:
     assert not any(set(entry.parents) & set(code) for entry in code)
 
 
-def test_there_is_a_copy_per_scorer(name: str) -> None:
-    """Each stage runs for every scorer of params.yaml, and names none of them."""
-    assert STAGES[name]["foreach"] == "${scorers}"
-    assert not any(scorer in str(STAGES[name]) for scorer in read_params(PROJECT / "params.yaml").scorers)
-
-
-def test_params_are_keys_of_every_scorer(name: str) -> None:
-    """Each listed parameter is a key that every scorer of params.yaml has, and that a scorer may have."""
-    content = YAML(typ="safe", pure=True).load(PROJECT / "params.yaml")
-    for param in STAGES[name]["do"]["params"]:
-        start, scorer, key = param.split(".")
-        assert (start, scorer) == ("scorers", "${key}")
-        assert key in ScorerDeclaration.model_fields
-        for declared in content["scorers"].values():
-            assert key in declared
-
-
-def test_every_param_reaches_a_stage() -> None:
-    """No key of a scorer can change without a stage running again, but for what only the monitor reads."""
-    listed = {param.split(".")[-1] for stage in STAGES.values() for param in stage["do"]["params"]}
-    assert listed == set(ScorerDeclaration.model_fields) - {"monitoring"}
+def test_params_are_the_keys_of_a_scorer() -> None:
+    """Each listed one every scorer of params.yaml has; a change of any runs a stage, but for what the monitor reads."""
+    params = {param for stage in STAGES.values() for param in stage["do"]["params"]}
+    keys = {param.removeprefix("scorers.${key}.") for param in params}
+    assert keys == set(ScorerDeclaration.model_fields) - {"monitoring"}
+    declared = YAML(typ="safe", pure=True).load(PROJECT / "params.yaml")["scorers"]
+    assert all(keys <= scorer.keys() for scorer in declared.values())
 
 
 def test_stages_feed_each_other() -> None:

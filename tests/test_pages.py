@@ -80,20 +80,19 @@ def paths() -> Iterator[str]:
                 yield word
 
 
-def test_the_readme_is_short() -> None:
-    """It has at most 10,000 bytes; what needs more is in docs/."""
+def test_the_readme_is_short_and_leads_to_every_page() -> None:
+    """It has at most 10,000 bytes, and links to each page of docs/, which has the rest."""
     assert len(README.read_bytes()) <= 10_000
+    linked = {(page.parent / target).resolve() for page, target in links() if page == README}
+    assert set(PAGES) - {README} <= linked
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_the_tables_are_the_reports(name: str) -> None:
-    """Each table is the one that the reports give; `python -m benchmarks.pages` fills them in."""
-    assert [match[3] for match in TABLE.finditer(TEXT) if match[2] == name] == [TABLES[name]() + "\n"]
-
-
-def test_every_marker_has_a_table() -> None:
-    """Each table has its marker once."""
+def test_the_tables_are_the_reports() -> None:
+    """Each table has its marker once, and is the one that the reports give."""
     assert sorted(re.findall(r"<!-- table: (\w+) -->", TEXT)) == sorted(TABLES)
+    assert {match[2]: match[3] for match in TABLE.finditer(TEXT)} == {
+        name: f"{fill()}\n" for name, fill in TABLES.items()
+    }
 
 
 def test_a_marker_without_a_table_and_a_table_without_a_page_are_reported() -> None:
@@ -142,16 +141,12 @@ def test_the_categorisers_figures_are_the_reports() -> None:
     assert f"it calls {unknown} of them" in text
 
 
-def test_requests_are_shown_with_their_answers() -> None:
-    """The README has one, docs/api.md two."""
+def test_the_shown_answers_are_the_real_ones() -> None:
+    """The README shows one request, docs/api.md two, each with what the function answers."""
     assert len(ANSWERS) == 3
     assert len(COMMAND.findall(TEXTS[README])) == 1
-
-
-@pytest.mark.parametrize(("command", "answer"), ANSWERS)
-def test_the_shown_answers_are_the_real_ones(command: str, answer: str) -> None:
-    """What a page shows under a request is what the function answers."""
-    assert json.loads(answer) == answer_to(command)
+    for command, answer in ANSWERS:
+        assert json.loads(answer) == answer_to(command), command
 
 
 def test_every_setting_is_documented() -> None:
@@ -195,12 +190,6 @@ def test_every_link_leads_somewhere(page: Path, target: str) -> None:
     assert not anchor or anchor in anchors(file.read_text(encoding="utf-8"))
 
 
-def test_every_page_is_on_the_map() -> None:
-    """The README links to each page of docs/."""
-    linked = {(page.parent / target).resolve() for page, target in links() if page == README}
-    assert set(PAGES) - {README} <= linked
-
-
 def test_every_make_target_exists_with_its_variables() -> None:
     """A variable that a page gives to a target is one that the target's recipe or its help names."""
     calls = [
@@ -213,21 +202,15 @@ def test_every_make_target_exists_with_its_variables() -> None:
             assert re.search(rf"\b{variable}\b", RULES[target]), f"make {target} takes no {variable}"
 
 
-def test_every_module_that_is_run_exists() -> None:
-    """`python -m` names a module of this project."""
+def test_every_command_exists() -> None:
+    """`python -m` names a module of this project; console blocks call make, or a program that is installed."""
     modules = {module for line in CODE for module in re.findall(r"python -m ([\w.]+)", line)}
     assert modules
-    for module in modules:
-        assert importlib.util.find_spec(module) is not None, module
-
-
-def test_every_command_calls_a_known_program() -> None:
-    """Commands in console blocks call make, or a program of the environments or the system."""
+    assert [module for module in modules if importlib.util.find_spec(module) is None] == []
     commands = [line.removeprefix("$ ") for line in CODE if line.startswith("$ ")]
-    assert commands
-    for command in commands:
-        words = [word for word in command.split() if not re.match(r"[A-Z_]+=", word)]
-        assert words[0] in PROGRAMS, command
+    programs = {next(word for word in line.split() if not re.match(r"[A-Z_]+=", word)) for line in commands}
+    assert "make" in programs
+    assert programs <= PROGRAMS
 
 
 def test_every_path_exists() -> None:
