@@ -18,6 +18,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from moto.server import ThreadedMotoServer
 
+from handler.settings import Settings
 from training.deploy_check import own_architecture
 
 # One set of examples everywhere: a gate must not fail by chance, nor because the machine is busy.
@@ -31,17 +32,9 @@ settings.register_profile(
 )
 # Tests share the cores already: what a stage would give to other processes it does itself, unless a test is about them.
 os.environ["LOKY_MAX_CPU_COUNT"] = os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
-# What a user's shell says of the store or the log must not reach the function under test.
-for name in (
-    "STORE",
-    "STORE_SECONDS",
-    "STORE_BUDGET_MS",
-    "STORE_PUBLIC_KEY",
-    "PREDICTIONS",
-    "PREDICTIONS_RATE",
-    "PREDICTIONS_KEY",
-):
-    os.environ.pop(name, None)
+# A user's own settings of the store or the log must not reach the function under test.
+for name in Settings.model_fields:
+    os.environ.pop(name.upper(), None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "gate"))
 
 PROJECT = Path(__file__).parent.parent
@@ -74,10 +67,8 @@ def sam_build() -> Callable[[Path], Path]:
         pytest.skip("there is no .venv-sam; `make test` installs it")
 
     def build(folder: Path) -> Path:
-        arguments = [f"ARCHITECTURE={own_architecture()}", f"BUILD_DIR={folder / 'build'}"]
-        done = subprocess.run(
-            ["make", "artifact", *arguments], cwd=PROJECT, capture_output=True, text=True, check=False
-        )
+        command = ["make", "artifact", f"ARCHITECTURE={own_architecture()}", f"BUILD_DIR={folder / 'build'}"]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return folder / "build" / "template.yaml"
 
@@ -129,9 +120,8 @@ def _under_uvicorn(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         host, port = free.getsockname()
     options = ["--host", host, "--port", str(port), "--log-level", "error"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "handler.app:app", *options], cwd=folder, env={**os.environ, **settings}
-    )
+    command = [sys.executable, "-m", "uvicorn", "handler.app:app", *options]
+    server = subprocess.Popen(command, cwd=folder, env={**os.environ, **settings})
     try:
         transport = httpx2.HTTPTransport(retries=10)
         with httpx2.Client(transport=transport, trust_env=False) as client:

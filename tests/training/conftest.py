@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
+from ruamel.yaml import YAML
 
 from benchmarks.variants import write_variant
 from training.data.input_files import InputFile
@@ -37,19 +38,7 @@ from training.run.processes import Workers
 
 PROJECT = Path(__file__).parents[2]
 Frames = dict[str, pd.DataFrame]
-STAGES = (
-    "catalogue",
-    "prepare",
-    "select",
-    "compare",
-    "tune",
-    "train",
-    "calibrate",
-    "evaluate",
-    "baseline",
-    "package",
-    "card",
-)
+STAGES = tuple(YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"])
 # All stages in one interpreter: to start one for each, and to import everything in it, would take longer than they do.
 RUN_STAGES = """
 import contextlib, importlib, io, json, sys
