@@ -107,13 +107,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
         capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             module.main()
-        said = "".join(capfd.readouterr())
-        if isinstance(ended.value.code, str):  # as the interpreter would print it
-            said, code = said + ended.value.code, 1
-        else:
-            code = ended.value.code
-        assert code == status, said
-        return said
+        output, code = "".join(capfd.readouterr()), ended.value.code
+        if isinstance(code, str):  # as the interpreter would print it
+            output, code = output + code, 1
+        assert code == status, output
+        return output
 
     return command
 
@@ -131,42 +129,39 @@ def client(
 
 
 def ask(client: httpx2.Client, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """The answers to the rows, whose outcomes are told right after."""
-    asked = rows.drop(columns=["at", "is_fraud"]).to_dict(orient="records")
-    answers: list[dict[str, Any]] = client.post("/small/batch", json=asked).raise_for_status().json()
-    told = [
-        {"scorer": "small", "id": one, "label": bool(label)}
-        for one, label in zip(rows["row_id"], rows["is_fraud"], strict=True)
-    ]
-    client.post("/outcomes", json=told).raise_for_status()
+    """The answers to the rows, whose outcomes are reported right after."""
+    requests = rows.drop(columns=["at", "is_fraud"]).to_dict(orient="records")
+    answers: list[dict[str, Any]] = client.post("/small/batch", json=requests).raise_for_status().json()
+    outcomes = rows[["row_id", "is_fraud"]].set_axis(["id", "label"], axis=1).astype({"label": bool})
+    client.post("/outcomes", json=outcomes.assign(scorer="small").to_dict(orient="records")).raise_for_status()
     return answers
 
 
-def caught(answers: list[dict[str, Any]], rows: pd.DataFrame) -> float:
+def recall(answers: list[dict[str, Any]], rows: pd.DataFrame) -> float:
     """The recall of the answers."""
     flags = np.array([answer["is_flagged"] for answer in answers])
     return float(flags[rows["is_fraud"].to_numpy() == 1].mean())
 
 
-def test_a_new_kind_of_fraud_is_noticed_learned_and_caught(run: Command, folder: Path, client: httpx2.Client) -> None:
+def test_a_new_kind_of_fraud_is_noticed_learned_and_recall(run: Command, folder: Path, client: httpx2.Client) -> None:
     """From the first request that the old model misreads to the calm after the new one serves, nothing by hand."""
     usual = rows_from(N_DAYS, 15, is_new=False, seed=2)
     before = ask(client, usual)
-    assert caught(before, usual) > 0.8
+    assert recall(before, usual) > 0.8
     assert "small: ok" in run(monitor, "predictions")
 
     changed = datetime.now(UTC).isoformat()
     new = rows_from(N_DAYS, 90, is_new=True, seed=3)
     missed = ask(client, new.head(N_REQUESTS))
-    assert caught(missed, new.head(N_REQUESTS)) < 0.4
-    said = run(monitor, "predictions", "--since", changed, status=20)
-    assert "small: retrain" in said
-    assert "the recall is" in said
+    assert recall(missed, new.head(N_REQUESTS)) < 0.4
+    output = run(monitor, "predictions", "--since", changed, status=20)
+    assert "small: retrain" in output
+    assert "the recall is" in output
 
     new.to_csv(folder / "new.csv", index=False)
-    said = run(retrain, "--rows", "new.csv")
-    assert f"data/rows.parquet: {len(new):,} new rows" in said
-    assert "The gate agrees." in said
+    output = run(retrain, "--rows", "new.csv")
+    assert f"data/rows.parquet: {len(new):,} new rows" in output
+    assert "The gate agrees." in output
 
     old_version = before[0]["model_version"]
     until = time.monotonic() + 20
@@ -177,7 +172,7 @@ def test_a_new_kind_of_fraud_is_noticed_learned_and_caught(run: Command, folder:
     later = rows_from(N_DAYS + 90, 15, is_new=True, seed=4)
     after = ask(client, later)
     assert {answer["model_version"] for answer in after} == {version}
-    assert caught(after, later) > 0.8
+    assert recall(after, later) > 0.8
     assert "small: ok" in run(monitor, "predictions", "--since", swapped)
 
 
@@ -194,31 +189,31 @@ def test_rows_that_were_used_already_change_nothing(run: Command, folder: Path) 
     used.to_parquet(folder / "used.parquet", index=False)
     assert "all of its 5 rows" in run(retrain, "--rows", "used.parquet", status=retrain.NOTHING_NEW)
     pd.concat([used, used.head(1).assign(row_id="new")]).to_parquet(folder / "used.parquet", index=False)
-    said = run(retrain, "--rows", "used.parquet", status=1)
-    assert "retrain: used.parquet: 5 of its 6 rows are in data/rows.parquet already (r" in said
+    output = run(retrain, "--rows", "used.parquet", status=1)
+    assert "retrain: used.parquet: 5 of its 6 rows are in data/rows.parquet already (r" in output
     assert state_of(folder) == before
 
 
-def test_a_training_that_fails_takes_the_new_rows_back(run: Command, folder: Path) -> None:
-    """Months without a fraud leave nothing to judge by: the stage says so, and the data are as they were."""
+def test_a_training_that_fails_removes_the_new_rows_again(run: Command, folder: Path) -> None:
+    """Without frauds a window cannot be evaluated: the stage says so, and the data are as they were."""
     before = state_of(folder)
     calm = rows_from(400, 60, is_new=False, seed=5).assign(is_fraud=0)
     calm.to_parquet(folder / "calm.parquet", index=False)
-    said = run(retrain, "--rows", "calm.parquet", status=1)
-    assert "must have both classes" in said
-    assert "retrain: `dvc repro` failed, as it says above" in said
+    output = run(retrain, "--rows", "calm.parquet", status=1)
+    assert "must have both classes" in output
+    assert "retrain: `dvc repro` failed, as it says above" in output
     assert state_of(folder) == before
     subprocess.run(["dvc", "status", "--quiet"], check=True)
 
 
-def test_somebodys_own_change_of_the_data_is_left_alone(run: Command, folder: Path) -> None:
+def test_a_users_own_change_of_the_data_is_kept(run: Command, folder: Path) -> None:
     """Neither new rows nor their refusal touch it."""
     data = folder / "data" / "rows.parquet"
     pinned = data.read_bytes()
     pd.read_parquet(data).tail(-1).to_parquet(data, index=False)
     changed = data.read_bytes()
     for rows in ((), ("--rows", "new.csv")):
-        said = run(retrain, *rows, status=1)
-        assert "retrain: data/ is not what data.dvc names: `dvc checkout data.dvc` goes back to that" in said
+        output = run(retrain, *rows, status=1)
+        assert "retrain: data/ is not what data.dvc names: `dvc checkout data.dvc` goes back to that" in output
         assert data.read_bytes() == changed
     data.write_bytes(pinned)

@@ -1,4 +1,4 @@
-"""A store in S3 that fails in every way: the function answers on, counts it, and follows again by itself."""
+"""A store in S3 that fails in every way: the function goes on answering, counts it, and follows again by itself."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -47,7 +47,7 @@ class _Passing(BaseHTTPRequestHandler):
     server: Proxy
 
     def do_GET(self) -> None:
-        """Pass one question on, or not."""
+        """Pass one request on, or not."""
         if self.server.mode == "down":
             self.close_connection = True
             self.connection.close()
@@ -56,13 +56,12 @@ class _Passing(BaseHTTPRequestHandler):
             time.sleep(10)
         status, headers, body = 403, [("content-type", "application/xml")], DENIED
         if self.server.mode != "denied":
-            connection = HTTPConnection(self.server.target)
-            connection.request("GET", self.path, headers=dict(self.headers))
-            answer = connection.getresponse()
-            body = answer.read()
-            status, headers = answer.status, [pair for pair in answer.getheaders() if pair[0].lower() not in _HOPS]
-            connection.close()
-        with suppress(OSError):  # whoever asked may have given up
+            with closing(HTTPConnection(self.server.target)) as connection:
+                connection.request("GET", self.path, headers=dict(self.headers))
+                answer = connection.getresponse()
+                status, body = answer.status, answer.read()
+                headers = [pair for pair in answer.getheaders() if pair[0].lower() not in _HOPS]
+        with suppress(OSError):  # the client may have given up
             self.send_response(status)
             for name, value in [*headers, ("content-length", str(len(body)))]:
                 self.send_header(name, value)
@@ -75,7 +74,7 @@ class _Passing(BaseHTTPRequestHandler):
 
 _HOPS = {"content-length", "transfer-encoding", "connection"}
 
-# Each line of stdin is a number of seconds: so long it asks. Then it says what it was answered, as one line of JSON.
+# Each line of stdin is a number of seconds: for so long it calls the handler, then prints the answers as a JSON line.
 CHILD = """
 import json, sys, time
 from types import SimpleNamespace
@@ -103,7 +102,7 @@ class Function:
     metrics: list[dict[str, Any]] = field(default_factory=list)
 
     def ask(self, seconds: float) -> dict[str, Any]:
-        """What it answered, asked all the while; its metrics are kept."""
+        """Its answers to requests of so many seconds; its metrics are kept."""
         assert self.process.stdin
         self.process.stdin.write(f"{seconds}\n")
         self.process.stdin.flush()
@@ -125,57 +124,59 @@ class Function:
     def ask_until(self, is_so: Callable[[dict[str, Any]], bool], seconds: float = 20) -> dict[str, Any]:
         """What it answers once something is so."""
         end = time.monotonic() + seconds
-        while not is_so(found := self.ask(0.3)):
-            assert time.monotonic() < end, f"it is never so: {found}"
-        return found
-
-
-@contextmanager
-def function(**environment: str) -> Iterator[Function]:
-    """Starts the handler."""
-    with subprocess.Popen(
-        [sys.executable, "-c", CHILD],
-        cwd=ROOT,
-        env={**os.environ, "METRICS": "emf", "STORE_SECONDS": "0.2", "STORE_BUDGET_MS": str(BUDGET_MS), **environment},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        started = Function(process)
-        started.wait_for("started")
-        yield started
-        assert process.stdin
-        process.stdin.close()
-        process.wait(timeout=20)
+        while not is_so(result := self.ask(0.3)):
+            assert time.monotonic() < end, f"it is never so: {result}"
+        return result
 
 
 @pytest.fixture
 def proxy(s3_address: str) -> Iterator[Proxy]:
     """A proxy before the S3 of the tests."""
-    with Proxy(s3_address) as made:
-        Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-        yield made
-        made.shutdown()
+    with Proxy(s3_address) as proxy:
+        Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield proxy
+        proxy.shutdown()
 
 
 @pytest.fixture
 def store(bucket: str) -> S3StoreWriter:
     """An empty store in S3."""
-    made = open_store_writer(f"s3://{bucket}/models")
-    assert isinstance(made, S3StoreWriter)
-    return made
+    store = open_store_writer(f"s3://{bucket}/models")
+    assert isinstance(store, S3StoreWriter)
+    return store
 
 
 @pytest.fixture
 def versions(store: S3StoreWriter, tmp_path: Path) -> list[str]:
     """Two released versions, neither of them the packaged one; the first is current."""
-    found = []
+    versions = []
     for number in (1, 2):
         write_variant(BUNDLE, tmp_path / str(number), shift=0.1 * number)
-        found.append(publish(store, tmp_path / str(number)))
-    promote(store, found[0])
-    return found
+        versions.append(publish(store, tmp_path / str(number)))
+    promote(store, versions[0])
+    return versions
+
+
+@contextmanager
+def following(store: S3StoreWriter, proxy: Proxy) -> Iterator[Function]:
+    """Starts the handler, which follows the store by way of the proxy."""
+    address = {"STORE": str(store), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
+    limits = {"METRICS": "emf", "STORE_SECONDS": "0.2", "STORE_BUDGET_MS": str(BUDGET_MS)}
+    with subprocess.Popen(
+        [sys.executable, "-c", CHILD],
+        cwd=ROOT,
+        env={**os.environ, **limits, **address},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        function = Function(process)
+        function.wait_for("started")
+        yield function
+        assert process.stdin
+        process.stdin.close()
+        process.wait(timeout=20)
 
 
 def promote(store: S3StoreWriter, version: str) -> None:
@@ -183,8 +184,8 @@ def promote(store: S3StoreWriter, version: str) -> None:
     update_pointer(store, "refund", "promote", lambda _: {"current": version})
 
 
-def garbage(store: S3StoreWriter, content: bytes | None) -> None:
-    """Put something else in the pointer's place, or take it away."""
+def replace_pointer(store: S3StoreWriter, content: bytes | None) -> None:
+    """Put other content into the pointer's place, or delete it."""
     key = f"{store.prefix}refund/pointer.json"
     if content is None:
         store.client.delete_object(Bucket=store.bucket, Key=key)
@@ -196,27 +197,26 @@ def garbage(store: S3StoreWriter, content: bytes | None) -> None:
 def test_a_store_that_fails_is_counted_and_followed_again(
     fault: str, proxy: Proxy, store: S3StoreWriter, versions: list[str]
 ) -> None:
-    """Meanwhile every request is answered by what served before, within the budget."""
+    """Until then every request is answered by the version that served before, within the budget."""
     first, second = versions
-    address = {"STORE": str(store), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
-    with function(**address) as started:
-        assert started.ask(0.3)["answers"] == [[200, first]]
-        before = started.count("StoreFailed")
+    with following(store, proxy) as function:
+        assert function.ask(0.3)["answers"] == [[200, first]]
+        before = function.count("StoreFailed")
         pointer = store.read("refund/pointer.json", 10_000)
         if fault.startswith("pointer"):
-            garbage(store, None if fault == "pointer missing" else pointer[:-9])
+            replace_pointer(store, None if fault == "pointer missing" else pointer[:-9])
         else:
             proxy.mode = fault
-        found = started.ask_until(lambda _: started.count("StoreFailed") > before)
-        assert found["answers"] == [[200, first]]
-        assert found["most"] < BUDGET_MS / 1000 + PAUSE_SECONDS
+        result = function.ask_until(lambda _: function.count("StoreFailed") > before)
+        assert result["answers"] == [[200, first]]
+        assert result["most"] < BUDGET_MS / 1000 + PAUSE_SECONDS
         proxy.mode = "well"
         if fault.startswith("pointer"):
-            garbage(store, pointer)
+            replace_pointer(store, pointer)
         promote(store, second)
-        found = started.ask_until(lambda found: found["last"] == [200, second])
-        assert {status for status, _ in found["answers"]} == {200}
-        assert started.count("Swapped") == 2
+        result = function.ask_until(lambda result: result["last"] == [200, second])
+        assert {status for status, _ in result["answers"]} == {200}
+        assert function.count("Swapped") == 2
 
 
 def test_a_store_that_is_down_at_the_start_is_followed_later(
@@ -225,8 +225,7 @@ def test_a_store_that_is_down_at_the_start_is_followed_later(
     """Until then the packaged bundle serves."""
     packaged = json.loads((BUNDLE / "manifest.json").read_bytes())["version"]
     proxy.mode = "down"
-    address = {"STORE": str(store), "AWS_ENDPOINT_URL": f"http://127.0.0.1:{proxy.server_address[1]}"}
-    with function(**address) as started:
-        assert started.ask(0.3)["answers"] == [[200, packaged]]
+    with following(store, proxy) as function:
+        assert function.ask(0.3)["answers"] == [[200, packaged]]
         proxy.mode = "well"
-        started.ask_until(lambda found: found["last"] == [200, versions[0]])
+        function.ask_until(lambda result: result["last"] == [200, versions[0]])
