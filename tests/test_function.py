@@ -194,13 +194,25 @@ def test_the_runtime_adds_nothing_to_the_artifact(runnable: Artifact) -> None:
     assert not carried & {path.name for path in installed.iterdir()}
 
 
-def test_a_transaction_is_scored(function: Running) -> None:
-    """A payment far above the sender's average is flagged, with a probability and the model's version."""
-    status, body = answer_to(function, event_of("transaction"))
-    assert status == 200
-    assert 0 < body["fraud_probability"] < 1
-    assert body["is_flagged"] is True
-    assert re.fullmatch(r"[0-9a-f]{12}", body["model_version"])
+def test_each_kind_of_request_is_answered(function: Running, runnable: Artifact) -> None:
+    """A payment is flagged, a refund decided and explained, a negative amount refused; health names the scorers."""
+    bodies = {}
+    for name in ("transaction", "refund", "refund_explained", "negative_amount", "health"):
+        status, bodies[name] = answer_to(function, event_of(name))
+        assert status == (422 if name == "negative_amount" else 200)
+    payment, refund, health = (bodies[name] for name in ("transaction", "refund", "health"))
+    assert 0 < payment["fraud_probability"] < 1
+    assert payment["is_flagged"] is True
+    assert re.fullmatch(r"[0-9a-f]{12}", payment["model_version"])
+    assert refund["prediction"] == 0
+    assert 0.5 < refund["confidence"] < 1
+    # The computed rate, and the category read from the item's text.
+    values = {reason["field"]: reason["value"] for reason in bodies["refund_explained"]["reasons"]}
+    assert values["refund_rate"] == pytest.approx(20 / 1.5)
+    assert values["item_category"] == "Food, Perishable"
+    assert [problem["loc"] for problem in bodies["negative_amount"]["detail"]] == [["body", "amount_usd"]]
+    assert health["status"] == "ok"
+    assert health["scorers"].keys() == {path.name for path in (runnable.folder / "build" / "bundles").iterdir()}
 
 
 def test_the_log_names_no_path(runnable: Artifact, tmp_path: Path) -> None:
@@ -214,18 +226,6 @@ def test_the_log_names_no_path(runnable: Artifact, tmp_path: Path) -> None:
     assert not [line for line in lines if "/predict" in line]
 
 
-def test_a_refund_is_decided_and_explained(function: Running) -> None:
-    """The answer has a decision and its confidence; with explain=true also the rate and the category as reasons."""
-    status, body = answer_to(function, event_of("refund"))
-    assert (status, body["prediction"]) == (200, 0)
-    assert 0.5 < body["confidence"] < 1
-    status, body = answer_to(function, event_of("refund_explained"))
-    assert status == 200
-    values = {reason["field"]: reason["value"] for reason in body["reasons"]}
-    assert values["refund_rate"] == pytest.approx(20 / 1.5)
-    assert values["item_category"] == "Food, Perishable"
-
-
 @pytest.mark.parametrize(
     "name", sorted(str(path.relative_to(EVENTS).with_suffix("")) for path in EVENTS.rglob("*.json"))
 )
@@ -234,21 +234,6 @@ def test_an_answer_equals_the_one_in_process(name: str, function: Running) -> No
     event = event_of(name)
     here = handler(event, None)
     assert answer_to(function, event) == (here["statusCode"], json.loads(here["body"]))
-
-
-def test_health_names_every_scorer(function: Running, runnable: Artifact) -> None:
-    """The health route answers with the scorers whose bundles are in the artifact."""
-    status, body = answer_to(function, event_of("health"))
-    assert status == 200
-    assert body["status"] == "ok"
-    assert body["scorers"].keys() == {path.name for path in (runnable.folder / "build" / "bundles").iterdir()}
-
-
-def test_a_negative_amount_is_refused(function: Running) -> None:
-    """A value below the contract's minimum is answered with 422 and its place in the request."""
-    status, body = answer_to(function, event_of("negative_amount"))
-    assert status == 422
-    assert [problem["loc"] for problem in body["detail"]] == [["body", "amount_usd"]]
 
 
 @pytest.mark.parametrize("event", [{}, {"Records": []}, {"source": "aws.s3"}, [], "text", None])
