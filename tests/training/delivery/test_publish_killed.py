@@ -1,4 +1,4 @@
-"""A publication that is killed at any moment leaves a store that serves, and the next publication goes through."""
+"""A publication that is killed at any step leaves a store that serves, and the next publication succeeds."""
 
 import json
 import os
@@ -46,8 +46,8 @@ def kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kill]:
     )
 
     def kill_one(address: str, folder: Path, *, steps: int, seconds: float) -> dict[str, int]:
-        asked = {"address": address, "folder": str(folder), "steps": steps, "seconds": seconds}
-        process.stdin.write(json.dumps(asked) + "\n")
+        request = {"address": address, "folder": str(folder), "steps": steps, "seconds": seconds}
+        process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         return json.loads(process.stdout.readline())
 

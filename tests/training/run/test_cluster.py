@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, closing, contextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -46,9 +46,10 @@ STEADY = {"max_depth": 3, "learning_rate": 0.1, "subsample": 1.0, "colsample_byt
 LONG = Model(**STEADY, rounds=2_000)
 
 Copy = Callable[..., Path]
+History = Callable[[int], pd.DataFrame]
 Start = Callable[..., subprocess.Popen[str]]
 
-# A stage as `python -m` starts it, but for how long it waits for what is not there.
+# A stage as `python -m` starts it, but with shorter waits for a scheduler or workers.
 IMPATIENT = """
 import runpy, training.run.cluster
 training.run.cluster.CONNECT_SECONDS, training.run.cluster.POLL_SECONDS = 3, 1
@@ -74,20 +75,18 @@ class Cluster:
 
     def _start(self, what: str, *options: str, project: Path | None) -> Path:
         log = self.folder / f"{what}-{len(self._started)}.log"
+        command = [
+            Path(sys.executable).with_name("dask"),
+            what,
+            "--scheduler-file",
+            self._file,
+            "--no-dashboard",
+            *options,
+        ]
+        environment = {**UNMEASURED, "PYTHONPATH": str(project or "")}
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [
-                    Path(sys.executable).with_name("dask"),
-                    what,
-                    "--scheduler-file",
-                    self._file,
-                    "--no-dashboard",
-                    *options,
-                ],
-                cwd=project or self.folder,
-                env={**UNMEASURED, "PYTHONPATH": str(project or "")},
-                stdout=file,
-                stderr=file,
+                command, cwd=project or self.folder, env=environment, stdout=file, stderr=subprocess.STDOUT
             )
         self._started.append(process)
         return log
@@ -133,7 +132,7 @@ class Cluster:
         """How often a worker began to train with the others: XGBoost tells each its rank."""
         return sum(log.read_text().count("got rank") for log in self.folder.glob("worker-*.log"))
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End all processes, the scheduler first."""
         for process in self._started:
             process.kill()
@@ -172,23 +171,22 @@ def run_here(folder: Path, *stages: str, cluster: Cluster | None = None) -> None
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """How a process ends, and what it says from now on."""
+    """How a process ends, and the rest of its output."""
     try:
-        said, _ = process.communicate(timeout=PATIENCE_SECONDS)
+        output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     finally:
         process.kill()
-    return process.returncode, said
+    return process.returncode, output
 
 
 def assert_ends_with(process: subprocess.Popen[str], sentence: str) -> None:
-    """A stage fails, and what it says ends with a sentence in the place of a traceback."""
-    status, said = end(process)
-    assert (status, said.splitlines()[-1]) == (1, sentence)
-    assert "Traceback" not in said
+    """A stage fails, and its output ends with a sentence in the place of a traceback."""
+    status, output = end(process)
+    assert (status, output.splitlines()[-1], "Traceback" in output) == (1, sentence, False)
 
 
 def read_until(process: subprocess.Popen[str], begins: str) -> None:
-    """Return once a process says a line that begins so."""
+    """Return once a process writes a line that begins so."""
     assert any(line.startswith(begins) for line in process.stdout)
 
 
@@ -205,11 +203,8 @@ def report_of(folder: Path, name: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
-    try:
+    with closing(Cluster(tmp_path_factory.mktemp("cluster"))) as cluster:
         yield cluster
-    finally:
-        cluster.stop()
 
 
 @pytest.fixture
@@ -222,7 +217,7 @@ def cluster(_cluster: Cluster) -> Cluster:
 
 @pytest.fixture
 def remains(_cluster: Cluster) -> Cluster:
-    """The cluster, with whichever workers the test before has left, and one at least."""
+    """The cluster, with the workers that the test before has left, and one at least."""
     if not _cluster.workers:
         _cluster.add_worker()
     return _cluster
@@ -231,19 +226,13 @@ def remains(_cluster: Cluster) -> Cluster:
 @pytest.fixture(scope="module")
 def other_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Another scheduler, which has no workers yet."""
-    other = Cluster(tmp_path_factory.mktemp("other"))
-    try:
-        yield other
-    finally:
-        other.stop()
+    with closing(Cluster(tmp_path_factory.mktemp("other"))) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
 def unprepared(
-    mini_params: Path,
-    mini_catalogue: pd.DataFrame,
-    history: Callable[[int], pd.DataFrame],
-    tmp_path_factory: pytest.TempPathFactory,
+    mini_params: Path, mini_catalogue: pd.DataFrame, history: History, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A folder with 12,000 rows, of which some are bad or repeat an id; only to be read.
 
@@ -480,7 +469,7 @@ def test_scheduler_that_ends(long_training: Path, other_cluster: Cluster, start:
     other_cluster.add_worker()
     process = start(long_training, other_cluster.address, "train")
     await_that(other_cluster.trainings, process)
-    other_cluster.stop()
+    other_cluster.close()
     status, output = end(process)
     sentence = "train mini: the connection to the scheduler was lost; start one, and run this again"
     # Before it may stand what Dask logs by itself.
@@ -547,7 +536,7 @@ def test_damaged_window(cluster: Cluster, to_train: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def rows_to_score(history: Callable[[int], pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rows_to_score(history: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with 6,000 rows as a CSV and as a Parquet file, two of them to be rejected; only to be read."""
     folder, rows = tmp_path_factory.mktemp("scored"), history(125)
     rows.loc[[5, 3_000], "amount"] = -1.0
