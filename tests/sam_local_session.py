@@ -58,7 +58,7 @@ def main() -> None:
     """Print one JSON object: the answers by event, and start-api's exit status after SIGTERM."""
     template, *paths = sys.argv[1:]
     events = [Path(path) for path in paths]
-    found: dict[str, Any] = {"invoke": {path.stem: invoked(template, path) for path in events}}
+    answers: dict[str, Any] = {"invoke": {path.stem: invoked(template, path) for path in events}}
     host, port = ADDRESS
     command = sam_local(
         "start-api", "--template", template, "--host", host, "--port", str(port), "--warm-containers", "LAZY"
@@ -66,11 +66,11 @@ def main() -> None:
     with subprocess.Popen(command, stdout=sys.stderr) as process:
         try:
             wait_until_listening(process)
-            found["start-api"] = {path.stem: answered(json.loads(path.read_bytes())) for path in events}
+            answers["start-api"] = {path.stem: answered(json.loads(path.read_bytes())) for path in events}
         finally:
             process.send_signal(signal.SIGTERM)
-            found["exit"] = process.wait(timeout=60)
-    sys.stdout.write(json.dumps(found) + "\n")
+            answers["exit"] = process.wait(timeout=60)
+    sys.stdout.write(json.dumps(answers) + "\n")
 
 
 if __name__ == "__main__":

@@ -101,8 +101,8 @@ def test_an_event_is_one_that_the_handler_takes() -> None:
 
 def test_the_built_artifact_answers_alone(built_template: Path) -> None:
     """In a bare interpreter with nothing else on its path; its line in the table says so."""
-    line, found = checked(own_architecture(), built_template.parent / "FraudFunction")
-    assert found == []
+    line, problems = checked(own_architecture(), built_template.parent / "FraudFunction")
+    assert problems == []
     assert line[0] == own_architecture()
     assert line[-1] == "44 of 44"
 
@@ -111,8 +111,8 @@ def test_the_other_processors_artifact_is_not_run(tmp_path: Path) -> None:
     """And its line says so."""
     other = "x86_64" if own_architecture() == "arm64" else "arm64"
     (tmp_path / "lib.so").write_bytes(library(X86_64 if other == "x86_64" else ARM64, "2.17"))
-    line, found = checked(other, tmp_path)
-    assert found == []
+    line, problems = checked(other, tmp_path)
+    assert problems == []
     assert line[-1] == f"not run: this machine is {own_architecture()}"
 
 

@@ -34,15 +34,15 @@ def imported_modules(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def needed_modules(path: Path) -> set[str]:
+def needed_modules(path: Path) -> set[Path]:
     """A file and, transitively, the files of our modules that it imports."""
-    found, queue = set[Path](), [path]
+    modules, queue = set[Path](), [path]
     while queue:
         current = queue.pop()
-        if current not in found:
-            found.add(current)
+        if current not in modules:
+            modules.add(current)
             queue += filter(None, map(module_path, imported_modules(current)))
-    return {str(module) for module in found}
+    return modules
 
 
 def listed_code(stage: dict[str, Any]) -> list[Path]:
@@ -66,7 +66,7 @@ def test_stage_runs_the_module_of_its_name_for_every_scorer(name: str) -> None:
 def test_deps_cover_the_imports(name: str) -> None:
     """Each file that a stage imports, directly or not, is listed, or its folder is; nothing else is."""
     listed = listed_code(STAGES[name])
-    needed = {Path(module) for module in needed_modules(Path("training", f"{name}.py"))}
+    needed = needed_modules(Path("training", f"{name}.py"))
     assert {module for module in needed if not {module, *module.parents} & set(listed)} == set()
     assert [entry for entry in listed if not any(entry in {module, *module.parents} for module in needed)] == []
 
@@ -101,10 +101,10 @@ def test_walk_follows_imports() -> None:
     """The walk sees through a module in between: package imports the booster by way of the bundle."""
     direct = set(map(module_path, imported_modules(Path("training/package.py"))))
     assert Path("handler/scoring/booster.py") not in direct
-    assert "handler/scoring/booster.py" in needed_modules(Path("training/package.py"))
+    assert Path("handler/scoring/booster.py") in needed_modules(Path("training/package.py"))
 
 
-def test_deps_and_outs_are_listed_once(name: str) -> None:
+def test_deps_are_listed_once_and_in_order(name: str) -> None:
     """Nothing is listed twice, neither by itself nor with its folder; our code stands in the order of the alphabet."""
     deps = STAGES[name]["do"]["deps"]
     assert len(deps) == len(set(deps))
@@ -124,10 +124,10 @@ def test_params_are_the_keys_of_a_scorer() -> None:
 
 def test_stages_feed_each_other() -> None:
     """What a stage reads from build/ or reports/ is, or lies in, an output of an earlier stage."""
-    made: list[str] = []
+    outputs: list[str] = []
     for stage in STAGES.values():
         for dep in stage["do"]["deps"]:
             if dep.startswith(("build/", "reports/")):
-                assert any(dep == out or dep.startswith(f"{out}/") for out in made), dep
+                assert any(dep == out or dep.startswith(f"{out}/") for out in outputs), dep
         for kind in ("outs", "metrics", "plots"):
-            made += [out if isinstance(out, str) else next(iter(out)) for out in stage["do"].get(kind, [])]
+            outputs += [out if isinstance(out, str) else next(iter(out)) for out in stage["do"].get(kind, [])]

@@ -68,20 +68,20 @@ COMMANDS = {module for module in MODULES if module.startswith("training.") and f
 
 def faults(module: str, names: Iterator[str] | list[str]) -> list[str]:
     """What is wrong with the modules that a module imports."""
-    found = []
+    sentences = []
     order = HANDLER if module.startswith("handler.") else TRAINING
-    own = floor(module, order)
+    place = floor(module, order)
     for name in names:
         if module.startswith("handler.") and name.startswith("training."):
-            found.append(f"{module} imports {name}: handler must not import training")
+            sentences.append(f"{module} imports {name}: handler must not import training")
         elif name in COMMANDS:
-            found.append(f"{module} imports {name}, a command")
-        elif own and name.startswith(module.split(".", maxsplit=1)[0]):
-            there = floor(name, order)
-            assert there is not None
-            if there[0] < own[0] or (there[0] == own[0] and there[1] != own[1]):
-                found.append(f"{module} imports {name}, which is not below it")
-    return found
+            sentences.append(f"{module} imports {name}, a command")
+        elif place and name.startswith(module.split(".", maxsplit=1)[0]):
+            other = floor(name, order)
+            assert other is not None
+            if other[0] < place[0] or (other[0] == place[0] and other[1] != place[1]):
+                sentences.append(f"{module} imports {name}, which is not below it")
+    return sentences
 
 
 @pytest.mark.parametrize("module", MODULES)

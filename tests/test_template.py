@@ -52,7 +52,7 @@ def resources(given: dict[str, str]) -> dict[str, Any]:
 
 def of_type(resources: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """The properties of every resource of a type, by logical id."""
-    return {name: found["Properties"] for name, found in resources.items() if found["Type"] == kind}
+    return {name: resource["Properties"] for name, resource in resources.items() if resource["Type"] == kind}
 
 
 def only(resources: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -91,9 +91,9 @@ def referred(value: object) -> Iterator[str]:
 
 def test_nothing_refers_to_what_is_not_made(given: dict[str, str]) -> None:
     """No condition leaves a reference behind to a resource that it took away."""
-    made = deployed(given)
-    names = set(referred([made["Resources"], made["Outputs"]]))
-    assert {name for name in names if not name.startswith("AWS::")} <= made["Resources"].keys()
+    stack = deployed(given)
+    names = set(referred([stack["Resources"], stack["Outputs"]]))
+    assert {name for name in names if not name.startswith("AWS::")} <= stack["Resources"].keys()
 
 
 def test_every_route_is_authorized_but_the_preflight(given: dict[str, str], resources: dict[str, Any]) -> None:
@@ -128,7 +128,9 @@ def test_the_stage_limits_and_logs(resources: dict[str, Any]) -> None:
 
 def metrics_of(alarm: Mapping[str, Any]) -> set[tuple[str, str, str, frozenset[tuple[str, str]]]]:
     """Namespace, name, statistic and dimensions of every metric that an alarm reads."""
-    found = [{**item["MetricStat"]["Metric"], **item["MetricStat"]} for item in alarm.get("Metrics", ())[1:]] or [alarm]
+    metrics = [{**item["MetricStat"]["Metric"], **item["MetricStat"]} for item in alarm.get("Metrics", ())[1:]] or [
+        alarm
+    ]
     return {
         (
             metric["Namespace"],
@@ -136,7 +138,7 @@ def metrics_of(alarm: Mapping[str, Any]) -> set[tuple[str, str, str, frozenset[t
             metric.get("Stat") or metric.get("Statistic") or metric["ExtendedStatistic"],
             frozenset((dimension["Name"], json.dumps(dimension["Value"])) for dimension in metric["Dimensions"]),
         )
-        for metric in found
+        for metric in metrics
     }
 
 
@@ -151,16 +153,16 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
     number = json.dumps({"Fn::GetAtt": [version, "Version"]})
     live = ("Resource", json.dumps({"Fn::Sub": "${FraudFunction}:live"}))
     by_lambda = frozenset({function, live, ("ExecutedVersion", number)})
-    own = frozenset(zip(telemetry.BY_VERSION, (function[1], number), strict=True))
+    by_telemetry = frozenset(zip(telemetry.BY_VERSION, (function[1], number), strict=True))
     assert {name: metrics_of(resources[name]["Properties"]) for name in watched} == {
         "NewVersionErrors": {
             ("AWS/Lambda", "Errors", "Sum", by_lambda),
-            (telemetry.NAMESPACE, telemetry.FAILED, "Sum", own),
+            (telemetry.NAMESPACE, telemetry.FAILED, "Sum", by_telemetry),
         },
         "NewVersionDuration": {("AWS/Lambda", "Duration", "p99", by_lambda)},
         "NewVersionFlagged": {
-            (telemetry.NAMESPACE, telemetry.FLAGGED, "Sum", own),
-            (telemetry.NAMESPACE, telemetry.SCORED, "Sum", own),
+            (telemetry.NAMESPACE, telemetry.FLAGGED, "Sum", by_telemetry),
+            (telemetry.NAMESPACE, telemetry.SCORED, "Sum", by_telemetry),
         },
     }
     # Made anew with each version, so that none rings already when its deployment begins.
@@ -215,7 +217,7 @@ def test_no_role_reaches_everything(resources: dict[str, Any]) -> None:
     """Every statement names its actions and its resources."""
     for statement in statements(resources):
         actions, targets = (
-            found if isinstance(found, list) else [found] for found in (statement["Action"], statement["Resource"])
+            value if isinstance(value, list) else [value] for value in (statement["Action"], statement["Resource"])
         )
         assert statement["Effect"] == "Allow"
         assert not [action for action in actions if "*" in action]
@@ -265,7 +267,7 @@ def test_the_longest_settings_fit_a_versions_description() -> None:
 
 
 def test_buckets_are_private(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """Encrypted, versioned, blocked to the public, TLS only, tidied up, and kept when the stack goes."""
+    """Encrypted, versioned, blocked to the public, TLS only, tidied up, and kept when the stack is deleted."""
     buckets = of_type(resources, "AWS::S3::Bucket")
     assert len(buckets) == 2 * ("ModelBucket" in given)
     policies = {policy["Bucket"]["Ref"]: policy for policy in of_type(resources, "AWS::S3::BucketPolicy").values()}

@@ -90,8 +90,8 @@ def called(tmp_path: Path) -> list[str]:
 @pytest.mark.parametrize(("state", "status"), EXIT_STATUS.items())
 def test_a_status_becomes_a_state(state: str, status: int, run: Run, checkout: Path, tmp_path: Path) -> None:
     """For the next steps and, with the reasons and nothing of them taken for Markdown, for the reader."""
-    says = f"echo 'refund: {state}'\necho '  # a reason'\nexit {status}"
-    done = run(f"{SCRIPTS}/monitor.sh", {"python": says}, LOG="s3://log", STORE="s3://store")
+    program = f"echo 'refund: {state}'\necho '  # a reason'\nexit {status}"
+    done = run(f"{SCRIPTS}/monitor.sh", {"python": program}, LOG="s3://log", STORE="s3://store")
     assert done.returncode == 0, done.stderr
     assert called(tmp_path) == ["python -m training.monitor refund s3://log --store s3://store"]
     assert (tmp_path / "output").read_text() == f"state={state}\n"
@@ -159,8 +159,6 @@ def test_a_retrain_is_started(labelled: str, rows: str, run: Run, checkout: Path
 
 RETRAIN = "python -m training.retrain refund --store s3://store --candidate"
 FETCH = "aws s3 cp --only-show-errors s3://bucket/path/new rows.csv /temp/new rows.csv"
-
-
 CALLS = {
     "": [RETRAIN],
     "data/new.csv": [f"{RETRAIN} --rows data/new.csv"],
@@ -267,13 +265,13 @@ def scorers_steps() -> list[dict[str, Any]]:
     return steps
 
 
-@pytest.mark.parametrize(("store", "says"), [("", "::notice::nothing is monitored"), ("s3://store", "")])
-def test_without_settings_nothing_is_monitored(store: str, says: str, run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("store", "notice"), [("", "::notice::nothing is monitored"), ("s3://store", "")])
+def test_without_settings_nothing_is_monitored(store: str, notice: str, run: Run, tmp_path: Path) -> None:
     """A notice, and no failure: a fork has none."""
     variables = {"AWS_REGION": "eu-central-1", "MONITOR_ROLE": "arn", "PREDICTION_LOG": "s3://log", "STORE": store}
     done = run(scorers_steps()[0]["run"], {}, **variables)
     assert done.returncode == 0
-    assert done.stdout.startswith(says)
+    assert done.stdout.startswith(notice)
     assert (tmp_path / "output").exists() == bool(store)
 
 

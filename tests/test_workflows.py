@@ -57,7 +57,7 @@ RUNS = {
 SHELL = [text for text, _ in RUNS.values()] + [script.read_text() for script in SCRIPTS]
 
 
-def found(pattern: str) -> set[str]:
+def matches(pattern: str) -> set[str]:
     """What a pattern finds in all that the workflows run, comments apart."""
     lines = [line for text in SHELL for line in text.splitlines() if not line.lstrip().startswith("#")]
     return {match for line in lines for match in re.findall(pattern, line)}
@@ -96,13 +96,13 @@ def test_no_checkout_keeps_credentials() -> None:
 def test_every_make_target_exists() -> None:
     """In the Makefile."""
     targets = set(re.findall(r"^([\w./-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = found(r"\bmake (?:--[\w-]+ )*([\w./-]+)")
+    named = matches(r"\bmake (?:--[\w-]+ )*([\w./-]+)")
     assert {"env", "deploy-check", "build", "release", "promote", ".venv-sam/.installed"} <= named <= targets
 
 
 def test_every_module_exists() -> None:
     """As `python -m` finds it."""
-    named = found(r"python -m ([\w.]+)")
+    named = matches(r"python -m ([\w.]+)")
     assert {"training.declaration", "training.monitor", "training.retrain", "benchmarks.pages"} == named
     assert all(importlib.util.find_spec(name) for name in named)
 
@@ -136,10 +136,10 @@ def test_every_exit_status_is_the_modules(name: str, statuses: set[int]) -> None
 
 def test_every_named_file_exists() -> None:
     """Each script is used and executable; what a retraining's pull request commits is in the repository."""
-    assert found(r"\.github/scripts/(\w+\.sh)") == {path.name for path in SCRIPTS}
+    assert matches(r"\.github/scripts/(\w+\.sh)") == {path.name for path in SCRIPTS}
     assert all(os.access(path, os.X_OK) for path in SCRIPTS)
     assert (ROOT / ".ci" / "run").exists()
-    (committed,) = found(r"git add (.*)")
+    (committed,) = matches(r"git add (.*)")
     assert all((ROOT / path).exists() for path in committed.split())
 
 

@@ -54,7 +54,7 @@ def scorer(mini_bundle: Path) -> Scorer:
 
 @pytest.fixture
 def run(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in the trained project: its exit status, and what it said."""
+    """Runs the command in the trained project: its exit status and its messages."""
     monkeypatch.chdir(trained)
 
     def command(source: Path, output: Path, *options: str, scorer: str = "mini") -> tuple[int, str]:
@@ -63,8 +63,8 @@ def run(trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         try:
             score.main()
         except SystemExit as ended:
-            said = "".join(capsys.readouterr())
-            return (ended.code, said) if isinstance(ended.code, int) else (1, str(ended.code) + said)
+            message = "".join(capsys.readouterr())
+            return (ended.code, message) if isinstance(ended.code, int) else (1, str(ended.code) + message)
         return 0, capsys.readouterr().out
 
     return command
@@ -104,8 +104,8 @@ def text_of(answer: dict[str, Any], key: str) -> str | None:
 
 def test_each_row_has_the_answer_of_the_function(run: Run, scorer: Scorer, rows: Path, tmp_path: Path) -> None:
     """To the last bit, with its reasons and warnings, whatever chunk it was in; the columns before it are untouched."""
-    status, said = run(rows, tmp_path / "scored.parquet", "--reasons", "--chunk-rows", "700")
-    assert (status, "1,500 rows by mini" in said, "0 rejected" in said) == (0, True, True)
+    status, message = run(rows, tmp_path / "scored.parquet", "--reasons", "--chunk-rows", "700")
+    assert (status, "1,500 rows by mini" in message, "0 rejected" in message) == (0, True, True)
     before, after = pq.read_table(rows), pq.read_table(tmp_path / "scored.parquet")
     assert after.select(before.column_names).equals(before)
     assert after.column_names == [*before.column_names, *EXPLAINED]
@@ -141,8 +141,8 @@ def test_a_csv_keeps_its_cells(run: Run, tmp_path: Path) -> None:
     lines = ["country,note,amount", 'NA," a ""b"", c", 12.50', '"DE","two', 'lines",1e2', "FR,NA,007"]
     source.write_text("\ufeff" + "\n".join(lines) + "\n", encoding="utf-8")
     assert run(source, output)[0] == 0
-    found = pd.read_csv(output, dtype=str, keep_default_na=False)
-    assert found[["country", "note", "amount"]].to_numpy().tolist() == [
+    scored = pd.read_csv(output, dtype=str, keep_default_na=False)
+    assert scored[["country", "note", "amount"]].to_numpy().tolist() == [
         ["NA", ' a "b", c', " 12.50"],
         ["DE", "two\nlines", "1e2"],
         ["FR", "NA", "007"],
@@ -155,10 +155,10 @@ def test_a_parquet_file_becomes_a_csv(run: Run, rows: Path, tmp_path: Path) -> N
     plain = pq.read_table(rows).drop_columns("lines")
     pq.write_table(plain, rows)
     assert run(rows, tmp_path / "out.csv")[0] == 0
-    found = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
-    assert found["amount"].map(float).tolist() == plain["amount"].to_pylist()
-    assert (found["speed"] == "").tolist() == plain["speed"].to_pandas().isna().tolist()
-    assert found["at"].tolist() == [str(moment) for moment in plain["at"].to_pylist()]
+    scored = pd.read_csv(tmp_path / "out.csv", dtype=str, keep_default_na=False)
+    assert scored["amount"].map(float).tolist() == plain["amount"].to_pylist()
+    assert (scored["speed"] == "").tolist() == plain["speed"].to_pandas().isna().tolist()
+    assert scored["at"].tolist() == [str(timestamp) for timestamp in plain["at"].to_pylist()]
 
 
 def test_columns_may_be_named_as_keys_of_a_request(run: Run, scorer: Scorer, tmp_path: Path) -> None:
@@ -214,14 +214,14 @@ def broken_csv(path: Path, rows: pd.DataFrame) -> tuple[set[int], set[int]]:
 
 
 def test_broken_lines_are_rejected_and_counted(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
-    """Each with its line and its text; every other row has its answer, and more of them than declared are told."""
+    """Each with its line and text; all other rows have answers, and the exit status says that the share is too high."""
     source, output = tmp_path / "in.csv", tmp_path / "out.parquet"
     broken, refused = broken_csv(source, mini_rows)
-    status, said = run(source, output, "--chunk-rows", "333")
+    status, message = run(source, output, "--chunk-rows", "333")
     assert status == score.TOO_MANY_REJECTED
-    assert "more than quarantine.max_share of mini, 1.00%" in said
-    assert f"the line is broken: {len(broken)}" in said
-    assert f"amount is below 0: {len(refused)}" in said
+    assert "more than quarantine.max_share of mini, 1.00%" in message
+    assert f"the line is broken: {len(broken)}" in message
+    assert f"amount is below 0: {len(refused)}" in message
     rejected = pd.read_csv(tmp_path / "out.parquet.rejected.csv", dtype=str, keep_default_na=False)
     assert set(rejected["rejected_line"].astype(int)) == broken | refused
     assert rejected["rejected_line"].astype(int).is_monotonic_increasing
@@ -239,14 +239,12 @@ def test_broken_lines_are_rejected_and_counted(run: Run, mini_rows: pd.DataFrame
 
 
 def test_a_few_rejected_rows_are_no_failure(run: Run, mini_rows: pd.DataFrame, tmp_path: Path) -> None:
-    """And a later run in which none is leaves no file that says otherwise."""
+    """A later run that rejects none leaves no file of rejected rows."""
     source, output, rejected = tmp_path / "in.parquet", tmp_path / "out.csv", tmp_path / "out.csv.rejected.csv"
     mini_rows.assign(country=mini_rows["country"].where(mini_rows.index != 7)).to_parquet(source)
     assert run(source, output)[0] == 0
-    found = pd.read_csv(rejected)
-    assert found[["rejected_part", "rejected_row", "rejected_because", "row_id"]].to_numpy().tolist() == [
-        ["in.parquet", 8, "country is missing", "row-7"]
-    ]
+    (row,) = pd.read_csv(rejected)[["rejected_part", "rejected_row", "rejected_because", "row_id"]].to_numpy().tolist()
+    assert row == ["in.parquet", 8, "country is missing", "row-7"]
     mini_rows.to_parquet(source)
     assert run(source, output)[0] == 0
     assert not rejected.exists()
@@ -283,13 +281,14 @@ def test_a_folder_of_both_kinds_is_refused(run: Run, mini_rows: pd.DataFrame, tm
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (
-            lambda rows: rows.assign(visits=rows["visits"].astype(str)),
-            "column visits as large_string; a.parquet has it as double",
-        ),
+        (lambda rows: rows.astype({"visits": str}), "column visits as large_string; a.parquet has it as double"),
         (lambda rows: rows.drop(columns="speed"), "no column speed; a.parquet has it as double"),
         (lambda rows: rows.assign(more=1), "column more as int64; a.parquet has none"),
-        (lambda rows: rows[rows.columns[::-1]], "has them in the order row_id, at"),
+        (
+            lambda rows: rows[rows.columns[::-1]],
+            "the columns is_fraud, item, is_new, country, visits, speed, amount, at, row_id; "
+            "a.parquet has them in the order row_id, at",
+        ),
     ],
 )
 def test_a_part_of_another_schema_is_refused(
@@ -299,10 +298,7 @@ def test_a_part_of_another_schema_is_refused(
     (tmp_path / "in").mkdir()
     mini_rows.to_parquet(tmp_path / "in" / "a.parquet", index=False)
     change(mini_rows).to_parquet(tmp_path / "in" / "b.parquet", index=False)
-    status, said = run(tmp_path / "in", tmp_path / "out")
-    assert status == 1
-    assert "in/b.parquet has " in said
-    assert why in said
+    assert_refused(run, tmp_path / "in", tmp_path / "out", f"in/b.parquet has {why}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
 
 
@@ -318,20 +314,15 @@ def test_damaged_files_are_named(run: Run, rows: Path, tmp_path: Path) -> None:
         assert output.read_bytes() == b"what was there before"
 
 
-@pytest.mark.parametrize("content", ["", "amount,country\n", "amount,country\n\n \n"])
-def test_an_empty_file_is_refused(run: Run, tmp_path: Path, content: str) -> None:
-    """Without columns, or without rows."""
-    source = tmp_path / "in.csv"
-    source.write_text(content)
-    sentence = f"{source} {'holds no rows' if content else 'is empty: it has no columns'}"
-    assert_refused(run, source, tmp_path / "out.csv", sentence)
-    assert list(tmp_path.iterdir()) == [source]
-
-
-def test_a_file_of_no_rows_is_refused(run: Run, rows: Path, tmp_path: Path) -> None:
-    """Parquet has a schema even then."""
+def test_a_file_without_rows_is_refused(run: Run, rows: Path, tmp_path: Path) -> None:
+    """A CSV may have no columns either; a Parquet file has a schema even then."""
+    csv, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    for content in ("", "amount,country\n", "amount,country\n\n \n"):
+        csv.write_text(content)
+        assert_refused(run, csv, output, f"{csv} {'holds no rows' if content else 'is empty: it has no columns'}")
     pq.write_table(pq.read_table(rows).slice(0, 0), rows)
-    assert run(rows, tmp_path / "out.parquet") == (1, f"score: {rows} holds no rows")
+    assert run(rows, output) == (1, f"score: {rows} holds no rows")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "rows.parquet"]
 
 
 def test_what_must_not_be_overwritten_is_refused(run: Run, rows: Path, tmp_path: Path) -> None:
@@ -378,7 +369,7 @@ def test_an_unknown_scorer_and_a_missing_bundle_are_reported(
 def test_the_stores_current_version_scores(
     run: Run, variant: Callable[..., Path], folder_store: FolderStoreWriter, rows: Path, tmp_path: Path
 ) -> None:
-    """Or the version that is asked for."""
+    """Or the version that an option names."""
     older, newer = (publish(folder_store, variant(shift=shift)) for shift in (0.25, 0.5))
     update_pointer(folder_store, "mini", "promote", lambda _: {"current": newer})
     output, store = tmp_path / "out.parquet", ("--store", str(folder_store.root))
@@ -423,7 +414,7 @@ def test_a_killed_run_goes_on(run: Run, trained: Path, many: Path, tmp_path: Pat
     undisturbed, output, before = tmp_path / f"undisturbed.{kind}", tmp_path / f"out.{kind}", b"what was there before"
     assert run(many, undisturbed, *OPTIONS)[0] == 0
     output.write_bytes(before)
-    work, seeded = tmp_path / f".out.{kind}.scoring", random.Random(kind)  # noqa: S311 - moments, no secrets
+    work, seeded = tmp_path / f".out.{kind}.scoring", random.Random(kind)  # noqa: S311 - delays, no secrets
     for pattern, count in KILLED_AT[kind]:
         process = start(trained, many, output)
         await_file(work, pattern, count, process)
@@ -434,14 +425,14 @@ def test_a_killed_run_goes_on(run: Run, trained: Path, many: Path, tmp_path: Pat
         assert output.read_bytes() in {before, undisturbed.read_bytes() if "joined" in pattern else before}
     if work.exists():
         is_old = output.read_bytes() == before
-        status, said = run(many, output, *OPTIONS)
-        assert (status, "resuming" in said or not is_old) == (0, True)
+        status, message = run(many, output, *OPTIONS)
+        assert (status, "resuming" in message or not is_old) == (0, True)
     assert output.read_bytes() == undisturbed.read_bytes()
     assert not work.exists()
 
 
-def lives(process: Path) -> bool:
-    """Whether a process of /proc is one still, and not only an entry that nobody has looked at."""
+def is_running(process: Path) -> bool:
+    """Whether a process of /proc is running, and not a zombie."""
     try:
         return (process / "stat").read_text().rsplit(")", maxsplit=1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -453,22 +444,20 @@ def test_nothing_outlives_a_killed_run(trained: Path, many: Path, tmp_path: Path
     process = start(trained, many, tmp_path / "out.parquet")
     await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 1, process)
     listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-    if not listed.exists():
-        process.kill()
-        process.communicate()
-        pytest.skip("this system does not list a process's children")
-    children = [Path("/proc", child) for child in listed.read_text().split()]
-    assert children
+    children = [Path("/proc", child) for child in listed.read_text().split()] if listed.exists() else None
     process.kill()
     process.communicate()
+    if children is None:
+        pytest.skip("this system does not list a process's children")
+    assert children
     deadline = time.monotonic() + PATIENCE_SECONDS
-    while any(map(lives, children)):
+    while any(map(is_running, children)):
         assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
 def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path, tmp_path: Path) -> None:
-    """Where the input is another one, what was finished is discarded, and said so."""
+    """Where the input is another one, what was finished is discarded, and a message says so."""
     output = tmp_path / "out.parquet"
     process = start(trained, many, output)
     await_file(tmp_path, ".out.parquet.scoring/*/*-*.json", 2, process)
@@ -478,10 +467,10 @@ def test_another_run_does_not_go_on_with_it(run: Run, trained: Path, many: Path,
     process.kill()
     process.communicate()
     pq.write_table(pq.read_table(many).slice(0, 4000), many)
-    status, said = run(many, output, "--chunk-rows", "500")
+    status, message = run(many, output, "--chunk-rows", "500")
     assert status == 0
-    assert "discarding what an unfinished run left" in said
-    assert "resuming" not in said
+    assert "discarding what an unfinished run left" in message
+    assert "resuming" not in message
     assert pq.read_table(output).num_rows == 4000
 
 
@@ -498,8 +487,8 @@ def test_a_full_disk_keeps_what_is_finished(
     kept = len(list(output.parent.glob(".out.parquet.scoring/*/*-*.json")))
     assert kept
     small_disk("64m")
-    status, said = run(many, output, *options)
-    assert (status, f"resuming: {kept} chunks were finished before" in said) == (0, True)
+    status, message = run(many, output, *options)
+    assert (status, f"resuming: {kept} chunks were finished before" in message) == (0, True)
     assert output.read_bytes() == (tmp_path / "undisturbed.parquet").read_bytes()
     assert [path.name for path in output.parent.iterdir()] == ["out.parquet"]
 
@@ -507,7 +496,7 @@ def test_a_full_disk_keeps_what_is_finished(
 def test_an_input_that_changes_during_the_run_is_refused(
     run: Run, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nothing is kept of it."""
+    """No file is left of it."""
     read = score.read_input_files
 
     def touched(path: Path) -> Any:  # noqa: ANN401 - as read_input_files
