@@ -286,8 +286,10 @@ def test_a_folder_of_both_kinds_is_refused(run: Run, mini_rows: pd.DataFrame, tm
         (lambda rows: rows.assign(more=1), "column more as int64; a.parquet has none"),
         (
             lambda rows: rows[rows.columns[::-1]],
-            "the columns is_fraud, item, is_new, country, visits, speed, amount, at, row_id; "
-            "a.parquet has them in the order row_id, at",
+            (
+                "the columns is_fraud, item, is_new, country, visits, speed, amount, at, row_id; "
+                "a.parquet has them in the order row_id, at"
+            ),
         ),
     ],
 )
