@@ -41,17 +41,17 @@ def answered(event: dict[str, Any]) -> dict[str, Any]:
     return {"statusCode": response.status, "body": response.read().decode()}
 
 
-def wait_until_listening(process: subprocess.Popen[bytes]) -> None:
-    """Returns as soon as start-api takes connections."""
-    deadline = time.monotonic() + 60
+def wait_until_listening(process: subprocess.Popen[bytes], address: tuple[str, int], seconds: float) -> None:
+    """Returns as soon as the process takes connections at the address; raises TimeoutError if it does not."""
+    deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         try:
-            socket.create_connection(ADDRESS, timeout=1).close()
+            socket.create_connection(address, timeout=1).close()
         except OSError:
-            time.sleep(0.1)
+            time.sleep(0.02)
         else:
             return
-    sys.exit("sam local start-api does not listen")
+    raise TimeoutError(f"nothing listens at {address}; the exit status is {process.poll()}")
 
 
 def main() -> None:
@@ -65,7 +65,7 @@ def main() -> None:
     )
     with subprocess.Popen(command, stdout=sys.stderr) as process:
         try:
-            wait_until_listening(process)
+            wait_until_listening(process, ADDRESS, 60)
             answers["start-api"] = {path.stem: answered(json.loads(path.read_bytes())) for path in events}
         finally:
             process.send_signal(signal.SIGTERM)

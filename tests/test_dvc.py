@@ -1,14 +1,13 @@
 """dvc.yaml against the code: a stage that does not list what it imports would not run again when that changes."""
 
-import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
+from tests.imports import imported_names
 from training.declaration import ScorerDeclaration, read_params
 
 PROJECT = Path(__file__).parents[1]
@@ -22,18 +21,6 @@ def module_path(module: str) -> Path | None:
     return path if module.startswith(OURS) and (PROJECT / path).is_file() else None
 
 
-def imported_modules(path: Path) -> Iterator[str]:
-    """Every name that a file's import statements, wherever they stand, may load as a module."""
-    for node in ast.walk(ast.parse((PROJECT / path).read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively, which this walk does not follow"
-            assert node.module is not None
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
 def needed_modules(path: Path) -> set[Path]:
     """A file and, transitively, the files of our modules that it imports."""
     modules, queue = set[Path](), [path]
@@ -41,7 +28,7 @@ def needed_modules(path: Path) -> set[Path]:
         current = queue.pop()
         if current not in modules:
             modules.add(current)
-            queue += filter(None, map(module_path, imported_modules(current)))
+            queue += filter(None, map(module_path, imported_names(PROJECT / current)))
     return modules
 
 
@@ -99,7 +86,7 @@ def test_rows_of_another_scorer_leave_a_stage_alone() -> None:
 
 def test_walk_follows_imports() -> None:
     """The walk sees through a module in between: package imports the booster by way of the bundle."""
-    direct = set(map(module_path, imported_modules(Path("training/package.py"))))
+    direct = set(map(module_path, imported_names(PROJECT / "training" / "package.py")))
     assert Path("handler/scoring/booster.py") not in direct
     assert Path("handler/scoring/booster.py") in needed_modules(Path("training/package.py"))
 

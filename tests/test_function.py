@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ import httpx2
 import pytest
 
 from handler.app import handler
+from tests.sam_local_session import wait_until_listening
 from training.delivery.artifact import Artifact as Contents
 from training.delivery.artifact import faults, read_artifact
 from training.delivery.template import deployed
@@ -92,7 +92,8 @@ class Running:
 def running(artifact: Artifact, log: Path, **environment: str) -> Iterator[Running]:
     """Starts the artifact beside nothing but AWS's runtime client; ends it after."""
     with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
-        address, runtime_api = (f"127.0.0.1:{free.getsockname()[1]}" for free in (first, second))
+        port, runtime_port = (free.getsockname()[1] for free in (first, second))
+    address, runtime_api = f"127.0.0.1:{port}", f"127.0.0.1:{runtime_port}"
     options = ["--log-level", "info", "--runtime-interface-emulator-address", address]
     runtime = ["--runtime-api-address", runtime_api, "python", "-m", "awslambdaric", artifact.declared["Handler"]]
     with (
@@ -106,7 +107,7 @@ def running(artifact: Artifact, log: Path, **environment: str) -> Iterator[Runni
         ) as process,
     ):
         try:
-            wait_until_listening(process, address)
+            wait_until_listening(process, ("127.0.0.1", port), 10)
             yield Running(f"http://{address}/2015-03-31/functions/function/invocations")
         finally:
             process.terminate()  # on which it kills the runtime
@@ -140,21 +141,6 @@ def lambda_environment(artifact: Artifact) -> dict[str, str]:
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(artifact.declared["Timeout"]),
         "AWS_REGION": "eu-central-1",
     }
-
-
-def wait_until_listening(process: subprocess.Popen[bytes], address: str) -> None:
-    """Returns as soon as the emulator takes connections."""
-    host, port = address.split(":")
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-        except OSError:
-            assert process.poll() is None, "the emulator exited"
-            assert time.monotonic() < deadline, "the emulator does not listen"
-            time.sleep(0.02)
-        else:
-            return
 
 
 @pytest.fixture(scope="module")

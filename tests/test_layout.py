@@ -1,10 +1,11 @@
 """Imports point downward, nobody imports a command, and `handler` never imports `training`."""
 
-import ast
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+
+from tests.imports import imported_names
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,17 +42,9 @@ def path_of(module: str) -> Path:
     return (ROOT / Path(*module.split("."))).with_suffix(".py")
 
 
-def imported(module: str) -> Iterator[str]:
-    """The modules of ours that a module imports, wherever the import stands."""
-    for node in ast.walk(ast.parse(path_of(module).read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module} imports relatively, which this walk does not follow"
-            names = [f"{node.module}.{alias.name}" for alias in node.names] + [str(node.module)]
-        else:
-            continue
-        yield from (name for name in names if name in MODULES)
+def imported(module: str) -> set[str]:
+    """The modules of ours that a module imports."""
+    return {name for name in imported_names(path_of(module)) if name in MODULES}
 
 
 def floor(module: str, order: tuple[tuple[str, ...], ...]) -> tuple[int, str] | None:
@@ -66,7 +59,7 @@ def floor(module: str, order: tuple[tuple[str, ...], ...]) -> tuple[int, str] | 
 COMMANDS = {module for module in MODULES if module.startswith("training.") and floor(module, TRAINING) is None}
 
 
-def faults(module: str, names: Iterator[str] | list[str]) -> list[str]:
+def faults(module: str, names: Iterable[str]) -> list[str]:
     """What is wrong with the modules that a module imports."""
     sentences = []
     order = HANDLER if module.startswith("handler.") else TRAINING
@@ -92,7 +85,7 @@ def test_imports_point_downward(module: str) -> None:
 
 def test_there_is_no_circle() -> None:
     """No module imports itself by way of others, not even inside a function."""
-    arrows = {module: set(imported(module)) - {module} for module in MODULES}
+    arrows = {module: imported(module) - {module} for module in MODULES}
     while leaves := {module for module, names in arrows.items() if not names}:
         arrows = {module: names - leaves for module, names in arrows.items() if module not in leaves}
     assert arrows == {}
