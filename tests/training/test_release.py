@@ -92,10 +92,10 @@ def packaged(command: Command) -> str:
     return release.packaged_version("mini")
 
 
-def test_a_refusal_ends_the_process_with_its_sentence(
-    trained: Path, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str
+def test_refusal_ends_the_process_with_its_sentence(
+    command: Command, trained: Path, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str
 ) -> None:
-    """The process ends with status 1 and both models' numbers, without a traceback; the pointer stays."""
+    """The exit status is 1, with both models' numbers and no traceback; a reason overrules the gate and is kept."""
     worse = publish(folder_store, variant(slope=-1))
     done = subprocess.run(
         [sys.executable, "-m", "training.release", "--store", str(folder_store), "promote", "--version", worse],
@@ -111,31 +111,16 @@ def test_a_refusal_ends_the_process_with_its_sentence(
     assert ", the champion's 0." in done.stderr
     assert "Traceback" not in done.stderr
     assert read_pointer(folder_store, "mini").current == packaged
-
-
-def test_a_forced_promotion_keeps_its_reason(
-    command: Command, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str
-) -> None:
-    """A version that the gate refuses becomes current by force, and the pointer holds the reason."""
-    worse = publish(folder_store, variant(slope=-1))
     printed = command("promote", "--version", worse, "--force", "a drill")
     assert printed.endswith(f"mini: current {worse}, previous {packaged}, shadow None\n")
     assert read_pointer(folder_store, "mini").reason == "a drill"
 
 
-def release_version(store: FolderStoreWriter) -> str:
-    """The one version that a store holds."""
-    (version,) = store.names("mini/bundles")
-    return version
-
-
-def test_a_release_is_published_and_tracked(
-    command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter
-) -> None:
+def test_release_publishes_and_tracks(command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter) -> None:
     """Releasing puts the packaged bundle of every declared scorer into the store, and updates no pointer."""
     printed = command("release")
-    version = release_version(folder_store)
-    assert version == release.packaged_version("mini")
+    version = release.packaged_version("mini")
+    assert folder_store.names("mini/bundles") == [version]
     assert printed == (
         f"mini: {version} is in {folder_store}; `make promote` puts it into production\n"
         "mini: run run-of-mini at sqlite:///fake.db\n"
@@ -144,92 +129,61 @@ def test_a_release_is_published_and_tracked(
     assert read_history(folder_store, "mini") == []
 
 
-def test_a_release_stands_without_mlflow(
+def test_store_is_updated_without_mlflow(
     command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter
 ) -> None:
-    """Where MLflow cannot be reached a release is published all the same, with a warning."""
+    """Where MLflow cannot be reached a release and an update are made all the same, with a warning."""
     tracker.error = TrackError("connection refused")
     assert command("release").endswith("WARNING: it is released, but not tracked. connection refused\n")
-    assert release_version(folder_store) == release.packaged_version("mini")
-
-
-def test_an_update_stands_without_mlflow(
-    command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter, packaged: str
-) -> None:
-    """Where MLflow cannot be reached the pointer is updated, with a warning."""
-    tracker.error = TrackError("connection refused")
-    printed = command("shadow", "--version", "none")
+    assert folder_store.names("mini/bundles") == [release.packaged_version("mini")]
+    printed = command("shadow")
     assert printed.endswith("WARNING: the store is updated, MLflow is not. connection refused\n")
-    pointer = read_pointer(folder_store, "mini")
-    assert (pointer.serial, pointer.current) == (2, packaged)
+    assert read_pointer(folder_store, "mini").shadow == release.packaged_version("mini")
 
 
-def test_mlflow_follows_each_update(command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter) -> None:
-    """MLflow gets every update of the pointer, as the store has it."""
+def test_promotion_takes_the_packaged_version(
+    command: Command, tracker: FakeTracker, folder_store: FolderStoreWriter, second: str
+) -> None:
+    """Without a version the packaged one is promoted, whatever else is in the store; MLflow gets every update."""
     command("release")
     command("promote")
+    assert read_pointer(folder_store, "mini").current == release.packaged_version("mini") != second
     command("shadow", "--version", "none")
     assert tracker.pointed == [("mini", pointer) for pointer in read_history(folder_store, "mini")]
     assert len(tracker.pointed) == 2
 
 
-def test_promoting_without_a_version_takes_what_is_packaged(
-    command: Command, folder_store: FolderStoreWriter, second: str
-) -> None:
-    """The version that was packaged here is the one that is meant, whatever else the store holds."""
-    command("release")
-    command("promote")
-    assert read_pointer(folder_store, "mini").current == release.packaged_version("mini") != second
-
-
-def test_a_rollback_and_its_reason(
+def test_rollback_and_shadow_take_a_version_and_a_reason(
     command: Command, folder_store: FolderStoreWriter, packaged: str, second: str
 ) -> None:
-    """The previous version serves again, and the reason is kept."""
-    command("promote", "--version", second)
+    """Each prints the pointer; the shadow named none is no shadow, and a rollback keeps its reason."""
+    assert command("shadow", "--version", second) == f"mini: current {packaged}, previous None, shadow {second}\n"
+    assert command("shadow", "--version", "none") == f"mini: current {packaged}, previous None, shadow None\n"
+    assert command("rollback", "--version", second) == f"mini: current {second}, previous {packaged}, shadow None\n"
     printed = command("rollback", "--force", "too many alerts")
     assert printed == f"mini: current {packaged}, previous None, shadow None\n"
     assert read_pointer(folder_store, "mini").reason == "too many alerts"
 
 
-def test_a_rollback_to_a_version(command: Command, packaged: str, second: str) -> None:
-    """A version that was not the previous one may be named."""
-    assert command("rollback", "--version", second) == f"mini: current {second}, previous {packaged}, shadow None\n"
-
-
-def test_a_shadow_comes_and_goes(command: Command, packaged: str, second: str) -> None:
-    """A version becomes the shadow by its name, and none by the name none."""
-    assert command("shadow", "--version", second) == f"mini: current {packaged}, previous None, shadow {second}\n"
-    assert command("shadow", "--version", "none") == f"mini: current {packaged}, previous None, shadow None\n"
-
-
-def test_a_shadow_without_a_version_is_what_is_packaged(command: Command, folder_store: FolderStoreWriter) -> None:
-    """The version that was packaged here is the one that is meant."""
-    command("release")
-    command("shadow")
-    assert read_pointer(folder_store, "mini").shadow == release.packaged_version("mini")
-
-
-def test_the_list_says_what_each_version_is(
+def test_list_has_each_version_with_its_role_and_metrics(
     command: Command, folder_store: FolderStoreWriter, packaged: str, second: str, variant: Callable[..., Path]
 ) -> None:
-    """Each version has its line: what it is now, if it is anything, and the metrics that it was evaluated with."""
+    """Each version has a line: what it is now, if it is anything, and the metrics that it was evaluated with."""
     third, fourth = (publish(folder_store, variant(shift=shift)) for shift in (0.02, 0.03))
     command("promote", "--version", second)
     command("shadow", "--version", third)
     lines = command("list").splitlines()
     assert lines[0] == f"mini in {folder_store}"
     assert lines[1].split() == ["version", "now", "released", "commit", "AP", "recall", "precision", "alerts", "by"]
-    roles = {line.split()[0]: line[14:23].strip() for line in lines[2:6]}
+    by_version = {line.split()[0]: line for line in lines[2:6]}
+    roles = {version: line[14:23].strip() for version, line in by_version.items()}
     assert roles == {second: "current", packaged: "previous", third: "shadow", fourth: ""}
     metrics = json.loads(folder_store.read(f"mini/releases/{second}.json", MAX_POINTER_BYTES))["metrics"]
-    (line,) = (line for line in lines[2:6] if line.startswith(second))
-    assert line.split()[4:8] == [
-        f"{metrics[name]:.4f}" for name in ("average_precision", "recall", "precision", "alert_rate")
-    ]
+    names = ("average_precision", "recall", "precision", "alert_rate")
+    assert by_version[second].split()[4:8] == [f"{metrics[name]:.4f}" for name in names]
 
 
-def test_the_list_has_the_latest_release_first(command: Command, folder_store: FolderStoreWriter, second: str) -> None:
+def test_list_has_the_latest_release_first(command: Command, folder_store: FolderStoreWriter, second: str) -> None:
     """Versions are listed by when they were released, not by their names."""
     command("release")
     notes = {name: folder_store.root / "mini" / "releases" / name for name in folder_store.names("mini/releases")}
@@ -240,7 +194,7 @@ def test_the_list_has_the_latest_release_first(command: Command, folder_store: F
     assert listed == sorted([second, release.packaged_version("mini")])
 
 
-def test_the_list_marks_a_commit_with_changes(
+def test_list_marks_a_commit_with_changes(
     folder_store: FolderStoreWriter, variant: Callable[..., Path], commit: Callable[[str], str]
 ) -> None:
     """A version is listed with its commit, shortened, and a + where files differed from it."""
@@ -250,7 +204,7 @@ def test_the_list_marks_a_commit_with_changes(
     assert f" {head[:7]}+ " in releasing.list_releases(folder_store, "mini")
 
 
-def test_the_list_has_every_update_with_its_reason(
+def test_list_has_every_update_with_its_reason(
     command: Command, folder_store: FolderStoreWriter, packaged: str, second: str
 ) -> None:
     """After the versions come the pointer's updates, the latest first, each with its shadow and its reason."""
@@ -264,13 +218,23 @@ def test_the_list_has_every_update_with_its_reason(
     ]
 
 
-def test_an_empty_store_is_listed(command: Command, folder_store: FolderStoreWriter) -> None:
-    """Before the first release there are no versions and no updates."""
+def test_empty_store_is_listed(
+    command: Command,
+    folder_store: FolderStoreWriter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Before the first release there are no versions and no updates; without --store, STORE names the store."""
     assert len(command("list").splitlines()) == 2
     assert not folder_store.root.exists()
+    monkeypatch.setenv("STORE", str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(sys, "argv", ["release", "list"])
+    release.main()
+    assert capsys.readouterr().out.startswith(f"mini in {tmp_path / 'elsewhere'}\n")
 
 
-def test_a_store_in_s3(command: Command, bucket: str) -> None:
+def test_store_in_s3(command: Command, bucket: str) -> None:
     """The command does with a prefix of a bucket what it does with a folder."""
     store = f"s3://{bucket}/models"
     command("release", store=store)
@@ -280,67 +244,45 @@ def test_a_store_in_s3(command: Command, bucket: str) -> None:
     assert f"{version}  current" in command("list", store=store)
 
 
-def test_the_environment_names_the_store(
-    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Without --store, STORE says where releases are kept."""
-    assert command("list")
-    monkeypatch.setenv("STORE", str(tmp_path / "elsewhere"))
-    monkeypatch.setattr(sys, "argv", ["release", "list"])
-    release.main()
-    assert capsys.readouterr().out.startswith(f"mini in {tmp_path / 'elsewhere'}\n")
-
-
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("arguments", "error"),
     [
-        (["list", "--scorer", "nobody"], "list: .*nobody"),
-        (
-            ["promote", "--version", ABSENT],
-            rf"promote: mini has no released version '{ABSENT}'; released are",
-        ),
-        (["promote", "--rows", "absent.parquet"], "promote: absent.parquet, by which the gate judges, cannot be read"),
-        (["rollback"], "rollback: mini has no previous version to go back to"),
-        (["shadow", "--version", ABSENT], rf"shadow: mini has no released version '{ABSENT}'; released are"),
-        (
-            ["release", "--signing-key", "absent.pem"],
-            r"release: absent\.pem is not a private key in PEM ",
-        ),
+        ("list --scorer nobody", "list: .*nobody"),
+        (f"promote --version {ABSENT}", rf"promote: mini has no released version '{ABSENT}'; released are"),
+        ("promote --rows absent.parquet", "promote: absent.parquet, by which the gate judges, cannot be read"),
+        ("rollback", "rollback: mini has no previous version to go back to"),
+        (f"shadow --version {ABSENT}", rf"shadow: mini has no released version '{ABSENT}'; released are"),
+        ("release --signing-key absent.pem", r"release: absent\.pem is not a private key in PEM "),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_is_one_sentence(command: Command, arguments: list[str], why: str) -> None:
+def test_mistake_is_one_sentence(command: Command, arguments: str, error: str) -> None:
     """What cannot be done ends the command with its sentence."""
     command("release")
-    with pytest.raises(SystemExit, match=rf"^{why}"):
-        command(*arguments)
+    with pytest.raises(SystemExit, match=rf"^{error}"):
+        command(*arguments.split())
 
 
-def test_another_kind_of_store_is_a_mistake(command: Command) -> None:
-    """A store is a folder or in S3."""
+def test_unusable_store_is_one_sentence(command: Command, folder_store: FolderStoreWriter) -> None:
+    """A store of another kind and a damaged pointer are named, with what would be right."""
     with pytest.raises(SystemExit, match=r"^list: STORE is 'gs://models'; it must be a folder, or s3://bucket or"):
         command("list", store="gs://models")
-
-
-def test_a_pointer_that_is_none_is_a_mistake(command: Command, folder_store: FolderStoreWriter) -> None:
-    """Where somebody has written something else to the pointer's place, the error says so."""
     folder_store.exchange_pointer("mini", b"{}", None)
     with pytest.raises(SystemExit, match=r"^list: .*mini/pointer\.json is not a valid pointer: "):
         command("list")
 
 
 @pytest.mark.parametrize("name", ["release", "promote", "shadow"])
-def test_nothing_packaged_is_a_mistake(
+def test_without_a_packaged_bundle_nothing_is_released(
     command: Command, project: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Where nothing was trained there is nothing to release."""
+    """Where nothing was trained the error names the missing manifest."""
     monkeypatch.chdir(project)
     with pytest.raises(SystemExit, match=rf"^{name}: build/bundles/mini/manifest\.json cannot be read: No such file"):
         command(name)
 
 
-def test_an_update_is_of_one_scorer(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where several scorers are declared, one must be named."""
+def test_one_of_several_scorers_must_be_named(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several scorers are declared, an update is of the named one."""
     monkeypatch.chdir(PROJECT)
     with pytest.raises(SystemExit, match=r"^promote: SCORER= must name one of transaction, refund$"):
         command("promote")

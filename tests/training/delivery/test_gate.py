@@ -3,8 +3,8 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,8 @@ from sklearn.metrics import average_precision_score
 from benchmarks.variants import contents_of
 from handler.scoring.bundle import MANIFEST, load_bundle
 from handler.scoring.scorer import Scorer, load_scorer
-from training import declaration
 from training.data.requests import requests_of
+from training.declaration import ScorerDeclaration
 from training.delivery.gate import (
     MAX_CALIBRATION_SHARE,
     AlertRates,
@@ -29,75 +29,70 @@ from training.delivery.gate import (
 from training.package import build_bundle
 
 GAINS = ("average_precision", "recall_at_the_alert_budget")
-Variant = Callable[..., Path]
 
 
-@pytest.fixture(scope="session")
-def window(trained: Path) -> pd.DataFrame:
-    """The evaluated rows, of which no model has learned."""
-    return pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet")
+@dataclass
+class Gate:
+    """The gate on the mini scorer's test rows, of which no model has learned, and scorers to judge by them."""
 
+    declaration: ScorerDeclaration
+    bundle: Path
+    variant: Callable[..., Path]
+    window: pd.DataFrame
+    champion: Scorer
 
-@pytest.fixture(scope="session")
-def champion(mini_bundle: Path) -> Scorer:
-    """The packaged scorer."""
-    return load_scorer(mini_bundle)
+    def judge(self, champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame | None = None) -> GateVerdict:
+        """The verdict on a challenger by the test rows, or by others."""
+        return judge_challenger(champion, challenger, self.window if rows is None else rows, self.declaration)
 
+    def version(self, **changes: object) -> Scorer:
+        """Another version of the packaged scorer."""
+        return load_scorer(self.variant(**changes))
 
-@pytest.fixture
-def other(variant: Variant) -> Callable[..., Scorer]:
-    """Makes another version of the packaged scorer."""
-    return lambda **changes: load_scorer(variant(**changes))
+    def with_threshold(self, threshold: float) -> Scorer:
+        """The packaged scorer with another threshold."""
+        return self.version(decision=self.champion.bundle.manifest["decision"] | {"threshold": threshold})
 
+    def narrower(self) -> Scorer:
+        """The packaged scorer with a contract that allows smaller amounts only."""
+        contract = json.loads(json.dumps(self.champion.bundle.manifest["contract"]))
+        contract["fields"]["amount"]["max"] = 200.0
+        return self.version(contract=contract)
 
-@pytest.fixture
-def shortened(mini_bundle: Path, tmp_path: Path) -> Callable[[int], Scorer]:
-    """Makes a scorer of the packaged model's first so many trees."""
-    model = xgb.Booster()
-    model.load_model(mini_bundle / "model.ubj")
-
-    def shorten(rounds: int) -> Scorer:
-        contents = contents_of(mini_bundle)
+    def shortened(self, rounds: int) -> Scorer:
+        """A scorer of the packaged model's first trees only."""
+        model = xgb.Booster()
+        model.load_model(self.bundle / "model.ubj")
+        contents = contents_of(self.bundle)
         manifest = json.loads(contents.pop(MANIFEST))
         described = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
-        build_bundle(tmp_path, contents | {"model.ubj": bytes(model[:rounds].save_raw("ubj"))}, described)
+        folder = self.variant()
+        build_bundle(folder, contents | {"model.ubj": bytes(model[:rounds].save_raw("ubj"))}, described)
         # Not load_scorer: the golden cases are the whole model's.
-        return Scorer(load_bundle(tmp_path))
+        return Scorer(load_bundle(folder))
 
-    return shorten
-
-
-def narrowed(champion: Scorer, **limits: float) -> dict[str, Any]:
-    """The contract of a scorer whose field amount has other limits."""
-    contract = json.loads(json.dumps(champion.bundle.manifest["contract"]))
-    contract["fields"]["amount"] |= limits
-    return contract
+    def probabilities(self, scorer: Scorer) -> npt.NDArray[np.float64]:
+        """What a scorer answers to each of the test rows."""
+        requests = requests_of(self.window, scorer.contract)
+        return np.array([scorer.score(scorer.request_model.model_validate(one)).probability for one in requests])
 
 
-def probabilities(scorer: Scorer, rows: pd.DataFrame) -> npt.NDArray[np.float64]:
-    """What a scorer answers to each row."""
-    requests = [scorer.request_model.model_validate(request) for request in requests_of(rows, scorer.contract)]
-    return np.array([scorer.score(request).probability for request in requests])
+@pytest.fixture
+def gate(trained: Path, mini_bundle: Path, variant: Callable[..., Path], mini_scorer: ScorerDeclaration) -> Gate:
+    """The gate on the mini scorer's test rows."""
+    window = pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet")
+    return Gate(mini_scorer, mini_bundle, variant, window, load_scorer(mini_bundle))
 
 
-def test_an_equal_challenger_passes(
-    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
-    """A challenger that ranks as the champion does gains nothing, and nothing speaks against it."""
-    verdict = judge_challenger(champion, champion, window, mini_scorer)
+def test_equal_challenger_passes(gate: Gate) -> None:
+    """A challenger that ranks as the champion does gains nothing; what is measured is what the manifest has."""
+    verdict = gate.judge(gate.champion, gate.champion)
+    measured, metrics = verdict.measured, gate.champion.bundle.manifest["metrics"]
     assert verdict.objections == ()
     for name in GAINS:
-        gain = getattr(verdict.measured, name)
+        gain = getattr(measured, name)
         assert (gain.gain, gain.low, gain.high) == (0, 0, 0)
         assert gain.challenger == gain.champion
-
-
-def test_the_gate_measures_as_the_evaluation_does(
-    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
-    """Of the champion on the evaluated rows the gate finds what the manifest has."""
-    measured = judge_challenger(champion, champion, window, mini_scorer).measured
-    metrics = champion.bundle.manifest["metrics"]
     assert (measured.rows, measured.frauds, measured.left_out) == (metrics["rows"], metrics["frauds"], 0)
     assert measured.average_precision.champion == metrics["average_precision"]
     assert measured.recall_at_the_alert_budget.champion == metrics["recall"]
@@ -105,11 +100,9 @@ def test_the_gate_measures_as_the_evaluation_does(
     assert measured.calibration_error.challenger == metrics["expected_calibration_error"]
 
 
-def test_a_reversed_ranking_is_refused_with_both_numbers(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
+def test_reversed_ranking_is_refused_with_both_numbers(gate: Gate) -> None:
     """The objection to a reversed ranking has both models' numbers, and the interval of the gain."""
-    verdict = judge_challenger(champion, other(slope=-1), window, mini_scorer)
+    verdict = gate.judge(gate.champion, gate.version(slope=-1))
     for name in GAINS:
         gain = getattr(verdict.measured, name)
         assert (
@@ -119,91 +112,69 @@ def test_a_reversed_ranking_is_refused_with_both_numbers(
         assert gain.low <= gain.gain <= gain.high < 0
 
 
-def test_a_better_challenger_passes(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
+def test_better_challenger_passes(gate: Gate) -> None:
     """Where the champion ranks the wrong way round, nothing speaks against one that does not."""
-    verdict = judge_challenger(other(slope=-1), champion, window, mini_scorer)
+    verdict = gate.judge(gate.version(slope=-1), gate.champion)
     assert verdict.objections == ()
     assert verdict.measured.average_precision.low > 0
 
 
-def test_a_loss_within_chance_passes(
-    champion: Scorer,
-    shortened: Callable[[int], Scorer],
-    window: pd.DataFrame,
-    mini_scorer: declaration.ScorerDeclaration,
-) -> None:
-    """A challenger that ranks worse on these rows, but might not on others like them, is let through."""
-    verdict = judge_challenger(champion, shortened(15), window, mini_scorer)
+def test_loss_within_chance_passes(gate: Gate) -> None:
+    """A challenger that ranks worse on these rows, but might not on others like them, passes; AP is scikit-learn's."""
+    challenger = gate.shortened(15)
+    verdict = gate.judge(gate.champion, challenger)
     gain = verdict.measured.average_precision
     assert gain.low < gain.gain < 0 < gain.high
     assert verdict.objections == ()
+    label, scorers = gate.window["is_fraud"], (challenger, gate.champion)
+    expected = [average_precision_score(label, gate.probabilities(scorer)) for scorer in scorers]
+    assert (gain.challenger, gain.champion) == pytest.approx(tuple(expected), rel=1e-5)
+    assert gain.gain == pytest.approx(expected[0] - expected[1], rel=1e-4)
 
 
-def test_a_loss_beyond_chance_is_refused(
-    champion: Scorer,
-    shortened: Callable[[int], Scorer],
-    window: pd.DataFrame,
-    mini_scorer: declaration.ScorerDeclaration,
-) -> None:
+def test_loss_beyond_chance_is_refused(gate: Gate) -> None:
     """One gain makes up for no loss: a challenger that finds more within the budget is refused for its ranking."""
-    verdict = judge_challenger(champion, shortened(1), window, mini_scorer)
+    verdict = gate.judge(gate.champion, gate.shortened(1))
     assert verdict.measured.recall_at_the_alert_budget.gain > 0
-    assert [one for one in verdict.objections if one.startswith("its average precision is")]
+    assert any(text.startswith("its average precision is") for text in verdict.objections)
 
 
-def test_bad_calibration_is_refused(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
+def test_bad_calibration_is_refused(gate: Gate) -> None:
     """A challenger that ranks as well, but whose probabilities are far off, is refused for these and its alerts."""
-    verdict = judge_challenger(champion, other(shift=2), window, mini_scorer)
-    found = verdict.measured.calibration_error
-    told = f"its calibration error is {found.challenger:.2g}, at least {found.low:.2g} by its interval; "
-    alerts, ranking = verdict.objections
-    assert alerts == f"{told}{found.limit:.2g} is the limit"
-    assert re.fullmatch(
-        r"it flags [\d.]+% of the rows, the champion [\d.]+%(, and was meant to flag [\d.]+%)?", ranking
-    )
-    assert found.limit < found.low < found.challenger
+    verdict = gate.judge(gate.champion, gate.version(shift=2))
+    error = verdict.measured.calibration_error
+    calibration, alerts = verdict.objections
+    limits = f"its calibration error is {error.challenger:.2g}, at least {error.low:.2g} by its interval; "
+    assert calibration == f"{limits}{error.limit:.2g} is the limit"
+    rates = r"it flags [\d.]+% of the rows, the champion [\d.]+%(, and was meant to flag [\d.]+%)?"
+    assert re.fullmatch(rates, alerts)
+    assert error.limit < error.low < error.challenger
 
 
-def test_the_limit_of_calibration_is_a_share_of_the_fraud_rate(
-    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
-    """What a calibration error may be depends on how much there is to predict."""
-    limit = judge_challenger(None, champion, window, mini_scorer).measured.calibration_error.limit
-    assert limit == pytest.approx(MAX_CALIBRATION_SHARE * window["is_fraud"].mean(), rel=1e-5)
-
-
-def test_without_a_champion_only_calibration_is_judged(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
-    """The first version of a scorer is compared with no champion, and must be calibrated all the same."""
-    verdict = judge_challenger(None, champion, window, mini_scorer)
+def test_without_a_champion_only_calibration_is_judged(gate: Gate) -> None:
+    """A first version is compared with no champion, and its calibration error must be at most a share of the frauds."""
+    verdict = gate.judge(None, gate.champion)
     assert verdict.objections == ()
     assert not verdict.measured.gains
-    (objection,) = judge_challenger(None, other(shift=2), window, mini_scorer).objections
+    limit = MAX_CALIBRATION_SHARE * gate.window["is_fraud"].mean()
+    assert verdict.measured.calibration_error.limit == pytest.approx(limit, rel=1e-5)
+    (objection,) = gate.judge(None, gate.version(shift=2)).objections
     assert objection.startswith("its calibration error is")
 
 
-def test_rows_that_chose_the_threshold_are_refused(
-    trained: Path, champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
+def test_rows_that_chose_the_threshold_are_refused(trained: Path, gate: Gate) -> None:
     """A window that begins before the challenger's own rows end would judge it by what it has learned."""
     learned = pd.read_parquet(trained / "build" / "mini" / "rows" / "calibrate.parquet")
-    known = champion.bundle.manifest["windows"]["calibrate"]
-    (objection,) = judge_challenger(champion, champion, pd.concat([learned, window]), mini_scorer).objections
+    known = gate.champion.bundle.manifest["windows"]["calibrate"]
+    (objection,) = gate.judge(gate.champion, gate.champion, pd.concat([learned, gate.window])).objections
     assert objection.startswith(f"it has learned from rows of this window, which begins {known['from']}; ")
     assert objection.endswith(f"its own rows end {known['to']}")
 
 
-def test_rows_without_dates_are_taken_at_their_word(
-    champion: Scorer, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
+def test_rows_without_dates_are_not_compared_with_the_windows(gate: Gate) -> None:
     """Where time is a step and no date, overlapping windows cannot be noticed, and there is no objection."""
-    steps = window.assign(at=np.arange(len(window), dtype=float))
-    assert judge_challenger(champion, champion, steps, mini_scorer).objections == ()
+    steps = gate.window.assign(at=np.arange(len(gate.window), dtype=float))
+    assert gate.judge(gate.champion, gate.champion, steps).objections == ()
 
 
 @pytest.mark.parametrize(
@@ -214,113 +185,69 @@ def test_rows_without_dates_are_taken_at_their_word(
         pytest.param(lambda rows: rows.head(0), "0 frauds in 0 rows", id="no rows"),
     ],
 )
-def test_a_window_needs_both_classes(
-    champion: Scorer,
-    window: pd.DataFrame,
-    mini_scorer: declaration.ScorerDeclaration,
-    kept: Callable[[pd.DataFrame], pd.DataFrame],
-    found: str,
-) -> None:
+def test_window_needs_both_classes(gate: Gate, kept: Callable[[pd.DataFrame], pd.DataFrame], found: str) -> None:
     """On rows of one class, or none, no challenger passes."""
-    verdict = judge_challenger(champion, champion, kept(window), mini_scorer)
+    verdict = gate.judge(gate.champion, gate.champion, kept(gate.window))
     assert verdict.objections[-1] == f"the window has {found} that both take; a gate needs both classes"
 
 
-def test_rows_beyond_the_champions_contract_are_left_out(
-    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
+def test_rows_beyond_the_champions_contract_are_left_out(gate: Gate) -> None:
     """What the champion would refuse is counted, and both are judged by the rest as if it were not there."""
-    narrower = load_scorer(variant(contract=narrowed(champion, max=200.0)))
-    dear = window["amount"] > 200
-    verdict = judge_challenger(narrower, champion, window, mini_scorer)
+    narrower = gate.narrower()
+    dear = gate.window["amount"] > 200
+    verdict = gate.judge(narrower, gate.champion)
     assert verdict.measured.left_out == dear.sum() > 0
-    told = f"{dear.sum()} of the window's {len(window)} rows are not requests that both take"
-    assert verdict.objections == (told,)
-    rest = judge_challenger(narrower, champion, window[~dear], mini_scorer)
-    assert verdict.measured.model_copy(update={"left_out": 0, "window": None}) == rest.measured.model_copy(
-        update={"window": None}
-    )
-
-
-def test_a_broken_contract_is_an_objection(
-    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
-    """A challenger that takes less than the champion promises is refused for that, however well it ranks."""
-    narrower = load_scorer(variant(contract=narrowed(champion, max=200.0)))
-    objections = judge_challenger(champion, narrower, window, mini_scorer).objections
+    left_out = f"{dear.sum()} of the window's {len(gate.window)} rows are not requests that both take"
+    assert verdict.objections == (left_out,)
+    rest = gate.judge(narrower, gate.champion, gate.window[~dear]).measured.model_copy(update={"window": None})
+    assert verdict.measured.model_copy(update={"left_out": 0, "window": None}) == rest
+    # The other way round the challenger refuses what the champion promises, however well it ranks.
+    objections = gate.judge(gate.champion, narrower).objections
     assert "its contract is not the champion's: its amountUsd has a maximum of 200, not 100000" in objections
 
 
-def test_gains_are_what_scikit_learn_computes(
-    champion: Scorer,
-    shortened: Callable[[int], Scorer],
-    window: pd.DataFrame,
-    mini_scorer: declaration.ScorerDeclaration,
-) -> None:
-    """Average precision is scikit-learn's, and the gain is the challenger's less the champion's."""
-    challenger = shortened(15)
-    found = judge_challenger(champion, challenger, window, mini_scorer).measured.average_precision
-    theirs, ours = (
-        average_precision_score(window["is_fraud"], probabilities(scorer, window)) for scorer in (challenger, champion)
-    )
-    assert (found.challenger, found.champion) == pytest.approx((theirs, ours), rel=1e-5)
-    assert found.gain == pytest.approx(theirs - ours, rel=1e-4)
-
-
-def test_recall_is_within_the_champions_alert_budget(
-    champion: Scorer,
-    variant: Variant,
-    shortened: Callable[[int], Scorer],
-    window: pd.DataFrame,
-    mini_scorer: declaration.ScorerDeclaration,
-) -> None:
+def test_recall_is_within_the_champions_alert_budget(gate: Gate) -> None:
     """Recall is that of the riskiest rows, at most as many as the champion flags, of equal ones all or none."""
-    label, probability = window["is_fraud"].to_numpy(), probabilities(champion, window)
-    # A budget that ends just before a fraud, so that one row more would tell.
+    label, probability = gate.window["is_fraud"].to_numpy(), gate.probabilities(gate.champion)
+    # A budget that ends just before a fraud, so that one row more would make a difference.
     threshold = probability[probability > np.median(probability[label == 1])].min()
-    decision = champion.bundle.manifest["decision"] | {"threshold": threshold}
-    stricter, challenger = load_scorer(variant(decision=decision)), shortened(15)
-    measured = judge_challenger(stricter, challenger, window, mini_scorer).measured
+    stricter, challenger = gate.with_threshold(threshold), gate.shortened(15)
+    measured = gate.judge(stricter, challenger).measured
     budget = np.mean(probability >= threshold)
-    for who, scored in (("champion", probability), ("challenger", probabilities(challenger, window))):
+    for who, scored in (("champion", probability), ("challenger", gate.probabilities(challenger))):
         flagged = [scored >= limit for limit in np.unique(scored)]
         recall = max(flags[label == 1].mean() for flags in flagged if flags.mean() <= budget)
         assert getattr(measured.recall_at_the_alert_budget, who) == pytest.approx(recall, rel=1e-5)
     assert measured.alert_rate.champion == pytest.approx(budget, rel=1e-5)
 
 
-def test_one_seed_one_verdict(
-    champion: Scorer, other: Callable[..., Scorer], window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
-    """Who judges again with the declared seed finds the same numbers; another seed draws other rows."""
-    challenger = other(slope=-1)
-
-    def verdict(seed: int) -> GateVerdict:
-        return judge_challenger(champion, challenger, window, mini_scorer.model_copy(update={"seed": seed}))
-
-    assert verdict(7) == verdict(7)
-    assert verdict(7).measured.average_precision.low != verdict(8).measured.average_precision.low
-
-
-N_WEIGHED = 4_000
+def test_verdict_depends_on_the_declared_seed(gate: Gate) -> None:
+    """The same seed gives the same numbers; another seed draws other rows."""
+    challenger, verdicts = gate.version(slope=-1), []
+    for seed in (7, 7, 8):
+        gate.declaration = gate.declaration.model_copy(update={"seed": seed})
+        verdicts.append(gate.judge(gate.champion, challenger))
+    first, again, other = verdicts
+    assert first == again
+    assert first.measured.average_precision.low != other.measured.average_precision.low
 
 
 MEANT = ", and was meant to flag"
 
 
-def alert_objections(own: float, champion: float, agreed: float) -> list[str]:
-    """What speaks against a sound challenger that flags a share of the rows, beside a champion that flags another."""
-    label = (np.arange(N_WEIGHED) < N_WEIGHED / 20).astype(np.int8)
+def weighed(alert_rate: float, champion_alert_rate: float, agreed: float = 0.05) -> GateVerdict:
+    """The verdict on a sound challenger of some alert rate beside a champion of another; a twentieth are frauds."""
+    rows = np.arange(4_000)
+    label = (rows < 200).astype(np.int8)
     probability = np.where(label == 1, 0.9, 0.005)
-    flagged = [(np.arange(N_WEIGHED) < share * N_WEIGHED).astype(np.float64) for share in (own, champion)]
-    objections = weigh([probability, probability], flagged, label, agreed=agreed, seed=7).objections
-    return [one for one in objections if one.startswith("it flags")]
+    flagged = [(rows < rate * len(rows)).astype(np.float64) for rate in (alert_rate, champion_alert_rate)]
+    return weigh([probability, probability], flagged, label, agreed=agreed, seed=7)
 
 
-def test_agreed_rate_is_that_of_the_threshold_s_rows(champion: Scorer) -> None:
+def test_agreed_rate_is_that_of_the_rows_that_chose_the_threshold(gate: Gate) -> None:
     """What a champion was agreed to flag is what it flagged of the rows that its threshold was chosen on."""
     assert agreed_rate({"rows": 300, "flagged": 45, "frauds": 30}) == 0.15
-    score = champion.bundle.baseline["score"]
+    score = gate.champion.bundle.baseline["score"]
     assert agreed_rate(score) == score["flagged"] / 300
 
 
@@ -342,43 +269,28 @@ def test_alerts_are_compared_with_the_larger_rate(
     own: float, champion_flags: float, agreed: float, usual: str | None
 ) -> None:
     """A challenger may flag up to half more than the champion does or was agreed to, whichever is more."""
-    told = [f"it flags {own:.2%} of the rows, the champion {usual}"] if usual else []
-    assert alert_objections(own, champion_flags, agreed) == told
+    objections = weighed(own, champion_flags, agreed).objections
+    expected = [f"it flags {own:.2%} of the rows, the champion {usual}"] if usual else []
+    assert [objection for objection in objections if objection.startswith("it flags")] == expected
 
 
 @pytest.mark.parametrize(("own", "is_refused"), [(0.05, False), (0.049, False), (0.025, True)])
-def test_a_challenger_that_catches_significantly_less_is_refused(own: float, *, is_refused: bool) -> None:
+def test_challenger_that_catches_significantly_less_is_refused(own: float, *, is_refused: bool) -> None:
     """However well it ranks: what it flags is what is caught, and a higher threshold catches less."""
-    label = (np.arange(N_WEIGHED) < N_WEIGHED / 20).astype(np.int8)
-    probability = np.where(label == 1, 0.9, 0.005)
-    flagged = [(np.arange(N_WEIGHED) < share * N_WEIGHED).astype(np.float64) for share in (own, 0.05)]
-    verdict = weigh([probability, probability], flagged, label, agreed=0.05, seed=7)
+    verdict = weighed(own, 0.05)
     assert verdict.measured.recall.challenger == pytest.approx(own / 0.05)
-    assert (
-        any(one.startswith("its recall is 0.500, the champion's 1.000: -0.500") for one in verdict.objections)
-        is is_refused
-    )
+    objection = "its recall is 0.500, the champion's 1.000: -0.500"
+    assert any(text.startswith(objection) for text in verdict.objections) is is_refused
 
 
-def test_blind_champion_forbids_nothing(
-    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
-    """A champion that flags nothing any more does not forbid a challenger to flag what had been agreed."""
-    decision = champion.bundle.manifest["decision"] | {"threshold": 1.0}
-    blind = load_scorer(variant(decision=decision))
-    verdict = judge_challenger(blind, champion, window, mini_scorer)
+def test_champion_that_flags_nothing_is_no_measure(gate: Gate) -> None:
+    """Beside a champion that flags nothing any more, a challenger may flag what had been agreed, and not far more."""
+    blind, alarmist = gate.with_threshold(1.0), gate.with_threshold(0.0)
+    agreed = agreed_rate(blind.bundle.baseline["score"])
+    verdict = gate.judge(blind, gate.champion)
     assert verdict.measured.alert_rate.champion == 0
     assert verdict.measured.recall_at_the_alert_budget.champion == 0
-    assert 0 < verdict.measured.alert_rate.challenger < 1.5 * agreed_rate(blind.bundle.baseline["score"])
+    assert 0 < verdict.measured.alert_rate.challenger < 1.5 * agreed
     assert verdict.objections == ()
-
-
-def test_blind_champion_does_not_allow_everything(
-    champion: Scorer, variant: Variant, window: pd.DataFrame, mini_scorer: declaration.ScorerDeclaration
-) -> None:
-    """Beside a champion that flags nothing any more, one that flags far more than had been agreed is refused."""
-    decision = champion.bundle.manifest["decision"]
-    blind, alarmist = (load_scorer(variant(decision=decision | {"threshold": one})) for one in (1.0, 0.0))
-    agreed = agreed_rate(blind.bundle.baseline["score"])
-    (objection,) = judge_challenger(blind, alarmist, window, mini_scorer).objections
+    (objection,) = gate.judge(blind, alarmist).objections
     assert objection == f"it flags 100.00% of the rows, the champion 0.00%, and was meant to flag {agreed:.2%}"

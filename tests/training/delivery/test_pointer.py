@@ -1,7 +1,8 @@
-"""Moves of the pointer: what the gate lets through and what a reason overrules, back and forth, beside as a shadow."""
+"""Updates of the pointer: what the gate lets through and what a reason overrules, rollbacks, and shadows."""
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,235 +12,235 @@ import pytest
 from benchmarks.variants import rewrite_manifest
 from handler.releases.store import Pointer, pointer_key
 from handler.releases.swap import load_released
-from training.delivery import pointer as moves
+from training.delivery import pointer as pointers
 from training.delivery.gate import GateMeasures, GateVerdict
 from training.delivery.pointer import promote, read_history, roll_back, set_shadow, update_pointer
 from training.delivery.publish import publish
-from training.delivery.store_writer import (
-    FolderStoreWriter,
-    S3StoreWriter,
-    read_current_pointer,
-    read_if_there,
-)
+from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, read_current_pointer, read_if_there
 from training.errors import StageError
 
 ROWS = Path("build/mini/rows/test.parquet")
 ABSENT = "0123456789ab"
 
-AnyStore = FolderStoreWriter | S3StoreWriter
-Release = Callable[..., str]
+
+@dataclass
+class Deployment:
+    """The mini scorer's versions in a store, and its pointer there."""
+
+    store: FolderStoreWriter
+    variant: Callable[..., Path]
+
+    def release(self, **changes: object) -> str:
+        """Publish another version, as `variant` makes it; returns the version."""
+        return publish(self.store, self.variant(**changes))
+
+    def promote(self, version: str, rows: Path = ROWS, force: str | None = None) -> Pointer:
+        """Promote a version by the mini scorer's test rows."""
+        return promote(self.store, "mini", version, rows, force=force)
+
+    def roll_back(self, version: str | None = None, force: str | None = None) -> Pointer:
+        """Roll back to the previous or a named version."""
+        return roll_back(self.store, "mini", version, force=force)
+
+    def set_shadow(self, version: str | None) -> Pointer:
+        """Set or clear the shadow."""
+        return set_shadow(self.store, "mini", version)
+
+    def answers(self, version: str | None) -> list[str]:
+        """What a version answers to its golden requests, to the last bit, except for its name."""
+        scorer = load_released(self.store, "mini", str(version))
+        requests = [scorer.request_model.model_validate(case["request"]) for case in scorer.bundle.golden]
+        return [json.dumps(scorer.answer(request, explain=True)) for request in requests]
+
+    @property
+    def pointer(self) -> Pointer | None:
+        """The present pointer."""
+        return read_current_pointer(self.store, "mini")[0]
+
+    @property
+    def pointer_bytes(self) -> bytes | None:
+        """The present pointer's file."""
+        return read_if_there(self.store, pointer_key("mini"))
 
 
-@pytest.fixture(autouse=True)
-def _in_the_project(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Works where the mini scorer is declared and its rows lie; stores are elsewhere."""
+@pytest.fixture
+def deployment(
+    trained: Path, folder_store: FolderStoreWriter, variant: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Deployment:
+    """An empty store; the working folder is the project in which the mini scorer is declared and has its rows."""
     monkeypatch.chdir(trained)
+    return Deployment(folder_store, variant)
 
 
 @pytest.fixture
-def release(folder_store: FolderStoreWriter, variant: Callable[..., Path]) -> Release:
-    """Publishes another version, and returns it."""
-    return lambda **changes: publish(folder_store, variant(**changes))
-
-
-@pytest.fixture
-def first(folder_store: FolderStoreWriter, release: Release) -> str:
+def first(deployment: Deployment) -> str:
     """A version that was promoted."""
-    return promote(folder_store, "mini", release(), ROWS).current
+    version = deployment.release()
+    deployment.promote(version)
+    return version
 
 
 @pytest.fixture
-def second(release: Release) -> str:
-    """A version that is released beside it, and as good."""
-    return release(shift=0.01)
+def second(deployment: Deployment) -> str:
+    """A released version that is as good as the first."""
+    return deployment.release(shift=0.01)
 
 
-@pytest.fixture
-def reversed_ranking(release: Release) -> str:
-    """A version that is released beside it, and ranks the wrong way round."""
-    return release(slope=-1)
-
-
-@pytest.fixture
-def narrower(folder_store: FolderStoreWriter, variant: Callable[..., Path]) -> str:
-    """A version that is released beside it, and takes smaller amounts only."""
-    folder = variant()
-    contract = json.loads((folder / "manifest.json").read_bytes())["contract"]
-    contract["fields"]["amount"]["max"] = 50_000.0
-    rewrite_manifest(folder, contract=contract)
-    return publish(folder_store, folder)
-
-
-def pointer_bytes(store: AnyStore) -> bytes | None:
-    """The pointer as the store has it."""
-    return read_if_there(store, pointer_key("mini"))
-
-
-def answers(store: AnyStore, version: str | None) -> list[str]:
-    """What a version answers to its golden requests, to the last bit, but for its name."""
-    scorer = load_released(store, "mini", str(version))
-    requests = [scorer.request_model.model_validate(case["request"]) for case in scorer.bundle.golden]
-    return [json.dumps(scorer.answer(request, explain=True)) for request in requests]
-
-
-def test_a_first_promotion(store: AnyStore, mini_bundle: Path) -> None:
-    """Where nothing was current, the promoted version is, and there is no previous one."""
-    version = publish(store, mini_bundle)
-    pointer = promote(store, "mini", version, ROWS)
-    assert (pointer.serial, pointer.action) == (1, "promote")
-    assert (pointer.current, pointer.previous, pointer.shadow) == (version, None, None)
-    assert read_current_pointer(store, "mini")[0] == pointer
-
-
-def test_the_former_current_one_is_the_previous(folder_store: FolderStoreWriter, first: str, second: str) -> None:
-    """A second promotion keeps what it replaces as the previous version."""
-    pointer = promote(folder_store, "mini", second, ROWS)
-    assert (pointer.serial, pointer.current, pointer.previous) == (2, second, first)
-
-
-def test_history_has_every_move(store: AnyStore, mini_bundle: Path, variant: Callable[..., Path]) -> None:
-    """The pointers that moves returned are the history, the present one at its end."""
-    versions = [publish(store, folder) for folder in (mini_bundle, variant(shift=0.01))]
-    made = [promote(store, "mini", version, ROWS) for version in versions]
-    made += [set_shadow(store, "mini", versions[0]), roll_back(store, "mini"), set_shadow(store, "mini", None)]
-    assert read_history(store, "mini") == made
-    assert [pointer.action for pointer in made] == ["promote", "promote", "shadow", "rollback", "shadow"]
-
-
-def test_without_moves_there_is_no_history(store: AnyStore) -> None:
-    """Nothing was ever current in an empty store."""
+def test_history_has_every_update(
+    trained: Path,
+    store: FolderStoreWriter | S3StoreWriter,
+    variant: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pointers that updates returned are the history, the present one at its end; an empty store has none."""
+    monkeypatch.chdir(trained)
     assert read_history(store, "mini") == []
     assert read_current_pointer(store, "mini") == (None, None)
+    first, second = (publish(store, variant(shift=shift)) for shift in (0, 0.01))
+    updates = [promote(store, "mini", version, ROWS) for version in (first, second)]
+    updates += [set_shadow(store, "mini", first), roll_back(store, "mini")]
+    updates += [set_shadow(store, "mini", second), set_shadow(store, "mini", None)]
+    assert [(update.action, update.current, update.previous, update.shadow) for update in updates] == [
+        ("promote", first, None, None),
+        ("promote", second, first, None),
+        ("shadow", second, first, first),
+        ("rollback", first, None, None),
+        ("shadow", first, None, second),
+        ("shadow", first, None, None),
+    ]
+    assert [update.serial for update in updates] == [1, 2, 3, 4, 5, 6]
+    assert (updates[3].reason, updates[3].gate) == (None, None)
+    assert read_history(store, "mini") == updates
+    assert read_current_pointer(store, "mini")[0] == updates[-1]
 
 
-def test_a_pointer_says_who_moved_it_and_when(folder_store: FolderStoreWriter, first: str, commit: Callable) -> None:
-    """A move has the name of who made it, and its moment in UTC."""
+def test_pointer_has_the_person_and_the_time(deployment: Deployment, first: str, commit: Callable[[str], str]) -> None:
+    """An update has the name of the person who made it, and its time in UTC."""
     commit("one")
-    pointer = set_shadow(folder_store, "mini", None)
+    pointer = deployment.set_shadow(None)
     assert (pointer.by, pointer.current) == ("Ada Example", first)
     assert pointer.at.endswith("Z")
 
 
-def test_the_gates_numbers_are_kept(
-    folder_store: FolderStoreWriter, first: str, second: str, capsys: pytest.CaptureFixture[str]
+def test_pointer_keeps_what_the_gate_measured(
+    deployment: Deployment, first: str, second: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A promoted pointer has what the gate measured; by which rows it judges is told at once."""
+    """A promoted pointer has the gate's numbers and the file of its rows, which is printed too."""
     capsys.readouterr()
-    gate = promote(folder_store, "mini", second, ROWS).gate
-    assert (gate["frauds"], gate["objections"]) == (25, [])
+    gate = deployment.promote(second).gate
+    assert (gate["frauds"], gate["objections"], gate["file"]) == (25, [], str(ROWS))
     assert gate["average_precision"]["gain"] == 0
-    printed = capsys.readouterr().out
-    assert f"mini: {second} beside {first}, on 300 rows of {ROWS}" in printed
+    assert f"mini: {second} beside {first}, on 300 rows of {ROWS}" in capsys.readouterr().out
 
 
-def test_the_file_by_which_the_gate_judged_is_kept(folder_store: FolderStoreWriter, first: str) -> None:  # noqa: ARG001 - the move
-    """A promoted pointer names the file whose rows were the window."""
-    assert str(ROWS) in read_current_pointer(folder_store, "mini")[0].gate.values()
-
-
-def test_a_refusal_says_why(folder_store: FolderStoreWriter, first: str, reversed_ranking: str) -> None:  # noqa: ARG001 - the champion
-    """A version that the gate objects to is not promoted; the objections and the way to overrule them are told."""
+def test_refused_version_is_promoted_only_with_a_reason(deployment: Deployment, first: str) -> None:
+    """A refusal gives the objections and changes nothing; a reason overrules it and is kept beside them."""
+    reversed_ranking, before = deployment.release(slope=-1), deployment.pointer_bytes
     with pytest.raises(StageError, match=rf"^{reversed_ranking} is not promoted: .*its average precision is") as raised:
-        promote(folder_store, "mini", reversed_ranking, ROWS)
+        deployment.promote(reversed_ranking)
     assert str(raised.value).endswith("FORCE='a reason' overrules this, and is kept")
-
-
-def test_a_refusal_changes_nothing(folder_store: FolderStoreWriter, first: str, reversed_ranking: str) -> None:  # noqa: ARG001 - the champion
-    """After a refused promotion the pointer is the same to the byte, and the history has no move more."""
-    before = pointer_bytes(folder_store)
-    with pytest.raises(StageError):
-        promote(folder_store, "mini", reversed_ranking, ROWS)
-    assert pointer_bytes(folder_store) == before
-    assert folder_store.names("mini/history") == []
-
-
-def test_a_forced_promotion_keeps_its_reason(
-    folder_store: FolderStoreWriter, first: str, reversed_ranking: str
-) -> None:
-    """A reason overrules the objections, and is kept beside them."""
-    pointer = promote(folder_store, "mini", reversed_ranking, ROWS, force="a drill")
+    assert deployment.pointer_bytes == before
+    assert deployment.store.names("mini/history") == []
+    pointer = deployment.promote(reversed_ranking, force="a drill")
     assert (pointer.current, pointer.previous, pointer.reason) == (reversed_ranking, first, "a drill")
     assert any("average precision" in objection for objection in pointer.gate["objections"])
 
 
 @pytest.mark.usefixtures("first")
-def test_where_nothing_was_objected_there_is_no_reason(folder_store: FolderStoreWriter, second: str) -> None:
-    """A reason given in advance is not kept where the gate did not ask for one."""
-    pointer = promote(folder_store, "mini", second, ROWS, force="just in case")
+def test_reason_is_dropped_where_the_gate_does_not_object(deployment: Deployment, second: str) -> None:
+    """A reason given in advance is not kept where the gate did not need one."""
+    pointer = deployment.promote(second, force="just in case")
     assert (pointer.current, pointer.reason) == (second, None)
 
 
-def test_the_current_one_is_not_promoted_again(folder_store: FolderStoreWriter, first: str) -> None:
-    """Promoting what is current would make it its own previous version."""
-    with pytest.raises(StageError, match=f"^{first} is current already"):
-        promote(folder_store, "mini", first, ROWS)
-    assert read_current_pointer(folder_store, "mini")[0].serial == 1
+Update = Callable[[Deployment, str], object]
 
 
-def test_a_version_that_is_not_released_is_not_promoted(folder_store: FolderStoreWriter, first: str) -> None:  # noqa: ARG001 - the champion
-    """What the store does not hold cannot be judged, forced or not."""
-    with pytest.raises(
-        StageError, match=rf"mini has no released version '{ABSENT}'; released are \w+ \(`make release`\)"
-    ):
-        promote(folder_store, "mini", ABSENT, ROWS, force="now")
+@pytest.mark.parametrize(
+    ("update", "error"),
+    [
+        (lambda deployment, first: deployment.promote(first), "^{first} is current already"),
+        (
+            lambda deployment, _: deployment.promote(ABSENT, force="now"),
+            rf"mini has no released version '{ABSENT}'; released are \w+ \(`make release`\)",
+        ),
+        (
+            lambda deployment, _: deployment.roll_back(),
+            "mini has no previous version to go back to; `make releases` lists",
+        ),
+        (lambda deployment, first: deployment.roll_back(first), "^{first} is current already"),
+        (lambda deployment, _: deployment.roll_back(ABSENT, force="now"), f"no released version '{ABSENT}'"),
+        (lambda deployment, first: deployment.set_shadow(first), "^{first} is current; it would be its own shadow"),
+        (lambda deployment, _: deployment.set_shadow(ABSENT), f"no released version '{ABSENT}'"),
+    ],
+    ids=[
+        "promote the current version",
+        "promote an unknown version",
+        "roll back the first version",
+        "roll back to the current version",
+        "roll back to an unknown version",
+        "the current version as shadow",
+        "an unknown version as shadow",
+    ],
+)
+def test_impossible_update_changes_nothing(deployment: Deployment, first: str, update: Update, error: str) -> None:
+    """An update that cannot be made raises an error that says why, and the pointer keeps its bytes."""
+    before = deployment.pointer_bytes
+    with pytest.raises(StageError, match=error.replace("{first}", first)):
+        update(deployment, first)
+    assert deployment.pointer_bytes == before
 
 
-@pytest.mark.parametrize("name", ["absent.parquet", "rows.csv"])
-def test_rows_that_cannot_be_read_are_told(
-    folder_store: FolderStoreWriter, second: str, tmp_path: Path, name: str
+def test_shadow_may_come_before_the_first_promotion(deployment: Deployment, second: str) -> None:
+    """A version may be a shadow of what is deployed with the function; there is nothing to roll back to then."""
+    with pytest.raises(StageError, match="mini has no previous version to go back to; `make releases` lists"):
+        deployment.roll_back()
+    pointer = deployment.set_shadow(second)
+    assert (pointer.serial, pointer.current, pointer.shadow) == (1, None, second)
+    with pytest.raises(StageError, match="has no previous version"):
+        deployment.roll_back(second)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("absent.parquet", r"absent\.parquet, by which the gate judges, cannot be read"),
+        ("rows.csv", r"rows\.csv, by which the gate judges, cannot be read"),
+        ("rows.parquet", None),
+    ],
+)
+def test_rows_must_be_readable(
+    deployment: Deployment, second: str, tmp_path: Path, name: str, error: str | None
 ) -> None:
-    """Without rows there is no promotion, and the error names the file."""
+    """Without a Parquet file of the declared columns there is no promotion."""
     (tmp_path / "rows.csv").write_text("at,amount\n1,2\n")
-    with pytest.raises(StageError, match=rf"{name}, by which the gate judges, cannot be read"):
-        promote(folder_store, "mini", second, tmp_path / name)
-    assert pointer_bytes(folder_store) is None
-
-
-def test_rows_of_another_kind_are_told(folder_store: FolderStoreWriter, second: str, tmp_path: Path) -> None:
-    """Rows without the declared columns are a mistake of who named them, and end in a sentence."""
     pd.DataFrame({"amount": [1.0]}).to_parquet(tmp_path / "rows.parquet")
-    with pytest.raises(StageError):
-        promote(folder_store, "mini", second, tmp_path / "rows.parquet")
+    with pytest.raises(StageError, match=error):
+        deployment.promote(second, tmp_path / name)
+    assert deployment.pointer_bytes is None
 
 
-def judging_while(then: Callable[[], object]) -> Callable[..., GateVerdict]:
-    """A gate that finds nothing, and takes so long that something happens meanwhile."""
+@pytest.mark.parametrize("has_champion", [False, True])
+def test_pointer_that_changes_while_the_gate_runs_stays(
+    deployment: Deployment, second: str, monkeypatch: pytest.MonkeyPatch, *, has_champion: bool
+) -> None:
+    """A verdict on another champion than the present one, or on none where there is one by now, promotes nothing."""
+    if has_champion:
+        deployment.promote(deployment.release())
+    theirs = deployment.release(shift=0.02)
 
     def judge(*_: object) -> GateVerdict:
-        then()
+        update_pointer(deployment.store, "mini", "promote", lambda _: {"current": theirs})
         return GateVerdict(GateMeasures())
 
-    return judge
-
-
-def test_a_pointer_that_moved_while_the_gate_judged_stays(
-    folder_store: FolderStoreWriter, first: str, second: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A verdict on another champion than the present one promotes nothing."""
-    monkeypatch.setattr(moves, "judge_challenger", judging_while(lambda: set_shadow(folder_store, "mini", second)))
+    monkeypatch.setattr(pointers, "judge_challenger", judge)
     with pytest.raises(StageError, match="updated while the gate ran; promote again"):
-        promote(folder_store, "mini", second, ROWS)
-    pointer, _ = read_current_pointer(folder_store, "mini")
-    assert (pointer.serial, pointer.current, pointer.shadow) == (2, first, second)
+        deployment.promote(second)
+    assert (deployment.pointer.serial, deployment.pointer.current) == (1 + has_champion, theirs)
 
 
-def test_a_first_pointer_that_came_while_the_gate_judged_stays(
-    folder_store: FolderStoreWriter, release: Release, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A verdict without a champion promotes nothing where there is one by then."""
-    mine, theirs = release(), release(shift=0.01)
-    monkeypatch.setattr(
-        moves,
-        "judge_challenger",
-        judging_while(lambda: update_pointer(folder_store, "mini", "promote", lambda _: {"current": theirs})),
-    )
-    with pytest.raises(StageError, match="updated while the gate ran; promote again"):
-        promote(folder_store, "mini", mine, ROWS)
-    assert read_current_pointer(folder_store, "mini")[0].current == theirs
-
-
-def test_a_pointer_that_moved_between_look_and_write_stays(store: AnyStore) -> None:
-    """Who reads the pointer, and writes it after somebody else did, is refused."""
+def test_pointer_that_changes_between_read_and_write_stays(store: FolderStoreWriter | S3StoreWriter) -> None:
+    """An update is refused where another writer updated the pointer since it was read."""
     update_pointer(store, "mini", "shadow", lambda _: {"reason": "first"})
 
     def change(_: Pointer | None) -> dict[str, Any]:
@@ -251,170 +252,79 @@ def test_a_pointer_that_moved_between_look_and_write_stays(store: AnyStore) -> N
     assert [pointer.reason for pointer in read_history(store, "mini")] == ["first", "theirs"]
 
 
-def test_a_rollback_goes_to_the_previous_version(folder_store: FolderStoreWriter, first: str, second: str) -> None:
-    """The version before is current again, and no gate is asked."""
-    promote(folder_store, "mini", second, ROWS)
-    pointer = roll_back(folder_store, "mini")
-    assert (pointer.action, pointer.current, pointer.previous) == ("rollback", first, None)
-    assert (pointer.reason, pointer.gate) == (None, None)
-
-
-def test_a_rollback_brings_the_same_answers_back(folder_store: FolderStoreWriter, first: str, second: str) -> None:
+def test_rollback_restores_the_same_answers(deployment: Deployment, first: str, second: str) -> None:
     """Back and forth, each version answers what it answered before, bit for bit."""
-    before = answers(folder_store, first)
-    after = answers(folder_store, promote(folder_store, "mini", second, ROWS).current)
+    before = deployment.answers(first)
+    after = deployment.answers(deployment.promote(second).current)
     assert before != after
-    assert answers(folder_store, roll_back(folder_store, "mini").current) == before
-    assert answers(folder_store, roll_back(folder_store, "mini", second).current) == after
+    assert deployment.answers(deployment.roll_back().current) == before
+    assert deployment.answers(deployment.roll_back(second).current) == after
 
 
-def test_a_second_rollback_goes_further_back(
-    folder_store: FolderStoreWriter, first: str, second: str, release: Release
-) -> None:
-    """Not to the version that was rolled back from, which is the one that failed."""
-    promote(folder_store, "mini", second, ROWS)
-    promote(folder_store, "mini", release(shift=0.02), ROWS)
-    assert [roll_back(folder_store, "mini").current for _ in range(2)] == [second, first]
+def test_second_rollback_goes_further_back(deployment: Deployment, first: str, second: str) -> None:
+    """It does not go to the version that was rolled back from, which is the one that failed."""
+    for version in (second, deployment.release(shift=0.02)):
+        deployment.promote(version)
+    assert [deployment.roll_back().current for _ in range(2)] == [second, first]
     with pytest.raises(StageError, match="has no previous version"):
-        roll_back(folder_store, "mini")
+        deployment.roll_back()
 
 
-def test_a_lost_pointer_goes_on_from_the_history(folder_store: FolderStoreWriter, first: str, second: str) -> None:
-    """Its next move has a number that no former one has."""
-    promote(folder_store, "mini", second, ROWS)
-    (folder_store.root / "mini" / "pointer.json").unlink()
-    assert promote(folder_store, "mini", first, ROWS, force="it was lost").serial == 2
-    assert promote(folder_store, "mini", second, ROWS, force="and on").serial == 3
-
-
-def test_a_damaged_pointer_is_replaced_by_force(folder_store: FolderStoreWriter, first: str, second: str) -> None:
-    """Without a reason nothing is moved, and the error says how."""
-    promote(folder_store, "mini", second, ROWS)
-    (folder_store.root / "mini" / "pointer.json").write_bytes(b"{")
-    with pytest.raises(
-        StageError,
-        match=r"is not a valid pointer: .*VERSION= and FORCE='a reason' replace it",
-    ):
-        roll_back(folder_store, "mini", first)
-    assert roll_back(folder_store, "mini", second, force="it was damaged").current == second
-    assert promote(folder_store, "mini", first, ROWS, force="and on").current == first
-
-
-def test_there_is_nothing_to_go_back_to_at_first(folder_store: FolderStoreWriter) -> None:
-    """Where nothing was ever current, nothing was before it."""
-    with pytest.raises(StageError, match="mini has no previous version to go back to; `make releases` lists"):
-        roll_back(folder_store, "mini")
-
-
-@pytest.mark.usefixtures("first")
-def test_there_is_nothing_to_go_back_to_after_the_first(folder_store: FolderStoreWriter) -> None:
-    """The first version that serves has no previous one, and stays."""
-    before = pointer_bytes(folder_store)
-    with pytest.raises(StageError, match="mini has no previous version to go back to; `make releases` lists"):
-        roll_back(folder_store, "mini")
-    assert pointer_bytes(folder_store) == before
-
-
-def test_a_rollback_to_a_named_version(
-    folder_store: FolderStoreWriter, first: str, second: str, release: Release
-) -> None:
+def test_rollback_to_a_named_version(deployment: Deployment, first: str, second: str) -> None:
     """Any version that the store holds may be named."""
-    third = release(shift=0.02)
-    for version in (second, third):
-        promote(folder_store, "mini", version, ROWS)
-    pointer = roll_back(folder_store, "mini", first)
+    for version in (second, deployment.release(shift=0.02)):
+        deployment.promote(version)
+    pointer = deployment.roll_back(first)
     assert (pointer.current, pointer.previous) == (first, None)
 
 
-def test_a_rollback_to_the_current_version_is_none(folder_store: FolderStoreWriter, first: str) -> None:
-    """Naming what is current is told as a mistake."""
-    with pytest.raises(StageError, match=f"^{first} is current already"):
-        roll_back(folder_store, "mini", first)
+def test_lost_pointer_continues_from_the_history(deployment: Deployment, first: str, second: str) -> None:
+    """Its next update has a number that no former one has."""
+    deployment.promote(second)
+    (deployment.store.root / "mini" / "pointer.json").unlink()
+    assert deployment.promote(first, force="it was lost").serial == 2
+    assert deployment.promote(second, force="and on").serial == 3
 
 
-def test_a_rollback_to_nothing_released_is_refused(folder_store: FolderStoreWriter, first: str) -> None:
-    """A version that the store does not hold cannot serve; the pointer stays."""
-    with pytest.raises(StageError, match=f"no released version '{ABSENT}'"):
-        roll_back(folder_store, "mini", ABSENT, force="now")
-    assert read_current_pointer(folder_store, "mini")[0].current == first
+def test_damaged_pointer_is_replaced_by_force(deployment: Deployment, first: str, second: str) -> None:
+    """Without a reason nothing is updated, and the error says how."""
+    deployment.promote(second)
+    (deployment.store.root / "mini" / "pointer.json").write_bytes(b"{")
+    with pytest.raises(StageError, match=r"is not a valid pointer: .*VERSION= and FORCE='a reason' replace it"):
+        deployment.roll_back(first)
+    assert deployment.roll_back(second, force="it was damaged").current == second
+    assert deployment.promote(first, force="and on").current == first
 
 
-def test_a_rollback_that_breaks_the_contract_is_refused(
-    folder_store: FolderStoreWriter, narrower: str, first: str
+def test_rollback_that_breaks_the_contract_needs_a_reason(
+    deployment: Deployment, first: str, variant: Callable[..., Path]
 ) -> None:
-    """What callers were promised meanwhile is told, and the pointer stays."""
-    with pytest.raises(
-        StageError,
-        match=rf"^{narrower} does not keep what {first} promises: its amountUsd has a maximum of 50000, not 100000\. ",
-    ):
-        roll_back(folder_store, "mini", narrower)
-    assert read_current_pointer(folder_store, "mini")[0].current == first
-
-
-def test_a_rollback_that_breaks_the_contract_may_be_forced(
-    folder_store: FolderStoreWriter, narrower: str, first: str
-) -> None:
-    """A reason overrules the promise, and is kept."""
-    pointer = roll_back(folder_store, "mini", narrower, force="the newer one fails")
+    """The error names what callers of the current version would lose; a reason overrules it and is kept."""
+    folder = variant()
+    contract = json.loads((folder / "manifest.json").read_bytes())["contract"]
+    contract["fields"]["amount"]["max"] = 50_000.0
+    rewrite_manifest(folder, contract=contract)
+    narrower = publish(deployment.store, folder)
+    error = rf"^{narrower} does not keep what {first} promises: its amountUsd has a maximum of 50000, not 100000\. "
+    with pytest.raises(StageError, match=error):
+        deployment.roll_back(narrower)
+    assert deployment.pointer.current == first
+    pointer = deployment.roll_back(narrower, force="the newer one fails")
     assert (pointer.current, pointer.previous, pointer.reason) == (narrower, first, "the newer one fails")
 
 
-def test_a_damaged_version_can_be_left(folder_store: FolderStoreWriter, first: str, second: str) -> None:
-    """Where the current version's files were damaged in the store, a reason brings the previous one back."""
-    promote(folder_store, "mini", second, ROWS)
-    (folder_store.root / "mini" / "bundles" / second / "model.ubj").write_bytes(b"damaged")
-    assert roll_back(folder_store, "mini", force="the store is damaged").current == first
-
-
-def test_a_shadow_is_set_and_unset(folder_store: FolderStoreWriter, first: str, second: str) -> None:
-    """A shadow comes and goes beside the current version, which stays."""
-    pointer = set_shadow(folder_store, "mini", second)
-    assert (pointer.action, pointer.current, pointer.shadow) == ("shadow", first, second)
-    pointer = set_shadow(folder_store, "mini", None)
-    assert (pointer.action, pointer.current, pointer.shadow) == ("shadow", first, None)
-
-
-def test_a_shadow_may_come_first(folder_store: FolderStoreWriter, second: str) -> None:
-    """A version may be a shadow before anything of the store is current: what is deployed serves then."""
-    pointer = set_shadow(folder_store, "mini", second)
-    assert (pointer.serial, pointer.current, pointer.shadow) == (1, None, second)
-    with pytest.raises(StageError, match="has no previous version"):
-        roll_back(folder_store, "mini", second)
-
-
-def test_the_current_version_is_no_shadow(folder_store: FolderStoreWriter, first: str) -> None:
-    """A version beside itself would show nothing."""
-    with pytest.raises(StageError, match=f"^{first} is current; it would be its own shadow"):
-        set_shadow(folder_store, "mini", first)
-    assert read_current_pointer(folder_store, "mini")[0].shadow is None
+def test_rollback_from_a_damaged_version_needs_a_reason(deployment: Deployment, first: str, second: str) -> None:
+    """Where the current version's files were damaged in the store, a reason restores the previous one."""
+    deployment.promote(second)
+    (deployment.store.root / "mini" / "bundles" / second / "model.ubj").write_bytes(b"damaged")
+    assert deployment.roll_back(force="the store is damaged").current == first
 
 
 @pytest.mark.usefixtures("first")
-def test_a_shadow_must_be_released(folder_store: FolderStoreWriter) -> None:
-    """A version that the store does not hold is no shadow."""
-    with pytest.raises(StageError, match=f"no released version '{ABSENT}'"):
-        set_shadow(folder_store, "mini", ABSENT)
-    assert read_current_pointer(folder_store, "mini")[0].shadow is None
-
-
-def test_promoting_the_shadow_clears_it(folder_store: FolderStoreWriter, first: str, second: str) -> None:
-    """What becomes current is no longer its shadow."""
-    set_shadow(folder_store, "mini", second)
-    pointer = promote(folder_store, "mini", second, ROWS)
-    assert (pointer.current, pointer.previous, pointer.shadow) == (second, first, None)
-
-
-@pytest.mark.usefixtures("first")
-def test_another_shadow_stays(folder_store: FolderStoreWriter, second: str, release: Release) -> None:
-    """Promoting one version leaves another as the shadow."""
-    third = release(shift=0.02)
-    set_shadow(folder_store, "mini", third)
-    assert promote(folder_store, "mini", second, ROWS).shadow == third
-
-
-def test_rolling_back_to_the_shadow_clears_it(folder_store: FolderStoreWriter, first: str, second: str) -> None:
-    """Whichever way a version becomes current, it is not its own shadow."""
-    promote(folder_store, "mini", second, ROWS)
-    set_shadow(folder_store, "mini", first)
-    pointer = roll_back(folder_store, "mini")
-    assert (pointer.current, pointer.shadow) == (first, None)
+def test_promotion_clears_the_shadow_that_it_promotes(deployment: Deployment, second: str) -> None:
+    """Another shadow stays."""
+    third = deployment.release(shift=0.02)
+    deployment.set_shadow(third)
+    assert deployment.promote(second).shadow == third
+    pointer = deployment.promote(third)
+    assert (pointer.current, pointer.previous, pointer.shadow) == (third, second, None)
