@@ -5,28 +5,22 @@ from typing import Any
 import pytest
 
 from handler.records.record import keyed_hash
+from tests.training.monitoring.log_lines import BINNING, FEATURES
 from training.monitoring.binning import UNRECORDED, Binning
 
-FEATURES: dict[str, Any] = {
-    "amount": {"edges": [0.0, 1.0, 2.0], "counts": [1] * 5},
-    "country": {"labels": ["other", "DE", "NA"], "counts": [1] * 4},
-}
-BINNING = Binning(FEATURES)
 
-
-def test_numbers_fall_into_the_baselines_bins() -> None:
-    """A number's bin ends at its edge, which it includes; the first one is for what is missing."""
-    assert BINNING.bins("amount", [None, -9.0, 0.0, 0.5, 1, 2.0, 2.1]).tolist() == [0, 1, 1, 2, 2, 3, 4]
-
-
-def test_text_in_a_numbers_place_is_missing() -> None:
-    """A version whose feature of that name was a text gives no number."""
-    assert BINNING.bins("amount", ["1.5"]).tolist() == [0]
-
-
-def test_unknown_label_is_other() -> None:
-    """A label that the baseline does not have counts as the first one, "other"; None as missing."""
-    assert BINNING.bins("country", [None, "other", "DE", "NA", "never seen"]).tolist() == [0, 1, 2, 3, 1]
+@pytest.mark.parametrize(
+    ("feature", "values", "bins"),
+    [
+        ("amount", [None, -9.0, 0.0, 0.5, 1, 2.0, 2.1], [0, 1, 1, 2, 2, 3, 4]),
+        ("amount", ["1.5"], [0]),
+        ("country", [None, "other", "DE", "NA", "never seen"], [0, 1, 2, 3, 1]),
+    ],
+    ids=["numbers", "text for a number", "labels"],
+)
+def test_values_fall_into_the_baselines_bins(feature: str, values: list[Any], bins: list[int]) -> None:
+    """A number's bin includes its upper edge, an unknown label is "other", and the first bin is for missing values."""
+    assert BINNING.bins(feature, values).tolist() == bins
 
 
 @pytest.mark.parametrize(("key", "expected"), [(b"secret", [2, 3, 1, 0]), (b"another", [1, 1, 1, 0])])
@@ -37,16 +31,19 @@ def test_hashed_labels_join_by_their_key(key: bytes, expected: list[int]) -> Non
     assert binning.bins("country", [*labels, None]).tolist() == expected
 
 
-def test_omitted_feature_is_unrecorded() -> None:
-    """A feature that a line does not hold is unrecorded, which is not missing."""
-    assert BINNING.matrix([{"country": "DE"}, {"amount": None}]).tolist() == [[UNRECORDED, 2], [0, UNRECORDED]]
+@pytest.mark.parametrize(
+    ("recorded", "bins"),
+    [
+        ([{"country": "DE"}, {"amount": None}], [[UNRECORDED, 2], [0, UNRECORDED]]),
+        ([{"amount": 1.5, "country": "DE", "gone": 7}], [[3, 2]]),
+    ],
+    ids=["features that were not recorded", "a feature that the baseline does not know"],
+)
+def test_matrix_has_the_baselines_features(recorded: list[dict[str, Any]], bins: list[list[int]]) -> None:
+    """An omitted feature is unrecorded, which is not missing, and one of another version changes nothing."""
+    assert BINNING.matrix(recorded).tolist() == bins
 
 
-def test_feature_beyond_the_baseline_is_left_out() -> None:
-    """A feature of another version, which the baseline does not know, changes nothing."""
-    assert BINNING.matrix([{"amount": 1.5, "country": "DE", "gone": 7}]).tolist() == [[3, 2]]
-
-
-def test_nothing_recorded_has_its_columns() -> None:
+def test_matrix_of_nothing_has_its_columns() -> None:
     """Without a prediction there is a column for each feature all the same."""
     assert BINNING.matrix([]).shape == (0, 2)

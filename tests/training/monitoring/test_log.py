@@ -1,8 +1,9 @@
-"""Records: what was written comes back exactly, wherever and in whatever pieces it lies."""
+"""The log: what was recorded is read back exactly, from files, folders and S3, in chunks of any size."""
 
 import gzip
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import time
 from typing import Any
@@ -13,46 +14,17 @@ import pandas as pd
 import pytest
 
 from handler.records import record as written
-from handler.records.record import FORMAT, Recorder
+from handler.records.record import Recorder
 from handler.scoring.scorer import Answered, Scorer, load_scorer
+from tests.training.monitoring.log_lines import BINNING, METRICS, START, outcome, prediction
 from training.data.requests import requests_of
 from training.errors import DataError
-from training.monitoring import log as records
+from training.monitoring import log as log_module
 from training.monitoring.binning import Binning
 from training.monitoring.log import Log, read_lines, read_log
 from training.params import SECONDS_A_DAY
 
 N_REQUESTS = 60
-START = 1_750_000_000.0
-EDGES = [0.0, 1.0, 2.0]
-FEATURES: dict[str, Any] = {
-    "amount": {"edges": EDGES, "counts": [1] * 5},
-    "country": {"labels": ["other", "DE", "NA"], "counts": [1] * 4},
-}
-BINNING = Binning(FEATURES)
-METRICS = {"_aws": {"Timestamp": 1, "CloudWatchMetrics": []}, "Milliseconds": 3.2, "scorer": "mini"}
-
-
-def prediction(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON can hold
-    """The line of a prediction, but for some keys."""
-    return {
-        "record": FORMAT,
-        "time": START,
-        "scorer": "mini",
-        "version": "v1",
-        "id": "a",
-        "features": {"amount": 1.5, "country": "DE"},
-        "probability": 0.25,
-        "flagged": False,
-        "reasons": [],
-        "warnings": [],
-        "milliseconds": 0.3,
-    } | changes
-
-
-def outcome(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON can hold
-    """The line of an outcome, but for some keys."""
-    return {"outcome": FORMAT, "time": START, "scorer": "mini", "id": "a", "label": 1} | changes
 
 
 @pytest.fixture
@@ -70,13 +42,13 @@ def log_file(tmp_path: Path) -> Callable[..., str]:
 
 def several(count: int = 40) -> list[dict[str, Any]]:
     """Predictions of one id a second, and their outcomes."""
-    found = []
+    lines = []
     for number in range(count):
         values = {"amount": number / 10, "country": ["DE", "NA", "FR", None][number % 4]}
         scored = {"features": values, "probability": number / count, "version": f"v{number // 3 % 4}"}
-        found.append(prediction(time=START + number, id=str(number), **scored))
-        found.append(outcome(time=START + 100 + number, id=str(number), label=number % 2))
-    return found
+        lines.append(prediction(time=START + number, id=str(number), **scored))
+        lines.append(outcome(time=START + 100 + number, id=str(number), label=number % 2))
+    return lines
 
 
 def assert_equal(one: Log, other: Log) -> None:
@@ -87,47 +59,43 @@ def assert_equal(one: Log, other: Log) -> None:
     assert (one.versions, one.counts) == (other.versions, other.counts)
 
 
-@pytest.fixture
-def scorer(mini_bundle: Path) -> Scorer:
-    """The mini scorer, as the function loads it."""
-    return load_scorer(mini_bundle)
+@dataclass
+class Recorded:
+    """Requests that training did not see, and the folder into which a recorder writes them."""
 
+    scorer: Scorer
+    requests: list[dict[str, Any]]
+    folder: Path
+    monkeypatch: pytest.MonkeyPatch
 
-@pytest.fixture
-def requests(scorer: Scorer, trained: Path) -> list[dict[str, Any]]:
-    """Requests with an id, of rows that training did not see."""
-    rows = pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet").head(N_REQUESTS)
-    ids = rows["row_id"].to_list()
-    return [{**request, "row_id": i} for request, i in zip(requests_of(rows, scorer.contract), ids, strict=True)]
-
-
-@pytest.fixture
-def record_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scorer: Scorer, requests: list[dict[str, Any]]
-) -> Callable[..., list[Answered]]:
-    """Has a recorder write requests into a folder `log`, one a minute, the later ones first; returns their answers."""
-
-    def record(**settings: Any) -> list[Answered]:  # noqa: ANN401 - the recorder's own
-        clock = iter(START + 60.0 * number for number in range(len(requests), 0, -1))
-        recorder = Recorder(str(tmp_path / "log"), **settings)
+    def record(self, **settings: Any) -> list[Answered]:  # noqa: ANN401 - the recorder's own
+        """Record the requests, one a minute, the later ones first; returns their answers by time."""
         # The folder's file is named by the time too.
-        now = [START]
-        monkeypatch.setattr(written, "time", lambda: now[0])
-        found = []
-        for request in requests:
-            asked = scorer.request_model.model_validate(request)
-            scored = scorer.score(asked)
-            found.append(Answered((asked,), (scored,), (scorer.answer(asked, scored),)))
-            now[0] = next(clock)
-            recorder.record(scorer, found[-1], 0.0125)
-        return found
+        clock = [START]
+        self.monkeypatch.setattr(written, "time", lambda: clock[0])
+        recorder = Recorder(str(self.folder), **settings)
+        answered = []
+        for minute, values in zip(range(len(self.requests), 0, -1), self.requests, strict=True):
+            request = self.scorer.request_model.model_validate(values)
+            scored = self.scorer.score(request)
+            answered.append(Answered((request,), (scored,), (self.scorer.answer(request, scored),)))
+            clock[0] = START + 60.0 * minute
+            recorder.record(self.scorer, answered[-1], 0.0125)
+        return answered[::-1]
 
-    return record
+    def read(self) -> Log:
+        """The log, binned as the monitor does it."""
+        return read_log(str(self.folder), "mini", Binning(self.scorer.bundle.baseline["features"]))
 
 
-def binning_of(scorer: Scorer, **settings: Any) -> Binning:  # noqa: ANN401 - the record's own
-    """How the monitor bins what a scorer recorded."""
-    return Binning(scorer.bundle.baseline["features"], **settings)
+@pytest.fixture
+def recorded(trained: Path, mini_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """Sixty requests with an id, none recorded yet."""
+    scorer = load_scorer(mini_bundle)
+    rows = pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet").head(N_REQUESTS)
+    identified = zip(requests_of(rows, scorer.contract), rows["row_id"], strict=True)
+    requests = [{**request, "row_id": row_id} for request, row_id in identified]
+    return Recorded(scorer, requests, tmp_path / "log", monkeypatch)
 
 
 def expected_bins(scorer: Scorer, vectors: Sequence[Sequence[float]]) -> np.ndarray:
@@ -140,48 +108,39 @@ def expected_bins(scorer: Scorer, vectors: Sequence[Sequence[float]]) -> np.ndar
     return np.stack(columns, axis=1)
 
 
-def test_predictions_come_back(tmp_path: Path, scorer: Scorer, record_all: Callable[..., list[Answered]]) -> None:
-    """What was scored and when is read exactly, in the order of time."""
-    answered = record_all()[::-1]
-    log = read_log(str(tmp_path / "log"), "mini", binning_of(scorer))
+def test_predictions_are_read_back(recorded: Recorded) -> None:
+    """What was scored and when is read exactly, by time, and each value is in the bin of the baseline that holds it."""
+    answered = recorded.record()
+    log, scored = recorded.read(), [one.scored[0] for one in answered]
     assert log.time.tolist() == [START + 60 * number for number in range(1, N_REQUESTS + 1)]
-    assert log.probability.tolist() == [one.scored[0].probability for one in answered]
-    assert log.flagged.tolist() == [one.scored[0].is_flagged for one in answered]
+    assert log.probability.tolist() == [row.probability for row in scored]
+    assert log.flagged.tolist() == [row.is_flagged for row in scored]
     assert log.n_warnings.tolist() == [len(one.answers[0].get("warnings", ())) for one in answered]
     assert set(log.milliseconds.tolist()) == {12.5}
     assert set(log.weight.tolist()) == {1.0}
-    assert [log.versions[code] for code in log.version] == [scorer.version] * N_REQUESTS
+    assert [log.versions[code] for code in log.version] == [recorded.scorer.version] * N_REQUESTS
     assert log.counts == {"predictions": N_REQUESTS}
     assert len(set(log.id.tolist())) == N_REQUESTS
-
-
-def test_bins_are_those_of_the_vectors(
-    tmp_path: Path, scorer: Scorer, record_all: Callable[..., list[Answered]]
-) -> None:
-    """Each recorded value falls into the bin in which the baseline counted it."""
-    answered = record_all()[::-1]
-    log = read_log(str(tmp_path / "log"), "mini", binning_of(scorer))
-    np.testing.assert_array_equal(log.bins, expected_bins(scorer, [one.scored[0].vector for one in answered]))
+    np.testing.assert_array_equal(log.bins, expected_bins(recorded.scorer, [row.vector for row in scored]))
     assert (log.bins == 0).any()
 
 
-def test_outcomes_come_back(
-    tmp_path: Path, scorer: Scorer, requests: list[dict[str, Any]], record_all: Callable[..., list[Answered]]
-) -> None:
+def test_outcomes_are_read_back(recorded: Recorded) -> None:
     """Outcomes are read with the ids of their predictions, in the order of time."""
-    record_all()
-    recorder = Recorder(str(tmp_path / "log" / "outcomes"))
-    recorder.record_outcomes([("mini", one["row_id"], index % 3 == 0) for index, one in enumerate(requests)])
-    log = read_log(str(tmp_path / "log"), "mini", binning_of(scorer))
+    recorded.record()
+    names = [request["row_id"] for request in recorded.requests]
+    recorder = Recorder(str(recorded.folder / "outcomes"))
+    recorder.record_outcomes([("mini", name, index % 3 == 0) for index, name in enumerate(names)])
+    log = recorded.read()
     assert log.outcome_id.tolist() == log.id[::-1].tolist()
     assert log.outcome_label.tolist() == [int(index % 3 == 0) for index in range(N_REQUESTS)]
     assert log.counts == {"predictions": N_REQUESTS, "outcomes": N_REQUESTS}
 
 
-def test_rate_becomes_weights(tmp_path: Path, scorer: Scorer, record_all: Callable[..., list[Answered]]) -> None:
+def test_rate_becomes_weights(recorded: Recorded) -> None:
     """Where half of the predictions are recorded, each stands for two."""
-    record_all(rate=0.5)
-    log = read_log(str(tmp_path / "log"), "mini", binning_of(scorer))
+    recorded.record(rate=0.5)
+    log = recorded.read()
     assert 0 < len(log.time) < N_REQUESTS
     assert set(log.weight.tolist()) == {2.0}
 
@@ -194,22 +153,23 @@ def test_versions_are_distinguished(log_file: Callable[..., str]) -> None:
     assert [log.versions[code] for code in log.version] == ["b", "a", "c", "a"]
 
 
-def test_empty_last_line_is_counted(log_file: Callable[..., str]) -> None:
-    """An empty line at the end of a file is counted as one in the middle is."""
+def test_end_of_a_file_is_read(log_file: Callable[..., str]) -> None:
+    """An empty last line is counted as any other, and a last line without a newline is read."""
     assert read_log(log_file(prediction(), ""), "mini", BINNING).counts == {"predictions": 1, "empty lines": 1}
-
-
-def test_file_without_a_last_newline_is_read_whole(log_file: Callable[..., str]) -> None:
-    """The last line counts without a newline after it."""
     assert read_log(log_file(*several(), end=""), "mini", BINNING).counts == {"predictions": 40, "outcomes": 40}
 
 
-def test_compressed_file_is_the_same(log_file: Callable[..., str], tmp_path: Path) -> None:
-    """A .gz file holds the same log, also one that was written in two goes."""
+@pytest.mark.parametrize("size", [None, 300])
+def test_compressed_file_is_the_same(
+    log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, size: int | None
+) -> None:
+    """A .gz file of two members holds the same log, also where it is read in small chunks."""
     plain = Path(log_file(*several()))
-    content = plain.read_bytes()
-    (tmp_path / "log.jsonl.gz").write_bytes(gzip.compress(content[:999]) + gzip.compress(content[999:]))
-    assert_equal(read_log(f"{plain}.gz", "mini", BINNING), read_log(str(plain), "mini", BINNING))
+    content, whole = plain.read_bytes(), read_log(str(plain), "mini", BINNING)
+    plain.with_name("log.gz").write_bytes(gzip.compress(content[:999]) + gzip.compress(content[999:]))
+    if size:
+        monkeypatch.setattr(log_module, "CHUNK_BYTES", size)
+    assert_equal(read_log(str(plain.with_name("log.gz")), "mini", BINNING), whole)
 
 
 @pytest.mark.usefixtures("two_processes")
@@ -226,26 +186,17 @@ def test_folder_is_the_same(log_file: Callable[..., str], tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("size", [7, 300, 1_000])
 def test_chunks_are_the_same(log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """However small the pieces in which a file is read, shorter than a line too, the log is the same."""
-    path = log_file(*several(), METRICS, "{", end="")
+    """However small the chunks in which a file is read, shorter than a line too, lines and log are the same."""
+    lines = [*several(), METRICS]
+    path = log_file(*lines, "{", end="")
     whole = read_log(path, "mini", BINNING)
-    monkeypatch.setattr(records, "CHUNK_BYTES", size)
+    monkeypatch.setattr(log_module, "CHUNK_BYTES", size)
     assert_equal(read_log(path, "mini", BINNING), whole)
-
-
-def test_compressed_chunks_are_the_same(
-    log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A compressed file is read in pieces too."""
-    plain = Path(log_file(*several()))
-    (tmp_path / "log.gz").write_bytes(gzip.compress(plain.read_bytes()))
-    whole = read_log(str(plain), "mini", BINNING)
-    monkeypatch.setattr(records, "CHUNK_BYTES", 300)
-    assert_equal(read_log(str(tmp_path / "log.gz"), "mini", BINNING), whole)
+    assert [json.loads(line) for line in list(read_lines(path))[:-1]] == lines
 
 
 def test_files_need_not_come_in_order(log_file: Callable[..., str], tmp_path: Path) -> None:
-    """Whichever container wrote first, and wherever outcomes lie, the log is by time."""
+    """Whichever container wrote first, and in whichever file outcomes are, the log is sorted by time."""
     lines = several()
     whole = read_log(log_file(*lines), "mini", BINNING)
     for number, line in enumerate(reversed(lines)):
@@ -253,7 +204,7 @@ def test_files_need_not_come_in_order(log_file: Callable[..., str], tmp_path: Pa
     assert_equal(read_log(str(tmp_path / "folder"), "mini", BINNING), whole)
 
 
-def test_clock_ahead_by_minutes_is_no_matter(log_file: Callable[..., str]) -> None:
+def test_clock_may_be_ahead_by_minutes(log_file: Callable[..., str]) -> None:
     """A function's clock may be ahead of the monitor's, but not by days."""
     lines = [prediction(time=time() + 600), prediction(time=time() + 3 * SECONDS_A_DAY), prediction(time=0)]
     counts = read_log(log_file(*lines), "mini", BINNING).counts
@@ -262,34 +213,20 @@ def test_clock_ahead_by_minutes_is_no_matter(log_file: Callable[..., str]) -> No
 
 def test_line_without_end_is_one_broken_line(log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that is longer than any record is not kept in memory, and counts once; those around it are read."""
-    monkeypatch.setattr(records, "CHUNK_BYTES", 100)
-    monkeypatch.setattr(records, "LONGEST_LINE_BYTES", 400)
+    monkeypatch.setattr(log_module, "CHUNK_BYTES", 100)
+    monkeypatch.setattr(log_module, "LONGEST_LINE_BYTES", 400)
     endless = json.dumps(prediction(id="a" * 10_000))
     path = log_file(prediction(), endless, outcome(), endless, end="")
     assert read_log(path, "mini", BINNING).counts == {"predictions": 1, "broken lines": 2, "outcomes": 1}
     assert max(map(len, read_lines(path))) < 500
 
 
-def test_lines_come_one_by_one(log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lines are read as they are, whatever the pieces."""
-    lines = several()
-    path = log_file(*lines, end="")
-    monkeypatch.setattr(records, "CHUNK_BYTES", 300)
-    assert [json.loads(line) for line in read_lines(path)] == lines
-
-
-def test_log_of_other_scorers_is_empty(log_file: Callable[..., str]) -> None:
-    """A log without a line of the scorer has no prediction, and says so."""
-    log = read_log(log_file(prediction(), outcome()), "refund", BINNING)
-    assert len(log.time) == len(log.outcome_time) == 0
-    assert log.bins.shape == (0, 2)
-    assert log.counts == {"lines of other scorers": 2}
-
-
-def test_empty_file_is_an_empty_log(log_file: Callable[..., str]) -> None:
-    """A file without a line is a log without a prediction."""
-    log = read_log(log_file(end=""), "mini", BINNING)
-    assert (len(log.time), log.bins.shape, log.counts) == (0, (0, 2), {})
+def test_log_without_a_prediction_is_empty(log_file: Callable[..., str]) -> None:
+    """A file without a line, or with those of other scorers only, has no prediction, and its columns all the same."""
+    for lines, counts in (((), {}), ((prediction(), outcome()), {"lines of other scorers": 2})):
+        log = read_log(log_file(*lines, end=""), "refund", BINNING)
+        assert len(log.time) == len(log.outcome_time) == 0
+        assert (log.bins.shape, log.counts) == ((0, 2), counts)
 
 
 def test_window_includes_its_start_only(log_file: Callable[..., str]) -> None:
@@ -301,26 +238,23 @@ def test_window_includes_its_start_only(log_file: Callable[..., str]) -> None:
     assert len(log.outcome_time) == 40
 
 
-def test_no_log_is_named() -> None:
-    """Without an address the message says what is needed."""
-    with pytest.raises(DataError, match="LOG= must name a file or folder"):
-        read_log("", "mini", BINNING)
-
-
-def test_missing_log_is_named(tmp_path: Path) -> None:
-    """The message names what is not there."""
-    with pytest.raises(DataError, match=r"nowhere does not exist; PREDICTIONS= makes the function record"):
-        read_log(str(tmp_path / "nowhere"), "mini", BINNING)
-
-
-def test_empty_folder_is_named(tmp_path: Path) -> None:
-    """The message names the folder that holds no file."""
-    with pytest.raises(DataError, match=r"holds no file; PREDICTIONS= makes the function record"):
-        read_log(str(tmp_path), "mini", BINNING)
+@pytest.mark.parametrize(
+    ("address", "error"),
+    [
+        ("", "LOG= must name a file or folder"),
+        ("nowhere", "nowhere does not exist; PREDICTIONS= makes the function record"),
+        (".", "holds no file; PREDICTIONS= makes the function record"),
+    ],
+)
+@pytest.mark.usefixtures("working_folder")
+def test_missing_log_is_named(address: str, error: str) -> None:
+    """The message names what is not there, or the folder that holds no file, and what is needed."""
+    with pytest.raises(DataError, match=error):
+        read_log(address, "mini", BINNING)
 
 
 def test_bucket_holds_the_same(log_file: Callable[..., str], bucket: str) -> None:
-    """A prefix of S3 holds the same log as the files, compressed ones among them."""
+    """A prefix of S3 holds the same log as the files, compressed ones among them; one that is not there is named."""
     lines = several()
     whole = read_log(log_file(*lines), "mini", BINNING)
     text = [json.dumps(line) + "\n" for line in lines]
@@ -329,9 +263,5 @@ def test_bucket_holds_the_same(log_file: Callable[..., str], bucket: str) -> Non
     client.put_object(Bucket=bucket, Key="logs/b.jsonl.gz", Body=gzip.compress("".join(text[30:]).encode()))
     client.put_object(Bucket=bucket, Key="elsewhere/c.jsonl", Body=text[0].encode())
     assert_equal(read_log(f"s3://{bucket}/logs", "mini", BINNING), whole)
-
-
-def test_missing_prefix_is_named(bucket: str) -> None:
-    """The message names the prefix that is not there."""
     with pytest.raises(DataError, match=f"s3://{bucket}/nowhere does not exist"):
         read_log(f"s3://{bucket}/nowhere", "mini", BINNING)

@@ -1,4 +1,4 @@
-"""Lines: what is sound becomes columns, and what is not is counted and ends no run."""
+"""Lines of the log: a sound line becomes a row of columns, any other is counted and ends no run."""
 
 import json
 from collections import Counter
@@ -8,19 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.records.record import FORMAT
-from training.monitoring.binning import Binning
+from tests.training.monitoring.log_lines import BINNING, METRICS, START, outcome, prediction
 from training.monitoring.log_lines import EARLIEST, LONGEST_LINE_BYTES, NO_ID, read_columns
 
-START = 1_750_000_000.0
 LATEST = START + 1e6
-BINNING = Binning(
-    {
-        "amount": {"edges": [0.0, 1.0, 2.0], "counts": [1] * 5},
-        "country": {"labels": ["other", "DE", "NA"], "counts": [1] * 4},
-    }
-)
-METRICS = {"_aws": {"Timestamp": 1, "CloudWatchMetrics": []}, "Milliseconds": 3.2, "scorer": "mini"}
 BROKEN = "broken lines"
 MISDATED = "lines dated before 2020 or in the future"
 JSON = st.recursive(
@@ -28,28 +19,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
-
-
-def prediction(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON can hold
-    """The line of a prediction, but for some keys."""
-    return {
-        "record": FORMAT,
-        "time": START,
-        "scorer": "mini",
-        "version": "v1",
-        "id": "a",
-        "features": {"amount": 1.5, "country": "DE"},
-        "probability": 0.25,
-        "flagged": False,
-        "reasons": [],
-        "warnings": [],
-        "milliseconds": 0.3,
-    } | changes
-
-
-def outcome(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever JSON can hold
-    """The line of an outcome, but for some keys."""
-    return {"outcome": FORMAT, "time": START, "scorer": "mini", "id": "a", "label": 1} | changes
 
 
 def without(line: dict[str, Any], key: str) -> dict[str, Any]:
@@ -136,6 +105,19 @@ def test_ids_are_absent_or_distinguished() -> None:
         (outcome(label="fraud"), BROKEN),
         (outcome(label=None), BROKEN),
         (outcome(id=7), BROKEN),
+        pytest.param(prediction(id=7), BROKEN, id="an id that is a number"),
+        pytest.param(prediction(warnings=None), BROKEN, id="warnings that are null"),
+        pytest.param(prediction(milliseconds="fast"), BROKEN, id="milliseconds that are text"),
+        pytest.param(prediction(rate=0), BROKEN, id="a rate of 0"),
+        pytest.param(prediction(rate="0.1"), BROKEN, id="a rate that is text"),
+        pytest.param(prediction(features={"country": ["DE"]}), BROKEN, id="a label that is an array"),
+        pytest.param(prediction(features={"amount": 10**400}), BROKEN, id="a number beyond floats"),
+        pytest.param(prediction(time=10**400), BROKEN, id="a time beyond floats"),
+        pytest.param(outcome(label=300), BROKEN, id="a label beyond a byte"),
+        pytest.param(prediction(probability=float("nan")), BROKEN, id="a probability of NaN"),
+        pytest.param(prediction(probability=1.5), BROKEN, id="a probability above 1"),
+        pytest.param(prediction(time=float("nan")), BROKEN, id="a time of NaN"),
+        pytest.param(outcome(label=2), BROKEN, id="a label of 2"),
     ],
 )
 def test_unusable_line_is_counted(line: dict[str, Any] | str, kind: str) -> None:
@@ -143,45 +125,6 @@ def test_unusable_line_is_counted(line: dict[str, Any] | str, kind: str) -> None
     columns, counts = read(prediction(), line, outcome())
     assert counts == {"predictions": 1, kind: 1, "outcomes": 1}
     assert (len(columns["time"]), len(columns["outcome_time"])) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(prediction(id=7), id="an id that is a number"),
-        pytest.param(prediction(warnings=None), id="warnings that are null"),
-        pytest.param(prediction(milliseconds="fast"), id="milliseconds that are text"),
-        pytest.param(prediction(rate=0), id="a rate of 0"),
-        pytest.param(prediction(rate="0.1"), id="a rate that is text"),
-        pytest.param(prediction(features={"country": ["DE"]}), id="a label that is an array"),
-        pytest.param(prediction(features={"amount": 10**400}), id="a number beyond floats"),
-        pytest.param(prediction(time=10**400), id="a time beyond floats"),
-        pytest.param(outcome(label=300), id="a label beyond a byte"),
-    ],
-)
-def test_line_of_wrong_types_is_counted(line: dict[str, Any]) -> None:
-    """A line whose lesser keys have the wrong type is counted as broken, and ends no run."""
-    assert read(prediction(), line, outcome())[1] == {"predictions": 1, BROKEN: 1, "outcomes": 1}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(prediction(probability=float("nan")), id="a probability of NaN"),
-        pytest.param(prediction(probability=1.5), id="a probability above 1"),
-        pytest.param(prediction(time=float("nan")), id="a time of NaN"),
-        pytest.param(outcome(label=2), id="a label of 2"),
-    ],
-)
-def test_line_out_of_range_is_counted(line: dict[str, Any]) -> None:
-    """A line whose numbers mean nothing is counted as broken."""
-    assert read(prediction(), line, outcome())[1] == {"predictions": 1, BROKEN: 1, "outcomes": 1}
-
-
-def test_every_line_is_counted_once() -> None:
-    """The counts add up to the number of lines."""
-    lines = [prediction(), "", "{", METRICS, outcome(), prediction(scorer="refund"), prediction(record=2), outcome()]
-    assert sum(read(*lines)[1].values()) == len(lines)
 
 
 @pytest.mark.parametrize("line", [prediction(), outcome()], ids=["a prediction", "an outcome"])
@@ -202,7 +145,7 @@ def test_interleaved_lines_are_broken() -> None:
 
 @pytest.mark.parametrize("line", [prediction, outcome])
 @pytest.mark.parametrize(
-    ("moment", "kind"),
+    ("timestamp", "kind"),
     [
         (0.0, MISDATED),
         (-1e300, MISDATED),
@@ -214,14 +157,14 @@ def test_interleaved_lines_are_broken() -> None:
         (1e300, MISDATED),
     ],
 )
-def test_wrong_clock_is_counted(line: Any, moment: float, kind: str | None) -> None:  # noqa: ANN401 - a function
+def test_wrong_clock_is_counted(line: Any, timestamp: float, kind: str | None) -> None:  # noqa: ANN401 - a function
     """A line from 1970, from the far future, or in milliseconds is not used: its block would be nowhere."""
     usual = "predictions" if line is prediction else "outcomes"
-    assert read(line(time=moment))[1] == {kind or usual: 1}
+    assert read(line(time=timestamp))[1] == {kind or usual: 1}
 
 
 def test_line_beyond_all_length_is_broken() -> None:
-    """A line that is longer than any record is not even parsed."""
+    """A line that is longer than any record is not parsed."""
     assert read(prediction(id="a" * LONGEST_LINE_BYTES))[1] == {BROKEN: 1}
     assert read(prediction(id="a" * (LONGEST_LINE_BYTES // 2)))[1] == {"predictions": 1}
 
