@@ -1,4 +1,4 @@
-"""Replay: who retrains when, what the gate's refusal and a missing model leave, and what is counted of each week."""
+"""Replay: which policy retrains when, what a refusal or a missing model leaves, and what is counted of each week."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -48,11 +48,11 @@ def rows(history: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def make(rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Make:
-    """Makes a replay of the last nine weeks, of which the last is not whole, but for what is asked otherwise."""
+    """Makes a replay of the last nine weeks, of which the last is not whole; fields may be given otherwise."""
 
     def replayed(changed: pd.DataFrame = rows, scorer: ScorerDeclaration = dated_scorer, **changes: Any) -> Replay:  # noqa: ANN401 - fields of any kind
-        asked = {"parameters": SMALL, "catalogue": mini_catalogue, "start": START, "every": EVERY} | changes
-        return Replay(changed, scorer, **asked)
+        fields = {"parameters": SMALL, "catalogue": mini_catalogue, "start": START, "every": EVERY} | changes
+        return Replay(changed, scorer, **fields)
 
     return replayed
 
@@ -71,25 +71,18 @@ def drifted(make: Make, rows: pd.DataFrame) -> tuple[Replay, Weeks]:
     return replay, replay.run()
 
 
-@pytest.fixture
-def reversed_model(calm: tuple[Replay, Weeks]) -> DatedModel:
-    """A model that ranks the wrong way round."""
-    model = calm[0].model(START + EVERY * SECONDS_A_WEEK)
-    return replace(model, calibration={name: -value for name, value in model.calibration.items()})
-
-
-def asked_in(weeks: list[Week]) -> list[int]:
-    """The weeks' numbers in which a new model was made, or was to be made."""
+def challenged_in(weeks: list[Week]) -> list[int]:
+    """The numbers of the weeks in which a new model was trained, or could not be."""
     return [number for number, week in enumerate(weeks) if week.retrained or week.refused]
 
 
 def serving(replay: Replay, weeks: list[Week]) -> list[DatedModel]:
-    """Which model served in each week."""
-    current, found = replay.model(START), []
+    """The model that served in each week."""
+    current, models = replay.model(START), []
     for week in weeks:
         current = replay.model(week.begins) if week.retrained else current
-        found.append(current)
-    return found
+        models.append(current)
+    return models
 
 
 def rows_in(replay: Replay, week: Week) -> pd.DataFrame:
@@ -107,89 +100,85 @@ def rows_in(replay: Replay, week: Week) -> pd.DataFrame:
         ("on watch", [(week, state) for week in range(10) for state in ("watch", "retrain")]),
     ],
 )
-def test_policy_asks_when_it_should(policy: str, expected: list[tuple[int, str]]) -> None:
+def test_policy_retrains_when_it_should(policy: str, expected: list[tuple[int, str]]) -> None:
     """Never, every four weeks but not in the first, or in each week in which the monitor says so."""
-    asked = [
-        (week, state) for week in range(10) for state in ("ok", "watch", "retrain") if POLICIES[policy](week, state, 4)
-    ]
-    assert asked == expected
+    cases = [(week, state) for week in range(10) for state in ("ok", "watch", "retrain")]
+    assert [(week, state) for week, state in cases if POLICIES[policy](week, state, 4)] == expected
 
 
-def test_replay_asks_as_the_policies_do(drifted: tuple[Replay, Weeks]) -> None:
-    """In each week a policy makes a new model, or hears what speaks against it, exactly where it asks for one."""
+def test_replay_follows_the_policies(drifted: tuple[Replay, Weeks]) -> None:
+    """Each policy has a new model trained, or refused, exactly in the weeks in which it retrains."""
     for name, weeks in drifted[1].items():
         due = [number for number, week in enumerate(weeks) if POLICIES[name](number, week.state, EVERY)]
-        assert asked_in(weeks) == due
-    assert [asked_in(weeks)[:2] for weeks in drifted[1].values()] == [[], [3, 6], [3, 4], [3, 4]]
+        assert challenged_in(weeks) == due
+    assert [challenged_in(weeks)[:2] for weeks in drifted[1].values()] == [[], [3, 6], [3, 4], [3, 4]]
 
 
 def test_all_policies_see_the_same_weeks(drifted: tuple[Replay, Weeks]) -> None:
     """Each policy has every whole week, beginning with the first model, with its rows and its frauds."""
-    replay, found = drifted
+    replay, weeks_of = drifted
     begins = [START + week * SECONDS_A_WEEK for week in range(8)]
-    for weeks in found.values():
+    for weeks in weeks_of.values():
         assert [week.begins for week in weeks] == begins == replay.begins
         for week in weeks:
             assert week.rows == len(rows_in(replay, week))
             assert week.frauds == rows_in(replay, week)["is_fraud"].sum()
 
 
-def test_retraining_brings_back_what_changed_fraud_took(drifted: tuple[Replay, Weeks]) -> None:
-    """Where fraud changes, alarms say retrain, a new model is made of it, and catches more than the frozen one."""
+def test_retraining_restores_what_changed_fraud_cost(drifted: tuple[Replay, Weeks]) -> None:
+    """Where fraud changes, alarms say retrain, and a new model catches more than the frozen one."""
     frozen, *alarmed = (total(drifted[1][name]) for name in ("frozen", "on retrain", "on watch"))
     assert frozen.retrained == 0
-    for one in alarmed:
-        assert one.retrained > 0
-        assert one.recall_at_frozen_alerts_interval[0] > frozen.recall_at_frozen_alerts_interval[1]
+    for policy in alarmed:
+        assert policy.retrained > 0
+        assert policy.recall_at_frozen_alerts_interval[0] > frozen.recall_at_frozen_alerts_interval[1]
 
 
 def test_new_model_begins_with_a_clean_record(drifted: tuple[Replay, Weeks]) -> None:
-    """After a model was retrained, what the former one did counts no more."""
+    """After a retraining, what the former model did no longer counts."""
     weeks = drifted[1]["on retrain"]
     (first,) = [number for number, week in enumerate(weeks) if week.retrained]
     assert [weeks[number].state for number in (first - 1, first, first + 1)] == ["retrain", "retrain", "ok"]
 
 
-def test_frozen_learns_nothing(drifted: tuple[Replay, Weeks]) -> None:
-    """The frozen model serves in every week, and is never challenged."""
-    replay, found = drifted
-    assert {week.learned_until for week in found["frozen"]} == {int(replay.model(START).learned_until)}
-    assert {week.refused for week in found["frozen"]} == {None}
+def test_frozen_model_is_never_replaced(drifted: tuple[Replay, Weeks]) -> None:
+    """It serves in every week and is never challenged, so that its recall is the one at its alerts."""
+    replay, weeks_of = drifted
+    weeks = weeks_of["frozen"]
+    assert {week.learned_until for week in weeks} == {int(replay.model(START).learned_until)}
+    assert {week.refused for week in weeks} == {None}
+    assert [week.caught for week in weeks] == [week.caught_at_frozen_alerts for week in weeks]
+    assert total(weeks).recall == total(weeks).recall_at_frozen_alerts
 
 
 def test_policies_share_the_model_of_a_day(drifted: tuple[Replay, Weeks]) -> None:
-    """Two policies that retrain on the same day share one object, and no date has a second model."""
-    replay, found = drifted
+    """Two policies that retrain on the same day share one object, and only days of a retraining have a model."""
+    replay, weeks_of = drifted
     champion, on_day = replay.model(START), replay.begins[5]
-    assert all(found[name][5].retrained for name in ("on retrain", "on watch"))
+    assert all(weeks_of[name][5].retrained for name in ("on retrain", "on watch"))
     first, second = (replay.challenge(champion, on_day)[0] for _ in range(2))
     assert first is second is replay.models[on_day]
-    moments = {replay.begins[number] for weeks in found.values() for number in asked_in(weeks)}
-    assert replay.models.keys() <= moments | {START}
+    days = {replay.begins[number] for weeks in weeks_of.values() for number in challenged_in(weeks)}
+    assert replay.models.keys() <= days | {START}
 
 
-def test_no_model_is_trained_without_need(calm: tuple[Replay, Weeks]) -> None:
-    """Without drift only the first model and the scheduled ones are made."""
-    replay, _ = calm
-    assert set(replay.models) == {START, *(START + week * SECONDS_A_WEEK for week in (3, 6))}
-
-
-def test_refused_challenger_leaves_the_champion(
-    make: Make, calm: tuple[Replay, Weeks], reversed_model: DatedModel
-) -> None:
+def test_refused_challenger_leaves_the_champion(make: Make, calm: tuple[Replay, Weeks]) -> None:
     """What the gate refuses does not serve, and is counted with the gate's sentence."""
-    models = calm[0].models | {START + EVERY * SECONDS_A_WEEK: reversed_model}
-    weeks = make(models=models).run()["scheduled"]
+    replay, weeks_of = calm
+    day = START + EVERY * SECONDS_A_WEEK
+    model = replay.model(day)
+    reversed_model = replace(model, calibration={name: -value for name, value in model.calibration.items()})
+    weeks = make(models=replay.models | {day: reversed_model}).run()["scheduled"]
     assert [week.retrained for week in weeks] == [number == 6 for number in range(8)]
     assert "its average precision is 0." in weeks[3].refused
-    first = int(calm[0].model(START).learned_until)
+    first = int(replay.model(START).learned_until)
     assert [week.learned_until == first for week in weeks] == [number < 6 for number in range(8)]
-    assert [week.model_copy(update={"refused": None}) for week in weeks[:6]] == calm[1]["frozen"][:6]
+    assert [week.model_copy(update={"refused": None}) for week in weeks[:6]] == weeks_of["frozen"][:6]
     assert (total(weeks).refused, total(weeks).retrained) == (1, 1)
 
 
 def test_date_without_a_model_keeps_the_champion(make: Make, rows: pd.DataFrame) -> None:
-    """Where no recent fraud was known no model can be trained; that is counted, and the champion stays."""
+    """Where no recent fraud was known no model can be trained; this is counted, and the champion stays."""
     days = (rows["at"] - START) / SECONDS_A_DAY
     honest = rows.assign(is_fraud=rows["is_fraud"].where((days < 11) | (days >= 20), 0))
     weeks = make(honest).run()["scheduled"]
@@ -201,8 +190,8 @@ def test_date_without_a_model_keeps_the_champion(make: Make, rows: pd.DataFrame)
 @pytest.mark.parametrize("which", ["calm", "drifted"])
 def test_week_is_counted_as_its_model_scores_it(which: str, request: pytest.FixtureRequest) -> None:
     """Alerts, frauds caught, and the cost (missed amounts and reviews) are those of the model that served."""
-    replay, found = request.getfixturevalue(which)
-    for weeks in found.values():
+    replay, weeks_of = request.getfixturevalue(which)
+    for weeks in weeks_of.values():
         for week, model in zip(weeks, serving(replay, weeks), strict=True):
             served = rows_in(replay, week)
             flagged, is_fraud = model.scored(served, replay.scorer).flagged, served["is_fraud"] == 1
@@ -214,7 +203,7 @@ def test_week_is_counted_as_its_model_scores_it(which: str, request: pytest.Fixt
 
 
 def most_caught(probability: np.ndarray, label: np.ndarray, budget: int) -> tuple[int, int]:
-    """How many frauds a threshold catches that flags at most so many rows, and how many it flags."""
+    """How many frauds the threshold catches that flags the most rows within a budget, and how many it flags."""
     sizes = [(probability >= threshold) for threshold in np.unique(probability)]
     within = [flagged for flagged in sizes if flagged.sum() <= budget]
     largest = max(within, key=np.sum, default=np.zeros(len(label), dtype=bool))
@@ -228,56 +217,49 @@ def test_frozen_alerts_are_never_exceeded(
     """At the frozen model's alerts the riskiest rows count, at most as many, tied ones all or none."""
     budgeted = dated_scorer.model_copy(update={"decision": Decision(review_rate=0.1)})
     replay = make(rows, budgeted, parameters=parameters, every=2)
-    found = replay.run()
+    weeks_of = replay.run()
     spared = 0
-    for weeks in found.values():
-        for week, frozen, model in zip(weeks, found["frozen"], serving(replay, weeks), strict=True):
+    for weeks in weeks_of.values():
+        for week, frozen, model in zip(weeks, weeks_of["frozen"], serving(replay, weeks), strict=True):
             scored = model.scored(rows_in(replay, week), replay.scorer)
             caught, n_flagged = most_caught(scored.probability, scored.label, frozen.alerts)
             assert week.caught_at_frozen_alerts == caught
             spared += frozen.alerts - n_flagged
-    assert total(found["scheduled"]).retrained > 0
+    assert total(weeks_of["scheduled"]).retrained > 0
     assert spared > 0
 
 
-def test_frozen_model_is_measured_at_its_own_alerts(drifted: tuple[Replay, Weeks]) -> None:
-    """The frozen model's recall is its recall at the frozen model's alerts, in each week and in all."""
-    weeks = drifted[1]["frozen"]
-    assert [week.caught for week in weeks] == [week.caught_at_frozen_alerts for week in weeks]
-    assert total(weeks).recall == total(weeks).recall_at_frozen_alerts
-
-
-def test_without_drift_nothing_ends_worse(calm: tuple[Replay, Weeks]) -> None:
-    """Where nothing changes nothing alarms, the schedule passes the gate, and no policy is worse beyond chance."""
-    totals = {name: total(weeks) for name, weeks in calm[1].items()}
-    assert {week.state for weeks in calm[1].values() for week in weeks} == {"ok"}
-    assert [one.retrained for one in totals.values()] == [0, 2, 0, 0]
-    assert [one.refused for one in totals.values()] == [0] * 4
-    assert calm[1]["on retrain"] == calm[1]["on watch"] == calm[1]["frozen"]
+def test_without_drift_no_policy_is_worse(calm: tuple[Replay, Weeks]) -> None:
+    """Where nothing changes nothing alarms, only scheduled models are trained, and these are no worse beyond chance."""
+    replay, weeks_of = calm
+    totals = {name: total(weeks) for name, weeks in weeks_of.items()}
+    assert {week.state for weeks in weeks_of.values() for week in weeks} == {"ok"}
+    assert [policy.retrained for policy in totals.values()] == [0, 2, 0, 0]
+    assert [policy.refused for policy in totals.values()] == [0] * 4
+    assert weeks_of["on retrain"] == weeks_of["on watch"] == weeks_of["frozen"]
+    assert set(replay.models) == {START, *(START + week * SECONDS_A_WEEK for week in (3, 6))}
     low, _ = totals["frozen"].recall_at_frozen_alerts_interval
     assert totals["scheduled"].recall_at_frozen_alerts > low
 
 
-def test_replay_repeats_itself(make: Make, drifted: tuple[Replay, Weeks], rows: pd.DataFrame) -> None:
-    """The same history is replayed the same way."""
+def test_replay_is_deterministic(make: Make, drifted: tuple[Replay, Weeks], rows: pd.DataFrame) -> None:
+    """The same history gives the same replay."""
     assert make(changed_fraud(rows)).run() == drifted[1]
 
 
-def test_weeks_without_rows_are_left_out(make: Make, rows: pd.DataFrame) -> None:
-    """A gap of three weeks is no week of any policy, and the schedule counts the weeks that there are."""
-    replay = make(without(rows, 14, 35))
-    found = replay.run()
+@pytest.mark.parametrize("first_day", [14, 8])
+def test_weeks_without_rows_are_left_out(make: Make, rows: pd.DataFrame, first_day: int) -> None:
+    """A gap of three weeks is no week of any policy, and the schedule counts those with rows, on one day or on all."""
+    replay = make(without(rows, first_day, 35))
+    weeks_of = replay.run()
     begins = [START + week * SECONDS_A_WEEK for week in (0, 1, 5, 6, 7)]
-    assert {name: [week.begins for week in weeks] for name, weeks in found.items()} == dict.fromkeys(POLICIES, begins)
+    assert {name: [week.begins for week in weeks] for name, weeks in weeks_of.items()} == dict.fromkeys(
+        POLICIES, begins
+    )
     assert replay.begins == begins
-    assert asked_in(found["scheduled"]) == [3]
-
-
-def test_half_a_gap_is_a_week(make: Make, rows: pd.DataFrame) -> None:
-    """A week that has rows on one day only is one like any other."""
-    found = make(without(rows, 8, 35)).run()["frozen"]
-    assert [week.begins for week in found] == [START + week * SECONDS_A_WEEK for week in (0, 1, 5, 6, 7)]
-    assert 0 < found[1].rows < found[0].rows / 3
+    assert challenged_in(weeks_of["scheduled"]) == [3]
+    first, second = weeks_of["frozen"][:2]
+    assert (0 < second.rows < first.rows / 3) is (first_day == 8)
 
 
 def test_week_of_one_class_has_no_average_precision(make: Make, rows: pd.DataFrame) -> None:
@@ -298,45 +280,23 @@ def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_sc
 
 
 @pytest.mark.parametrize(
-    ("start", "change", "sentence"),
+    ("days", "sentence"),
     [
-        pytest.param(
-            BEGIN + 120 * SECONDS_A_DAY,
-            lambda rows: rows,
-            "no whole week from 2025-05-01T00:00:00 on has rows; the last row is of 2025-05-06T23:",
-            id="less than a week",
-        ),
-        pytest.param(
-            BEGIN + 300 * SECONDS_A_DAY,
-            lambda rows: rows,
-            "no whole week from 2025-10-28T00:00:00 on has rows; the last row is of 2025-05-06T23:",
-            id="after the end",
-        ),
-        pytest.param(
-            START,
-            lambda rows: without(rows, 0, 60),
-            "no whole week from 2025-03-05T00:00:00 on has rows; the last row is of 2025-05-06T23:",
-            id="nothing before the last days",
-        ),
-        pytest.param(
-            BEGIN,
-            lambda rows: rows,
+        (120, "no whole week from 2025-05-01T00:00:00 on has rows; the last row is of 2025-05-06T23:"),
+        (300, "no whole week from 2025-10-28T00:00:00 on has rows; the last row is of 2025-05-06T23:"),
+        (63, "no whole week from 2025-03-05T00:00:00 on has rows; the last row is of 2025-05-06T23:"),
+        (
+            0,
             "no first model can be made on 2025-01-01T00:00:00: no label was known on 2025-01-01T00:00:00; begin later",
-            id="nothing known",
         ),
-        pytest.param(
-            BEGIN + 12 * SECONDS_A_DAY,
-            lambda rows: rows,
-            "no first model can be made on 2025-01-13T00:00:00: the train window has no rows; it must have both",
-            id="nothing to learn from",
-        ),
+        (12, "no first model can be made on 2025-01-13T00:00:00: the train window has no rows; it must have both"),
     ],
+    ids=["less than a week", "after the end", "nothing before the last days", "nothing known", "nothing to learn from"],
 )
-def test_no_history_is_an_error(
-    make: Make, rows: pd.DataFrame, start: float, change: Callable[[pd.DataFrame], pd.DataFrame], sentence: str
-) -> None:
-    """Where there is nothing to replay, the error says what lacks, and no model was made for it."""
-    replay = make(change(rows), start=start)
+def test_history_that_cannot_be_replayed_is_an_error(make: Make, rows: pd.DataFrame, days: int, sentence: str) -> None:
+    """Where there is nothing to replay, the error says what is missing, and no model was trained for it."""
+    start = BEGIN + days * SECONDS_A_DAY
+    replay = make(without(rows, 0, 60) if start == START else rows, start=start)
     with pytest.raises(DataError) as caught:
         replay.run()
     assert str(caught.value).startswith(sentence)
@@ -392,7 +352,7 @@ def test_total_is_the_weeks_sum() -> None:
 def test_total_of_nothing_is_unknown() -> None:
     """Without a fraud no recall is known, and without an alert no precision."""
     nothing = {"frauds": 0, "alerts": 0, "caught": 0, "caught_at_frozen_alerts": 0, "average_precision": None}
-    found = total([week(**nothing)])
+    sums = total([week(**nothing)])
     names = ("recall", "precision", "recall_at_frozen_alerts", "average_precision")
-    assert {name: getattr(found, name) for name in names} == dict.fromkeys(names)
-    assert found.recall_at_frozen_alerts_interval == (0.0, 1.0)
+    assert {name: getattr(sums, name) for name in names} == dict.fromkeys(names)
+    assert sums.recall_at_frozen_alerts_interval == (0.0, 1.0)
