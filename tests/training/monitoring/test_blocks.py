@@ -28,7 +28,7 @@ THRESHOLD = 0.5
 
 
 def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (), **columns: Any) -> Log:  # noqa: ANN401 - columns of any kind
-    """A log of predictions at some days, ids 1, 2, ...; `outcomes` are day, id, label."""
+    """A log of predictions at some days, with ids 1, 2, ...; `outcomes` are day, id, label."""
     size = len(days)
     usual: dict[str, Any] = {
         "probability": [0.1] * size,
@@ -46,7 +46,7 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (
         **{name: np.array(values, dtype=types.get(name, float)) for name, values in (usual | columns).items()},
         versions=["a", "b"],
         outcome_time=START + SECONDS_A_DAY * np.array([day for day, _, _ in outcomes], dtype=float),
-        outcome_id=np.array([one for _, one, _ in outcomes], dtype=np.uint64),
+        outcome_id=np.array([identifier for _, identifier, _ in outcomes], dtype=np.uint64),
         outcome_label=np.array([label for _, _, label in outcomes], dtype=np.int8),
         counts={},
     )
@@ -58,105 +58,107 @@ def blocks(log: Log, policy: Monitoring = POLICY) -> list[dict[str, Any]]:
     return [block.content() for block in blocks_of(log, labels, BASELINE, policy, THRESHOLD)]
 
 
-def test_outcomes_join_by_id() -> None:
-    """Each prediction has its own outcome's label, and -1 without one."""
-    joined = join_outcomes(log_of([0, 1, 2, 3], [(4, 3, 1), (5, 1, 0)]), POLICY, 0)
-    assert joined.label.tolist() == [0, -1, 1, -1]
-    assert joined.counts == {}
+@pytest.mark.parametrize(
+    ("log", "labels", "counts"),
+    [
+        pytest.param(log_of([0, 1, 2, 3], [(4, 3, 1), (5, 1, 0)]), [0, -1, 1, -1], {}, id="each its own"),
+        pytest.param(
+            log_of([0, 1], [(2, 1, 1), (3, 1, 0), (4, 2, 0), (5, 2, 1)]),
+            [0, 1],
+            {"outcomes that correct an earlier one": 2},
+            id="a later outcome corrects an earlier one",
+        ),
+        pytest.param(
+            log_of([0, 0], [(1, 1, 0), (1, 1, 1), (1, 2, 1), (1, 2, 0)]),
+            [1, 0],
+            {"outcomes that correct an earlier one": 2},
+            id="of two with the same time the last one read counts",
+        ),
+        pytest.param(
+            log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1)], id=[1, 2, 50]),
+            [-1, -1, -1],
+            {"outcomes of unknown ids": 2},
+            id="unknown ids alone",
+        ),
+        pytest.param(
+            log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1), (1, 2, 1)], id=[1, 2, 50]),
+            [-1, 1, -1],
+            {"outcomes of unknown ids": 2},
+            id="unknown ids beside a known one",
+        ),
+        pytest.param(
+            log_of([5, 6], [(1, 1, 1), (7, 2, 0)]),
+            [1, 0],
+            {"outcomes before their prediction": 1},
+            id="an outcome that is dated before its prediction",
+        ),
+        pytest.param(
+            log_of([0, 1, 2, 3], [(4, 7, 1)], id=[5, 7, 7, 7]),
+            [-1, 1, -1, -1],
+            {"predictions of an id that was scored before": 2},
+            id="the first prediction of an id",
+        ),
+        pytest.param(
+            log_of([0, 1, 2], [(3, 8, 1)], id=[0, 0, 8]),
+            [-1, -1, 1],
+            {"predictions without an id": 2},
+            id="without an id",
+        ),
+    ],
+)
+def test_outcomes_join_by_id(log: Log, labels: list[int], counts: dict[str, int]) -> None:
+    """Each prediction has the label of its id's latest outcome, -1 without one; what is unusual is counted."""
+    joined = join_outcomes(log, POLICY, 0)
+    assert (joined.label.tolist(), joined.counts) == (labels, counts)
 
 
-def test_latest_outcome_counts() -> None:
-    """An outcome that comes later corrects the earlier one."""
-    joined = join_outcomes(log_of([0, 1], [(2, 1, 1), (3, 1, 0), (4, 2, 0), (5, 2, 1)]), POLICY, 0)
-    assert joined.label.tolist() == [0, 1]
-    assert joined.counts == {"outcomes that correct an earlier one": 2}
-
-
-@pytest.mark.parametrize("known", [[], [(1, 2, 1)]])
-def test_unknown_ids_are_counted(known: list[tuple[float, int, int]]) -> None:
-    """An outcome of an id that was never scored joins nothing, whatever its place among the ids."""
-    joined = join_outcomes(log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1), *known], id=[1, 2, 50]), POLICY, 0)
-    assert joined.label.tolist() == [-1, 1 if known else -1, -1]
-    assert joined.counts == {"outcomes of unknown ids": 2}
-
-
-def test_outcomes_with_the_same_timestamp_count_in_their_order() -> None:
-    """Of two outcomes with the same time the one that was read last counts."""
-    assert join_outcomes(log_of([0], [(1, 1, 0), (1, 1, 1)]), POLICY, 0).label.tolist() == [1]
-    assert join_outcomes(log_of([0], [(1, 1, 1), (1, 1, 0)]), POLICY, 0).label.tolist() == [0]
-
-
-def test_outcome_before_its_prediction_joins() -> None:
-    """An outcome that is dated before its prediction joins it, and is counted."""
-    joined = join_outcomes(log_of([5, 6], [(1, 1, 1), (7, 2, 0)]), POLICY, 0)
-    assert joined.label.tolist() == [1, 0]
-    assert joined.counts == {"outcomes before their prediction": 1}
-
-
-def test_first_prediction_of_an_id_has_the_outcome() -> None:
-    """Of an id that was scored several times the first prediction has the label."""
-    joined = join_outcomes(log_of([0, 1, 2, 3], [(4, 7, 1)], id=[5, 7, 7, 7]), POLICY, 0)
-    assert joined.label.tolist() == [-1, 1, -1, -1]
-    assert joined.counts == {"predictions of an id that was scored before": 2}
-
-
-def test_without_an_id_nothing_joins() -> None:
-    """Predictions without an id are counted and have no label."""
-    joined = join_outcomes(log_of([0, 1, 2], [(3, 8, 1)], id=[0, 0, 8]), POLICY, 0)
-    assert joined.label.tolist() == [-1, -1, 1]
-    assert joined.counts == {"predictions without an id": 2}
-
-
-def test_empty_log_joins() -> None:
-    """A log of outcomes alone has no label."""
-    joined = join_outcomes(log_of([], [(0, 1, 1)]), LEGITIMATE, 7)
-    assert joined.label.tolist() == []
-    assert joined.counts == {"outcomes of unknown ids": 1}
-
-
-def test_old_predictions_without_an_outcome_are_legitimate() -> None:
+@pytest.mark.parametrize(
+    ("log", "labels", "counts"),
+    [
+        pytest.param(log_of([], [(0, 1, 1)]), [], {"outcomes of unknown ids": 1}, id="outcomes alone"),
+        pytest.param(
+            log_of([0, 1, 4, 7.5, 12], [(12, 2, 1), (13, 5, 0)]),
+            [0, 1, 0, -1, 0],
+            {"unlabelled, taken as legitimate": 2},
+            id="counted from the latest outcome",
+        ),
+        pytest.param(
+            log_of([0, 3.5, 10]),
+            [0, -1, -1],
+            {"unlabelled, taken as legitimate": 1},
+            id="counted from the latest prediction",
+        ),
+        pytest.param(
+            log_of([0, 1, 30], [(2, 7, 1)], id=[7, 7, 8]),
+            [1, -1, -1],
+            {"predictions of an id that was scored before": 1},
+            id="a fraud that was scored twice",
+        ),
+    ],
+)
+def test_old_predictions_without_an_outcome_are_legitimate(log: Log, labels: list[int], counts: dict[str, int]) -> None:
     """Where the policy says so, what has no outcome after the delay was no fraud, and what is younger is unknown."""
-    joined = join_outcomes(log_of([0, 1, 4, 7.5, 12], [(12, 2, 1), (13, 5, 0)], id=[1, 2, 3, 4, 5]), LEGITIMATE, 7)
-    assert joined.label.tolist() == [0, 1, 0, -1, 0]
-    assert joined.counts == {"unlabelled, taken as legitimate": 2}
-
-
-def test_latest_prediction_tells_the_delay_too() -> None:
-    """Without any outcome, the delay is counted from the latest prediction."""
-    assert join_outcomes(log_of([0, 3.5, 10]), LEGITIMATE, 7).label.tolist() == [0, -1, -1]
-
-
-def test_repeated_prediction_of_a_fraud_is_not_legitimate() -> None:
-    """A fraud that was scored twice is not a legitimate request the second time."""
-    joined = join_outcomes(log_of([0, 1, 30], [(2, 7, 1)], id=[7, 7, 8]), LEGITIMATE, 7)
-    assert joined.label.tolist() == [1, -1, -1]
+    joined = join_outcomes(log, LEGITIMATE, 7)
+    assert (joined.label.tolist(), joined.counts) == (labels, counts)
 
 
 def test_blocks_have_their_bounds() -> None:
-    """Blocks begin with the first record, and include their start and exclude their end; empty ones are left out."""
+    """Blocks of the declared length begin with the first record, without their end; empty ones are left out."""
     found = blocks(log_of([1, 7.99, 8, 14.99, 30]))
-    assert [(one["from"] - START) / SECONDS_A_DAY for one in found] == [1, 8, 29]
-    assert [(one["to"] - START) / SECONDS_A_DAY for one in found] == [8, 15, 36]
-    assert [one["rows"] for one in found] == [2, 2, 1]
-
-
-def test_length_of_blocks_is_declared() -> None:
-    """With blocks of a day, each day is one."""
+    assert [(block["from"] - START) / SECONDS_A_DAY for block in found] == [1, 8, 29]
+    assert [(block["to"] - START) / SECONDS_A_DAY for block in found] == [8, 15, 36]
+    assert [block["rows"] for block in found] == [2, 2, 1]
     assert len(blocks(log_of([0, 0.5, 1, 2.5, 2.9]), Monitoring(block_days=1))) == 3
-
-
-def test_empty_log_has_no_block() -> None:
-    """Nothing was predicted, nothing is described."""
     assert blocks(log_of([], [(0, 1, 1)])) == []
 
 
 def test_outcomes_are_measured() -> None:
     """Recall, precision, average precision and the promised frauds are those of the labelled rows."""
     probability, label = [0.9, 0.8, 0.7, 0.3, 0.2, 0.1, 0.95], [1, 0, 1, 1, 0, 0]
-    flagged = [one >= THRESHOLD for one in probability]
-    outcomes = [(1.0, at + 1, one) for at, one in enumerate(label)]
-    (found,) = blocks(log_of([0] * 7, outcomes, probability=probability, flagged=flagged))
-    measured = found["measured"]
+    flagged = [value >= THRESHOLD for value in probability]
+    outcomes = [(1.0, at + 1, value) for at, value in enumerate(label)]
+    (block,) = blocks(log_of([0] * 7, outcomes, probability=probability, flagged=flagged))
+    measured = block["measured"]
     counts = {name: measured[name] for name in ("labelled", "frauds", "alerts", "caught")}
     assert counts == {"labelled": 6, "frauds": 3, "alerts": 3, "caught": 2}
     assert (measured["recall"], measured["precision"]) == (2 / 3, 2 / 3)
@@ -165,32 +167,28 @@ def test_outcomes_are_measured() -> None:
     assert measured["recall_interval"] == pytest.approx((0.2077, 0.9385), abs=1e-4)
 
 
-def test_nothing_known_is_measured_as_unknown() -> None:
-    """Without outcomes shares are unknown, and their intervals hold everything."""
-    (found,) = blocks(log_of([0, 0]))
-    measured = found["measured"]
+def test_unknown_shares_are_measured_as_unknown() -> None:
+    """Without outcomes shares are unknown, without a fraud the recall is, and their intervals hold everything."""
+    (block,) = blocks(log_of([0, 0]))
+    measured = block["measured"]
     assert (measured["labelled"], measured["frauds"], measured["expected_frauds"]) == (0, 0, 0)
     assert measured["recall"] is measured["precision"] is measured["average_precision"] is None
     assert measured["recall_interval"] == measured["precision_interval"] == [0, 1]
-
-
-def test_window_without_a_fraud_is_measured() -> None:
-    """Where every outcome is legitimate the recall is unknown, not 0, and the precision is 0."""
-    outcomes = [(1.0, one, 0) for one in (1, 2, 3)]
-    (found,) = blocks(log_of([0, 0, 0], outcomes, flagged=[True, False, False]))
-    measured = found["measured"]
+    legitimate = [(1.0, identifier, 0) for identifier in (1, 2, 3)]
+    (block,) = blocks(log_of([0, 0, 0], legitimate, flagged=[True, False, False]))
+    measured = block["measured"]
     assert (measured["labelled"], measured["frauds"], measured["alerts"], measured["caught"]) == (3, 0, 1, 0)
     assert measured["recall"] is measured["average_precision"] is None
     assert (measured["recall_interval"], measured["precision"]) == ([0, 1], 0)
 
 
-def test_window_of_one_prediction_is_described() -> None:
-    """The smallest window that is not empty."""
-    (found,) = blocks(log_of([0], [(1.0, 1, 1)]))
-    assert (found["rows"], found["measured"]["frauds"], found["measured"]["recall"]) == (1, 1, 0)
+def test_block_of_one_prediction_is_described() -> None:
+    """The smallest block that is not empty."""
+    (block,) = blocks(log_of([0], [(1.0, 1, 1)]))
+    assert (block["rows"], block["measured"]["frauds"], block["measured"]["recall"]) == (1, 1, 0)
 
 
-def test_scores_of_nothing_but_certainty_are_described() -> None:
+def test_certain_scores_are_described() -> None:
     """Probabilities of 0 and 1 have log-odds, and promise a recall where they promise a fraud."""
     zeros, ones = (blocks(log_of([0, 0], probability=[value] * 2, flagged=[bool(value)] * 2))[0] for value in (0, 1))
     assert zeros["estimated"]["recall"] == 0
@@ -199,15 +197,15 @@ def test_scores_of_nothing_but_certainty_are_described() -> None:
 
 def test_frauds_of_several_blocks_are_pooled() -> None:
     """A block's outcomes are its own and those of the blocks before it, as many as the policy pools."""
-    log = log_of([0, 7, 14, 21], [(30, one, 1) for one in (1, 2, 3, 4)])
-    found = [[one["measured"]["frauds"] for one in blocks(log, Monitoring(pooled=pooled))] for pooled in (1, 3)]
-    assert found == [[1, 1, 1, 1], [1, 2, 3, 3]]
+    log = log_of([0, 7, 14, 21], [(30, identifier, 1) for identifier in (1, 2, 3, 4)])
+    for pooled, frauds in ((1, [1, 1, 1, 1]), (3, [1, 2, 3, 3])):
+        assert [block["measured"]["frauds"] for block in blocks(log, Monitoring(pooled=pooled))] == frauds
 
 
 def test_block_holds_the_baseline() -> None:
     """What the threshold did when it was chosen stands beside what it does."""
-    (found,) = blocks(log_of([0, 0, 0, 0], flagged=[True, False, False, False]))
-    assert (found["alert_rate"], found["baseline_alert_rate"], found["baseline_recall"]) == (0.25, 0.1, 0.75)
+    (block,) = blocks(log_of([0, 0, 0, 0], flagged=[True, False, False, False]))
+    assert (block["alert_rate"], block["baseline_alert_rate"], block["baseline_recall"]) == (0.25, 0.1, 0.75)
 
 
 def test_block_holds_versions_and_warnings() -> None:
@@ -221,22 +219,22 @@ def test_block_holds_versions_and_warnings() -> None:
 def test_distances_are_those_of_the_counts() -> None:
     """Numbers are compared in the order of their bins, labels and flags as categories; p-values are Holm's."""
     bins = [[0, 1, 1], [1, 2, 2], [2, 3, 0], [3, 2, 1], [3, 2, 1]] * 20
-    (found,) = blocks(log_of([0] * 100, bins=bins))
+    (block,) = blocks(log_of([0] * 100, bins=bins))
     raw = [
         number_distance(np.array([10.0, 60, 20, 10]), np.array([20.0, 20, 20, 40])),
         category_distance(np.array([0.0, 5, 75, 20]), np.array([0.0, 20, 60, 20])),
         category_distance(np.array([10.0, 50, 40]), np.array([20.0, 60, 20])),
     ]
-    amount, country, is_new = found["features"].values()
-    assert [one["psi"] for one in (amount, country, is_new)] == [one.psi for one in raw]
-    order = sorted(one.p_value for one in raw)
-    assert min(amount["p_value"], country["p_value"], is_new["p_value"]) == pytest.approx(3 * order[0])
+    amount, country, is_new = block["features"].values()
+    assert [feature["psi"] for feature in (amount, country, is_new)] == [distance.psi for distance in raw]
+    smallest = min(distance.p_value for distance in raw)
+    assert min(amount["p_value"], country["p_value"], is_new["p_value"]) == pytest.approx(3 * smallest)
 
 
 def test_missing_and_unseen_are_shares() -> None:
     """The shares of missing and of unseen values stand beside the baseline's; a flag has no unseen value."""
-    (found,) = blocks(log_of([0] * 4, bins=[[0, 1, 1], [1, 2, 2], [2, 2, 0], [3, 0, 1]]))
-    amount, country, is_new = found["features"].values()
+    (block,) = blocks(log_of([0] * 4, bins=[[0, 1, 1], [1, 2, 2], [2, 2, 0], [3, 0, 1]]))
+    amount, country, is_new = block["features"].values()
     assert (amount["missing"], amount["baseline_missing"]) == (0.25, 0.1)
     assert (country["missing"], country["unseen"], country["baseline_unseen"]) == (0.25, 0.25, 0.05)
     assert "unseen" not in amount
@@ -246,28 +244,28 @@ def test_missing_and_unseen_are_shares() -> None:
 def test_unrecorded_feature_is_left_out() -> None:
     """A feature counts only where it was recorded, and is not there where it never was."""
     bins = [[0, UNRECORDED, 1], [1, UNRECORDED, UNRECORDED], [1, UNRECORDED, UNRECORDED]]
-    (found,) = blocks(log_of([0, 0, 0], bins=bins))
-    assert list(found["features"]) == ["amount", "is_new"]
-    assert found["features"]["is_new"]["missing"] == 0
-    assert found["features"]["amount"]["missing"] == pytest.approx(1 / 3)
+    (block,) = blocks(log_of([0, 0, 0], bins=bins))
+    assert list(block["features"]) == ["amount", "is_new"]
+    assert block["features"]["is_new"]["missing"] == 0
+    assert block["features"]["amount"]["missing"] == pytest.approx(1 / 3)
 
 
 def test_score_is_compared_by_its_log_odds() -> None:
     """The score's distance is that of its counts between the baseline's edges."""
     probability = [0.05] * 50 + [0.3] * 30 + [0.9] * 20
-    (found,) = blocks(log_of([0] * 100, probability=probability))
+    (block,) = blocks(log_of([0] * 100, probability=probability))
     expected = number_distance(np.array([70.0, 20, 10]), np.array([50.0, 30, 20]))
-    assert found["score"] == {"psi": expected.psi, "p_value": expected.p_value}
+    assert block["score"] == {"psi": expected.psi, "p_value": expected.p_value}
 
 
 def test_weights_count() -> None:
     """A prediction that stands for ten counts ten times in every share, and once as evidence."""
     log = log_of([0, 0], weight=[10, 1], flagged=[True, False], bins=[[0, 2, 1], [1, 2, 1]], probability=[0.8, 0.2])
-    (found,) = blocks(log)
-    assert (found["rows"], found["predictions"]) == (2, 11)
-    assert found["alert_rate"] == pytest.approx(10 / 11)
-    assert found["features"]["amount"]["missing"] == pytest.approx(10 / 11)
-    assert found["estimated"]["fraud_rate"] == pytest.approx((8 + 0.2) / 11)
+    (block,) = blocks(log)
+    assert (block["rows"], block["predictions"]) == (2, 11)
+    assert block["alert_rate"] == pytest.approx(10 / 11)
+    assert block["features"]["amount"]["missing"] == pytest.approx(10 / 11)
+    assert block["estimated"]["fraud_rate"] == pytest.approx((8 + 0.2) / 11)
 
 
 def test_few_recorded_rows_are_no_evidence() -> None:
@@ -275,8 +273,8 @@ def test_few_recorded_rows_are_no_evidence() -> None:
     bins = [[1, 2, 1]] * 7 + [[2, 3, 2], [2, 3, 2], [0, 2, 2]]
     p_values = []
     for weight in (1, 100):
-        (found,) = blocks(log_of([0] * 10, bins=bins, weight=[weight] * 10))
-        p_values.append(min(one["p_value"] for one in found["features"].values()))
+        (block,) = blocks(log_of([0] * 10, bins=bins, weight=[weight] * 10))
+        p_values.append(min(feature["p_value"] for feature in block["features"].values()))
     assert p_values[1] == pytest.approx(p_values[0], rel=0.5)
 
 
@@ -286,17 +284,17 @@ def test_estimate_is_the_truth_where_scores_are_calibrated(slope: float) -> None
     rng = np.random.default_rng(4)
     probability = 1 / (1 + np.exp(-slope * rng.normal(-2, 1.5, 200_000)))
     label, flagged = rng.random(200_000) < probability, probability >= 0.3
-    found = estimated(probability, flagged, np.ones(200_000))
+    estimate = estimated(probability, flagged, np.ones(200_000))
     truth = {
         "precision": label[flagged].mean(),
         "recall": label[flagged].sum() / label.sum(),
         "average_precision": average_precision_score(label, probability),
         "fraud_rate": label.mean(),
     }
-    assert {name: getattr(found, name) for name in truth} == pytest.approx(truth, abs=0.01)
+    assert {name: getattr(estimate, name) for name in truth} == pytest.approx(truth, abs=0.01)
 
 
-def test_the_deviation_of_an_estimated_recall_is_that_of_its_draws() -> None:
+def test_deviation_of_an_estimated_recall_is_that_of_its_draws() -> None:
     """Rows drawn again and again give recalls that spread by as much."""
     rng = np.random.default_rng(5)
     probability = 1 / (1 + np.exp(-rng.normal(-2, 1.5, 3_000)))
@@ -304,31 +302,20 @@ def test_the_deviation_of_an_estimated_recall_is_that_of_its_draws() -> None:
     for _ in range(400):
         kept = probability[rng.integers(0, len(probability), 500)]
         drawn.append(estimated(kept, kept >= 0.3, np.ones(500)))
-    spread = np.std([one.recall for one in drawn])
-    assert np.mean([one.recall_deviation for one in drawn]) == pytest.approx(spread, rel=0.1)
+    spread = np.std([estimate.recall for estimate in drawn])
+    assert np.mean([estimate.recall_deviation for estimate in drawn]) == pytest.approx(spread, rel=0.1)
 
 
-@pytest.mark.parametrize(
-    "measure",
-    [
-        "precision",
-        "recall",
-        "fraud_rate",
-        pytest.param(
-            "average_precision",
-        ),
-    ],
-)
-def test_estimate_of_weights_is_that_of_repeated_rows(measure: str) -> None:
-    """A weight counts as so many rows of the same score."""
+@pytest.mark.parametrize("measure", ["precision", "recall", "fraud_rate", "average_precision"])
+def test_weight_counts_as_repeated_rows(measure: str) -> None:
+    """A row of weight n is estimated as n rows of the same score."""
     probability, flagged, weight = np.array([0.9, 0.4, 0.1]), np.array([True, True, False]), np.array([1, 3, 5])
     repeated = estimated(np.repeat(probability, weight), np.repeat(flagged, weight), np.ones(9))
-    assert getattr(estimated(probability, flagged, weight.astype(float)), measure) == pytest.approx(
-        getattr(repeated, measure)
-    )
+    weighted = estimated(probability, flagged, weight.astype(float))
+    assert getattr(weighted, measure) == pytest.approx(getattr(repeated, measure))
 
 
-def test_estimate_without_an_alert_is_nothing_caught() -> None:
-    """Where nothing is flagged, nothing is caught."""
-    found = estimated(np.array([0.1, 0.2]), np.array([False, False]), np.ones(2))
-    assert (found.precision, found.recall) == (0, 0)
+def test_without_an_alert_nothing_is_caught() -> None:
+    """Where nothing is flagged, estimated precision and recall are 0."""
+    estimate = estimated(np.array([0.1, 0.2]), np.array([False, False]), np.ones(2))
+    assert (estimate.precision, estimate.recall) == (0, 0)

@@ -1,4 +1,4 @@
-"""A model of the past: it is the one that the stages make, of what was known by then, and the monitor is its own."""
+"""A model of a past date: the one that the stages make of what was known by then, and the monitor's state of it."""
 
 import json
 from collections.abc import Callable
@@ -50,10 +50,10 @@ def rows(history: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
 def make(rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Make:
     """Makes the model of a date within them; arguments change one thing each."""
 
-    def made(at: float = AT, changed: pd.DataFrame = rows, scorer: ScorerDeclaration = dated_scorer) -> DatedModel:
+    def train(at: float = AT, changed: pd.DataFrame = rows, scorer: ScorerDeclaration = dated_scorer) -> DatedModel:
         return model_at(at, changed, scorer, SMALL, mini_catalogue)
 
-    return made
+    return train
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def present(trained: Path, mini_scorer: ScorerDeclaration, mini_catalogue: pd.Da
 
 
 def content(model: DatedModel) -> dict[str, Any]:
-    """All that a model is."""
+    """Everything that a model consists of."""
     encoder, booster = model.pipeline[0], model.pipeline[-1].get_booster()
     return {
         "booster": bytes(booster.save_raw("ubj")),
@@ -88,7 +88,7 @@ def content(model: DatedModel) -> dict[str, Any]:
 def recorded_bins(model: DatedModel, rows: pd.DataFrame) -> np.ndarray:
     """The bins of what the function would record of requests with these rows' values."""
     values = rows[list(model.pipeline[0].contract.fields)].astype(object)
-    vectors = [model.features.encode([None if pd.isna(one) else one for one in row]) for row in values.to_numpy()]
+    vectors = [model.features.encode([None if pd.isna(value) else value for value in row]) for row in values.to_numpy()]
     binning = Binning(model.baseline["features"])
     recorded = [
         {name: model.features.display(index, vector[index]) for index, name in enumerate(model.features.names)}
@@ -115,11 +115,11 @@ def test_rows_are_scored_as_the_function_scores_them(
 ) -> None:
     """Probabilities and decisions are the packaged scorer's, and times and labels the rows'."""
     packaged = load_scorer(mini_bundle)
-    requests = [packaged.request_model.model_validate(one) for one in requests_of(present.window, packaged.contract)]
+    requests = [packaged.request_model.model_validate(row) for row in requests_of(present.window, packaged.contract)]
     answers = packaged.scores(requests)
     scored = present.scored(present.window, mini_scorer)
-    assert scored.probability == pytest.approx([one.probability for one in answers], rel=1e-5)
-    assert scored.flagged.tolist() == [one.is_flagged for one in answers]
+    assert scored.probability == pytest.approx([answer.probability for answer in answers], rel=1e-5)
+    assert scored.flagged.tolist() == [answer.is_flagged for answer in answers]
     assert scored.time.tolist() == present.window["at"].tolist()
     assert scored.label.tolist() == present.window["is_fraud"].tolist()
 
@@ -129,12 +129,12 @@ def test_bins_are_those_of_recorded_values(
 ) -> None:
     """Each feature's bins are those that the monitor gives what the function records, missing and rare values too."""
     served = rows[rows["at"] >= AT].assign(is_fraud=0)
-    found = model.scored(served, dated_scorer).bins
-    assert found.tolist() == recorded_bins(model, served).tolist()
+    bins = model.scored(served, dated_scorer).bins
+    assert bins.tolist() == recorded_bins(model, served).tolist()
     names = model.features.names
     could_miss = {"speed", "visits", "is_new", "item_kind", "momentum", "amount_per_visit"}
-    assert {name for index, name in enumerate(names) if (found[:, index] == 0).any()} == could_miss
-    assert all(len(np.unique(found[:, index])) >= 3 for index in range(len(names)))
+    assert {name for index, name in enumerate(names) if (bins[:, index] == 0).any()} == could_miss
+    assert all(len(np.unique(bins[:, index])) >= 3 for index in range(len(names)))
 
 
 @given(st.lists(VALUES, min_size=1, max_size=20))
@@ -159,7 +159,7 @@ def test_nothing_later_is_learned(make: Make, model: DatedModel, rows: pd.DataFr
 
 
 def test_the_last_known_label_counts(make: Make, model: DatedModel, rows: pd.DataFrame) -> None:
-    """What was known by then ends where the label delay begins, and a label of then is looked at."""
+    """What was known by then ends where the label delay begins, and a label of that day counts."""
     ends = AT - 2 * SECONDS_A_DAY
     assert model.window["at"].max() == rows.loc[rows["at"] < ends, "at"].max()
     last = rows.index[rows["at"] < ends][-1]
@@ -170,7 +170,7 @@ def test_the_last_known_label_counts(make: Make, model: DatedModel, rows: pd.Dat
 def test_windows_keep_the_label_delay(model: DatedModel) -> None:
     """It has learned from rows that end seventeen days and the delay before the latest that it knew."""
     ends = model.window["at"].max()
-    days = [(ends - moment) / SECONDS_A_DAY for moment in (model.window["at"].min(), model.learned_until)]
+    days = [(ends - seconds) / SECONDS_A_DAY for seconds in (model.window["at"].min(), model.learned_until)]
     assert days == pytest.approx([7, 19], abs=0.3)
     assert days[0] <= 7
     assert days[1] > 19
@@ -186,34 +186,19 @@ def test_delay_is_the_declared_one(make: Make, model: DatedModel, dated_scorer: 
 
 
 @pytest.mark.parametrize(
-    ("change", "at", "sentence"),
+    ("date", "sentence"),
     [
-        pytest.param(
-            lambda rows: rows,
-            pd.Timestamp("2025-01-03").timestamp(),
-            "no label was known on 2025-01-03T00:00:00; begin later",
-            id="nothing known",
-        ),
-        pytest.param(
-            lambda rows: rows,
-            pd.Timestamp("2025-01-15").timestamp(),
-            "the train window has no rows; it must have both classes: bring more rows, or change split",
-            id="nothing to learn from",
-        ),
-        pytest.param(
-            lambda rows: rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] < AT - 9 * SECONDS_A_DAY, 0)),
-            AT,
-            "the test window has only is_fraud = 0 in 3",
-            id="no fraud lately",
-        ),
+        ("2025-01-03", "no label was known on 2025-01-03T00:00:00; begin later"),
+        ("2025-01-15", "the train window has no rows; it must have both classes: bring more rows, or change split"),
+        ("2025-03-05", "the test window has only is_fraud = 0 in 3"),
     ],
+    ids=["nothing known", "nothing to learn from", "no recent fraud"],
 )
-def test_no_model_is_an_error(
-    make: Make, rows: pd.DataFrame, change: Callable[[pd.DataFrame], pd.DataFrame], at: float, sentence: str
-) -> None:
-    """Where what was known makes no model, the error says what lacked."""
+def test_no_model_is_an_error(make: Make, rows: pd.DataFrame, date: str, sentence: str) -> None:
+    """Where what was known is not enough for a model, the error says what is missing; here the last frauds are old."""
+    old_frauds = rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] < AT - 9 * SECONDS_A_DAY, 0))
     with pytest.raises(DataError) as caught:
-        make(at, change(rows))
+        make(pd.Timestamp(date).timestamp(), old_frauds)
     assert str(caught.value).startswith(sentence)
 
 
@@ -222,34 +207,30 @@ def weeks(model: DatedModel, rows: pd.DataFrame, dated_scorer: ScorerDeclaration
     """The four weeks after the model was made, as it scored them."""
     ends = AT + 7 * SECONDS_A_DAY * np.arange(5)
     served = [rows[(rows["at"] >= begin) & (rows["at"] < end)] for begin, end in pairwise(ends)]
-    return [model.scored(one, dated_scorer) for one in served]
+    return [model.scored(week, dated_scorer) for week in served]
 
 
-def wrong(week: ScoredRows) -> ScoredRows:
-    """A week whose frauds are those that the model does not suspect."""
+def contradicted(week: ScoredRows) -> ScoredRows:
+    """A week whose frauds are the rows of the lowest scores."""
     return replace(week, label=(week.probability <= np.quantile(week.probability, 0.1)).astype(np.int8))
 
 
-def test_new_model_has_no_past(model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
-    """Of a model that has served nothing yet the monitor says ok."""
-    assert state_of([], model, dated_scorer, AT) == "ok"
-
-
-def test_usual_weeks_are_ok(model: DatedModel, weeks: list[ScoredRows], dated_scorer: ScorerDeclaration) -> None:
-    """Of weeks like those before the monitor says ok, after each of them."""
-    moments = [AT + 7 * SECONDS_A_DAY * served for served in range(1, 5)]
-    states = [state_of(weeks[:served], model, dated_scorer, at) for served, at in enumerate(moments, start=1)]
-    assert states == ["ok"] * 4
-
-
-def test_labels_that_contradict_say_retrain(
-    model: DatedModel, weeks: list[ScoredRows], dated_scorer: ScorerDeclaration
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [(lambda week: week, ["ok"] * 5), (contradicted, ["ok", "ok", *["retrain"] * 3])],
+    ids=["usual weeks", "contradicted weeks"],
+)
+def test_state_follows_the_labels(
+    model: DatedModel,
+    weeks: list[ScoredRows],
+    dated_scorer: ScorerDeclaration,
+    change: Callable[[ScoredRows], ScoredRows],
+    expected: list[str],
 ) -> None:
-    """After enough weeks whose labels contradict the model it says retrain, and not before."""
-    contradicted = [wrong(week) for week in weeks]
-    moments = [AT + 7 * SECONDS_A_DAY * served for served in range(1, 5)]
-    states = [state_of(contradicted[:served], model, dated_scorer, at) for served, at in enumerate(moments, start=1)]
-    assert states == ["ok", *["retrain"] * 3]
+    """It is ok before the first week and after usual ones, and retrain after enough weeks that contradict the model."""
+    changed = [change(week) for week in weeks]
+    states = [state_of(changed[:n], model, dated_scorer, AT + 7 * n * SECONDS_A_DAY) for n in range(5)]
+    assert states == expected
 
 
 @pytest.mark.parametrize(("days", "state"), [(2, "ok"), (7, "ok"), (16, "retrain")])
@@ -258,14 +239,14 @@ def test_labels_count_once_they_are_known(
 ) -> None:
     """Labels that are two weeks late say nothing for two weeks."""
     late = dated_scorer.model_copy(update={"split": dated_scorer.split.model_copy(update={"label_delay_days": 14})})
-    contradicted = [wrong(week) for week in weeks[:2]]
-    assert state_of(contradicted, model, late, AT + (days + 7) * SECONDS_A_DAY) == state
+    served = [contradicted(week) for week in weeks[:2]]
+    assert state_of(served, model, late, AT + (days + 7) * SECONDS_A_DAY) == state
 
 
 def test_missing_field_is_watched(
     model: DatedModel, rows: pd.DataFrame, dated_scorer: ScorerDeclaration, weeks: list[ScoredRows]
 ) -> None:
-    """Two weeks in which a field is missing make it watch, though no label contradicts."""
+    """After two weeks in which a field is missing the state is watch, though no label contradicts the model."""
     later = rows[(rows["at"] >= AT + 14 * SECONDS_A_DAY) & (rows["at"] < AT + 28 * SECONDS_A_DAY)]
     broken = model.scored(later.assign(speed=np.nan), dated_scorer)
     assert state_of([*weeks[:2], broken], model, dated_scorer, AT + 28 * SECONDS_A_DAY) == "watch"
