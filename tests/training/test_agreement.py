@@ -2,10 +2,12 @@
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks.variants import write_variant
@@ -20,24 +22,22 @@ N_REQUESTS = 300
 
 
 @pytest.fixture(scope="module")
-def champion(trained: Path) -> Scorer:
+def champion(mini_bundle: Path) -> Scorer:
     """The mini scorer."""
-    return load_scorer(trained / "build" / "bundles" / "mini")
+    return load_scorer(mini_bundle)
 
 
 @pytest.fixture(scope="module")
-def bolder(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
+def bolder(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
     """The same, with higher probabilities."""
     folder = tmp_path_factory.mktemp("bolder") / "mini"
-    write_variant(trained / "build" / "bundles" / "mini", folder, shift=1.0)
+    write_variant(mini_bundle, folder, shift=1.0)
     return load_scorer(folder)
 
 
 @pytest.fixture(scope="module")
 def bodies(trained: Path, champion: Scorer) -> list[str]:
     """Requests of the mini scorer."""
-    import pandas as pd  # noqa: PLC0415 - only here
-
     rows = pd.read_parquet(trained / "build/mini/rows/test.parquet").head(N_REQUESTS)
     return [json.dumps(request) for request in requests_of(rows, champion.contract)]
 
@@ -47,9 +47,9 @@ def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> l
     recorder, beside = Recorder(str(path)), Shadow(shadow)
     for body in bodies:
         request = scorer.request_model.model_validate_json(body)
-        made = beside.scores(body.encode(), is_batch=False)
+        scores = beside.scores(body.encode(), is_batch=False)
         answered = Answered([request], [scorer.score(request)], [scorer.answer(request)])
-        recorder.record(scorer, answered, 0.001, (beside.version, made))
+        recorder.record(scorer, answered, 0.001, (beside.version, scores))
     return [line for file in path.iterdir() for line in file.read_text().splitlines()]
 
 
@@ -59,19 +59,14 @@ def lines(champion: Scorer, bolder: Scorer, bodies: list[str], tmp_path_factory:
     return recorded(tmp_path_factory.mktemp("log") / "predictions", champion, bolder, bodies)
 
 
-def test_flips_are_counted_by_direction(lines: list[str]) -> None:
-    """A shadow that only ever says more flags more, and never less."""
+def test_agreement_counts_flips_and_correlates(lines: list[str]) -> None:
+    """A shadow whose log-odds are the champion's, shifted, flags more and never less, and correlates in full."""
     report = agreement(read_shadow_pairs(lines, "mini"))
-    expected = sum(not one["flagged"] and one["shadow"]["flagged"] for one in map(json.loads, lines))
+    expected = sum(not record["flagged"] and record["shadow"]["flagged"] for record in map(json.loads, lines))
     assert report["flips"]["newly_flagged"]["count"] == expected > 0
     assert report["flips"]["no_longer_flagged"]["count"] == 0
     rates = report["alert_rate"]
     assert rates["shadow"]["count"] - rates["champion"]["count"] == expected
-
-
-def test_the_correlation_is_that_of_the_log_odds(lines: list[str]) -> None:
-    """The shadow's are the champion's, shifted: they agree in full."""
-    report = agreement(read_shadow_pairs(lines, "mini"))
     assert report["correlation"]["log_odds"] == pytest.approx(1)
     assert report["correlation"]["ranks"] == pytest.approx(1)
 
@@ -79,21 +74,21 @@ def test_the_correlation_is_that_of_the_log_odds(lines: list[str]) -> None:
 def test_segments_hold_every_row_of_a_feature(lines: list[str]) -> None:
     """Missing values are a segment too; groups of fewer than 20 are left out."""
     segments = agreement(read_shadow_pairs(lines, "mini"))["segments"]
-    rows: dict[str, int] = {}
+    rows = Counter[str]()
     for segment in segments:
-        rows[segment["feature"]] = rows.get(segment["feature"], 0) + segment["rows"]
+        rows[segment["feature"]] += segment["rows"]
         assert segment["count"] <= segment["rows"]
     assert rows["amount"] == N_REQUESTS
     assert all(N_REQUESTS - 60 <= count <= N_REQUESTS for count in rows.values())
 
 
-def test_the_segment_that_differs_is_first(lines: list[str]) -> None:
+def test_segment_that_differs_is_first(lines: list[str]) -> None:
     """A shadow that flags one country's requests shows it."""
     changed = []
     for line in lines:
         record = json.loads(line)
-        is_there = record["features"]["country"] == "DE"
-        record["shadow"]["flagged"] = (not record["flagged"]) if is_there else record["flagged"]
+        is_german = record["features"]["country"] == "DE"
+        record["shadow"]["flagged"] = record["flagged"] != is_german
         changed.append(json.dumps(record))
     first = agreement(read_shadow_pairs(changed, "mini"))["segments"][0]
     assert (first["feature"], first["value"], first["share"]) == ("country", "DE", 1.0)
@@ -102,7 +97,7 @@ def test_the_segment_that_differs_is_first(lines: list[str]) -> None:
 def test_only_the_latest_pair_of_versions_is_compared(
     champion: Scorer, bolder: Scorer, lines: list[str], bodies: list[str], tmp_path: Path
 ) -> None:
-    """What a former shadow said is counted, and left out."""
+    """Records of a former shadow are counted, and left out."""
     later = recorded(tmp_path / "later", bolder, champion, bodies[:50])
     shadowed = read_shadow_pairs([*lines, *later], "mini")
     assert (shadowed.champion, shadowed.shadow, len(shadowed.rows)) == (bolder.version, champion.version, 50)
@@ -110,7 +105,7 @@ def test_only_the_latest_pair_of_versions_is_compared(
 
 
 def test_what_cannot_be_compared_is_counted(lines: list[str]) -> None:
-    """Torn lines, other scorers, failures of the shadow; nothing is lost silently."""
+    """Torn lines, other scorers and failures of the shadow are counted; too few pairs make no report."""
     whole: dict[str, Any] = json.loads(lines[0])
     other = json.dumps({**whole, "scorer": "refund"})
     failed = json.dumps({**whole, "shadow": {"version": "0" * 12, "error": "ValidationError"}})
@@ -121,21 +116,17 @@ def test_what_cannot_be_compared_is_counted(lines: list[str]) -> None:
         "records without a shadow, or of another scorer": 1,
         "shadow failed: ValidationError": 1,
     }
-
-
-def test_too_little_is_no_report(lines: list[str]) -> None:
-    """The sentence says what there is."""
     with pytest.raises(DataError, match="the log holds 5 predictions of mini with a shadow's; at least 20"):
         read_shadow_pairs(lines[:5], "mini")
 
 
-def test_the_picture_has_a_dot_for_each_prediction(lines: list[str]) -> None:
+def test_figure_has_a_dot_for_each_prediction(lines: list[str]) -> None:
     """In two colours."""
     (axes,) = draw(read_shadow_pairs(lines, "mini")).axes
     assert sum(len(np.asarray(dots.get_offsets())) for dots in axes.collections) == N_REQUESTS
 
 
-def test_the_command_writes_report_and_picture(
+def test_command_writes_report_and_figure(
     lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It prints the main figures; a missing log ends it with a sentence."""

@@ -1,4 +1,4 @@
-"""Runs, model versions and aliases in a real MLflow server, beside a store that moves."""
+"""Runs, model versions and aliases in a real MLflow server, which follow a store's pointer."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from benchmarks.variants import write_variant
+from benchmarks.variants import contents_of, write_variant
 from training import release
 from training.delivery.pointer import promote, roll_back, set_shadow
 from training.delivery.publish import publish
@@ -27,13 +27,13 @@ ROWS = Path("build/mini/rows/test.parquet")
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where `mlflow server` answers."""
+    """The address of a running `mlflow server`."""
     folder = tmp_path_factory.mktemp("mlflow")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     places = ["--backend-store-uri", f"sqlite:///{folder}/db", "--artifacts-destination", str(folder / "artifacts")]
-    # Its jobs, which nothing here asks for, would start ten processes.
+    # Its jobs, which nothing here uses, would start ten processes.
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
@@ -85,13 +85,13 @@ def variant(project: Path, shift: float) -> None:
 
 
 def aliases(tracker: Tracker) -> dict[str, Any]:
-    """Which bundle's version has which alias."""
+    """The bundle version of each alias."""
     numbers = tracker.client.get_registered_model(NAME).aliases
     return {alias: tracker.client.get_model_version(NAME, n).tags["bundle_version"] for alias, n in numbers.items()}
 
 
-def test_a_run_holds_what_was_trained(tracker: Tracker, project: Path) -> None:
-    """Parameters, metrics with intervals, plots, the card, the bundle, and where it comes from."""
+def test_run_holds_what_was_trained(tracker: Tracker, project: Path) -> None:
+    """Parameters, metrics with intervals, plots, the card, the bundle and its origin; unchanged, it is tracked once."""
     run_id = tracker.track("mini")
     run = tracker.client.get_run(run_id)
     metrics = json.loads((project / "reports/mini/metrics.json").read_text())
@@ -101,23 +101,17 @@ def test_a_run_holds_what_was_trained(tracker: Tracker, project: Path) -> None:
     assert {"git_commit", "dvc_lock_sha256", "bundle_version"} <= run.data.tags.keys()
     plots = {Path(entry.path).name for entry in tracker.client.list_artifacts(run_id, "plots")}
     assert {"precision_recall.png", "reliability.png"} <= plots
-    bundle = Path(tracker.client.download_artifacts(run_id, "bundle"))
-    packaged = project / "build/bundles/mini"
-    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == {
-        path.name: path.read_bytes() for path in packaged.iterdir()
-    }
+    bundle, packaged = Path(tracker.client.download_artifacts(run_id, "bundle")), project / "build/bundles/mini"
+    assert {path.name for path in bundle.iterdir()} == {path.name for path in packaged.iterdir()}
+    assert contents_of(bundle) == contents_of(packaged)
     assert Path(tracker.client.download_artifacts(run_id, "reports/card.md")).read_text().startswith("# ")
+    assert tracker.track("mini") == run_id
+    versions = tracker.client.search_model_versions(f"name = '{NAME}'")
+    assert len(versions) == len({version.tags["bundle_version"] for version in versions})
 
 
-def test_what_did_not_change_is_tracked_once(tracker: Tracker) -> None:
-    """A second `dvc repro` that changes nothing makes no run and no version."""
-    assert tracker.track("mini") == tracker.track("mini")
-    versions = [one.tags["bundle_version"] for one in tracker.client.search_model_versions(f"name = '{NAME}'")]
-    assert len(versions) == len(set(versions))
-
-
-def test_a_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
-    """Of the same version, where the bundle is the same."""
+def test_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
+    """It is a run of the same version, where the bundle is the same."""
     first = tracker.track("mini")
     (project / "dvc.lock").write_text("schema: '2.0'\n")
     second = tracker.track("mini")
@@ -127,7 +121,7 @@ def test_a_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
     assert tags[0] == tags[1]
 
 
-def test_the_aliases_follow_the_pointer(tracker: Tracker, project: Path, store: FolderStoreWriter) -> None:
+def test_aliases_follow_the_pointer(tracker: Tracker, project: Path, store: FolderStoreWriter) -> None:
     """Through promotes, a shadow and a rollback."""
     bundle = project / "build" / "bundles" / "mini"
     versions = []
@@ -136,19 +130,18 @@ def test_the_aliases_follow_the_pointer(tracker: Tracker, project: Path, store: 
         tracker.track("mini")
         versions.append(publish(store, bundle))
     first, second, third = versions
-    tracker.point("mini", promote(store, "mini", first, ROWS, force="the first"))
-    assert aliases(tracker) == {"champion": first}
-    tracker.point("mini", set_shadow(store, "mini", third))
-    assert aliases(tracker) == {"champion": first, "shadow": third}
-    tracker.point("mini", promote(store, "mini", second, ROWS, force="the next"))
-    assert aliases(tracker) == {"champion": second, "shadow": third}
-    tracker.point("mini", roll_back(store, "mini"))
-    assert aliases(tracker) == {"champion": first, "shadow": third}
-    tracker.point("mini", set_shadow(store, "mini", None))
-    assert aliases(tracker) == {"champion": first}
+    for update, expected in (
+        (lambda: promote(store, "mini", first, ROWS, force="the first"), {"champion": first}),
+        (lambda: set_shadow(store, "mini", third), {"champion": first, "shadow": third}),
+        (lambda: promote(store, "mini", second, ROWS, force="the next"), {"champion": second, "shadow": third}),
+        (lambda: roll_back(store, "mini"), {"champion": first, "shadow": third}),
+        (lambda: set_shadow(store, "mini", None), {"champion": first}),
+    ):
+        tracker.point("mini", update())
+        assert aliases(tracker) == expected
 
 
-def test_the_commands_keep_the_server_up_to_date(
+def test_commands_keep_the_server_up_to_date(
     project: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After release and promote the champion's alias names the packaged version."""
@@ -160,9 +153,7 @@ def test_the_commands_keep_the_server_up_to_date(
     assert aliases(tracker)["champion"] == release.packaged_version("mini")
 
 
-def test_a_version_that_mlflow_does_not_know_is_an_error(
-    tracker: Tracker, project: Path, store: FolderStoreWriter
-) -> None:
+def test_unknown_version_is_an_error(tracker: Tracker, project: Path, store: FolderStoreWriter) -> None:
     """It was tracked elsewhere, or never."""
     tracker.track("mini")
     write_variant(project / "build/bundles/mini", project / "other", shift=0.5)
@@ -171,7 +162,7 @@ def test_a_version_that_mlflow_does_not_know_is_an_error(
         tracker.point("mini", set_shadow(store, "mini", version))
 
 
-def test_a_server_that_cannot_be_reached_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the working folder
+def test_unreachable_server_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the working folder
     """With its address, and soon."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

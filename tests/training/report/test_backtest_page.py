@@ -82,19 +82,15 @@ def test_hostile_text_is_shown() -> None:
     assert f"{HOSTILE[:59]}…: 1 weeks replayed" in page
 
 
-def test_page_says_what_was_replayed() -> None:
-    """The weeks, the delay and the schedule stand at the top."""
+def test_page_describes_the_replay_and_its_policies() -> None:
+    """Weeks, delay and schedule stand at the top; each policy has a line with the interval of what is compared."""
     page = words(backtest_page(PAGES["two weeks"]))
     assert "mini: 2 weeks replayed from 2025-03-05T00:00:00" in page
     assert "(2 days late)" in page
     assert "Scheduled is every 4 weeks" in page
-
-
-def test_policy_has_its_line() -> None:
-    """What a policy did, caught and cost is a line of the table, with the interval of what is compared."""
-    page = words(backtest_page(PAGES["two weeks"]))
     assert "frozen 0 0 8.00 % 75.0 % 37.5 % 75.0 % (64.5 to 83.2) 2,469 2,789" in page
     assert "scheduled 1 0 8.00 % 75.0 % 37.5 % 82.5 % (72.7 to 89.3) 2,469 2,789" in page
+    assert list(LINES) == list(POLICIES)
 
 
 def test_without_costs_there_are_no_columns_of_costs() -> None:
@@ -123,8 +119,3 @@ def test_new_models_are_listed() -> None:
     assert words(backtest_page(PAGES["one week"])).endswith("What was retrained Nothing.")
     page = words(backtest_page(PAGES["two weeks"]))
     assert page.endswith("What was retrained 2025-03-12, scheduled: learned from rows until 2025-02-26")
-
-
-def test_every_policy_has_its_line_style() -> None:
-    """Each policy is drawn."""
-    assert list(LINES) == list(POLICIES)

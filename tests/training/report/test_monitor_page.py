@@ -71,23 +71,23 @@ def test_page_is_whole(name: str) -> None:
 
 @pytest.mark.parametrize("state", SAYS)
 def test_page_says_what_to_do(state: str) -> None:
-    """The state, what to do and what was compared with stand at the top, and the reasons follow."""
+    """The state, what to do and the baseline's version stand at the top, and the reasons follow."""
     page = words(monitor_page(report(block(), state=state, reasons=("speed drifts: PSI 0.31, p 0.001",))))
-    said = f"mini: {state} {SAYS[state]} Compared with version 0123456789ab. speed drifts: PSI 0.31, p 0.001"
-    assert said in page
+    assert f"mini: {state} {SAYS[state]} Compared with version 0123456789ab. speed drifts: PSI 0.31, p 0.001" in page
 
 
 def test_hostile_text_is_shown() -> None:
     """Text that looks like markup is shown as it is: as reason, in the block's line, as feature and as count."""
-    assert words(monitor_page(PAGES["hostile"])).count(HOSTILE) == 2
-    assert words(monitor_page(PAGES["hostile"])).count(HOSTILE[:59]) == 4
+    page = words(monitor_page(PAGES["hostile"]))
+    assert (page.count(HOSTILE), page.count(HOSTILE[:59])) == (2, 4)
 
 
 def test_block_has_its_line() -> None:
-    """A block's day and numbers are a line of the table; what is unknown is called so."""
-    page = words(monitor_page(report(block(), unknown(**{"from": 1_750_604_800}))))
-    assert "2025-06-15 ok 12,345 5.17 % 40 75.0 % 87.1 % 50.0 %" in page
-    assert "2025-06-22 ok 12,345 5.17 % 0 unknown 87.1 % unknown" in page
+    """A block is a line of the table, in which unknown numbers are called so; two blocks have three figures."""
+    page = monitor_page(report(block(), unknown(**{"from": 1_750_604_800})))
+    assert "2025-06-15 ok 12,345 5.17 % 40 75.0 % 87.1 % 50.0 %" in words(page)
+    assert "2025-06-22 ok 12,345 5.17 % 0 unknown 87.1 % unknown" in words(page)
+    require_whole_page(page, sections=4, pictures=3)
 
 
 def test_features_of_the_latest_block_are_listed() -> None:
@@ -97,18 +97,9 @@ def test_features_of_the_latest_block_are_listed() -> None:
     assert "country 0.234 0.5 10.0 % 5.00 % speed 0.100 0.003 20.0 % 0 % amount 0.0100" in page
 
 
-def test_what_was_read_is_listed() -> None:
-    """Each kind of line is listed with its number."""
-    assert "lines count predictions 12,345 broken lines 2" in words(monitor_page(report()))
-
-
-def test_empty_window_has_no_picture() -> None:
-    """Without a block the page says so and draws nothing."""
+def test_empty_window_has_counts_and_no_figure() -> None:
+    """Without a block the page says so and draws nothing; each kind of line is listed with its number."""
     page = monitor_page(report())
     assert "There is no prediction in this window." in page
     assert "<svg" not in page
-
-
-def test_page_has_three_pictures() -> None:
-    """Of two blocks there are three pictures."""
-    require_whole_page(monitor_page(report(block(), block())), sections=4, pictures=3)
+    assert "lines count predictions 12,345 broken lines 2" in words(page)
