@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from benchmarks.variants import write_variant
+from tests.training.workplace import Workplace
 from training.data.input_files import InputFile
 from training.data.row_checks import check_rows, sample_of
 from training.data.source import CheckedChunk, Source, check_source, checked_chunk, open_source
@@ -226,6 +228,19 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """A user's folder with the declaration, the data, what tuning found and the packaged bundle, without reports."""
+    folder = tmp_path / "workplace"
+    (folder / "build" / "mini").mkdir(parents=True)
+    shutil.copy(trained / "build" / "mini" / "tuned.json", folder / "build" / "mini")
+    shutil.copytree(trained / "build" / "bundles", folder / "build" / "bundles")
+    shutil.copytree(trained / "data", folder / "data")
+    shutil.copy(trained / "params.yaml", folder)
+    monkeypatch.chdir(folder)
+    return Workplace(folder, monkeypatch)
 
 
 @pytest.fixture

@@ -1,75 +1,28 @@
 """The backtest command: what it prints and writes, and how a mistake ends."""
 
-import json
 import re
-import shutil
-import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
+from tests.training.workplace import Workplace
 from training import backtest
 from training.monitoring.replay import POLICIES, SECONDS_A_WEEK
 
 
-@dataclass
-class Workplace:
-    """A user's folder after `make train`, which is the working folder."""
-
-    folder: Path
-    monkeypatch: pytest.MonkeyPatch
-
-    def run(self, *arguments: str) -> Any:  # noqa: ANN401 - None, an int or a text
-        """Run the command in this process; returns what it exits with: None, a status or a sentence."""
-        self.monkeypatch.setattr(sys, "argv", ["backtest", *arguments])
-        try:
-            backtest.main()
-        except SystemExit as ended:
-            return ended.code
-        return None
-
-    def declare(self, old: str, new: str) -> None:
-        """Change a line of the declaration."""
-        text = (self.folder / "params.yaml").read_text()
-        assert text.count(old) == 1
-        (self.folder / "params.yaml").write_text(text.replace(old, new))
-
-    @property
-    def reports(self) -> Path:
-        """The folder of the files that the command writes."""
-        return self.folder / "reports" / "mini"
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """The report that the command wrote."""
-        report: dict[str, Any] = json.loads((self.reports / "backtest.json").read_text())
-        return report
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """The table that the command wrote."""
-        return pd.read_csv(self.reports / "backtest.csv")
-
-
-@pytest.fixture
-def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    """A user's folder with the declaration, the data, and what tuning found."""
-    folder = tmp_path / "workplace"
-    (folder / "build" / "mini").mkdir(parents=True)
-    shutil.copy(trained / "build" / "mini" / "tuned.json", folder / "build" / "mini")
-    shutil.copytree(trained / "data", folder / "data")
-    shutil.copy(trained / "params.yaml", folder)
-    monkeypatch.chdir(folder)
-    return Workplace(folder, monkeypatch)
+def declare(workplace: Workplace, old: str, new: str) -> None:
+    """Change a line of the declaration."""
+    path = workplace.folder / "params.yaml"
+    text = path.read_text()
+    assert text.count(old) == 1
+    path.write_text(text.replace(old, new))
 
 
 def test_command_prints_and_writes(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints a line for each policy and the page's name, and writes three files; totals are the weeks' sums."""
     before = {path for path in workplace.folder.rglob("*") if path.is_file()}
-    assert workplace.run("mini", "--every", "1") is None
+    assert workplace.run(backtest, "mini", "--every", "1") is None
     printed = capsys.readouterr()
     assert printed.err == ""
     *_, headers, frozen, scheduled, on_retrain, on_watch, last = printed.out.splitlines()
@@ -77,7 +30,7 @@ def test_command_prints_and_writes(workplace: Workplace, capsys: pytest.CaptureF
     names = [line[:12].strip() for line in (frozen, scheduled, on_retrain, on_watch)]
     assert names == list(POLICIES)
     assert last == "reports/mini/backtest.html"
-    report, table = workplace.report, workplace.table
+    report, table = workplace.report("backtest"), pd.read_csv(workplace.reports / "backtest.csv")
     sums = report["policies"]["frozen"]["total"]
     recall = f"{sums['recall']:.3f}"
     assert frozen.split()[1:] == ["0", "0", f"{sums['alerts']}", recall, recall, f"{sums['cost']:,.0f}"]
@@ -95,16 +48,16 @@ def test_command_prints_and_writes(workplace: Workplace, capsys: pytest.CaptureF
 
 def test_replay_begins_where_training_ended(workplace: Workplace, trained: Path) -> None:
     """Without a date the weeks begin with the calibration window's first row, to the second, also for other windows."""
-    assert workplace.run("mini") is None
-    report = workplace.report
+    assert workplace.run(backtest, "mini") is None
+    report = workplace.report("backtest")
     begins = pd.read_parquet(trained / "build" / "mini" / "rows" / "calibrate.parquet")["at"].min()
     assert report["from"] == pd.Timestamp(begins, unit="s").isoformat()
     weeks = report["policies"]["frozen"]["weeks"]
     assert [week["from"] for week in weeks] == [begins + number * SECONDS_A_WEEK for number in range(3)]
     assert (report["weeks"], report["every_weeks"], report["label_delay_days"]) == (3, 4, 0)
     # With shorter windows the models have learned from rows that end later.
-    assert workplace.run("mini", "--days", "7", "3.5") is None
-    after = workplace.report["policies"]["frozen"]["weeks"]
+    assert workplace.run(backtest, "mini", "--days", "7", "3.5") is None
+    after = workplace.report("backtest")["policies"]["frozen"]["weeks"]
     assert [week["from"] for week in after] == [week["from"] for week in weeks]
     assert after[0]["learned_until"] == pytest.approx(begins - 10.5 * 86_400, abs=86_400)
     assert weeks[0]["learned_until"] < after[0]["learned_until"]
@@ -112,24 +65,27 @@ def test_replay_begins_where_training_ended(workplace: Workplace, trained: Path)
 
 def test_since_is_where_it_begins(workplace: Workplace) -> None:
     """A date is midnight in UTC, in all three files."""
-    assert workplace.run("mini", "--since", "2025-02-12", "--every", "2") is None
-    report = workplace.report
+    assert workplace.run(backtest, "mini", "--since", "2025-02-12", "--every", "2") is None
+    report = workplace.report("backtest")
     assert (report["from"], report["weeks"], report["every_weeks"]) == ("2025-02-12T00:00:00", 2, 2)
-    assert workplace.table["week"].unique().tolist() == ["2025-02-12T00:00:00", "2025-02-19T00:00:00"]
+    assert pd.read_csv(workplace.reports / "backtest.csv")["week"].unique().tolist() == [
+        "2025-02-12T00:00:00",
+        "2025-02-19T00:00:00",
+    ]
     assert "<td>2025-02-12</td>" in (workplace.reports / "backtest.html").read_text()
 
 
 def test_declared_windows_of_days_are_replayed(workplace: Workplace) -> None:
     """A scorer whose split is declared by days needs no option."""
-    workplace.declare("{train: 0.6, calibrate: 0.2, test: 0.2}", "{calibrate_days: 10, test_days: 10}")
-    assert workplace.run("mini") is None
-    assert workplace.report["weeks"] == 2
+    declare(workplace, "{train: 0.6, calibrate: 0.2, test: 0.2}", "{calibrate_days: 10, test_days: 10}")
+    assert workplace.run(backtest, "mini") is None
+    assert workplace.report("backtest")["weeks"] == 2
 
 
 def test_without_costs_there_are_none_in_the_report(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     """A scorer that declares no costs has none in the report, and an empty column on the terminal."""
-    workplace.declare("{amount: amount, review: 2.0}", "null")
-    assert workplace.run("mini") is None
+    declare(workplace, "{amount: amount, review: 2.0}", "null")
+    assert workplace.run(backtest, "mini") is None
     text = (workplace.reports / "backtest.json").read_text()
     assert "cost" not in text
     assert "missed" not in text
@@ -162,7 +118,7 @@ def test_without_costs_there_are_none_in_the_report(workplace: Workplace, capsys
 )
 def test_mistake_ends_in_a_sentence(workplace: Workplace, arguments: str, sentence: str) -> None:
     """A mistake ends the command with one sentence that names it, and nothing is written."""
-    assert re.fullmatch(f"backtest: {sentence}", str(workplace.run(*arguments.split())))
+    assert re.fullmatch(f"backtest: {sentence}", str(workplace.run(backtest, *arguments.split())))
     assert not workplace.reports.exists()
 
 
@@ -180,7 +136,7 @@ def test_mistake_ends_in_a_sentence(workplace: Workplace, arguments: str, senten
 def test_missing_file_is_named(workplace: Workplace, path: str, sentence: str) -> None:
     """A missing file is named, with what makes it."""
     (workplace.folder / path).unlink()
-    assert re.fullmatch(f"backtest: {sentence}", str(workplace.run("mini")))
+    assert re.fullmatch(f"backtest: {sentence}", str(workplace.run(backtest, "mini")))
 
 
 @pytest.mark.parametrize(
@@ -196,5 +152,5 @@ def test_impossible_option_is_named(
     workplace: Workplace, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
 ) -> None:
     """The message names the option, its value and what would be right."""
-    assert workplace.run("mini", *arguments) == 2
+    assert workplace.run(backtest, "mini", *arguments) == 2
     assert sentence in capsys.readouterr().err

@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ import pytest
 from handler.records import record as written
 from handler.records.record import Recorder
 from handler.scoring.scorer import Answered, Scorer, load_scorer
+from tests.training.workplace import Workplace
 from training import monitor
 from training.data.requests import requests_of
 from training.declaration import ScorerDeclaration
@@ -36,6 +35,7 @@ WEEKS = 6
 ROWS_A_WEEK = 700
 # The trained mini scorer has a hundred rows a week that it has not learned from; a block needs five hundred.
 REPEATS = 6
+WriteLog = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -196,62 +196,27 @@ def test_table_has_a_row_for_each_block(pool: Pool) -> None:
     assert table["psi_amount"].to_list() == [block.features["amount"].psi for block in report.blocks]
 
 
-@dataclass
-class Workplace:
-    """A user's folder with the declaration, the data and the packaged bundle, which is the working folder."""
+@pytest.fixture
+def write_log(trained: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch, scorer: Scorer) -> WriteLog:
+    """Has a recorder write six weeks of rows that the model has not learned from, with outcomes a day later."""
 
-    folder: Path
-    trained: Path
-    scorer: Scorer
-    monkeypatch: pytest.MonkeyPatch
-
-    def write_log(self, change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows) -> None:
-        """Have a recorder write six weeks of rows that the model has not learned from, with outcomes a day later."""
-        rows = pd.concat([rows_of(self.trained, "calibrate", "test")] * REPEATS, ignore_index=True)
+    def write(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows) -> None:
+        rows = pd.concat([rows_of(trained, "calibrate", "test")] * REPEATS, ignore_index=True)
         rows = change(rows.assign(row_id=rows.index.astype(str)).sample(frac=1, random_state=0))
         clock = [START]
-        self.monkeypatch.setattr(written, "time", lambda: clock[0])
-        recorder = Recorder(str(self.folder / "log"))
+        monkeypatch.setattr(written, "time", lambda: clock[0])
+        recorder = Recorder(str(workplace.folder / "log"))
         times = START + np.arange(len(rows)) * 7 * WEEKS * SECONDS_A_DAY / len(rows)
-        columns = zip(requests_of(rows, self.scorer.contract), rows["row_id"], rows["is_fraud"], times, strict=True)
+        columns = zip(requests_of(rows, scorer.contract), rows["row_id"], rows["is_fraud"], times, strict=True)
         for values, name, is_fraud, timestamp in columns:
-            request = self.scorer.request_model.model_validate({**values, "row_id": name})
-            scored = self.scorer.score(request)
+            request = scorer.request_model.model_validate({**values, "row_id": name})
+            scored = scorer.score(request)
             clock[0] = timestamp
-            recorder.record(
-                self.scorer, Answered((request,), (scored,), (self.scorer.answer(request, scored),)), 0.0003
-            )
+            recorder.record(scorer, Answered((request,), (scored,), (scorer.answer(request, scored),)), 0.0003)
             clock[0] = timestamp + SECONDS_A_DAY
             recorder.record_outcomes([("mini", name, bool(is_fraud))])
 
-    def run(self, *arguments: str) -> Any:  # noqa: ANN401 - an int or a text
-        """Run the command in this process; returns what it exits with: a status or a sentence."""
-        self.monkeypatch.setattr(sys, "argv", ["monitor", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            monitor.main()
-        return ended.value.code
-
-    @property
-    def reports(self) -> Path:
-        """The folder of the files that the command writes."""
-        return self.folder / "reports" / "mini"
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """The report that the command wrote."""
-        report: dict[str, Any] = json.loads((self.reports / "monitor.json").read_text())
-        return report
-
-
-@pytest.fixture
-def workplace(trained: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    """A user's folder as the working folder, without a log."""
-    folder = tmp_path / "workplace"
-    shutil.copytree(trained / "build" / "bundles", folder / "build" / "bundles")
-    shutil.copytree(trained / "data", folder / "data")
-    shutil.copy(trained / "params.yaml", folder)
-    monkeypatch.chdir(folder)
-    return Workplace(folder, trained, scorer, monkeypatch)
+    return write
 
 
 @pytest.mark.parametrize(
@@ -268,14 +233,15 @@ def workplace(trained: Path, tmp_path: Path, scorer: Scorer, monkeypatch: pytest
 )
 def test_command_prints_and_writes_the_state(
     workplace: Workplace,
+    write_log: WriteLog,
     capsys: pytest.CaptureFixture[str],
     change: Callable[[pd.DataFrame], pd.DataFrame],
     expected: tuple[str, int, str],
 ) -> None:
     """The command prints the state and its reasons, writes its three files, and ends with the state's status."""
     state, status, reason = expected
-    workplace.write_log(change)
-    assert workplace.run("mini", "log") == status
+    write_log(change)
+    assert workplace.run(monitor, "mini", "log") == status
     printed = capsys.readouterr()
     assert printed.err == ""
     first, *reasons, last = printed.out.splitlines()
@@ -283,27 +249,27 @@ def test_command_prints_and_writes_the_state(
     assert [text[: len(reason)] for text in reasons[:1]] == ([reason] if reason else [])
     assert last == "reports/mini/monitor.html"
     assert sorted(path.name for path in workplace.reports.iterdir()) == ["monitor.csv", "monitor.html", "monitor.json"]
-    assert workplace.report["state"] == state
+    assert workplace.report("monitor")["state"] == state
     assert len(pd.read_csv(workplace.reports / "monitor.csv")) == WEEKS
 
 
-def test_window_of_time(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+def test_window_of_time(workplace: Workplace, write_log: WriteLog, capsys: pytest.CaptureFixture[str]) -> None:
     """Only predictions of the window count, its start included and its end not; outcomes join from later."""
-    workplace.write_log()
+    write_log()
     for arguments, days, n_rows in (
         (("--since", "2025-07-06T15:06:40"), 21, 1_800),
         (("--until", "2025-07-06T17:06:40+02:00"), 0, 1_800),
         (("--since", "2025-06-22T15:06:40", "--until", "2025-07-06T15:06:40"), 7, 1_200),
     ):
-        workplace.run("mini", "log", *arguments)
-        blocks = workplace.report["blocks"]
+        workplace.run(monitor, "mini", "log", *arguments)
+        blocks = workplace.report("monitor")["blocks"]
         assert blocks[0]["from"] == pytest.approx(START + days * SECONDS_A_DAY, rel=1e-5)
         assert sum(block["rows"] for block in blocks) == n_rows
         assert blocks[-1]["measured"]["labelled"] == n_rows
     capsys.readouterr()
-    assert workplace.run("mini", "log", "--since", "2030-01-01") == 0
+    assert workplace.run(monitor, "mini", "log", "--since", "2030-01-01") == 0
     assert capsys.readouterr().out.startswith("mini: ok, 0 predictions in 0 blocks (")
-    assert workplace.report["blocks"] == []
+    assert workplace.report("monitor")["blocks"] == []
     assert "There is no prediction in this window." in (workplace.reports / "monitor.html").read_text()
 
 
@@ -319,12 +285,12 @@ def test_window_of_time(workplace: Workplace, capsys: pytest.CaptureFixture[str]
 )
 def test_mistake_ends_in_a_sentence(workplace: Workplace, arguments: tuple[str, ...], sentence: str) -> None:
     """A mistake ends the command with one sentence that names it."""
-    assert re.fullmatch(sentence, str(workplace.run(*arguments)))
+    assert re.fullmatch(sentence, str(workplace.run(monitor, *arguments)))
 
 
 def test_bad_date_is_named(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
     """The message says what is no date, and what one looks like."""
-    assert workplace.run("mini", "log", "--since", "yesterday") == 2
+    assert workplace.run(monitor, "mini", "log", "--since", "yesterday") == 2
     assert "'yesterday' is not a date such as 2026-11-24 or 2026-11-24T06:00" in capsys.readouterr().err
 
 
@@ -366,33 +332,35 @@ def damage(log: Path) -> dict[str, int]:
     }
 
 
-def test_bad_lines_change_nothing_but_the_counts(workplace: Workplace) -> None:
+def test_bad_lines_change_nothing_but_the_counts(workplace: Workplace, write_log: WriteLog) -> None:
     """Torn, foreign, old, misdated and unordered lines are counted, and the report is what it was without them."""
-    workplace.write_log()
-    workplace.run("mini", "log")
-    clean = workplace.report
+    write_log()
+    workplace.run(monitor, "mini", "log")
+    clean = workplace.report("monitor")
     counts = damage(workplace.folder / "log")
-    assert workplace.run("mini", "log") == 0
-    assert workplace.report["counts"] == counts
-    assert {**workplace.report, "counts": None} == {**clean, "counts": None}
+    assert workplace.run(monitor, "mini", "log") == 0
+    assert workplace.report("monitor")["counts"] == counts
+    assert {**workplace.report("monitor"), "counts": None} == {**clean, "counts": None}
 
 
-def test_window_without_a_fraud_is_reported(workplace: Workplace) -> None:
+def test_window_without_a_fraud_is_reported(workplace: Workplace, write_log: WriteLog) -> None:
     """Where no outcome is a fraud the recall is unknown in every block, and nothing says retrain."""
-    workplace.write_log(lambda rows: rows.assign(is_fraud=0))
-    assert workplace.run("mini", "log") != 20
-    assert {(block["measured"]["frauds"], block["measured"]["recall"]) for block in workplace.report["blocks"]} == {
-        (0, None)
-    }
+    write_log(lambda rows: rows.assign(is_fraud=0))
+    assert workplace.run(monitor, "mini", "log") != 20
+    assert {
+        (block["measured"]["frauds"], block["measured"]["recall"]) for block in workplace.report("monitor")["blocks"]
+    } == {(0, None)}
 
 
-def test_released_version_is_the_baseline(workplace: Workplace, variant: Callable[..., Path]) -> None:
+def test_released_version_is_the_baseline(
+    trained: Path, workplace: Workplace, write_log: WriteLog, variant: Callable[..., Path], scorer: Scorer
+) -> None:
     """With a store whose pointer names another version than is packaged, that version's baseline is used."""
-    workplace.write_log()
+    write_log()
     store = FolderStoreWriter(workplace.folder / "released")
     version = publish(store, variant(shift=0.01))
-    promote(store, "mini", version, workplace.trained / "build" / "mini" / "rows" / "test.parquet", force="a test")
-    workplace.run("mini", "log", "--store", "released")
-    assert workplace.report["baseline"] == version
-    workplace.run("mini", "log")
-    assert workplace.report["baseline"] == workplace.scorer.version
+    promote(store, "mini", version, trained / "build" / "mini" / "rows" / "test.parquet", force="a test")
+    workplace.run(monitor, "mini", "log", "--store", "released")
+    assert workplace.report("monitor")["baseline"] == version
+    workplace.run(monitor, "mini", "log")
+    assert workplace.report("monitor")["baseline"] == scorer.version
