@@ -21,12 +21,9 @@ from training.errors import DataError, StageError
 from training.retrain import RetrainReport, as_markdown, challenge, retrain_lock, undone_on_failure
 
 
-class NoTracker:
-    """MLflow that cannot be reached."""
-
-    def __init__(self) -> None:
-        """Fail, as it does where the server is away."""
-        raise TrackError("no answer")
+def unreachable_tracker() -> None:
+    """MLflow whose server does not answer."""
+    raise TrackError("no answer")
 
 
 @dataclass
@@ -85,7 +82,7 @@ def retraining(
     """The trained project with an empty store, without MLflow and DVC."""
     folder = Path(shutil.copytree(trained, tmp_path / "project"))
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(releasing, "Tracker", NoTracker)
+    monkeypatch.setattr(releasing, "Tracker", unreachable_tracker)
     made = Retraining(folder, folder_store, variant, monkeypatch)
     monkeypatch.setattr(retrain, "dvc", made.dvc)
     return made

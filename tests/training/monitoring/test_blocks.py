@@ -168,18 +168,14 @@ def test_frauds_of_several_blocks_are_pooled() -> None:
         assert [block["measured"]["frauds"] for block in blocks(log, Monitoring(pooled=pooled))] == frauds
 
 
-def test_block_holds_the_baseline() -> None:
-    """What the threshold did when it was chosen stands beside what it does."""
-    (block,) = blocks(log_of([0, 0, 0, 0], flagged=[True, False, False, False]))
-    assert (block["alert_rate"], block["baseline_alert_rate"], block["baseline_recall"]) == (0.25, 0.1, 0.75)
-
-
-def test_block_holds_versions_and_warnings() -> None:
-    """A block names the versions that answered, the share with warnings, and the latency of the slowest."""
+def test_block_describes_its_predictions() -> None:
+    """It has the versions, the share with warnings, the latency of the slowest, and the alert rate and its baseline."""
     log = log_of([0, 0, 9], version=[1, 0, 1], n_warnings=[0, 2, 0], milliseconds=[0.5, np.nan, np.nan])
     first, second = blocks(log)
     assert (first["versions"], first["warned"], first["milliseconds_p99"]) == (["a", "b"], 0.5, 0.5)
     assert (second["versions"], second["warned"], second["milliseconds_p99"]) == (["b"], 0, None)
+    (block,) = blocks(log_of([0, 0, 0, 0], flagged=[True, False, False, False]))
+    assert (block["alert_rate"], block["baseline_alert_rate"], block["baseline_recall"]) == (0.25, 0.1, 0.75)
 
 
 def test_distances_are_those_of_the_counts() -> None:

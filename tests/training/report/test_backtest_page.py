@@ -1,37 +1,12 @@
 """The backtest's page: well-formed, self-contained, and no text of the data acts as markup."""
 
-from typing import Any
-
 import pytest
 
+from tests.training.replayed_week import START, replayed_week
 from tests.training.report.pages import HOSTILE, parsed, require_whole_page, words
 from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, total
 from training.report.backtest_page import LINES, backtest_page, policy_table
-from training.report.backtest_report import BacktestReport, PolicyReport, Week, WeekEstimate
-
-START = 1_741_132_800
-"""2025-03-05T00:00:00, in UTC."""
-
-
-def week(number: int = 0, **changes: Any) -> Week:  # noqa: ANN401 - whatever a week holds
-    """A week as a replay describes it."""
-    usual: dict[str, Any] = {
-        "begins": START + number * SECONDS_A_WEEK,
-        "state": "ok",
-        "retrained": False,
-        "refused": None,
-        "learned_until": START - 2 * SECONDS_A_WEEK,
-        "rows": 1_000,
-        "frauds": 40,
-        "alerts": 80,
-        "caught": 30,
-        "caught_at_frozen_alerts": 30,
-        "average_precision": 0.5,
-        "estimated": WeekEstimate(recall=0.7, precision=0.4, average_precision=0.5),
-        "missed": 1_234.5,
-        "cost": 1_394.5,
-    }
-    return Week(**usual | changes)
+from training.report.backtest_report import BacktestReport, PolicyReport, Week
 
 
 def report(*weeks: Week, scorer: str = "mini", **policies: list[Week]) -> BacktestReport:
@@ -51,18 +26,20 @@ def report(*weeks: Week, scorer: str = "mini", **policies: list[Week]) -> Backte
 
 def without_costs(number: int = 0) -> Week:
     """A week of a scorer that declares no costs."""
-    return week(number, missed=None, cost=None)
+    return replayed_week(number, missed=None, cost=None)
 
 
-RETRAINED = week(1, retrained=True, learned_until=START - SECONDS_A_WEEK, caught_at_frozen_alerts=36)
-NOTHING = week(frauds=0, alerts=0, caught=0, caught_at_frozen_alerts=0, average_precision=None, missed=0.0, cost=0.0)
+RETRAINED = replayed_week(1, retrained=True, learned_until=START - SECONDS_A_WEEK, caught_at_frozen_alerts=36)
+NOTHING = replayed_week(
+    frauds=0, alerts=0, caught=0, caught_at_frozen_alerts=0, average_precision=None, missed=0.0, cost=0.0
+)
 PAGES = {
-    "one week": report(week()),
-    "two weeks": report(week(), week(1), scheduled=[week(), RETRAINED]),
+    "one week": report(replayed_week()),
+    "two weeks": report(replayed_week(), replayed_week(1), scheduled=[replayed_week(), RETRAINED]),
     "no costs": report(without_costs(), without_costs(1)),
     "no frauds": report(NOTHING),
-    "a gap": report(week(), week(5)),
-    "hostile": report(week(refused=HOSTILE), scorer=HOSTILE),
+    "a gap": report(replayed_week(), replayed_week(5)),
+    "hostile": report(replayed_week(refused=HOSTILE), scorer=HOSTILE),
 }
 
 
