@@ -84,11 +84,6 @@ class Pool:
         return monitor.report_of(log or self.log(0), self.scorer, self.declaration).content()
 
 
-def rows_of(trained: Path, *windows: str) -> pd.DataFrame:
-    """The rows of some of a trained scorer's windows."""
-    return pd.concat([pd.read_parquet(trained / "build" / "mini" / "rows" / f"{window}.parquet") for window in windows])
-
-
 @pytest.fixture(scope="module")
 def scorer(mini_bundle: Path) -> Scorer:
     """The mini scorer, as the function loads it."""
@@ -96,9 +91,9 @@ def scorer(mini_bundle: Path) -> Scorer:
 
 
 @pytest.fixture(scope="module")
-def pool(trained: Path, scorer: Scorer, mini_scorer: ScorerDeclaration) -> Pool:
+def pool(trained_rows: Callable[[str], pd.DataFrame], scorer: Scorer, mini_scorer: ScorerDeclaration) -> Pool:
     """All of the mini scorer's rows, scored, and the scorer with these very rows as its baseline."""
-    rows = rows_of(trained, "train", "calibrate", "test")
+    rows = pd.concat([trained_rows(window) for window in ("train", "calibrate", "test")])
     scored = scorer.scores([scorer.request_model.model_validate(row) for row in requests_of(rows, scorer.contract)])
     vectors = np.array([row.vector for row in scored], dtype=np.float32)
     features = scorer.bundle.features
@@ -127,10 +122,15 @@ def test_chance_rarely_alarms(pool: Pool) -> None:
 
 
 def test_log_without_drift_gives_no_reason(pool: Pool) -> None:
-    """A log without drift is ok, and each of its six blocks was judged."""
-    report = pool.report()
-    assert (report["state"], report["reasons"], len(report["blocks"])) == ("ok", [], WEEKS)
-    assert all(block["rows"] > 500 and block["measured"]["frauds"] > 30 for block in report["blocks"])
+    """A log without drift is ok, each of its six blocks was judged, and the table has a row for each."""
+    report = monitor.report_of(pool.log(0), pool.scorer, pool.declaration)
+    assert (report.state, report.reasons, len(report.blocks)) == ("ok", (), WEEKS)
+    assert all(block.rows > 500 and block.measured.frauds > 30 for block in report.blocks)
+    table = monitor.block_table(report)
+    assert len(table) == WEEKS
+    assert table["from"].str.fullmatch(r"2025-0[67]-\d\d \d\d:\d\d").all()
+    assert table["recall"].to_list() == [block.measured.recall for block in report.blocks]
+    assert table["psi_amount"].to_list() == [block.features["amount"].psi for block in report.blocks]
 
 
 def with_random_labels(pool: Pool) -> Pool:
@@ -186,22 +186,14 @@ def test_without_outcomes_it_is_not_retrained(pool: Pool) -> None:
     assert {block["measured"]["recall"] for block in report["blocks"]} == {None}
 
 
-def test_table_has_a_row_for_each_block(pool: Pool) -> None:
-    """The table's columns are the blocks' numbers."""
-    report = monitor.report_of(pool.log(0), pool.scorer, pool.declaration)
-    table = monitor.block_table(report)
-    assert len(table) == WEEKS
-    assert table["from"].str.fullmatch(r"2025-0[67]-\d\d \d\d:\d\d").all()
-    assert table["recall"].to_list() == [block.measured.recall for block in report.blocks]
-    assert table["psi_amount"].to_list() == [block.features["amount"].psi for block in report.blocks]
-
-
 @pytest.fixture
-def write_log(trained: Path, workplace: Workplace, monkeypatch: pytest.MonkeyPatch, scorer: Scorer) -> WriteLog:
+def write_log(
+    trained_rows: Callable[[str], pd.DataFrame], workplace: Workplace, monkeypatch: pytest.MonkeyPatch, scorer: Scorer
+) -> WriteLog:
     """Has a recorder write six weeks of rows that the model has not learned from, with outcomes a day later."""
 
     def write(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows) -> None:
-        rows = pd.concat([rows_of(trained, "calibrate", "test")] * REPEATS, ignore_index=True)
+        rows = pd.concat([trained_rows("calibrate"), trained_rows("test")] * REPEATS, ignore_index=True)
         rows = change(rows.assign(row_id=rows.index.astype(str)).sample(frac=1, random_state=0))
         clock = [START]
         monkeypatch.setattr(written, "time", lambda: clock[0])

@@ -70,12 +70,6 @@ def tracker(server: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> Trac
     return Tracker()
 
 
-@pytest.fixture
-def store(project: Path) -> FolderStoreWriter:
-    """An empty store."""
-    return FolderStoreWriter(project / "store")
-
-
 def variant(project: Path, shift: float) -> None:
     """Put another version in the packaged bundle's place, as a new training would."""
     bundle = project / "build" / "bundles" / "mini"
@@ -121,21 +115,21 @@ def test_changed_lock_is_another_run(tracker: Tracker, project: Path) -> None:
     assert tags[0] == tags[1]
 
 
-def test_aliases_follow_the_pointer(tracker: Tracker, project: Path, store: FolderStoreWriter) -> None:
+def test_aliases_follow_the_pointer(tracker: Tracker, project: Path, folder_store: FolderStoreWriter) -> None:
     """Through promotes, a shadow and a rollback."""
     bundle = project / "build" / "bundles" / "mini"
     versions = []
     for shift in (0.0, 0.001, 0.002):
         variant(project, shift)
         tracker.track("mini")
-        versions.append(publish(store, bundle))
+        versions.append(publish(folder_store, bundle))
     first, second, third = versions
     for update, expected in (
-        (lambda: promote(store, "mini", first, ROWS, force="the first"), {"champion": first}),
-        (lambda: set_shadow(store, "mini", third), {"champion": first, "shadow": third}),
-        (lambda: promote(store, "mini", second, ROWS, force="the next"), {"champion": second, "shadow": third}),
-        (lambda: roll_back(store, "mini"), {"champion": first, "shadow": third}),
-        (lambda: set_shadow(store, "mini", None), {"champion": first}),
+        (lambda: promote(folder_store, "mini", first, ROWS, force="the first"), {"champion": first}),
+        (lambda: set_shadow(folder_store, "mini", third), {"champion": first, "shadow": third}),
+        (lambda: promote(folder_store, "mini", second, ROWS, force="the next"), {"champion": second, "shadow": third}),
+        (lambda: roll_back(folder_store, "mini"), {"champion": first, "shadow": third}),
+        (lambda: set_shadow(folder_store, "mini", None), {"champion": first}),
     ):
         tracker.point("mini", update())
         assert aliases(tracker) == expected
@@ -153,13 +147,13 @@ def test_commands_keep_the_server_up_to_date(
     assert aliases(tracker)["champion"] == release.packaged_version("mini")
 
 
-def test_unknown_version_is_an_error(tracker: Tracker, project: Path, store: FolderStoreWriter) -> None:
+def test_unknown_version_is_an_error(tracker: Tracker, project: Path, folder_store: FolderStoreWriter) -> None:
     """It was tracked elsewhere, or never."""
     tracker.track("mini")
     write_variant(project / "build/bundles/mini", project / "other", shift=0.5)
-    version = publish(store, project / "other")
+    version = publish(folder_store, project / "other")
     with pytest.raises(TrackError, match=f"has no version {version}; track the checkout that made it"):
-        tracker.point("mini", set_shadow(store, "mini", version))
+        tracker.point("mini", set_shadow(folder_store, "mini", version))
 
 
 def test_unreachable_server_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - the working folder

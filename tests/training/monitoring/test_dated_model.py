@@ -167,22 +167,17 @@ def test_the_last_known_label_counts(make: Make, model: DatedModel, rows: pd.Dat
     assert make(changed=turned).window["is_fraud"].iloc[-1] == 1 - model.window["is_fraud"].iloc[-1]
 
 
-def test_windows_keep_the_label_delay(model: DatedModel) -> None:
-    """It has learned from rows that end seventeen days and the delay before the latest that it knew."""
+def test_windows_keep_the_label_delay(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
+    """The rows it learned from end seventeen days and the declared delay before the latest that were labelled."""
     ends = model.window["at"].max()
     days = [(ends - seconds) / SECONDS_A_DAY for seconds in (model.window["at"].min(), model.learned_until)]
     assert days == pytest.approx([7, 19], abs=0.3)
     assert days[0] <= 7
     assert days[1] > 19
-
-
-def test_delay_is_the_declared_one(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
-    """Two days later, with labels that come two days later still, as much is known."""
     split = dated_scorer.split.model_copy(update={"label_delay_days": 0})
-    prompt = dated_scorer.model_copy(update={"split": split})
-    known = make(AT - 2 * SECONDS_A_DAY, scorer=prompt)
-    pd.testing.assert_frame_equal(known.window, model.window)
-    assert model.learned_until < known.learned_until
+    prompt = make(AT - 2 * SECONDS_A_DAY, scorer=dated_scorer.model_copy(update={"split": split}))
+    pd.testing.assert_frame_equal(prompt.window, model.window)
+    assert model.learned_until < prompt.learned_until
 
 
 @pytest.mark.parametrize(

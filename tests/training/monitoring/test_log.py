@@ -89,10 +89,12 @@ class Recorded:
 
 
 @pytest.fixture
-def recorded(trained: Path, mini_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+def recorded(
+    trained_rows: Callable[[str], pd.DataFrame], mini_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Recorded:
     """Sixty requests with an id, none recorded yet."""
     scorer = load_scorer(mini_bundle)
-    rows = pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet").head(N_REQUESTS)
+    rows = trained_rows("test").head(N_REQUESTS)
     identified = zip(requests_of(rows, scorer.contract), rows["row_id"], strict=True)
     requests = [{**request, "row_id": row_id} for request, row_id in identified]
     return Recorded(scorer, requests, tmp_path / "log", monkeypatch)
@@ -174,7 +176,7 @@ def test_compressed_file_is_the_same(
 
 @pytest.mark.usefixtures("two_processes")
 def test_folder_is_the_same(log_file: Callable[..., str], tmp_path: Path) -> None:
-    """A folder of files, nested and compressed ones among them, holds the same log as one file."""
+    """A folder holds the same log as one file: nested and compressed files, and lines in any order, sorted by time."""
     lines = several()
     whole = read_log(log_file(*lines), "mini", BINNING)
     log_file(*lines[50:], name="folder/a.jsonl")
@@ -182,6 +184,9 @@ def test_folder_is_the_same(log_file: Callable[..., str], tmp_path: Path) -> Non
     text = "\n".join(json.dumps(line) for line in lines[:20]).encode()
     (tmp_path / "folder" / "2026" / "c.gz").write_bytes(gzip.compress(text))
     assert_equal(read_log(str(tmp_path / "folder"), "mini", BINNING), whole)
+    for number, line in enumerate(reversed(lines)):
+        log_file(line, name=f"reversed/{number:02}.jsonl")
+    assert_equal(read_log(str(tmp_path / "reversed"), "mini", BINNING), whole)
 
 
 @pytest.mark.parametrize("size", [7, 300, 1_000])
@@ -193,15 +198,6 @@ def test_chunks_are_the_same(log_file: Callable[..., str], monkeypatch: pytest.M
     monkeypatch.setattr(log_module, "CHUNK_BYTES", size)
     assert_equal(read_log(path, "mini", BINNING), whole)
     assert [json.loads(line) for line in list(read_lines(path))[:-1]] == lines
-
-
-def test_files_need_not_come_in_order(log_file: Callable[..., str], tmp_path: Path) -> None:
-    """Whichever container wrote first, and in whichever file outcomes are, the log is sorted by time."""
-    lines = several()
-    whole = read_log(log_file(*lines), "mini", BINNING)
-    for number, line in enumerate(reversed(lines)):
-        log_file(line, name=f"folder/{number:02}.jsonl")
-    assert_equal(read_log(str(tmp_path / "folder"), "mini", BINNING), whole)
 
 
 def test_clock_may_be_ahead_by_minutes(log_file: Callable[..., str]) -> None:

@@ -114,22 +114,12 @@ def test_policy_retrains_when_it_should(policy: str, expected: list[tuple[int, s
 
 
 def test_replay_follows_the_policies(drifted: tuple[Replay, Weeks]) -> None:
-    """Each policy has a new model trained, or refused, exactly in the weeks in which it retrains."""
+    """Each policy has every whole week, and a new model, or a refused one, exactly in those in which it retrains."""
     for name, weeks in drifted[1].items():
         due = [number for number, week in enumerate(weeks) if POLICIES[name](number, week.state, EVERY)]
         assert challenged_in(weeks) == due
+        assert [week.begins for week in weeks] == [START + number * SECONDS_A_WEEK for number in range(8)]
     assert [challenged_in(weeks)[:2] for weeks in drifted[1].values()] == [[], [3, 6], [3, 4], [3, 4]]
-
-
-def test_all_policies_see_the_same_weeks(drifted: tuple[Replay, Weeks]) -> None:
-    """Each policy has every whole week, beginning with the first model, with its rows and its frauds."""
-    replay, weeks_of = drifted
-    begins = [START + week * SECONDS_A_WEEK for week in range(8)]
-    for weeks in weeks_of.values():
-        assert [week.begins for week in weeks] == begins == replay.begins
-        for week in weeks:
-            assert week.rows == len(rows_in(replay, week))
-            assert week.frauds == rows_in(replay, week)["is_fraud"].sum()
 
 
 def test_retraining_restores_what_changed_fraud_cost(drifted: tuple[Replay, Weeks]) -> None:
@@ -139,10 +129,7 @@ def test_retraining_restores_what_changed_fraud_cost(drifted: tuple[Replay, Week
     for policy in alarmed:
         assert policy.retrained > 0
         assert policy.recall_at_frozen_alerts_interval[0] > frozen.recall_at_frozen_alerts_interval[1]
-
-
-def test_new_model_begins_with_a_clean_record(drifted: tuple[Replay, Weeks]) -> None:
-    """After a retraining, what the former model did no longer counts."""
+    # What the former model did no longer counts after a retraining.
     weeks = drifted[1]["on retrain"]
     (first,) = [number for number, week in enumerate(weeks) if week.retrained]
     assert [weeks[number].state for number in (first - 1, first, first + 1)] == ["retrain", "retrain", "ok"]
@@ -194,12 +181,13 @@ def test_date_without_a_model_keeps_the_champion(make: Make, rows: pd.DataFrame)
 
 @pytest.mark.parametrize("which", ["calm", "drifted"])
 def test_week_is_counted_as_its_model_scores_it(which: str, request: pytest.FixtureRequest) -> None:
-    """Alerts, frauds caught, and the cost (missed amounts and reviews) are those of the model that served."""
+    """Rows, alerts, frauds caught, and the cost (missed amounts and reviews) are those of the model that served."""
     replay, weeks_of = request.getfixturevalue(which)
     for weeks in weeks_of.values():
         for week, model in zip(weeks, serving(replay, weeks), strict=True):
             served = rows_in(replay, week)
             flagged, is_fraud = model.scored(served, replay.scorer).flagged, served["is_fraud"] == 1
+            assert (week.rows, week.frauds) == (len(served), is_fraud.sum())
             assert week.alerts == flagged.sum()
             assert week.caught == (flagged & is_fraud).sum()
             assert week.missed == pytest.approx(served.loc[is_fraud & ~flagged, "amount"].sum())
