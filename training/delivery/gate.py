@@ -36,7 +36,7 @@ class AlertRates(ReportRecord):
     champion: float | None = None
 
 
-class CalibrationError(ReportRecord):
+class ChallengerCalibration(ReportRecord):
     """The challenger's calibration error, the lower end of its interval, and the limit."""
 
     challenger: float
@@ -64,7 +64,7 @@ class GateMeasures(ReportRecord):
     frauds: int | None = None
     left_out: int | None = None
     alert_rate: AlertRates | None = None
-    calibration_error: CalibrationError | None = None
+    calibration_error: ChallengerCalibration | None = None
     average_precision: Gain | None = None
     recall_at_the_alert_budget: Gain | None = None
     recall: Gain | None = None
@@ -136,7 +136,7 @@ def weigh(
     """
     error, low = _calibration(probabilities[0], labels, seed)
     limit = MAX_CALIBRATION_SHARE * float(labels.mean())
-    calibration_error = CalibrationError(challenger=error, low=low, limit=limit)
+    calibration_error = ChallengerCalibration(challenger=error, low=low, limit=limit)
     objections: list[str] = []
     if low > limit:
         objections.append(
