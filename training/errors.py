@@ -7,3 +7,12 @@ class StageError(ValueError):
 
 class DataError(StageError):
     """Raised when data cannot be read, or do not match the declaration."""
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun, one or many, as messages say it.
+
+    >>> counted(1, "row"), counted(1200, "row"), counted(2, "row is", "rows are")
+    ('1 row', '1,200 rows', '2 rows are')
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
