@@ -104,7 +104,7 @@ def _recalibration(margin: Floats, label: Labels) -> tuple[float, float]:
 
 def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, Any]:
     """Per variant its METRICS, and their differences from the declared one's with 95 % intervals over paired draws."""
-    variants = {variant_name(variant): variant for variant in (*_possible(VARIANTS, folds), scorer.resampling)}
+    variants = {variant_name(variant): variant for variant in (*_possible(VARIANTS, folds, scorer), scorer.resampling)}
     tasks = [(score_variant, variant, fold, scorer) for variant in variants.values() for fold in folds]
     scores = on_all_cores(tasks, "variants x folds")
     by_fold = [scores[position :: len(folds)] for position in range(len(folds))]
@@ -135,8 +135,11 @@ def _centred(differences: Floats, measured: Floats) -> Floats:
     return differences
 
 
-def _possible(variants: Sequence[Resampling], folds: Sequence[Fold]) -> list[Resampling]:
-    """The variants that every fold has enough frauds for; a line says what is left out."""
+def _possible(variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Resampling]:
+    """The variants that the features allow and every fold has enough frauds for; a line says what is left out."""
+    if "q" not in feature_types(scorer.contract):
+        say("SMOTE is left out: it needs a numeric field")
+        return [variant for variant in variants if variant.method != "smote"]
     fewest = min(int(fold.train_label.sum()) for fold in folds)
     possible = [variant for variant in variants if variant.method != "smote" or fewest > variant.neighbours]
     if len(possible) < len(variants):

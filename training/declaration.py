@@ -80,6 +80,11 @@ class ScorerDeclaration(Contract):
     def _model_suits_the_fields(self) -> Self:
         monotone_signs(self)
         strings = sorted(name for name, field in self.fields.items() if field.type in STRING_TYPES)
+        if self.resampling.method == "smote" and len(strings) == len(self.fields):
+            raise ValueError(
+                "resampling.method is smote, which needs a numeric field, and all fields are categories or texts; "
+                "it must be none, undersample or class_weight"
+            )
         if self.model.tree_method == "exact" and strings:
             raise ValueError(
                 f"model.tree_method is exact, which does not support {', '.join(strings)}; it must be hist"

@@ -17,7 +17,7 @@ from training.declaration import declared_scorer
 from training.evaluation.calibration import calibrated
 from training.evaluation.entity_precision import TOP, daily_precision
 from training.evaluation.importance import importance_table
-from training.evaluation.intervals import DRAWS, bootstrap, interval, share_interval
+from training.evaluation.intervals import DRAWS, bootstrap, interval, share_interval, share_of_sample_interval
 from training.evaluation.metrics import (
     Ranking,
     average_precision,
@@ -42,7 +42,8 @@ from training.run.progress import say
 CURVE_POINTS = 200
 
 RATES = ("recall", "precision", "false_positive_rate", "alert_rate")
-RANKING_METRICS = ("roc_auc", "average_precision", "recall_at_1pct_fpr", "brier_score", "expected_calibration_error")
+RANKING_SHARES = ("roc_auc", "average_precision", "recall_at_1pct_fpr")
+RANKING_METRICS = (*RANKING_SHARES, "brier_score", "expected_calibration_error")
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,10 @@ def measure(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dic
     error = RANKING_METRICS.index("expected_calibration_error")
     draws[:, error] = np.maximum(draws[:, error] - np.median(draws[:, error]) + whole[error], 0.0)
     drawn, values = [*interval(draws)], whole.tolist()
+    n_frauds = int(evaluation.label.sum())
+    n_fewer = min(n_frauds, len(evaluation.label) - n_frauds)
+    for position in map(RANKING_METRICS.index, RANKING_SHARES):
+        drawn[position] = share_of_sample_interval(drawn[position], values[position], n_fewer)
     # Where 6 of 6 frauds are flagged, every draw has a recall of 100 %; Wilson's formula for shares is more accurate.
     width, first = len(evaluation.columns), len(RANKING_METRICS)
     for number, bounds in enumerate(evaluation.share_intervals()):
@@ -204,7 +209,10 @@ def main(name: str) -> None:
             daily = daily_precision(entity, seconds, probability, label, top)
             metrics[f"entity_precision_at_{top}"] = float(daily.mean())
             days = np.random.default_rng(scorer.seed).integers(0, len(daily), (DRAWS, len(daily)))
-            intervals[f"entity_precision_at_{top}"] = list(interval(daily[days].mean(axis=1, keepdims=True))[0])
+            (bounds,) = interval(daily[days].mean(axis=1, keepdims=True))
+            intervals[f"entity_precision_at_{top}"] = list(
+                share_of_sample_interval(bounds, float(daily.mean()), len(daily) * top)
+            )
     tables = {
         **curves(probability, label),
         "reliability": reliability(probability, label),

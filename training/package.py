@@ -21,7 +21,7 @@ from training.errors import StageError
 from training.evaluation.calibration import calibrated
 from training.model.fit import margins
 from training.run.command import run
-from training.run.files import BUILD, BUNDLES, REPORTS, replace_folder
+from training.run.files import BUILD, BUNDLES, REPORTS, read_table, read_texts, replace_folder
 
 TOLERANCE = 1e-6
 N_GOLDEN = 20
@@ -118,12 +118,12 @@ def main(name: str) -> None:
         "decision": fitted["decision"],
         "metrics": json.loads((reports / "metrics.json").read_text()),
         "intervals": json.loads((reports / "intervals.json").read_text()),
-        "thresholds": pd.read_csv(reports / "thresholds.csv").to_dict(orient="records"),
-        "importance": pd.read_csv(reports / "importance.csv").to_dict(orient="records"),
+        "thresholds": read_table(reports / "thresholds.csv").to_dict(orient="records"),
+        "importance": read_table(reports / "importance.csv").to_dict(orient="records"),
         "windows": json.loads((reports / "rows.json").read_text())["windows"],
     }
     contents = {file: (built / file).read_bytes() for file in FILES if file != "golden.json"}
-    catalogue = pd.read_csv(built / "catalogue.csv", dtype=str, keep_default_na=False)
+    catalogue = read_texts(built / "catalogue.csv")
     requests = golden_requests(declared.contract, json.loads(contents["reference.json"]), catalogue)
     BUNDLES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix=f".{name}-bundle-") as scratch:

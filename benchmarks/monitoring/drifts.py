@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.command import ROOT
 from benchmarks.monitoring.steady_log import Labelled
 from training.monitoring.dated_model import ScoredRows
-from training.run.files import BUILD
+from training.run.files import BUILD, read_texts
 
 SEED = 11
 
@@ -31,5 +31,5 @@ def _is_of_one_category(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Whether a request is of one chain, or of one category of items."""
     if "chain" in rows:
         return rows["chain"] == "TRON"
-    catalogue = pd.read_csv(ROOT / BUILD / "refund" / "catalogue.csv")
+    catalogue = read_texts(ROOT / BUILD / "refund" / "catalogue.csv")
     return rows["item"].isin(catalogue["name"][catalogue["category"] == "Electronics"])

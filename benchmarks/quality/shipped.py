@@ -1,9 +1,8 @@
 """The shipped scorers' own reports, as tables: metrics, candidates, thresholds."""
 
-import pandas as pd
-
 from benchmarks.command import REPORTS
 from benchmarks.tables import SCORERS, number, report, table, with_interval
+from training.run.files import read_table
 
 METRICS = (
     ("ROC AUC", "roc_auc"),
@@ -48,7 +47,7 @@ def candidates_table() -> str:
 
 def thresholds_table() -> str:
     """The transaction scorer's thresholds, chosen on calibration rows, measured on the test window."""
-    thresholds = pd.read_csv(REPORTS / "transaction" / "thresholds.csv")
+    thresholds = read_table(REPORTS / "transaction" / "thresholds.csv")
     columns = ("recall", "precision", "false_positive_rate", "cost_of_1000")
     rows = [
         [row["aim"], number(row["threshold"])]

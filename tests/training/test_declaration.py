@@ -136,6 +136,18 @@ REFUSED = [
         update("resampling", method="adasyn"),
         ".resampling.method is 'adasyn'; it must be 'smote', 'undersample', 'class_weight' or 'none'.",
     ),
+    (
+        update(
+            features={},
+            costs=None,
+            fields={"country": {"type": "category"}, "city": {"type": "category"}},
+            resampling={"method": "smote"},
+        ),
+        (
+            ": resampling.method is smote, which needs a numeric field, and all fields are categories or texts; it "
+            "must be none, undersample or class_weight."
+        ),
+    ),
     # Routes.
     (update(route="/health"), ".route is /health, which is reserved; choose another."),
     (update(route="predict"), ".route is 'predict'; it must match pattern '^(/[a-z0-9_-]+)+$'."),

@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from handler.scoring.features import feature_names
 from training.declaration import ScorerDeclaration
-from training.evaluate import CURVE_POINTS, RANKING_METRICS, RATES, Evaluation, curves, measure, reliability
+from training.evaluate import (
+    CURVE_POINTS,
+    RANKING_METRICS,
+    RANKING_SHARES,
+    RATES,
+    Evaluation,
+    curves,
+    measure,
+    reliability,
+)
 from training.evaluation.metrics import CALIBRATION_BINS
 from training.params import Costs
 
@@ -162,6 +171,19 @@ def test_measure_reproduces(evaluation: Evaluation, measures: Measures) -> None:
     _, intervals, table = measure(evaluation, seed=1)
     assert intervals == measures[1]
     pd.testing.assert_frame_equal(table, measures[2], check_exact=True)
+
+
+@pytest.mark.parametrize("is_perfect", [True, False])
+@pytest.mark.parametrize("n_frauds", [2, 8, 40, 900])
+def test_no_share_has_an_interval_without_width(n_frauds: int, *, is_perfect: bool) -> None:
+    """Also a model that ranks every fraud above, or below, all other rows has an interval around each share."""
+    label = np.repeat([1, 0], [n_frauds, 1_000 - n_frauds]).astype(np.int8)
+    noise = np.random.default_rng(1).random(1_000) / 4
+    probability = noise + 0.5 * (label if is_perfect else 1 - label)
+    _, intervals, table = measure(Evaluation(probability, label, [0.4, 2.0]), seed=1)
+    shares = [intervals[name] for name in RANKING_SHARES]
+    shares += [[line[f"{name}_low"], line[f"{name}_high"]] for _, line in table.iterrows() for name in RATES]
+    assert all(0 <= low < high <= 1 for low, high in shares)
 
 
 def test_curves_are_thinned_and_keep_their_ends() -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from training.errors import StageError
-from training.run.files import BUILD
+from training.run.files import BUILD, read_texts
 from training.run.matrix import Positions
 
 
@@ -93,5 +93,5 @@ class Window:
 def read_training(name: str) -> tuple[Window, pd.DataFrame]:
     """A scorer's training window and its catalogue, as the stages prepare and catalogue wrote them."""
     folder = BUILD / name
-    catalogue = pd.read_csv(folder / "catalogue.csv", dtype=str, keep_default_na=False)
+    catalogue = read_texts(folder / "catalogue.csv")
     return Window(folder / "rows" / "train.parquet"), catalogue

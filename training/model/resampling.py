@@ -94,8 +94,6 @@ class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no typ
         if (n_wanted := int(self.declared.ratio * (len(label) - n_frauds)) - n_frauds) < 1:
             return _none_of(matrix, workers)
         numbers, codes = numbers_and_codes(self.feature_types)
-        if not numbers:
-            raise StageError("SMOTE needs at least one numeric feature; declare resampling: {method: none}")
         medians = np.array([_median(matrix[:, index]) for index in numbers])
         mean, scale = _joined(by_chunk(matrix, partial(_moments, numbers, medians)))
         # SMOTE uses the frauds only. With one legitimate row instead of all, it returns the same frauds to the bit in a

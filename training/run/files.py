@@ -75,6 +75,19 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
     write_text(path, table.to_csv(index=False, float_format=f"%.{DIGITS}g", lineterminator="\n"))
 
 
+def read_table(path: Path) -> pd.DataFrame:
+    """A table of ours, as `write_table` wrote it: only an empty cell is missing.
+
+    By default pandas would also take a feature that is called NA, null or None for a missing value.
+    """
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def read_texts(path: Path) -> pd.DataFrame:
+    """A table of ours whose cells are all texts; an empty one is an empty text."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
 def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     """The same structure, its floats rounded to `DIGITS` significant digits."""
     if isinstance(content, float):

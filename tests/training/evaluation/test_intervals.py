@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.intervals import DRAWS, bootstrap, draw_weights, interval
+from training.evaluation.intervals import DRAWS, bootstrap, draw_weights, interval, share_of_sample_interval
 from training.run.matrix import Labels
 
 
@@ -86,3 +86,21 @@ def test_interval_reproduces(label: Labels) -> None:
 def test_constant_has_no_width(label: Labels) -> None:
     """A number that no draw moves has an interval of that number alone."""
     assert interval(bootstrap(lambda _: np.array([0.25]), label, seed=1, draws=50)) == [(0.25, 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "share", "total", "expected"),
+    [
+        ((0.0, 0.0), 0.0, 8, (0.0, 0.3244)),
+        ((1.0, 1.0), 1.0, 8, (0.6756, 1.0)),
+        # The bootstrap's own width is kept where it is wider.
+        ((0.0, 0.5), 0.0, 8, (0.0, 0.5)),
+        ((0.25, 0.75), 0.5, 8, (0.25, 0.75)),
+        ((0.3, 0.3), 0.3, 10, (0.1078, 0.6032)),
+    ],
+)
+def test_share_without_a_spread_has_a_width(
+    bounds: tuple[float, float], share: float, total: float, expected: tuple[float, float]
+) -> None:
+    """A share that is 0 or 1 in the sample, and so in every draw, has Wilson's interval (1927)."""
+    assert share_of_sample_interval(bounds, share, total) == pytest.approx(expected, abs=1e-4)

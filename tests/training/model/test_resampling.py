@@ -209,12 +209,6 @@ def test_too_few_frauds() -> None:
     assert labels.sum() == int(0.1 * (labels == 0).sum())
 
 
-def test_categories_alone_are_refused() -> None:
-    """Without a number there is nothing to interpolate, and the message says what to declare instead."""
-    with pytest.raises(ValueError, match=r"at least one numeric feature; declare resampling: \{method: none\}"):
-        resampled(drawn(["c", "c"]), ["c", "c"], SMOTE)
-
-
 @pytest.mark.parametrize("method", ["smote", "undersample"])
 @pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
 def test_one_seed_one_result(types: list[str], method: str) -> None:

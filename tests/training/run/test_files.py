@@ -1,12 +1,27 @@
 """Writing: whole or not at all."""
 
+import ast
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from training.run import files
-from training.run.files import replace_folder, rounded, write_bytes, write_json, write_whole
+from training.run.files import (
+    read_table,
+    read_texts,
+    replace_folder,
+    rounded,
+    write_bytes,
+    write_json,
+    write_table,
+    write_whole,
+)
+
+ROOT = Path(__file__).parents[3]
+# What pandas takes for a missing value by default.
+NAMES = ["NA", "null", "NULL", "None", "nan", "NaN", "n/a", "N/A", "#N/A", "<NA>", "-nan", "amount"]
 
 
 def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -77,3 +92,36 @@ def test_durable_write_flushes_content_and_name(tmp_path: Path, monkeypatch: pyt
     write_bytes(tmp_path / "chunk.rows", b"2", durable=True)
     assert flushed == ["chunk", "/"]
     assert (tmp_path / "chunk.rows").read_bytes() == b"2"
+
+
+def test_tables_keep_names_that_look_missing(tmp_path: Path) -> None:
+    """A feature called NA or null is read back by its name, as a table and as texts; only an empty cell is missing."""
+    path = tmp_path / "importance.csv"
+    write_table(path, pd.DataFrame({"feature": NAMES, "gain": [None, *range(len(NAMES) - 1)]}))
+    table = read_table(path)
+    assert table["feature"].tolist() == NAMES
+    assert table["gain"].isna().tolist() == [True] + [False] * (len(NAMES) - 1)
+    assert read_texts(path)["feature"].tolist() == NAMES
+    assert read_texts(path)["gain"][0] == ""
+
+
+@pytest.mark.parametrize("folder", ["training", "benchmarks"])
+def test_no_csv_is_read_with_the_default_missing_values(folder: str) -> None:
+    """Every call of read_csv says that NA, null and None are names."""
+    calls = [
+        (path.relative_to(ROOT), node)
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "read_csv"
+    ]
+    careless = [
+        f"{path}:{node.lineno}"
+        for path, node in calls
+        if not any(
+            keyword.arg == "keep_default_na"
+            and isinstance(keyword.value, ast.Constant)
+            and keyword.value.value is False
+            for keyword in node.keywords
+        )
+    ]
+    assert careless == []
