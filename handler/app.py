@@ -9,14 +9,14 @@ from typing import Any
 
 from handler.records.logs import hide_exception_texts
 from handler.records.record import Recorder
-from handler.records.telemetry import StoreMeter, record_failure
+from handler.records.telemetry import StoreMeter, record_failure, record_unread
 from handler.releases.served import Slot
 from handler.releases.store import open_store
 from handler.releases.swap import Watcher
 from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.settings import SETTINGS
-from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, detail_answer, is_schedule, post_event
+from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, detail_answer, is_warm_up, post_event
 from handler.web.routes import create_app
 from handler.web.startup import Mangum
 
@@ -97,8 +97,11 @@ _adapter = Mangum(app, lifespan="off", custom_handlers=EVENT_HANDLERS)
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
-    """The answer to one Lambda event: 400 if it is neither a schedule's nor a well-formed HTTP request."""
-    if is_schedule(event):
+    """The answer to one Lambda event: 400 if it is neither a warm-up nor a well-formed HTTP request.
+
+    Raises UnreadRecordsError for records of a queue, topic, stream or bucket, which an answer would lose.
+    """
+    if is_warm_up(event):
         if _watcher:
             # No caller waits for this answer.
             _watcher.look_if_due(START_SECONDS, is_patient=True)
@@ -114,10 +117,24 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
     except BadEventError as error:
         return detail_answer(400, str(error))
     except Exception as error:  # noqa: BLE001 - the process edge: the application's own errors were answered with 500 inside the adapter
-        # Without the exception's text, which may quote the request.
-        logger.warning("an event that the adapter cannot read: %s", type(error).__name__)
-        return detail_answer(400, "not a well-formed HTTP event")
+        return _unread_answer(event, context, error)
     return answer
+
+
+def _unread_answer(event: Any, context: Any, error: Exception) -> dict[str, Any]:  # noqa: ANN401 - as `handler`
+    """The 400 to an event that cannot be read; raises UnreadRecordsError as `handler` does.
+
+    It is logged and counted, because Lambda counts a 400 as a success, and most such events have no caller who sees it.
+    """
+    from handler.web.unread import UnreadRecordsError, unread_problem  # noqa: PLC0415 - see there
+
+    problem = unread_problem(event, error)
+    logger.warning("%s", problem)
+    if SETTINGS.metrics and context:
+        record_unread(context)
+    if isinstance(problem, UnreadRecordsError):
+        raise problem from None
+    return detail_answer(400, str(problem))
 
 
 def _warm_up() -> None:

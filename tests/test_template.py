@@ -171,7 +171,7 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
 
 
 def test_alarms_remain_after_a_deployment(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """By then Lambda no longer counts by version; one alarm reads what the function counts of its store's failures."""
+    """By then Lambda no longer counts by version; two read what the function counts: unread events, store trouble."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     remaining = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {"PredictionsLate"}
     store_alarm = {"StoreTrouble": {(telemetry.NAMESPACE, telemetry.TROUBLE, "Sum")}} if "ModelBucket" in given else {}
@@ -182,6 +182,7 @@ def test_alarms_remain_after_a_deployment(given: dict[str, str], resources: dict
         ("AWS/Lambda", "Duration", "p99"),
         ("AWS/Lambda", "Errors", "Sum"),
         ("AWS/Lambda", "Throttles", "Sum"),
+        (telemetry.NAMESPACE, telemetry.UNREAD, "Sum"),
     }
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from handler.scoring.scorer import Answered, Scored
 
 NAMESPACE = "FraudScorer"
-SCORED, FLAGGED, WARNED, FAILED = "Scored", "Flagged", "Warned", "Failed"
+SCORED, FLAGGED, WARNED, FAILED, UNREAD = "Scored", "Flagged", "Warned", "Failed", "Unread"
 MEASURED = {"Latency": ("Milliseconds", "%.3f"), "Probability": ("None", "%s")}
 # CloudWatch's limit for one metric in one line.
 MOST_VALUES = 100
@@ -90,6 +90,11 @@ def _distribution(scored: Sequence[Scored]) -> str:
 def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
     """Count an invocation that was answered with a 5xx, which Lambda's own metrics count as a success."""
     write(_format(_line((FAILED,), (BY_VERSION,), {}), context.function_version, 1))
+
+
+def record_unread(context: Any) -> None:  # noqa: ANN401 - Lambda's context
+    """Count an event that could not be read, for all versions together: the fault is its sender's."""
+    write(_format(_line((UNREAD,), (("FunctionName",),), {}), context.function_version, 1))
 
 
 class StoreMeter:

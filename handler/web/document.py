@@ -132,7 +132,10 @@ def _operation(tag: str, body: dict[str, Any]) -> dict[str, Any]:
     responses: dict[int, dict[str, Any]] = {
         status: {"description": text, "model": Error} for status, text in descriptions.items()
     }
-    responses[422] = {"description": "The request breaks the contract", "model": Refusal}
+    responses[422] = {
+        "description": "The body is not JSON in UTF-8, has a key more than once, or breaks the contract",
+        "model": Refusal,
+    }
     return {
         "methods": ["POST"],
         "tags": [tag],

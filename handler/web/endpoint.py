@@ -4,12 +4,12 @@ It parses query and body itself: FastAPI's parameters took as long as the model,
 with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
 """
 
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qs
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from handler.records.record import Recorder
@@ -19,6 +19,7 @@ from handler.scoring.scorer import Answered, Scorer
 from handler.web.body import read_body
 from handler.web.startup import HTTPException
 
+Headers = Iterable[tuple[bytes, bytes]]
 # About 175 bytes each; Lambda allows answers of up to 6 MB.
 MAX_REASONS = 20_000
 
@@ -44,7 +45,7 @@ class ScoreEndpoint:
         body = await read_body(scope, receive)
         # Read once, so that one version validates, scores and answers even if another is swapped in meanwhile.
         served = self._slot.served
-        answered = self._answered(served.scorer, body, explain=explain)
+        answered = self._answered(served.scorer, body, scope["headers"], explain=explain)
         content = to_json(answered.answers if self._is_batch else answered.answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         seconds = perf_counter() - start
@@ -61,16 +62,16 @@ class ScoreEndpoint:
             write(metrics)
 
 
-def _answered_single(scorer: Scorer, body: bytes | bytearray, *, explain: bool) -> Answered:
+def _answered_single(scorer: Scorer, body: bytes | bytearray, headers: Headers, *, explain: bool) -> Answered:
     """A single request, scored and answered."""
-    request = parsed(scorer.request_model.model_validate_json, body)
+    request = parsed(scorer.request_model.model_validate_json, body, headers)
     scored = scorer.score(request)
     return Answered((request,), (scored,), (scorer.answer(request, scored, explain=explain),))
 
 
-def _answered_batch(scorer: Scorer, body: bytes | bytearray, *, explain: bool) -> Answered:
+def _answered_batch(scorer: Scorer, body: bytes | bytearray, headers: Headers, *, explain: bool) -> Answered:
     """A batch of requests, scored and answered."""
-    requests = parsed(scorer.batch.validate_json, body)
+    requests = parsed(scorer.batch.validate_json, body, headers)
     max_requests = MAX_REASONS // len(scorer.bundle.features.names)
     if explain and len(requests) > max_requests:
         raise _refusal("body", f"With explain=true a batch may hold at most {max_requests} requests", "too_long")
@@ -88,18 +89,44 @@ def _is_explained(query: bytes) -> bool:
     return value == "true"
 
 
-def _refusal(place: str, message: str, error_type: str, *names: str) -> HTTPException:
+def _refusal(place: str, message: str, error_type: str, *names: str | int) -> HTTPException:
     """The 422 for one problem, in pydantic's format."""
     return HTTPException(422, [{"loc": [place, *names], "msg": message, "type": error_type}])
 
 
-def parsed[T](validate: Callable[[bytes | bytearray], T], body: bytes | bytearray) -> T:
+def parsed[T: BaseModel | Sequence[BaseModel]](
+    validate: Callable[[bytes | bytearray], T], body: bytes | bytearray, headers: Headers
+) -> T:
     """The body as the contract's model; 422 with place and problem, never the value, which may be personal."""
     try:
-        return validate(body)
+        content = validate(body)
     except ValidationError as error:
         detail = [
             {"loc": ["body", *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
             for problem in error.errors(include_url=False, include_context=False, include_input=False)
         ]
+        if detail[0]["type"] == "json_invalid":
+            from handler.web.body_problems import body_problem  # noqa: PLC0415 - see there
+
+            # The parser's message is a position, which helps only where the syntax is wrong.
+            detail[0]["msg"] = body_problem(body, headers) or detail[0]["msg"]
         raise HTTPException(422, detail) from error
+    _refuse_doubled_keys(body, (content,) if isinstance(content, BaseModel) else content)
+    return content
+
+
+def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) -> None:
+    """Raise HTTPException: 422 for the first key that an object of the body has more than once.
+
+    The parser would take its last value without a word. `items` are what it made of the objects: flat, each field from
+    one key. So there are no fewer colons than fields, and as many only if no key is doubled and no string holds one;
+    that takes 0.2 µs to see, a second parser 5.
+    """
+    if body.count(b":") == sum(len(item.model_fields_set) for item in items):
+        return
+    from handler.web.body_problems import doubled_keys  # noqa: PLC0415 - see there
+
+    for index, key in enumerate(doubled_keys(body)):
+        if key is not None:
+            place = (index, key) if body.lstrip().startswith(b"[") else (key,)
+            raise _refusal("body", f"The key {key} is given more than once; send it once", "duplicate_key", *place)

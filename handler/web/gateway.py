@@ -1,6 +1,7 @@
 """Event handlers: adjustments to each kind of Lambda event for Mangum, and answers to events that are no requests.
 
-An HTTP API sends payload format 2.0 or 1.0, a Function URL 2.0, a REST API 1.0, a load balancer its own.
+An HTTP API sends payload format 2.0 or 1.0, a Function URL 2.0, a REST API 1.0, a load balancer and VPC Lattice their
+own.
 """
 
 import base64
@@ -10,18 +11,25 @@ import re
 from collections.abc import MutableMapping
 from functools import cached_property
 from typing import Any
+from urllib.parse import urlencode
 
 from handler.settings import SETTINGS
 from handler.web.startup import ALB, APIGateway, HTTPGateway
 
 # A name or an IPv4 address, and optionally a port. No gateway sends an IPv6 address, and Mangum cannot parse one.
 _HOST = re.compile(rb"[A-Za-z0-9._-]+(:[0-9]{1,5})?")
-# EventBridge rules and EventBridge Scheduler, which keep a function warm.
-_SCHEDULES = ("aws.events", "aws.scheduler")
+# EventBridge rules, EventBridge Scheduler and serverless-plugin-warmup, which keep a function warm.
+_WARM_UP_SOURCES = ("aws.events", "aws.scheduler", "serverless-plugin-warmup")
+# lambda-warmer's {"warmer": true}, and what a rule's constant input says, such as {"warmup": true} or {"keep-warm": 1}.
+_WARM_UP_KEYS = frozenset({"keepwarm", "warmer", "warmup"})
 
 
 class BadEventError(ValueError):
-    """Raised when an event is not a well-formed HTTP request."""
+    """Raised when an HTTP event has a malformed Host header or body."""
+
+
+class NotHttpError(ValueError):
+    """Raised when an event is not an HTTP request."""
 
 
 class _EventHandler:
@@ -88,18 +96,24 @@ def _with_root_path(scope: MutableMapping[str, Any], stage: str) -> MutableMappi
     return scope
 
 
-def is_schedule(event: Any) -> bool:  # noqa: ANN401 - Lambda passes whatever the caller sent
-    """Whether an event is a schedule's, which only keeps the function warm."""
-    return isinstance(event, dict) and "requestContext" not in event and event.get("source") in _SCHEDULES
+def is_warm_up(event: Any) -> bool:  # noqa: ANN401 - Lambda passes whatever the caller sent
+    """Whether an event only keeps the function warm: a schedule's, or a warm-up tool's."""
+    if not isinstance(event, dict) or "requestContext" in event:
+        return False
+    marks = {key.lower().replace("-", "").replace("_", "") for key, value in event.items() if value}
+    return event.get("source") in _WARM_UP_SOURCES or not marks.isdisjoint(_WARM_UP_KEYS)
 
 
-def checked_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
-    """The event with its body decoded from base64.
+def checked_event(received: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
+    """The event as Mangum reads it: null headers are empty, the body is decoded from base64.
 
-    Raises BadEventError, which names the problem, for an event that Mangum would misread.
+    Raises NotHttpError for an event that is not an HTTP request, BadEventError for invalid base64.
     """
-    if not isinstance(event, dict) or "requestContext" not in event:
-        raise BadEventError("not an HTTP event: it has no requestContext")
+    event = _http_event(received)
+    if event.get("headers") is None:
+        event = {**event, "headers": {}}
+    if event.get("multiValueHeaders", {}) is None:
+        event = {**event, "multiValueHeaders": {}}
     if event.get("isBase64Encoded"):
         try:
             body = base64.b64decode(event.get("body") or "", validate=True)
@@ -107,6 +121,35 @@ def checked_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes
             raise BadEventError("the body is not valid base64") from error
         return {**event, "body": body, "isBase64Encoded": False}
     return event
+
+
+def _http_event(event: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
+    """The event, VPC Lattice's in the payload format of an HTTP API; raises as `checked_event` does."""
+    if isinstance(event, dict):
+        context = event.get("requestContext")
+        # An authorizer's event resembles the request that it is asked about.
+        if isinstance(context, dict) and "methodArn" not in event and "routeArn" not in event:
+            if "http" in context or "httpMethod" in event:
+                return event
+            if "method" in event and "path" in event:
+                return _from_lattice(event, event["path"], event.get("queryStringParameters"))
+        elif "method" in event and "raw_path" in event:
+            return _from_lattice(event, event["raw_path"], event.get("query_string_parameters"))
+    raise NotHttpError
+
+
+def _from_lattice(event: dict[str, Any], path: str, parameters: dict[str, Any] | None) -> dict[str, Any]:
+    """An event of VPC Lattice in the payload format 2.0 of an HTTP API."""
+    path, _, query = path.partition("?")
+    headers = (event.get("headers") or {}).items()
+    return {
+        "version": "2.0",
+        "requestContext": {"http": {"method": event["method"], "path": path, "sourceIp": ""}},
+        "rawQueryString": urlencode(parameters, doseq=True) if parameters else query,
+        "headers": {name: ", ".join(value) if isinstance(value, list) else value for name, value in headers},
+        "body": event.get("body"),
+        "isBase64Encoded": event.get("isBase64Encoded", event.get("is_base64_encoded")),
+    }
 
 
 def detail_answer(status: int, detail: str) -> dict[str, Any]:

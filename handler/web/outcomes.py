@@ -51,7 +51,7 @@ class OutcomeEndpoint:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
         """Record the outcomes and send their number; raises HTTPException if they cannot be recorded."""
-        outcomes = parsed(self._adapter.validate_json, await read_body(scope, receive))
+        outcomes = parsed(self._adapter.validate_json, await read_body(scope, receive), scope["headers"])
         if self._recorder is None:
             raise HTTPException(
                 409, "this deployment records nothing; set PREDICTIONS to record predictions and outcomes"

@@ -111,14 +111,6 @@ def test_a_valid_host_is_served(host: str) -> None:
     assert invoke({**event, "headers": {**event["headers"], "host": host}})[0] == 200
 
 
-@pytest.mark.parametrize(
-    "event", [None, "x", [], {}, {"Records": []}, {"requestContext": None}, {"requestContext": {}}]
-)
-def test_an_event_that_is_no_http_request_is_a_400(event: object) -> None:
-    """An S3 notification, a scheduled event, nonsense."""
-    assert invoke(event)[0] == 400
-
-
 def test_the_handler_keeps_its_own_loop() -> None:
     """It answers after another loop ran, and from another thread."""
     event = recorded("refund")

@@ -23,6 +23,7 @@ from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import Scorer
 from handler.settings import PACKAGED_BUNDLES, Settings
 from handler.web.gateway import post_event
+from handler.web.unread import UnreadRecordsError
 from tests.handler.deployment import Deployment
 from tests.handler.record_lines import record_lines
 
@@ -277,7 +278,7 @@ def test_a_defect_is_a_500_that_metrics_count_and_the_log_does_not_quote(
 ) -> None:
     """Lambda counts such an invocation as a success; the alarms must not."""
 
-    def fail(_scorer: Scorer, body: bytes, **_: object) -> None:
+    def fail(_scorer: Scorer, body: bytes, *_: object, **__: object) -> None:
         raise KeyError(body.decode())
 
     app = load_app(METRICS="emf")
@@ -289,6 +290,19 @@ def test_a_defect_is_a_500_that_metrics_count_and_the_log_does_not_quote(
     assert "KeyError" in caplog.text
     assert "in fail" in caplog.text
     assert "950" not in caplog.text
+
+
+def test_an_event_that_cannot_be_read_is_counted(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whether it is answered or fails the invocation; a warm-up, or an event of no invocation, is not."""
+    app = load_app(METRICS="emf")
+    for event in ({"amount": 1}, {"requestContext": {"elb": {}}, "httpMethod": "GET"}):
+        assert app.handler(event, INVOKED)["statusCode"] == 400
+    with pytest.raises(UnreadRecordsError):
+        app.handler({"Records": [{"eventSource": "aws:sqs"}]}, INVOKED)
+    assert capfd.readouterr().out.count('"Unread":1}\n') == 3
+    for event, context in (({"warmer": True}, INVOKED), ({"amount": 1}, None)):
+        app.handler(event, context)
+    assert capfd.readouterr().out == ""
 
 
 def test_a_version_that_fails_its_own_request_does_not_start(

@@ -20,13 +20,14 @@ from handler.records.telemetry import (
     StoreMeter,
     _distribution,
     record_failure,
+    record_unread,
     write,
 )
 from handler.scoring.scorer import Answered, Scored
 
 ROOT = Path(__file__).parents[3]
 CONTEXT = SimpleNamespace(function_version="7")
-COUNTS = ("Scored", "Flagged", "Warned", "Failed", "Swapped", "StoreTrouble")
+COUNTS = ("Scored", "Flagged", "Warned", "Failed", "Unread", "Swapped", "StoreTrouble")
 UNITS = {**dict.fromkeys(COUNTS, "Count"), "Latency": "Milliseconds", "Probability": "None"}
 
 
@@ -46,7 +47,7 @@ def written(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return parsed
 
 
-@pytest.fixture(params=["scored", "batch", "failed", "swapped", "trouble"])
+@pytest.fixture(params=["scored", "batch", "failed", "unread", "swapped", "trouble"])
 def line(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> dict[str, Any]:
@@ -57,6 +58,7 @@ def line(
         "scored": lambda: write(Meter("refund").line(CONTEXT, answered([0.25]), 0.0123456)),
         "batch": lambda: write(Meter("refund").line(CONTEXT, answered([0.25] * 97 + [0.5] * 3, n_warned=7), 1.5)),
         "failed": lambda: record_failure(CONTEXT),
+        "unread": lambda: record_unread(CONTEXT),
         "swapped": lambda: StoreMeter().record("refund", SWAPPED),
         "trouble": lambda: StoreMeter().record("refund", TROUBLE),
     }
@@ -73,6 +75,7 @@ def line(
             {"Scored": 100, "Flagged": 3, "Warned": 7, "Latency": 1500, "Probability": [0.25] * 97 + [0.5] * 3},
         ),
         ("failed", {"Failed": 1}),
+        ("unread", {"Unread": 1}),
         ("swapped", {"Swapped": 1}),
         ("trouble", {"StoreTrouble": 1}),
     ],
@@ -83,7 +86,7 @@ def test_a_line_has_its_values(line: dict[str, Any], values: dict[str, Any]) -> 
     metrics = [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     assert metrics == list(values)
     assert {name: line[name] for name in metrics} == values
-    assert line.get("Scorer") == (None if "Failed" in values else "refund")
+    assert line.get("Scorer") == (None if values.keys() & {"Failed", "Unread"} else "refund")
 
 
 @pytest.mark.parametrize("n_requests", [1, 2, 99, 100, 101, 150, 199, 200, 999, 1000])

@@ -1,4 +1,4 @@
-"""For any Lambda event `handler` returns a well-formed answer with a status below 500, and never raises."""
+"""For any Lambda event but records, `handler` returns a well-formed answer with a status below 500 and never raises."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ from handler.app import handler
 GATEWAYS = [
     json.loads(path.read_text()) for path in sorted((Path(__file__).parents[2] / "events" / "gateways").glob("*.json"))
 ]
-BODIES = [gateway["body"] for gateway in GATEWAYS if not gateway["isBase64Encoded"]]
+BODIES = [gateway["body"] for gateway in GATEWAYS if not gateway.get("isBase64Encoded")]
 
 # Any text that JSON can carry, lone surrogates and NUL among it.
 anything = st.text(st.characters(exclude_categories=()), max_size=30)
@@ -51,12 +51,14 @@ bodies = (
 def events(draw: st.DrawFn) -> dict[str, Any]:
     """A gateway's event with another method, path, query, headers and body, each in all its places."""
     event = json.loads(json.dumps(draw(st.sampled_from(GATEWAYS))))
-    context, path, method = event["requestContext"], draw(some_path), draw(methods)
-    if "http" in context:
-        context["http"] |= {"method": method, "path": path}
+    http, path, method = event.get("requestContext", {}).get("http"), draw(some_path), draw(methods)
+    if http:
+        http |= {"method": method, "path": path}
         event |= {"rawPath": path, "rawQueryString": draw(anything)}
     else:
-        event |= {"httpMethod": method, "path": path, "queryStringParameters": draw(queries)}
+        keys = event.keys() & {"httpMethod", "method", "path", "raw_path"}
+        event |= {key: path if key.endswith("path") else method for key in keys}
+        event |= {"queryStringParameters": draw(queries), "query_string_parameters": draw(queries)}
         event["multiValueQueryStringParameters"] = {name: [value] for name, value in draw(queries).items()}
     given_headers = draw(headers)
     if "headers" in event:
@@ -99,7 +101,7 @@ def test_every_broken_context_is_answered(gateway: dict[str, Any], context: Any,
     """Any value in the gateway's description of the request."""
     assert_well_formed(handler({**gateway, "requestContext": context}, None))
     assert_well_formed(
-        handler({**gateway, "requestContext": {**gateway["requestContext"], "http": http, "stage": http}}, None)
+        handler({**gateway, "requestContext": {**gateway.get("requestContext", {}), "http": http, "stage": http}}, None)
     )
 
 
