@@ -43,7 +43,6 @@ SAM = PROJECT / ".venv-sam" / "bin" / "sam"
 
 # What takes minutes, each on one core: begun first, it does not keep the others waiting at the end.
 LONG = (
-    "test_leakage.py",
     "test_loop.py",
     "test_benchmarks.py",
     "test_cluster.py",
@@ -91,6 +90,13 @@ def built_template(
 def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages give their tasks to two processes, as they do outside of these tests."""
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")
+
+
+@pytest.fixture
+def unmeasured(no_cover: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it stops the tracer
+    """Neither this process nor those that it starts are measured for coverage, which takes a fifth of their time."""
+    for name in [name for name in os.environ if name.startswith("COV")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.usefixtures("unmeasured")
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_benchmark_runs_to_its_end(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few calls and rows, in this process; no report is written."""

@@ -26,6 +26,8 @@ SEED = 9
 # Beyond a child's last step, so that the time after it is among what is killed.
 LONGEST_SECONDS = 0.002
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 Kill = Callable[..., dict[str, int]]
 AnyStore = FolderStoreWriter | S3StoreWriter
 
