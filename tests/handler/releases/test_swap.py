@@ -323,7 +323,7 @@ def test_a_slow_store_is_followed_when_it_answers(clock: list[float], deployment
     """By the look that waited for it; the next looks go on when they are due."""
     version = begin_slow_look(deployment, "pointer.json")
     deployment.store.go_on.set()
-    wait_until(lambda: not is_looking())
+    deployment.watcher.look_if_due(PATIENCE_SECONDS, is_patient=True)
     assert deployment.served_version == version
     assert deployment.store.keys.count(POINTER) == 1
     clock[0] += 3600
