@@ -42,9 +42,7 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
     if label == time:
         raise DataError(f"LABEL and TIME are both {time}; they must be two columns")
     is_fraud, label_columns, notices = read_label(rows, label)
-    if n_unknown := int(is_fraud.isna().sum()):
-        rows, is_fraud = rows[is_fraud.notna()], is_fraud.dropna()
-        notices.append(f"{n_unknown:,} rows are left out: a missing value makes their label unknown")
+    rows, is_fraud = rows[is_fraud.notna()], is_fraud.dropna()
     timestamps, time_notices = _row_order(rows) if time is None else read_timestamps(rows[time], time)
     inferred = {
         str(column): infer_column(rows[column], str(column), is_text=is_text)

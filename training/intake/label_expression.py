@@ -1,22 +1,39 @@
 """The label of each row, read from a column or from an expression over columns."""
 
 import ast
+import json
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import reduce
 from itertools import pairwise
+from keyword import iskeyword
 from typing import Any
+from unicodedata import normalize
 
 import pandas as pd
 
 from training.data.column_checks import as_text
-from training.errors import DataError
+from training.errors import DataError, counted
 from training.intake.field_names import require_column
+from training.intake.label_values import (
+    CLASSES,
+    is_missing,
+    is_no_label,
+    says_unknown,
+    shown_counts,
+    shown_places,
+    shown_values,
+)
 from training.intake.numbers import as_truth, is_numeric, read_numbers
 
 FRAUD_WORDS = ("fraud", "chargeback", "scam", "illicit", "bad")
 YES_WORDS = ("yes", "y", "t", "positive")
+# A column of 0 and 1 may hold a larger share of other values only if they say that the label is unknown.
+MAX_STRAYS = 0.01
+# With more values a column is no list of classes.
+MANY_VALUES = 50
 _ALLOWED = (
     ast.Expression,
     ast.BoolOp,
@@ -39,6 +56,20 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
 }
+_EQUALITIES = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
+# A text, in which a backtick is only a backtick, or a column in backticks.
+_QUOTED = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|`((?:[^`]|``)+)`""", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A column that an expression compares with constants by ==, != or in."""
+
+    column: pd.Series
+    is_named: pd.Series
+    """Which rows hold a value that the expression names."""
+    is_undecided: pd.Series
+    """Which rows hold nothing, or say that the label is not known yet, or hold something that is no label."""
 
 
 def read_label(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], list[str]]:
@@ -46,51 +77,162 @@ def read_label(rows: pd.DataFrame, label: str) -> tuple[pd.Series, set[str], lis
 
     Raises DataError where `label` is neither a column of 0 and 1 nor a comparison, or has one class only.
     """
+    notices = []
     if label in rows:
         is_fraud, columns = as_truth(rows[label]), {label}
-        if (wrong := is_fraud.isna() & rows[label].notna() & (rows[label].astype(object) != "")).any():
-            raise DataError(_explain_label(rows[label], rows[label][wrong].tolist()[0], label))
+        _require_classes(rows[label], is_fraud)
     else:
-        is_fraud, columns = evaluate(label, rows)
+        tree = _parsed(label, rows)
+        compared = _comparisons(tree, rows)
+        is_fraud, columns = _truth(tree, rows, compared), _columns(tree)
+        notices = [f"{', '.join(sorted(columns))}: left out, because LABEL is computed from it"]
+        notices += _unnamed_values(is_fraud, compared)
     n_frauds, n_known = int(is_fraud.sum()), int(is_fraud.notna().sum())
     if n_frauds in {0, n_known}:
-        values = "; ".join(f"{column} holds {_examples(rows[column])}" for column in sorted(columns))
+        values = "; ".join(f"{column} holds {shown_counts(rows[column])}" for column in sorted(columns))
         which = "every row" if n_frauds else "no row"
-        raise DataError(f"LABEL is {label}, by which {which} is a fraud ({n_known:,} rows known); {values}")
-    notices = []
-    if label not in rows:
-        notices.append(f"{', '.join(sorted(columns))}: left out, because LABEL is computed from it")
+        raise DataError(f"LABEL is {label}, by which {which} is a fraud ({counted(n_known, 'row')} known); {values}")
+    notices += _left_out(is_fraud, rows, sorted(columns), label)
     if n_frauds > n_known / 2:
         notices.append(f"WARNING: by LABEL {n_frauds / n_known:.0%} of the rows are frauds: is it inverted?")
     return is_fraud, columns, notices
 
 
-def _explain_label(values: pd.Series, wrong: object, column: str) -> str:
-    """Why a label column is refused, and an expression that may be right."""
-    quoted = column if column.isidentifier() else f"`{column}`"
-    typed = read_numbers(values) if is_numeric(values) else values
-    # The rarest first, because frauds are rare.
-    distinct = typed.dropna().value_counts().index[::-1].tolist()
-    if isinstance(distinct[0], float) and len(distinct) > 2:  # noqa: PLR2004 - more than two classes
-        suggested = f"{quoted} < 0" if min(distinct) < 0 else f"{quoted} > {int(min(distinct))}"
-    elif isinstance(distinct[0], float):
-        suggested = f"{quoted} == {distinct[0]:g}"
-    else:
-        likely = [value for value in distinct if any(word in str(value).lower() for word in FRAUD_WORDS)]
-        likely += [value for value in distinct if str(value).lower() in YES_WORDS]
-        suggested = f'{quoted} == "{(likely or distinct)[0]}"'
+def _require_classes(values: pd.Series, is_fraud: pd.Series) -> None:
+    """Raise DataError where a column does not hold 0 and 1, but for unknown labels and a few values that are none."""
+    wrong = is_fraud.isna() & ~is_missing(values)
+    strays = wrong & ~says_unknown(values)
+    if strays.sum() > MAX_STRAYS * len(values) or (wrong.any() and is_fraud.nunique() < len(CLASSES)):
+        raise DataError(_explain_label(values, strays if strays.any() else wrong))
+
+
+def _explain_label(values: pd.Series, wrong: pd.Series) -> str:
+    """Why a label column is refused, and an expression that may be right; `wrong` says which rows hold no label."""
+    column, remedy = str(values.name), "name another column"
+    if suggestion := suggested_label(values):
+        n_frauds = int(evaluate(suggestion, values.to_frame(column))[0].sum())
+        remedy = f"define a fraud by an expression, such as {typed_label(suggestion)} ({counted(n_frauds, 'fraud')})"
+    where = f" ({shown_places(wrong)})" if wrong.sum() <= MAX_STRAYS * len(values) else ""
     return (
-        f"LABEL is {column}, which holds {_examples(values)}; {wrong!r} is neither 0 nor 1 nor true nor false: "
-        f"define a fraud by an expression, such as LABEL='{suggested}'"
+        f"LABEL is {column}, which holds {shown_counts(values)}; {values[wrong].tolist()[0]!r}{where} is neither 0 nor "
+        f"1 nor true nor false: {remedy}"
     )
 
 
-def _examples(values: pd.Series, limit: int = 5) -> str:
-    """The most frequent values of a column, with how often each occurs."""
-    counts = values.value_counts(dropna=False)
-    pairs = zip(counts.index[:limit].tolist(), counts.iloc[:limit].tolist(), strict=True)
-    shown = [f"{'nothing' if pd.isna(value) else repr(value)} ({count:,} times)" for value, count in pairs]
-    return ", ".join(shown) + (f" and {len(counts) - limit:,} more values" if len(counts) > limit else "")
+def suggested_label(values: pd.Series) -> str:
+    """An expression over a column by which some rows are frauds and others are not; "" where there is none."""
+    column = str(values.name)
+    present = values[~(is_missing(values) | is_no_label(values))]
+    known = present[~says_unknown(present)]
+    if len(known.unique()) < len(CLASSES):
+        known = present
+    typed = read_numbers(known) if is_numeric(known) else as_text(known)
+    # The rarest first, because frauds are rare.
+    distinct = typed.dropna().value_counts().index[::-1].tolist()
+    table = values.to_frame(column)
+    for candidate in _candidates(quoted_name(column), distinct, has_gaps=bool(is_missing(values).any())):
+        if evaluate(candidate, table)[0].nunique() == len(CLASSES):
+            return candidate
+    return ""
+
+
+def _candidates(column: str, distinct: list[Any], *, has_gaps: bool) -> list[str]:
+    """Expressions that may say what a fraud is, the likeliest first."""
+    equalities = [f"{column} == {_literal(value)}" for value in _likely_frauds(distinct)[:MANY_VALUES]]
+    if not distinct or not isinstance(distinct[0], float):
+        return [f"{column} is not None", *equalities] if has_gaps and len(distinct) > MANY_VALUES else equalities
+    if len(distinct) == len(CLASSES):
+        return equalities
+    if set(distinct) >= CLASSES and len(distinct) == len(CLASSES) + 1:
+        # A third value beside 0 and 1 is more likely an unknown label than a degree of fraud.
+        return [f"{column} == 1", *equalities]
+    return [f"{column} < 0", f"{column} > {_literal(min(distinct))}", *equalities]
+
+
+def _likely_frauds(distinct: list[Any]) -> list[Any]:
+    """The values of a label, first those whose words say fraud, then those that say yes."""
+
+    def rank(value: object) -> int:
+        text = str(value).strip().lower()
+        if any(word in text for word in FRAUD_WORDS) and not text.startswith(("no", "un", "legit")):
+            return 0
+        return 1 if text in YES_WORDS else 2
+
+    return sorted(distinct, key=rank)
+
+
+def quoted_name(column: str) -> str:
+    """A column as an expression names it: in backticks unless it is a Python name; a backtick inside is doubled.
+
+    >>> quoted_name("is_fraud"), quoted_name("class"), quoted_name("Is Fraud?")
+    ('is_fraud', '`class`', '`Is Fraud?`')
+    """
+    is_name = column.isidentifier() and not iskeyword(column) and normalize("NFKC", column) == column
+    return column if is_name else "`" + column.replace("`", "``") + "`"
+
+
+def _literal(value: object) -> str:
+    """A constant of an expression; whole numbers as whole numbers."""
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() else repr(value)
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def typed_label(expression: str) -> str:
+    """An expression as it is typed after `make try`, in the shell's single quotes.
+
+    >>> print(typed_label('status == "paid"'))
+    LABEL='status == "paid"'
+    """
+    return "LABEL='" + expression.replace("'", "'\\''") + "'"
+
+
+def _unnamed_values(is_fraud: pd.Series, compared: dict[str, Comparison]) -> list[str]:
+    """Which values of a column count as legitimate, or as frauds, without being named, where there are several."""
+    notices = []
+    for name, comparison in compared.items():
+        for truth, meaning in ((False, "legitimate"), (True, "frauds")):
+            values = comparison.column[(is_fraud == truth).fillna(value=False) & ~comparison.is_named]
+            if len(values.unique()) > 1:
+                notices.append(f"{name}: these count as {meaning}: {shown_counts(values)}")
+    return notices
+
+
+def _left_out(is_fraud: pd.Series, rows: pd.DataFrame, columns: list[str], label: str) -> list[str]:
+    """A notice for each reason why rows have no known label: it is not known yet, or is none, or is missing."""
+    notices, is_told = [], pd.Series(data=False, index=is_fraud.index)
+    for column in columns:
+        values = rows[column]
+        is_open = is_fraud.isna() & ~is_missing(values) & ~is_told
+        if (is_unknown := is_open & says_unknown(values)).any():
+            notices.append(f"{column}: {_unknown_labels(values[is_unknown], label, is_column=label in rows)}")
+        if (is_stray := is_open & ~is_unknown & is_no_label(values)).any():
+            is_one, is_header = is_stray.sum() == 1, (values[is_stray].str.strip() == column).all()
+            notices.append(
+                f"{column}: {shown_places(is_stray)} {'holds' if is_one else 'hold'} {shown_values(values[is_stray])}, "
+                f"{'the name of the column (a repeated header?)' if is_header else 'which is no label'}, and "
+                f"{'is' if is_one else 'are'} left out"
+            )
+        is_told |= is_unknown | is_stray
+    if n_missing := int((is_fraud.isna() & ~is_told).sum()):
+        whose = "its" if n_missing == 1 else "their"
+        notices.append(
+            f"{counted(n_missing, 'row is', 'rows are')} left out: a missing value makes {whose} label unknown"
+        )
+    return notices
+
+
+def _unknown_labels(values: pd.Series, label: str, *, is_column: bool) -> str:
+    """What rows say whose label is not known, and the LABEL by which the most frequent of them are legitimate."""
+    word = str(values.value_counts().index[0])
+    decided = f"{quoted_name(label)} == 1" if is_column else label
+    decided = f"({decided})" if re.search(r"\bor\b", decided) else decided
+    counting = f"{decided} and {quoted_name(str(values.name))} != {_literal(word)}"
+    return (
+        f"{counted(len(values), 'row says', 'rows say')} {shown_values(values)} and "
+        f"{'is' if len(values) == 1 else 'are'} left out, because the label is not known; to count {word!r} as "
+        f"legitimate: {typed_label(counting)}"
+    )
 
 
 def evaluate(expression: str, rows: pd.DataFrame) -> tuple[pd.Series, set[str]]:
@@ -99,37 +241,90 @@ def evaluate(expression: str, rows: pd.DataFrame) -> tuple[pd.Series, set[str]]:
     It may contain columns (in backticks where they are not Python names), constants, comparisons, and, or, not; it is
     never run as code. Raises DataError for anything else.
     """
+    tree = _parsed(expression, rows)
+    return _truth(tree, rows, _comparisons(tree, rows)), _columns(tree)
+
+
+def _parsed(expression: str, rows: pd.DataFrame) -> ast.expr:
+    """The syntax tree of an expression, with the columns of the rows as its names."""
     quoted: dict[str, str] = {}
+    prefix = "quoted"
+    while prefix in expression:
+        prefix += "_"
 
     def placeholder(match: re.Match[str]) -> str:
-        quoted[f"quoted_{len(quoted)}_"] = match[1]
-        return f"quoted_{len(quoted) - 1}_"
+        if match[1] is None:
+            return match[0]
+        name = f"{prefix}_{len(quoted)}"
+        quoted[name] = match[1].replace("``", "`")
+        return f" {name} "
 
     try:
-        tree = ast.parse(re.sub(r"`([^`]+)`", placeholder, expression).strip(), mode="eval")
-    except SyntaxError as error:
+        tree = ast.parse(_QUOTED.sub(placeholder, expression).strip(), mode="eval")
+    except (SyntaxError, ValueError) as error:
         if re.fullmatch(r"[^<>=!'\"]+", expression):
             require_column(expression, rows, "LABEL is")
-        raise DataError(f"LABEL is {expression}, which cannot be read: {error.msg}") from error
+        raise DataError(f"LABEL is {expression}, which cannot be read: {getattr(error, 'msg', error)}") from error
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):
             raise _refusal(node)
         if isinstance(node, ast.Name):
             node.id = quoted.get(node.id, node.id)
             require_column(node.id, rows, "LABEL is" if node is tree.body else f"LABEL is {expression}: it has")
-    return _truth(tree.body, rows), {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return tree.body
 
 
-def _truth(node: ast.expr, rows: pd.DataFrame) -> pd.Series:
+def _columns(tree: ast.expr) -> set[str]:
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+
+
+def _comparisons(tree: ast.expr, rows: pd.DataFrame) -> dict[str, Comparison]:
+    """Each column that an expression compares with constants by ==, != or in."""
+    constants: dict[str, list[Any]] = {}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        for (left, right), op in zip(pairwise([node.left, *node.comparators]), node.ops, strict=True):
+            column, constant = (left, right) if isinstance(left, ast.Name) else (right, left)
+            if isinstance(op, _EQUALITIES) and isinstance(column, ast.Name):
+                parts = constant.elts if isinstance(constant, ast.Tuple | ast.List) else [constant]
+                named = [_constant_of(part) for part in parts if not isinstance(part, ast.Name)]
+                constants.setdefault(column.id, []).extend(named)
+    return {column: _comparison(rows[column], named) for column, named in constants.items()}
+
+
+def _constant_of(node: ast.expr) -> Any:  # noqa: ANN401 - a constant of any type
+    """The value of a constant; None for what is none, which is refused where it is compared."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _comparison(values: pd.Series, named: list[Any]) -> Comparison:
+    """A column, given the constants with which it is compared: they decide, and so does what is no word for unknown."""
+    nothing, is_stray = is_missing(values), is_no_label(values)
+    is_named = pd.Series(data=False, index=values.index)
+    for constant in named:
+        is_named |= _matches(values, constant)
+    is_unknown = says_unknown(values) & ~is_named
+    others = values[~(is_named | is_unknown | is_stray | nothing)]
+    # Where an account is either closed or open, open is a class, not a label that is not known yet.
+    is_a_class = others.empty and values[is_named].nunique() < len(CLASSES)
+    return Comparison(values, is_named, nothing | (is_stray & ~is_named) | (is_unknown & (not is_a_class)))
+
+
+def _truth(node: ast.expr, rows: pd.DataFrame, compared: dict[str, Comparison]) -> pd.Series:
     """The truth of a part of an expression per row."""
     match node:
         case ast.BoolOp(op=op, values=parts):
-            return reduce(operator.and_ if isinstance(op, ast.And) else operator.or_, [_truth(p, rows) for p in parts])
+            join = operator.and_ if isinstance(op, ast.And) else operator.or_
+            return reduce(join, [_truth(part, rows, compared) for part in parts])
         case ast.UnaryOp(op=ast.Not(), operand=part):
-            return ~_truth(part, rows)
+            return ~_truth(part, rows, compared)
         case ast.Compare(left=left, ops=ops, comparators=rights):
-            sides = pairwise([left, *rights])
-            return reduce(operator.and_, [_compared(a, op, b, rows) for (a, b), op in zip(sides, ops, strict=True)])
+            sides = zip(pairwise([left, *rights]), ops, strict=True)
+            return reduce(operator.and_, [_compared(a, op, b, rows, compared) for (a, b), op in sides])
         case ast.Name(id=column):
             return as_truth(rows[column])
     raise _refusal(node)
@@ -142,7 +337,9 @@ def _refusal(node: ast.AST) -> DataError:
     )
 
 
-def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, rows: pd.DataFrame) -> pd.Series:
+def _compared(
+    left: ast.expr, op: ast.cmpop, right: ast.expr, rows: pd.DataFrame, compared: dict[str, Comparison]
+) -> pd.Series:
     """One comparison, its left side a column: NA where a side is missing."""
     if not isinstance(left, ast.Name) and isinstance(right, ast.Name):
         mirrored = {ast.Lt: ast.Gt, ast.LtE: ast.GtE, ast.Gt: ast.Lt, ast.GtE: ast.LtE}
@@ -162,27 +359,33 @@ def _compared(left: ast.expr, op: ast.cmpop, right: ast.expr, rows: pd.DataFrame
     except ValueError as error:
         raise DataError(f"LABEL compares {left.id} with {ast.unparse(right)}, which is not a constant") from error
     if constant is None:
-        is_missing = (values.isna() | (values.astype(object) == "")).astype("boolean")
-        return is_missing if isinstance(op, ast.Is | ast.Eq) else ~is_missing
+        nothing = is_missing(values).astype("boolean")
+        return nothing if isinstance(op, ast.Is | ast.Eq) else ~nothing
     if isinstance(op, ast.In | ast.NotIn):
         allowed = constant if isinstance(constant, tuple | list | set) else [constant]
-        is_in = reduce(operator.or_, [_equal(values, value) for value in allowed])
+        is_in = reduce(operator.or_, [_equal(compared[left.id], value) for value in allowed])
         return is_in if isinstance(op, ast.In) else ~is_in
     if type(op) not in _COMPARED:
         raise DataError(f"LABEL compares {left.id} by is or is not, which are for None; use == or !=")
     if isinstance(op, ast.Eq | ast.NotEq):
-        is_equal = _equal(values, constant)
+        is_equal = _equal(compared[left.id], constant)
         return is_equal if isinstance(op, ast.Eq) else ~is_equal
     typed = as_text(values) if isinstance(constant, str) else read_numbers(values)
     return _COMPARED[type(op)](typed, constant).astype("boolean").mask(typed.isna())
 
 
-def _equal(values: pd.Series, constant: object) -> pd.Series:
-    """Where a column equals a constant; numbers as numbers, texts as texts."""
+def _equal(comparison: Comparison, constant: object) -> pd.Series:
+    """Where a column equals a constant; NA where the column does not decide it."""
+    is_undecided = comparison.is_undecided
     if isinstance(constant, bool):
-        typed = as_truth(values)
-    elif isinstance(constant, int | float):
-        typed = read_numbers(values)
-    else:
-        typed = as_text(values)
-    return (typed == constant).astype("boolean").mask(typed.isna())
+        is_undecided |= as_truth(comparison.column).isna()
+    return _matches(comparison.column, constant).astype("boolean").mask(is_undecided)
+
+
+def _matches(values: pd.Series, constant: object) -> pd.Series:
+    """Which values are a constant; numbers as numbers, texts as texts."""
+    if isinstance(constant, bool):
+        return (as_truth(values) == constant).fillna(value=False).astype(bool)
+    if isinstance(constant, int | float):
+        return read_numbers(values) == constant
+    return (as_text(values) == constant).fillna(value=False).astype(bool)

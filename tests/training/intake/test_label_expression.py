@@ -1,12 +1,19 @@
 """Label: columns, expressions, and what is refused."""
 
+import re
+import shutil
+import subprocess
+from keyword import kwlist, softkwlist
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from training.errors import DataError
-from training.intake.label_expression import evaluate, read_label
+from training.intake.label_expression import evaluate, quoted_name, read_label, typed_label
 
 LABELLED = pd.DataFrame(
     {
@@ -24,8 +31,9 @@ LABELLED = pd.DataFrame(
         ("rating < 0", [1, 0, 0, None]),
         ("0 > rating", [1, 0, 0, None]),
         ("-5 <= rating <= 0", [1, 0, 1, None]),
-        ('status == "chargeback"', [1, 0, None, 0]),
-        ('status != "chargeback"', [0, 1, None, 1]),
+        # An open dispute is no label yet, unless the expression names it.
+        ('status == "chargeback"', [1, 0, None, None]),
+        ('status != "chargeback"', [0, 1, None, None]),
         ('status in ("chargeback", "open")', [1, 0, None, 1]),
         ('status not in ("chargeback", "open")', [0, 1, None, 0]),
         ('not (status == "paid" or rating > 1)', [1, 0, None, None]),
@@ -78,27 +86,154 @@ def test_label_may_be_0_and_1_or_a_truth(values: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "suggestion"),
     [
-        (["legit", "fraud", "legit"], "LABEL='is it == \"fraud\"'"),
-        (["no", "no", "yes"], "LABEL='is it == \"yes\"'"),
-        (["1", "2", "1"], "LABEL='is it == 2'"),
-        ([-3, 2, 5], "LABEL='is it < 0'"),
-        (["paid", "paid", "open"], "LABEL='is it == \"open\"'"),
+        (["legit", "fraud", "legit"], "LABEL='`is it` == \"fraud\"' (1 fraud)"),
+        (["no", "no", "yes"], "LABEL='`is it` == \"yes\"' (1 fraud)"),
+        (["1", "2", "1"], "LABEL='`is it` == 2' (1 fraud)"),
+        (["1", "2", "2", "2", "unknown", "unknown"], "LABEL='`is it` == 1' (1 fraud)"),
+        ([-3, 2, 5], "LABEL='`is it` < 0' (1 fraud)"),
+        ([0.5, 1.5, 2.5], "LABEL='`is it` > 0.5' (2 frauds)"),
+        (["0", "0", "1", "-1"], "LABEL='`is it` == 1' (1 fraud)"),
+        (["paid", "paid", "open"], "LABEL='`is it` == \"open\"' (1 fraud)"),
+        (["fraud", "no fraud", "no fraud", "nonfraud"], "LABEL='`is it` == \"fraud\"' (1 fraud)"),
+        (["paid", "paid"], "name another column"),
     ],
 )
 def test_other_labels_are_not_guessed(values: list[Any], suggestion: str) -> None:
     """A label of other values is refused; the message counts them and spells the expression."""
     with pytest.raises(DataError) as refused:
         read_label(pd.DataFrame({"is it": values}), "is it")
-    assert suggestion.replace("is it", "`is it`") in str(refused.value)
-    assert "1 times" in str(refused.value)
+    assert str(refused.value).endswith(suggestion)
 
 
 def test_label_of_one_class_is_refused() -> None:
     """A label that is the same in all rows is refused, with the values that the file has."""
-    with pytest.raises(DataError, match=r"status == \"x\", by which no row is a fraud.*'paid' \(1 times\)"):
+    with pytest.raises(DataError, match=r"status == \"x\", by which no row is a fraud.*'paid' \(1 time\)"):
         read_label(LABELLED, 'status == "x"')
 
 
 def test_label_the_wrong_way_round_is_noticed() -> None:
     """More frauds than legitimate rows bring a warning."""
     assert "WARNING: by LABEL 75% of the rows are frauds: is it inverted?" in read_label(LABELLED, "`is paid`")[2][-1]
+
+
+COLUMNS = [*kwlist, *softkwlist, "Is Fraud?", "fraud$", "it's", 'a "b"', "a`b", "a-b", "2023", "%", "日本", "quoted_0"]
+TEXTS = st.text(
+    st.characters(exclude_categories=("C", "Z"), include_characters=" `'\"$\\#"), min_size=1, max_size=8
+).map(str.strip)
+
+
+def suggestion_of(rows: pd.DataFrame, column: str) -> tuple[str, int]:
+    """The expression that the refusal of a label column suggests, and how many frauds it promises."""
+    with pytest.raises(DataError) as refused:
+        read_label(rows, column)
+    match = re.search(r"such as LABEL='(.*)' \(([\d,]+) frauds?\)$", str(refused.value), re.DOTALL)
+    assert match
+    return match[1].replace("'\\''", "'"), int(match[2].replace(",", ""))
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("values", [["1", "2", "2", "unknown", "unknown"], ["Yes", "No", "No"], [-1.5, 2.0, 3.0]])
+def test_suggestion_suits_every_column_name(column: str, values: list[Any]) -> None:
+    """Whatever a column is called, what is suggested for it can be read and gives the rows that it promises."""
+    rows = pd.DataFrame({column: values, "other": range(len(values))})
+    expression, n_frauds = suggestion_of(rows, column)
+    is_fraud, columns, _ = read_label(rows, expression)
+    assert (int(is_fraud.sum()), columns) == (n_frauds, {column})
+    assert is_fraud.tolist()[0] is True
+    assert n_frauds == 1
+
+
+@given(column=TEXTS.filter(bool), values=st.lists(TEXTS, min_size=2, max_size=12), seed=st.integers(0, 9))
+def test_suggestion_suits_every_value(column: str, values: list[str], seed: int) -> None:
+    """Whatever texts a label holds, what is suggested gives the rows that it promises, some of either class."""
+    rows = pd.DataFrame({column: [values[(seed * i) % len(values)] for i in range(40)]}, dtype="str")
+    try:
+        read_label(rows, column)
+    except DataError as error:
+        assume("such as LABEL=" in str(error))
+    else:
+        assume(False)
+    expression, n_frauds = suggestion_of(rows, column)
+    assert read_label(rows, expression)[0].sum() == n_frauds
+    assert 0 < n_frauds < len(rows)
+
+
+@given(st.lists(st.sampled_from(["1", "2", "unknown", "Pending", "n/a", "y", "-7"]), max_size=40))
+def test_number_and_text_are_the_same_label(values: list[str]) -> None:
+    """Whether a constant is written as a number or as a text, the same rows are frauds, legitimate and left out."""
+    rows = pd.DataFrame({"y": ["1", "2", *values]}, dtype="str")
+    as_number, as_string = (read_label(rows, expression) for expression in ("y == 1", 'y == "1"'))
+    assert as_number[0].tolist() == as_string[0].tolist()
+    n_left_out = int(as_number[0].isna().sum())
+    assert n_left_out == sum(value.lower() in {"unknown", "pending", "n/a", "y"} for value in values)
+
+
+def test_values_that_say_unknown_are_left_out() -> None:
+    """Rows whose label is not known yet are left out with a count, and the notice says how they would be legitimate."""
+    rows = pd.DataFrame({"class": ["1"] * 2 + ["2"] * 5 + ["unknown"] * 9})
+    is_fraud, _, notices = read_label(rows, "`class` == 1")
+    assert is_fraud.notna().sum() == 7
+    assert "class: 9 rows say 'unknown' and are left out, because the label is not known" in notices[-1]
+    counted = re.search(r"LABEL='(.*)'$", notices[-1])
+    assert counted
+    is_fraud, _, notices = read_label(rows, counted[1])
+    assert is_fraud.tolist() == [True] * 2 + [False] * 14
+    assert notices == ["class: left out, because LABEL is computed from it"]
+
+
+def test_only_other_value_is_a_class() -> None:
+    """Where an account is either closed or open, open is no label that is still to come."""
+    rows = pd.DataFrame({"status": ["closed", "open", "open"]})
+    assert read_label(rows, 'status == "closed"')[0].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("expression", "notice"),
+    [
+        ('y == "fraud"', "y: these count as legitimate: 'paid' (3 times), 'refunded' (1 time)"),
+        ('y != "paid"', "y: these count as frauds: 'refunded' (1 time), 'fraud' (1 time)"),
+        ('y in ("fraud", "refunded")', ""),
+    ],
+)
+def test_values_that_are_not_named_are_told(expression: str, notice: str) -> None:
+    """Where an equality leaves several values on one side, the notice names them with how often they occur."""
+    rows = pd.DataFrame({"y": ["paid", "paid", "paid", "refunded", "fraud"]})
+    assert [text for text in read_label(rows, expression)[2] if "these count" in text] == [notice] * bool(notice)
+
+
+@pytest.mark.parametrize(
+    ("strays", "notice"),
+    [
+        ({0: "[0/1]"}, "y: row 1 holds '[0/1]', which is no label, and is left out"),
+        ({7: "y"}, "y: row 8 holds 'y', the name of the column (a repeated header?), and is left out"),
+        (
+            {7: "y", 99: "y"},
+            "y: 2 rows (the first is row 8) hold 'y', the name of the column (a repeated header?), and are left out",
+        ),
+    ],
+)
+@pytest.mark.parametrize("label", ["y", "y == 1", 'y == "1"'])
+def test_values_that_are_no_label_are_named(strays: dict[int, str], notice: str, label: str) -> None:
+    """A unit or a repeated header among the labels is left out, and the notice names its row."""
+    values = ["0", "1", "0"] * 100
+    for row, value in strays.items():
+        values[row] = value
+    is_fraud, _, notices = read_label(pd.DataFrame({"y": values}), label)
+    assert is_fraud[is_fraud.isna()].index.tolist() == list(strays)
+    assert notice in notices
+
+
+def test_many_values_that_are_no_label_are_refused() -> None:
+    """More strays than an accident explains stop a column of 0 and 1."""
+    with pytest.raises(DataError, match=r"'x' is neither 0 nor 1"):
+        read_label(pd.DataFrame({"y": ["0", "1"] * 20 + ["x"]}), "y")
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+@pytest.mark.parametrize("column", ["Is Fraud?", "class", "it's", 'a "b"', "x#y", "50%", "!x", "a`b"])
+def test_suggestion_survives_shell_and_make(column: str, tmp_path: Path) -> None:
+    """What is suggested arrives unchanged when it is pasted after `make try`."""
+    (tmp_path / "Makefile").write_text("try:\n\t@printf '%s' \"$$LABEL\"\n")
+    expression = f"{quoted_name(column)} == 1"
+    command = f"make -s --no-print-directory -C '{tmp_path}' try {typed_label(expression)}"
+    assert subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True).stdout == expression
