@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from moto.server import ThreadedMotoServer
 
 from handler.settings import Settings
+from tests.unmeasured import coverage_variables, unmeasured_environment
 from training.deploy_check import own_architecture
 
 # One set of examples everywhere: a gate must not fail by chance, nor because the machine is busy.
@@ -94,8 +95,8 @@ def two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def unmeasured(no_cover: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 - it stops the tracer
-    """Neither this process nor those that it starts are measured for coverage, which takes a fifth of their time."""
-    for name in [name for name in os.environ if name.startswith("COV")]:
+    """Neither this process nor those that it starts are measured for coverage."""
+    for name in coverage_variables():
         monkeypatch.delenv(name)
 
 
@@ -103,7 +104,7 @@ def unmeasured(no_cover: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A user's checkout with an empty data/, in which DVC runs without anybody's settings and caches.
 
-    The stages are not measured for coverage there: a tracer would cost a quarter more, and other tests run them too.
+    The stages are not measured for coverage there: other tests run them too.
     """
     folder = tmp_path_factory.mktemp("checkout") / "project"
     for package in ("handler", "training"):
@@ -112,7 +113,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         shutil.copy(PROJECT / name, folder)
     (folder / "data").mkdir()
     with pytest.MonkeyPatch.context() as environment:
-        for name in [name for name in os.environ if name.startswith("COV")]:
+        for name in coverage_variables():
             environment.delenv(name)
         for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR"):
             environment.setenv(name, str(folder.parent / "dvc"))
@@ -127,7 +128,7 @@ def _under_uvicorn(folder: Path, **settings: str) -> Iterator[tuple[str, int]]:
         host, port = free.getsockname()
     options = ["--host", host, "--port", str(port), "--log-level", "error"]
     command = [sys.executable, "-m", "uvicorn", "handler.app:app", *options]
-    server = subprocess.Popen(command, cwd=folder, env={**os.environ, **settings})
+    server = subprocess.Popen(command, cwd=folder, env=unmeasured_environment() | settings)
     try:
         transport = httpx2.HTTPTransport(retries=10)
         with httpx2.Client(transport=transport, trust_env=False) as client:

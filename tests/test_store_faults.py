@@ -1,7 +1,6 @@
 """A store in S3 that fails in every way: the function goes on answering, counts it, and follows again by itself."""
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from benchmarks.variants import write_variant
+from tests.unmeasured import unmeasured_environment
 from training.delivery.pointer import update_pointer
 from training.delivery.publish import publish
 from training.delivery.store_writer import S3StoreWriter, open_store_writer
@@ -165,7 +165,7 @@ def following(store: S3StoreWriter, proxy: Proxy) -> Iterator[Function]:
     with subprocess.Popen(
         [sys.executable, "-c", CHILD],
         cwd=ROOT,
-        env={**os.environ, **limits, **address},
+        env=unmeasured_environment() | limits | address,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

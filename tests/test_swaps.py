@@ -8,6 +8,8 @@ from benchmarks.releases import swaps
 
 SECONDS = swaps.SIZES["seconds"][1]
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
+
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:

@@ -29,6 +29,7 @@ import xgboost
 from ruamel.yaml import YAML
 from sklearn.metrics import average_precision_score
 
+from tests.unmeasured import unmeasured_environment
 from training.batch.outputs import rejected_path
 from training.data.split import WINDOWS
 from training.errors import StageError
@@ -56,8 +57,6 @@ training.run.cluster.CONNECT_SECONDS, training.run.cluster.POLL_SECONDS = 3, 1
 runpy.run_module("training.{stage}", run_name="__main__", alter_sys=True)
 """
 NO_WORKER = "the cluster has no worker left; start some, and run this again"
-# A scheduler and workers that are killed write no coverage, which a tracer would cost them.
-UNMEASURED = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
 RECONNECT = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "3s"}
 
 
@@ -83,7 +82,8 @@ class Cluster:
             "--no-dashboard",
             *options,
         ]
-        environment = {**UNMEASURED, "PYTHONPATH": str(project or "")}
+        # Processes that are killed write no coverage.
+        environment = unmeasured_environment() | {"PYTHONPATH": str(project or "")}
         with log.open("wb") as file:
             process = subprocess.Popen(
                 command, cwd=project or self.folder, env=environment, stdout=file, stderr=subprocess.STDOUT

@@ -1,0 +1,14 @@
+"""The environment of processes that are not measured for coverage: a tracer takes a fifth of their time."""
+
+import os
+
+
+def coverage_variables() -> list[str]:
+    """The names of the variables by which coverage measures the processes that a test starts."""
+    return [name for name in os.environ if name.startswith("COV")]
+
+
+def unmeasured_environment() -> dict[str, str]:
+    """The environment of this process without them."""
+    variables = coverage_variables()
+    return {name: value for name, value in os.environ.items() if name not in variables}
