@@ -94,7 +94,7 @@ def _refusal(place: str, message: str, error_type: str, *names: str | int) -> HT
     return HTTPException(422, [{"loc": [place, *names], "msg": message, "type": error_type}])
 
 
-def parsed[T: BaseModel | Sequence[BaseModel]](
+def parsed[T: BaseModel | list[Any]](
     validate: Callable[[bytes | bytearray], T], body: bytes | bytearray, headers: Headers
 ) -> T:
     """The body as the contract's model; 422 with place and problem, never the value, which may be personal."""
@@ -111,18 +111,20 @@ def parsed[T: BaseModel | Sequence[BaseModel]](
             # The parser's message is a position, which helps only where the syntax is wrong.
             detail[0]["msg"] = body_problem(body, headers) or detail[0]["msg"]
         raise HTTPException(422, detail) from error
-    _refuse_doubled_keys(body, (content,) if isinstance(content, BaseModel) else content)
+    _refuse_doubled_keys(body, content if isinstance(content, list) else (content,))
     return content
 
 
 def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) -> None:
     """Raise HTTPException: 422 for the first key that an object of the body has more than once.
 
-    The parser would take its last value without a word. `items` are what it made of the objects: flat, each field from
-    one key. So there are no fewer colons than fields, and as many only if no key is doubled and no string holds one;
-    that takes 0.2 µs to see, a second parser 5.
+    The parser would take its last value without a word. `items` are what it made of the objects, which are flat: with a
+    colon for each field, and those in the strings, a body has none left for another key. That takes 0.3 µs to count, a
+    second parser 5.
     """
-    if body.count(b":") == sum(len(item.model_fields_set) for item in items):
+    n_colons = body.count(b":") - sum([len(item.model_fields_set) for item in items])
+    # An escaped colon in a string would make up for that of a key.
+    if n_colons == 0 or (n_colons == _in_strings(items) and b"\\u003" not in body):
         return
     from handler.web.body_problems import doubled_keys  # noqa: PLC0415 - see there
 
@@ -130,3 +132,8 @@ def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) ->
         if key is not None:
             place = (index, key) if body.lstrip().startswith(b"[") else (key,)
             raise _refusal("body", f"The key {key} is given more than once; send it once", "duplicate_key", *place)
+
+
+def _in_strings(items: Sequence[BaseModel]) -> int:
+    """How many colons the strings of these requests hold."""
+    return sum([value.count(":") for item in items for value in vars(item).values() if isinstance(value, str)])

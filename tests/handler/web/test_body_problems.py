@@ -100,6 +100,8 @@ def test_a_body_in_utf_8_is_read_whatever_its_type(client: TestClient) -> None:
         (ROUTE, f'{{{FIELDS}, "amount": 45, "amount": 45}}', ["amount"]),
         (ROUTE, f'{{{FIELDS}, "amount": 45, "am\\u006funt": 1}}', ["amount"]),
         (ROUTE, f' {{"amount": 1, {FIELDS}, "amount": 45, "amount": 2, "item": "Tea: green"}}', ["amount"]),
+        (ROUTE, f'{{{FIELDS}, "amount": 45, "amount": 1, "item": "Tea\\u003a green"}}', ["amount"]),
+        (ROUTE, f'{{{FIELDS}, "amount": 45, "item": "Tea: green", "item": "Tea\\u003A green"}}', ["item"]),
         (ROUTE, f'{{{FIELDS}, "amount": 45, "item": null, "item": "Tea"}}', ["item"]),
         (ROUTE, f'{{{FIELDS}, "amount": 45, "refund_id": "a", "refund_id": "b"}}', ["refund_id"]),
         (f"{ROUTE}/batch", f' [{{{FIELDS}, "amount": 45}}, {{{FIELDS}, "amount": 1, "amount": 2}}]', [1, "amount"]),
@@ -113,10 +115,12 @@ def test_a_doubled_key_is_refused(client: TestClient, route: str, body: str, whe
 
 
 def test_a_colon_in_a_value_doubles_nothing(client: TestClient) -> None:
-    """In any of a request's strings, single or in a batch."""
+    """In any of a request's strings, escaped or not, single or in a batch."""
     refund = {**REFUND, "item": 'Tea: "green": 2', "refund_id": "urn:refund:1"}
     answer = client.post(ROUTE, json=refund)
     assert answer.json()["refund_id"] == "urn:refund:1"
+    escaped = client.post(ROUTE, content=json.dumps(refund).replace("Tea:", "Tea\\u003a"))
+    assert escaped.json() == answer.json()
     assert client.post(f"{ROUTE}/batch", json=[refund, REFUND, refund]).json()[2] == answer.json()
 
 
