@@ -230,6 +230,14 @@ def test_an_event_that_is_not_http_is_answered(event: object, function: Running)
     assert "not an HTTP event" in body["detail"]
 
 
+def test_records_fail_the_invocation(function: Running) -> None:
+    """Lambda reports the error to what polls a queue, which then keeps its messages; the function lives on."""
+    error = function.invoke({"Records": [{"eventSource": "aws:sqs", "body": "{}"}]}).json()
+    assert error["errorType"] == "UnreadRecordsError"
+    assert "records of 'aws:sqs' cannot be scored" in error["errorMessage"]
+    assert answer_to(function, event_of("health"))[0] == 200
+
+
 @pytest.mark.parametrize(
     ("is_damaged", "message"), [(False, "{folder} contains no bundle"), (True, "{folder}/refund/model.ubj is damaged")]
 )
