@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from training.data.input_files import changed
+from training.data.input_files import changed, read_as
 from training.data.quarantine import QuarantineWriter
+from training.data.set_aside import LinesByKind, joined, sentences
 from training.data.source import CheckedChunk, Source, check_source, open_source
 from training.data.split import WINDOWS
 from training.data.window_writer import WindowWriter
@@ -27,10 +28,14 @@ def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dic
     """
     scorer = source.scorer
     writer = WindowWriter(folder, scorer)
-    with QuarantineWriter(folder / "quarantine.csv", [part.path.name for part in source.parts]) as quarantine:
+    lines: LinesByKind = {}
+    with QuarantineWriter(folder / "quarantine.csv", [part.name for part in source.parts]) as quarantine:
         for chunk in chunks:
             writer.add(chunk)
             quarantine.add(chunk)
+            lines = joined((lines, chunk.lines))
+        for text in filter(None, (read_as(source.parts), *sentences(lines, n_files=len(source.parts)))):
+            say(f"{scorer.data}: {text}")
         for reread in source.rows_at(writer.repeated()) if writer.n_chunks > 1 and scorer.id else ():
             quarantine.add_repeated(reread, cast("str", scorer.id))
             writer.leave_out(reread.rows.index)

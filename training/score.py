@@ -19,10 +19,11 @@ import pyarrow.parquet as pq
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
 from training.batch.checkpoint import discard, finished_chunks, run_folder
-from training.batch.chunk import ScoringJob, columns_of, fractions_of, score_chunk
+from training.batch.chunk import ScoringJob, columns_of, fractions_of, score_chunk, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.data.chunks import chunks_of, n_chunks
-from training.data.input_files import InputFile, changed, read_input_files
+from training.data.input_files import InputFile, changed, read_as, read_input_files
+from training.data.set_aside import Lines, LinesByKind, joined, sentences
 from training.declaration import declared_scorer
 from training.delivery.serving import chosen_bundle
 from training.errors import DataError, StageError
@@ -65,6 +66,8 @@ class ScoreResult:
     reasons: Counter[str]
     """How many rows were rejected for each reason."""
     version: str
+    lines: LinesByKind
+    """The lines of the input that are not rows."""
     n_resumed: int
     """The chunks that an earlier run had finished."""
     seconds: float
@@ -82,6 +85,9 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     parts = read_input_files(options.input)
     targets = targets_of(options.input, output, parts)
     columns = columns_of(parts[0], scorer.contract)
+    for text in (read_as(parts), unread_text(parts[0], columns, scorer.contract)):
+        if text:
+            say(f"{options.input}: {text}")
     kind = targets[0].suffix.lower()
     state = {
         "input": [[part.path.name, part.sha256] for part in parts],
@@ -109,8 +115,11 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         move_to_targets(run, targets, output)
         discard(output)
     reasons = sum((Counter(chunk["because"]) for chunk in counts.values()), Counter[str]())
+    lines = joined({kind: Lines(*first) for kind, first in chunk["lines"].items()} for chunk in counts.values())
     seconds = perf_counter() - begin
-    return ScoreResult(**totals, reasons=reasons, version=scorer.version, n_resumed=n_resumed, seconds=seconds)
+    return ScoreResult(
+        **totals, reasons=reasons, version=scorer.version, lines=lines, n_resumed=n_resumed, seconds=seconds
+    )
 
 
 def _score_chunks(options: ScoreOptions, parts: Sequence[InputFile], job: ScoringJob) -> tuple[Counts, int]:
@@ -164,6 +173,7 @@ def summary(options: ScoreOptions, result: ScoreResult) -> str:
     ]
     if result.rejected:
         lines += [f"  {reason}: {count:,}" for reason, count in result.reasons.most_common(10)]
+        lines += [f"  {text}" for text in sentences(result.lines, n_files=2 if options.input.is_dir() else 1)]
         lines += [f"  all of them, with their reasons: {rejected_path(options.output)}"]
     return "\n".join(lines)
 

@@ -14,11 +14,12 @@ from typing import TextIO
 
 import pandas as pd
 
+from training.data.input_files import stem_of
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, read_params
 from training.errors import StageError
 from training.intake.infer import infer
-from training.intake.read_table import read_file
 from training.intake.suggested_params import params_text, settings_for
+from training.intake.user_file import read_user_file
 from training.run.command import one_line_errors
 from training.run.files import BUILD, BUNDLES, REPORTS, write_text, write_whole
 from training.run.progress import say
@@ -43,7 +44,7 @@ MIN_FRAUDS = 30
 
 def scorer_name(path: Path) -> tuple[str, str]:
     """A scorer's name and route derived from a file's name, neither of them used by the repository's params.yaml."""
-    stem = re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_")
+    stem = re.sub(r"[^a-z0-9]+", "_", stem_of(path).lower()).strip("_")
     stem = (stem if re.match(SCORER_NAME, stem) else f"scorer_{stem}".rstrip("_"))[:50]
     declared = read_params(PROJECT / PARAMS).scorers
     taken = {part for name, scorer in declared.items() for part in (name, scorer.route, scorer.data)} | set(RESERVED)
@@ -146,7 +147,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
 
     Raises StageError, with one sentence, where the file, its columns or the folder cannot be used.
     """
-    rows, is_text = read_file(data)
+    rows, is_text, file_notices = read_user_file(data)
     name, route = scorer_name(data)
     folder = out or PROJECT.parent / f"{name}-scorer"
     earlier = check_folder(folder)
@@ -154,7 +155,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     n_frauds = int(inferred.rows[inferred.label].sum())
     say(f"{data}: {len(rows):,} rows, {rows.shape[1]} columns, {n_frauds:,} frauds ({n_frauds / len(rows):.2%})")
     del rows
-    for notice in inferred.notices:
+    for notice in (*file_notices, *inferred.notices):
         say(f"  {notice}")
     if time:
         first, last = inferred.rows[inferred.time].agg(["min", "max"])

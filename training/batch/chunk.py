@@ -11,13 +11,15 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from handler.scoring.contract import STRING_TYPES, Contract
+from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES, Contract
 from handler.scoring.scorer import Scorer, load_scorer
 from training.batch.answers import answer_rows
 from training.batch.checkpoint import finish_chunk
 from training.batch.outputs import scored_schema, write_arrow, write_csv, write_rejected
-from training.data.chunks import Chunk, frame_of, read_chunk
+from training.data.chunks import Chunk, frame_of, lines_of, read_chunk, with_decimal_points
 from training.data.input_files import InputFile, are_whole
+from training.data.near_names import near_text, spelled_otherwise
+from training.data.set_aside import kind_of, lines_by_kind
 from training.errors import DataError
 
 
@@ -38,7 +40,8 @@ class ScoringJob:
 def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
     """The column of each field that has one: its name, or else its key in a request.
 
-    Raises DataError where a required field has none, or a field has two.
+    Raises DataError where a required field has none, a field has two, or a field without a column differs from an
+    unused one only in its spelling.
     """
     names = part.schema.names
     fields = {name: (name, field.alias or name) for name, field in contract.fields.items()}
@@ -51,12 +54,41 @@ def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
             raise DataError(f"{part.path} has the columns {' and '.join(columns)}, which are one field; remove one")
         if columns:
             column_of[field] = columns[0]
-        elif field in contract.fields and contract.fields[field].required:
+    absent = [(field, keys) for field, keys in fields.items() if field not in column_of]
+    unused = [name for name in names if name not in column_of.values()]
+    _refuse_other_spelling(part, absent, unused)
+    for field, keys in absent:
+        if field in contract.fields and contract.fields[field].required:
             raise DataError(
                 f"{part.path} has no column {' or '.join(dict.fromkeys(keys))}, which every request must carry; "
-                f"it has {', '.join(sorted(names))}"
+                f"it has {', '.join(sorted(names))}{near_text(field, unused)}"
             )
     return column_of
+
+
+def _refuse_other_spelling(part: InputFile, absent: Sequence[tuple[str, Sequence[str]]], unused: Sequence[str]) -> None:
+    """Raise DataError where a field without a column was meant by an unused one."""
+    wrong = {column: field for field, keys in absent for column in spelled_otherwise(keys, unused).values()}
+    if wrong:
+        pairs = "; ".join(f"{column}: did you mean {field}?" for column, field in wrong.items())
+        what = "a column" if len(wrong) == 1 else "columns"
+        raise DataError(
+            f"{part.path} has {what} spelled otherwise than the {'field' if len(wrong) == 1 else 'fields'}: {pairs} "
+            "Rename what is a field, and remove or rename what is not"
+        )
+
+
+def unread_text(part: InputFile, columns: Mapping[str, str], contract: Contract) -> str:
+    """Which fields have no column, and which columns no field reads; "" where there are none."""
+    absent = [name for name in contract.fields if name not in columns]
+    unused = [name for name in part.schema.names if name not in columns.values()]
+    fields, names = ", ".join(absent), ", ".join(unused)
+    have = "has no column and is" if len(absent) == 1 else "have no column and are"
+    texts = [
+        f"{fields} {have} missing in every row" if absent else "",
+        f"no field reads the {'column' if len(unused) == 1 else 'columns'} {names}" if unused else "",
+    ]
+    return "; ".join(filter(None, texts))
 
 
 def fractions_of(parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract) -> frozenset[str]:
@@ -69,8 +101,8 @@ def fractions_of(parts: Sequence[InputFile], columns: Mapping[str, str], contrac
 
 def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob) -> dict[str, Any]:
     """The counts of a chunk, after its rows, scored or rejected, were written to the run's folder."""
-    rows = read_chunk(chunk.content, part.schema)
-    answers = answer_rows(_scorer(job.run / "bundle", get_ident()), field_columns(rows.table, job), explain=job.explain)
+    rows, scorer = read_chunk(chunk.content, part), _scorer(job.run / "bundle", get_ident())
+    answers = answer_rows(scorer, field_columns(rows.table, part, job, scorer.contract), explain=job.explain)
     scored = _scored(rows.table, answers.answered, scored_schema(part.schema, explain=job.explain))
     rejected = answers.rejected.to_dict()
     files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}
@@ -81,7 +113,8 @@ def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob) -> dict[str, Any
         "scored": scored.num_rows,
         "flagged": int(answers.answered["is_flagged"].sum()),
         "rejected": len(rejected) + len(rows.broken),
-        "because": dict(Counter(rejected.values())) | ({"the line is broken": len(rows.broken)} if rows.broken else {}),
+        "because": dict(Counter(rejected.values()) + Counter(map(kind_of, rows.broken.values()))),
+        "lines": lines_by_kind(lines_of(chunk, rows, part)),
     }
     finish_chunk(job.run, chunk.name, files, counts)
     return counts
@@ -93,10 +126,11 @@ def _scorer(folder: Path, thread: int) -> Scorer:  # noqa: ARG001 - a booster mu
     return load_scorer(folder)
 
 
-def field_columns(table: pa.Table, job: ScoringJob) -> pd.DataFrame:
+def field_columns(table: pa.Table, part: InputFile, job: ScoringJob, contract: Contract) -> pd.DataFrame:
     """The fields' columns under the fields' names, as `training.data.column_checks` reads them from a file."""
     chosen = table.select(list(job.columns.values())).rename_columns(list(job.columns))
-    return frame_of(chosen, job.fractions)
+    numbers = [name for name, field in contract.fields.items() if field.type in NUMERIC_TYPES]
+    return frame_of(with_decimal_points(chosen, part, numbers), job.fractions)
 
 
 def _scored(table: pa.Table, answered: pd.DataFrame, schema: pa.Schema) -> pa.Table:

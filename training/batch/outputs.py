@@ -13,11 +13,13 @@ import pyarrow.parquet as pq
 
 from training.batch.answers import ANSWER_COLUMNS, EXPLANATIONS
 from training.data.chunks import Chunk, ChunkRows
-from training.data.input_files import KINDS, InputFile
+from training.data.input_files import InputFile, stem_of
 from training.data.row_checks import REJECTED_COLUMNS
 from training.errors import StageError
 from training.run.files import write_whole
 
+# The kinds of files that are written.
+KINDS = (".csv", ".parquet")
 # The file of all rejected rows, before it is renamed to its final path.
 REJECTED = "rejected.csv"
 _TYPES = dict(zip(ANSWER_COLUMNS, (pa.float64(), pa.bool_(), pa.string()), strict=True))
@@ -55,11 +57,22 @@ def _folder_targets(source: Path, output: Path, parts: Sequence[InputFile]) -> l
     source_path, output_path = source.resolve(), output.resolve()
     if source_path.is_relative_to(output_path) or output_path.is_relative_to(source_path):
         raise StageError(f"OUTPUT is {output}, and INPUT is {source}; neither may lie in the other")
-    names = {part.path.name for part in parts}
+    names = [_target_name(part) for part in parts]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise StageError(f"{source} holds several files that would become {', '.join(repeated)}; rename one of them")
     existing = [path.name for path in output.iterdir()] if output.is_dir() else []
     if other := sorted(name for name in existing if name not in names and name[0] not in "._"):
         raise StageError(f"{output} holds {', '.join(other)}, which no part of INPUT is called; name another OUTPUT")
-    return [output / part.path.name for part in parts]
+    return [output / name for name in names]
+
+
+def _target_name(part: InputFile) -> str:
+    """A part's file in the output: of the same name, as .csv where it is text under another name, such as .csv.gz.
+
+    The column that a partition's folder names is in the rows; the folder becomes part of the name.
+    """
+    path = Path("-".join(Path(part.name).parts))
+    return path.name if path.suffix.lower() in KINDS else f"{stem_of(path)}.csv"
 
 
 def _is_same(first: Path, second: Path) -> bool:
@@ -115,7 +128,7 @@ def write_rejected(chunk: Chunk, part: InputFile, rows: ChunkRows, rejected: Map
             text = lines[place].text
         else:
             values = list(next(cells).values())
-        rejected_lines.append([part.path.name, chunk.first + place, line, reason, text, *values])
+        rejected_lines.append([part.name, chunk.first + place, line, reason, text, *values])
     with _text_file(path) as file:
         _write_lines(file, rejected_lines)
 

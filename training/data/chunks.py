@@ -2,16 +2,20 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import batched
+from itertools import batched, islice
 from math import ceil
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from training.data.csv_records import CsvRecord, parse_records, read_records
-from training.data.input_files import BUFFER_BYTES, InputFile, read_input_files, readable, require_columns
+from training.data.input_files import InputFile, read_input_files, readable, require_columns
+from training.data.set_aside import Line
+from training.data.text_files import BUFFER_BYTES, Packing, open_lines
 from training.errors import DataError
 
 CHUNK_ROWS = 250_000
@@ -63,27 +67,41 @@ def chunks_of(parts: Sequence[InputFile], chunk_rows: int, columns: Sequence[str
 
 
 def _contents(part: InputFile, chunk_rows: int, columns: Sequence[str] | None) -> Iterator[pa.Table | list[CsvRecord]]:
-    if part.kind == ".parquet":
+    if part.dialect is None:
         with pq.ParquetFile(part.path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
-            for batch in file.iter_batches(chunk_rows, columns=columns, use_threads=False):
-                yield pa.Table.from_batches([batch])
+            wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(chunk_rows, columns=wanted, use_threads=False):
+                yield _in_schema(pa.Table.from_batches([batch]), part, columns)
         return
-    with part.path.open("rb") as file:
-        records = read_records(file)
-        next(records, None)
+    with open_lines(part.path, Packing(part.dialect.packing, part.dialect.member), part.dialect.encoding) as lines:
+        n_before = part.dialect.n_before
+        records = read_records(islice(lines, n_before, None), part.dialect.delimiter, part.dialect.n_cells, n_before)
         yield from map(list, batched(records, chunk_rows, strict=False))
 
 
-def read_chunk(content: pa.Table | list[CsvRecord], schema: pa.Schema) -> ChunkRows:
-    """The rows of a chunk as a table; of a CSV's cells only an empty one is missing."""
-    if isinstance(content, pa.Table):
-        return ChunkRows(content, range(content.num_rows), {})
-    sound, broken = parse_records(content, len(schema.names))
-    columns = zip(*sound, strict=True) if sound else ([] for _ in schema.names)
+def _in_schema(table: pa.Table, part: InputFile, columns: Sequence[str] | None) -> pa.Table:
+    """A part's rows with the columns and types that all parts have; the table itself where it has them."""
+    for name, value in part.partition:
+        if columns is None or name in columns:
+            table = table.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(table)))
+    names = [name for name in part.schema.names if name in table.column_names]
+    schema = pa.schema([part.schema.field(name) for name in names], part.schema.metadata)
+    return table if table.schema == schema else table.select(names).cast(schema)
+
+
+def read_chunk(content: pa.Table | list[CsvRecord], part: InputFile) -> ChunkRows:
+    """The rows of a part's chunk as a table; of a text's cells only an empty one is missing."""
+    if isinstance(content, pa.Table) or part.dialect is None:
+        return ChunkRows(content, range(len(content)), {})
+    sound, broken = parse_records(content, part.dialect)
+    columns = zip(*sound, strict=True) if sound else ([] for _ in part.dialect.names)
     arrays = [pa.array([cell or None for cell in column], pa.string()) for column in columns]
+    arrays += [pa.repeat(pa.scalar(value, pa.string()), len(sound)) for _, value in part.partition]
+    table = pa.Table.from_arrays(arrays, names=[*part.dialect.names, *(name for name, _ in part.partition)])
     reasons = {record.place: record.reason for record in broken}
     places = [place for place in range(len(content)) if place not in reasons]
-    return ChunkRows(pa.Table.from_arrays(arrays, schema=schema), places, reasons)
+    table = table if table.schema == part.schema else table.select(part.schema.names).cast(part.schema)
+    return ChunkRows(table, places, reasons)
 
 
 def frame_of(table: pa.Table, fractions: Collection[str] = ()) -> pd.DataFrame:
@@ -91,14 +109,57 @@ def frame_of(table: pa.Table, fractions: Collection[str] = ()) -> pd.DataFrame:
 
     `fractions` are the columns of identifying numbers (codes, ids) that are not all whole.
     """
-    # Without pandas's metadata in the schema, which would restore its index.
+    # A whole number stays one where another row lacks it, however large it is.
+    rows = without_dictionaries(table).to_pandas(integer_object_nulls=True, use_threads=False)
+    return rows.astype(dict.fromkeys(fractions, object))
+
+
+def without_dictionaries(table: pa.Table) -> pa.Table:
+    """The table with values in place of dictionaries, and without pandas's metadata, which would restore its index."""
     plain = table.replace_schema_metadata(None)
     for index, column in enumerate(plain.schema):
         if pa.types.is_dictionary(column.type):
             plain = plain.set_column(index, column.name, plain.column(index).cast(column.type.value_type))
-    # A whole number stays one where another row lacks it, however large it is.
-    rows = plain.to_pandas(integer_object_nulls=True, use_threads=False)
-    return rows.astype(dict.fromkeys(fractions, object))
+    return plain
+
+
+def with_decimal_points(table: pa.Table, part: InputFile, numbers: Collection[str]) -> pa.Table:
+    """The rows of a part with 98.55 for 98,55 in columns of numbers, where the file has decimal commas."""
+    if part.dialect is None or part.dialect.decimal == ".":
+        return table
+    for index, name in enumerate(table.column_names):
+        if name in numbers:
+            plain = pc.replace_substring_regex(table.column(index), r"^\s*([+-]?\d+),(\d+)\s*$", r"\1.\2")
+            table = table.set_column(index, name, plain)
+    return table
+
+
+class AllRows(NamedTuple):
+    """All rows of an input, and the lines that are not rows."""
+
+    table: pa.Table
+    lines: list[Line]
+    n_lines: int
+    """How many lines hold a row or are broken."""
+
+
+def read_rows(parts: Sequence[InputFile], columns: Sequence[str] | None = None) -> AllRows:
+    """All rows of the parts in memory, unchecked, with all columns or some."""
+    tables, lines, n_lines = [], list[Line](), 0
+    for chunk in chunks_of(parts, CHUNK_ROWS, columns):
+        part = parts[chunk.part]
+        rows = read_chunk(chunk.content, part)
+        tables.append(rows.table if columns is None else rows.table.select(columns))
+        lines += lines_of(chunk, rows, part)
+        n_lines += len(chunk.content)
+    if not sum(map(len, tables)) and not lines:
+        raise DataError(f"{parts[0].path} holds no rows")
+    return AllRows(pa.concat_tables(tables), lines, n_lines)
+
+
+def lines_of(chunk: Chunk, rows: ChunkRows, part: InputFile) -> list[Line]:
+    """The lines of a chunk that are not rows."""
+    return [Line(part.name, chunk.content[place].number, reason) for place, reason in rows.broken.items()]
 
 
 def read_columns(path: Path, columns: list[str], *, skip_broken: bool = False) -> pd.DataFrame:
@@ -109,20 +170,11 @@ def read_columns(path: Path, columns: list[str], *, skip_broken: bool = False) -
     """
     parts = read_input_files(path)
     require_columns(parts[0], columns)
-    tables = []
-    for chunk in chunks_of(parts, CHUNK_ROWS, columns):
-        part = parts[chunk.part]
-        rows = read_chunk(chunk.content, part.schema)
-        if not skip_broken:
-            _require_sound(chunk, rows, part)
-        tables.append(rows.table.select(columns))
-    if not sum(map(len, tables)):
+    rows = read_rows(parts, columns)
+    if rows.lines and not skip_broken:
+        file, number, reason = rows.lines[0]
+        where = path / file if path.is_dir() else path
+        raise DataError(f"{where}, line {number:,}: {reason}; correct the line or remove it")
+    if not len(rows.table):
         raise DataError(f"{path} holds no rows")
-    return frame_of(pa.concat_tables(tables))
-
-
-def _require_sound(chunk: Chunk, rows: ChunkRows, part: InputFile) -> None:
-    """Raise DataError with the number of the first line of a chunk that cannot be read."""
-    for place, reason in rows.broken.items():
-        number = chunk.content[place].number
-        raise DataError(f"{part.path}, line {number:,}: {reason}; correct the line or remove it")
+    return frame_of(rows.table)

@@ -4,17 +4,28 @@ pandas pads short lines, and a stray quote makes it swallow all lines that follo
 cells as the header, and reading continues after a broken line.
 """
 
-import codecs
 import csv
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
+
+from training.data.dialect import Dialect
 
 # A quoted cell with as many line breaks is a quote that was never closed.
 MAX_LINES = 1000
-# Matches content that ends inside a quoted cell. Only a quote at the start of a cell opens it; two quotes are one.
-_OPEN = re.compile(rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"(?:[^",][^,]*+)?|[^",][^,]*+|),)*+"[^"]*+(?:""[^"]*+)*+')
+# In a table of fewer columns any line of a text may look like a row.
+MIN_COLUMNS = 4
+# A backslash before a quote or a backslash, as MySQL, Hive and Spark write a quote in a quoted cell.
+_ESCAPED = re.compile(r'\\(["\\])')
+
+BROKEN = "the line is broken"
+REPEATED_HEADER = "the line repeats the header"
+UNITS = "the line holds units, not values"
+EMPTY = "the line has no value"
+# These lines hold no row, so that nothing is lost with them.
+NO_ROWS = (REPEATED_HEADER, UNITS, EMPTY)
 
 
 class CsvRecord(NamedTuple):
@@ -31,85 +42,161 @@ class CsvRecord(NamedTuple):
 
 
 class BrokenRecord(NamedTuple):
-    """A record that cannot be read, and the reason."""
+    """A record that is not a row, and the reason."""
 
     place: int
     """Its position among the records that it was parsed with."""
     reason: str
 
 
-def read_records(file: Iterable[bytes]) -> Iterator[CsvRecord]:
-    """The records of a file, the header first; blank lines are skipped."""
-    source, ahead, number, width = iter(file), deque[bytes](), 0, 0
+def read_records(
+    lines: Iterable[bytes], delimiter: str = ",", width: int | None = None, n_before: int = 0
+) -> Iterator[CsvRecord]:
+    """The records in lines of UTF-8; blank lines are skipped.
+
+    `n_before` is how many lines came before these. A record goes over several lines only where it then has `width`
+    cells; None accepts any number.
+    """
+    source, ahead, number = iter(lines), deque[bytes](), n_before
     while (line := ahead.popleft() if ahead else next(source, None)) is not None:
         number += 1
-        line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
         if not line.strip():
             continue
         first = number
-        if b'"' in line and _is_open(line):
-            rest = _rest(source, ahead)
-            joined = b"".join((line, *rest))
-            # Strictly, because a forgotten quote ends at the next cell's opening quote, followed by that cell's text.
-            if (joined_width := _width(joined, is_strict=True)) and joined_width == (width or joined_width):
-                line, number = joined, number + len(rest)
+        if b'"' in line and _is_open(line, delimiter) and not _is_whole(line, delimiter, width):
+            rest = _rest(source, ahead, delimiter)
+            if _are_one([line, *rest], delimiter, width):
+                line, number = b"".join((line, *rest)), number + len(rest)
             else:
                 ahead.extendleft(reversed(rest))
-        width = width or _width(line, is_strict=False)
         yield CsvRecord(first, line)
 
 
-def _rest(source: Iterator[bytes], ahead: deque[bytes]) -> list[bytes]:
+def _rest(source: Iterator[bytes], ahead: deque[bytes], delimiter: str) -> list[bytes]:
     """The following lines, up to the one in which an open cell is closed."""
     rest: list[bytes] = []
     while len(rest) < MAX_LINES and (line := ahead.popleft() if ahead else next(source, None)) is not None:
         rest.append(line)
         # A line that begins inside a quoted cell is read as if the quote stood right before it.
-        if b'"' in line and not _is_open(b'"' + line):
+        if b'"' in line and not _is_open(b'"' + line, delimiter):
             break
     return rest
 
 
-def _is_open(content: bytes) -> bool:
-    return _OPEN.fullmatch(content) is not None
+def _is_whole(line: bytes, delimiter: str, width: int | None) -> bool:
+    """Whether a line whose last cell seems to be open is a record by itself, because backslashes escape its quotes."""
+    return b'\\"' in line and width is not None and len(_unescaped(_text(line), delimiter)) == width
 
 
-def _width(line: bytes, *, is_strict: bool) -> int:
-    """How many cells a record has; 0 where it cannot be read."""
-    try:
-        return len(split_cells(line, is_strict=is_strict))
-    except ValueError:
-        return 0
+def _are_one(lines: list[bytes], delimiter: str, width: int | None) -> bool:
+    """Whether lines are one record: strictly, because a stray quote ends at the next cell's opening quote."""
+    n_cells = len(_strictly(_text(b"".join(lines)), delimiter))
+    if not n_cells or n_cells != (width or n_cells):
+        return False
+    # Two stray quotes enclose rows, which a text of several lines does not look like in a table of some columns.
+    if n_cells < MIN_COLUMNS:
+        return True
+    inner = [line for line in lines[1:-1] if line.strip()]
+    if inner and all(len(_strictly(_text(line), delimiter)) == n_cells for line in inner):
+        return False
+    return not all(line.count(delimiter.encode()) == n_cells - 1 for line in (lines[0], *inner, lines[-1]))
 
 
-def split_cells(content: bytes, *, is_strict: bool = False) -> list[str]:
-    """The cells of a record; raises ValueError with the reason where it cannot be read.
+@cache
+def _open_pattern(delimiter: str) -> re.Pattern[bytes]:
+    """Matches content that ends inside a quoted cell.
 
-    With `is_strict` a closing quote must be followed by a comma.
+    Only a quote at the start of a cell opens it; two quotes are one.
     """
-    if b'"' in content and _is_open(content):
-        raise ValueError("opens a quote that is never closed")
+    pattern = rb'(?:(?:"[^"]*+(?:""[^"]*+)*+"(?:[^"D][^D]*+)?|[^"D][^D]*+|)D)*+"[^"]*+(?:""[^"]*+)*+'
+    return re.compile(pattern.replace(b"D", re.escape(delimiter).encode()))
+
+
+def _is_open(content: bytes, delimiter: str) -> bool:
+    return _open_pattern(delimiter).fullmatch(content) is not None
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="replace")
+
+
+def _strictly(text: str, delimiter: str) -> list[str]:
+    """The cells of a record in which a closing quote is followed by a delimiter; none where one is not."""
     try:
-        (cells,) = csv.reader((content.decode(),), strict=is_strict)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 at its byte {error.start + 1}") from error
-    except csv.Error as error:
-        raise ValueError(f"cannot be read: {error}") from error
+        (cells,) = csv.reader((text,), delimiter=delimiter, strict=True)
+    except (csv.Error, ValueError):
+        return []
     return cells
 
 
-def parse_records(lines: list[CsvRecord], width: int) -> tuple[list[list[str]], list[BrokenRecord]]:
-    """The cells of each sound record, which has as many as the header, and the broken records."""
+def _unescaped(text: str, delimiter: str) -> list[str]:
+    """The cells of a record with backslashes before quotes; none where it cannot be read so."""
+    return _strictly(_ESCAPED.sub(lambda match: '""' if match[1] == '"' else "\\", text), delimiter)
+
+
+def split_cells(
+    content: bytes, delimiter: str = ",", width: int | None = None, *, is_padded: bool = False
+) -> list[str]:
+    """The cells of a record; raises ValueError with the reason where it cannot be read.
+
+    Quotes may be escaped by backslashes where the record then has `width` cells.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 at its byte {error.start + 1}") from error
+    if (
+        '\\"' in text
+        and len(_strictly(text, delimiter)) != width
+        and len(cells := _unescaped(text, delimiter)) == width
+    ):
+        return cells
+    if '"' in text and _is_open(content, delimiter):
+        raise ValueError("opens a quote that is never closed")
+    try:
+        (cells,) = csv.reader((text,), delimiter=delimiter, skipinitialspace=is_padded)
+    except csv.Error as error:
+        raise ValueError(f"cannot be read: {error}") from error
+    return [cell.strip() for cell in cells] if is_padded else cells
+
+
+def parse_records(records: list[CsvRecord], dialect: Dialect) -> tuple[list[list[str]], list[BrokenRecord]]:
+    """The cells of each row, one per name, and the records that are not rows."""
     sound: list[list[str]] = []
     broken: list[BrokenRecord] = []
-    for place, line in enumerate(lines):
+    delimiter, n_cells, n_names = dialect.delimiter, dialect.n_cells, len(dialect.names)
+    for place, record in enumerate(records):
         try:
-            cells = split_cells(line.content)
+            cells = split_cells(record.content, delimiter, n_cells, is_padded=dialect.is_padded)
         except ValueError as error:
             broken.append(BrokenRecord(place, f"the line {error}"))
             continue
-        if len(cells) == width:
-            sound.append(cells)
+        if reason := _no_row(cells, record.number, dialect):
+            broken.append(BrokenRecord(place, reason))
         else:
-            broken.append(BrokenRecord(place, f"the line has {len(cells):,} cells; the header has {width:,} names"))
+            sound.append(cells if n_cells == n_names else cells[:n_names])
     return sound, broken
+
+
+def _no_row(cells: list[str], number: int, dialect: Dialect) -> str:
+    """Why cells are not a row, "" where they are."""
+    if cells[-1] == dialect.header[-1] and is_header(cells, dialect):
+        return REPEATED_HEADER
+    if number == dialect.units_line:
+        return UNITS
+    if not any(cells):
+        return EMPTY
+    n_cells, n_names = dialect.n_cells, len(dialect.names)
+    if len(cells) == n_cells:
+        return "" if n_cells == n_names or not any(cells[n_names:]) else "the line has a value after its last column"
+    what = f"the line has {len(cells):,} {'cell' if len(cells) == 1 else 'cells'}"
+    if n_cells != n_names:
+        return f"{what}; the other lines have {n_cells:,}"
+    reason = f"{what}; the header has {n_names:,} {'name' if n_names == 1 else 'names'}"
+    is_glued = len(cells) > n_names and tuple(cells[1 - n_names :]) == dialect.header[1:]
+    return f"{reason}: the header of another file is joined to its end" if is_glued and n_names > 1 else reason
+
+
+def is_header(cells: list[str], dialect: Dialect) -> bool:
+    """Whether cells are the header once more, also after the byte order mark of a file that was joined to another."""
+    return (cells[0].removeprefix("\ufeff"), *cells[1:]) == dialect.header

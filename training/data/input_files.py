@@ -1,21 +1,30 @@
-"""Input files (.csv, .parquet, or a folder of them): their columns, sizes and checksums, before a row is read."""
+"""Input files (text tables, Parquet, or a folder of them): their columns, sizes and checksums, before a row is read."""
 
-import hashlib
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote
+from zipfile import BadZipFile
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.data.csv_records import read_records, split_cells
+from training.data.detection import find_dialect
+from training.data.dialect import Dialect
+from training.data.near_names import lost_dollar, near_text
+from training.data.text_files import BUFFER_BYTES, is_parquet, packing_of, sha256_of, survey
 from training.errors import DataError
 
-KINDS = (".csv", ".parquet")
-# How much of a file is read at once; a row group may be larger than the memory.
-BUFFER_BYTES = 1 << 20
+TEXTS = (".csv", ".tsv", ".txt")
+PACKED = (".gz", ".zip")
+KINDS = "a .csv or .parquet file (.tsv, .txt, .gz and .zip are read too)"
+# How Hive and Spark name a subfolder for the rows that have a value in a column, and the one for those without it.
+_PARTITION = re.compile(r"([^=]+)=(.*)")
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 
 
 @dataclass(frozen=True)
@@ -24,84 +33,217 @@ class InputFile:
 
     path: Path
     schema: pa.Schema
-    """Its columns; those of a CSV are strings."""
+    """Its columns, in the types that all files of the input have; those of a text file are strings."""
     n_rows: int
-    """How many rows it has; of a CSV an upper bound."""
+    """How many rows it has; of a text file an upper bound."""
     sha256: str
     stamp: tuple[int, int]
     """Its size and modification time when it was first read."""
+    dialect: Dialect | None = None
+    """How a text file is read; None for Parquet."""
+    below: str = ""
+    """Its path below the input folder."""
+    partition: tuple[tuple[str, str | None], ...] = ()
+    """The columns that the names of its subfolders give, and their value in all of its rows."""
+
+    @property
+    def name(self) -> str:
+        """What it is called among the files of the input."""
+        return self.below or self.path.name
 
     @property
     def kind(self) -> str:
-        """`.csv` or `.parquet`."""
-        return self.path.suffix.lower()
+        """`.csv` or `.parquet`, by its content."""
+        return ".csv" if self.dialect else ".parquet"
 
 
 def read_input_files(path: Path) -> list[InputFile]:
     """The parts of an input: the file itself, or all files of a folder in the order of their names.
 
-    Raises DataError where one cannot be read or has other columns than the first, and where there are no rows.
+    Files whose types differ without loss get the same types. Raises DataError where one cannot be read or has other
+    columns than the first, and where there are no rows.
     """
-    parts = [_read_part(file) for file in list_input_files(path)]
-    for part in parts[1:]:
-        _require_same_columns(parts[0], part)
+    files = list_input_files(path)
+    # Spark writes a file without a byte for an empty partition.
+    files = [file for file in files if file.stat().st_size] or files[:1]
+    parts = [_read_part(file, path) for file in files]
     if not any(part.n_rows for part in parts):
         raise DataError(f"{path} holds no rows")
-    return parts
+    schema = _united(parts)
+    return [part if part.schema == schema else replace(part, schema=schema) for part in parts]
+
+
+def read_as(parts: Sequence[InputFile]) -> str:
+    """How the text files are read where they are not plain CSV, in words; "" where all are."""
+    dialects = dict.fromkeys(part.dialect for part in parts if part.dialect)
+    return "; ".join(f"read as {text}" for text in dict.fromkeys(dialect.differences() for dialect in dialects) if text)
 
 
 def list_input_files(path: Path) -> list[Path]:
-    """The file itself, or all files of a folder by name; raises DataError where one is neither CSV nor Parquet."""
+    """The file itself, or all files of a folder by name; raises DataError where one is of another kind."""
     if not path.exists():
-        raise DataError(f"{path} does not exist; it must be a .csv or .parquet file, or a folder of them")
-    # Names that begin with a dot or an underscore are bookkeeping, such as Spark's _SUCCESS.
-    files = sorted(file for file in path.iterdir() if file.name[0] not in "._") if path.is_dir() else [path]
+        wanted = "it must be a .csv or .parquet file, or a folder of them"
+        raise DataError(f"{path} does not exist; {wanted}{lost_dollar(path)}")
+    if not path.is_dir():
+        _require_kind(path, str(path))
+        return [path]
+    files = list(_files_below(path, path))
     if not files:
         raise DataError(f"{path} is an empty folder; it must hold .csv or .parquet files")
-    if others := [file.name for file in files if file.is_dir() or file.suffix.lower() not in KINDS]:
-        where = f"{path} holds {', '.join(others)}, which" if path.is_dir() else f"{path}"
-        raise DataError(f"{where} is not a .csv or .parquet file; no file of an input is skipped")
     return files
+
+
+def _files_below(folder: Path, root: Path) -> Iterator[Path]:
+    """The files of a folder and of its partitions, by name."""
+    for path in sorted(folder.iterdir()):
+        # Names that begin with a dot or an underscore are bookkeeping, such as Spark's _SUCCESS.
+        if path.name[0] in "._":
+            continue
+        if path.is_dir() and _PARTITION.fullmatch(path.name):
+            yield from _files_below(path, root)
+        elif path.is_dir():
+            raise DataError(
+                f"{root} holds {path.relative_to(root)}, which is a folder that names no column as `month=1` does; "
+                "no file of an input is skipped: move its files up, or name one folder"
+            )
+        else:
+            _require_kind(path, f"{root} holds {path.relative_to(root)}, which")
+            yield path
+
+
+def suffix_of(path: Path) -> str:
+    """The end of a file's name that says what it holds, in small letters: `.csv` of `ROWS.CSV.GZ`."""
+    plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    return plain.suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """A file's name without the ends that say what it holds: `rows` of `rows.csv.gz`."""
+    plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    return plain.stem if plain.suffix.lower() in {*TEXTS, ".parquet"} else plain.name
+
+
+def _require_kind(path: Path, what: str) -> None:
+    """Raise DataError where a file's name promises nothing that can be read, saying what its content is."""
+    if suffix_of(path) in {*TEXTS, ".parquet"} or path.suffix.lower() in PACKED:
+        return
+    with readable(path):
+        if path.stat().st_size and not is_parquet(path):
+            packing_of(path)
+    raise DataError(f"{what} is not {KINDS}; no file of an input is skipped: rename it if it is one, or remove it")
 
 
 def column_names(path: Path) -> list[str]:
     """The columns of a file, or of a folder's first file; raises DataError where it cannot be read."""
     first = list_input_files(path)[0]
     with readable(first):
-        return list(_read_schema(first).names)
+        return list(_read_part(first, path).schema.names)
 
 
-def _read_schema(path: Path) -> pa.Schema:
-    """The columns of a file; raises DataError where it has none, or two of one name."""
-    if path.suffix.lower() == ".parquet":
-        schema = pq.read_schema(path)
-    else:
-        with path.open("rb") as lines:
-            header = next(read_records(lines), None)
-        schema = pa.schema([(name, pa.string()) for name in split_cells(header.content)] if header else [])
-    if not schema.names:
-        raise DataError(f"{path} is empty: it has no columns")
-    if repeated := sorted({name for name in schema.names if schema.names.count(name) > 1}):
-        raise DataError(f"{path} has more than one column {', '.join(repeated)}; a column's name must be used once")
-    return schema
-
-
-def _read_part(path: Path) -> InputFile:
+def _read_part(path: Path, root: Path) -> InputFile:
+    below = path.relative_to(root) if path != root else Path(path.name)
+    partition = tuple(_partition_value(folder) for folder in below.parts[:-1])
     with readable(path):
         # Identified by content, not by modification time: a copy or a restored file may carry another's time, and rows
         # of two files must never be mixed. Reading a file takes a fiftieth of the time of scoring it.
-        sha256, n_lines = _digest(path)
         status = path.stat()
-        schema = _read_schema(path)
-        n_rows = pq.read_metadata(path).num_rows if path.suffix.lower() == ".parquet" else n_lines - 1
-    return InputFile(path, schema, n_rows, sha256, (status.st_size, status.st_mtime_ns))
+        read = _read_parquet if is_parquet(path) or suffix_of(path) == ".parquet" else _read_text
+        part = replace(read(path), below=str(below), stamp=(status.st_size, status.st_mtime_ns), partition=partition)
+    schema = part.schema
+    if not schema.names:
+        raise DataError(f"{path} is empty: it has no columns")
+    for column, _ in partition:
+        schema = schema.append(pa.field(column, pa.string()))
+    if repeated := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise DataError(f"{path} has more than one column {', '.join(repeated)}; a column's name must be used once")
+    return replace(part, schema=schema)
+
+
+def _partition_value(folder: str) -> tuple[str, str | None]:
+    column, value = folder.split("=", 1)
+    return unquote(column), None if value == _NO_VALUE else unquote(value)
+
+
+def _read_parquet(path: Path) -> InputFile:
+    with path.open("rb") as file:
+        begins = file.read(BUFFER_BYTES)
+    if begins and not is_parquet(path) and b"\0" not in begins:
+        raise DataError(f"{path} is not Parquet but text; name it .csv")
+    if suffix_of(path) in TEXTS or path.suffix.lower() in PACKED:
+        raise DataError(f"{path} is a Parquet file; name it .parquet")
+    return InputFile(path, pq.read_schema(path), pq.read_metadata(path).num_rows, sha256_of(path), (0, 0))
+
+
+def _read_text(path: Path) -> InputFile:
+    packing = packing_of(path)
+    surveyed = survey(path, packing)
+    dialect = find_dialect(path, packing, surveyed.encoding)
+    if dialect is None:
+        return InputFile(path, pa.schema([]), 0, surveyed.sha256, (0, 0), Dialect())
+    schema = pa.schema([(name, pa.string()) for name in dialect.names])
+    n_rows = max(surveyed.n_lines - dialect.n_before, 0)
+    return InputFile(path, schema, n_rows, surveyed.sha256, (0, 0), dialect)
+
+
+def _united(parts: Sequence[InputFile]) -> pa.Schema:
+    """The columns of all parts, in the order of the first, in types that hold the values of every part."""
+    first, *others = parts
+    if all(part.schema == first.schema for part in others):
+        return first.schema
+    schema = pa.schema([pa.field(field.name, _plain(field.type)) for field in first.schema])
+    for part in others:
+        if set(part.schema.names) != set(schema.names):
+            _refuse_columns(first, part)
+        types = {field.name: _plain(field.type) for field in part.schema}
+        fields = [pa.field(field.name, _common_type(field, types[field.name], first, part)) for field in schema]
+        schema = pa.schema(fields)
+    return schema
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """The type of a column's values, without the ways in which the same texts are stored."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.string() if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) else kind
+
+
+def _common_type(field: pa.Field, kind: pa.DataType, first: InputFile, part: InputFile) -> pa.DataType:
+    """The type that holds the values of two; raises DataError where there is none."""
+    if kind == field.type:
+        return kind
+    try:
+        if pa.types.is_string(kind) != pa.types.is_string(field.type) and not pa.types.is_null(kind):
+            pa.types.is_null(field.type) or _refuse_types(field, first, part)
+        pair = [pa.schema([(field.name, which)]) for which in (field.type, kind)]
+        return pa.unify_schemas(pair, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return _refuse_types(field, first, part)
+
+
+def _refuse_types(field: pa.Field, first: InputFile, part: InputFile) -> pa.DataType:
+    raise DataError(
+        f"{part.path} has column {field.name} as {part.schema.field(field.name).type}; {first.path.name} has it as "
+        f"{first.schema.field(field.name).type}, and no type holds both: write all files with the same type"
+    )
+
+
+def _refuse_columns(first: InputFile, part: InputFile) -> None:
+    names = (*first.schema.names, *part.schema.names)
+    name = next(name for name in names if name not in first.schema.names or name not in part.schema.names)
+    if name in first.schema.names:
+        has = f"has no column {name}; {first.path.name} has it as {first.schema.field(name).type}"
+        hint = near_text(name, part.schema.names)
+    else:
+        has = f"has column {name} as {part.schema.field(name).type}; {first.path.name} has none"
+        hint = near_text(name, first.schema.names)
+    raise DataError(f"{part.path} {has}, and all files must have the same columns{hint}")
 
 
 def require_columns(part: InputFile, columns: Sequence[str]) -> None:
-    """Raise DataError where a file lacks a column."""
+    """Raise DataError, with the names that come close, where a file lacks a column."""
     names = part.schema.names
     if missing := sorted(set(columns) - set(names)):
-        raise DataError(f"{part.path} has no column {', '.join(missing)}; it has {', '.join(sorted(names))}")
+        hints = "".join(near_text(name, names) for name in missing)
+        raise DataError(f"{part.path} has no column {', '.join(missing)}; it has {', '.join(sorted(names))}{hints}")
 
 
 @contextmanager
@@ -111,34 +253,8 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except (OSError, pa.ArrowException, ValueError) as error:
+    except (OSError, EOFError, zlib.error, BadZipFile, pa.ArrowException, ValueError, NotImplementedError) as error:
         raise DataError(f"{path} cannot be read; it may be damaged or truncated: {error}") from error
-
-
-def _digest(path: Path) -> tuple[str, int]:
-    """The SHA-256 of a file and the number of its lines, also counting a last one without a line break."""
-    digest, n_lines, last = hashlib.sha256(), 0, b"\n"
-    with path.open("rb") as file:
-        while block := file.read(BUFFER_BYTES):
-            digest.update(block)
-            n_lines += block.count(b"\n")
-            last = block[-1:]
-    return digest.hexdigest(), n_lines + (last != b"\n")
-
-
-def _require_same_columns(first: InputFile, part: InputFile) -> None:
-    expected, actual = (dict(zip(file.schema.names, file.schema.types, strict=True)) for file in (first, part))
-    for name in [*expected, *actual]:
-        right, wrong = expected.get(name), actual.get(name)
-        if right != wrong:
-            what = f"column {name} as {wrong}" if wrong else f"no column {name}"
-            has = f"has it as {right}" if right else "has none"
-            raise DataError(f"{part.path} has {what}; {first.path.name} {has}, and all parts must have the same schema")
-    if first.schema.names != part.schema.names:
-        raise DataError(
-            f"{part.path} has the columns {', '.join(part.schema.names)}; "
-            f"{first.path.name} has them in the order {', '.join(first.schema.names)}"
-        )
 
 
 def are_whole(parts: Sequence[InputFile], column: str) -> bool:
@@ -148,6 +264,8 @@ def are_whole(parts: Sequence[InputFile], column: str) -> bool:
     """
     for part in parts:
         with readable(part.path), pq.ParquetFile(part.path, buffer_size=BUFFER_BYTES) as file:
+            if not pa.types.is_floating(file.schema_arrow.field(column).type):
+                continue
             for batch in file.iter_batches(columns=[column], use_threads=False):
                 values = batch.column(0)
                 # A number beyond 64 bits is no code.

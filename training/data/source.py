@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +11,21 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from handler.scoring.contract import STRING_TYPES
-from training.data.chunks import Chunk, ChunkRows, chunks_of, frame_of, n_chunks, read_chunk
+from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES
+from training.data.chunks import (
+    Chunk,
+    ChunkRows,
+    chunks_of,
+    frame_of,
+    lines_of,
+    n_chunks,
+    read_chunk,
+    with_decimal_points,
+)
 from training.data.column_checks import REPEATED, as_text
 from training.data.input_files import InputFile, are_whole, read_input_files, require_columns
 from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, require_enough, sample_of
+from training.data.set_aside import LinesByKind, kind_of, lines_by_kind
 from training.data.times import time_is_number
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
@@ -49,6 +59,8 @@ class CheckedChunk:
     part: int = 0
     first: int = 0
     """The position among all rows of the first row of its file."""
+    lines: LinesByKind = field(default_factory=dict)
+    """The lines that are not rows, sampled or not."""
 
     def __len__(self) -> int:
         """How many rows the chunk had."""
@@ -72,7 +84,10 @@ class Source:
 
     def rows(self, chunk: Chunk) -> ChunkRows:
         """The rows of a chunk that can be read, and those that cannot."""
-        return read_chunk(chunk.content, self.parts[chunk.part].schema)
+        part = self.parts[chunk.part]
+        rows = read_chunk(chunk.content, part)
+        numbers = [name for name, declared in self.scorer.fields.items() if declared.type in NUMERIC_TYPES]
+        return replace(rows, table=with_decimal_points(rows.table, part, numbers))
 
     def frame(self, rows: ChunkRows) -> pd.DataFrame:
         """The declared columns of rows, indexed by their position in their chunk."""
@@ -101,7 +116,7 @@ def open_source(scorer: ScorerDeclaration) -> Source:
     require_columns(parts[0], columns)
     if clashing := set(columns) & set(REJECTED_COLUMNS):
         raise DataError(f"{path} has a column {', '.join(clashing)}, as quarantine.csv has; rename it in both places")
-    texts = [name for name, field in scorer.fields.items() if field.type in STRING_TYPES]
+    texts = [name for name, declared in scorer.fields.items() if declared.type in STRING_TYPES]
     texts += filter(None, (scorer.id, scorer.entity))
     numbers = [name for name in texts if pa.types.is_floating(parts[0].schema.field(name).type)]
     fractions = frozenset(name for name in numbers if not are_whole(parts, name))
@@ -116,7 +131,7 @@ def _is_number(chunks: Iterator[Chunk], parts: Sequence[InputFile], scorer: Scor
     """
     unreadable, broken = None, ""
     for chunk in chunks:
-        rows = read_chunk(chunk.content, parts[chunk.part].schema)
+        rows = read_chunk(chunk.content, parts[chunk.part])
         broken = broken or next(iter(rows.broken.values()), "")
         times = frame_of(rows.table.select([scorer.time]))[scorer.time]
         if len(times):
@@ -184,13 +199,14 @@ def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
     if broken:
         unread = pd.DataFrame({"rejected_because": broken}, columns=checked.quarantined.columns, dtype=object)
         quarantined = pd.concat([checked.quarantined.astype(object), unread]).sort_index()
-        counts = checked.counts + Counter({"the line is broken": len(broken)})
+        counts = checked.counts + Counter(map(kind_of, broken.values()))
         checked = replace(checked, quarantined=quarantined, counts=counts)
     checked = replace(checked, quarantined=_with_lines(checked.quarantined, chunk, broken))
     for part in (checked.clean, checked.ids, checked.quarantined):
         if part is not None:
             part.index += offset
-    return replace(checked, n_rows=n_rows, n_drawn=len(drawn), first=offset - chunk.first + 1)
+    lines = lines_by_kind(lines_of(chunk, read, source.parts[chunk.part]))
+    return replace(checked, n_rows=n_rows, n_drawn=len(drawn), first=offset - chunk.first + 1, lines=lines)
 
 
 def _with_lines(rows: pd.DataFrame, chunk: Chunk, broken: Container[int] = ()) -> pd.DataFrame:

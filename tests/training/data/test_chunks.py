@@ -84,7 +84,11 @@ TWICE = "{} has more than one column a; a column's name must be used once"
         ("rows.parquet", pd.DataFrame({"b": [1], "a": [2]}).to_parquet, "{} has no column y, z; it has a, b"),
         ("rows.csv", lambda path: path.write_text("a,b,a\n1,2,3\n"), TWICE),
         ("rows.parquet", lambda path: pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path), TWICE),
-        ("rows.csv", lambda _path: None, "{} does not exist; it must be a .csv or .parquet file"),
+        (
+            "rows.csv",
+            lambda _path: None,
+            "{} does not exist; it must be a .csv or .parquet file",
+        ),
         ("rows.xlsx", lambda path: path.touch(), "{} is not a .csv or .parquet file"),
         ("rows.csv", lambda path: path.touch(), "{} is empty: it has no columns"),
         ("rows.parquet", lambda path: path.touch(), "{} cannot be read; it may be damaged or truncated: "),
@@ -92,8 +96,10 @@ TWICE = "{} has more than one column a; a column's name must be used once"
         ("rows.parquet", lambda path: pd.DataFrame({"a": [], "y": [], "z": []}).to_parquet(path), "{} holds no rows"),
         (
             "rows.csv",
-            lambda path: path.write_bytes(b"a,y,z\n" + b"1,2,3\n" * 1_000 + "1,2,\xe9t\xe9\n".encode("latin-1")),
-            "{}, line 1,002: the line is not UTF-8 at its byte 5",
+            lambda path: path.write_bytes(
+                "a,y,z\n1,2,é\n1,2,é\n".encode() + b"1,2,3\n" * 1_000 + "1,2,\xe9t\xe9\n".encode("latin-1")
+            ),
+            "{}, line 1,004: the line is not UTF-8 at its byte 5",
         ),
     ],
 )

@@ -1,0 +1,48 @@
+"""Names that a user may have meant: columns spelled otherwise, and files whose name lost a `$`."""
+
+import re
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+# What make takes out of a value in which it finds a variable of its own.
+_VARIABLE = re.compile(r"\$(?:\([^)]*\)|\{[^}]*\}|.|$)")
+
+
+def folded(name: str) -> str:
+    """A name without case, blanks, dashes, underscores and points: yearsactive of Years-Active.
+
+    >>> folded("Years-Active") == folded("years_active") == folded("yearsActive")
+    True
+    """
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def near_names(name: str, others: Iterable[str]) -> list[str]:
+    """The names that differ only in their spelling or else come close, the closest first."""
+    by_fold = {folded(other): other for other in others}
+    if folded(name) in by_fold:
+        return [by_fold[folded(name)]]
+    return [by_fold[match] for match in get_close_matches(folded(name), by_fold, n=3)]
+
+
+def near_text(name: str, others: Iterable[str]) -> str:
+    """A hint to the names that come close, "" where none does."""
+    names = near_names(name, others)
+    return f"; {name}: did you mean {' or '.join(names)}?" if names else ""
+
+
+def spelled_otherwise(names: Collection[str], others: Iterable[str]) -> dict[str, str]:
+    """Per name the other one that differs from it in case, blanks, dashes, underscores or points alone."""
+    by_fold = {folded(other): other for other in others}
+    return {name: by_fold[folded(name)] for name in names if folded(name) in by_fold}
+
+
+def lost_dollar(path: Path) -> str:
+    """A hint where a file's name was given with `$`, which make replaced; "" where there is none."""
+    if not path.parent.is_dir():
+        return ""
+    for other in path.parent.iterdir():
+        if "$" in other.name and _VARIABLE.sub("", other.name) == path.name:
+            return f"; {other.name} is there: make reads $ as its own, so write $$"
+    return ""

@@ -1,0 +1,258 @@
+"""Files as lines of UTF-8, whatever their compression and encoding; files of other kinds are named."""
+
+import codecs
+import gzip
+import hashlib
+import io
+import shlex
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+from training.data.encodings import iconv_name, other_encoding
+from training.errors import DataError
+
+BUFFER_BYTES = 1 << 20
+HEAD_BYTES = 4096
+PARQUET = b"PAR1"
+_AS_CSV = "save the sheet as CSV (in Excel: Save As, CSV UTF-8)"
+_UNPACK = "unpack it, and name the file inside"
+# How files of other kinds begin, what they are, and what to do with them.
+FOREIGN = (
+    (b"\xd0\xcf\x11\xe0", "an Excel 97 workbook (.xls)", _AS_CSV),
+    (b"BZh", "a bzip2 file", _UNPACK),
+    (b"\xfd7zXZ", "an xz file", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "a zstd file", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"ARROW1", "an Arrow (Feather) file", "write it as Parquet"),
+    (b"ORC", "an ORC file", "write it as Parquet"),
+    (b"Obj\x01", "an Avro file", "write it as Parquet"),
+    (b"SQLite format 3", "an SQLite database", "export the table as CSV"),
+    (b"\x89HDF", "an HDF5 file", "write it as Parquet"),
+    (b"%PDF", "a PDF", "export the table as CSV"),
+    (b"<", "an HTML or XML page", "export the table as CSV"),
+    (b"{", "JSON", "export the rows as CSV or Parquet"),
+    (b"[", "JSON", "export the rows as CSV or Parquet"),
+    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
+)
+# As these begin in Python, not as C names them; a byte order mark that both begin with is longer in the first.
+MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Of the bytes that Windows-1252 gives no character, and of ÿ, which is in hardly any text.
+_NO_CP1252 = b"\x81\x8d\x8f\x90\x9d\xff"
+
+
+class Packing(NamedTuple):
+    """How a file is compressed: `gzip`, `zip` or "", and the path of the file in a zip archive."""
+
+    kind: str = ""
+    member: str = ""
+
+
+class Survey(NamedTuple):
+    """What one pass over a file finds."""
+
+    sha256: str
+    n_lines: int
+    """Also counting a last one without a line break; of UTF-16 an upper bound."""
+    encoding: str
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its first bytes."""
+    with path.open("rb") as file:
+        return file.read(len(PARQUET)) == PARQUET
+
+
+def packing_of(path: Path) -> Packing:
+    """How a file is compressed, by its first bytes; raises DataError where it holds no text."""
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    packing = Packing()
+    if head.startswith(b"\x1f\x8b"):
+        packing = Packing("gzip")
+    elif head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        packing = Packing("zip", _member(path))
+    if packing.kind:
+        with unpacked(path, packing) as file:
+            head = file.read(HEAD_BYTES)
+    _require_text(path, head, packing)
+    return packing
+
+
+def _member(path: Path) -> str:
+    """The one file in a zip archive; raises DataError where it is a workbook, or holds several."""
+    with zipfile.ZipFile(path) as archive:
+        files = [file for file in archive.infolist() if not file.is_dir() and not _is_bookkeeping(file.filename)]
+    names = [file.filename for file in files]
+    if any(name.startswith("xl/") for name in names):
+        raise DataError(f"{path} is an Excel workbook (.xlsx); {_AS_CSV}")
+    if "content.xml" in names:
+        raise DataError(f"{path} is an OpenDocument file (.ods); save the sheet as CSV")
+    if len(files) != 1:
+        listed = f": {', '.join(names[:3])}{', ...' * (len(names) > 3)}" if names else ""  # noqa: PLR2004 - examples
+        raise DataError(
+            f"{path} is a zip archive of {len(names):,} files{listed}; unpack it, and name a file or folder"
+        )
+    if files[0].flag_bits & 1:
+        raise DataError(f"{path} is a zip archive with a password; unpack it, and name the file inside")
+    return names[0]
+
+
+def _is_bookkeeping(member: str) -> bool:
+    """Whether a zip archive's file is one that macOS adds."""
+    return member.startswith("__MACOSX/") or Path(member).name.startswith(".")
+
+
+def _require_text(path: Path, head: bytes, packing: Packing) -> None:
+    """Raise DataError, with what it is, where a file is no text that can be read."""
+    what = f"{path} holds" if packing.kind else f"{path} is"
+    if head[257:262] == b"ustar" or (packing.kind and head.startswith((PARQUET, b"PK\x03\x04", b"\x1f\x8b"))):
+        raise DataError(f"{path} is a {packing.kind or 'tar'} file of a file that is not text; {_UNPACK}")
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    for magic, kind, remedy in FOREIGN:
+        if start.startswith(magic):
+            raise DataError(f"{what} {kind}, not a table of text; {remedy}")
+    if _encoding_by_head(head) == "utf-32":
+        raise DataError(f"{what} UTF-32; {_conversion(path, 'UTF-32')}")
+    if b"\0" in head and not _encoding_by_head(head).startswith("utf-16"):
+        raise DataError(f"{what} not text: it has bytes of zero; bring a .csv or .parquet file")
+    if b"\r" in head and b"\n" not in head and b"\0" not in head and len(head) == HEAD_BYTES:
+        raise DataError(f"{what} a file whose lines end in CR alone; convert it with: tr '\\r' '\\n' < {_quoted(path)}")
+
+
+def _encoding_by_head(head: bytes) -> str:
+    """The encoding by the byte order mark or, for UTF-16 without one, by its bytes of zero; "" where undecided."""
+    for mark, encoding in MARKS:
+        if head.startswith(mark):
+            return encoding
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    # Delimiters, digits and line breaks have a byte of zero, on the same side each time.
+    least = len(head) // 8
+    if max(even, odd) > least and min(even, odd) <= max(even, odd) // 8:
+        return "utf-16-le" if odd > even else "utf-16-be"
+    return ""
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def unpacked(path: Path, packing: Packing) -> Iterator[IO[bytes]]:
+    """The bytes of a file, decompressed."""
+    if packing.kind == "gzip":
+        with gzip.open(path) as file:
+            yield cast("IO[bytes]", file)
+    elif packing.kind == "zip":
+        with zipfile.ZipFile(path) as archive, archive.open(packing.member) as member:
+            yield io.BufferedReader(cast("io.RawIOBase", member), BUFFER_BYTES)
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+@contextmanager
+def open_lines(path: Path, packing: Packing, encoding: str) -> Iterator[Iterator[bytes]]:
+    """The lines of a file in UTF-8, without a byte order mark.
+
+    What cannot be decoded becomes bytes that are not UTF-8, so that its line is a broken one.
+    """
+    with unpacked(path, packing) as file:
+        if encoding == "utf-8":
+            yield _without_mark(file)
+            return
+        codecs.register_error("broken", lambda error: ("\udcff", cast("UnicodeDecodeError", error).end))
+        # Only "\n" ends a line, as for a file in UTF-8.
+        with io.TextIOWrapper(file, encoding, "broken", newline="\n") as text:
+            yield (line.encode("utf-8", "surrogatepass") for line in text)
+
+
+def _without_mark(file: IO[bytes]) -> Iterator[bytes]:
+    first = file.readline().removeprefix(codecs.BOM_UTF8)
+    if first:
+        yield first
+        yield from file
+
+
+def survey(path: Path, packing: Packing) -> Survey:
+    """The checksum, the number of lines and the encoding of a whole file; raises DataError where it is another one.
+
+    The file is UTF-8 where most of its lines beyond ASCII are; the others are broken lines then. Else it is
+    Windows-1252.
+    """
+    digest, n_lines, last, rest, head = hashlib.sha256(), 0, b"\n", b"", b""
+    lines = _LineEncodings()
+    with unpacked(path, packing) as file:
+        while block := file.read(BUFFER_BYTES):
+            head = head or block[:HEAD_BYTES]
+            if not packing.kind:
+                digest.update(block)
+            n_lines += block.count(b"\n")
+            last = block[-1:]
+            whole, rest = _whole_lines(rest, block)
+            lines.add(whole)
+    lines.add(rest)
+    encoding = _encoding_by_head(head) or lines.encoding(path)
+    return Survey(sha256_of(path) if packing.kind else digest.hexdigest(), n_lines + (last != b"\n"), encoding)
+
+
+def _whole_lines(rest: bytes, block: bytes) -> tuple[bytes, bytes]:
+    """What follows the last line break is kept for the next block, where it could be an incomplete character."""
+    if not rest and block.isascii():
+        return b"", b""
+    content = rest + block
+    end = content.rfind(b"\n") + 1
+    return content[:end], content[end:]
+
+
+class _LineEncodings:
+    """Counts the lines beyond ASCII, in UTF-8 and not."""
+
+    def __init__(self) -> None:
+        self._n_utf8, self._n_other, self._n_implausible = 0, 0, 0
+        self._sample = b""
+
+    def add(self, content: bytes) -> None:
+        """Count lines."""
+        if content.isascii():
+            return
+        for line in content.split(b"\n"):
+            if line.isascii():
+                continue
+            try:
+                line.decode()
+                self._n_utf8 += 1
+            except UnicodeDecodeError:
+                self._n_other += 1
+                self._n_implausible += any(byte in line for byte in _NO_CP1252)
+                if len(self._sample) < BUFFER_BYTES:
+                    self._sample += line + b"\n"
+
+    def encoding(self, path: Path) -> str:
+        """The encoding of most lines."""
+        if self._n_other == 0 or self._n_utf8 > self._n_other:
+            return "utf-8"
+        if other := other_encoding(self._sample):
+            raise DataError(
+                f"{path} is not UTF-8; it seems to be {iconv_name(other)}: {_conversion(path, iconv_name(other))}"
+            )
+        return "utf-8" if self._n_implausible * 2 > self._n_other else "cp1252"
+
+
+def _conversion(path: Path, encoding: str) -> str:
+    return f"convert it with: iconv -f {encoding} -t UTF-8 {_quoted(path)} > {_quoted(path.with_suffix('.utf8.csv'))}"
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
