@@ -77,7 +77,7 @@ releases: env  ## list the released versions, their roles, and every pointer upd
 agreement: env  ## compare a shadow's answers with the champion's: make agreement SCORER=refund LOG=predictions
 	@$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
 
-monitor: env  ## whether to leave, inspect or retrain a scorer: make monitor SCORER=refund LOG=predictions (exit status 0, 10 or 20)
+monitor: env  ## whether to leave, inspect or retrain a scorer: make monitor SCORER=refund LOG=predictions
 	@$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
 
 backtest: train  ## what a schedule and alarms would have caught in the past: make backtest SCORER=refund [EVERY=weeks]

@@ -5,7 +5,7 @@ differences are what its promotion would change.
 """
 
 import argparse
-import json
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,11 +18,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from handler.records.record import FORMAT
 from training.errors import DataError
 from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
-from training.monitoring.log import read_lines
+from training.monitoring.log import NO_ID, REPEATED, Prediction, UnusableError, prediction_of
+from training.monitoring.log_files import read_lines
+from training.monitoring.log_lines import PREDICTIONS, broken, merged, read_records
+from training.monitoring.sufficiency import counted
 from training.run.command import one_line_errors
 from training.run.files import BUILD, rounded, write_json, write_whole
 
@@ -44,52 +46,64 @@ class ShadowPairs:
     counts: dict[str, int]
 
 
-def read_shadow_pairs(lines: Iterable[str | bytes], scorer: str) -> ShadowPairs:
+def read_shadow_pairs(lines: Iterable[bytes], scorer: str) -> ShadowPairs:
     """The predictions of a scorer that a shadow scored too, by the latest pair of versions in the log.
 
     Raises DataError where there are fewer than FEWEST.
     """
-    counts = Counter[str]()
+    counts, repeatable = Counter[str](), set[tuple[Any, ...]]()
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    latest = ("", "")
-    for line in lines:
-        record = _record(line)
-        if record is None:
-            counts["lines that are no record"] += 1
-        elif record.get("scorer") != scorer or "shadow" not in record:
-            counts["records without a shadow, or of another scorer"] += 1
-        elif "error" in record["shadow"]:
-            counts[f"shadow failed: {record['shadow']['error']}"] += 1
-        else:
-            latest = record["version"], record["shadow"]["version"]
-            pairs.setdefault(latest, []).append(_row(record))
-    rows = pairs.pop(latest, [])
+    latest = (0.0, ("", ""))
+    for kind, record in read_records(lines, scorer):
+        if kind != PREDICTIONS:
+            counts[kind] += 1
+            continue
+        try:
+            prediction, shadow = _pair(record)
+        except UnusableError as error:
+            counts[str(error)] += 1
+            continue
+        versions = prediction.version, shadow.version
+        result = prediction.id, versions, prediction.probability, shadow.probability
+        if result in repeatable:
+            counts[REPEATED] += 1
+            continue
+        if prediction.id != NO_ID:
+            repeatable.add(result)
+        latest = max(latest, (prediction.time, versions))
+        pairs.setdefault(versions, []).append(_row(prediction, shadow))
+    rows = pairs.pop(latest[1], [])
     counts["records of former pairs of versions"] = sum(map(len, pairs.values()))
+    left_out = {name: count for name, count in merged(counts).items() if count}
     if len(rows) < FEWEST:
         raise DataError(
-            f"the log holds {len(rows)} predictions of {scorer} with a shadow's; at least {FEWEST} are needed "
-            f"({dict(counts) or 'it is empty'})"
+            f"the log holds {counted(len(rows), 'prediction')} of {scorer} with a shadow's; at least {FEWEST} are "
+            f"needed ({left_out or 'it holds nothing else'})"
         )
-    return ShadowPairs(*latest, pd.DataFrame(rows), {name: count for name, count in counts.items() if count})
+    return ShadowPairs(*latest[1], pd.DataFrame(rows), left_out)
 
 
-def _record(line: str | bytes) -> dict[str, Any] | None:
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    is_record = isinstance(record, dict) and record.get("record") == FORMAT
-    return record if is_record else None
+def _pair(record: dict[str, Any]) -> tuple[Prediction, Prediction]:
+    """A prediction and its shadow's; raises UnusableError where one of them is missing or cannot be used."""
+    prediction, shadow = prediction_of(record, latest=math.inf), record.get("shadow")
+    if shadow is None:
+        raise UnusableError("predictions without a shadow's")
+    if not isinstance(shadow, dict):
+        raise UnusableError(broken("no usable shadow"))
+    if "error" in shadow:
+        raise UnusableError(f"shadow failed: {shadow['error']!s:.40}")
+    # Checked as the prediction that it would have been, of its own values.
+    its_own = dict.fromkeys(("version", "probability", "flagged")) | shadow
+    return prediction, prediction_of(record | its_own, latest=math.inf)
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any]:
-    shadow = record["shadow"]
+def _row(prediction: Prediction, shadow: Prediction) -> dict[str, Any]:
     return {
-        **record["features"],
-        "probability": record["probability"],
-        "flagged": record["flagged"],
-        "shadow_probability": shadow["probability"],
-        "shadow_flagged": shadow["flagged"],
+        **prediction.features,
+        "probability": prediction.probability,
+        "flagged": prediction.flagged,
+        "shadow_probability": shadow.probability,
+        "shadow_flagged": shadow.flagged,
     }
 
 
@@ -186,7 +200,7 @@ def main() -> None:
     """Write build/agreement/<scorer>.json and .svg, and print the main figures."""
     parser = argparse.ArgumentParser(prog="python -m training.agreement", description=__doc__)
     parser.add_argument("scorer")
-    parser.add_argument("log", help="a file or folder of prediction records, or s3://bucket/prefix; .gz or not")
+    parser.add_argument("log", help="a file or folder of prediction records, or s3://bucket/prefix; gzip or not")
     options = parser.parse_args()
     with one_line_errors("agreement", OSError):
         shadowed = read_shadow_pairs(read_lines(options.log), options.scorer)

@@ -1,11 +1,12 @@
 """Monitor a scorer by its prediction log: leave the model, look at it, or retrain it, with the reasons.
 
 `make monitor SCORER=refund LOG=predictions`. Writes reports/<scorer>/monitor.json, .csv and .html, and ends with the
-exit status 0 (ok), 10 (watch) or 20 (retrain).
+exit status 0 (ok), 10 (watch), 20 (retrain) or 30 (insufficient: too little was read to say any of these).
 """
 
 import argparse
 import os
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -15,36 +16,66 @@ from training.data.times import parse_utc_date
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.serving import monitored_scorer
 from training.monitoring.binning import Binning
-from training.monitoring.blocks import blocks_of, join_outcomes
+from training.monitoring.blocks import Reference, blocks_of, join_outcomes
 from training.monitoring.log import Log, read_log
-from training.monitoring.verdict import LEVELS, judge_block, state_after
-from training.report.monitor_page import monitor_page
-from training.report.monitor_report import JudgedBlock, MonitorReport
+from training.monitoring.sufficiency import counted, notes, other_versions, shortfalls
+from training.monitoring.verdict import LEVELS, BlockVerdict, judge_block, state_after
+from training.params import Monitoring
+from training.report.monitor_page import day, monitor_page
+from training.report.monitor_report import INSUFFICIENT, Block, JudgedBlock, MonitorReport
 from training.run.command import one_line_errors
 from training.run.files import REPORTS, write_json, write_table, write_text
 
-EXIT_STATUS = dict(zip(LEVELS, (0, 10, 20), strict=True))
+EXIT_STATUS = dict(zip((*LEVELS, INSUFFICIENT), (0, 10, 20, 30), strict=True))
 # Measured performance that the table has columns for.
 MEASURES = ("recall", "precision", "average_precision", "labelled", "frauds")
 
 
-def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration) -> MonitorReport:
-    """What the log shows of a scorer, block by block, and the state that follows."""
-    joined = join_outcomes(log, declared.monitoring, declared.split.label_delay_days)
-    blocks = list(blocks_of(log, joined.label, scorer.bundle.baseline, declared.monitoring, scorer.threshold))
-    verdicts = [judge_block(block, declared.monitoring) for block in blocks]
-    state = state_after(verdicts, declared.monitoring)
+def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str = "") -> MonitorReport:
+    """What the log shows of a scorer, block by block, and the state that follows; `origin` says where it is from."""
+    log, policy = log.without_repeats(), declared.monitoring
+    recorded = frozenset(name for _, name, _ in scorer.recorded_features)
+    reference = Reference(scorer.bundle.baseline, scorer.threshold, scorer.version, recorded)
+    joined = join_outcomes(log, policy, declared.split.label_delay_days)
+    blocks = _judged_blocks(blocks_of(log, joined.label, reference, policy), policy)
+    state, reasons = _state(log, blocks, policy, reference)
     return MonitorReport(
         scorer=scorer.bundle.scorer,
         baseline=scorer.version,
+        begins=round(log.time[0]) if len(log.time) else None,
+        ends=round(log.time[-1]) if len(log.time) else None,
         state=state,
-        reasons=next((verdict.reasons for verdict in reversed(verdicts) if verdict.level == state), ()),
-        counts=log.counts | joined.counts,
-        blocks=tuple(
-            JudgedBlock(**dict(block), verdict=verdict.level, reasons=verdict.reasons)
-            for block, verdict in zip(blocks, verdicts, strict=True)
-        ),
+        reasons=reasons,
+        notes=(*notes(log, blocks, state, policy), *_of_version(scorer, blocks, origin)),
+        counts=log.counts | joined.counts | other_versions(log, reference),
+        blocks=blocks,
     )
+
+
+def _of_version(scorer: Scorer, blocks: Sequence[JudgedBlock], origin: str) -> Iterator[str]:
+    """What must be known of the version that the log is compared with."""
+    unrecorded = {name for block in blocks for name in block.unrecorded}
+    if hashed := sorted(unrecorded & set(scorer.hashed_features)):
+        yield f"{', '.join(hashed)}: recorded as keyed hashes, for which the function needs PREDICTIONS_KEY"
+    if origin:
+        yield f"version {scorer.version} is {origin}"
+
+
+def _judged_blocks(blocks: Iterable[Block], policy: Monitoring) -> tuple[JudgedBlock, ...]:
+    verdicts = ((block, judge_block(block, policy)) for block in blocks)
+    return tuple(
+        JudgedBlock(**dict(block), verdict=verdict.level, reasons=verdict.reasons) for block, verdict in verdicts
+    )
+
+
+def _state(
+    log: Log, blocks: Sequence[JudgedBlock], policy: Monitoring, reference: Reference
+) -> tuple[str, tuple[str, ...]]:
+    """The state and its reasons; an alarm stands however little else was read, ok does not."""
+    state = state_after([BlockVerdict(block.verdict, block.reasons) for block in blocks], policy)
+    if state in {"ok", INSUFFICIENT} and (reasons := shortfalls(log, blocks, policy, reference)):
+        return INSUFFICIENT, reasons
+    return state, next((block.reasons for block in reversed(blocks) if block.verdict == state), ())
 
 
 def block_table(report: MonitorReport) -> pd.DataFrame:
@@ -70,7 +101,7 @@ def main() -> None:
     """Write the report of one scorer, and end with the status of its state."""
     parser = argparse.ArgumentParser(prog="python -m training.monitor", description=__doc__)
     parser.add_argument("scorer")
-    parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; .gz or not")
+    parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; gzip or not")
     parser.add_argument("--since", type=parse_utc_date, default=float("-inf"), help="a date, in UTC")
     parser.add_argument("--until", type=parse_utc_date, default=float("inf"))
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
@@ -82,10 +113,10 @@ def main() -> None:
         parser.error("SCORER= must name a scorer of params.yaml")
     with one_line_errors("monitor", ValueError):
         declared = declared_scorer(options.scorer)
-        scorer = monitored_scorer(options.scorer, options.store)
+        scorer, origin = monitored_scorer(options.scorer, options.store)
         binning = Binning(scorer.bundle.baseline["features"], options.key.encode(), frozenset(scorer.hashed_features))
         log = read_log(options.log, options.scorer, binning).during(options.since, options.until)
-        report = report_of(log, scorer, declared).rounded()
+        report = report_of(log, scorer, declared, origin).rounded()
     folder = REPORTS / options.scorer
     write_json(folder / "monitor.json", report.content())
     write_table(folder / "monitor.csv", block_table(report))
@@ -96,11 +127,19 @@ def main() -> None:
 
 
 def summary(report: MonitorReport) -> str:
-    """The state, what was read and the reasons, for the person on call."""
-    n_predictions = sum(block.predictions for block in report.blocks)
+    """The state, what was read, the reasons and the notes, for the person on call."""
+    predictions = counted(sum(block.predictions for block in report.blocks), "prediction")
+    blocks = counted(len(report.blocks), "block")
     counts = ", ".join(f"{name}: {count:,}" for name, count in report.counts.items()) or "nothing was read"
-    first = f"{report.scorer}: {report.state}, {n_predictions:,} predictions in {len(report.blocks)} blocks ({counts})"
-    return "\n".join([first, *(f"  {reason}" for reason in report.reasons)])
+    first = f"{report.scorer}: {report.state}, {predictions}{_when(report)} in {blocks} ({counts})"
+    return "\n".join([first, *(f"  {sentence}" for sentence in (*report.reasons, *report.notes))])
+
+
+def _when(report: MonitorReport) -> str:
+    if report.begins is None or report.ends is None:
+        return ""
+    days = sorted({day(report.begins), day(report.ends)})
+    return f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[1]}"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Monitors SCORER by LOG and STORE, and leaves the state and its reasons for the steps that follow and for the reader.
-# Not by `make monitor`: make turns every status but 0 into 2, and 10 and 20 are answers.
+# Not by `make monitor`: make turns every status but 0 into 2, and 10, 20 and 30 are answers.
 set -euo pipefail
 
 status=0
@@ -9,6 +9,7 @@ case $status in
   0) state=ok ;;
   10) state=watch ;;
   20) state=retrain ;;
+  30) state=insufficient ;;
   *)
     echo "::error::the monitor of $SCORER failed with exit status $status"
     exit "$status"

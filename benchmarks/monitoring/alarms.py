@@ -31,7 +31,7 @@ MOST_BLOCKS = 12
 # The share of windows without drift that may end in each state.
 ALLOWED = {"retrain": 0.01, "watch": 0.05}
 LEVELS = ("watch", "retrain")
-ORDER = ("ok", *LEVELS)
+ORDER = ("insufficient", "ok", *LEVELS)
 
 
 def false_alarms(labelled: Labelled, steady: ScoredRows, windows: int) -> dict[str, float]:
@@ -51,7 +51,7 @@ def detection(labelled: Labelled, scored: ScoredRows, weight: npt.NDArray[np.flo
         by_draw.append(labelled.states(labelled.drawn(scored, index)))
     worst = max((state for reached in by_draw for state in reached), key=ORDER.index)
     requests = [(reached.index(worst) + 1) * labelled.rows_a_block for reached in by_draw if worst in reached]
-    return {"state": worst, "draws": len(requests), "requests": median_low(requests) if worst != "ok" else None}
+    return {"state": worst, "draws": len(requests), "requests": median_low(requests) if worst in LEVELS else None}
 
 
 def planted(labelled: Labelled, scored: ScoredRows) -> dict[str, Any]:
@@ -61,8 +61,8 @@ def planted(labelled: Labelled, scored: ScoredRows) -> dict[str, Any]:
     days: dict[str, Any] = {"watch": None, "retrain": None, "left": round((scored.time[-1] - begins) / SECONDS_A_DAY)}
     # The last block is not a whole one.
     for block_end, state in zip(ends.clip(max=scored.time[-1]), labelled.states(scored), strict=False):
-        for level in ORDER[1 : ORDER.index(state) + 1]:
-            if days[level] is None:
+        for level in LEVELS:
+            if days[level] is None and ORDER.index(level) <= ORDER.index(state):
                 days[level] = round(float(block_end - begins) / SECONDS_A_DAY, 1)
     return days
 

@@ -42,7 +42,7 @@ def bodies(trained: Path, champion: Scorer) -> list[str]:
     return [json.dumps(request) for request in requests_of(rows, champion.contract)]
 
 
-def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> list[str]:
+def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> list[bytes]:
     """The lines that the function writes of these requests."""
     recorder, beside = Recorder(str(path)), Shadow(shadow)
     for body in bodies:
@@ -50,7 +50,7 @@ def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> l
         scores = beside.scores(body.encode(), is_batch=False)
         answered = Answered([request], [scorer.score(request)], [scorer.answer(request)])
         recorder.record(scorer, answered, 0.001, (beside.version, scores))
-    return [line for file in path.iterdir() for line in file.read_text().splitlines()]
+    return [line for file in path.iterdir() for line in file.read_bytes().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def lines(champion: Scorer, bolder: Scorer, bodies: list[str], tmp_path_factory:
     return recorded(tmp_path_factory.mktemp("log") / "predictions", champion, bolder, bodies)
 
 
-def test_agreement_counts_flips_and_correlates(lines: list[str]) -> None:
+def test_agreement_counts_flips_and_correlates(lines: list[bytes]) -> None:
     """A shadow whose log-odds are the champion's, shifted, flags more and never less, and correlates in full."""
     report = agreement(read_shadow_pairs(lines, "mini"))
     expected = sum(not record["flagged"] and record["shadow"]["flagged"] for record in map(json.loads, lines))
@@ -71,7 +71,7 @@ def test_agreement_counts_flips_and_correlates(lines: list[str]) -> None:
     assert report["correlation"]["ranks"] == pytest.approx(1)
 
 
-def test_segments_hold_every_row_of_a_feature(lines: list[str]) -> None:
+def test_segments_hold_every_row_of_a_feature(lines: list[bytes]) -> None:
     """Missing values are a segment too; groups of fewer than 20 are left out."""
     segments = agreement(read_shadow_pairs(lines, "mini"))["segments"]
     rows = Counter[str]()
@@ -82,20 +82,20 @@ def test_segments_hold_every_row_of_a_feature(lines: list[str]) -> None:
     assert all(N_REQUESTS - 60 <= count <= N_REQUESTS for count in rows.values())
 
 
-def test_segment_that_differs_is_first(lines: list[str]) -> None:
+def test_segment_that_differs_is_first(lines: list[bytes]) -> None:
     """A shadow that flags one country's requests shows it."""
     changed = []
     for line in lines:
         record = json.loads(line)
         is_german = record["features"]["country"] == "DE"
         record["shadow"]["flagged"] = record["flagged"] != is_german
-        changed.append(json.dumps(record))
+        changed.append(json.dumps(record).encode())
     first = agreement(read_shadow_pairs(changed, "mini"))["segments"][0]
     assert (first["feature"], first["value"], first["share"]) == ("country", "DE", 1.0)
 
 
 def test_only_the_latest_pair_of_versions_is_compared(
-    champion: Scorer, bolder: Scorer, lines: list[str], bodies: list[str], tmp_path: Path
+    champion: Scorer, bolder: Scorer, lines: list[bytes], bodies: list[str], tmp_path: Path
 ) -> None:
     """Records of a former shadow are counted, and left out."""
     later = recorded(tmp_path / "later", bolder, champion, bodies[:50])
@@ -104,34 +104,55 @@ def test_only_the_latest_pair_of_versions_is_compared(
     assert shadowed.counts["records of former pairs of versions"] == N_REQUESTS
 
 
-def test_what_cannot_be_compared_is_counted(lines: list[str]) -> None:
+def test_what_cannot_be_compared_is_counted(lines: list[bytes]) -> None:
     """Torn lines, other scorers and failures of the shadow are counted; too few pairs make no report."""
     whole: dict[str, Any] = json.loads(lines[0])
-    other = json.dumps({**whole, "scorer": "refund"})
-    failed = json.dumps({**whole, "shadow": {"version": "0" * 12, "error": "ValidationError"}})
-    shadowed = read_shadow_pairs([lines[0][:40], "", "[]", other, failed, *lines], "mini")
+    others = [
+        {**whole, "scorer": "refund"},
+        {**whole, "shadow": {"version": "0" * 12, "error": "ValidationError"}},
+        {**whole, "shadow": None},
+        {**whole, "shadow": [whole["shadow"]]},
+        {**whole, "shadow": {"version": "0" * 12}},
+        {**whole, "features": None},
+    ]
+    unusable = [lines[0][:40], b"", *(json.dumps(record).encode() for record in others)]
+    shadowed = read_shadow_pairs([*unusable, *lines], "mini")
     assert len(shadowed.rows) == N_REQUESTS
     assert shadowed.counts == {
-        "lines that are no record": 3,
-        "records without a shadow, or of another scorer": 1,
+        "broken lines (no JSON, or cut short)": 1,
+        "empty lines": 1,
+        "lines of scorer 'refund'": 1,
         "shadow failed: ValidationError": 1,
+        "predictions without a shadow's": 1,
+        "broken lines (no usable shadow)": 1,
+        "broken lines (no usable probability)": 1,
+        "broken lines (no usable features)": 1,
     }
     with pytest.raises(DataError, match="the log holds 5 predictions of mini with a shadow's; at least 20"):
         read_shadow_pairs(lines[:5], "mini")
 
 
-def test_figure_has_a_dot_for_each_prediction(lines: list[str]) -> None:
+def test_repeated_predictions_are_compared_once(lines: list[bytes]) -> None:
+    """A log that was delivered twice, in an envelope, compares what it holds once."""
+    named = [json.dumps({**json.loads(line), "id": str(number)}) for number, line in enumerate(lines)]
+    envelope = json.dumps({"logEvents": [{"message": line} for line in named * 2]}).encode()
+    shadowed = read_shadow_pairs([envelope], "mini")
+    assert len(shadowed.rows) == N_REQUESTS
+    assert shadowed.counts == {"predictions recorded again, counted once": N_REQUESTS}
+
+
+def test_figure_has_a_dot_for_each_prediction(lines: list[bytes]) -> None:
     """In two colours."""
     (axes,) = draw(read_shadow_pairs(lines, "mini")).axes
     assert sum(len(np.asarray(dots.get_offsets())) for dots in axes.collections) == N_REQUESTS
 
 
 def test_command_writes_report_and_figure(
-    lines: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It prints the main figures; a missing log ends it with a sentence."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "log").write_text("\n".join(lines))
+    (tmp_path / "log").write_bytes(b"\n".join(lines))
     monkeypatch.setattr(sys, "argv", ["agreement", "mini", "log"])
     main()
     assert "newly flagged: " in capsys.readouterr().out

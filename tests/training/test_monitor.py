@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from handler.records import record as written
 from handler.records.record import Recorder
@@ -27,6 +29,7 @@ from training.model.distributions import binned, score_baseline
 from training.monitoring.binning import Binning
 from training.monitoring.log import Log
 from training.params import SECONDS_A_DAY
+from training.report.monitor_page import monitor_page
 
 PROJECT = Path(__file__).parents[2]
 START = 1_750_000_000.0
@@ -66,7 +69,7 @@ class Pool:
             id=ids,
             version=np.zeros(size, dtype=np.intp),
             bins=self.bins[drawn],
-            versions=["v"],
+            versions=[self.scorer.version],
             outcome_time=time + SECONDS_A_DAY,
             outcome_id=ids,
             outcome_label=self.label[drawn],
@@ -237,8 +240,12 @@ def test_command_prints_and_writes_the_state(
     printed = capsys.readouterr()
     assert printed.err == ""
     first, *reasons, last = printed.out.splitlines()
-    assert first == f"mini: {state}, 3,600 predictions in 6 blocks (predictions: 3,600, outcomes: 3,600)"
-    assert [text[: len(reason)] for text in reasons[:1]] == ([reason] if reason else [])
+    read = "3,600 predictions from 2025-06-15 to 2025-07-27 in 6 blocks (predictions: 3,600, outcomes: 3,600)"
+    assert first == f"mini: {state}, {read}"
+    assert reasons[0].startswith(reason or "  version ")
+    assert re.fullmatch(
+        r"  version \w{12} is packaged in \S+/mini, because store holds no release of mini", reasons[-1]
+    )
     assert last == "reports/mini/monitor.html"
     assert sorted(path.name for path in workplace.reports.iterdir()) == ["monitor.csv", "monitor.html", "monitor.json"]
     assert workplace.report("monitor")["state"] == state
@@ -259,8 +266,10 @@ def test_window_of_time(workplace: Workplace, write_log: WriteLog, capsys: pytes
         assert sum(block["rows"] for block in blocks) == n_rows
         assert blocks[-1]["measured"]["labelled"] == n_rows
     capsys.readouterr()
-    assert workplace.run(monitor, "mini", "log", "--since", "2030-01-01") == 0
-    assert capsys.readouterr().out.startswith("mini: ok, 0 predictions in 0 blocks (")
+    assert workplace.run(monitor, "mini", "log", "--since", "2030-01-01") == 30
+    printed = capsys.readouterr().out
+    assert printed.startswith("mini: insufficient, 0 predictions in 0 blocks (")
+    assert "no prediction was read: all of the log's lie outside of the window" in printed
     assert workplace.report("monitor")["blocks"] == []
     assert "There is no prediction in this window." in (workplace.reports / "monitor.html").read_text()
 
@@ -284,6 +293,152 @@ def test_bad_date_is_named(workplace: Workplace, capsys: pytest.CaptureFixture[s
     """The message says what is no date, and what one looks like."""
     assert workplace.run(monitor, "mini", "log", "--since", "yesterday") == 2
     assert "'yesterday' is not a date such as 2026-11-24 or 2026-11-24T06:00" in capsys.readouterr().err
+
+
+def write_lines(workplace: Workplace, *lines: str) -> None:
+    """Make these the whole log."""
+    folder = workplace.folder / "log"
+    for file in folder.glob("*"):
+        file.unlink()
+    folder.mkdir(exist_ok=True)
+    (folder / "lines").write_text("".join(f"{line}\n" for line in lines))
+
+
+def written_lines(workplace: Workplace, key: str) -> list[str]:
+    """The lines of the log that hold a key, by time."""
+    lines = [line for file in (workplace.folder / "log").iterdir() for line in file.read_text().splitlines()]
+    return sorted((line for line in lines if f'"{key}"' in line), key=lambda line: json.loads(line)["time"])
+
+
+def changed(lines: list[str], **values: Any) -> list[str]:  # noqa: ANN401 - whatever JSON can hold
+    """Lines with other values of some keys."""
+    return [json.dumps(json.loads(line) | values) for line in lines]
+
+
+NOT_JUDGED: dict[str, tuple[Callable[[list[str], list[str]], list[str]], str]] = {
+    "nothing": (lambda *_: [], "no prediction was read: the log is empty"),
+    "text": (lambda *_: ["START RequestId: 8f", "END"], "no prediction was read: the log holds no record"),
+    "outcomes": (lambda _, outcomes: outcomes, "no prediction was read: the log holds outcomes only"),
+    "another scorer's": (
+        lambda predictions, _: changed(predictions, scorer="other"),
+        "no prediction was read: the records are of another scorer",
+    ),
+    "broken lines": (
+        lambda predictions, _: [line[:-9] for line in predictions],
+        "no prediction was read: the lines are broken",
+    ),
+    "milliseconds": (
+        lambda predictions, _: changed(predictions, time=START * 1000),
+        "no prediction was read: the lines are misdated",
+    ),
+    "another format": (
+        lambda predictions, _: changed(predictions, record=2),
+        "no prediction was read: the records are of another format",
+    ),
+    "three predictions": (
+        lambda predictions, outcomes: predictions[:3] + outcomes,
+        "no block of 7 days was judged: the largest has 3 recorded predictions, fewer than the 500 that ",
+    ),
+    "more broken lines than others": (
+        lambda predictions, _: predictions + [line[:-9] for line in [*predictions, predictions[0]]],
+        "3,601 of 7,201 lines cannot be used",
+    ),
+    "another version's": (
+        lambda predictions, _: changed(predictions, version="0123456789ab"),
+        "none of the predictions is of version ",
+    ),
+    "few since long": (
+        lambda predictions, _: [*predictions[:1_800], *changed(predictions[-1:], time=START + 90 * SECONDS_A_DAY)],
+        "the last judged block ended on 2025-07-06; each since has fewer than the 500 that ",
+    ),
+}
+
+
+def test_nothing_judged_is_insufficient(
+    workplace: Workplace, write_log: WriteLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where nothing, or too little, was judged, the state and the status say so, and the reason what was read."""
+    write_log()
+    predictions, outcomes = written_lines(workplace, "record"), written_lines(workplace, "outcome")
+    for name, (lines_of, reason) in NOT_JUDGED.items():
+        write_lines(workplace, *lines_of(predictions, outcomes))
+        assert workplace.run(monitor, "mini", "log") == 30, name
+        first, said, *_ = capsys.readouterr().out.splitlines()
+        assert first.startswith("mini: insufficient, "), name
+        assert said.startswith(f"  {reason}"), name
+        assert workplace.report("monitor")["state"] == "insufficient"
+
+
+def test_silence_is_named(workplace: Workplace, write_log: WriteLog) -> None:
+    """Months without a prediction are a note, and hide neither the blocks before nor those after them."""
+    write_log()
+    predictions = written_lines(workplace, "record")
+    later = [
+        json.dumps((record := json.loads(line)) | {"time": record["time"] + 90 * 86_400})
+        for line in predictions[1_800:]
+    ]
+    write_lines(workplace, *predictions[:1_800], *later)
+    assert workplace.run(monitor, "mini", "log") == 0
+    report = workplace.report("monitor")
+    assert len(report["blocks"]) == WEEKS + 1
+    assert report["notes"][0] == "no prediction from 2025-07-06 to 2025-10-04, 90 days"
+
+
+def test_each_line_twice_counts_once(workplace: Workplace, write_log: WriteLog) -> None:
+    """A log that was delivered twice says what it says once."""
+    write_log()
+    lines = [*written_lines(workplace, "record"), *written_lines(workplace, "outcome")]
+    workplace.run(monitor, "mini", "log")
+    once = workplace.report("monitor")
+    write_lines(workplace, *(line for line in lines for _ in range(2)))
+    workplace.run(monitor, "mini", "log")
+    twice = workplace.report("monitor")
+    assert {**twice, "counts": None} == {**once, "counts": None}
+    assert twice["counts"]["predictions recorded again, counted once"] == 3_600
+    assert twice["counts"]["outcomes recorded again"] == 3_600
+
+
+def test_feature_in_no_record_is_watched(
+    workplace: Workplace, write_log: WriteLog, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A feature that the version's own records lack is named; of another version's it is counted."""
+    write_log()
+    records = [json.loads(line) for line in written_lines(workplace, "record")]
+    for record in records:
+        del record["features"]["country"]
+    write_lines(workplace, *map(json.dumps, records))
+    assert workplace.run(monitor, "mini", "log") == 10
+    assert "\n  country is in no record\n" in capsys.readouterr().out
+    for record in records[:600]:
+        record["version"] = "0123456789ab"
+    write_lines(workplace, *map(json.dumps, records))
+    assert workplace.run(monitor, "mini", "log") == 10
+    counts = workplace.report("monitor")["counts"]
+    assert counts["predictions of other versions without country"] == counts["predictions of other versions"] == 600
+
+
+def test_one_judged_block_is_named(pool: Pool) -> None:
+    """An alarm of the last block alone does not make a state, and is not kept quiet."""
+    log = pool.log(0)
+    report = pool.report(replace(log, flagged=log.flagged | (log.time >= START + 35 * SECONDS_A_DAY)))
+    assert report["state"] == "ok"
+    assert report["notes"][0].startswith("the block from 2025-07-20 alone says watch: ")
+
+
+@settings(deadline=None, max_examples=30)
+@given(days=st.lists(st.floats(0, 7 * WEEKS), min_size=2, max_size=2), is_own=st.booleans(), seed=st.integers(0, 3))
+def test_ok_implies_a_judged_block(pool: Pool, days: list[float], is_own: bool, seed: int) -> None:  # noqa: FBT001 - drawn
+    """Whatever part of a log is looked at, ok says that a large enough block was judged, and all numbers are finite."""
+    since, until = sorted(days)
+    log = pool.log(seed).during(START + since * SECONDS_A_DAY, START + until * SECONDS_A_DAY)
+    report = monitor.report_of(log if is_own else replace(log, versions=["another"]), pool.scorer, pool.declaration)
+    least = pool.declaration.monitoring.min_rows
+    is_judged = any(block.rows >= least and block.verdict != "insufficient" for block in report.blocks)
+    assert report.state != "ok" or (is_judged and is_own)
+    assert report.state != "insufficient" or report.reasons
+    json.dumps(report.content(), allow_nan=False)
+    assert "nan" not in monitor_page(report).lower().split()
+    assert not monitor.block_table(report).isin([np.inf, -np.inf]).any(axis=None)
 
 
 def damage(log: Path) -> dict[str, int]:
@@ -312,14 +467,15 @@ def damage(log: Path) -> dict[str, int]:
         file.write_bytes(b"\n".join(reversed(file.read_bytes().splitlines())) + b"\n")
     return {
         "predictions": 3_600,
-        "outcomes": 3_602,
-        "broken lines": 4,
+        "outcomes": 3_603,
+        "broken lines (no JSON, or cut short)": 4,
         "lines of format 0": 1,
-        "lines of other scorers": 1,
+        "lines of scorer 'other'": 1,
         "other lines, such as metrics": 1,
         "empty lines": 1,
         "lines dated before 2020 or in the future": 4,
         "outcomes that correct an earlier one": 1,
+        "outcomes recorded again": 1,
         "outcomes of unknown ids": 1,
     }
 
@@ -352,7 +508,13 @@ def test_released_version_is_the_baseline(
     store = FolderStoreWriter(workplace.folder / "released")
     version = publish(store, variant(shift=0.01))
     promote(store, "mini", version, trained / "build" / "mini" / "rows" / "test.parquet", force="a test")
-    workplace.run(monitor, "mini", "log", "--store", "released")
-    assert workplace.report("monitor")["baseline"] == version
+    assert workplace.run(monitor, "mini", "log", "--store", "released") == 30
+    report = workplace.report("monitor")
+    assert report["baseline"] == version
+    assert report["reasons"] == [
+        f"none of the predictions is of version {version}, with whose baseline they are compared"
+    ]
+    assert report["counts"]["predictions of other versions"] == 3_600
+    assert report["notes"] == [f"version {version} is released in released"]
     workplace.run(monitor, "mini", "log")
     assert workplace.report("monitor")["baseline"] == scorer.version

@@ -34,13 +34,14 @@ def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[s
     return verified_scorer(parse_bundle(contents, str(folder)), str(folder)), contents
 
 
-def monitored_scorer(name: str, address: str) -> Scorer:
-    """The scorer whose baseline a log is compared with: the store's current one, else the packaged one."""
+def monitored_scorer(name: str, address: str) -> tuple[Scorer, str]:
+    """The scorer whose baseline a log is compared with, and where it is from: the store, else the packaged bundle."""
     try:
         store = open_store_writer(address)
         pointer, _ = read_current_pointer(store, name)
         if pointer and pointer.current:
-            return load_released(store, name, pointer.current)
+            return load_released(store, name, pointer.current), f"released in {store}"
     except StoreError as error:
         raise StageError(f"{name} cannot be read from the store: {error}") from error
-    return load_scorer(BUNDLES / name)
+    folder = BUNDLES / name
+    return load_scorer(folder), f"packaged in {folder}, because {store} holds no release of {name}"

@@ -1,6 +1,6 @@
 """The predictions of a log, block by block: how far they are from the baseline, and how well the model did."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,8 +13,7 @@ from training.evaluation.intervals import share_interval
 from training.evaluation.metrics import average_precision, rank
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.drift import category_distance, holm, number_distance
-from training.monitoring.log import Log
-from training.monitoring.log_lines import NO_ID
+from training.monitoring.log import NO_ID, Log
 from training.params import SECONDS_A_DAY, Monitoring
 from training.report.monitor_report import Block, EstimatedPerformance, FeatureShift, MeasuredPerformance, ScoreShift
 from training.run.matrix import Floats, Labels, Positions
@@ -36,7 +35,7 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
     has_id = log.id != NO_ID
     counts = {
         "predictions without an id": int((~has_id).sum()),
-        "outcomes that correct an earlier one": len(log.outcome_id) - len(ids),
+        **_repeated_outcomes(log),
     }
     predicted, first = np.unique(log.id[has_id], return_index=True)
     counts["predictions of an id that was scored before"] = int(has_id.sum()) - len(predicted)
@@ -59,10 +58,32 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
     return JoinedLabels(label, {name: count for name, count in counts.items() if count})
 
 
+def _repeated_outcomes(log: Log) -> dict[str, int]:
+    """How many outcomes follow one of the same id, with another label and with the same."""
+    order = np.argsort(log.outcome_id, kind="stable")
+    ids, labels = log.outcome_id[order], log.outcome_label[order]
+    is_again, is_changed = ids[1:] == ids[:-1], labels[1:] != labels[:-1]
+    return {
+        "outcomes that correct an earlier one": int((is_again & is_changed).sum()),
+        "outcomes recorded again": int((is_again & ~is_changed).sum()),
+    }
+
+
 def _last_of_each(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], Positions]:
     """The different ids in order, and where each stands last."""
     different, from_behind = np.unique(ids[::-1], return_index=True)
     return different, len(ids) - 1 - from_behind
+
+
+class Reference(NamedTuple):
+    """What a log is compared with."""
+
+    baseline: Mapping[str, Any]
+    threshold: float
+    version: str = ""
+    """The version whose baseline it is."""
+    recorded: Collection[str] = ()
+    """The features that each record of this version must hold."""
 
 
 class _BlockRows(NamedTuple):
@@ -76,14 +97,12 @@ class _BlockRows(NamedTuple):
     """Those of earlier blocks too, because frauds are few, but only what the latest version scored."""
 
 
-def blocks_of(
-    log: Log, label: Labels, baseline: Mapping[str, Any], policy: Monitoring, threshold: float
-) -> Iterator[Block]:
+def blocks_of(log: Log, label: Labels, reference: Reference, policy: Monitoring) -> Iterator[Block]:
     """Each block of time that has predictions, the first beginning with the first of them."""
     if len(log.time):
         for rows in _rows_of_blocks(log, policy):
             measured = _measured(log.probability[rows.pooled], log.flagged[rows.pooled], label[rows.pooled])
-            yield _block(log, rows, measured, baseline, threshold)
+            yield _block(log, rows, measured, reference)
 
 
 def _rows_of_blocks(log: Log, policy: Monitoring) -> Iterator[_BlockRows]:
@@ -96,10 +115,8 @@ def _rows_of_blocks(log: Log, policy: Monitoring) -> Iterator[_BlockRows]:
         yield _BlockRows(begins, round(begins + seconds), slice(start, end), pooled)
 
 
-def _block(
-    log: Log, rows: _BlockRows, measured: MeasuredPerformance, baseline: Mapping[str, Any], threshold: float
-) -> Block:
-    kept = rows.current
+def _block(log: Log, rows: _BlockRows, measured: MeasuredPerformance, reference: Reference) -> Block:
+    kept, baseline = rows.current, reference.baseline
     probability, weight, flagged = log.probability[kept], log.weight[kept], log.flagged[kept]
     score = baseline["score"]
     bins = np.searchsorted(np.array(score["edges"]), log_odds(probability))
@@ -120,14 +137,28 @@ def _block(
         milliseconds_p99=float(np.nanquantile(latency, 0.99)) if np.isfinite(latency).any() else None,
         score=ScoreShift(psi=distance.psi, p_value=distance.p_value),
         features=_features(log.bins[kept], share, baseline["features"]),
+        unrecorded=_unrecorded_shares(log, kept, reference),
         estimated=estimated(probability, flagged, share),
-        baseline_estimated=_baseline_estimated(score, threshold),
+        baseline_estimated=_baseline_estimated(score, reference.threshold),
         baseline_recall=score["caught"] / score["frauds"],
         baseline_caught=score["caught"],
         baseline_frauds=score["frauds"],
         baseline_fraud_rate=score["frauds"] / score["rows"],
         measured=measured,
     )
+
+
+def _unrecorded_shares(log: Log, rows: slice, reference: Reference) -> dict[str, float]:
+    """The shares of the version's own records that lack a feature; none where all have it, or it made none."""
+    is_own = np.array([version == reference.version for version in log.versions], dtype=bool)[log.version[rows]]
+    if not is_own.any():
+        return {}
+    shares = (log.bins[rows][is_own] == UNRECORDED).mean(axis=0)
+    return {
+        name: float(share)
+        for name, share in zip(reference.baseline["features"], shares, strict=True)
+        if share and name in reference.recorded
+    }
 
 
 def _features(bins: npt.NDArray[np.uint16], weight: Floats, features: Mapping[str, Any]) -> dict[str, FeatureShift]:

@@ -20,10 +20,11 @@ from training.model.bins import label_bins, number_bins
 from training.model.distributions import feature_baseline, score_baseline
 from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, margins, pipeline_of
-from training.monitoring.blocks import blocks_of
+from training.monitoring.blocks import Reference, blocks_of
 from training.monitoring.log import Log
-from training.monitoring.verdict import LEVELS, judge_block, state_after
+from training.monitoring.verdict import judge_block, state_after
 from training.params import Model
+from training.report.monitor_report import INSUFFICIENT
 from training.run.matrix import Floats, Labels
 from training.run.processes import Workers
 
@@ -107,7 +108,7 @@ def model_at(
 def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDeclaration, now: float) -> str:
     """The state that the monitor would have given, on a date, to a model that has served these weeks."""
     if not weeks:
-        return LEVELS[0]
+        return INSUFFICIENT
     joined = {
         name: np.concatenate([getattr(week, name) for week in weeks]) for name in ("time", "probability", "flagged")
     }
@@ -128,5 +129,5 @@ def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDecla
         counts={},
     )
     labels = np.where(log.time < now - scorer.split.label_delay_seconds, label, -1).astype(np.int8)
-    blocks = blocks_of(log, labels, model.baseline, scorer.monitoring, model.threshold)
+    blocks = blocks_of(log, labels, Reference(model.baseline, model.threshold), scorer.monitoring)
     return state_after([judge_block(block, scorer.monitoring) for block in blocks], scorer.monitoring)

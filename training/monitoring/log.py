@@ -1,28 +1,38 @@
 """A scorer's prediction log, read from the function's files into columns, in parallel."""
 
-import gzip
-import zlib
+import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import time
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-import fsspec
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
-from training.errors import DataError
 from training.monitoring.binning import Binning
-from training.monitoring.log_lines import LONGEST_LINE_BYTES, read_columns
+from training.monitoring.log_files import read_chunks
+from training.monitoring.log_lines import OUTCOMES, PREDICTIONS, broken, merged, read_records
 from training.params import SECONDS_A_DAY
 from training.run.matrix import Floats, Labels, Positions
 
-# Parsed, a chunk takes about ten times as much memory, in each process.
-CHUNK_BYTES = 4_000_000
+NO_ID = np.uint64(0)
+# 2020-01-01, before the first function; a clock that was never set says 1970, 1980 or 2000.
+EARLIEST = 1_577_836_800.0
 # By how much the function's clock may be ahead of this machine's.
 CLOCK_SLACK = SECONDS_A_DAY
+MISDATED = "lines dated before 2020 or in the future"
+NUMERIC_IDS = "ids that are numbers, read as text"
+REPEATED = "predictions recorded again, counted once"
+ALIKE = "predictions without an id that equal another of the same time"
+OUTSIDE = "predictions outside of the window"
+# Beyond these a value comes from no function, and sums of it may overflow.
+LEAST_RATE, MOST_MILLISECONDS = 1e-9, 1e9
+# Above it a float is not the whole number that it was written as.
+EXACT = 2**53
 
 
 @dataclass(frozen=True)
@@ -52,18 +62,40 @@ class Log:
     def during(self, since: float, until: float) -> Self:
         """The predictions from `since` to before `until`; all outcomes stay, because they may come later."""
         kept = slice(*np.searchsorted(self.time, [since, until]))
+        return self._of(kept, OUTSIDE, len(self.time) - len(self.time[kept]))
+
+    def without_repeats(self) -> Self:
+        """Each prediction once, where a delivery or a caller repeated it: with an id, by one version, of one result.
+
+        Without an id equal predictions may be different requests: they stay, and are counted.
+        """
+        _, first, inverse = np.unique(self.id, return_index=True, return_inverse=True)
+        of_id = first[inverse]
+        is_repeat = (self.id != NO_ID) & (of_id != np.arange(len(self.id)))
+        is_repeat &= (self.probability == self.probability[of_id]) & (self.version == self.version[of_id])
+        nameless = self.id == NO_ID
+        values = np.stack([self.probability[nameless], self.milliseconds[nameless], self.time[nameless]])
+        ordered = values[:, np.lexsort(values)]
+        n_alike = int((ordered[:, 1:] == ordered[:, :-1]).all(axis=0).sum())
+        once = self._of(np.flatnonzero(~is_repeat), REPEATED, int(is_repeat.sum()))
+        return type(self)(**{**once.__dict__, "counts": once.counts | ({ALIKE: n_alike} if n_alike else {})})
+
+    def _of(self, kept: slice | Positions, why: str, n_others: int) -> Self:
         columns = ("time", "probability", "flagged", "n_warnings", "milliseconds", "weight", "id", "version", "bins")
-        return type(self)(**{**self.__dict__, **{name: getattr(self, name)[kept] for name in columns}})
+        counts = self.counts | ({why: n_others} if n_others else {})
+        return type(self)(
+            **{**self.__dict__, **{name: getattr(self, name)[kept] for name in columns}, "counts": counts}
+        )
 
 
 def read_log(address: str, scorer: str, binning: Binning) -> Log:
-    """The records of a scorer in a file, a folder or a prefix of S3 (s3://bucket/prefix), .gz or not.
+    """The records of a scorer in a file, a folder or a prefix of S3 (s3://bucket/prefix), packed by gzip or not.
 
-    Raises DataError where there is no file.
+    Raises DataError where there is no file, or one cannot be read.
     """
     latest = time() + CLOCK_SLACK
     read = Parallel(n_jobs=-1, return_as="generator")(
-        delayed(_read)(chunk, scorer, binning, latest) for chunk in _chunks(_files(address))
+        delayed(_read)(chunk, scorer, binning, latest) for chunk in read_chunks(address)
     )
     # Reading no lines gives empty columns of the right types.
     parts, counts, versions = [read_columns((), scorer, binning, latest=latest)[0]], Counter[str](), list[str]()
@@ -71,7 +103,7 @@ def read_log(address: str, scorer: str, binning: Binning) -> Log:
         versions += [version for version in named if version not in versions]
         places = np.array([versions.index(version) for version in named], dtype=np.intp)
         parts.append(columns | {"version": places[columns["version"]]})
-        counts.update(counted)
+        counts = merged(counts + counted)
     columns = _joined(parts)
     ordered = sorted(versions)
     places = np.array([ordered.index(version) for version in versions], dtype=np.intp)
@@ -92,46 +124,152 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def read_lines(address: str) -> Iterator[bytes]:
-    """The lines of a file, a folder or a prefix of S3, one by one; raises DataError where there is no file."""
-    for chunk in _chunks(_files(address)):
-        yield from chunk.split(b"\n")
+class Prediction(NamedTuple):
+    """A record of a prediction, checked."""
+
+    time: float
+    probability: float
+    flagged: bool
+    n_warnings: int
+    milliseconds: float
+    weight: float
+    id: int
+    version: str
+    features: dict[str, Any]
 
 
-def _files(address: str) -> list[Any]:
-    """The files at an address, with the file system that opens them."""
-    if not address:
-        raise DataError("LOG= must name a file or folder of prediction records, or s3://bucket/prefix")
-    filesystem, path = fsspec.core.url_to_fs(address)
-    if not filesystem.exists(path):
-        raise DataError(f"{address} does not exist; PREDICTIONS= makes the function record its predictions")
-    paths = [path] if filesystem.isfile(path) else sorted(filesystem.find(path))
-    if not paths:
-        raise DataError(f"{address} holds no file; PREDICTIONS= makes the function record its predictions")
-    return [(filesystem, path) for path in paths]
+class _Outcome(NamedTuple):
+    time: float
+    id: int
+    label: int
 
 
-def _chunks(files: Sequence[tuple[Any, str]]) -> Iterator[bytes]:
-    """The files' content in chunks of whole lines, so that no file is in memory whole.
+class UnusableError(ValueError):
+    """Raised when a record holds no usable value of a key; its text is the kind under which the line is counted."""
 
-    Raises DataError where a file is damaged, because its missing lines would look like requests that never came.
+
+def read_columns(
+    lines: Iterable[bytes], scorer: str, binning: Binning, *, latest: float
+) -> tuple[dict[str, Any], list[str], Counter[str]]:
+    """The columns of a `Log`, the versions that `version` counts through, and counts of lines.
+
+    A line that is dated after `latest` (seconds) is not used, because it would stay the newest line forever.
     """
-    for filesystem, path in files:
+    counts = Counter[str]()
+    predictions: list[Prediction] = []
+    outcomes: list[_Outcome] = []
+    for kind, record in read_records(lines, scorer):
         try:
-            with filesystem.open(path, "rb") as raw, _unpacked(raw, path) as file:
-                rest = b""
-                while piece := file.read(CHUNK_BYTES):
-                    whole, newline, rest = (rest + piece).rpartition(b"\n")
-                    if newline:
-                        yield whole
-                    if len(rest) > LONGEST_LINE_BYTES:
-                        # Counted as one broken line whatever follows, because JSON cannot hold this byte.
-                        rest = b"\0"
-                if rest:
-                    yield rest
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise DataError(f"{path} is a truncated or corrupt gzip file: {error}; repair or remove it") from error
+            if kind == PREDICTIONS:
+                predictions.append(prediction_of(record, latest))
+            elif kind == OUTCOMES:
+                outcomes.append(_Outcome(*_parsed(record, _OUTCOME, latest)))
+        except UnusableError as error:
+            counts[str(error)] += 1
+        else:
+            counts[kind] += 1
+            if isinstance(record.get("id"), int | float) and kind in {PREDICTIONS, OUTCOMES}:
+                counts[NUMERIC_IDS] += 1
+    versions = sorted({prediction.version for prediction in predictions})
+    columns = _prediction_columns(predictions, versions) | _outcome_columns(outcomes)
+    bins = binning.matrix([prediction.features for prediction in predictions])
+    return columns | {"bins": bins}, versions, merged(counts)
 
 
-def _unpacked(raw: Any, path: str) -> Any:  # noqa: ANN401 - a file of any kind
-    return gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw
+def _prediction_columns(predictions: Sequence[Prediction], versions: Sequence[str]) -> dict[str, Any]:
+    places = {version: place for place, version in enumerate(versions)}
+    return {
+        "time": np.array([prediction.time for prediction in predictions], dtype=np.float64),
+        "probability": np.array([prediction.probability for prediction in predictions], dtype=np.float64),
+        "milliseconds": np.array([prediction.milliseconds for prediction in predictions], dtype=np.float64),
+        "weight": np.array([prediction.weight for prediction in predictions], dtype=np.float64),
+        "flagged": np.array([prediction.flagged for prediction in predictions], dtype=bool),
+        "n_warnings": np.array([prediction.n_warnings for prediction in predictions], dtype=np.uint8),
+        "id": np.array([prediction.id for prediction in predictions], dtype=np.uint64),
+        "version": np.array([places[prediction.version] for prediction in predictions], dtype=np.intp),
+    }
+
+
+def _outcome_columns(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
+    return {
+        "outcome_time": np.array([outcome.time for outcome in outcomes], dtype=np.float64),
+        "outcome_id": np.array([outcome.id for outcome in outcomes], dtype=np.uint64),
+        "outcome_label": np.array([outcome.label for outcome in outcomes], dtype=np.int8),
+    }
+
+
+def prediction_of(record: Mapping[str, Any], latest: float) -> Prediction:
+    """A record's values; raises UnusableError where one cannot be used, or is dated after `latest` (seconds)."""
+    return Prediction(*_parsed(record, _PREDICTION, latest))
+
+
+def _parsed(record: Mapping[str, Any], parsers: Mapping[str, Callable[[Any], Any]], latest: float) -> list[Any]:
+    values, key = [], ""
+    try:
+        for key, parse in parsers.items():
+            values.append(parse(record.get(key)))
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise UnusableError(broken(f"no usable {key}")) from error
+    if not EARLIEST <= values[0] <= latest:
+        raise UnusableError(MISDATED)
+    return values
+
+
+def _finite(value: Any) -> float:  # noqa: ANN401 - any JSON, as in the functions below
+    return _within(value, -math.inf, math.inf)
+
+
+def _within(value: Any, least: float, most: float) -> float:  # noqa: ANN401
+    number = float(value) if isinstance(value, int | float) else math.nan
+    if not (math.isfinite(number) and least <= number <= most):
+        raise ValueError(value)
+    return number
+
+
+def _of_type[Value](kind: type[Value], value: Any) -> Value:  # noqa: ANN401
+    if not isinstance(value, kind):
+        raise TypeError(value)
+    return value
+
+
+def _features(features: Any) -> dict[str, Any]:  # noqa: ANN401
+    for value in _of_type(dict, features).values():
+        if not (value is None or isinstance(value, str) or math.isfinite(value)):
+            raise ValueError(value)
+    return dict(features)
+
+
+def _milliseconds(value: Any) -> float:  # noqa: ANN401
+    return 0.0 if value is None else _within(value, 0.0, MOST_MILLISECONDS)
+
+
+def _weight(rate: Any) -> float:  # noqa: ANN401
+    return 1.0 if rate is None else 1 / _within(rate, LEAST_RATE, 1.0)
+
+
+def _label(value: Any) -> int:  # noqa: ANN401
+    if value not in (0, 1):
+        raise ValueError(value)
+    return int(value)
+
+
+def _id_hash(identifier: Any) -> int:  # noqa: ANN401
+    """A 64-bit hash of an id: a million take 8 MB, and one log of a million in 37 million has a collision."""
+    if isinstance(identifier, float) and identifier.is_integer() and abs(identifier) <= EXACT:
+        identifier = int(identifier)
+    text = _of_type(str, str(identifier) if type(identifier) is int else identifier)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") or 1
+
+
+_PREDICTION: dict[str, Callable[[Any], Any]] = {
+    "time": _finite,
+    "probability": partial(_within, least=0.0, most=1.0),
+    "flagged": partial(_of_type, bool),
+    "warnings": lambda names: min(len(names or ()), 255),
+    "milliseconds": _milliseconds,
+    "rate": _weight,
+    "id": lambda identifier: int(NO_ID) if identifier is None else _id_hash(identifier),
+    "version": partial(_of_type, str),
+    "features": _features,
+}
+_OUTCOME: dict[str, Callable[[Any], Any]] = {"time": _finite, "id": _id_hash, "label": _label}

@@ -1,166 +1,222 @@
-"""Lines of the function's log read into columns; lines that cannot be used are counted by kind."""
+"""Lines of the function's log, and what other services make of them, read into records; the rest is counted by kind."""
 
-import hashlib
-import math
+import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-import numpy as np
 from pydantic_core import from_json
 
 from handler.records.record import FORMAT
-from training.monitoring.binning import Binning
 
-NO_ID = np.uint64(0)
-# 2020-01-01, before the first function; a clock that was never set says 1970, 1980 or 2000.
-EARLIEST = 1_577_836_800.0
+PREDICTIONS, OUTCOMES, EMPTY = "predictions", "outcomes", "empty lines"
+TEXT, OTHER = "lines of text, such as START and REPORT", "other lines, such as metrics"
+BROKEN, FOREIGN = "broken lines", "lines of scorer"
+# The key that tells a record, by the kind of the record.
+KEYS = {PREDICTIONS: "record", OUTCOMES: "outcome"}
+# Longer than an envelope of CloudWatch Logs, which holds thousands of records.
+LONGEST_LINE_BYTES = 16_000_000
+# How much of an unknown format or scorer is shown, because a broken line may hold anything there.
+SHOWN_CHARACTERS = 20
+# Envelopes within envelopes: CloudWatch's holds messages, of which Docker's or syslog's holds the line.
+DEEPEST = 6
 
-PREDICTIONS, OUTCOMES, BROKEN = "predictions", "outcomes", "broken lines"
-MISDATED = "lines dated before 2020 or in the future"
-# Far longer than any record.
-LONGEST_LINE_BYTES = 1_000_000
-# How much of an unknown format is shown, because a broken line may hold anything there.
-FORMAT_CHARACTERS = 20
-
-
-class _Prediction(NamedTuple):
-    time: float
-    probability: float
-    flagged: bool
-    n_warnings: int
-    milliseconds: float
-    weight: float
-    id: int
-    version: str
-    features: dict[str, Any]
-
-
-class _Outcome(NamedTuple):
-    time: float
-    id: int
-    label: int
+_HOLDS_RECORD = re.compile(rb'"(?:record|outcome)\\*"\s*:')
+# Where reading goes on after an object that is cut short.
+_RESTART = re.compile(rb'(?:(?<=\n)\{|\{(?=\s*"(?:record|outcome|messageType)"\s*:))')
+# What stands between the objects of an array, or of a delivery that writes out its line ends.
+_BETWEEN = rb"(?:[\s,\[\]]|\\[nr])+"
+_EDGES = re.compile(rb"\A" + _BETWEEN + rb"|" + _BETWEEN + rb"\Z")
+_CAUSES = (
+    (b'{""', "its quotes are doubled, as in CSV; export it as JSON"),
+    (b'{\\"', "its quotes are escaped"),
+    (b"{'", "in Python's notation; write JSON"),
+)
+_IN_A_DOCUMENT = re.compile(rb'\s*(?:"[^"]*"\s*:.*|[{}],?)\s*')
+# A text that is gzip in base64, as Kinesis and Lambda get it from CloudWatch Logs.
+PACKED = b'"H4sI'
+_decode = json.JSONDecoder().raw_decode
 
 
-class _MisdatedError(ValueError):
-    """Raised when the clock that dated a line was wrong."""
-
-
-def read_columns(
-    lines: Iterable[bytes], scorer: str, binning: Binning, *, latest: float
-) -> tuple[dict[str, Any], list[str], Counter[str]]:
-    """The columns of `training.monitoring.log.Log`, the versions that `version` counts through, and counts of lines.
-
-    A line that is dated after `latest` (seconds) is not used, because it would stay the newest line forever.
-    """
-    counts = Counter[str]()
-    predictions: list[_Prediction] = []
-    outcomes: list[_Outcome] = []
+def read_records(lines: Iterable[bytes], scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The kind and the record of everything that the lines hold; lines without a record are of a kind of their own."""
     for line in lines:
-        kind, record = _classified(line, scorer)
-        try:
-            if kind == PREDICTIONS:
-                predictions.append(_prediction(record, latest))
-            elif kind == OUTCOMES:
-                outcomes.append(_outcome(record, latest))
-        except _MisdatedError:
-            kind = MISDATED
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
-            kind = BROKEN
-        counts[kind] += 1
-    versions = sorted({prediction.version for prediction in predictions})
-    columns = _prediction_columns(predictions, versions) | _outcome_columns(outcomes)
-    return columns | {"bins": binning.matrix([prediction.features for prediction in predictions])}, versions, counts
+        yield from _read(line, scorer)
 
 
-def _prediction_columns(predictions: Sequence[_Prediction], versions: Sequence[str]) -> dict[str, Any]:
-    places = {version: place for place, version in enumerate(versions)}
-    return {
-        "time": np.array([prediction.time for prediction in predictions], dtype=np.float64),
-        "probability": np.array([prediction.probability for prediction in predictions], dtype=np.float64),
-        "milliseconds": np.array([prediction.milliseconds for prediction in predictions], dtype=np.float64),
-        "weight": np.array([prediction.weight for prediction in predictions], dtype=np.float64),
-        "flagged": np.array([prediction.flagged for prediction in predictions], dtype=bool),
-        "n_warnings": np.array([prediction.n_warnings for prediction in predictions], dtype=np.uint8),
-        "id": np.array([prediction.id for prediction in predictions], dtype=np.uint64),
-        "version": np.array([places[prediction.version] for prediction in predictions], dtype=np.intp),
-    }
+def broken(cause: str) -> str:
+    """The kind of a line that cannot be used."""
+    return f"{BROKEN} ({cause})"
 
 
-def _outcome_columns(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
-    return {
-        "outcome_time": np.array([outcome.time for outcome in outcomes], dtype=np.float64),
-        "outcome_id": np.array([outcome.id for outcome in outcomes], dtype=np.uint64),
-        "outcome_label": np.array([outcome.label for outcome in outcomes], dtype=np.int8),
-    }
+def is_unusable(kind: str) -> bool:
+    """Whether lines of a kind were meant to be records and cannot be used."""
+    return kind.startswith((BROKEN, "lines of format", "lines dated"))
 
 
-def _classified(line: bytes, scorer: str) -> tuple[str, dict[str, Any]]:
-    """The kind of a line, and its record."""
+def merged(counts: Counter[str], most: int = 40) -> Counter[str]:
+    """The counts, the rarest kinds as one where there are too many, because a foreign log may hold anything."""
+    if len(counts) <= most:
+        return counts
+    kept = Counter(dict(counts.most_common(most)))
+    kept["lines of further kinds"] += counts.total() - kept.total()
+    return kept
+
+
+def _read(line: bytes, scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if len(line) > LONGEST_LINE_BYTES:
-        return BROKEN, {}
+        yield broken("too long"), {}
+        return
     try:
-        record = from_json(line)
+        value = from_json(line)
     except ValueError:
-        return (BROKEN if line.strip() else "empty lines"), {}
-    if not isinstance(record, dict):
-        return BROKEN, {}
-    for kind, key in ((PREDICTIONS, "record"), (OUTCOMES, "outcome")):
-        if key in record:
-            if record[key] != FORMAT:
-                return f"lines of format {record[key]!r:.{FORMAT_CHARACTERS}}", {}
-            return (kind if record.get("scorer") == scorer else "lines of other scorers"), record
-    return "other lines, such as metrics", {}
+        yield from _read_text(line, scorer)
+        return
+    # Most lines are records, or hold none.
+    if isinstance(value, dict) and _is_record(value):
+        yield _kind(value, scorer), value
+    elif _HOLDS_RECORD.search(line):
+        yield from _read_envelope(value, scorer)
+    elif not isinstance(value, dict):
+        yield broken("no record"), {}
+    else:
+        yield (broken("packed within an envelope; unpack it first") if PACKED in line else OTHER), {}
 
 
-def _prediction(record: dict[str, Any], latest: float) -> _Prediction:
-    """A record's values; raises if one of them is invalid."""
-    features = record["features"]
-    for value in features.values():
-        if not (value is None or isinstance(value, str) or math.isfinite(value)):
-            raise ValueError(value)
-    rate, probability = _finite(record.get("rate", 1)), _finite(record["probability"])
-    if not (0 < rate <= 1 and 0 <= probability <= 1 and isinstance(record["flagged"], bool)):
-        raise ValueError(record)
-    if not isinstance(record["version"], str):
-        raise TypeError(record)
-    return _Prediction(
-        time=_timestamp(record, latest),
-        probability=probability,
-        flagged=record["flagged"],
-        n_warnings=min(len(record.get("warnings", ())), 255),
-        milliseconds=_finite(record.get("milliseconds", 0.0)),
-        weight=1 / rate,
-        id=_id_hash(record.get("id")),
-        version=record["version"],
-        features=features,
-    )
+def _is_record(value: dict[str, Any]) -> bool:
+    for key in KEYS.values():
+        if key in value:
+            # Lambda's own events have a key `record` too, with an object or a line of text.
+            mark = value[key]
+            return mark == FORMAT or not (isinstance(mark, dict | list) or (isinstance(mark, str) and "{" in mark))
+    return False
 
 
-def _outcome(record: dict[str, Any], latest: float) -> _Outcome:
-    """A record's values; raises if one of them is invalid."""
-    label = record["label"]
-    if label not in (0, 1) or record["id"] is None:
-        raise ValueError(record)
-    return _Outcome(_timestamp(record, latest), _id_hash(record["id"]), int(label))
+def _kind(record: dict[str, Any], scorer: str) -> str:
+    kind, key = next((kind, key) for kind, key in KEYS.items() if key in record)
+    if record[key] != FORMAT:
+        return f"lines of format {record[key]!r:.{SHOWN_CHARACTERS}}"
+    named = record.get("scorer")
+    return kind if named == scorer else f"{FOREIGN} {named!r:.{SHOWN_CHARACTERS}}"
 
 
-def _timestamp(record: dict[str, Any], latest: float) -> float:
-    seconds = _finite(record["time"])
-    if not EARLIEST <= seconds <= latest:
-        raise _MisdatedError(seconds)
-    return seconds
+def _read_envelope(value: Any, scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - any JSON
+    """The records in a JSON value that is none itself; one `other` where it has none."""
+    records = list(_records_in(value))
+    yield from ((_kind(record, scorer), record) if record else (broken("cut short"), {}) for record in records)
+    if not records:
+        yield OTHER, {}
 
 
-def _finite(value: float) -> float:
-    number = float(value) if isinstance(value, int | float) else math.nan
-    if not math.isfinite(number):
-        raise ValueError(value)
-    return number
+def _records_in(value: Any, depth: int = 0) -> Iterator[dict[str, Any] | None]:  # noqa: ANN401 - any JSON
+    """The records in a value, its values and its texts; None for a text that holds a broken one."""
+    if depth > DEEPEST:
+        return
+    if isinstance(value, dict) and _is_record(value):
+        yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _records_in(inner, depth + 1)
+    elif isinstance(value, str) and _HOLDS_RECORD.search(text := value.encode(errors="replace")):
+        objects, is_whole = _objects_in(text)
+        for inner in objects:
+            yield from _records_in(inner, depth + 1)
+        if not is_whole:
+            yield None
 
 
-def _id_hash(identifier: str | None) -> int:
-    """A 64-bit hash of an id: a million take 8 MB, and one log of a million in 37 million has a collision."""
-    if identifier is None:
-        return 0
-    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest(), "little") or 1
+def _read_text(line: bytes, scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records in a line that is no JSON: several, behind a prefix, or a part of a larger document."""
+    objects, is_whole = _objects_in(line)
+    if not objects and (member := _member(line)):
+        objects, is_whole = [member], True
+    records = list(_records_in(objects))
+    yield from ((_kind(record, scorer), record) if record else (broken("cut short"), {}) for record in records)
+    if not is_whole:
+        yield broken(_cause(line)), {}
+    elif not records:
+        yield _kind_without_record(line, has_objects=bool(objects)), {}
+
+
+def _kind_without_record(line: bytes, *, has_objects: bool) -> str:
+    if has_objects:
+        return OTHER
+    if _trimmed(line):
+        return TEXT
+    return EMPTY
+
+
+def _objects_in(text: bytes) -> tuple[list[Any], bool]:
+    """The JSON objects in a text, and whether the rest is a prefix or a remark, not a part of something broken."""
+    parts, rest = split_objects(text)
+    objects, is_whole = [], is_remark(_trimmed(rest))
+    for part in parts:
+        prefix, brace, _ = part.partition(b"{")
+        is_whole &= is_remark(prefix)
+        if brace:
+            try:
+                objects.append(from_json(part[len(prefix) :]))
+            except ValueError:
+                is_whole = False
+    return objects, is_whole
+
+
+def is_remark(text: bytes) -> bool:
+    """Whether a text outside of all objects has no sign of being a part of one."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return not any(mark in text for mark in (b"{", b"}", b'":', b"\0"))
+
+
+def _member(line: bytes) -> dict[str, Any] | None:
+    """The object of one member where a line is that of a pretty-printed document, and holds a record."""
+    if not _HOLDS_RECORD.search(line):
+        return None
+    try:
+        member = from_json(b"{" + _trimmed(line) + b"}")
+    except ValueError:
+        return None
+    return None if _is_record(member) else member
+
+
+def _cause(line: bytes) -> str:
+    if _IN_A_DOCUMENT.fullmatch(line):
+        return "part of a longer object; write each on one line, as jq -c does"
+    return next((cause for mark, cause in _CAUSES if mark in line), "no JSON, or cut short")
+
+
+def _trimmed(text: bytes) -> bytes:
+    return _EDGES.sub(b"", text)
+
+
+def split_objects(text: bytes) -> tuple[list[bytes], bytes]:
+    """Each top-level object of a text with what precedes it on its line, the lines between them, and the rest.
+
+    The rest is what follows the last whole object; it may hold the beginning of another. No part has a line end.
+    """
+    # One character a byte, so that places in both are the same.
+    characters = text.decode("latin-1")
+    parts: list[bytes] = []
+    at = 0
+    while (start := text.find(b"{", at)) >= 0:
+        try:
+            end = _decode(characters, start)[1]
+        except RecursionError:
+            break
+        except ValueError:
+            restart = _RESTART.search(text, start + 1)
+            if restart is None:
+                break
+            end = restart.start()
+        *lines, prefix = map(_trimmed, text[at:start].split(b"\n"))
+        parts += [line for line in lines if line]
+        # JSON has no line end within a string.
+        parts.append(prefix + text[start:end].translate(_SPACES))
+        at = end
+    return parts, text[at:]
+
+
+_SPACES = bytes.maketrans(b"\r\n", b"  ")

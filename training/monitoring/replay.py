@@ -27,7 +27,7 @@ POLICIES: Mapping[str, Callable[[int, str, int], bool]] = {
     "frozen": lambda _week, _state, _every: False,
     "scheduled": lambda week, _state, every: week > 0 and week % every == 0,
     "on retrain": lambda _week, state, _every: state == "retrain",
-    "on watch": lambda _week, state, _every: state != "ok",
+    "on watch": lambda _week, state, _every: state in {"watch", "retrain"},
 }
 
 

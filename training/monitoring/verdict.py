@@ -1,4 +1,4 @@
-"""The verdict on a block of predictions, ok, watch or retrain, with a sentence for each reason.
+"""The verdict on a block of predictions, ok, watch, retrain or insufficient, with a sentence for each reason.
 
 Drift alone is only watched, because it need not harm the model; only labels that contradict the model ask to retrain.
 """
@@ -10,7 +10,7 @@ from math import hypot
 from scipy.stats import binomtest, norm, poisson
 
 from training.params import Monitoring
-from training.report.monitor_report import Block
+from training.report.monitor_report import INSUFFICIENT, Block
 
 LEVELS = ("ok", "watch", "retrain")
 # With a policy that asks for two blocks in a row, one false alarm in ten thousand.
@@ -39,18 +39,24 @@ def judge_block(block: Block, policy: Monitoring) -> BlockVerdict:
         return BlockVerdict("watch", (*broken, *against, *watch))
     if against:
         return BlockVerdict("retrain", (*against, *watch))
-    return BlockVerdict("watch", tuple(watch)) if watch else BlockVerdict("ok")
+    if watch:
+        return BlockVerdict("watch", tuple(watch))
+    return BlockVerdict("ok" if block.rows >= policy.min_rows else INSUFFICIENT)
 
 
 def state_after(verdicts: Sequence[BlockVerdict], policy: Monitoring) -> str:
     """The state after a sequence of blocks: it changes, to worse or back, once enough blocks in a row ask for it.
+
+    Blocks that were not judged neither raise nor clear an alarm; without a judged block the data are insufficient.
 
     >>> calm, alarm = BlockVerdict("ok"), BlockVerdict("watch", ("x",))
     >>> state_after([calm, alarm, calm, alarm], Monitoring()), state_after([alarm, alarm, calm], Monitoring())
     ('ok', 'watch')
     """
     state = 0
-    levels = [LEVELS.index(verdict.level) for verdict in verdicts]
+    levels = [LEVELS.index(verdict.level) for verdict in verdicts if verdict.level != INSUFFICIENT]
+    if not levels:
+        return INSUFFICIENT
     for end in range(policy.consecutive, len(levels) + 1):
         last = levels[end - policy.consecutive : end]
         # Worse if all of them ask for at least this; better if none of them asks for more.
@@ -64,6 +70,11 @@ def _drift(block: Block, policy: Monitoring) -> tuple[list[str], list[str]]:
     drifted: list[str] = []
     if block.rows < policy.min_rows:
         return broken, drifted
+    for name, share in block.unrecorded.items():
+        if share > policy.missing:
+            broken.append(
+                f"{name} is in no record" if share == 1 else f"{name} is in only {1 - share:.0%} of the records"
+            )
     for name, shift in block.features.items():
         if shift.missing - shift.baseline_missing > policy.missing and shift.p_value < ALPHA:
             broken.append(

@@ -11,7 +11,12 @@ from training.report.html import Picture, Section, page
 from training.report.markdown import number, percent, plain, table
 from training.report.monitor_report import JudgedBlock, MonitorReport
 
-SAYS = {"ok": "Leave it.", "watch": "Look at it.", "retrain": "Retrain it."}
+SAYS = {
+    "ok": "Leave it.",
+    "watch": "Look at it.",
+    "retrain": "Retrain it.",
+    "insufficient": "The log is not enough to say more.",
+}
 # As many features as a reader can tell apart in one picture.
 DRAWN = 6
 PSI_MARK = 0.1
@@ -30,7 +35,7 @@ def monitor_page(report: MonitorReport) -> str:
 
 
 def _head(report: MonitorReport) -> str:
-    reasons = "".join(f"- {plain(reason, longest=200)}\n" for reason in report.reasons)
+    reasons = "".join(f"- {plain(sentence, longest=200)}\n" for sentence in (*report.reasons, *report.notes))
     return (
         f"# {plain(report.scorer)}: {report.state}\n\n{SAYS[report.state]} Compared with version "
         f"`{report.baseline}`.\n\n{reasons}"
@@ -53,7 +58,7 @@ def _blocks(blocks: Sequence[JudgedBlock]) -> str:
         measured = block.measured
         rows.append(
             [
-                _day(block.begins),
+                day(block.begins),
                 block.verdict,
                 f"{block.predictions:,}",
                 percent(block.alert_rate),
@@ -64,7 +69,7 @@ def _blocks(blocks: Sequence[JudgedBlock]) -> str:
             ]
         )
     reasons = [
-        f"- {_day(block.begins)}: {plain('; '.join(block.reasons), longest=400)}" for block in blocks if block.reasons
+        f"- {day(block.begins)}: {plain('; '.join(block.reasons), longest=400)}" for block in blocks if block.reasons
     ]
     return "## Block by block\n\n" + table("llrrrrrr", headers, rows) + "\n\n" + "\n".join(reasons) + "\n"
 
@@ -96,7 +101,8 @@ def _share(value: float | None) -> str:
     return "unknown" if value is None else percent(value)
 
 
-def _day(seconds: float) -> str:
+def day(seconds: float) -> str:
+    """The day of a time, in UTC."""
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 

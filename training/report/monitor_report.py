@@ -4,6 +4,9 @@ from pydantic import Field
 
 from training.report.record import ReportRecord
 
+# The state of a log, and the verdict on a block, that is too small to be judged.
+INSUFFICIENT = "insufficient"
+
 
 class ScoreShift(ReportRecord):
     """How far the scores are from the baseline's."""
@@ -66,6 +69,8 @@ class Block(ReportRecord):
     milliseconds_p99: float | None
     score: ScoreShift
     features: dict[str, FeatureShift]
+    unrecorded: dict[str, float] = Field(default_factory=dict)
+    """By feature, the share of the baseline's own version's records that lack it although they should hold it."""
     estimated: EstimatedPerformance
     baseline_estimated: EstimatedPerformance
     baseline_recall: float
@@ -82,6 +87,11 @@ class JudgedBlock(Block):
     verdict: str
     reasons: tuple[str, ...]
 
+    @property
+    def is_judged(self) -> bool:
+        """Whether it had enough predictions, or outcomes, for a verdict."""
+        return self.verdict != INSUFFICIENT
+
 
 class MonitorReport(ReportRecord):
     """What a log shows of a scorer, block by block."""
@@ -89,8 +99,13 @@ class MonitorReport(ReportRecord):
     scorer: str
     baseline: str
     """The version whose baseline the blocks are compared with."""
+    begins: int | None = Field(default=None, validation_alias="from", serialization_alias="from")
+    """When the first prediction was made, in seconds; as `ends`, the last; None where there is none."""
+    ends: int | None = Field(default=None, validation_alias="to", serialization_alias="to")
     state: str
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What else must be known about the log and the comparison."""
     counts: dict[str, int]
     """How many lines of each kind were read."""
     blocks: tuple[JudgedBlock, ...]

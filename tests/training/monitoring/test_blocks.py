@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from training.monitoring.binning import UNRECORDED
-from training.monitoring.blocks import blocks_of, estimated, join_outcomes
+from training.monitoring.blocks import Reference, blocks_of, estimated, join_outcomes
 from training.monitoring.drift import category_distance, number_distance
 from training.monitoring.log import Log
 from training.params import SECONDS_A_DAY, Monitoring
@@ -55,7 +55,7 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (
 def blocks(log: Log, policy: Monitoring = POLICY) -> list[dict[str, Any]]:
     """The JSON of a log's blocks, with the outcomes that it holds."""
     labels = join_outcomes(log, policy, 0).label
-    return [block.content() for block in blocks_of(log, labels, BASELINE, policy, THRESHOLD)]
+    return [block.content() for block in blocks_of(log, labels, Reference(BASELINE, THRESHOLD), policy)]
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,24 @@ def test_unrecorded_feature_is_left_out() -> None:
     assert list(block["features"]) == ["amount", "is_new"]
     assert block["features"]["is_new"]["missing"] == 0
     assert block["features"]["amount"]["missing"] == pytest.approx(1 / 3)
+
+
+def test_own_records_must_hold_each_feature() -> None:
+    """The share of the version's own records that lack a feature is a part of the block, if they should hold it."""
+    nothing = [UNRECORDED] * 3
+    log = log_of(
+        [0, 0, 0, 0, 8], bins=[nothing, [1, 2, 1], [1, UNRECORDED, 1], nothing, nothing], version=[0, 0, 0, 1, 1]
+    )
+    reference = Reference(BASELINE, THRESHOLD, "a", {"amount", "country"})
+    first, second = blocks_of(log, join_outcomes(log, POLICY, 0).label, reference, POLICY)
+    assert first.unrecorded == {"amount": 1 / 3, "country": 2 / 3}
+    assert second.unrecorded == {}
+
+
+def test_repeated_outcome_corrects_nothing() -> None:
+    """An outcome that was recorded twice is told from one that was changed."""
+    counts = join_outcomes(log_of([0, 1], [(2, 1, 1), (3, 1, 1), (3, 1, 0), (4, 2, 0)]), POLICY, 0).counts
+    assert counts == {"outcomes recorded again": 1, "outcomes that correct an earlier one": 1}
 
 
 def test_score_is_compared_by_its_log_odds() -> None:

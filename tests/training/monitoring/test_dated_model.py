@@ -212,7 +212,7 @@ def contradicted(week: ScoredRows) -> ScoredRows:
 
 @pytest.mark.parametrize(
     ("change", "expected"),
-    [(lambda week: week, ["ok"] * 5), (contradicted, ["ok", "ok", *["retrain"] * 3])],
+    [(lambda week: week, ["insufficient", *["ok"] * 4]), (contradicted, ["insufficient", "ok", *["retrain"] * 3])],
     ids=["usual weeks", "contradicted weeks"],
 )
 def test_state_follows_the_labels(
@@ -222,7 +222,7 @@ def test_state_follows_the_labels(
     change: Callable[[ScoredRows], ScoredRows],
     expected: list[str],
 ) -> None:
-    """It is ok before the first week and after usual ones, and retrain after enough weeks that contradict the model."""
+    """It is insufficient before the first week, ok after usual ones, and retrain after enough that contradict it."""
     changed = [change(week) for week in weeks]
     states = [state_of(changed[:n], model, dated_scorer, AT + 7 * n * SECONDS_A_DAY) for n in range(5)]
     assert states == expected

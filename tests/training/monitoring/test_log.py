@@ -19,9 +19,10 @@ from handler.scoring.scorer import Answered, Scorer, load_scorer
 from tests.training.monitoring.log_lines import BINNING, METRICS, START, outcome, prediction
 from training.data.requests import requests_of
 from training.errors import DataError
-from training.monitoring import log as log_module
+from training.monitoring import log_files, log_lines
 from training.monitoring.binning import Binning
-from training.monitoring.log import Log, read_lines, read_log
+from training.monitoring.log import ALIKE, OUTSIDE, REPEATED, Log, read_log
+from training.monitoring.log_files import read_lines
 from training.params import SECONDS_A_DAY
 
 N_REQUESTS = 60
@@ -170,7 +171,7 @@ def test_compressed_file_is_the_same(
     content, whole = plain.read_bytes(), read_log(str(plain), "mini", BINNING)
     plain.with_name("log.gz").write_bytes(gzip.compress(content[:999]) + gzip.compress(content[999:]))
     if size:
-        monkeypatch.setattr(log_module, "CHUNK_BYTES", size)
+        monkeypatch.setattr(log_files, "CHUNK_BYTES", size)
     assert_equal(read_log(str(plain.with_name("log.gz")), "mini", BINNING), whole)
 
 
@@ -195,7 +196,7 @@ def test_chunks_are_the_same(log_file: Callable[..., str], monkeypatch: pytest.M
     lines = [*several(), METRICS]
     path = log_file(*lines, "{", end="")
     whole = read_log(path, "mini", BINNING)
-    monkeypatch.setattr(log_module, "CHUNK_BYTES", size)
+    monkeypatch.setattr(log_files, "CHUNK_BYTES", size)
     assert_equal(read_log(path, "mini", BINNING), whole)
     assert [json.loads(line) for line in list(read_lines(path))[:-1]] == lines
 
@@ -209,17 +210,18 @@ def test_clock_may_be_ahead_by_minutes(log_file: Callable[..., str]) -> None:
 
 def test_line_without_end_is_one_broken_line(log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that is longer than any record is not kept in memory, and counts once; those around it are read."""
-    monkeypatch.setattr(log_module, "CHUNK_BYTES", 100)
-    monkeypatch.setattr(log_module, "LONGEST_LINE_BYTES", 400)
+    monkeypatch.setattr(log_files, "CHUNK_BYTES", 100)
+    for module in (log_files, log_lines):
+        monkeypatch.setattr(module, "LONGEST_LINE_BYTES", 400)
     endless = json.dumps(prediction(id="a" * 10_000))
     path = log_file(prediction(), endless, outcome(), endless, end="")
-    assert read_log(path, "mini", BINNING).counts == {"predictions": 1, "broken lines": 2, "outcomes": 1}
-    assert max(map(len, read_lines(path))) < 500
+    counts = {"predictions": 1, "broken lines (too long)": 1, "outcomes": 1, "broken lines (no JSON, or cut short)": 1}
+    assert read_log(path, "mini", BINNING).counts == counts
 
 
 def test_log_without_a_prediction_is_empty(log_file: Callable[..., str]) -> None:
     """A file without a line, or with those of other scorers only, has no prediction, and its columns all the same."""
-    for lines, counts in (((), {}), ((prediction(), outcome()), {"lines of other scorers": 2})):
+    for lines, counts in (((), {}), ((prediction(), outcome()), {"lines of scorer 'mini'": 2})):
         log = read_log(log_file(*lines, end=""), "refund", BINNING)
         assert len(log.time) == len(log.outcome_time) == 0
         assert (log.bins.shape, log.counts) == ((0, 2), counts)
@@ -232,6 +234,25 @@ def test_window_includes_its_start_only(log_file: Callable[..., str]) -> None:
     assert log.probability.tolist() == [number / 40 for number in range(10, 20)]
     assert len(log.bins) == len(log.id) == len(log.weight) == 10
     assert len(log.outcome_time) == 40
+    assert log.counts == {"predictions": 40, "outcomes": 40, OUTSIDE: 30}
+
+
+def test_repeated_predictions_count_once(log_file: Callable[..., str]) -> None:
+    """Whether a delivery or a caller repeats it: with another result, of another version or without an id it stays."""
+    lines = [
+        prediction(),
+        prediction(),
+        prediction(time=START + 9),
+        prediction(probability=0.5),
+        prediction(version="v2"),
+        *[prediction(id=None)] * 3,
+        prediction(id=None, time=START + 9),
+    ]
+    log = read_log(log_file(*lines), "mini", BINNING).without_repeats()
+    assert log.counts == {"predictions": 9, REPEATED: 2, ALIKE: 2}
+    assert log.time.tolist() == [START] * 6 + [START + 9]
+    whole = read_log(log_file(*several()), "mini", BINNING)
+    assert_equal(whole.without_repeats(), whole)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.training.monitoring.log_lines import BINNING, METRICS, START, outcome, prediction
-from training.monitoring.log_lines import EARLIEST, LONGEST_LINE_BYTES, NO_ID, read_columns
+from training.monitoring.log import EARLIEST, NO_ID, NUMERIC_IDS, read_columns
+from training.monitoring.log_lines import LONGEST_LINE_BYTES, OTHER, TEXT, merged
 
 LATEST = START + 1e6
 BROKEN = "broken lines"
@@ -27,6 +28,15 @@ def without(line: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def read(*lines: dict[str, Any] | str | bytes) -> tuple[dict[str, Any], Counter[str]]:
+    """The columns of lines, and what they are counted as, broken ones without the cause."""
+    columns, counts = read_with_causes(*lines)
+    kinds = Counter[str]()
+    for kind, count in counts.items():
+        kinds[BROKEN if kind.startswith(BROKEN) else kind] += count
+    return columns, kinds
+
+
+def read_with_causes(*lines: dict[str, Any] | str | bytes) -> tuple[dict[str, Any], Counter[str]]:
     """The columns of lines, and what they are counted as."""
     text = [json.dumps(line) if isinstance(line, dict) else line for line in lines]
     content = [line.encode() if isinstance(line, str) else line for line in text]
@@ -77,20 +87,19 @@ def test_ids_are_absent_or_distinguished() -> None:
     ("line", "kind"),
     [
         (json.dumps(prediction())[:-20], BROKEN),
-        (json.dumps(prediction()) + json.dumps(prediction()), BROKEN),
         ("", "empty lines"),
         (" \t", "empty lines"),
-        ("START RequestId: 8f Version: $LATEST", BROKEN),
+        ("START RequestId: 8f Version: $LATEST", TEXT),
         ("[]", BROKEN),
-        (json.dumps([prediction()]), BROKEN),
         ("7", BROKEN),
         ("null", BROKEN),
         ("\x00\x00", BROKEN),
         (METRICS, "other lines, such as metrics"),
         ({}, "other lines, such as metrics"),
-        (prediction(scorer="refund"), "lines of other scorers"),
-        (outcome(scorer="refund"), "lines of other scorers"),
-        (without(prediction(), "scorer"), "lines of other scorers"),
+        (prediction(scorer="refund"), "lines of scorer 'refund'"),
+        (outcome(scorer="refund"), "lines of scorer 'refund'"),
+        (without(prediction(), "scorer"), "lines of scorer None"),
+        pytest.param({"type": "platform.report", "record": {"requestId": "8f"}}, OTHER, id="an event of Lambda's"),
         (prediction(record=0), "lines of format 0"),
         (prediction(record=2), "lines of format 2"),
         (outcome(outcome="1"), "lines of format '1'"),
@@ -104,11 +113,14 @@ def test_ids_are_absent_or_distinguished() -> None:
         (prediction(features=[1.5, "DE"]), BROKEN),
         (outcome(label="fraud"), BROKEN),
         (outcome(label=None), BROKEN),
-        (outcome(id=7), BROKEN),
-        pytest.param(prediction(id=7), BROKEN, id="an id that is a number"),
-        pytest.param(prediction(warnings=None), BROKEN, id="warnings that are null"),
+        pytest.param(prediction(id=7.5), BROKEN, id="an id that is a fraction"),
+        pytest.param(prediction(id=True), BROKEN, id="an id that is a boolean"),
+        pytest.param(outcome(id=["a"]), BROKEN, id="an id that is an array"),
+        pytest.param(prediction(warnings=7), BROKEN, id="warnings that are a number"),
         pytest.param(prediction(milliseconds="fast"), BROKEN, id="milliseconds that are text"),
+        pytest.param(prediction(milliseconds=1e300), BROKEN, id="milliseconds beyond all time"),
         pytest.param(prediction(rate=0), BROKEN, id="a rate of 0"),
+        pytest.param(prediction(rate=5e-324), BROKEN, id="a rate whose inverse is infinite"),
         pytest.param(prediction(rate="0.1"), BROKEN, id="a rate that is text"),
         pytest.param(prediction(features={"country": ["DE"]}), BROKEN, id="a label that is an array"),
         pytest.param(prediction(features={"amount": 10**400}), BROKEN, id="a number beyond floats"),
@@ -136,11 +148,13 @@ def test_truncated_line_is_broken(line: dict[str, Any]) -> None:
     assert len(columns["time"]) == len(columns["outcome_time"]) == 0
 
 
-def test_interleaved_lines_are_broken() -> None:
-    """Wherever another writer's line stands in the middle of one, neither is taken for a record."""
+def test_interleaved_line_is_broken() -> None:
+    """Wherever another writer's line stands in the middle of one, this one is broken, and the other is read."""
     torn, other = json.dumps(prediction(features={"amount": 1.5, "country": "DE"})), json.dumps(outcome())
     for at in range(1, len(torn)):
-        assert read(torn[:at] + other, torn[at:])[1] == {BROKEN: 2}
+        counts = read(torn[:at] + other, torn[at:])[1]
+        assert (counts["predictions"], counts["outcomes"]) == (0, 1)
+        assert counts[BROKEN] >= 1
 
 
 @pytest.mark.parametrize("line", [prediction, outcome])
@@ -174,7 +188,8 @@ def test_line_beyond_all_length_is_broken() -> None:
     [
         pytest.param(b"\xff\xfe\x00", BROKEN, id="no UTF-8"),
         pytest.param(json.dumps(prediction()).encode() + b"\r", "predictions", id="a carriage return at the end"),
-        pytest.param(b"[" * 100_000, BROKEN, id="brackets without end"),
+        pytest.param(b"[" * 100_000 + b"1", TEXT, id="brackets without end"),
+        pytest.param(b'{"a":' * 100_000, BROKEN, id="objects within objects"),
         pytest.param(b'{"record":' * 100_000, BROKEN, id="objects without end"),
         pytest.param(json.dumps(prediction()).encode().replace(b'"a"', b'"\\ud800"'), BROKEN, id="half a character"),
     ],
@@ -190,19 +205,127 @@ def test_format_of_garbage_is_named_in_short() -> None:
     assert (kind, count) == ("lines of format '" + "x" * 19, 1)
 
 
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        (json.dumps(prediction())[:-20], "no JSON, or cut short"),
+        ("7", "no record"),
+        ('  "probability": 0.25,', "part of a longer object; write each on one line, as jq -c does"),
+        ('2026-11-20,"' + json.dumps(prediction()).replace('"', '""') + '"', "its quotes are doubled, as in CSV"),
+        (str(prediction()), "in Python's notation; write JSON"),
+        (json.dumps(prediction()).replace('"', '\\"'), "its quotes are escaped"),
+        (
+            {"awslogs": {"data": "H4sIAAAAAAAAA6tWKkktLlGyUlAqS8wpTtVRUEpMKU4tAgBmEPoQFwAAAA=="}},
+            "packed within an envelope",
+        ),
+        (prediction(probability="0.5"), "no usable probability"),
+        (without(prediction(), "features"), "no usable features"),
+        (prediction(time="2026-11-20T10:00:00Z"), "no usable time"),
+        (prediction(features={"amount": ["DE"]}), "no usable features"),
+        (outcome(label="fraud"), "no usable label"),
+        (outcome(id=None), "no usable id"),
+    ],
+)
+def test_cause_is_named(line: dict[str, Any] | str, cause: str) -> None:
+    """What is wrong with a line is a part of its kind."""
+    (kind,) = read_with_causes(line)[1]
+    assert kind.startswith(f"broken lines ({cause}")
+
+
+def test_numeric_ids_are_read_as_text() -> None:
+    """An id that became a number is that of the same digits, joins its outcome, and is counted."""
+    columns, counts = read(prediction(id=7), outcome(id="7"), prediction(id=7.0), outcome(id=8))
+    assert counts == {"predictions": 2, "outcomes": 2, NUMERIC_IDS: 3}
+    assert set(columns["id"].tolist()) == {columns["outcome_id"][0]}
+    assert columns["outcome_id"][0] != columns["outcome_id"][1]
+
+
+def test_null_is_as_absent() -> None:
+    """Optional values may be null."""
+    (columns, counts), (expected, _) = read(prediction(warnings=None, rate=None, milliseconds=None)), read(prediction())
+    assert counts == {"predictions": 1}
+    assert columns["n_warnings"].tolist() == expected["n_warnings"].tolist() == [0]
+    assert columns["weight"].tolist() == [1]
+
+
+# Each makes one text of the JSON of lines, all of which must be found in it.
+ENVELOPES = {
+    "without line ends": "".join,
+    "line ends written out": "\\n".join,
+    "an array": lambda lines: f"[{', '.join(lines)}]",
+    "an array over lines": lambda lines: "[\n" + ",\n".join(lines) + "\n]",
+    "a mark of UTF-8": lambda lines: "\ufeff" + "\n".join(lines),
+    "carriage returns": "\r\n".join,
+    "journald": lambda lines: "\n".join(f"Nov 20 10:00:00 host uvicorn[17]: {line}" for line in lines),
+    "an export of CloudWatch Logs": lambda lines: "\n".join(f"2026-11-20T10:00:00.000Z {line}" for line in lines),
+    "Kubernetes": lambda lines: "\n".join(f"2026-11-20T10:00:00.000000000Z stdout F {line}" for line in lines),
+    "docker compose": lambda lines: "\n".join(f"\x1b[36mapi-1  |\x1b[0m {line}" for line in lines),
+    "Docker's files": lambda lines: "\n".join(json.dumps({"log": f"{line}\n", "stream": "stdout"}) for line in lines),
+    "journalctl -o json": lambda lines: "\n".join(json.dumps({"MESSAGE": line, "_PID": "1"}) for line in lines),
+    "a subscription": lambda lines: json.dumps(
+        {"messageType": "DATA_MESSAGE", "logEvents": [{"id": "1", "message": f"{line}\n"} for line in lines]}
+    ),
+    "messages of several lines": lambda lines: json.dumps({"logEvents": [{"message": "\n".join(lines)}]}),
+    "a subscription in Docker's files": lambda lines: json.dumps(
+        {"log": json.dumps({"logEvents": [{"message": line} for line in lines]})}
+    ),
+    "Lambda's telemetry": lambda lines: "\n".join(json.dumps({"type": "function", "record": line}) for line in lines),
+    "objects": lambda lines: "\n".join(json.dumps({"jsonPayload": json.loads(line)}) for line in lines),
+    "the AWS CLI": lambda lines: json.dumps({"events": [{"message": line} for line in lines]}, indent=4),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in ENVELOPES if name != "the AWS CLI"])
+def test_envelope_is_opened(name: str) -> None:
+    """Every record is read, whatever a delivery puts around it, and nothing is broken."""
+    lines = [prediction(id="a"), outcome(id="a"), prediction(id="}{"), prediction(id='"\\\u00fc', scorer="other")]
+    text = ENVELOPES[name]([json.dumps(line, ensure_ascii=False) for line in lines])
+    columns, counts = read(*text.split("\n"))
+    del counts["empty lines"]
+    assert counts == {"predictions": 2, "outcomes": 1, "lines of scorer 'other'": 1}
+    assert columns["id"].tolist() == read(*lines)[0]["id"].tolist()
+
+
+def test_member_of_a_printed_document_is_opened() -> None:
+    """The messages that the AWS CLI prints are read line by line; what stands around them is counted as broken."""
+    text = ENVELOPES["the AWS CLI"]([json.dumps(prediction()), json.dumps(outcome())])
+    counts = read(*text.split("\n"))[1]
+    assert (counts["predictions"], counts["outcomes"]) == (1, 1)
+
+
+def test_torn_record_in_an_envelope_is_broken() -> None:
+    """What an envelope holds of a record that is cut short is counted, and its neighbours are read."""
+    torn = [json.dumps(prediction()), json.dumps(prediction())[:-30], json.dumps(outcome())]
+    counts = read(json.dumps({"logEvents": [{"message": line} for line in torn]}))[1]
+    assert counts == {"predictions": 1, "outcomes": 1, BROKEN: 1}
+
+
+def test_text_that_quotes_a_record_is_no_record() -> None:
+    """A record within another's values is not read."""
+    assert read(prediction(features={"country": json.dumps(outcome())}))[1] == {"predictions": 1}
+
+
+def test_rare_kinds_are_counted_together() -> None:
+    """However many formats a foreign log holds, the report names some, and the sum is right."""
+    counts = merged(Counter({"predictions": 5, **{f"lines of format {number}": 1 for number in range(1_000)}}))
+    assert len(counts) < 50
+    assert (counts["predictions"], counts.total()) == (5, 1_005)
+
+
 @given(st.binary(max_size=50))
 def test_no_line_harms_its_neighbours(content: bytes) -> None:
-    """Whatever bytes stand between two sound lines, the two are read, and each line is counted."""
+    """Whatever bytes stand between two sound lines, the two are read, and each line is counted at least once."""
     between = content.split(b"\n")
     columns, counts = read(prediction(), *between, outcome())
     assert (len(columns["time"]), len(columns["outcome_time"])) == (1, 1)
-    assert sum(counts.values()) == 2 + len(between)
+    assert sum(counts.values()) >= 2 + len(between)
 
 
 @given(st.dictionaries(st.sampled_from([*prediction(), "outcome", "label", "rate"]), JSON, max_size=3), st.booleans())
 def test_no_value_ends_the_run(changes: dict[str, Any], is_outcome: bool) -> None:  # noqa: FBT001 - drawn
     """Whatever a key holds, the line is counted once, and all columns stay as long as they must."""
     columns, counts = read(outcome(**changes) if is_outcome else prediction(**changes))
+    del counts[NUMERIC_IDS]
     assert sum(counts.values()) == 1
     lengths = {name: len(column) for name, column in columns.items()}
     assert {length for name, length in lengths.items() if not name.startswith("outcome_")} == {counts["predictions"]}

@@ -102,14 +102,14 @@ def rows_in(replay: Replay, week: Week) -> pd.DataFrame:
     ("policy", "expected"),
     [
         ("frozen", []),
-        ("scheduled", [(week, state) for week in (4, 8) for state in ("ok", "watch", "retrain")]),
+        ("scheduled", [(week, state) for week in (4, 8) for state in ("insufficient", "ok", "watch", "retrain")]),
         ("on retrain", [(week, "retrain") for week in range(10)]),
         ("on watch", [(week, state) for week in range(10) for state in ("watch", "retrain")]),
     ],
 )
 def test_policy_retrains_when_it_should(policy: str, expected: list[tuple[int, str]]) -> None:
     """Never, every four weeks but not in the first, or in each week in which the monitor says so."""
-    cases = [(week, state) for week in range(10) for state in ("ok", "watch", "retrain")]
+    cases = [(week, state) for week in range(10) for state in ("insufficient", "ok", "watch", "retrain")]
     assert [(week, state) for week, state in cases if POLICIES[policy](week, state, 4)] == expected
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.training.monitored_block import CALM_FEATURE, monitored_block
 from training.monitoring.verdict import LEVELS, BlockVerdict, judge_block, state_after
 from training.params import Monitoring
-from training.report.monitor_report import Block
+from training.report.monitor_report import INSUFFICIENT, Block
 
 POLICY = Monitoring()
 
@@ -133,7 +133,25 @@ def test_reasons_to_retrain_come_first() -> None:
 def test_few_rows_show_no_drift(change: dict[str, Any]) -> None:
     """With one row fewer than the least, no drift is reported; with as many it is."""
     verdicts = [judge_block(monitored_block(**change, rows=rows), POLICY).level for rows in (499, 500)]
-    assert verdicts == ["ok", "watch"]
+    assert verdicts == ["insufficient", "watch"]
+
+
+@pytest.mark.parametrize(
+    ("share", "reason"),
+    [(1.0, "amount is in no record"), (0.4, "amount is in only 60% of the records"), (0.05, None)],
+)
+def test_feature_that_records_lack_is_watched(share: float, reason: str | None) -> None:
+    """A feature that the version's own records should hold, and more than a few lack, is broken upstream."""
+    verdict = judge_block(monitored_block(unrecorded={"amount": share}, features={}), POLICY)
+    assert verdict == (BlockVerdict("watch", (reason,)) if reason else BlockVerdict("ok"))
+    assert judge_block(monitored_block(unrecorded={"amount": share}, rows=499), POLICY).level == "insufficient"
+
+
+@given(rows=st.integers(1, 2_000), frauds=st.integers(0, 100))
+def test_ok_was_judged(rows: int, frauds: int) -> None:
+    """No block is ok that has fewer predictions than the least."""
+    block = performance({"frauds": frauds, "caught": frauds, "expected_frauds": float(frauds)}, rows=rows)
+    assert judge_block(block, POLICY).level != "ok" or rows >= POLICY.min_rows
 
 
 def test_few_frauds_show_no_performance() -> None:
@@ -158,23 +176,24 @@ def test_few_frauds_show_no_performance() -> None:
 )
 def test_thresholds_are_declared(change: dict[str, float], block: Block) -> None:
     """What the default thresholds let pass, a stricter declaration does not."""
-    assert judge_block(block, POLICY).level == "ok"
-    assert judge_block(block, Monitoring(**change)).level != "ok"
+    assert not judge_block(block, POLICY).reasons
+    assert judge_block(block, Monitoring(**change)).reasons
 
 
 def state(levels: str, consecutive: int) -> str:
-    """The state after blocks that are ok (o), watch (w) or retrain (r)."""
-    names = {name[0]: name for name in LEVELS}
+    """The state after blocks that are ok (o), watch (w), retrain (r) or insufficient (i)."""
+    names = {name[0]: name for name in (*LEVELS, INSUFFICIENT)}
     return state_after([BlockVerdict(names[letter]) for letter in levels], Monitoring(consecutive=consecutive))
 
 
 @pytest.mark.parametrize(
     ("consecutive", "expected", "sequences"),
     [
-        (1, "ok", ["", "wo"]),
+        (1, "insufficient", ["", "i", "ii"]),
+        (1, "ok", ["o", "wo", "oi"]),
         (1, "watch", ["w", "ow", "rw"]),
-        (2, "ok", ["", "r", "owowo", "wwoo"]),
-        (2, "retrain", ["rr", "rro", "rrw", "wrr"]),
+        (2, "ok", ["o", "r", "ri", "owowo", "wwoo", "wwioio"]),
+        (2, "retrain", ["rr", "rro", "rrw", "wrr", "rir", "rrii", "rroi"]),
         (2, "watch", ["ww", "wwo", "rrow", "rrww", "wr", "rw", "rwrw"]),
         (3, "ok", ["wowo", "ww", "rrrooo"]),
         (3, "retrain", ["rrroo"]),
@@ -182,11 +201,11 @@ def state(levels: str, consecutive: int) -> str:
     ],
 )
 def test_state_follows_enough_blocks_in_a_row(consecutive: int, expected: str, sequences: list[str]) -> None:
-    """The state rises to the level that all of the last blocks reach, and falls to the highest level among them."""
+    """The state rises to the level that all of the last judged blocks reach, and falls to the highest among them."""
     assert {levels: state(levels, consecutive) for levels in sequences} == dict.fromkeys(sequences, expected)
 
 
-LETTERS = st.text("owr", max_size=20)
+LETTERS = st.text("owr", min_size=1, max_size=20)
 
 
 @given(LETTERS, st.integers(1, 4))

@@ -76,6 +76,12 @@ def test_page_says_what_to_do(state: str) -> None:
     assert f"mini: {state} {SAYS[state]} Compared with version 0123456789ab. speed drifts: PSI 0.31, p 0.001" in page
 
 
+def test_notes_follow_the_reasons() -> None:
+    """What must be known beside the state stands below its reasons."""
+    page = words(monitor_page(report(block(), reasons=("too few.",), notes=("no prediction for 90 days.",))))
+    assert "too few. no prediction for 90 days." in page
+
+
 def test_hostile_text_is_shown() -> None:
     """Text that looks like markup is shown as it is: as reason, in the block's line, as feature and as count."""
     page = words(monitor_page(PAGES["hostile"]))

@@ -1,0 +1,119 @@
+"""Whether a log was enough to say ok, and what must be known of it beside the state."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from training.monitoring.binning import UNRECORDED
+from training.monitoring.blocks import Reference
+from training.monitoring.log import MISDATED, OUTSIDE, Log
+from training.monitoring.log_lines import BROKEN, FOREIGN, OUTCOMES, PREDICTIONS, is_unusable
+from training.params import SECONDS_A_DAY, Monitoring
+from training.report.monitor_page import day
+from training.report.monitor_report import JudgedBlock
+
+MOST_UNUSABLE = 0.5
+# As many silences are named, the longest ones.
+NAMED_SILENCES = 3
+# By how a count's name begins, what to say where most lines that could hold predictions are of that kind.
+_INSTEAD = {
+    FOREIGN: "the records are of another scorer; SCORER= must name the one whose log it is",
+    BROKEN: "the lines are broken; a record must be an object of JSON on one line, as the function writes it",
+    MISDATED: "the lines are misdated; `time` must be in seconds since 1970",
+    "lines of format": "the records are of another format",
+}
+
+
+def shortfalls(log: Log, blocks: Sequence[JudgedBlock], policy: Monitoring, reference: Reference) -> tuple[str, ...]:
+    """Why the log is not enough to say ok; empty where it is."""
+    if not blocks:
+        return (f"no prediction was read: {_instead(log.counts)}",)
+    reasons = (_unjudged(blocks, policy), _unusable(log.counts), _unserved(blocks, reference))
+    return tuple(reason for reason in reasons if reason)
+
+
+def _instead(counts: Mapping[str, int]) -> str:
+    """What the log holds instead of predictions."""
+    if OUTSIDE in counts:
+        return "all of the log's lie outside of the window of --since and --until"
+    instead = Counter(
+        {start: sum(count for name, count in counts.items() if name.startswith(start)) for start in _INSTEAD}
+    )
+    if instead.total():
+        return _INSTEAD[instead.most_common(1)[0][0]]
+    if OUTCOMES in counts:
+        return "the log holds outcomes only; LOG= must name the predictions too"
+    # Lines of text and metrics stand in sound logs too.
+    return (
+        "the log holds no record; PREDICTIONS= makes the function record its predictions"
+        if counts
+        else "the log is empty"
+    )
+
+
+def _unjudged(blocks: Sequence[JudgedBlock], policy: Monitoring) -> str | None:
+    judged = [block for block in blocks if block.is_judged]
+    needed = f"fewer than the {policy.min_rows:,} that monitoring.min_rows in params.yaml asks for"
+    if not judged:
+        largest = counted(max(block.rows for block in blocks), "recorded prediction")
+        return f"no block of {policy.block_days:g} days was judged: the largest has {largest}, {needed}"
+    blocks_since = (blocks[-1].begins - judged[-1].begins) / (policy.block_days * SECONDS_A_DAY)
+    if round(blocks_since) > policy.consecutive:
+        return f"the last judged block ended on {day(judged[-1].ends)}; each since has {needed}"
+    return None
+
+
+def _unusable(counts: Mapping[str, int]) -> str | None:
+    unusable = sum(count for name, count in counts.items() if is_unusable(name))
+    usable = sum(count for name, count in counts.items() if name in {PREDICTIONS, OUTCOMES} or name.startswith(FOREIGN))
+    if unusable <= MOST_UNUSABLE * (unusable + usable):
+        return None
+    return f"{unusable:,} of {counted(unusable + usable, 'line')} cannot be used"
+
+
+def _unserved(blocks: Sequence[JudgedBlock], reference: Reference) -> str | None:
+    if any(reference.version in block.versions for block in blocks):
+        return None
+    return f"none of the predictions is of version {reference.version}, with whose baseline they are compared"
+
+
+def notes(log: Log, blocks: Sequence[JudgedBlock], state: str, policy: Monitoring) -> tuple[str, ...]:
+    """What must be known beside the state: silences, and an alarm that one block alone gives."""
+    judged = [block for block in blocks if block.is_judged]
+    alone = []
+    if judged and judged[-1].reasons and judged[-1].verdict != state and state not in {"watch", "retrain"}:
+        block = judged[-1]
+        alone = [f"the block from {day(block.begins)} alone says {block.verdict}: {'; '.join(block.reasons)}"]
+    return (*_silences(log, policy), *alone)
+
+
+def _silences(log: Log, policy: Monitoring) -> list[str]:
+    """The longest times without a prediction that are longer than a block."""
+    lengths = np.diff(log.time)
+    longest = np.argsort(-lengths, kind="stable")[:NAMED_SILENCES]
+    return [
+        f"no prediction from {day(log.time[at])} to {day(log.time[at + 1])}, {lengths[at] / SECONDS_A_DAY:.0f} days"
+        for at in sorted(longest)
+        if lengths[at] > policy.block_days * SECONDS_A_DAY
+    ]
+
+
+def other_versions(log: Log, reference: Reference) -> dict[str, int]:
+    """How many predictions other versions made, and how many of these lack a feature that the version's own hold."""
+    is_other = np.array([version != reference.version for version in log.versions], dtype=bool)[log.version]
+    counts = {"predictions of other versions": int(is_other.sum())}
+    for index, name in enumerate(reference.baseline["features"]):
+        if name in reference.recorded:
+            n_without = int((log.bins[is_other, index] == UNRECORDED).sum())
+            counts[f"predictions of other versions without {name}"] = n_without
+    return {name: count for name, count in counts.items() if count}
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, in the plural where it is not one.
+
+    >>> counted(1, "block"), counted(2_000, "block")
+    ('1 block', '2,000 blocks')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
