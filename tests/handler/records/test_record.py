@@ -259,7 +259,7 @@ def test_monitoring_reads_what_is_recorded(folder: Path, refund: Scorer) -> None
     recorder.record_outcomes(OUTCOMES)
     baseline = refund.bundle.baseline["features"]
     log = read_log(str(folder), "refund", Binning(baseline, KEY, frozenset(hashing.hashed_features)))
-    assert log.counts == {"predictions": 3, "outcomes": 1, "lines of other scorers": 1}
+    assert log.counts == {"predictions": 3, "outcomes": 1, "lines of scorer 'transaction'": 1}
     place = 1 + baseline["item_category"]["labels"].index("Food, Perishable")
     assert log.bins[:, list(baseline).index("item_category")].tolist() == [0, place, 0]
     assert log.milliseconds.tolist() == [12.346] * 3
