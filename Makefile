@@ -14,6 +14,10 @@ FROM_NOTHING := tests/test_leakage.py
 # Without its guidelines, which it would fetch.
 CHECKOV := .venv-lint/bin/checkov --framework cloudformation --skip-download --compact --quiet
 
+# After a command that has said what is wrong: ends make without a last line of its own, "Error 1". A make that a SIGPIPE
+# ends prints nothing and has exit status 141; where it ignores the signal, the command's exit status remains.
+END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
+
 # `dvc repro` runs its stages with `python`, which must be this project's.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export SAM_CLI_TELEMETRY := 0
@@ -32,7 +36,7 @@ train: env data  ## train and package a bundle per scorer, from nothing (dvc rep
 	@$(PYTHON) -m training.track || echo "trained, but not tracked"
 
 try: env  ## train a model on your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
-	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT"
+	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT" || $(END_QUIETLY)
 
 # The training seldom keeps two cores busy: beside it run the linters, and the tests that train a scorer of their own.
 # One process more than there are cores, because some tests wait for processes that they start or end.

@@ -16,10 +16,12 @@ import pandas as pd
 
 from training.data.input_files import stem_of
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, read_params
-from training.errors import StageError
+from training.errors import StageError, counted
 from training.intake.infer import infer
-from training.intake.suggested_params import params_text, settings_for
+from training.intake.label_times import check_label_times
+from training.intake.suggested_params import CALIBRATE, SMOTE_RATIO, TEST, TRAIN, params_text, settings_for
 from training.intake.user_file import read_user_file
+from training.params import Split
 from training.run.command import one_line_errors
 from training.run.files import BUILD, BUNDLES, REPORTS, write_text, write_whole
 from training.run.progress import say
@@ -125,11 +127,31 @@ def headline(name: str, folder: Path) -> str:
     """The headline metrics of the test window with their 95 % intervals, one a line."""
     metrics = json.loads((folder / REPORTS / name / "metrics.json").read_text())
     intervals = json.loads((folder / REPORTS / name / "intervals.json").read_text())
-    lines = [f"{metrics['rows']:,} later rows with {metrics['frauds']:,} frauds, unseen in training and calibration:"]
+    tested = f"{counted(metrics['rows'], 'later row')} with {counted(metrics['frauds'], 'fraud')}"
+    lines = [f"{tested}, unseen in training and calibration:"]
     for metric in HEADLINE:
         low, high = intervals[metric]
         lines.append(f"  {metric:<20} {metrics[metric]:.3f}   (95 %: {low:.3f} to {high:.3f})")
     return "\n".join(lines)
+
+
+def described_resampling(setting: str) -> str:
+    """What was decided about resampling, and why, from the setting and its comment in params.yaml."""
+    declared, _, why = setting.partition("#")
+    if why:
+        return why.strip()
+    return f"SMOTE up to {SMOTE_RATIO:.0%} as many frauds as legitimate rows" if "smote" in declared else declared
+
+
+def is_warning(notice: str) -> bool:
+    """Whether a notice is a warning, which is repeated beside the metrics."""
+    return "WARNING: " in notice
+
+
+def data_warnings(name: str, folder: Path) -> list[str]:
+    """The warnings of columns, such as those that give the label away, from the report of prepare."""
+    report: dict[str, list[str]] = json.loads((folder / REPORTS / name / "rows.json").read_text())
+    return report["warnings"]
 
 
 def contents(name: str, folder: Path) -> str:
@@ -152,8 +174,12 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     folder = out or PROJECT.parent / f"{name}-scorer"
     earlier = check_folder(folder)
     inferred = infer(rows, label, time, is_text=is_text)
-    n_frauds = int(inferred.rows[inferred.label].sum())
-    say(f"{data}: {len(rows):,} rows, {rows.shape[1]} columns, {n_frauds:,} frauds ({n_frauds / len(rows):.2%})")
+    n_rows, n_frauds = len(inferred.rows), int(inferred.rows[inferred.label].sum())
+    labelled = f", {counted(n_rows, 'row')} to learn from" if n_rows < len(rows) else ""
+    say(
+        f"{data}: {counted(len(rows), 'row')}, {counted(rows.shape[1], 'column')}{labelled}, "
+        f"{counted(n_frauds, 'fraud')} ({n_frauds / n_rows:.2%})"
+    )
     del rows
     for notice in (*file_notices, *inferred.notices):
         say(f"  {notice}")
@@ -161,18 +187,31 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
         first, last = inferred.rows[inferred.time].agg(["min", "max"])
         say(f"  {time}: from {first} to {last}")
     if n_frauds < MIN_FRAUDS:
-        raise StageError(f"{data} has {n_frauds} frauds by LABEL {label}; a model needs at least {MIN_FRAUDS}")
+        raise StageError(
+            f"{data} has {counted(n_frauds, 'fraud')} by LABEL {label}; a model needs at least {MIN_FRAUDS}"
+        )
+    gaps = check_label_times(inferred, Split(train=TRAIN, calibrate=CALIBRATE, test=TEST), has_time=time is not None)
+    for gap in gaps:
+        say(f"  {gap}")
+    settings = settings_for(inferred)
     if earlier:
         remove_results(folder, earlier)
     path = folder / "data" / f"{name}.parquet"
-    write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings_for(inferred)))
+    write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings))
     write_whole(path, lambda target: inferred.rows.to_parquet(target, index=False))
     read_params(folder / PARAMS)
     kinds = pd.Series([field.type for field in inferred.fields.values()]).value_counts()
-    say(f"{len(inferred.fields)} fields: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+    say(f"{counted(len(inferred.fields), 'field')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+    say(f"resampling of the rows to train on: {described_resampling(settings['resampling'])}")
     for stage in STAGES:
         say(f"{stage}:")
-        run_stage(stage, name, folder)
+        try:
+            run_stage(stage, name, folder)
+        except StageError as error:
+            # Users know their own file, not the rows that the stages read.
+            raise StageError(str(error).replace(f"data/{name}.parquet", str(data))) from error
+    for warning in dict.fromkeys([*filter(is_warning, (*inferred.notices, *gaps)), *data_warnings(name, folder)]):
+        say(f"WARNING: {warning.removeprefix('WARNING: ')}")
     say(headline(name, folder))
     say(contents(name, folder))
 

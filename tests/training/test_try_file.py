@@ -1,9 +1,12 @@
 """A try: the folder for the results, the stages, and one run from end to end."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -17,6 +20,8 @@ from training.try_file import (
     LOG,
     STAGES,
     check_folder,
+    data_warnings,
+    described_resampling,
     headline,
     main,
     remove_results,
@@ -113,6 +118,74 @@ def test_headline_has_intervals(tmp_path: Path) -> None:
     assert len(lines) == 1 + len(HEADLINE)
 
 
+def test_warnings_of_columns_are_repeated(tmp_path: Path) -> None:
+    """The warnings of prepare's report are at hand beside the headline."""
+    folder = tmp_path / "reports" / "shop"
+    folder.mkdir(parents=True)
+    write(folder / "rows.json", json.dumps({"warnings": ["status GIVES THE LABEL AWAY"]}))
+    assert data_warnings("shop", tmp_path) == ["status GIVES THE LABEL AWAY"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "shown"),
+    [
+        ("{method: smote, ratio: 0.1}", "SMOTE up to 10% as many frauds as legitimate rows"),
+        ("{method: none}   # no smote: 24% of the rows are frauds", "no smote: 24% of the rows are frauds"),
+    ],
+)
+def test_resampling_is_described(setting: str, shown: str) -> None:
+    """What was decided about resampling is said with its reason."""
+    assert described_resampling(setting) == shown
+
+
+@pytest.mark.parametrize(
+    ("has_fraud", "shown"),
+    [
+        (lambda row: row < 1_400, "the last fraud is of 2025-03-1"),
+        (lambda row: row >= 1_400, "the first fraud is of 2025-03-1"),
+        (lambda row: (row < 1_150) | (row >= 1_650), "there is no fraud from 2025-02-2"),
+        (lambda row: (row < 40) | (row >= 1_190), "WARNING: no fraud between 2025-01-02T00:00:00 and 2025-03-0"),
+    ],
+    ids=["cut off at the end", "cut off at the start", "no fraud to calibrate on", "a gap"],
+)
+def test_missing_labels_are_told_in_a_users_words(
+    has_fraud: Callable[[np.ndarray], np.ndarray], shown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything is trained the dates are told, and no setting is named that a try has no way to change."""
+    row = np.arange(2_000)
+    rows = pd.DataFrame({"amount": row % 97 + 0.5, "shop": row % 7, "at": pd.Timestamp("2025-01-01")})
+    rows["at"] += pd.to_timedelta(row // 20, unit="D")
+    rows["is_fraud"] = ((row % 10 == 0) & has_fraud(row)).astype(int)
+    rows.to_csv(tmp_path / "pay.csv", index=False)
+    with pytest.raises(SystemExit) as refused:
+        # A folder in a file's place: what is not refused ends where the first file would be written.
+        main(
+            [
+                "--data",
+                str(tmp_path / "pay.csv"),
+                "--label",
+                "is_fraud",
+                "--time",
+                "at",
+                "--out",
+                str(tmp_path / "pay.csv" / "out"),
+            ]
+        )
+    told = capsys.readouterr().out + str(refused.value)
+    assert shown in told
+    for word in ("folds", "split", "params.yaml", "parquet"):
+        assert word not in told.replace(str(tmp_path), "")
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_make_adds_no_line_to_a_refusal() -> None:
+    """The sentence of a try that fails is the last line: make ends with a status that is not 0 and says nothing."""
+    command = ["make", "--old-file", ".venv/.installed", "try", "PYTHON=false", "DATA=a.csv", "LABEL=y"]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    assert "***" not in ended.stdout + ended.stderr
+
+
 def test_too_few_frauds_are_refused(tmp_path: Path, payments: Payments) -> None:
     """With a handful of frauds nothing is trained, and nothing is written."""
     payments(300, 0.02).to_csv(tmp_path / "few.csv", index=False)
@@ -149,7 +222,7 @@ def test_file_becomes_a_scorer(
     assert printed.err == ""
     for stage in STAGES:
         assert f"\n{stage}:\n" in printed.out
-    for text in ("When: read with the day first", "Payment ID: left out", "roc_auc", "build/bundles/pay"):
+    for text in ("When: read with the day first", "Payment ID: left out", "roc_auc", "build/bundles/pay", "resampling"):
         assert text in printed.out
     for file in ("build/bundles/pay/manifest.json", "reports/pay/card.html", "data/pay.parquet"):
         assert Path("out", file).is_file()

@@ -1,12 +1,15 @@
 """Warnings of columns that leak the label, identify rows, or are constant, before a model learns from them."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES, DeclaredField
 from training.declaration import ScorerDeclaration
+from training.errors import counted
 from training.evaluation.metrics import rank, roc_auc
 from training.run.matrix import Floats, Labels
 
@@ -17,6 +20,12 @@ MIN_ROWS_OF_AN_ID = 1_000
 DISTINCT_SHARE_OF_AN_ID = 0.99
 # With fewer frauds, or fewer other rows, a column may rank them by chance.
 MIN_PRESENT = 20
+# A value with so few legitimate rows for each fraud is more than a strong feature.
+HARDLY_ANY = 0.02
+# The logarithm of a chance of one in a million that all rows of a value are frauds.
+CHANCE_LOG = 14
+AFTERMATH = "fraud|chargeback|charge_back|flagged"
+AFTER_THE_FACT = "if it is only known after the fact (a chargeback, a rule's decision, a closed account), leave it out"
 
 
 def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]:
@@ -25,28 +34,58 @@ def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]
     return [
         f"{name} {problem}"
         for name, field in scorer.fields.items()
-        for problem in _problems(rows[name], field, label, scorer.label)
+        for problem in _problems(name, rows[name], field, label, scorer.label)
     ]
 
 
-def _problems(values: pd.Series, field: DeclaredField, label: Labels, label_name: str) -> Iterator[str]:
+def _problems(name: str, values: pd.Series, field: DeclaredField, label: Labels, label_name: str) -> Iterator[str]:
     present = values.dropna()
     if present.empty:
-        yield "has no value at all in the training window; remove it from fields"
+        yield "has no value at all in the training window; leave it out"
     elif len(present) == len(values) and (present == present.iloc[0]).all():
         value = present.iloc[:1].tolist()[0]
-        yield f"is always {value!r} in the training window and can teach nothing; remove it from fields"
+        yield f"is always {value!r} in the training window and can teach nothing; leave it out"
     elif _is_id(present, field):
         yield (
             f"differs in {present.nunique():,} of {len(present):,} rows: an id, from which a model learns rows by "
-            "heart; remove it from fields, or declare it as id"
+            "heart; leave it out, or declare it as id"
         )
+    yield from _giveaways(name, values, field, label, label_name)
+
+
+def _giveaways(name: str, values: pd.Series, field: DeclaredField, label: Labels, label_name: str) -> Iterator[str]:
+    """Why a column may not be known yet where a row is scored, in one sentence or none."""
     area = max(_areas(values, field, label))
     if area > TOO_GOOD_AUC:
-        yield (
-            f"GIVES THE LABEL AWAY: by itself it ranks {label_name} with a ROC AUC of {area:.4f}; if it is only known "
-            "after the fact (a chargeback, a closed account), remove it from fields"
-        )
+        yield (f"GIVES THE LABEL AWAY: by itself it ranks {label_name} with a ROC AUC of {area:.4f}; {AFTER_THE_FACT}")
+    elif telling := _telling_value(values, field, label):
+        yield f"MAY GIVE THE LABEL AWAY: {telling}; {AFTER_THE_FACT}"
+    elif said := re.search(AFTERMATH, name, re.IGNORECASE):
+        yield f"MAY GIVE THE LABEL AWAY: its name says {said[0].lower()}; {AFTER_THE_FACT}"
+
+
+def _telling_value(values: pd.Series, field: DeclaredField, label: Labels) -> str:
+    """A value, or none, that many frauds and hardly any legitimate rows have, with both counts; "" without one."""
+    is_fraud = pd.Series(label == 1, index=values.index)
+    frauds = values[is_fraud].value_counts()
+    legitimate = values[~is_fraud].value_counts().reindex(frauds.index, fill_value=0)
+    counts = [("no value", int(values[is_fraud].isna().sum()), int(values[~is_fraud].isna().sum()))]
+    counts += zip(map(_shown_value(field), frauds.index), frauds.tolist(), legitimate.tolist(), strict=True)
+    for shown, n_frauds, n_legitimate in sorted(counts, key=lambda count: -count[1]):
+        is_chance = n_frauds * -np.log(label.mean()) < CHANCE_LOG
+        if n_frauds >= MIN_PRESENT and n_legitimate <= HARDLY_ANY * n_frauds and not is_chance:
+            return (
+                f"{shown} is in {n_frauds:,} of {int(is_fraud.sum()):,} frauds and in "
+                f"{counted(n_legitimate, 'legitimate row') if n_legitimate else 'no legitimate row'}"
+            )
+    return ""
+
+
+def _shown_value(field: DeclaredField) -> Callable[[Any], str]:
+    """How the values of a field are shown."""
+    if field.type == "flag":
+        return lambda value: str(bool(value)).lower()
+    return repr if field.type in STRING_TYPES else lambda value: f"{value:,.10g}"
 
 
 def _is_id(present: pd.Series, field: DeclaredField) -> bool:

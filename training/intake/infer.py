@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 
 from handler.scoring.contract import DeclaredField
-from training.errors import DataError
+from training.errors import DataError, counted
 from training.intake.column_types import MIN_ROWS, infer_column
 from training.intake.field_names import SHOWN, fitting_name, require_column, unique_names
 from training.intake.label_expression import read_label
+from training.intake.repeated_rows import repeated_rows
 from training.intake.time_column import read_timestamps
 
 MAX_LEVELS = 1_000
@@ -43,13 +44,19 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         raise DataError(f"LABEL and TIME are both {time}; they must be two columns")
     is_fraud, label_columns, notices = read_label(rows, label)
     rows, is_fraud = rows[is_fraud.notna()], is_fraud.dropna()
+    is_repeated, repeat_notices = repeated_rows(rows, label_columns, time)
+    rows, is_fraud = rows[~is_repeated], is_fraud[~is_repeated]
     timestamps, time_notices = _row_order(rows) if time is None else read_timestamps(rows[time], time)
     inferred = {
         str(column): infer_column(rows[column], str(column), is_text=is_text)
         for column in rows
         if column not in label_columns and column != time
     }
-    notices += time_notices + [f"{name}: {column.notice}" for name, column in inferred.items() if column.notice]
+    notices += (
+        repeat_notices
+        + time_notices
+        + [f"{name}: {column.notice}" for name, column in inferred.items() if column.notice]
+    )
     kept = {name: column for name, column in inferred.items() if column.field}
     if not kept:
         raise DataError("no column is left to learn from: " + "; ".join(notices))
@@ -57,9 +64,8 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
     time_name = fitting_name(time or "row_number", (label_name,))
     names = unique_names(list(kept), (label_name, time_name))
     if renamed := [f"{column!r} is {name}" for column, name in names.items() if column != name]:
-        notices.append(
-            f"{len(renamed)} columns are renamed: " + ", ".join(renamed[:SHOWN]) + ", ..." * (len(renamed) > SHOWN)
-        )
+        shown = ", ".join(renamed[:SHOWN]) + ", ..." * (len(renamed) > SHOWN)
+        notices.append(f"{counted(len(renamed), 'column is', 'columns are')} renamed: {shown}")
     typed = {names[name]: column.typed for name, column in kept.items()}
     table = pd.DataFrame({time_name: timestamps, **typed, label_name: is_fraud.astype(np.int8)})
     fields = {names[name]: column.field for name, column in kept.items() if column.field}
@@ -76,7 +82,8 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
 
 def _row_order(rows: pd.DataFrame) -> tuple[pd.Series, list[str]]:
     """The number of each row as its time, and a notice that says so."""
-    return pd.Series(np.arange(len(rows), dtype=np.float64), index=rows.index), [
+    # The place in the file, also where rows before it are left out.
+    return pd.Series(rows.index.to_numpy(np.float64), index=rows.index), [
         "no TIME given: the split is by row order; if the rows are not in order of time, the metrics are too good"
     ]
 

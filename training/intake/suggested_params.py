@@ -7,6 +7,7 @@ import numpy as np
 from handler.scoring.contract import STRING_TYPES, DeclaredField
 from training.data.split import FoldError, prequential_positions
 from training.data.times import check_time
+from training.errors import DataError, counted
 from training.intake.infer import Inferred
 from training.intake.time_column import MAX_BAD_TIMES
 from training.params import Folds
@@ -14,7 +15,8 @@ from training.params import Folds
 HEADER = "# Made by `make try`: the scorer {name}, inferred from {source}.\n"
 TRAIN, CALIBRATE, TEST = 0.6, 0.2, 0.2
 MAX_SHARE = 0.01
-VALIDATE_SHARE = 0.5
+# The share of the training window that the validation blocks cover: the usual one, or where that lacks frauds another.
+VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
 # As many rows, or cells, to learn from in each fold take minutes on two cores.
 FOLD_ROWS = 40_000
 FOLD_CELLS = 2_000_000
@@ -34,14 +36,14 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
     seconds = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
     labels = rows[label].loc[seconds.index].to_numpy()
     n_train = round(len(seconds) * TRAIN)
-    count, n_first = _fold_count(seconds.to_numpy()[:n_train], labels[:n_train])
+    declared, n_first = _folds(seconds.to_numpy()[:n_train], labels[:n_train])
     share = max(min(FOLD_ROWS / len(rows), FOLD_CELLS / rows.size), FEWEST_FOLD_FRAUDS / max(n_first, 1))
     sample = float(f"{min(1.0, share):.2g}")
     no_smote = _why_no_smote(inferred, n_first * sample)
     quarantine = f"{{max_share: {MAX_SHARE}}}"
     if inferred.bad_times > MAX_SHARE:
         quarantine = f"{{max_share: {MAX_BAD_TIMES}}}   # {inferred.bad_times:.1%} of the rows have no readable time"
-    folds = f"{{count: {count}, validate_share: {VALIDATE_SHARE}, sample: {sample:g}}}"
+    folds = f"{{count: {declared.count}, validate_share: {declared.validate_share:g}, sample: {sample:g}}}"
     return {
         "split": f"{{train: {TRAIN}, calibrate: {CALIBRATE}, test: {TEST}}}   # in time order",
         "quarantine": quarantine,
@@ -56,15 +58,25 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
     }
 
 
-def _fold_count(seconds: np.ndarray, labels: np.ndarray) -> tuple[int, int]:
-    """The largest number of folds, 2 to 4, that all have frauds; and how many frauds the first one learns from."""
-    for count in (4, 3, 2):
-        try:
-            positions = prequential_positions(seconds, labels, Folds(count=count, validate_share=VALIDATE_SHARE), 0.0)
-        except FoldError:
-            continue
-        return count, int(labels[positions[0][0]].sum())
-    return 2, int(labels.sum() * (1 - VALIDATE_SHARE))
+def _folds(seconds: np.ndarray, labels: np.ndarray) -> tuple[Folds, int]:
+    """The largest number of folds, 2 to 4, that all have frauds; and how many frauds the first one learns from.
+
+    Where the usual validation blocks have none, as in a gap, they cover another share of the training window. Raises
+    DataError where two blocks always lack frauds.
+    """
+    for share in VALIDATE_SHARES:
+        for count in (4, 3, 2):
+            declared = Folds(count=count, validate_share=share)
+            try:
+                positions = prequential_positions(seconds, labels, declared, 0.0)
+            except FoldError:
+                continue
+            return declared, int(labels[positions[0][0]].sum())
+    n_frauds = counted(int(labels.sum()), "fraud")
+    raise DataError(
+        f"the rows to train on, the first {TRAIN:.0%} of the file, have {n_frauds}, at too few times to compare models "
+        "on two later parts of these rows that both have some: bring more frauds, or leave out the rows without any"
+    )
 
 
 def _why_no_smote(inferred: Inferred, n_frauds: float) -> str:
@@ -78,7 +90,7 @@ def _why_no_smote(inferred: Inferred, n_frauds: float) -> str:
     if len(inferred.fields) > WIDE:
         return f"no smote: with {len(inferred.fields)} fields nearest neighbours mean little"
     if n_frauds < FEWEST_FOLD_FRAUDS:
-        return f"no smote: {n_frauds:.0f} frauds in the first fold are too few to have neighbours"
+        return f"no smote: {counted(round(n_frauds), 'fraud')} in the first fold are too few to have neighbours"
     return "no smote: it needs a numeric field" if kinds <= set(STRING_TYPES) else ""
 
 

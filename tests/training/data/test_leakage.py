@@ -12,7 +12,7 @@ from training.declaration import ScorerDeclaration
 WarningsWith = Callable[..., list[str]]
 GIVES_AWAY = (
     " GIVES THE LABEL AWAY: by itself it ranks is_fraud with a ROC AUC of 1.0000; if it is only known "
-    "after the fact (a chargeback, a closed account), remove it from fields"
+    "after the fact (a chargeback, a rule's decision, a closed account), leave it out"
 )
 
 
@@ -38,9 +38,9 @@ def test_sound_columns_have_no_warning(rows: pd.DataFrame, warnings_with: Warnin
 def test_columns_that_teach_nothing_are_reported(warnings_with: WarningsWith) -> None:
     """A constant is named with its value; a column without any value is reported too."""
     assert warnings_with(country="DE") == [
-        "country is always 'DE' in the training window and can teach nothing; remove it from fields"
+        "country is always 'DE' in the training window and can teach nothing; leave it out"
     ]
-    assert warnings_with(speed=np.nan) == ["speed has no value at all in the training window; remove it from fields"]
+    assert warnings_with(speed=np.nan) == ["speed has no value at all in the training window; leave it out"]
 
 
 @pytest.mark.parametrize(("name", "prefix"), [("country", "customer-"), ("visits", "")])
@@ -49,7 +49,7 @@ def test_an_id_is_reported(rows: pd.DataFrame, warnings_with: WarningsWith, name
     ids = pd.Series([f"{prefix}{number}" for number in np.random.default_rng(1).permutation(len(rows))])
     [warning] = warnings_with(**{name: ids if prefix else ids.astype(float)})
     assert warning.startswith(f"{name} differs in 1,500 of 1,500 rows: an id")
-    assert warning.endswith("remove it from fields, or declare it as id")
+    assert warning.endswith("leave it out, or declare it as id")
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,47 @@ def test_rare_categories_give_nothing_away(rows: pd.DataFrame, warnings_with: Wa
     """A category of a few rows ranks them by chance."""
     names = [f"shop-{number // 2}" for number in np.random.default_rng(1).permutation(len(rows))]
     assert not [warning for warning in warnings_with(country=names) if "GIVES" in warning]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [("speed", 7.25, "7.25"), ("speed", np.nan, "no value"), ("country", "XX", "'XX'"), ("is_new", 1.0, "true")],
+)
+def test_a_value_of_frauds_alone_is_reported(
+    rows: pd.DataFrame, warnings_with: WarningsWith, name: str, value: object, shown: str
+) -> None:
+    """A value, or none, that half of the frauds have and no legitimate row, is reported with its counts."""
+    is_fraud = rows["is_fraud"] == 1
+    values = (
+        rows[name].fillna(3.0) if name == "speed" else rows[name].fillna("DE") if name == "country" else 0.0 * is_fraud
+    )
+    is_told = is_fraud & (np.arange(len(rows)) % 2 == 0)
+    [warning] = warnings_with(**{name: values.where(~is_told, value)})
+    assert warning == (
+        f"{name} MAY GIVE THE LABEL AWAY: {shown} is in {is_told.sum()} of {is_fraud.sum()} frauds and in no "
+        "legitimate row; if it is only known after the fact (a chargeback, a rule's decision, a closed account), "
+        "leave it out"
+    )
+
+
+def test_a_few_legitimate_rows_make_a_difference(rows: pd.DataFrame, warnings_with: WarningsWith) -> None:
+    """A value that a tenth as many legitimate rows have is a strong feature, nothing more."""
+    is_fraud = rows["is_fraud"] == 1
+    is_legitimate = ~is_fraud & (is_fraud.shift(7, fill_value=False)) & (np.arange(len(rows)) % 5 == 0)
+    assert (
+        warnings_with(
+            speed=rows["speed"]
+            .fillna(3.0)
+            .mask(is_fraud & (np.arange(len(rows)) % 2 == 0), 99.0)
+            .mask(is_legitimate, 99.0)
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("name", ["isFlaggedFraud", "chargeback_count", "was_flagged"])
+def test_a_name_of_the_aftermath_is_reported(rows: pd.DataFrame, mini_scorer: ScorerDeclaration, name: str) -> None:
+    """A column whose name speaks of fraud is reported whatever it holds."""
+    scorer = mini_scorer.model_copy(update={"fields": {name: mini_scorer.fields["visits"]}})
+    [warning] = leakage_warnings(rows.rename(columns={"visits": name}), scorer)
+    assert warning.startswith(f"{name} MAY GIVE THE LABEL AWAY: its name says ")

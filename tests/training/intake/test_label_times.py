@@ -1,0 +1,106 @@
+"""Label times: windows without a fraud are refused before anything is trained, and long gaps are told with dates."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.errors import DataError
+from training.intake.infer import Inferred, infer
+from training.intake.label_times import check_label_times
+from training.intake.suggested_params import settings_for
+from training.params import Split
+
+N = 4_000
+SPLIT = Split(train=0.6, calibrate=0.2, test=0.2)
+# A day has forty rows, two of them frauds.
+DAYS = pd.Timestamp("2025-01-01") + pd.to_timedelta(np.arange(N) // 40, unit="D")
+USUAL = np.arange(N) % 20 == 0
+
+
+def labelled(is_fraud: np.ndarray, *, has_time: bool = True) -> Inferred:
+    """A file of a hundred days with these frauds."""
+    rows = pd.DataFrame({"x": np.arange(N) % 7 / 2, "at": DAYS, "y": is_fraud.astype(int)})
+    return infer(rows if has_time else rows.drop(columns="at"), "y", "at" if has_time else None)
+
+
+def refusal(is_fraud: np.ndarray, *, has_time: bool = True) -> str:
+    """The sentence with which labels are refused."""
+    with pytest.raises(DataError) as refused:
+        check_label_times(labelled(is_fraud, has_time=has_time), SPLIT, has_time=has_time)
+    return str(refused.value)
+
+
+def test_labels_all_along_are_fine() -> None:
+    """Frauds at a steady rate bring neither an error nor a notice."""
+    for has_time in (True, False):
+        assert check_label_times(labelled(USUAL, has_time=has_time), SPLIT, has_time=has_time) == []
+
+
+def test_labels_that_stop_are_refused() -> None:
+    """Where the last rows have no fraud, the sentence says since when, and how many rows there are."""
+    sentence = refusal(USUAL & (np.arange(N) < 3_000))
+    assert sentence.startswith("the last fraud is of 2025-03-16T00:00:00, and the 1,000 later rows have none")
+    assert "until 2025-04-10T00:00:00" in sentence
+    assert "leave those rows out" in sentence
+    sentence = refusal(USUAL & (np.arange(N) < 3_000), has_time=False)
+    assert sentence.startswith("the last fraud is in row 2,981, and the 1,019 later rows have none (until row 4,000)")
+
+
+def test_labels_that_begin_late_are_refused() -> None:
+    """Where the rows to train on have no fraud, the sentence says when they end and when the first fraud is."""
+    sentence = refusal(USUAL & (np.arange(N) >= 3_000))
+    assert sentence.startswith("the first fraud is of 2025-03-17T00:00:00, and the rows to train on")
+    assert "end with 2025-03-01T00:00:00: use only the rows since the first fraud (1,000 rows)" in sentence
+
+
+def test_no_fraud_to_calibrate_on_is_refused() -> None:
+    """Where the gap holds the whole calibration window, the sentence says from when to when it lasts."""
+    sentence = refusal(USUAL & ((np.arange(N) < 2_300) | (np.arange(N) >= 3_300)))
+    assert sentence.startswith("there is no fraud from 2025-02-27T00:00:00 to 2025-03-24T00:00:00")
+
+
+@pytest.mark.parametrize(
+    ("is_fraud", "rows"),
+    [(np.arange(N) < 300, "1 to 300"), (np.arange(N) >= 3_700, "3,701 to 4,000"), (np.arange(N) >= 50, "51 to 4,000")],
+)
+def test_rows_sorted_by_the_label_are_refused(is_fraud: np.ndarray, rows: str) -> None:
+    """Without a time the order of the rows must not be that of their labels."""
+    sentence = refusal(is_fraud, has_time=False)
+    assert sentence.startswith(f"the rows are sorted by the label (the frauds are in rows {rows})")
+
+
+@pytest.mark.parametrize(
+    ("has_fraud", "notice"),
+    [
+        (lambda row: row >= 1_000, "no fraud before 2025-01-26T00:00:00 (1,000 rows, in which some 50 frauds"),
+        (lambda row: row < 3_500, "no fraud after 2025-03-29T00:00:00 (519 rows, in which some 26 frauds"),
+        (
+            lambda row: (row < 400) | (row >= 1_400),
+            "no fraud between 2025-01-10T00:00:00 and 2025-02-05T00:00:00 (1,019",
+        ),
+    ],
+)
+def test_long_gaps_are_told(has_fraud: Callable[[np.ndarray], np.ndarray], notice: str) -> None:
+    """A period of full traffic without a fraud is a warning with its dates, its rows and the usual number of frauds."""
+    [warning] = check_label_times(labelled(USUAL & has_fraud(np.arange(N))), SPLIT, has_time=True)
+    assert warning.startswith(f"WARNING: {notice}")
+
+
+@pytest.mark.parametrize(("first", "end"), [(400, 1_400), (1_150, 2_000), (1_000, 2_200), (600, 1_900)])
+def test_folds_go_around_a_gap(first: int, end: int) -> None:
+    """Where the usual folds lack frauds, others are suggested, or one sentence says that there are none."""
+    row = np.arange(N)
+    file = labelled(USUAL & ((row < first) | (row >= end)))
+    assert settings_for(file)["folds"].startswith("{count: ")
+
+
+def test_frauds_at_one_time_are_refused() -> None:
+    """Frauds of one day are in one part of the training rows at most; the sentence says so in a user's words."""
+    with pytest.raises(
+        DataError, match="the rows to train on, the first 60% of the file, have 20 frauds, at too few"
+    ) as no:
+        settings_for(labelled(np.arange(N) // 40 * (np.arange(N) % 2) == 20))
+    for word in ("folds", "split", "params"):
+        assert word not in str(no.value)

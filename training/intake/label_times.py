@@ -1,0 +1,104 @@
+"""When the frauds of a file happened: no window without a fraud is trained on, and long gaps are told."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from training.data.split import Bounds, window_bounds
+from training.data.times import check_time, timestamp_text
+from training.errors import DataError, counted
+from training.intake.infer import Inferred
+from training.params import Split
+from training.run.matrix import Floats, Labels
+
+# A gap in which so many frauds would be usual is no chance.
+MOST_MISSED = 20
+# With so many neighbouring rows of one class for each change of the class, the rows are sorted by it.
+SORTED_ROWS = 20
+
+
+def check_label_times(inferred: Inferred, split: Split, *, has_time: bool) -> list[str]:
+    """Notices of long periods without a fraud.
+
+    Raises DataError where the rows are sorted by the label instead of by time, or a window would have no fraud.
+    """
+    rows = inferred.rows
+    times = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
+    seconds, labels = times.to_numpy(), rows[inferred.label].loc[times.index].to_numpy()
+    if not has_time:
+        _require_unsorted(seconds, labels)
+    bounds = window_bounds(seconds, split)
+    _require_frauds(seconds, labels, bounds, has_time=has_time)
+    return list(_gaps(seconds, labels, has_time=has_time))
+
+
+def _shown(seconds: float, *, has_time: bool) -> str:
+    """A time; without TIME, where the number of a row stands for it, that row as users count it."""
+    return timestamp_text(seconds) if has_time else f"row {seconds + 1:,.0f}"
+
+
+def _require_unsorted(seconds: Floats, labels: Labels) -> None:
+    """Raise DataError where the rows, in the order of the file, are sorted by their label."""
+    frauds = np.flatnonzero(labels == 1)
+    n_changes = np.count_nonzero(np.diff(labels))
+    if n_changes * SORTED_ROWS > min(len(frauds), len(labels) - len(frauds)):
+        return
+    first, last = (_shown(seconds[place], has_time=False).removeprefix("row ") for place in frauds[[0, -1]])
+    raise DataError(
+        f"the rows are sorted by the label (the frauds are in rows {first} to {last}), so their order is no order of "
+        "time: name the column with the time of each row as TIME, or bring the rows in order of time"
+    )
+
+
+def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time: bool) -> None:
+    """Raise DataError, with the times, where no row to train on, to calibrate or to test on is a fraud."""
+    frauds = seconds[labels == 1]
+    first, last, end = (_shown(time, has_time=has_time) for time in (frauds[0], frauds[-1], seconds[-1]))
+    of = "of" if has_time else "in"
+    calibrate_from, test_from = bounds["calibrate"][0], bounds["test"][0]
+    if frauds[0] >= calibrate_from > seconds[0]:
+        n_since = int((seconds >= frauds[0]).sum())
+        trained_until = _shown(seconds[seconds < calibrate_from][-1], has_time=has_time)
+        raise DataError(
+            f"the first fraud is {of} {first}, and the rows to train on, the first 60 % of the file, end with "
+            f"{trained_until}: use only the rows since the first fraud ({counted(n_since, 'row')}), because frauds "
+            "before it were not recorded"
+        )
+    if frauds[-1] < test_from <= seconds[-1]:
+        n_later = int((seconds > frauds[-1]).sum())
+        raise DataError(
+            f"the last fraud is {of} {last}, and the {counted(n_later, 'later row has', 'later rows have')} none "
+            f"(until {end}): their labels seem not to be known yet; leave those rows out of the file"
+        )
+    is_calibrated = (seconds >= calibrate_from) & (seconds < test_from)
+    if is_calibrated.any() and not labels[is_calibrated].any():
+        before, after = frauds[frauds < calibrate_from][-1], frauds[frauds >= test_from][0]
+        n_between = int(((seconds > before) & (seconds < after)).sum())
+        raise DataError(
+            f"there is no fraud from {_shown(before, has_time=has_time)} to {_shown(after, has_time=has_time)}, in "
+            f"{counted(n_between, 'row')}, among them all that calibrate the model (60 to 80 % of the file): use only "
+            "the rows before, or only those after, unless the frauds in between can be recorded"
+        )
+
+
+def _gaps(seconds: Floats, labels: Labels, *, has_time: bool) -> Iterator[str]:
+    """A sentence for each period in which many frauds would be usual and not one is."""
+    places = np.flatnonzero(labels == 1)
+    edges = np.concatenate([[-1], places, [len(labels)]])
+    for before, after in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+        n_rows = after - before - 1
+        if n_rows == 0 or n_rows == len(labels):
+            continue
+        n_usual = n_rows * len(places) / (len(labels) - n_rows)
+        if n_usual < MOST_MISSED:
+            continue
+        last, first = (
+            _shown(seconds[place], has_time=has_time) for place in (max(before, 0), min(after, len(labels) - 1))
+        )
+        missed = f"{counted(n_rows, 'row')}, in which some {n_usual:.0f} frauds would be usual"
+        if before < 0:
+            yield f"WARNING: no fraud before {first} ({missed}): if none were recorded, use only the rows since then"
+        elif after == len(labels):
+            yield f"WARNING: no fraud after {last} ({missed}): if the labels are not known yet, leave those rows out"
+        else:
+            yield f"WARNING: no fraud between {last} and {first} ({missed}): were none recorded, though all rows count?"
