@@ -102,7 +102,7 @@ def test_failing_stage_has_its_own_message(declared: Path) -> None:
     assert "Traceback" in (declared / "stages.log").read_text()
     build.unlink()
     write(declared / "data" / "shop.parquet", "no Parquet file")
-    with pytest.raises(StageError, match=r"^prepare shop: data/shop.parquet cannot be read"):
+    with pytest.raises(StageError, match=r"^prepare shop: data/shop.parquet is not Parquet"):
         run_stage("prepare", "shop", declared)
 
 
