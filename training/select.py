@@ -91,7 +91,7 @@ def describe_lead(report: dict[str, Any]) -> str:
         return f"{best} is ahead of {SHIPPED} by {mean:.4f} +- {spread:.4f} average precision: within the spread"
     return (
         f"{best} BEATS {SHIPPED}, which ships, by {mean:.4f} +- {spread:.4f} average precision, more than the spread "
-        "between folds; with few frauds a simpler model often does, otherwise look at the features before you trust it"
+        "between folds; on few frauds that is often chance, on many look at the features before you trust this one"
     )
 
 

@@ -43,8 +43,8 @@ def report_of(**precisions: list[float]) -> dict[str, Any]:
             {"xgboost": [0.1, 0.5, 0.9], "adaboost": [0.12, 0.53, 0.92], "logistic_regression": [0.1, 0.2, 0.3]},
             (
                 "adaboost BEATS xgboost, which ships, by 0.0233 +- 0.0058 average precision, more than the "
-                "spread between folds; with few frauds a simpler model often does, otherwise look at the features "
-                "before you trust it"
+                "spread between folds; on few frauds that is often chance, on many look at the features "
+                "before you trust this one"
             ),
         ),
         (

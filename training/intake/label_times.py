@@ -1,6 +1,7 @@
 """When the frauds of a file happened: no window without a fraud is trained on, and long gaps are told."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -83,22 +84,19 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
 
 def _gaps(seconds: Floats, labels: Labels, *, has_time: bool) -> Iterator[str]:
     """A sentence for each period in which many frauds would be usual and not one is."""
-    places = np.flatnonzero(labels == 1)
-    edges = np.concatenate([[-1], places, [len(labels)]])
-    for before, after in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        n_rows = after - before - 1
-        if n_rows == 0 or n_rows == len(labels):
-            continue
-        n_usual = n_rows * len(places) / (len(labels) - n_rows)
+    # Rows at the time of a fraud are in no gap, in whatever order they stand.
+    frauds = np.unique(seconds[labels == 1])
+    n_frauds = int(labels.sum())
+    for before, after in pairwise([-np.inf, *frauds.tolist(), np.inf]):
+        n_rows = int(np.searchsorted(seconds, after, "left") - np.searchsorted(seconds, before, "right"))
+        n_usual = n_rows * n_frauds / (len(seconds) - n_rows)
         if n_usual < MOST_MISSED:
             continue
-        last, first = (
-            _shown(seconds[place], has_time=has_time) for place in (max(before, 0), min(after, len(labels) - 1))
-        )
-        missed = f"{counted(n_rows, 'row')}, in which some {n_usual:.0f} frauds would be usual"
-        if before < 0:
-            yield f"WARNING: no fraud before {first} ({missed}): if none were recorded, use only the rows since then"
-        elif after == len(labels):
-            yield f"WARNING: no fraud after {last} ({missed}): if the labels are not known yet, leave those rows out"
+        missed = f"({counted(n_rows, 'row')}, in which some {n_usual:.0f} frauds would be usual)"
+        first, last = (_shown(time, has_time=has_time) if np.isfinite(time) else "" for time in (after, before))
+        if not last:
+            yield f"WARNING: no fraud before {first} {missed}: if none were recorded, use only the rows since then"
+        elif not first:
+            yield f"WARNING: no fraud after {last} {missed}: if the labels are not known yet, leave those rows out"
         else:
-            yield f"WARNING: no fraud between {last} and {first} ({missed}): were none recorded, though all rows count?"
+            yield f"WARNING: no fraud between {last} and {first} {missed}: were the labels of these rows recorded?"
