@@ -3,10 +3,7 @@ PYTHON_VERSION := 3.13
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 SAM := .venv-sam/bin/sam
-UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
-# The function's processor: x86_64 or arm64. The built template accepts no other.
-ARCHITECTURE ?= x86_64
-BUILD_DIR ?= .aws-sam/build
+UV := $(if $(shell command -v uv 2>/dev/null),uv,.uv/bin/uv)
 MAX_ARTIFACT_MB := 45
 BUNDLES := build/bundles
 WORKFLOWS := .github/workflows
@@ -18,9 +15,37 @@ CHECKOV := .venv-lint/bin/checkov --framework cloudformation --skip-download --c
 # ends prints nothing and has exit status 141; where it ignores the signal, the command's exit status remains.
 END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
 
-# `dvc repro` runs its stages with `python`, which must be this project's.
+# These count only where they are typed (make promote FORCE='a reason'): containers and CI systems hold a VERSION, a LOG
+# or a TIME of their own. STORE, SIGNING_KEY and BENCHMARK_DATA may also come from the environment.
+TYPED := ARCHITECTURE BUILD_DIR DATA ENGINE EVERY FORCE INPUT LABEL LOG OUT OUTPUT REASONS ROWS SCORER TIME VERSION
+AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(name)))
+IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
+$(foreach name,$(AMBIENT),$(eval override undefine $(name)))
+# What is typed may contain anything: it reaches the commands through their environment, as it stands, and no shell reads it.
+$(foreach name,$(TYPED) STORE SIGNING_KEY,$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
+# The function's processor: x86_64 or arm64. The built template accepts no other.
+ARCHITECTURE ?= x86_64
+BUILD_DIR ?= .aws-sam/build
+export ARCHITECTURE BUILD_DIR
+# Begins a recipe: names those of its variables that only the environment holds.
+told = $(if $(filter $(1),$(IGNORED)),echo "make $@ ignores the environment's $(filter $(1),$(IGNORED)): type it behind make ($(firstword $(filter $(1),$(IGNORED)))=...)" >&2;)
+
+# `dvc repro` runs its stages with `python`, which must be this project's and look for modules in this folder.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+unexport PYTHONSAFEPATH
 export SAM_CLI_TELEMETRY := 0
+# uv keeps packages below the home folder, or here where that cannot be written.
+ifndef UV_CACHE_DIR
+ifneq ($(shell mkdir -p "$${XDG_CACHE_HOME:-$${HOME:?}/.cache}/uv" 2>/dev/null && test -w "$${XDG_CACHE_HOME:-$$HOME/.cache}/uv" && echo yes),yes)
+export UV_CACHE_DIR := $(CURDIR)/.uv/cache
+export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.uv/python
+endif
+endif
+
+# One target after the other, whatever -j says: what is packed was trained before. Only `make test` runs two side by side.
+ifneq ($(origin SIDE_BY_SIDE),command line)
+.NOTPARALLEL:
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score agreement monitor backtest \
@@ -28,7 +53,8 @@ export SAM_CLI_TELEMETRY := 0
   bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
+	@echo "Variables are typed behind make; only STORE, SIGNING_KEY and BENCHMARK_DATA are also read from the environment."
 
 train: env data  ## train and package a bundle per scorer, from nothing (dvc repro)
 	@$(PYTHON) -m training.declaration >/dev/null
@@ -36,12 +62,12 @@ train: env data  ## train and package a bundle per scorer, from nothing (dvc rep
 	@$(PYTHON) -m training.track || echo "trained, but not tracked"
 
 try: env  ## train a model on your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
-	@$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT" || $(END_QUIETLY)
+	@$(call told,DATA LABEL TIME OUT)$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT" || $(END_QUIETLY)
 
 # The training seldom keeps two cores busy: beside it run the linters, and the tests that train a scorer of their own.
 # One process more than there are cores, because some tests wait for processes that they start or end.
 test: env  ## lint, types and all tests
-	@$(MAKE) --no-print-directory --jobs 2 train test-from-nothing
+	@$(MAKE) --no-print-directory --jobs 2 SIDE_BY_SIDE=yes train test-from-nothing
 	pytest --cov --ignore $(FROM_NOTHING) --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder \
 	  --durations 40 --durations-min 2
 
@@ -56,39 +82,37 @@ lint: lint-template lint-workflows .venv-runtime/.installed  ## ruff, mypy, and 
 serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 	uvicorn handler.app:app --host 127.0.0.1 --port 8000
 
-# What users type may contain anything, so it reaches the commands through the environment. STORE is a folder (by default
-# `store`) or s3://bucket/prefix.
-export SCORER VERSION FORCE SIGNING_KEY LOG ROWS EVERY INPUT OUTPUT REASONS ENGINE
+# STORE is a folder (by default `store`) or s3://bucket/prefix.
 
 score: env  ## score a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...] [ENGINE=dask]
-	@$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --engine "$$ENGINE"
+	@$(call told,SCORER INPUT OUTPUT REASONS VERSION ENGINE)$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --engine "$$ENGINE"
 
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
-	@$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
+	@$(call told,SCORER)$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
 
 promote: env  ## put a released version into production if the gate agrees: make promote SCORER=refund [VERSION=...] [FORCE='a reason']
-	@$(PYTHON) -m training.release promote --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
+	@$(call told,SCORER VERSION FORCE)$(PYTHON) -m training.release promote --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
 rollback: env  ## return to the previous version: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']
-	@$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
+	@$(call told,SCORER VERSION FORCE)$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
 shadow: env  ## score a version as the shadow of the current one: make shadow SCORER=refund [VERSION=... or none]
-	@$(PYTHON) -m training.release shadow --scorer "$$SCORER" --version "$$VERSION"
+	@$(call told,SCORER VERSION)$(PYTHON) -m training.release shadow --scorer "$$SCORER" --version "$$VERSION"
 
 releases: env  ## list the released versions, their roles, and every pointer update
-	@$(PYTHON) -m training.release list --scorer "$$SCORER"
+	@$(call told,SCORER)$(PYTHON) -m training.release list --scorer "$$SCORER"
 
 agreement: env  ## compare a shadow's answers with the champion's: make agreement SCORER=refund LOG=predictions
-	@$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
+	@$(call told,SCORER LOG)$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
 
 monitor: env  ## whether to leave, inspect or retrain a scorer: make monitor SCORER=refund LOG=predictions
-	@$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
+	@$(call told,SCORER LOG)$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
 
 backtest: train  ## what a schedule and alarms would have caught in the past: make backtest SCORER=refund [EVERY=weeks]
-	@$(PYTHON) -m training.backtest "$$SCORER" --every "$${EVERY:-4}"
+	@$(call told,SCORER EVERY)$(PYTHON) -m training.backtest "$$SCORER" --every "$${EVERY:-4}"
 
 retrain: env data  ## new labelled rows -> data, model, gate: make retrain SCORER=refund [ROWS=new.parquet] [SIGNING_KEY=...]
-	@$(PYTHON) -m training.retrain "$$SCORER" --rows "$$ROWS" --signing-key "$$SIGNING_KEY"
+	@$(call told,SCORER ROWS)$(PYTHON) -m training.retrain "$$SCORER" --rows "$$ROWS" --signing-key "$$SIGNING_KEY"
 
 track: env  ## log the trained scorers to MLflow and align its aliases with the store
 	@$(PYTHON) -m training.track
@@ -100,12 +124,13 @@ build: train artifact  ## build the Lambda artifact into .aws-sam/build (ARCHITE
 
 # Only this sets the processor: SAM's makefile builder passes on neither the architecture nor the parameters.
 artifact: .venv-sam/.installed
-	@case "$(ARCHITECTURE)" in x86_64|arm64) ;; *) echo "ARCHITECTURE is $(ARCHITECTURE); it must be x86_64 or arm64" >&2; exit 1;; esac
-	ARTIFACT_FOR=$(ARCHITECTURE) $(SAM) build --build-dir $(BUILD_DIR)
-	@sed -i -e '/^  Architecture:/,/^  [A-Z]/s/Default: x86_64$$/Default: $(ARCHITECTURE)/' \
-	  -e '/^  ArchitectureIsTheArtifacts:/,/^  [A-Z]/s/- x86_64$$/- $(ARCHITECTURE)/' $(BUILD_DIR)/template.yaml
-	@test "$$(grep -cE '(Default:|-) $(ARCHITECTURE)$$' $(BUILD_DIR)/template.yaml)" = 3 || \
-	  { echo "the built template does not bind Architecture to $(ARCHITECTURE)" >&2; exit 1; }
+	@$(call told,ARCHITECTURE BUILD_DIR)case "$$ARCHITECTURE" in x86_64|arm64) ;; \
+	  *) echo "ARCHITECTURE is $$ARCHITECTURE; it must be x86_64 or arm64" >&2; exit 1;; esac
+	ARTIFACT_FOR="$$ARCHITECTURE" $(SAM) build --build-dir "$$BUILD_DIR"
+	@sed -i -e "/^  Architecture:/,/^  [A-Z]/s/Default: x86_64$$/Default: $$ARCHITECTURE/" \
+	  -e "/^  ArchitectureIsTheArtifacts:/,/^  [A-Z]/s/- x86_64$$/- $$ARCHITECTURE/" "$$BUILD_DIR/template.yaml"
+	@grep -cE "(Default:|-) $$ARCHITECTURE\$$" "$$BUILD_DIR/template.yaml" | grep -qx 3 || \
+	  { echo "the built template does not bind Architecture to $$ARCHITECTURE" >&2; exit 1; }
 
 deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## check what can be checked before a deployment, for both processors
 	@$(PYTHON) -m training.deploy_check
@@ -170,13 +195,21 @@ clean:  ## remove what was built; data, environments and DVC's cache stay
 
 env: $(VENV)/.installed  ## the Python environment of training and tests
 
+# DVC needs no Git, but has to be told so. Without one no commit is known: training/run/provenance.py says why.
 data: env  ## pull data/ from the DVC remote, or synthesise it where there is none
+	@if git rev-parse --git-dir >/dev/null 2>&1; then \
+	  ! grep -qs no_scm .dvc/config.local || dvc config --quiet --local --unset core.no_scm; \
+	elif ! grep -qs no_scm .dvc/config.local; then \
+	  echo "this folder is no Git repository that Git can read: DVC goes on without it, and models name no commit"; \
+	  dvc config --local core.no_scm true; \
+	fi
 	@if [ ! -e data ]; then \
 	  if [ -n "$$(dvc remote list)" ]; then dvc pull data.dvc; \
 	  else \
 	    $(PYTHON) -m training.synthesize || exit 1; \
-	    dvc commit --quiet data.dvc || { rm -rf data; \
-	      echo "data.dvc pins other data than the synthetic ones, and there is no DVC remote to pull them from" >&2; exit 1; }; \
+	    said=$$(dvc commit data.dvc 2>&1 </dev/null) || { echo "$$said" >&2; case "$$said" in *"changed stage"*) \
+	        echo "data.dvc pins other data than the synthetic ones, and there is no DVC remote to pull them from" >&2;; esac; \
+	      rm -rf data; exit 1; }; \
 	  fi; \
 	fi
 
@@ -189,16 +222,16 @@ define INSTALL
 	@touch $(1)/.installed
 endef
 
-$(VENV)/.installed: requirements.lock requirements-model.lock | $(UV)
+$(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,$(VENV),$^)
 
-.venv-sam/.installed: requirements-sam.lock | $(UV)
+.venv-sam/.installed: requirements-sam.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-sam,$<)
 
-.venv-runtime/.installed: requirements-runtime.lock | $(UV)
+.venv-runtime/.installed: requirements-runtime.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-runtime,$<)
 
-.venv-lint/.installed: requirements-lint.lock | $(UV)
+.venv-lint/.installed: requirements-lint.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-lint,$<)
 
 # Only where uv is missing. Debian's python3 comes without pip, which root may install.
@@ -217,18 +250,18 @@ $(VENV)/.installed: requirements.lock requirements-model.lock | $(UV)
 # The artifact: the packages that are imported, XGBoost's C library with its OpenMP and nothing else of it, the
 # handler, the bundles. The .pyc files are valid by hash, because SAM's zip gives every file a timestamp of 1980,
 # which would make Lambda compile everything again at each cold start.
-build-FraudFunction: | $(UV)
-	@test -n "$(ARTIFACTS_DIR)" || { echo "run 'make build': ARTIFACTS_DIR is set by sam build" >&2; exit 1; }
-	@test "$(ARCHITECTURE)" = "$${ARTIFACT_FOR:-x86_64}" || { echo "run 'make build ARCHITECTURE=$(ARCHITECTURE)': sam build alone builds for x86_64" >&2; exit 1; }
+build-FraudFunction: | $(filter .uv/%,$(UV))
+	@test -n "$$ARTIFACTS_DIR" || { echo "run 'make build': ARTIFACTS_DIR is set by sam build" >&2; exit 1; }
+	@test "$$ARCHITECTURE" = "$${ARTIFACT_FOR:-x86_64}" || { echo "run 'make build ARCHITECTURE=$$ARCHITECTURE': sam build alone builds for x86_64" >&2; exit 1; }
 	@ls $(BUNDLES)/*/manifest.json >/dev/null 2>&1 || { echo "$(BUNDLES) holds no bundle: run 'make train' first" >&2; exit 1; }
-	$(UV) pip install --quiet --target $(ARTIFACTS_DIR) --require-hashes --no-deps --only-binary :all: \
+	$(UV) pip install --quiet --target "$$ARTIFACTS_DIR" --require-hashes --no-deps --only-binary :all: \
 	  --python-platform $(subst arm64,aarch64,$(ARCHITECTURE))-manylinux_2_34 --python-version $(PYTHON_VERSION) \
 	  --no-compile-bytecode --link-mode copy -r handler/requirements.txt
-	find $(ARTIFACTS_DIR)/xgboost -mindepth 1 -maxdepth 1 ! -name lib -exec rm -r {} +
-	rm -rf $(ARTIFACTS_DIR)/bin $(ARTIFACTS_DIR)/.lock
-	mkdir -p $(ARTIFACTS_DIR)/$(BUNDLES)
-	find handler -name "*.py" -exec cp --parents {} $(ARTIFACTS_DIR) \;
-	for name in $$($(PYTHON) -m training.declaration); do cp -R $(BUNDLES)/$$name $(ARTIFACTS_DIR)/$(BUNDLES)/ || exit 1; done
-	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$(ARTIFACTS_DIR)" -p /var/task "$(ARTIFACTS_DIR)"
-	@size=$$(du -sb $(ARTIFACTS_DIR) | cut -f1); echo "artifact: $$((size / 1000000)).$$((size / 100000 % 10)) MB unzipped, of at most $(MAX_ARTIFACT_MB), for $(ARCHITECTURE)"; \
+	find "$$ARTIFACTS_DIR/xgboost" -mindepth 1 -maxdepth 1 ! -name lib -exec rm -r {} +
+	rm -rf "$$ARTIFACTS_DIR/bin" "$$ARTIFACTS_DIR/.lock"
+	mkdir -p "$$ARTIFACTS_DIR/$(BUNDLES)"
+	find handler -name "*.py" -exec cp --parents {} "$$ARTIFACTS_DIR" \;
+	for name in $$($(PYTHON) -m training.declaration); do cp -R $(BUNDLES)/$$name "$$ARTIFACTS_DIR/$(BUNDLES)/" || exit 1; done
+	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$$ARTIFACTS_DIR" -p /var/task "$$ARTIFACTS_DIR"
+	@size=$$(du -sb "$$ARTIFACTS_DIR" | cut -f1); echo "artifact: $$((size / 1000000)).$$((size / 100000 % 10)) MB unzipped, of at most $(MAX_ARTIFACT_MB), for $$ARCHITECTURE"; \
 	test $$size -le $(MAX_ARTIFACT_MB)000000 || { echo "the artifact is too large" >&2; exit 1; }
