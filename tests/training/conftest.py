@@ -36,6 +36,7 @@ from training.intake.synthetic.item_catalogue import items
 from training.model.fit import margins
 from training.params import SECONDS_A_DAY, Compute, Monitoring, Split
 from training.prepare import prepare
+from training.run import provenance
 from training.run.processes import Workers
 
 PROJECT = Path(__file__).parents[2]
@@ -473,6 +474,7 @@ def commit(git_settings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     monkeypatch.chdir(checkout)
+    monkeypatch.setattr(provenance, "CODE", checkout / "kept.txt")
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,6 +1,7 @@
 """The command line of a stage, and errors that the user can repair as one line and exit status 1."""
 
 import errno
+import io
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -26,6 +27,9 @@ def one_line_errors(
     These are StageError, a full disk, a killed worker process, and `others`. For the middle two the line says where
     there is no space, which option makes chunks smaller, and with `hint` how to go on afterwards.
     """
+    # A terminal that cannot show a character gets its code instead.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         yield
     except BrokenProcessPool as error:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from time import perf_counter
 from typing import Any
 
@@ -64,6 +65,12 @@ def say(line: str) -> None:
     """Print a line immediately, above the bar if there is one."""
     tqdm.write(line, file=sys.stdout)
     sys.stdout.flush()
+
+
+@cache
+def warn_once(line: str) -> None:
+    """Print a line on stderr, unless this process has printed it already."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def on_all_cores(tasks: Sequence[tuple[Callable[..., Any], *tuple[Any, ...]]], name: str) -> list[Any]:

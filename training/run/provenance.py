@@ -2,33 +2,64 @@
 
 import getpass
 import hashlib
+import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+from training.run.progress import warn_once
+
 LOCK = Path("dvc.lock")
+# Tracked by the repository whose commit counts; a folder may lie within a repository of somebody else.
+CODE = Path(__file__).resolve()
+
+
+class GitError(Exception):
+    """Raised with Git's own words where a command of it fails."""
 
 
 def origin() -> dict[str, str | None]:
-    """The commit of this checkout ("+changes" where files differ from it) and the hash of its dvc.lock, or None."""
-    commit = _git("rev-parse", "HEAD")
-    if commit and _git("status", "--porcelain", "--untracked-files=no"):
-        commit += "+changes"
+    """The commit of this checkout ("+changes" where files differ from it) and the hash of its dvc.lock, or None.
+
+    Why a commit is not known is said once, on stderr.
+    """
     lock = hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else None
-    return {"commit": commit, "dvc_lock_sha256": lock}
+    return {"commit": _commit(), "dvc_lock_sha256": lock}
+
+
+def _commit() -> str | None:
+    try:
+        folder = _git("rev-parse", "--show-toplevel")
+        if not _git("ls-files", "--", str(CODE)):
+            warn_once(f"commit unknown: the Git repository {folder} does not track this project")
+            return None
+        commit = _git("rev-parse", "--verify", "HEAD")
+        return commit + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
+    except GitError as error:
+        warn_once(f"commit unknown: {error}")
+        return None
 
 
 def person() -> str:
-    """The name of the user in git's configuration, or else the login name."""
-    return _git("config", "user.name") or getpass.getuser()
+    """The name of the user in git's configuration, or else the login name, or the number of one without a name."""
+    with suppress(GitError):
+        if name := _git("config", "user.name"):
+            return name
+    try:
+        return getpass.getuser()
+    except OSError:
+        return f"user {os.getuid()}"
 
 
-def _git(*arguments: str) -> str | None:
-    """The output of a git command; None where it fails or prints nothing, or git is not installed."""
+def _git(*arguments: str) -> str:
+    """The output of a git command; raises GitError where it fails, or git is not installed."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed arguments, wherever git is installed
-    except OSError:
-        return None
-    return (done.returncode == 0 and done.stdout.strip()) or None
+    except OSError as error:
+        raise GitError(f"git cannot be started: {error.strerror}") from error
+    if done.returncode:
+        raise GitError(" ".join(done.stderr.split()) or f"git {' '.join(arguments)} failed")
+    return done.stdout.strip()
 
 
 def code_version() -> str:

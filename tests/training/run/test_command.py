@@ -1,6 +1,7 @@
 """Stages: a command line with one scorer, and one line for errors that a user can repair."""
 
 import errno
+import io
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from training.errors import StageError
 from training.run.command import one_line_errors, run
+from training.run.progress import say
 
 
 def stopping(error: Exception) -> Callable[[str], None]:
@@ -83,6 +85,15 @@ def test_other_errors_have_a_traceback(error: Exception) -> None:
     with pytest.raises(type(error)) as caught:
         run(stopping(error))
     assert caught.value is error
+
+
+def test_terminal_without_a_character_gets_its_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A notice about an amount in euros does not end a command whose output is ASCII."""
+    screen = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(screen, encoding="ascii"))
+    with one_line_errors("try"):
+        say("12,50 \u20ac")
+    assert screen.getvalue() == b"12,50 \\u20ac\n"
 
 
 @pytest.mark.usefixtures("_called")
