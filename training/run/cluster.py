@@ -248,9 +248,16 @@ def cluster(compute: Compute) -> Iterator[ClusterWorkers]:
 @contextmanager
 def _client(address: str | None) -> Iterator[Client]:
     if address is None:
-        local = LocalCluster(
-            n_workers=joblib.cpu_count(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
-        )
+        try:
+            local = LocalCluster(
+                n_workers=joblib.cpu_count(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+            )
+        # Where the machine or a user's configuration of Dask is at fault, the kind of error depends on the setting.
+        except Exception as error:
+            raise StageError(
+                f"Dask cannot start a cluster on this machine: {error}; check its settings (DASK_CONFIG, "
+                "~/.config/dask, DASK_... variables), such as temporary-directory, or use the engine local"
+            ) from error
         with local, Client(local) as client:
             yield client
         return

@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 
+from training.errors import StageError
 from training.params import Compute
 from training.run.processes import Workers
 
@@ -11,6 +12,9 @@ def workers_of(compute: Compute) -> AbstractContextManager[Workers]:
     if compute.engine == "local":
         return nullcontext(Workers(compute))
     # Dask takes a second to import, so it is imported only where it is used.
-    from training.run.cluster import cluster  # noqa: PLC0415
+    try:
+        from training.run.cluster import cluster  # noqa: PLC0415
+    except ValueError as error:  # a file of its configuration is no YAML
+        raise StageError(f"Dask cannot start: {' '.join(str(error).split())}") from error
 
     return cluster(compute)
