@@ -9,8 +9,7 @@ from handler.scoring.bundle import BundleError
 from training.declaration import declared_scorer, read_params
 from training.delivery.pointer import promote, roll_back, set_shadow
 from training.delivery.releasing import announce_update, list_releases, packaged_version, release_packaged
-from training.delivery.store_writer import open_store_writer
-from training.delivery.tracking import STORE
+from training.delivery.store_writer import STORE, open_store_writer
 from training.errors import StageError
 from training.run.command import one_line_errors
 from training.run.files import BUILD
@@ -45,6 +44,11 @@ def _run(options: argparse.Namespace) -> None:
         release_packaged(store, scorers, options.signing_key)
         return
     if options.command == "list":
+        if not any(store.names(scorer) for scorer in scorers):
+            raise StageError(
+                f"there is no store at {store}, or nothing of {' or '.join(scorers)} in it; `make release` publishes, "
+                "STORE= names another store"
+            )
         say("\n\n".join(list_releases(store, scorer) for scorer in scorers))
         return
     if len(scorers) > 1:

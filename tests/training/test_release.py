@@ -218,20 +218,17 @@ def test_list_has_every_update_with_its_reason(
     ]
 
 
-def test_empty_store_is_listed(
-    command: Command,
-    folder_store: FolderStoreWriter,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+def test_address_without_a_store_is_told(
+    command: Command, folder_store: FolderStoreWriter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the first release there are no versions and no updates; without --store, STORE names the store."""
-    assert len(command("list").splitlines()) == 2
+    """Before the first release and at a mistaken address nothing is listed; STORE names the store without --store."""
+    with pytest.raises(SystemExit, match=r"^list: there is no store at .*/store, or nothing of mini in it; `make rel"):
+        command("list")
     assert not folder_store.root.exists()
     monkeypatch.setenv("STORE", str(tmp_path / "elsewhere"))
     monkeypatch.setattr(sys, "argv", ["release", "list"])
-    release.main()
-    assert capsys.readouterr().out.startswith(f"mini in {tmp_path / 'elsewhere'}\n")
+    with pytest.raises(SystemExit, match=r"there is no store at .*/elsewhere"):
+        release.main()
 
 
 def test_store_in_s3(command: Command, bucket: str) -> None:

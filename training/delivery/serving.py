@@ -5,9 +5,10 @@ from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST, BundleError, parse_bundle
 from handler.scoring.scorer import Scorer, load_scorer, verified_scorer
 from handler.settings import SETTINGS
-from training.delivery.store_writer import VERSION, open_store_writer, read_current_pointer
+from training.delivery.store_writer import STORE, VERSION, open_store_writer, read_current_pointer
 from training.errors import StageError
 from training.run.files import BUNDLES
+from training.run.progress import warn_once
 
 
 def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[str, bytes]]:
@@ -27,6 +28,8 @@ def chosen_bundle(name: str, version: str, address: str) -> tuple[Scorer, dict[s
     folder = BUNDLES / name
     if not folder.is_dir():
         raise StageError(f"there is no bundle of {name}, neither in {store} nor as {folder}; `make train` packages one")
+    if address != STORE:
+        warn_once(f"{store} holds no release of {name} (STORE names the store); the packaged bundle is taken")
     try:
         contents = {file: (folder / file).read_bytes() for file in (MANIFEST, *FILES)}
     except OSError as error:

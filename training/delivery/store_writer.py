@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from time import sleep
 from typing import Any, Protocol
@@ -31,11 +32,26 @@ from handler.scoring.bundle import FILES, MANIFEST
 from training.errors import StageError
 from training.run.files import sync, write_bytes
 
+# Where releases are kept, unless another store is named; not below build/, which `make clean` removes.
+STORE = "store"
 VERSION = re.compile(r"[0-9a-f]{12}")
 UNFINISHED = ".unfinished-"
 ANY_BYTES = 1 << 40
 TRIES, PAUSE_SECONDS = 5, 0.2
+# A busy store answers SlowDown; the function, which must not wait, gives up sooner.
+ATTEMPTS = 5
 _TAKEN = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
+_UNKNOWN = {"NotImplemented", "501"}
+# The object that writers try conditions on. It stays, so that nobody needs the right to delete.
+PROBE = ".conditional-writes"
+PROBE_TEXT = (
+    b"Before their first write, writers check by this object that the store honours If-None-Match and If-Match.\n"
+)
+HONOUR = (
+    "a store of releases must honour If-None-Match: * and If-Match of PUT, or two writers would overwrite each other; "
+    "use S3, or a folder"
+)
+NO_TAG = '"00000000000000000000000000000000"'
 
 
 class StoreWriter(Protocol):
@@ -119,6 +135,16 @@ class FolderStoreWriter(FolderStore):
 class S3StoreWriter(S3Store):
     """A store in S3, to be written to. Objects appear whole, and conditional writes keep two writers apart."""
 
+    def __init__(self, bucket: str, prefix: str) -> None:
+        """Create the client; before its first write the store must show that it honours conditions."""
+        super().__init__(bucket, prefix)
+        import boto3  # noqa: PLC0415 - as in S3Store
+        from botocore.config import Config  # noqa: PLC0415 - as in S3Store
+
+        patient = Config(retries={"mode": "standard", "total_max_attempts": ATTEMPTS})
+        self.client = boto3.client("s3", config=self.client.meta.config.merge(patient))
+        self._is_proven = False
+
     def put_new(self, key: str, content: bytes) -> None:
         """As `StoreWriter` has it."""
         for _ in range(TRIES):
@@ -169,7 +195,25 @@ class S3StoreWriter(S3Store):
         return sorted(whole | {key for key in keys if "/" not in key})
 
     def _put(self, key: str, content: bytes, **condition: str) -> bool:
-        """Whether it was written; it is not where the condition does not hold."""
+        """Whether it was written; it is not where the condition does not hold.
+
+        Raises StageError where the store does not honour conditions, with which two writers would overwrite each other.
+        """
+        if not self._is_proven:
+            self._prove()
+            self._is_proven = True
+        return self._put_if(key, content, **condition)
+
+    def _prove(self) -> None:
+        """Raise StageError unless writes whose conditions do not hold are refused."""
+        # The first one may write; the other two must not.
+        self._put_if(PROBE, PROBE_TEXT, IfNoneMatch="*")
+        if self._put_if(PROBE, PROBE_TEXT, IfNoneMatch="*") or self._put_if(PROBE, PROBE_TEXT, IfMatch=NO_TAG):
+            with suppress(Exception):  # who may not delete leaves it there
+                self.client.delete_object(Bucket=self.bucket, Key=self.prefix + PROBE)
+            raise StageError(f"{self} ignores conditional writes; {HONOUR}")
+
+    def _put_if(self, key: str, content: bytes, **condition: str) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 - as in S3Store
 
         try:
@@ -178,6 +222,8 @@ class S3StoreWriter(S3Store):
             code = error.response.get("Error", {}).get("Code", "unknown")
             if code in _TAKEN:
                 return False
+            if code in _UNKNOWN:
+                raise StageError(f"{self} does not know conditional writes ({code}); {HONOUR}") from error
             raise StoreError(f"{self}/{key} cannot be written: {code}") from error
         except BotoCoreError as error:
             raise StoreError(f"{self}/{key} cannot be written: {type(error).__name__}") from error

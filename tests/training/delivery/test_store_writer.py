@@ -1,18 +1,24 @@
 """Writing into a store: whole bundles, content that never changes, and pointer updates of which only one succeeds."""
 
+from io import BytesIO
 from pathlib import Path
 from threading import Barrier, Lock, Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from moto.s3.responses import S3Response
+from urllib3 import HTTPResponse
 
 from benchmarks.variants import contents_of
 from handler.releases.store import MissingError, StoreError, bundle_key, pointer_key
 from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST, BundleError, load_bundle
+from training.delivery import store_writer
 from training.delivery.pointer import read_history, update_pointer
 from training.delivery.store_writer import (
+    PROBE,
     UNFINISHED,
     FolderStoreWriter,
     S3StoreWriter,
@@ -156,6 +162,51 @@ def test_pointer_that_changes_between_read_and_write_stays(s3_store: S3StoreWrit
     assert s3_store.read(pointer_key("mini"), LIMIT) == b"theirs"
 
 
+def keys_of(store: S3StoreWriter) -> list[str]:
+    """Every key in a store's bucket."""
+    return [entry["Key"] for entry in store.client.list_objects_v2(Bucket=store.bucket).get("Contents", [])]
+
+
+@pytest.mark.parametrize("ignored", [("If-None-Match", "If-Match"), ("If-None-Match",), ("If-Match",)])
+def test_store_that_ignores_conditions_is_refused(s3_store: S3StoreWriter, ignored: tuple[str, ...]) -> None:
+    """Two writers could overwrite each other there, so nothing is written."""
+
+    def drop(params: dict[str, Any], **_: object) -> None:
+        for name in ignored:
+            params["headers"].pop(name, None)
+
+    s3_store.client.meta.events.register("before-call.s3.PutObject", drop)
+    for _ in range(2):
+        with pytest.raises(StageError, match="models ignores conditional writes; a store of releases must honour"):
+            s3_store.put_new("mini/releases/one.json", b"one")
+    assert keys_of(s3_store) == []
+
+
+def test_store_without_conditions_is_refused(s3_store: S3StoreWriter) -> None:
+    """A store that answers 501 to a condition is named as one that cannot keep releases."""
+
+    def refuse(**_: object) -> tuple[SimpleNamespace, dict[str, Any]]:
+        return SimpleNamespace(status_code=501), {"Error": {"Code": "NotImplemented"}}
+
+    s3_store.client.meta.events.register("before-call.s3.PutObject", refuse)
+    with pytest.raises(StageError, match=r"models does not know conditional writes \(NotImplemented\); a store of rel"):
+        s3_store.exchange_pointer("mini", b"first", None)
+
+
+def test_busy_store_is_asked_again(s3_store: S3StoreWriter) -> None:
+    """A store that answers SlowDown gets more time; what writers try conditions on lies beside the scorers."""
+    slow = iter([True, False, True, False, True])
+
+    def busy(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        body = b"<Error><Code>SlowDown</Code></Error>"
+        answer = HTTPResponse(BytesIO(body), preload_content=False)
+        return AWSResponse(request.url, 503, {}, answer) if next(slow, None) else None
+
+    s3_store.client.meta.events.register("before-send.s3.PutObject", busy)
+    s3_store.put_new("mini/releases/one.json", b"one")
+    assert keys_of(s3_store) == [f"models/{PROBE}", "models/mini/releases/one.json"]
+
+
 @pytest.fixture
 def atomic_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets moto do what S3 promises: nothing comes between the check of a write's condition and the write."""
@@ -235,8 +286,9 @@ def test_unreachable_store_is_an_error(
     """A store in a bucket that does not exist, or on a server that does not answer, is neither written nor listed."""
     if written == "EndpointConnectionError":
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        monkeypatch.setattr(store_writer, "ATTEMPTS", 1)
     store = S3StoreWriter(bucket_name, "models/")
-    with pytest.raises(StoreError, match=rf"s3://{bucket_name}/models/a/b cannot be written: {written}"):
+    with pytest.raises(StoreError, match=rf"s3://{bucket_name}/models/\S+ cannot be written: {written}"):
         store.put_new("a/b", b"")
     with pytest.raises(StoreError, match=rf"s3://{bucket_name}/models/a cannot be listed: {listed}"):
         store.names("a")
