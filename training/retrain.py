@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from time import monotonic
 
 from filelock import FileLock, Timeout
 
@@ -24,8 +25,7 @@ from training.delivery.gate import GateMeasures, GateVerdict
 from training.delivery.pointer import RefusedError, promote, verdict_on
 from training.delivery.publish import sign
 from training.delivery.releasing import announce_update, packaged_version, release_packaged
-from training.delivery.store_writer import StoreWriter, open_store_writer, read_current_pointer
-from training.delivery.tracking import STORE
+from training.delivery.store_writer import STORE, StoreWriter, open_store_writer, read_current_pointer
 from training.errors import StageError
 from training.intake.append import UsedError, append_rows
 from training.report.markdown import table
@@ -37,13 +37,35 @@ from training.run.progress import say
 DATA, LOCK = Path("data.dvc"), Path("dvc.lock")
 REFUSED, NOTHING_NEW = 3, 4
 INTERRUPTED = 130
-# The exit status of `dvc status --quiet` where something differs; any other but 0 is an error.
-DIFFERS = 1
+# How long another DVC process is waited for, such as an editor's that looks at the status.
+LOCK_SECONDS = 15
+LOCK_HELD = "Unable to acquire lock"
+DVC_LOCK = Path(".dvc/tmp/lock")
 
 
-def dvc(*arguments: str) -> int:
-    """The exit status of a DVC command, which prints its own messages."""
-    return subprocess.run([sys.executable, "-m", "dvc", *arguments], check=False).returncode  # noqa: S603 - this project's own DVC
+def dvc(*arguments: str) -> str:
+    """The output of a DVC command; raises StageError with DVC's own message where it fails."""
+    end = monotonic() + LOCK_SECONDS
+    while (done := _run_dvc(*arguments, capture_output=True)).returncode:
+        message = " ".join(line.removeprefix("ERROR: ") for line in done.stderr.split("\n") if line.strip())
+        if LOCK_HELD not in message:
+            raise StageError(f"`dvc {' '.join(arguments)}` failed: {message}")
+        # Each attempt waits for three seconds by itself.
+        if monotonic() > end:
+            process = DVC_LOCK.read_text(encoding="utf-8").strip() if DVC_LOCK.exists() else "unknown"
+            raise StageError(f"another DVC process (PID {process}) is at work here; let it end, or end it: {message}")
+    return done.stdout
+
+
+def reproduce() -> None:
+    """Run `dvc repro`, which shows what it does; raises StageError where it fails."""
+    if _run_dvc("--wait-for-lock", "repro").returncode:
+        raise StageError("`dvc repro` failed, as it says above")
+
+
+def _run_dvc(*arguments: str, capture_output: bool = False) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, check=False, text=True, capture_output=capture_output)  # noqa: S603 - this project's own DVC
 
 
 @contextmanager
@@ -64,13 +86,10 @@ def require_pinned(scorer: ScorerDeclaration) -> None:
     path = Path(scorer.data)
     for stale in path.parent.glob(f".{path.name}.*"):
         stale.unlink()  # left by a retraining that was killed
-    status = dvc("status", "--quiet", str(DATA))
-    if status == DIFFERS:
+    if json.loads(dvc("status", "--json", str(DATA))):
         raise StageError(
             f"data/ is not what {DATA} names: `dvc checkout {DATA}` goes back to that, `dvc commit {DATA}` keeps it"
         )
-    if status:
-        raise StageError(f"`dvc status {DATA}` failed, as it says above")
 
 
 def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
@@ -85,8 +104,7 @@ def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
         rejected = appended.quarantined.set_axis(appended.quarantined.index + 1, axis="index")
         write_whole(path, partial(rejected.to_csv, index_label="rejected_row"))
         say(f"{len(appended.quarantined):,} rows break the contract and are left out; they are in {path}")
-    if dvc("add", "--quiet", "data"):
-        raise StageError("`dvc add data` failed, as it says above")
+    dvc("add", "data")
 
 
 @contextmanager
@@ -102,10 +120,14 @@ def undone_on_failure() -> Iterator[None]:
                 write_bytes(path, content)
         if LOCK not in before:
             LOCK.unlink(missing_ok=True)
-        if dvc("checkout", "--quiet", "--force"):
-            say(f"WARNING: not everything was restored: `dvc checkout {DATA}` restores the data, `dvc repro` the rest")
-        else:
+        try:
+            dvc("checkout", "--force")
             say(f"data/, {DATA}, {LOCK} and the reports were restored")
+        except StageError as error:
+            say(
+                f"WARNING: not everything was restored: `dvc checkout {DATA}` restores the data, `dvc repro` the rest. "
+                f"{error}"
+            )
         raise
 
 
@@ -187,8 +209,7 @@ def retrain(name: str, new: Path | None, address: str, *, is_candidate: bool, si
     with undone_on_failure():
         if new:
             add_rows(name, scorer, new)
-        if dvc("repro"):
-            raise StageError("`dvc repro` failed, as it says above")
+        reproduce()
     report = challenge(store, name, is_candidate=is_candidate, signing_key=signing_key)
     write_json(REPORTS / name / "retrain.json", report.content())
     write_text(REPORTS / name / "retrain.md", as_markdown(report))

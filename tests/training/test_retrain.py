@@ -1,6 +1,7 @@
 """Retraining: the gate's verdict on the challenger, what is written of it, and that a failure restores everything."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dvc.repo import Repo
 
 from handler.releases.store import read_pointer
 from training import retrain
@@ -34,13 +36,15 @@ class Retraining:
     store: FolderStoreWriter
     variant: Callable[..., Path]
     monkeypatch: pytest.MonkeyPatch
-    dvc_status: int = 0
+    dvc_output: str | StageError = "{}"
     dvc_calls: list[tuple[str, ...]] = field(default_factory=list)
 
-    def dvc(self, *arguments: str) -> int:
-        """Keep a call of DVC; there is nothing to reproduce."""
+    def dvc(self, *arguments: str) -> str:
+        """Keep a call of DVC."""
         self.dvc_calls.append(arguments)
-        return self.dvc_status
+        if isinstance(self.dvc_output, StageError):
+            raise self.dvc_output
+        return self.dvc_output
 
     def promote(self, bundle: Path, *, force: str | None = None) -> str:
         """Release and promote a bundle; returns its version."""
@@ -85,6 +89,7 @@ def retraining(
     monkeypatch.setattr(releasing, "Tracker", unreachable_tracker)
     made = Retraining(folder, folder_store, variant, monkeypatch)
     monkeypatch.setattr(retrain, "dvc", made.dvc)
+    monkeypatch.setattr(retrain, "reproduce", lambda: None)
     return made
 
 
@@ -154,20 +159,39 @@ def test_mistake_is_one_sentence(
     assert [call[0] for call in retraining.dvc_calls] == dvc_commands
 
 
-UNPINNED = {
-    1: r"data/ is not what data\.dvc names: `dvc checkout data\.dvc` goes back",
-    255: r"`dvc status data\.dvc` failed",
-}
-
-
-@pytest.mark.parametrize("status", UNPINNED)
+@pytest.mark.parametrize(
+    ("output", "error"),
+    [
+        ('{"data.dvc": [{"changed outs": {"data": "modified"}}]}', r"data/ is not what data\.dvc names: `dvc checkout"),
+        (StageError("`dvc status` failed: disk I/O error"), "failed: disk I/O error"),
+    ],
+    ids=["changed", "failed"],
+)
 @pytest.mark.parametrize("rows", [None, Path("new.parquet")])
-def test_changed_data_are_left_alone(retraining: Retraining, rows: Path | None, status: int) -> None:
+def test_changed_data_are_left_alone(
+    retraining: Retraining, rows: Path | None, output: str | StageError, error: str
+) -> None:
     """A failure would discard a user's own change, so only `dvc status` runs where there is one."""
-    retraining.dvc_status = status
-    with pytest.raises(StageError, match=UNPINNED[status]):
+    retraining.dvc_output = output
+    with pytest.raises(StageError, match=error):
         retrain.retrain("mini", rows, str(retraining.store), is_candidate=False, signing_key="")
-    assert retraining.dvc_calls == [("status", "--quiet", "data.dvc")]
+    assert retraining.dvc_calls == [("status", "--json", "data.dvc")]
+
+
+def test_dvc_says_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In DVC's own words; where another of its processes holds the lock, with that one's id, after some seconds."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StageError, match=r"^`dvc status data\.dvc` failed: you are not inside of a DVC repository"):
+        retrain.dvc("status", "data.dvc")
+    monkeypatch.setattr(retrain, "LOCK_SECONDS", 0)
+    process = os.getpid()
+    with (
+        Repo.init(no_scm=True) as repo,
+        repo.lock,
+        pytest.raises(StageError, match=rf"^another DVC process \(PID {process}\) is at work here"),
+    ):
+        retrain.dvc("status")
+    assert retrain.dvc("status", "--json") == "{}\n"
 
 
 @pytest.mark.usefixtures("working_folder")
@@ -189,17 +213,19 @@ def test_nothing_new_has_its_own_status(retraining: Retraining, capsys: pytest.C
 def test_ctrl_c_ends_without_a_traceback(retraining: Retraining, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the status that shells know."""
 
-    def interrupted(*_arguments: str) -> int:
+    def interrupted(*_arguments: str) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(retrain, "dvc", interrupted)
     assert retraining.run("mini") == retrain.INTERRUPTED
 
 
-@pytest.mark.parametrize("status", [0, 1])
-def test_failure_restores_everything(retraining: Retraining, capsys: pytest.CaptureFixture[str], status: int) -> None:
+@pytest.mark.parametrize("output", ["", StageError("it has no cache")], ids=["restored", "failed"])
+def test_failure_restores_everything(
+    retraining: Retraining, capsys: pytest.CaptureFixture[str], output: str | StageError
+) -> None:
     """Reports and data.dvc have their bytes again, and DVC is to restore the data; where it cannot, that is printed."""
-    retraining.dvc_status = status
+    retraining.dvc_output = output
     report, pinned = retraining.folder / "reports/mini/rows.json", retraining.folder / "data.dvc"
     pinned.write_text("before")
     before = report.read_bytes()
@@ -213,8 +239,10 @@ def test_failure_restores_everything(retraining: Retraining, capsys: pytest.Capt
     with pytest.raises(DataError):
         fail()
     assert (report.read_bytes(), pinned.read_text()) == (before, "before")
-    assert retraining.dvc_calls == [("checkout", "--quiet", "--force")]
-    assert ("not everything was restored: `dvc checkout data.dvc`" in capsys.readouterr().out) is bool(status)
+    assert retraining.dvc_calls == [("checkout", "--force")]
+    printed = capsys.readouterr().out
+    assert ("not everything was restored: `dvc checkout data.dvc`" in printed) is ("it has no cache" in printed)
+    assert ("it has no cache" in printed) is isinstance(output, StageError)
 
 
 def test_markdown_shows_champion_and_challenger_side_by_side() -> None:
