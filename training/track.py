@@ -2,14 +2,15 @@
 
 MLFLOW_TRACKING_URI names a server; without it a SQLite file here, mlflow.db, keeps them. Production reads the
 store alone: where MLflow cannot be reached, a warning is printed, and `make track` brings it up to date later.
+A scorer that cannot be tracked keeps no other from it.
 """
 
 import os
 
 from handler.releases.store import MissingError, StoreError, read_pointer
 from training.declaration import read_params
-from training.delivery.store_writer import open_store_writer
-from training.delivery.tracking import STORE, Tracker
+from training.delivery.store_writer import STORE, open_store_writer
+from training.delivery.tracking import Tracker, TrackError, UnreachableError
 from training.run.command import one_line_errors
 from training.run.progress import say
 
@@ -18,12 +19,19 @@ def main() -> None:
     """Track what is built of every declared scorer, and set the aliases by the store: `make track`."""
     tracker = Tracker()
     store = open_store_writer(os.environ.get("STORE") or STORE)
+    failures = []
     for name in read_params().scorers:
-        say(f"{name}: run {tracker.track(name)} at {tracker.address}")
         try:
+            say(f"{name}: run {tracker.track(name)} at {tracker.address}")
             tracker.point(name, read_pointer(store, name))
         except MissingError:
             say(f"{name}: no version is promoted in {store}")
+        except UnreachableError:
+            raise
+        except (TrackError, StoreError) as error:
+            failures.append(f"{name}: {error}")
+    if failures:
+        raise TrackError("; ".join(failures))
 
 
 if __name__ == "__main__":

@@ -15,13 +15,15 @@ import httpx2
 import pytest
 
 from benchmarks.variants import contents_of, write_variant
-from training import release
+from handler.releases.store import Pointer
+from training import release, track
 from training.delivery.pointer import promote, roll_back, set_shadow
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter
-from training.delivery.tracking import Tracker, TrackError, registered_name
+from training.delivery.tracking import Tracker, TrackError, UnreachableError, registered_name
 
 NAME = registered_name("mini")
+PROJECT = Path(__file__).parents[2]
 ROWS = Path("build/mini/rows/test.parquet")
 
 
@@ -162,5 +164,59 @@ def test_unreachable_server_is_an_error(project: Path, monkeypatch: pytest.Monke
         port = free.getsockname()[1]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(TrackError, match=f"MLflow at http://127.0.0.1:{port}: "):
+    with pytest.raises(UnreachableError, match=f"MLflow at http://127.0.0.1:{port}: .*`make track` brings it up"):
         Tracker().track("mini")
+
+
+def test_deleted_experiment_is_named_with_its_remedy(tracker: Tracker) -> None:
+    """Only its restoration helps, so the error says how; another try later would not."""
+    tracker.track("mini")
+    experiment = tracker.client.get_experiment_by_name(NAME).experiment_id
+    tracker.client.delete_experiment(experiment)
+    with pytest.raises(TrackError, match=rf"{NAME} of .* was deleted; .* restore -x {experiment}` restores it$"):
+        tracker.track("mini")
+    tracker.client.restore_experiment(experiment)
+    assert tracker.track("mini")
+
+
+@pytest.mark.usefixtures("project")
+def test_run_of_another_job_is_left_alone(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the environment names a run, or an experiment, of somebody else, the scorer still gets its own."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    monkeypatch.setenv("MLFLOW_RUN_ID", "0123456789abcdef0123456789abcdef")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "other")
+    Path("dvc.lock").write_text("schema: '2.0' # another\n")
+    tracker = Tracker()
+    run = tracker.client.get_run(tracker.track("mini"))
+    assert run.info.experiment_id == tracker.client.get_experiment_by_name(NAME).experiment_id
+
+
+def test_missing_bundle_is_no_fault_of_mlflow(tracker: Tracker, project: Path) -> None:
+    """What is not built is named, with the command that builds it."""
+    shutil.rmtree(project / "build" / "bundles")
+    with pytest.raises(TrackError, match=r"^build/bundles/mini/manifest\.json is missing; `make train` makes it$"):
+        tracker.track("mini")
+
+
+def test_one_scorer_keeps_no_other_from_being_tracked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All that can be tracked is; the command then ends with the sentences of the others."""
+
+    class HalfTracker:
+        address = "sqlite:///half.db"
+
+        def track(self, scorer: str) -> str:
+            if scorer == "transaction":
+                raise TrackError("its experiment was deleted")
+            return "1234"
+
+        def point(self, _scorer: str, _pointer: Pointer) -> None:
+            raise AssertionError("nothing is promoted")
+
+    monkeypatch.setattr(track, "Tracker", HalfTracker)
+    monkeypatch.setenv("STORE", str(tmp_path))
+    monkeypatch.chdir(PROJECT)
+    with pytest.raises(TrackError, match=r"^transaction: its experiment was deleted$"):
+        track.main()
+    assert "refund: run 1234 at sqlite:///half.db" in capsys.readouterr().out

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from training.report.stage_reports import read_reports
 from training.run.files import BUNDLES, REPORTS
 from training.run.provenance import LOCK, origin
 
-# Where releases are kept, unless the environment says so; not below build/, which `make clean` removes.
-STORE = "store"
 LOCAL = "sqlite:///mlflow.db"
 CHAMPION, SHADOW = "champion", "shadow"
+# What MLflow says of a server that does not answer, or not as it should.
+NO_ANSWER = re.compile(r"API request to .* failed with (exception|timeout exception|error code 5)")
 # Give up on an absent server within seconds rather than minutes, and send no telemetry.
 _DEFAULTS = {
     "MLFLOW_TRACKING_URI": LOCAL,
@@ -34,6 +35,10 @@ class TrackError(StageError):
     """Raised when MLflow cannot be reached, or refuses."""
 
 
+class UnreachableError(TrackError):
+    """Raised when MLflow's server does not answer."""
+
+
 def registered_name(scorer: str) -> str:
     """A scorer's registered model."""
     return f"fraud-scorer-{scorer}"
@@ -46,6 +51,8 @@ class Tracker:
         """Connect to the server that the environment names, or open the local file."""
         for name, value in _DEFAULTS.items():
             os.environ.setdefault(name, value)
+        # Another job's run, which MLflow would write to.
+        os.environ.pop("MLFLOW_RUN_ID", None)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # MLflow's own, at its imports
@@ -63,6 +70,8 @@ class Tracker:
         """The id of the run that holds the current build; it is created where there is none yet."""
         try:
             return self._track(scorer)
+        except FileNotFoundError as error:
+            raise TrackError(f"{error.filename} is missing; `make train` makes it") from error
         except (self._mlflow.exceptions.MlflowException, OSError) as error:
             raise self._failed(error) from error
 
@@ -84,13 +93,16 @@ class Tracker:
 
     def _failed(self, error: Exception) -> TrackError:
         first = str(error).strip().splitlines() or [type(error).__name__]
-        return TrackError(f"MLflow at {self.address}: {first[0]}; `make track` brings it up to date later")
+        sentence = f"MLflow at {self.address}: {first[0]}"
+        if NO_ANSWER.search(first[0]):
+            return UnreachableError(f"{sentence}; `make track` brings it up to date later")
+        return TrackError(sentence)
 
     def _track(self, scorer: str) -> str:
         version = json.loads((BUNDLES / scorer / "manifest.json").read_bytes())["version"]
         provenance = origin()
         tags = {"scorer": scorer, "bundle_version": version, "dvc_lock_sha256": provenance["dvc_lock_sha256"] or "none"}
-        experiment = self._mlflow.set_experiment(registered_name(scorer)).experiment_id
+        experiment = self._experiment(registered_name(scorer))
         same = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
         finished = f"{same} and attributes.status = 'FINISHED'"
         if runs := self.client.search_runs([experiment], finished, max_results=1):
@@ -102,6 +114,17 @@ class Tracker:
                 run_id = run.info.run_id
         self._register(scorer, version, run_id)
         return run_id
+
+    def _experiment(self, name: str) -> str:
+        """The id of an experiment, which is created where there is none."""
+        there = self.client.get_experiment_by_name(name)
+        if there and there.lifecycle_stage == "deleted":
+            raise TrackError(
+                f"the experiment {name} of MLflow at {self.address} was deleted; `MLFLOW_TRACKING_URI={self.address} "
+                f".venv/bin/mlflow experiments restore -x {there.experiment_id}` restores it"
+            )
+        experiment: str = self._mlflow.set_experiment(name).experiment_id
+        return experiment
 
     def _log(self, scorer: str) -> None:
         """Parameters, metrics with their intervals, plots, reports with the model card, and the bundle itself."""
