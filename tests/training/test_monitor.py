@@ -321,19 +321,19 @@ NOT_JUDGED: dict[str, tuple[Callable[[list[str], list[str]], list[str]], str]] =
     "outcomes": (lambda _, outcomes: outcomes, "no prediction was read: the log holds outcomes only"),
     "another scorer's": (
         lambda predictions, _: changed(predictions, scorer="other"),
-        "no prediction was read: the records are of another scorer",
+        "no prediction was read: the log holds lines of scorer 'other'; SCORER= must name the one whose log it is",
     ),
     "broken lines": (
         lambda predictions, _: [line[:-9] for line in predictions],
-        "no prediction was read: the lines are broken",
+        "no prediction was read: the log holds broken lines (no JSON, or cut short); a record must be an object",
     ),
     "milliseconds": (
         lambda predictions, _: changed(predictions, time=START * 1000),
-        "no prediction was read: the lines are misdated",
+        "no prediction was read: the log holds lines dated before 2020 or in the future; `time` must be in seconds",
     ),
     "another format": (
         lambda predictions, _: changed(predictions, record=2),
-        "no prediction was read: the records are of another format",
+        "no prediction was read: the log holds lines of format 2; ",
     ),
     "three predictions": (
         lambda predictions, outcomes: predictions[:3] + outcomes,
@@ -341,7 +341,7 @@ NOT_JUDGED: dict[str, tuple[Callable[[list[str], list[str]], list[str]], str]] =
     ),
     "more broken lines than others": (
         lambda predictions, _: predictions + [line[:-9] for line in [*predictions, predictions[0]]],
-        "3,601 of 7,201 lines cannot be used",
+        "3,601 of 7,201 lines cannot be used, most are broken lines (no JSON, or cut short)",
     ),
     "another version's": (
         lambda predictions, _: changed(predictions, version="0123456789ab"),

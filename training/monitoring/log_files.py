@@ -17,6 +17,8 @@ CHUNK_BYTES = 4_000_000
 # How much of a file tells whether its lines are objects.
 HEAD_BYTES = 1_000_000
 GZIP = b"\x1f\x8b"
+# The beginning of a gzip file, which stands in no text.
+GZIP_WITHIN = b"\x1f\x8b\x08"
 # Firehose packs again what CloudWatch Logs has packed.
 MOST_PACKINGS = 3
 # Files that hold no lines of JSON, by their first bytes.
@@ -49,7 +51,12 @@ def read_chunks(address: str) -> Iterator[bytes]:
     for filesystem, path in _files(address):
         try:
             with filesystem.open(path, "rb") as raw:
-                yield from _whole_lines(_unpacked(raw, path))
+                for chunk in _whole_lines(_unpacked(raw, path)):
+                    if GZIP_WITHIN in chunk:
+                        raise DataError(
+                            f"{path} holds packed files among its lines; unpack each before they are joined"
+                        )
+                    yield chunk
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise DataError(f"{path} is a truncated or corrupt gzip file: {error}; repair or remove it") from error
 
@@ -61,7 +68,11 @@ def _files(address: str) -> list[tuple[Any, str]]:
     filesystem, path = fsspec.core.url_to_fs(address)
     if not filesystem.exists(path):
         raise DataError(f"{address} does not exist; PREDICTIONS= makes the function record its predictions")
-    paths = [path] if filesystem.isfile(path) else sorted(filesystem.find(path))
+    # Names that begin with a dot or an underscore are bookkeeping, such as Spark's _SUCCESS.
+    is_file = filesystem.isfile(path)
+    paths = (
+        [path] if is_file else sorted(name for name in filesystem.find(path) if name.rpartition("/")[2][0] not in "._")
+    )
     if not paths:
         raise DataError(f"{address} holds no file; PREDICTIONS= makes the function record its predictions")
     return [(filesystem, path) for path in paths]
@@ -129,8 +140,11 @@ def _by_object(pieces: Iterator[bytes]) -> Iterator[bytes]:
         parts, rest = split_objects(rest + piece)
         if parts:
             yield b"\n".join(parts)
-        if len(rest) > LONGEST_LINE_BYTES:
-            yield rest
-            rest = b""
-    if rest.strip():
-        yield rest
+        while len(rest) > LONGEST_LINE_BYTES:
+            # The objects within it, whatever surrounds them.
+            opening, _, inner = rest.partition(b"{")
+            parts, rest = split_objects(inner)
+            yield b"\n".join([opening, *parts])
+    parts, rest = split_objects(rest, is_last=True)
+    if parts or rest.strip():
+        yield b"\n".join([*parts, rest])

@@ -23,8 +23,10 @@ SHOWN_CHARACTERS = 20
 DEEPEST = 6
 
 _HOLDS_RECORD = re.compile(rb'"(?:record|outcome)\\*"\s*:')
-# Where reading goes on after an object that is cut short.
-_RESTART = re.compile(rb'(?:(?<=\n)\{|\{(?=\s*"(?:record|outcome|messageType)"\s*:))')
+# Where reading goes on after an object that is cut short: at the next that stands on a line, or behind another.
+_RESTART = re.compile(rb'(?<=\n)\{|\{(?=\s*"(?:record|outcome|messageType)"\s*:)|(?<=\})(?:[\s,]|\\[nr])*\{')
+# The longest token that the end of a text may have cut.
+_LONGEST_TOKEN = 20
 # What stands between the objects of an array, or of a delivery that writes out its line ends.
 _BETWEEN = rb"(?:[\s,\[\]]|\\[nr])+"
 _EDGES = re.compile(rb"\A" + _BETWEEN + rb"|" + _BETWEEN + rb"\Z")
@@ -78,10 +80,10 @@ def _read(line: bytes, scorer: str) -> Iterator[tuple[str, dict[str, Any]]]:
         yield _kind(value, scorer), value
     elif _HOLDS_RECORD.search(line):
         yield from _read_envelope(value, scorer)
-    elif not isinstance(value, dict):
-        yield broken("no record"), {}
-    else:
+    elif isinstance(value, dict):
         yield (broken("packed within an envelope; unpack it first") if PACKED in line else OTHER), {}
+    else:
+        yield (broken("no record") if isinstance(value, list) else TEXT), {}
 
 
 def _is_record(value: dict[str, Any]) -> bool:
@@ -149,7 +151,7 @@ def _kind_without_record(line: bytes, *, has_objects: bool) -> str:
 
 def _objects_in(text: bytes) -> tuple[list[Any], bool]:
     """The JSON objects in a text, and whether the rest is a prefix or a remark, not a part of something broken."""
-    parts, rest = split_objects(text)
+    parts, rest = split_objects(text, is_last=True)
     objects, is_whole = [], is_remark(_trimmed(rest))
     for part in parts:
         prefix, brace, _ = part.partition(b"{")
@@ -192,10 +194,11 @@ def _trimmed(text: bytes) -> bytes:
     return _EDGES.sub(b"", text)
 
 
-def split_objects(text: bytes) -> tuple[list[bytes], bytes]:
+def split_objects(text: bytes, *, is_last: bool = False) -> tuple[list[bytes], bytes]:
     """Each top-level object of a text with what precedes it on its line, the lines between them, and the rest.
 
-    The rest is what follows the last whole object; it may hold the beginning of another. No part has a line end.
+    The rest is what follows the last whole object; it may hold the beginning of another, unless the text is the last of
+    its file. No part has a line end.
     """
     # One character a byte, so that places in both are the same.
     characters = text.decode("latin-1")
@@ -206,17 +209,25 @@ def split_objects(text: bytes) -> tuple[list[bytes], bytes]:
             end = _decode(characters, start)[1]
         except RecursionError:
             break
-        except ValueError:
-            restart = _RESTART.search(text, start + 1)
+        except json.JSONDecodeError as error:
+            restart = None if _is_cut(error) and not is_last else _RESTART.search(text, start + 1)
             if restart is None:
                 break
-            end = restart.start()
+            end = restart.end() - 1
         *lines, prefix = map(_trimmed, text[at:start].split(b"\n"))
+        if parts and lines and is_remark(lines[0]):
+            # What follows an object on its line.
+            lines[0] = b""
         parts += [line for line in lines if line]
         # JSON has no line end within a string.
         parts.append(prefix + text[start:end].translate(_SPACES))
         at = end
     return parts, text[at:]
+
+
+def _is_cut(error: json.JSONDecodeError) -> bool:
+    """Whether the text ends before the object does."""
+    return error.pos > len(error.doc) - _LONGEST_TOKEN or error.msg.startswith("Unterminated string")
 
 
 _SPACES = bytes.maketrans(b"\r\n", b"  ")

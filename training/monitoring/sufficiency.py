@@ -16,12 +16,12 @@ from training.report.monitor_report import JudgedBlock
 MOST_UNUSABLE = 0.5
 # As many silences are named, the longest ones.
 NAMED_SILENCES = 3
-# By how a count's name begins, what to say where most lines that could hold predictions are of that kind.
-_INSTEAD = {
-    FOREIGN: "the records are of another scorer; SCORER= must name the one whose log it is",
-    BROKEN: "the lines are broken; a record must be an object of JSON on one line, as the function writes it",
-    MISDATED: "the lines are misdated; `time` must be in seconds since 1970",
-    "lines of format": "the records are of another format",
+# By how a count's name begins, the remedy where most lines that could hold predictions are of that kind.
+_REMEDIES = {
+    FOREIGN: "SCORER= must name the one whose log it is",
+    BROKEN: "a record must be an object of JSON on one line, as the function writes it",
+    MISDATED: "`time` must be in seconds since 1970",
+    "lines of format": "they are another program's, or a later function's",
 }
 
 
@@ -37,11 +37,10 @@ def _instead(counts: Mapping[str, int]) -> str:
     """What the log holds instead of predictions."""
     if OUTSIDE in counts:
         return "all of the log's lie outside of the window of --since and --until"
-    instead = Counter(
-        {start: sum(count for name, count in counts.items() if name.startswith(start)) for start in _INSTEAD}
-    )
-    if instead.total():
-        return _INSTEAD[instead.most_common(1)[0][0]]
+    instead = Counter({name: count for name, count in counts.items() if name.startswith(tuple(_REMEDIES))})
+    for name, _ in instead.most_common(1):
+        remedy = next(remedy for start, remedy in _REMEDIES.items() if name.startswith(start))
+        return f"the log holds {name}; {remedy}"
     if OUTCOMES in counts:
         return "the log holds outcomes only; LOG= must name the predictions too"
     # Lines of text and metrics stand in sound logs too.
@@ -65,11 +64,14 @@ def _unjudged(blocks: Sequence[JudgedBlock], policy: Monitoring) -> str | None:
 
 
 def _unusable(counts: Mapping[str, int]) -> str | None:
-    unusable = sum(count for name, count in counts.items() if is_unusable(name))
+    by_cause = Counter({name: count for name, count in counts.items() if is_unusable(name)})
+    unusable = by_cause.total()
     usable = sum(count for name, count in counts.items() if name in {PREDICTIONS, OUTCOMES} or name.startswith(FOREIGN))
     if unusable <= MOST_UNUSABLE * (unusable + usable):
         return None
-    return f"{unusable:,} of {counted(unusable + usable, 'line')} cannot be used"
+    return (
+        f"{unusable:,} of {counted(unusable + usable, 'line')} cannot be used, most are {by_cause.most_common(1)[0][0]}"
+    )
 
 
 def _unserved(blocks: Sequence[JudgedBlock], reference: Reference) -> str | None:

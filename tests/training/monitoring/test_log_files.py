@@ -77,7 +77,9 @@ def test_first_bytes_decide(name: str, content: bytes, tmp_path: Path) -> None:
 
 
 def test_rotated_files_are_one_log(tmp_path: Path) -> None:
-    """Packed and plain files of a folder are read together."""
+    """Packed and plain files of a folder are read together; bookkeeping is passed over."""
+    (tmp_path / ".DS_Store").write_bytes(b"\0Bud1{")
+    (tmp_path / "_SUCCESS").touch()
     for number, pack in enumerate((bytes, gzip.compress, bytes)):
         (tmp_path / f"log.{number}").write_bytes(pack("\n".join(TEXTS[number::3]).encode()))
     assert counts(tmp_path) == ALL
@@ -101,9 +103,20 @@ def as_zip(content: bytes) -> bytes:
         (lambda content: content.decode().encode("utf-16-le"), "is encoded as UTF-16; convert it with iconv"),
         (lambda _: b"PAR1", "is a Parquet file; write its records as lines of JSON"),
         (lambda content: gzip.compress(as_zip(content)), "is a zip archive; unpack it"),
+        (lambda content: content + b"\n" + gzip.compress(content), "holds packed files among its lines; unpack each"),
         (lambda content: gzip.compress(content)[:-20], "is a truncated or corrupt gzip file: "),
     ],
-    ids=["zip", "bzip2", "xz", "UTF-16 with its mark", "UTF-16", "Parquet", "zip within gzip", "truncated gzip"],
+    ids=[
+        "zip",
+        "bzip2",
+        "xz",
+        "UTF-16 with its mark",
+        "UTF-16",
+        "Parquet",
+        "zip within gzip",
+        "gzip within",
+        "truncated gzip",
+    ],
 )
 def test_other_file_is_named(pack: Callable[[bytes], bytes], sentence: str, tmp_path: Path) -> None:
     """A file that holds no lines of JSON is called what it is, with what to do."""
@@ -115,12 +128,23 @@ def test_other_file_is_named(pack: Callable[[bytes], bytes], sentence: str, tmp_
 
 def test_torn_object_hides_no_other(tmp_path: Path) -> None:
     """Where objects stand without line ends, or over several lines, the one that is cut short is broken alone."""
-    for form in (DELIVERIES["without line ends"], DELIVERIES["pretty-printed, without line ends between"]):
-        torn = form(TEXTS[:10])[:-40] + form(TEXTS[10:])
+    alphabetic = [json.dumps(line, sort_keys=True) for line in LINES]
+    forms = (DELIVERIES["without line ends"], DELIVERIES["pretty-printed, without line ends between"])
+    # Where no key tells that a record begins, the one behind it may be lost with it.
+    for form, texts, n_lost in ((forms[0], TEXTS, 1), (forms[1], TEXTS, 1), (forms[0], alphabetic, 2)):
+        torn = form(texts[:10])[:-40] + form(texts[10:])
         (tmp_path / "delivered").write_text(torn, encoding="utf-8")
         read = counts(tmp_path / "delivered")
-        assert (read.pop("predictions"), read.pop("outcomes")) == (N - 1, N)
+        assert (read.pop("predictions"), read.pop("outcomes")) == (N - n_lost, N)
         assert read.keys() == {"broken lines (no JSON, or cut short)"}
+
+
+def test_document_beyond_all_length_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a document that is longer than any line the records are read all the same."""
+    for name, size in (("CHUNK_BYTES", 700), ("HEAD_BYTES", 700), ("LONGEST_LINE_BYTES", 2_000)):
+        monkeypatch.setattr(log_files, name, size)
+    (tmp_path / "delivered").write_text(json.dumps({"events": LINES}), encoding="utf-8")
+    assert counts(tmp_path / "delivered").items() >= ALL.items()
 
 
 def test_document_without_end_is_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
