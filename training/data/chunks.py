@@ -95,13 +95,20 @@ def read_chunk(content: pa.Table | list[CsvRecord], part: InputFile) -> ChunkRow
         return ChunkRows(content, range(len(content)), {})
     sound, broken = parse_records(content, part.dialect)
     columns = zip(*sound, strict=True) if sound else ([] for _ in part.dialect.names)
-    arrays = [pa.array([cell or None for cell in column], pa.string()) for column in columns]
+    arrays = [_texts(column) for column in columns]
     arrays += [pa.repeat(pa.scalar(value, pa.string()), len(sound)) for _, value in part.partition]
     table = pa.Table.from_arrays(arrays, names=[*part.dialect.names, *(name for name, _ in part.partition)])
     reasons = {record.place: record.reason for record in broken}
     places = [place for place in range(len(content)) if place not in reasons]
     table = table if table.schema == part.schema else table.select(part.schema.names).cast(part.schema)
     return ChunkRows(table, places, reasons)
+
+
+def _texts(cells: Sequence[str]) -> pa.Array:
+    """Cells as texts, an empty one missing."""
+    texts = pa.array(cells, pa.string())
+    is_empty = pc.equal(texts, "")
+    return pc.replace_with_mask(texts, is_empty, pa.scalar(None, pa.string())) if is_empty.true_count else texts
 
 
 def frame_of(table: pa.Table, fractions: Collection[str] = ()) -> pd.DataFrame:
@@ -143,13 +150,16 @@ class AllRows(NamedTuple):
     """How many lines hold a row or are broken."""
 
 
-def read_rows(parts: Sequence[InputFile], columns: Sequence[str] | None = None) -> AllRows:
-    """All rows of the parts in memory, unchecked, with all columns or some."""
+def read_rows(
+    parts: Sequence[InputFile], columns: Sequence[str] | None = None, numbers: Collection[str] = ()
+) -> AllRows:
+    """All rows of the parts in memory, unchecked, with all columns or some; `numbers` get decimal points."""
     tables, lines, n_lines = [], list[Line](), 0
     for chunk in chunks_of(parts, CHUNK_ROWS, columns):
         part = parts[chunk.part]
         rows = read_chunk(chunk.content, part)
-        tables.append(rows.table if columns is None else rows.table.select(columns))
+        table = with_decimal_points(rows.table, part, numbers)
+        tables.append(table if columns is None else table.select(columns))
         lines += lines_of(chunk, rows, part)
         n_lines += len(chunk.content)
     if not sum(map(len, tables)) and not lines:
@@ -162,7 +172,9 @@ def lines_of(chunk: Chunk, rows: ChunkRows, part: InputFile) -> list[Line]:
     return [Line(part.name, chunk.content[place].number, reason) for place, reason in rows.broken.items()]
 
 
-def read_columns(path: Path, columns: list[str], *, skip_broken: bool = False) -> pd.DataFrame:
+def read_columns(
+    path: Path, columns: list[str], *, numbers: Collection[str] = (), skip_broken: bool = False
+) -> pd.DataFrame:
     """The columns of all rows of a file or a folder of files, unchecked.
 
     Raises DataError where a file cannot be read, has no rows or lacks a column. A line of a CSV that cannot be read
@@ -170,7 +182,7 @@ def read_columns(path: Path, columns: list[str], *, skip_broken: bool = False) -
     """
     parts = read_input_files(path)
     require_columns(parts[0], columns)
-    rows = read_rows(parts, columns)
+    rows = read_rows(parts, columns, numbers)
     if rows.lines and not skip_broken:
         file, number, reason = rows.lines[0]
         where = path / file if path.is_dir() else path

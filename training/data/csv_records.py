@@ -97,7 +97,7 @@ def _are_one(lines: list[bytes], delimiter: str, width: int | None) -> bool:
     if n_cells < MIN_COLUMNS:
         return True
     inner = [line for line in lines[1:-1] if line.strip()]
-    if inner and all(len(_strictly(_text(line), delimiter)) == n_cells for line in inner):
+    if any(len(_strictly(_text(line), delimiter)) == n_cells for line in inner):
         return False
     return not all(line.count(delimiter.encode()) == n_cells - 1 for line in (lines[0], *inner, lines[-1]))
 
@@ -164,18 +164,40 @@ def parse_records(records: list[CsvRecord], dialect: Dialect) -> tuple[list[list
     """The cells of each row, one per name, and the records that are not rows."""
     sound: list[list[str]] = []
     broken: list[BrokenRecord] = []
-    delimiter, n_cells, n_names = dialect.delimiter, dialect.n_cells, len(dialect.names)
-    for place, record in enumerate(records):
-        try:
-            cells = split_cells(record.content, delimiter, n_cells, is_padded=dialect.is_padded)
-        except ValueError as error:
-            broken.append(BrokenRecord(place, f"the line {error}"))
-            continue
-        if reason := _no_row(cells, record.number, dialect):
+    n_names, last = len(dialect.names), dialect.header[-1]
+    is_plain = dialect.n_cells == n_names and not dialect.units_line
+    for place, (record, cells) in enumerate(zip(records, _split_all(records, dialect), strict=True)):
+        if isinstance(cells, str):
+            broken.append(BrokenRecord(place, cells))
+        # What most rows are, is asked first.
+        elif is_plain and len(cells) == n_names and cells[0] and cells[-1] != last:
+            sound.append(cells)
+        elif reason := _no_row(cells, record.number, dialect):
             broken.append(BrokenRecord(place, reason))
         else:
-            sound.append(cells if n_cells == n_names else cells[:n_names])
+            sound.append(cells[:n_names])
     return sound, broken
+
+
+def _split_all(records: list[CsvRecord], dialect: Dialect) -> Iterator[list[str] | str]:
+    """The cells of each record, or the reason why it cannot be read."""
+    plain = [record.content for record in records if b'"' not in record.content] if not dialect.is_padded else []
+    try:
+        # One parser for all of them takes half the time.
+        rows = list(csv.reader(map(bytes.decode, plain), delimiter=dialect.delimiter))
+    except (csv.Error, UnicodeDecodeError):
+        rows = []
+    is_whole = plain != [] and len(rows) == len(plain)
+    ready = iter(rows)
+    for record in records:
+        yield next(ready) if is_whole and b'"' not in record.content else _cells_or_reason(record, dialect)
+
+
+def _cells_or_reason(record: CsvRecord, dialect: Dialect) -> list[str] | str:
+    try:
+        return split_cells(record.content, dialect.delimiter, dialect.n_cells, is_padded=dialect.is_padded)
+    except ValueError as error:
+        return f"the line {error}"
 
 
 def _no_row(cells: list[str], number: int, dialect: Dialect) -> str:

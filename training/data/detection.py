@@ -133,13 +133,12 @@ def _dialect(table: _Table, path: Path, packing: Packing, encoding: str) -> Dial
 def _widths(header: list[str], rows: list[list[str]]) -> tuple[int, int]:
     """How many names there are, and how many cells a row has; either may end in extra delimiters."""
     n_all = len(header)
-    n_names = max((place + 1 for place, name in enumerate(header) if name.strip()), default=0)
-    n_usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else n_all
+    n_named = max((place + 1 for place, name in enumerate(header) if name.strip()), default=0)
+    n_usual = Counter(map(len, rows)).most_common(1)[0][0] if rows else n_named
     usual = [cells for cells in rows if len(cells) == n_usual]
-    n_empty = sum(not any(cells[n_names:]) for cells in usual)
-    if n_usual >= n_names and n_empty >= MOST * len(usual):
-        return n_names, n_usual
-    return n_all, n_all
+    n_values = [sum(bool(cells[place].strip()) for cells in usual) for place in range(n_usual)]
+    n_names = max([n_named, *(place + 1 for place, n in enumerate(n_values) if n > (1 - MOST) * len(usual))])
+    return (n_names, n_usual) if n_names <= min(n_all, n_usual) else (n_all, n_all)
 
 
 def _names(header: list[str], path: Path) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """New labelled rows appended to a scorer's data file, after all of them were checked and found new."""
 
+from codecs import BOM_UTF16_BE
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,10 +12,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from handler.scoring.contract import NUMERIC_TYPES
 from training.data.chunks import read_columns
 from training.data.column_checks import as_text
-from training.data.input_files import column_names
+from training.data.dialect import Dialect
+from training.data.input_files import column_names, read_input_files
 from training.data.row_checks import check_rows, columns_of
+from training.data.text_files import is_parquet
 from training.data.times import EARLIEST_DATE, check_time, timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
@@ -53,7 +57,8 @@ def append_rows(new: Path, scorer: ScorerDeclaration) -> Appended:
         raise DataError(f"{path} is a folder of files: put {new} into it, and run make retrain without ROWS")
     new_names = column_names(new)
     undeclared = [name for name in column_names(path) if name not in columns and name in new_names]
-    rows = read_columns(new, [*columns, *undeclared])
+    numbers = [name for name, field in scorer.fields.items() if field.type in NUMERIC_TYPES]
+    rows = read_columns(new, [*columns, *undeclared], numbers=numbers)
     try:
         _refuse_repeated(rows, scorer)
         checked = check_rows(rows, scorer)
@@ -61,7 +66,7 @@ def append_rows(new: Path, scorer: ScorerDeclaration) -> Appended:
         existing = read_columns(path, [*filter(None, (scorer.id,)), scorer.time], skip_broken=True)
         _refuse_used(clean, existing, scorer)
         _require_times(_time_text(rows.loc[clean.index, scorer.time]), clean[scorer.time], existing[scorer.time], path)
-        write = _csv_with if path.suffix.lower() == ".csv" else _parquet_with
+        write = _parquet_with if is_parquet(path) else _csv_with
         write_whole(path, partial(write, path, rows.loc[clean.index], clean, scorer))
     except DataError as error:
         raise type(error)(f"{new}: {error}") from error
@@ -142,12 +147,31 @@ def _require_times(text: pd.Series, seconds: pd.Series, existing: pd.Series, pat
 
 
 def _csv_with(path: Path, raw: pd.DataFrame, _clean: pd.DataFrame, scorer: ScorerDeclaration, target: Path) -> None:
-    """Write the file's own bytes, then the new rows unchanged."""
+    """Write the file's own bytes, then the new rows unchanged, as the file separates and encodes its own."""
     raw = raw.assign(**{scorer.time: _time_text(raw[scorer.time])})
-    text = raw.reindex(columns=column_names(path)).to_csv(index=False, header=False, lineterminator="\n")
+    (part,) = read_input_files(path)
+    dialect = part.dialect or Dialect()
+    if dialect.packing:
+        raise DataError(f"{path} is a {dialect.packing} file, to which no row can be added; unpack it")
+    if dialect.decimal != ".":
+        raise DataError(f"{path} has decimal commas, and new rows would have points; write it with points")
+    rows = raw.reindex(columns=list(dialect.names))
+    for number in range(dialect.n_cells - len(dialect.names)):
+        # The file's rows end in extra delimiters.
+        rows[f"extra {number}"] = ""
+    text = rows.to_csv(index=False, header=False, sep=dialect.delimiter, lineterminator="\n")
     content = path.read_bytes()
-    end = b"" if content.endswith(b"\n") else b"\n"
-    target.write_bytes(content + end + text.encode())
+    encoding = dialect.encoding
+    if encoding == "utf-16":
+        # Without a second byte order mark.
+        encoding = "utf-16-be" if content.startswith(BOM_UTF16_BE) else "utf-16-le"
+    end = "" if content.endswith("\n".encode(encoding)) else "\n"
+    try:
+        target.write_bytes(content + (end + text).encode(encoding))
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{path} is in {dialect.encoding.upper()}, which has no {error.object[error.start]!r}"
+        ) from error
 
 
 def _parquet_with(path: Path, raw: pd.DataFrame, clean: pd.DataFrame, scorer: ScorerDeclaration, target: Path) -> None:

@@ -1,0 +1,75 @@
+"""The dialect of a file: delimiter, header, units and decimals, found from its first lines."""
+
+from pathlib import Path
+
+import pytest
+
+from training.data.detection import find_dialect
+from training.data.dialect import Dialect
+from training.data.input_files import read_as, read_input_files
+from training.data.text_files import Packing
+
+ROWS = "".join(f"{day}.1.2025;{day},50;a,b;{day % 2}\n" for day in range(1, 20))
+
+
+def dialect_of(tmp_path: Path, content: str) -> Dialect:
+    """The dialect of a file with this content."""
+    path = tmp_path / "rows.csv"
+    path.write_text(content)
+    dialect = find_dialect(path, Packing(), "utf-8")
+    assert dialect is not None
+    return dialect
+
+
+def test_commas_in_cells_are_no_delimiters(tmp_path: Path) -> None:
+    """Decimal commas are in every row, but not in the header."""
+    dialect = dialect_of(tmp_path, f"when;amount;tags;fraud\n{ROWS}")
+    assert (dialect.delimiter, dialect.decimal) == (";", ",")
+    assert dialect.names == ("when", "amount", "tags", "fraud")
+    assert dialect.differences() == "cells between semicolons, decimal commas"
+
+
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("a,b\n1,2,3\n4,5,6\n", ["a", "b"]),
+        ("a,b,c\n1,2\n", ["a", "b", "c"]),
+        ("1,2,3\n4,5,6\n", ["1", "2", "3"]),
+        ("a,,c\n1,2,3\n", ["a", "", "c"]),
+        ("a,,,\n1,2,3,\n", ["a", "column 2", "column 3"]),
+        ("a,,\n1,2,3,\n", ["a", "column 2", "column 3"]),
+        ("Title\n\n2025,2026,2027\n1,2,3\n4,5,6\n", ["Title"]),
+    ],
+)
+def test_a_row_is_never_a_header(tmp_path: Path, content: str, names: list[str]) -> None:
+    """A first line with names is the header, however many cells the rows have; one with values never is another's."""
+    assert list(dialect_of(tmp_path, content).names) == names
+
+
+@pytest.mark.parametrize(
+    ("first", "is_units"),
+    [
+        (";[EUR];;[0/1]", True),
+        ("date;EUR;;flag", True),
+        (";;;", False),
+        ("NULL;n/a;;-", False),
+        ("1.1.2025;EUR;x;flag", False),
+        (";1,50;;", False),
+    ],
+)
+def test_units_are_texts_where_other_rows_have_values(tmp_path: Path, first: str, *, is_units: bool) -> None:
+    """A row with one value is a row, and one that lacks all of them too."""
+    dialect = dialect_of(tmp_path, f"when;amount;tags;fraud\n{first}\n{ROWS}")
+    assert dialect.units_line == (2 if is_units else 0)
+
+
+def test_what_differs_is_said_once_for_all_files(tmp_path: Path) -> None:
+    """Plain files are not worth a word."""
+    for number in range(3):
+        (tmp_path / f"{number}.csv").write_text(
+            "Export of today\n\na;b;c\n1;2;3\n4;5;6\n" if number else "a,b,c\n1,2,3\n"
+        )
+    assert (
+        read_as(read_input_files(tmp_path))
+        == "read as cells between semicolons, header in line 3 (2 lines are skipped)"
+    )
