@@ -70,11 +70,9 @@ def _refuse_other_spelling(part: InputFile, absent: Sequence[tuple[str, Sequence
     """Raise DataError where a field without a column was meant by an unused one."""
     wrong = {column: field for field, keys in absent for column in spelled_otherwise(keys, unused).values()}
     if wrong:
-        pairs = "; ".join(f"{column}: did you mean {field}?" for column, field in wrong.items())
-        what = "a column" if len(wrong) == 1 else "columns"
+        pairs = ", ".join(f"{column} (did you mean {field}?)" for column, field in wrong.items())
         raise DataError(
-            f"{part.path} has {what} spelled otherwise than the {'field' if len(wrong) == 1 else 'fields'}: {pairs} "
-            "Rename what is a field, and remove or rename what is not"
+            f"{part.path}: no field reads {pairs}: rename what is a field, and remove or rename what is not"
         )
 
 

@@ -72,6 +72,70 @@ def test_every_shape_gives_the_same_rows(tmp_path: Path, shape: str) -> None:
     assert plain.notices == []
 
 
+WIDE = "row_id,amount,shop,note,is_fraud\n"
+
+
+def wide(number: int, shop: str = "Shop", note: str = "") -> str:
+    """A line of five cells."""
+    return f"{number},{number}.50,{shop},{note},{number % 2}\n"
+
+
+def test_stray_quotes_swallow_no_row(tmp_path: Path) -> None:
+    """Cells that begin with a quote nobody closes, an even number of them, cost their own lines."""
+    shops = {70: '"The Shop', 140: '"', 150: '"'}
+    lines = [wide(number, shops.get(number, "Shop")) for number in range(800)]
+    read = read_user_file(write(tmp_path / "rows.csv", WIDE + "".join(lines)))
+    assert read.rows["row_id"].tolist() == [str(n) for n in range(800) if n not in {70, 140, 150}]
+    assert read.notices == [
+        "3 lines are broken and are set aside, the first is line 72: the line opens a quote that is never closed"
+    ]
+
+
+def test_quotes_behind_backslashes(tmp_path: Path) -> None:
+    """As MySQL, Hive and Spark write them, beside doubled quotes and a path that ends in a backslash."""
+    shops = ['"The \\"Best\\", Ltd"', '"ends in \\""', '"C:\\"', '"C:\\\\ \\" \\\\"', '"a ""b"", c"', "C:\\temp", "\\N"]
+    read = read_user_file(write(tmp_path / "rows.csv", WIDE + "".join(map(wide, range(7), shops))))
+    assert read.notices == []
+    assert read.rows["shop"].tolist() == [
+        'The "Best", Ltd',
+        'ends in "',
+        "C:\\",
+        'C:\\ " \\',
+        'a "b", c',
+        "C:\\temp",
+        "\\N",
+    ]
+
+
+def test_a_line_without_a_cell_is_never_moved_by_a_column(tmp_path: Path) -> None:
+    """Each twentieth line lacks a cell in the middle: the file is refused with numbers, lines and reason."""
+    lines = [wide(number).replace(",Shop", "") if number % 20 == 0 else wide(number) for number in range(200)]
+    path = write(tmp_path / "rows.csv", WIDE + "".join(lines))
+    with pytest.raises(DataError) as refused:
+        read_user_file(path)
+    assert str(refused.value) == (
+        f"{path}: 10 of 200 lines are broken, more than 1% (lines 2, 22, 42, ...); line 2: the line has 4 cells; "
+        "the header has 5 names; correct them or remove them"
+    )
+
+
+def test_what_was_set_aside_is_said(tmp_path: Path) -> None:
+    """How many lines, the first of them, and why; the header that a file without a final line end was glued to."""
+    lines = "".join(map(wide, range(300)))
+    content = f"{WIDE},[EUR],,,[0/1]\n{lines}{WIDE}{lines[:-1]}{WIDE}{lines}{WIDE},,,,\n"
+    read = read_user_file(write(tmp_path / "rows.csv", content))
+    assert len(read.rows) == 899
+    assert read.notices == [
+        "line 2 holds units, not values and is set aside",
+        "2 lines repeat the header and are set aside, the first is line 303",
+        (
+            "line 603 is broken and is set aside: the line has 9 cells; the header has 5 names: "
+            "the header of another file is joined to its end"
+        ),
+        "line 905 has no value and is set aside",
+    ]
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_csv_of_any_delimiter(tmp_path: Path, delimiter: str) -> None:
     """The delimiter is found out, a name in quotes may hold another, and only an empty cell is missing."""
