@@ -41,6 +41,10 @@ export UV_CACHE_DIR := $(CURDIR)/.uv/cache
 export UV_PYTHON_INSTALL_DIR := $(CURDIR)/.uv/python
 endif
 endif
+# DVC and MLflow fail where the user has no name, as in containers that run as a number; then the number is the name.
+ifeq ($(LOGNAME)$(USER)$(LNAME)$(USERNAME),)
+export LOGNAME := $(shell id -un 2>/dev/null)
+endif
 
 # One target after the other, whatever -j says: what is packed was trained before. Only `make test` runs two side by side.
 ifneq ($(origin SIDE_BY_SIDE),command line)

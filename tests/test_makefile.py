@@ -48,6 +48,13 @@ def recipe_environment(*arguments: str, **environment: str) -> dict[str, str]:
     return content
 
 
+def executable(path: Path, script: str) -> None:
+    """Write a shell script that stands for a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
 @pytest.mark.parametrize("options", [(), ("--environment-overrides",)])
 def test_environment_does_not_count_as_typed(options: tuple[str, ...]) -> None:
     """Containers and CI systems hold a VERSION or a LOG of their own; where releases lie may stand there."""
@@ -98,11 +105,13 @@ def test_variables_of_the_machine_do_not_break_commands(tmp_path: Path) -> None:
     assert recipe_environment(HOME="/proc/nowhere", UV_CACHE_DIR="/cache")["UV_CACHE_DIR"] == "/cache"
 
 
-def executable(path: Path, script: str) -> None:
-    """Write a shell script that stands for a program."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
+def test_user_without_a_name_has_its_number(tmp_path: Path) -> None:
+    """A container may run as a number that no account has, which DVC and MLflow cannot do without a name for."""
+    executable(tmp_path / "id", "echo 12345; exit 1")
+    nameless = dict.fromkeys(("LOGNAME", "USER", "LNAME", "USERNAME"), "")
+    content = recipe_environment(**nameless, PATH=f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert content["LOGNAME"] == "12345"
+    assert recipe_environment(**nameless | {"USER": "ada"})["USER"] == "ada"
 
 
 @pytest.fixture
