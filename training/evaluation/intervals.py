@@ -9,6 +9,8 @@ from training.run.matrix import Floats, Labels
 
 DRAWS = 1000
 PERCENTS = (2.5, 97.5)
+# A share nearer to 0 or 1 is printed as 0.000 or 1.000.
+EDGE = 0.0005
 
 
 def draw_weights(label: Labels, draws: int, seed: int) -> Iterator[Floats]:
@@ -41,7 +43,7 @@ def share_of_sample_interval(bounds: tuple[float, float], share: float, total: f
     Of 8 frauds of which none is caught every draw catches none, although the recall may be .32.
     """
     low, high = bounds
-    if low < high and 0 < share < 1:
+    if low < high and EDGE <= share <= 1 - EDGE:
         return bounds
     lowest, highest = share_interval(share * total, total)
     return min(low, lowest), max(high, highest)

@@ -90,7 +90,7 @@ def _why_no_smote(inferred: Inferred, n_frauds: float) -> str:
     if len(inferred.fields) > WIDE:
         return f"no smote: with {len(inferred.fields)} fields nearest neighbours mean little"
     if n_frauds < FEWEST_FOLD_FRAUDS:
-        return f"no smote: {counted(round(n_frauds), 'fraud')} in the first fold are too few to have neighbours"
+        return f"no smote: {counted(round(n_frauds), 'fraud')} in the first fold, too few to have neighbours"
     return "no smote: it needs a numeric field" if kinds <= set(STRING_TYPES) else ""
 
 

@@ -41,7 +41,7 @@ def test_settings_suit_a_small_file(inferred: Callable[..., Inferred]) -> None:
 
 @pytest.mark.parametrize(
     ("n", "fraud_rate", "why"),
-    [(2_000, 0.2, "no smote: 2"), (2_000, 0.02, "are too few to have neighbours")],
+    [(2_000, 0.2, "no smote: 2"), (2_000, 0.02, "in the first fold, too few to have neighbours")],
 )
 def test_smote_only_where_it_works(n: int, fraud_rate: float, why: str, inferred: Callable[..., Inferred]) -> None:
     """Where SMOTE cannot help, the block says none, and why."""
