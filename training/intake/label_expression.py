@@ -264,14 +264,27 @@ def _parsed(expression: str, rows: pd.DataFrame) -> ast.expr:
     except (SyntaxError, ValueError) as error:
         if re.fullmatch(r"[^<>=!'\"]+", expression):
             require_column(expression, rows, "LABEL is")
-        raise DataError(f"LABEL is {expression}, which cannot be read: {getattr(error, 'msg', error)}") from error
+        problem = _unquoted(expression, rows) or getattr(error, "msg", str(error))
+        raise DataError(f"LABEL is {expression}, which cannot be read: {problem}") from error
     for node in ast.walk(tree):
         if not isinstance(node, _ALLOWED):
+            if problem := _unquoted(expression, rows):
+                raise DataError(f"LABEL is {expression}, which cannot be read: {problem}")
             raise _refusal(node)
         if isinstance(node, ast.Name):
             node.id = quoted.get(node.id, node.id)
             require_column(node.id, rows, "LABEL is" if node is tree.body else f"LABEL is {expression}: it has")
     return tree.body
+
+
+def _unquoted(expression: str, rows: pd.DataFrame) -> str:
+    """The column that an expression has without the backticks that it needs, and how it is right; "" without one."""
+    in_need = [column for column in map(str, rows) if column in expression and quoted_name(column) != column]
+    if not in_need or "`" in expression:
+        return ""
+    column = max(in_need, key=len)
+    right = expression.replace(column, quoted_name(column))
+    return f"{column} needs backticks: {typed_label(right)}"
 
 
 def _columns(tree: ast.expr) -> set[str]:

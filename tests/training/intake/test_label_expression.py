@@ -230,6 +230,14 @@ def test_many_values_that_are_no_label_are_refused() -> None:
         read_label(pd.DataFrame({"y": ["0", "1"] * 20 + ["x"]}), "y")
 
 
+@pytest.mark.parametrize("column", ["class", "Is Fraud?", "fraud$", "a-b"])
+def test_missing_backticks_are_told(column: str) -> None:
+    """Where a column needs backticks, the refusal shows the expression with them."""
+    with pytest.raises(DataError) as refused:
+        read_label(pd.DataFrame({column: ["1", "2"], "s": 1}), f"{column} == 1")
+    assert str(refused.value).endswith(f"{column} needs backticks: LABEL='`{column}` == 1'")
+
+
 @pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 @pytest.mark.parametrize(
     "column", ["Is Fraud?", "class", "it's", 'a "b"', "x#y", "50%", "!x", "a`b", "fraud$", "$(x) y"]
