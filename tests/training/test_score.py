@@ -195,6 +195,39 @@ def test_numbers_as_categories_do_not_depend_on_the_chunk(run: Run, tmp_path: Pa
         assert all(f"'{category}' is new" in text for text in pq.read_table(output)["warnings"].to_pylist()[:2])
 
 
+def test_decimal_commas_of_declared_numbers_are_read(run: Run, rows: Path, tmp_path: Path) -> None:
+    """A file as a European Excel saves it gets the answers of the plain one; its cells stay as they are."""
+    table = pd.read_parquet(rows)
+    table.to_csv(tmp_path / "plain.csv", index=False)
+    table.to_csv(tmp_path / "excel.csv", index=False, sep=";", decimal=",", encoding="utf-16", lineterminator="\r\n")
+    assert run(tmp_path / "plain.csv", tmp_path / "plain-scored.csv")[0] == 0
+    status, said = run(tmp_path / "excel.csv", tmp_path / "excel-scored.csv", "--chunk-rows", "700")
+    assert status == 0
+    assert f"{tmp_path / 'excel.csv'}: read as UTF-16, cells between semicolons, decimal commas" in said
+    plain, excel = (pd.read_csv(tmp_path / f"{name}-scored.csv", dtype=str) for name in ("plain", "excel"))
+    assert excel[list(ADDED)].equals(plain[list(ADDED)])
+    assert excel["amount"].str.replace(",", ".").equals(plain["amount"])
+
+
+def test_fields_without_a_column_and_columns_without_a_field_are_said(
+    run: Run, mini_rows: pd.DataFrame, tmp_path: Path
+) -> None:
+    """Before anything is scored; a column that is a field but for its spelling is refused."""
+    source, output = tmp_path / "in.csv", tmp_path / "out.csv"
+    mini_rows.drop(columns=["speed"]).rename(columns={"at": "null"}).to_csv(source, index=False)
+    status, said = run(source, output)
+    assert status == 0
+    assert (
+        f"{source}: speed has no column and is missing in every row; no field reads the columns null, is_fraud" in said
+    )
+    mini_rows.rename(columns={"is_new": "Is-New", "visits": "visit"}).to_csv(source, index=False)
+    assert_refused(
+        run, source, output, f"{source}: no field reads Is-New (did you mean is_new?): rename what is a field"
+    )
+    mini_rows.rename(columns={"country": "countri"}).to_csv(source, index=False)
+    assert_refused(run, source, output, "; country: did you mean countri?")
+
+
 def broken_csv(path: Path, rows: pd.DataFrame) -> tuple[set[int], set[int]]:
     """Write the rows as a CSV of which one line in a hundred is broken and as many are no requests; their lines."""
     lines = rows.to_csv(index=False).splitlines()

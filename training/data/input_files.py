@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from training.data.detection import find_dialect
 from training.data.dialect import Dialect
-from training.data.near_names import lost_dollar, near_text
+from training.data.near_names import near_file, near_text
 from training.data.text_files import BUFFER_BYTES, is_parquet, packing_of, sha256_of, survey
 from training.errors import DataError
 
@@ -83,7 +83,7 @@ def list_input_files(path: Path) -> list[Path]:
     """The file itself, or all files of a folder by name; raises DataError where one is of another kind."""
     if not path.exists():
         wanted = "it must be a .csv or .parquet file, or a folder of them"
-        raise DataError(f"{path} does not exist; {wanted}{lost_dollar(path)}")
+        raise DataError(f"{path} does not exist; {wanted}{near_file(path)}")
     if not path.is_dir():
         _require_kind(path, str(path))
         return [path]

@@ -1,12 +1,9 @@
-"""Names that a user may have meant: columns spelled otherwise, and files whose name lost a `$`."""
+"""Names that a user may have meant: columns and files spelled otherwise."""
 
 import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
-
-# What make takes out of a value in which it finds a variable of its own.
-_VARIABLE = re.compile(r"\$(?:\([^)]*\)|\{[^}]*\}|.|$)")
 
 
 def folded(name: str) -> str:
@@ -38,11 +35,6 @@ def spelled_otherwise(names: Collection[str], others: Iterable[str]) -> dict[str
     return {name: by_fold[folded(name)] for name in names if folded(name) in by_fold}
 
 
-def lost_dollar(path: Path) -> str:
-    """A hint where a file's name was given with `$`, which make replaced; "" where there is none."""
-    if not path.parent.is_dir():
-        return ""
-    for other in path.parent.iterdir():
-        if "$" in other.name and _VARIABLE.sub("", other.name) == path.name:
-            return f"; {other.name} is there: make reads $ as its own, so write $$"
-    return ""
+def near_file(path: Path) -> str:
+    """A hint to the files beside a path that come close to its name, "" where none does."""
+    return near_text(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""

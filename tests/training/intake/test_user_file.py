@@ -205,11 +205,11 @@ def test_files_that_cannot_be_read(
 
 
 def test_absent_file(tmp_path: Path) -> None:
-    """A path without a file is refused, an empty folder too; a `$` that make took is named."""
+    """A path without a file is refused, an empty folder too; a name that comes close is named."""
     write(tmp_path / "pay$USD.csv", PLAIN)
     with pytest.raises(DataError, match="does not exist"):
         read_user_file(tmp_path / "rows.csv")
-    with pytest.raises(DataError, match=r"pay\$USD.csv is there: make reads \$ as its own, so write \$\$"):
+    with pytest.raises(DataError, match=r"; paySD.csv: did you mean pay\$USD.csv\?$"):
         read_user_file(tmp_path / "paySD.csv")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="is an empty folder"):
