@@ -17,9 +17,10 @@ import pandas as pd
 from training.data.input_files import stem_of
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, read_params
 from training.errors import StageError, counted
+from training.intake.column_types import TRAIN
 from training.intake.infer import infer
 from training.intake.label_times import check_label_times
-from training.intake.suggested_params import CALIBRATE, SMOTE_RATIO, TEST, TRAIN, params_text, settings_for
+from training.intake.suggested_params import CALIBRATE, SMOTE_RATIO, TEST, params_text, settings_for
 from training.intake.user_file import read_user_file
 from training.params import Split
 from training.run.command import one_line_errors
@@ -183,9 +184,6 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     del rows
     for notice in (*file_notices, *inferred.notices):
         say(f"  {notice}")
-    if time:
-        first, last = inferred.rows[inferred.time].agg(["min", "max"])
-        say(f"  {time}: from {first} to {last}")
     if n_frauds < MIN_FRAUDS:
         raise StageError(
             f"{data} has {counted(n_frauds, 'fraud')} by LABEL {label}; a model needs at least {MIN_FRAUDS}"

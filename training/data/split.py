@@ -37,11 +37,28 @@ def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> tuple[float, 
     """The first timestamps of the calibration and of the test window."""
     if split.train is not None and split.calibrate is not None:
         places = (round(len(seconds) * share) for share in (split.train, split.train + split.calibrate))
-        calibrate_from, test_from = (float(seconds[min(place, len(seconds) - 1)]) for place in places)
-        return calibrate_from, test_from
+        return _on_different_times(seconds, *(min(place, len(seconds) - 1) for place in places))
     days = (split.calibrate_days or 0.0, split.test_days or 0.0)
     test_from = float(seconds[-1]) - days[1] * SECONDS_A_DAY
     return test_from - days[0] * SECONDS_A_DAY, test_from
+
+
+def _on_different_times(seconds: npt.NDArray[np.float64], calibrate: int, test: int) -> tuple[float, float]:
+    """The times at two positions, moved where few different times would leave a window without rows."""
+    calibrate_from, test_from = float(seconds[calibrate]), float(seconds[test])
+    if calibrate_from == seconds[0]:
+        calibrate_from = _next_time(seconds, calibrate_from)
+    if test_from <= calibrate_from:
+        test_from = _next_time(seconds, calibrate_from)
+    if test_from == calibrate_from:
+        # The calibration window has the last time: it begins one earlier.
+        calibrate_from = float(seconds[max(np.searchsorted(seconds, calibrate_from) - 1, 0)])
+    return calibrate_from, test_from
+
+
+def _next_time(seconds: npt.NDArray[np.float64], time: float) -> float:
+    """The first time after another, or that itself where it is the last."""
+    return float(seconds[min(np.searchsorted(seconds, time, side="right"), len(seconds) - 1)])
 
 
 def require_classes(name: str, label: npt.NDArray[np.int8], scorer: ScorerDeclaration) -> None:
@@ -83,7 +100,8 @@ def prequential_positions(
     """The positions of the training and of the validation rows of each fold.
 
     The validation blocks are consecutive and have equally many rows; each model learns from all rows before its block,
-    except those within the label delay. `seconds` must ascend. Raises FoldError where a part lacks a class.
+    except those within the label delay. Where few different times make blocks begin at the same one, there are fewer
+    folds. `seconds` must ascend. Raises FoldError where a part lacks a class.
     """
     if (n_frauds := int(label.sum())) <= declared.count:
         raise FoldError(
@@ -92,9 +110,9 @@ def prequential_positions(
         )
     first = round(len(seconds) * (1 - declared.validate_share))
     cuts = np.linspace(first, len(seconds), declared.count + 1).round().astype(int)
-    starts = [seconds[cut] for cut in cuts[:-1]] + [np.inf]
+    starts = np.unique(np.maximum(seconds[cuts[:-1]], _next_time(seconds, seconds[0])))
     folds = []
-    for start, end in pairwise(starts):
+    for start, end in pairwise([*starts, np.inf]):
         earlier = np.flatnonzero(seconds < start - delay_seconds)
         block = np.flatnonzero((seconds >= start) & (seconds < end))
         folds.append((earlier, block))

@@ -8,33 +8,47 @@ import pandas as pd
 
 from training.errors import DataError
 
-# The end of the year 2100.
-LATEST_SECONDS = 4_133_980_800
+# A time outside the years 1900 to 2100 is a stand-in for a missing one (0001-01-01, 9999-12-31), or in another unit.
+FIRST_TIME, END_OF_TIMES = pd.Timestamp("1900-01-01", tz="UTC"), pd.Timestamp("2101-01-01", tz="UTC")
+EARLIEST_SECONDS, LATEST_SECONDS = FIRST_TIME.timestamp(), END_OF_TIMES.timestamp()
 
 
 def check_time(values: pd.Series, *, is_number: bool | None = None) -> pd.Series:
     """Seconds since 1970 as float64, NaN where a time cannot be read; plain numbers are taken as seconds.
 
-    A column holds either dates or seconds, as `is_number` or else the majority decides; other values are not times.
+    A column holds either dates or seconds, as `is_number` or else the majority decides; other values are not times, nor
+    are those outside the years 1900 to 2100.
     """
     is_plain = _is_number(values)
     numbers = pd.to_numeric(values.where(is_plain), errors="coerce").astype(np.float64)
     numbers = plausible_seconds(numbers)
     if is_number:
         return numbers
-    dates = pd.to_datetime(values.where(~is_plain), errors="coerce", utc=True, format=_time_format(values))
-    seconds = (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+    seconds = date_seconds(iso_dates(values.where(~is_plain)))
     if is_number is None and seconds.notna().sum() < numbers.notna().sum():
         return numbers
     return seconds
 
 
+def iso_dates(values: pd.Series) -> pd.Series:
+    """ISO 8601 texts and typed dates as timestamps in UTC, NaT where one cannot be read or is outside 1900 to 2100."""
+    is_typed = pd.api.types.is_datetime64_any_dtype(values.dtype)
+    dates = pd.to_datetime(values, errors="coerce", utc=True, format=None if is_typed else "ISO8601")
+    # Before any arithmetic, which is in nanoseconds and cannot hold the year 1.
+    return dates.where((dates >= FIRST_TIME) & (dates < END_OF_TIMES))
+
+
+def date_seconds(dates: pd.Series) -> pd.Series:
+    """Timestamps of plausible years as seconds since 1970."""
+    return (dates - pd.Timestamp(0, tz="UTC")).dt.total_seconds()
+
+
 def plausible_seconds(numbers: pd.Series) -> pd.Series:
-    """The seconds, NaN beyond the year 2100.
+    """The seconds, NaN outside the years 1900 to 2100.
 
     Milliseconds would otherwise be read as seconds of the year 50,000, and no delay in days would have an effect.
     """
-    return numbers.where(numbers.abs() <= LATEST_SECONDS)
+    return numbers.where((numbers >= EARLIEST_SECONDS) & (numbers < LATEST_SECONDS))
 
 
 def _is_number(values: pd.Series) -> pd.Series:
@@ -43,15 +57,11 @@ def _is_number(values: pd.Series) -> pd.Series:
     return pd.to_numeric(values, errors="coerce").notna()
 
 
-def _time_format(values: pd.Series) -> str | None:
-    return None if pd.api.types.is_datetime64_any_dtype(values.dtype) else "ISO8601"
-
-
 def time_is_number(values: pd.Series) -> bool:
     """Whether a column of times holds seconds, not dates; raises DataError where no value is a time."""
     dates, numbers = (check_time(values, is_number=is_number).notna().sum() for is_number in (False, True))
     if not dates and not numbers:
-        raise DataError(f"column {values.name} holds {values.iloc[0]!r}; no value is a date, ISO 8601 text or seconds")
+        raise DataError(f"column {values.name} holds {values.iloc[0]!r}; no value is a time from 1900 to 2100, as ISO 8601 text, date or seconds")
     return bool(numbers > dates)
 
 

@@ -1,6 +1,7 @@
 """The field that suits the values of one column, or the reason why the column is left out."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from math import ceil
 from numbers import Number
 
@@ -10,34 +11,75 @@ import pandas as pd
 from handler.scoring.contract import LARGEST_NUMBER, DeclaredField
 from training.data.column_checks import as_text
 from training.data.times import LATEST_SECONDS
+from training.errors import DataError, counted
+from training.intake.currencies import CODES, currency_of
 from training.intake.field_names import words_of
-from training.intake.numbers import NUMERIC_SHARE, as_truth, is_mostly_read, n_words, read_numbers
-from training.intake.time_column import FIRST_DATE, LAST_DATE
+from training.intake.numbers import MOST_TOKENS, NOTHING, NUMERIC_SHARE, ReadNumbers, as_truth, number_text, numbers_of
+from training.intake.time_column import TIME_WORDS
+from training.intake.written_dates import are_times_of_day, read_dates
 
 ID_SHARE = 0.9
-# The default of a category field's min_rows.
-MIN_ROWS = 20
+# The default of a category field's min_rows, of the rows that a model learns from: the earliest TRAIN of a file.
+MIN_ROWS, TRAIN = 20, 0.6
 LONGEST_CATEGORY = 256
+FIRST_DATE, LAST_DATE = 19_000_101, 21_001_231
 # 2000-01-01: later whole numbers in a column with a name of TIME_WORDS are timestamps.
 EARLIEST_TIMESTAMP = 946_684_800
 # A monotone column with at least as many distinct values is an order of rows, not a measure.
 MIN_ORDERED = 100
 # With a larger share of texts like 00501 a column holds codes, not numbers.
 MAX_LEADING_ZEROS = 0.01
-CURRENCIES = ("usd", "eur", "gbp", "chf", "jpy", "inr", "cad", "aud")
-MONEY_WORDS = frozenset({*CURRENCIES, "amount", "amt", "balance", "charge", "cost", "fee", "income", "payment"}).union(
-    ("price", "revenue", "salary", "spend", "spent", "total", "value")
-)
-NOT_MONEY_WORDS = frozenset({"age", "average_of", "bin", "code", "count", "days", "flag", "hour", "hours", "id"}).union(
-    ("items", "minutes", "month", "months", "n", "num", "number", "pct", "percent", "qty", "quantity", "rank", "rate"),
-    ("ratio", "score", "seconds", "share", "transactions", "year", "years"),
-)
+# Whole numbers of nine digits and more are codes, not measures; with fewer rows for each they are ids.
+SMALLEST_CODE, LARGEST_CODE = 1e8, 1e25
+MIN_REPEATS = 10
+MOST_SHOWN, LONGEST_SHOWN = 3, 40
+WARNING = "WARNING: "
+# Codes of currencies, as a word in a column's name, but for those that are words of English or German.
+_NO_CURRENCY = "all top try cup pen mop nio cop ron bam mad sos gel sek std"
+CURRENCY_WORDS = frozenset(map(str.casefold, CODES)) - frozenset(_NO_CURRENCY.split())
+_MONEY = """
+    amount amt balance charge cost fee income payment price revenue salary spend spent total value
+    betrag preis umsatz saldo summe gebuhr montant prix solde importe monto precio valor importo prezzo preco
+    bedrag prijs belopp pris belob kwota cena castka osszeg tutar suma
+"""
+MONEY_WORDS = CURRENCY_WORDS.union(_MONEY.split())
+_MEASURES = """
+    age average avg count days flag hour hours items length max mean min minutes month months n num pct percent qty
+    quantity rank rate ratio score seconds share std sum transactions velocity year years
+"""
+MEASURE_WORDS = frozenset(_MEASURES.split())
+NOT_MONEY_WORDS = MEASURE_WORDS | {"average_of", "bin", "code", "id", "number"}
 ID_WORDS = frozenset(
     ("guid", "hash", "id", "idx", "index", "key", "no", "nr", "number", "ref", "reference", "row", "uuid")
 )
-TIME_WORDS = frozenset({"at", "date", "datetime", "epoch", "time", "timestamp", "ts", "when"})
+# Whole numbers under these names stand for somebody or something; more of one is not more of anything.
+_CODES = "bin code fips id iin mcc naics plz postal postcode sic zip zipcode"
+_ENTITIES = """
+    account acct agent beneficiary branch buyer card cardholder client cust customer device employee household kunde
+    member merchant payee payer person seller shop store supplier terminal user vendor
+"""
+CODE_WORDS = frozenset(f"{_CODES} {_ENTITIES}".split())
+# But not where the name goes on like this: is_new_device, cards_per_user.
+NO_CODE_WORDS = MEASURE_WORDS | {"is", "has", "new", "distinct", "unique", "same", "of", "per"}
 _DATES = "left out, it holds dates; a column with their age, in days before TIME, could be used"
 _UUID = r"(?:0x)?[0-9a-f]{16,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+# What values that no request can carry are called.
+_OBJECTS = {
+    "bytes": "binary data",
+    "dict": "nested records",
+    "list": "lists",
+    "ndarray": "lists",
+    "time": "times of day",
+    "tuple": "lists",
+}
+# One number with a little beside it.
+_AMOUNT = r"\D{0,6}\d[\d\s.,']*\D{0,6}"
+# Texts that name somebody; a model would learn these by heart.
+_PERSONAL = {
+    "e-mail addresses": r"[^@\s]+@[^@\s]+\.[^@\s]+",
+    "IBANs": r"[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?",
+    "phone, card or account numbers": r"[+(]?\d(?:[\s()./-]*\d){7,18}",
+}
 
 
 @dataclass(frozen=True)
@@ -56,11 +98,12 @@ def infer_column(values: pd.Series, column: str, *, is_text: bool) -> Column:
     if pd.api.types.is_bool_dtype(values.dtype):
         return _flag(values.astype("boolean"))
     if pd.api.types.is_numeric_dtype(values.dtype):
-        return _number(read_numbers(values), column)
+        return _number(numbers_of(values), values, column)
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         return Column(None, values, _DATES)
     if pd.api.types.is_timedelta64_dtype(values.dtype):
-        return _number(values.dt.total_seconds(), column)
+        seconds = values.dt.total_seconds()
+        return _number(ReadNumbers(seconds), seconds, column)
     return _texts_or_objects(values, column, is_text=is_text)
 
 
@@ -70,14 +113,12 @@ def _texts_or_objects(values: pd.Series, column: str, *, is_text: bool) -> Colum
     if kinds == {bool}:
         return _flag(values.astype("boolean"))
     if kinds and all(issubclass(kind, Number) for kind in kinds):
-        return _number(pd.to_numeric(values).astype(np.float64), column)
+        return _number(ReadNumbers(pd.to_numeric(values).astype(np.float64)), values, column)
     if odd := sorted(kind.__name__ for kind in kinds if not issubclass(kind, str | Number)):
-        return Column(
-            None, values, _DATES if set(odd) <= {"date", "datetime"} else f"left out, it holds {odd[0]} values"
-        )
+        what = _OBJECTS.get(odd[0], "values that are neither numbers nor texts")
+        return Column(None, values, _DATES if set(odd) <= {"date", "datetime"} else f"left out, it holds {what}")
     texts = (as_text(values) if values.dtype == object else values).astype("str")
-    texts = texts.mask(texts == "")
-    return _text(texts, column, is_text=is_text)
+    return _text(texts.mask(texts == ""), column, is_text=is_text)
 
 
 def _flag(truth: pd.Series) -> Column:
@@ -88,27 +129,77 @@ def _constant(typed: pd.Series) -> str:
     """Why a column carries no information, "" where it does; a single value with gaps carries that of a flag."""
     if typed.isna().all():
         return "left out, it is empty"
-    return f"left out, all rows have {typed.iloc[0]}" if (typed == typed.iloc[0]).fillna(value=False).all() else ""
+    first = typed.iloc[0]
+    shown = number_text(first) if isinstance(first, float) else str(first).lower() if first in (True, False) else first
+    return f"left out, all rows have {shown}" if (typed == first).fillna(value=False).all() else ""
 
 
 def _text(texts: pd.Series, column: str, *, is_text: bool) -> Column:
     """A column of texts as flags, numbers or categories, or the reason why it is left out."""
     present = texts.dropna()
-    is_code = present.str.fullmatch(r"0\d+").mean() > MAX_LEADING_ZEROS
-    if not is_code and (is_text or present.nunique() > ID_SHARE * len(present)):
-        numbers = read_numbers(texts)
-        if is_mostly_read(numbers, texts):
-            numeric = _number(numbers, column)
-            n_stray = n_words(texts[numbers.isna()])
-            notices = [numeric.notice, f"{n_stray:,} values are not numbers and become missing" if n_stray else ""]
-            return Column(numeric.field, numeric.typed, "; ".join(filter(None, notices)))
-    counts = present.value_counts()
-    if set(counts.index.str.strip().str.lower()) <= {"true", "false"}:
+    n_codes = present.str.fullmatch(r"0\d+").mean()
+    if n_codes > MAX_LEADING_ZEROS:
+        shown = present[present.str.fullmatch(r"0\d+")].iloc[0]
+        return _noted(_category(texts), f"its numbers are codes, such as {shown}")
+    if not is_text and present.nunique() <= ID_SHARE * len(present):
+        return _category(texts)
+    read = numbers_of(texts)
+    if read.are_numbers:
+        return _noted(_number(read, texts, column), *_missing(read), read.notice)
+    category = _category(texts)
+    n_numbers = int(read.numbers.notna().sum())
+    shown = read.words.index[0] if len(read.words) else ""
+    if _is_money(words_of(column)) and present.str.fullmatch(_AMOUNT).mean() > 0.5:  # noqa: PLR2004 - a majority
+        amounts = counted(int(read.words.sum()), "amount")
+        return _noted(category, f"{WARNING}{amounts} such as '{shown}' cannot be read as numbers")
+    if n_numbers * 2 > len(present):
+        shares = f"{n_numbers:,} of {len(present):,} values are numbers"
+        return _noted(category, f"{shares}, but others are not, such as '{shown}'")
+    return category
+
+
+def _noted(column: Column, *notices: str) -> Column:
+    """A column with more to tell about it; why it is left out comes first."""
+    told = (*notices, column.notice) if column.field else (column.notice, *notices)
+    return replace(column, notice="; ".join(filter(None, told)))
+
+
+def _missing(read: ReadNumbers) -> list[str]:
+    """What is told of cells that are not numbers and become missing."""
+    is_token = (read.words > 1) & (len(read.words) <= MOST_TOKENS)
+    tokens = pd.concat([read.nothing[read.nothing.index.str.strip() != ""], read.words[is_token]])
+    strays = read.words[~is_token]
+    notices = [f"{_listed(tokens)} a missing number"] if len(tokens) else []
+    if len(strays):
+        values = counted(int(strays.sum()), "value is not a number and becomes", "values are not numbers and become")
+        notices.append(f"{values} missing, such as '{strays.index[0]}'")
+    return notices
+
+
+def _listed(tokens: pd.Series) -> str:
+    """Texts with how often each occurs, as the subject of a sentence."""
+    told = ", ".join(f"'{text}' ({counted(int(n), 'time')})" for text, n in tokens.iloc[:MOST_SHOWN].items())
+    more = f" and {len(tokens) - MOST_SHOWN} more" if len(tokens) > MOST_SHOWN else ""
+    return f"{told}{more} {'means' if len(tokens) == 1 else 'mean'}"
+
+
+def _category(texts: pd.Series) -> Column:
+    """A column of texts as a flag or a category, or the reason why it is left out."""
+    counts = texts.value_counts()
+    folded = counts.index.str.strip().str.casefold()
+    nothing = counts[folded.isin(NOTHING)]
+    if len(nothing) and len(nothing) < len(counts):
+        texts = texts.mask(texts.isin(nothing.index))
+        return _noted(_category(texts), f"{_listed(nothing)} a missing value")
+    if set(folded) <= {"true", "false"}:
         return _flag(as_truth(texts))
-    if reason := _constant(texts) or _no_category(present, counts):
+    if reason := _constant(texts) or _no_category(texts.dropna(), counts):
         return Column(None, texts, reason)
     longest = int(counts.index.str.len().max())
-    return Column(DeclaredField(type="category", max_length=max(64, min(2 * longest, LONGEST_CATEGORY))), texts)
+    field = DeclaredField(type="category", max_length=max(64, min(2 * longest, LONGEST_CATEGORY)))
+    unknown = counts[folded.isin(("?", "-", "--", "n/a"))]
+    told = [f"'{text}' ({counted(int(n), 'time')}) is a category of its own" for text, n in unknown.items()]
+    return Column(field, texts, "; ".join(told))
 
 
 def _no_category(present: pd.Series, counts: pd.Series) -> str:
@@ -118,44 +209,113 @@ def _no_category(present: pd.Series, counts: pd.Series) -> str:
         return f"left out, it is an id, as in {distinct[0]}"
     if _are_dates(distinct):
         return _DATES
-    if len(counts) > ID_SHARE * len(present):
-        return f"left out, {len(counts):,} of {len(present):,} values differ: an id or free text"
-    if counts[counts >= MIN_ROWS].sum() < (1 - NUMERIC_SHARE) * len(present):
-        return f"left out, hardly any of its {len(counts):,} values occurs {MIN_ROWS} times: too rare to learn from"
+    is_rare = counts[counts * TRAIN >= MIN_ROWS].sum() < (1 - NUMERIC_SHARE) * len(present)
+    if is_rare or len(counts) * MIN_REPEATS > len(present):
+        for what, pattern in _PERSONAL.items():
+            if distinct.str.fullmatch(pattern).mean() > NUMERIC_SHARE:
+                return f"left out, it holds {what}, such as {distinct[0]}"
+    if is_rare:
+        return _why_rare(present, counts)
     longest = int(distinct.str.len().max())
     return f"left out, it is free text of up to {longest:,} characters" if longest > LONGEST_CATEGORY else ""
 
 
+def _why_rare(present: pd.Series, counts: pd.Series) -> str:
+    """Why texts that hardly repeat are left out."""
+    if len(counts) > ID_SHARE * len(present):
+        return f"left out, {len(counts):,} of {len(present):,} values differ: an id or free text"
+    shown = counts.index[0]
+    if are_times_of_day(counts.index.to_series()).mean() > NUMERIC_SHARE:
+        return f"left out, it holds times of day, such as {shown}; a column with the hour could be used"
+    shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[: LONGEST_SHOWN - 3]}..."
+    return (
+        f"left out, hardly any of its {len(counts):,} values, such as {shown}, occurs {MIN_ROWS} times in the rows to "
+        "learn from: too rare"
+    )
+
+
 def _are_dates(distinct: pd.Index) -> bool:
     """Whether texts are dates with or without a time, judged by a sample."""
-    sample = distinct[:: ceil(len(distinct) / 200)].to_series()
+    sample = distinct[:: ceil(len(distinct) / 200)].to_series().astype("str")
     if not sample.str.contains(r"\d{1,4}[-/. ]\w{1,9}[-/. ,]+\d{1,4}").mean() > NUMERIC_SHARE:
         return False
-    return float(pd.to_datetime(sample, format="mixed", errors="coerce", utc=True).notna().mean()) > NUMERIC_SHARE
+    is_unset = sample.str.startswith("0000-00-00")
+    try:
+        return bool((read_dates(sample, "")[0].notna() | is_unset).mean() > NUMERIC_SHARE)
+    except DataError:
+        # Dates of two orders.
+        return True
 
 
-def _number(typed: pd.Series, column: str) -> Column:
-    """A column of numbers (float64, NaN = missing) as a count, money or number, or the reason why it is left out."""
-    is_beyond, notice = typed.abs() > LARGEST_NUMBER, ""
-    if is_beyond.any():
-        typed = typed.mask(is_beyond)
-        notice = f"{int(is_beyond.sum()):,} values are infinite or beyond {LARGEST_NUMBER:g}"
-        if is_beyond.mean() > 1 - NUMERIC_SHARE:
-            return Column(None, typed, f"left out, {notice}: ids, or amounts in too small a unit")
-        notice += " and become missing"
-    words = words_of(column)
-    is_money = bool(words & MONEY_WORDS) and not words & NOT_MONEY_WORDS
-    if reason := _constant(typed) or ("" if is_money else _no_measure(typed.dropna(), words)):
+def _number(read: ReadNumbers, original: pd.Series, column: str) -> Column:
+    """A column of numbers as a count, money, number or category, or the reason why it is left out."""
+    typed, words = read.numbers, words_of(column)
+    is_money = _is_money(words) or read.currencies.total() * 2 > typed.notna().sum()
+    present = typed[np.isfinite(typed)]
+    if reason := _constant(typed) or ("" if is_money or present.empty else _no_measure(present, words)):
         return Column(None, typed, reason)
+    if not is_money and _is_code(present, words):
+        return _code(original, present)
+    is_beyond, notices = typed.abs() > LARGEST_NUMBER, []
+    if is_beyond.any():
+        shown = number_text(typed[is_beyond].iloc[0])
+        values = counted(int(is_beyond.sum()), "value is", "values are")
+        if is_beyond.mean() > 1 - NUMERIC_SHARE:
+            return Column(None, typed, f"left out, {values} infinite or too large, such as {shown}")
+        typed = typed.mask(is_beyond)
+        notices.append(f"{values} infinite or too large, such as {shown}, and become missing")
     present = typed.dropna()
     lowest = present.min()
     # Money is rounded to cents, which would distort amounts with more decimals, such as those in bitcoin. The
     # tolerance is that of float32.
     if is_money and ((present * 100 % 1 - 0.5).abs() > 0.5 - 1e-5 * present.abs() - 1e-9).mean() > NUMERIC_SHARE:
-        unit = next((currency.upper() for currency in CURRENCIES if currency in words), None)
-        return Column(DeclaredField(type="money", unit=unit, min=0.0 if lowest >= 0 else None), typed, notice)
+        unit, notice = _currency(read.currencies, words)
+        field = DeclaredField(type="money", unit=unit, min=0.0 if lowest >= 0 else None)
+        return _noted(Column(field, typed), *notices, notice)
     is_count = lowest >= 0 and bool((present % 1 == 0).all())
-    return Column(DeclaredField(type="count" if is_count else "number"), typed, notice)
+    return _noted(Column(DeclaredField(type="count" if is_count else "number"), typed), *notices)
+
+
+def _is_money(words: set[str]) -> bool:
+    return bool(words & MONEY_WORDS) and not words & NOT_MONEY_WORDS
+
+
+def _currency(marks: Counter[str], words: set[str]) -> tuple[str | None, str]:
+    """The currency of an amount, None where it is unknown, and what is told where there are several."""
+    named = next((word.upper() for word in sorted(words & CURRENCY_WORDS)), None)
+    codes = Counter[str]()
+    for mark, n in marks.items():
+        codes[currency_of(mark) or mark] += n
+    if len(codes) > 1:
+        told = ", ".join(f"{code} ({n:,} rows)" for code, n in codes.most_common(MOST_SHOWN))
+        return named, f"{WARNING}its amounts are of several currencies, {told}, and are compared as they stand"
+    code = next(iter(codes), None)
+    return (code if code in CODES else None) or named, ""
+
+
+def _is_code(present: pd.Series, words: set[str]) -> bool:
+    """Whether whole numbers stand for something, such as a card, a shop or a place, instead of measuring it."""
+    if not (present % 1 == 0).all():
+        return False
+    if (present.abs().between(SMALLEST_CODE, LARGEST_CODE)).mean() > NUMERIC_SHARE:
+        return True
+    return bool(words & CODE_WORDS) and not words & NO_CODE_WORDS and present.nunique() > 2  # noqa: PLR2004 - a flag
+
+
+def _code(original: pd.Series, present: pd.Series) -> Column:
+    """A column of numbers that are codes, as a category or the reason why it is left out."""
+    texts = as_text(original).astype("str").str.strip().str.replace(r"\.0+$", "", regex=True)
+    texts = texts.where(present.reindex(texts.index).notna())
+    n_distinct, shown = present.nunique(), texts[present.index[0]]
+    if (present.abs() >= SMALLEST_CODE).mean() > NUMERIC_SHARE and n_distinct * MIN_REPEATS > len(present):
+        digits = len(shown.lstrip("+-"))
+        return Column(
+            None,
+            texts,
+            f"left out, its whole numbers of {digits} digits hardly repeat, such as {shown}: a phone, card or account "
+            "number, or another id",
+        )
+    return _noted(_category(texts), f"its whole numbers are codes, not amounts of something, such as {shown}")
 
 
 def _no_measure(present: pd.Series, words: set[str]) -> str:

@@ -35,8 +35,7 @@ def fitting_name(column: str, taken: Collection[str]) -> str:
     """
     name = column
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", column) or len(column) > LONGEST_NAME:
-        plain = unicodedata.normalize("NFKD", column.replace("ß", "ss")).encode("ascii", "ignore").decode()
-        spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", plain)
+        spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", _ascii(column))
         name = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_") or "column"
         name = name if name[0].isalpha() else f"column_{name}"
     name = name[:LONGEST_NAME]
@@ -58,5 +57,11 @@ def unique_names(columns: list[str], taken: Collection[str]) -> dict[str, str]:
 
 
 def words_of(column: str) -> set[str]:
-    """The words of a column's name in lower case: transaction and amt for TransactionAmt."""
-    return set(re.sub(r"[^a-z0-9]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column).lower()).split())
+    """The words of a column's name in lower case without accents: transaction and amt for TransactionAmt."""
+    plain = _ascii(column)
+    return set(re.sub(r"[^a-z0-9]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain).lower()).split())
+
+
+def _ascii(text: str) -> str:
+    """The letters of a text without their accents."""
+    return unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode()

@@ -7,12 +7,15 @@ import pandas as pd
 
 from handler.scoring.contract import DeclaredField
 from training.errors import DataError, counted
-from training.intake.column_types import MIN_ROWS, infer_column
+from training.intake.column_types import MIN_ROWS, TRAIN, WARNING, Column, infer_column
 from training.intake.field_names import SHOWN, fitting_name, require_column, unique_names
 from training.intake.label_expression import read_label
+from training.intake.quoted_cells import without_quotes
 from training.intake.repeated_rows import repeated_rows
 from training.intake.time_column import read_timestamps
 
+# From this share on it is told how many rows have a value that is not learned.
+MOSTLY_OTHER = 0.5
 MAX_LEVELS = 1_000
 MAX_LEVELS_PER_FIELD = 100
 
@@ -42,21 +45,18 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         require_column(time, rows, "TIME is")
     if label == time:
         raise DataError(f"LABEL and TIME are both {time}; they must be two columns")
+    rows, quoted = without_quotes(rows)
     is_fraud, label_columns, notices = read_label(rows, label)
     rows, is_fraud = rows[is_fraud.notna()], is_fraud.dropna()
     is_repeated, repeat_notices = repeated_rows(rows, label_columns, time)
     rows, is_fraud = rows[~is_repeated], is_fraud[~is_repeated]
-    timestamps, time_notices = _row_order(rows) if time is None else read_timestamps(rows[time], time)
+    timestamps, time_notices = _row_order(rows) if time is None else read_timestamps(rows, time)
     inferred = {
         str(column): infer_column(rows[column], str(column), is_text=is_text)
         for column in rows
         if column not in label_columns and column != time
     }
-    notices += (
-        repeat_notices
-        + time_notices
-        + [f"{name}: {column.notice}" for name, column in inferred.items() if column.notice]
-    )
+    notices = quoted + notices + repeat_notices + time_notices + _column_notices(inferred)
     kept = {name: column for name, column in inferred.items() if column.field}
     if not kept:
         raise DataError("no column is left to learn from: " + "; ".join(notices))
@@ -68,10 +68,12 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         notices.append(f"{counted(len(renamed), 'column is', 'columns are')} renamed: {shown}")
     typed = {names[name]: column.typed for name, column in kept.items()}
     table = pd.DataFrame({time_name: timestamps, **typed, label_name: is_fraud.astype(np.int8)})
-    fields = {names[name]: column.field for name, column in kept.items() if column.field}
+    is_training = timestamps.rank(pct=True) <= TRAIN
+    fields = _capped({names[name]: column.field for name, column in kept.items() if column.field}, typed, is_training)
+    notices += _rare_levels(fields, typed, is_training)
     return Inferred(
         rows=table.reset_index(drop=True),
-        fields=_capped(fields, typed),
+        fields=fields,
         columns={name: column for column, name in names.items()},
         label=label_name,
         time=time_name,
@@ -88,13 +90,40 @@ def _row_order(rows: pd.DataFrame) -> tuple[pd.Series, list[str]]:
     ]
 
 
-def _capped(fields: dict[str, DeclaredField], typed: dict[str, pd.Series]) -> dict[str, DeclaredField]:
+def _column_notices(columns: dict[str, Column]) -> list[str]:
+    """What is to be told of the columns, a warning with its word first."""
+    notices = []
+    for name, column in columns.items():
+        warning = WARNING if WARNING in column.notice else ""
+        if column.notice:
+            notices.append(f"{warning}{name}: {column.notice.replace(WARNING, '')}")
+    return notices
+
+
+def _rare_levels(fields: dict[str, DeclaredField], typed: dict[str, pd.Series], is_training: pd.Series) -> list[str]:
+    """Notices of the fields of which most rows have a value that is too rare to learn from."""
+    notices = []
+    for name, field in fields.items():
+        if field.type != "category":
+            continue
+        n_rows, n_training = (rows.value_counts() for rows in (typed[name], typed[name][is_training]))
+        learned = n_training.index[n_training >= field.min_rows]
+        share = 1 - n_rows[learned].sum() / n_rows.sum()
+        if share > MOSTLY_OTHER:
+            values = counted(len(n_rows), "value", f"values {'is' if len(learned) == 1 else 'are'}")
+            notices.append(f"{name}: {len(learned):,} of {values} learned, {share:.0%} of the rows are other")
+    return notices
+
+
+def _capped(
+    fields: dict[str, DeclaredField], typed: dict[str, pd.Series], is_training: pd.Series
+) -> dict[str, DeclaredField]:
     """The fields; rare levels of categories become "other", so that all together stay near MAX_LEVELS."""
     categories = [name for name, field in fields.items() if field.type == "category"]
     limit = min(MAX_LEVELS_PER_FIELD, MAX_LEVELS // max(len(categories), 1) + 1)
     capped = dict(fields)
     for name in categories:
-        counts = typed[name].value_counts()
+        counts = typed[name][is_training].value_counts()
         if len(counts) > limit and counts.iloc[limit] >= MIN_ROWS:
             capped[name] = fields[name].model_copy(update={"min_rows": int(counts.iloc[limit]) + 1})
     return capped

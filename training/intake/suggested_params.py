@@ -5,15 +5,17 @@ import json
 import numpy as np
 
 from handler.scoring.contract import STRING_TYPES, DeclaredField
-from training.data.split import FoldError, prequential_positions
+from training.data.split import FoldError, prequential_positions, window_bounds
 from training.data.times import check_time
 from training.errors import DataError, counted
+from training.intake.column_types import TRAIN
 from training.intake.infer import Inferred
 from training.intake.time_column import MAX_BAD_TIMES
-from training.params import Folds
+from training.params import Folds, Split
+from training.run.matrix import Floats, Labels
 
 HEADER = "# Made by `make try`: the scorer {name}, inferred from {source}.\n"
-TRAIN, CALIBRATE, TEST = 0.6, 0.2, 0.2
+CALIBRATE, TEST = 0.2, 0.2
 MAX_SHARE = 0.01
 # The share of the training window that the validation blocks cover: the usual one, or where that lacks frauds another.
 VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
@@ -21,6 +23,8 @@ VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
 FOLD_ROWS = 40_000
 FOLD_CELLS = 2_000_000
 FEWEST_FOLD_FRAUDS = 20
+# With more, it is not for want of different times that a fold has no frauds.
+FEW_TIMES = 50
 SMOTE_RATIO = 0.1
 SMOTE_ROWS = 200_000
 # With more fields nearest neighbours mean little, and each trial takes long. (Fewer bins would be faster, but a bin
@@ -35,8 +39,7 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
     rows, label = inferred.rows, inferred.label
     seconds = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
     labels = rows[label].loc[seconds.index].to_numpy()
-    n_train = round(len(seconds) * TRAIN)
-    declared, n_first = _folds(seconds.to_numpy()[:n_train], labels[:n_train])
+    declared, n_first = _folds(seconds.to_numpy(), labels, inferred.time)
     share = max(min(FOLD_ROWS / len(rows), FOLD_CELLS / rows.size), FEWEST_FOLD_FRAUDS / max(n_first, 1))
     sample = float(f"{min(1.0, share):.2g}")
     no_smote = _why_no_smote(inferred, n_first * sample)
@@ -58,21 +61,32 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
     }
 
 
-def _folds(seconds: np.ndarray, labels: np.ndarray) -> tuple[Folds, int]:
+def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
     """The largest number of folds, 2 to 4, that all have frauds; and how many frauds the first one learns from.
 
-    Where the usual validation blocks have none, as in a gap, they cover another share of the training window. Raises
-    DataError where two blocks always lack frauds.
+    The folds are those of the training window that `prepare` cuts. Where the usual validation blocks have no frauds, as
+    in a gap, they cover another share of it. Raises DataError where two blocks always lack frauds.
     """
-    for share in VALIDATE_SHARES:
-        for count in (4, 3, 2):
-            declared = Folds(count=count, validate_share=share)
-            try:
-                positions = prequential_positions(seconds, labels, declared, 0.0)
-            except FoldError:
-                continue
-            return declared, int(labels[positions[0][0]].sum())
-    n_frauds = counted(int(labels.sum()), "fraud")
+    split = Split(train=TRAIN, calibrate=CALIBRATE, test=TEST)
+    windows = [(seconds >= start) & (seconds < end) for start, end in window_bounds(seconds, split).values()]
+    times, frauds = seconds[windows[0]], labels[windows[0]]
+    n_times = len(np.unique(seconds))
+    if n_times > FEW_TIMES or all(0 < labels[window].sum() < window.sum() for window in windows):
+        for share in VALIDATE_SHARES:
+            for count in (4, 3, 2):
+                declared = Folds(count=count, validate_share=share)
+                try:
+                    positions = prequential_positions(times, frauds, declared, 0.0)
+                except FoldError:
+                    continue
+                if len(positions) == count:
+                    return declared, int(frauds[positions[0][0]].sum())
+    if n_times <= FEW_TIMES:
+        raise DataError(
+            f"TIME is {time}, which has {counted(n_times, 'different value')}; rows of one time stay together, and so some "
+            "window or fold has no frauds: name a finer column, or omit TIME if the rows are in order of time"
+        )
+    n_frauds = counted(int(frauds.sum()), "fraud")
     raise DataError(
         f"the rows to train on, the first {TRAIN:.0%} of the file, have {n_frauds}, at too few times to compare models "
         "on two later parts of these rows that both have some: bring more frauds, or leave out the rows without any"

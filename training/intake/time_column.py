@@ -1,82 +1,235 @@
-"""A time column in any format as timestamps or seconds."""
+"""The time column of a stranger's file, whatever it holds, as timestamps or seconds."""
 
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
-from pandas.tseries.api import guess_datetime_format
 
-from training.data.times import LATEST_SECONDS, plausible_seconds
-from training.errors import DataError
-from training.intake.numbers import is_numeric, read_numbers
+from training.data.times import (
+    EARLIEST_DATE,
+    LATEST_SECONDS,
+    date_seconds,
+    iso_dates,
+    plausible_seconds,
+)
+from training.errors import DataError, counted
+from training.intake.field_names import words_of
+from training.intake.numbers import is_numeric, number_text, read_numbers
+from training.intake.written_dates import are_calendar_names, are_times_of_day, read_dates
+from training.params import SECONDS_A_DAY
 
 # A larger share of rows without a readable time means that the column was misread, not that some rows are bad.
 MAX_BAD_TIMES = 0.05
-FIRST_DATE, LAST_DATE = 19_000_101, 21_001_231
-MONTHS = 12
-GUESSES = 100
+SAMPLE = 1_000
+SHOWN = 5
+TIME_WORDS = frozenset({"at", "date", "datetime", "epoch", "time", "timestamp", "ts", "when"})
+_DATE_WORDS = "date day month year yr datum tag jahr monat fecha dia mes ano jour mois annee giorno anno"
+DATE_WORDS = frozenset(_DATE_WORDS.split())
+# Times this far from all others, and as far as those lie apart, stand for something else.
+EDGE_YEARS = 2
+YEARS, MOST_YEARS = (1950, 2100), 100
+HOURS_A_DAY = 24
+SECONDS_A_YEAR = 365.25 * SECONDS_A_DAY
 
 
-def read_timestamps(values: pd.Series, column: str) -> tuple[pd.Series, list[str]]:
-    """Timestamps (UTC) or seconds (float64), missing where unreadable; and notices for the user.
+@dataclass(frozen=True)
+class Unit:
+    """Numbers that count from a start, by the range in which they are times of our days."""
+
+    name: str
+    low: float
+    high: float
+    per_second: float
+    start: float = 0.0
+    """The first instant of the count, in seconds since 1970."""
+
+    def fits(self, known: pd.Series) -> bool:
+        """Whether most numbers are times in this unit."""
+        return bool(known.between(self.low, self.high).mean() > 0.5)  # noqa: PLR2004 - a majority
+
+    def seconds(self, numbers: pd.Series) -> pd.Series:
+        """The numbers as seconds since 1970."""
+        return numbers / self.per_second + self.start
+
+
+# The ranges of .NET and Windows, which count tenths of microseconds, are nanoseconds of 1990 and of 1974.
+UNITS = (
+    Unit("seconds since 1970", EARLIEST_DATE, LATEST_SECONDS, 1),
+    Unit("milliseconds since 1970", EARLIEST_DATE * 1e3, LATEST_SECONDS * 1e3, 1e3),
+    Unit("microseconds since 1970", EARLIEST_DATE * 1e6, LATEST_SECONDS * 1e6, 1e6),
+    Unit(".NET's ticks since the year 1", 6.2e17, 6.5e17, 1e7, -62_135_596_800.0),
+    Unit("Windows's file times since 1601", 1.2e17, 1.45e17, 1e7, -11_644_473_600.0),
+    Unit("nanoseconds since 1970", EARLIEST_DATE * 1e9, LATEST_SECONDS * 1e9, 1e9),
+)
+# Days of Excel from 1970 to 2100; it counts from the end of 1899, with a 29 February 1900 that never was.
+EXCEL = Unit("Excel's days since 1899-12-30", 25_569, 73_415, 1 / SECONDS_A_DAY, -25_569.0 * SECONDS_A_DAY)
+DAYS = Unit("days since 1970", 10_957, 25_568, 1 / SECONDS_A_DAY)
+# A count of something else seldom stays in so short a part of their range.
+MOST_DAYS = 10_958
+# Numbers that spell a date with their digits.
+STAMPS = (
+    ("%Y%m%d%H%M%S", 19_000_101_000_000, 21_001_231_235_959),
+    ("%Y%m%d%H%M", 190_001_010_000, 210_012_312_359),
+    ("%Y%m%d", 19_000_101, 21_001_231),
+    ("%Y%m", 190_001, 210_012),
+)
+
+
+_REMEDY = "name another column, or omit TIME if the rows are in order of time"
+
+
+def read_timestamps(rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]]:
+    """The times of the rows as timestamps (UTC) or seconds (float64), missing where unreadable; notices for the user.
 
     Raises DataError where more than MAX_BAD_TIMES of the rows have no readable time.
     """
-    known = values.notna() & (values.astype(object) != "")
+    values = rows[column]
+    present = values.dropna()
+    if present.empty:
+        raise DataError(f"TIME is {column}, which is empty: {_REMEDY}")
     notices: list[str] = []
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        timestamps = pd.to_datetime(values, utc=True)
-    elif is_numeric(values):
-        timestamps, notices = _counted(read_numbers(values), column)
+        timestamps = iso_dates(values)
+    elif is_numeric(present.iloc[:: max(1, len(present) // SAMPLE)]):
+        timestamps, notices = _from_numbers(read_numbers(values), rows, column)
     else:
-        timestamps, notices = _written(values.astype("str").where(known), column)
-    bad = timestamps.isna()
-    if bad.mean() > MAX_BAD_TIMES:
-        unreadable = values[bad & known]
-        example = f" such as {unreadable.iloc[0]!r}" if len(unreadable) else ""
+        texts = values.astype("str")
+        timestamps, notices = read_dates(texts, column)
+        if timestamps.isna().mean() > MAX_BAD_TIMES:
+            _refuse_words(texts.dropna(), rows, column)
+    notices += _bad_times(timestamps, values, column)
+    return timestamps, notices + _period(timestamps, column)
+
+
+def _from_numbers(numbers: pd.Series, rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]]:
+    """Numbers as timestamps where they spell dates, else as seconds in the unit that most of them are times in."""
+    known = numbers[np.isfinite(numbers)]
+    for layout, low, high in STAMPS:
+        if known.between(low, high).mean() > 0.5:  # noqa: PLR2004 - a majority
+            whole = numbers.where(numbers.between(low, high) & (numbers % 1 == 0)).astype("Int64").astype("str")
+            dates = iso_dates(pd.to_datetime(whole, format=layout, errors="coerce", utc=True))
+            if dates.notna().sum() >= (1 - MAX_BAD_TIMES) * len(known):
+                return dates, [f"{column}: read as dates, as in {known.iloc[0]:.0f}"]
+    if known.between(*YEARS).all() and (known % 1 == 0).all() and known.nunique() <= MOST_YEARS:
+        years = numbers.astype("Int64").astype("str")
+        return pd.to_datetime(years, format="%Y", errors="coerce", utc=True), [f"{column}: read as years"]
+    _refuse_clock(known, rows, column)
+    if day_unit := _day_unit(known, words_of(column)):
+        seconds = plausible_seconds(day_unit.seconds(numbers).round(3))
+        dates = pd.to_datetime((seconds * 1e3).round(), unit="ms", utc=True)
+        shown, date = number_text(known.iloc[0]), _date(seconds.dropna().iloc[0])
+        return dates, [f"{column}: read as {day_unit.name}, so that {shown} is {date}"]
+    unit = next((unit for unit in UNITS if unit.fits(known)), None)
+    if unit:
+        notices = [f"{column}: read as {unit.name}"] if unit.per_second != 1 else []
+        return plausible_seconds(unit.seconds(numbers)), notices
+    period = f"from {number_text(known.min())} to {number_text(known.max())}"
+    meaning = "taken as seconds, which order the rows, but periods in days have no meaning"
+    return plausible_seconds(numbers), [f"{column}: counts something {period}, not dates: {meaning}"]
+
+
+def _day_unit(known: pd.Series, words: set[str]) -> Unit | None:
+    """The unit of numbers that count days, as Excel does; None where they count something else."""
+    is_whole = bool((known % 1 == 0).all())
+    for unit, is_likely in (
+        (EXCEL, not is_whole or words & (DATE_WORDS | TIME_WORDS - {"time", "ts", "epoch"})),
+        (DAYS, is_whole and words & (DATE_WORDS | {"days", "epoch"})),
+    ):
+        fitting = known[known.between(unit.low, unit.high)]
+        if is_likely and len(fitting) >= (1 - MAX_BAD_TIMES) * len(known) and np.ptp(fitting) <= MOST_DAYS:
+            return unit
+    return None
+
+
+def _refuse_clock(known: pd.Series, rows: pd.DataFrame, column: str) -> None:
+    """Raise DataError where numbers are times of day, such as 93000 for 09:30:00."""
+    is_sound = (known >= 0) & (known % 1 == 0) & (known % 100 < 60) & (known // 100 % 100 < 60)  # noqa: PLR2004
+    latest = known[is_sound].max()
+    has_seconds = latest >= HOURS_A_DAY * 100
+    fewest, end = (10_000, HOURS_A_DAY * 10_000) if has_seconds else (1_000, HOURS_A_DAY * 100)
+    if is_sound.mean() < 1 - MAX_BAD_TIMES or known.nunique() < HOURS_A_DAY or not fewest <= latest < end:
+        return
+    digits = f"{int(latest):06}" if has_seconds else f"{int(latest):04}"
+    clock = ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))
+    raise DataError(_without_date(f"times of day without a date, such as {latest:.0f} for {clock}", rows, column))
+
+
+def _refuse_words(present: pd.Series, rows: pd.DataFrame, column: str) -> None:
+    """Raise DataError where texts are times of day, or names of months or weekdays."""
+    for what, matched in (
+        ("times of day without a date", are_times_of_day(present)),
+        ("names of months or weekdays without a year", are_calendar_names(present)),
+    ):
+        if matched.mean() > 0.5:  # noqa: PLR2004 - a majority
+            raise DataError(_without_date(f"{what}, such as {present[matched].iloc[0]}", rows, column))
+
+
+def _without_date(what: str, rows: pd.DataFrame, column: str) -> str:
+    """The message that a column is only a part of a time, with the columns that look like the rest."""
+    names = [str(name) for name in rows if name != column and _looks_like_date(rows[name], str(name))]
+    remedy = "name a column with dates, or omit TIME if the rows are in order of time"
+    if names:
+        listed = names[0] if len(names) == 1 else ", ".join(names[:SHOWN][:-1]) + " and " + names[:SHOWN][-1]
+        remedy = (
+            f"{listed} {'looks' if len(names) == 1 else 'look'} like its date: join them in one column, such as "
+            "2025-01-31 14:05, and name that"
+        )
+    return f"TIME is {column}, which holds {what}; {remedy}"
+
+
+def _looks_like_date(values: pd.Series, column: str) -> bool:
+    """Whether a column's name or its values are those of a date."""
+    if pd.api.types.is_datetime64_any_dtype(values.dtype) or words_of(column) & DATE_WORDS:
+        return True
+    sample = values.dropna().iloc[:SHOWN]
+    if sample.empty or pd.api.types.is_numeric_dtype(values.dtype):
+        return False
+    return bool(iso_dates(sample.astype("str")).notna().all())
+
+
+def _bad_times(timestamps: pd.Series, values: pd.Series, column: str) -> list[str]:
+    """A notice of the rows without a readable time; raises DataError where they are too many."""
+    n_bad = int(timestamps.isna().sum())
+    if not n_bad:
+        return []
+    frequent = values[timestamps.isna()].value_counts(dropna=True)
+    example = f"such as {_shown(frequent.index[0])!r}" if len(frequent) else "(empty cells)"
+    if n_bad > MAX_BAD_TIMES * len(values):
         raise DataError(
-            f"TIME is {column}, which has {int(bad.sum()):,} of {len(values):,} rows without a readable time"
-            f"{example or ' (empty cells)'}; a time must be a date (2024-01-31 14:05) or a number of seconds: "
-            "name another column, or omit TIME if the rows are in order of time"
+            f"TIME is {column}, which has {n_bad:,} of {len(values):,} rows without a readable time {example}; a time "
+            f"must be a date from 1900 to 2100 (2024-01-31 14:05) or a number of seconds: {_REMEDY}"
         )
-    if bad.any():
-        notices.append(f"{column}: {int(bad.sum()):,} rows have no readable time and go into quarantine")
-    return timestamps, notices
+    rows = counted(n_bad, "row has", "rows have")
+    return [f"{column}: {rows} no readable time from 1900 to 2100, {example}: quarantined".replace(", (", " (")]
 
 
-def _counted(numbers: pd.Series, column: str) -> tuple[pd.Series, list[str]]:
-    """Numbers as seconds or, where they are dates like 20240131, as timestamps."""
-    known = numbers.dropna()
-    if ((known >= FIRST_DATE) & (known <= LAST_DATE)).all():
-        dates = pd.to_datetime(numbers.astype("Int64").astype("str"), format="%Y%m%d", errors="coerce", utc=True)
-        if dates.notna().sum() == len(known):
-            return dates, [f"{column}: read as dates, as in {int(known.iloc[0])}"]
-    for unit, per_second in (("milli", 1e3), ("micro", 1e6), ("nano", 1e9)):
-        typical = known.abs().median()
-        if LATEST_SECONDS * per_second / 1e3 < typical <= LATEST_SECONDS * per_second:
-            return plausible_seconds(numbers / per_second), [f"{column}: read as {unit}seconds since 1970"]
-    return plausible_seconds(numbers), []
+def _shown(value: object) -> str:
+    return number_text(value) if isinstance(value, float) else str(value)
 
 
-def _written(texts: pd.Series, column: str) -> tuple[pd.Series, list[str]]:
-    """Texts as timestamps: in the format of the first ones, the rest one by one."""
-    # pandas would read a time of day as one of today.
-    texts = texts.where(~texts.str.fullmatch(r"\s*\d{1,2}:\d\d(:\d\d(\.\d+)?)?\s*([AaPp][Mm])?").fillna(value=True))
-    parts = texts.str.extract(r"^\s*(\d{1,2})([./-])(\d{1,2})[./-]\d{2,4}")
-    first, second = (pd.to_numeric(parts[part]) for part in (0, 2))
-    n_day_first, n_month_first = int((first > MONTHS).sum()), int((second > MONTHS).sum())
-    is_day_first = n_day_first > n_month_first or (n_day_first == n_month_first and bool((parts[1] == ".").any()))
+def _period(timestamps: pd.Series, column: str) -> list[str]:
+    """The first and the last date, without times that are years from all others, of which a warning tells."""
+    is_date = pd.api.types.is_datetime64_any_dtype(timestamps.dtype)
+    seconds = (date_seconds(timestamps) if is_date else timestamps).dropna()
+    if not is_date and seconds.median() < EARLIEST_DATE:
+        return []
+    distinct = np.unique(seconds)
     notices = []
-    if first.notna().any():
-        shown = texts[(first > MONTHS) if is_day_first and n_day_first else first.notna()].iloc[0]
-        basis = "as in" if n_day_first != n_month_first else "although no row of the file decides it, as in"
-        notices.append(f"{column}: read with the {'day' if is_day_first else 'month'} first, {basis} {shown}")
-    known = texts.dropna()
-    guesses = (guess_datetime_format(text, dayfirst=is_day_first) for text in known.head(GUESSES))
-    layout = next(filter(None, guesses), None)
-    timestamps = pd.Series(pd.NaT, index=texts.index, dtype="datetime64[us, UTC]")
-    if layout:
-        timestamps = pd.to_datetime(texts, format=layout, errors="coerce", utc=True)
-    rest = texts[timestamps.isna() & texts.notna()]
-    if len(rest):
-        timestamps = timestamps.fillna(
-            pd.to_datetime(rest, format="mixed", dayfirst=is_day_first, errors="coerce", utc=True)
-        )
-    return timestamps, notices
+    for place, beside, when in ((0, 1, "before"), (-1, -2, "after")):
+        inner = distinct[1:-1]
+        gap = abs(distinct[beside] - distinct[place]) if len(inner) > 1 else 0
+        if gap >= EDGE_YEARS * SECONDS_A_YEAR and gap >= inner[-1] - inner[0]:
+            edge = distinct[place]
+            rows = counted(int((seconds == edge).sum()), "row has", "rows have")
+            years, rank = gap / SECONDS_A_YEAR, "earliest" if place == 0 else "latest"
+            notices.append(
+                f"WARNING: {column}: {rows} {_date(edge)}, {years:.0f} years {when} the next, and so count as the "
+                f"{rank}: leave them out if that date stands for an unknown time"
+            )
+            seconds = seconds[seconds != edge]
+    return [*notices, f"{column}: from {_date(seconds.min())} to {_date(seconds.max())}"]
+
+
+def _date(seconds: float) -> str:
+    """A date with its time of day, unless that is midnight."""
+    return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat(sep=" ")).removesuffix(" 00:00:00")
