@@ -291,7 +291,7 @@ def change_rows(project: Path, change: Callable[[Frame], Frame]) -> None:
         (lambda rows: rows.assign(is_fraud=0), ": the train window has only is_fraud = 0"),
         (
             lambda rows: rows.assign(at="soon"),
-            ": column at holds 'soon'; no value is a date, ISO 8601 text or seconds",
+            ": column at holds 'soon'; no value is a time from 1900 to 2100, as a date, ISO 8601 text or seconds",
         ),
     ],
     ids=["missing columns", "missing file", "no rows", "label 2", "one class", "unreadable times"],

@@ -52,13 +52,13 @@ def _on_different_times(seconds: npt.NDArray[np.float64], calibrate: int, test: 
         test_from = _next_time(seconds, calibrate_from)
     if test_from == calibrate_from:
         # The calibration window has the last time: it begins one earlier.
-        calibrate_from = float(seconds[max(np.searchsorted(seconds, calibrate_from) - 1, 0)])
+        calibrate_from = float(seconds[max(int(np.searchsorted(seconds, calibrate_from)) - 1, 0)])
     return calibrate_from, test_from
 
 
 def _next_time(seconds: npt.NDArray[np.float64], time: float) -> float:
     """The first time after another, or that itself where it is the last."""
-    return float(seconds[min(np.searchsorted(seconds, time, side="right"), len(seconds) - 1)])
+    return float(seconds[min(int(np.searchsorted(seconds, time, side="right")), len(seconds) - 1)])
 
 
 def require_classes(name: str, label: npt.NDArray[np.int8], scorer: ScorerDeclaration) -> None:

@@ -263,7 +263,8 @@ def _number(read: ReadNumbers, original: pd.Series, column: str) -> Column:
         if is_beyond.mean() > 1 - NUMERIC_SHARE:
             return Column(None, typed, f"left out, {values} infinite or too large, such as {shown}")
         typed = typed.mask(is_beyond)
-        notices.append(f"{values} infinite or too large, such as {shown}, and become missing")
+        become = "becomes" if is_beyond.sum() == 1 else "become"
+        notices.append(f"{values} infinite or too large, such as {shown}, and {become} missing")
     present = typed.dropna()
     lowest = present.min()
     # Money is rounded to cents, which would distort amounts with more decimals, such as those in bitcoin. The

@@ -83,8 +83,8 @@ def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
                     return declared, int(frauds[positions[0][0]].sum())
     if n_times <= FEW_TIMES:
         raise DataError(
-            f"TIME is {time}, which has {counted(n_times, 'different value')}; rows of one time stay together, and so some "
-            "window or fold has no frauds: name a finer column, or omit TIME if the rows are in order of time"
+            f"TIME is {time}, which has {counted(n_times, 'different value')}; rows of one time stay together, "
+            "and some window or fold has no frauds: name a finer column, or omit TIME if the rows are in order of time"
         )
     n_frauds = counted(int(frauds.sum()), "fraud")
     raise DataError(

@@ -225,7 +225,7 @@ def _assembled(parts: Parts) -> pd.Series:
     is_time = (clock <= SECONDS_A_DAY) & (minute < 60) & (second <= 60) & ~np.isnan(east)  # noqa: PLR2004
     micros = ((day - 1) * SECONDS_A_DAY + clock - np.nan_to_num(east)) * 1e6 + np.round(fraction * 1e6)
     dates = first_day.astype("datetime64[us]") + micros.astype(np.int64).astype("timedelta64[us]")
-    return iso_dates(pd.Series(np.where(is_date & is_time, dates, np.datetime64("NaT")), parts.index))
+    return iso_dates(pd.Series(np.where(is_date & is_time, dates, np.datetime64("NaT", "us")), parts.index))
 
 
 def _year(text: str) -> int:

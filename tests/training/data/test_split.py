@@ -112,3 +112,13 @@ def test_window_without_both_classes_is_named(
     with pytest.raises(DataError) as caught:
         windows_of(HOURLY.assign(is_fraud=label), mini_scorer, **split)
     assert str(caught.value) == f"the {content}; it must have both classes: bring more rows, or change split"
+
+
+@given(st.lists(st.integers(1, 50), min_size=3, max_size=12))
+def test_few_different_times_leave_no_window_empty(sizes: list[int]) -> None:
+    """With three different times or more each window has rows, however many share one."""
+    seconds = np.repeat(np.arange(len(sizes), dtype=float), sizes)
+    bounds = window_bounds(seconds, Split(train=0.6, calibrate=0.2, test=0.2)).values()
+    windows = [(seconds >= start) & (seconds < end) for start, end in bounds]
+    assert all(window.any() for window in windows)
+    assert (sum(window.astype(int) for window in windows) == 1).all()

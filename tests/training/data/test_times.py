@@ -56,3 +56,22 @@ def test_times_are_what_most_are() -> None:
     assert time_is_number(pd.Series(["1", "2", "2025-01-01"]))
     assert not time_is_number(pd.Series(["1", "2025-01-01", "2025-01-02"]))
     assert not time_is_number(pd.Series(pd.to_datetime(["2025-01-01"])))
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "text"])
+@pytest.mark.parametrize(
+    "stand_in", ["0001-01-01", "1600-01-01", "1899-12-31", "2101-01-01", "9999-12-31", "0202-05-01"]
+)
+def test_a_time_outside_1900_to_2100_is_missing(stand_in: str, unit: str) -> None:
+    """A stand-in for a missing time is one, in every type that can hold it, and no traceback."""
+    texts = ["2025-01-01", stand_in]
+    try:
+        values = pd.Series(texts if unit == "text" else pd.array(texts, dtype=f"datetime64[{unit}]"))
+    except pd.errors.OutOfBoundsDatetime:
+        pytest.skip("nanoseconds cannot hold it")
+    assert check_time(values).isna().tolist() == [False, True]
+
+
+def test_seconds_outside_1900_to_2100_are_missing() -> None:
+    """The same holds for plain numbers."""
+    assert check_time(pd.Series([-2_208_988_801.0, -5.0, 4_133_980_800.0])).isna().tolist() == [True, False, True]

@@ -61,14 +61,14 @@ def test_strays_in_numbers_become_missing() -> None:
     column = of_csv(["err", *(f"{value / 7:.3f}" for value in range(1, N))])
     assert declared(column).type == "number"
     assert column.typed.isna().sum() == 1
-    assert column.notice == "1 values are not numbers and become missing"
+    assert column.notice == "1 value is not a number and becomes missing, such as 'err'"
 
 
 def test_infinite_numbers_become_missing() -> None:
     """No request can carry an infinite number, so none reaches the data."""
     column = typed([np.inf, *(np.arange(N) / 7)])
     assert column.typed.isna().tolist() == [True] + [False] * N
-    assert "1 values are infinite or beyond 1e+15" in column.notice
+    assert "1 value is infinite or too large, such as inf, and becomes missing" in column.notice
 
 
 @pytest.mark.parametrize(
@@ -104,19 +104,19 @@ def test_truths_become_flags(values: list[Any]) -> None:
     ("values", "name", "why"),
     [
         (["x"] * N, "c", "all rows have x"),
-        (["1"] * N, "c", "all rows have 1.0"),
-        (["true"] * N, "c", "all rows have True"),
+        (["1"] * N, "c", "all rows have 1"),
+        (["true"] * N, "c", "all rows have true"),
         ([None] * N, "c", "it is empty"),
         ([f"TX-{i}" for i in range(N)], "c", "an id or free text"),
         ([f"{i:08x}-0000-4000-8000-000000000000" for i in range(N)] * 3, "c", "it is an id, as in"),
         ([str(7 * i % N) for i in range(N)], "c", "it is an id: 400 of 400 values differ"),
         ([str(i * i * 7919 % 99991) for i in range(N)], "account no", "it is an id"),
         ([str(i // 2 * 10) for i in range(N)], "c", "only rises or only falls from row to row"),
-        ([f"m{i // 5}" for i in range(N)], "c", "too rare to learn from"),
+        ([f"m{i // 5}" for i in range(N)], "c", "in the rows to learn from: too rare"),
         (["word " * 60, "words " * 60] * 99, "c", "free text of up to"),
         (["2024-01-01", "2024-02-01 10:00"] * 99, "c", "it holds dates"),
         (["1700000000", "1600000000.5"] * 99, "created_at", "it holds dates"),
-        (["1e300", "2e300"] * 99, "c", "beyond 1e+15: ids, or amounts"),
+        (["1e300", "2e300"] * 99, "c", "198 values are infinite or too large, such as 1e+300"),
     ],
 )
 def test_columns_without_use_are_left_out(values: list[str | None], name: str, why: str) -> None:
@@ -126,11 +126,103 @@ def test_columns_without_use_are_left_out(values: list[str | None], name: str, w
     assert why in column.notice
 
 
+PEOPLE = [f"{number * 7_919 % 10_000_019:08}" for number in range(1, 101)]
+
+
 @pytest.mark.parametrize(
     ("values", "why"),
     [
-        ([b"x", b"y"], "it holds bytes values"),
-        ([[1], [2]], "it holds list values"),
+        ([f"+99 555 {digits[:3]} {digits[3:]}" for digits in PEOPLE], "phone, card or account numbers, such as +99"),
+        ([f"+995{digits}" for digits in PEOPLE], "hardly repeat, such as +995"),
+        ([f"555 {digits[:3]} {digits[3:6]}" for digits in PEOPLE], "hardly repeat, such as 555"),
+        ([f"4000 0000 {digits[:4]} {digits[4:]}" for digits in PEOPLE], "phone, card or account numbers"),
+        ([f"40000000{digits}" for digits in PEOPLE], "whole numbers of 16 digits hardly repeat, such as 40000000"),
+        ([f"-39065628021{digits}" for digits in PEOPLE], "whole numbers of 19 digits hardly repeat"),
+        ([f"DE89 3704 {digits[:4]} {digits[4:]} 0130 00" for digits in PEOPLE], "it holds IBANs, such as DE89"),
+        ([f"user{digits}@mail.example" for digits in PEOPLE], "it holds e-mail addresses"),
+        ([f"{number // 60:02}:{number % 60:02}" for number in range(100)], "times of day, such as"),
+    ],
+)
+def test_codes_of_people_are_left_out(values: list[str], why: str) -> None:
+    """Phone, card and account numbers in all usual groups are never a measure, and the reason shows one."""
+    column = of_csv(values * 4, "contact")
+    assert column.field is None
+    assert why in column.notice
+    assert "infinite" not in column.notice
+
+
+@pytest.mark.parametrize("name", ["MCC", "zip", "terminal_id", "Merchant", "customerId", "response code"])
+def test_whole_numbers_that_name_something_are_categories(name: str) -> None:
+    """More of a code is not more of anything; every digit stays, and the notice says so."""
+    column = of_csv(texts("5411", "5812", "742"), name)
+    assert declared(column).type == "category"
+    assert set(column.typed) == {"5411", "5812", "742"}
+    assert "its whole numbers are codes, not amounts of something, such as 5411" in column.notice
+    assert declared(typed([5411, 5812, 742] * 99, name)).type == "category"
+    left_out = of_csv([str(number * 37) for number in range(N // 4)] * 4, name)
+    assert left_out.field is None
+    assert "its whole numbers are codes" in left_out.notice
+
+
+@pytest.mark.parametrize(
+    "name", ["is_new_device", "account_age_days", "cards_per_user", "merchant rating score", "visits"]
+)
+def test_measures_of_somebody_stay_numbers(name: str) -> None:
+    """A count beside the word for a person is a count."""
+    assert declared(of_csv(texts("5", "7", "9"), name)).type == "count"
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "unit"),
+    [
+        (["40 000 HUF", "1 200 HUF"], "Összeg", "HUF"),
+        (["2.935,25 €", "12,50 €"], "Betrag", "EUR"),
+        (["$-77.00", "$5.00"], "x", "USD"),
+        (["1 200,00", "3,50"], "montant", None),
+        (["1,200.00", "3.50"], "importe", None),
+        (["5.00 kr", "6.50 kr"], "x", None),
+    ],
+)
+def test_amounts_with_a_currency_are_money(values: list[str], name: str, unit: str | None) -> None:
+    """The words for amounts and the signs of currencies of many countries mean money, in the one currency named."""
+    field = declared(of_csv(texts(*values), name))
+    assert (field.type, field.unit) == ("money", unit)
+
+
+def test_amounts_of_several_currencies_are_told() -> None:
+    """Euros and dollars in one column are one number each, and a warning counts them."""
+    column = of_csv(texts("5.00 EUR", "6.50 EUR", "7.00 USD", "8.00 EUR"), "amount")
+    assert declared(column).unit is None
+    assert column.notice.startswith("WARNING: its amounts are of several currencies, EUR (300 rows), USD (100 rows)")
+
+
+@pytest.mark.parametrize(
+    ("values", "notice"),
+    [
+        (["\\N", *"1234567890"], "'\\N' (37 times) means a missing number"),
+        (["x", *map(str, range(20))], "'x' (20 times) means a missing number"),
+        (["DE", "FR", "(null)"], "'(null)' (133 times) means a missing value"),
+        (["DE", "FR", "?"], "'?' (133 times) is a category of its own"),
+        (["12.50 Xy", "40 000 Xy"], "WARNING: 400 amounts such as '12.50 Xy' cannot be read as numbers"),
+        (
+            ["1", "2", "3", "many", "more", "most", *"4567"],
+            "280 of 400 values are numbers, but others are not, such",
+        ),
+        (["00501", "10001"], "its numbers are codes, such as 00501"),
+    ],
+)
+def test_what_is_not_read_is_told(values: list[str], notice: str) -> None:
+    """A word for nothing, and each fall from numbers to a category, is named with its count or an example."""
+    assert notice in of_csv(texts(*values), "amount" if "Xy" in values[0] else "tries").notice
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([b"x", b"y"], "it holds binary data"),
+        ([[1], [2]], "it holds lists"),
+        ([{"a": 1}, {"a": 2}], "it holds nested records"),
+        ([dt.time(1), dt.time(2)], "it holds times of day"),
         ([dt.date(2024, 1, 1)], "it holds dates"),
         (pd.to_datetime(["2024-01-01", "2024-01-02"]), "it holds dates"),
     ],

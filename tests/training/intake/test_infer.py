@@ -18,17 +18,41 @@ def texts(*values: str | None) -> pd.Series:
 
 def test_many_labels_leave_the_rare_ones_to_other() -> None:
     """A category of hundreds of labels keeps the frequent ones: every label is a column of the linear candidate."""
-    sizes = [25 + number for number in range(150)]
-    names = pd.Series(np.repeat([f"m{number}" for number in range(150)], sizes))
-    rows = pd.DataFrame({"merchant": names, "y": np.arange(len(names)) % 2})
-    assert infer(rows, "y", None).fields["merchant"].min_rows == 25 + 150 - 100
+    names = [f"m{number}" for number in range(150) for _ in range(50 + number)]
+    rows = pd.DataFrame({"merchant": names}).sample(frac=1, random_state=7, ignore_index=True)
+    inferred = infer(rows.assign(y=np.arange(len(names)) % 2), "y", None)
+    counts = rows["merchant"].iloc[: len(names) * 6 // 10].value_counts()
+    min_rows = inferred.fields["merchant"].min_rows
+    assert 90 <= (counts >= min_rows).sum() <= 100
+    assert not [notice for notice in inferred.notices if notice.startswith("merchant")]
+
+
+def test_what_other_swallows_is_told() -> None:
+    """Of a field of which most rows have a rare value it is said how many are learned."""
+    frequent, rare = ["shop 1", "shop 2"] * 400, [f"shop {number}" for number in range(3, 1_203)]
+    rows = pd.DataFrame({"merchant": [*frequent, *rare]}).sample(frac=1, random_state=7, ignore_index=True)
+    rows["x"] = np.arange(2_000) / 7
+    notices = infer(rows.assign(y=[0, 1] * 1_000), "y", None).notices
+    assert notices[-1] == "merchant: 2 of 1,202 values are learned, 60% of the rows are other"
+
+
+def test_quotes_inside_cells_change_nothing() -> None:
+    """The file with and without inner quotes gives the same declaration and the same rows."""
+    plain = pd.DataFrame(
+        {"age": [*"123456U"] * 99, "category": ["food", "fuel", "toys"] * 231, "y": ["0", "0", "1"] * 231}, dtype="str"
+    )
+    quoted = plain.map("'{}'".format).astype("str")
+    inferred, expected = infer(quoted, "y", None, is_text=True), infer(plain, "y", None, is_text=True)
+    assert inferred.fields == expected.fields
+    pd.testing.assert_frame_equal(inferred.rows, expected.rows)
+    assert inferred.notices[0].startswith("age, category, y: cells stand in quotes, such as '1';")
 
 
 def test_whole_file() -> None:
     """A file becomes fields, time and label; what the label reads is no field, and rows without label are left out."""
     rows = pd.DataFrame(
         {
-            "When?": ["31/01/2024"] * N,
+            "When?": ["31/01/2024", "01/02/2024"] * (N // 2),
             "Amount (USD)": [f"{value % 9}.25" for value in range(N)],
             "status": texts("paid", "chargeback", "paid", None),
         }
@@ -41,8 +65,9 @@ def test_whole_file() -> None:
     assert inferred.notices == [
         "status: left out, because LABEL is computed from it",
         "100 rows are left out: a missing value makes their label unknown",
-        "291 rows are equal to another in every column and kept, because no column tells rows apart",
+        "282 rows are equal to another in every column and kept, because no column tells rows apart",
         "When?: read with the day first, as in 31/01/2024",
+        "When?: from 2024-01-31 to 2024-02-01",
         "1 column is renamed: 'Amount (USD)' is amount_usd",
     ]
 
@@ -61,7 +86,7 @@ def test_without_time_the_rows_are_the_order() -> None:
         ("y", "tiem", "TIME is tiem, which is not a column; did you mean time?"),
         ("y", "zzz", "TIME is zzz, which is not a column; the file has time, y, id"),
         ("y", "y", "LABEL and TIME are both y"),
-        ("y", "time", "no column is left to learn from: id: left out"),
+        ("y", "time", "no column is left to learn from: time: counts something from 0 to 399, not dates"),
     ],
 )
 def test_impossible_files_are_refused(label: str, time: str, why: str) -> None:

@@ -6,10 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
+from training.data.split import prequential_positions, window_bounds
 from training.declaration import declared_scorer
+from training.errors import DataError
 from training.intake.infer import Inferred, infer
 from training.intake.suggested_params import params_text, settings_for
+from training.params import Folds, Split
 
 N = 2_000
 
@@ -86,3 +92,33 @@ def test_bad_times_widen_the_quarantine(payments: Callable[..., pd.DataFrame]) -
     rows.loc[::50, "When"] = "unknown"
     file = infer(rows, 'status == "chargeback"', "When", is_text=True)
     assert settings_for(file)["quarantine"] == "{max_share: 0.05}   # 2.0% of the rows have no readable time"
+
+
+@given(st.lists(st.integers(1, 120), min_size=2, max_size=12), st.integers(2, 9))
+@settings(max_examples=60, deadline=None)
+def test_few_different_times_make_folds_or_one_sentence(sizes: list[int], fraud_every: int) -> None:
+    """The folds are those of the window that is cut for training, and all have frauds; else it says how many times."""
+    times = np.repeat(np.arange(len(sizes)), sizes)
+    rows = pd.DataFrame(
+        {"month": times, "x": np.arange(len(times)) % 7 / 2, "y": np.arange(len(times)) % fraud_every == 0}
+    )
+    assume(len(times) > 20)
+    try:
+        declared = yaml.safe_load(settings_for(infer(rows, "y", "month"))["folds"])
+    except DataError as error:
+        assert f"TIME is month, which has {len(sizes)} different values; rows of one time stay together" in str(error)  # noqa: PT017
+        return
+    seconds, labels = times.astype(float), rows["y"].to_numpy(np.int8)
+    split = Split(train=0.6, calibrate=0.2, test=0.2)
+    windows = [(seconds >= start) & (seconds < end) for start, end in window_bounds(seconds, split).values()]
+    assert all(0 < labels[window].sum() < window.sum() for window in windows)
+    folds = prequential_positions(seconds[windows[0]], labels[windows[0]], Folds(**declared), 0.0)
+    assert len(folds) == declared["count"]
+
+
+def test_eight_months_are_enough() -> None:
+    """A file with a month's number for its time is tried: whole months make the windows and the folds."""
+    rows = pd.DataFrame(
+        {"month": np.arange(8_000) // 1_000, "x": np.arange(8_000) % 7 / 2, "y": np.arange(8_000) % 50 == 0}
+    )
+    assert settings_for(infer(rows, "y", "month"))["folds"].startswith("{count: 2")

@@ -1,61 +1,152 @@
-"""Time columns of any format, and times that cannot be read."""
+"""The TIME of a stranger's file: what its values are, and what they are not."""
 
 import datetime as dt
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from training.data.times import check_time
 from training.errors import DataError
 from training.intake.time_column import read_timestamps
 
+DATES = pd.date_range("2024-03-01 07:30", periods=300, freq="13h17min", tz="UTC")
+EXCEL = (DATES - pd.Timestamp("1899-12-30", tz="UTC")) / pd.Timedelta("1D")
+SECONDS = (DATES - pd.Timestamp(0, tz="UTC")).total_seconds()
+
+
+def read(values: Any, name: str = "at", **others: Any) -> tuple[pd.Series, list[str]]:  # noqa: ANN401 - as pandas takes
+    """The times of a column beside others."""
+    return read_timestamps(pd.DataFrame({name: values, **others}), name)
+
+
+def written(layout: str) -> list[str]:
+    """The dates in a format."""
+    return list(DATES.strftime(layout))
+
 
 @pytest.mark.parametrize(
-    ("values", "expected"),
+    ("values", "notice"),
     [
-        (["2024-01-31 14:05:00", "2024-02-05T01:00:00Z"], "2024-02-05 01:00"),
-        (["31/01/2024 14:05", "05/02/2024 01:00"], "2024-02-05 01:00"),
-        (["01/31/2024 2:05 PM", "02/05/2024 1:00 AM"], "2024-02-05 01:00"),
-        (["05.02.2024 01:00", "05.02.2024 01:00"], "2024-02-05 01:00"),
-        (["20240131", "20240205"], "2024-02-05"),
-        (["Jan 31 2024 2:05PM", "Feb 5 2024 1:00AM"], "2024-02-05 01:00"),
-        ([20240131, 20240205], "2024-02-05"),
-        ([pd.Timestamp("2024-01-31"), pd.Timestamp("2024-02-05 01:00")], "2024-02-05 01:00"),
-        ([pd.Timestamp("2024-01-31", tz="CET"), pd.Timestamp("2024-02-05", tz="CET")], "2024-02-04 23:00"),
-        ([dt.date(2024, 1, 31), dt.date(2024, 2, 5)], "2024-02-05"),
+        (written("%Y-%m-%d %H:%M"), ""),
+        (written("%d.%m.%Y %H:%M"), "day first"),
+        (written("%Y%m%d%H%M%S"), "read as dates, as in 20240301073000"),
+        (written("%Y%m%d%H%M"), "read as dates, as in 202403010730"),
+        (list(map(int, written("%Y%m%d%H%M%S"))), "read as dates"),
+        (EXCEL, "read as Excel's days since 1899-12-30, so that 45352.3125 is 2024-03-01 07:30:00"),
+        ([f"{days:.8f}" for days in EXCEL], "Excel's days"),
+        ([f"{days:.8f}".replace(".", ",") for days in EXCEL], "Excel's days"),
+        (SECONDS, ""),
+        ([f"{seconds:.0f}" for seconds in SECONDS], ""),
+        (SECONDS * 1e3, "milliseconds since 1970"),
+        (SECONDS * 1e6, "microseconds since 1970"),
+        ([f"{seconds * 1e9:.0f}" for seconds in SECONDS], "nanoseconds since 1970"),
+        ([f"{(seconds + 62_135_596_800) * 1e7:.0f}" for seconds in SECONDS], ".NET's ticks"),
+        ([f"{(seconds + 11_644_473_600) * 1e7:.0f}" for seconds in SECONDS], "Windows's file times"),
+        (list(DATES), ""),
+        (DATES.tz_convert("CET"), ""),
     ],
 )
-def test_time_of_any_format(values: list[Any], expected: str) -> None:
-    """Dates in the formats that people use become timestamps; whether the day comes first, one row shows for all."""
-    assert read_timestamps(pd.Series(values), "at")[0].iloc[1] == pd.Timestamp(expected, tz="UTC")
+def test_every_spelling_gives_the_same_times(values: Any, notice: str) -> None:  # noqa: ANN401 - as pandas takes
+    """Dates, stamps, serials and counts of any unit are the same times as ISO text, and the period is of dates."""
+    times, notices = read(values)
+    assert np.allclose(check_time(times), SECONDS, atol=0.5)
+    assert notice in notices[0]
+    assert notices[-1] == "at: from 2024-03-01 07:30:00 to 2024-08-13 19:13:00"
 
 
-@pytest.mark.parametrize(("factor", "units"), [(1, []), (1e3, ["milli"]), (1e6, ["micro"]), (1e9, ["nano"])])
-def test_numbers_are_seconds(factor: float, units: list[str]) -> None:
-    """Numbers are seconds, or the unit that their size implies; a conversion is reported."""
-    timestamps, notices = read_timestamps(pd.Series([1_700_000_000 * factor, 1_700_000_060 * factor]), "at")
-    assert timestamps.tolist() == [1_700_000_000, 1_700_000_060]
-    assert notices == [f"at: read as {unit}seconds since 1970" for unit in units]
+@pytest.mark.parametrize(
+    ("values", "period"),
+    [
+        (written("%Y%m%d"), "2024-03-01 to 2024-08-13"),
+        (written("%Y%m"), "2024-03-01 to 2024-08-01"),
+        (list(DATES.date), "2024-03-01 to 2024-08-13"),
+        ([2025, 2026, 2027] * 9, "2025-01-01 to 2027-01-01"),
+    ],
+)
+def test_days_months_and_years(values: list[Any], period: str) -> None:
+    """Coarser dates are read as such."""
+    assert read(values)[1][-1] == f"at: from {period}"
+
+
+@pytest.mark.parametrize("name", ["step", "time", "elapsed_seconds"])
+@pytest.mark.parametrize("values", [np.arange(1, 745), np.linspace(0, 172_792, 500).round()])
+def test_a_counter_is_told(values: np.ndarray, name: str) -> None:
+    """Numbers that count something keep their order, and the notice says that they are not dates."""
+    times, notices = read(values, name)
+    assert times.tolist() == values.tolist()
+    assert len(notices) == 1
+    assert f"{name}: counts something from {values[0]:.0f} to {values[-1]:.0f}, not dates: taken as" in notices[0]
+
+
+@pytest.mark.parametrize(
+    "values", [[93000, 235959, *range(100, 160)], ["09:30", "10:15:00"], ["2:05 PM"], [f"{h:02}30" for h in range(24)]]
+)
+def test_a_clock_is_refused_and_its_date_named(values: list[Any]) -> None:
+    """A time of day is no time; the columns that look like its date are named."""
+    year, day = [2025] * len(values), ["2025-01-31"] * len(values)
+    with pytest.raises(DataError, match=r"times of day without a date, such as .*; Year and booked look like its date"):
+        read(values, "at", Year=year, amount=1.5, booked=day)
+    with pytest.raises(DataError, match="omit TIME if the rows are in order of time"):
+        read(values, "at")
+
+
+@pytest.mark.parametrize("names", [["Jan", "Feb"], ["Monday", "Tuesday"], ["März", "Mai"]])
+def test_names_of_months_are_refused(names: list[str]) -> None:
+    """A name without a year is no date."""
+    with pytest.raises(DataError, match="holds names of months or weekdays without a year, such as"):
+        read(names * 9)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "text"])
+@pytest.mark.parametrize("stand_in", ["0001-01-01", "1600-01-01", "9999-12-31", "0202-05-01"])
+def test_a_time_outside_our_centuries_is_missing(stand_in: str, unit: str) -> None:
+    """It is counted and told, in every type that holds it, and is not in the period."""
+    texts = ["2025-01-01"] * 30 + ["2025-02-01", stand_in]
+    try:
+        values: Any = texts if unit == "text" else pd.array(texts, dtype=f"datetime64[{unit}]")
+    except pd.errors.OutOfBoundsDatetime:
+        return
+    times, notices = read(values)
+    assert times.isna().tolist() == [False] * 31 + [True]
+    assert "at: 1 row has no readable time from 1900 to 2100, such as" in notices[0]
+    assert stand_in in notices[0]
+    assert notices[1] == "at: from 2025-01-01 to 2025-02-01"
+
+
+@pytest.mark.parametrize("edge", ["1970-01-01", "1900-01-01", "2099-12-31"])
+def test_a_date_far_from_all_others_is_told(edge: str) -> None:
+    """A stand-in for a missing time within our centuries is warned of, and is not in the period."""
+    dates = [f"2025-0{1 + number % 9}-0{1 + number % 7}" for number in range(300)]
+    _, notices = read([edge] * 12 + dates)
+    assert notices[0].startswith(f"WARNING: at: 12 rows have {edge}, ")
+    assert notices[1] == "at: from 2025-01-01 to 2025-09-07"
 
 
 @pytest.mark.parametrize("bad", ["unknown", "14:05:00", None])
 def test_few_bad_times_stay_missing(bad: str | None) -> None:
-    """A time that cannot be read is left to the quarantine and reported; a time of day is not today."""
-    timestamps, notices = read_timestamps(pd.Series(["2024-01-01"] * 30 + [bad]), "at")
-    assert timestamps.isna().tolist() == [False] * 30 + [True]
-    assert notices == ["at: 1 rows have no readable time and go into quarantine"]
+    """A time that cannot be read is left to the quarantine and told with an example; a time of day is not today."""
+    times, notices = read(["2024-01-01"] * 30 + [bad])
+    assert times.isna().tolist() == [False] * 30 + [True]
+    assert (f"such as '{bad}'" if bad else "(empty cells)") in notices[0]
 
 
-def test_many_bad_times_are_refused() -> None:
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [(["early", "late"] * 9, "9 of 18|18 of 18 rows without a readable time such as"), ([None], "empty")],
+)
+def test_many_bad_times_are_refused(values: list[Any], why: str) -> None:
     """A column that is no time is refused, with one of its values and what to do."""
-    with pytest.raises(
-        DataError, match=r"TIME is at, which has 3 of 3 rows .* such as 'monday'; a time must be a date"
-    ):
-        read_timestamps(pd.Series(["monday"] * 3), "at")
+    with pytest.raises(DataError, match=rf"TIME is at, which .*({why}).*"):
+        read(values)
 
 
 def test_undecided_order_of_day_and_month_is_told() -> None:
     """Where no row shows whether the day comes first, the reading says so."""
-    assert (
-        "month first, although no row of the file decides it" in read_timestamps(pd.Series(["05/02/2024"]), "at")[1][0]
-    )
+    assert "month first, although no row of the file decides it" in read(["05/02/2024"])[1][0]
+
+
+def test_dates_without_a_clock_of_python() -> None:
+    """Objects that are dates are read."""
+    assert read([dt.date(2024, 1, 31)])[0].tolist() == [pd.Timestamp("2024-01-31", tz="UTC")]

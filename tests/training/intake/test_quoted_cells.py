@@ -1,0 +1,24 @@
+"""Quotes inside cells: the same values as without."""
+
+import pandas as pd
+import pytest
+
+from training.intake.quoted_cells import without_quotes
+
+
+@pytest.mark.parametrize("quoted", ["'{}'", '"{}"', '="{}"', '=("{}")', "`{}`", "«{}»", "'{}"])
+def test_cells_leave_their_quotes(quoted: str) -> None:
+    """A column that stands in quotes has the values without, and the notice names it with an example."""
+    plain = pd.DataFrame({"code": ["0007", "M", None, "x y"], "free": ["it's", "'tis", "a 'b'", "c"]}, dtype="str")
+    cells = plain.assign(code=[cell if pd.isna(cell) else quoted.format(cell) for cell in plain["code"]]).astype("str")
+    rows, notices = without_quotes(cells)
+    pd.testing.assert_frame_equal(rows, plain)
+    assert notices == [
+        f"code: cells stand in quotes, such as {quoted.format('0007')}; they are read, and must be sent, without"
+    ]
+
+
+def test_numbers_and_free_text_stay() -> None:
+    """A table without such cells is the same table."""
+    rows = pd.DataFrame({"amount": [1.5, 2.5], "note": ["'quoted'", "not"]})
+    assert without_quotes(rows)[0] is rows
