@@ -14,6 +14,8 @@ from training.run.matrix import Floats, Labels
 
 # A gap in which so many frauds would be usual is no chance.
 MOST_MISSED = 20
+# There are many gaps between frauds, but only two ends, where labels are usually lacking.
+MOST_MISSED_AT_AN_END = 10
 # With so many neighbouring rows of one class for each change of the class, the rows are sorted by it.
 SORTED_ROWS = 20
 
@@ -90,7 +92,8 @@ def _gaps(seconds: Floats, labels: Labels, *, has_time: bool) -> Iterator[str]:
     for before, after in pairwise([-np.inf, *frauds.tolist(), np.inf]):
         n_rows = int(np.searchsorted(seconds, after, "left") - np.searchsorted(seconds, before, "right"))
         n_usual = n_rows * n_frauds / (len(seconds) - n_rows)
-        if n_usual < MOST_MISSED:
+        is_between = np.isfinite(before) and np.isfinite(after)
+        if n_usual < (MOST_MISSED if is_between else MOST_MISSED_AT_AN_END):
             continue
         missed = f"({counted(n_rows, 'row')}, in which some {n_usual:.0f} frauds would be usual)"
         first, last = (_shown(time, has_time=has_time) if np.isfinite(time) else "" for time in (after, before))

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from training.errors import counted
-from training.intake.numbers import is_numeric, read_numbers
+from training.intake.numbers import NUMERIC_SHARE, read_numbers
 
 CLASSES = frozenset({0.0, 1.0})
 # Lower case, with a blank for underscores and dashes between words.
@@ -43,10 +43,13 @@ def is_no_label(values: pd.Series) -> pd.Series:
     # A row of units below the header: [0/1], (yes/no).
     is_unit = distinct.str.fullmatch(r"\[.*\]|\(.*\)")
     is_stray |= values.isin(distinct.index[is_unit]) & (np.arange(len(values)) == 0)
-    known = values[~(is_stray | is_missing(values) | says_unknown(values))]
-    if len(known) and is_numeric(known):
-        is_stray |= read_numbers(known).isna().reindex(values.index, fill_value=False)
-    return is_stray & ~says_unknown(values)
+    is_open = is_missing(values) | says_unknown(values)
+    counts = values[~(is_stray | is_open)].value_counts()
+    numbers = read_numbers(pd.Series(counts.index.astype("str")))
+    is_text = numbers.isna().to_numpy()
+    if len(counts) and counts[is_text].sum() <= (1 - NUMERIC_SHARE) * counts.sum():
+        is_stray |= values.isin(counts.index[is_text])
+    return is_stray & ~is_open
 
 
 def _distinct_texts(values: pd.Series) -> pd.Series:
