@@ -78,7 +78,7 @@ def read_shadow_pairs(lines: Iterable[bytes], scorer: str) -> ShadowPairs:
     if len(rows) < FEWEST:
         raise DataError(
             f"the log holds {counted(len(rows), 'prediction')} of {scorer} with a shadow's; at least {FEWEST} are "
-            f"needed ({left_out or 'it holds nothing else'})"
+            f"needed ({', '.join(f'{name}: {count:,}' for name, count in left_out.items()) or 'it holds nothing else'})"
         )
     return ShadowPairs(*latest[1], pd.DataFrame(rows), left_out)
 
