@@ -37,7 +37,7 @@ def check_label_times(inferred: Inferred, split: Split, *, has_time: bool) -> li
 
 def _shown(seconds: float, *, has_time: bool) -> str:
     """A time; without TIME, where the number of a row stands for it, that row as users count it."""
-    return timestamp_text(seconds) if has_time else f"row {seconds + 1:,.0f}"
+    return timestamp_text(seconds).replace("T", " ") if has_time else f"row {seconds + 1:,.0f}"
 
 
 def _require_unsorted(seconds: Floats, labels: Labels) -> None:
@@ -54,9 +54,9 @@ def _require_unsorted(seconds: Floats, labels: Labels) -> None:
 
 
 def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time: bool) -> None:
-    """Raise DataError, with the times, where no row to train on, to calibrate or to test on is a fraud."""
+    """Raise DataError, with the times, where the rows to train on, calibrate or test on are of one class."""
     frauds = seconds[labels == 1]
-    first, last, end = (_shown(time, has_time=has_time) for time in (frauds[0], frauds[-1], seconds[-1]))
+    first, last, latest = (_shown(time, has_time=has_time) for time in (frauds[0], frauds[-1], seconds[-1]))
     of = "of" if has_time else "in"
     calibrate_from, test_from = bounds["calibrate"][0], bounds["test"][0]
     if frauds[0] >= calibrate_from > seconds[0]:
@@ -71,7 +71,7 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
         n_later = int((seconds > frauds[-1]).sum())
         raise DataError(
             f"the last fraud is {of} {last}, and the {counted(n_later, 'later row has', 'later rows have')} none "
-            f"(until {end}): their labels seem not to be known yet; leave those rows out of the file"
+            f"(until {latest}): their labels seem not to be known yet; leave those rows out of the file"
         )
     is_calibrated = (seconds >= calibrate_from) & (seconds < test_from)
     if is_calibrated.any() and not labels[is_calibrated].any():
@@ -82,6 +82,14 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
             f"{counted(n_between, 'row')}, among them all that calibrate the model (60 to 80 % of the file): use only "
             "the rows before, or only those after, unless the frauds in between can be recorded"
         )
+    for start, end in bounds.values():
+        is_inside = (seconds >= start) & (seconds < end)
+        if is_inside.any() and labels[is_inside].all():
+            since, until = (_shown(seconds[is_inside][place], has_time=has_time) for place in (0, -1))
+            raise DataError(
+                f"every row from {since} to {until} is a fraud ({counted(int(is_inside.sum()), 'row')}): the "
+                "legitimate rows of that period are missing, without which nothing can be measured; add them to the file"
+            )
 
 
 def _gaps(seconds: Floats, labels: Labels, *, has_time: bool) -> Iterator[str]:

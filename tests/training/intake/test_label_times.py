@@ -41,8 +41,8 @@ def test_labels_all_along_are_fine() -> None:
 def test_labels_that_stop_are_refused() -> None:
     """Where the last rows have no fraud, the sentence says since when, and how many rows there are."""
     sentence = refusal(USUAL & (np.arange(N) < 3_000))
-    assert sentence.startswith("the last fraud is of 2025-03-16T00:00:00, and the 1,000 later rows have none")
-    assert "until 2025-04-10T00:00:00" in sentence
+    assert sentence.startswith("the last fraud is of 2025-03-16 00:00:00, and the 1,000 later rows have none")
+    assert "until 2025-04-10 00:00:00" in sentence
     assert "leave those rows out" in sentence
     sentence = refusal(USUAL & (np.arange(N) < 3_000), has_time=False)
     assert sentence.startswith("the last fraud is in row 2,981, and the 1,019 later rows have none (until row 4,000)")
@@ -51,14 +51,20 @@ def test_labels_that_stop_are_refused() -> None:
 def test_labels_that_begin_late_are_refused() -> None:
     """Where the rows to train on have no fraud, the sentence says when they end and when the first fraud is."""
     sentence = refusal(USUAL & (np.arange(N) >= 3_000))
-    assert sentence.startswith("the first fraud is of 2025-03-17T00:00:00, and the rows to train on")
-    assert "end with 2025-03-01T00:00:00: use only the rows since the first fraud (1,000 rows)" in sentence
+    assert sentence.startswith("the first fraud is of 2025-03-17 00:00:00, and the rows to train on")
+    assert "end with 2025-03-01 00:00:00: use only the rows since the first fraud (1,000 rows)" in sentence
 
 
 def test_no_fraud_to_calibrate_on_is_refused() -> None:
     """Where the gap holds the whole calibration window, the sentence says from when to when it lasts."""
     sentence = refusal(USUAL & ((np.arange(N) < 2_300) | (np.arange(N) >= 3_300)))
-    assert sentence.startswith("there is no fraud from 2025-02-27T00:00:00 to 2025-03-24T00:00:00")
+    assert sentence.startswith("there is no fraud from 2025-02-27 00:00:00 to 2025-03-24 00:00:00")
+
+
+def test_frauds_alone_are_refused() -> None:
+    """Where the last rows are frauds without exception, the sentence says from when to when."""
+    sentence = refusal(USUAL | (np.arange(N) >= 3_000))
+    assert sentence.startswith("every row from 2025-03-22 00:00:00 to 2025-04-10 00:00:00 is a fraud (800 rows)")
 
 
 @pytest.mark.parametrize(
@@ -74,11 +80,11 @@ def test_rows_sorted_by_the_label_are_refused(is_fraud: np.ndarray, rows: str) -
 @pytest.mark.parametrize(
     ("has_fraud", "notice"),
     [
-        (lambda row: row >= 1_000, "no fraud before 2025-01-26T00:00:00 (1,000 rows, in which some 50 frauds"),
-        (lambda row: row < 3_500, "no fraud after 2025-03-29T00:00:00 (480 rows, in which some 24 frauds"),
+        (lambda row: row >= 1_000, "no fraud before 2025-01-26 00:00:00 (1,000 rows, in which some 50 frauds"),
+        (lambda row: row < 3_500, "no fraud after 2025-03-29 00:00:00 (480 rows, in which some 24 frauds"),
         (
             lambda row: (row < 400) | (row >= 1_400),
-            "no fraud between 2025-01-10T00:00:00 and 2025-02-05T00:00:00 (1,0",
+            "no fraud between 2025-01-10 00:00:00 and 2025-02-05 00:00:00 (1,0",
         ),
     ],
 )
