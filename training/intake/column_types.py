@@ -13,7 +13,7 @@ from training.data.column_checks import as_text
 from training.data.times import LATEST_SECONDS
 from training.errors import DataError, counted
 from training.intake.currencies import CODES, currency_of
-from training.intake.field_names import words_of
+from training.intake.field_names import last_word_of, words_of
 from training.intake.numbers import MOST_TOKENS, NOTHING, NUMERIC_SHARE, ReadNumbers, as_truth, number_text, numbers_of
 from training.intake.time_column import TIME_WORDS
 from training.intake.written_dates import are_times_of_day, read_dates
@@ -35,8 +35,9 @@ MIN_REPEATS = 10
 MOST_SHOWN, LONGEST_SHOWN = 3, 40
 WARNING = "WARNING: "
 # Codes of currencies, as a word in a column's name, but for those that are words of English or German.
-_NO_CURRENCY = "all top try cup pen mop nio cop ron bam mad sos gel sek std"
-CURRENCY_WORDS = frozenset(map(str.casefold, CODES)) - frozenset(_NO_CURRENCY.split())
+_WORDS = "all top cup pen mop nio cop ron bam mad sos gel sek std"
+NO_CURRENCY = frozenset(_WORDS.split())
+CURRENCY_WORDS = frozenset(map(str.casefold, CODES)) - NO_CURRENCY - {"try"}
 _MONEY = """
     amount amt balance charge cost fee income payment price revenue salary spend spent total value
     betrag preis umsatz saldo summe gebuhr montant prix solde importe monto precio valor importo prezzo preco
@@ -59,7 +60,8 @@ _ENTITIES = """
     member merchant payee payer person seller shop store supplier terminal user vendor
 """
 CODE_WORDS = frozenset(f"{_CODES} {_ENTITIES}".split())
-# But not where the name goes on like this: is_new_device, cards_per_user.
+SIDES = frozenset(("dest", "destination", "from", "ori", "orig", "origin", "to"))
+# But not under a name with these: is_new_device, cards_per_user.
 NO_CODE_WORDS = MEASURE_WORDS | {"is", "has", "new", "distinct", "unique", "same", "of", "per"}
 _DATES = "left out, it holds dates; a column with their age, in days before TIME, could be used"
 _UUID = r"(?:0x)?[0-9a-f]{16,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
@@ -76,6 +78,7 @@ _OBJECTS = {
 _AMOUNT = r"\D{0,6}\d[\d\s.,']*\D{0,6}"
 # Texts that name somebody; a model would learn these by heart.
 _PERSONAL = {
+    "IP or MAC addresses": r"\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){4,7}",
     "e-mail addresses": r"[^@\s]+@[^@\s]+\.[^@\s]+",
     "IBANs": r"[A-Z]{2}\d{2}(?:[ -]?[A-Z0-9]{4}){2,7}(?:[ -]?[A-Z0-9]{1,3})?",
     "phone, card or account numbers": r"[+(]?\d(?:[\s()./-]*\d){7,18}",
@@ -250,11 +253,13 @@ def _are_dates(distinct: pd.Index) -> bool:
 def _number(read: ReadNumbers, original: pd.Series, column: str) -> Column:
     """A column of numbers as a count, money, number or category, or the reason why it is left out."""
     typed, words = read.numbers, words_of(column)
-    is_money = _is_money(words) or read.currencies.total() * 2 > typed.notna().sum()
+    # "TOP 10" are no Tongan dollars, unless the column is one of amounts.
+    n_marked = sum(n for mark, n in read.currencies.items() if (currency_of(mark) or "-").casefold() not in NO_CURRENCY)
+    is_money = _is_money(words) or n_marked * 2 > typed.notna().sum()
     present = typed[np.isfinite(typed)]
     if reason := _constant(typed) or ("" if is_money or present.empty else _no_measure(present, words)):
         return Column(None, typed, reason)
-    if not is_money and _is_code(present, words):
+    if not is_money and _is_code(present, column):
         return _code(original, present)
     is_beyond, notices = typed.abs() > LARGEST_NUMBER, []
     if is_beyond.any():
@@ -294,13 +299,16 @@ def _currency(marks: Counter[str], words: set[str]) -> tuple[str | None, str]:
     return (code if code in CODES else None) or named, ""
 
 
-def _is_code(present: pd.Series, words: set[str]) -> bool:
+def _is_code(present: pd.Series, column: str) -> bool:
     """Whether whole numbers stand for something, such as a card, a shop or a place, instead of measuring it."""
     if not (present % 1 == 0).all():
         return False
     if (present.abs().between(SMALLEST_CODE, LARGEST_CODE)).mean() > NUMERIC_SHARE:
         return True
-    return bool(words & CODE_WORDS) and not words & NO_CODE_WORDS and present.nunique() > 2  # noqa: PLR2004 - a flag
+    words, last = words_of(column), last_word_of(column)
+    # "account number" is a code, and "number of accounts" is none.
+    is_named = last in CODE_WORDS or (last in ID_WORDS | SIDES and bool(words & CODE_WORDS))
+    return is_named and not words & NO_CODE_WORDS and present.nunique() > 2  # noqa: PLR2004 - a flag
 
 
 def _code(original: pd.Series, present: pd.Series) -> Column:

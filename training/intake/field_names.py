@@ -58,8 +58,16 @@ def unique_names(columns: list[str], taken: Collection[str]) -> dict[str, str]:
 
 def words_of(column: str) -> set[str]:
     """The words of a column's name in lower case without accents: transaction and amt for TransactionAmt."""
-    plain = _ascii(column)
-    return set(re.sub(r"[^a-z0-9]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", plain).lower()).split())
+    return set(_words(column))
+
+
+def last_word_of(column: str) -> str:
+    """The last word of a column's name, which says what it holds: the amt in TransactionAmt; "" where there is none."""
+    return ["", *_words(column)][-1]
+
+
+def _words(column: str) -> list[str]:
+    return re.sub(r"[^a-z0-9]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", _ascii(column)).lower()).split()
 
 
 def _ascii(text: str) -> str:

@@ -109,7 +109,7 @@ def _from_numbers(numbers: pd.Series, rows: pd.DataFrame, column: str) -> tuple[
             whole = numbers.where(numbers.between(low, high) & (numbers % 1 == 0)).astype("Int64").astype("str")
             dates = iso_dates(pd.to_datetime(whole, format=layout, errors="coerce", utc=True))
             if dates.notna().sum() >= (1 - MAX_BAD_TIMES) * len(known):
-                return dates, [f"{column}: read as dates, as in {known.iloc[0]:.0f}"]
+                return dates, [f"{column}: read as dates, as in {numbers[dates.notna()].iloc[0]:.0f}"]
     if known.between(*YEARS).all() and (known % 1 == 0).all() and known.nunique() <= MOST_YEARS:
         years = numbers.astype("Int64").astype("str")
         return pd.to_datetime(years, format="%Y", errors="coerce", utc=True), [f"{column}: read as years"]
@@ -131,10 +131,8 @@ def _from_numbers(numbers: pd.Series, rows: pd.DataFrame, column: str) -> tuple[
 def _day_unit(known: pd.Series, words: set[str]) -> Unit | None:
     """The unit of numbers that count days, as Excel does; None where they count something else."""
     is_whole = bool((known % 1 == 0).all())
-    for unit, is_likely in (
-        (EXCEL, not is_whole or words & (DATE_WORDS | TIME_WORDS - {"time", "ts", "epoch"})),
-        (DAYS, is_whole and words & (DATE_WORDS | {"days", "epoch"})),
-    ):
+    is_date = bool(words & (DATE_WORDS | TIME_WORDS - {"time", "ts"}))
+    for unit, is_likely in ((EXCEL, is_date or not is_whole), (DAYS, is_date and is_whole)):
         fitting = known[known.between(unit.low, unit.high)]
         if is_likely and len(fitting) >= (1 - MAX_BAD_TIMES) * len(known) and np.ptp(fitting) <= MOST_DAYS:
             return unit

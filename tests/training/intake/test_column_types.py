@@ -139,8 +139,10 @@ PEOPLE = [f"{number * 7_919 % 10_000_019:08}" for number in range(1, 101)]
         ([f"40000000{digits}" for digits in PEOPLE], "whole numbers of 16 digits hardly repeat, such as 40000000"),
         ([f"-39065628021{digits}" for digits in PEOPLE], "whole numbers of 19 digits hardly repeat"),
         ([f"DE89 3704 {digits[:4]} {digits[4:]} 0130 00" for digits in PEOPLE], "it holds IBANs, such as DE89"),
+        ([f"192.168.{number}.{number + 7}" for number in range(100)], "it holds IP or MAC addresses, such as 192.168."),
         ([f"user{digits}@mail.example" for digits in PEOPLE], "it holds e-mail addresses"),
         ([f"{number // 60:02}:{number % 60:02}" for number in range(100)], "times of day, such as"),
+        ([f"10:{number // 60:02}:{number % 60:02}" for number in range(100)], "times of day, such as"),
     ],
 )
 def test_codes_of_people_are_left_out(values: list[str], why: str) -> None:
@@ -151,7 +153,9 @@ def test_codes_of_people_are_left_out(values: list[str], why: str) -> None:
     assert "infinite" not in column.notice
 
 
-@pytest.mark.parametrize("name", ["MCC", "zip", "terminal_id", "Merchant", "customerId", "response code"])
+@pytest.mark.parametrize(
+    "name", ["MCC", "zip", "terminal_id", "Merchant", "customerId", "response code", "account number", "zipcodeOri"]
+)
 def test_whole_numbers_that_name_something_are_categories(name: str) -> None:
     """More of a code is not more of anything; every digit stays, and the notice says so."""
     column = of_csv(texts("5411", "5812", "742"), name)
@@ -165,7 +169,7 @@ def test_whole_numbers_that_name_something_are_categories(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["is_new_device", "account_age_days", "cards_per_user", "merchant rating score", "visits"]
+    "name", ["is_new_device", "account_age_days", "cards_per_user", "account tenure", "user_logins", "id_02", "visits"]
 )
 def test_measures_of_somebody_stay_numbers(name: str) -> None:
     """A count beside the word for a person is a count."""
@@ -181,6 +185,7 @@ def test_measures_of_somebody_stay_numbers(name: str) -> None:
         (["1 200,00", "3,50"], "montant", None),
         (["1,200.00", "3.50"], "importe", None),
         (["5.00 kr", "6.50 kr"], "x", None),
+        (["TRY 5.00", "TRY 6.50"], "x", "TRY"),
     ],
 )
 def test_amounts_with_a_currency_are_money(values: list[str], name: str, unit: str | None) -> None:
