@@ -88,7 +88,7 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
             since, until = (_shown(seconds[is_inside][place], has_time=has_time) for place in (0, -1))
             raise DataError(
                 f"every row from {since} to {until} is a fraud ({counted(int(is_inside.sum()), 'row')}): the "
-                "legitimate rows of that period are missing, without which nothing can be measured; add them to the file"
+                "legitimate rows of that period are missing, without which nothing can be measured; add them"
             )
 
 
