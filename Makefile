@@ -22,7 +22,7 @@ AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name
 IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
 $(foreach name,$(AMBIENT),$(eval override undefine $(name)))
 # What is typed may contain anything: it reaches the commands through their environment, as it stands, and no shell reads it.
-$(foreach name,$(TYPED) STORE SIGNING_KEY,$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
+$(foreach name,$(TYPED) STORE SIGNING_KEY BENCHMARK_DATA,$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 # The function's processor: x86_64 or arm64. The built template accepts no other.
 ARCHITECTURE ?= x86_64
 BUILD_DIR ?= .aws-sam/build

@@ -12,8 +12,10 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
 TYPED = re.findall(r"^TYPED := (.+)$", MAKEFILE, re.MULTILINE)[0].split()
-EITHER = ("STORE", "SIGNING_KEY")
+EITHER = ("STORE", "SIGNING_KEY", "BENCHMARK_DATA")
 DEFAULTS = {"ARCHITECTURE": "x86_64", "BUILD_DIR": ".aws-sam/build"}
+# What the make or the machine that runs the tests may hold.
+OF_THE_GATE = ("MAKEFLAGS", "MAKELEVEL", "UV_CACHE_DIR", "XDG_CACHE_HOME")
 # The environment of a recipe, as JSON, beside the targets of our Makefile.
 SHOW = """include Makefile
 show:
@@ -28,7 +30,7 @@ fast:
 def make(*arguments: str, makefile: str = "", folder: Path = PROJECT, **environment: str) -> str:
     """What make prints on both streams; it reads a makefile that is given, or else the folder's."""
     command = ["make", "--no-print-directory", *(("-f", "-") if makefile else ()), *arguments]
-    outer = {name: value for name, value in os.environ.items() if name not in {*TYPED, "MAKEFLAGS", "MAKELEVEL"}}
+    outer = {name: value for name, value in os.environ.items() if name not in {*TYPED, *OF_THE_GATE}}
     done = subprocess.run(
         command,
         cwd=folder,

@@ -1,0 +1,21 @@
+"""The version of a scorer that scores: a store that somebody names and that has none is told."""
+
+from pathlib import Path
+
+import pytest
+
+from training.delivery.serving import chosen_bundle
+from training.run.progress import warn_once
+
+
+@pytest.mark.parametrize(("address", "is_told"), [("store", False), ("1", True)])
+def test_mistaken_address_is_told(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str, *, is_told: bool
+) -> None:
+    """The packaged bundle scores where a store holds no release; where its address was given, that is told."""
+    monkeypatch.chdir(trained)
+    warn_once.cache_clear()
+    scorer, _ = chosen_bundle("mini", "", address)
+    assert scorer.bundle.scorer == "mini"
+    told = "1 holds no release of mini (STORE names the store); the packaged bundle is taken\n"
+    assert capsys.readouterr().err == (told if is_told else "")
