@@ -176,7 +176,8 @@ bench-monitoring: build  ## what recording and monitoring cost
 	$(PYTHON) -m benchmarks.monitoring.recording
 	$(PYTHON) -m benchmarks.monitoring.cost
 
-bench-training: train  ## how the stages' seconds and memory grow, up to ten million rows
+bench-training: train  ## how the stages' seconds and memory grow, up to ten million rows; the reader beside pandas
+	$(PYTHON) -m benchmarks.training.reader
 	$(PYTHON) -m benchmarks.training.stages
 
 bench-repro: env  ## the handbook's 1.75 million rows through `dvc repro` as a declared scorer

@@ -21,6 +21,7 @@ COMMANDS = {
     "monitoring.cost": (),
     "monitoring.backtests": (),
     "training.stages": (),
+    "training.reader": (),
     "training.repro": (FOLDER / "handbook_simulated.parquet",),
     "quality.published": (),
 }

@@ -53,7 +53,7 @@ def find_dialect(path: Path, packing: Packing, encoding: str) -> Dialect | None:
     with open_lines(path, packing, encoding) as lines:
         # A record may go over several lines.
         head = list(islice(lines, 3 * SAMPLE))
-    hint = _HINT.fullmatch(head[0].decode(errors="replace").strip()) if head else None
+    hint = _HINT.fullmatch(head[0].decode(errors="replace").strip("\r\n ")) if head else None
     n_hints = 1 if hint else 0
     delimiters = [hint[1]] if hint and hint[1] in DELIMITERS else list(DELIMITERS)
     tables = [table for delimiter in delimiters if (table := _table(head[n_hints:], delimiter, n_hints))]

@@ -125,8 +125,8 @@ def _require_text(path: Path, head: bytes, packing: Packing) -> None:
         raise DataError(f"{what} UTF-32; {_conversion(path, 'UTF-32')}")
     if b"\0" in head and not _encoding_by_head(head).startswith("utf-16"):
         raise DataError(f"{what} not text: it has bytes of zero; bring a .csv or .parquet file")
-    if b"\r" in head and b"\n" not in head and b"\0" not in head and len(head) == HEAD_BYTES:
-        raise DataError(f"{what} a file whose lines end in CR alone; convert it with: tr '\\r' '\\n' < {_quoted(path)}")
+    if head.count(b"\r") > 1 and b"\n" not in head and b"\0" not in head:
+        raise DataError(f"{what} text whose lines end in CR alone; convert it with: tr '\\r' '\\n' < {_quoted(path)}")
 
 
 def _encoding_by_head(head: bytes) -> str:
