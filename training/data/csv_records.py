@@ -181,22 +181,29 @@ def parse_records(records: list[CsvRecord], dialect: Dialect) -> tuple[list[list
 
 def _split_all(records: list[CsvRecord], dialect: Dialect) -> Iterator[list[str] | str]:
     """The cells of each record, or the reason why it cannot be read."""
-    plain = [record.content for record in records if b'"' not in record.content] if not dialect.is_padded else []
+    are_simple = [not dialect.is_padded and _is_simple(record.content, dialect.delimiter) for record in records]
+    simple = [record.content for record, is_simple in zip(records, are_simple, strict=True) if is_simple]
     try:
         # One parser for all of them takes half the time.
-        rows = list(csv.reader(map(bytes.decode, plain), delimiter=dialect.delimiter))
+        rows = list(csv.reader(map(bytes.decode, simple), delimiter=dialect.delimiter))
     except (csv.Error, UnicodeDecodeError):
         rows = []
-    is_whole = plain != [] and len(rows) == len(plain)
-    ready = iter(rows)
-    for record in records:
-        yield next(ready) if is_whole and b'"' not in record.content else _cells_or_reason(record, dialect)
+    ready = iter(rows) if len(rows) == len(simple) else None
+    for record, is_simple in zip(records, are_simple, strict=True):
+        yield next(ready) if is_simple and ready else _cells_or_reason(record, dialect)
+
+
+def _is_simple(content: bytes, delimiter: str) -> bool:
+    """Whether every quote is closed, and none is escaped by a backslash."""
+    return b'"' not in content or (b'\\"' not in content and not _is_open(content, delimiter))
 
 
 def _cells_or_reason(record: CsvRecord, dialect: Dialect) -> list[str] | str:
     try:
         return split_cells(record.content, dialect.delimiter, dialect.n_cells, is_padded=dialect.is_padded)
     except ValueError as error:
+        if isinstance(error.__cause__, UnicodeDecodeError) and dialect.encoding != "utf-8":
+            return f"the line is not {dialect.encoding.upper()}"
         return f"the line {error}"
 
 
