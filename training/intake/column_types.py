@@ -65,6 +65,13 @@ SIDES = frozenset(("dest", "destination", "from", "ori", "orig", "origin", "to")
 NO_CODE_WORDS = MEASURE_WORDS | {"is", "has", "new", "distinct", "unique", "same", "of", "per"}
 _DATES = "left out, it holds dates; a column with their age, in days before TIME, could be used"
 _UUID = r"(?:0x)?[0-9a-f]{16,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+# Names of columns with names of people.
+_PEOPLE = "firstname lastname fullname surname forename vorname nachname prenom apellido cognome"
+PEOPLE_WORDS = frozenset(_PEOPLE.split())
+PEOPLE_NAMES = (
+    *({word} for word in ("first", "last")),
+    *({word, "name"} for word in ("first", "last", "full", "family")),
+)
 # What values that no request can carry are called.
 _OBJECTS = {
     "bytes": "binary data",
@@ -121,7 +128,17 @@ def _texts_or_objects(values: pd.Series, column: str, *, is_text: bool) -> Colum
         what = _OBJECTS.get(odd[0], "values that are neither numbers nor texts")
         return Column(None, values, _DATES if set(odd) <= {"date", "datetime"} else f"left out, it holds {what}")
     texts = (as_text(values) if values.dtype == object else values).astype("str")
-    return _text(texts.mask(texts == ""), column, is_text=is_text)
+    texts = texts.mask(texts == "")
+    if _are_people(texts, words_of(column)):
+        return Column(None, texts, f"left out, it holds names of people, such as {texts.dropna().iloc[0]}")
+    return _text(texts, column, is_text=is_text)
+
+
+def _are_people(texts: pd.Series, words: set[str]) -> bool:
+    """Whether texts are names of people, by the name of their column and by their letters."""
+    if not words & PEOPLE_WORDS and words not in PEOPLE_NAMES:
+        return False
+    return texts.nunique() >= MIN_ROWS and bool(texts.dropna().str.match(r"[^\d\s]{2}").mean() > NUMERIC_SHARE)
 
 
 def _flag(truth: pd.Series) -> Column:
