@@ -49,7 +49,8 @@ def code_of(text: str) -> list[str]:
     outside = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return [
         *(line for block in blocks for line in block.splitlines()),
-        *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", outside)),
+        # A span that holds a backtick stands in two of them.
+        *(" ".join(span.split()) for _, span in re.findall(r"(?<!`)(``?)(?!`)(.+?)(?<!`)\1(?!`)", outside, re.DOTALL)),
     ]
 
 
