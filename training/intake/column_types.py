@@ -56,8 +56,9 @@ ID_WORDS = frozenset(
 # Whole numbers under these names stand for somebody or something; more of one is not more of anything.
 _CODES = "bin code fips id iin mcc naics plz postal postcode sic zip zipcode"
 _ENTITIES = """
-    account acct agent beneficiary branch buyer card cardholder client cust customer device employee household kunde
-    member merchant payee payer person seller shop store supplier terminal user vendor
+    account acct agent beneficiary branch buyer card cardholder client cliente compte cuenta cust customer device
+    employee household karte konto kunde member merchant payee payer person seller shop store supplier terminal user
+    vendor
 """
 CODE_WORDS = frozenset(f"{_CODES} {_ENTITIES}".split())
 SIDES = frozenset(("dest", "destination", "from", "ori", "orig", "origin", "to"))
@@ -82,7 +83,9 @@ _OBJECTS = {
     "tuple": "lists",
 }
 # One number with a little beside it.
-_AMOUNT = r"\D{0,6}\d[\d\s.,']*\D{0,6}"
+_AMOUNT = r"\D{0,8}\d[\d\s.,']*\D{0,8}"
+# Digits with commas that are in no usual place, such as 1,23,456.78.
+_ODD_NUMBER = r"[+-]?\d{1,3}(?:[., ]\d{2,3})*,\d{2,3}(?:[.,]\d+)?"
 # Texts that name somebody; a model would learn these by heart.
 _PERSONAL = {
     "IP or MAC addresses": r"\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){4,7}",
@@ -166,16 +169,21 @@ def _text(texts: pd.Series, column: str, *, is_text: bool) -> Column:
     read = numbers_of(texts)
     if read.are_numbers:
         return _noted(_number(read, texts, column), *_missing(read), read.notice)
-    category = _category(texts)
+    return _noted(_category(texts), _why_no_number(read, present, column))
+
+
+def _why_no_number(read: ReadNumbers, present: pd.Series, column: str) -> str:
+    """Why texts that look like numbers are not read as such, "" where they do not look so."""
     n_numbers = int(read.numbers.notna().sum())
     shown = read.words.index[0] if len(read.words) else ""
     if _is_money(words_of(column)) and present.str.fullmatch(_AMOUNT).mean() > 0.5:  # noqa: PLR2004 - a majority
         amounts = counted(int(read.words.sum()), "amount")
-        return _noted(category, f"{WARNING}{amounts} such as '{shown}' cannot be read as numbers")
+        return f"{WARNING}{amounts} such as '{shown}' cannot be read as numbers"
+    if present.str.fullmatch(_ODD_NUMBER).mean() > 0.5:  # noqa: PLR2004 - a majority
+        return f"values such as '{shown}' cannot be read as numbers"
     if n_numbers * 2 > len(present):
-        shares = f"{n_numbers:,} of {len(present):,} values are numbers"
-        return _noted(category, f"{shares}, but others are not, such as '{shown}'")
-    return category
+        return f"{n_numbers:,} of {len(present):,} values are numbers, but others are not, such as '{shown}'"
+    return ""
 
 
 def _noted(column: Column, *notices: str) -> Column:
@@ -305,13 +313,14 @@ def _is_money(words: set[str]) -> bool:
 
 def _currency(marks: Counter[str], words: set[str]) -> tuple[str | None, str]:
     """The currency of an amount, None where it is unknown, and what is told where there are several."""
-    named = next((word.upper() for word in sorted(words & CURRENCY_WORDS)), None)
+    in_name = words & CURRENCY_WORDS
+    named = next(iter(in_name)).upper() if len(in_name) == 1 else None
     codes = Counter[str]()
     for mark, n in marks.items():
         codes[currency_of(mark) or mark] += n
     if len(codes) > 1:
         told = ", ".join(f"{code} ({n:,} rows)" for code, n in codes.most_common(MOST_SHOWN))
-        return named, f"{WARNING}its amounts are of several currencies, {told}, and are compared as they stand"
+        return None, f"{WARNING}its amounts are of several currencies, {told}, and are compared as they stand"
     code = next(iter(codes), None)
     return (code if code in CODES else None) or named, ""
 

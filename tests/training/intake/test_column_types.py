@@ -196,7 +196,7 @@ def test_amounts_with_a_currency_are_money(values: list[str], name: str, unit: s
 
 def test_amounts_of_several_currencies_are_told() -> None:
     """Euros and dollars in one column are one number each, and a warning counts them."""
-    column = of_csv(texts("5.00 EUR", "6.50 EUR", "7.00 USD", "8.00 EUR"), "amount")
+    column = of_csv(texts("5.00 EUR", "6.50 EUR", "7.00 USD", "8.00 EUR"), "amount_eur")
     assert declared(column).unit is None
     assert column.notice.startswith("WARNING: its amounts are of several currencies, EUR (300 rows), USD (100 rows)")
 
@@ -213,6 +213,7 @@ def test_amounts_of_several_currencies_are_told() -> None:
             ["1", "2", "3", "many", "more", "most", *"4567"],
             "280 of 400 values are numbers, but others are not, such",
         ),
+        (["1,23,456.78", "2,34,567.00"], "values such as '1,23,456.78' cannot be read as numbers"),
         (["00501", "10001"], "its numbers are codes, such as 00501"),
     ],
 )
