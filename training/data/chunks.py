@@ -1,24 +1,31 @@
 """The rows of the input files, in order, in chunks of a declared number of rows."""
 
+import csv
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import batched, islice
 from math import ceil
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pyarrow import csv as arrow_csv
 
 from training.data.csv_records import CsvRecord, parse_records, read_records
+from training.data.dialect import Dialect
 from training.data.input_files import InputFile, read_input_files, readable, require_columns
 from training.data.set_aside import Line
 from training.data.text_files import BUFFER_BYTES, Packing, open_lines
 from training.errors import DataError
 
 CHUNK_ROWS = 250_000
+# Arrow counts bytes in 32 bits.
+MAX_PLAIN_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,9 @@ def read_chunk(content: pa.Table | list[CsvRecord], part: InputFile) -> ChunkRow
     """The rows of a part's chunk as a table; of a text's cells only an empty one is missing."""
     if isinstance(content, pa.Table) or part.dialect is None:
         return ChunkRows(content, range(len(content)), {})
+    plain = _plain_table(content, part)
+    if plain is not None:
+        return ChunkRows(plain, range(len(content)), {})
     sound, broken = parse_records(content, part.dialect)
     columns = zip(*sound, strict=True) if sound else ([] for _ in part.dialect.names)
     arrays = [_texts(column) for column in columns]
@@ -102,6 +112,45 @@ def read_chunk(content: pa.Table | list[CsvRecord], part: InputFile) -> ChunkRow
     places = [place for place in range(len(content)) if place not in reasons]
     table = table if table.schema == part.schema else table.select(part.schema.names).cast(part.schema)
     return ChunkRows(table, places, reasons)
+
+
+def _plain_table(records: list[CsvRecord], part: InputFile) -> pa.Table | None:
+    """The rows of a chunk as Arrow reads them, in a quarter of the time; None where a line may be another than a row.
+
+    That is one without quotes, in UTF-8, with as many cells as the header, a value, and not the header again.
+    """
+    dialect = cast("Dialect", part.dialect)
+    content = b"".join(record.content for record in records)
+    if not _is_plain(records, content, dialect) or part.partition:
+        return None
+    reading = arrow_csv.ReadOptions(use_threads=False, column_names=list(dialect.names), block_size=len(content) + 1)
+    parsing = arrow_csv.ParseOptions(delimiter=dialect.delimiter, quote_char=False)
+    converting = arrow_csv.ConvertOptions(
+        column_types=dict.fromkeys(dialect.names, pa.string()), null_values=[""], strings_can_be_null=True
+    )
+    try:
+        table = arrow_csv.read_csv(pa.py_buffer(content), reading, parsing, converting).combine_chunks()
+    except (pa.ArrowException, ValueError):
+        return None
+    has_value = reduce(pc.or_, map(pc.is_valid, table.columns))
+    is_header = pc.fill_null(pc.equal(table.column(0), dialect.header[0]), fill_value=False)
+    are_rows = pc.all(pc.and_not(has_value, is_header), min_count=0).as_py()
+    return table if are_rows and table.num_rows == len(records) and table.schema == part.schema else None
+
+
+def _is_plain(records: list[CsvRecord], content: bytes, dialect: Dialect) -> bool:
+    """Whether Arrow reads these records as `csv` does: one line each, and nothing in them that either treats apart."""
+    n_breaks = content.count(b"\n") + (not content.endswith(b"\n"))
+    return (
+        len(dialect.names) == dialect.n_cells > 1
+        and not dialect.is_padded
+        and records[0].number > dialect.units_line
+        and n_breaks == len(records)
+        and len(content) < MAX_PLAIN_BYTES
+        and content.count(b"\r") == content.count(b"\r\n")
+        and not any(sign in content for sign in (b'"', b"\0", BOM_UTF8))
+        and max(len(record.content) for record in records) < csv.field_size_limit()
+    )
 
 
 def _texts(cells: Sequence[str]) -> pa.Array:

@@ -1,5 +1,6 @@
 """Rows of files as tables: values that do not depend on chunks, and files that are refused."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from training.data.chunks import frame_of, read_columns
+from training.data.chunks import frame_of, read_chunk, read_columns
+from training.data.csv_records import parse_records, read_records
+from training.data.dialect import Dialect
+from training.data.input_files import InputFile
 from training.errors import DataError
 
 
@@ -72,6 +78,27 @@ def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
         f"{path}, line 3: the line has 3 cells; the header has 2 names; correct the line or remove it"
     )
     assert read_columns(path, ["amount"], skip_broken=True)["amount"].tolist() == ["10", "30"]
+
+
+PLAIN_CELLS = st.sampled_from(["", "DE", "NA", "1.50", " x ", "é", "a\tb", "\ufeffx", "a", '5"', "\x0b", "\x85"])
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.lists(PLAIN_CELLS, min_size=1, max_size=4), min_size=1, max_size=6),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["\n", ""]),
+)
+def test_plain_rows_are_read_as_all_others(rows: list[list[str]], end: str, last: str) -> None:
+    """The fast way through Arrow gives the cells and the broken lines of the record reader."""
+    dialect = Dialect(names=("a", "b", "c"), header=("a", "b", "c"), n_cells=3)
+    part = InputFile(Path("x.csv"), pa.schema([(name, pa.string()) for name in "abc"]), 0, "", (0, 0), dialect)
+    content = end.join(",".join(cells) for cells in [["v", "", "w"], *rows]) + last
+    records = list(read_records(io.BytesIO(content.encode()), width=3))
+    read, (sound, broken) = read_chunk(records, part), parse_records(records, dialect)
+    assert [[cell or "" for cell in row.values()] for row in read.table.to_pylist()] == sound
+    assert read.broken == {record.place: record.reason for record in broken}
+    assert len(read.places) == len(sound)
 
 
 TWICE = "{} has more than one column a; a column's name must be used once"
