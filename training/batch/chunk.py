@@ -22,6 +22,9 @@ from training.data.near_names import near_text, spelled_otherwise
 from training.data.set_aside import kind_of, lines_by_kind
 from training.errors import DataError
 
+# How many columns are named that no field reads.
+SHOWN = 20
+
 
 @dataclass(frozen=True)
 class ScoringJob:
@@ -80,7 +83,8 @@ def unread_text(part: InputFile, columns: Mapping[str, str], contract: Contract)
     """Which fields have no column, and which columns no field reads; "" where there are none."""
     absent = [name for name in contract.fields if name not in columns]
     unused = [name for name in part.schema.names if name not in columns.values()]
-    fields, names = ", ".join(absent), ", ".join(unused)
+    fields = ", ".join(absent)
+    names = ", ".join(unused[:SHOWN]) + (f" and {len(unused) - SHOWN:,} more" if len(unused) > SHOWN else "")
     have = "has no column and is" if len(absent) == 1 else "have no column and are"
     texts = [
         f"{fields} {have} missing in every row" if absent else "",

@@ -25,11 +25,12 @@ from training.data.chunks import (
 from training.data.column_checks import REPEATED, as_text
 from training.data.input_files import InputFile, are_whole, read_input_files, require_columns
 from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, require_enough, sample_of
-from training.data.set_aside import LinesByKind, kind_of, lines_by_kind
+from training.data.set_aside import LinesByKind, joined, kind_of, lines_by_kind, sentences
 from training.data.times import time_is_number
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.run.processes import Task, Workers
+from training.run.progress import say
 
 
 class RereadRows(NamedTuple):
@@ -150,6 +151,8 @@ def read_checked(scorer: ScorerDeclaration) -> pd.DataFrame:
     """
     source = open_source(scorer)
     chunks = list(check_source(source, Workers(scorer.compute, 1)))
+    for text in sentences(joined(chunk.lines for chunk in chunks), n_files=len(source.parts)):
+        say(f"{scorer.data}: {text}")
     clean = pd.concat([chunk.clean for chunk in chunks])
     counts = sum((chunk.counts for chunk in chunks), Counter[str]())
     if scorer.id:
