@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from training.data.chunks import chunks_of, read_chunk
@@ -44,6 +44,11 @@ def damaged(line: str, damage: str, place: int) -> bytes:
     st.lists(st.tuples(CELLS, CELLS, CELLS, CELLS), min_size=8, max_size=30),
     st.dictionaries(st.integers(0, 29), st.tuples(st.sampled_from(DAMAGES), st.integers(0, 60)), max_size=8),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+)
+@example(
+    [("DE", "12.50", "DE", "")] * 12,
+    {2: ("stray quote", 2), 6: ("stray quote at the end", 2), 8: ("stray quote", 4), 9: ("stray quote", 4)},
+    csv.QUOTE_MINIMAL,
 )
 def test_damage_costs_the_damaged_lines_alone(
     cells: list[tuple[str, ...]], damages: dict[int, tuple[str, int]], quoting: int

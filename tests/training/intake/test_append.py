@@ -1,5 +1,6 @@
 """New rows become part of the data only when all of them are sound and new."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,22 @@ def test_new_rows_follow_the_old_ones(
         assert Path(scorer.data).read_bytes().startswith(before)
     else:
         assert pq.read_schema(scorer.data).equals(pa.Schema.from_pandas(mini_rows, preserve_index=False))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_new_rows_are_written_as_the_file_writes_its_own(
+    mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame, encoding: str
+) -> None:
+    """In its encoding, with its delimiter, also where its rows end in one; a packed file is left alone."""
+    scorer = mini_scorer.model_copy(update={"data": "data/kept.csv"})
+    text = mini_rows.assign(last="").rename(columns={"last": ""}).to_csv(index=False, sep=";")
+    Path(scorer.data).write_bytes(text.encode(encoding))
+    append_rows(write(new_rows, "new.csv"), scorer)
+    both = check_rows(pd.concat([mini_rows, new_rows], ignore_index=True), scorer).clean
+    pd.testing.assert_frame_equal(rows_of(scorer), both, check_dtype=False)
+    Path(scorer.data).write_bytes(gzip.compress(text.encode(encoding)))
+    with pytest.raises(DataError, match="is a gzip file, to which no row can be added; unpack it"):
+        append_rows(write(new_rows, "new.csv"), scorer)
 
 
 def test_undeclared_columns_stay(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
