@@ -30,6 +30,9 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
             # As pandas writes a flag into a CSV.
             values = values.replace({"True": 1, "False": 0, "true": 1, "false": 0})
         typed = pd.to_numeric(values.where(~missing), errors="coerce").astype(np.float64)
+        if (is_unread := typed.isna() & ~missing).any():
+            # Exports of fixed widths fill an empty cell with blanks.
+            missing |= is_unread & values.astype("str").str.strip().eq("")
         problems[typed.isna() & ~missing] = f"is not a {field.type}"
         if field.type in NUMERIC_TYPES:
             problems[typed < field.lowest] = f"is below {field.lowest:g}"

@@ -97,3 +97,14 @@ def test_ids() -> None:
     assert ids.isna().tolist() == [False, False, False, True, True, False, False]
     assert check_id(pd.Series([17, 18]))[0].tolist() == ["17", "18"]
     assert check_id(pd.Series([1.0, np.nan]))[0].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["count", "number", "money", "flag"])
+def test_blanks_are_a_missing_number(kind: str) -> None:
+    """A cell of blanks alone is missing, as an empty one is; in a required field that is the reason."""
+    values = pd.Series(["1", " ", "", "\t "], dtype="str")
+    typed, problems = check_field(values, DeclaredField(type=kind))
+    assert typed.isna().tolist() == [False, True, True, True]
+    assert problems.tolist() == [""] * 4
+    _, problems = check_field(values, DeclaredField(type=kind, required=True))
+    assert problems.tolist() == ["", *["is missing"] * 3]
