@@ -26,6 +26,8 @@ from training.errors import DataError
 CHUNK_ROWS = 250_000
 # Arrow counts bytes in 32 bits.
 MAX_PLAIN_BYTES = 1 << 30
+# Thousands between points, beside a decimal comma or several times; a single 1.234 could be a fraction.
+_GROUPED = r"^\s*[+-]?\d{1,3}(?:(?:\.\d{3})+,\d+|(?:\.\d{3}){2,})\s*$"
 
 
 @dataclass(frozen=True)
@@ -180,12 +182,14 @@ def without_dictionaries(table: pa.Table) -> pa.Table:
 
 
 def with_decimal_points(table: pa.Table, part: InputFile, numbers: Collection[str]) -> pa.Table:
-    """The rows of a part with 98.55 for 98,55 in columns of numbers, where the file has decimal commas."""
+    """The rows of a part with 1298.55 for 1.298,55 in columns of numbers, where the file has decimal commas."""
     if part.dialect is None or part.dialect.decimal == ".":
         return table
     for index, name in enumerate(table.column_names):
         if name in numbers:
-            plain = pc.replace_substring_regex(table.column(index), r"^\s*([+-]?\d+),(\d+)\s*$", r"\1.\2")
+            cells = table.column(index)
+            plain = pc.if_else(pc.match_substring_regex(cells, _GROUPED), pc.replace_substring(cells, ".", ""), cells)
+            plain = pc.replace_substring_regex(plain, r"^\s*([+-]?\d+),(\d+)\s*$", r"\1.\2")
             table = table.set_column(index, name, plain)
     return table
 

@@ -147,3 +147,13 @@ def test_damaged_parquet(tmp_path: Path) -> None:
     path.write_bytes(content[:2_000] + bytes(5_000) + content[7_000:])
     with pytest.raises(DataError, match=r"rows\.parquet cannot be read; it may be damaged or truncated"):
         read_columns(path, ["a"])
+
+
+def test_points_between_thousands_of_decimal_commas(tmp_path: Path) -> None:
+    """1.298,55 and 1.298.000 have thousands; a single 1.298 may be a fraction, and a text stays one."""
+    path = tmp_path / "rows.csv"
+    lines = ["98,55;1.298,55", "1.298,55;x", "-1.298.000;y", "1.298;z", "1.29,5;z", " 12 ;z"]
+    path.write_text("\n".join(["amount;text", *lines, *["1,5;a"] * 9]) + "\n")
+    rows = read_columns(path, ["amount", "text"], numbers=["amount"])
+    assert rows["amount"].tolist()[:6] == ["98.55", "1298.55", "-1298000", "1.298", "1.29,5", " 12 "]
+    assert rows["text"][0] == "1.298,55"
