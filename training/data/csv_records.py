@@ -218,10 +218,10 @@ def _no_row(cells: list[str], number: int, dialect: Dialect) -> str:
     n_cells, n_names = dialect.n_cells, len(dialect.names)
     if len(cells) == n_cells:
         return "" if n_cells == n_names or not any(cells[n_names:]) else "the line has a value after its last column"
-    what = f"the line has {len(cells):,} {'cell' if len(cells) == 1 else 'cells'}"
+    count = f"the line has {len(cells):,} {'cell' if len(cells) == 1 else 'cells'}"
     if n_cells != n_names:
-        return f"{what}; the other lines have {n_cells:,}"
-    reason = f"{what}; the header has {n_names:,} {'name' if n_names == 1 else 'names'}"
+        return f"{count}; the other lines have {n_cells:,}"
+    reason = f"{count}; the header has {n_names:,} {'name' if n_names == 1 else 'names'}"
     is_glued = len(cells) > n_names and tuple(cells[1 - n_names :]) == dialect.header[1:]
     return f"{reason}: the header of another file is joined to its end" if is_glued and n_names > 1 else reason
 

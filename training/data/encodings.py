@@ -38,10 +38,14 @@ def other_encoding(sample: bytes) -> str:
     if n_bytes / len(runs) > _LONG_RUN:
         shares = {encoding: _script_share(sample, encoding, script) for encoding, script in _SCRIPTS}
         # Japanese has Chinese characters too, by which it would be taken for Chinese.
-        japanese = max(("shift_jis", "euc_jp"), key=lambda encoding: shares[encoding])
-        if shares[japanese] > _KANA_SHARE and max(shares["euc_kr"], shares["cp1251"], shares["cp1253"]) < 1:
-            return japanese
+        in_kana = max(("shift_jis", "euc_jp"), key=lambda encoding: shares[encoding])
+        if shares[in_kana] > _KANA_SHARE and max(shares["euc_kr"], shares["cp1251"], shares["cp1253"]) < 1:
+            return in_kana
         best = max(shares, key=lambda encoding: shares[encoding])
+        # Japanese without kana; gb2312 has only the usual Chinese characters.
+        japanese, chinese = (_script_share(sample, encoding, ("CJK",)) for encoding in ("shift_jis", "gb2312"))
+        if best == "gb18030" and japanese > chinese:
+            return "shift_jis"
         return best if shares[best] > _KANA_SHARE else ""
     scores = {encoding: _latin_score(sample, encoding) for encoding in _LATIN}
     best = max(scores, key=lambda encoding: scores[encoding])

@@ -1,4 +1,4 @@
-"""What is said of the lines of a file that are not rows: how many there are, the first of them, and why."""
+"""The sentences about the lines of a file that are not rows: how many there are, the first of them, and why."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from training.data.csv_records import BROKEN, EMPTY, NO_ROWS, REPEATED_HEADER, U
 _WORDS = {
     BROKEN: ("is broken", "are broken"),
     REPEATED_HEADER: ("repeats the header", "repeat the header"),
-    UNITS: ("holds units, not values", "hold units, not values"),
+    UNITS: ("holds units instead of values", "hold units instead of values"),
     EMPTY: ("has no value", "have no value"),
 }
 
@@ -60,12 +60,12 @@ def joined(parts: Iterable[Mapping[str, Lines]]) -> LinesByKind:
 
 def sentences(lines: Mapping[str, Lines], *, n_files: int = 1) -> list[str]:
     """One sentence for each kind of line."""
-    said = []
+    texts = []
     for kind, (n, file, number, reason) in lines.items():
         where = f"line {number:,}" + (f" of {file}" if n_files > 1 else "")
         why = f": {reason}" if kind == BROKEN else ""
         if n == 1:
-            said.append(f"{where} {_WORDS[kind][0]} and is set aside{why}")
+            texts.append(f"{where} {_WORDS[kind][0]} and is set aside{why}")
         else:
-            said.append(f"{n:,} lines {_WORDS[kind][1]} and are set aside, the first is {where}{why}")
-    return said
+            texts.append(f"{n:,} lines {_WORDS[kind][1]} and are set aside, the first is {where}{why}")
+    return texts

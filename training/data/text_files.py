@@ -4,6 +4,7 @@ import codecs
 import gzip
 import hashlib
 import io
+import re
 import shlex
 import zipfile
 from collections.abc import Iterator
@@ -19,24 +20,26 @@ HEAD_BYTES = 4096
 PARQUET = b"PAR1"
 _AS_CSV = "save the sheet as CSV (in Excel: Save As, CSV UTF-8)"
 _UNPACK = "unpack it, and name the file inside"
-# How files of other kinds begin, what they are, and what to do with them.
+_CR_TO_LF = "tr '\\r' '\\n'"
+# How files of other kinds begin, what they are, and what to do with them. A header may begin like one: ORCID, <DATE>,
+# [Amount].
 FOREIGN = (
-    (b"\xd0\xcf\x11\xe0", "an Excel 97 workbook (.xls)", _AS_CSV),
-    (b"BZh", "a bzip2 file", _UNPACK),
-    (b"\xfd7zXZ", "an xz file", _UNPACK),
-    (b"\x28\xb5\x2f\xfd", "a zstd file", _UNPACK),
-    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
-    (b"Rar!", "a RAR archive", _UNPACK),
-    (b"ARROW1", "an Arrow (Feather) file", "write it as Parquet"),
-    (b"ORC", "an ORC file", "write it as Parquet"),
-    (b"Obj\x01", "an Avro file", "write it as Parquet"),
-    (b"SQLite format 3", "an SQLite database", "export the table as CSV"),
-    (b"\x89HDF", "an HDF5 file", "write it as Parquet"),
-    (b"%PDF", "a PDF", "export the table as CSV"),
-    (b"<", "an HTML or XML page", "export the table as CSV"),
-    (b"{", "JSON", "export the rows as CSV or Parquet"),
-    (b"[", "JSON", "export the rows as CSV or Parquet"),
-    (b"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
+    (rb"\xd0\xcf\x11\xe0", "an Excel 97 workbook (.xls)", _AS_CSV),
+    (rb"BZh\d", "a bzip2 file", _UNPACK),
+    (rb"\xfd7zXZ", "an xz file", _UNPACK),
+    (rb"\x28\xb5\x2f\xfd", "a zstd file", _UNPACK),
+    (rb"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (rb"Rar!", "a RAR archive", _UNPACK),
+    (rb"ARROW1\0", "an Arrow (Feather) file", "write it as Parquet"),
+    (rb"ORC.*\0", "an ORC file", "write it as Parquet"),
+    (rb"Obj\x01", "an Avro file", "write it as Parquet"),
+    (rb"SQLite format 3", "an SQLite database", "export the table as CSV"),
+    (rb"\x89HDF", "an HDF5 file", "write it as Parquet"),
+    (rb"%PDF-", "a PDF", "export the table as CSV"),
+    (rb"<(?:[!?]|[A-Za-z][\w:]*(?:\s|>\s*[<\w]))", "an HTML or XML page", "export the table as CSV"),
+    (rb"\{\s*[\"}]", "JSON", "export the rows as CSV or Parquet"),
+    (rb"\[\s*[\[{\"\d-]", "JSON", "export the rows as CSV or Parquet"),
+    (rb"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),
 )
 # As these begin in Python, not as C names them; a byte order mark that both begin with is longer in the first.
 MARKS = (
@@ -114,19 +117,19 @@ def _is_bookkeeping(member: str) -> bool:
 
 def _require_text(path: Path, head: bytes, packing: Packing) -> None:
     """Raise DataError, with what it is, where a file is no text that can be read."""
-    what = f"{path} holds" if packing.kind else f"{path} is"
+    subject = f"{path} holds" if packing.kind else f"{path} is"
     if head[257:262] == b"ustar" or (packing.kind and head.startswith((PARQUET, b"PK\x03\x04", b"\x1f\x8b"))):
         raise DataError(f"{path} is a {packing.kind or 'tar'} file of a file that is not text; {_UNPACK}")
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()
     for magic, kind, remedy in FOREIGN:
-        if start.startswith(magic):
-            raise DataError(f"{what} {kind}, not a table of text; {remedy}")
+        if re.match(magic, start, re.DOTALL):
+            raise DataError(f"{subject} {kind}, not a table of text; {remedy}")
     if _encoding_by_head(head) == "utf-32":
-        raise DataError(f"{what} UTF-32; {_conversion(path, 'UTF-32')}")
+        raise DataError(f"{subject} UTF-32; {_conversion(path, packing, 'iconv -f UTF-32 -t UTF-8')}")
     if b"\0" in head and not _encoding_by_head(head).startswith("utf-16"):
-        raise DataError(f"{what} not text: it has bytes of zero; bring a .csv or .parquet file")
+        raise DataError(f"{subject} not text: it has bytes of zero; bring a .csv or .parquet file")
     if head.count(b"\r") > 1 and b"\n" not in head and b"\0" not in head:
-        raise DataError(f"{what} text whose lines end in CR alone; convert it with: tr '\\r' '\\n' < {_quoted(path)}")
+        raise DataError(f"{subject} text whose lines end in CR alone; {_conversion(path, packing, _CR_TO_LF)}")
 
 
 def _encoding_by_head(head: bytes) -> str:
@@ -203,7 +206,7 @@ def survey(path: Path, packing: Packing) -> Survey:
             whole, rest = _whole_lines(rest, block)
             lines.add(whole)
     lines.add(rest)
-    encoding = _encoding_by_head(head) or lines.encoding(path)
+    encoding = _encoding_by_head(head) or lines.encoding(path, packing)
     return Survey(sha256_of(path) if packing.kind else digest.hexdigest(), n_lines + (last != b"\n"), encoding)
 
 
@@ -239,20 +242,18 @@ class _LineEncodings:
                 if len(self._sample) < BUFFER_BYTES:
                     self._sample += line + b"\n"
 
-    def encoding(self, path: Path) -> str:
+    def encoding(self, path: Path, packing: Packing) -> str:
         """The encoding of most lines."""
         if self._n_other == 0 or self._n_utf8 > self._n_other:
             return "utf-8"
         if other := other_encoding(self._sample):
-            raise DataError(
-                f"{path} is not UTF-8; it seems to be {iconv_name(other)}: {_conversion(path, iconv_name(other))}"
-            )
+            conversion = _conversion(path, packing, f"iconv -f {iconv_name(other)} -t UTF-8")
+            raise DataError(f"{path} is not UTF-8; it seems to be {iconv_name(other)}: {conversion}")
         return "utf-8" if self._n_implausible * 2 > self._n_other else "cp1252"
 
 
-def _conversion(path: Path, encoding: str) -> str:
-    return f"convert it with: iconv -f {encoding} -t UTF-8 {_quoted(path)} > {_quoted(path.with_suffix('.utf8.csv'))}"
-
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(str(path))
+def _conversion(path: Path, packing: Packing, command: str) -> str:
+    """How a file is converted by a command, whose output is a new file."""
+    source, target = (shlex.quote(str(name)) for name in (path, path.with_suffix(".utf8.csv")))
+    unpacking = {"gzip": f"gzip -dc {source} | ", "zip": f"unzip -p {source} | "}.get(packing.kind, "")
+    return f"convert it with: {unpacking}{command}{'' if unpacking else f' < {source}'} > {target}"

@@ -126,7 +126,7 @@ def test_what_was_set_aside_is_said(tmp_path: Path) -> None:
     read = read_user_file(write(tmp_path / "rows.csv", content))
     assert len(read.rows) == 899
     assert read.notices == [
-        "line 2 holds units, not values and is set aside",
+        "line 2 holds units instead of values and is set aside",
         "2 lines repeat the header and are set aside, the first is line 303",
         (
             "line 603 is broken and is set aside: the line has 9 cells; the header has 5 names: "
@@ -182,6 +182,11 @@ def parquet(path: Path) -> None:
         ("rows.csv", "<!DOCTYPE html>", "is an HTML or XML page"),
         ("rows.csv", PLAIN.encode("utf-32"), "is UTF-32; convert it with: iconv -f UTF-32"),
         ("rows.csv", "서울;카드\n결제;1\n".encode("euc_kr"), "it seems to be EUC-KR: convert it with: iconv -f"),
+        ("rows.csv", "支店,県\n大阪府,新宿区\n".encode("shift_jis"), "it seems to be SHIFT-JIS: convert it with:"),
+        ("rows.csv", "分店,省\n北京市,河北省\n".encode("gb18030"), "it seems to be GB18030: convert it with: iconv"),
+        ("rows.csv", "a,b\r1,2\r3,4\r", "CR alone; convert it with: tr '\\r' '\\n' < "),
+        ("rows.csv", "a,b\r1,2\r3,4\r", "rows.utf8.csv"),
+        ("rows.csv.gz", gzip.compress(b"a,b\r1,2\r"), "convert it with: gzip -dc "),
         ("rows.csv", bytes(range(256)) * 20, "is not text"),
         ("rows.csv", "", "is empty"),
         ("rows.csv", "a,b\n", "holds no rows"),
