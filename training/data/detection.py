@@ -107,6 +107,7 @@ def _is_above(cells: list[str], usual: int) -> bool:
 def _dialect(table: _Table, path: Path, packing: Packing, encoding: str) -> Dialect:
     header = table.cells[table.header]
     rows = [cells for cells in table.cells[table.header + 1 :] if any(cells)]
+    _require_names(header, rows, path)
     n_names, n_cells = _widths(header, rows)
     names = _names(header[:n_names], path)
     row_records = table.records[table.header + 1 :]
@@ -128,6 +129,17 @@ def _dialect(table: _Table, path: Path, packing: Packing, encoding: str) -> Dial
         packing=packing.kind,
         member=packing.member,
     )
+
+
+def _require_names(header: list[str], rows: list[list[str]], path: Path) -> None:
+    """Raise DataError where rows have a value more than the header has names, such as R's names of rows."""
+    longer = [cells for cells in rows if len(cells) == len(header) + 1 and cells[0].strip() and cells[-1].strip()]
+    if len(rows) >= _MIN_VALUES and len(longer) >= MOST * len(rows):
+        raise DataError(
+            f"{path}: every line has one cell more than the header has names: add the name that is lacking to the "
+            f"header, in front where {longer[0][0]!r} is such a value (as R writes the names of rows), or at the end "
+            f"where {longer[0][-1]!r} is"
+        )
 
 
 def _widths(header: list[str], rows: list[list[str]]) -> tuple[int, int]:

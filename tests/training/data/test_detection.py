@@ -8,6 +8,7 @@ from training.data.detection import find_dialect
 from training.data.dialect import Dialect
 from training.data.input_files import read_as, read_input_files
 from training.data.text_files import Packing
+from training.errors import DataError
 
 ROWS = "".join(f"{day}.1.2025;{day},50;a,b;{day % 2}\n" for day in range(1, 20))
 
@@ -73,3 +74,24 @@ def test_what_differs_is_said_once_for_all_files(tmp_path: Path) -> None:
         read_as(read_input_files(tmp_path))
         == "read as cells between semicolons, header in line 3 (2 lines are skipped)"
     )
+
+
+@pytest.mark.parametrize("header", ["when;fraud", "when;amount"])
+@pytest.mark.parametrize("is_in_front", [True, False])
+def test_a_cell_more_than_names_is_named(tmp_path: Path, header: str, *, is_in_front: bool) -> None:
+    """Rows with one value too many in front, as R writes their names, or behind are refused with both values."""
+    rows = "".join(f"r{day};{day}.1.2025;0\n" if is_in_front else f"{day}.1.2025;0;r{day}\n" for day in range(1, 20))
+    with pytest.raises(DataError) as refused:
+        dialect_of(tmp_path, f"{header}\n{rows}")
+    first, last = ("r1", "0") if is_in_front else ("1.1.2025", "r1")
+    assert "every line has one cell more than the header has names: add the name" in str(refused.value)
+    assert f"in front where '{first}' is" in str(refused.value)
+    assert f"at the end where '{last}' is" in str(refused.value)
+
+
+@pytest.mark.parametrize("header", ["<DATE>,<PRICE>", "[Date],[Price]", "{date},{price}", "ORCID,price", "BZh,price"])
+def test_a_header_may_begin_like_another_kind_of_file(tmp_path: Path, header: str) -> None:
+    """Brackets around names make no page and no JSON of a table."""
+    path = tmp_path / "rows.csv"
+    path.write_text(header + "\n1.1.2025,2\n")
+    assert read_input_files(path)[0].schema.names == header.split(",")
