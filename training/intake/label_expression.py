@@ -68,6 +68,8 @@ class Comparison:
     column: pd.Series
     is_named: pd.Series
     """Which rows hold a value that the expression names."""
+    texts: tuple[str, ...]
+    """The texts that the expression names."""
     is_undecided: pd.Series
     """Which rows hold nothing, or say that the label is not known yet, or hold something that is no label."""
 
@@ -191,11 +193,31 @@ def _unnamed_values(is_fraud: pd.Series, compared: dict[str, Comparison]) -> lis
     """Which values of a column count as legitimate, or as frauds, without being named, where there are several."""
     notices = []
     for name, comparison in compared.items():
+        notices += _other_spellings(name, comparison)
         for truth, meaning in ((False, "legitimate"), (True, "frauds")):
             values = comparison.column[(is_fraud == truth).fillna(value=False) & ~comparison.is_named]
             if len(values.unique()) > 1:
                 notices.append(f"{name}: these count as {meaning}: {shown_counts(values)}")
     return notices
+
+
+def _other_spellings(name: str, comparison: Comparison) -> list[str]:
+    """A warning of values that differ from those that the expression names by case or blanks alone."""
+    if not comparison.texts:
+        return []
+    unnamed = as_text(comparison.column[~comparison.is_named]).dropna()
+    distinct = unnamed.value_counts().index.tolist()
+    spellings = {text.strip().casefold() for text in comparison.texts}
+    others = [text for text in distinct if text.strip().casefold() in spellings]
+    if not others:
+        return []
+    n_rows = counted(int(unnamed.isin(others).sum()), "row holds", "rows hold")
+    values = ", ".join(map(_literal, dict.fromkeys((*comparison.texts, *others))))
+    warning = (
+        f"WARNING: {name}: {n_rows} {' or '.join(map(repr, others))}, which LABEL does not name, though only case or "
+        f"blanks differ: correct the file, or name all: {quoted_name(name)} in ({values})"
+    )
+    return [warning]
 
 
 def _left_out(is_fraud: pd.Series, rows: pd.DataFrame, columns: list[str], label: str) -> list[str]:
@@ -324,7 +346,8 @@ def _comparison(values: pd.Series, named: list[Any]) -> Comparison:
     others = values[~(is_named | is_unknown | is_stray | nothing)]
     # Where an account is either closed or open, open is a class, not a label that is not known yet.
     is_a_class = others.empty and values[is_named].nunique() < len(CLASSES)
-    return Comparison(values, is_named, nothing | (is_stray & ~is_named) | (is_unknown & (not is_a_class)))
+    texts = tuple(constant for constant in named if isinstance(constant, str))
+    return Comparison(values, is_named, texts, nothing | (is_stray & ~is_named) | (is_unknown & (not is_a_class)))
 
 
 def _truth(node: ast.expr, rows: pd.DataFrame, compared: dict[str, Comparison]) -> pd.Series:

@@ -248,3 +248,19 @@ def test_suggestion_survives_shell_and_make(column: str) -> None:
     command = f"make --old-file .venv/.installed try PYTHON=echo DATA=a.csv {typed_label(expression)}"
     ended = subprocess.run(["bash", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert f"--label {expression} --time" in ended.stdout
+
+
+@pytest.mark.parametrize("label", ['y == "Fraud"', 'y != "Fraud"', 'y in ("Fraud", "chargeback")'])
+def test_other_spellings_of_a_named_value_are_warned_of(label: str) -> None:
+    """Values that differ by case or blanks alone from one that LABEL names are named, with an expression for all."""
+    rows = pd.DataFrame({"y": ["Fraud", "fraud ", " FRAUD", "ok", "fraudulent", " FRAUD"] * 3})
+    warning = next(notice for notice in read_label(rows, label)[2] if "WARNING" in notice and "hold" in notice)
+    assert warning.startswith("WARNING: y: 9 rows hold ' FRAUD' or 'fraud ', which LABEL does not name")
+    suggested = warning.partition("name all: ")[2]
+    assert int(evaluate(suggested, rows)[0].sum()) == 12
+
+
+def test_a_named_value_may_be_there_in_other_spellings_alone() -> None:
+    """Where no row is a fraud for that reason, the values are shown."""
+    with pytest.raises(DataError, match=r"by which no row is a fraud .* y holds 'FRAUD'"):
+        read_label(pd.DataFrame({"y": ["FRAUD", "ok"]}), 'y == "Fraud"')
