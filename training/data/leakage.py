@@ -57,11 +57,11 @@ def _giveaways(name: str, values: pd.Series, field: DeclaredField, label: Labels
     """Why a column may not be known yet where a row is scored, in one sentence or none."""
     area = max(_areas(values, field, label))
     if area > TOO_GOOD_AUC:
-        yield (f"GIVES THE LABEL AWAY: by itself it ranks {label_name} with a ROC AUC of {area:.4f}; {AFTER_THE_FACT}")
+        yield f"GIVES THE LABEL AWAY: by itself it ranks {label_name} with a ROC AUC of {area:.4f}; {AFTER_THE_FACT}"
     elif telling := _telling_value(values, field, label):
         yield f"MAY GIVE THE LABEL AWAY: {telling}; {AFTER_THE_FACT}"
-    elif said := re.search(AFTERMATH, name, re.IGNORECASE):
-        yield f"MAY GIVE THE LABEL AWAY: its name says {said[0].lower()}; {AFTER_THE_FACT}"
+    elif aftermath := re.search(AFTERMATH, name, re.IGNORECASE):
+        yield f"MAY GIVE THE LABEL AWAY: its name says {aftermath[0].lower()}; {AFTER_THE_FACT}"
 
 
 def _telling_value(values: pd.Series, field: DeclaredField, label: Labels) -> str:

@@ -49,7 +49,6 @@ _MEASURES = """
     quantity rank rate ratio score seconds share std sum transactions velocity year years
 """
 MEASURE_WORDS = frozenset(_MEASURES.split())
-NOT_MONEY_WORDS = MEASURE_WORDS | {"average_of", "bin", "code", "id", "number"}
 ID_WORDS = frozenset(
     ("guid", "hash", "id", "idx", "index", "key", "no", "nr", "number", "ref", "reference", "row", "uuid")
 )
@@ -60,6 +59,7 @@ _ENTITIES = """
     employee household karte konto kunde member merchant payee payer person seller shop store supplier terminal user
     vendor
 """
+NOT_MONEY_WORDS = MEASURE_WORDS | ID_WORDS | {"bin", "code"}
 CODE_WORDS = frozenset(f"{_CODES} {_ENTITIES}".split())
 SIDES = frozenset(("dest", "destination", "from", "ori", "orig", "origin", "to"))
 # But not under a name with these: is_new_device, cards_per_user.
@@ -84,6 +84,8 @@ _OBJECTS = {
 }
 # One number with a little beside it.
 _AMOUNT = r"\D{0,8}\d[\d\s.,']*\D{0,8}"
+# Letters right before digits, such as T1020000000.
+_LETTERED_CODE = r"\pL+[-_/]?\d+"
 # Digits with commas that are in no usual place, such as 1,23,456.78.
 _ODD_NUMBER = r"[+-]?\d{1,3}(?:[., ]\d{2,3})*,\d{2,3}(?:[.,]\d+)?"
 # Texts that name somebody; a model would learn these by heart.
@@ -128,8 +130,8 @@ def _texts_or_objects(values: pd.Series, column: str, *, is_text: bool) -> Colum
     if kinds and all(issubclass(kind, Number) for kind in kinds):
         return _number(ReadNumbers(pd.to_numeric(values).astype(np.float64)), values, column)
     if odd := sorted(kind.__name__ for kind in kinds if not issubclass(kind, str | Number)):
-        what = _OBJECTS.get(odd[0], "values that are neither numbers nor texts")
-        return Column(None, values, _DATES if set(odd) <= {"date", "datetime"} else f"left out, it holds {what}")
+        kind = _OBJECTS.get(odd[0], "values that are neither numbers nor texts")
+        return Column(None, values, _DATES if set(odd) <= {"date", "datetime"} else f"left out, it holds {kind}")
     texts = (as_text(values) if values.dtype == object else values).astype("str")
     texts = texts.mask(texts == "")
     if _are_people(texts, words_of(column)):
@@ -176,20 +178,26 @@ def _why_no_number(read: ReadNumbers, present: pd.Series, column: str) -> str:
     """Why texts that look like numbers are not read as such, "" where they do not look so."""
     n_numbers = int(read.numbers.notna().sum())
     shown = read.words.index[0] if len(read.words) else ""
-    if _is_money(words_of(column)) and present.str.fullmatch(_AMOUNT).mean() > 0.5:  # noqa: PLR2004 - a majority
+    are_amounts = _is_money(words_of(column)) and not _are_mostly(_LETTERED_CODE, present)
+    if are_amounts and _are_mostly(_AMOUNT, present):
         amounts = counted(int(read.words.sum()), "amount")
         return f"{WARNING}{amounts} such as '{shown}' cannot be read as numbers"
-    if present.str.fullmatch(_ODD_NUMBER).mean() > 0.5:  # noqa: PLR2004 - a majority
+    if _are_mostly(_ODD_NUMBER, present):
         return f"values such as '{shown}' cannot be read as numbers"
     if n_numbers * 2 > len(present):
         return f"{n_numbers:,} of {len(present):,} values are numbers, but others are not, such as '{shown}'"
     return ""
 
 
+def _are_mostly(pattern: str, texts: pd.Series) -> bool:
+    """Whether more than half of the texts match."""
+    return bool(texts.str.fullmatch(pattern).mean() > 0.5)  # noqa: PLR2004 - half
+
+
 def _noted(column: Column, *notices: str) -> Column:
     """A column with more to tell about it; why it is left out comes first."""
-    told = (*notices, column.notice) if column.field else (column.notice, *notices)
-    return replace(column, notice="; ".join(filter(None, told)))
+    ordered = (*notices, column.notice) if column.field else (column.notice, *notices)
+    return replace(column, notice="; ".join(filter(None, ordered)))
 
 
 def _missing(read: ReadNumbers) -> list[str]:
@@ -206,9 +214,9 @@ def _missing(read: ReadNumbers) -> list[str]:
 
 def _listed(tokens: pd.Series) -> str:
     """Texts with how often each occurs, as the subject of a sentence."""
-    told = ", ".join(f"'{text}' ({counted(int(n), 'time')})" for text, n in tokens.iloc[:MOST_SHOWN].items())
+    shown = ", ".join(f"'{text}' ({counted(int(n), 'time')})" for text, n in tokens.iloc[:MOST_SHOWN].items())
     more = f" and {len(tokens) - MOST_SHOWN} more" if len(tokens) > MOST_SHOWN else ""
-    return f"{told}{more} {'means' if len(tokens) == 1 else 'mean'}"
+    return f"{shown}{more} {'means' if len(tokens) == 1 else 'mean'}"
 
 
 def _category(texts: pd.Series) -> Column:
@@ -226,8 +234,8 @@ def _category(texts: pd.Series) -> Column:
     longest = int(counts.index.str.len().max())
     field = DeclaredField(type="category", max_length=max(64, min(2 * longest, LONGEST_CATEGORY)))
     unknown = counts[folded.isin(("?", "-", "--", "n/a"))]
-    told = [f"'{text}' ({counted(int(n), 'time')}) is a category of its own" for text, n in unknown.items()]
-    return Column(field, texts, "; ".join(told))
+    notices = [f"'{text}' ({counted(int(n), 'time')}) is a category of its own" for text, n in unknown.items()]
+    return Column(field, texts, "; ".join(notices))
 
 
 def _no_category(present: pd.Series, counts: pd.Series) -> str:
@@ -319,8 +327,8 @@ def _currency(marks: Counter[str], words: set[str]) -> tuple[str | None, str]:
     for mark, n in marks.items():
         codes[currency_of(mark) or mark] += n
     if len(codes) > 1:
-        told = ", ".join(f"{code} ({n:,} rows)" for code, n in codes.most_common(MOST_SHOWN))
-        return None, f"{WARNING}its amounts are of several currencies, {told}, and are compared as they stand"
+        counts = ", ".join(f"{code} ({counted(n, 'row')})" for code, n in codes.most_common(MOST_SHOWN))
+        return None, f"{WARNING}its amounts are of several currencies, {counts}, and are compared as they stand"
     code = next(iter(codes), None)
     return (code if code in CODES else None) or named, ""
 

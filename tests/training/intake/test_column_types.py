@@ -201,6 +201,13 @@ def test_amounts_of_several_currencies_are_told() -> None:
     assert column.notice.startswith("WARNING: its amounts are of several currencies, EUR (300 rows), USD (100 rows)")
 
 
+@pytest.mark.parametrize("column", ["payment_ref", "payment"])
+def test_codes_with_letters_are_no_amounts(column: str) -> None:
+    """A reference such as T1020000000 is no amount in an odd spelling, whatever its column is called."""
+    notice = of_csv(pd.Series([f"T{number}" for number in range(1020000000, 1020000400)]), column).notice
+    assert notice == "left out, 400 of 400 values differ: an id or free text"
+
+
 @pytest.mark.parametrize(
     ("values", "notice"),
     [
