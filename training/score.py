@@ -90,7 +90,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
             say(f"{options.input}: {text}")
     kind = targets[0].suffix.lower()
     state = {
-        "input": [[part.path.name, part.sha256] for part in parts],
+        "input": [[part.name, part.sha256] for part in parts],
         "kind": kind,
         "scorer": options.scorer,
         "version": scorer.version,

@@ -191,14 +191,14 @@ def _bad_times(timestamps: pd.Series, values: pd.Series, column: str) -> list[st
     if not n_bad:
         return []
     frequent = values[timestamps.isna()].value_counts(dropna=True)
-    example = f"such as {_shown(frequent.index[0])!r}" if len(frequent) else "(empty cells)"
+    example = f", such as {_shown(frequent.index[0])!r}" if len(frequent) else " (empty cells)"
     if n_bad > MAX_BAD_TIMES * len(values):
         raise DataError(
-            f"TIME is {column}, which has {n_bad:,} of {len(values):,} rows without a readable time {example}; a time "
+            f"TIME is {column}, which has {n_bad:,} of {len(values):,} rows without a readable time{example}; a time "
             f"must be a date from 1900 to 2100 (2024-01-31 14:05) or a number of seconds: {_REMEDY}"
         )
     rows = counted(n_bad, "row has", "rows have")
-    return [f"{column}: {rows} no readable time from 1900 to 2100, {example}: quarantined".replace(", (", " (")]
+    return [f"{column}: {rows} no readable time from 1900 to 2100{example}: quarantined"]
 
 
 def _shown(value: object) -> str:

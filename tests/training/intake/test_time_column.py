@@ -134,7 +134,7 @@ def test_few_bad_times_stay_missing(bad: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("values", "why"),
-    [(["early", "late"] * 9, "9 of 18|18 of 18 rows without a readable time such as"), ([None], "empty")],
+    [(["early", "late"] * 9, "9 of 18|18 of 18 rows without a readable time, such as"), ([None], "empty")],
 )
 def test_many_bad_times_are_refused(values: list[Any], why: str) -> None:
     """A column that is no time is refused, with one of its values and what to do."""
