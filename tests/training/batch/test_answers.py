@@ -57,7 +57,7 @@ def refused(*cells: str) -> list[tuple[str, Any]]:
 WRITTEN: dict[str, list[tuple[str, Any]]] = {
     "amount": [(" 12.5 ", 12.5), ("1e2", 100), ("+5", 5), ("-0", -0.0), *refused("1,5", "nan", "$5")],
     "speed": [("7", 7), ("-0", -0.0), *refused("inf", "-Infinity", "NA", "1_0")],
-    "visits": [("3", 3), ("3.0", 3), ("-0", 0), ("1e3", 1000), *refused("3.5", "three", " ")],
+    "visits": [("3", 3), ("3.0", 3), ("-0", 0), ("1e3", 1000), (" ", MISSING), *refused("3.5", "three")],
     "is_new": [("true", True), ("False", False), ("1", True), ("0", False), ("1.0", True), *refused("yes", "2")],
 }
 
