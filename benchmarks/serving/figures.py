@@ -85,15 +85,18 @@ def rows_of(samples: Samples) -> list[dict[str, Any]]:
 
 
 def verdicts(row: Mapping[str, Any]) -> list[tuple[str, float | None]]:
-    """Each budget of a row in words, and the figure where it was missed."""
-    figure, said = FIGURES[row["measured"]], []
+    """Each budget of a row in words, and the figure where it was missed; none against what was not measured."""
+    figure, budgets = FIGURES[row["measured"]], []
+    figures = {None: row["median"]["ours"], **row["ours_over"]}
     for budget in figure.budgets:
-        ours = row["ours_over"][budget.against] if budget.against else row["median"]["ours"]
+        if budget.against not in figures:
+            continue
+        ours = figures[budget.against]
         unit = {None: figure.unit, "echo": "x"}.get(budget.against, f"x {budget.against}")
         is_kept = ours >= budget.bound if budget.is_least else ours <= budget.bound
         words = f"at {'least' if budget.is_least else 'most'} {number(budget.bound)} {unit}"
-        said.append((words, None if is_kept else ours))
-    return said
+        budgets.append((words, None if is_kept else ours))
+    return budgets
 
 
 def excesses(rows: Sequence[Mapping[str, Any]]) -> list[str]:
