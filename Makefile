@@ -5,7 +5,8 @@ PYTHON := $(VENV)/bin/python
 SAM := .venv-sam/bin/sam
 UV := $(if $(shell command -v uv 2>/dev/null),uv,.uv/bin/uv)
 MAX_ARTIFACT_MB := 45
-BUNDLES := build/bundles
+# Not BUNDLES, which the function reads from the environment: `make serve` may be given others.
+PACKAGED := build/bundles
 WORKFLOWS := .github/workflows
 FROM_NOTHING := tests/test_leakage.py
 # Without its guidelines, which it would fetch.
@@ -28,7 +29,7 @@ ARCHITECTURE ?= x86_64
 BUILD_DIR ?= .aws-sam/build
 export ARCHITECTURE BUILD_DIR
 # Begins a recipe: names those of its variables that only the environment holds.
-told = $(if $(filter $(1),$(IGNORED)),echo "make $@ ignores the environment's $(filter $(1),$(IGNORED)): type it behind make ($(firstword $(filter $(1),$(IGNORED)))=...)" >&2;)
+name_ignored = $(if $(filter $(1),$(IGNORED)),echo "make $@ ignores the environment's $(filter $(1),$(IGNORED)): type it behind make ($(firstword $(filter $(1),$(IGNORED)))=...)" >&2;)
 
 # `dvc repro` runs its stages with `python`, which must be this project's and look for modules in this folder.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -66,7 +67,7 @@ train: env data  ## train and package a bundle per scorer, from nothing (dvc rep
 	@$(PYTHON) -m training.track || echo "trained, but not tracked"
 
 try: env  ## train a model on your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
-	@$(call told,DATA LABEL TIME OUT)$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT" || $(END_QUIETLY)
+	@$(call name_ignored,DATA LABEL TIME OUT)$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT" || $(END_QUIETLY)
 
 # The training seldom keeps two cores busy: beside it run the linters, and the tests that train a scorer of their own.
 # One process more than there are cores, because some tests wait for processes that they start or end.
@@ -89,34 +90,34 @@ serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 # STORE is a folder (by default `store`) or s3://bucket/prefix.
 
 score: env  ## score a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...] [ENGINE=dask]
-	@$(call told,SCORER INPUT OUTPUT REASONS VERSION ENGINE)$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --engine "$$ENGINE"
+	@$(call name_ignored,SCORER INPUT OUTPUT REASONS VERSION ENGINE)$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --engine "$$ENGINE"
 
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
-	@$(call told,SCORER)$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
+	@$(call name_ignored,SCORER)$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
 
 promote: env  ## put a released version into production if the gate agrees: make promote SCORER=refund [VERSION=...] [FORCE='a reason']
-	@$(call told,SCORER VERSION FORCE)$(PYTHON) -m training.release promote --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
+	@$(call name_ignored,SCORER VERSION FORCE)$(PYTHON) -m training.release promote --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
 rollback: env  ## return to the previous version: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']
-	@$(call told,SCORER VERSION FORCE)$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
+	@$(call name_ignored,SCORER VERSION FORCE)$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
 shadow: env  ## score a version as the shadow of the current one: make shadow SCORER=refund [VERSION=... or none]
-	@$(call told,SCORER VERSION)$(PYTHON) -m training.release shadow --scorer "$$SCORER" --version "$$VERSION"
+	@$(call name_ignored,SCORER VERSION)$(PYTHON) -m training.release shadow --scorer "$$SCORER" --version "$$VERSION"
 
 releases: env  ## list the released versions, their roles, and every pointer update
-	@$(call told,SCORER)$(PYTHON) -m training.release list --scorer "$$SCORER"
+	@$(call name_ignored,SCORER)$(PYTHON) -m training.release list --scorer "$$SCORER"
 
 agreement: env  ## compare a shadow's answers with the champion's: make agreement SCORER=refund LOG=predictions
-	@$(call told,SCORER LOG)$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
+	@$(call name_ignored,SCORER LOG)$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"
 
 monitor: env  ## whether to leave, inspect or retrain a scorer: make monitor SCORER=refund LOG=predictions
-	@$(call told,SCORER LOG)$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
+	@$(call name_ignored,SCORER LOG)$(PYTHON) -m training.monitor "$$SCORER" "$$LOG"
 
 backtest: train  ## what a schedule and alarms would have caught in the past: make backtest SCORER=refund [EVERY=weeks]
-	@$(call told,SCORER EVERY)$(PYTHON) -m training.backtest "$$SCORER" --every "$${EVERY:-4}"
+	@$(call name_ignored,SCORER EVERY)$(PYTHON) -m training.backtest "$$SCORER" --every "$${EVERY:-4}"
 
 retrain: env data  ## new labelled rows -> data, model, gate: make retrain SCORER=refund [ROWS=new.parquet] [SIGNING_KEY=...]
-	@$(call told,SCORER ROWS)$(PYTHON) -m training.retrain "$$SCORER" --rows "$$ROWS" --signing-key "$$SIGNING_KEY"
+	@$(call name_ignored,SCORER ROWS)$(PYTHON) -m training.retrain "$$SCORER" --rows "$$ROWS" --signing-key "$$SIGNING_KEY"
 
 track: env  ## log the trained scorers to MLflow and align its aliases with the store
 	@$(PYTHON) -m training.track
@@ -128,7 +129,7 @@ build: train artifact  ## build the Lambda artifact into .aws-sam/build (ARCHITE
 
 # Only this sets the processor: SAM's makefile builder passes on neither the architecture nor the parameters.
 artifact: .venv-sam/.installed
-	@$(call told,ARCHITECTURE BUILD_DIR)case "$$ARCHITECTURE" in x86_64|arm64) ;; \
+	@$(call name_ignored,ARCHITECTURE BUILD_DIR)case "$$ARCHITECTURE" in x86_64|arm64) ;; \
 	  *) echo "ARCHITECTURE is $$ARCHITECTURE; it must be x86_64 or arm64" >&2; exit 1;; esac
 	ARTIFACT_FOR="$$ARCHITECTURE" $(SAM) build --build-dir "$$BUILD_DIR"
 	@sed -i -e "/^  Architecture:/,/^  [A-Z]/s/Default: x86_64$$/Default: $$ARCHITECTURE/" \
@@ -212,7 +213,7 @@ data: env  ## pull data/ from the DVC remote, or synthesise it where there is no
 	  if [ -n "$$(dvc remote list)" ]; then dvc pull data.dvc; \
 	  else \
 	    $(PYTHON) -m training.synthesize || exit 1; \
-	    said=$$(dvc commit data.dvc 2>&1 </dev/null) || { echo "$$said" >&2; case "$$said" in *"changed stage"*) \
+	    output=$$(dvc commit data.dvc 2>&1 </dev/null) || { echo "$$output" >&2; case "$$output" in *"changed stage"*) \
 	        echo "data.dvc pins other data than the synthetic ones, and there is no DVC remote to pull them from" >&2;; esac; \
 	      rm -rf data; exit 1; }; \
 	  fi; \
@@ -258,15 +259,15 @@ $(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$
 build-FraudFunction: | $(filter .uv/%,$(UV))
 	@test -n "$$ARTIFACTS_DIR" || { echo "run 'make build': ARTIFACTS_DIR is set by sam build" >&2; exit 1; }
 	@test "$$ARCHITECTURE" = "$${ARTIFACT_FOR:-x86_64}" || { echo "run 'make build ARCHITECTURE=$$ARCHITECTURE': sam build alone builds for x86_64" >&2; exit 1; }
-	@ls $(BUNDLES)/*/manifest.json >/dev/null 2>&1 || { echo "$(BUNDLES) holds no bundle: run 'make train' first" >&2; exit 1; }
+	@ls $(PACKAGED)/*/manifest.json >/dev/null 2>&1 || { echo "$(PACKAGED) holds no bundle: run 'make train' first" >&2; exit 1; }
 	$(UV) pip install --quiet --target "$$ARTIFACTS_DIR" --require-hashes --no-deps --only-binary :all: \
 	  --python-platform $(subst arm64,aarch64,$(ARCHITECTURE))-manylinux_2_34 --python-version $(PYTHON_VERSION) \
 	  --no-compile-bytecode --link-mode copy -r handler/requirements.txt
 	find "$$ARTIFACTS_DIR/xgboost" -mindepth 1 -maxdepth 1 ! -name lib -exec rm -r {} +
 	rm -rf "$$ARTIFACTS_DIR/bin" "$$ARTIFACTS_DIR/.lock"
-	mkdir -p "$$ARTIFACTS_DIR/$(BUNDLES)"
+	mkdir -p "$$ARTIFACTS_DIR/$(PACKAGED)"
 	find handler -name "*.py" -exec cp --parents {} "$$ARTIFACTS_DIR" \;
-	for name in $$($(PYTHON) -m training.declaration); do cp -R $(BUNDLES)/$$name "$$ARTIFACTS_DIR/$(BUNDLES)/" || exit 1; done
+	for name in $$($(PYTHON) -m training.declaration); do cp -R $(PACKAGED)/$$name "$$ARTIFACTS_DIR/$(PACKAGED)/" || exit 1; done
 	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$$ARTIFACTS_DIR" -p /var/task "$$ARTIFACTS_DIR"
 	@size=$$(du -sb "$$ARTIFACTS_DIR" | cut -f1); echo "artifact: $$((size / 1000000)).$$((size / 100000 % 10)) MB unzipped, of at most $(MAX_ARTIFACT_MB), for $$ARCHITECTURE"; \
 	test $$size -le $(MAX_ARTIFACT_MB)000000 || { echo "the artifact is too large" >&2; exit 1; }

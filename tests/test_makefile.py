@@ -72,6 +72,11 @@ def test_typed_value_arrives_as_it_is(value: str) -> None:
     assert {content[name] for name in (*TYPED, *EITHER)} == {value}
 
 
+def test_function_keeps_its_variables() -> None:
+    """`make serve` passes the function's own variables on, such as the bundles of a try."""
+    assert recipe_environment(BUNDLES="/a try/build/bundles")["BUNDLES"] == "/a try/build/bundles"
+
+
 def test_ignored_variable_is_named() -> None:
     """Who means FORCE=... before make learns that it counts behind it; what the target does not take is not named."""
     printed = make("-n", "promote", "SCORER=refund", FORCE="1", TIME="%E")
@@ -81,11 +86,11 @@ def test_ignored_variable_is_named() -> None:
 
 
 def test_each_recipe_names_the_variables_that_it_takes() -> None:
-    """A recipe that reads a typed variable tells where only the environment holds it."""
+    """A recipe names each typed variable that it reads where only the environment holds it."""
     for target, recipe in re.findall(r"^([a-z-]+):[^\n=]*\n((?:\t[^\n]*\n)+)", MAKEFILE, re.MULTILINE):
         taken = {name for name in TYPED if re.search(rf"\$\$\{{?{name}\b", recipe)}
-        told = {name for names in re.findall(r"\$\(call told,([A-Z_ ]+)\)", recipe) for name in names.split()}
-        assert target == "build-FraudFunction" or taken == told, target
+        named = {name for names in re.findall(r"\$\(call name_ignored,([A-Z_ ]+)\)", recipe) for name in names.split()}
+        assert target == "build-FraudFunction" or taken == named, target
 
 
 @pytest.mark.parametrize("how", [("-j8",), ()], ids=["typed", "from the environment"])
@@ -128,6 +133,12 @@ def folder(tmp_path: Path) -> Path:
         (folder / name).touch()
     (folder / ".dvc").mkdir()
     return folder
+
+
+def test_failed_try_ends_with_its_own_sentence(folder: Path) -> None:
+    """Make adds no line of its own, such as "Error 1"."""
+    executable(folder / ".venv/bin/python", 'echo "try: it does not exist" >&2; exit 1')
+    assert make("try", folder=folder) == "try: it does not exist\n"
 
 
 def test_artifact_is_built_where_paths_have_blanks(folder: Path) -> None:

@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import re
+import shlex
 import shutil
 import sys
 import traceback
@@ -158,7 +159,7 @@ def data_warnings(name: str, folder: Path) -> list[str]:
 def contents(name: str, folder: Path) -> str:
     """The files in the folder, and what to do with them to add the scorer to the repository."""
     return f"""{folder}:
-  {BUNDLES / name}: the bundle, which `make serve` and the function load
+  {BUNDLES / name}: the bundle; `BUNDLES={shlex.quote(str(folder.resolve() / BUNDLES))} make serve` serves it
   {REPORTS / name}: the reports; card.html is the model card
   {PARAMS}: the block of this scorer, to be pasted below `scorers:` of the repository's {PARAMS}
   data/{name}.parquet: the rows, to be copied into the repository's data/
