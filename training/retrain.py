@@ -26,7 +26,7 @@ from training.delivery.pointer import RefusedError, promote, verdict_on
 from training.delivery.publish import sign
 from training.delivery.releasing import announce_update, packaged_version, release_packaged
 from training.delivery.store_writer import STORE, StoreWriter, open_store_writer, read_current_pointer
-from training.errors import StageError
+from training.errors import DataError, StageError
 from training.intake.append import UsedError, append_rows
 from training.report.markdown import table
 from training.report.record import ReportRecord
@@ -109,11 +109,14 @@ def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
 
 @contextmanager
 def undone_on_failure() -> Iterator[None]:
-    """On any failure restore data/, data.dvc, dvc.lock, the reports, and what DVC keeps of the build."""
+    """Restore data/, data.dvc, dvc.lock, the reports and the build that DVC keeps, unless rows are merely refused."""
     kept = (DATA, LOCK, *(path for path in REPORTS.rglob("*") if path.is_file()))
     before = {path: path.read_bytes() for path in kept if path.exists()}
     try:
         yield
+    except DataError:
+        # Rows are refused before anything is written.
+        raise
     except BaseException:
         for path, content in before.items():
             if not path.exists() or path.read_bytes() != content:

@@ -19,7 +19,7 @@ from training.delivery.pointer import promote
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter
 from training.delivery.tracking import TrackError
-from training.errors import DataError, StageError
+from training.errors import StageError
 from training.retrain import RetrainReport, as_markdown, challenge, retrain_lock, undone_on_failure
 
 
@@ -144,15 +144,15 @@ def test_command_writes_the_verdict_and_ends_with_its_status(retraining: Retrain
     ("arguments", "error", "dvc_commands"),
     [
         (("none",), "there is no scorers.none; declared are mini", []),
-        (("mini", "--rows", "absent.csv"), "absent.csv does not exist; it must be a .csv or", ["status", "checkout"]),
-        (("mini", "--rows", "new.json"), "new.json does not exist; it must be a .csv or", ["status", "checkout"]),
+        (("mini", "--rows", "absent.csv"), "absent.csv does not exist; it must be a .csv or", ["status"]),
+        (("mini", "--rows", "new.json"), "new.json does not exist; it must be a .csv or", ["status"]),
         (("mini", "--signing-key", "absent.pem"), "absent.pem is not a private key", []),
     ],
 )
 def test_mistake_is_one_sentence(
     retraining: Retraining, arguments: tuple[str, ...], error: str, dvc_commands: list[str]
 ) -> None:
-    """It names what is wrong and what would be right, before anything is trained."""
+    """It names what is wrong and what would be right, before anything is trained or need be restored."""
     printed = str(retraining.run(*arguments))
     assert printed.startswith("retrain: ")
     assert error in printed
@@ -234,9 +234,9 @@ def test_failure_restores_everything(
         with undone_on_failure():
             report.unlink()
             pinned.write_text("after")
-            raise DataError("no")
+            raise StageError("no")
 
-    with pytest.raises(DataError):
+    with pytest.raises(StageError, match=r"^no$"):
         fail()
     assert (report.read_bytes(), pinned.read_text()) == (before, "before")
     assert retraining.dvc_calls == [("checkout", "--force")]
