@@ -18,13 +18,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from training.errors import DataError
+from training.errors import DataError, counted
 from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
 from training.monitoring.log import NO_ID, REPEATED, Prediction, UnusableError, prediction_of
 from training.monitoring.log_files import read_lines
 from training.monitoring.log_lines import PREDICTIONS, broken, merged, read_records
-from training.monitoring.sufficiency import counted
 from training.run.command import one_line_errors
 from training.run.files import BUILD, rounded, write_json, write_whole
 

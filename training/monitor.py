@@ -15,10 +15,11 @@ from handler.scoring.scorer import Scorer
 from training.data.times import parse_utc_date
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.serving import monitored_scorer
+from training.errors import counted
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import Reference, blocks_of, join_outcomes
 from training.monitoring.log import Log, read_log
-from training.monitoring.sufficiency import counted, notes, other_versions, shortfalls
+from training.monitoring.sufficiency import notes, other_versions, shortfalls
 from training.monitoring.verdict import LEVELS, BlockVerdict, judge_block, state_after
 from training.params import Monitoring
 from training.report.monitor_page import day, monitor_page

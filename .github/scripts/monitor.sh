@@ -4,7 +4,7 @@
 set -euo pipefail
 
 status=0
-said=$(python -m training.monitor "$SCORER" "$LOG" --store "$STORE") || status=$?
+summary=$(python -m training.monitor "$SCORER" "$LOG" --store "$STORE") || status=$?
 case $status in
   0) state=ok ;;
   10) state=watch ;;
@@ -15,9 +15,9 @@ case $status in
     exit "$status"
     ;;
 esac
-echo "$said"
+echo "$summary"
 echo "state=$state" >>"$GITHUB_OUTPUT"
 # Indented, so that nothing that the log holds is taken for Markdown.
 report=reports/$SCORER/monitor.md
-printf '### %s: %s\n\n    %s\n' "$SCORER" "$state" "${said//$'\n'/$'\n    '}" >"$report"
+printf '### %s: %s\n\n    %s\n' "$SCORER" "$state" "${summary//$'\n'/$'\n    '}" >"$report"
 cat "$report" >>"$GITHUB_STEP_SUMMARY"

@@ -4,13 +4,13 @@ set -euo pipefail
 
 refused=0
 for scorer in $(.venv/bin/python -m training.declaration); do
-  if said=$(make --no-print-directory promote SCORER="$scorer" 2>&1); then
-    echo "$said"
-  elif grep --quiet 'is current already' <<<"$said"; then
+  if output=$(make --no-print-directory promote SCORER="$scorer" 2>&1); then
+    echo "$output"
+  elif grep --quiet 'is current already' <<<"$output"; then
     echo "::notice::$scorer: what is packaged is current already"
   else
-    echo "$said"
-    echo "::error::$scorer: $(grep '^promote: ' <<<"$said" || echo 'promote failed')"
+    echo "$output"
+    echo "::error::$scorer: $(grep '^promote: ' <<<"$output" || echo 'promote failed')"
     refused=1
   fi
 done

@@ -89,10 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             megabytes = path.stat().st_size / 1e6
             rounds = [{reader: measured(reader, path) for reader in READERS} for _ in range(options.rounds)]
             for reader in READERS:
-                found = [measurements[reader] for measurements in rounds]
-                if {rows for rows, _, _ in found} != {factor * options.rows}:
-                    raise SystemExit(f"{reader} read {found[0][0]:,} of {factor * options.rows:,} rows")
-                seconds, memory = min(of for _, of, _ in found), max(of for _, _, of in found)
+                results = [measurements[reader] for measurements in rounds]
+                if {rows for rows, _, _ in results} != {factor * options.rows}:
+                    raise SystemExit(f"{reader} read {results[0][0]:,} of {factor * options.rows:,} rows")
+                seconds, memory = min(result[1] for result in results), max(result[2] for result in results)
                 report[f"{reader}, {factor}"] = {"MB/s": megabytes / seconds, "seconds": seconds, "MB": memory}
                 print(f"{megabytes:6.0f} MB  {reader:<13} {megabytes / seconds:6.1f} MB/s  {memory:6.0f} MB of memory")
     keep("reader", report, options)

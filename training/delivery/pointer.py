@@ -173,8 +173,8 @@ def _released(store: StoreWriter, scorer: str, version: str) -> Scorer:
     Raises StageError where there is none, and what `load_released` raises where it may not serve.
     """
     if version not in (versions := store.names(f"{scorer}/bundles")):
-        released = ", ".join(versions) or "none yet"
-        raise StageError(f"{scorer} has no released version {version!r}; released are {released} (`make release`)")
+        released = f"released are {', '.join(versions)}" if versions else "none is released yet"
+        raise StageError(f"{scorer} has no released version {version!r}; {released} (`make release`)")
     return load_released(store, scorer, version, public_keys=SETTINGS.store_public_key)
 
 

@@ -117,11 +117,11 @@ class Tracker:
 
     def _experiment(self, name: str) -> str:
         """The id of an experiment, which is created where there is none."""
-        there = self.client.get_experiment_by_name(name)
-        if there and there.lifecycle_stage == "deleted":
+        existing = self.client.get_experiment_by_name(name)
+        if existing and existing.lifecycle_stage == "deleted":
             raise TrackError(
                 f"the experiment {name} of MLflow at {self.address} was deleted; `MLFLOW_TRACKING_URI={self.address} "
-                f".venv/bin/mlflow experiments restore -x {there.experiment_id}` restores it"
+                f".venv/bin/mlflow experiments restore -x {existing.experiment_id}` restores it"
             )
         experiment: str = self._mlflow.set_experiment(name).experiment_id
         return experiment

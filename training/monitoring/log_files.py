@@ -86,9 +86,9 @@ def _unpacked(file: Any, path: str) -> Any:  # noqa: ANN401 - a file of any kind
             break
         file = gzip.GzipFile(fileobj=file)
     head = _head(file)
-    for mark, what in OTHER_FILES.items():
+    for mark, kind in OTHER_FILES.items():
         if head.startswith(mark):
-            raise DataError(f"{path} is {what}")
+            raise DataError(f"{path} is {kind}")
     return file
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from training.errors import counted
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.blocks import Reference
 from training.monitoring.log import MISDATED, OUTSIDE, Log
@@ -110,12 +111,3 @@ def other_versions(log: Log, reference: Reference) -> dict[str, int]:
             n_without = int((log.bins[is_other, index] == UNRECORDED).sum())
             counts[f"predictions of other versions without {name}"] = n_without
     return {name: count for name, count in counts.items() if count}
-
-
-def counted(count: int, noun: str) -> str:
-    """A number with its noun, in the plural where it is not one.
-
-    >>> counted(1, "block"), counted(2_000, "block")
-    ('1 block', '2,000 blocks')
-    """
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
