@@ -68,7 +68,10 @@ def _telling_value(values: pd.Series, field: DeclaredField, label: Labels) -> st
     """A value, or none, that many frauds and hardly any legitimate rows have, with both counts; "" without one."""
     is_fraud = pd.Series(label == 1, index=values.index)
     frauds = values[is_fraud].value_counts()
-    legitimate = values[~is_fraud].value_counts().reindex(frauds.index, fill_value=0)
+    # Of many different values only the few that could tell are counted among the many legitimate rows.
+    frauds = frauds[frauds >= MIN_PRESENT]
+    others = values[~is_fraud]
+    legitimate = others[others.isin(frauds.index)].value_counts().reindex(frauds.index, fill_value=0)
     counts = [("no value", int(values[is_fraud].isna().sum()), int(values[~is_fraud].isna().sum()))]
     counts += zip(map(_shown_value(field), frauds.index), frauds.tolist(), legitimate.tolist(), strict=True)
     for shown, n_frauds, n_legitimate in sorted(counts, key=lambda count: -count[1]):
