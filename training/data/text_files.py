@@ -36,7 +36,7 @@ FOREIGN = (
     (rb"SQLite format 3", "an SQLite database", "export the table as CSV"),
     (rb"\x89HDF", "an HDF5 file", "write it as Parquet"),
     (rb"%PDF-", "a PDF", "export the table as CSV"),
-    (rb"<(?:[!?]|[A-Za-z][\w:]*(?:\s|>\s*[<\w]))", "an HTML or XML page", "export the table as CSV"),
+    (rb"<(?:[!?]|[A-Za-z][\w:]*(?:\s|>[ \r\n]*[<\w]))", "an HTML or XML page", "export the table as CSV"),
     (rb"\{\s*[\"}]", "JSON", "export the rows as CSV or Parquet"),
     (rb"\[\s*[\[{\"\d-]", "JSON", "export the rows as CSV or Parquet"),
     (rb"version https://git-lfs", "a pointer of Git LFS", "fetch the file itself with `git lfs pull`"),

@@ -89,9 +89,12 @@ def test_a_cell_more_than_names_is_named(tmp_path: Path, header: str, *, is_in_f
     assert f"at the end where '{last}' is" in str(refused.value)
 
 
-@pytest.mark.parametrize("header", ["<DATE>,<PRICE>", "[Date],[Price]", "{date},{price}", "ORCID,price", "BZh,price"])
+@pytest.mark.parametrize(
+    "header", ["<DATE>,<PRICE>", "<DATE>\t<PRICE>", "[Date],[Price]", "{date},{price}", "ORCID,price", "BZh,price"]
+)
 def test_a_header_may_begin_like_another_kind_of_file(tmp_path: Path, header: str) -> None:
     """Brackets around names make no page and no JSON of a table."""
     path = tmp_path / "rows.csv"
-    path.write_text(header + "\n1.1.2025,2\n")
-    assert read_input_files(path)[0].schema.names == header.split(",")
+    delimiter = "\t" if "\t" in header else ","
+    path.write_text(f"{header}\n1.1.2025{delimiter}2\n")
+    assert read_input_files(path)[0].schema.names == header.split(delimiter)
