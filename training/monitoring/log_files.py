@@ -68,14 +68,18 @@ def _files(address: str) -> list[tuple[Any, str]]:
     filesystem, path = fsspec.core.url_to_fs(address)
     if not filesystem.exists(path):
         raise DataError(f"{address} does not exist; PREDICTIONS= makes the function record its predictions")
-    # Names that begin with a dot or an underscore are bookkeeping, such as Spark's _SUCCESS.
-    is_file = filesystem.isfile(path)
-    paths = (
-        [path] if is_file else sorted(name for name in filesystem.find(path) if name.rpartition("/")[2][0] not in "._")
-    )
+    paths = [path]
+    if not filesystem.isfile(path):
+        paths = sorted(within for within in filesystem.find(path) if not _is_bookkeeping(within))
     if not paths:
         raise DataError(f"{address} holds no file; PREDICTIONS= makes the function record its predictions")
     return [(filesystem, path) for path in paths]
+
+
+def _is_bookkeeping(path: str) -> bool:
+    """Whether a name begins with a dot or underscore, such as Spark's _SUCCESS, or is empty, as S3 marks a folder."""
+    name = path.rpartition("/")[2]
+    return not name or name.startswith((".", "_"))
 
 
 def _unpacked(file: Any, path: str) -> Any:  # noqa: ANN401 - a file of any kind

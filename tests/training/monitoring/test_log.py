@@ -276,6 +276,8 @@ def test_bucket_holds_the_same(log_file: Callable[..., str], bucket: str) -> Non
     whole = read_log(log_file(*lines), "mini", BINNING)
     text = [json.dumps(line) + "\n" for line in lines]
     client = boto3.client("s3")
+    # The console makes an empty object of each folder.
+    client.put_object(Bucket=bucket, Key="logs/2026/")
     client.put_object(Bucket=bucket, Key="logs/2026/a.jsonl", Body="".join(text[:30]).encode())
     client.put_object(Bucket=bucket, Key="logs/b.jsonl.gz", Body=gzip.compress("".join(text[30:]).encode()))
     client.put_object(Bucket=bucket, Key="elsewhere/c.jsonl", Body=text[0].encode())
