@@ -201,6 +201,8 @@ def main() -> None:
     parser.add_argument("scorer")
     parser.add_argument("log", help="a file or folder of prediction records, or s3://bucket/prefix; gzip or not")
     options = parser.parse_args()
+    if not options.scorer:
+        parser.error("SCORER= must name a scorer of params.yaml")
     with one_line_errors("agreement", OSError):
         shadowed = read_shadow_pairs(read_lines(options.log), options.scorer)
     report = rounded(agreement(shadowed))

@@ -161,3 +161,11 @@ def test_command_writes_report_and_figure(
     monkeypatch.setattr(sys, "argv", ["agreement", "mini", "missing"])
     with pytest.raises(SystemExit, match=r"^agreement: missing does not exist; "):
         main()
+
+
+def test_scorer_must_be_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`make agreement` alone passes an empty name."""
+    monkeypatch.setattr(sys, "argv", ["agreement", "", "predictions"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "SCORER= must name a scorer of params.yaml" in capsys.readouterr().err
