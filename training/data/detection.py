@@ -136,9 +136,9 @@ def _require_names(header: list[str], rows: list[list[str]], path: Path) -> None
     longer = [cells for cells in rows if len(cells) == len(header) + 1 and cells[0].strip() and cells[-1].strip()]
     if len(rows) >= _MIN_VALUES and len(longer) >= MOST * len(rows):
         raise DataError(
-            f"{path}: every line has one cell more than the header has names: add the name that is lacking to the "
-            f"header, in front where {longer[0][0]!r} is such a value (as R writes the names of rows), or at the end "
-            f"where {longer[0][-1]!r} is"
+            f"{path}: every line has one cell more than the header has names: add the missing name, at the beginning "
+            f"of the header if {longer[0][0]!r} is the value without a name (R leaves out that of its row names), or "
+            f"at the end if {longer[0][-1]!r} is"
         )
 
 

@@ -84,9 +84,9 @@ def test_a_cell_more_than_names_is_named(tmp_path: Path, header: str, *, is_in_f
     with pytest.raises(DataError) as refused:
         dialect_of(tmp_path, f"{header}\n{rows}")
     first, last = ("r1", "0") if is_in_front else ("1.1.2025", "r1")
-    assert "every line has one cell more than the header has names: add the name" in str(refused.value)
-    assert f"in front where '{first}' is" in str(refused.value)
-    assert f"at the end where '{last}' is" in str(refused.value)
+    assert "every line has one cell more than the header has names: add the missing name" in str(refused.value)
+    assert f"beginning of the header if '{first}' is" in str(refused.value)
+    assert f"at the end if '{last}' is" in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -168,13 +168,13 @@ def test_a_folder_that_holds_no_rows(opened: Opened, content: dict[str, str], me
 
 
 def test_a_csv_without_a_sound_line(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """Blank lines are no rows; where each line has a comma too many, the message says so."""
+    """Blank lines are no rows; where each line has cells too many, the message says so."""
     Path("data/rows.csv").write_text(",".join(many_rows.columns) + "\n\n\n")
     with pytest.raises(DataError, match=r"^data/rows.csv holds no rows$"):
         opened("rows.csv")
     header, *lines = many_rows.head(5).to_csv(index=False).splitlines()
-    Path("data/rows.csv").write_text("\n".join([header, *(f"{line},x" for line in lines)]))
-    wrong = "^data/rows.csv holds no row that can be read; for example, the line has 10 cells; the header has 9 names$"
+    Path("data/rows.csv").write_text("\n".join([header, *(f"{line},x,y" for line in lines)]))
+    wrong = "^data/rows.csv holds no row that can be read; for example, the line has 11 cells; the header has 9 names$"
     with pytest.raises(DataError, match=wrong):
         opened("rows.csv")
 
