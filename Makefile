@@ -220,11 +220,11 @@ data: env  ## pull data/ from the DVC remote, or synthesise it where there is no
 	fi
 
 COMPILE = $(UV) pip compile --quiet --upgrade --universal --python-version $(PYTHON_VERSION) --generate-hashes --no-header --no-annotate
-# INSTALL folder locks [options]: an environment with what hash-pinned files list, and nothing else. Python compiles what
-# is imported; to compile all of it would take half a minute.
+# INSTALL folder locks: an environment with what hash-pinned files list, and nothing else. Compiled at once, because where
+# PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would compile anew what it imports.
 define INSTALL
 	$(UV) venv --quiet --allow-existing --python $(PYTHON_VERSION) $(1)
-	$(UV) pip sync --quiet --require-hashes $(3) --build-constraints requirements.lock --python $(1)/bin/python $(2)
+	$(UV) pip sync --quiet --require-hashes --compile-bytecode --build-constraints requirements.lock --python $(1)/bin/python $(2)
 	@touch $(1)/.installed
 endef
 
@@ -234,9 +234,8 @@ $(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$
 .venv-sam/.installed: requirements-sam.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-sam,$<)
 
-# Benchmarks time how services start from here, where an emulator of Lambda writes no bytecode.
 .venv-runtime/.installed: requirements-runtime.lock | $(filter .uv/%,$(UV))
-	$(call INSTALL,.venv-runtime,$<,--compile-bytecode)
+	$(call INSTALL,.venv-runtime,$<)
 
 .venv-lint/.installed: requirements-lint.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-lint,$<)
