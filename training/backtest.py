@@ -11,14 +11,13 @@ from training.data.catalogue import read_catalogues
 from training.data.source import read_checked
 from training.data.split import split_by_time
 from training.data.times import parse_utc_date, timestamp_text
-from training.declaration import ScorerDeclaration, declared_scorer
-from training.errors import StageError
+from training.declaration import ScorerDeclaration
+from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.replay import Replay, total
-from training.params import Model
 from training.report.backtest_page import backtest_page
 from training.report.backtest_report import BacktestReport, PolicyReport
 from training.run.command import one_line_errors
-from training.run.files import BUILD, REPORTS, write_json, write_table, write_text
+from training.run.files import REPORTS, write_json, write_table, write_text
 
 COLUMNS = ("state", "retrained", "rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts", "average_precision")
 
@@ -54,24 +53,18 @@ def history_of(scorer: ScorerDeclaration) -> pd.DataFrame:
     return read_checked(scorer).sort_values(scorer.time, kind="stable", ignore_index=True)
 
 
-def by_days(scorer: ScorerDeclaration, calibrate_days: float, test_days: float) -> ScorerDeclaration:
-    """The scorer with calibration and test windows of these lengths."""
-    days = {"calibrate_days": calibrate_days, "test_days": test_days}
-    split = scorer.split.model_copy(update={"train": None, "calibrate": None, "test": None, **days})
-    return scorer.model_copy(update={"split": split})
+def by_days(scorer: ScorerDeclaration, test_days: float) -> ScorerDeclaration:
+    """The scorer with a test window of this length, and without a calibration window of its own."""
+    days = {"test": None, "test_days": test_days, "calibrate": None, "calibrate_days": None}
+    return scorer.model_copy(update={"split": scorer.split.model_copy(update=days)})
 
 
-def replay_of(name: str, *, since: float | None, every: int, days: tuple[float, float] | None) -> Replay:
+def replay_of(name: str, *, since: float | None, every: int, days: float | None) -> Replay:
     """The replay of a declared scorer; by default from where its training window ends, on which it was tuned."""
-    scorer = declared_scorer(name)
+    scorer, parameters = chosen_scorer(name), chosen_model(name)
     rows = history_of(scorer)
-    tuned = BUILD / name / "tuned.json"
-    try:
-        parameters = Model.model_validate_json(tuned.read_bytes())
-    except OSError as error:
-        raise StageError(f"{tuned} cannot be read: {error.strerror}; `make train` tunes") from error
-    start = float(split_by_time(rows, scorer)["calibrate"][scorer.time].min()) if since is None else since
-    return Replay(rows, by_days(scorer, *days) if days else scorer, parameters, read_catalogues(scorer), start, every)
+    start = float(split_by_time(rows, scorer)["test"][scorer.time].min()) if since is None else since
+    return Replay(rows, by_days(scorer, days) if days else scorer, parameters, read_catalogues(scorer), start, every)
 
 
 def main() -> None:
@@ -82,18 +75,14 @@ def main() -> None:
         "--since", type=parse_utc_date, help="a date, in UTC; by default where the training window ends"
     )
     parser.add_argument("--every", type=int, default=4, help="the schedule, in weeks")
-    parser.add_argument(
-        "--days", type=float, nargs=2, metavar=("CALIBRATE", "TEST"), help="other windows than split declares, in days"
-    )
+    parser.add_argument("--days", type=float, metavar="TEST", help="another test window than split declares, in days")
     options = parser.parse_args()
     if not options.scorer:
         parser.error("SCORER= must name a scorer of params.yaml")
     if options.every < 1:
         parser.error(f"--every is {options.every}; it must be at least 1")
     with one_line_errors("backtest"):
-        replay = replay_of(
-            options.scorer, since=options.since, every=options.every, days=options.days and tuple(options.days)
-        )
+        replay = replay_of(options.scorer, since=options.since, every=options.every, days=options.days)
         report = report_of(replay).model_copy(update={"scorer": options.scorer}).rounded()
     folder = REPORTS / options.scorer
     write_json(folder / "backtest.json", report.content())

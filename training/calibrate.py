@@ -1,42 +1,73 @@
-"""Fit Platt's two numbers and the policy's threshold on margins of later rows that the model was not fitted on."""
+"""Fit Platt's two numbers and the policy's threshold on margins of later rows, which no model here was fitted on.
+
+These are the validation blocks of the training window, each scored by a model of the rows before it, or the rows of a
+calibration window of its own, where one is declared.
+"""
 
 import json
 
 import joblib
 
-from training.data.window import Window
-from training.declaration import declared_scorer
+from training.data.split import window_report
+from training.data.window import Window, read_training
+from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.threshold import operating_points, threshold_for
-from training.model.fit import matrix_margins
+from training.model.chosen import chosen_model, chosen_scorer
+from training.model.distributions import score_baseline
+from training.model.encoder import FeatureEncoder
+from training.model.fit import fit_model, matrix_margins, pipeline_of
+from training.model.folds import declared_positions, out_of_time_margins
 from training.run.command import run
 from training.run.engine import workers_of
-from training.run.files import BUILD, write_text
-from training.run.progress import say
+from training.run.files import BUILD, REPORTS, write_json, write_text
+from training.run.matrix import Matrix, Positions
+from training.run.processes import Workers
+from training.run.progress import progress, say
+
+
+def later_margins(name: str, scorer: ScorerDeclaration, workers: Workers) -> tuple[Window, Positions | None, Matrix]:
+    """The window that calibrates, the positions of its rows that do (None: all), and the margins of these."""
+    if scorer.split.has_calibration_window:
+        window = Window(BUILD / name / "rows" / "calibrate.parquet")
+        pipeline = joblib.load(BUILD / name / "pipeline.joblib")
+        return window, None, matrix_margins(pipeline, pipeline[0].encoded(window, workers))
+    window, catalogue = read_training(name)
+    parameters, label = chosen_model(name), window.column(scorer.label)
+
+    def margins_of(train: Positions, block: Positions) -> Matrix:
+        encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers, train)
+        matrix = encoder.encoded(window, workers, train)
+        pipeline = pipeline_of(encoder, *fit_model(scorer, parameters, matrix, label[train], workers))
+        return matrix_margins(pipeline, encoder.encoded(window, workers, block))
+
+    positions = declared_positions(window, scorer)
+    blocks = progress(positions, "validation blocks", total=len(positions))
+    return window, *out_of_time_margins(blocks, margins_of)
 
 
 def main(name: str) -> None:
     """Calibrate one scorer: `python -m training.calibrate refund`."""
-    scorer = declared_scorer(name)
-    folder = BUILD / name
-    pipeline = joblib.load(folder / "pipeline.joblib")
-    window = Window(folder / "rows" / "calibrate.parquet")
-    label = window.column(scorer.label)
+    scorer = chosen_scorer(name)
     with workers_of(scorer.compute) as workers:
-        margin = matrix_margins(pipeline, pipeline[0].encoded(window, workers))
+        window, positions, margin = later_margins(name, scorer, workers)
+    columns = {scorer.time, scorer.label, *([scorer.costs.amount] if scorer.costs else [])}
+    values = {column: window.column(column)[slice(None) if positions is None else positions] for column in columns}
+    label, amount = values[scorer.label], values.get(scorer.costs.amount) if scorer.costs else None
     slope, intercept = fit_platt(margin, label)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
-    amount = window.column(scorer.costs.amount) if scorer.costs else None
     threshold = threshold_for(probability, label, scorer.decision, amount, scorer.costs)
     fitted = {
         "calibration": calibration,
         "decision": {"policy": scorer.decision.model_dump(exclude_none=True), "threshold": threshold},
         "operating_points": operating_points(probability, label, threshold),
+        "score": score_baseline(probability, label, threshold),
     }
-    text = json.dumps(fitted, indent=1) + "\n"
-    write_text(folder / "calibration.json", text)
-    say(text)
+    report = window_report(values[scorer.time], label) | {"blocks": 0 if positions is None else scorer.folds.count}
+    write_json(REPORTS / name / "calibration.json", report)
+    write_text(BUILD / name / "calibration.json", json.dumps(fitted, indent=1) + "\n")
+    say(json.dumps({key: value for key, value in fitted.items() if key != "score"} | report, indent=1))
 
 
 if __name__ == "__main__":

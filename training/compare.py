@@ -1,4 +1,4 @@
-"""Compare ways to rebalance training rows on the same prequential folds, with paired intervals."""
+"""Compare ways to rebalance training rows on the same prequential folds, with paired intervals, and choose one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from training.data.split import FoldError
 from training.data.window import read_training
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
-from training.evaluation.intervals import draw_weights, interval
+from training.evaluation.intervals import draw_weights, interval, standard_error
 from training.evaluation.metrics import (
     Ranking,
     average_precision,
@@ -23,25 +23,26 @@ from training.evaluation.metrics import (
     rank,
     recall_at_fpr,
 )
-from training.model.fit import build_model
-from training.model.folds import Fold, training_folds
-from training.model.resampling import Resampler, fraud_weight
+from training.model.chosen import ChosenResampling
+from training.model.early_stopping import FoldFits, cut, fit_fold
+from training.model.folds import Fold, resampled, training_folds
 from training.params import Resampling
 from training.run.command import run
-from training.run.files import REPORTS, write_json, write_table
-from training.run.matrix import Floats, Labels
+from training.run.files import BUILD, REPORTS, write_json, write_table, write_text
+from training.run.matrix import Floats, Labels, Matrix
 from training.run.progress import on_all_cores, progress, say
 
 DRAWS = 200
 # Higher is better for the first two, lower for the rest; those named raw are before recalibration.
 METRICS = ("average_precision", "recall_at_1pct_fpr", "brier_score", "ece", "brier_score_raw", "ece_raw")
+# From the simplest on; of variants that are as good as each other the first is chosen.
 VARIANTS = (
     Resampling(method="none"),
+    Resampling(method="class_weight", ratio=1.0),
+    Resampling(method="undersample", ratio=0.1),
     Resampling(method="smote", ratio=0.03),
     Resampling(method="smote", ratio=0.1),
     Resampling(method="smote", ratio=1.0),
-    Resampling(method="undersample", ratio=0.1),
-    Resampling(method="class_weight", ratio=1.0),
 )
 
 
@@ -68,13 +69,13 @@ class VariantScores:
         return values
 
 
-def score_variant(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) -> VariantScores:
-    """A variant's scores on a fold; the earlier half of the block recalibrates, the later half is measured."""
-    resampler = Resampler(variant, feature_types(scorer.contract), scorer.seed)
-    rows, label = resampler.fit_resample(fold.train, fold.train_label)
-    weight = fraud_weight(variant, fold.train_label)
-    model = build_model(scorer.model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight)
-    margin = model.fit(rows, label).predict(fold.validate, output_margin=True)
+def fit_resampled(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) -> Any:  # noqa: ANN401 - xgboost has no types
+    """The fit of the declared and default parameters on a fold whose training rows are rebalanced."""
+    return fit_fold(resampled(fold, scorer, variant), scorer, scorer.model, variant)
+
+
+def scores_of(margin: Matrix, fold: Fold) -> VariantScores:
+    """A fold's scores; the earlier half of the block recalibrates, the later half is measured."""
     half = len(margin) // 2
     slope, intercept = _recalibration(margin[:half], fold.validate_label[:half])
     raw = calibrated(margin[half:], {"slope": 1.0, "intercept": 0.0})
@@ -89,7 +90,7 @@ def score_variant(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) ->
     )
 
 
-def _recalibration(margin: Floats, label: Labels) -> tuple[float, float]:
+def _recalibration(margin: Matrix, label: Labels) -> tuple[float, float]:
     """Platt's slope and intercept; for a model no better than chance those that give every row the fraud rate."""
     if not 0 < (n_frauds := int(label.sum())) < len(label):
         raise FoldError(
@@ -102,29 +103,50 @@ def _recalibration(margin: Floats, label: Labels) -> tuple[float, float]:
         return 0.0, float(np.log(n_frauds / (len(label) - n_frauds)))
 
 
-def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, Any]:
-    """Per variant its METRICS, and their differences from the declared one's with 95 % intervals over paired draws."""
-    variants = {variant_name(variant): variant for variant in (*_possible(VARIANTS, folds, scorer), scorer.resampling)}
-    tasks = [(score_variant, variant, fold, scorer) for variant in variants.values() for fold in folds]
-    scores = on_all_cores(tasks, "variants x folds")
-    by_fold = [scores[position :: len(folds)] for position in range(len(folds))]
+def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, tuple[Resampling, FoldFits]]:
+    """Per name each variant that the rows allow, the declared one among them, and its fits on the folds."""
+    declared = () if scorer.resampling.method == "auto" else (scorer.resampling,)
+    variants = {variant_name(variant): variant for variant in (*possible(VARIANTS, folds, scorer), *declared)}
+    tasks = [(fit_resampled, variant, fold, scorer) for variant in variants.values() for fold in folds]
+    fits = on_all_cores(tasks, "variants x folds")
+    starts = range(0, len(fits), len(folds))
+    return {
+        name: (variant, cut(fits[start : start + len(folds)], folds, scorer.model))
+        for (name, variant), start in zip(variants.items(), starts, strict=True)
+    }
+
+
+def chosen_name(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDeclaration) -> str:
+    """The declared variant; with `auto` the simplest within one standard error of the best (Breiman 1984)."""
+    if scorer.resampling.method != "auto":
+        return variant_name(scorer.resampling)
+    precisions = {name: np.array(fit.precisions) for name, (_, fit) in fits.items()}
+    best = precisions[max(fits, key=lambda name: fits[name][1].mean)]
+    return next(
+        name for name, values in precisions.items() if (best - values).mean() <= standard_error(best - values) + 1e-9
+    )
+
+
+def variant_report(
+    fits: dict[str, tuple[Resampling, FoldFits]], folds: Sequence[Fold], scorer: ScorerDeclaration, reference: str
+) -> dict[str, Any]:
+    """Per variant its METRICS, and their differences from the reference's with 95 % intervals over paired draws."""
+    by_fold = [[scores_of(fit.margins[number], fold) for _, fit in fits.values()] for number, fold in enumerate(folds)]
     measured = _over_folds(by_fold, [np.ones(len(fold.validate_label)) for fold in folds])
     # One stream of draws per fold, the same for every variant, so that differences are due to the variant alone.
     streams = [draw_weights(fold.validate_label, DRAWS, scorer.seed + number) for number, fold in enumerate(folds)]
     drawn = np.array(
         [_over_folds(by_fold, weights) for weights in progress(zip(*streams, strict=True), "draws", total=DRAWS)]
     )
-    declared = list(variants).index(variant_name(scorer.resampling))
+    base = list(fits).index(reference)
     report: dict[str, Any] = {}
-    for position, name in enumerate(variants):
-        differences = interval(
-            _centred(drawn[:, position] - drawn[:, declared], measured[position] - measured[declared])
-        )
-        values = zip(measured[position], measured[position] - measured[declared], differences, strict=True)
+    for position, (name, (_, fit)) in enumerate(fits.items()):
+        differences = interval(_centred(drawn[:, position] - drawn[:, base], measured[position] - measured[base]))
+        values = zip(measured[position], measured[position] - measured[base], differences, strict=True)
         report[name] = {
             metric: {"value": float(value), "difference": float(difference), "interval": list(bounds)}
             for metric, (value, difference, bounds) in zip(METRICS, values, strict=True)
-        }
+        } | {"rounds": fit.rounds}
     return report
 
 
@@ -135,7 +157,7 @@ def _centred(differences: Floats, measured: Floats) -> Floats:
     return differences
 
 
-def _possible(variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Resampling]:
+def possible(variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Resampling]:
     """The variants that the features allow and every fold has enough frauds for; a line says what is left out."""
     if "q" not in feature_types(scorer.contract):
         say("SMOTE is left out: it needs a numeric field")
@@ -158,35 +180,49 @@ def variant_name(variant: Resampling) -> str:
     return "none" if variant.method == "none" or not variant.ratio else f"{variant.method} {variant.ratio:g}"
 
 
-def choice(report: dict[str, Any], declared: str) -> tuple[str, str]:
-    """The variant with the highest average precision, and a sentence on its gain over the declared one.
+def choice(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> str:
+    """One sentence on the chosen variant beside the best of the others.
 
     The interval covers the choice of validation rows; it does not correct for choosing the best of several variants.
     """
-    best = max(report, key=lambda name: report[name]["average_precision"]["value"])
-    if best == declared:
-        return best, f"{declared}, as declared, has the highest average precision of the arms"
+    others = [name for name in report if name != chosen]
+    if not others:
+        return f"{chosen} is the only way that these rows allow"
+    best = max(others, key=lambda name: report[name]["average_precision"]["value"])
     gain = report[best]["average_precision"]
     low, high = gain["interval"]
-    worth = f"{gain['difference']:+.4f} average precision (95 % {low:+.4f} to {high:+.4f}) over {declared}"
-    if low > 0:
-        return best, f"{best} would be the better choice: {worth}"
-    return best, f"{best} has the highest average precision, {worth}: no difference that these rows can show"
+    if not is_automatic and low > 0:
+        worth = f"{gain['difference']:+.4f} average precision (95 % {low:+.4f} to {high:+.4f}) over {chosen}"
+        return f"{best} would be a better choice: {worth}"
+    if gain["difference"] <= 0:
+        worth = f"{-gain['difference']:+.4f} average precision (95 % {-high:+.4f} to {-low:+.4f}) over {best}"
+        lead = "has the highest average precision" if is_automatic else "as declared, has the highest average precision"
+        return f"{chosen}{' ' if is_automatic else ', '}{lead}, {worth}"
+    worth = f"{gain['difference']:+.4f} (95 % {low:+.4f} to {high:+.4f})"
+    if is_automatic:
+        return f"{chosen} is the simplest within one standard error of the highest average precision, {best}'s: {worth}"
+    return f"{best} has the highest average precision, {worth} over {chosen}: no difference that these rows can show"
 
 
 def main(name: str) -> None:
     """Compare the resampling variants for one scorer: `python -m training.compare refund`."""
     scorer = declared_scorer(name)
     window, catalogue = read_training(name)
-    report = compare_variants(training_folds(window, scorer, catalogue), scorer)
-    declared = variant_name(scorer.resampling)
-    chosen, sentence = choice(report, declared)
+    folds = training_folds(window, scorer, catalogue)
+    fits = fit_variants(folds, scorer)
+    chosen = chosen_name(fits, scorer)
+    report = variant_report(fits, folds, scorer, chosen)
+    is_automatic = scorer.resampling.method == "auto"
+    sentence = choice(report, chosen, is_automatic=is_automatic)
     table = pd.DataFrame(
-        [{"arm": variant, **{key: values[key]["value"] for key in METRICS}} for variant, values in report.items()]
+        [{"variant": variant, **{key: values[key]["value"] for key in METRICS}} for variant, values in report.items()]
     )
     write_table(REPORTS / name / "resampling.csv", table)
-    summary = {"declared": declared, "chosen": chosen, "verdict": sentence, "arms": report}
+    summary = {"is_automatic": is_automatic, "chosen": chosen, "verdict": sentence, "variants": report}
     write_json(REPORTS / name / "resampling.json", summary)
+    resampling, fit = fits[chosen]
+    chosen_record = ChosenResampling(resampling=resampling, rounds=fit.rounds)
+    write_text(BUILD / name / "resampling.json", chosen_record.model_dump_json(indent=1) + "\n")
     say(table.to_string(index=False, float_format="%.4g"))
     say(sentence)
 

@@ -106,6 +106,13 @@ def build_bundle(folder: Path, contents: dict[str, bytes], described: dict[str, 
     (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
 
 
+def windows_of(reports: Path) -> dict[str, Any]:
+    """The windows in time order, as reported; "calibrate" names the rows that calibrated, whatever window has them."""
+    windows = json.loads((reports / "rows.json").read_text())["windows"]
+    calibrate = json.loads((reports / "calibration.json").read_text())
+    return {"train": windows["train"], "calibrate": calibrate, "test": windows["test"]}
+
+
 def main(name: str) -> None:
     """Package one scorer: `python -m training.package refund`."""
     declared = declared_scorer(name)
@@ -120,7 +127,7 @@ def main(name: str) -> None:
         "intervals": json.loads((reports / "intervals.json").read_text()),
         "thresholds": read_table(reports / "thresholds.csv").to_dict(orient="records"),
         "importance": read_table(reports / "importance.csv").to_dict(orient="records"),
-        "windows": json.loads((reports / "rows.json").read_text())["windows"],
+        "windows": windows_of(reports),
     }
     contents = {file: (built / file).read_bytes() for file in FILES if file != "golden.json"}
     catalogue = read_texts(built / "catalogue.csv")

@@ -13,26 +13,29 @@ type Engine = Literal["local", "dask"]
 SECONDS_A_DAY = 86_400
 # The parameters that tuning searches unless the declaration pins them; `training.tune.SPACE` has the ranges.
 TUNED = (
-    "rounds",
     "max_depth",
-    "learning_rate",
     "min_child_weight",
     "subsample",
     "colsample_bytree",
     "reg_lambda",
     "max_bin",
 )
+# What a grid may hold beside them.
+GRID = ("rounds", "learning_rate", *TUNED)
 
 
 class Split(Frozen):
-    """Windows in time order, as shares of the rows or in days, and how late labels arrive."""
+    """The test window, which is the latest rows; what precedes it; and how late labels arrive."""
 
-    train: Annotated[float, Field(gt=0, lt=1)] | None = None
-    calibrate: Annotated[float, Field(gt=0, lt=1)] | None = None
     test: Annotated[float, Field(gt=0, lt=1)] | None = None
-    calibrate_days: Annotated[float, Field(gt=0)] | None = None
-    """Instead of shares: as history grows, only the training window grows."""
+    """The share of the rows that the model is judged by."""
     test_days: Annotated[float, Field(gt=0)] | None = None
+    """Instead of a share: the length of the window; as history grows, only the training window grows."""
+    calibrate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A calibration window of its own, before the test window, as a share of the rows; by default the validation blocks
+    of the training window calibrate, and the model learns from all rows before the test window."""
+    calibrate_days: Annotated[float, Field(gt=0)] | None = None
+    """The same in days."""
     label_delay_days: Annotated[float, Field(ge=0)] = 0.0
     """Rows this close before the next window are left out, because their labels would not have been known."""
     sample: Share = 1.0
@@ -40,15 +43,19 @@ class Split(Frozen):
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
-        shares = [share for share in (self.train, self.calibrate, self.test) if share is not None]
-        days = [length for length in (self.calibrate_days, self.test_days) if length is not None]
-        if (len(shares), len(days)) not in {(3, 0), (0, 2)}:
-            raise ValueError(
-                "the windows must be given by train, calibrate and test (shares), or by calibrate_days and test_days"
-            )
-        if shares and abs(sum(shares) - 1) > 1e-9:  # noqa: PLR2004 - sums of decimal fractions
-            raise ValueError(f"train + calibrate + test is {sum(shares):g}; it must be 1")
+        if (self.test is None) == (self.test_days is None):
+            raise ValueError("the test window must be given by exactly one of test (a share of the rows) and test_days")
+        other, unit = ("calibrate", "test_days") if self.test is None else ("calibrate_days", "test")
+        if getattr(self, other) is not None:
+            raise ValueError(f"{other} and {unit} are of two units; give both windows as shares, or both in days")
+        if self.test and self.calibrate and self.test + self.calibrate >= 1:
+            raise ValueError(f"calibrate + test is {self.test + self.calibrate:g}; it must be below 1")
         return self
+
+    @property
+    def has_calibration_window(self) -> bool:
+        """Whether rows of their own calibrate, which the model does not learn from."""
+        return self.calibrate is not None or self.calibrate_days is not None
 
     @property
     def label_delay_seconds(self) -> float:
@@ -75,16 +82,25 @@ class Folds(Frozen):
 class Resampling(Frozen):
     """How the training rows, and no others, are rebalanced."""
 
-    method: Literal["smote", "undersample", "class_weight", "none"]
+    method: Literal["auto", "smote", "undersample", "class_weight", "none"]
+    """auto: the variant that the folds choose (`training.compare`)."""
     ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Frauds per legitimate row after resampling, by count or (class_weight) by weight; 0 changes nothing."""
     neighbours: Annotated[int, Field(ge=1)] = 5
+
+    @model_validator(mode="after")
+    def _auto_is_free(self) -> Self:
+        if self.method == "auto" and (given := sorted(self.model_fields_set - {"method"})):
+            raise ValueError(f"method is auto, which chooses {', '.join(given)} itself; remove it, or name a method")
+        return self
 
 
 class Model(Frozen):
     """XGBoost's parameters, under its own names except `rounds` and `threads`; given ones are not tuned."""
 
-    rounds: Annotated[int, Field(ge=1)] = 200
+    rounds: Annotated[int, Field(ge=1)] = 500
+    """The number of trees. Where it is not given, the folds choose it by early stopping, and the default is the limit:
+    more trees would make the function's explanations slow."""
     max_depth: Annotated[int, Field(ge=1, le=16)] = 5
     learning_rate: Share = 0.08
     min_child_weight: Annotated[float, Field(ge=0)] = 5.0
@@ -134,7 +150,7 @@ class Tuning(Frozen):
     mode: Literal["tpe", "grid", "none"]
     trials: Annotated[int, Field(ge=1)] = 25
     """With mode tpe: the number of trials; a fixed number makes a run reproducible."""
-    grid: dict[Literal[TUNED], Annotated[list[Any], Field(min_length=1)]] = {}  # type: ignore[valid-type]  # noqa: RUF012 - the tuple above; pydantic copies it
+    grid: dict[Literal[GRID], Annotated[list[Any], Field(min_length=1)]] = {}  # type: ignore[valid-type]  # noqa: RUF012 - the tuple above; pydantic copies it
     """With mode grid: the values of each searched parameter; every combination is evaluated."""
     time_limit_minutes: Annotated[float, Field(gt=0)] | None = None
     """Stops the search early; the result then depends on the machine."""

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 
 from training.data.window import read_training
-from training.declaration import ScorerDeclaration, declared_scorer
+from training.declaration import ScorerDeclaration
 from training.evaluation.metrics import average_precision, rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score
+from training.model.chosen import chosen_resampling, chosen_scorer
 from training.model.folds import Fold, resample_folds, training_folds
 from training.run.command import run
 from training.run.files import BUILD, REPORTS, write_json, write_table
@@ -97,9 +98,12 @@ def describe_lead(report: dict[str, Any]) -> str:
 
 def main(name: str) -> None:
     """Compare the candidates for one scorer: `python -m training.select refund`."""
-    scorer = declared_scorer(name)
+    scorer = chosen_scorer(name)
+    scorer = scorer.model_copy(
+        update={"model": scorer.model.model_copy(update={"rounds": chosen_resampling(name).rounds})}
+    )
     window, catalogue = read_training(name)
-    folds = resample_folds(training_folds(window, scorer, catalogue), scorer, scorer.resampling)
+    folds = resample_folds(training_folds(window, scorer, catalogue), scorer)
     report, latencies = compare_candidates(folds, scorer)
     table = pd.DataFrame(
         {

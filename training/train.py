@@ -7,12 +7,11 @@ import pandas as pd
 
 from handler.scoring.bundle import to_json
 from training.data.window import read_training
-from training.declaration import declared_scorer
 from training.model.categoriser import held_out_report
+from training.model.chosen import chosen_model, chosen_scorer
 from training.model.distributions import describe
 from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, pipeline_of
-from training.params import Model
 from training.run.command import run
 from training.run.engine import workers_of
 from training.run.files import BUILD, REPORTS, write_bytes, write_json, write_whole
@@ -21,11 +20,11 @@ from training.run.progress import say
 
 def main(name: str) -> None:
     """Train one scorer's model: `python -m training.train refund`."""
-    scorer = declared_scorer(name)
+    scorer = chosen_scorer(name)
     folder = BUILD / name
     window, catalogue = read_training(name)
     labels = window.column(scorer.label)
-    tuned = Model.model_validate_json((folder / "tuned.json").read_bytes())
+    tuned = chosen_model(name)
     with workers_of(scorer.compute) as workers:
         encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers)
         matrix = encoder.encoded(window, workers)
@@ -37,6 +36,7 @@ def main(name: str) -> None:
         "frauds": int(labels.sum()),
         "rows_learned_from": resampler.n_rows_,
         "model": tuned.model_dump(),
+        "resampling": scorer.resampling.model_dump(),
         "features": matrix.shape[1],
         "texts": {text: _held_out(catalogue, text) for text in scorer.texts},
     }

@@ -18,17 +18,28 @@ import pandas as pd
 from training.data.input_files import stem_of
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, read_params
 from training.errors import StageError, counted
-from training.intake.column_types import TRAIN
 from training.intake.infer import infer
 from training.intake.label_times import check_label_times
-from training.intake.suggested_params import CALIBRATE, SMOTE_RATIO, TEST, params_text, settings_for
+from training.intake.suggested_params import SMOTE_RATIO, TEST, params_text, settings_for
 from training.intake.user_file import read_user_file
 from training.params import Split
 from training.run.command import one_line_errors
 from training.run.files import BUILD, BUNDLES, REPORTS, write_text, write_whole
 from training.run.progress import say
 
-STAGES = ("catalogue", "prepare", "select", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
+STAGES = (
+    "catalogue",
+    "prepare",
+    "compare",
+    "select",
+    "tune",
+    "train",
+    "calibrate",
+    "evaluate",
+    "baseline",
+    "package",
+    "card",
+)
 PROJECT = Path(__file__).parents[1]
 USAGE = "make try DATA=payments.csv LABEL=is_fraud [TIME=created_at] [OUT=folder]"
 LOG = "stages.log"
@@ -189,7 +200,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
         raise StageError(
             f"{data} has {counted(n_frauds, 'fraud')} by LABEL {label}; a model needs at least {MIN_FRAUDS}"
         )
-    gaps = check_label_times(inferred, Split(train=TRAIN, calibrate=CALIBRATE, test=TEST), has_time=time is not None)
+    gaps = check_label_times(inferred, Split(test=TEST), has_time=time is not None)
     for gap in gaps:
         say(f"  {gap}")
     settings = settings_for(inferred)

@@ -8,28 +8,24 @@ from itertools import accumulate
 import numpy as np
 import optuna
 import pandas as pd
-from joblib import Parallel, delayed
-from optuna.trial import TrialState
 from sklearn.model_selection import ParameterGrid
 
 from training.data.window import read_training
-from training.declaration import ScorerDeclaration, declared_scorer
-from training.evaluation.metrics import average_precision, rank
-from training.model.fit import build_model
+from training.declaration import ScorerDeclaration
+from training.evaluation.intervals import standard_error
+from training.model.chosen import chosen_scorer
+from training.model.early_stopping import FoldFits, fit_folds
 from training.model.folds import Fold, resample_folds, training_folds
-from training.model.resampling import fraud_weight
 from training.params import TUNED, Model
 from training.run.command import run
-from training.run.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
+from training.run.files import BUILD, REPORTS, write_json, write_table, write_text
 from training.run.progress import progress, say
 
 Suggest = Callable[[optuna.Trial], int | float]
 # Wide enough for a model that the function explains in about a millisecond, and no wider.
 SPACE: dict[str, Suggest] = {
-    "rounds": lambda trial: trial.suggest_int("rounds", 50, 300, step=10),
-    "max_depth": lambda trial: trial.suggest_int("max_depth", 2, 6),
-    "learning_rate": lambda trial: trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
-    "min_child_weight": lambda trial: trial.suggest_float("min_child_weight", 0.5, 20, log=True),
+    "max_depth": lambda trial: trial.suggest_int("max_depth", 2, 7),
+    "min_child_weight": lambda trial: trial.suggest_float("min_child_weight", 0.1, 20, log=True),
     "subsample": lambda trial: trial.suggest_float("subsample", 0.5, 1),
     "colsample_bytree": lambda trial: trial.suggest_float("colsample_bytree", 0.4, 1),
     "reg_lambda": lambda trial: trial.suggest_float("reg_lambda", 0.1, 30, log=True),
@@ -41,33 +37,19 @@ STARTUP_TRIALS = 8
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting of the parameters, its average precision on each fold it reached, and whether those were all."""
+    """One setting of the parameters, with its number of trees, and its average precision on each fold."""
 
     model: Model
     folds: tuple[float, ...]
-    is_whole: bool
+    mean: float
     is_reference: bool = False
     """With mode grid the declared model is only a reference; it is not in the grid."""
 
-    @property
-    def mean(self) -> float:
-        """The mean over its folds, rounded as it is reported, so that the search is the same on every processor."""
-        return float(rounded(float(np.mean(self.folds))))
 
-
-def fold_precisions(model: Model, folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[float, ...]:
-    """The average precision of these parameters on each fold."""
-    device = scorer.compute.device
-
-    def precision(fold: Fold) -> float:
-        weight = fraud_weight(scorer.resampling, fold.train_label)
-        fitted = build_model(model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=weight, device=device)
-        fitted.fit(fold.train, fold.train_label)
-        margin = fitted.predict(fold.validate, output_margin=True)
-        return average_precision(*rank(margin, fold.validate_label).counts())
-
-    # XGBoost releases the GIL while it trains.
-    return tuple(Parallel(n_jobs=-1, prefer="threads")(delayed(precision)(fold) for fold in folds))
+def trial_of(model: Model, folds: Sequence[Fold], scorer: ScorerDeclaration, *, is_reference: bool = False) -> Trial:
+    """The trial of a setting."""
+    fits: FoldFits = fit_folds(folds, scorer, model)
+    return Trial(model.model_copy(update={"rounds": fits.rounds}), fits.precisions, fits.mean, is_reference)
 
 
 def searched_parameters(scorer: ScorerDeclaration) -> list[str]:
@@ -89,10 +71,9 @@ def trials(folds: Sequence[Fold], scorer: ScorerDeclaration) -> Iterator[Trial]:
         yield from _tpe(folds, scorer)
         return
     grid = list(ParameterGrid(scorer.tuning.grid)) if scorer.tuning.grid else []
-    yield Trial(scorer.model, fold_precisions(scorer.model, folds, scorer), is_whole=True, is_reference=bool(grid))
+    yield trial_of(scorer.model, folds, scorer, is_reference=bool(grid))
     for setting in grid:
-        model = scorer.model.model_copy(update=setting)
-        yield Trial(model, fold_precisions(model, folds, scorer), is_whole=True)
+        yield trial_of(scorer.model.model_copy(update=setting), folds, scorer)
 
 
 def n_trials(scorer: ScorerDeclaration) -> int:
@@ -103,28 +84,18 @@ def n_trials(scorer: ScorerDeclaration) -> int:
 
 
 def _tpe(folds: Sequence[Fold], scorer: ScorerDeclaration) -> Iterator[Trial]:
-    """Trials by the tree-structured Parzen estimator (Bergstra 2011), unpromising ones stopped after half the folds."""
+    """Trials by the tree-structured Parzen estimator (Bergstra 2011)."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=scorer.seed, n_startup_trials=STARTUP_TRIALS),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS),
-    )
+    sampler = optuna.samplers.TPESampler(seed=scorer.seed, n_startup_trials=STARTUP_TRIALS)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
     names = searched_parameters(scorer)
     study.enqueue_trial({name: getattr(scorer.model, name) for name in names})
-    half = -(-len(folds) // 2)
     for _ in range(scorer.tuning.trials):
         suggestion = study.ask()
         # Four digits, because the last bits of the sampler's arithmetic differ between processors.
         setting = {name: _shortened(SPACE[name](suggestion)) for name in names}
-        model = scorer.model.model_copy(update=setting)
-        trial = Trial(model, fold_precisions(model, folds[:half], scorer), is_whole=False)
-        suggestion.report(trial.mean, half)
-        if suggestion.should_prune():
-            study.tell(suggestion, state=TrialState.PRUNED)
-        else:
-            trial = Trial(model, trial.folds + fold_precisions(model, folds[half:], scorer), is_whole=True)
-            study.tell(suggestion, trial.mean)
+        trial = trial_of(scorer.model.model_copy(update=setting), folds, scorer)
+        study.tell(suggestion, trial.mean)
         yield trial
 
 
@@ -148,30 +119,39 @@ def search(folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Trial]:
 
 
 def best_of(finished: Sequence[Trial]) -> Trial:
-    """The trial with the highest mean over all folds; of equals the first."""
-    candidates = [trial for trial in finished if trial.is_whole and not trial.is_reference]
-    return max(candidates or finished[:1], key=lambda trial: trial.mean)
+    """The trial with the highest mean over the folds; the first, unless another beats it by one standard error.
+
+    With mode grid the first is not among the declared settings, and the best of these is taken.
+    """
+    candidates = [trial for trial in finished if not trial.is_reference]
+    best = max(candidates or finished[:1], key=lambda trial: trial.mean)
+    if finished[0].is_reference or best is finished[0]:
+        return best
+    gains = np.subtract(best.folds, finished[0].folds)
+    return best if gains.mean() > standard_error(gains) else finished[0]
 
 
 def describe_gain(finished: Sequence[Trial]) -> str:
-    """One sentence on the gain of the search over the defaults, beside its spread over folds."""
-    best, default = best_of(finished), finished[0]
+    """One sentence on the gain of the search over the defaults, beside its standard error over folds."""
+    chosen, default = best_of(finished), finished[0]
     if len(finished) == 1:
-        return f"nothing was searched; the declared and default values have average precision {best.mean:.4f}"
+        return f"nothing was searched; the declared and default values have average precision {chosen.mean:.4f}"
+    best = max(finished, key=lambda trial: trial.mean)
     if best is default:
         return f"none of {len(finished):,} trials is better than the default values; they stay"
     gains = np.subtract(best.folds, default.folds)
-    return (
-        f"trial {finished.index(best) + 1} of {len(finished):,} has average precision {best.mean:.4f}, "
-        f"{gains.mean():+.4f} +- {gains.std(ddof=1):.4f} over the default values, on folds that chose it"
-    )
+    gain = f"{gains.mean():+.4f} +- {standard_error(gains):.4f} over the default values"
+    trial = f"trial {finished.index(best) + 1} of {len(finished):,} has average precision {best.mean:.4f}, {gain}"
+    if chosen is default:
+        return f"{trial}: within one standard error, so the default values stay"
+    return f"{trial}, on folds that chose it"
 
 
 def main(name: str) -> None:
     """Tune one scorer's model: `python -m training.tune refund`."""
-    scorer = declared_scorer(name)
+    scorer = chosen_scorer(name)
     window, catalogue = read_training(name)
-    folds = resample_folds(training_folds(window, scorer, catalogue), scorer, scorer.resampling)
+    folds = resample_folds(training_folds(window, scorer, catalogue), scorer)
     finished = search(folds, scorer)
     best = best_of(finished)
     report = {
@@ -184,16 +164,14 @@ def main(name: str) -> None:
             {
                 "average_precision": trial.mean,
                 "folds": trial.folds,
-                "is_whole": trial.is_whole,
+                "rounds": trial.model.rounds,
                 **{parameter: getattr(trial.model, parameter) for parameter in searched_parameters(scorer)},
             }
             for trial in finished
         ],
     }
-    values = [trial.mean if trial.is_whole else 0.0 for trial in finished]
-    table = pd.DataFrame(
-        {"trial": range(1, len(finished) + 1), "best_average_precision": list(accumulate(values, max))}
-    )
+    best_so_far = list(accumulate((trial.mean for trial in finished), max))
+    table = pd.DataFrame({"trial": range(1, len(finished) + 1), "best_average_precision": best_so_far})
     write_table(REPORTS / name / "tuning.csv", table)
     write_json(REPORTS / name / "tuning.json", report)
     write_text(BUILD / name / "tuned.json", best.model.model_dump_json(indent=1) + "\n")

@@ -41,8 +41,11 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as JSON: pydantic's own pickle contains a set, whose order differs between runs."""
-        return _unpickled, (type(self), self.model_dump_json())
+        """Pickle as JSON: pydantic's own pickle contains a set, whose order differs between runs.
+
+        Only what was given, so that a copy in another process still knows what was not.
+        """
+        return _unpickled, (type(self), self.model_dump_json(exclude_unset=True))
 
 
 def _unpickled(kind: type[Frozen], content: str) -> Frozen:

@@ -22,38 +22,38 @@ Bounds = dict[str, tuple[float, float]]
 def window_bounds(seconds: npt.NDArray[np.float64], split: Split) -> Bounds:
     """The first timestamp of each window and the first one after it; `seconds` are those of all rows, ascending.
 
-    Rows within the label delay before the next window are in none.
+    Without a calibration window of its own there are two. Rows within the label delay before the next window are in
+    none.
     """
-    calibrate_from, test_from = _boundaries(seconds, split)
-    delay = split.label_delay_seconds
-    return {
-        "train": (-np.inf, calibrate_from - delay),
-        "calibrate": (calibrate_from, test_from - delay),
-        "test": (test_from, np.inf),
-    }
+    starts = [-np.inf, *_boundaries(seconds, split)]
+    ends = [start - split.label_delay_seconds for start in starts[1:]]
+    names = WINDOWS if split.has_calibration_window else ("train", "test")
+    return dict(zip(names, zip(starts, [*ends, np.inf], strict=True), strict=True))
 
 
-def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> tuple[float, float]:
-    """The first timestamps of the calibration and of the test window."""
-    if split.train is not None and split.calibrate is not None:
-        places = (round(len(seconds) * share) for share in (split.train, split.train + split.calibrate))
-        return _on_different_times(seconds, *(min(place, len(seconds) - 1) for place in places))
-    days = (split.calibrate_days or 0.0, split.test_days or 0.0)
-    test_from = float(seconds[-1]) - days[1] * SECONDS_A_DAY
-    return test_from - days[0] * SECONDS_A_DAY, test_from
+def _boundaries(seconds: npt.NDArray[np.float64], split: Split) -> list[float]:
+    """The first timestamps of the windows after the training window."""
+    if split.test is not None:
+        shares = [split.test] if split.calibrate is None else [split.test + split.calibrate, split.test]
+        places = (round(len(seconds) * (1 - share)) for share in shares)
+        return _on_different_times(seconds, [float(seconds[min(place, len(seconds) - 1)]) for place in places])
+    test_from = float(seconds[-1]) - (split.test_days or 0.0) * SECONDS_A_DAY
+    if split.calibrate_days is None:
+        return [test_from]
+    return [test_from - split.calibrate_days * SECONDS_A_DAY, test_from]
 
 
-def _on_different_times(seconds: npt.NDArray[np.float64], calibrate: int, test: int) -> tuple[float, float]:
-    """The times at two positions, moved where few different times would leave a window without rows."""
-    calibrate_from, test_from = float(seconds[calibrate]), float(seconds[test])
-    if calibrate_from == seconds[0]:
-        calibrate_from = _next_time(seconds, calibrate_from)
-    if test_from <= calibrate_from:
-        test_from = _next_time(seconds, calibrate_from)
-    if test_from == calibrate_from:
+def _on_different_times(seconds: npt.NDArray[np.float64], starts: list[float]) -> list[float]:
+    """The starts of windows, moved where few different times would leave a window without rows."""
+    if starts[0] == seconds[0]:
+        starts[0] = _next_time(seconds, starts[0])
+    for number in range(1, len(starts)):
+        if starts[number] <= starts[number - 1]:
+            starts[number] = _next_time(seconds, starts[number - 1])
+    if len(starts) > 1 and starts[-1] == starts[-2]:
         # The calibration window has the last time: it begins one earlier.
-        calibrate_from = float(seconds[max(int(np.searchsorted(seconds, calibrate_from)) - 1, 0)])
-    return calibrate_from, test_from
+        starts[-2] = float(seconds[max(int(np.searchsorted(seconds, starts[-2])) - 1, 0)])
+    return starts
 
 
 def _next_time(seconds: npt.NDArray[np.float64], time: float) -> float:
@@ -69,7 +69,7 @@ def require_classes(name: str, label: npt.NDArray[np.int8], scorer: ScorerDeclar
 
 
 def split_by_time(rows: pd.DataFrame, scorer: ScorerDeclaration) -> dict[str, pd.DataFrame]:
-    """The rows in time order as train, calibrate and test.
+    """The rows in time order as train, calibrate (where it is a window of its own) and test.
 
     Raises DataError where a window lacks a class.
     """

@@ -13,7 +13,7 @@ from handler.scoring.contract import STRING_TYPES
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
 from training.data.source import CheckedChunk
-from training.data.split import Bounds, require_classes, window_bounds, window_report
+from training.data.split import WINDOWS, Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
@@ -78,7 +78,8 @@ class WindowWriter:
         return reports, leakage_warnings(train.spread(LEAKAGE_ROWS), self._scorer)
 
     def _write(self, batches: Iterable[pa.RecordBatch], bounds: Bounds) -> None:
-        files = {name: _InGroups(self._folder / f"{name}.parquet", self._schema, self._scorer) for name in bounds}
+        # Without a calibration window of its own the file of it is empty, because DVC knows no optional dependency.
+        files = {name: _InGroups(self._folder / f"{name}.parquet", self._schema, self._scorer) for name in WINDOWS}
         for batch in batches:
             seconds = batch.column(self._scorer.time).to_numpy()
             for name, limits in bounds.items():

@@ -53,3 +53,8 @@ def interval(drawn: Floats) -> list[tuple[float, float]]:
     """The central 95 % of each column of draws: (low, high) per value, by the percentile method."""
     low, high = np.percentile(drawn, PERCENTS, axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
+def standard_error(differences: Floats) -> float:
+    """The standard error of the mean of paired differences over folds, (n_folds,)."""
+    return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))

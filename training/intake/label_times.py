@@ -58,12 +58,12 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
     frauds = seconds[labels == 1]
     first, last, latest = (_shown(time, has_time=has_time) for time in (frauds[0], frauds[-1], seconds[-1]))
     of = "of" if has_time else "in"
-    calibrate_from, test_from = bounds["calibrate"][0], bounds["test"][0]
-    if frauds[0] >= calibrate_from > seconds[0]:
+    test_from = bounds["test"][0]
+    if frauds[0] >= test_from > seconds[0]:
         n_since = int((seconds >= frauds[0]).sum())
-        trained_until = _shown(seconds[seconds < calibrate_from][-1], has_time=has_time)
+        trained_until = _shown(seconds[seconds < test_from][-1], has_time=has_time)
         raise DataError(
-            f"the first fraud is {of} {first}, and the rows to train on, the first 60 % of the file, end with "
+            f"the first fraud is {of} {first}, and the rows to train on, the first 80 % of the file, end with "
             f"{trained_until}: use only the rows since the first fraud ({counted(n_since, 'row')}), because frauds "
             "before it were not recorded"
         )
@@ -72,15 +72,6 @@ def _require_frauds(seconds: Floats, labels: Labels, bounds: Bounds, *, has_time
         raise DataError(
             f"the last fraud is {of} {last}, and the {counted(n_later, 'later row has', 'later rows have')} none "
             f"(until {latest}): their labels seem not to be known yet; leave those rows out of the file"
-        )
-    is_calibrated = (seconds >= calibrate_from) & (seconds < test_from)
-    if is_calibrated.any() and not labels[is_calibrated].any():
-        before, after = frauds[frauds < calibrate_from][-1], frauds[frauds >= test_from][0]
-        n_between = int(((seconds > before) & (seconds < after)).sum())
-        raise DataError(
-            f"there is no fraud from {_shown(before, has_time=has_time)} to {_shown(after, has_time=has_time)}, in "
-            f"{counted(n_between, 'row')}, among them all that calibrate the model (60 to 80 % of the file): use only "
-            "the rows before, or only those after, unless the frauds in between can be recorded"
         )
     for start, end in bounds.values():
         is_inside = (seconds >= start) & (seconds < end)

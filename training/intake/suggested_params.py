@@ -15,7 +15,7 @@ from training.params import Folds, Split
 from training.run.matrix import Floats, Labels
 
 HEADER = "# Made by `make try`: the scorer {name}, inferred from {source}.\n"
-CALIBRATE, TEST = 0.2, 0.2
+TEST = 0.2
 MAX_SHARE = 0.01
 # The share of the training window that the validation blocks cover: the usual one, or where that lacks frauds another.
 VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
@@ -48,7 +48,7 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
         quarantine = f"{{max_share: {MAX_BAD_TIMES}}}   # {inferred.bad_times:.1%} of the rows have no readable time"
     folds = f"{{count: {declared.count}, validate_share: {declared.validate_share:g}, sample: {sample:g}}}"
     return {
-        "split": f"{{train: {TRAIN}, calibrate: {CALIBRATE}, test: {TEST}}}   # in time order",
+        "split": f"{{test: {TEST}}}   # the latest rows; add label_delay_days: how late labels arrive",
         "quarantine": quarantine,
         "compute": "{engine: local}",
         "folds": f"{folds}   # inside the training window",
@@ -67,7 +67,7 @@ def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
     The folds are those of the training window that `prepare` cuts. Where the usual validation blocks have no frauds, as
     in a gap, they cover another share of it. Raises DataError where two blocks always lack frauds.
     """
-    split = Split(train=TRAIN, calibrate=CALIBRATE, test=TEST)
+    split = Split(test=TEST)
     windows = [(seconds >= start) & (seconds < end) for start, end in window_bounds(seconds, split).values()]
     times, frauds = seconds[windows[0]], labels[windows[0]]
     n_times = len(np.unique(seconds))

@@ -98,9 +98,8 @@ def pipeline_of(encoder: FeatureEncoder, resampler: Resampler, model: XGBClassif
 def fit_pipeline(scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame, rows: pd.DataFrame) -> Pipeline:
     """The pipeline fitted on rows that are in memory."""
     encoder = FeatureEncoder(scorer.contract, catalogue).fit(rows)
-    label = rows[scorer.label].to_numpy()
-    steps = fit_model(scorer, parameters, encoder.transform(rows), label, Workers(scorer.compute))
-    return pipeline_of(encoder, *steps)
+    label, workers = rows[scorer.label].to_numpy(), Workers(scorer.compute)
+    return pipeline_of(encoder, *fit_model(scorer, parameters, encoder.transform(rows), label, workers))
 
 
 def margins(pipeline: Pipeline, rows: pd.DataFrame) -> Matrix:

@@ -1,6 +1,6 @@
 """Prequential folds (Dawid 1984): each validation block is scored by a model fitted on earlier rows only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -45,24 +45,43 @@ def encode_folds(
     return folds
 
 
+def declared_positions(window: Window, scorer: ScorerDeclaration) -> list[tuple[Positions, Positions]]:
+    """The positions of the training and of the validation rows of the declared folds."""
+    seconds, label = window.column(scorer.time), window.column(scorer.label)
+    return prequential_positions(seconds, label, scorer.folds, scorer.split.label_delay_seconds)
+
+
 def training_folds(window: Window, scorer: ScorerDeclaration, catalogue: pd.DataFrame) -> list[Fold]:
     """The declared folds of a training window.
 
     Only the training rows are sampled: validation costs little, and its frauds are few.
     """
-    seconds, label = window.column(scorer.time), window.column(scorer.label)
-    positions = prequential_positions(seconds, label, scorer.folds, scorer.split.label_delay_seconds)
+    label, positions = window.column(scorer.label), declared_positions(window, scorer)
     is_drawn = np.random.default_rng(scorer.seed).random(len(window)) < scorer.folds.sample
     sampled = [(train[is_drawn[train]], block) for train, block in positions]
     check_folds([(label[train], label[block]) for train, block in sampled])
     return encode_folds(window, sampled, scorer, catalogue)
 
 
-def resample_folds(folds: Sequence[Fold], scorer: ScorerDeclaration, declared: Resampling) -> list[Fold]:
-    """The folds with their training rows resampled; the validation rows stay as they are."""
-    types = feature_types(scorer.contract)
-    resampled = []
-    for fold in folds:
-        rows, label = Resampler(declared, types, scorer.seed).fit_resample(fold.train, fold.train_label)
-        resampled.append(replace(fold, train=rows, train_label=label))
-    return resampled
+def out_of_time_margins(
+    positions: Iterable[tuple[Positions, Positions]], margins_of: Callable[[Positions, Positions], Matrix]
+) -> tuple[Positions, Matrix]:
+    """The positions of all validation rows, ascending, and each one's margin by a model of earlier rows only.
+
+    `margins_of` fits a model on the rows at some positions, and gives its margins for the rows at others.
+    """
+    blocks, margins = zip(*((block, margins_of(train, block)) for train, block in positions), strict=True)
+    return np.concatenate(blocks), np.concatenate(margins)
+
+
+def resampled(fold: Fold, scorer: ScorerDeclaration, resampling: Resampling) -> Fold:
+    """A fold with its training rows resampled; the validation rows stay as they are."""
+    rows, label = Resampler(resampling, feature_types(scorer.contract), scorer.seed).fit_resample(
+        fold.train, fold.train_label
+    )
+    return replace(fold, train=rows, train_label=label)
+
+
+def resample_folds(folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Fold]:
+    """The folds, each resampled as the scorer's resampling says."""
+    return [resampled(fold, scorer, scorer.resampling) for fold in folds]

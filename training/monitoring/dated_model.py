@@ -10,7 +10,7 @@ import pandas as pd
 from imblearn.pipeline import Pipeline
 
 from handler.scoring.features import Features, build_features
-from training.data.split import split_by_time
+from training.data.split import prequential_positions, split_by_time
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
@@ -19,13 +19,14 @@ from training.evaluation.threshold import threshold_for
 from training.model.bins import label_bins, number_bins
 from training.model.distributions import feature_baseline, score_baseline
 from training.model.encoder import FeatureEncoder
-from training.model.fit import fit_model, margins, pipeline_of
+from training.model.fit import fit_model, fit_pipeline, margins, pipeline_of
+from training.model.folds import out_of_time_margins
 from training.monitoring.blocks import Reference, blocks_of
 from training.monitoring.log import Log
 from training.monitoring.verdict import judge_block, state_after
 from training.params import Model
 from training.report.monitor_report import INSUFFICIENT
-from training.run.matrix import Floats, Labels
+from training.run.matrix import Floats, Labels, Matrix, Positions
 from training.run.processes import Workers
 
 
@@ -85,12 +86,17 @@ def model_at(
     if labelled.empty:
         raise DataError(f"no label was known on {timestamp_text(at)}; begin later")
     windows = split_by_time(labelled, scorer)
-    train, later = windows["train"], windows["calibrate"]
-    labels, later_labels = train[scorer.label].to_numpy(), later[scorer.label].to_numpy()
+    train = windows["train"]
+    labels, workers = train[scorer.label].to_numpy(), Workers(scorer.compute)
     encoder = FeatureEncoder(scorer.contract, catalogue).fit(train)
     matrix = encoder.transform(train)
-    pipeline = pipeline_of(encoder, *fit_model(scorer, parameters, matrix, labels, Workers(scorer.compute)))
-    margin = margins(pipeline, later)
+    pipeline = pipeline_of(encoder, *fit_model(scorer, parameters, matrix, labels, workers))
+    if scorer.split.has_calibration_window:
+        later = windows["calibrate"]
+        margin = margins(pipeline, later)
+    else:
+        later, margin = _out_of_time(train, scorer, parameters, catalogue)
+    later_labels = later[scorer.label].to_numpy()
     slope, intercept = fit_platt(margin, later_labels)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
@@ -103,6 +109,21 @@ def model_at(
     }
     learned_until = float(train[scorer.time].max())
     return DatedModel(at, learned_until, pipeline, calibration, threshold, baseline, windows["test"])
+
+
+def _out_of_time(
+    train: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
+) -> tuple[pd.DataFrame, Matrix]:
+    """The rows of the validation blocks, and their margins by models of earlier rows."""
+    seconds, labels = train[scorer.time].to_numpy(), train[scorer.label].to_numpy()
+    blocks = prequential_positions(seconds, labels, scorer.folds, scorer.split.label_delay_seconds)
+
+    def margins_of(earlier: Positions, block: Positions) -> Matrix:
+        pipeline = fit_pipeline(scorer, parameters, catalogue, train.iloc[earlier])
+        return margins(pipeline, train.iloc[block])
+
+    positions, margin = out_of_time_margins(blocks, margins_of)
+    return train.iloc[positions], margin
 
 
 def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDeclaration, now: float) -> str:

@@ -42,8 +42,8 @@ def pictures(reports: Reports) -> dict[str, Picture]:
         ),
     }
     if report := reports.resampling:
-        draw = partial(plots.variants, report["arms"])
-        figures["arms"] = Picture("Ways to rebalance", f"With 95 % intervals. {report['verdict']}.", draw)
+        draw = partial(plots.variants, report["variants"])
+        figures["variants"] = Picture("Ways to rebalance", f"With 95 % intervals. {report['verdict']}.", draw)
     if report := reports.selection:
         draw = partial(plots.candidates, report["candidates"])
         figures["candidates"] = Picture("Kinds of model", f"Mean and spread over folds. {report['verdict']}.", draw)

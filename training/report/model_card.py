@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from handler.scoring.features import feature_names
 from training.monotone import monotone_signs
+from training.params import Resampling
 from training.report.html import Section
 from training.report.markdown import code, escaped, number, percent, percent_within, plain, target
 from training.report.stage_reports import Reports, Row
@@ -122,8 +123,9 @@ def _rows(reports: Reports) -> Facts:
                 "frauds": f"{window['frauds']:,}",
                 "fraud_rate": percent(window["fraud_rate"]),
             }
-            for name, window in windows.items()
+            for name, window in reports.manifest["windows"].items()
         ],
+        "has_calibration_window": split.has_calibration_window,
         "file": plain(reports.scorer.data),
         "n_rows": f"{rows['rows']:,}",
         "sample": target(split.sample) if split.sample < 1 else None,
@@ -142,7 +144,7 @@ def _rows(reports: Reports) -> Facts:
 
 def _training(reports: Reports) -> Facts:
     """What the trees learned from, and their parameters grouped by origin."""
-    resampling, model = reports.scorer.resampling, reports.training["model"]
+    resampling, model = Resampling.model_validate(reports.training["resampling"]), reports.training["model"]
     searched = reports.tuning["searched"] if reports.tuning else ()
     settings: dict[str, list[str]] = {}
     for name, value in model.items():
@@ -150,6 +152,8 @@ def _training(reports: Reports) -> Facts:
             origin = "pinned"
         elif name in searched:
             origin = "searched"
+        elif name == "rounds":
+            origin = "stopped"
         else:
             origin = "default" if reports.tuning else "not pinned"
         settings.setdefault(origin, []).append(f"`{name}` {value}")
@@ -221,16 +225,16 @@ def _comparisons(reports: Reports) -> Facts:
             name: escaped(report["verdict"]).replace("+-", "±") if report else None
             for name, report in comparisons.items()
         },
+        "is_resampling_automatic": bool(reports.resampling and reports.resampling["is_automatic"]),
         "is_resampling_doubtful": _is_resampling_doubtful(reports.resampling),
     }
 
 
 def _is_resampling_doubtful(report: Facts | None) -> bool:
     """Whether another way to rebalance is better than the declared one by more than chance."""
-    if report is None or report["chosen"] == report["declared"]:
+    if report is None or report["is_automatic"]:
         return False
-    low, _ = report["arms"][report["chosen"]]["average_precision"]["interval"]
-    return bool(low > 0)
+    return any(variant["average_precision"]["interval"][0] > 0 for variant in report["variants"].values())
 
 
 def _measures(reports: Reports) -> Facts:
@@ -300,7 +304,7 @@ def _is_beyond_chance(reports: Reports, aim: float) -> bool:
     """Whether recall is further below its target than the frauds of both windows, few as they are, can explain."""
     low, high = reports.intervals["recall"]
     of_test = (high - low) / (2 * NORMAL_95)
-    of_calibration = sqrt(aim * (1 - aim) / reports.rows["windows"]["calibrate"]["frauds"])
+    of_calibration = sqrt(aim * (1 - aim) / reports.manifest["windows"]["calibrate"]["frauds"])
     return bool(aim - reports.metrics["recall"] > NORMAL_95 * hypot(of_test, of_calibration))
 
 

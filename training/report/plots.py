@@ -1,7 +1,7 @@
 """The model card's plots: rows of the reports -> figures."""
 
-import math
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -109,31 +109,25 @@ def candidates(report: dict[str, Any]) -> Figure:
 
 
 def variants(report: dict[str, Any]) -> Figure:
-    """How far each resampling variant's average precision is from the declared one's, with 95 % intervals."""
+    """How far each resampling variant's average precision is from the chosen one's, with 95 % intervals."""
     figure, (axes,) = line_axes(list(report))
     scores = [variant["average_precision"] for variant in report.values()]
     axes.axvline(0, color=GREY, linestyle=":")
     for line, score in enumerate(scores):
         axes.plot(score["interval"], [line, line], color=BLUE)
     axes.plot(_column(scores, "difference"), range(len(scores)), "o", color=BLUE)
-    axes.set_xlabel("average precision minus the declared one's")
+    axes.set_xlabel("average precision minus the chosen one's")
     round_ticks(axes, "x", [0.0, *(bound for score in scores for bound in score["interval"])])
     return figure
 
 
 def history(trials: Sequence[Row]) -> Figure:
-    """The average precision of each tuning trial, hollow if it was stopped early, and the best so far."""
+    """The average precision of each tuning trial, and the best so far."""
     figure, axes = blank_axes()
     numbers, values = list(range(1, len(trials) + 1)), _column(trials, "average_precision")
-    best: list[float] = []
-    for trial in trials:
-        before = best[-1] if best else -math.inf
-        best.append(max(before, trial["average_precision"]) if trial["is_whole"] else before)
+    best = list(accumulate(values, max))
     axes.step(numbers, best, where="post", color=ORANGE)
-    for is_whole, filling in ((True, BLUE), (False, "none")):
-        x = [number for number, trial in zip(numbers, trials, strict=True) if trial["is_whole"] == is_whole]
-        y = [trial["average_precision"] for trial in trials if trial["is_whole"] == is_whole]
-        axes.plot(x, y, "o", color=BLUE, markerfacecolor=filling, clip_on=False)
+    axes.plot(numbers, values, "o", color=BLUE, clip_on=False)
     axes.set(xlabel="trial", ylabel="average precision on the folds")
     round_ticks(axes, "x", [0.0, *numbers])
     round_ticks(axes, "y", values)
