@@ -39,7 +39,7 @@ scorers:
 {NUMBERS}
       Amount: {{type: money, unit: EUR, min: 0, required: true}}
     features: {{}}
-    split:      {{train: 0.6, calibrate: 0.2, test: 0.2}}
+    split:      {{test: 0.2}}
     quarantine: {{max_share: 0.0}}
     compute:    {{engine: local}}
     folds:      {{count: 2, validate_share: 0.15, sample: 0.06}}

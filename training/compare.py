@@ -180,7 +180,7 @@ def variant_name(variant: Resampling) -> str:
     return "none" if variant.method == "none" or not variant.ratio else f"{variant.method} {variant.ratio:g}"
 
 
-def choice(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> str:
+def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> str:
     """One sentence on the chosen variant beside the best of the others.
 
     The interval covers the choice of validation rows; it does not correct for choosing the best of several variants.
@@ -204,25 +204,32 @@ def choice(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> str:
     return f"{best} has the highest average precision, {worth} over {chosen}: no difference that these rows can show"
 
 
+def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[str, ChosenResampling, dict[str, Any]]:
+    """The name of the chosen variant, the choice itself, and the report of all variants beside it."""
+    fits = fit_variants(folds, scorer)
+    chosen = chosen_name(fits, scorer)
+    resampling, fit = fits[chosen]
+    return (
+        chosen,
+        ChosenResampling(resampling=resampling, rounds=fit.rounds),
+        variant_report(fits, folds, scorer, chosen),
+    )
+
+
 def main(name: str) -> None:
     """Compare the resampling variants for one scorer: `python -m training.compare refund`."""
     scorer = declared_scorer(name)
     window, catalogue = read_training(name)
-    folds = training_folds(window, scorer, catalogue)
-    fits = fit_variants(folds, scorer)
-    chosen = chosen_name(fits, scorer)
-    report = variant_report(fits, folds, scorer, chosen)
+    chosen, choice, report = compare_variants(training_folds(window, scorer, catalogue), scorer)
     is_automatic = scorer.resampling.method == "auto"
-    sentence = choice(report, chosen, is_automatic=is_automatic)
+    sentence = verdict_of(report, chosen, is_automatic=is_automatic)
     table = pd.DataFrame(
         [{"variant": variant, **{key: values[key]["value"] for key in METRICS}} for variant, values in report.items()]
     )
     write_table(REPORTS / name / "resampling.csv", table)
     summary = {"is_automatic": is_automatic, "chosen": chosen, "verdict": sentence, "variants": report}
     write_json(REPORTS / name / "resampling.json", summary)
-    resampling, fit = fits[chosen]
-    chosen_record = ChosenResampling(resampling=resampling, rounds=fit.rounds)
-    write_text(BUILD / name / "resampling.json", chosen_record.model_dump_json(indent=1) + "\n")
+    write_text(BUILD / name / "resampling.json", choice.model_dump_json(indent=1) + "\n")
     say(table.to_string(index=False, float_format="%.4g"))
     say(sentence)
 

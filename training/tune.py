@@ -14,11 +14,11 @@ from training.data.window import read_training
 from training.declaration import ScorerDeclaration
 from training.evaluation.intervals import standard_error
 from training.model.chosen import chosen_scorer
-from training.model.early_stopping import FoldFits, fit_folds
+from training.model.early_stopping import fit_folds
 from training.model.folds import Fold, resample_folds, training_folds
 from training.params import TUNED, Model
 from training.run.command import run
-from training.run.files import BUILD, REPORTS, write_json, write_table, write_text
+from training.run.files import BUILD, REPORTS, rounded, write_json, write_table, write_text
 from training.run.progress import progress, say
 
 Suggest = Callable[[optuna.Trial], int | float]
@@ -41,15 +41,19 @@ class Trial:
 
     model: Model
     folds: tuple[float, ...]
-    mean: float
     is_reference: bool = False
     """With mode grid the declared model is only a reference; it is not in the grid."""
+
+    @property
+    def mean(self) -> float:
+        """The mean over the folds, rounded as it is reported, so that the search is the same on every processor."""
+        return float(rounded(float(np.mean(self.folds))))
 
 
 def trial_of(model: Model, folds: Sequence[Fold], scorer: ScorerDeclaration, *, is_reference: bool = False) -> Trial:
     """The trial of a setting."""
-    fits: FoldFits = fit_folds(folds, scorer, model)
-    return Trial(model.model_copy(update={"rounds": fits.rounds}), fits.precisions, fits.mean, is_reference)
+    fits = fit_folds(folds, scorer, model)
+    return Trial(model.model_copy(update={"rounds": fits.rounds}), fits.precisions, is_reference)
 
 
 def searched_parameters(scorer: ScorerDeclaration) -> list[str]:

@@ -26,8 +26,8 @@ SIZES = {"handbook_one_in": (1, 80), "ulb_one_in": (1, 400), "trials": (30, 1), 
 PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
     "handbook": lambda options: handbook(options.handbook_one_in, options.trials),
     "ulb": lambda options: ulb(options.ulb_one_in),
-    "handbook_arms": lambda options: handbook_variants(options.handbook_one_in),
-    "ulb_arms": lambda options: ulb_variants(options.ulb_one_in),
+    "handbook_variants": lambda options: handbook_variants(options.handbook_one_in),
+    "ulb_variants": lambda options: ulb_variants(options.ulb_one_in),
     "recall_bound": lambda options: recall_bound(options.draws),
 }
 

@@ -15,12 +15,17 @@ SHOWN = ("recall_at_1pct_fpr", "ece_raw", "ece")
 
 
 def variant_lines(name: str, variants: Mapping[str, Any]) -> list[Line]:
-    """The variants of a set as lines: average precision, the gain over the declared variant, and further metrics."""
+    """The variants of a set as lines: average precision, the gain over the chosen variant, and further metrics."""
     lines = []
     for variant, metrics in variants.items():
         precision = metrics["average_precision"]
         low, high = precision["interval"]
-        line = {"set": name, "arm": variant, "average_precision": precision["value"], "gain": precision["difference"]}
+        line = {
+            "set": name,
+            "variant": variant,
+            "average_precision": precision["value"],
+            "gain": precision["difference"],
+        }
         lines.append(
             line | {"gain_low": low, "gain_high": high} | {metric: metrics[metric]["value"] for metric in SHOWN}
         )
@@ -30,7 +35,7 @@ def variant_lines(name: str, variants: Mapping[str, Any]) -> list[Line]:
 def handbook_variants(one_in: int) -> list[Line]:
     """The variants on chapter 5's test weeks, for which numbers are published; nothing is chosen from them."""
     scorer, rows = declared_set("handbook", one_in)
-    return variant_lines("handbook", compare_variants(weekly_folds(rows, scorer, TESTED), scorer))
+    return variant_lines("handbook", compare_variants(weekly_folds(rows, scorer, TESTED), scorer)[-1])
 
 
 def ulb_variants(one_in: int) -> list[Line]:
@@ -39,17 +44,19 @@ def ulb_variants(one_in: int) -> list[Line]:
     first, _ = first_and_last(scorer, rows)
     with window_of(first) as window:
         folds = training_folds(window, scorer, read_catalogues(scorer))
-    return variant_lines("ulb", compare_variants(folds, scorer))
+    return variant_lines("ulb", compare_variants(folds, scorer)[-1])
 
 
 def resampling_table(quality: Mapping[str, Any]) -> str:
-    """Every variant on every set; the declared one, with which the others are compared, is the one without a gain."""
-    lines = [line for scorer in SCORERS for line in variant_lines(scorer, report(f"{scorer}/resampling.json")["arms"])]
+    """Every variant on every set; the chosen one, with which the others are compared, is the one without a gain."""
+    lines = [
+        line for scorer in SCORERS for line in variant_lines(scorer, report(f"{scorer}/resampling.json")["variants"])
+    ]
     rows = []
-    for line in [*lines, *quality["handbook_arms"]["lines"], *quality["ulb_arms"]["lines"]]:
+    for line in [*lines, *quality["handbook_variants"]["lines"], *quality["ulb_variants"]["lines"]]:
         gain = f"{line['gain']:+.3f} ({line['gain_low']:+.3f} to {line['gain_high']:+.3f})"
-        declared = line["gain_low"] == line["gain_high"] == 0
-        measured = [f"{line['average_precision']:.3f}", "declared" if declared else gain]
-        rows.append([line["set"], line["arm"], *measured, *(number(line[name]) for name in SHOWN)])
-    heading = ["set", "arm", "average precision", "gain", "recall at 1 % FPR", "calibration error", "recalibrated"]
+        chosen = line["gain_low"] == line["gain_high"] == 0
+        measured = [f"{line['average_precision']:.3f}", "chosen" if chosen else gain]
+        rows.append([line["set"], line["variant"], *measured, *(number(line[name]) for name in SHOWN)])
+    heading = ["set", "variant", "average precision", "gain", "recall at 1 % FPR", "calibration error", "recalibrated"]
     return table(heading, rows)

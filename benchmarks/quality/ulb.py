@@ -35,9 +35,9 @@ TITLES = {
 
 
 def first_and_last(scorer: ScorerDeclaration, rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The checked rows before the test window, training and calibration together, and those of the test window."""
+    """The checked rows before the test window, and those of the test window."""
     windows = split_by_time(check_rows(sample_of(rows, scorer), scorer).clean, scorer)
-    return pd.concat([windows["train"], windows["calibrate"]], ignore_index=True), windows["test"]
+    return windows["train"], windows["test"]
 
 
 def tested(scorer: ScorerDeclaration, first: pd.DataFrame, last: pd.DataFrame) -> Line:
@@ -50,7 +50,7 @@ def tested(scorer: ScorerDeclaration, first: pd.DataFrame, last: pd.DataFrame) -
 
 
 def ulb(one_in: int) -> list[Line]:
-    """Each metric as published, without resampling, and with the default SMOTE."""
+    """Each metric as published, without resampling, and with SMOTE."""
     scorer, rows = declared_set("ulb", one_in)
     first, last = first_and_last(scorer, rows)
     lines: list[Line] = [{"measured": metric, "published": span} for metric, span in PUBLISHED.items()]

@@ -74,7 +74,7 @@ scorers:
     features:
       amount_per_visit: {ratio: [amount, visits]}
       momentum:         {product: [amount, speed]}
-    split:      {train: 0.6, calibrate: 0.2, test: 0.2}
+    split:      {test: 0.2}
     quarantine: {max_share: 0.01}
     compute:    {engine: local}
     folds:      {count: 3, validate_share: 0.5}
