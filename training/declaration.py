@@ -100,7 +100,9 @@ class ScorerDeclaration(Contract):
     @property
     def contract(self) -> Contract:
         """The part of the declaration that the bundle contains."""
-        return Contract.model_validate(self.model_dump(include=set(Contract.model_fields)), strict=False)
+        # Where nothing depends on the time, callers do not send it.
+        keys = set(Contract.model_fields) - (set() if self.reads_time else {"time"})
+        return Contract.model_validate(self.model_dump(include=keys), strict=False)
 
     @property
     def texts(self) -> dict[str, DeclaredField]:

@@ -16,6 +16,8 @@ def monotone_signs(contract: Contract) -> list[int]:
 
 
 def _derived_sign(name: str, feature: DerivedFeature, contract: Contract) -> int:
+    if feature.time:
+        return 0
     left, right = feature.operands
     needed = {
         left: _sign_through(name, left, right, contract, inverted=False),

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
-from training.batch.checkpoint import discard, finished_chunks, run_folder
+from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, columns_of, fractions_of, score_chunk, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.data.chunks import chunks_of, n_chunks
@@ -100,7 +100,8 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     }
     with run_folder(output, state, bundle) as run:
         fractions = fractions_of(parts, columns, scorer.contract)
-        job = ScoringJob(run, kind, columns, fractions, options.explain)
+        # The state was written as the run began; rows without a time have the same one where a run is resumed.
+        job = ScoringJob(run, kind, columns, fractions, options.explain, (run / STATE).stat().st_mtime)
         counts, n_resumed = _score_chunks(options, parts, job)
         if other := changed(parts):
             discard(output)

@@ -1,6 +1,6 @@
 """Backward compatibility of contracts: every valid request must stay valid, with the same kind of answer."""
 
-from handler.scoring.contract import STRING_TYPES, Contract, DeclaredField
+from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES, Contract, DeclaredField
 
 # Per type: the types that accept all of its values.
 _ACCEPTING_TYPES = {
@@ -10,6 +10,7 @@ _ACCEPTING_TYPES = {
     "category": set(STRING_TYPES),
     "text": set(STRING_TYPES),
     "flag": {"flag"},
+    "date": {"date"},
 }
 
 
@@ -31,6 +32,8 @@ def breaking_changes(promised: Contract, offered: Contract) -> list[str]:
     new_fields = {field.alias or name: field for name, field in offered.fields.items()}
     for key, field in old_fields.items():
         changes += _narrowings(key, field, new_fields[key]) if key in new_fields else [f"it does not accept {key}"]
+    if promised.time and offered.time != promised.time:
+        changes.append(f"it does not accept {promised.time}")
     changes += [f"it requires {key}" for key, field in new_fields.items() if field.required and key not in old_fields]
     return changes
 
@@ -45,7 +48,7 @@ def _narrowings(key: str, promised: DeclaredField, offered: DeclaredField) -> li
     if promised.type in STRING_TYPES:
         if offered.max_length < promised.max_length:
             changes.append(f"its {key} has at most {offered.max_length} characters, not {promised.max_length}")
-    elif promised.type != "flag":
+    elif promised.type in NUMERIC_TYPES:
         if offered.lowest > promised.lowest:
             changes.append(f"its {key} has a minimum of {offered.lowest:g}, not {promised.lowest:g}")
         if offered.highest < promised.highest:

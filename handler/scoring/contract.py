@@ -3,7 +3,9 @@
 The same records are read from `params.yaml` by training and from a bundle's manifest by the function.
 """
 
+from collections.abc import Callable
 from math import ceil, floor
+from time import time
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model, model_validator
@@ -13,9 +15,11 @@ MAX_ID_LENGTH = 128
 # Every integer up to here is exact in float64 and finite in float32.
 LARGEST_NUMBER = 1e15
 
-FieldType = Literal["number", "money", "count", "category", "text", "flag"]
+FieldType = Literal["number", "money", "count", "category", "text", "flag", "date"]
 Direction = Literal["increasing", "decreasing"]
 NUMERIC_TYPES = ("number", "money", "count")
+# A feature computed from two fields reads numbers, and the ages of dates.
+OPERAND_TYPES = (*NUMERIC_TYPES, "date")
 STRING_TYPES = ("category", "text")
 # The label of a category that was rare in training or is unknown, and of a text that resembles nothing known.
 OTHER = "other"
@@ -69,7 +73,7 @@ class DeclaredField(Frozen):
     catalogue: str | None = None
     """The CSV file (columns name, category) from which a text's categories are learned."""
     monotone: Direction | None = None
-    """The direction in which the risk may change as this value grows; a constraint of the model."""
+    """The direction in which the risk may change as this value, or a date's age, grows; a constraint of the model."""
     private: Literal["omit", "hash"] | None = None
     """How the prediction record treats this value: omitted with the features computed from it, or (strings) hashed."""
 
@@ -91,71 +95,124 @@ class DeclaredField(Frozen):
 
     @property
     def lowest(self) -> float:
-        """The smallest value a request may carry."""
+        """The smallest value of the feature: that of a request or, of a date, its age."""
         if self.min is not None:
             return self.min
-        return 0.0 if self.type == "count" else -LARGEST_NUMBER
+        return 0.0 if self.type in {"count", "date"} else -LARGEST_NUMBER
 
     @property
     def highest(self) -> float:
-        """The largest value a request may carry."""
+        """The largest value of the feature."""
         return self.max if self.max is not None else LARGEST_NUMBER
 
 
+def _is_absent(value: object) -> bool:
+    return value is None
+
+
 class DerivedFeature(Frozen):
-    """A feature computed from two numeric fields by exactly one operation."""
+    """A feature computed by exactly one operation, from two fields or from the request's time."""
 
     ratio: tuple[str, str] | None = None
     product: tuple[str, str] | None = None
     unit: str | None = None
+    # Written only where they are declared, so that other scorers' manifests, and so their versions, stay as they were.
+    hour_of_day: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
+    """The time column: the feature is its hour in UTC, 0 to 23."""
+    day_of_week: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
+    """The time column: the feature is its day in UTC, 0 (Monday) to 6."""
 
     @model_validator(mode="after")
     def _one_operation(self) -> Self:
-        if (self.ratio is None) == (self.product is None):
-            raise ValueError("exactly one of ratio, product must be given")
+        if sum(operand is not None for operand in (self.ratio, self.product, self.hour_of_day, self.day_of_week)) != 1:
+            raise ValueError("exactly one of ratio, product, hour_of_day, day_of_week must be given")
         return self
 
     @property
-    def operands(self) -> tuple[str, str]:
-        """The names of the operation's two fields, in order."""
-        return self.ratio or self.product or ("", "")
+    def operands(self) -> tuple[str, ...]:
+        """The names of the operation's two fields, in order; none where it reads the time."""
+        return self.ratio or self.product or ()
+
+    @property
+    def time(self) -> str | None:
+        """The time column that the operation reads; None where it reads fields."""
+        return self.hour_of_day or self.day_of_week
 
 
 class Contract(Frozen):
-    """The interface between callers and model: route, kind of answer, fields, features."""
+    """The interface between callers and model: route, kind of answer, fields, features, the key of the time."""
 
     route: Annotated[str, StringConstraints(pattern=r"^(/[a-z0-9_-]+)+$")]
     answer: Literal["probability", "decision"]
     id: Name | None
     fields: Annotated[dict[Name, DeclaredField], Field(min_length=1)]
     features: dict[Name, DerivedFeature]
+    time: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
+    """The key of a request's time; a bundle has it only where a date or a feature is computed with the time."""
+
+    @property
+    def reads_time(self) -> bool:
+        """Whether the features of a request depend on its time."""
+        return any(field.type == "date" for field in self.fields.values()) or any(
+            feature.time for feature in self.features.values()
+        )
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the features are computed from: the fields, then, if they depend on it, the time."""
+        return (*self.fields, self.time) if self.time and self.reads_time else tuple(self.fields)
+
+    @model_validator(mode="after")
+    def _time_is_known(self) -> Self:
+        if self.reads_time and not self.time:
+            raise ValueError("a date or a feature is computed with the request's time; declare time, the key of it")
+        for name, feature in self.features.items():
+            if feature.time and feature.time != self.time:
+                raise ValueError(f"features.{name} reads {feature.time}; it must read the time column, {self.time}")
+        return self
 
     @model_validator(mode="after")
     def _names_are_known_and_single(self) -> Self:
-        numbers = sorted(name for name, field in self.fields.items() if field.type in NUMERIC_TYPES)
+        numbers = sorted(name for name, field in self.fields.items() if field.type in OPERAND_TYPES)
         for name, feature in self.features.items():
             if unknown := sorted(set(feature.operands) - set(numbers)):
                 raise ValueError(
                     f"features.{name} reads {', '.join(unknown)}; it may read the numeric fields {', '.join(numbers)}"
                 )
         names = [*self.fields, *self.features, *(f.categories for f in self.fields.values() if f.categories)]
-        if clashing := sorted(name for name in self.fields if name.startswith("_") or hasattr(BaseModel, name)):
-            raise ValueError(f"fields may not be called {', '.join(clashing)}: a request model has that name already")
+        if clashing := sorted(name for name in self.inputs if name.startswith("_") or hasattr(BaseModel, name)):
+            what = "time" if clashing == [self.time] else "fields"
+            raise ValueError(f"{what} may not be called {', '.join(clashing)}: a request model has that name already")
         if self.id in ANSWER_KEYS:
             raise ValueError(f"id may not be called {self.id}: an answer has that key already")
         keys = [field.alias or name for name, field in self.fields.items()] + ([self.id] if self.id else [])
+        # A request's model has the time beside the fields, and the caller sends it beside their keys.
+        times = [self.time] if self.time and self.reads_time else []
+        names, keys = names + times, keys + times
         for group in (names, keys):
             if twice := sorted({name for name in group if group.count(name) > 1}):
                 raise ValueError(f"{', '.join(twice)} is used twice; every name must be used once")
         return self
 
 
-def request_model(title: str, contract: Contract, example: dict[str, Any] | None = None) -> type[BaseModel]:
+def request_model(
+    title: str, contract: Contract, example: dict[str, Any] | None = None, clock: Callable[[], float] = time
+) -> type[BaseModel]:
     """The pydantic model of one request, which rejects unknown keys, wrong types, NaN and values out of range.
 
-    `example` appears in the OpenAPI document.
+    `example` appears in the OpenAPI document. Dates and the time become seconds since 1970, and `clock` gives the time
+    of a request that has none.
     """
-    fields: dict[str, Any] = {name: _request_field(field) for name, field in contract.fields.items()}
+    fields: dict[str, Any] = {}
+    date: Any = None
+    if contract.time and contract.reads_time:
+        from handler.scoring.times import date_annotation, time_annotation  # noqa: PLC0415 - for scorers that read it alone
+
+        # The time comes before the dates, which are compared with it.
+        fields[contract.time] = (time_annotation(clock), Field(default_factory=clock))
+        date = date_annotation(contract.time)
+    for name, field in contract.fields.items():
+        fields[name] = _request_field(field, date if field.type == "date" else _annotation(field))
     if contract.id:
         id_type = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, description="echoed in the answer")]
         fields[contract.id] = (id_type | None, None)
@@ -168,17 +225,19 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _request_field(field: DeclaredField) -> tuple[Any, Any]:
-    """The annotation and default of one request field, as `create_model` expects them."""
-    annotation: Any
+def _annotation(field: DeclaredField) -> Any:  # noqa: ANN401 - a type, made at run time
+    """The type of one request field's values."""
     if field.type == "flag":
-        annotation = bool
-    elif field.type in STRING_TYPES:
-        annotation = Annotated[str, Field(min_length=1, max_length=field.max_length)]
-    elif field.type == "count":
-        annotation = Annotated[int, Field(ge=ceil(field.lowest), le=floor(field.highest)), BeforeValidator(_whole)]
-    else:
-        annotation = Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False)]
+        return bool
+    if field.type in STRING_TYPES:
+        return Annotated[str, Field(min_length=1, max_length=field.max_length)]
+    if field.type == "count":
+        return Annotated[int, Field(ge=ceil(field.lowest), le=floor(field.highest)), BeforeValidator(_whole)]
+    return Annotated[float, Field(ge=field.lowest, le=field.highest, allow_inf_nan=False)]
+
+
+def _request_field(field: DeclaredField, annotation: Any) -> tuple[Any, Any]:  # noqa: ANN401 - as above
+    """The annotation and default of one request field, as `create_model` expects them."""
     if field.required:
         return annotation, Field(alias=field.alias, description=field.unit)
     return annotation | None, Field(default=None, alias=field.alias, description=field.unit)

@@ -1,18 +1,21 @@
 """Feature encoding: one row of field values -> one vector of numbers, the same code for training and serving.
 
 Numbers are not scaled, and missing ones are NaN; categories become the codes of a learned vocabulary, where code 0 is
-"other": rare in training, or unknown.
+"other": rare in training, or unknown. A date becomes its age in days at the request's time.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any
+from typing import Any, Literal
 
 from handler.scoring.categoriser import categoriser
-from handler.scoring.contract import OTHER, STRING_TYPES, Contract, DeclaredField
+from handler.scoring.contract import OTHER, STRING_TYPES, Contract, DeclaredField, DerivedFeature
 
 LARGEST_FLOAT32 = 3.4028234663852886e38
+SECONDS_AN_HOUR, SECONDS_A_DAY = 3_600, 86_400
+# 1970-01-01 was a Thursday.
+_FIRST_WEEKDAY = 3
 
 Encoder = Callable[[Any], float]
 Operation = Callable[[float, float], float]
@@ -30,6 +33,10 @@ class Features:
     """Per field the function from its value (None or NaN: missing) to its feature."""
     derived: tuple[tuple[Operation, int, int], ...]
     """Per derived feature the operation and the positions of its two operands."""
+    dates: tuple[int, ...]
+    """The positions of the fields that are dates, whose features are their ages."""
+    of_time: Mapping[int, Literal["hour_of_day", "day_of_week"]]
+    """The features of the request's time, by their positions."""
 
     def encode(self, row: Sequence[Any]) -> list[float]:
         """The vector of one row, whose values are in the order of the contract's fields."""
@@ -44,6 +51,22 @@ class Features:
             return None
         labels = self.labels[index]
         return value if labels is None else labels[int(value)]
+
+
+@dataclass(frozen=True, slots=True)
+class TimedFeatures(Features):
+    """The features of a scorer that reads the request's time, which is the last value of a row, in seconds."""
+
+    def encode(self, row: Sequence[Any]) -> list[float]:
+        """The vector of one row, whose values are in the order of the contract's inputs."""
+        *values, time = row
+        operands = [encoder(value) for encoder, value in zip(self.encoders, values, strict=True)]
+        for index in self.dates:
+            operands[index] = age_in_days(operands[index], time)
+        vector, operands = operands[:], [*operands, time]
+        for operation, left, right in self.derived:
+            vector.append(operation(operands[left], operands[right]))
+        return vector
 
 
 def feature_names(contract: Contract) -> list[str]:
@@ -75,20 +98,52 @@ def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
     ]
 
 
+def age_in_days(date: float, time: float) -> float:
+    """The days from a date to a time, both in seconds: 0 where the date is the later one, missing where there is none.
+
+    >>> age_in_days(0.0, 129_600.0), age_in_days(60.0, 0.0)
+    (1.5, 0.0)
+    """
+    if date <= time:
+        return (time - date) / SECONDS_A_DAY
+    return 0.0 if date > time else nan
+
+
+def hour_of_day(time: float, _time: float) -> float:
+    """The hour of a time in seconds, in UTC: 0 to 23."""
+    return time // SECONDS_AN_HOUR % 24.0
+
+
+def day_of_week(time: float, _time: float) -> float:
+    """The day of a time in seconds, in UTC: 0 (Monday) to 6."""
+    return (time // SECONDS_A_DAY + _FIRST_WEEKDAY) % 7.0
+
+
 def build_features(contract: Contract, vocabulary: Mapping[str, Any]) -> Features:
     """The features that a contract declares; `vocabulary` is what training learned for categories and texts."""
     fields, derived = contract.fields, contract.features
-    positions = {name: index for index, name in enumerate(fields)}
-    return Features(
+    positions = {name: index for index, name in enumerate(contract.inputs)}
+    return (TimedFeatures if contract.reads_time else Features)(
         names=tuple(feature_names(contract)),
         units=(*(field.unit for field in fields.values()), *(feature.unit for feature in derived.values())),
         labels=(*(_labels(name, field, vocabulary) for name, field in fields.items()), *(None for _ in derived)),
         encoders=tuple(_encoder(name, field, vocabulary) for name, field in fields.items()),
-        derived=tuple(
-            (_ratio if feature.ratio else _product, positions[feature.operands[0]], positions[feature.operands[1]])
-            for feature in derived.values()
-        ),
+        derived=tuple(_operation(feature, positions) for feature in derived.values()),
+        dates=tuple(index for index, field in enumerate(fields.values()) if field.type == "date"),
+        of_time={
+            index: "hour_of_day" if feature.hour_of_day else "day_of_week"
+            for index, feature in enumerate(derived.values(), start=len(fields))
+            if feature.time
+        },
     )
+
+
+def _operation(feature: DerivedFeature, positions: Mapping[str, int]) -> tuple[Operation, int, int]:
+    if feature.time:
+        place = positions[feature.time]
+        return hour_of_day if feature.hour_of_day else day_of_week, place, place
+    left, right = feature.operands
+    return _ratio if feature.ratio else _product, positions[left], positions[right]
 
 
 def _labels(name: str, field: DeclaredField, vocabulary: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -6,7 +6,7 @@ from typing import Any
 from handler.scoring.bundle import Bundle
 from handler.scoring.combinations import Combinations
 from handler.scoring.features import feature_types
-from handler.scoring.sentence import number_text
+from handler.scoring.sentence import value_text
 
 
 class Outliers:
@@ -31,11 +31,12 @@ class Outliers:
         for index, lowest, low, high, highest in self._ranges:
             value = vector[index]
             if value < low or value > high:
+                shown = value_text(self._features, index, value)
                 if lowest <= value <= highest:
-                    text = f"{number_text(value)} is rarer than one in a thousand"
+                    text = f"{shown} is rarer than one in a thousand"
                 else:
-                    seen = f"{number_text(lowest)} to {number_text(highest)}"
-                    text = f"{number_text(value)} is outside the range seen in training, {seen}"
+                    seen = " to ".join(value_text(self._features, index, end) for end in (lowest, highest))
+                    text = f"{shown} is outside the range seen in training, {seen}"
                 warnings.append(self._warning(index, value, text))
         for index in self._categorical:
             if vector[index] == 0.0:
@@ -45,7 +46,10 @@ class Outliers:
         if not warnings and (pair := self._combinations.unlikely_pair(vector)):
             first, second = pair
             values = [self._features.display(index, vector[index]) for index in pair]
-            texts = [number_text(value) if isinstance(value, float) else value or "missing" for value in values]
+            texts = [
+                value_text(self._features, index, value) if isinstance(value, float) else value or "missing"
+                for index, value in zip(pair, values, strict=True)
+            ]
             text = f"{texts[1]} is hardly ever seen together with {self._features.names[first]} {texts[0]}"
             warnings.append(self._warning(second, values[1], text))
         return warnings

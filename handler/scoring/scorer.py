@@ -1,10 +1,11 @@
 """A scorer: request -> vector -> margin -> calibrated probability -> decision -> reasons."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import fsum
 from operator import attrgetter
 from pathlib import Path
+from time import time
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -44,8 +45,8 @@ class Answered(NamedTuple):
 class Scorer:
     """A loaded bundle, ready to score and answer requests."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Prepare everything that is the same for all requests."""
+    def __init__(self, bundle: Bundle, *, clock: Callable[[], float] = time) -> None:
+        """Prepare everything that is the same for all requests; `clock` gives the time of a request without one."""
         self.bundle = bundle
         self.contract = bundle.contract
         self.version = bundle.version
@@ -55,12 +56,12 @@ class Scorer:
         self._intercept: float = bundle.manifest["calibration"]["intercept"]
         self.threshold: float = bundle.manifest["decision"]["threshold"]
         example = bundle.golden[len(bundle.golden) // 2]["request"] if bundle.golden else None
-        self.request_model = request_model(bundle.scorer, bundle.contract, example)
+        self.request_model = request_model(bundle.scorer, bundle.contract, example, clock)
         requests: Any = Annotated[list[self.request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[name-defined]  # created at run time
         self.batch: TypeAdapter[list[BaseModel]] = TypeAdapter(requests)
         # The key of an answer with the decision.
         self.verdict = "is_flagged" if bundle.contract.answer == "probability" else "prediction"
-        names = tuple(bundle.contract.fields)
+        names = bundle.contract.inputs
         values = attrgetter(*names)
         self._values = values if len(names) > 1 else lambda request: (values(request),)
         self._id = bundle.contract.id

@@ -6,6 +6,10 @@ from typing import Any
 
 from handler.scoring.features import Features
 
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+# Units of an age, and how many of each are a day.
+_UNITS = (("day", 1), ("hour", 24), ("minute", 1_440))
+
 
 def reason_sentence(
     features: Features, reference: Mapping[str, Any], index: int, value: float, contribution: float
@@ -24,8 +28,33 @@ def reason_sentence(
         return f"{name} is missing, as in {training['missing']:.1%} of past requests; {effect}"
     if isinstance(shown, str):
         return f"{name} is {shown}, as in {training['shares'][shown]:.1%} of past requests; {effect}"
-    unit = f" {features.units[index]}" if features.units[index] else ""
-    return f"{name} is {number_text(shown)}{unit}, {_how_unusual(shown, training['percentiles'])}; {effect}"
+    text = f"{name} is {value_text(features, index, shown)}"
+    if index in features.of_time:
+        # A day is not above or below others.
+        return f"{text}; {effect}"
+    unit = "before the request" if index in features.dates else features.units[index]
+    return f"{text}{f' {unit}' if unit else ''}, {_how_unusual(shown, training['percentiles'])}; {effect}"
+
+
+def value_text(features: Features, index: int, value: float) -> str:
+    """A number among the features for a reader: the age of a date, an hour and a weekday in words."""
+    if index in features.dates:
+        return age_text(value)
+    kind = features.of_time.get(index)
+    if kind == "hour_of_day":
+        return f"{int(value):02}:00 to {int(value):02}:59 UTC"
+    return WEEKDAYS[int(value)] if kind == "day_of_week" else number_text(value)
+
+
+def age_text(days: float) -> str:
+    """An age for a reader, in its largest whole unit.
+
+    >>> age_text(4_100.7), age_text(1.04), age_text(0.5), age_text(1 / 96)
+    ('4,100 days', '1 day', '12 hours', '15 minutes')
+    """
+    unit, a_day = next((unit for unit in _UNITS if days * unit[1] >= 1), _UNITS[-1])
+    amount = int(days * a_day)
+    return f"{amount:,} {unit}{'' if amount == 1 else 's'}"
 
 
 def number_text(value: float) -> str:

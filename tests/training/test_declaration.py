@@ -182,7 +182,10 @@ REFUSED = [
         update("features", odd={"ratio": ["item", "amount"]}),
         ": features.odd reads item; it may read the numeric fields amount, speed, visits.",
     ),
-    (update("features", odd={"unit": "USD"}), ".features.odd: exactly one of ratio, product must be given."),
+    (
+        update("features", odd={"unit": "USD"}),
+        ".features.odd: exactly one of ratio, product, hour_of_day, day_of_week must be given.",
+    ),
     (
         update("features", "momentum", product=["amount", "speed", "visits"]),
         ".features.momentum.product is ['amount', 'speed', 'visits']; it must have at most 2 items.",

@@ -5,18 +5,22 @@ code. A row is accepted here if and only if the function accepts its request, an
 `tests/training/batch/test_answers.py` and `benchmarks.serving.batch` check that.
 """
 
+from time import time
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pandas.api.types import is_datetime64_any_dtype
 from pydantic_core import to_json
 
 from handler.scoring.contract import MAX_ID_LENGTH, Contract, DeclaredField
 from handler.scoring.outliers import Outliers
 from handler.scoring.scorer import Scorer
+from handler.scoring.times import EARLIEST_SECONDS, LEEWAY_SECONDS
 from training.data.column_checks import check_field
-from training.data.requests import field_values, requests_of
+from training.data.requests import feature_columns, field_values, requests_of
+from training.data.times import read_dates
 
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
 EXPLANATIONS = ("reasons", "warnings")
@@ -33,13 +37,14 @@ class Answers(NamedTuple):
     """Per row that is not a valid request the reasons, as in the quarantine of `prepare`."""
 
 
-def answer_rows(scorer: Scorer, rows: pd.DataFrame, *, explain: bool = False) -> Answers:
-    """The answers to rows, whose columns are named like the contract's fields and, optionally, its id.
+def answer_rows(scorer: Scorer, rows: pd.DataFrame, *, explain: bool = False, now: float | None = None) -> Answers:
+    """The answers to rows, whose columns are named like the contract's inputs and, optionally, its id.
 
-    A field that has no column is missing in every row. `explain` adds the reasons for flagged rows, and all warnings,
-    as the function gives them by default; they take several times as long as the rest.
+    A field that has no column is missing in every row; the time of a row without one is `now`, by default the clock's.
+    `explain` adds the reasons for flagged rows, and all warnings, as the function gives them by default; they take
+    several times as long as the rest.
     """
-    requests, rejected = _checked(rows, scorer.contract)
+    requests, rejected = _checked(rows, scorer.contract, time() if now is None else now)
     vectors = _vectors(requests, scorer)
     margins = scorer.bundle.booster.margins(vectors) if vectors else []
     probabilities = list(map(scorer.probability, margins))
@@ -53,13 +58,18 @@ def answer_rows(scorer: Scorer, rows: pd.DataFrame, *, explain: bool = False) ->
     return Answers(answered.set_axis(requests.index, axis="index"), rejected)
 
 
-def _checked(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.Series]:
-    """The valid rows' fields, typed as in a request, and the reasons why each of the others is rejected."""
+def _checked(rows: pd.DataFrame, contract: Contract, now: float) -> tuple[pd.DataFrame, pd.Series]:
+    """The valid rows' inputs, typed as in a request, and the reasons why each of the others is rejected."""
     problems = pd.Series("", index=rows.index, dtype=object)
     typed: dict[str, pd.Series] = {}
+    seconds = None
+    if contract.time and contract.reads_time:
+        seconds, reasons = _request_times(rows, contract.time, now)
+        typed[contract.time] = seconds
+        problems = problems.mask(reasons != "", f"{contract.time} " + reasons)
     for name, field in _columns(contract, rows).items():
         values = rows[name] if name in rows else pd.Series(None, index=rows.index, dtype=object)
-        typed[name], reasons = check_field(values, field)
+        typed[name], reasons = check_field(values, field, seconds)
         if field.type in {"count", "flag"}:
             # A request carries an int or a bool, which have no negative zero.
             typed[name] += 0.0
@@ -69,7 +79,20 @@ def _checked(rows: pd.DataFrame, contract: Contract) -> tuple[pd.DataFrame, pd.S
         if (bad := reasons != "").any():
             problems[bad] = problems[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + reasons[bad]
     bad = problems != ""
-    return pd.DataFrame({name: typed[name] for name in contract.fields})[~bad], problems[bad]
+    return pd.DataFrame({name: typed[name] for name in contract.inputs})[~bad], problems[bad]
+
+
+def _request_times(rows: pd.DataFrame, column: str, now: float) -> tuple[pd.Series, pd.Series]:
+    """The rows' times in seconds, `now` where there is none, and their problems as `check_field` gives them."""
+    values = rows[column] if column in rows else pd.Series(None, index=rows.index, dtype=object)
+    missing = values.isna() | (values.astype(object) == "")
+    numbers = pd.to_numeric(values, errors="coerce") if not is_datetime64_any_dtype(values.dtype) else np.nan
+    seconds = read_dates(values.where(~missing)).fillna(pd.Series(numbers, index=rows.index, dtype=np.float64))
+    problems = pd.Series("", index=rows.index, dtype=object)
+    problems[seconds.isna() & ~missing] = "is not a time"
+    problems[seconds < EARLIEST_SECONDS] = "is before 1900"
+    problems[seconds > now + LEEWAY_SECONDS] = "is more than 5 minutes ahead of the clock"
+    return seconds.where(~missing, now), problems
 
 
 def _columns(contract: Contract, rows: pd.DataFrame) -> dict[str, DeclaredField]:
@@ -78,13 +101,9 @@ def _columns(contract: Contract, rows: pd.DataFrame) -> dict[str, DeclaredField]
 
 
 def _vectors(requests: pd.DataFrame, scorer: Scorer) -> list[tuple[float, ...]]:
-    """The feature vector of each request, in float64: column by column, but each value by the function's code."""
-    features = scorer.bundle.features
-    values = field_values(requests, scorer.contract)
-    columns = [list(map(encoder, column)) for encoder, column in zip(features.encoders, values, strict=True)]
-    for operation, left, right in features.derived:
-        columns.append(list(map(operation, columns[left], columns[right])))
-    return list(zip(*columns, strict=True))
+    """The feature vector of each request, in float64."""
+    columns = feature_columns(scorer.bundle.features, field_values(requests, scorer.contract))
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 def _explained(

@@ -38,6 +38,8 @@ class ScoringJob:
     fractions: frozenset[str]
     """The text fields whose column holds numbers, not all of them whole."""
     explain: bool
+    now: float
+    """The time of the rows that have none, in seconds."""
 
 
 def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
@@ -48,8 +50,8 @@ def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
     """
     names = part.schema.names
     fields = {name: (name, field.alias or name) for name, field in contract.fields.items()}
-    if contract.id:
-        fields[contract.id] = (contract.id, contract.id)
+    for name in filter(None, (contract.id, *contract.inputs[len(contract.fields) :])):
+        fields[name] = (name, name)
     column_of: dict[str, str] = {}
     for field, keys in fields.items():
         columns = [key for key in dict.fromkeys(keys) if key in names]
@@ -86,7 +88,9 @@ def unread_text(part: InputFile, columns: Mapping[str, str], contract: Contract)
     fields = ", ".join(absent)
     names = ", ".join(unused[:SHOWN]) + (f" and {len(unused) - SHOWN:,} more" if len(unused) > SHOWN else "")
     have = "has no column and is" if len(absent) == 1 else "have no column and are"
+    lacks_time = contract.reads_time and contract.time not in columns
     texts = [
+        f"without a column {contract.time} each row counts as a request of now" if lacks_time else "",
         f"{fields} {have} missing in every row" if absent else "",
         f"no field reads the {'column' if len(unused) == 1 else 'columns'} {names}" if unused else "",
     ]
@@ -104,7 +108,8 @@ def fractions_of(parts: Sequence[InputFile], columns: Mapping[str, str], contrac
 def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob) -> dict[str, Any]:
     """The counts of a chunk, after its rows, scored or rejected, were written to the run's folder."""
     rows, scorer = read_chunk(chunk.content, part), _scorer(job.run / "bundle", get_ident())
-    answers = answer_rows(scorer, field_columns(rows.table, part, job, scorer.contract), explain=job.explain)
+    fields = field_columns(rows.table, part, job, scorer.contract)
+    answers = answer_rows(scorer, fields, explain=job.explain, now=job.now)
     scored = _scored(rows.table, answers.answered, scored_schema(part.schema, explain=job.explain))
     rejected = answers.rejected.to_dict()
     files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}

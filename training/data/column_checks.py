@@ -1,21 +1,27 @@
 """Checks of one column of data against the contract: fields, labels and ids."""
 
+from collections.abc import Iterator
 from numbers import Number
 
 import numpy as np
 import pandas as pd
 
 from handler.scoring.contract import MAX_ID_LENGTH, NUMERIC_TYPES, STRING_TYPES, DeclaredField
+from handler.scoring.times import EARLIEST_SECONDS, LEEWAY_SECONDS
+from training.data.times import read_dates
 from training.errors import DataError
 
 _SHOWN = 3
 REPEATED = "was seen in an earlier row"
 
 
-def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.Series]:
+def check_field(
+    values: pd.Series, field: DeclaredField, seconds: pd.Series | None = None
+) -> tuple[pd.Series, pd.Series]:
     """A column as the contract types it (numbers float64, texts objects, missing NaN or None), and its problems.
 
-    The second series holds one phrase per row, "" where the value is sound.
+    The second series holds one phrase per row, "" where the value is sound. Dates become seconds since 1970; they are
+    compared with the rows' times, `seconds`.
     """
     missing = values.isna()
     if not pd.api.types.is_numeric_dtype(values.dtype):
@@ -26,25 +32,39 @@ def check_field(values: pd.Series, field: DeclaredField) -> tuple[pd.Series, pd.
         problems[typed.isna() & ~missing] = "is not a text"
         problems[typed.str.len() > field.max_length] = f"is longer than {field.max_length} characters"
     else:
-        if field.type == "flag":
-            # As pandas writes a flag into a CSV.
-            values = values.replace({"True": 1, "False": 0, "true": 1, "false": 0})
-        typed = pd.to_numeric(values.where(~missing), errors="coerce").astype(np.float64)
+        typed = read_dates(values.where(~missing)) if field.type == "date" else _numbers(values, missing, field)
         if (is_unread := typed.isna() & ~missing).any():
             # Exports of fixed widths fill an empty cell with blanks.
             missing |= is_unread & values.astype("str").str.strip().eq("")
         problems[typed.isna() & ~missing] = f"is not a {field.type}"
-        if field.type in NUMERIC_TYPES:
-            problems[typed < field.lowest] = f"is below {field.lowest:g}"
-            problems[typed > field.highest] = f"is above {field.highest:g}"
-        if field.type == "count":
-            problems[(typed % 1 != 0) & np.isfinite(typed)] = "is not a whole number"
-        if field.type == "flag":
-            problems[~typed.isin([0, 1]) & typed.notna()] = "is neither true nor false"
-        problems[np.isinf(typed)] = "is infinite"
+        for phrase, is_wrong in _wrong(typed, field, seconds):
+            problems[is_wrong] = phrase
     if field.required:
         problems[missing] = "is missing"
     return typed, problems
+
+
+def _numbers(values: pd.Series, missing: pd.Series, field: DeclaredField) -> pd.Series:
+    if field.type == "flag":
+        # As pandas writes a flag into a CSV.
+        values = values.replace({"True": 1, "False": 0, "true": 1, "false": 0})
+    return pd.to_numeric(values.where(~missing), errors="coerce").astype(np.float64)
+
+
+def _wrong(typed: pd.Series, field: DeclaredField, seconds: pd.Series | None) -> Iterator[tuple[str, pd.Series]]:
+    """What a request may not carry, and which of the values, numbers or seconds, are so."""
+    if field.type == "date":
+        yield "is before 1900", typed < EARLIEST_SECONDS
+        if seconds is not None:
+            yield "is after the row's time", typed > seconds + LEEWAY_SECONDS
+    if field.type in NUMERIC_TYPES:
+        yield f"is below {field.lowest:g}", typed < field.lowest
+        yield f"is above {field.highest:g}", typed > field.highest
+    if field.type == "count":
+        yield "is not a whole number", (typed % 1 != 0) & np.isfinite(typed)
+    if field.type == "flag":
+        yield "is neither true nor false", ~typed.isin([0, 1]) & typed.notna()
+    yield "is infinite", np.isinf(typed)
 
 
 def as_text(values: pd.Series) -> pd.Series:

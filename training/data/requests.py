@@ -1,19 +1,45 @@
 """Rows of the data as the requests that a caller would send."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from handler.scoring.contract import STRING_TYPES, Contract
+from handler.scoring.features import Features, Operation, age_in_days
+from handler.scoring.times import iso_text
+from training.run.matrix import Floats
 
 
 def field_values(rows: pd.DataFrame, contract: Contract) -> list[list[Any]]:
-    """Each field's column as Python values, as a request carries them; a missing text is None, a missing number NaN."""
+    """The column of each of the contract's inputs as Python values, as a request's model holds them.
+
+    A missing text is None, a missing number NaN; dates and times are in seconds.
+    """
+    texts = {name for name, field in contract.fields.items() if field.type in STRING_TYPES}
     return [
-        rows[name].to_numpy(dtype=object, na_value=None).tolist() if field.type in STRING_TYPES else rows[name].tolist()
-        for name, field in contract.fields.items()
+        rows[name].to_numpy(dtype=object, na_value=None).tolist() if name in texts else rows[name].tolist()
+        for name in contract.inputs
     ]
+
+
+def feature_columns(features: Features, values: Sequence[Sequence[Any]]) -> Iterator[Floats]:
+    """Each feature's column, (n_rows,), of `field_values`: column by column, but each value by the function's code."""
+    encoders = (*features.encoders, float)[: len(values)]
+    operands = [
+        np.fromiter(map(encoder, column), np.float64, len(column))
+        for encoder, column in zip(encoders, values, strict=True)
+    ]
+    for index in features.dates:
+        operands[index] = _computed(age_in_days, operands[index], operands[-1])
+    yield from operands[: len(features.encoders)]
+    for operation, left, right in features.derived:
+        yield _computed(operation, operands[left], operands[right])
+
+
+def _computed(operation: Operation, left: Floats, right: Floats) -> Floats:
+    return np.fromiter(map(operation, left.tolist(), right.tolist()), np.float64, len(left))
 
 
 def as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
@@ -27,11 +53,15 @@ def as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
             value = int(value)
         elif field.type == "flag":
             value = bool(value)
+        elif field.type == "date":
+            value = iso_text(value)
         request[field.alias or name] = value
+    if contract.time and contract.reads_time:
+        request[contract.time] = values[contract.time]
     return request
 
 
 def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, Any]]:
     """Each row as the JSON object that a caller would send."""
     for values in zip(*field_values(rows, contract), strict=True):
-        yield as_request(dict(zip(contract.fields, values, strict=True)), contract)
+        yield as_request(dict(zip(contract.inputs, values, strict=True)), contract)

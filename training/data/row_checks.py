@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from training.data.column_checks import as_text, check_field, check_id, check_label
-from training.data.times import check_time, time_is_number
+from training.data.times import EARLIEST_DATE, check_time, time_is_number
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
@@ -56,6 +56,7 @@ def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool
     """The rows of a scorer, however many are bad; raises DataError where a label is wrong."""
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time], is_number=is_number)
+    _require_dates(seconds, scorer)
     problems = {scorer.time: pd.Series("", index=rows.index, dtype=object).mask(seconds.isna(), "is not a time")}
     clean: dict[str, pd.Series] = {}
     if scorer.id:
@@ -64,7 +65,7 @@ def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool
         clean[scorer.entity] = as_text(rows[scorer.entity])
     clean[scorer.time] = seconds
     for name, field in scorer.fields.items():
-        clean[name], problems[name] = check_field(rows[name], field)
+        clean[name], problems[name] = check_field(rows[name], field, seconds)
     clean[scorer.label] = label
     reasons = _join_problems(problems)
     bad = reasons != ""
@@ -74,6 +75,16 @@ def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool
         for text, n in p[p != ""].value_counts().items()
     }
     return CheckedRows(pd.DataFrame(clean)[~bad], rows[bad].assign(rejected_because=reasons[bad]), counts)
+
+
+def _require_dates(seconds: pd.Series, scorer: ScorerDeclaration) -> None:
+    """Raise DataError where a date is declared and the times are no dates, so that it has no age."""
+    dates = [name for name, field in scorer.fields.items() if field.type == "date"]
+    if dates and seconds.max() < EARLIEST_DATE:
+        raise DataError(
+            f"column {scorer.time} counts seconds from another start than 1970, as {seconds.max():,.0f}, so that "
+            f"{', '.join(dates)} can have no age; declare a time column with dates, or no field of type date"
+        )
 
 
 def require_enough(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: ScorerDeclaration) -> None:

@@ -1,11 +1,12 @@
 """Times of rows, dates or seconds: reading, checking and printing them."""
 
 import argparse
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pandas as pd
 
+from handler.scoring.times import iso_seconds
 from training.errors import DataError
 
 # A time outside the years 1900 to 2100 is a stand-in for a missing one (0001-01-01, 9999-12-31), or in another unit.
@@ -36,6 +37,34 @@ def iso_dates(values: pd.Series) -> pd.Series:
     dates = pd.to_datetime(values, errors="coerce", utc=True, format=None if is_typed else "ISO8601")
     # Before any arithmetic, which is in nanoseconds and cannot hold the year 1.
     return dates.where((dates >= FIRST_TIME) & (dates < END_OF_TIMES))
+
+
+def read_dates(values: pd.Series) -> pd.Series:
+    """Typed dates and ISO 8601 texts as seconds since 1970, float64 to the microsecond; NaN where there is none.
+
+    Texts are read by the function's own code. A number is no date: it could count anything from any start.
+    """
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        dates = pd.to_datetime(values, utc=True).dt.as_unit("us")
+        return (dates.astype(np.int64) / 1e6).where(values.notna())
+    codes, distinct = pd.factorize(values)
+    seconds = np.array([*map(_date_seconds, distinct), np.nan])
+    return pd.Series(seconds[codes], index=values.index)
+
+
+def dates_of(seconds: pd.Series) -> pd.Series:
+    """Seconds since 1970 as typed dates, which `read_dates` reads as the same seconds."""
+    return pd.to_datetime((seconds * 1e6).round(), unit="us", utc=True)
+
+
+def _date_seconds(value: object) -> float:
+    """The seconds of one date, NaN where the value is none."""
+    if isinstance(value, date):
+        value = value.isoformat()
+    try:
+        return iso_seconds(value) if isinstance(value, str) else np.nan
+    except ValueError:
+        return np.nan
 
 
 def date_seconds(dates: pd.Series) -> pd.Series:

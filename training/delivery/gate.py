@@ -9,9 +9,10 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from handler.releases.compatibility import breaking_changes
+from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
 from training.batch.answers import answer_rows
-from training.data.times import EARLIEST_DATE, timestamp_text
+from training.data.times import EARLIEST_DATE, dates_of, timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.evaluation.intervals import bootstrap, interval, share_interval
@@ -183,7 +184,7 @@ def _learned_from(challenger: Scorer, first: float) -> list[str]:
 
 def _check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
     """Raise DataError where the rows are not as `prepare` leaves them."""
-    needed = [declared.time, declared.label, *challenger.contract.fields]
+    needed = [declared.time, declared.label, *challenger.contract.inputs]
     if missing := sorted(set(needed) - set(rows.columns)):
         raise DataError(
             f"the rows have no {', '.join(missing)}; they must be the scorer's own, as `prepare` leaves them"
@@ -197,15 +198,20 @@ def _check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDecla
 def _scored(scorers: Sequence[Scorer], rows: pd.DataFrame) -> tuple[pd.Index, list[Floats], list[Floats]]:
     """The positions of the rows that all scorers accept; per scorer its probabilities of these, and its decisions."""
     rows = rows.reset_index(drop=True)
-    answers = [
-        answer_rows(scorer, rows[rows.columns.intersection([*scorer.contract.fields])]).answered for scorer in scorers
-    ]
+    answers = [answer_rows(scorer, _as_file(rows, scorer.contract)).answered for scorer in scorers]
     accepted = answers[0].index
     for answered in answers[1:]:
         accepted = accepted.intersection(answered.index)
     kept = [answered.loc[accepted] for answered in answers]
     probabilities = [answered["fraud_probability"].to_numpy(np.float64) for answered in kept]
     return accepted, probabilities, [answered["is_flagged"].to_numpy(np.float64) for answered in kept]
+
+
+def _as_file(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """The contract's inputs of prepared rows as a file holds them: dates as dates, not as seconds."""
+    inputs = rows[rows.columns.intersection([*contract.inputs])]
+    dates = [name for name in inputs if name in contract.fields and contract.fields[name].type == "date"]
+    return inputs.assign(**{name: dates_of(inputs[name]) for name in dates})
 
 
 def _calibration(probability: Floats, label: Labels, seed: int) -> tuple[float, float]:

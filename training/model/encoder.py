@@ -11,10 +11,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from handler.scoring.contract import OTHER, Contract
 from handler.scoring.features import build_features
-from training.data.requests import field_values
+from training.data.requests import feature_columns, field_values
 from training.data.window import RowGroup, Window
 from training.model.categoriser import learn_categoriser
-from training.run.matrix import FeatureMatrix, Floats, Matrix, Positions
+from training.run.matrix import FeatureMatrix, Matrix, Positions
 from training.run.processes import Workers
 
 # Below this, starting processes costs more than it saves.
@@ -60,28 +60,24 @@ class FeatureEncoder(BaseEstimator, TransformerMixin):  # type: ignore[misc]  # 
 
     def transform(self, X: pd.DataFrame) -> Matrix:  # noqa: N803 - scikit-learn's name
         """The features: (n_rows, n_features), float32, NaN = missing."""
-        rows = X[list(self.contract.fields)]
+        rows = X[list(self.contract.inputs)]
         chunks = [slice(start, start + CHUNK_ROWS) for start in range(0, len(X), CHUNK_ROWS)]
         jobs = (delayed(encode_rows)(rows.iloc[chunk], self.contract, self.vocabulary_) for chunk in chunks)
         return np.concatenate(Parallel(n_jobs=-1 if len(chunks) > 1 else 1)(jobs))
 
 
 def encode_rows(rows: pd.DataFrame, contract: Contract, vocabulary: Mapping[str, Any]) -> Matrix:
-    """The features of rows: (n_rows, n_features), float32. Column by column, but each value by the function's code."""
+    """The features of rows: (n_rows, n_features), float32."""
     features = build_features(contract, vocabulary)
     values = field_values(rows, contract)
     matrix = np.empty((len(rows), len(features.names)), dtype=np.float32)
-    encoded: dict[int, Floats] = {}
-    for index, (encoder, column_values) in enumerate(zip(features.encoders, values, strict=True)):
-        matrix[:, index] = encoded[index] = np.fromiter(map(encoder, column_values), np.float64, len(matrix))
-    for index, (operation, left, right) in enumerate(features.derived, start=len(values)):
-        pairs = map(operation, encoded[left].tolist(), encoded[right].tolist())
-        matrix[:, index] = np.fromiter(pairs, np.float64, len(matrix))
+    for index, column in enumerate(feature_columns(features, values)):
+        matrix[:, index] = column
     return matrix
 
 
 def _encoded(part: RowGroup, contract: Contract, vocabulary: Mapping[str, Any]) -> Matrix:
-    return encode_rows(part.read(list(contract.fields)), contract, vocabulary)
+    return encode_rows(part.read(contract.inputs), contract, vocabulary)
 
 
 def _categories(contract: Contract) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from handler.scoring.contract import DerivedFeature
 from handler.scoring.features import feature_names
 from training.monotone import monotone_signs
 from training.params import Resampling
@@ -207,12 +208,19 @@ def _kinds_and_units(reports: Reports) -> dict[str, tuple[str, str]]:
     kinds = {}
     for name, field in reports.contract.fields.items():
         kind = f"category learned from the text of {code(name)}" if field.categories else field.type
-        kinds[field.categories or name] = kind, plain(field.unit) if field.unit else ""
+        kind, unit = ("age of a date", "days") if field.type == "date" else (kind, field.unit)
+        kinds[field.categories or name] = kind, plain(unit) if unit else ""
     for name, derived in reports.contract.features.items():
-        left, right = map(code, derived.operands)
-        kind = f"{left} {'divided by' if derived.ratio else 'times'} {right}"
-        kinds[name] = kind, plain(derived.unit) if derived.unit else ""
+        kinds[name] = _derived_kind(derived), plain(derived.unit) if derived.unit else ""
     return kinds
+
+
+def _derived_kind(derived: DerivedFeature) -> str:
+    """What a derived feature is computed from, and how."""
+    if derived.time:
+        return f"{'hour of the day' if derived.hour_of_day else 'day of the week'} of {code(derived.time)} in UTC"
+    left, right = map(code, derived.operands)
+    return f"{left} {'divided by' if derived.ratio else 'times'} {right}"
 
 
 def _comparisons(reports: Reports) -> Facts:

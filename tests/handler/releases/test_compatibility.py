@@ -1,6 +1,7 @@
 """The changes by which a later contract breaks the promised one, and those by which it does not."""
 
 import json
+from datetime import date
 from math import ceil, floor
 from typing import Any
 
@@ -28,7 +29,9 @@ REQUEST: dict[str, Any] = {"amount": 1}
 def contract(fields: dict[str, Any] | None = None, **changes: Any) -> Contract:  # noqa: ANN401 - keys of a contract
     """A contract with changes; a field given as None is not among its fields."""
     kept = {name: field for name, field in {**FIELDS, **(fields or {})}.items() if field}
-    declared = {"route": "/score", "answer": "decision", "id": "payment_id", "fields": kept, "features": {}, **changes}
+    declared = {"route": "/score", "answer": "decision", "id": "payment_id", "fields": kept, "features": {}}
+    declared |= {"time": "at"} if any(field["type"] == "date" for field in kept.values()) else {}
+    declared |= changes
     return Contract.model_validate(declared, strict=False)
 
 
@@ -95,6 +98,34 @@ def test_a_refused_request_is_a_breaking_change(offered: Contract, phrase: str, 
     request = {**REQUEST, **lost}
     assert breaking_changes(PROMISED, offered) == [phrase]
     assert (accepts(PROMISED, request), accepts(offered, request)) == (True, False)
+
+
+DATE = {"opened": {"type": "date"}}
+HOUR = {"hour": {"hour_of_day": "at"}}
+
+
+@pytest.mark.parametrize(
+    ("offered", "phrase", "lost"),
+    [
+        (contract(), "it does not accept at", {"at": "2026-01-01"}),
+        (contract(features={"hour": {"hour_of_day": "time"}}, time="time"), "it does not accept at", {"at": 0}),
+    ],
+)
+def test_a_time_that_is_accepted_no_longer_is_a_breaking_change(
+    offered: Contract, phrase: str, lost: dict[str, Any]
+) -> None:
+    """Under its key; to accept one is none, because it is optional."""
+    promised = contract(features=HOUR, time="at")
+    assert breaking_changes(promised, offered) == [phrase]
+    assert (accepts(promised, REQUEST | lost), accepts(offered, REQUEST | lost)) == (True, False)
+    assert breaking_changes(PROMISED, promised) == []
+    assert breaking_changes(promised, contract(DATE, features=HOUR)) == []
+
+
+def test_a_date_stays_a_date() -> None:
+    """A category would take its text, and mean something else."""
+    promised, offered = contract(DATE), contract({"opened": {"type": "category"}}, features=HOUR, time="at")
+    assert breaking_changes(promised, offered) == ["its opened is a category, not a date"]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +200,7 @@ def test_the_shipped_contracts_are_compatible_with_themselves_alone(refund: Scor
     } <= set(breaking_changes(refund.contract, transaction.contract))
 
 
-KINDS = st.sampled_from([*NUMERIC_TYPES, *STRING_TYPES, "flag"])
+KINDS = st.sampled_from([*NUMERIC_TYPES, *STRING_TYPES, "flag", "date"])
 LOWEST = st.sampled_from([-3.5, -1.0, 0.0, 0.25, 0.5, None])
 HIGHEST = st.sampled_from([1.0, 1.5, 2.0, 7.5, 1e15, 1e20, None])
 
@@ -199,6 +230,8 @@ def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
     """The values that are valid in a field, its limits above all."""
     if field.type == "flag":
         return st.booleans()
+    if field.type == "date":
+        return st.dates(date(1899, 1, 1), date(2026, 1, 1)).map(date.isoformat)
     if field.type in STRING_TYPES:
         return st.text(min_size=1, max_size=field.max_length) | st.just("x" * field.max_length)
     ends = [field.lowest, field.highest, ceil(field.lowest), floor(field.highest)]

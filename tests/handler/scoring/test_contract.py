@@ -1,6 +1,7 @@
 """The request and answer models that a declaration becomes."""
 
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ CONTRACT = Contract(
     features={},
 )
 REQUEST = request_model("payment", CONTRACT)
+DATE = {"opened": {"type": "date", "alias": "openedOn"}}
+HOUR = {"hour": {"hour_of_day": "at"}}
 
 
 def parse(body: str) -> BaseModel:
@@ -118,8 +121,9 @@ def test_an_invalid_value_is_refused_by_name(body: str, field: str, problem: str
         ),
         *(
             ({"type": kind, "private": "hash"}, f"private: hash is for category, text; of a {kind} it must be omit")
-            for kind in ("number", "money", "count", "flag")
+            for kind in ("number", "money", "count", "flag", "date")
         ),
+        ({"type": "date", "min": 0}, "min and max are for number, money, count; the type here is date"),
     ],
 )
 def test_a_field_that_contradicts_itself_is_refused(keys: dict[str, Any], message: str) -> None:
@@ -142,6 +146,17 @@ def test_a_field_that_contradicts_itself_is_refused(keys: dict[str, Any], messag
         ({"features": {"c": {"ratio": ("a", "b")}}}, r"features\.c reads b; it may read the numeric fields a"),
         ({"features": {"c": {}}}, "exactly one of ratio, product"),
         ({"features": {"c": {"ratio": ("a", "a"), "product": ("a", "a")}}}, "exactly one of ratio, product"),
+        ({"features": {"c": {"ratio": ("a", "a"), "hour_of_day": "at"}}, "time": "at"}, "exactly one of ratio"),
+        ({"fields": DATE}, "computed with the request's time; declare time"),
+        ({"features": {"c": {"hour_of_day": "at"}}}, "computed with the request's time; declare time"),
+        (
+            {"features": {"c": {"day_of_week": "then"}}, "time": "at"},
+            r"features\.c reads then; it must read the time column, at",
+        ),
+        ({"fields": DATE, "time": "opened"}, "opened is used twice"),
+        ({"fields": DATE, "time": "openedOn"}, "openedOn is used twice"),
+        ({"fields": DATE, "time": "at", "id": "at"}, "at is used twice"),
+        ({"fields": DATE, "time": "copy"}, "time may not be called copy: a request model has that name already"),
     ],
 )
 def test_a_contract_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
@@ -157,6 +172,7 @@ def test_a_contract_that_contradicts_itself_is_refused(changes: dict[str, Any], 
     [
         ({"type": "number"}, -LARGEST_NUMBER, LARGEST_NUMBER),
         ({"type": "count"}, 0, LARGEST_NUMBER),
+        ({"type": "date"}, 0, LARGEST_NUMBER),
         ({"type": "money", "min": 0, "max": 9}, 0, 9),
     ],
 )
@@ -164,6 +180,29 @@ def test_range_of_a_field(keys: dict[str, Any], lowest: float, highest: float) -
     """A range is the declared one, else that of the type."""
     field = DeclaredField(**keys)
     assert (field.lowest, field.highest) == (lowest, highest)
+
+
+def timed(**changes: Any) -> Contract:  # noqa: ANN401 - the keys of a contract
+    """A contract with a date, a feature of it, and both features of the time."""
+    features = {
+        "hour": {"hour_of_day": "at"},
+        "orders_a_day": {"ratio": ("orders", "opened")},
+        "weekday": {"day_of_week": "at"},
+    }
+    fields = DATE | {"orders": {"type": "count"}}
+    declared = {"route": "/x", "answer": "decision", "id": None, "fields": fields, "features": features, "time": "at"}
+    return Contract.model_validate(declared | changes, strict=False)
+
+
+def test_only_a_contract_that_reads_the_time_names_it() -> None:
+    """A manifest without dates has the bytes that it had before there were any."""
+    plain = timed(fields={"a": {"type": "number"}}, features={"b": {"ratio": ("a", "a")}}, time=None)
+    assert not {"time", "hour_of_day", "day_of_week"} & set(re.findall(r"\w+", plain.model_dump_json()))
+    for contract in (timed(), timed(features={}), timed(fields={"a": {"type": "number"}}, features=HOUR)):
+        assert contract.reads_time
+        assert contract.inputs == (*contract.fields, "at")
+        assert Contract.model_validate_json(contract.model_dump_json()) == contract
+        assert pickle.loads(pickle.dumps(contract)) == contract  # noqa: S301 - our own bytes
 
 
 NUMBERS = st.fixed_dictionaries(
@@ -203,8 +242,8 @@ def test_a_manifest_older_than_directions_is_read() -> None:
 @pytest.mark.parametrize(
     "keys",
     [
-        *({"type": kind, "monotone": "decreasing"} for kind in ("number", "money", "count", "flag")),
-        *({"type": kind, "private": "omit"} for kind in ("number", "money", "count", "category", "flag")),
+        *({"type": kind, "monotone": "decreasing"} for kind in ("number", "money", "count", "flag", "date")),
+        *({"type": kind, "private": "omit"} for kind in ("number", "money", "count", "category", "flag", "date")),
         {"type": "category", "private": "hash"},
     ],
     ids=lambda keys: " ".join(keys.values()),

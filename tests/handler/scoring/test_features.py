@@ -1,5 +1,6 @@
 """Feature encoding of one row."""
 
+from datetime import UTC, datetime
 from math import isfinite, isnan, nan
 from typing import Any
 
@@ -103,6 +104,59 @@ def test_hashed_fields_are_recorded_and_marked() -> None:
     recorded = recorded_features(private(chain="hash", note="hash"))
     assert [name for _, name, is_hashed in recorded if is_hashed] == ["chain", "note_kind"]
     assert [name for _, name, _ in recorded] == feature_names(private())
+
+
+TIMED = Contract.model_validate(
+    {
+        "route": "/score",
+        "answer": "probability",
+        "id": None,
+        "fields": {"opened": {"type": "date"}, "orders": {"type": "count"}, "seen": {"type": "date"}},
+        "features": {
+            "hour": {"hour_of_day": "at"},
+            "orders_a_day": {"ratio": ("orders", "opened")},
+            "weekday": {"day_of_week": "at"},
+        },
+        "time": "at",
+    },
+    strict=False,
+)
+
+
+def seconds(text: str) -> float:
+    """Seconds since 1970 of a date in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+@pytest.mark.parametrize(
+    ("at", "opened", "vector"),
+    [
+        # A Saturday, and over a leap day.
+        ("2025-03-01 00:00:00", "2024-02-28 00:00:00", [367.0, 734.0, nan, 0.0, 2.0, 5.0]),
+        # The hour that summer time takes from a clock in Berlin is an hour in UTC.
+        ("2025-03-30 12:00:00", "2025-03-29 12:00:00", [1.0, 2.0, nan, 12.0, 2.0, 6.0]),
+        ("2024-12-31 23:59:59", "2024-12-31 11:59:59", [0.5, 1.0, nan, 23.0, 2.0, 1.0]),
+        # Before 1970, a Wednesday.
+        ("1969-12-31 23:00:00", "1969-12-30 23:00:00", [1.0, 2.0, nan, 23.0, 2.0, 2.0]),
+        # Later by no more than clocks differ: no age, and no ratio to it.
+        ("2025-01-06 08:00:00", "2025-01-06 08:04:00", [0.0, 2.0, nan, 8.0, nan, 0.0]),
+    ],
+)
+def test_dates_are_ages_at_the_requests_time(at: str, opened: str, vector: list[float]) -> None:
+    """In days of 86,400 seconds; the hour and the day of the week are those of UTC."""
+    orders = 2 * max(vector[0], 0.5)
+    vector[1] = orders
+    encoded = build_features(TIMED, {}).encode((seconds(opened), orders, None, seconds(at)))
+    np.testing.assert_array_equal(encoded, vector)
+
+
+def test_a_date_is_a_number_to_the_model() -> None:
+    """As are the features of the time; they are recorded unless a date that they are computed from is omitted."""
+    assert feature_types(TIMED) == ["q"] * 6
+    fields = {name: field.model_dump() for name, field in TIMED.fields.items()}
+    fields["opened"]["private"] = "omit"
+    private_date = Contract.model_validate({**TIMED.model_dump(), "fields": fields}, strict=False)
+    assert [name for _, name, _ in recorded_features(private_date)] == ["orders", "seen", "hour", "weekday"]
 
 
 def test_cents_make_one_signal(refund: Scorer) -> None:
