@@ -45,7 +45,8 @@ def _sign_through(name: str, field: str, other: str, contract: Contract, *, inve
     if inverted and _may_be_zero(contract.fields[field]):
         raise ValueError(
             f"fields.{field}.monotone cannot hold through features.{name}, which has no value where {field} is 0; "
-            f"declare {field} with a min above 0, or remove the feature"
+            + ("" if contract.fields[field].type == "date" else f"declare {field} with a min above 0, or ")
+            + "remove the feature"
         )
     return -sign if inverted else sign
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -87,6 +87,18 @@ scorers:
 """
 
 
+# A date, and both features of the time; the stages that such a scorer needs to be served.
+TIMED_PARAMS = PARAMS.replace(
+    "    features:\n",
+    "      opened:  {type: date, alias: openedOn, monotone: decreasing}\n"
+    "    features:\n"
+    "      hour:             {hour_of_day: at}\n"
+    "      days_a_visit:     {ratio: [opened, visits]}\n"
+    "      weekday:          {day_of_week: at}\n",
+)
+TIMED_STAGES = ("catalogue", "prepare", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
+
+
 def _mini_catalogue() -> pd.DataFrame:
     """Ten names of each of the first three categories of the shipped catalogue."""
     names = pd.DataFrame(items(), columns=["name", "category"])
@@ -116,6 +128,15 @@ def _mini_rows() -> pd.DataFrame:
     for name in ("speed", "visits", "is_new", "item"):
         rows[name] = rows[name].where(rng.random(N_ROWS) >= 0.05, None if rows[name].dtype == object else np.nan)
     return rows
+
+
+def timed_rows() -> pd.DataFrame:
+    """The mini scorer's rows, of which frauds are of young accounts and at night, with a date in 19 of 20."""
+    rows, rng = _mini_rows(), np.random.default_rng(3)
+    is_night = (rows["is_fraud"] == 1) & (rng.random(len(rows)) < 0.5)
+    at = rows["at"].where(~is_night, rows["at"].dt.floor("D") + pd.Timedelta("2h"))
+    opened = at - pd.to_timedelta(rng.exponential(np.where(rows["is_fraud"], 20, 300)) * SECONDS_A_DAY, unit="s")
+    return rows.assign(at=at, opened=opened.where(rng.random(len(rows)) >= 0.05))
 
 
 @pytest.fixture
@@ -328,20 +349,36 @@ def run_stage() -> Callable[[Path, str], subprocess.CompletedProcess[str]]:
     return lambda folder, stage: _run_python(folder, "-m", f"training.{stage}", "mini")
 
 
-@pytest.fixture(scope="session")
-def trained_output(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> tuple[Path, dict[str, str]]:
-    """The folder in which all stages ran, and what each printed; processes that test side by side share it."""
-    place = tmp_path_factory.getbasetemp().parent / f"trained-{testrun_uid}"
+def _trained(place: Path, write: Callable[[Path], object], stages: Sequence[str]) -> tuple[Path, dict[str, str]]:
+    """The folder in which stages ran, and what each printed; processes that test side by side share it."""
     folder, output = place / "project", place / "printed.json"
     place.mkdir(exist_ok=True)
     with FileLock(place / ".lock"):
         if not output.exists():
-            _write_project(folder)
-            done = _run_python(folder, "-c", RUN_STAGES, *STAGES)
+            write(folder)
+            done = _run_python(folder, "-c", RUN_STAGES, *stages)
             assert done.returncode == 0, done.stderr
             assert done.stderr == "", f"a stage warns: {done.stderr}"
             output.write_text(done.stdout)
     return folder, json.loads(output.read_text())
+
+
+@pytest.fixture(scope="session")
+def trained_output(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> tuple[Path, dict[str, str]]:
+    """The folder in which all stages ran, and what each printed."""
+    return _trained(tmp_path_factory.getbasetemp().parent / f"trained-{testrun_uid}", _write_project, STAGES)
+
+
+@pytest.fixture(scope="session")
+def timed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
+    """The folder in which the stages ran for the mini scorer with dates; only to be read."""
+
+    def write(folder: Path) -> None:
+        _write_project(folder)
+        (folder / "params.yaml").write_text(TIMED_PARAMS)
+        timed_rows().to_parquet(folder / "data" / "rows.parquet", index=False)
+
+    return _trained(tmp_path_factory.getbasetemp().parent / f"timed-{testrun_uid}", write, TIMED_STAGES)[0]
 
 
 @pytest.fixture(scope="session")
