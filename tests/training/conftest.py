@@ -96,7 +96,7 @@ TIMED_PARAMS = PARAMS.replace(
     "      days_a_visit:     {ratio: [opened, visits]}\n"
     "      weekday:          {day_of_week: at}\n",
 )
-TIMED_STAGES = ("catalogue", "prepare", "tune", "train", "calibrate", "evaluate", "baseline", "package", "card")
+TIMED_STAGES = tuple(stage for stage in STAGES if stage != "select")
 
 
 def _mini_catalogue() -> pd.DataFrame:
