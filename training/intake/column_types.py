@@ -10,19 +10,18 @@ import pandas as pd
 
 from handler.scoring.contract import LARGEST_NUMBER, DeclaredField
 from training.data.column_checks import as_text
-from training.data.times import LATEST_SECONDS
+from training.data.times import LATEST_SECONDS, dates_of
 from training.errors import DataError, counted
 from training.intake.currencies import CODES, currency_of
 from training.intake.field_names import last_word_of, words_of
 from training.intake.numbers import MOST_TOKENS, NOTHING, NUMERIC_SHARE, ReadNumbers, as_truth, number_text, numbers_of
-from training.intake.time_column import TIME_WORDS
+from training.intake.time_column import STAMPS, TIME_WORDS, timestamps_of
 from training.intake.written_dates import are_times_of_day, read_dates
 
 ID_SHARE = 0.9
 # The default of a category field's min_rows, of the rows that a model learns from: the earliest TRAIN of a file.
 MIN_ROWS, TRAIN = 20, 0.6
 LONGEST_CATEGORY = 256
-FIRST_DATE, LAST_DATE = 19_000_101, 21_001_231
 # 2000-01-01: later whole numbers in a column with a name of TIME_WORDS are timestamps.
 EARLIEST_TIMESTAMP = 946_684_800
 # A monotone column with at least as many distinct values is an order of rows, not a measure.
@@ -64,7 +63,7 @@ CODE_WORDS = frozenset(f"{_CODES} {_ENTITIES}".split())
 SIDES = frozenset(("dest", "destination", "from", "ori", "orig", "origin", "to"))
 # But not under a name with these: is_new_device, cards_per_user.
 NO_CODE_WORDS = MEASURE_WORDS | {"is", "has", "new", "distinct", "unique", "same", "of", "per"}
-_DATES = "left out, it holds dates; a column with their age, in days before TIME, could be used"
+_DATE_KINDS = {"date", "datetime", "Timestamp"}
 _UUID = r"(?:0x)?[0-9a-f]{16,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 # Names of columns with names of people.
 _PEOPLE = "firstname lastname fullname surname forename vorname nachname prenom apellido cognome"
@@ -115,7 +114,7 @@ def infer_column(values: pd.Series, column: str, *, is_text: bool) -> Column:
     if pd.api.types.is_numeric_dtype(values.dtype):
         return _number(numbers_of(values), values, column)
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return Column(None, values, _DATES)
+        return _dates(values, column)
     if pd.api.types.is_timedelta64_dtype(values.dtype):
         seconds = values.dt.total_seconds()
         return _number(ReadNumbers(seconds), seconds, column)
@@ -131,7 +130,7 @@ def _texts_or_objects(values: pd.Series, column: str, *, is_text: bool) -> Colum
         return _number(ReadNumbers(pd.to_numeric(values).astype(np.float64)), values, column)
     if odd := sorted(kind.__name__ for kind in kinds if not issubclass(kind, str | Number)):
         kind = _OBJECTS.get(odd[0], "values that are neither numbers nor texts")
-        return Column(None, values, _DATES if set(odd) <= {"date", "datetime"} else f"left out, it holds {kind}")
+        return _dates(values, column) if set(odd) <= _DATE_KINDS else Column(None, values, f"left out, it holds {kind}")
     texts = (as_text(values) if values.dtype == object else values).astype("str")
     texts = texts.mask(texts == "")
     if _are_people(texts, words_of(column)):
@@ -229,7 +228,10 @@ def _category(texts: pd.Series) -> Column:
         return _noted(_category(texts), f"{_listed(nothing)} a missing value")
     if set(folded) <= {"true", "false"}:
         return _flag(as_truth(texts))
-    if reason := _constant(texts) or _no_category(texts.dropna(), counts):
+    reason = _constant(texts)
+    if not reason and _are_dates(counts.index):
+        return _dates(texts)
+    if reason := reason or _no_category(texts.dropna(), counts):
         return Column(None, texts, reason)
     longest = int(counts.index.str.len().max())
     field = DeclaredField(type="category", max_length=max(64, min(2 * longest, LONGEST_CATEGORY)))
@@ -243,8 +245,6 @@ def _no_category(present: pd.Series, counts: pd.Series) -> str:
     distinct = counts.index
     if distinct.str.fullmatch(_UUID, case=False).mean() > NUMERIC_SHARE:
         return f"left out, it is an id, as in {distinct[0]}"
-    if _are_dates(distinct):
-        return _DATES
     is_rare = counts[counts * TRAIN >= MIN_ROWS].sum() < (1 - NUMERIC_SHARE) * len(present)
     if is_rare or len(counts) * MIN_REPEATS > len(present):
         for what, pattern in _PERSONAL.items():
@@ -283,6 +283,36 @@ def _are_dates(distinct: pd.Index) -> bool:
         return True
 
 
+def _are_date_numbers(present: pd.Series) -> bool:
+    """Whether numbers spell dates with their digits, or are timestamps of our days."""
+    low, high = present.min(), present.max()
+    ranges = [
+        *((first, last) for layout, first, last in STAMPS if "%d" in layout),
+        *((EARLIEST_TIMESTAMP * unit, LATEST_SECONDS * unit) for unit in (1, 1e3, 1e6, 1e9)),
+    ]
+    return any(first <= low <= high <= last for first, last in ranges)
+
+
+def _dates(values: pd.Series, column: str = "") -> Column:
+    """A column of dates as timestamps in UTC, or the reason why it is left out."""
+    rows = values.to_frame(column)
+    try:
+        dates, notices = timestamps_of(rows, column)
+    except DataError as error:
+        return Column(None, values, f"left out, it holds dates, but it {str(error).partition(', which ')[2]}")
+    if not pd.api.types.is_datetime64_any_dtype(dates.dtype):
+        dates = dates_of(dates)
+    present, is_unread = dates.dropna(), dates.isna() & values.notna()
+    if present.empty or present.min() == present.max():
+        return Column(None, values, "left out, its dates are all the same")
+    if is_unread.any():
+        shown = values[is_unread].iloc[0]
+        values_become = counted(int(is_unread.sum()), "value is no date and becomes", "values are no dates and become")
+        notices.append(f"{values_become} missing, such as '{shown}'")
+    told = "; ".join(notice.removeprefix(f"{column}: ") for notice in notices)
+    return Column(DeclaredField(type="date"), dates.astype("datetime64[us, UTC]"), told)
+
+
 def _number(read: ReadNumbers, original: pd.Series, column: str) -> Column:
     """A column of numbers as a count, money, number or category, or the reason why it is left out."""
     typed, words = read.numbers, words_of(column)
@@ -290,6 +320,8 @@ def _number(read: ReadNumbers, original: pd.Series, column: str) -> Column:
     n_marked = sum(n for mark, n in read.currencies.items() if (currency_of(mark) or "-").casefold() not in NO_CURRENCY)
     is_money = _is_money(words) or n_marked * 2 > typed.notna().sum()
     present = typed[np.isfinite(typed)]
+    if words & TIME_WORDS and not present.empty and not _constant(typed) and _are_date_numbers(present):
+        return _dates(typed, column)
     if reason := _constant(typed) or ("" if is_money or present.empty else _no_measure(present, words)):
         return Column(None, typed, reason)
     if not is_money and _is_code(present, column):
@@ -362,14 +394,8 @@ def _code(original: pd.Series, present: pd.Series) -> Column:
 
 
 def _no_measure(present: pd.Series, words: set[str]) -> str:
-    """Why numbers are not a measure (an id, a timestamp, the number of a row), "" where they may be."""
+    """Why numbers are not a measure (an id, the number of a row), "" where they may be."""
     low, high = present.min(), present.max()
-    ranges = [
-        (FIRST_DATE, LAST_DATE),
-        *((EARLIEST_TIMESTAMP * unit, LATEST_SECONDS * unit) for unit in (1, 1e3, 1e6, 1e9)),
-    ]
-    if words & TIME_WORDS and any(first <= low <= high <= last for first, last in ranges):
-        return _DATES
     if not (present % 1 == 0).all():
         return ""
     n_distinct = present.nunique()

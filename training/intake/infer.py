@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import DeclaredField
+from handler.scoring.contract import DeclaredField, DerivedFeature
 from training.errors import DataError, counted
 from training.intake.column_types import MIN_ROWS, TRAIN, WARNING, Column, infer_column
+from training.intake.dates import time_features, with_ages
 from training.intake.field_names import SHOWN, fitting_name, require_column, unique_names
 from training.intake.label_expression import read_label
 from training.intake.quoted_cells import without_quotes
@@ -27,6 +28,8 @@ class Inferred:
     rows: pd.DataFrame
     """The fields, the time (timestamps or seconds) and the label (int8)."""
     fields: dict[str, DeclaredField]
+    features: dict[str, DerivedFeature]
+    """The features of the time that suit the rows."""
     columns: dict[str, str]
     """Per field its name in the file."""
     label: str
@@ -56,6 +59,7 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         for column in rows
         if column not in label_columns and column != time
     }
+    inferred = with_ages(inferred, timestamps)
     notices = quoted + notices + repeat_notices + time_notices + _column_notices(inferred)
     kept = {name: column for name, column in inferred.items() if column.field}
     if not kept:
@@ -71,9 +75,13 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
     is_training = timestamps.rank(pct=True) <= TRAIN
     fields = _capped({names[name]: column.field for name, column in kept.items() if column.field}, typed, is_training)
     notices += _rare_levels(fields, typed, is_training)
+    features = time_features(timestamps, time_name, {*fields, label_name, time_name})
+    if features:
+        notices.append(f"{' and '.join(features)}: computed from {time}, in UTC")
     return Inferred(
         rows=table.reset_index(drop=True),
         fields=fields,
+        features=features,
         columns={name: column for column, name in names.items()},
         label=label_name,
         time=time_name,

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from handler.scoring.contract import STRING_TYPES, DeclaredField
+from handler.scoring.contract import STRING_TYPES, DeclaredField, DerivedFeature
 from training.data.split import FoldError, prequential_positions, window_bounds
 from training.data.times import check_time
 from training.errors import DataError, counted
@@ -128,10 +128,19 @@ def params_text(name: str, route: str, source: str, inferred: Inferred, settings
         "    # No field is required: what callers always know cannot be inferred, and values may be missing.",
         "    fields:",
         *fields,
-        "    features: {}",
+        *_features(inferred),
         *(f"    {key}: {value}" for key, value in settings.items()),
     ]
     return HEADER.format(name=name, source=json.dumps(source, ensure_ascii=False)) + "\n".join(lines) + "\n"
+
+
+def _features(inferred: Inferred) -> list[str]:
+    if not inferred.features:
+        return ["    features: {}"]
+    return [
+        "    features:",
+        *(f"      {_key(name)}: {_field_text(feature)}" for name, feature in inferred.features.items()),
+    ]
 
 
 def _key(name: str) -> str:
@@ -140,9 +149,12 @@ def _key(name: str) -> str:
     return json.dumps(name) if is_word else name
 
 
-def _field_text(field: DeclaredField) -> str:
+def _field_text(field: DeclaredField | DerivedFeature) -> str:
     given = field.model_dump(exclude_defaults=True)
-    return "{" + ", ".join(f"{key}: {f'{v:g}' if isinstance(v, float) else v}" for key, v in given.items()) + "}"
+    texts = {
+        key: f"{v:g}" if isinstance(v, float) else _key(v) if isinstance(v, str) else v for key, v in given.items()
+    }
+    return "{" + ", ".join(f"{key}: {text}" for key, text in texts.items()) + "}"
 
 
 def _comment(name: str, column: str) -> str:

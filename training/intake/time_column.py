@@ -78,26 +78,33 @@ STAMPS = (
 _REMEDY = "name another column, or omit TIME if the rows are in order of time"
 
 
+def timestamps_of(rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]]:
+    """A column as `read_timestamps` gives it, however many values are missing; raises DataError where it holds words.
+
+    The notices say how the values were read.
+    """
+    values = rows[column]
+    present = values.dropna()
+    if pd.api.types.is_datetime64_any_dtype(values.dtype):
+        return iso_dates(values), []
+    if is_numeric(present.iloc[:: max(1, len(present) // SAMPLE)]):
+        return _from_numbers(read_numbers(values), rows, column)
+    texts = values.astype("str")
+    timestamps, notices = read_dates(texts, column)
+    if timestamps.isna().mean() > MAX_BAD_TIMES:
+        _refuse_words(texts.dropna(), rows, column)
+    return timestamps, notices
+
+
 def read_timestamps(rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]]:
     """The times of the rows as timestamps (UTC) or seconds (float64), missing where unreadable; notices for the user.
 
     Raises DataError where more than MAX_BAD_TIMES of the rows have no readable time.
     """
-    values = rows[column]
-    present = values.dropna()
-    if present.empty:
+    if rows[column].isna().all():
         raise DataError(f"TIME is {column}, which is empty: {_REMEDY}")
-    notices: list[str] = []
-    if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        timestamps = iso_dates(values)
-    elif is_numeric(present.iloc[:: max(1, len(present) // SAMPLE)]):
-        timestamps, notices = _from_numbers(read_numbers(values), rows, column)
-    else:
-        texts = values.astype("str")
-        timestamps, notices = read_dates(texts, column)
-        if timestamps.isna().mean() > MAX_BAD_TIMES:
-            _refuse_words(texts.dropna(), rows, column)
-    notices += _bad_times(timestamps, values, column)
+    timestamps, notices = timestamps_of(rows, column)
+    notices = notices + _bad_times(timestamps, rows[column], column)
     return timestamps, notices + _period(timestamps, column)
 
 

@@ -114,16 +114,50 @@ def test_truths_become_flags(values: list[Any]) -> None:
         ([str(i // 2 * 10) for i in range(N)], "c", "only rises or only falls from row to row"),
         ([f"m{i // 5}" for i in range(N)], "c", "in the rows to learn from: too rare"),
         (["word " * 60, "words " * 60] * 99, "c", "free text of up to"),
-        (["2024-01-01", "2024-02-01 10:00"] * 99, "c", "it holds dates"),
-        (["1700000000", "1600000000.5"] * 99, "created_at", "it holds dates"),
+        (["2024-01-01"] * 99, "c", "all rows have 2024-01-01"),
+        (["2024-01-01", "2024-01-01 00:00"] * 99, "c", "its dates are all the same"),
+        (["31/01/2024", "01/31/2024"] * 99, "c", "it holds dates, but it has 99 rows that can only have the day first"),
         (["1e300", "2e300"] * 99, "c", "198 values are infinite or too large, such as 1e+300"),
     ],
 )
 def test_columns_without_use_are_left_out(values: list[str | None], name: str, why: str) -> None:
-    """Ids, constants, dates and free text are left out, each with the reason."""
+    """Ids, constants and free text are left out, each with the reason."""
     column = of_csv(values, name)
     assert column.field is None
     assert why in column.notice
+
+
+DATES = [pd.Timestamp("2024-01-31"), pd.Timestamp("2024-02-01 10:00")]
+
+
+@pytest.mark.parametrize(
+    ("values", "name", "notice"),
+    [
+        ([date.isoformat() for date in DATES], "c", ""),
+        (DATES, "c", ""),
+        ([date.to_pydatetime() for date in DATES], "c", ""),
+        ([date.tz_localize("UTC").tz_convert("Europe/Berlin") for date in DATES], "c", ""),
+        ([date.strftime("%d/%m/%Y %H:%M") for date in DATES], "c", "read with the day first, as in 31/01/2024 00:00"),
+        ([str(date.timestamp()) for date in DATES], "created_at", ""),
+        ([int(date.timestamp()) * 1000 for date in DATES], "created_at", "read as milliseconds since 1970"),
+        (["20240131000000", "20240201100000"], "when", "read as dates, as in 20240131000000"),
+    ],
+)
+def test_dates_become_dates(values: list[Any], name: str, notice: str) -> None:
+    """However they are written."""
+    rows = pd.Series([*values, None] * 66)
+    column = of_csv(rows.tolist(), name) if isinstance(values[0], str) else infer_column(rows, name, is_text=False)
+    assert declared(column).type == "date"
+    assert column.typed.dropna().unique().tolist() == [date.tz_localize("UTC") for date in DATES]
+    assert column.notice == notice
+
+
+def test_what_is_no_date_becomes_missing() -> None:
+    """And is told with an example."""
+    column = of_csv([*(f"2024-01-{day:02}" for day in range(1, 30)), "0000-00-00"] * 9)
+    assert declared(column).type == "date"
+    assert column.typed.isna().sum() == 9
+    assert column.notice == "9 values are no dates and become missing, such as '0000-00-00'"
 
 
 PEOPLE = [f"{number * 7_919 % 10_000_019:08}" for number in range(1, 101)]
@@ -236,8 +270,7 @@ def test_what_is_not_read_is_told(values: list[str], notice: str) -> None:
         ([[1], [2]], "it holds lists"),
         ([{"a": 1}, {"a": 2}], "it holds nested records"),
         ([dt.time(1), dt.time(2)], "it holds times of day"),
-        ([dt.date(2024, 1, 1)], "it holds dates"),
-        (pd.to_datetime(["2024-01-01", "2024-01-02"]), "it holds dates"),
+        ([dt.date(2024, 1, 1)], "its dates are all the same"),
     ],
 )
 def test_objects_are_left_out(values: object, why: str) -> None:

@@ -1,0 +1,72 @@
+"""The columns of dates in a user's file: of use where each row has a time at which the date has an age."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from handler.scoring.contract import DerivedFeature
+from handler.scoring.times import LEEWAY_SECONDS
+from training.data.times import EARLIEST_DATE, date_seconds
+from training.errors import counted
+from training.intake.column_types import Column
+from training.intake.field_names import fitting_name
+from training.params import SECONDS_A_DAY
+
+# Where more dates are after the row's time, they are known only later; fewer are slips.
+MOST_AFTER = 0.01
+# In a shorter period an hour or a day of the week tells when a row was, and not what is usual then.
+DAYS_OF_HOURS, DAYS_OF_WEEKDAYS = 7, 28
+# With fewer different ones the times are coarser than that, as days or months are.
+FEWEST_HOURS, FEWEST_WEEKDAYS = 12, 5
+SECONDS_AN_HOUR = 3_600
+
+
+def seconds_of(timestamps: pd.Series) -> pd.Series | None:
+    """The rows' times in seconds since 1970; None where they count something else, such as rows."""
+    if pd.api.types.is_datetime64_any_dtype(timestamps.dtype):
+        return date_seconds(timestamps)
+    return timestamps if timestamps.median() >= EARLIEST_DATE else None
+
+
+def with_ages(columns: Mapping[str, Column], timestamps: pd.Series) -> dict[str, Column]:
+    """The columns; one of dates stays a field where the dates have an age at the rows' times, which tells something."""
+    seconds = seconds_of(timestamps)
+    return {
+        name: _aged(column, seconds) if column.field and column.field.type == "date" else column
+        for name, column in columns.items()
+    }
+
+
+def _aged(column: Column, seconds: pd.Series | None) -> Column:
+    if seconds is None:
+        return replace(column, field=None, notice="left out, it holds dates; with TIME their age could be used")
+    age = seconds - date_seconds(column.typed)
+    present = age.dropna()
+    is_after = age < -LEEWAY_SECONDS
+    if is_after.sum() > MOST_AFTER * len(present):
+        share = is_after.sum() / len(present)
+        why = f"left out, {share:.0%} of its dates are after TIME, so that no request can carry them"
+        return replace(column, field=None, notice=why)
+    if present.empty or np.ptp(present) < 1:
+        return replace(column, field=None, notice="left out, it is always as long before TIME and tells nothing else")
+    notices = [column.notice, "its age in days at TIME is used"]
+    if is_after.any():
+        notices.append(f"{counted(int(is_after.sum()), 'date is', 'dates are')} after TIME, and so missing")
+    typed = column.typed.mask(is_after)
+    return replace(column, typed=typed, notice="; ".join(filter(None, notices)))
+
+
+def time_features(timestamps: pd.Series, time: str, taken: set[str]) -> dict[str, DerivedFeature]:
+    """The features of the time that suit the rows: the hour and the day of the week where rows have many of them."""
+    seconds = seconds_of(timestamps)
+    if seconds is None:
+        return {}
+    seconds = seconds.dropna()
+    days, features = np.ptp(seconds) / SECONDS_A_DAY, {}
+    if days >= DAYS_OF_HOURS and (seconds // SECONDS_AN_HOUR % 24).nunique() >= FEWEST_HOURS:
+        features[fitting_name("hour_of_day", taken)] = DerivedFeature(hour_of_day=time)
+    if days >= DAYS_OF_WEEKDAYS and (seconds // SECONDS_A_DAY % 7).nunique() >= FEWEST_WEEKDAYS:
+        features[fitting_name("day_of_week", taken)] = DerivedFeature(day_of_week=time)
+    return features
