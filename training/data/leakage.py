@@ -11,6 +11,7 @@ from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES, DeclaredField
 from training.declaration import ScorerDeclaration
 from training.errors import counted
 from training.evaluation.metrics import rank, roc_auc
+from training.params import SECONDS_A_DAY
 from training.run.matrix import Floats, Labels
 
 # In our data and the benchmark sets no column without leakage exceeds .97 by itself.
@@ -31,6 +32,10 @@ AFTER_THE_FACT = "if it is only known after the fact (a chargeback, a rule's dec
 def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]:
     """One sentence, with the remedy, for each field that is constant, an id, or leaks the label."""
     label = rows[scorer.label].to_numpy()
+    dates = [name for name, field in scorer.fields.items() if field.type == "date"]
+    # What the model sees of a date is its age.
+    ages = {name: ((rows[scorer.time] - rows[name]) / SECONDS_A_DAY).clip(lower=0) for name in dates}
+    rows = rows.assign(**ages)
     return [
         f"{name} {problem}"
         for name, field in scorer.fields.items()
@@ -44,7 +49,8 @@ def _problems(name: str, values: pd.Series, field: DeclaredField, label: Labels,
         yield "has no value at all in the training window; leave it out"
     elif len(present) == len(values) and (present == present.iloc[0]).all():
         value = present.iloc[:1].tolist()[0]
-        yield f"is always {value!r} in the training window and can teach nothing; leave it out"
+        always = f"always has {_shown_value(field)(value)}" if field.type == "date" else f"is always {value!r}"
+        yield f"{always} in the training window and can teach nothing; leave it out"
     elif _is_id(present, field):
         yield (
             f"differs in {present.nunique():,} of {len(present):,} rows: an id, from which a model learns rows by "
@@ -88,6 +94,8 @@ def _shown_value(field: DeclaredField) -> Callable[[Any], str]:
     """How the values of a field are shown."""
     if field.type == "flag":
         return lambda value: str(bool(value)).lower()
+    if field.type == "date":
+        return lambda value: f"an age of {value:,.10g} day{'' if value == 1 else 's'}"
     return repr if field.type in STRING_TYPES else lambda value: f"{value:,.10g}"
 
 

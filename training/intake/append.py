@@ -2,6 +2,7 @@
 
 from codecs import BOM_UTF16_BE
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from time import time
@@ -120,7 +121,9 @@ def _examples(ids: pd.Series) -> str:
 def _time_text(values: pd.Series) -> pd.Series:
     """Times as the text that a CSV has of them."""
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
-        return values.map(pd.Timestamp.isoformat).astype(object)
+        return values.map(pd.Timestamp.isoformat, na_action="ignore").astype(object)
+    if values.dtype == object:
+        values = values.map(lambda value: value.isoformat() if isinstance(value, date) else value)
     return as_text(values)
 
 
@@ -191,7 +194,8 @@ def _column(field: pa.Field, raw: pd.DataFrame, clean: pd.DataFrame, scorer: Sco
     """A column of the new rows in the type that the file has; null where the new rows lack it."""
     if field.name not in raw:
         return pa.nulls(len(clean), field.type)
-    if field.name == scorer.time:
+    is_date = field.name in scorer.fields and scorer.fields[field.name].type == "date"
+    if field.name == scorer.time or is_date:
         values: Any = _times(field.type, raw[field.name], clean[field.name])
     else:
         values = clean[field.name] if field.name in clean else raw[field.name]

@@ -59,7 +59,7 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         for column in rows
         if column not in label_columns and column != time
     }
-    inferred = with_ages(inferred, timestamps)
+    inferred = with_ages(inferred, timestamps, is_fraud)
     notices = quoted + notices + repeat_notices + time_notices + _column_notices(inferred)
     kept = {name: column for name, column in inferred.items() if column.field}
     if not kept:

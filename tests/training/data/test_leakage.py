@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from handler.scoring.contract import DeclaredField
 from training.data.leakage import leakage_warnings
 from training.declaration import ScorerDeclaration
 
@@ -119,3 +120,22 @@ def test_a_name_of_the_aftermath_is_reported(rows: pd.DataFrame, mini_scorer: Sc
     scorer = mini_scorer.model_copy(update={"fields": {name: mini_scorer.fields["visits"]}})
     [warning] = leakage_warnings(rows.rename(columns={"visits": name}), scorer)
     assert warning.startswith(f"{name} MAY GIVE THE LABEL AWAY: its name says ")
+
+
+def test_a_date_is_judged_by_its_age(rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
+    """That is what a model sees: dates of any day give the label away where those of frauds are the row's own."""
+    seconds = (rows["at"] - pd.Timestamp(0)).dt.total_seconds()
+    age = pd.Series(np.random.default_rng(1).exponential(300, len(rows)) * 86_400)
+    scorer = mini_scorer.model_copy(update={"fields": {"opened": DeclaredField(type="date")}})
+
+    def warnings(opened: pd.Series) -> list[str]:
+        return leakage_warnings(rows.assign(at=seconds, opened=opened), scorer)
+
+    assert warnings(seconds - age) == []
+    assert warnings(seconds - age.where(rows["is_fraud"] == 0, 0)) == [f"opened{GIVES_AWAY}"]
+    assert warnings(seconds - 3 * 86_400) == [
+        "opened always has an age of 3 days in the training window and can teach nothing; leave it out"
+    ]
+    few = (rows["is_fraud"] == 1) & (np.arange(len(rows)) % 2 == 0)
+    (warning,) = warnings(seconds - age.where(~few, 86_400))
+    assert warning.startswith(f"opened MAY GIVE THE LABEL AWAY: an age of 1 day is in {few.sum()} of ")

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from handler.scoring.contract import DeclaredField
 from training.data.chunks import read_columns
 from training.data.row_checks import check_rows, columns_of
 from training.declaration import ScorerDeclaration
@@ -63,6 +64,40 @@ def test_new_rows_follow_the_old_ones(
         assert Path(scorer.data).read_bytes().startswith(before)
     else:
         assert pq.read_schema(scorer.data).equals(pa.Schema.from_pandas(mini_rows, preserve_index=False))
+
+
+def as_types(rows: Frame) -> Frame:
+    """Dates as a database exports them: without a time of day."""
+    return rows.assign(opened=rows["opened"].dt.date.astype(object).where(rows["opened"].notna(), None))
+
+
+def as_texts(rows: Frame) -> Frame:
+    """Dates as text."""
+    return rows.assign(opened=rows["opened"].dt.strftime("%Y-%m-%dT%H:%M:%S"))
+
+
+@pytest.mark.parametrize("change", [lambda rows: rows, as_types, as_texts], ids=["timestamps", "dates", "texts"])
+@pytest.mark.parametrize("existing", [lambda rows: rows, as_types, as_texts], ids=["timestamps", "dates", "texts"])
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_dates_arrive_as_the_file_has_them(
+    mini_scorer: Scorer,
+    new_rows: Frame,
+    existing: Callable[[Frame], Frame],
+    change: Callable[[Frame], Frame],
+    suffix: str,
+) -> None:
+    """Typed or as text, each in the other's file; one that is missing stays so."""
+    fields = {**mini_scorer.fields, "opened": DeclaredField(type="date")}
+    scorer = mini_scorer.model_copy(update={"fields": fields, "data": f"data/kept{suffix}"})
+    old_rows = new_rows.assign(row_id=new_rows["row_id"] + " before", at=new_rows["at"] - pd.Timedelta(days=90))
+    old, new = (
+        rows.assign(opened=(rows["at"].dt.floor("D") - pd.Timedelta(days=9)).where(rows.index % 7 > 0))
+        for rows in (old_rows, new_rows)
+    )
+    write(existing(old), scorer.data)
+    append_rows(write(change(new), f"new{suffix}"), scorer)
+    both = check_rows(pd.concat([old, new], ignore_index=True), scorer).clean
+    pd.testing.assert_frame_equal(rows_of(scorer), both, check_dtype=False)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])

@@ -51,8 +51,15 @@ def test_dates_that_are_known_later_are_left_out() -> None:
     late["chargeback"] = (late["at"] + pd.Timedelta("30D")).where(late["y"])
     inferred = infer(late, "y", "at")
     assert "chargeback" not in inferred.fields
-    expected = "left out, 100% of its dates are after TIME, so that no request can carry them"
+    expected = "left out, 200 of its 200 dates are after TIME, so that no request can carry them"
     assert notice_of(inferred, "chargeback") == expected
+
+
+def test_dates_that_are_later_in_frauds_alone_are_left_out() -> None:
+    """However few they are: a missing value would give the label away instead."""
+    late = rows()
+    late.loc[late.index[late["y"]][:10], "opened"] = late["at"] + pd.Timedelta("1D")
+    assert "opened" not in infer(late, "y", "at").fields
 
 
 def test_a_few_later_dates_become_missing() -> None:
