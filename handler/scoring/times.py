@@ -22,7 +22,7 @@ DATE_SCHEMA = {
     "description": "from 1900 to the request's time; UTC unless it has an offset",
 }
 TIME_SCHEMA = {
-    "anyOf": [_DATE_TIME, _DATE, {"type": "number"}, {"type": "null"}],
+    "anyOf": [_DATE_TIME, _DATE, {"type": "number", "minimum": EARLIEST_SECONDS}, {"type": "null"}],
     "description": "ISO 8601 (UTC unless it has an offset) or seconds since 1970; by default the server's clock",
 }
 

@@ -4,6 +4,7 @@ It parses query and body itself: FastAPI's parameters took as long as the model,
 with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
 """
 
+import re
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from time import perf_counter
 from typing import Any
@@ -124,7 +125,15 @@ def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) ->
     """
     n_colons = body.count(b":") - sum([len(item.model_fields_set) for item in items])
     # An escaped colon in a string would make up for that of a key.
-    if n_colons == 0 or (n_colons == _in_strings(items) and b"\\u003" not in body):
+    if n_colons == 0:
+        return
+    texts = _with_colons(items)
+    if n_colons == sum([text.count(":") for text in texts]) and b"\\u003" not in body:
+        return
+    # Dates are no strings any more. Their colons follow a digit, as those of keys never do.
+    if b"\\u" not in body and n_colons - _after_digits(body) == sum(
+        [text.count(":") - _after_digits(text.encode()) for text in texts]
+    ):
         return
     from handler.web.body_problems import doubled_keys  # noqa: PLC0415 - see there
 
@@ -134,6 +143,11 @@ def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) ->
             raise _refusal("body", f"The key {key} is given more than once; send it once", "duplicate_key", *place)
 
 
-def _in_strings(items: Sequence[BaseModel]) -> int:
-    """How many colons the strings of these requests hold."""
-    return sum([value.count(":") for item in items for value in vars(item).values() if isinstance(value, str)])
+def _with_colons(items: Sequence[BaseModel]) -> list[str]:
+    """The strings of these requests that hold a colon."""
+    return [value for item in items for value in vars(item).values() if isinstance(value, str) and ":" in value]
+
+
+def _after_digits(content: bytes | bytearray) -> int:
+    """How many colons follow a digit."""
+    return len(re.findall(rb"[0-9]:", content))

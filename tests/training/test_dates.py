@@ -48,6 +48,17 @@ def test_the_function_computes_what_training_computed(timed: Path) -> None:
     assert "worst absolute difference 0\n" in printed["package"]
 
 
+def test_the_card_says_what_is_computed(timed: Path) -> None:
+    """From the date and from the time."""
+    card = (timed / "reports" / "mini" / "card.md").read_text()
+    for row in (
+        "| `opened` | age of a date | days | may only fall |",
+        "| `hour` | hour of the day of `at` in UTC |  | free |",
+        "| `weekday` | day of the week of `at` in UTC |  | free |",
+    ):
+        assert row in card
+
+
 def test_rows_hold_seconds(timed: Path) -> None:
     """As the file has the dates, to the microsecond."""
     rows, file = pd.read_parquet(timed / "build" / "mini" / "rows" / "test.parquet"), timed_rows().set_index("row_id")
@@ -133,10 +144,16 @@ def test_bad_input_is_a_422(
         assert problem["msg"].startswith(start)
 
 
-def test_a_time_given_twice_is_refused(client: TestClient) -> None:
-    """Although times have colons of their own."""
-    body = f'{{"amountUsd": 1, "country": "NA", "at": "{NIGHT}", "at": "{NIGHT}"}}'
-    assert client.post("/mini", content=body).json()["detail"][0]["type"] == "duplicate_key"
+@pytest.mark.parametrize("item", ["tea", "tea: 1", "tea 1: 2", "tea 1:2:", "\u00e9:", '":', "\u0661:"])
+@pytest.mark.parametrize("is_escaped", [True, False])
+@pytest.mark.parametrize("doubled", ["", '"at": 1, ', f'"at": "{NIGHT}", ', '"item": "1:2", ', '"openedOn": null, '])
+def test_a_key_given_twice_is_refused(client: TestClient, item: str, doubled: str, *, is_escaped: bool) -> None:
+    """Although dates have colons of their own, which are in no string of the parsed request."""
+    sent = REQUEST | {"item": item, "at": NIGHT, "openedOn": "2025-03-05T01:02:03+00:30"}
+    body = json.dumps(sent, ensure_ascii=is_escaped).replace("{", "{" + doubled)
+    answer = client.post("/mini", content=body.encode())
+    expected = [{"type": "duplicate_key"}] if doubled else []
+    assert [{"type": problem["type"]} for problem in answer.json().get("detail", [])] == expected
 
 
 def test_records_hold_ages(client: TestClient, tmp_path: Path) -> None:

@@ -190,6 +190,14 @@ REFUSED = [
         update("features", "momentum", product=["amount", "speed", "visits"]),
         ".features.momentum.product is ['amount', 'speed', 'visits']; it must have at most 2 items.",
     ),
+    (
+        update("features", hour={"hour_of_day": "when"}),
+        ": features.hour reads when; it must read the time column, at.",
+    ),
+    (
+        update("fields", "speed", alias="at", type="date", unit=None),
+        ": at is used twice; every name must be used once.",
+    ),
     # Directions.
     (
         update("fields", "amount", monotone="up"),

@@ -30,7 +30,7 @@ AGES = np.linspace(0.5, 400, 60)
 Keys = dict[str, Any]
 
 
-def contract(features: Keys, **fields: Keys) -> Contract:
+def contract(features: Keys, time: str | None = None, **fields: Keys) -> Contract:
     """A contract of these fields, numbers unless they say otherwise, and of these derived features."""
     return Contract(
         route="/x",
@@ -38,6 +38,7 @@ def contract(features: Keys, **fields: Keys) -> Contract:
         id=None,
         fields={name: DeclaredField(**{"type": "number"} | keys) for name, keys in fields.items()},
         features={name: DerivedFeature(**keys) for name, keys in features.items()},
+        time=time,
     )
 
 
@@ -101,6 +102,16 @@ def test_a_direction_that_cannot_hold_is_refused(features: Keys, a: Keys, b: Key
     with pytest.raises(ValueError, match="monotone") as caught:
         monotone_signs(contract(features, a=a, b=b))
     assert str(caught.value) == sentence
+
+
+def test_a_direction_is_that_of_the_age() -> None:
+    """A date has an age of 0 or more, which may be 0; features of the time have no direction."""
+    features = {"c": {"product": ("a", "b")}, "hour": {"hour_of_day": "at"}}
+    opened = DOWN | {"type": "date"}
+    assert monotone_signs(contract(features, time="at", a={"min": 0}, b=opened)) == [0, -1, -1, 0]
+    with pytest.raises(ValueError, match="monotone") as caught:
+        monotone_signs(contract(RATIO, time="at", a={"min": 0}, b=opened))
+    assert str(caught.value) == DIVIDED_BY_0.replace("declare b with a min above 0, or ", "")
 
 
 def test_signs_stand_in_the_order_of_the_columns() -> None:
