@@ -47,6 +47,8 @@ def read_dates(values: pd.Series) -> pd.Series:
     if pd.api.types.is_datetime64_any_dtype(values.dtype):
         dates = pd.to_datetime(values, utc=True).dt.as_unit("us")
         return (dates.astype(np.int64) / 1e6).where(values.notna())
+    if not isinstance(values.dtype, pd.StringDtype):
+        return values.map(_date_seconds).astype(np.float64)
     codes, distinct = pd.factorize(values)
     seconds = np.array([*map(_date_seconds, distinct), np.nan])
     return pd.Series(seconds[codes], index=values.index)

@@ -1,5 +1,7 @@
 """Checks of a column: the typed values, and the reasons for which values are refused."""
 
+import datetime as dt
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,11 +33,19 @@ from training.errors import DataError
         (DeclaredField(type="category"), b"DE", "is not a text"),
         (DeclaredField(type="category"), ["DE"], "is not a text"),
         (DeclaredField(type="category"), {"a": 1}, "is not a text"),
+        (DeclaredField(type="date"), "31.01.2024", "is not a date"),
+        (DeclaredField(type="date"), "2023-02-29", "is not a date"),
+        (DeclaredField(type="date"), "2024", "is not a date"),
+        (DeclaredField(type="date"), 1_700_000_000, "is not a date"),
+        (DeclaredField(type="date"), ["2024-01-31"], "is not a date"),
+        (DeclaredField(type="date"), "1899-12-31T23:59:59Z", "is before 1900"),
+        (DeclaredField(type="date"), dt.datetime(1, 1, 1), "is before 1900"),  # noqa: DTZ001 - as databases export it
+        (DeclaredField(type="date", required=True), None, "is missing"),
     ],
 )
 def test_bad_value_has_its_reason(field: DeclaredField, value: object, problem: str) -> None:
     """A value outside the contract has its reason, and the sound one beside it none."""
-    sound = {"category": "DE"}.get(field.type, 1)
+    sound = {"category": "DE", "date": "2024-01-31"}.get(field.type, 1)
     assert check_field(pd.Series([sound, value], dtype=object), field)[1].tolist() == ["", problem]
 
 
@@ -49,6 +59,8 @@ def test_bad_value_has_its_reason(field: DeclaredField, value: object, problem: 
         (DeclaredField(type="category"), [None, None]),
         (DeclaredField(type="flag"), [True, False, 0, 1, "1", None]),
         (DeclaredField(type="flag"), [None, None]),
+        (DeclaredField(type="date"), ["1900-01-01", dt.date(2024, 2, 29), pd.Timestamp("2024-01-31"), None, ""]),
+        (DeclaredField(type="date"), [None, None]),
     ],
 )
 def test_sound_value_has_no_problem(field: DeclaredField, values: list[object]) -> None:
@@ -108,3 +120,11 @@ def test_blanks_are_a_missing_number(kind: str) -> None:
     assert problems.tolist() == [""] * 4
     _, problems = check_field(values, DeclaredField(type=kind, required=True))
     assert problems.tolist() == ["", *["is missing"] * 3]
+
+
+def test_a_date_is_compared_with_its_rows_time() -> None:
+    """A row whose time cannot be read is refused for that, and five minutes are no difference."""
+    time = pd.Series([1_735_689_600.0, 1_735_689_600.0, np.nan])
+    values = pd.Series(["2025-01-01T00:05:00Z", "2025-01-01T00:05:01Z", "2099-01-01"])
+    _, problems = check_field(values, DeclaredField(type="date"), time)
+    assert problems.tolist() == ["", "is after the row's time", ""]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.data.times import check_time, time_is_number
+from training.data.times import check_time, dates_of, read_dates, time_is_number
 
 SECONDS = 1_735_689_600.0  # 2025-01-01T00:00:00Z
 
@@ -78,3 +78,32 @@ def test_a_time_outside_1900_to_2100_is_missing(stand_in: str, unit: str) -> Non
 def test_seconds_outside_1900_to_2100_are_missing() -> None:
     """The same holds for plain numbers."""
     assert check_time(pd.Series([-2_208_988_801.0, -5.0, 4_133_980_800.0])).isna().tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pd.Series(["2025-01-01T00:00:00.25", None], dtype="str"),
+        pd.Series(["2025-01-01T05:30:00.25+05:30", None], dtype=object),
+        pd.Series(pd.to_datetime(["2025-01-01 00:00:00.25", None])),
+        pd.Series(pd.to_datetime(["2025-01-01 00:00:00.250000999", None]).tz_localize("UTC")),
+        pd.Series([pd.Timestamp("2025-01-01 00:00:00.25").to_pydatetime(), None], dtype=object),
+        dates_of(pd.Series([SECONDS + 0.25, np.nan])),
+    ],
+    ids=["text", "offset", "datetime", "nanoseconds", "objects", "seconds"],
+)
+def test_dates_are_seconds_to_the_microsecond(values: pd.Series) -> None:
+    """However they are typed; what is missing stays so."""
+    np.testing.assert_array_equal(read_dates(values), [SECONDS + 0.25, np.nan])
+
+
+@pytest.mark.parametrize("values", [[1.7e9, 1.8e9], [True, False], ["20240131T", "1700000000"], [b"2024-01-31", {}]])
+def test_what_is_no_date_is_missing(values: list[object]) -> None:
+    """A number above all: 20240131 would be a day in 1970."""
+    assert read_dates(pd.Series(values)).isna().all()
+
+
+def test_dates_survive_being_read() -> None:
+    """To the last bit, over the whole range."""
+    seconds = pd.Series(np.round(np.random.default_rng(1).uniform(-2_208_988_800, 4_133_980_800, 10_000), 6))
+    assert (read_dates(dates_of(seconds)) == seconds).all()
