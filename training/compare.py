@@ -42,7 +42,6 @@ VARIANTS = (
     Resampling(method="undersample", ratio=0.1),
     Resampling(method="smote", ratio=0.03),
     Resampling(method="smote", ratio=0.1),
-    Resampling(method="smote", ratio=1.0),
 )
 
 

@@ -24,10 +24,13 @@ from training.evaluation.calibration import calibrated
 from training.model.fit import margins
 from training.run.command import run
 from training.run.files import BUILD, BUNDLES, REPORTS, read_table, read_texts, replace_folder
+from training.run.progress import say
 
 TOLERANCE = 1e-6
 N_GOLDEN = 20
 GOLDEN_DIGITS = 12
+# Below a scorer's build: the model that learned the test window too, and the bundle of the one that has not seen it.
+REFIT, JUDGED = "refit", "judged"
 # 2025-01-01, and 29 hours: twenty steps visit most hours and all days of the week.
 GOLDEN_TIME, GOLDEN_STEP = 1_735_689_600, 29 * 3_600
 
@@ -123,17 +126,23 @@ def build_bundle(folder: Path, contents: dict[str, bytes], described: dict[str, 
     (folder / MANIFEST).write_bytes(manifest_bytes(manifest))
 
 
-def windows_of(reports: Path) -> dict[str, Any]:
-    """The windows in time order, as reported; "calibrate" names the rows that calibrated, whatever window has them."""
-    windows = json.loads((reports / "rows.json").read_text())["windows"]
-    calibrate = json.loads((reports / "calibration.json").read_text())
-    return {"train": windows["train"], "calibrate": calibrate, "test": windows["test"]}
+def windows_of(name: str, *, refit: bool) -> dict[str, Any]:
+    """The windows in time order, as reported; "calibrate" names the rows that calibrated, whatever window has them.
+
+    With `refit` also the rows that a model which learned the test window too was fitted on.
+    """
+    windows = json.loads((REPORTS / name / "rows.json").read_text())["windows"]
+    calibrate = json.loads((REPORTS / name / "calibration.json").read_text())
+    described = {"train": windows["train"], "calibrate": calibrate, "test": windows["test"]}
+    return described | ({"refit": json.loads((BUILD / name / REFIT / "window.json").read_text())} if refit else {})
 
 
-def main(name: str) -> None:
-    """Package one scorer: `python -m training.package refund`."""
-    declared = declared_scorer(name)
-    built, reports = BUILD / name, REPORTS / name
+def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path) -> str:
+    """The version of the bundle that is made of a folder's files and replaces a target; nothing changes on failure.
+
+    Raises StageError where the function's code computes other probabilities than the folder's pipeline.
+    """
+    declared, built, reports = declared_scorer(name), BUILD / name, REPORTS / name
     fitted = json.loads((built / "calibration.json").read_text())
     described = {
         "scorer": name,
@@ -144,12 +153,12 @@ def main(name: str) -> None:
         "intervals": json.loads((reports / "intervals.json").read_text()),
         "thresholds": read_table(reports / "thresholds.csv").to_dict(orient="records"),
         "importance": read_table(reports / "importance.csv").to_dict(orient="records"),
-        "windows": windows_of(reports),
+        "windows": windows,
     }
-    contents = {file: (built / file).read_bytes() for file in FILES if file != "golden.json"}
+    contents = {file: (source / file).read_bytes() for file in FILES if file != "golden.json"}
     catalogue = read_texts(built / "catalogue.csv")
     requests = golden_requests(declared.contract, json.loads(contents["reference.json"]), catalogue)
-    BUNDLES.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix=f".{name}-bundle-") as scratch:
         folder = Path(scratch, "bundle")
         folder.mkdir()
@@ -158,17 +167,33 @@ def main(name: str) -> None:
         golden = _golden_cases(Scorer(load_bundle(folder)), requests)
         build_bundle(folder, contents | {"golden.json": to_json(golden)}, described)
         scorer = Scorer(load_bundle(folder))
-        window, pipeline = Window(built / "rows" / "test.parquet"), joblib.load(built / "pipeline.joblib")
+        window, pipeline = Window(built / "rows" / "test.parquet"), joblib.load(source / "pipeline.joblib")
         frames = window.frames(declared.contract.inputs)
         # Rows may be later than this machine's clock, as synthetic ones are.
         timeless = Scorer(scorer.bundle, clock=lambda: END_OF_TIMES)
         worst = max(check_parity(timeless, pipeline, fitted["calibration"], rows) for rows in frames)
-        replace_folder(folder, BUNDLES / name)
+        replace_folder(folder, target)
+    say(f"parity: {len(window):,} test rows, worst absolute difference {worst:.3g}")
+    size = sum(path.stat().st_size for path in target.iterdir())
+    say(f"bundle: {target}, version {scorer.version}, {size / 1e6:.2f} MB")
+    return scorer.version
+
+
+def main(name: str) -> None:
+    """Package one scorer: `python -m training.package refund`."""
+    built, refit, judged = BUILD / name, declared_scorer(name).split.refit, BUILD / name / JUDGED
+    shutil.rmtree(judged, ignore_errors=True)
+    judged.mkdir()
+    if refit:
+        # The twin that has not seen the test window: the numbers are its own, and the gate judges by it.
+        version = write_bundle(name, built, windows_of(name, refit=False), judged)
+        windows = windows_of(name, refit=True)
+        windows["refit"]["judged_by"] = version
+        write_bundle(name, built / REFIT, windows, BUNDLES / name)
+    else:
+        write_bundle(name, built, windows_of(name, refit=False), BUNDLES / name)
     for stale in remove_undeclared(set(read_params().scorers)):
-        print(f"removed {stale}: params.yaml no longer declares it")  # noqa: T201 - the stage's report
-    print(f"parity: {len(window):,} test rows, worst absolute difference {worst:.3g}")  # noqa: T201 - the stage's report
-    size = sum(path.stat().st_size for path in (BUNDLES / name).iterdir())
-    print(f"bundle: {BUNDLES / name}, version {scorer.version}, {size / 1e6:.2f} MB")  # noqa: T201 - as above
+        say(f"removed {stale}: params.yaml no longer declares it")
 
 
 def remove_undeclared(declared: set[str]) -> list[Path]:

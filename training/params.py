@@ -40,6 +40,8 @@ class Split(Frozen):
     """Rows this close before the next window are left out, because their labels would not have been known."""
     sample: Share = 1.0
     """The share of the rows that is used; 0.1 to 0.2 gives a quick prototype."""
+    refit: bool = False
+    """Whether the model that ships also learns the test window, after a model that has not seen it was judged there."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -102,11 +104,11 @@ class Model(Frozen):
     """The number of trees. Where it is not given, the folds choose it by early stopping, and the default is the limit:
     more trees would make the function's explanations slow."""
     max_depth: Annotated[int, Field(ge=1, le=16)] = 5
-    learning_rate: Share = 0.08
-    min_child_weight: Annotated[float, Field(ge=0)] = 5.0
+    learning_rate: Share = 0.1
+    min_child_weight: Annotated[float, Field(ge=0)] = 1.0
     subsample: Share = 0.8
-    colsample_bytree: Share = 0.8
-    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
+    colsample_bytree: Share = 0.5
+    reg_lambda: Annotated[float, Field(ge=0)] = 5.0
     max_bin: Annotated[int, Field(ge=2)] = 256
     tree_method: Literal["hist", "exact"] = "hist"
     """exact does not support categories."""

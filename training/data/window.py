@@ -41,16 +41,24 @@ class RowGroup(NamedTuple):
 
 
 class Window:
-    """The file of a window."""
+    """The file of a window, or those of several that follow each other."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the file's metadata; raises StageError where it is absent or damaged."""
+    def __init__(self, *paths: Path) -> None:
+        """Read the files' metadata; raises StageError where one is absent or damaged."""
         # Workers may have another working directory.
-        self.path = path.resolve()
-        with _readable(self.path):
-            metadata = pq.read_metadata(self.path)
+        self.paths = [path.resolve() for path in paths]
+        self._groups: list[tuple[Path, int, int]] = []
+        for path in self.paths:
+            with _readable(path):
+                metadata = pq.read_metadata(path)
+            sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+            self._groups += [(path, group, size) for group, size in enumerate(sizes)]
         self.names = list(metadata.schema.names)
-        self.sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many rows each row group has."""
+        return [size for _, _, size in self._groups]
 
     def __len__(self) -> int:
         """How many rows."""
@@ -58,8 +66,11 @@ class Window:
 
     def __getitem__(self, name: str) -> pd.Series:
         """One column, as pandas reads it."""
-        with _readable(self.path):
-            return pd.read_parquet(self.path, columns=[name])[name]
+        columns = []
+        for path in self.paths:
+            with _readable(path):
+                columns.append(pd.read_parquet(path, columns=[name])[name])
+        return columns[0] if len(columns) == 1 else pd.concat(columns, ignore_index=True)
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One column, (n_rows,)."""
@@ -69,14 +80,14 @@ class Window:
     def parts(self, positions: Positions | None = None) -> list[RowGroup]:
         """Its row groups; with `positions`, which must ascend, only the rows there."""
         if positions is None:
-            return [RowGroup(self.path, group, None, size) for group, size in enumerate(self.sizes)]
+            return [RowGroup(path, group, None, size) for path, group, size in self._groups]
         starts = np.concatenate([[0], np.cumsum(self.sizes)])
         cuts = np.searchsorted(positions, starts)
-        groups = (
-            RowGroup(self.path, group, positions[first:last] - starts[group], int(last - first))
-            for group, (first, last) in enumerate(pairwise(cuts))
+        parts = (
+            RowGroup(path, group, positions[first:last] - start, int(last - first))
+            for (path, group, _), start, (first, last) in zip(self._groups, starts[:-1], pairwise(cuts), strict=True)
         )
-        return [group for group in groups if group.n_rows]
+        return [part for part in parts if part.n_rows]
 
     def spread(self, n_rows: int) -> pd.DataFrame:
         """At most `n_rows` of its rows, evenly spread."""
@@ -90,8 +101,8 @@ class Window:
             yield part.read(columns)
 
 
-def read_training(name: str) -> tuple[Window, pd.DataFrame]:
-    """A scorer's training window and its catalogue, as the stages prepare and catalogue wrote them."""
+def read_training(name: str, *later: str) -> tuple[Window, pd.DataFrame]:
+    """A scorer's training window, with later ones if they are named, and its catalogue, as the stages wrote them."""
     folder = BUILD / name
     catalogue = read_texts(folder / "catalogue.csv")
-    return Window(folder / "rows" / "train.parquet"), catalogue
+    return Window(*(folder / "rows" / f"{window}.parquet" for window in ("train", *later))), catalogue

@@ -3,12 +3,13 @@
 import json
 
 from handler.releases.store import MAX_POINTER_BYTES, Pointer
+from handler.scoring.bundle import MANIFEST
 from training.delivery.pointer import read_history
 from training.delivery.publish import publish
 from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.delivery.tracking import Tracker, TrackError
 from training.errors import StageError
-from training.run.files import BUNDLES
+from training.run.files import BUILD, BUNDLES
 from training.run.progress import say
 
 # The metrics that the list of releases shows.
@@ -68,6 +69,9 @@ def announce_update(scorer: str, pointer: Pointer) -> None:
 def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -> None:
     """Publish the packaged bundles of these scorers, and track them."""
     for scorer in scorers:
+        if (judged := BUILD / scorer / "judged" / MANIFEST).exists():
+            twin = publish(store, judged.parent, signing_key)
+            say(f"{scorer}: {twin} is in {store}, which has not seen the test window; the gate judges by it")
         version = publish(store, BUNDLES / scorer, signing_key)
         signed = ", signed" if signing_key else ""
         say(f"{scorer}: {version} is in {store}{signed}; `make promote` puts it into production")

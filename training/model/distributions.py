@@ -10,7 +10,8 @@ from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features
 from training.evaluation.calibration import log_odds
 from training.model.bins import label_bins, number_bins
-from training.model.combinations import just_above
+from training.model.combinations import just_above, learn_combinations
+from training.model.encoder import FeatureEncoder
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
 PERCENTILES = np.arange(101)
@@ -90,3 +91,13 @@ def feature_baseline(matrix: Matrix | FeatureMatrix, features: Features) -> dict
     """The bins of each feature's column, by its name."""
     columns = zip(features.names, features.labels, strict=True)
     return {name: binned(matrix[:, index], labels) for index, (name, labels) in enumerate(columns)}
+
+
+def baseline_of(encoder: FeatureEncoder, matrix: FeatureMatrix, score: dict[str, Any]) -> dict[str, Any]:
+    """The content of baseline.json for an encoder's training rows; `score` is their `score_baseline`."""
+    features = build_features(encoder.contract, encoder.vocabulary_)
+    return {
+        "features": feature_baseline(matrix, features),
+        "score": score,
+        "combinations": learn_combinations(matrix, features.labels),
+    }

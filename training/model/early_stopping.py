@@ -21,6 +21,7 @@ from training.run.matrix import Matrix
 EVERY = 10
 # So many measurements without a higher value end the fit.
 PATIENCE = 6
+NEIGHBOURS = 2
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,12 @@ def cut(fits: Sequence[Fit], folds: Sequence[Fold], model: Model) -> FoldFits:
 
 
 def common_rounds(curves: Sequence[Sequence[float]]) -> int:
-    """The number of trees with the highest mean average precision; a fit that ended counts with its last value."""
+    """The number of trees with the highest mean average precision; a fit that ended counts with its last value.
+
+    Each value is averaged with its NEIGHBOURS on both sides, because the highest single one is often a lucky one.
+    """
     longest = max(map(len, curves))
     extended = [[*curve, *[curve[-1]] * (longest - len(curve))] for curve in curves]
-    return EVERY * (1 + int(np.argmax(np.round(np.mean(extended, axis=0), 6))))
+    mean = np.mean(extended, axis=0)
+    smoothed = [mean[max(place - NEIGHBOURS, 0) : place + NEIGHBOURS + 1].mean() for place in range(longest)]
+    return EVERY * (1 + int(np.argmax(np.round(smoothed, 6))))

@@ -1,7 +1,7 @@
 """A model as `make retrain` would have trained it on a past date, and the state the monitor would have given it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -52,13 +52,20 @@ class DatedModel:
     threshold: float
     baseline: dict[str, Any]
     window: pd.DataFrame
-    """The latest rows known then, which it has not learned from; the gate judges by them."""
+    """The latest rows known then; the gate judges by them."""
+    unseen: Pipeline
+    """The pipeline that has not learned from the window: by default the same, with `split.refit` another."""
 
     @property
     def features(self) -> Features:
         """How rows become this model's features."""
         encoder = self.pipeline[0]
         return build_features(encoder.contract, encoder.vocabulary_)
+
+    @property
+    def judged(self) -> "DatedModel":
+        """The model that the gate judges, which has not seen the window."""
+        return replace(self, pipeline=self.unseen)
 
     def scored(self, rows: pd.DataFrame, scorer: ScorerDeclaration) -> ScoredRows:
         """The rows, scored."""
@@ -86,29 +93,39 @@ def model_at(
     if labelled.empty:
         raise DataError(f"no label was known on {timestamp_text(at)}; begin later")
     windows = split_by_time(labelled, scorer)
-    train = windows["train"]
-    labels, workers = train[scorer.label].to_numpy(), Workers(scorer.compute)
-    encoder = FeatureEncoder(scorer.contract, catalogue).fit(train)
-    matrix = encoder.transform(train)
-    pipeline = pipeline_of(encoder, *fit_model(scorer, parameters, matrix, labels, workers))
+    learned = windows["train"]
+    unseen, matrix = _fitted(learned, scorer, parameters, catalogue)
     if scorer.split.has_calibration_window:
         later = windows["calibrate"]
-        margin = margins(pipeline, later)
+        margin = margins(unseen, later)
     else:
-        later, margin = _out_of_time(train, scorer, parameters, catalogue)
+        later, margin = _out_of_time(learned, scorer, parameters, catalogue)
+    pipeline = unseen
+    if scorer.split.refit:
+        learned = pd.concat([learned, windows["test"]], ignore_index=True)
+        pipeline, matrix = _fitted(learned, scorer, parameters, catalogue)
     later_labels = later[scorer.label].to_numpy()
     slope, intercept = fit_platt(margin, later_labels)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
     amount = later[scorer.costs.amount].to_numpy() if scorer.costs else None
     threshold = threshold_for(probability, later_labels, scorer.decision, amount, scorer.costs)
-    features = build_features(scorer.contract, encoder.vocabulary_)
+    features = build_features(scorer.contract, pipeline[0].vocabulary_)
     baseline = {
         "features": feature_baseline(matrix, features),
         "score": score_baseline(probability, later_labels, threshold),
     }
-    learned_until = float(train[scorer.time].max())
-    return DatedModel(at, learned_until, pipeline, calibration, threshold, baseline, windows["test"])
+    until = float(learned[scorer.time].max())
+    return DatedModel(at, until, pipeline, calibration, threshold, baseline, windows["test"], unseen)
+
+
+def _fitted(
+    rows: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
+) -> tuple[Pipeline, Matrix]:
+    """The pipeline fitted on rows, and these as features."""
+    encoder = FeatureEncoder(scorer.contract, catalogue).fit(rows)
+    matrix, labels = encoder.transform(rows), rows[scorer.label].to_numpy()
+    return pipeline_of(encoder, *fit_model(scorer, parameters, matrix, labels, Workers(scorer.compute))), matrix
 
 
 def _out_of_time(

@@ -73,7 +73,7 @@ class Replay:
             challenger = self.model(at)
         except StageError as error:
             return champion, str(error)
-        scored = [model.scored(challenger.window, self.scorer) for model in (challenger, champion)]
+        scored = [model.scored(challenger.window, self.scorer) for model in (challenger.judged, champion)]
         objections = weigh(
             [answers.probability for answers in scored],
             [answers.flagged.astype(np.float64) for answers in scored],

@@ -98,6 +98,7 @@ def _head(reports: Reports) -> Facts:
         "title": plain(reports.name),
         "name": reports.name,
         "version": reports.manifest["version"],
+        "judged_by": reports.manifest["windows"].get("refit", {}).get("judged_by"),
         "route": reports.contract.route,
         "answer": reports.contract.answer,
         "label": code(reports.scorer.label),

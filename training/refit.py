@@ -1,0 +1,41 @@
+"""Fit the model that ships on the test window too, where `split.refit` declares it, with the same parameters.
+
+Runs after the test window was read for the evaluation, whose numbers belong to the model that has not seen it.
+"""
+
+import json
+import shutil
+
+from handler.scoring.bundle import to_json
+from training.data.split import window_report
+from training.data.window import read_training
+from training.model.chosen import chosen_model, chosen_scorer
+from training.model.distributions import baseline_of
+from training.model.write_model import write_model
+from training.run.command import run
+from training.run.engine import workers_of
+from training.run.files import BUILD, write_bytes, write_json
+from training.run.progress import say
+
+FOLDER = "refit"
+
+
+def main(name: str) -> None:
+    """Fit one scorer's model again: `python -m training.refit refund`."""
+    scorer, folder = chosen_scorer(name), BUILD / name / FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if not scorer.split.refit:
+        say("split.refit is not declared: the model that was judged is the one that ships")
+        return
+    window, catalogue = read_training(name, "test")
+    fitted = json.loads((BUILD / name / "calibration.json").read_text())
+    with workers_of(scorer.compute) as workers:
+        encoder, matrix, report = write_model(scorer, chosen_model(name), (window, catalogue), folder, workers)
+        write_bytes(folder / "baseline.json", to_json(baseline_of(encoder, matrix, fitted["score"])))
+    write_json(folder / "window.json", window_report(window.column(scorer.time), window.column(scorer.label)))
+    say(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    run(main)
