@@ -101,7 +101,7 @@ class ScorerDeclaration(Contract):
     def contract(self) -> Contract:
         """The part of the declaration that the bundle contains."""
         # Where nothing depends on the time, callers do not send it.
-        keys = set(Contract.model_fields) - (set() if self.reads_time else {"time"})
+        keys = set(Contract.model_fields) - (set() if self.time_key else {"time"})
         return Contract.model_validate(self.model_dump(include=keys), strict=False)
 
     @property

@@ -47,7 +47,7 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
         for step in range(N_GOLDEN)
     ]
     complete = requests[len(requests) // 2]
-    required = {field.alias or name for name, field in contract.fields.items() if field.required} | {contract.time}
+    required = {field.alias or name for name, field in contract.fields.items() if field.required} | {contract.time_key}
     unseen = {
         field.alias or name: "never seen"[: field.max_length]
         for name, field in contract.fields.items()
@@ -60,7 +60,7 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
 
 def _golden_request(values: dict[str, Any], contract: Contract, step: int) -> dict[str, Any]:
     """The request of a step, whose dates are given by their ages; it has a time of its own, not the clock's."""
-    if not (contract.time and contract.reads_time):
+    if not contract.time_key:
         return as_request(values, contract)
     time = GOLDEN_TIME + step * GOLDEN_STEP
     dates = {
@@ -68,7 +68,7 @@ def _golden_request(values: dict[str, Any], contract: Contract, step: int) -> di
         for name, field in contract.fields.items()
         if field.type == "date"
     }
-    return as_request(values | dates | {contract.time: time}, contract) | {contract.time: iso_text(time)}
+    return as_request(values | dates | {contract.time_key: time}, contract) | {contract.time_key: iso_text(time)}
 
 
 def _nth_of(values: list[Any], step: int) -> Any:  # noqa: ANN401 - whatever a field holds

@@ -32,8 +32,8 @@ def breaking_changes(promised: Contract, offered: Contract) -> list[str]:
     new_fields = {field.alias or name: field for name, field in offered.fields.items()}
     for key, field in old_fields.items():
         changes += _narrowings(key, field, new_fields[key]) if key in new_fields else [f"it does not accept {key}"]
-    if promised.time and offered.time != promised.time:
-        changes.append(f"it does not accept {promised.time}")
+    if promised.time_key and offered.time_key != promised.time_key:
+        changes.append(f"it does not accept {promised.time_key}")
     changes += [f"it requires {key}" for key, field in new_fields.items() if field.required and key not in old_fields]
     return changes
 

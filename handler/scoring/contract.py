@@ -148,7 +148,7 @@ class Contract(Frozen):
     fields: Annotated[dict[Name, DeclaredField], Field(min_length=1)]
     features: dict[Name, DerivedFeature]
     time: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
-    """The key of a request's time; a bundle has it only where a date or a feature is computed with the time."""
+    """In a bundle only where the features depend on it."""
 
     @property
     def reads_time(self) -> bool:
@@ -158,13 +158,18 @@ class Contract(Frozen):
         )
 
     @property
+    def time_key(self) -> str | None:
+        """The key of a request's time; None where the features do not depend on it, and no request may carry it."""
+        return self.time if self.reads_time else None
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """What the features are computed from: the fields, then, if they depend on it, the time."""
-        return (*self.fields, self.time) if self.time and self.reads_time else tuple(self.fields)
+        return tuple(filter(None, (*self.fields, self.time_key)))
 
     @model_validator(mode="after")
     def _time_is_known(self) -> Self:
-        if self.reads_time and not self.time:
+        if self.reads_time and not self.time_key:
             raise ValueError("a date or a feature is computed with the request's time; declare time, the key of it")
         for name, feature in self.features.items():
             if feature.time and feature.time != self.time:
@@ -187,7 +192,7 @@ class Contract(Frozen):
             raise ValueError(f"id may not be called {self.id}: an answer has that key already")
         keys = [field.alias or name for name, field in self.fields.items()] + ([self.id] if self.id else [])
         # A request's model has the time beside the fields, and the caller sends it beside their keys.
-        times = [self.time] if self.time and self.reads_time else []
+        times = [self.time_key] if self.time_key else []
         names, keys = names + times, keys + times
         for group in (names, keys):
             if twice := sorted({name for name in group if group.count(name) > 1}):
@@ -205,12 +210,12 @@ def request_model(
     """
     fields: dict[str, Any] = {}
     date: Any = None
-    if contract.time and contract.reads_time:
+    if contract.time_key:
         from handler.scoring.times import date_annotation, time_annotation  # noqa: PLC0415 - for scorers that read it alone
 
         # The time comes before the dates, which are compared with it.
-        fields[contract.time] = (time_annotation(clock), Field(default_factory=clock))
-        date = date_annotation(contract.time)
+        fields[contract.time_key] = (time_annotation(clock), Field(default_factory=clock))
+        date = date_annotation(contract.time_key)
     for name, field in contract.fields.items():
         fields[name] = _request_field(field, date if field.type == "date" else _annotation(field))
     if contract.id:

@@ -63,10 +63,10 @@ def _checked(rows: pd.DataFrame, contract: Contract, now: float) -> tuple[pd.Dat
     problems = pd.Series("", index=rows.index, dtype=object)
     typed: dict[str, pd.Series] = {}
     seconds = None
-    if contract.time and contract.reads_time:
-        seconds, reasons = _request_times(rows, contract.time, now)
-        typed[contract.time] = seconds
-        problems = problems.mask(reasons != "", f"{contract.time} " + reasons)
+    if contract.time_key:
+        seconds, reasons = _request_times(rows, contract.time_key, now)
+        typed[contract.time_key] = seconds
+        problems = problems.mask(reasons != "", f"{contract.time_key} " + reasons)
     for name, field in _columns(contract, rows).items():
         values = rows[name] if name in rows else pd.Series(None, index=rows.index, dtype=object)
         typed[name], reasons = check_field(values, field, seconds)

@@ -50,7 +50,7 @@ def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
     """
     names = part.schema.names
     fields = {name: (name, field.alias or name) for name, field in contract.fields.items()}
-    for name in filter(None, (contract.id, *contract.inputs[len(contract.fields) :])):
+    for name in filter(None, (contract.id, contract.time_key)):
         fields[name] = (name, name)
     column_of: dict[str, str] = {}
     for field, keys in fields.items():
@@ -88,9 +88,9 @@ def unread_text(part: InputFile, columns: Mapping[str, str], contract: Contract)
     fields = ", ".join(absent)
     names = ", ".join(unused[:SHOWN]) + (f" and {len(unused) - SHOWN:,} more" if len(unused) > SHOWN else "")
     have = "has no column and is" if len(absent) == 1 else "have no column and are"
-    lacks_time = contract.reads_time and contract.time not in columns
+    lacks_time = contract.time_key not in {None, *columns}
     texts = [
-        f"without a column {contract.time} each row counts as a request of now" if lacks_time else "",
+        f"without a column {contract.time_key} each row counts as a request of now" if lacks_time else "",
         f"{fields} {have} missing in every row" if absent else "",
         f"no field reads the {'column' if len(unused) == 1 else 'columns'} {names}" if unused else "",
     ]

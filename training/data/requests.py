@@ -56,8 +56,8 @@ def as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
         elif field.type == "date":
             value = iso_text(value)
         request[field.alias or name] = value
-    if contract.time and contract.reads_time:
-        request[contract.time] = values[contract.time]
+    if contract.time_key:
+        request[contract.time_key] = values[contract.time_key]
     return request
 
 
