@@ -105,10 +105,10 @@ class Model(Frozen):
     more trees would make the function's explanations slow."""
     max_depth: Annotated[int, Field(ge=1, le=16)] = 5
     learning_rate: Share = 0.1
-    min_child_weight: Annotated[float, Field(ge=0)] = 1.0
+    min_child_weight: Annotated[float, Field(ge=0)] = 2.0
     subsample: Share = 0.8
-    colsample_bytree: Share = 0.5
-    reg_lambda: Annotated[float, Field(ge=0)] = 5.0
+    colsample_bytree: Share = 0.6
+    reg_lambda: Annotated[float, Field(ge=0)] = 3.0
     max_bin: Annotated[int, Field(ge=2)] = 256
     tree_method: Literal["hist", "exact"] = "hist"
     """exact does not support categories."""

@@ -15,12 +15,19 @@ from benchmarks.quality.handbook import handbook
 from benchmarks.quality.recall_bound import recall_bound
 from benchmarks.quality.resampling import handbook_variants, ulb_variants
 from benchmarks.quality.sets import AbsentError, Line
+from benchmarks.quality.steps import all_steps
 from benchmarks.quality.ulb import ulb
 from benchmarks.tables import report
 from training.run.progress import say
 
 # Of the sets one customer or row in so many is taken; trials of each search, draws of the recall bound.
-SIZES = {"handbook_one_in": (1, 80), "ulb_one_in": (1, 400), "trials": (30, 1), "draws": (200, 3)}
+SIZES = {
+    "handbook_one_in": (1, 80),
+    "steps_one_in": (4, 160),
+    "ulb_one_in": (1, 400),
+    "trials": (30, 1),
+    "draws": (200, 3),
+}
 # By their names in the report. All but the last take minutes and change with the code only; the last takes seconds and
 # changes with every release.
 PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
@@ -28,6 +35,7 @@ PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
     "ulb": lambda options: ulb(options.ulb_one_in),
     "handbook_variants": lambda options: handbook_variants(options.handbook_one_in),
     "ulb_variants": lambda options: ulb_variants(options.ulb_one_in),
+    "steps": lambda options: all_steps(options.steps_one_in, options.ulb_one_in, options.trials),
     "recall_bound": lambda options: recall_bound(options.draws),
 }
 
