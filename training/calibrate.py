@@ -7,6 +7,7 @@ calibration window of its own, where one is declared.
 import json
 
 import joblib
+import pandas as pd
 
 from training.data.split import window_report
 from training.data.window import Window, read_training
@@ -20,7 +21,7 @@ from training.model.fit import fit_model, matrix_margins, pipeline_of
 from training.model.folds import declared_positions, out_of_time_margins
 from training.run.command import run
 from training.run.engine import workers_of
-from training.run.files import BUILD, REPORTS, write_json, write_text
+from training.run.files import BUILD, REPORTS, write_json, write_text, write_whole
 from training.run.matrix import Matrix, Positions
 from training.run.processes import Workers
 from training.run.progress import progress, say
@@ -51,7 +52,7 @@ def main(name: str) -> None:
     scorer = chosen_scorer(name)
     with workers_of(scorer.compute) as workers:
         window, positions, margin = later_margins(name, scorer, workers)
-    columns = {scorer.time, scorer.label, *([scorer.costs.amount] if scorer.costs else [])}
+    columns = [scorer.time, scorer.label, *([scorer.costs.amount] if scorer.costs else [])]
     values = {column: window.column(column)[slice(None) if positions is None else positions] for column in columns}
     label, amount = values[scorer.label], values.get(scorer.costs.amount) if scorer.costs else None
     slope, intercept = fit_platt(margin, label)
@@ -64,7 +65,9 @@ def main(name: str) -> None:
         "operating_points": operating_points(probability, label, threshold),
         "score": score_baseline(probability, label, threshold),
     }
-    report = window_report(values[scorer.time], label) | {"blocks": 0 if positions is None else scorer.folds.count}
+    report = window_report(values[scorer.time], label)
+    rows = pd.DataFrame({**values, "margin": margin})
+    write_whole(BUILD / name / "calibration.parquet", lambda target: rows.to_parquet(target, index=False))
     write_json(REPORTS / name / "calibration.json", report)
     write_text(BUILD / name / "calibration.json", json.dumps(fitted, indent=1) + "\n")
     say(json.dumps({key: value for key, value in fitted.items() if key != "score"} | report, indent=1))

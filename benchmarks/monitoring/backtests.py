@@ -26,17 +26,18 @@ from benchmarks.tables import SCORERS, date_of, number, table
 from training.backtest import by_days, report_of
 from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows
-from training.declaration import ScorerDeclaration, declared_scorer
+from training.declaration import ScorerDeclaration
 from training.intake.synthetic.draws import DAYS
 from training.intake.synthetic.population import START, Drawn
 from training.intake.synthetic.refunds import draw_refunds
 from training.intake.synthetic.transactions import draw_transactions
+from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.replay import Replay
 from training.params import SECONDS_A_DAY, Decision, Model, Quarantine
 from training.report.backtest_page import draw_recall
 from training.report.backtest_report import Week
 from training.report.html import LOOK
-from training.run.files import BUILD, write_whole
+from training.run.files import write_whole
 from training.synthesize import SEED
 
 # `weeks` are replayed at most; `one_in` of the handbook's customers are taken.
@@ -47,7 +48,7 @@ SETS = (*SCORERS, "handbook")
 REPEATED = (154, DAYS)
 MORE = 2
 FIRST_WEEK_DAY = 119
-CALIBRATE_DAYS, TEST_DAYS = 14.0, 7.0
+TEST_DAYS = 7.0
 EVERY = 4
 # The handbook: of 183 days the first 91 make the first model; no cost is declared there.
 HANDBOOK_FROM_DAY = 91
@@ -97,9 +98,9 @@ def replayed(
 
 def shipped(name: str, options: Namespace) -> dict[str, Any]:
     """The replay of a shipped scorer."""
-    scorer = by_days(declared_scorer(name, ROOT / "params.yaml"), CALIBRATE_DAYS, TEST_DAYS)
+    declared, parameters = chosen_scorer(name, ROOT), chosen_model(name, ROOT)
+    scorer = by_days(declared, TEST_DAYS)
     rows = history(name, scorer, getattr(options, name))
-    parameters = Model.model_validate_json((ROOT / BUILD / name / "tuned.json").read_bytes())
     midnight = START.astype("datetime64[s]").astype(float)
     return replayed(rows, scorer, parameters, midnight + FIRST_WEEK_DAY * SECONDS_A_DAY, options.weeks)
 
@@ -108,7 +109,7 @@ def handbook(options: Namespace) -> dict[str, Any]:
     """The replay of the handbook's cards, and how far the estimated performance is from the measured, by week."""
     declared, rows = declared_set("handbook", options.one_in)
     changes = {"decision": HANDBOOK_DECISION, "quarantine": HANDBOOK_QUARANTINE}
-    scorer = by_days(declared, CALIBRATE_DAYS, TEST_DAYS).model_copy(update=changes)
+    scorer = by_days(declared, TEST_DAYS).model_copy(update=changes)
     midnight = FIRST_DAY.timestamp()
     rows = rows.assign(**{scorer.time: rows[scorer.time] + midnight})
     checked = check_rows(rows, scorer).clean.sort_values(scorer.time, kind="stable", ignore_index=True)

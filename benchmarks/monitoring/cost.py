@@ -46,7 +46,7 @@ MAX_GB = 1.0
 def answered_rows(scorer: Scorer, every: int) -> list[tuple[Answered, bool]]:
     """The rows that the scorer was not trained on, or one of so many, with its answers, and whether they were fraud."""
     folder = ROOT / BUILD / SCORER / "rows"
-    rows = pd.concat([pd.read_parquet(folder / f"{window}.parquet") for window in ("calibrate", "test")]).iloc[::every]
+    rows = pd.read_parquet(folder / "test.parquet").iloc[::every]
     pairs = []
     for request, is_fraud in zip(requests_of(rows, scorer.contract), rows["is_fraud"].astype(bool), strict=True):
         validated = scorer.request_model.model_validate(request)

@@ -1,22 +1,26 @@
-"""A shipped scorer's labelled rows as its model scored them, from which further windows are drawn."""
+"""A shipped scorer's labelled rows as a model of earlier rows scored them, from which further windows are drawn."""
 
+from contextlib import chdir
 from dataclasses import dataclass
 from math import inf
 
-import joblib
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.command import ROOT
-from handler.scoring.scorer import load_scorer
-from training.declaration import ScorerDeclaration, declared_scorer
-from training.monitoring.dated_model import DatedModel, ScoredRows, state_of
+from training.backtest import by_days
+from training.data.catalogue import read_catalogues
+from training.data.source import read_checked
+from training.declaration import ScorerDeclaration
+from training.model.chosen import chosen_model, chosen_scorer
+from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
 from training.params import SECONDS_A_DAY
-from training.run.files import BUILD, BUNDLES
 
 # Before it: the transaction rows get a new chain on day 140, both their late fraud on day 150.
 STEADY_UNTIL_DAY = 140
+# The model is one of this day, so that five weeks are left in which nothing drifts.
+MODEL_DAY, TEST_DAYS = 105, 7.0
 
 
 @dataclass(frozen=True)
@@ -63,20 +67,16 @@ class Labelled:
 
 
 def labelled_rows(name: str, every: int = 1) -> Labelled:
-    """The calibration and test rows of a shipped scorer, or one of so many."""
-    declared, scorer = declared_scorer(name, ROOT / "params.yaml"), load_scorer(ROOT / BUNDLES / name)
-    folder = ROOT / BUILD / name
-    rows = pd.concat([pd.read_parquet(folder / "rows" / f"{window}.parquet") for window in ("calibrate", "test")])
-    rows = rows.iloc[::every].sort_values(declared.time, kind="stable", ignore_index=True)
-    began = float(pd.read_parquet(folder / "rows" / "train.parquet", columns=[declared.time])[declared.time].min())
-    model = DatedModel(
-        at=began,
-        learned_until=began,
-        pipeline=joblib.load(folder / "pipeline.joblib"),
-        calibration=scorer.bundle.manifest["calibration"],
-        threshold=scorer.threshold,
-        baseline=scorer.bundle.baseline,
-        window=rows,
-    )
-    rows_a_day = round(len(rows) / (np.ptp(rows[declared.time]) / SECONDS_A_DAY))
-    return Labelled(declared, model, rows, began, rows_a_day)
+    """The rows after MODEL_DAY, or one of so many, and the model that a retraining on that day would have given."""
+    declared = chosen_scorer(name, ROOT)
+    with chdir(ROOT):
+        rows = read_checked(declared).sort_values(declared.time, kind="stable", ignore_index=True)
+        catalogue = read_catalogues(declared)
+    seconds, is_fraud = rows[declared.time], rows[declared.label] == 1
+    began = float(seconds.iloc[0])
+    at = began + MODEL_DAY * SECONDS_A_DAY
+    kept = (rows.index % every == 0) | is_fraud
+    model = model_at(at, rows[kept & (seconds < at)], by_days(declared, TEST_DAYS), chosen_model(name, ROOT), catalogue)
+    later = rows[seconds >= at].iloc[::every].reset_index(drop=True)
+    rows_a_day = round(len(later) / (np.ptp(later[declared.time]) / SECONDS_A_DAY))
+    return Labelled(declared, model, later, began, rows_a_day)

@@ -31,16 +31,22 @@ FRESH = {
 POLICIES = {"bound": Decision(recall=TARGET, confidence=0.95), "plain": Decision(recall=TARGET)}
 
 
-def scored_window(name: str, scorer: ScorerDeclaration, window: str) -> pd.DataFrame:
-    """A window's probabilities and labels; raises AbsentError where the scorer has not been trained."""
+def scored_rows(name: str, scorer: ScorerDeclaration) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Probabilities and labels of the rows that calibrated, by models of earlier rows, and of the test rows.
+
+    Raises AbsentError where the scorer has not been trained.
+    """
     folder = ROOT / BUILD / name
-    files = (f"rows/{window}.parquet", "pipeline.joblib", "calibration.json")
+    files = ("calibration.parquet", "rows/test.parquet", "pipeline.joblib", "calibration.json")
     paths = [existing(folder / file, "run `make train`") for file in files]
-    rows, pipeline = pd.read_parquet(paths[0]), joblib.load(paths[1])
-    calibration = json.loads(paths[2].read_text(encoding="utf-8"))["calibration"]
-    return pd.DataFrame(
-        {"probability": calibrated(margins(pipeline, rows), calibration), "label": rows[scorer.label].to_numpy()}
+    first, rows, pipeline = pd.read_parquet(paths[0]), pd.read_parquet(paths[1]), joblib.load(paths[2])
+    calibration = json.loads(paths[3].read_text(encoding="utf-8"))["calibration"]
+    scored = ((first["margin"].to_numpy(), first), (margins(pipeline, rows), rows))
+    earlier, later = (
+        pd.DataFrame({"probability": calibrated(margin, calibration), "label": labelled[scorer.label].to_numpy()})
+        for margin, labelled in scored
     )
+    return earlier, later
 
 
 def draws(
@@ -58,7 +64,7 @@ def recall_bound(n_draws: int) -> list[Line]:
     """Per declared scorer and kind of fresh rows how often their recall is the target or more, and the alert rate."""
     measured = []
     for name, scorer in read_params().scorers.items():
-        calibration, test = (scored_window(name, scorer, window) for window in ("calibrate", "test"))
+        calibration, test = scored_rows(name, scorer)
         for drawn, fresh in draws(calibration, test, n_draws, scorer.seed):
             for policy, decision in POLICIES.items():
                 threshold = threshold_for(drawn["probability"].to_numpy(), drawn["label"].to_numpy(), decision)

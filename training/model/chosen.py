@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from handler.scoring.contract import Frozen
-from training.declaration import ScorerDeclaration, declared_scorer
+from training.declaration import PARAMS, ScorerDeclaration, declared_scorer
 from training.errors import StageError
 from training.params import Model, Resampling
 from training.run.files import BUILD
@@ -16,19 +16,20 @@ class ChosenResampling(Frozen):
     rounds: int
 
 
-def chosen_resampling(name: str) -> ChosenResampling:
+def chosen_resampling(name: str, project: Path = Path()) -> ChosenResampling:
     """The choice of the stage compare; raises StageError where that did not run."""
-    return ChosenResampling.model_validate_json(_read(BUILD / name / "resampling.json", "compare"))
+    return ChosenResampling.model_validate_json(_read(project / BUILD / name / "resampling.json", "compare"))
 
 
-def chosen_scorer(name: str) -> ScorerDeclaration:
+def chosen_scorer(name: str, project: Path = Path()) -> ScorerDeclaration:
     """The declared scorer, with the chosen way to rebalance in place of `auto`."""
-    return declared_scorer(name).model_copy(update={"resampling": chosen_resampling(name).resampling})
+    resampling = chosen_resampling(name, project).resampling
+    return declared_scorer(name, project / PARAMS).model_copy(update={"resampling": resampling})
 
 
-def chosen_model(name: str) -> Model:
+def chosen_model(name: str, project: Path = Path()) -> Model:
     """XGBoost's parameters, the choice of the stage tune; raises StageError where that did not run."""
-    return Model.model_validate_json(_read(BUILD / name / "tuned.json", "tune"))
+    return Model.model_validate_json(_read(project / BUILD / name / "tuned.json", "tune"))
 
 
 def _read(path: Path, stage: str) -> bytes:
