@@ -55,7 +55,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps alarms \
-  bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
+  bench-automl bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -187,6 +187,9 @@ bench-repro: env  ## the handbook's 1.75 million rows through `dvc repro` as a d
 backtests: train  ## what retraining is worth, week by week, on the shipped scorers and on the handbook (BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.monitoring.backtests
 
+bench-automl: env data .venv-automl/.installed  ## make try beside AutoGluon and plain XGBoost, ten minutes a set (BENCHMARK_DATA)
+	$(PYTHON) -m benchmarks.quality.race
+
 quality: train  ## the published benchmarks beside this project's figures (needs BENCHMARK_DATA)
 	$(PYTHON) -m benchmarks.quality.published
 
@@ -194,6 +197,7 @@ lock:  ## resolve requirements*.in anew into hash-pinned files
 	$(COMPILE) handler/requirements.in -o handler/requirements.txt --no-emit-package numpy --no-emit-package scipy
 	$(COMPILE) requirements-model.in -o requirements-model.lock --no-deps
 	$(COMPILE) requirements.in -o requirements.lock $$(sed -n 's/^\([a-z]\)/--no-emit-package \1/p' requirements-model.in)
+	$(COMPILE) requirements-automl.in -o requirements-automl.lock --no-emit-package nvidia-nccl-cu12
 	for name in requirements-sam requirements-runtime requirements-lint requirements-uv; do $(COMPILE) $$name.in -o $$name.lock || exit 1; done
 
 clean:  ## remove what was built; data, environments and DVC's cache stay
@@ -239,6 +243,9 @@ $(VENV)/.installed: requirements.lock requirements-model.lock | $(filter .uv/%,$
 
 .venv-lint/.installed: requirements-lint.lock | $(filter .uv/%,$(UV))
 	$(call INSTALL,.venv-lint,$<)
+
+.venv-automl/.installed: requirements-automl.lock | $(filter .uv/%,$(UV))
+	$(call INSTALL,.venv-automl,$<)
 
 # Only where uv is missing. Debian's python3 comes without pip, which root may install.
 .uv/bin/uv: requirements-uv.lock

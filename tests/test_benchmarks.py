@@ -4,10 +4,16 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import command
-from benchmarks.quality.sets import FOLDER
+from benchmarks.quality import contestants
+from benchmarks.quality.contestants import Entry, with_autogluon
+from benchmarks.quality.race import compared, race_table, windows_of
+from benchmarks.quality.race_sets import RacedSet, earlier_ratings
+from benchmarks.quality.sets import FOLDER, AbsentError
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -24,6 +30,8 @@ COMMANDS = {
     "training.reader": (),
     "training.repro": (FOLDER / "handbook_simulated.parquet",),
     "quality.published": (),
+    # Without .venv-automl, which only `make bench-automl` installs, AutoGluon is left out, and the run says so.
+    "quality.race": (),
 }
 
 
@@ -75,3 +83,48 @@ def test_a_budget_that_is_exceeded_ends_with_an_error(monkeypatch: pytest.Monkey
     with pytest.raises(SystemExit, match="OVER BUDGET: 16 µs"):
         command.keep("x", {}, full, ["16 µs"])
     assert written == [ROOT / "build" / "benchmarks" / "x.json"] * 2
+
+
+def test_the_race_is_run_on_the_same_rows() -> None:
+    """The others have the hour and the weekday of the time; another test window than the last rows is refused."""
+    times = pd.to_datetime(["2026-11-28 10:00", "2026-11-28 23:59", "2026-11-29 00:00"])
+    raced = RacedSet(pd.DataFrame({"at": times, "amount": [1.0, 2.0, 3.0], "bad": [0, 0, 1]}), "bad", "at")
+    train, test = windows_of(raced, np.array([0, 1])).values()
+    assert train.to_dict("list") == {"amount": [1.0], "bad": [0], "hour_of_day": [10], "day_of_week": [5]}
+    assert test.to_dict("list") == {"amount": [2.0, 3.0], "bad": [0, 1], "hour_of_day": [23, 0], "day_of_week": [5, 6]}
+    with pytest.raises(SystemExit, match="not the last rows of the file"):
+        windows_of(raced, np.array([1, 0]))
+
+
+def test_the_race_compares_the_contestants_row_by_row() -> None:
+    """Who ranks as the first does has no distance from it in any draw; who ranks worse is behind."""
+    label = np.arange(400) % 4 == 0
+    score = label + np.random.default_rng(1).normal(size=400)
+    facts = {"cpu_seconds": 90.0, "bytes": 2_000_000, "row_seconds": 16e-6}
+    entries = {
+        name: Entry(scores, facts) for name, scores in {"try": score, "autogluon": 2 * score, "xgboost": -score}.items()
+    }
+    content = compared(entries, label.astype(np.int8))
+    same, worse = (content[name]["average_precision"] for name in ("autogluon", "xgboost"))
+    assert (same["lead"], same["lead_interval"]) == (0.0, [0.0, 0.0])
+    assert 0 < worse["lead_interval"][0] < worse["lead"] < worse["lead_interval"][1]
+    rows = race_table({"ulb": {"contestants": content}}).splitlines()[2:]
+    assert rows[0].startswith("| ULB | `make try` | 0.")
+    assert rows[0].endswith(" | 90 s | 2 MB | 16 µs |")
+
+
+def test_a_rating_knows_the_earlier_ones_only() -> None:
+    """Of the trader who is rated: those that he received before, and none of his own."""
+    ratings = pd.DataFrame({"source": [1, 2, 3, 2], "target": [2, 3, 2, 1], "rating": [5, -10, -1, 3]})
+    history = earlier_ratings(ratings, "target", "target")
+    assert history["n"].tolist() == [0, 0, 1, 0]
+    assert history.loc[2, ["mean", "bad_share"]].tolist() == [5.0, 0.0]
+    assert history.loc[[0, 1, 3], ["mean", "bad_share"]].isna().all(axis=None)
+    assert earlier_ratings(ratings, "source", "target")["n"].tolist() == [0, 1, 1, 2]
+
+
+def test_the_race_says_how_to_install_autogluon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is too large for the environment of the tests."""
+    monkeypatch.setattr(contestants, "AUTOML", tmp_path)
+    with pytest.raises(AbsentError, match="is absent; `make bench-automl` installs it"):
+        with_autogluon("ulb", {}, "Class", 1)
