@@ -81,6 +81,8 @@ def main() -> None:
         parser.error("SCORER= must name a scorer of params.yaml")
     if options.every < 1:
         parser.error(f"--every is {options.every}; it must be at least 1")
+    if options.days is not None and not options.days > 0:
+        parser.error(f"--days is {options.days:g}; it must be above 0")
     with one_line_errors("backtest"):
         replay = replay_of(options.scorer, since=options.since, every=options.every, days=options.days)
         report = report_of(replay).model_copy(update={"scorer": options.scorer}).rounded()

@@ -12,7 +12,7 @@ from sklearn.model_selection import ParameterGrid
 
 from training.data.window import read_training
 from training.declaration import ScorerDeclaration
-from training.evaluation.intervals import standard_error
+from training.evaluation.intervals import is_within_one_standard_error, standard_error
 from training.model.chosen import chosen_scorer
 from training.model.early_stopping import fit_folds
 from training.model.folds import Fold, resample_folds, training_folds
@@ -132,7 +132,7 @@ def best_of(finished: Sequence[Trial]) -> Trial:
     if finished[0].is_reference or best is finished[0]:
         return best
     gains = np.subtract(best.folds, finished[0].folds)
-    return best if gains.mean() > standard_error(gains) else finished[0]
+    return finished[0] if is_within_one_standard_error(gains) else best
 
 
 def describe_gain(finished: Sequence[Trial]) -> str:
@@ -144,8 +144,11 @@ def describe_gain(finished: Sequence[Trial]) -> str:
     if best is default:
         return f"none of {len(finished):,} trials is better than the default values; they stay"
     gains = np.subtract(best.folds, default.folds)
-    gain = f"{gains.mean():+.4f} +- {standard_error(gains):.4f} over the default values"
-    trial = f"trial {finished.index(best) + 1} of {len(finished):,} has average precision {best.mean:.4f}, {gain}"
+    trial = f"trial {finished.index(best) + 1} of {len(finished):,} has average precision {best.mean:.4f}"
+    if len(gains) == 1:
+        gain = f"{gains.mean():+.4f} over the default values on a single fold"
+        return f"{trial}, {gain}, which shows no standard error, so the default values stay"
+    trial = f"{trial}, {gains.mean():+.4f} +- {standard_error(gains):.4f} over the default values"
     if chosen is default:
         return f"{trial}: within one standard error, so the default values stay"
     return f"{trial}, on folds that chose it"

@@ -25,7 +25,6 @@ from tests.training.workplace import Workplace
 from training.data.input_files import InputFile
 from training.data.row_checks import check_rows, sample_of
 from training.data.source import CheckedChunk, Source, check_source, checked_chunk, open_source
-from training.data.split import WINDOWS
 from training.data.times import time_is_number
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer
@@ -201,7 +200,7 @@ def _prepared_by(tmp_path: Path) -> Callable[[Iterator[CheckedChunk], Source], P
         folder = tmp_path / f"prepared-{next(numbers)}"
         folder.mkdir()
         report = prepare(chunks, source, folder)
-        windows = {name: pd.read_parquet(folder / f"{name}.parquet") for name in WINDOWS}
+        windows = {name: pd.read_parquet(folder / f"{name}.parquet") for name in report["windows"]}
         quarantined = pd.read_csv(folder / "quarantine.csv", dtype=str, keep_default_na=False)
         quarantined = quarantined.set_index(quarantined.pop("rejected_row").astype(int) - 1)
         return Prepared(windows, quarantined, report)
@@ -239,7 +238,7 @@ def prepared_from(
 
 @pytest.fixture
 def mini_windows(prepared: Callable[..., Prepared], mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> Frames:
-    """The mini scorer's rows in their windows: 900 to train on, twice 300 later ones, each in order of time."""
+    """The mini scorer's rows in their windows: 1,200 to train on, and 300 later ones, each in order of time."""
     return prepared(mini_rows, mini_scorer).windows
 
 
@@ -254,10 +253,11 @@ def working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def workplace(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    """A user's folder with the declaration, the data, what tuning found and the packaged bundle, without reports."""
+    """A user's folder with the declaration, the data, what the folds chose and the packaged bundle, without reports."""
     folder = tmp_path / "workplace"
     (folder / "build" / "mini").mkdir(parents=True)
-    shutil.copy(trained / "build" / "mini" / "tuned.json", folder / "build" / "mini")
+    for chosen in ("resampling.json", "tuned.json"):
+        shutil.copy(trained / "build" / "mini" / chosen, folder / "build" / "mini")
     shutil.copytree(trained / "build" / "bundles", folder / "build" / "bundles")
     shutil.copytree(trained / "data", folder / "data")
     shutil.copy(trained / "params.yaml", folder)

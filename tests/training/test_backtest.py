@@ -8,7 +8,7 @@ import pytest
 
 from tests.training.workplace import Workplace
 from training import backtest
-from training.monitoring.replay import POLICIES, SECONDS_A_WEEK
+from training.monitoring.replay import POLICIES
 
 
 def declare(workplace: Workplace, old: str, new: str) -> None:
@@ -47,19 +47,19 @@ def test_command_prints_and_writes(workplace: Workplace, capsys: pytest.CaptureF
 
 
 def test_replay_begins_where_training_ended(workplace: Workplace, trained: Path) -> None:
-    """Without a date the weeks begin with the calibration window's first row, to the second, also for other windows."""
+    """Without a date the weeks begin with the test window's first row, to the second, also for other windows."""
     assert workplace.run(backtest, "mini") is None
     report = workplace.report("backtest")
-    begins = pd.read_parquet(trained / "build" / "mini" / "rows" / "calibrate.parquet")["at"].min()
+    begins = pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet")["at"].min()
     assert report["from"] == pd.Timestamp(begins, unit="s").isoformat()
     weeks = report["policies"]["frozen"]["weeks"]
-    assert [week["from"] for week in weeks] == [begins + number * SECONDS_A_WEEK for number in range(3)]
-    assert (report["weeks"], report["every_weeks"], report["label_delay_days"]) == (3, 4, 0)
-    # With shorter windows the models have learned from rows that end later.
-    assert workplace.run(backtest, "mini", "--days", "7", "3.5") is None
+    assert [week["from"] for week in weeks] == [begins]
+    assert (report["weeks"], report["every_weeks"], report["label_delay_days"]) == (1, 4, 0)
+    # With a shorter window the models have learned from rows that end later.
+    assert workplace.run(backtest, "mini", "--days", "7") is None
     after = workplace.report("backtest")["policies"]["frozen"]["weeks"]
     assert [week["from"] for week in after] == [week["from"] for week in weeks]
-    assert after[0]["learned_until"] == pytest.approx(begins - 10.5 * 86_400, abs=86_400)
+    assert after[0]["learned_until"] == pytest.approx(begins - 7 * 86_400, abs=86_400)
     assert weeks[0]["learned_until"] < after[0]["learned_until"]
 
 
@@ -77,7 +77,7 @@ def test_since_is_where_it_begins(workplace: Workplace) -> None:
 
 def test_declared_windows_of_days_are_replayed(workplace: Workplace) -> None:
     """A scorer whose split is declared by days needs no option."""
-    declare(workplace, "{train: 0.6, calibrate: 0.2, test: 0.2}", "{calibrate_days: 10, test_days: 10}")
+    declare(workplace, "{test: 0.2}", "{calibrate_days: 10, test_days: 15}")
     assert workplace.run(backtest, "mini") is None
     assert workplace.report("backtest")["weeks"] == 2
 
@@ -106,15 +106,11 @@ def test_without_costs_there_are_none_in_the_report(workplace: Workplace, capsys
             r"no first model can be made on 2024-12-01T00:00:00: no label was known on .*; begin later",
         ),
         (
-            "mini --days 400 7",
+            "mini --days 400",
             r"no first model can be made on \S+: the train window has no rows; it must have both .*",
         ),
-        (
-            "mini --days 0 7",
-            r"no first model can be made on \S+: the calibrate window has no rows; it must have both .*",
-        ),
     ],
-    ids=["unknown scorer", "after the end", "before anything was known", "too long windows", "no window"],
+    ids=["unknown scorer", "after the end", "before anything was known", "too long a window"],
 )
 def test_mistake_ends_in_a_sentence(workplace: Workplace, arguments: str, sentence: str) -> None:
     """A mistake ends the command with one sentence that names it, and nothing is written."""
@@ -125,7 +121,8 @@ def test_mistake_ends_in_a_sentence(workplace: Workplace, arguments: str, senten
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("build/mini/tuned.json", r"cannot be read: No such file or directory; `make train` tunes"),
+        ("build/mini/tuned.json", r"cannot be read: No such file or directory; run python -m training.tune mini, .*"),
+        ("build/mini/resampling.json", r"cannot be read: .*; run python -m training.compare mini, or dvc repro"),
         ("data/rows.parquet", r"does not exist; it must be .*"),
         ("params.yaml", r"cannot be read: .*"),
     ],
@@ -142,7 +139,9 @@ def test_missing_file_is_named(workplace: Workplace, path: str, sentence: str) -
         (("--every", "0"), "--every is 0; it must be at least 1"),
         (("--every", "-3"), "--every is -3; it must be at least 1"),
         (("--since", "yesterday"), "'yesterday' is not a date such as 2026-11-24"),
-        (("--days", "7"), "--days: expected 2 arguments"),
+        (("--days", "0"), "--days is 0; it must be above 0"),
+        (("--days", "-2.5"), "--days is -2.5; it must be above 0"),
+        (("--days", "soon"), "--days: invalid float value: 'soon'"),
     ],
 )
 def test_impossible_option_is_named(

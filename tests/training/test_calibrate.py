@@ -1,7 +1,9 @@
 """Calibration: Platt's numbers come back from simulated margins, and the stage writes the threshold of the policy."""
 
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,20 @@ import numpy.typing as npt
 import pytest
 
 from handler.scoring.calibration import log_odds_to_probability
+from training.calibrate import later_margins, main
+from training.data.times import timestamp_text
+from training.data.window import read_training
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
 from training.evaluation.threshold import operating_points
+from training.model.chosen import chosen_model
+from training.model.fit import fit_pipeline, margins
+from training.params import SECONDS_A_DAY
+from training.run.processes import Workers
 
 N_ROWS = 100_000
 
+Read = Callable[[str], Any]
 Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]
 
 
@@ -76,15 +87,90 @@ def test_probability_is_the_functions_own() -> None:
     assert probability.tolist() == [log_odds_to_probability(0.7 * float(value) - 1.1) for value in margin]
 
 
-def test_stage_keeps_the_declared_recall(trained: Path, calibrated_rows: Callable[[str], Any]) -> None:
-    """On the calibration rows, the written threshold has at least the declared recall, and is not far above it.
+class Place:
+    """A copy of the trained project, the working folder, in which the stage runs again with another split."""
 
-    Beside it stand the thresholds of other aims.
+    def __init__(self, folder: Path) -> None:
+        """Use the folder."""
+        self.built, self._params = folder / "build" / "mini", folder / "params.yaml"
+        self._report = folder / "reports" / "mini" / "calibration.json"
+
+    def declare(self, split: str) -> ScorerDeclaration:
+        """The scorer with a split."""
+        self._params.write_text(self._params.read_text().replace("{test: 0.2}", split))
+        return declared_scorer("mini", self._params)
+
+    def fitted(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What the stage writes for the next ones, and its report."""
+        main("mini")
+        return json.loads((self.built / "calibration.json").read_text()), json.loads(self._report.read_text())
+
+
+@pytest.fixture
+def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Such a copy."""
+    folder = tmp_path / "again"
+    shutil.copytree(trained, folder)
+    monkeypatch.chdir(folder)
+    return Place(folder)
+
+
+@pytest.mark.parametrize("delay_days", [0, 2])
+def test_rows_are_scored_by_models_of_earlier_rows(place: Place, trained_rows: Read, delay_days: int) -> None:
+    """The later half of 1,200 rows calibrates, in three blocks, each scored by a model of the rows before it.
+
+    Those within the label delay before a block are left out. Platt's numbers are those of these margins.
+    """
+    scorer = place.declare(f"{{test: 0.2, label_delay_days: {delay_days}}}")
+    rows, (_, catalogue), parameters = trained_rows("train"), read_training("mini"), chosen_model("mini")
+    by_hand = []
+    for start in (600, 800, 1_000):
+        known = rows[rows["at"] < rows["at"][start] - delay_days * SECONDS_A_DAY]
+        assert len(known) == start or delay_days
+        by_hand.append(margins(fit_pipeline(scorer, parameters, catalogue, known), rows[start : start + 200]))
+    later = later_margins("mini", scorer, Workers(scorer.compute))
+    np.testing.assert_array_equal(later.positions, np.arange(600, 1_200))
+    np.testing.assert_allclose(later.margin, np.concatenate(by_hand), atol=1e-6)
+    fitted, report = place.fitted()
+    label = rows["is_fraud"][600:].to_numpy()
+    assert tuple(fitted["calibration"].values()) == pytest.approx(fit_platt(np.concatenate(by_hand), label), abs=1e-5)
+    assert report == {
+        "from": timestamp_text(rows["at"][600]),
+        "to": timestamp_text(rows["at"][1_199]),
+        "rows": 600,
+        "frauds": int(label.sum()),
+        "fraud_rate": pytest.approx(label.mean(), abs=1e-5),
+        "blocks": 3,
+    }
+
+
+def test_threshold_keeps_the_declared_recall(trained: Path, trained_rows: Read, mini_scorer: ScorerDeclaration) -> None:
+    """On the rows of all blocks together, the threshold has at least the declared recall, and is not far above it.
+
+    Beside it stand the thresholds of other aims, and what it did on these rows.
     """
     fitted = json.loads((trained / "build" / "mini" / "calibration.json").read_text())
-    rows, probability = calibrated_rows("calibrate")
+    with chdir(trained):
+        margin = later_margins("mini", mini_scorer, Workers(mini_scorer.compute)).margin
+    probability, label = calibrated(margin, fitted["calibration"]), trained_rows("train")["is_fraud"][600:].to_numpy()
     assert fitted["decision"]["policy"] == {"recall": 0.9}
-    frauds, threshold = probability[rows["is_fraud"] == 1], fitted["decision"]["threshold"]
+    frauds, threshold = probability[label == 1], fitted["decision"]["threshold"]
     assert 0.9 <= (frauds >= threshold).mean() < 0.9 + 2 / len(frauds)
-    assert fitted["operating_points"] == operating_points(probability, rows["is_fraud"].to_numpy(), threshold)
+    assert fitted["operating_points"] == operating_points(probability, label, threshold)
     assert fitted["operating_points"]["declared"] == threshold == fitted["operating_points"]["recall 0.9"]
+    score, flagged = fitted["score"], probability >= threshold
+    assert (score["rows"], score["frauds"], sum(score["counts"])) == (600, label.sum(), 600)
+    assert (score["flagged"], score["caught"]) == (flagged.sum(), flagged[label == 1].sum())
+    assert 0 < score["caught"] < score["flagged"]
+
+
+def test_a_calibration_window_of_its_own(place: Place, trained_rows: Read, trained_pipeline: Any) -> None:  # noqa: ANN401 - no types
+    """Where a calibration window is declared, the model that ships scores it, and its rows alone calibrate."""
+    place.declare("{calibrate: 0.2, test: 0.2}")
+    shutil.copy(place.built / "rows" / "test.parquet", place.built / "rows" / "calibrate.parquet")
+    fitted, report = place.fitted()
+    rows = trained_rows("test")
+    slope, intercept = fit_platt(margins(trained_pipeline, rows), rows["is_fraud"].to_numpy())
+    assert fitted["calibration"] == {"slope": slope, "intercept": intercept}
+    assert (report["rows"], report["blocks"]) == (300, 0)
+    assert fitted["score"]["rows"] == 300

@@ -1,20 +1,39 @@
 """Resampling variants: measured on the same rows and draws, probabilities only on the later half of a block."""
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from joblib import parallel_config
 from sklearn.metrics import average_precision_score, brier_score_loss
 from xgboost import XGBClassifier
 
-from training.compare import METRICS, VARIANTS, choice, compare_variants, score_variant, variant_name
+from tests.training.made_folds import made_fold
+from training import calibrate, compare, train, tune
+from training.compare import (
+    METRICS,
+    VARIANTS,
+    VariantScores,
+    chosen_name,
+    compare_variants,
+    fit_resampled,
+    fit_variants,
+    scores_of,
+    variant_name,
+    verdict_of,
+)
 from training.data.split import FoldError
 from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.evaluation.calibration import calibrated
+from training.model.chosen import ChosenResampling, chosen_resampling
+from training.model.early_stopping import EVERY, FoldFits
 from training.model.fit import build_model
 from training.model.folds import Fold
 from training.model.resampling import Resampler, fraud_weight
@@ -34,16 +53,6 @@ def in_one_process() -> Iterator[None]:
         yield
 
 
-def made_fold(seed: int, n_rows: int, n_validated: int, *, fraud_rate: float) -> Fold:
-    """A fold of encoded rows in the mini scorer's eight columns, its frauds among the others."""
-    rng = np.random.default_rng(seed)
-    label = (rng.random(n_rows + n_validated) < fraud_rate).astype(np.int8)
-    matrix = rng.normal(size=(len(label), 8)).astype(np.float32)
-    matrix[:, 0] += 2 * label
-    matrix[:, [3, 4, 5]] = rng.integers(0, 2, (len(label), 3))
-    return Fold(matrix[:n_rows], label[:n_rows], matrix[n_rows:], label[n_rows:])
-
-
 @pytest.fixture(scope="module")
 def folds() -> Folds:
     """Two folds with 12 % frauds, each validated on 150 rows."""
@@ -53,7 +62,18 @@ def folds() -> Folds:
 @pytest.fixture(scope="module")
 def report(in_one_process: None, folds: Folds, mini_scorer: Scorer) -> Report:  # noqa: ARG001 - goes first
     """The mini scorer's comparison, smote 0.3 being declared."""
-    return compare_variants(folds, mini_scorer)
+    return report_on(folds, mini_scorer)
+
+
+def report_on(folds: Folds, scorer: Scorer) -> Report:
+    """The report of a comparison."""
+    return compare_variants(folds, scorer)[-1]
+
+
+def scored(variant: Resampling, fold: Fold, scorer: Scorer) -> VariantScores:
+    """A variant's scores on a fold."""
+    fitted, _ = fit_resampled(variant, fold, scorer)
+    return scores_of(fitted.predict(fold.validate, output_margin=True), fold)
 
 
 def declaring(scorer: Scorer, variant: Resampling) -> Scorer:
@@ -76,7 +96,7 @@ def test_a_declared_variant_joins_the_usual_ones(report: Report) -> None:
 
 def test_a_variant_named_twice_appears_once(folds: Folds, mini_scorer: Scorer) -> None:
     """A declared variant that is one of the usual ones is not compared twice."""
-    report = compare_variants(folds, declaring(mini_scorer, Resampling(method="smote", ratio=1.0)))
+    report = report_on(folds, declaring(mini_scorer, Resampling(method="smote", ratio=1.0)))
     assert list(report) == list(map(variant_name, VARIANTS))
     assert report["smote 1"]["average_precision"]["difference"] == 0
 
@@ -90,7 +110,7 @@ def test_the_declared_variant_keeps_its_neighbours(folds: Folds, mini_scorer: Sc
 
 def test_draws_are_paired(folds: Folds, mini_scorer: Scorer) -> None:
     """Variants whose models are equal, as their ratio is met already, differ by nothing in every single draw."""
-    report = compare_variants(folds, declaring(mini_scorer, NONE))
+    report = report_on(folds, declaring(mini_scorer, NONE))
     for name in ("smote 0.03", "undersample 0.1"):
         for metric in METRICS:
             assert report[name][metric]["interval"] == [0, 0]
@@ -100,7 +120,7 @@ def test_draws_are_paired(folds: Folds, mini_scorer: Scorer) -> None:
 
 def test_one_seed_one_report(report: Report, folds: Folds, mini_scorer: Scorer) -> None:
     """Compared twice, the variants have the same numbers to the last bit."""
-    assert compare_variants(folds, mini_scorer) == report
+    assert report_on(folds, mini_scorer) == report
 
 
 def test_values_are_means_over_folds(report: Report, folds: Folds, mini_scorer: Scorer) -> None:
@@ -118,7 +138,7 @@ def test_values_are_means_over_folds(report: Report, folds: Folds, mini_scorer: 
 
 def test_only_the_later_half_judges_probabilities(folds: Folds, mini_scorer: Scorer) -> None:
     """The weight of the earlier half, which recalibrates, moves the ranking metrics and no other."""
-    scores = score_variant(NONE, folds[0], mini_scorer)
+    scores = scored(NONE, folds[0], mini_scorer)
     whole = np.ones(150)
     changed = np.where(np.arange(150) < 75, np.arange(150) % 3, 1.0)
     before, after = scores.measured(whole), scores.measured(changed)
@@ -131,7 +151,7 @@ def test_labels_of_the_later_half_do_not_recalibrate(folds: Folds, mini_scorer: 
     """Whatever happened in the later half, the probabilities that it judges are the same, in the model's order."""
     fold = folds[0]
     label = np.where(np.arange(150) < 75, fold.validate_label, 1 - fold.validate_label)
-    scores, other = (score_variant(NONE, f, mini_scorer) for f in (fold, replace(fold, validate_label=label)))
+    scores, other = (scored(NONE, f, mini_scorer) for f in (fold, replace(fold, validate_label=label)))
     np.testing.assert_array_equal(other.recalibrated, scores.recalibrated)
     assert other.measured(np.ones(150)) != scores.measured(np.ones(150))
     np.testing.assert_array_equal(np.argsort(scores.raw), np.argsort(scores.recalibrated))
@@ -141,7 +161,7 @@ def test_labels_of_the_later_half_do_not_recalibrate(folds: Folds, mini_scorer: 
 def test_recalibration_mends_what_resampling_did(mini_scorer: Scorer, method: str) -> None:
     """As many frauds as legitimate rows inflate the probabilities; two numbers from earlier rows correct most of it."""
     variant = Resampling.model_validate({"method": method, "ratio": 1.0})
-    scores = score_variant(variant, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer)
+    scores = scored(variant, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer)
     measures = dict(zip(METRICS, scores.measured(np.ones(2_000)), strict=True))
     assert measures["ece"] < measures["ece_raw"] / 3
     assert measures["brier_score"] < measures["brier_score_raw"]
@@ -151,8 +171,8 @@ def test_smote_without_a_ratio_is_none(folds: Folds, mini_scorer: Scorer) -> Non
     """A ratio of 0 asks for nothing: the same name, the same model, the same numbers."""
     nothing = Resampling(method="smote", ratio=0)
     assert variant_name(nothing) == "none"
-    found, declared = (score_variant(variant, folds[0], mini_scorer) for variant in (nothing, NONE))
-    assert found.raw.tobytes() == declared.raw.tobytes()
+    without_ratio, none = (scored(variant, folds[0], mini_scorer) for variant in (nothing, NONE))
+    assert without_ratio.raw.tobytes() == none.raw.tobytes()
 
 
 def test_a_variant_is_scored_by_its_own_rows_and_weight(folds: Folds, mini_scorer: Scorer) -> None:
@@ -164,7 +184,7 @@ def test_a_variant_is_scored_by_its_own_rows_and_weight(folds: Folds, mini_score
     assert weight == 1
     margin = one_core_model(mini_scorer).fit(rows, label).predict(folds[0].validate, output_margin=True)
     raw = calibrated(margin[75:], {"slope": 1.0, "intercept": 0.0})
-    np.testing.assert_array_equal(score_variant(variant, folds[0], mini_scorer).raw, raw)
+    np.testing.assert_array_equal(scored(variant, folds[0], mini_scorer).raw, raw)
 
 
 def test_a_block_that_cannot_recalibrate_is_named(folds: Folds, mini_scorer: Scorer) -> None:
@@ -172,7 +192,7 @@ def test_a_block_that_cannot_recalibrate_is_named(folds: Folds, mini_scorer: Sco
     label = np.where(np.arange(150) < 75, 0, folds[0].validate_label).astype(np.int8)
     late = replace(folds[0], validate_label=label)
     with pytest.raises(FoldError, match="0 frauds in 75"):
-        score_variant(NONE, late, mini_scorer)
+        scored(NONE, late, mini_scorer)
 
 
 def test_variants_without_smote_need_no_neighbours(mini_scorer: Scorer) -> None:
@@ -181,7 +201,7 @@ def test_variants_without_smote_need_no_neighbours(mini_scorer: Scorer) -> None:
     frauds = np.flatnonzero(whole.train_label)
     kept = np.sort(np.append(np.flatnonzero(whole.train_label == 0), frauds[:4]))
     few = replace(whole, train=whole.train[kept], train_label=whole.train_label[kept])
-    report = compare_variants([few, few], declaring(mini_scorer, NONE))
+    report = report_on([few, few], declaring(mini_scorer, NONE))
     assert {"none", "undersample 0.1", "class_weight 1"} <= set(report)
 
 
@@ -201,45 +221,160 @@ def test_variants_are_named_by_method_and_ratio(variant: Resampling, name: str) 
     assert variant_name(variant) == name
 
 
+AUTO = Resampling(method="auto")
+
+
+def fits_with(**precisions: tuple[float, ...]) -> dict[str, tuple[Resampling, FoldFits]]:
+    """Fits with these average precisions on each fold, by variant."""
+    return {name: (NONE, FoldFits(rounds=10, margins=(), precisions=values)) for name, values in precisions.items()}
+
+
+@pytest.mark.parametrize(
+    ("precisions", "chosen"),
+    [
+        # The best is ahead by .01 +- .005 of a, and by .001 +- .004 of b.
+        ({"a": (0.50, 0.60), "b": (0.508, 0.610), "c": (0.505, 0.615)}, "b"),
+        # Ahead by .005 +- .015.
+        ({"a": (0.50, 0.60), "b": (0.49, 0.58), "c": (0.52, 0.59)}, "a"),
+        # Ahead by .01 without a doubt.
+        ({"a": (0.50, 0.60), "b": (0.51, 0.61)}, "b"),
+        # Exactly one standard error is within it: ahead by .01 +- .01.
+        ({"a": (0.50, 0.60), "b": (0.50, 0.62)}, "a"),
+        ({"a": (0.51, 0.61), "b": (0.50, 0.60)}, "a"),
+        ({"a": (0.5, 0.6), "b": (0.5, 0.6)}, "a"),
+        # One fold cannot show a difference.
+        ({"a": (0.5,), "b": (0.9,)}, "a"),
+    ],
+)
+def test_auto_takes_the_simplest_of_the_best(
+    mini_scorer: Scorer, precisions: dict[str, tuple[float, ...]], chosen: str
+) -> None:
+    """The first, which is the simplest, within one standard error of the best over the folds is chosen."""
+    assert chosen_name(fits_with(**precisions), declaring(mini_scorer, AUTO)) == chosen
+
+
+def test_a_named_method_stays(mini_scorer: Scorer) -> None:
+    """However much better another is: what is declared is used."""
+    fits = fits_with(**{"none": (0.9, 0.9), "smote 0.3": (0.1, 0.1)})
+    assert chosen_name(fits, mini_scorer) == "smote 0.3"
+
+
+def test_auto_is_compared_and_chosen(folds: Folds, mini_scorer: Scorer) -> None:
+    """With auto the usual variants are compared, with the chosen one as the reference, whose rounds are its fits'."""
+    scorer = declaring(mini_scorer, AUTO)
+    name, choice, report = compare_variants(folds, scorer)
+    assert list(report) == list(map(variant_name, VARIANTS))
+    fits = fit_variants(folds, scorer)
+    assert name == chosen_name(fits, scorer) == variant_name(choice.resampling)
+    assert choice.rounds == fits[name][1].rounds == report[name]["rounds"] == 20
+    for metric in METRICS:
+        assert report[name][metric]["difference"] == 0
+
+
 def report_of(**variants: Any) -> Report:  # noqa: ANN401 - three numbers each
     """A report with each variant's average precision, difference and interval."""
     keys = ("value", "difference", "interval")
     return {name: {"average_precision": dict(zip(keys, values, strict=True))} for name, values in variants.items()}
 
 
+LOWER, HIGHER, MUCH_HIGHER = (0.4, -0.1, [-0.2, 0.1]), (0.6, 0.1, [-0.05, 0.25]), (0.6, 0.1, [0.05, 0.15])
+
+
 @pytest.mark.parametrize(
-    ("smote", "best", "sentence"),
+    ("smote", "is_automatic", "sentence"),
     [
-        ((0.4, -0.1, [-0.2, 0.1]), "none", "none, as declared, has the highest average precision of the arms"),
         (
-            (0.6, 0.1, [0.05, 0.15]),
-            "smote",
-            "smote would be the better choice: +0.1000 average precision (95 % +0.0500 to +0.1500) over none",
+            LOWER,
+            False,
+            (
+                "none, as declared, has the highest average precision, "
+                "+0.1000 average precision (95 % -0.1000 to +0.2000) over smote"
+            ),
         ),
         (
-            (0.6, 0.1, [-0.05, 0.25]),
-            "smote",
+            MUCH_HIGHER,
+            False,
+            "smote would be a better choice: +0.1000 average precision (95 % +0.0500 to +0.1500) over none",
+        ),
+        (
+            HIGHER,
+            False,
             (
-                "smote has the highest average precision, +0.1000 average precision (95 % -0.0500 to +0.2500) over "
-                "none: no difference that these rows can show"
+                "smote has the highest average precision, +0.1000 (95 % -0.0500 to +0.2500) over none: no difference "
+                "that these rows can show"
+            ),
+        ),
+        (
+            LOWER,
+            True,
+            "none has the highest average precision, +0.1000 average precision (95 % -0.1000 to +0.2000) over smote",
+        ),
+        (
+            HIGHER,
+            True,
+            (
+                "none is the simplest within one standard error of the highest average precision, smote's: "
+                "+0.1000 (95 % -0.0500 to +0.2500)"
             ),
         ),
     ],
-    ids=["declared is best", "significantly better", "not significantly better"],
+    ids=["declared is best", "significantly better", "not significantly better", "chosen is best", "chosen is simpler"],
 )
-def test_choice_is_reported_with_its_interval(smote: Any, best: str, sentence: str) -> None:  # noqa: ANN401 - three numbers
-    """The best variant is recommended only where the interval of its gain lies above 0."""
+def test_choice_is_reported_with_its_interval(smote: Any, is_automatic: bool, sentence: str) -> None:  # noqa: ANN401, FBT001 - three numbers; a parameter
+    """Another variant is recommended only where the interval of its gain over the declared one lies above 0."""
     report = report_of(none=(0.5, 0.0, [0.0, 0.0]), smote=smote)
-    assert choice(report, "none") == (best, sentence)
+    assert verdict_of(report, "none", is_automatic=is_automatic) == sentence
 
 
-def test_stage_reports_every_variant(reported: Callable[[str], Any]) -> None:
-    """The report names the declared variant and the best, and has a line per variant in the table."""
+def test_one_variant_alone_is_said() -> None:
+    """Where the rows allow one way only, there is nothing to compare it with."""
+    report = report_of(none=(0.5, 0.0, [0.0, 0.0]))
+    assert verdict_of(report, "none", is_automatic=True) == "none is the only way that these rows allow"
+
+
+def test_stage_reports_every_variant(trained: Path, reported: Callable[[str], Any], mini_scorer: Scorer) -> None:
+    """The report names the declared variant and its verdict, and has a line per variant in the table.
+
+    The next stages read the declared way to rebalance and the declared rounds.
+    """
     report, table = reported("resampling.json"), reported("resampling.csv")
-    assert report["declared"] == "smote 0.3"
-    assert (report["chosen"], report["verdict"]) == choice(report["arms"], "smote 0.3")
-    assert table.columns.tolist() == ["arm", *METRICS]
-    assert table["arm"].tolist() == list(report["arms"])
+    assert (report["is_automatic"], report["chosen"]) == (False, "smote 0.3")
+    assert report["verdict"] == verdict_of(report["variants"], "smote 0.3", is_automatic=False)
+    assert table.columns.tolist() == ["variant", *METRICS]
+    assert table["variant"].tolist() == list(report["variants"])
     for name, *values in table.itertuples(index=False):
-        expected = [report["arms"][name][metric]["value"] for metric in METRICS]
+        expected = [report["variants"][name][metric]["value"] for metric in METRICS]
         assert values == pytest.approx(expected, rel=1e-5)
+    written = ChosenResampling.model_validate_json((trained / "build" / "mini" / "resampling.json").read_bytes())
+    assert written == ChosenResampling(resampling=mini_scorer.resampling, rounds=20)
+
+
+def test_what_the_folds_choose_reaches_the_model(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With auto and without declared rounds the stages tune, train and calibrate use what compare and tune chose."""
+    project = Path(shutil.copytree(trained, tmp_path / "project"))
+    params = project / "params.yaml"
+    declared = params.read_text().replace("{method: smote, ratio: 0.3, neighbours: 3}", "{method: auto}")
+    params.write_text(
+        declared.replace("{rounds: 20, max_depth: 3,", "{max_depth: 3,").replace("trials: 3", "trials: 1")
+    )
+    monkeypatch.chdir(project)
+    for stage in (compare, tune, train, calibrate):
+        stage.main("mini")
+    summary, training, tuning = (
+        json.loads((project / "reports" / "mini" / f"{name}.json").read_text())
+        for name in ("resampling", "training", "tuning")
+    )
+    chosen = chosen_resampling("mini")
+    assert summary["is_automatic"]
+    assert summary["chosen"] == variant_name(chosen.resampling) in summary["verdict"]
+    assert list(summary["variants"]) == list(map(variant_name, VARIANTS))
+    assert chosen.rounds == summary["variants"][summary["chosen"]]["rounds"]
+    assert training["resampling"] == chosen.resampling.model_dump()
+    # The only trial is the default on the same resampled folds.
+    assert training["model"]["rounds"] == tuning["trials"][0]["rounds"] == chosen.rounds
+    assert chosen.rounds % EVERY == 0
+    assert chosen.rounds < 500
+    model = joblib.load(project / "build" / "mini" / "pipeline.joblib")[-1]
+    assert model.get_booster().num_boosted_rounds() == chosen.rounds

@@ -89,10 +89,11 @@ def test_texts_are_the_fields_with_a_catalogue(mini_scorer: ScorerDeclaration) -
 REFUSED = [
     # Keys that are unknown or missing.
     (
-        update("split", folds=5),
+        # The key of earlier versions.
+        update("split", train=0.6),
         (
-            ".split.folds (value 5) is not a known key; the known keys are "
-            "calibrate, calibrate_days, label_delay_days, sample, test, test_days, train."
+            ".split.train (value 0.6) is not a known key; the known keys are "
+            "calibrate, calibrate_days, label_delay_days, sample, test, test_days."
         ),
     ),
     (
@@ -130,11 +131,19 @@ REFUSED = [
     (update("folds", count=1), ".folds.count is 1; it must be greater than or equal to 2."),
     (update("model", max_depth=17), ".model.max_depth is 17; it must be less than or equal to 16."),
     (update("quarantine", max_share=float("nan")), ".quarantine.max_share is nan; it must be a finite number."),
-    (update("split", test=0.3), ".split: train + calibrate + test is 1.1; it must be 1."),
+    (update("split", test=0.6, calibrate=0.5), ".split: calibrate + test is 1.1; it must be below 1."),
+    (
+        update("split", test_days=7),
+        ".split: the test window must be given by exactly one of test (a share of the rows) and test_days.",
+    ),
+    (
+        update("resampling", method="auto"),
+        (".resampling: method is auto, which chooses neighbours, ratio itself; remove it, or name a method."),
+    ),
     (update("tuning", mode="random"), ".tuning.mode is 'random'; it must be 'tpe', 'grid' or 'none'."),
     (
         update("resampling", method="adasyn"),
-        ".resampling.method is 'adasyn'; it must be 'smote', 'undersample', 'class_weight' or 'none'.",
+        ".resampling.method is 'adasyn'; it must be 'auto', 'smote', 'undersample', 'class_weight' or 'none'.",
     ),
     (
         update(
@@ -279,7 +288,7 @@ REFUSED = [
     (
         update(tuning={"mode": "grid", "grid": {"depth": [3]}}),
         (
-            ".tuning.grid.depth is 'depth'; it must be 'rounds', 'max_depth', 'learning_rate', 'min_child_weight', "
+            ".tuning.grid.depth is 'depth'; it must be 'rounds', 'learning_rate', 'max_depth', 'min_child_weight', "
             "'subsample', 'colsample_bytree', 'reg_lambda' or 'max_bin'."
         ),
     ),

@@ -37,7 +37,7 @@ START = 1_750_000_000.0
 WEEKS = 6
 ROWS_A_WEEK = 700
 # The trained mini scorer has a hundred rows a week that it has not learned from; a block needs five hundred.
-REPEATS = 6
+REPEATS = 12
 WriteLog = Callable[..., None]
 
 
@@ -96,7 +96,7 @@ def scorer(mini_bundle: Path) -> Scorer:
 @pytest.fixture(scope="module")
 def pool(trained_rows: Callable[[str], pd.DataFrame], scorer: Scorer, mini_scorer: ScorerDeclaration) -> Pool:
     """All of the mini scorer's rows, scored, and the scorer with these very rows as its baseline."""
-    rows = pd.concat([trained_rows(window) for window in ("train", "calibrate", "test")])
+    rows = pd.concat([trained_rows(window) for window in ("train", "test")])
     scored = scorer.scores([scorer.request_model.model_validate(row) for row in requests_of(rows, scorer.contract)])
     vectors = np.array([row.vector for row in scored], dtype=np.float32)
     features = scorer.bundle.features
@@ -196,7 +196,7 @@ def write_log(
     """Has a recorder write six weeks of rows that the model has not learned from, with outcomes a day later."""
 
     def write(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows) -> None:
-        rows = pd.concat([trained_rows("calibrate"), trained_rows("test")] * REPEATS, ignore_index=True)
+        rows = pd.concat([trained_rows("test")] * REPEATS, ignore_index=True)
         rows = change(rows.assign(row_id=rows.index.astype(str)).sample(frac=1, random_state=0))
         clock = [START]
         monkeypatch.setattr(written, "time", lambda: clock[0])

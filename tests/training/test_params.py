@@ -1,6 +1,6 @@
 """The blocks of a scorer: their defaults, what each refuses by itself, and what tuning may know of them."""
 
-from itertools import combinations
+import pickle
 from typing import Any, get_args
 
 import pytest
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from handler.scoring.contract import Frozen
-from training.params import TUNED, Costs, Decision, Folds, Model, Quarantine, Resampling, Split, Tuning
+from training.params import GRID, TUNED, Costs, Decision, Folds, Model, Quarantine, Resampling, Split, Tuning
 
 MODELS = st.fixed_dictionaries(
     {},
@@ -35,56 +35,61 @@ def refusal(record: type[Frozen], **keys: object) -> str:
     return caught.value.errors()[0]["msg"]
 
 
-GRID = {"max_depth": [3]}
+A_GRID = {"max_depth": [3]}
 
 
 def test_label_delay_in_seconds() -> None:
     """A day and a half is as many seconds as the time column counts for it."""
-    assert Split(train=0.6, calibrate=0.2, test=0.2, label_delay_days=1.5).label_delay_seconds == 129_600
+    assert Split(test=0.2, label_delay_days=1.5).label_delay_seconds == 129_600
 
 
-@given(st.integers(1, 98), st.integers(1, 98))
-def test_shares_in_percent_that_are_whole_are_taken(train: int, calibrate: int) -> None:
-    """Shares are taken exactly where they add up to 1, whatever the last bits of their sum are."""
-    test = 100 - train - calibrate
-    shares = {"train": train / 100, "calibrate": calibrate / 100, "test": test / 100}
-    if test > 0:
-        assert Split(**shares).test == test / 100
-    else:
-        assert refusal(Split, **shares) == "Input should be greater than 0"
-
-
-def test_shares_that_leave_rows_out_are_refused() -> None:
-    """Windows that do not cover all rows are refused with their sum."""
-    message = refusal(Split, train=0.6, calibrate=0.2, test=0.1)
-    assert message == "Value error, train + calibrate + test is 0.9; it must be 1"
-
-
-@given(st.floats(0, 1000, exclude_min=True), st.floats(0, 1000, exclude_min=True))
-def test_windows_may_be_days_long(calibrate: float, test: float) -> None:
-    """Two windows of any length take the place of the three shares."""
-    split = Split(calibrate_days=calibrate, test_days=test)
-    assert (split.calibrate_days, split.test_days) == (calibrate, test)
-    assert (split.train, split.calibrate, split.test) == (None, None, None)
-
-
-SHARES = {"train": 0.6, "calibrate": 0.2, "test": 0.2}
-DAYS = {"calibrate_days": 14, "test_days": 7}
+ONE_TEST_WINDOW = "the test window must be given by exactly one of test (a share of the rows) and test_days"
 
 
 @pytest.mark.parametrize(
-    "given_keys", [set(keys) for size in range(6) for keys in combinations([*SHARES, *DAYS], size)]
+    ("keys", "message"),
+    [
+        ({}, ONE_TEST_WINDOW),
+        ({"label_delay_days": 7}, ONE_TEST_WINDOW),
+        ({"test": 0.2, "test_days": 7}, ONE_TEST_WINDOW),
+        ({"calibrate": 0.2}, ONE_TEST_WINDOW),
+        (
+            {"test": 0.2, "calibrate_days": 7},
+            "calibrate_days and test are of two units; give both windows as shares, or both in days",
+        ),
+        (
+            {"test_days": 7, "calibrate": 0.2},
+            "calibrate and test_days are of two units; give both windows as shares, or both in days",
+        ),
+        ({"test": 0.5, "calibrate": 0.5}, "calibrate + test is 1; it must be below 1"),
+        ({"test": 0.7, "calibrate": 0.6}, "calibrate + test is 1.3; it must be below 1"),
+    ],
 )
-def test_a_split_has_one_form(given_keys: set[str]) -> None:
-    """The windows are given by all three shares or by both numbers of days; anything between is refused."""
-    keys = {name: value for name, value in (SHARES | DAYS).items() if name in given_keys}
-    if given_keys in ({*SHARES}, {*DAYS}):
-        assert Split.model_validate(keys).model_dump(include=given_keys) == keys
-    else:
-        assert refusal(Split, **keys) == (
-            "Value error, the windows must be given by train, calibrate and test (shares), "
-            "or by calibrate_days and test_days"
-        )
+def test_a_split_has_one_form(keys: dict[str, float], message: str) -> None:
+    """No test window or two, windows of two units, and shares that leave nothing to learn from are refused."""
+    assert refusal(Split, **keys) == f"Value error, {message}"
+
+
+@pytest.mark.parametrize(
+    ("keys", "has_calibration_window"),
+    [
+        ({"test": 0.2}, False),
+        ({"test_days": 35}, False),
+        ({"test": 0.2, "calibrate": 0.2}, True),
+        ({"test_days": 7, "calibrate_days": 14}, True),
+    ],
+)
+def test_a_calibration_window_is_optional(keys: dict[str, float], has_calibration_window: bool) -> None:  # noqa: FBT001 - a parameter
+    """The test window suffices, as a share or in days; a calibration window is there where it is declared."""
+    assert Split.model_validate(keys).has_calibration_window == has_calibration_window
+
+
+def test_a_resampling_that_the_folds_choose_takes_nothing_else() -> None:
+    """With auto the folds choose ratio and neighbours too; beside it they are refused by name."""
+    assert Resampling(method="auto").method == "auto"
+    assert refusal(Resampling, method="auto", ratio=0.1, neighbours=3) == (
+        "Value error, method is auto, which chooses neighbours, ratio itself; remove it, or name a method"
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,9 @@ def test_a_split_has_one_form(given_keys: set[str]) -> None:
     [
         (Split, {"test_days": 7, "calibrate_days": 0}),
         (Split, {"calibrate_days": 14, "test_days": -1}),
-        (Split, {**SHARES, "label_delay_days": -1}),
+        (Split, {"test": 1.0}),
+        (Split, {"test": 0.2, "calibrate": 0.0}),
+        (Split, {"test": 0.2, "label_delay_days": -1}),
         (Quarantine, {"max_share": 1.1}),
         (Folds, {"count": 1}),
         (Folds, {"validate_share": 1.0}),
@@ -120,16 +127,21 @@ def test_a_value_out_of_its_range_is_refused(record: type[Frozen], keys: dict[st
 
 
 def test_tuned_parameters_are_the_models() -> None:
-    """All that tuning searches is a parameter of the model; threads and the tree method are no matter of search."""
-    assert set(Model.model_fields) - set(TUNED) == {"tree_method", "threads"}
+    """All that tuning searches is a parameter of the model; early stopping finds the rounds that suit the rate."""
+    assert set(Model.model_fields) - set(TUNED) == {"rounds", "learning_rate", "tree_method", "threads"}
 
 
 @given(MODELS)
 def test_pinned_is_what_was_given(given_keys: dict[str, Any]) -> None:
-    """A parameter is pinned where it is given, even as the default; a file gives back the same model."""
+    """A parameter is pinned where it is given, even as the default; a file gives back the same model.
+
+    A copy in another process has the same pins, without which early stopping would not know that it may choose.
+    """
     model = Model.model_validate(given_keys)
     assert model.pinned == set(given_keys)
     assert Model.model_validate_json(model.model_dump_json(indent=1)) == model
+    copy = pickle.loads(pickle.dumps(model))  # noqa: S301 - written the line before
+    assert (copy, copy.pinned) == (model, model.pinned)
 
 
 def test_on_one_core_only_the_threads_differ() -> None:
@@ -142,8 +154,8 @@ def test_on_one_core_only_the_threads_differ() -> None:
     ("keys", "message"),
     [
         ({"mode": "grid"}, "mode is grid, but there is no grid; add one such as grid: {max_depth: [3, 5]}"),
-        ({"mode": "tpe", "grid": GRID}, "mode is tpe, which reads no grid; remove grid, or declare mode: grid"),
-        ({"mode": "none", "grid": GRID}, "mode is none, which reads no grid; remove grid, or declare mode: grid"),
+        ({"mode": "tpe", "grid": A_GRID}, "mode is tpe, which reads no grid; remove grid, or declare mode: grid"),
+        ({"mode": "none", "grid": A_GRID}, "mode is none, which reads no grid; remove grid, or declare mode: grid"),
     ],
 )
 def test_a_grid_without_its_mode_is_refused(keys: dict[str, Any], message: str) -> None:
@@ -195,5 +207,5 @@ def test_every_block_is_frozen_and_closed() -> None:
 
 
 def test_grid_may_name_every_tuned_parameter() -> None:
-    """The keys that a grid may have are the parameters that are searched, no more and no fewer."""
-    assert get_args(get_args(Tuning.model_fields["grid"].annotation)[0]) == TUNED
+    """A grid may have the parameters that are searched, the rounds and their rate, and no other key."""
+    assert get_args(get_args(Tuning.model_fields["grid"].annotation)[0]) == GRID == ("rounds", "learning_rate", *TUNED)

@@ -58,7 +58,7 @@ def as_texts(rows: Frame) -> Frame:
 def require_same(one: Any, other: Any) -> None:  # noqa: ANN401 - conftest's Prepared
     """Compare reports, windows and quarantined rows, down to the last bit."""
     assert one.report == other.report
-    for window in WINDOWS:
+    for window in one.windows:
         pd.testing.assert_frame_equal(one.windows[window], other.windows[window], check_exact=True)
     pd.testing.assert_frame_equal(one.quarantined.sort_index(), other.quarantined.sort_index())
 
@@ -124,7 +124,7 @@ def test_row_groups_have_the_declared_size(many_rows: Frame, by_chunks: PrepareF
     many_rows.to_parquet("data/rows.parquet", index=False)
     by_chunks("rows.parquet")
     [path] = tmp_path.glob("prepared-*/train.parquet")
-    assert Window(path).sizes == [1_000, 1_000, 1_000, 600]
+    assert Window(path).sizes == [1_000, 1_000, 1_000, 1_000, 800]
 
 
 def test_an_id_seen_in_an_earlier_chunk_is_quarantined(many_rows: Frame, by_chunks: PrepareFile) -> None:
@@ -247,10 +247,10 @@ def test_report_describes_windows(mini_rows: Frame, mini_scorer: ScorerDeclarati
     """The report has each window's first and last timestamp, its rows and its frauds."""
     result = prepared(mini_rows, mini_scorer)
     assert result.report["rows"] == len(mini_rows)
-    assert list(result.report["windows"]) == list(WINDOWS)
+    assert list(result.report["windows"]) == ["train", "test"]
     train = result.report["windows"]["train"]
     assert train["from"] == mini_rows["at"].min().isoformat()
-    assert train["rows"] == len(result.windows["train"]) == 900
+    assert train["rows"] == len(result.windows["train"]) == 1_200
     assert train["frauds"] == result.windows["train"]["is_fraud"].sum()
 
 
@@ -267,12 +267,17 @@ def test_quarantine_of_a_sample_keeps_row_numbers(
 def test_stage_writes_what_it_reports(trained: Path) -> None:
     """The stage's files hold the rows that its report counts."""
     report = json.loads((trained / "reports" / "mini" / "rows.json").read_text())
+    sizes = {window: content["rows"] for window, content in report["windows"].items()}
     for window in WINDOWS:
         rows = pd.read_parquet(trained / "build" / "mini" / "rows" / f"{window}.parquet")
-        assert len(rows) == report["windows"][window]["rows"]
-    assert sum(report["windows"][window]["rows"] for window in WINDOWS) == report["rows"] == 1_500
+        assert len(rows) == sizes.get(window, 0)
+    assert sizes == {"train": 1_200, "test": 300}
+    assert report["rows"] == 1_500
     names = {path.name for path in (trained / "build" / "mini" / "rows").iterdir()}
     assert names == {"train.parquet", "calibrate.parquet", "test.parquet", "quarantine.csv"}
+
+
+LAST_WEEK = pd.Timestamp("2025-02-22")
 
 
 def change_rows(project: Path, change: Callable[[Frame], Frame]) -> None:
@@ -290,11 +295,33 @@ def change_rows(project: Path, change: Callable[[Frame], Frame]) -> None:
         (lambda rows: rows.assign(is_fraud=rows["is_fraud"] * 2), ": column is_fraud holds 2"),
         (lambda rows: rows.assign(is_fraud=0), ": the train window has only is_fraud = 0"),
         (
+            lambda rows: rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] >= LAST_WEEK, 0)),
+            ": the train window has only is_fraud = 0 in 1,200 rows; it must have both classes: bring older rows",
+        ),
+        (
+            lambda rows: rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] < LAST_WEEK - pd.Timedelta("7d"), 0)),
+            ": the test window has only is_fraud = 0 in 300 rows; it must have both classes: lengthen it (split), or",
+        ),
+        (
+            lambda rows: rows.assign(at=LAST_WEEK),
+            ": all 1,500 rows have one time, 2025-02-22T00:00:00, and the test window must be later than",
+        ),
+        (
             lambda rows: rows.assign(at="soon"),
             ": column at holds 'soon'; no value is a time from 1900 to 2100, as a date, ISO 8601 text or seconds",
         ),
     ],
-    ids=["missing columns", "missing file", "no rows", "label 2", "one class", "unreadable times"],
+    ids=[
+        "missing columns",
+        "missing file",
+        "no rows",
+        "label 2",
+        "one class",
+        "late frauds",
+        "no late frauds",
+        "one time",
+        "unreadable times",
+    ],
 )
 def test_stage_that_stops_writes_nothing(
     project: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Frame], Frame] | None, message: str

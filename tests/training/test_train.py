@@ -16,6 +16,7 @@ from handler.scoring.contract import Contract, DeclaredField
 from handler.scoring.features import feature_names
 from training.declaration import ScorerDeclaration
 from training.errors import StageError
+from training.model.chosen import ChosenResampling
 from training.model.distributions import describe
 from training.model.encoder import FeatureEncoder
 from training.model.fit import build_model, fit_pipeline, margins, matrix_margins
@@ -80,7 +81,7 @@ def test_given_parameters_reach_the_model(fit: Fit) -> None:
 
 def test_class_weight_reaches_the_model(fit: Fit, mini_windows: dict[str, Frame]) -> None:
     """With class weights declared, the model weighs frauds by the labels of its training rows."""
-    rows = mini_windows["train"].assign(is_fraud=np.arange(900) % 10 == 0)
+    rows = mini_windows["train"].assign(is_fraud=np.arange(1_200) % 10 == 0)
     assert fit(Model(rounds=2), rows, method="class_weight", ratio=0.5)[-1].scale_pos_weight == 4.5
 
 
@@ -183,6 +184,20 @@ def test_stage_trains_the_tuned_model(trained: Path, tmp_path: Path, monkeypatch
     assert model.get_booster().num_boosted_rounds() == 5
     assert (model.max_depth, model.learning_rate) == (2, 0.1)
     assert json.loads((project / "reports" / "mini" / "training.json").read_text())["model"] == tuned.model_dump()
+
+
+def test_stage_rebalances_as_the_folds_chose(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever params.yaml has, rows are rebalanced by the choice of the stage compare, which is reported."""
+    project = Path(shutil.copytree(trained, tmp_path / "project"))
+    chosen = ChosenResampling(resampling=Resampling(method="class_weight", ratio=1.0), rounds=20)
+    (project / "build" / "mini" / "resampling.json").write_text(chosen.model_dump_json())
+    monkeypatch.chdir(project)
+    main("mini")
+    report = json.loads((project / "reports" / "mini" / "training.json").read_text())
+    assert report["resampling"] == chosen.resampling.model_dump()
+    assert report["rows_learned_from"] == report["rows"]
+    model = joblib.load(project / "build" / "mini" / "pipeline.joblib")[-1]
+    assert model.scale_pos_weight == pytest.approx((report["rows"] - report["frauds"]) / report["frauds"])
 
 
 def test_stage_describes_every_feature(trained: Path, trained_rows: Read, mini_scorer: ScorerDeclaration) -> None:

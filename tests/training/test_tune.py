@@ -12,22 +12,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.training.made_folds import made_fold
 from training.declaration import ScorerDeclaration
 from training.evaluation.metrics import average_precision, rank
+from training.model.early_stopping import fit_folds
 from training.model.fit import build_model
 from training.model.folds import Fold
 from training.params import TUNED, Model, Resampling, Tuning
 from training.run.files import rounded
 from training.tune import (
     SPACE,
-    STARTUP_TRIALS,
     Trial,
     best_of,
     describe_gain,
-    fold_precisions,
     n_trials,
     search,
     searched_parameters,
+    trial_of,
     trials,
 )
 
@@ -41,16 +42,8 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def folds() -> list[Fold]:
-    """Three folds of encoded rows in the mini scorer's eight columns, 20 % of them frauds."""
-    folds = []
-    for seed in (1, 2, 3):
-        rng = np.random.default_rng(seed)
-        label = (rng.random(450) < 0.2).astype(np.int8)
-        matrix = rng.normal(size=(450, 8)).astype(np.float32)
-        matrix[:, 0] += 1.5 * label
-        matrix[:, [3, 4, 5]] = rng.integers(0, 2, (450, 3))
-        folds.append(Fold(matrix[:300], label[:300], matrix[300:], label[300:]))
-    return folds
+    """Three folds with 20 % frauds, each validated on 150 rows."""
+    return [made_fold(seed, 300, 150, fraud_rate=0.2, shift=1.5) for seed in (1, 2, 3)]
 
 
 def tuning(scorer: Scorer, model: Keys, **keys: object) -> Scorer:
@@ -59,9 +52,9 @@ def tuning(scorer: Scorer, model: Keys, **keys: object) -> Scorer:
     return scorer.model_copy(update=blocks)
 
 
-def trial_of(*folds: float, is_whole: bool = True, depth: int = 5) -> Trial:
+def made_trial(*folds: float, is_reference: bool = False) -> Trial:
     """A trial with these average precisions."""
-    return Trial(Model(max_depth=depth), folds, is_whole)
+    return Trial(Model(), folds, is_reference)
 
 
 @pytest.mark.parametrize("name", TUNED)
@@ -83,11 +76,11 @@ def test_space_holds_models_only(name: str) -> None:
     ("model", "keys", "searched"),
     [
         ({}, {}, list(TUNED)),
-        (FAST, {}, [name for name in TUNED if name != "rounds"]),
+        (FAST | {"max_depth": 2}, {}, [name for name in TUNED if name != "max_depth"]),
         (FAST, {"mode": "grid", "grid": {"max_depth": [2], "learning_rate": [0.1]}}, ["learning_rate", "max_depth"]),
-        (FAST | {"tree_method": "exact"}, {}, [name for name in TUNED if name not in {"rounds", "max_bin"}]),
+        (FAST | {"tree_method": "exact"}, {}, [name for name in TUNED if name != "max_bin"]),
     ],
-    ids=["nothing pinned", "rounds pinned", "a grid", "exact trees, which have no bins"],
+    ids=["nothing pinned", "depth pinned", "a grid", "exact trees, which have no bins"],
 )
 def test_searched_parameters(mini_scorer: Scorer, model: Keys, keys: Keys, searched: list[str]) -> None:
     """The search takes what the model leaves open and its trees have, in one order; with a grid, only the grid's."""
@@ -130,8 +123,7 @@ def test_nothing_to_search_is_one_trial(folds: list[Fold], mini_scorer: Scorer, 
     scorer = tuning(mini_scorer, model, **keys)
     [only] = trials(folds, scorer)
     assert n_trials(scorer) == 1
-    assert only.model == scorer.model
-    assert only.is_whole
+    assert only.model == scorer.model.model_copy(update={"rounds": only.model.rounds})
     assert len(only.folds) == 3
 
 
@@ -143,24 +135,34 @@ def test_grid_tries_every_combination(folds: list[Fold], mini_scorer: Scorer) ->
     assert sorted((trial.model.max_depth, trial.model.learning_rate) for trial in others) == [
         (depth, rate) for depth in (2, 3) for rate in (0.1, 0.2, 0.3)
     ]
-    assert all(trial.is_whole and len(trial.folds) == 3 for trial in others)
+    assert first.is_reference
+    assert not any(trial.is_reference for trial in others)
     assert n_trials(scorer) == 7
 
 
 def test_trials_use_the_model_that_train_makes(folds: list[Fold], mini_scorer: Scorer) -> None:
     """A setting's value on a fold is the average precision of the model that train would make."""
     model = Model(rounds=8, max_depth=2, threads=1)
-    for fold, precision in zip(folds, fold_precisions(model, folds, mini_scorer), strict=True):
+    for fold, precision in zip(folds, trial_of(model, folds, mini_scorer).folds, strict=True):
         fitted = build_model(model, mini_scorer.contract, seed=mini_scorer.seed).fit(fold.train, fold.train_label)
         margin = fitted.predict(fold.validate, output_margin=True)
         assert precision == average_precision(*rank(margin, fold.validate_label).counts())
+
+
+def test_a_trial_has_the_rounds_that_suit_it(folds: list[Fold], mini_scorer: Scorer) -> None:
+    """Without declared rounds a trial's model has those of its fits, as a value that train keeps."""
+    model = Model(max_depth=2, learning_rate=0.3)
+    trial = trial_of(model, folds, mini_scorer)
+    fits = fit_folds(folds, mini_scorer, model)
+    assert (trial.model.rounds, trial.folds) == (fits.rounds, fits.precisions)
+    assert trial.model.pinned == {"max_depth", "learning_rate", "rounds"}
 
 
 def test_class_weight_counts_in_the_search(folds: list[Fold], mini_scorer: Scorer) -> None:
     """Settings are tried with the weight of frauds that the shipped model will have."""
     weighted = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=1.0)})
     model = Model(rounds=8)
-    assert fold_precisions(model, folds, weighted) != fold_precisions(model, folds, mini_scorer)
+    assert trial_of(model, folds, weighted).folds != trial_of(model, folds, mini_scorer).folds
 
 
 def test_time_limit_stops_the_search(folds: list[Fold], mini_scorer: Scorer, capsys: Capture) -> None:
@@ -184,42 +186,68 @@ def test_each_new_best_is_announced(folds: list[Fold], mini_scorer: Scorer, caps
     assert announced == expected
 
 
-def test_pruned_trials_have_fewer_folds(folds: list[Fold], mini_scorer: Scorer) -> None:
-    """Once enough trials are whole, unpromising ones stop after half the folds; the others use all."""
-    results = search(folds, tuning(mini_scorer, FAST, trials=20))
-    pruned = [trial for trial in results if not trial.is_whole]
-    assert pruned
-    assert {len(trial.folds) for trial in pruned} == {2}
-    assert {len(trial.folds) for trial in results if trial.is_whole} == {3}
-    assert all(trial.is_whole for trial in results[:STARTUP_TRIALS])
-    assert best_of(results).mean == max(trial.mean for trial in results if trial.is_whole)
+@pytest.mark.parametrize(
+    ("others", "best"),
+    [
+        # Ahead by .01 +- .01 is within one standard error.
+        ([(0.50, 0.62)], 0),
+        ([(0.49, 0.63)], 0),
+        # Ahead by .02 +- .01.
+        ([(0.51, 0.63)], 1),
+        ([(0.51, 0.61)], 1),
+        # Only the best is compared with the default: it is ahead by .055 +- .055.
+        ([(0.51, 0.61), (0.50, 0.71)], 0),
+        ([(0.4, 0.5), (0.4, 0.5)], 0),
+        ([(0.5, 0.6)], 0),
+        ([], 0),
+    ],
+)
+def test_the_default_stays_within_one_standard_error(others: list[tuple[float, ...]], best: int) -> None:
+    """Another setting is taken where its gain over the default exceeds the standard error of that gain."""
+    results = [made_trial(0.50, 0.60), *(made_trial(*folds) for folds in others)]
+    assert best_of(results) is results[best]
+
+
+def test_one_fold_shows_no_gain() -> None:
+    """From one fold alone no standard error is known, and the default stays."""
+    results = [made_trial(0.5), made_trial(0.9)]
+    assert best_of(results) is results[0]
+    assert describe_gain(results) == (
+        "trial 2 of 2 has average precision 0.9000, +0.4000 over the default values on a single fold, which shows no "
+        "standard error, so the default values stay"
+    )
 
 
 PRECISIONS = st.lists(st.floats(0, 1), min_size=3, max_size=3)
 
 
-@given(st.lists(st.tuples(PRECISIONS, st.booleans()), max_size=8), PRECISIONS)
-def test_best_is_the_maximum_of_the_whole(others: list[tuple[list[float], bool]], default: list[float]) -> None:
-    """The best trial is one that saw all folds, and no such trial is better; of equals the first is taken."""
-    results = [trial_of(*default), *(trial_of(*folds, is_whole=is_whole) for folds, is_whole in others)]
+@given(st.lists(PRECISIONS, min_size=1, max_size=8), PRECISIONS)
+def test_best_of_a_grid_is_its_maximum(grid: list[list[float]], declared: list[float]) -> None:
+    """With a grid its best setting is taken, of equals the first, whatever the declared one beside it is worth."""
+    results = [made_trial(*declared, is_reference=True), *(made_trial(*folds) for folds in grid)]
     best = best_of(results)
-    whole = [trial for trial in results if trial.is_whole]
-    assert best.is_whole
-    assert best.mean == max(trial.mean for trial in whole)
-    assert best is next(trial for trial in whole if trial.mean == best.mean)
+    assert best.mean == max(trial.mean for trial in results[1:])
+    assert best is next(trial for trial in results[1:] if trial.mean == best.mean)
 
 
 def test_mean_is_rounded_as_it_is_reported() -> None:
     """Trials that differ beyond the sixth digit are equals, on every processor."""
-    assert trial_of(0.1234561, 0.1234562).mean == trial_of(0.1234563, 0.1234561).mean == 0.123456
+    assert made_trial(0.1234561, 0.1234562).mean == made_trial(0.1234563, 0.1234561).mean == 0.123456
 
 
 def test_gain_is_described() -> None:
-    """The gain is reported beside its spread over folds, and that the same folds chose it; so is the lack of one."""
-    default, worse, better = trial_of(0.5, 0.5), trial_of(0.4, 0.4), trial_of(0.6, 0.8)
+    """The gain is reported beside its standard error, and that the same folds chose it; so is the lack of one."""
+    default, worse, better = made_trial(0.5, 0.5), made_trial(0.4, 0.4), made_trial(0.6, 0.8)
+    assert describe_gain([default]) == (
+        "nothing was searched; the declared and default values have average precision 0.5000"
+    )
     assert describe_gain([default, worse]) == "none of 2 trials is better than the default values; they stay"
     assert describe_gain([default, worse, better]) == (
-        "trial 3 of 3 has average precision 0.7000, +0.2000 +- 0.1414 over the default values, on folds that chose it"
+        "trial 3 of 3 has average precision 0.7000, +0.2000 +- 0.1000 over the default values, on folds that chose it"
+    )
+    assert describe_gain([default, made_trial(0.4, 0.7)]) == (
+        "trial 2 of 2 has average precision 0.5500, +0.0500 +- 0.1500 over the default values: within one standard "
+        "error, so the default values stay"
     )
 
 
@@ -237,9 +265,11 @@ def test_stage_reports_every_trial(reported: Read, mini_scorer: Scorer) -> None:
     report, table = reported("tuning.json"), reported("tuning.csv")
     assert (report["mode"], report["searched"]) == ("tpe", searched_parameters(mini_scorer))
     precisions = [trial["average_precision"] for trial in report["trials"]]
+    results = [Trial(Model(), tuple(trial["folds"])) for trial in report["trials"]]
+    assert best_of(results) is results[report["best"] - 1]
+    assert report["verdict"] == describe_gain(results)
     best = report["trials"][report["best"] - 1]
-    assert best["average_precision"] == max(precisions)
-    for name in report["searched"]:
+    for name in (*report["searched"], "rounds"):
         assert best[name] == report["model"][name]
     assert table["trial"].tolist() == [1, 2, 3]
     assert table["best_average_precision"].tolist() == np.maximum.accumulate(precisions).tolist()

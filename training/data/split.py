@@ -10,11 +10,18 @@ import pandas as pd
 
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
-from training.errors import DataError, StageError
+from training.errors import DataError, StageError, counted
 from training.params import SECONDS_A_DAY, Folds, Split
 from training.run.matrix import Labels, Positions
 
 WINDOWS = ("train", "calibrate", "test")
+
+# What to do about a window that lacks a class.
+REMEDIES = {
+    "train": "bring older rows of both classes, or shorten the test window or the label delay (split)",
+    "calibrate": "lengthen it, or remove it from split, so that the blocks of folds calibrate",
+    "test": "lengthen it (split), or leave out the latest rows if their labels are not known yet",
+}
 
 Bounds = dict[str, tuple[float, float]]
 
@@ -23,8 +30,13 @@ def window_bounds(seconds: npt.NDArray[np.float64], split: Split) -> Bounds:
     """The first timestamp of each window and the first one after it; `seconds` are those of all rows, ascending.
 
     Without a calibration window of its own there are two. Rows within the label delay before the next window are in
-    none.
+    none. Raises DataError where all rows have one time.
     """
+    if seconds[0] == seconds[-1]:
+        raise DataError(
+            f"all {len(seconds):,} rows have one time, {timestamp_text(float(seconds[0]))}, and the test window must "
+            "be later than the training one: name a finer column as time, or bring rows of other times"
+        )
     starts = [-np.inf, *_boundaries(seconds, split)]
     ends = [start - split.label_delay_seconds for start in starts[1:]]
     names = WINDOWS if split.has_calibration_window else ("train", "test")
@@ -64,8 +76,8 @@ def _next_time(seconds: npt.NDArray[np.float64], time: float) -> float:
 def require_classes(name: str, label: npt.NDArray[np.int8], scorer: ScorerDeclaration) -> None:
     """Raise DataError where a window lacks a class."""
     if len(np.unique(label)) < 2:  # noqa: PLR2004 - two classes
-        content = f"only {scorer.label} = {label[0]} in {len(label):,} rows" if len(label) else "no rows"
-        raise DataError(f"the {name} window has {content}; it must have both classes: bring more rows, or change split")
+        content = f"only {scorer.label} = {label[0]} in {counted(len(label), 'row')}" if len(label) else "no rows"
+        raise DataError(f"the {name} window has {content}; it must have both classes: {REMEDIES[name]}")
 
 
 def split_by_time(rows: pd.DataFrame, scorer: ScorerDeclaration) -> dict[str, pd.DataFrame]:
@@ -90,6 +102,12 @@ def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8])
     return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}
 
 
+# The fewest folds that may be declared.
+FEWEST_FOLDS = 2
+# With so few different times, it is they that decide which rows are in a block.
+FEW_TIMES = 20
+
+
 class FoldError(StageError):
     """Raised when the rows cannot be divided into folds that all have both classes."""
 
@@ -104,9 +122,15 @@ def prequential_positions(
     folds. `seconds` must ascend. Raises FoldError where a part lacks a class.
     """
     if (n_frauds := int(label.sum())) <= declared.count:
+        fewer = "lower folds.count, or " if n_frauds > FEWEST_FOLDS else ""
         raise FoldError(
-            f"{n_frauds} frauds in the training window are too few for folds.count {declared.count}; "
-            "lower folds.count, or bring more rows"
+            f"{counted(n_frauds, 'fraud')} in the training window {'is' if n_frauds == 1 else 'are'} too few for "
+            f"folds.count {declared.count}; {fewer}bring more rows"
+        )
+    if seconds[0] == seconds[-1]:
+        raise FoldError(
+            f"all {len(seconds):,} rows of the training window have one time, {timestamp_text(float(seconds[0]))}, and "
+            "a fold is validated on later rows than it learns from: name a finer column as time, or bring older rows"
         )
     first = round(len(seconds) * (1 - declared.validate_share))
     cuts = np.linspace(first, len(seconds), declared.count + 1).round().astype(int)
@@ -116,16 +140,25 @@ def prequential_positions(
         earlier = np.flatnonzero(seconds < start - delay_seconds)
         block = np.flatnonzero((seconds >= start) & (seconds < end))
         folds.append((earlier, block))
-    check_folds([(label[earlier], label[block]) for earlier, block in folds])
+    check_folds(folds, seconds, label)
     return folds
 
 
-def check_folds(labels: Sequence[tuple[Labels, Labels]]) -> None:
+def check_folds(folds: Sequence[tuple[Positions, Positions]], seconds: npt.NDArray[np.float64], label: Labels) -> None:
     """Raise FoldError where the training or validation rows of a fold lack a class."""
-    for number, parts in enumerate(labels, start=1):
-        for what, part in zip(("training", "validation"), parts, strict=True):
-            if not 0 < part.sum() < len(part):
+    fewer = "lower folds.count, " if len(folds) > FEWEST_FOLDS else ""
+    remedies = {
+        "training": "lower folds.validate_share or split.label_delay_days, raise folds.sample, or bring older frauds",
+        "validation": f"{fewer}raise folds.validate_share, or leave out rows whose labels are not known yet",
+    }
+    if (n_times := len(np.unique(seconds))) <= FEW_TIMES:
+        remedies = dict.fromkeys(remedies, f"name a finer column as time, which has {n_times} values here")
+    for number, (train, block) in enumerate(folds, start=1):
+        begins = timestamp_text(float(seconds[block[0]]))
+        for what, part in (("training", train), ("validation", block)):
+            if not 0 < (n_frauds := int(label[part].sum())) < len(part):
                 raise FoldError(
-                    f"fold {number} of {len(labels)} has {part.sum()} frauds in {len(part):,} {what} rows; it needs "
-                    "both classes: lower folds.count, change folds.validate_share or raise folds.sample"
+                    f"fold {number} of {len(folds)}, whose validation rows begin on {begins}, has "
+                    f"{counted(n_frauds, 'fraud')} in {counted(len(part), f'{what} row')}; it needs both classes: "
+                    f"{remedies[what]}"
                 )

@@ -1,6 +1,6 @@
 """Checked rows, added chunk by chunk, written as one file per window in time order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,14 @@ from training.data.source import CheckedChunk
 from training.data.split import WINDOWS, Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
-from training.errors import DataError
+from training.errors import DataError, counted
+from training.evaluation.intervals import share_interval
 from training.run.progress import progress
 
 # A sample is enough to detect leakage.
 LEAKAGE_ROWS = 1_000_000
+# With fewer frauds in all windows nothing can be concluded about the model.
+FEW_FRAUDS = 30
 
 
 class WindowWriter:
@@ -75,7 +78,7 @@ class WindowWriter:
             require_classes(name, label, self._scorer)
             reports[name] = window_report(window.column(time), label)
         train = Window(self._folder / "train.parquet")
-        return reports, leakage_warnings(train.spread(LEAKAGE_ROWS), self._scorer)
+        return reports, [*_few_frauds(reports), *leakage_warnings(train.spread(LEAKAGE_ROWS), self._scorer)]
 
     def _write(self, batches: Iterable[pa.RecordBatch], bounds: Bounds) -> None:
         # Without a calibration window of its own the file of it is empty, because DVC knows no optional dependency.
@@ -87,6 +90,20 @@ class WindowWriter:
                 files[name].add(batch.slice(first, max(last - first, 0)))
         for file in files.values():
             file.close()
+
+
+def _few_frauds(reports: dict[str, Any]) -> Iterator[str]:
+    """A warning of what so few frauds can show, where the windows together have fewer than FEW_FRAUDS."""
+    n_frauds, n_tested = sum(window["frauds"] for window in reports.values()), reports["test"]["frauds"]
+    if n_frauds < FEW_FRAUDS:
+        n_caught = -(-n_tested // 2)
+        low, high = share_interval(n_caught, n_tested)
+        yield (
+            f"the windows have {counted(n_frauds, 'fraud')}, {n_tested} of them in the test window: this shows that "
+            "the steps work, but neither how good the model is nor which variant is better (a recall of "
+            f"{n_caught} in {n_tested} may be anything from {low:.0%} to {high:.0%}); collect at least {FEW_FRAUDS} "
+            "frauds before you trust a threshold"
+        )
 
 
 class _InGroups:

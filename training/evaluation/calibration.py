@@ -12,6 +12,7 @@ from training.run.matrix import Floats, Labels
 
 # The fit passes through BLAS, whose last bits differ between processors.
 CALIBRATION_DIGITS = 8
+REMEDY = "check that the label means fraud and that the fields are known when it is scored, or bring more frauds"
 
 
 class CalibrationError(StageError):
@@ -25,7 +26,8 @@ def fit_platt(margin: npt.NDArray[np.floating[Any]], label: Labels) -> tuple[flo
     """
     if np.ptp(margin) == 0:
         raise CalibrationError(
-            f"the model gives all {len(margin):,} calibration rows the same margin; it ranks no better than chance"
+            f"the model gives all {len(margin):,} calibration rows the same margin; it ranks no better than chance: "
+            f"{REMEDY}"
         )
     n_frauds = int(label.sum())
     n_legitimate = len(label) - n_frauds
@@ -37,7 +39,9 @@ def fit_platt(margin: npt.NDArray[np.floating[Any]], label: Labels) -> tuple[flo
     fit.fit(margins, labels, sample_weight=np.concatenate([target, 1 - target]))
     slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
     if slope <= 0:
-        raise CalibrationError(f"the slope of the calibration is {slope:.3g}; the model ranks no better than chance")
+        raise CalibrationError(
+            f"the slope of the calibration is {slope:.3g}; the model ranks no better than chance: {REMEDY}"
+        )
     return round(slope, CALIBRATION_DIGITS), round(intercept, CALIBRATION_DIGITS)
 
 

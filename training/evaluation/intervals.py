@@ -11,6 +11,8 @@ DRAWS = 1000
 PERCENTS = (2.5, 97.5)
 # A share nearer to 0 or 1 is printed as 0.000 or 1.000.
 EDGE = 0.0005
+# A mean that equals its standard error is within it, whatever the last bits of the two are.
+ROUNDING = 1e-9
 
 
 def draw_weights(label: Labels, draws: int, seed: int) -> Iterator[Floats]:
@@ -56,5 +58,12 @@ def interval(drawn: Floats) -> list[tuple[float, float]]:
 
 
 def standard_error(differences: Floats) -> float:
-    """The standard error of the mean of paired differences over folds, (n_folds,)."""
+    """The standard error of the mean of paired differences over folds, (n_folds,); infinite where there is one."""
+    if len(differences) == 1:
+        return float("inf")
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
+
+
+def is_within_one_standard_error(differences: Floats) -> bool:
+    """Whether paired differences over folds, (n_folds,), have a mean of at most one standard error."""
+    return bool(np.mean(differences) <= standard_error(differences) + ROUNDING)

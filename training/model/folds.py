@@ -56,10 +56,10 @@ def training_folds(window: Window, scorer: ScorerDeclaration, catalogue: pd.Data
 
     Only the training rows are sampled: validation costs little, and its frauds are few.
     """
-    label, positions = window.column(scorer.label), declared_positions(window, scorer)
+    positions = declared_positions(window, scorer)
     is_drawn = np.random.default_rng(scorer.seed).random(len(window)) < scorer.folds.sample
     sampled = [(train[is_drawn[train]], block) for train, block in positions]
-    check_folds([(label[train], label[block]) for train, block in sampled])
+    check_folds(sampled, window.column(scorer.time), window.column(scorer.label))
     return encode_folds(window, sampled, scorer, catalogue)
 
 

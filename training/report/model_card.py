@@ -228,7 +228,8 @@ def _comparisons(reports: Reports) -> Facts:
     """What the comparisons say; None where one was not made."""
     comparisons = {"resampling": reports.resampling, "selection": reports.selection, "tuning": reports.tuning}
     return {
-        "n_folds": reports.scorer.folds.count,
+        # Few different times make fewer blocks than declared.
+        "n_folds": reports.manifest["windows"]["calibrate"].get("blocks") or reports.scorer.folds.count,
         "has_comparison": any(comparisons.values()),
         "verdicts": {
             name: escaped(report["verdict"]).replace("+-", "±") if report else None

@@ -1,5 +1,7 @@
 """Windows in time order: their order, sizes, label delay and refusal."""
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -12,7 +14,7 @@ from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.params import SECONDS_A_DAY, Split
 
-SHARES = {"train": 0.5, "calibrate": 0.25, "test": 0.25}
+SHARES = {"calibrate": 0.25, "test": 0.25}
 DAYS = {"calibrate_days": 10, "test_days": 7}
 # A row every hour, with both classes in any window.
 HOURLY = pd.DataFrame({"at": 3_600.0 * np.arange(1_500), "is_fraud": np.arange(1_500) % 2})
@@ -30,9 +32,13 @@ def drawn_rows(half_days: list[int], data: st.DataObject) -> pd.DataFrame:
     return pd.DataFrame({"row_id": range(len(seconds)), "at": seconds, "is_fraud": [0, 1] * len(order)})
 
 
+TEST_ONLY = st.just({"test": 0.25}) | st.fixed_dictionaries({"test_days": st.sampled_from([2.0, 5.5, 10.0])})
+WITH_CALIBRATION = st.just(SHARES) | st.fixed_dictionaries(dict.fromkeys(DAYS, st.sampled_from([2.0, 5.5, 10.0])))
+
+
 @given(
     half_days=st.lists(st.integers(0, 60), min_size=8, max_size=80),
-    split=st.just(SHARES) | st.fixed_dictionaries(dict.fromkeys(DAYS, st.sampled_from([2.0, 5.5, 10.0]))),
+    split=TEST_ONLY | WITH_CALIBRATION,
     delay_days=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
     data=st.data(),
 )
@@ -43,7 +49,10 @@ def test_windows_are_ordered_and_share_no_timestamp(
     delay_days: float,
     data: st.DataObject,
 ) -> None:
-    """Rows with the same timestamp are never split across windows, and only the label delay leaves rows out."""
+    """Rows with the same timestamp are never split across windows, and only the label delay leaves rows out.
+
+    So without a calibration window the model learns from every row before the test window whose label was known.
+    """
     rows = drawn_rows(half_days, data)
     try:
         whole = windows_of(rows, mini_scorer, **split)
@@ -54,8 +63,9 @@ def test_windows_are_ordered_and_share_no_timestamp(
     bounds = window_bounds(np.sort(rows["at"].to_numpy()), Split.model_validate(split))
     if "test_days" in split:
         assert bounds["test"][0] == rows["at"].max() - split["test_days"] * SECONDS_A_DAY
+    if "calibrate_days" in split:
         assert bounds["calibrate"][0] == bounds["test"][0] - split["calibrate_days"] * SECONDS_A_DAY
-    for earlier, later in (("train", "calibrate"), ("calibrate", "test")):
+    for earlier, later in pairwise(whole):
         start = bounds[later][0]
         assert whole[earlier]["at"].max() < start <= whole[later]["at"].min()
         labelled = whole[earlier][whole[earlier]["at"] < start - delay_days * SECONDS_A_DAY]
@@ -66,17 +76,23 @@ def test_windows_are_ordered_and_share_no_timestamp(
 @pytest.mark.parametrize(
     ("split", "sizes"),
     [
-        (SHARES, (750, 375, 375)),
-        (SHARES | {"label_delay_days": 2}, (750 - 48, 375 - 48, 375)),
+        ({"test": 0.2}, {"train": 1_200, "test": 300}),
+        ({"test": 0.2, "label_delay_days": 2}, {"train": 1_200 - 48, "test": 300}),
         # The last row ends the last day, and the row exactly seven days before it is in the test window too.
-        (DAYS | {"label_delay_days": 2}, (1_500 - 1 - (7 + 10 + 2) * 24, (10 - 2) * 24, 7 * 24 + 1)),
+        ({"test_days": 7, "label_delay_days": 2}, {"train": 1_500 - 1 - (7 + 2) * 24, "test": 7 * 24 + 1}),
+        (SHARES, {"train": 750, "calibrate": 375, "test": 375}),
+        (SHARES | {"label_delay_days": 2}, {"train": 750 - 48, "calibrate": 375 - 48, "test": 375}),
+        (
+            DAYS | {"label_delay_days": 2},
+            {"train": 1_500 - 1 - (7 + 10 + 2) * 24, "calibrate": (10 - 2) * 24, "test": 7 * 24 + 1},
+        ),
     ],
 )
 def test_windows_have_the_declared_sizes(
-    mini_scorer: ScorerDeclaration, split: dict[str, float], sizes: tuple[int, ...]
+    mini_scorer: ScorerDeclaration, split: dict[str, float], sizes: dict[str, int]
 ) -> None:
-    """Windows cover their shares of the rows, or their days, except for the label delay."""
-    assert tuple(map(len, windows_of(HOURLY, mini_scorer, **split).values())) == sizes
+    """Windows cover their shares of the rows, or their days; all before them is for training, but the label delay."""
+    assert {name: len(rows) for name, rows in windows_of(HOURLY, mini_scorer, **split).items()} == sizes
 
 
 def test_more_history_extends_only_the_training_window(mini_scorer: ScorerDeclaration) -> None:
@@ -93,32 +109,56 @@ def test_rows_with_the_same_timestamp_keep_their_order(mini_scorer: ScorerDeclar
     assert (windows["train"].groupby("at")["number"].diff().dropna() > 0).all()
 
 
+LENGTHEN = "lengthen it (split), or leave out the latest rows if their labels are not known yet"
+SHORTEN = "bring older rows of both classes, or shorten the test window or the label delay (split)"
+REMOVE = "lengthen it, or remove it from split, so that the blocks of folds calibrate"
 ONE_CLASS: npt.NDArray[np.intp] = np.where(np.arange(1_500) < 1_000, np.arange(1_500) % 2, 0)
+EARLY = np.arange(1_500) < 1_331
 
 
 @pytest.mark.parametrize(
-    ("split", "label", "content"),
+    ("split", "label", "content", "remedy"),
     [
-        ({"calibrate_days": 40, "test_days": 30}, HOURLY["is_fraud"], "train window has no rows"),
-        (DAYS | {"label_delay_days": 10}, HOURLY["is_fraud"], "calibrate window has no rows"),
-        (SHARES, ONE_CLASS, "test window has only is_fraud = 0 in 375 rows"),
+        ({"test_days": 70}, HOURLY["is_fraud"], "train window has no rows", SHORTEN),
+        (DAYS | {"label_delay_days": 10}, HOURLY["is_fraud"], "calibrate window has no rows", REMOVE),
+        ({"test": 0.25}, ONE_CLASS, "test window has only is_fraud = 0 in 375 rows", LENGTHEN),
+        # Frauds in the last week only, and none in it.
+        ({"test_days": 14}, HOURLY.index >= 1_332, "train window has only is_fraud = 0 in 1,163 rows", SHORTEN),
+        (
+            {"test_days": 7},
+            (HOURLY["is_fraud"] == 1) & (HOURLY.index < 1_331),
+            "test window has only is_fraud = 0 in 169 rows",
+            LENGTHEN,
+        ),
     ],
-    ids=["longer than the history", "shorter than the delay", "one class"],
+    ids=["longer than the history", "shorter than the delay", "one class", "late frauds", "no late frauds"],
 )
 def test_window_without_both_classes_is_named(
-    mini_scorer: ScorerDeclaration, split: dict[str, float], label: npt.NDArray[np.intp], content: str
+    mini_scorer: ScorerDeclaration, split: dict[str, float], label: npt.NDArray[np.intp], content: str, remedy: str
 ) -> None:
-    """A window on which nothing can be trained, calibrated or evaluated is refused by name."""
+    """A window on which nothing can be trained, calibrated or evaluated is refused by name, with what would help."""
     with pytest.raises(DataError) as caught:
-        windows_of(HOURLY.assign(is_fraud=label), mini_scorer, **split)
-    assert str(caught.value) == f"the {content}; it must have both classes: bring more rows, or change split"
+        windows_of(HOURLY.assign(is_fraud=np.asarray(label, np.int8)), mini_scorer, **split)
+    assert str(caught.value) == f"the {content}; it must have both classes: {remedy}"
+
+
+@pytest.mark.parametrize("split", [{"test": 0.2}, {"test_days": 7.0}, {"calibrate": 0.2, "test": 0.2}])
+def test_one_time_has_no_later_window(split: dict[str, float]) -> None:
+    """Rows of one time cannot be split by time; the sentence says which time it is."""
+    with pytest.raises(DataError) as caught:
+        window_bounds(np.full(900, 1_609_459_200.0), Split.model_validate(split))
+    assert str(caught.value) == (
+        "all 900 rows have one time, 2021-01-01T00:00:00, and the test window must be later than the training one: "
+        "name a finer column as time, or bring rows of other times"
+    )
 
 
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=12))
 def test_few_different_times_leave_no_window_empty(sizes: list[int]) -> None:
-    """With three different times or more each window has rows, however many share one."""
+    """With as many different times as windows, or more, each window has rows, however many share one."""
     seconds = np.repeat(np.arange(len(sizes), dtype=float), sizes)
-    bounds = window_bounds(seconds, Split(train=0.6, calibrate=0.2, test=0.2)).values()
-    windows = [(seconds >= start) & (seconds < end) for start, end in bounds]
-    assert all(window.any() for window in windows)
-    assert (sum(window.astype(int) for window in windows) == 1).all()
+    for split in (Split(test=0.2), Split(calibrate=0.2, test=0.2)):
+        bounds = window_bounds(seconds, split).values()
+        windows = [(seconds >= start) & (seconds < end) for start, end in bounds]
+        assert all(window.any() for window in windows)
+        assert (sum(window.astype(int) for window in windows) == 1).all()

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.intervals import DRAWS, bootstrap, draw_weights, interval, share_of_sample_interval
+from training.evaluation.intervals import (
+    DRAWS,
+    bootstrap,
+    draw_weights,
+    interval,
+    is_within_one_standard_error,
+    share_of_sample_interval,
+    standard_error,
+)
 from training.run.matrix import Labels
 
 
@@ -105,3 +113,20 @@ def test_share_without_a_spread_has_a_width(
 ) -> None:
     """A share that is 0 or 1 in the sample, and so in every draw, has Wilson's interval (1927)."""
     assert share_of_sample_interval(bounds, share, total) == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("differences", "error", "is_within"),
+    [
+        ([0.0, 0.02], 0.01, True),
+        ([0.01, 0.02], 0.005, False),
+        ([-0.01, -0.02], 0.005, True),
+        ([0.1, 0.1, 0.1], 0.0, False),
+        ([0.0, 0.0], 0.0, True),
+        ([0.4], np.inf, True),
+    ],
+)
+def test_standard_error_of_folds(differences: list[float], error: float, is_within: bool) -> None:  # noqa: FBT001 - a parameter
+    """The standard error is that of the mean of the differences; a single fold shows none, and so no difference."""
+    assert standard_error(np.array(differences)) == pytest.approx(error)
+    assert is_within_one_standard_error(np.array(differences)) == is_within

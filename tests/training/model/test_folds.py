@@ -15,10 +15,10 @@ from training.data.split import FoldError, check_folds, prequential_positions
 from training.data.window import Window, read_training
 from training.declaration import ScorerDeclaration
 from training.model.encoder import FeatureEncoder
-from training.model.folds import Fold, resample_folds, training_folds
+from training.model.folds import Fold, out_of_time_margins, resample_folds, training_folds
 from training.params import Folds, Split
 from training.run import processes
-from training.run.matrix import Labels
+from training.run.matrix import Labels, Matrix, Positions
 
 COUNTRY = 3
 
@@ -31,8 +31,8 @@ WindowOf = Callable[..., Window]
 
 @pytest.fixture
 def rows(mini_windows: dict[str, Frame]) -> Frame:
-    """The rows of the mini scorer's training window: 900 in time order."""
-    return mini_windows["train"]
+    """The first 900 rows of the mini scorer's training window, in time order."""
+    return mini_windows["train"].head(900)
 
 
 @pytest.fixture
@@ -96,22 +96,63 @@ def test_blocks_hold_equally_many_rows(n_rows: int, declared: Folds) -> None:
     assert sum(sizes) == pytest.approx(declared.validate_share * n_rows, abs=1)
 
 
-TOO_FEW = "3 frauds in the training window are too few for folds.count 3; lower folds.count, or bring more rows"
-REMEDY = "it needs both classes: lower folds.count, change folds.validate_share or raise folds.sample"
+LEARN = "lower folds.validate_share or split.label_delay_days, raise folds.sample, or bring older frauds"
+VALIDATE = "raise folds.validate_share, or leave out rows whose labels are not known yet"
+BOTH = "it needs both classes"
 
 
 @pytest.mark.parametrize(
     ("n_rows", "frauds", "count", "delay", "message"),
     [
-        (100, [10, 60, 80], 3, 0, TOO_FEW),
-        (2_000, range(0, 1_300, 10), 2, 0, f"fold 2 of 2 has 0 frauds in 500 validation rows; {REMEDY}"),
-        (100, range(50, 100, 3), 2, 0, f"fold 1 of 2 has 0 frauds in 50 training rows; {REMEDY}"),
+        (
+            100,
+            [10, 60, 80],
+            3,
+            0,
+            "3 frauds in the training window are too few for folds.count 3; lower folds.count, or bring more rows",
+        ),
+        (100, [10, 80], 2, 0, "2 frauds in the training window are too few for folds.count 2; bring more rows"),
+        (100, [10], 2, 0, "1 fraud in the training window is too few for folds.count 2; bring more rows"),
+        (
+            2_000,
+            range(0, 1_300, 10),
+            2,
+            0,
+            (
+                "fold 2 of 2, whose validation rows begin on 1,500, has 0 frauds in 500 validation rows; "
+                f"{BOTH}: {VALIDATE}"
+            ),
+        ),
+        (
+            2_000,
+            range(0, 1_300, 10),
+            3,
+            0,
+            (
+                "fold 2 of 3, whose validation rows begin on 1,333, has 0 frauds in 334 validation rows; "
+                f"{BOTH}: lower folds.count, {VALIDATE}"
+            ),
+        ),
+        # Frauds in the last week only.
+        (
+            100,
+            range(50, 100, 3),
+            2,
+            0,
+            (f"fold 1 of 2, whose validation rows begin on 50, has 0 frauds in 50 training rows; {BOTH}: {LEARN}"),
+        ),
         # No label before the first block would have been known.
-        (60, range(0, 60, 3), 3, 40, f"fold 1 of 3 has 0 frauds in 0 training rows; {REMEDY}"),
+        (
+            60,
+            range(0, 60, 3),
+            3,
+            40,
+            (f"fold 1 of 3, whose validation rows begin on 30, has 0 frauds in 0 training rows; {BOTH}: {LEARN}"),
+        ),
     ],
 )
 def test_folds_without_frauds(n_rows: int, frauds: Sequence[int], count: int, delay: float, message: str) -> None:
-    """Folds that lack a class are refused with their numbers and the remedy, before anything is encoded."""
+    """Folds that lack a class are refused with their numbers and what would help, before anything is encoded."""
     label = np.zeros(n_rows, dtype=np.int8)
     label[list(frauds)] = 1
     with pytest.raises(FoldError) as caught:
@@ -119,11 +160,52 @@ def test_folds_without_frauds(n_rows: int, frauds: Sequence[int], count: int, de
     assert str(caught.value) == message
 
 
+DAY, YEAR_2021 = 86_400.0, 1_609_459_200.0
+
+
+def test_a_coarse_time_reduces_the_folds() -> None:
+    """Rows of one time are in one block, so that three times make two blocks at most, whatever is declared."""
+    seconds = np.repeat([0.0, 30 * DAY, 60 * DAY], 30)
+    folds = prequential_positions(seconds, every_third(90), Folds(count=4, validate_share=0.5), 7 * DAY)
+    assert [(len(train), len(block)) for train, block in folds] == [(30, 30), (60, 30)]
+
+
+@pytest.mark.parametrize(
+    ("times", "frauds", "message"),
+    [
+        (
+            [YEAR_2021],
+            range(0, 60, 3),
+            (
+                "all 60 rows of the training window have one time, 2021-01-01T00:00:00, and a fold is validated on "
+                "later rows than it learns from: name a finer column as time, or bring older rows"
+            ),
+        ),
+        (
+            [YEAR_2021, YEAR_2021 + DAY, YEAR_2021 + 2 * DAY],
+            range(20),
+            (
+                "fold 1 of 2, whose validation rows begin on 2021-01-02T00:00:00, has 0 frauds in 20 validation rows; "
+                "it needs both classes: name a finer column as time, which has 3 values here"
+            ),
+        ),
+    ],
+)
+def test_a_time_too_coarse_for_folds_is_named(times: list[float], frauds: Sequence[int], message: str) -> None:
+    """Where few different times leave no fold possible, the sentence names the time, not the number of folds."""
+    label = np.zeros(60, dtype=np.int8)
+    label[list(frauds)] = 1
+    with pytest.raises(FoldError) as caught:
+        prequential_positions(np.repeat(times, 60 // len(times)), label, Folds(count=3), 0)
+    assert str(caught.value) == message
+
+
 def test_a_block_of_frauds_only() -> None:
     """A block without a legitimate row is refused like one without a fraud."""
-    both, frauds = every_third(9), np.ones(4, dtype=np.int8)
-    with pytest.raises(FoldError, match=r"^fold 2 of 2 has 4 frauds in 4 validation rows; it needs both classes"):
-        check_folds([(both, both), (both, frauds)])
+    seconds, label = np.arange(100.0), np.append(every_third(80), np.ones(20, dtype=np.int8))
+    folds = [(np.arange(60), np.arange(60, 80)), (np.arange(80), np.arange(80, 100))]
+    with pytest.raises(FoldError, match=r"^fold 2 of 2, .* on 80, has 20 frauds in 20 validation rows; it needs"):
+        check_folds(folds, seconds, label)
 
 
 def test_folds_of_a_window_are_encoded(rows: Frame, folds_of: FoldsOf) -> None:
@@ -138,7 +220,7 @@ def test_folds_of_a_window_are_encoded(rows: Frame, folds_of: FoldsOf) -> None:
 
 def test_label_delay_of_the_split_counts_between_folds(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """The declared delay leaves out the rows before each block whose labels were not yet known."""
-    split = Split(train=0.6, calibrate=0.2, test=0.2, label_delay_days=2)
+    split = Split(test=0.2, label_delay_days=2)
     folds = folds_of(rows, mini_scorer.model_copy(update={"split": split}))
     for start, fold in zip((450, 600, 750), folds, strict=True):
         assert len(fold.train) == (rows["at"] < rows["at"][start] - 2 * 86_400).sum() < start
@@ -167,7 +249,7 @@ def test_one_row_is_sampled_for_all_folds_or_for_none(rows: Frame, mini_scorer: 
 
 def test_a_sample_too_small_to_learn_from(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """A sample that loses every fraud is refused, and the sentence says that the sample may be raised."""
-    with pytest.raises(FoldError, match=r"^fold 1 of 3 has 0 frauds in 0 training rows; .* or raise folds.sample$"):
+    with pytest.raises(FoldError, match=r"^fold 1 of 3, .* has 0 frauds in 0 training rows; .* raise folds.sample, or"):
         folds_of(rows, with_folds(mini_scorer, sample=0.001))
 
 
@@ -193,10 +275,23 @@ def test_the_encoder_learns_nothing_from_validation_rows(
 def test_resampling_leaves_validation_rows(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """Resampled folds learn from more frauds and are validated on the same rows."""
     folds = folds_of(rows)
-    for fold, resampled in zip(folds, resample_folds(folds, mini_scorer, mini_scorer.resampling), strict=True):
+    for fold, resampled in zip(folds, resample_folds(folds, mini_scorer), strict=True):
         assert resampled.train_label.sum() == int(0.3 * (fold.train_label == 0).sum()) > fold.train_label.sum()
         assert resampled.validate is fold.validate
         assert resampled.validate_label is fold.validate_label
+
+
+def test_out_of_time_margins_are_those_of_earlier_rows() -> None:
+    """Every validation row has a margin, in order, by the model of the rows before its block and the label delay."""
+    folds = prequential_positions(np.arange(24.0), every_third(24), Folds(count=3, validate_share=0.5), 2)
+
+    def margins_of(train: Positions, block: Positions) -> Matrix:
+        # As if a margin were the newest row that was learned from, and a bit of the row's own.
+        return (train.max() + block / 100).astype(np.float32)
+
+    positions, margins = out_of_time_margins(folds, margins_of)
+    assert positions.tolist() == list(range(12, 24))
+    np.testing.assert_allclose(margins, np.repeat([9, 13, 17], 4) + np.arange(12, 24) / 100, rtol=1e-6)
 
 
 @pytest.fixture

@@ -184,7 +184,7 @@ def test_windows_keep_the_label_delay(make: Make, model: DatedModel, dated_score
     ("date", "sentence"),
     [
         ("2025-01-03", "no label was known on 2025-01-03T00:00:00; begin later"),
-        ("2025-01-15", "the train window has no rows; it must have both classes: bring more rows, or change split"),
+        ("2025-01-15", "the train window has no rows; it must have both classes: bring older rows"),
         ("2025-03-05", "the test window has only is_fraud = 0 in 3"),
     ],
     ids=["nothing known", "nothing to learn from", "no recent fraud"],

@@ -60,7 +60,7 @@ def reports(mini_scorer: ScorerDeclaration) -> Reports:
         "frauds": 50,
         "fraud_rate": 0.05,
     }
-    arm = {"value": 0.4, "difference": 0.0, "interval": [0.0, 0.0]}
+    variant = {"value": 0.4, "difference": 0.0, "interval": [0.0, 0.0]}
     return Reports(
         name="mini",
         scorer=mini_scorer,
@@ -70,16 +70,18 @@ def reports(mini_scorer: ScorerDeclaration) -> Reports:
             "calibration": {"slope": 0.8, "intercept": -1.0},
             "decision": {"policy": {"recall": 0.9}, "threshold": 0.012345678},
             "metrics": METRICS,
+            "windows": {"train": window, "calibrate": window | {"blocks": 3}, "test": window},
         },
         rows={
-            "rows": 3000,
+            "rows": 2000,
             "quarantined": {"rows": 0, "reasons": {}},
-            "windows": dict.fromkeys(("train", "calibrate", "test"), window),
+            "windows": dict.fromkeys(("train", "test"), window),
             "warnings": [],
         },
         training={
             "rows_learned_from": 1200,
             "model": {"rounds": 20, "max_depth": 3, "learning_rate": 0.3, "subsample": 0.7, "threads": 2},
+            "resampling": mini_scorer.resampling.model_dump(),
             "texts": {"item": {"answered": 0.8, "accuracy_answered": 0.95}},
         },
         metrics=METRICS,
@@ -98,18 +100,18 @@ def reports(mini_scorer: ScorerDeclaration) -> Reports:
             "candidates": {name: {"average_precision": FOLDS} for name in ("xgboost", "random_forest")},
         },
         resampling={
-            "declared": "smote 0.3",
-            "chosen": "none",
+            "is_automatic": False,
+            "chosen": "smote 0.3",
             "verdict": "none is no better",
-            "arms": {name: {"average_precision": arm} for name in ("none", "smote 0.3")},
+            "variants": {name: {"average_precision": variant} for name in ("none", "smote 0.3")},
         },
         tuning={
             "verdict": "none of 2 trials is better",
             "searched": ["subsample"],
             "trials": [
-                {"average_precision": 0.4, "is_whole": True},
-                {"average_precision": 0.5, "is_whole": False},
-                {"average_precision": 0.45, "is_whole": True},
+                {"average_precision": 0.4},
+                {"average_precision": 0.35},
+                {"average_precision": 0.45},
             ],
         },
     )

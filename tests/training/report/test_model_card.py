@@ -11,7 +11,7 @@ import pytest
 from jinja2 import Environment, meta
 
 from tests.training.report.pages import parsed
-from training.params import Costs, Resampling
+from training.params import Costs, Model, Resampling
 from training.report.card_figures import pictures
 from training.report.html import page
 from training.report.model_card import BREAK, MOST_FEATURES, MOST_SEGMENTS, TEMPLATE, facts, model_card
@@ -34,6 +34,8 @@ USUAL = (
     "receives this probability",
     "None of them broke the declared contract.",
     "No label delay is declared",
+    "| the calibration and the threshold; a part of the training window, scored by models of earlier rows only |",
+    "judged on 3 blocks of the training window",
     "SMOTE added made-up frauds",
     "Parameters pinned by the declaration: `rounds` 20, `max_depth` 3, `learning_rate` 0.3; found by",
     "; found by the search: `subsample` 0.7; left at its default: `threads` 2.",
@@ -44,26 +46,33 @@ USUAL = (
     "0.200 percentage points apart on average, 2.00 before calibration",
 )
 BETTER = {"average_precision": {"value": 0.5, "difference": 0.1, "interval": [0.05, 0.15]}}
-BETTER_WAY = {"declared": "smote 0.3", "chosen": "none", "verdict": "", "arms": {"none": BETTER}}
+BETTER_WAY = {"is_automatic": False, "chosen": "smote 0.3", "verdict": "", "variants": {"none": BETTER}}
+AUTOMATIC = BETTER_WAY | {"is_automatic": True, "verdict": "smote 0.3 is the simplest"}
 # What it says of others.
 CASES: tuple[tuple[Change, str], ...] = (
     (lambda r: with_manifest(r, contract=r.manifest["contract"] | {"answer": "decision"}), "receives 1 (flagged) or 0"),
-    (lambda r: with_split(with_rows(r, rows=3100), label_delay_days=7.0), "7 days after its row, so the 100 rows"),
-    (lambda r: with_split(r, sample=0.2), "gave 3,000 rows, a random 20 % of it."),
+    (lambda r: with_split(with_rows(r, rows=2100), label_delay_days=7.0), "7 days after its row, so the 100 rows"),
+    (lambda r: with_split(r, sample=0.2), "gave 2,000 rows, a random 20 % of it."),
     (lambda r: with_rows(r, warnings=["Odd.", "Odder"]), "**The check of the data warns:** Odd. Odder."),
     (
         lambda r: with_rows(r, windows={n: w | {"from": "0.0", "to": "9.0"} for n, w in r.rows["windows"].items()}),
         "Its times are no dates",
     ),
-    (lambda r: with_scorer(r, resampling=Resampling(method="undersample", ratio=0.1)), "were left out at random"),
-    (lambda r: with_scorer(r, resampling=Resampling(method="class_weight", ratio=0.5)), "as if there were 0.5 of them"),
-    (lambda r: with_scorer(r, resampling=Resampling(method="smote", ratio=0.0)), "of training rows only: none."),
-    (lambda r: with_scorer(r, resampling=Resampling(method="none")), "of training rows only: none."),
+    (lambda r: with_resampling(r, method="undersample", ratio=0.1), "were left out at random"),
+    (lambda r: with_resampling(r, method="class_weight", ratio=0.5), "as if there were 0.5 of them"),
+    (lambda r: with_resampling(r, method="smote", ratio=0.0), "of training rows only: none."),
+    (lambda r: with_resampling(r, method="none"), "of training rows only: none."),
     (lambda r: replace(r, tuning=None), "not pinned: `subsample` 0.7, `threads` 2."),
     (lambda r: replace(r, tuning=None), "**There is no report of a search for parameters**"),
     (lambda r: replace(r, selection=None), "**Other kinds of model were not compared with this one**"),
     (lambda r: replace(r, resampling=None), "**The ways to rebalance were not compared**"),
     (lambda r: replace(r, resampling=BETTER_WAY), "it needs a second look.**"),
+    (
+        lambda r: replace(r, resampling=AUTOMATIC),
+        "of those within one standard error of the best the simplest): smote 0.3 is the simplest.",
+    ),
+    (lambda r: with_scorer(r, model=Model(max_depth=3)), "; found by early stopping on the folds: `rounds` 20"),
+    (lambda r: with_split(r, calibrate=0.2), "| the calibration and the threshold |"),
     (lambda r: with_scorer(r, costs=Costs(amount="momentum", review=1)), "1,000 requests, the unit of `momentum` |"),
     (lambda r: with_slope(r, 1.0), "about one: the trees were about as sure as they may be"),
     (lambda r: with_slope(r, 1.3), "the trees were too timid, and probabilities move apart"),
@@ -105,6 +114,12 @@ def with_rows(reports: Reports, **changes: object) -> Reports:
 def with_scorer(reports: Reports, **changes: object) -> Reports:
     """The reports on a scorer that is declared otherwise."""
     return replace(reports, scorer=reports.scorer.model_copy(update=changes))
+
+
+def with_resampling(reports: Reports, **declared: object) -> Reports:
+    """The reports on a model whose training rows were rebalanced otherwise."""
+    resampling = Resampling.model_validate(declared).model_dump()
+    return replace(reports, training=reports.training | {"resampling": resampling})
 
 
 def with_split(reports: Reports, **changes: float) -> Reports:

@@ -18,7 +18,7 @@ from training.report.stage_reports import Reports
 
 Draw = Callable[[str], str]
 SVG = "{http://www.w3.org/2000/svg}"
-NAMES = ("precision_recall", "reliability", "tradeoff", "importance", "candidates", "arms", "history")
+NAMES = ("precision_recall", "reliability", "tradeoff", "importance", "candidates", "variants", "history")
 
 
 def importance_svg(*names: str) -> str:
@@ -103,7 +103,7 @@ def test_hostile_name_is_shown_as_it_is() -> None:
 def test_lines_are_those_of_the_reports(reports: Reports) -> None:
     """Precision and recall pass through the report's thresholds in the order of recall.
 
-    On logarithmic axes an observed rate of 0 stands at the lower edge; the best trial so far saw every fold.
+    On logarithmic axes an observed rate of 0 stands at the lower edge; trials have the best so far.
     """
     with style.context("default"):
         lines = {name: picture.draw().axes[0].lines for name, picture in pictures(reports).items()}

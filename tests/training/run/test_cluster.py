@@ -31,8 +31,9 @@ from sklearn.metrics import average_precision_score
 
 from tests.unmeasured import unmeasured_environment
 from training.batch.outputs import rejected_path
-from training.data.split import WINDOWS
+from training.declaration import declared_scorer
 from training.errors import StageError
+from training.model.chosen import ChosenResampling
 from training.model.fit import margins
 from training.params import Compute, Model
 from training.run.engine import workers_of
@@ -260,6 +261,14 @@ def prepared_locally(unprepared: Path, tmp_path_factory: pytest.TempPathFactory)
     shutil.copytree(unprepared, folder)
     run_here(folder, "prepare")
     (folder / "build" / "mini" / "tuned.json").write_text(Model(**STEADY, rounds=30).model_dump_json())
+    return choose_declared(folder)
+
+
+def choose_declared(folder: Path) -> Path:
+    """The folder, in which the declared way to rebalance is the chosen one."""
+    resampling = declared_scorer("mini", folder / "params.yaml").resampling
+    chosen = ChosenResampling(resampling=resampling, rounds=30)
+    (folder / "build" / "mini" / "resampling.json").write_text(chosen.model_dump_json())
     return folder
 
 
@@ -270,7 +279,8 @@ def copy(tmp_path: Path) -> Callable[..., Path]:
     def copy_folder(folder: Path, **blocks: object) -> Path:
         copied = tmp_path / f"copy-{len(list(tmp_path.iterdir()))}"
         shutil.copytree(folder, copied)
-        return declare(copied, **blocks)
+        declare(copied, **blocks)
+        return choose_declared(copied) if (copied / "build" / "mini" / "rows").exists() else copied
 
     return copy_folder
 
@@ -330,7 +340,7 @@ def test_prepares_the_same_windows(
     assert status == 0, output
     folder, expected = (project / "build" / "mini" / "rows" for project in (to_prepare, prepared_locally))
     assert files_of(folder) == files_of(expected)
-    assert all(pq.ParquetFile(folder / f"{window}.parquet").num_row_groups > 1 for window in WINDOWS)
+    assert all(pq.ParquetFile(folder / f"{window}.parquet").num_row_groups > 1 for window in ("train", "test"))
     assert len(pd.read_csv(folder / "quarantine.csv")) == 7
     assert report_of(to_prepare, "rows.json") == report_of(prepared_locally, "rows.json")
     assert [path.name for path in (to_prepare / "build").iterdir()] == ["mini"]
