@@ -8,7 +8,15 @@ import pytest
 from tests.training.made_folds import made_fold
 from training.declaration import ScorerDeclaration
 from training.evaluation.metrics import average_precision, rank
-from training.model.early_stopping import EVERY, PATIENCE, PrecisionOnLaterRows, common_rounds, fit_fold, fit_folds
+from training.model.early_stopping import (
+    EVERY,
+    NEIGHBOURS,
+    PATIENCE,
+    PrecisionOnLaterRows,
+    common_rounds,
+    fit_fold,
+    fit_folds,
+)
 from training.model.fit import build_model
 from training.model.folds import Fold
 from training.params import Model, Resampling
@@ -35,20 +43,20 @@ def scorer(mini_scorer: Scorer) -> Scorer:
 @pytest.mark.parametrize(
     ("curves", "rounds"),
     [
-        ([[0.1, 0.3, 0.2]], 20),
-        # Of equal means the fewest trees.
-        ([[0.2, 0.2, 0.2]], 10),
-        ([[0.2, 0.2000001]], 10),
-        # The mean counts: 20 suits neither best, and both together.
-        ([[0.50, 0.49, 0.10], [0.10, 0.49, 0.50]], 20),
-        # The second fit ended after 20 trees and keeps its .2: the means are .15, .2, .25.
-        ([[0.2, 0.2, 0.3], [0.1, 0.2]], 30),
-        ([[0.2, 0.2, 0.1], [0.1, 0.2]], 20),
+        # Of equal values the fewest trees, also where they differ beyond the sixth digit.
+        ([[0.2] * 8], 10),
+        ([[0.2, 0.2, 0.2000001, 0.2000001]], 10),
+        # Averaged with two neighbours on each side, 80 trees have .5, and the lucky .9 of 30 trees counts .26.
+        ([[0.1, 0.1, 0.9, 0.1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5]], 80),
+        # The mean of the folds counts: .3 up to 50 trees, then .25.
+        ([[0.5] * 5 + [0.2] * 5, [0.1] * 5 + [0.3] * 5], 10),
+        # The second fit ended after 10 trees and keeps its .2: the means are .15, then .25.
+        ([[0.1] * 5 + [0.3] * 5, [0.2]], 80),
     ],
 )
 def test_common_rounds(curves: Sequence[Sequence[float]], rounds: int) -> None:
     """The number of trees is that of the highest mean over the folds; a fit that ended counts with its last value."""
-    assert EVERY == 10
+    assert (EVERY, NEIGHBOURS) == (10, 2)
     assert common_rounds(curves) == rounds
 
 
@@ -82,11 +90,13 @@ def test_the_curve_is_that_of_whole_predictions(folds: list[Fold], scorer: Score
 def test_all_folds_are_cut_at_one_number(folds: list[Fold], scorer: Scorer) -> None:
     """Margins and precisions are those of models with the common number of trees, fitted by hand."""
     fits = fit_folds(folds, scorer, QUICK)
-    assert fits.rounds == common_rounds([fit_fold(fold, scorer, QUICK, NONE)[1] for fold in folds])
-    for fold, margin, precision in zip(folds, fits.margins, fits.precisions, strict=True):
-        by_hand = build_model(QUICK.model_copy(update={"rounds": fits.rounds}), scorer.contract, seed=scorer.seed)
-        expected = by_hand.fit(fold.train, fold.train_label).predict(fold.validate, output_margin=True)
-        np.testing.assert_allclose(margin, expected, atol=1e-6)
+    curves = [fit_fold(fold, scorer, QUICK, NONE)[1] for fold in folds]
+    assert fits.rounds == common_rounds(curves)
+    for fold, curve, margin, precision in zip(folds, curves, fits.margins, fits.precisions, strict=True):
+        # A fit that ended earlier has fewer.
+        model = QUICK.model_copy(update={"rounds": min(fits.rounds, EVERY * len(curve))})
+        by_hand = build_model(model, scorer.contract, seed=scorer.seed).fit(fold.train, fold.train_label)
+        np.testing.assert_allclose(margin, by_hand.predict(fold.validate, output_margin=True), atol=1e-6)
         assert precision == average_precision(*rank(margin, fold.validate_label).counts())
     assert fits.mean == round(float(np.mean(fits.precisions)), 6)
 
