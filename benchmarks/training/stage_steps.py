@@ -8,7 +8,7 @@ import numpy as np
 import xgboost
 
 from training.data.window import read_training
-from training.declaration import declared_scorer
+from training.model.chosen import chosen_model, chosen_scorer
 from training.model.encoder import FeatureEncoder
 from training.model.fit import build_model, fit_training_set, pipeline_of, resampled_training_set
 from training.model.resampling import fraud_weight
@@ -25,7 +25,7 @@ def begins(step: str) -> None:
 def train(name: str, folder: Path, parameters: Model) -> None:
     """The train stage's own functions, one after the other; then the matrix and the labels, for `bare`."""
     begins("features")
-    scorer = declared_scorer(name)
+    scorer = chosen_scorer(name)
     window, catalogue = read_training(name)
     label = window.column(scorer.label)
     with workers_of(scorer.compute) as workers:
@@ -44,7 +44,7 @@ def train(name: str, folder: Path, parameters: Model) -> None:
 
 def bare(name: str, folder: Path, parameters: Model) -> None:
     """XGBoost alone, on a matrix in memory."""
-    scorer = declared_scorer(name)
+    scorer = chosen_scorer(name)
     unfitted = build_model(parameters, scorer.contract, seed=scorer.seed)
     options = {key: value for key, value in unfitted.get_xgb_params().items() if value is not None}
     types, threads = options.pop("feature_types", unfitted.feature_types), options["n_jobs"]
@@ -59,5 +59,4 @@ def bare(name: str, folder: Path, parameters: Model) -> None:
 
 if __name__ == "__main__":
     step, scorer = sys.argv[1:]
-    built = BUILD / scorer
-    {"train": train, "bare": bare}[step](scorer, built, Model.model_validate_json((built / "tuned.json").read_bytes()))
+    {"train": train, "bare": bare}[step](scorer, BUILD / scorer, chosen_model(scorer))
