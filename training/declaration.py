@@ -83,7 +83,7 @@ class ScorerDeclaration(Contract):
         if self.resampling.method == "smote" and len(strings) == len(self.fields):
             raise ValueError(
                 "resampling.method is smote, which needs a numeric field, and all fields are categories or texts; "
-                "it must be none, undersample or class_weight"
+                "it must be auto, none, undersample or class_weight"
             )
         if self.model.tree_method == "exact" and strings:
             raise ValueError(
