@@ -144,11 +144,8 @@ def describe_gain(finished: Sequence[Trial]) -> str:
     if best is default:
         return f"none of {len(finished):,} trials is better than the default values; they stay"
     gains = np.subtract(best.folds, default.folds)
-    trial = f"trial {finished.index(best) + 1} of {len(finished):,} has average precision {best.mean:.4f}"
-    if len(gains) == 1:
-        gain = f"{gains.mean():+.4f} over the default values on a single fold"
-        return f"{trial}, {gain}, which shows no standard error, so the default values stay"
-    trial = f"{trial}, {gains.mean():+.4f} +- {standard_error(gains):.4f} over the default values"
+    gain = f"{gains.mean():+.4f} +- {standard_error(gains):.4f} over the default values"
+    trial = f"trial {finished.index(best) + 1} of {len(finished):,} has average precision {best.mean:.4f}, {gain}"
     if chosen is default:
         return f"{trial}: within one standard error, so the default values stay"
     return f"{trial}, on folds that chose it"

@@ -3,16 +3,16 @@
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 
 from handler.scoring.calibration import log_odds_to_probability
-from training.calibrate import later_margins, main
+from training.calibrate import main
 from training.data.times import timestamp_text
 from training.data.window import read_training
 from training.declaration import ScorerDeclaration, declared_scorer
@@ -21,7 +21,6 @@ from training.evaluation.threshold import operating_points
 from training.model.chosen import chosen_model
 from training.model.fit import fit_pipeline, margins
 from training.params import SECONDS_A_DAY
-from training.run.processes import Workers
 
 N_ROWS = 100_000
 
@@ -128,11 +127,11 @@ def test_rows_are_scored_by_models_of_earlier_rows(place: Place, trained_rows: R
         known = rows[rows["at"] < rows["at"][start] - delay_days * SECONDS_A_DAY]
         assert len(known) == start or delay_days
         by_hand.append(margins(fit_pipeline(scorer, parameters, catalogue, known), rows[start : start + 200]))
-    later = later_margins("mini", scorer, Workers(scorer.compute))
-    np.testing.assert_array_equal(later.positions, np.arange(600, 1_200))
-    np.testing.assert_allclose(later.margin, np.concatenate(by_hand), atol=1e-6)
     fitted, report = place.fitted()
-    label = rows["is_fraud"][600:].to_numpy()
+    scored, label = pd.read_parquet(place.built / "calibration.parquet"), rows["is_fraud"][600:].to_numpy()
+    np.testing.assert_array_equal(scored["at"], rows["at"][600:])
+    np.testing.assert_array_equal(scored["is_fraud"], label)
+    np.testing.assert_allclose(scored["margin"], np.concatenate(by_hand), atol=1e-6)
     assert tuple(fitted["calibration"].values()) == pytest.approx(fit_platt(np.concatenate(by_hand), label), abs=1e-5)
     assert report == {
         "from": timestamp_text(rows["at"][600]),
@@ -140,19 +139,17 @@ def test_rows_are_scored_by_models_of_earlier_rows(place: Place, trained_rows: R
         "rows": 600,
         "frauds": int(label.sum()),
         "fraud_rate": pytest.approx(label.mean(), abs=1e-5),
-        "blocks": 3,
     }
 
 
-def test_threshold_keeps_the_declared_recall(trained: Path, trained_rows: Read, mini_scorer: ScorerDeclaration) -> None:
+def test_threshold_keeps_the_declared_recall(trained: Path) -> None:
     """On the rows of all blocks together, the threshold has at least the declared recall, and is not far above it.
 
     Beside it stand the thresholds of other aims, and what it did on these rows.
     """
     fitted = json.loads((trained / "build" / "mini" / "calibration.json").read_text())
-    with chdir(trained):
-        margin = later_margins("mini", mini_scorer, Workers(mini_scorer.compute)).margin
-    probability, label = calibrated(margin, fitted["calibration"]), trained_rows("train")["is_fraud"][600:].to_numpy()
+    scored = pd.read_parquet(trained / "build" / "mini" / "calibration.parquet")
+    probability, label = calibrated(scored["margin"].to_numpy(), fitted["calibration"]), scored["is_fraud"].to_numpy()
     assert fitted["decision"]["policy"] == {"recall": 0.9}
     frauds, threshold = probability[label == 1], fitted["decision"]["threshold"]
     assert 0.9 <= (frauds >= threshold).mean() < 0.9 + 2 / len(frauds)
@@ -172,5 +169,4 @@ def test_a_calibration_window_of_its_own(place: Place, trained_rows: Read, train
     rows = trained_rows("test")
     slope, intercept = fit_platt(margins(trained_pipeline, rows), rows["is_fraud"].to_numpy())
     assert fitted["calibration"] == {"slope": slope, "intercept": intercept}
-    assert (report["rows"], report["blocks"]) == (300, 0)
-    assert fitted["score"]["rows"] == 300
+    assert report["rows"] == fitted["score"]["rows"] == 300

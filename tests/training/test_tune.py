@@ -208,16 +208,6 @@ def test_the_default_stays_within_one_standard_error(others: list[tuple[float, .
     assert best_of(results) is results[best]
 
 
-def test_one_fold_shows_no_gain() -> None:
-    """From one fold alone no standard error is known, and the default stays."""
-    results = [made_trial(0.5), made_trial(0.9)]
-    assert best_of(results) is results[0]
-    assert describe_gain(results) == (
-        "trial 2 of 2 has average precision 0.9000, +0.4000 over the default values on a single fold, which shows no "
-        "standard error, so the default values stay"
-    )
-
-
 PRECISIONS = st.lists(st.floats(0, 1), min_size=3, max_size=3)
 
 

@@ -119,7 +119,7 @@ def prequential_positions(
 
     The validation blocks are consecutive and have equally many rows; each model learns from all rows before its block,
     except those within the label delay. Where few different times make blocks begin at the same one, there are fewer
-    folds. `seconds` must ascend. Raises FoldError where a part lacks a class.
+    folds. `seconds` must ascend. Raises FoldError where there are fewer than two, or a part lacks a class.
     """
     if (n_frauds := int(label.sum())) <= declared.count:
         fewer = "lower folds.count, or " if n_frauds > FEWEST_FOLDS else ""
@@ -127,14 +127,16 @@ def prequential_positions(
             f"{counted(n_frauds, 'fraud')} in the training window {'is' if n_frauds == 1 else 'are'} too few for "
             f"folds.count {declared.count}; {fewer}bring more rows"
         )
-    if seconds[0] == seconds[-1]:
-        raise FoldError(
-            f"all {len(seconds):,} rows of the training window have one time, {timestamp_text(float(seconds[0]))}, and "
-            "a fold is validated on later rows than it learns from: name a finer column as time, or bring older rows"
-        )
     first = round(len(seconds) * (1 - declared.validate_share))
     cuts = np.linspace(first, len(seconds), declared.count + 1).round().astype(int)
     starts = np.unique(np.maximum(seconds[cuts[:-1]], _next_time(seconds, seconds[0])))
+    if (n_folds := int((starts > seconds[0]).sum())) < FEWEST_FOLDS:
+        first_time, last_time = (timestamp_text(float(seconds[place])) for place in (0, -1))
+        raise FoldError(
+            f"rows of one time stay together, and the training window has {counted(len(np.unique(seconds)), 'time')} "
+            f"({first_time} to {last_time}), which make {counted(n_folds, 'fold')} instead of {declared.count}; at "
+            f"least {FEWEST_FOLDS} are needed: name a finer column as time, or bring older rows"
+        )
     folds = []
     for start, end in pairwise([*starts, np.inf]):
         earlier = np.flatnonzero(seconds < start - delay_seconds)

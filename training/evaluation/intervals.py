@@ -58,9 +58,7 @@ def interval(drawn: Floats) -> list[tuple[float, float]]:
 
 
 def standard_error(differences: Floats) -> float:
-    """The standard error of the mean of paired differences over folds, (n_folds,); infinite where there is one."""
-    if len(differences) == 1:
-        return float("inf")
+    """The standard error of the mean of paired differences over folds, (n_folds,)."""
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
 
 

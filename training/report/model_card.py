@@ -228,8 +228,7 @@ def _comparisons(reports: Reports) -> Facts:
     """What the comparisons say; None where one was not made."""
     comparisons = {"resampling": reports.resampling, "selection": reports.selection, "tuning": reports.tuning}
     return {
-        # Few different times make fewer blocks than declared.
-        "n_folds": reports.manifest["windows"]["calibrate"].get("blocks") or reports.scorer.folds.count,
+        "n_folds": _n_folds(reports),
         "has_comparison": any(comparisons.values()),
         "verdicts": {
             name: escaped(report["verdict"]).replace("+-", "±") if report else None
@@ -238,6 +237,13 @@ def _comparisons(reports: Reports) -> Facts:
         "is_resampling_automatic": bool(reports.resampling and reports.resampling["is_automatic"]),
         "is_resampling_doubtful": _is_resampling_doubtful(reports.resampling),
     }
+
+
+def _n_folds(reports: Reports) -> int:
+    """How many folds there were: few different times make fewer than are declared."""
+    if not reports.selection:
+        return reports.scorer.folds.count
+    return len(next(iter(reports.selection["candidates"].values()))["average_precision"]["folds"])
 
 
 def _is_resampling_doubtful(report: Facts | None) -> bool:

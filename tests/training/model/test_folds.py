@@ -170,33 +170,44 @@ def test_a_coarse_time_reduces_the_folds() -> None:
     assert [(len(train), len(block)) for train, block in folds] == [(30, 30), (60, 30)]
 
 
+TOGETHER, FINER = "rows of one time stay together, and the training window has", "name a finer column as time"
+
+
 @pytest.mark.parametrize(
-    ("times", "frauds", "message"),
+    ("n_times", "frauds", "message"),
     [
         (
-            [YEAR_2021],
+            1,
             range(0, 60, 3),
             (
-                "all 60 rows of the training window have one time, 2021-01-01T00:00:00, and a fold is validated on "
-                "later rows than it learns from: name a finer column as time, or bring older rows"
+                f"{TOGETHER} 1 time (2021-01-01T00:00:00 to 2021-01-01T00:00:00), which make 0 folds instead of 3; at "
+                f"least 2 are needed: {FINER}, or bring older rows"
             ),
         ),
         (
-            [YEAR_2021, YEAR_2021 + DAY, YEAR_2021 + 2 * DAY],
+            2,
+            range(0, 60, 3),
+            (
+                f"{TOGETHER} 2 times (2021-01-01T00:00:00 to 2021-01-02T00:00:00), which make 1 fold instead of 3; at "
+                f"least 2 are needed: {FINER}, or bring older rows"
+            ),
+        ),
+        (
+            3,
             range(20),
             (
                 "fold 1 of 2, whose validation rows begin on 2021-01-02T00:00:00, has 0 frauds in 20 validation rows; "
-                "it needs both classes: name a finer column as time, which has 3 values here"
+                f"it needs both classes: {FINER}, which has 3 values here"
             ),
         ),
     ],
 )
-def test_a_time_too_coarse_for_folds_is_named(times: list[float], frauds: Sequence[int], message: str) -> None:
-    """Where few different times leave no fold possible, the sentence names the time, not the number of folds."""
+def test_a_time_too_coarse_for_folds_is_named(n_times: int, frauds: Sequence[int], message: str) -> None:
+    """Where few different times leave no folds possible, the sentence names the times, and blames nothing else."""
     label = np.zeros(60, dtype=np.int8)
     label[list(frauds)] = 1
     with pytest.raises(FoldError) as caught:
-        prequential_positions(np.repeat(times, 60 // len(times)), label, Folds(count=3), 0)
+        prequential_positions(np.repeat(YEAR_2021 + DAY * np.arange(n_times), 60 // n_times), label, Folds(count=3), 0)
     assert str(caught.value) == message
 
 

@@ -70,7 +70,7 @@ def reports(mini_scorer: ScorerDeclaration) -> Reports:
             "calibration": {"slope": 0.8, "intercept": -1.0},
             "decision": {"policy": {"recall": 0.9}, "threshold": 0.012345678},
             "metrics": METRICS,
-            "windows": {"train": window, "calibrate": window | {"blocks": 3}, "test": window},
+            "windows": dict.fromkeys(("train", "calibrate", "test"), window),
         },
         rows={
             "rows": 2000,

@@ -35,7 +35,7 @@ USUAL = (
     "None of them broke the declared contract.",
     "No label delay is declared",
     "| the calibration and the threshold; a part of the training window, scored by models of earlier rows only |",
-    "judged on 3 blocks of the training window",
+    "judged on 2 blocks of the training window",
     "SMOTE added made-up frauds",
     "Parameters pinned by the declaration: `rounds` 20, `max_depth` 3, `learning_rate` 0.3; found by",
     "; found by the search: `subsample` 0.7; left at its default: `threads` 2.",
