@@ -8,7 +8,6 @@ from handler.scoring.contract import STRING_TYPES, DeclaredField, DerivedFeature
 from training.data.split import FoldError, prequential_positions, window_bounds
 from training.data.times import check_time
 from training.errors import DataError, counted
-from training.intake.column_types import TRAIN
 from training.intake.infer import Inferred
 from training.intake.time_column import MAX_BAD_TIMES
 from training.params import Folds, Split
@@ -88,8 +87,9 @@ def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
         )
     n_frauds = counted(int(frauds.sum()), "fraud")
     raise DataError(
-        f"the rows to train on, the first {TRAIN:.0%} of the file, have {n_frauds}, at too few times to compare models "
-        "on two later parts of these rows that both have some: bring more frauds, or leave out the rows without any"
+        f"the rows to train on, the first {1 - TEST:.0%} of the file, have {n_frauds}, at too few times to compare "
+        "models on two later parts of these rows that both have some: bring more frauds, or leave out the rows without "
+        "any"
     )
 
 

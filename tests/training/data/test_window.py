@@ -52,6 +52,17 @@ def test_parts_can_be_read_from_elsewhere(
     pd.testing.assert_frame_equal(part.read(["at", "name"]), ROWS)
 
 
+def test_windows_that_follow_each_other_are_read_as_one(window_of: WindowOf) -> None:
+    """Two files are one window with the rows of both, whose positions go on from one file to the next."""
+    later = ROWS.assign(at=ROWS["at"] + 1_000)
+    window, both = Window(*(window_of(rows, 4).paths[0] for rows in (ROWS, later))), pd.concat([ROWS, later])
+    assert len(window) == len(both)
+    assert window.column("at").tolist() == both["at"].tolist()
+    positions = np.arange(1, len(both), 3)
+    read = pd.concat([part.read(["at", "name"]) for part in window.parts(positions)], ignore_index=True)
+    pd.testing.assert_frame_equal(read, both[["at", "name"]].iloc[positions].reset_index(drop=True))
+
+
 def test_a_window_that_is_not_there(tmp_path: Path) -> None:
     """A file that is missing or damaged is named, with the stage that makes it."""
     with pytest.raises(StageError, match=r"train.parquet cannot be read; run prepare again: "):
@@ -62,9 +73,9 @@ def test_a_part_that_is_gone(window_of: WindowOf) -> None:
     """A file that vanishes, or is cut short, after it was opened is named too."""
     window = window_of(ROWS, 4)
     [first, *_] = window.parts()
-    window.path.write_bytes(window.path.read_bytes()[:50])
+    window.paths[0].write_bytes(window.paths[0].read_bytes()[:50])
     with pytest.raises(StageError, match=r"window-1.parquet cannot be read; run prepare again: "):
         first.read(["at"])
-    window.path.unlink()
+    window.paths[0].unlink()
     with pytest.raises(StageError, match=r"window-1.parquet cannot be read; run prepare again: "):
         first.read(["at"])

@@ -13,7 +13,7 @@ from training.intake.suggested_params import settings_for
 from training.params import Split
 
 N = 4_000
-SPLIT = Split(train=0.6, calibrate=0.2, test=0.2)
+SPLIT = Split(test=0.2)
 # A day has forty rows, two of them frauds.
 DAYS = pd.Timestamp("2025-01-01") + pd.to_timedelta(np.arange(N) // 40, unit="D")
 USUAL = np.arange(N) % 20 == 0
@@ -50,15 +50,9 @@ def test_labels_that_stop_are_refused() -> None:
 
 def test_labels_that_begin_late_are_refused() -> None:
     """Where the rows to train on have no fraud, the sentence says when they end and when the first fraud is."""
-    sentence = refusal(USUAL & (np.arange(N) >= 3_000))
-    assert sentence.startswith("the first fraud is of 2025-03-17 00:00:00, and the rows to train on")
-    assert "end with 2025-03-01 00:00:00: use only the rows since the first fraud (1,000 rows)" in sentence
-
-
-def test_no_fraud_to_calibrate_on_is_refused() -> None:
-    """Where the gap holds the whole calibration window, the sentence says from when to when it lasts."""
-    sentence = refusal(USUAL & ((np.arange(N) < 2_300) | (np.arange(N) >= 3_300)))
-    assert sentence.startswith("there is no fraud from 2025-02-27 00:00:00 to 2025-03-24 00:00:00")
+    sentence = refusal(USUAL & (np.arange(N) >= 3_320))
+    assert sentence.startswith("the first fraud is of 2025-03-25 00:00:00, and the rows to train on")
+    assert "end with 2025-03-21 00:00:00: use only the rows since the first fraud (680 rows)" in sentence
 
 
 def test_frauds_alone_are_refused() -> None:
@@ -112,7 +106,7 @@ def test_folds_go_around_a_gap(first: int, end: int) -> None:
 def test_frauds_at_one_time_are_refused() -> None:
     """Frauds of one day are in one part of the training rows at most; the sentence says so in a user's words."""
     with pytest.raises(
-        DataError, match="the rows to train on, the first 60% of the file, have 20 frauds, at too few"
+        DataError, match="the rows to train on, the first 80% of the file, have 20 frauds, at too few"
     ) as no:
         settings_for(labelled(np.arange(N) // 40 * (np.arange(N) % 2) == 20))
     for word in ("folds", "split", "params"):

@@ -109,7 +109,7 @@ def test_few_different_times_make_folds_or_one_sentence(sizes: list[int], fraud_
         assert f"TIME is month, which has {len(sizes)} different values; rows of one time stay together" in str(error)  # noqa: PT017
         return
     seconds, labels = times.astype(float), rows["y"].to_numpy(np.int8)
-    split = Split(train=0.6, calibrate=0.2, test=0.2)
+    split = Split(test=0.2)
     windows = [(seconds >= start) & (seconds < end) for start, end in window_bounds(seconds, split).values()]
     assert all(0 < labels[window].sum() < window.sum() for window in windows)
     folds = prequential_positions(seconds[windows[0]], labels[windows[0]], Folds(**declared), 0.0)
@@ -121,4 +121,4 @@ def test_eight_months_are_enough() -> None:
     rows = pd.DataFrame(
         {"month": np.arange(8_000) // 1_000, "x": np.arange(8_000) % 7 / 2, "y": np.arange(8_000) % 50 == 0}
     )
-    assert settings_for(infer(rows, "y", "month"))["folds"].startswith("{count: 2")
+    assert settings_for(infer(rows, "y", "month"))["folds"].startswith("{count: 3")

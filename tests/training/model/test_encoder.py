@@ -140,7 +140,7 @@ def test_a_scorer_without_categories_has_nothing_to_count(window_of: WindowOf) -
     """No row is read for a vocabulary that is empty."""
     contract = Contract(route="/x", answer="decision", id=None, fields={"n": DeclaredField(type="count")}, features={})
     window = window_of(pd.DataFrame({"n": [1.0, 2.0]}))
-    window.path.unlink()
+    window.paths[0].unlink()
     assert FeatureEncoder(contract, NO_CATALOGUE).fit_window(window, Workers(Compute())).vocabulary_ == {}
 
 

@@ -194,7 +194,7 @@ TOGETHER, FINER = "rows of one time stay together, and the training window has",
         ),
         (
             3,
-            range(20),
+            range(0, 20, 3),
             (
                 "fold 1 of 2, whose validation rows begin on 2021-01-02T00:00:00, has 0 frauds in 20 validation rows; "
                 f"it needs both classes: {FINER}, which has 3 values here"

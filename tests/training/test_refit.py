@@ -1,0 +1,61 @@
+"""The refit stage: with `split.refit` the model that ships learns the test window too, and is judged by its twin."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import joblib
+import pandas as pd
+import pytest
+
+from handler.scoring.bundle import MANIFEST
+from training import package, refit
+from training.declaration import declared_scorer
+from training.model.chosen import chosen_model
+from training.model.fit import fit_pipeline, margins
+from training.run.files import read_texts
+
+BUILT, BUNDLE = Path("build", "mini"), Path("build", "bundles", "mini")
+
+
+@pytest.fixture
+def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the trained project, the working folder."""
+    folder = tmp_path / "project"
+    shutil.copytree(trained, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def manifest_in(folder: Path) -> dict[str, Any]:
+    """The manifest of a bundle."""
+    content: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    return content
+
+
+def test_without_a_declaration_nothing_is_fitted(trained: Path) -> None:
+    """Where refit is not declared the model that was judged ships, and no twin is kept."""
+    assert list((trained / BUILT / "refit").iterdir()) == []
+    assert list((trained / BUILT / "judged").iterdir()) == []
+    assert set(manifest_in(trained / BUNDLE)["windows"]) == {"train", "calibrate", "test"}
+
+
+def test_the_model_that_ships_learns_the_test_window(trained: Path, project: Path) -> None:
+    """It is what the chosen parameters make of both windows; calibration and threshold stay, and it names its twin."""
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("{test: 0.2}", "{test: 0.2, refit: true}"))
+    refit.main("mini")
+    windows = [pd.read_parquet(BUILT / "rows" / f"{window}.parquet") for window in ("train", "test")]
+    rows = pd.concat(windows, ignore_index=True)
+    catalogue = read_texts(BUILT / "catalogue.csv")
+    by_hand = fit_pipeline(declared_scorer("mini"), chosen_model("mini"), catalogue, rows)
+    fitted = joblib.load(BUILT / "refit" / "pipeline.joblib")
+    assert margins(fitted, rows).tolist() == margins(by_hand, rows).tolist()
+    package.main("mini")
+    shipped, judged = manifest_in(BUNDLE), manifest_in(BUILT / "judged")
+    assert judged == manifest_in(trained / BUNDLE)
+    for key in ("calibration", "decision", "metrics", "intervals"):
+        assert shipped[key] == judged[key]
+    assert shipped["windows"]["refit"]["rows"] == len(rows) == 1_500
+    assert shipped["windows"]["refit"]["judged_by"] == judged["version"] != shipped["version"]
