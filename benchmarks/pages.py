@@ -22,6 +22,7 @@ from benchmarks.quality.recall_bound import recall_bound_table
 from benchmarks.quality.resampling import resampling_table
 from benchmarks.quality.shipped import candidates_table, metrics_table, thresholds_table
 from benchmarks.quality.steps import steps_table
+from benchmarks.quality.tuning_rows import tuning_rows_table
 from benchmarks.quality.ulb import ulb_table
 from benchmarks.releases.swaps import swaps_caption, swaps_table
 from benchmarks.serving.figures import speed_table
@@ -79,6 +80,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "ulb": partial(_of, "quality.json", ulb_table),
     "resampling": partial(_of, "quality.json", resampling_table),
     "steps": partial(_of, "quality.json", steps_table),
+    "tuning_rows": partial(_of, "quality.json", tuning_rows_table),
     "recall_bound": partial(_of, "quality.json", recall_bound_table),
     "speed": partial(_of, "serving.json", speed_table),
     "robustness": partial(_of, "robustness.json", robustness_table),

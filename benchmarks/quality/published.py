@@ -16,6 +16,7 @@ from benchmarks.quality.recall_bound import recall_bound
 from benchmarks.quality.resampling import handbook_variants, ulb_variants
 from benchmarks.quality.sets import AbsentError, Line
 from benchmarks.quality.steps import all_steps
+from benchmarks.quality.tuning_rows import all_tuning_rows
 from benchmarks.quality.ulb import ulb
 from benchmarks.tables import report
 from training.run.progress import say
@@ -36,6 +37,7 @@ PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
     "handbook_variants": lambda options: handbook_variants(options.handbook_one_in),
     "ulb_variants": lambda options: ulb_variants(options.ulb_one_in),
     "steps": lambda options: all_steps(options.steps_one_in, options.ulb_one_in, options.trials),
+    "tuning_rows": lambda options: all_tuning_rows(options.ulb_one_in, options.trials),
     "recall_bound": lambda options: recall_bound(options.draws),
 }
 

@@ -26,6 +26,7 @@ from training.tune import best_of, search
 BEFORE = Model(
     rounds=200, max_depth=5, learning_rate=0.08, min_child_weight=5, subsample=0.8, colsample_bytree=0.8, reg_lambda=1
 )
+MOST_ROWS = 150_000
 SMOTE = Resampling(method="smote", ratio=0.1)
 STEPS = (
     "a calibration window, SMOTE 0.1, 200 rounds",
@@ -82,7 +83,7 @@ def steps_of(
 def steps(name: str, one_in: int, trials: int) -> list[Line]:
     """Per step the METRICS on the set's test window, with their 95 % intervals."""
     scorer, rows = checked_set(name, one_in)
-    scorer = scorer.model_copy(update={"folds": scorer.folds.model_copy(update=_sampled(len(rows), scorer.folds))})
+    scorer = scorer.model_copy(update={"folds": sampled(len(rows), scorer.folds)})
     train = split_by_time(rows, scorer)["train"]
     lines = []
     for step, declared, parameters in steps_of(scorer, train, trials):
@@ -100,9 +101,9 @@ def steps(name: str, one_in: int, trials: int) -> list[Line]:
     return lines
 
 
-def _sampled(n_rows: int, folds: Folds) -> dict[str, float]:
-    """A sample of the folds of a large set: 150,000 rows are enough to choose by."""
-    return {"sample": min(folds.sample, 150_000 / n_rows)} if n_rows > 150_000 else {}  # noqa: PLR2004 - see above
+def sampled(n_rows: int, folds: Folds) -> Folds:
+    """The folds of a set, with MOST_ROWS to choose by at most."""
+    return folds.model_copy(update={"sample": min(folds.sample, MOST_ROWS / n_rows)})
 
 
 def all_steps(handbook_one_in: int, ulb_one_in: int, trials: int) -> list[Line]:
