@@ -13,7 +13,7 @@ from training.data.split import FoldError
 from training.data.window import read_training
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
-from training.evaluation.intervals import draw_weights, interval, is_within_one_standard_error
+from training.evaluation.intervals import draw_weights, interval, is_within_standard_errors
 from training.evaluation.metrics import (
     Ranking,
     average_precision,
@@ -121,7 +121,7 @@ def chosen_name(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDecl
         return variant_name(scorer.resampling)
     precisions = {name: np.array(fit.precisions) for name, (_, fit) in fits.items()}
     best = precisions[max(fits, key=lambda name: fits[name][1].mean)]
-    return next(name for name, values in precisions.items() if is_within_one_standard_error(best - values))
+    return next(name for name, values in precisions.items() if is_within_standard_errors(best - values))
 
 
 def variant_report(

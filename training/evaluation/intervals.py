@@ -62,6 +62,6 @@ def standard_error(differences: Floats) -> float:
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
 
 
-def is_within_one_standard_error(differences: Floats) -> bool:
-    """Whether paired differences over folds, (n_folds,), have a mean of at most one standard error."""
-    return bool(np.mean(differences) <= standard_error(differences) + ROUNDING)
+def is_within_standard_errors(differences: Floats, n_errors: float = 1.0) -> bool:
+    """Whether paired differences over folds, (n_folds,), have a mean of at most so many standard errors."""
+    return bool(np.mean(differences) <= n_errors * standard_error(differences) + ROUNDING)

@@ -10,7 +10,7 @@ from training.evaluation.intervals import (
     bootstrap,
     draw_weights,
     interval,
-    is_within_one_standard_error,
+    is_within_standard_errors,
     share_of_sample_interval,
     standard_error,
 )
@@ -128,4 +128,4 @@ def test_share_without_a_spread_has_a_width(
 def test_standard_error_of_folds(differences: list[float], error: float, is_within: bool) -> None:  # noqa: FBT001 - a parameter
     """The standard error is that of the mean of the differences, which it bounds where they may be chance."""
     assert standard_error(np.array(differences)) == pytest.approx(error)
-    assert is_within_one_standard_error(np.array(differences)) == is_within
+    assert is_within_standard_errors(np.array(differences)) == is_within
