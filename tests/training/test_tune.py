@@ -227,17 +227,17 @@ def test_mean_is_rounded_as_it_is_reported() -> None:
 
 def test_gain_is_described() -> None:
     """The gain is reported beside its standard error, and that the same folds chose it; so is the lack of one."""
-    default, worse, better = made_trial(0.5, 0.5), made_trial(0.4, 0.4), made_trial(0.6, 0.8)
+    default, worse, better = made_trial(0.5, 0.5), made_trial(0.4, 0.4), made_trial(0.65, 0.8)
     assert describe_gain([default]) == (
         "nothing was searched; the declared and default values have average precision 0.5000"
     )
     assert describe_gain([default, worse]) == "none of 2 trials is better than the default values; they stay"
     assert describe_gain([default, worse, better]) == (
-        "trial 3 of 3 has average precision 0.7000, +0.2000 +- 0.1000 over the default values, on folds that chose it"
+        "trial 3 of 3 has average precision 0.7250, +0.2250 +- 0.0750 over the default values, on folds that chose it"
     )
     assert describe_gain([default, made_trial(0.4, 0.7)]) == (
-        "trial 2 of 2 has average precision 0.5500, +0.0500 +- 0.1500 over the default values: within one standard "
-        "error, so the default values stay"
+        "trial 2 of 2 has average precision 0.5500, +0.0500 +- 0.1500 over the default values: within 2 "
+        "standard errors, so the default values stay"
     )
 
 
