@@ -25,6 +25,7 @@ from training.declaration import ScorerDeclaration
 from training.delivery.pointer import promote
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter
+from training.evaluation.calibration import calibrated
 from training.model.distributions import binned, score_baseline
 from training.monitoring.binning import Binning
 from training.monitoring.log import Log
@@ -37,7 +38,7 @@ START = 1_750_000_000.0
 WEEKS = 6
 ROWS_A_WEEK = 700
 # The trained mini scorer has a hundred rows a week that it has not learned from; a block needs five hundred.
-REPEATS = 12
+REPEATS = 6
 WriteLog = Callable[..., None]
 
 
@@ -94,9 +95,12 @@ def scorer(mini_bundle: Path) -> Scorer:
 
 
 @pytest.fixture(scope="module")
-def pool(trained_rows: Callable[[str], pd.DataFrame], scorer: Scorer, mini_scorer: ScorerDeclaration) -> Pool:
-    """All of the mini scorer's rows, scored, and the scorer with these very rows as its baseline."""
-    rows = pd.concat([trained_rows(window) for window in ("train", "test")])
+def pool(
+    trained: Path, trained_rows: Callable[[str], pd.DataFrame], scorer: Scorer, mini_scorer: ScorerDeclaration
+) -> Pool:
+    """The rows that calibrated the mini scorer, as they were scored then, and the scorer with these as its baseline."""
+    margin = pd.read_parquet(trained / "build" / "mini" / "calibration.parquet")["margin"].to_numpy()
+    rows = trained_rows("train").tail(len(margin))
     scored = scorer.scores([scorer.request_model.model_validate(row) for row in requests_of(rows, scorer.contract)])
     vectors = np.array([row.vector for row in scored], dtype=np.float32)
     features = scorer.bundle.features
@@ -104,14 +108,14 @@ def pool(trained_rows: Callable[[str], pd.DataFrame], scorer: Scorer, mini_score
     binning = Binning(described)
     shown = [[scorer.display(index, float(value)) for value in vectors[:, index]] for index in range(len(described))]
     label = rows["is_fraud"].to_numpy(dtype=np.int8)
-    probability = np.array([row.probability for row in scored])
+    probability = calibrated(margin, scorer.bundle.manifest["calibration"])
     score = score_baseline(probability, label, scorer.threshold)
     baseline = {**scorer.bundle.baseline, "features": described, "score": score}
     return Pool(
         Scorer(replace(scorer.bundle, baseline=baseline)),
         mini_scorer,
         probability,
-        np.array([row.is_flagged for row in scored]),
+        probability >= scorer.threshold,
         np.stack([binning.bins(name, shown[index]) for index, name in enumerate(features.names)], axis=1),
         label,
     )
@@ -193,10 +197,10 @@ def test_without_outcomes_it_is_not_retrained(pool: Pool) -> None:
 def write_log(
     trained_rows: Callable[[str], pd.DataFrame], workplace: Workplace, monkeypatch: pytest.MonkeyPatch, scorer: Scorer
 ) -> WriteLog:
-    """Has a recorder write six weeks of rows that the model has not learned from, with outcomes a day later."""
+    """Has a recorder write six weeks of the latest rows, half of them new to the model, with outcomes a day later."""
 
     def write(change: Callable[[pd.DataFrame], pd.DataFrame] = lambda rows: rows) -> None:
-        rows = pd.concat([trained_rows("test")] * REPEATS, ignore_index=True)
+        rows = pd.concat([trained_rows("train").tail(300), trained_rows("test")] * REPEATS, ignore_index=True)
         rows = change(rows.assign(row_id=rows.index.astype(str)).sample(frac=1, random_state=0))
         clock = [START]
         monkeypatch.setattr(written, "time", lambda: clock[0])

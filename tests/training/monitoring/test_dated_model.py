@@ -180,6 +180,15 @@ def test_windows_keep_the_label_delay(make: Make, model: DatedModel, dated_score
     assert model.learned_until < prompt.learned_until
 
 
+def test_a_refitted_model_is_judged_by_its_twin(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
+    """With `split.refit` it learns the window too; the gate judges the model that has not, of the same threshold."""
+    split = dated_scorer.split.model_copy(update={"refit": True})
+    refitted = make(scorer=dated_scorer.model_copy(update={"split": split}))
+    assert refitted.learned_until == model.window["at"].max() > model.learned_until
+    assert (refitted.calibration, refitted.threshold) == (model.calibration, model.threshold)
+    assert content(refitted.judged)["booster"] == content(model)["booster"] != content(refitted)["booster"]
+
+
 @pytest.mark.parametrize(
     ("date", "sentence"),
     [
