@@ -1,4 +1,4 @@
-"""The prepare stage: the declared data, checked, as three windows in time order; bad rows go into quarantine."""
+"""The prepare stage: the declared data, checked, as windows in time order; bad rows go into quarantine."""
 
 import json
 import shutil

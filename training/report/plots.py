@@ -131,7 +131,7 @@ def history(trials: Sequence[Row]) -> Figure:
     axes.set(xlabel="trial", ylabel="average precision on the folds")
     round_ticks(axes, "x", [0.0, *numbers])
     round_ticks(axes, "y", values)
-    write_key(figure, ("— best so far", ORANGE), ("● trial", BLUE), ("○ stopped early", BLUE))
+    write_key(figure, ("— best so far", ORANGE), ("● trial", BLUE))
     return figure
 
 
