@@ -52,6 +52,7 @@ scorers:
     seed: 7
     # Everything comes within seconds here: one block says it all.
     monitoring: {consecutive: 1, pooled: 1, min_rows: 300, min_frauds: 30}
+    gate: {margin: 0.1, min_frauds: 30}
 """
 
 

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from training.delivery import pointer
 from training.monitor import EXIT_STATUS
-from training.retrain import NOTHING_NEW, REFUSED, RetrainReport, as_markdown
+from training.retrain import NOTHING_NEW, STATUS, RetrainReport, as_markdown
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / ".github" / "scripts"
@@ -23,9 +23,11 @@ REFUSAL = {
     "champion": "ba5",
     "verdict": "refuse",
     "objections": ["it flags more than 1.5 times as much"],
+    "doubts": [],
     "measured": {"alert_rate": {"champion": 0.1, "challenger": 0.2}},
 }
 AGREED = {**REFUSAL, "verdict": "promote", "objections": []}
+UNDECIDED = {**AGREED, "verdict": "cannot tell", "doubts": ["the window has 7 frauds"]}
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -164,15 +166,14 @@ CALLS = {
     "data/new.csv": [f"{RETRAIN} --rows data/new.csv"],
     "s3://bucket/path/new rows.csv": [FETCH, f"{RETRAIN} --rows /temp/new rows.csv"],
 }
-VERDICTS = {"promote": 0, "refuse": REFUSED}
 
 
 @pytest.mark.parametrize("rows", CALLS)
-@pytest.mark.parametrize("verdict", VERDICTS)
+@pytest.mark.parametrize("verdict", STATUS)
 def test_a_status_becomes_a_verdict(verdict: str, rows: str, run: Run, checkout: Path, tmp_path: Path) -> None:
     """For the next step, with the figures for the reader; new rows are fetched where they are in S3."""
     (checkout / "reports" / "refund" / "retrain.md").write_text("the table\n")
-    programs = {"python": f"exit {VERDICTS[verdict]}", "aws": ""}
+    programs = {"python": f"exit {STATUS[verdict]}", "aws": ""}
     done = run(f"{SCRIPTS}/retrain.sh", programs, ROWS=rows, STORE="s3://store")
     assert done.returncode == 0, done.stderr
     assert called(tmp_path) == CALLS[rows]
@@ -195,12 +196,12 @@ PROPOSING = {
 }
 
 
-@pytest.mark.parametrize("report", [AGREED, REFUSAL], ids=["agreed", "refused"])
+@pytest.mark.parametrize("report", [AGREED, REFUSAL, UNDECIDED], ids=["agreed", "refused", "undecided"])
 @pytest.mark.parametrize("is_tested", ["true", "false"])
 def test_a_retraining_is_proposed(
     is_tested: str, report: dict[str, object], run: Run, checkout: Path, tmp_path: Path
 ) -> None:
-    """On a branch of its own, with the data pushed before; as a draft, objections first, where the gate refuses."""
+    """On a branch of its own, with the data pushed before; as a draft, reasons first, unless the gate agrees."""
     folder = checkout / "reports" / "refund"
     (folder / "retrain.json").write_text(json.dumps(report))
     (folder / "retrain.md").write_text(as_markdown(RetrainReport.model_validate_json(json.dumps(report))))
@@ -210,13 +211,32 @@ def test_a_retraining_is_proposed(
     assert calls[:4] == ["python -m benchmarks.pages", "dvc metrics diff main --md", "dvc push", "gh auth setup-git"]
     assert calls[4].startswith("gh pr create --base main --head retrain/refund-2")
     assert "--title Retrain refund: f00 " in calls[4]
-    assert calls[4].endswith("--draft") == (report is REFUSAL)
+    assert calls[4].endswith("--draft") == (report is not AGREED)
     assert ("- it flags more than 1.5 times as much" in done.stdout.splitlines()[:5]) == (report is REFUSAL)
     assert "| Path | Metric |" in done.stdout
     assert ("close and reopen it" in done.stdout) == (is_tested == "false")
     log = ["git", "log", "--all", "--max-count=1", "--name-only", "--format=%an: %s"]
     pushed = subprocess.check_output(log, cwd=tmp_path / "remote", text=True)
     assert pushed == "github-actions[bot]: Retrain refund: f00\n\ndata.dvc\n"
+
+
+TURNS = {"python": "echo transaction\necho refund", "date": "echo $NOW"}
+
+
+@pytest.mark.parametrize(("week", "scorer"), [(0, "transaction"), (1, "refund"), (2, "transaction"), (2999, "refund")])
+def test_scorers_take_turns(week: int, scorer: str, run: Run, tmp_path: Path) -> None:
+    """By the calendar, one a week, with its own new rows."""
+    now, rows = str(week * 604_800 + 5), "s3://bucket/{scorer}.parquet"
+    done = run(f"{SCRIPTS}/turn.sh", TURNS, SCORER="", ROWS="", LABELLED_ROWS=rows, NOW=now)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output").read_text() == f"scorer={scorer}\nrows=s3://bucket/{scorer}.parquet\n"
+
+
+def test_named_scorer_has_no_turn(run: Run, tmp_path: Path) -> None:
+    """Who asks for a scorer gets it, with the rows that were named."""
+    done = run(f"{SCRIPTS}/turn.sh", TURNS, SCORER="refund", ROWS="new.csv", LABELLED_ROWS="s3://bucket/all.csv")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "output").read_text() == "scorer=refund\nrows=new.csv\n"
 
 
 def test_nothing_new_is_not_proposed(run: Run, checkout: Path, tmp_path: Path) -> None:

@@ -13,7 +13,19 @@ from ruamel.yaml.error import YAMLError
 from handler.scoring.contract import STRING_TYPES, Contract, DeclaredField, Frozen, Name
 from training.errors import StageError
 from training.monotone import monotone_signs
-from training.params import Compute, Costs, Decision, Folds, Model, Monitoring, Quarantine, Resampling, Split, Tuning
+from training.params import (
+    Compute,
+    Costs,
+    Decision,
+    Folds,
+    Gate,
+    Model,
+    Monitoring,
+    Quarantine,
+    Resampling,
+    Split,
+    Tuning,
+)
 
 PARAMS = Path("params.yaml")
 SCORER_NAME = r"^[a-z][a-z0-9_]*$"
@@ -47,6 +59,8 @@ class ScorerDeclaration(Contract):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     monitoring: Monitoring = Monitoring()
     """Read by the monitor, not by a stage."""
+    gate: Gate = Gate()
+    """Read by the promotion gate, not by a stage."""
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> Self:

@@ -17,7 +17,15 @@ from training.declaration import declared_scorer
 from training.evaluation.calibration import calibrated
 from training.evaluation.entity_precision import TOP, daily_precision
 from training.evaluation.importance import importance_table
-from training.evaluation.intervals import DRAWS, bootstrap, interval, share_interval, share_of_sample_interval
+from training.evaluation.intervals import (
+    DRAWS,
+    bootstrap,
+    count_groups,
+    entity_groups,
+    grouped_share_interval,
+    interval,
+    share_of_sample_interval,
+)
 from training.evaluation.metrics import (
     Ranking,
     average_precision,
@@ -28,14 +36,14 @@ from training.evaluation.metrics import (
     recall_at_fpr,
     roc_auc,
 )
-from training.evaluation.segments import segment_table
+from training.evaluation.segments import Decisions, segment_table
 from training.evaluation.threshold import cost_of
 from training.model.fit import matrix_margins
 from training.params import Costs
 from training.run.command import run
 from training.run.engine import workers_of
 from training.run.files import BUILD, REPORTS, rounded, write_json, write_table
-from training.run.matrix import Floats, Labels
+from training.run.matrix import Floats, Labels, Positions
 from training.run.progress import say
 
 # As many points as a plot can show; more would only bloat the repository.
@@ -55,6 +63,8 @@ class Evaluation:
     thresholds: Sequence[float]
     amount: Floats | None = None
     costs: Costs | None = None
+    groups: Positions | None = None
+    """The number of each row's entity, where one is declared."""
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -100,32 +110,27 @@ class Evaluation:
         return np.concatenate([ranking_metrics, np.stack(rates, axis=1).ravel()])
 
     def share_intervals(self) -> list[list[tuple[float, float]]]:
-        """Per threshold the 95 % intervals of the RATES (Wilson 1927)."""
-        frauds, legitimate = self.ranking.counts()
-        caught, false_alarms = frauds[self.positions].tolist(), legitimate[self.positions].tolist()
-        return [
-            [
-                share_interval(n_caught, frauds[-1]),
-                share_interval(n_caught, n_caught + n_false),
-                share_interval(n_false, legitimate[-1]),
-                share_interval(n_caught + n_false, len(self.label)),
-            ]
-            for n_caught, n_false in zip(caught, false_alarms, strict=True)
-        ]
+        """Per threshold the 95 % intervals of the RATES (`grouped_share_interval`)."""
+        is_fraud, every = self.label == 1, np.ones(len(self.label), dtype=bool)
+        intervals = []
+        for threshold in self.thresholds:
+            flagged = self.probability >= threshold
+            shares = ((flagged, is_fraud), (is_fraud, flagged), (flagged, ~is_fraud), (flagged, every))
+            intervals.append([grouped_share_interval(hits, cases, self.groups) for hits, cases in shares])
+        return intervals
 
 
 def measure(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dict[str, list[float]], pd.DataFrame]:
     """Metrics with the first threshold, their 95 % intervals, and the table of all thresholds with theirs."""
     say(f"bootstrap: {DRAWS:,} draws of {len(evaluation.label):,} rows")
-    draws = bootstrap(evaluation.measured, evaluation.label, seed=seed)
+    draws = bootstrap(evaluation.measured, evaluation.label, seed=seed, groups=evaluation.groups)
     whole = evaluation.measured(np.ones(len(evaluation.label)))
     # Noise only increases a calibration error, and draws are noisier than the rows; to remove that bias the draws are
     # centred on the measured error.
     error = RANKING_METRICS.index("expected_calibration_error")
     draws[:, error] = np.maximum(draws[:, error] - np.median(draws[:, error]) + whole[error], 0.0)
     drawn, values = [*interval(draws)], whole.tolist()
-    n_frauds = int(evaluation.label.sum())
-    n_fewer = min(n_frauds, len(evaluation.label) - n_frauds)
+    n_fewer = min(count_groups(evaluation.label == label, evaluation.groups) for label in (0, 1))
     for position in map(RANKING_METRICS.index, RANKING_SHARES):
         drawn[position] = share_of_sample_interval(drawn[position], values[position], n_fewer)
     # Where 6 of 6 frauds are flagged, every draw has a recall of 100 %; Wilson's formula for shares is more accurate.
@@ -165,15 +170,16 @@ def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
     return curve.iloc[np.unique(np.append(kept, len(curve) - 1))]
 
 
-def reliability(probability: Floats, label: Labels) -> pd.DataFrame:
-    """Per bin of equally many rows the mean prediction and the observed rate with its 95 % interval (Wilson 1927)."""
-    rows = pd.DataFrame({"bin": calibration_bins(probability), "predicted": probability, "observed": label})
+def reliability(probability: Floats, label: Labels, groups: Positions | None = None) -> pd.DataFrame:
+    """Per bin of equally many rows the mean prediction and the observed rate with its 95 % interval."""
+    bins = calibration_bins(probability)
+    rows = pd.DataFrame({"bin": bins, "predicted": probability, "observed": label})
     table = rows.groupby("bin").agg(
-        predicted=("predicted", "mean"), observed=("observed", "mean"), rows=("observed", "size"), n=("observed", "sum")
+        predicted=("predicted", "mean"), observed=("observed", "mean"), rows=("observed", "size")
     )
-    bounds = [share_interval(n, size) for n, size in zip(table.n, table.rows, strict=True)]
+    bounds = [grouped_share_interval(label == 1, bins == number, groups) for number in table.index]
     table["low"], table["high"] = zip(*bounds, strict=True)
-    return table.drop(columns="n").reset_index(drop=True)
+    return table.reset_index(drop=True)
 
 
 def main(name: str) -> None:
@@ -185,6 +191,7 @@ def main(name: str) -> None:
     window = Window(folder / "rows" / "test.parquet")
     label = window.column(scorer.label)
     points = fitted["operating_points"]
+    groups = entity_groups(window.column(scorer.entity)) if scorer.entity else None
     encoder = pipeline[0]
     features = build_features(scorer.contract, encoder.vocabulary_)
     with workers_of(scorer.compute) as workers:
@@ -193,11 +200,11 @@ def main(name: str) -> None:
         probability = calibrated(margin, fitted["calibration"])
         say(f"permutation importance of {len(features.names)} features")
         importance = importance_table(pipeline[-1], encoded, label, features.names, seed=scorer.seed)
-        segments = segment_table(features, encoded, probability, label, points["declared"])
+        segments = segment_table(features, encoded, Decisions(probability, label, points["declared"], groups))
     uncalibrated = calibrated(margin, {"slope": 1.0, "intercept": 0.0})
     aims = ["declared", *(aim for aim in points if aim != "declared")]
     amount = window.column(scorer.costs.amount) if scorer.costs else None
-    evaluation = Evaluation(probability, label, [points[aim] for aim in aims], amount, scorer.costs)
+    evaluation = Evaluation(probability, label, [points[aim] for aim in aims], amount, scorer.costs, groups)
     metrics, intervals, thresholds = measure(evaluation, seed=scorer.seed)
     counts = {"rows": len(label), "frauds": int(label.sum()), "fraud_rate": float(label.mean())}
     metrics["expected_calibration_error_uncalibrated"] = expected_calibration_error(
@@ -215,8 +222,8 @@ def main(name: str) -> None:
             )
     tables = {
         **curves(probability, label),
-        "reliability": reliability(probability, label),
-        "reliability_uncalibrated": reliability(uncalibrated, label),
+        "reliability": reliability(probability, label, groups),
+        "reliability_uncalibrated": reliability(uncalibrated, label, groups),
         "importance": importance,
         "segments": segments,
         "thresholds": thresholds.assign(aim=aims).sort_values("threshold", ascending=False, kind="stable"),

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from handler.scoring.contract import Frozen, Name
 
@@ -234,3 +234,33 @@ class Monitoring(Frozen):
     """Retrain where the recall is significantly lower by more; watch where only its estimate is."""
     calibration_ratio: Annotated[float, Field(gt=1)] = 1.5
     """Retrain where observed and expected frauds significantly differ by a larger factor, up or down."""
+
+
+class Gate(Frozen):
+    """What the promotion gate asks of a challenger (`training.delivery.gate`)."""
+
+    margin: float = 0.02
+    """By how much its average precision may be lower than the champion's, by the lower end of the interval."""
+    min_frauds: Annotated[int, Field(ge=1)] = 50
+    """On a window with fewer frauds the gate cannot tell."""
+    max_alert_ratio: Annotated[float, Field(gt=1)] = 1.5
+    """It may not flag significantly more than so many times what the champion does; more is a decision about staff."""
+    max_calibration_share: Annotated[float, Field(gt=0)] = 0.5
+    """The limit of its calibration error, as a share of the fraud rate; beyond it probabilities cannot be relied on."""
+    max_left_out: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """The share of the rows that one of the two may reject; without more of them the rest is no fair sample."""
+
+    @field_validator("margin")
+    @classmethod
+    def _margin_decides(cls, margin: float) -> float:
+        if margin <= 0:
+            raise ValueError(
+                f"it is {margin:g}, by which no model that is merely as good would ever pass; give how much average "
+                "precision you would risk, such as 0.02"
+            )
+        if margin >= 1:
+            raise ValueError(
+                f"it is {margin:g}, by which every model would pass; give how much average precision you would risk, "
+                "such as 0.02"
+            )
+        return margin

@@ -1,8 +1,8 @@
 """Retrain a scorer with new labelled rows: a new version of the data, a challenger, and the gate's verdict on it.
 
 `make retrain SCORER=refund ROWS=new.parquet`. Without ROWS it uses the data as they are. Writes
-reports/<scorer>/retrain.json and .md, and ends with the exit status 0 (the challenger serves), 3 (the gate refuses it)
-or 4 (every row is in the data already).
+reports/<scorer>/retrain.json and .md, and ends with the exit status 0 (the challenger serves), 3 (the gate refuses it),
+5 (the gate cannot tell) or 4 (every row is in the data already).
 """
 
 import argparse
@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
 from training.declaration import ScorerDeclaration, declared_scorer
-from training.delivery.gate import GateMeasures, GateVerdict
+from training.delivery.gate_verdict import GateMeasures, GateVerdict, Verdict
 from training.delivery.pointer import RefusedError, promote, verdict_on
 from training.delivery.publish import sign
 from training.delivery.releasing import announce_update, packaged_version, release_packaged
@@ -35,7 +35,8 @@ from training.run.files import BUILD, REPORTS, write_bytes, write_json, write_te
 from training.run.progress import say
 
 DATA, LOCK = Path("data.dvc"), Path("dvc.lock")
-REFUSED, NOTHING_NEW = 3, 4
+REFUSED, NOTHING_NEW, CANNOT_TELL = 3, 4, 5
+STATUS: Mapping[Verdict, int] = {"promote": 0, "refuse": REFUSED, "cannot tell": CANNOT_TELL}
 INTERRUPTED = 130
 # How long another DVC process is waited for, such as an editor's that looks at the status.
 LOCK_SECONDS = 15
@@ -140,9 +141,11 @@ class RetrainReport(ReportRecord):
     scorer: str
     version: str
     champion: str | None
-    verdict: str
-    """promote or refuse."""
+    verdict: Verdict
     objections: tuple[str, ...]
+    """What speaks against it."""
+    doubts: tuple[str, ...]
+    """What the rows cannot show."""
     measured: GateMeasures
 
 
@@ -165,10 +168,18 @@ def challenge(store: StoreWriter, name: str, *, is_candidate: bool, signing_key:
         scorer=name,
         version=version,
         champion=champion,
-        verdict="refuse" if verdict.objections else "promote",
+        verdict=verdict.kind,
         objections=verdict.objections,
+        doubts=verdict.doubts,
         measured=verdict.measured,
     ).rounded()
+
+
+HEADLINES: Mapping[Verdict, str] = {
+    "promote": "The gate agrees.",
+    "refuse": "The gate refuses it:",
+    "cannot tell": "The gate cannot tell whether it is as good; more rows with labels would help:",
+}
 
 
 def as_markdown(report: RetrainReport) -> str:
@@ -178,8 +189,8 @@ def as_markdown(report: RetrainReport) -> str:
     lines = [
         f"# {report.scorer}: `{report.version}` {beside}",
         "",
-        "The gate refuses it:" if report.objections else "The gate agrees.",
-        *(f"- {objection}" for objection in report.objections),
+        HEADLINES[report.verdict],
+        *(f"- {reason}" for reason in report.objections + report.doubts),
         "",
     ]
     if measured.window:
@@ -194,14 +205,21 @@ def as_markdown(report: RetrainReport) -> str:
         ]
         for name, gain in measured.gains.items()
     ]
+    if former := measured.best_former:
+        gain = f"{former.gain:+.4f} ({former.low:+.4f} to {former.high:+.4f})"
+        name = f"average precision, the best release so far, `{former.version}`"
+        rows.append([name, f"{former.former:.4f}", f"{former.challenger:.4f}", gain])
+    if policy := measured.policy:
+        name = f"{policy.name.replace('_', ' ')}, promised {policy.promised:g}"
+        rows.append([name, "", f"{policy.value:.4f} ({policy.low:.4f} to {policy.high:.4f})", ""])
     if rates := measured.alert_rate:
         shares = ("" if rate is None else f"{rate:.2%}" for rate in (rates.champion, rates.challenger))
         rows.append(["alert rate", *shares, ""])
     return "\n".join(lines) + "\n" + table("lrrr", ["", "champion", "challenger", "gain (95 %)"], rows) + "\n"
 
 
-def retrain(name: str, new: Path | None, address: str, *, is_candidate: bool, signing_key: str) -> bool:
-    """Whether the gate accepts the model that is trained on the data, with the new rows if there are any."""
+def retrain(name: str, new: Path | None, address: str, *, is_candidate: bool, signing_key: str) -> Verdict:
+    """The gate's verdict on the model that is trained on the data, with the new rows if there are any."""
     scorer = declared_scorer(name)
     store = open_store_writer(address)
     # Checked before hours of training: the store can be read, and the key can sign.
@@ -217,7 +235,7 @@ def retrain(name: str, new: Path | None, address: str, *, is_candidate: bool, si
     write_json(REPORTS / name / "retrain.json", report.content())
     write_text(REPORTS / name / "retrain.md", as_markdown(report))
     say(as_markdown(report))
-    return not report.objections
+    return report.verdict
 
 
 def main() -> None:
@@ -235,7 +253,7 @@ def main() -> None:
         with one_line_errors("retrain", StoreError, BundleError, OSError), retrain_lock():
             rows = Path(options.rows) if options.rows else None
             try:
-                agrees = retrain(
+                verdict = retrain(
                     options.scorer, rows, options.store, is_candidate=options.candidate, signing_key=options.signing_key
                 )
             except UsedError as error:
@@ -243,7 +261,7 @@ def main() -> None:
                 raise SystemExit(NOTHING_NEW) from error
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
-    raise SystemExit(0 if agrees else REFUSED)
+    raise SystemExit(STATUS[verdict])
 
 
 if __name__ == "__main__":

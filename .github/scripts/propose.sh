@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Opens a pull request with what the retraining of SCORER changed; as a draft where VERDICT is refuse.
+# Opens a pull request with what the retraining of SCORER changed; as a draft unless VERDICT is promote.
 set -euo pipefail
 
 # The tables of README and docs are those of the reports, which the gate checks.
@@ -32,7 +32,7 @@ git -c user.name='github-actions[bot]' -c user.email='41898282+github-actions[bo
 gh auth setup-git
 git push --quiet origin "$branch"
 options=()
-if [ "$VERDICT" = refuse ]; then
+if [ "$VERDICT" != promote ]; then
   options=(--draft)
 fi
 gh pr create --base main --head "$branch" --title "$title" --body-file "$body" "${options[@]}"

@@ -17,6 +17,7 @@ python -m training.retrain "${arguments[@]}" || status=$?
 case $status in
   0) verdict=promote ;;
   3) verdict=refuse ;;
+  5) verdict='cannot tell' ;;
   4)
     echo "::notice::every one of the new rows is in the data already, so there is nothing to learn"
     echo "verdict=none" >>"$GITHUB_OUTPUT"

@@ -33,7 +33,7 @@ from training.evaluation.calibration import calibrated
 from training.intake.infer import Inferred, infer
 from training.intake.synthetic.item_catalogue import items
 from training.model.fit import margins
-from training.params import SECONDS_A_DAY, Compute, Monitoring, Split
+from training.params import SECONDS_A_DAY, Compute, Gate, Monitoring, Split
 from training.prepare import prepare
 from training.run import provenance
 from training.run.processes import Workers
@@ -83,6 +83,7 @@ scorers:
     costs:      {amount: amount, review: 2.0}
     decision:   {recall: 0.9}
     seed: 7
+    gate:       {min_frauds: 20}
 """
 
 
@@ -299,7 +300,10 @@ def window_of(tmp_path: Path) -> Callable[..., Window]:
 def dated_scorer(mini_scorer: ScorerDeclaration) -> ScorerDeclaration:
     """The mini scorer with windows of days, labels that come two days late, and marks that small blocks can reach."""
     split = Split(calibrate_days=10, test_days=7, label_delay_days=2)
-    return mini_scorer.model_copy(update={"split": split, "monitoring": Monitoring(min_rows=200, min_frauds=10)})
+    # A window of seven days has some 27 frauds, which tell little.
+    gate = Gate(margin=0.3, min_frauds=10)
+    monitoring = Monitoring(min_rows=200, min_frauds=10)
+    return mini_scorer.model_copy(update={"split": split, "monitoring": monitoring, "gate": gate})
 
 
 @pytest.fixture(scope="session")

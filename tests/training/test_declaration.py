@@ -140,6 +140,21 @@ REFUSED = [
         update("resampling", method="auto"),
         (".resampling: method is auto, which chooses neighbours, ratio itself; remove it, or name a method."),
     ),
+    (
+        update(gate={"margin": 0}),
+        (
+            ".gate.margin: it is 0, by which no model that is merely as good would ever pass; give how much average "
+            "precision you would risk, such as 0.02."
+        ),
+    ),
+    (
+        update(gate={"margin": 1}),
+        (
+            ".gate.margin: it is 1, by which every model would pass; give how much average precision you would risk, "
+            "such as 0.02."
+        ),
+    ),
+    (update(gate={"min_frauds": 0}), ".gate.min_frauds is 0; it must be greater than or equal to 1."),
     (update("tuning", mode="random"), ".tuning.mode is 'random'; it must be 'tpe', 'grid' or 'none'."),
     (
         update("resampling", method="adasyn"),

@@ -14,10 +14,10 @@ from dvc.repo import Repo
 from handler.releases.store import read_pointer
 from training import retrain
 from training.delivery import releasing
-from training.delivery.gate import AlertRates, Gain, GateMeasures
+from training.delivery.gate_verdict import AlertRates, BestFormer, Gain, GateMeasures
 from training.delivery.pointer import promote
 from training.delivery.publish import publish
-from training.delivery.store_writer import FolderStoreWriter
+from training.delivery.store_writer import FolderStoreWriter, read_current_pointer
 from training.delivery.tracking import TrackError
 from training.errors import StageError
 from training.retrain import RetrainReport, as_markdown, challenge, retrain_lock, undone_on_failure
@@ -94,7 +94,7 @@ def retraining(
 
 
 def test_first_model_serves(retraining: Retraining) -> None:
-    """Without a champion only the calibration is judged; the same data make the same version, which updates nothing."""
+    """Without a champion its own policy counts; the same data make the same version, which updates nothing."""
     report = challenge(retraining.store, "mini", is_candidate=False)
     pointer = read_pointer(retraining.store, "mini")
     assert (report.version, report.champion, report.objections) == (pointer.current, None, ())
@@ -131,6 +131,7 @@ def test_command_writes_the_verdict_and_ends_with_its_status(retraining: Retrain
     assert retraining.run("mini") == 0
     report = retraining.report
     assert (report["verdict"], report["champion"], report["objections"]) == ("promote", None, [])
+    assert "| recall, promised 0.9 |  | " in (retraining.folder / "reports/mini/retrain.md").read_text()
     retraining.package(retraining.variant(slope=-1))
     assert retraining.run("mini") == retrain.REFUSED
     report = retraining.report
@@ -138,6 +139,19 @@ def test_command_writes_the_verdict_and_ends_with_its_status(retraining: Retrain
     text = (retraining.folder / "reports/mini/retrain.md").read_text()
     assert "The gate refuses it:" in text
     assert f"- {report['objections'][0]}" in text
+
+
+def test_command_says_where_the_gate_cannot_tell(retraining: Retraining) -> None:
+    """With an exit status of its own, because more rows would help."""
+    params = retraining.folder / "params.yaml"
+    params.write_text(params.read_text().replace("min_frauds: 20", "min_frauds: 26"))
+    assert retraining.run("mini") == retrain.CANNOT_TELL == 5
+    report = retraining.report
+    doubt = "the window has 25 frauds, and gate.min_frauds is 26; declare a longer test window"
+    assert (report["verdict"], report["objections"], report["doubts"]) == ("cannot tell", [], [doubt])
+    text = (retraining.folder / "reports/mini/retrain.md").read_text()
+    assert f"The gate cannot tell whether it is as good; more rows with labels would help:\n- {doubt}\n" in text
+    assert read_current_pointer(retraining.store, "mini") == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -256,12 +270,23 @@ def test_markdown_shows_champion_and_challenger_side_by_side() -> None:
         average_precision=gain,
         recall_at_the_alert_budget=gain,
         recall=gain,
+        best_former=BestFormer(version="first", challenger=0.5, former=0.4, gain=0.1, low=0.0, high=0.2),
     )
     text = as_markdown(
-        RetrainReport(scorer="mini", version="new", champion="old", verdict="promote", objections=(), measured=measured)
+        RetrainReport(
+            scorer="mini",
+            version="new",
+            champion="old",
+            verdict="promote",
+            objections=(),
+            doubts=(),
+            measured=measured,
+        )
     )
     assert "# mini: `new` beside `old`" in text
     assert "| average precision | 0.2500 | 0.5000 | +0.2500 (+0.2000 to +0.3000) |" in text
+    best = "| average precision, the best release so far, `first` | 0.4000 | 0.5000 | +0.1000 (+0.0000 to +0.2000) |"
+    assert best in text
     assert "| alert rate | 1.00% | 2.00% |  |" in text
     assert "1,200 rows from 2026-01-01T00:00:00 to 2026-01-08T00:00:00, 30 of them frauds" in text
 

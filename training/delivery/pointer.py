@@ -13,10 +13,10 @@ from handler.releases.store import MAX_POINTER_BYTES, POINTER_FORMAT, Pointer, P
 from handler.releases.swap import load_released
 from handler.scoring.bundle import BundleError
 from handler.scoring.contract import Contract
-from handler.scoring.scorer import Scorer
-from handler.settings import SETTINGS
 from training.declaration import declared_scorer
-from training.delivery.gate import GateVerdict, judge_challenger
+from training.delivery.contenders import best_former, released_scorer, unseeing
+from training.delivery.gate import check_columns, judge_challenger
+from training.delivery.gate_verdict import GateVerdict
 from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.errors import StageError
 from training.run.files import BUILD
@@ -27,12 +27,13 @@ Change = Callable[[Pointer | None], dict[str, Any]]
 
 
 class RefusedError(StageError):
-    """Raised when the gate refuses a version; `verdict` says why."""
+    """Raised when the gate refuses a version, or cannot tell; `verdict` says why."""
 
     def __init__(self, version: str, verdict: GateVerdict) -> None:
         """Keep the verdict."""
-        objections = "; ".join(verdict.objections)
-        super().__init__(f"{version} is not promoted: {objections}. FORCE='a reason' overrules this, and is kept")
+        unknown = "the gate cannot tell: " if verdict.kind == "cannot tell" else ""
+        reasons = "; ".join(verdict.reasons)
+        super().__init__(f"{version} is not promoted: {unknown}{reasons}. FORCE='a reason' overrules this, and is kept")
         self.verdict = verdict
 
 
@@ -89,7 +90,7 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
 def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
     """The pointer with a version as the current one, and the former current one as the previous.
 
-    Raises RefusedError where the gate objects; a reason given as `force`, which is kept, overrules it.
+    Raises RefusedError where the gate objects or cannot tell; a reason given as `force`, which is kept, overrules it.
     """
     is_lost, before = False, None
     try:
@@ -100,15 +101,16 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
         raise StageError(f"{version} is current already")
     verdict = verdict_on(store, scorer, before, version, rows)
     say(json.dumps(verdict.measured.content(), indent=1))
-    if verdict.objections and not force:
+    if verdict.reasons and not force:
         raise RefusedError(version, verdict)
-    gate = verdict.measured.model_copy(update={"file": str(rows), "objections": verdict.objections}).content()
+    said = {"file": str(rows), "objections": verdict.objections, "doubts": verdict.doubts}
+    gate = verdict.measured.model_copy(update=said).content()
 
     def change(now: Pointer | None) -> dict[str, Any]:
         if now != before and not is_lost:
             raise StageError("the pointer was updated while the gate ran; promote again")
-        # Without objections there was nothing to force.
-        reason = force if verdict.objections else None
+        # Where the gate agrees there was nothing to force.
+        reason = force if verdict.reasons else None
         return {**_with_current(now, version), "reason": reason, "gate": gate}
 
     return update_pointer(store, scorer, "promote", change, is_forced=bool(force))
@@ -127,7 +129,7 @@ def roll_back(store: StoreWriter, scorer: str, version: str | None = None, *, fo
             raise StageError(f"{scorer} has no previous version to go back to; `make releases` lists what there is")
         if target == now.current:
             raise StageError(f"{target} is current already")
-        offered = _released(store, scorer, target).contract
+        offered = released_scorer(store, scorer, target).contract
         broken = _broken(store, scorer, now.current, offered)
         if broken and not force:
             raise StageError(
@@ -154,7 +156,7 @@ def set_shadow(store: StoreWriter, scorer: str, version: str | None) -> Pointer:
         if version:
             if now and version == now.current:
                 raise StageError(f"{version} is current; it would be its own shadow")
-            _released(store, scorer, version)
+            released_scorer(store, scorer, version)
         return {"shadow": version}
 
     return update_pointer(store, scorer, "shadow", change)
@@ -165,17 +167,6 @@ def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
     if now is None:
         return {"current": version}
     return {"current": version, "previous": now.current, "shadow": None if now.shadow == version else now.shadow}
-
-
-def _released(store: StoreWriter, scorer: str, version: str) -> Scorer:
-    """A released version, as a function with this environment's STORE_PUBLIC_KEY would take it.
-
-    Raises StageError where there is none, and what `load_released` raises where it may not serve.
-    """
-    if version not in (versions := store.names(f"{scorer}/bundles")):
-        released = f"released are {', '.join(versions)}" if versions else "none is released yet"
-        raise StageError(f"{scorer} has no released version {version!r}; {released} (`make release`)")
-    return load_released(store, scorer, version, public_keys=SETTINGS.store_public_key)
 
 
 def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) -> list[str]:
@@ -190,12 +181,7 @@ def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) ->
 def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version: str, rows: Path) -> GateVerdict:
     """The gate's verdict on a released version beside the current one, by the rows of a Parquet file."""
     declared = declared_scorer(scorer)
-    challenger, champion, lost = _released(store, scorer, version), None, []
-    if before and before.current:
-        try:
-            champion = load_released(store, scorer, before.current)
-        except BundleError as error:
-            lost.append(f"there is no champion to compare with: {error}")
+    released, champion, lost = released_scorer(store, scorer, version), None, []
     try:
         window = pd.read_parquet(rows)
     except (OSError, ValueError) as error:
@@ -203,10 +189,24 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
             f"{rows}, by which the gate judges, cannot be read: {error}; it must be Parquet, as `make train` leaves "
             f"{BUILD / scorer / 'rows' / 'test.parquet'}"
         ) from error
-    beside = f" beside {champion.version}" if champion else ""
+    check_columns(window, released, declared)
+    first = float(window[declared.time].min())
+    challenger = unseeing(store, released, first)
+    if before and before.current:
+        try:
+            champion = unseeing(store, load_released(store, scorer, before.current), first)
+        except (BundleError, StageError) as error:
+            lost.append(f"there is no champion to compare with: {error}")
+    others = (version, before.current if before else None)
+    former = best_former(store, scorer, [*_former(store, scorer), *([before] if before else [])], first, others)
+    beside = f" beside {others[1]}" if champion else ""
     say(f"{scorer}: {version}{beside}, on {len(window):,} rows of {rows}")
-    verdict = judge_challenger(champion, challenger, window, declared)
-    return GateVerdict(verdict.measured, (*lost, *verdict.objections))
+    verdict = judge_challenger(champion, challenger, window, declared, former)
+    measured = verdict.measured
+    if challenger is not released:
+        say(f"{scorer}: {version} has learned from these rows, so its twin {challenger.version} is judged")
+        measured = measured.model_copy(update={"judged_by": challenger.version})
+    return GateVerdict(measured, (*lost, *verdict.objections), verdict.doubts)
 
 
 def as_json(content: dict[str, Any]) -> bytes:

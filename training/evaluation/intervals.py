@@ -1,11 +1,14 @@
 """Confidence intervals: the bootstrap (Efron 1979) of any statistic, and Wilson's interval of a share."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
+import numpy.typing as npt
+import pandas as pd
+from scipy.stats import norm
 
-from training.run.matrix import Floats, Labels
+from training.run.matrix import Floats, Labels, Positions
 
 DRAWS = 1000
 PERCENTS = (2.5, 97.5)
@@ -15,28 +18,79 @@ EDGE = 0.0005
 ROUNDING = 1e-9
 
 
-def draw_weights(label: Labels, draws: int, seed: int) -> Iterator[Floats]:
-    """Per draw the number of times that each row was drawn, (n_rows,); every draw holds both classes."""
+def entity_groups(entity: Any) -> Positions:  # noqa: ANN401 - a column of any type
+    """The number of each row's entity, 0 to the number of entities less 1; a row without one is an entity of its own.
+
+    Rows of one card or account are fraud, and are caught, together, so that they tell less than as many of others.
+    """
+    groups = np.asarray(pd.factorize(entity)[0], dtype=np.intp)
+    is_alone = groups < 0
+    groups[is_alone] = np.arange(is_alone.sum()) + groups.max(initial=-1) + 1
+    return groups
+
+
+def count_groups(is_counted: npt.NDArray[np.bool_], groups: Positions | None) -> int:
+    """How many rows are counted, or of how many entities they are."""
+    return int(is_counted.sum()) if groups is None else len(np.unique(groups[is_counted]))
+
+
+def draw_weights(label: Labels, draws: int, seed: int, groups: Positions | None = None) -> Iterator[Floats]:
+    """Per draw the number of times that each row was drawn, (n_rows,); every draw holds both classes.
+
+    With `groups`, the number of each row's entity, entities are drawn, each with all of its rows.
+    """
     rng = np.random.default_rng(seed)
+    n_groups = len(label) if groups is None else int(groups.max()) + 1
     for _ in range(draws):
         while True:
-            weight = np.bincount(rng.integers(0, len(label), len(label)), minlength=len(label)).astype(np.float64)
-            if 0 < weight @ label < len(label):
+            weight = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups).astype(np.float64)
+            if groups is not None:
+                weight = weight[groups]
+            if 0 < weight @ label < weight.sum():
                 break
         yield weight
 
 
-def bootstrap(statistic: Callable[[Floats], Floats], label: Labels, *, seed: int, draws: int = DRAWS) -> Floats:
+def bootstrap(
+    statistic: Callable[[Floats], Floats],
+    label: Labels,
+    *,
+    seed: int,
+    draws: int = DRAWS,
+    groups: Positions | None = None,
+) -> Floats:
     """The statistic under each draw's weights: (draws, n_values)."""
-    return np.array([statistic(weight) for weight in draw_weights(label, draws, seed)])
+    return np.array([statistic(weight) for weight in draw_weights(label, draws, seed, groups)])
 
 
 def share_interval(count: float, total: float) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927), which has a width even at 0 and 1; 0 to 1 where the total is 0."""
     if not total:
         return 0.0, 1.0
-    bounds = binomtest(round(count), round(total)).proportion_ci(method="wilson")
-    return float(bounds.low), float(bounds.high)
+    share, z = count / total, float(norm.ppf(PERCENTS[1] / 100))
+    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return (centre - half if share > 0 else 0.0), (centre + half if share < 1 else 1.0)
+
+
+def grouped_share_interval(
+    hits: npt.NDArray[np.bool_], cases: npt.NDArray[np.bool_], groups: Positions | None
+) -> tuple[float, float]:
+    """The 95 % interval of the share of `cases` that are `hits`, by rows, or by the entities that `groups` numbers.
+
+    By entities it is Wilson's with as many cases as would vary as much if they were independent (Rao and Scott 1992);
+    at 0 and 1, where nothing varies, as many as there are entities.
+    """
+    hits = hits & cases
+    n_hits, n_cases = int(hits.sum()), int(cases.sum())
+    if groups is None or not n_cases:
+        return share_interval(n_hits, n_cases)
+    sizes = np.bincount(groups[cases])
+    share, is_there = n_hits / n_cases, sizes > 0
+    hits_of = np.bincount(groups[hits], minlength=len(sizes))
+    variance = float(np.sum((hits_of[is_there] - share * sizes[is_there]) ** 2)) / n_cases**2
+    effective = min(share * (1 - share) / variance, n_cases) if variance else int(is_there.sum())
+    return share_interval(share * effective, effective)
 
 
 def share_of_sample_interval(bounds: tuple[float, float], share: float, total: float) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """The quality of decisions for each category that has enough rows."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from handler.scoring.features import Features
-from training.evaluation.intervals import share_interval
-from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
+from training.evaluation.intervals import grouped_share_interval
+from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix, Positions
 
 MIN_ROWS = 200
 MIN_FRAUDS = 10
@@ -20,14 +21,24 @@ COLUMNS = [
 ]
 
 
-def segment_table(
-    features: Features, rows: Matrix | FeatureMatrix, probability: Floats, label: Labels, threshold: float
-) -> pd.DataFrame:
-    """One row per category with at least MIN_ROWS rows, "(missing)" included; rates with 95 % intervals (Wilson 1927).
+@dataclass(frozen=True)
+class Decisions:
+    """What was decided on labelled rows: their probabilities, and a flag from the threshold on."""
+
+    probability: Floats
+    label: Labels
+    threshold: float
+    groups: Positions | None = None
+    """The number of each row's entity, where one is declared."""
+
+
+def segment_table(features: Features, rows: Matrix | FeatureMatrix, decisions: Decisions) -> pd.DataFrame:
+    """One row per category with at least MIN_ROWS rows, "(missing)" included; rates with 95 % intervals.
 
     Recall is empty where a segment has fewer than MIN_FRAUDS frauds.
     """
-    is_flagged, is_fraud = probability >= threshold, label == 1
+    probability, groups = decisions.probability, decisions.groups
+    is_flagged, is_fraud = probability >= decisions.threshold, decisions.label == 1
     segments = []
     for feature, name, member in _segments(features, rows):
         if (n := int(member.sum())) < MIN_ROWS:
@@ -42,8 +53,8 @@ def segment_table(
                 "fraud_rate": float(is_fraud[member].mean()),
                 "predicted_rate": float(probability[member].mean()),
                 "alert_rate": float(is_flagged[member].mean()),
-                **_share("recall", is_flagged[frauds], known=int(frauds.sum()) >= MIN_FRAUDS),
-                **_share("false_positive_rate", is_flagged[legitimate], known=bool(legitimate.any())),
+                **_share("recall", is_flagged, frauds, groups, least=MIN_FRAUDS),
+                **_share("false_positive_rate", is_flagged, legitimate, groups),
             }
         )
     return pd.DataFrame(segments, columns=COLUMNS)
@@ -60,9 +71,11 @@ def _segments(features: Features, rows: Matrix | FeatureMatrix) -> Iterator[tupl
         yield name, "(missing)", np.isnan(column)
 
 
-def _share(name: str, outcomes: npt.NDArray[np.bool_], *, known: bool) -> dict[str, Any]:
-    """A share of rows with its interval, both None where it is not known."""
-    if not known:
+def _share(
+    name: str, hits: npt.NDArray[np.bool_], cases: npt.NDArray[np.bool_], groups: Positions | None, *, least: int = 1
+) -> dict[str, Any]:
+    """The share of the cases that are hits, with its interval; all None where there are fewer than `least` cases."""
+    if cases.sum() < least:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
-    low, high = share_interval(int(outcomes.sum()), len(outcomes))
-    return {name: float(outcomes.mean()), f"{name}_low": low, f"{name}_high": high}
+    low, high = grouped_share_interval(hits, cases, groups)
+    return {name: float(hits[cases].mean()), f"{name}_low": low, f"{name}_high": high}

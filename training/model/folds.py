@@ -27,6 +27,8 @@ class Fold:
     train_label: Labels
     validate: Matrix
     validate_label: Labels
+    validate_groups: Positions | None = None
+    """The number of each validation row's entity, where intervals are to draw entities."""
 
 
 def encode_folds(

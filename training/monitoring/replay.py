@@ -9,9 +9,9 @@ import pandas as pd
 
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
-from training.delivery.gate import agreed_rate, weigh
+from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh
 from training.errors import DataError, StageError
-from training.evaluation.intervals import share_interval
+from training.evaluation.intervals import entity_groups, share_interval
 from training.evaluation.metrics import average_precision, rank
 from training.monitoring.blocks import estimated
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
@@ -67,21 +67,36 @@ class Replay:
             say(f"{timestamp_text(at)}: a model was trained on the rows until {until}")
         return self.models[at]
 
-    def challenge(self, champion: DatedModel, at: float) -> tuple[DatedModel, str | None]:
-        """The model that serves from a date on, and what spoke against a new one."""
+    def challenge(
+        self, champion: DatedModel, at: float, best: DatedModel | None = None
+    ) -> tuple[DatedModel, DatedModel, str | None]:
+        """The model that serves from a date on, the best so far, and what spoke against a new one.
+
+        `best` is the best release so far by the last challenge, if that is not the champion.
+        """
+        best = best or champion
         try:
             challenger = self.model(at)
         except StageError as error:
-            return champion, str(error)
-        scored = [model.scored(challenger.window, self.scorer) for model in (challenger.judged, champion)]
-        objections = weigh(
-            [answers.probability for answers in scored],
-            [answers.flagged.astype(np.float64) for answers in scored],
-            scored[0].label,
+            return champion, best, str(error)
+        rows, scorer = challenger.window, self.scorer
+        models = {timestamp_text(model.at): model for model in (challenger, champion, best)}
+        begins = float(rows[scorer.time].min())
+        answers = {
+            name: _answers(name, (model.judged if model.learned_until >= begins else model).scored(rows, scorer))
+            for name, model in models.items()
+        }
+        groups = entity_groups(rows[scorer.entity]) if scorer.entity else None
+        verdict = weigh(
+            answers[timestamp_text(challenger.at)],
+            answers[timestamp_text(champion.at)],
+            answers[timestamp_text(best.at)] if best is not champion else None,
+            JudgedRows(rows[scorer.label].to_numpy(np.int8), scorer.gate, scorer.seed, groups),
             agreed=agreed_rate(champion.baseline["score"]),
-            seed=self.scorer.seed,
-        ).objections
-        return (champion, "; ".join(objections)) if objections else (challenger, None)
+        )
+        if verdict.reasons:
+            return champion, best, "; ".join(verdict.reasons)
+        return challenger, models[str(verdict.measured.best)], None
 
     def run(self) -> dict[str, list[Week]]:
         """Each policy's weeks; those without rows are left out, and the schedule does not count them."""
@@ -96,13 +111,14 @@ class Replay:
         except StageError as error:
             raise DataError(f"no first model can be made on {timestamp_text(self.start)}: {error}") from error
         seconds = self.rows[self.scorer.time].to_numpy()
+        best = current
         served: list[ScoredRows] = []
         described = []
         for number, begins in enumerate(progress(weeks, policy, total=len(weeks))):
             state = state_of(served, current, self.scorer, begins)
             before, refused = current, None
             if POLICIES[policy](number, state, self.every):
-                current, refused = self.challenge(before, begins)
+                current, best, refused = self.challenge(before, begins, best)
             if current is not before:
                 served = []
             rows = self.rows.iloc[slice(*np.searchsorted(seconds, [begins, begins + SECONDS_A_WEEK]))]
@@ -119,6 +135,10 @@ class Replay:
                 )
             )
         return described
+
+
+def _answers(name: str, scored: ScoredRows) -> ModelAnswers:
+    return ModelAnswers(name, scored.probability, scored.flagged)
 
 
 def _counts(scored: ScoredRows, rows: pd.DataFrame, scorer: ScorerDeclaration, budget: int | None) -> dict[str, Any]:

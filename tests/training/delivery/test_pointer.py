@@ -13,8 +13,8 @@ from benchmarks.variants import rewrite_manifest
 from handler.releases.store import Pointer, pointer_key
 from handler.releases.swap import load_released
 from training.delivery import pointer as pointers
-from training.delivery.gate import GateMeasures, GateVerdict
-from training.delivery.pointer import promote, read_history, roll_back, set_shadow, update_pointer
+from training.delivery.gate_verdict import GateMeasures, GateVerdict
+from training.delivery.pointer import RefusedError, promote, read_history, roll_back, set_shadow, update_pointer
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, read_current_pointer, read_if_there
 from training.errors import StageError
@@ -146,6 +146,69 @@ def test_refused_version_is_promoted_only_with_a_reason(deployment: Deployment, 
     pointer = deployment.promote(reversed_ranking, force="a drill")
     assert (pointer.current, pointer.previous, pointer.reason) == (reversed_ranking, first, "a drill")
     assert any("average precision" in objection for objection in pointer.gate["objections"])
+
+
+def test_undecided_version_is_promoted_only_with_a_reason(deployment: Deployment, first: str, second: str) -> None:
+    """Where the gate cannot tell it says so, and nothing changes without a reason, which is kept beside the doubts."""
+    few = pd.read_parquet(ROWS).sort_values("is_fraud").tail(200).sort_values("at")
+    rows = deployment.store.root / "few.parquet"
+    few[few["is_fraud"].cumsum() < 15].to_parquet(rows)
+    doubt = "the window has 14 frauds, and gate.min_frauds is 20; declare a longer test window"
+    with pytest.raises(RefusedError, match=rf"^{second} is not promoted: the gate cannot tell: .*{doubt}") as raised:
+        deployment.promote(second, rows)
+    assert (raised.value.verdict.kind, raised.value.verdict.objections) == ("cannot tell", ())
+    pointer = deployment.promote(second, rows, force="nobody can wait")
+    assert (pointer.previous, pointer.reason) == (first, "nobody can wait")
+    assert pointer.gate["objections"] == []
+    assert doubt in pointer.gate["doubts"]
+
+
+def test_best_release_so_far_is_judged_beside_the_champion(
+    deployment: Deployment, first: str, second: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is remembered from promotion to promotion, also where it no longer serves; one that is lost is said."""
+    reversed_ranking = deployment.release(slope=-1)
+    pointer = deployment.promote(reversed_ranking, force="a drill")
+    assert pointer.gate["best"] == first
+    assert "best_former" not in pointer.gate
+    with pytest.raises(StageError, match=f"that of {first}, the best release so far, ") as raised:
+        deployment.promote(deployment.release(slope=-0.9))
+    assert "the champion's" not in str(raised.value)
+    pointer = deployment.promote(second)
+    assert (pointer.gate["best_former"]["version"], pointer.gate["best_former"]["gain"]) == (first, 0)
+    deployment.promote(reversed_ranking, force="a drill")
+    (deployment.store.root / "mini" / "bundles" / pointer.gate["best"] / "model.ubj").write_bytes(b"damaged")
+    capsys.readouterr()
+    deployment.promote(deployment.release(shift=0.02))
+    assert f"WARNING: nothing was compared with {pointer.gate['best']}, the best release so far: " in (
+        capsys.readouterr().out
+    )
+
+
+def with_refit(deployment: Deployment, to: str, judged_by: str, **changes: object) -> str:
+    """Publish a version that also learned rows until a date, and is judged by its twin."""
+    folder = deployment.variant(**changes)
+    windows = json.loads((folder / "manifest.json").read_bytes())["windows"]
+    rewrite_manifest(folder, windows=windows | {"refit": {"to": to, "judged_by": judged_by}})
+    return publish(deployment.store, folder)
+
+
+def test_refitted_version_is_judged_by_its_twin(
+    deployment: Deployment, first: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it has learned from the rows; by later rows it is judged itself, and without a twin not at all."""
+    twin = deployment.release(shift=0.01)
+    refitted = with_refit(deployment, "2025-03-02T00:00:00", twin, slope=-1)
+    pointer = deployment.promote(refitted)
+    assert (pointer.current, pointer.previous) == (refitted, first)
+    assert (pointer.gate["judged_by"], pointer.gate["average_precision"]["gain"]) == (twin, 0)
+    assert f"{refitted} has learned from these rows, so its twin {twin} is judged" in capsys.readouterr().out
+    early = with_refit(deployment, "2025-01-20T00:00:00", twin, slope=-1)
+    with pytest.raises(RefusedError, match="its average precision is"):
+        deployment.promote(early)
+    orphan = with_refit(deployment, "2025-03-02T00:00:00", ABSENT)
+    with pytest.raises(StageError, match=f"mini has no released version '{ABSENT}'"):
+        deployment.promote(orphan)
 
 
 Update = Callable[[Deployment, str], object]

@@ -1,16 +1,22 @@
 """Bootstrap: draws are resamples with both classes, intervals agree with theory, and both reproduce."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from training.evaluation.intervals import (
     DRAWS,
     bootstrap,
+    count_groups,
     draw_weights,
+    entity_groups,
+    grouped_share_interval,
     interval,
     is_within_standard_errors,
+    share_interval,
     share_of_sample_interval,
     standard_error,
 )
@@ -129,3 +135,79 @@ def test_standard_error_of_folds(differences: list[float], error: float, is_with
     """The standard error is that of the mean of the differences, which it bounds where they may be chance."""
     assert standard_error(np.array(differences)) == pytest.approx(error)
     assert is_within_standard_errors(np.array(differences)) == is_within
+
+
+@given(count=st.integers(0, 50), more=st.integers(1, 50))
+def test_share_interval_is_wilsons(count: int, more: int) -> None:
+    """As scipy has it; without a case nothing is known."""
+    expected = binomtest(count, count + more).proportion_ci(method="wilson")
+    assert share_interval(count, count + more) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert share_interval(0, 0) == (0, 1)
+
+
+def test_entities_are_numbered() -> None:
+    """The same entity has the same number; rows without one are each an entity of their own."""
+    groups = entity_groups(pd.Series(["b", None, "a", "b", None], dtype=object))
+    assert groups.tolist() == [0, 2, 1, 0, 3]
+    assert entity_groups(pd.Series([None, None], dtype=object)).tolist() == [0, 1]
+    assert count_groups(np.array([True, True, False, True, False]), groups) == 2
+    assert count_groups(np.array([True, True, False, True, False]), None) == 3
+
+
+def test_entities_are_drawn_with_all_their_rows(label: Labels) -> None:
+    """Every row of an entity comes as often as the others, and every draw has as many entities as there are."""
+    groups = np.arange(40) // 4
+    for weight in draw_weights(label, 20, 1, groups):
+        by_entity = weight.reshape(10, 4)
+        assert (by_entity == by_entity[:, :1]).all()
+        assert by_entity[:, 0].sum() == 10
+        assert 0 < weight @ label < weight.sum()
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_repeated_rows_of_an_entity_say_no_more_than_one(times: int) -> None:
+    """The interval is as wide as without the repetitions, drawn and of shares; by rows it would be narrower."""
+    rng = np.random.default_rng(4)
+    value, label = rng.normal(5, 2, 500), (rng.random(500) < 0.3).astype(np.int8)
+    groups = np.repeat(np.arange(500), times)
+    values, labels = np.repeat(value, times), np.repeat(label, times)
+
+    def intervals(*, by_entity: bool) -> tuple[tuple[float, float], tuple[float, float]]:
+        numbers = groups if by_entity else None
+        [drawn] = interval(
+            bootstrap(lambda weight: np.array([weight @ values / weight.sum()]), labels, seed=5, groups=numbers)
+        )
+        return drawn, grouped_share_interval(labels == 1, np.ones(len(labels), dtype=bool), numbers)
+
+    [once] = interval(bootstrap(lambda weight: np.array([weight @ value / weight.sum()]), label, seed=5))
+    drawn, share = intervals(by_entity=True)
+    assert drawn == pytest.approx(once)
+    assert share == pytest.approx(share_interval(label.sum(), 500))
+    for alone, together in zip(intervals(by_entity=False), (drawn, share), strict=True):
+        assert (together[1] - together[0]) / (alone[1] - alone[0]) == pytest.approx(np.sqrt(times), rel=0.1)
+
+
+def test_entities_of_several_sizes_have_the_drawn_interval() -> None:
+    """The formula for shares agrees with drawing entities, where these differ in size and in their rates."""
+    rng = np.random.default_rng(8)
+    sizes = rng.geometric(0.2, 400)
+    groups = np.repeat(np.arange(400), sizes)
+    hits = rng.random(len(groups)) < np.repeat(rng.beta(1, 2, 400), sizes)
+    is_case = rng.random(len(groups)) < 0.8
+    label = is_case.astype(np.int8)
+    [drawn] = interval(
+        bootstrap(
+            lambda weight: np.array([weight @ (hits & is_case) / (weight @ is_case)]), label, seed=1, groups=groups
+        )
+    )
+    assert grouped_share_interval(hits, is_case, groups) == pytest.approx(drawn, abs=0.004)
+
+
+def test_share_of_entities_at_its_end_has_the_width_of_their_number() -> None:
+    """Of three entities that were all caught, twenty rows or not, the recall may be .44; without cases all is open."""
+    groups, every = np.repeat([0, 1, 2], 20), np.ones(60, dtype=bool)
+    assert grouped_share_interval(every, every, groups) == share_interval(3, 3)
+    assert grouped_share_interval(~every, every, groups) == share_interval(0, 3)
+    assert grouped_share_interval(every, ~every, groups) == (0, 1)
+    # Numbers that no case has do not count.
+    assert grouped_share_interval(every, groups != 1, groups) == share_interval(2, 2)

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from handler.scoring.contract import Contract, DeclaredField
 from handler.scoring.features import Features, build_features
-from training.evaluation.segments import MIN_FRAUDS, MIN_ROWS, segment_table
+from training.evaluation.segments import MIN_FRAUDS, MIN_ROWS, Decisions, segment_table
 from training.run.matrix import FeatureMatrix
 
 Floats = npt.NDArray[np.float64]
@@ -42,7 +42,7 @@ def scored() -> Scored:
 @pytest.fixture(scope="module")
 def table(features: Features, scored: Scored) -> pd.DataFrame:
     """The segments of these rows, flagged from a probability of .4."""
-    return segment_table(features, *scored, threshold=0.4)
+    return segment_table(features, scored[0], Decisions(*scored[1:], threshold=0.4))
 
 
 def line_of(table: pd.DataFrame, feature: str, segment: str) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def test_rates_are_what_counting_gives(table: pd.DataFrame, scored: Scored) -> N
     assert line["false_positive_rate"] == flagged[~is_fraud].mean()
     assert line["predicted_rate"] == probability[member].mean()
     expected = binomtest(int(flagged[is_fraud].sum()), int(is_fraud.sum())).proportion_ci(method="wilson")
-    assert (line["recall_low"], line["recall_high"]) == (expected.low, expected.high)
+    assert (line["recall_low"], line["recall_high"]) == pytest.approx((expected.low, expected.high), rel=1e-12)
     # Every rate that is shown lies inside its interval.
     for name in ("recall", "false_positive_rate"):
         shown = table.dropna(subset=name)
@@ -100,7 +100,9 @@ def one_segment(features: Features, n_frauds: int, n_rows: int = 300) -> dict[st
     """The line of German rows of which some are frauds."""
     rows = np.tile(np.array([1.0, 1.0, 0.0], dtype=np.float32), (n_rows, 1))
     label = (np.arange(n_rows) < n_frauds).astype(np.int8)
-    return line_of(segment_table(features, rows, np.full(n_rows, 0.5), label, threshold=0.5), "country", "DE")
+    return line_of(
+        segment_table(features, rows, Decisions(np.full(n_rows, 0.5), label, threshold=0.5)), "country", "DE"
+    )
 
 
 def test_recall_of_few_frauds_is_blank(features: Features) -> None:
@@ -117,7 +119,7 @@ def test_recall_of_few_frauds_is_blank(features: Features) -> None:
 def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd.DataFrame) -> None:
     """Where no segment has enough rows the table is empty and has the same columns."""
     rows, probability, label = (column[:100] for column in scored)
-    empty = segment_table(features, rows, probability, label, threshold=0.4)
+    empty = segment_table(features, rows, Decisions(probability, label, threshold=0.4))
     assert len(empty) == 0
     assert list(empty.columns) == list(table.columns)
 
@@ -125,5 +127,5 @@ def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd
 def test_chunks_have_the_segments_of_the_rows(features: Features, scored: Scored, table: pd.DataFrame) -> None:
     """Rows that are read in chunks have the same table."""
     rows, probability, label = scored
-    chunked = segment_table(features, FeatureMatrix(rows, 170), probability, label, threshold=0.4)
+    chunked = segment_table(features, FeatureMatrix(rows, 170), Decisions(probability, label, threshold=0.4))
     pd.testing.assert_frame_equal(chunked, table, check_exact=True)

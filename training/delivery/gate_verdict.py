@@ -1,0 +1,107 @@
+"""What the promotion gate measured of a challenger, and what it says of it: promote, refuse or cannot tell."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from training.report.record import ReportRecord
+
+# What is compared with the champion: the ranking, the recall at as many alerts, and the recall at the threshold.
+GAINS = ("average_precision", "recall_at_the_alert_budget", "recall")
+
+Verdict = Literal["promote", "refuse", "cannot tell"]
+PolicyName = Literal["recall", "precision", "review_rate"]
+
+
+class AlertRates(ReportRecord):
+    """The share of the rows that each model flags; without a champion only the challenger's."""
+
+    challenger: float
+    champion: float | None = None
+
+
+class ChallengerCalibration(ReportRecord):
+    """The challenger's calibration error, the lower end of its interval, and the limit."""
+
+    challenger: float
+    low: float
+    limit: float
+
+
+class PolicyKept(ReportRecord):
+    """What a first release measures of its policy, with the 95 % interval, and what it has promised."""
+
+    name: PolicyName
+    promised: float
+    value: float
+    low: float
+    high: float
+
+
+class Gain(ReportRecord):
+    """A metric of both models, and the challenger's less the champion's with its 95 % interval."""
+
+    challenger: float
+    champion: float
+    gain: float
+    low: float
+    high: float
+
+
+class BestFormer(ReportRecord):
+    """The best former release beside the challenger: average precision, and the gain with its 95 % interval."""
+
+    version: str
+    challenger: float
+    former: float
+    gain: float
+    low: float
+    high: float
+
+
+class GateMeasures(ReportRecord):
+    """What the gate measured; fields that do not apply are not set."""
+
+    file: str | None = None
+    """The rows' file, as `objections` and `doubts` set where a pointer keeps what the gate said of its version."""
+    judged_by: str | None = None
+    """The version that was judged in the challenger's place, because it has not learned from the rows."""
+    window: tuple[str, str] | None = None
+    rows: int | None = None
+    frauds: int | None = None
+    left_out: int | None = None
+    alert_rate: AlertRates | None = None
+    calibration_error: ChallengerCalibration | None = None
+    policy: PolicyKept | None = None
+    average_precision: Gain | None = None
+    recall_at_the_alert_budget: Gain | None = None
+    recall: Gain | None = None
+    best_former: BestFormer | None = None
+    best: str | None = None
+    """Of champion, challenger and best former the one with the highest average precision, for the next challenger."""
+    objections: tuple[str, ...] | None = None
+    doubts: tuple[str, ...] | None = None
+
+    @property
+    def gains(self) -> dict[str, Gain]:
+        """The measured gains, by metric."""
+        gains = {name: getattr(self, name) for name in GAINS}
+        return {name: gain for name, gain in gains.items() if gain is not None}
+
+
+@dataclass(frozen=True)
+class GateVerdict:
+    """What the gate measured, what speaks against the challenger, and what the rows cannot show."""
+
+    measured: GateMeasures
+    objections: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Verdict:
+        """Refuse where anything speaks against it; promote where there is no doubt either."""
+        return "refuse" if self.objections else "cannot tell" if self.doubts else "promote"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The objections, then the doubts."""
+        return self.objections + self.doubts

@@ -1,0 +1,230 @@
+"""The gate's rules: a challenger weighed against champion and best former release by their answers to the same rows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.delivery.gate_verdict import (
+    GAINS,
+    AlertRates,
+    BestFormer,
+    ChallengerCalibration,
+    Gain,
+    GateMeasures,
+    GateVerdict,
+    PolicyKept,
+    PolicyName,
+)
+from training.evaluation.intervals import bootstrap, grouped_share_interval, interval
+from training.evaluation.metrics import average_precision, calibration_bins, expected_calibration_error, rank
+from training.params import Decision, Gate
+from training.run.matrix import Floats, Labels, Positions
+
+RECALLS = GAINS[1:]
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ModelAnswers:
+    """A model's answers to the rows: what it makes of each, and whether it flags it."""
+
+    version: str
+    probability: Floats
+    flagged: Flags
+
+
+@dataclass(frozen=True)
+class JudgedRows:
+    """Labelled rows that models are judged by, and what is asked of them there."""
+
+    label: Labels
+    gate: Gate
+    seed: int
+    groups: Positions | None = None
+    """The number of each row's entity, where one is declared."""
+
+    @property
+    def is_fraud(self) -> Flags:
+        """Which rows are frauds."""
+        is_fraud: Flags = self.label == 1
+        return is_fraud
+
+
+def weigh_first(challenger: ModelAnswers, rows: JudgedRows, policy: Decision) -> GateVerdict:
+    """The verdict on a first release, by rows of both classes: it must be calibrated, and keep its policy."""
+    error, objections = _calibration(challenger.probability, rows)
+    measured: dict[str, Any] = {
+        "alert_rate": AlertRates(challenger=float(challenger.flagged.mean())),
+        "calibration_error": error,
+    }
+    if kept := _policy_kept(challenger.flagged, rows, policy):
+        measured["policy"] = kept
+        objections += _policy_objections(kept)
+    return GateVerdict(GateMeasures(**measured, best=challenger.version), tuple(objections), tuple(_doubts(rows)))
+
+
+def weigh(
+    challenger: ModelAnswers,
+    champion: ModelAnswers,
+    best_former: ModelAnswers | None,
+    rows: JudgedRows,
+    *,
+    agreed: float,
+) -> GateVerdict:
+    """The verdict on rows of both classes, by the answers alone.
+
+    `agreed` is the alert rate that the champion was meant to have. It counts where it flags less by now, because it may
+    have become blind to fraud that changed.
+    """
+    error, objections = _calibration(challenger.probability, rows)
+    gains, former = _gains(challenger, champion, best_former, rows)
+    objections += _alert_objections(challenger, champion, agreed, rows)
+    doubts, margin = _doubts(rows), rows.gate.margin
+    ranking = gains["average_precision"]
+    compared: list[tuple[str, Gain | BestFormer]] = [(_gain_sentence("average_precision", ranking), ranking)]
+    if former:
+        compared.append((_former_sentence(former), former))
+    for sentence, gain in compared:
+        if gain.low > -margin:
+            continue
+        if gain.high < 0:
+            objections.append(sentence)
+        else:
+            doubts.append(f"{sentence}, which may be a loss of more than gate.margin, {margin:g}")
+    objections += [_gain_sentence(name, gains[name]) for name in RECALLS if gains[name].high < 0]
+    measured: dict[str, Any] = {
+        "alert_rate": AlertRates(challenger=float(challenger.flagged.mean()), champion=float(champion.flagged.mean())),
+        "calibration_error": error,
+        **gains,
+    }
+    precisions = {champion.version: ranking.champion, challenger.version: ranking.challenger}
+    if former:
+        measured["best_former"] = former
+        precisions[former.version] = former.former
+    best = max(precisions, key=precisions.__getitem__)
+    return GateVerdict(GateMeasures(**measured, best=best), tuple(objections), tuple(doubts))
+
+
+def agreed_rate(score: Mapping[str, Any]) -> float:
+    """The alert rate that people agreed to: what a champion flagged of the rows that its threshold was chosen on."""
+    return float(score["flagged"] / score["rows"])
+
+
+def _doubts(rows: JudgedRows) -> list[str]:
+    """A doubt where the rows hold fewer frauds than declared."""
+    n_frauds, needed = int(rows.is_fraud.sum()), rows.gate.min_frauds
+    if n_frauds >= needed:
+        return []
+    frauds = "fraud" if n_frauds == 1 else "frauds"
+    lack = f"the window has {n_frauds:,} {frauds}, and gate.min_frauds is {needed:,}; declare a longer test window"
+    return [lack]
+
+
+def _alert_objections(challenger: ModelAnswers, champion: ModelAnswers, agreed: float, rows: JudgedRows) -> list[str]:
+    """An objection where the challenger flags significantly more than the champion does, or was meant to."""
+    rate, champion_rate = float(challenger.flagged.mean()), float(champion.flagged.mean())
+    low, _ = grouped_share_interval(challenger.flagged, np.ones(len(rows.label), dtype=bool), rows.groups)
+    if low <= rows.gate.max_alert_ratio * max(champion_rate, agreed):
+        return []
+    meant = f", and was meant to flag {agreed:.2%}" if agreed > champion_rate else ""
+    return [f"it flags {rate:.2%} of the rows, the champion {champion_rate:.2%}{meant}"]
+
+
+def _policy_kept(flagged: Flags, rows: JudgedRows, policy: Decision) -> PolicyKept | None:
+    """What became of the policy on these rows; None where it promises no share."""
+    shares: tuple[tuple[PolicyName, Flags, Flags], ...] = (
+        ("recall", flagged, rows.is_fraud),
+        ("precision", rows.is_fraud, flagged),
+        ("review_rate", flagged, np.ones(len(flagged), dtype=bool)),
+    )
+    for name, hits, cases in shares:
+        if (promised := getattr(policy, name)) is not None and cases.any():
+            low, high = grouped_share_interval(hits, cases, rows.groups)
+            value = float((hits & cases).sum() / cases.sum())
+            return PolicyKept(name=name, promised=promised, value=value, low=low, high=high)
+    return None
+
+
+def _policy_objections(kept: PolicyKept) -> list[str]:
+    """An objection where the rows show that the policy is not kept."""
+    is_share_of_alerts = kept.name == "review_rate"
+    if kept.low <= kept.promised if is_share_of_alerts else kept.high >= kept.promised:
+        return []
+    promise = f"a {kept.name.replace('_', ' ')} of {'at most' if is_share_of_alerts else 'at least'} {kept.promised:g}"
+    return [f"its policy is {promise}; on these rows it is {kept.value:.3f} ({kept.low:.3f} to {kept.high:.3f})"]
+
+
+def _gain_sentence(name: str, gain: Gain) -> str:
+    return (
+        f"its {name.replace('_', ' ')} is {gain.challenger:.3f}, the champion's {gain.champion:.3f}: "
+        f"{gain.gain:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+    )
+
+
+def _former_sentence(former: BestFormer) -> str:
+    return (
+        f"its average precision is {former.challenger:.3f}, that of {former.version}, the best release so far, "
+        f"{former.former:.3f}: {former.gain:+.3f} ({former.low:+.3f} to {former.high:+.3f})"
+    )
+
+
+def _calibration(probability: Floats, rows: JudgedRows) -> tuple[ChallengerCalibration, list[str]]:
+    """The calibration error with the lower end of its interval, and an objection where that is above the limit.
+
+    An error grows with noise, and bootstrap draws are noisier than the rows, so they are shifted to be centred on it.
+    """
+    bins = calibration_bins(probability)
+    error = expected_calibration_error(probability, rows.label, bins)
+    drawn = bootstrap(
+        lambda weight: np.array([expected_calibration_error(probability, rows.label, bins, weight)]),
+        rows.label,
+        seed=rows.seed,
+        groups=rows.groups,
+    )
+    ((low, _),) = interval(np.maximum(drawn - np.median(drawn) + error, 0.0))
+    limit = rows.gate.max_calibration_share * float(rows.label.mean())
+    objections = []
+    if low > limit:
+        objections.append(
+            f"its calibration error is {error:.2g}, at least {low:.2g} by its interval; {limit:.2g} is the limit"
+        )
+    return ChallengerCalibration(challenger=error, low=low, limit=limit), objections
+
+
+def _gains(
+    challenger: ModelAnswers, champion: ModelAnswers, former: ModelAnswers | None, rows: JudgedRows
+) -> tuple[dict[str, Gain], BestFormer | None]:
+    """The challenger's gain over the champion in each of GAINS, and in average precision over the best former release.
+
+    The alert budget is the share of the rows that the champion flags.
+    """
+    models = [challenger, champion, *([former] if former else [])]
+    rankings = [rank(model.probability, rows.label) for model in models]
+    budget = float(champion.flagged.mean())
+
+    def measured(weight: Floats) -> Floats:
+        metrics = []
+        for model, ranking in zip(models, rankings, strict=True):
+            frauds, legitimate = ranking.counts(weight)
+            alerts = frauds + legitimate
+            within = int(np.searchsorted(alerts, budget * alerts[-1] * (1 + 1e-12), side="right")) - 1
+            caught = float((weight * model.flagged * rows.label).sum() / frauds[-1])
+            metrics.append([average_precision(frauds, legitimate), float(frauds[within] / frauds[-1]), caught])
+        return np.array(metrics)
+
+    whole = measured(np.ones(len(rows.label)))
+    drawn = bootstrap(measured, rows.label, seed=rows.seed, groups=rows.groups)
+    bounds = interval(drawn[:, 0] - drawn[:, 1])
+    gains = {
+        name: Gain(challenger=own, champion=other, gain=own - other, low=low, high=high)
+        for name, own, other, (low, high) in zip(GAINS, *whole[:2].tolist(), bounds, strict=True)
+    }
+    if former is None:
+        return gains, None
+    own, other = float(whole[0, 0]), float(whole[2, 0])
+    ((low, high),) = interval(drawn[:, :1, 0] - drawn[:, 2:, 0])
+    return gains, BestFormer(version=former.version, challenger=own, former=other, gain=own - other, low=low, high=high)
