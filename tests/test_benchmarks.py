@@ -100,7 +100,7 @@ def test_the_race_compares_the_contestants_row_by_row() -> None:
     """Who ranks as the first does has no distance from it in any draw; who ranks worse is behind."""
     label = np.arange(400) % 4 == 0
     score = label + np.random.default_rng(1).normal(size=400)
-    facts = {"cpu_seconds": 90.0, "bytes": 2_000_000, "row_seconds": 16e-6}
+    facts = {"cpu_seconds": 90.0, "bytes": 2_000_000, "row_cpu_seconds": 16e-6}
     entries = {
         name: Entry(scores, facts) for name, scores in {"try": score, "autogluon": 2 * score, "xgboost": -score}.items()
     }

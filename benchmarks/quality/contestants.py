@@ -13,7 +13,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 import joblib
@@ -49,7 +49,7 @@ class Entry:
 
     scores: Floats
     facts: dict[str, Any]
-    """Seconds, CPU seconds, bytes of the artifact and seconds of one row; AutoGluon's models too."""
+    """Seconds and CPU seconds, bytes of the artifact, CPU seconds of one row; AutoGluon's models and limits too."""
 
 
 def tried(name: str, raced_set: RacedSet, folder: Path) -> tuple[Entry, Labels]:
@@ -71,19 +71,19 @@ def tried(name: str, raced_set: RacedSet, folder: Path) -> tuple[Entry, Labels]:
         raise SystemExit(f"the bundle of {name} rejects {len(rejected)} of its test rows, such as: {rejected.iloc[0]}")
     facts = times | {
         "bytes": sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()),
-        "row_seconds": request_seconds(scorer),
+        "row_cpu_seconds": request_cpu_seconds(scorer),
     }
     label = declared_scorer(bundle.name, out / "params.yaml").label
     return Entry(answered["fraud_probability"].to_numpy(), facts), test[label].to_numpy()
 
 
-def request_seconds(scorer: Scorer) -> float:
-    """The median time of checking and scoring one request."""
+def request_cpu_seconds(scorer: Scorer) -> float:
+    """The median CPU time of checking and scoring one request."""
 
     def probability(request: dict[str, Any]) -> float:
         return scorer.score(scorer.request_model.model_validate(request)).probability
 
-    return median_seconds(probability, [case["request"] for case in scorer.bundle.golden])
+    return median_cpu_seconds(probability, [case["request"] for case in scorer.bundle.golden])
 
 
 def with_xgboost(train: pd.DataFrame, test: pd.DataFrame, label: str) -> Entry:
@@ -97,9 +97,9 @@ def with_xgboost(train: pd.DataFrame, test: pd.DataFrame, label: str) -> Entry:
     times = {"seconds": perf_counter() - start, "cpu_seconds": cpu_seconds(resource.RUSAGE_SELF) - cpu_start}
     features = test.drop(columns=label)
     single_rows = [features.iloc[[place]] for place in range(min(LATENCY_ROWS, len(features)))]
-    row_seconds = median_seconds(pipeline.predict_proba, single_rows)
+    row_cpu_seconds = median_cpu_seconds(pipeline.predict_proba, single_rows)
     scores = pipeline.predict_proba(features)[:, 1].astype(np.float64)
-    return Entry(scores, times | {"bytes": pickled_bytes(pipeline), "row_seconds": row_seconds})
+    return Entry(scores, times | {"bytes": pickled_bytes(pipeline), "row_cpu_seconds": row_cpu_seconds})
 
 
 def pickled_bytes(pipeline: Pipeline) -> int:
@@ -124,20 +124,20 @@ def with_autogluon(name: str, windows: Mapping[str, pd.DataFrame], label: str, s
         identity = " ".join([version, PRESETS, str(seconds), *hashes])
         folder = CACHE / f"{name}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
         if not (folder / "facts.json").is_file():
-            plan = {"label": label, "presets": PRESETS, "seconds": seconds, "cores": len(CORES)}
-            run_autogluon(plan | {window: str(path) for window, path in files.items()}, folder)
-    facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        plan = {"folder": str(folder), "label": label, "presets": PRESETS, "seconds": seconds, "cores": len(CORES)}
+        run_autogluon(plan | {window: str(path) for window, path in files.items()}, folder / "log.txt")
+    facts: dict[str, Any] = {}
+    for file in ("facts.json", "row.json"):
+        facts |= json.loads((folder / file).read_text(encoding="utf-8"))
     return Entry(pd.read_parquet(folder / "scores.parquet")["score"].to_numpy(np.float64), facts)
 
 
-def run_autogluon(plan: Mapping[str, Any], folder: Path) -> None:
-    """Run a plan of automl.py in AutoGluon's environment, into an emptied folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    script = Path(__file__).with_name("automl.py")
-    command = [AUTOML / "bin" / "python", script, json.dumps({**plan, "folder": str(folder)})]
-    log = folder / "log.txt"
-    with log.open("w", encoding="utf-8") as output:
+def run_autogluon(plan: Mapping[str, Any], log: Path) -> None:
+    """Run a plan of automl.py in AutoGluon's environment; raises SystemExit where it fails."""
+    command = [AUTOML / "bin" / "python", Path(__file__).with_name("automl.py"), json.dumps(plan)]
+    with log.open("a", encoding="utf-8") as output:
         done = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise SystemExit(f"AutoGluon failed; its output is in {log}")
@@ -158,11 +158,11 @@ def cpu_seconds(who: int) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def median_seconds[T](call: Callable[[T], Any], arguments: Iterable[T]) -> float:
-    """The median time of a call, with the arguments in turn."""
+def median_cpu_seconds[T](call: Callable[[T], Any], arguments: Iterable[T]) -> float:
+    """The median CPU time, to which other processes add nothing, of a call with the arguments in turn."""
     seconds = []
     for argument in islice(cycle(arguments), LATENCY_CALLS):
-        start = perf_counter()
+        start = process_time()
         call(argument)
-        seconds.append(perf_counter() - start)
+        seconds.append(process_time() - start)
     return median(seconds)

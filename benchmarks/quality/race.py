@@ -106,11 +106,11 @@ def race_table(sets: Mapping[str, Any]) -> str:
         [TITLES.get(name, name) if contestant == "try" else "", CONTESTANTS[contestant]]
         + [_with_lead(measured[metric]) for metric in METRICS]
         + [f"{number(measured['cpu_seconds'])} s", f"{number(measured['bytes'] / 1e6)} MB"]
-        + [f"{number(measured['row_seconds'] * 1e6)} µs"]
+        + [f"{number(measured['row_cpu_seconds'] * 1e6)} µs"]
         for name, raced in sets.items()
         for contestant, measured in raced["contestants"].items()
     ]
-    heading = ["set", "model", "ROC AUC", "average precision", "recall at 1 % FPR", "CPU time", "artifact", "one row"]
+    heading = ["set", "model", "ROC AUC", "average precision", "recall at 1 % FPR", "training", "artifact", "one row"]
     return table(heading, rows)
 
 
