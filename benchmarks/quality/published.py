@@ -26,7 +26,7 @@ SIZES = {
     "handbook_one_in": (1, 80),
     "steps_one_in": (4, 160),
     "ulb_one_in": (1, 400),
-    "trials": (30, 1),
+    "trials": (10, 1),
     "draws": (200, 3),
 }
 # By their names in the report. All but the last take minutes and change with the code only; the last takes seconds and
