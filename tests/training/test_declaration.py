@@ -169,7 +169,7 @@ REFUSED = [
         ),
         (
             ": resampling.method is smote, which needs a numeric field, and all fields are categories or texts; it "
-            "must be none, undersample or class_weight."
+            "must be auto, none, undersample or class_weight."
         ),
     ),
     # Routes.
