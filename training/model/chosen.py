@@ -23,8 +23,8 @@ def chosen_resampling(name: str, project: Path = Path()) -> ChosenResampling:
 
 def chosen_scorer(name: str, project: Path = Path()) -> ScorerDeclaration:
     """The declared scorer, with the chosen way to rebalance in place of `auto`."""
-    resampling = chosen_resampling(name, project).resampling
-    return declared_scorer(name, project / PARAMS).model_copy(update={"resampling": resampling})
+    declared = declared_scorer(name, project / PARAMS)
+    return declared.model_copy(update={"resampling": chosen_resampling(name, project).resampling})
 
 
 def chosen_model(name: str, project: Path = Path()) -> Model:

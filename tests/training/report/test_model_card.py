@@ -71,7 +71,7 @@ CASES: tuple[tuple[Change, str], ...] = (
         lambda r: replace(r, resampling=AUTOMATIC),
         "of those within one standard error of the best the simplest): smote 0.3 is the simplest.",
     ),
-    (lambda r: with_scorer(r, model=Model(max_depth=3)), "; found by early stopping on the folds: `rounds` 20"),
+    (lambda r: with_scorer(r, model=Model(max_depth=3)), "found by early stopping on the folds: `rounds` 20"),
     (lambda r: with_split(r, calibrate=0.2), "| the calibration and the threshold |"),
     (lambda r: with_scorer(r, costs=Costs(amount="momentum", review=1)), "1,000 requests, the unit of `momentum` |"),
     (lambda r: with_slope(r, 1.0), "about one: the trees were about as sure as they may be"),
