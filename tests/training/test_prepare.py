@@ -299,7 +299,7 @@ def change_rows(project: Path, change: Callable[[Frame], Frame]) -> None:
             ": the train window has only is_fraud = 0 in 1,200 rows; it must have both classes: bring older rows",
         ),
         (
-            lambda rows: rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] < LAST_WEEK - pd.Timedelta("7d"), 0)),
+            lambda rows: rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] < LAST_WEEK - pd.Timedelta("7D"), 0)),
             ": the test window has only is_fraud = 0 in 300 rows; it must have both classes: lengthen it (split), or",
         ),
         (
