@@ -54,7 +54,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score agreement monitor backtest \
-  retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps alarms \
+  retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
   bench-automl bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
@@ -169,6 +169,9 @@ robust: train  ## generated requests and events, four times the sustainable load
 
 swaps: train  ## two minutes of requests while versions are swapped, some of them damaged
 	$(PYTHON) -m benchmarks.releases.swaps
+
+bench-gate: train  ## how often the promotion gate lets equal and worse challengers pass
+	$(PYTHON) -m benchmarks.releases.gate
 
 alarms: train  ## the false alarms of the monitor, what it detects, and after how many requests
 	$(PYTHON) -m benchmarks.monitoring.alarms

@@ -22,6 +22,7 @@ COMMANDS = {
     "serving.speed": (ROOT / ".venv-sam", ROOT / ".venv-runtime"),
     "serving.robustness": (),
     "serving.batch": (),
+    "releases.gate": (),
     "monitoring.alarms": (),
     "monitoring.recording": (),
     "monitoring.cost": (),

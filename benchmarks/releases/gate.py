@@ -1,0 +1,181 @@
+"""How often the gate promotes a challenger that is as good as the champion, and one that is worse: `make bench-gate`.
+
+Champion and challenger are the shipped model with noise on its margins, of which each has draws of its own: as much
+as two models that differ in their seed alone disagree. More noise for the challenger costs it average precision, by
+just as much as is asked on many copies of the rows, so that the true loss is known. Each challenge draws a window of
+as many rows as the shipped one from these rows, and is judged by `weigh` at the shipped margin.
+"""
+
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from benchmarks.command import ROOT, keep, options_of
+from benchmarks.machine import machine
+from benchmarks.quality.sets import existing
+from benchmarks.tables import SCORERS, date_of, number, table
+from training.declaration import read_params
+from training.delivery.weighing import JudgedRows, ModelAnswers, weigh
+from training.evaluation.calibration import calibrated, fit_platt
+from training.evaluation.metrics import average_precision, rank
+from training.model.fit import margins
+from training.params import Gate
+from training.run.files import BUILD
+from training.run.matrix import Floats, Labels
+from training.run.progress import on_all_cores, say
+
+SIZES = {"challengers": (200, 2), "copies": (20, 1), "one_in": (1, 20)}
+# Margins of two transaction models that differ in their seed alone differ by a standard deviation of .62, which is this
+# noise in each; the gain in average precision then has a standard error of .0055 on the test window.
+NOISE = 0.45
+ALERT_RATE = 0.05
+LOSSES = {"equal": 0.0, "worse": 0.02}
+SEED = 7
+# What the gate promises: at least so many that are equal, at most so many that are two points worse.
+LEAST_EQUAL, MOST_WORSE = 0.8, 0.05
+STEPS = 20
+MOST_NOISE = 8.0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model with noise on its margins: what makes them probabilities, where it flags, and what it is worth."""
+
+    name: str
+    noise: float
+    calibration: dict[str, float]
+    threshold: float
+    average_precision: float
+
+    def answers(self, margin: Floats, rng: np.random.Generator) -> ModelAnswers:
+        """Its answers to rows of which the shipped model has these margins."""
+        probability = calibrated(margin + self.noise * rng.normal(size=len(margin)), self.calibration)
+        return ModelAnswers(self.name, probability, probability >= self.threshold)
+
+
+@dataclass(frozen=True)
+class Population:
+    """Many copies of the rows of a test window, with the shipped model's margins, and one noise of each."""
+
+    margin: Floats
+    label: Labels
+    noise: Floats
+
+    def worth(self, noise: float) -> float:
+        """The average precision of the model with so much noise."""
+        return average_precision(*rank(self.margin + noise * self.noise, self.label).counts())
+
+    def variant(self, name: str, loss: float) -> Variant:
+        """The model that is worse by a loss than the one with NOISE; found by halving."""
+        target, low, high = self.worth(NOISE) - loss, NOISE, MOST_NOISE
+        for _ in range(STEPS if loss else 0):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.worth(middle) > target else (low, middle)
+        margin = self.margin + low * self.noise
+        slope, intercept = fit_platt(margin, self.label)
+        calibration = {"slope": slope, "intercept": intercept}
+        threshold = float(np.quantile(calibrated(margin, calibration), 1 - ALERT_RATE))
+        return Variant(name, low, calibration, threshold, self.worth(low))
+
+
+def challenge(
+    champion: Variant, challenger: Variant, margin: Floats, label: Labels, seed: int
+) -> tuple[str, float, int]:
+    """The verdict by a window that is drawn from the rows, the width of the gain's interval, and its frauds."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(label), len(label))
+    answers = [variant.answers(margin[drawn], rng) for variant in (challenger, champion)]
+    verdict = weigh(*answers, None, JudgedRows(label[drawn], Gate(), seed), agreed=ALERT_RATE)
+    gain = verdict.measured.average_precision
+    return verdict.kind, gain.high - gain.low if gain else 0.0, int(label[drawn].sum())
+
+
+def scored_test_window(name: str, one_in: int) -> tuple[Floats, Labels]:
+    """The shipped model's margins of its test window's rows, and their labels."""
+    scorer, folder = read_params(ROOT / "params.yaml").scorers[name], ROOT / BUILD / name
+    paths = [existing(folder / file, "run `make train`") for file in ("rows/test.parquet", "pipeline.joblib")]
+    rows = pd.read_parquet(paths[0]).iloc[::one_in]
+    return margins(joblib.load(paths[1]), rows).astype(np.float64), rows[scorer.label].to_numpy(np.int8)
+
+
+def measure(name: str, options: Namespace) -> dict[str, Any]:
+    """The verdicts on challengers of each loss, and how many frauds it takes to keep both promises."""
+    margin, label = scored_test_window(name, options.one_in)
+    many = np.tile(margin, options.copies)
+    noise = np.random.default_rng(SEED).normal(size=len(many))
+    population = Population(many, np.tile(label, options.copies), noise)
+    champion = population.variant("champion", 0.0)
+    report: dict[str, Any] = {"rows": len(label), "frauds": int(label.sum()), "margin": Gate().margin}
+    for kind, loss in LOSSES.items():
+        challenger = population.variant("challenger", loss)
+        say(f"{name}, {kind}: noise {challenger.noise:.3f}, average precision {challenger.average_precision:.4f}")
+        tasks = [
+            (challenge, champion, challenger, margin, label, SEED + number) for number in range(options.challengers)
+        ]
+        verdicts, widths, frauds = zip(*on_all_cores(tasks, f"{name}, {kind}"), strict=True)
+        counts = Counter(verdicts)
+        report[kind] = {
+            "loss": champion.average_precision - challenger.average_precision,
+            **{verdict: counts[verdict] / len(verdicts) for verdict in ("promote", "cannot tell", "refuse")},
+        }
+        if not loss:
+            report["standard_error"] = float(np.mean(widths)) / (2 * norm.ppf(0.975))
+            report["frauds_needed"] = frauds_needed(report["standard_error"], float(np.mean(frauds)))
+    return report
+
+
+def frauds_needed(standard_error: float, frauds: float) -> float:
+    """The number of frauds from which LEAST_EQUAL of equal challengers pass; the error falls with its root."""
+    enough = Gate().margin / (norm.ppf(0.975) + norm.ppf(LEAST_EQUAL))
+    return float(frauds * (standard_error / enough) ** 2)
+
+
+def excesses(report: Mapping[str, Any]) -> list[str]:
+    """The promises that are not kept."""
+    sentences = []
+    for name in SCORERS:
+        equal, worse = (report[name][kind]["promote"] for kind in LOSSES)
+        if equal < LEAST_EQUAL:
+            sentences.append(f"{name}: {equal:.1%} of the equal challengers pass, {LEAST_EQUAL:.0%} should")
+        if worse > MOST_WORSE:
+            sentences.append(f"{name}: {worse:.1%} of the worse challengers pass, {MOST_WORSE:.0%} may")
+    return sentences
+
+
+def gate_table(report: Mapping[str, Any]) -> str:
+    """The verdicts on equal and on worse challengers, and what the window allows."""
+    scorers = [report[name] for name in SCORERS]
+    rows = [
+        [f"{title}: promoted, cannot tell, refused"]
+        + [
+            ", ".join(f"{scorer[kind][name]:.1%}" for name in ("promote", "cannot tell", "refuse"))
+            for scorer in scorers
+        ]
+        for kind, title in (("equal", "as good"), ("worse", "two points worse"))
+    ]
+    rows += [
+        ["test rows, of which frauds", *(f"{scorer['rows']:,}, {scorer['frauds']:,}" for scorer in scorers)],
+        ["standard error of the gain in average precision", *(number(scorer["standard_error"]) for scorer in scorers)],
+        ["frauds from which four of five equal ones pass", *(f"{scorer['frauds_needed']:,.0f}" for scorer in scorers)],
+    ]
+    return table([f"`make bench-gate` on {date_of(report)}", *SCORERS], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Challenge both shipped scorers."""
+    options = options_of("releases.gate", __doc__, SIZES, arguments)
+    report: dict[str, Any] = {"machine": machine(), "challengers": options.challengers}
+    report |= {name: measure(name, options) for name in SCORERS}
+    say(gate_table(report))
+    keep("gate", report, options, excesses(report))
+
+
+if __name__ == "__main__":
+    main()
