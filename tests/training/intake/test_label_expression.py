@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from itertools import cycle, product
 from keyword import kwlist, softkwlist
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,11 @@ def test_label_the_wrong_way_round_is_noticed() -> None:
     assert "WARNING: by LABEL 75% of the rows are frauds: is it inverted?" in read_label(LABELLED, "`is paid`")[2][-1]
 
 
-COLUMNS = [*kwlist, *softkwlist, "Is Fraud?", "fraud$", "it's", 'a "b"', "a`b", "a-b", "2023", "%", "日本", "quoted_0"]
+COLUMNS = ("Is Fraud?", "fraud$", "it's", 'a "b"', "a`b", "a-b", "2023", "%", "日本", "quoted_0", "class", "None")
+VALUES = (["1", "2", "2", "unknown", "unknown"], ["Yes", "No", "No"], [-1.5, 2.0, 3.0])
+# Every other keyword with one kind of values: to quote it, the values do not matter.
+KEYWORDS = sorted({*kwlist, *softkwlist} - {*COLUMNS})
+NAMED = [*product(COLUMNS, VALUES), *zip(KEYWORDS, cycle(VALUES), strict=False)]
 TEXTS = st.text(
     st.characters(exclude_categories=("C", "Z"), include_characters=" `'\"$\\#"), min_size=1, max_size=8
 ).map(str.strip)
@@ -132,8 +137,7 @@ def suggestion_of(rows: pd.DataFrame, column: str) -> tuple[str, int]:
     return match[1].replace("'\\''", "'"), int(match[2].replace(",", ""))
 
 
-@pytest.mark.parametrize("column", COLUMNS)
-@pytest.mark.parametrize("values", [["1", "2", "2", "unknown", "unknown"], ["Yes", "No", "No"], [-1.5, 2.0, 3.0]])
+@pytest.mark.parametrize(("column", "values"), NAMED)
 def test_suggestion_suits_every_column_name(column: str, values: list[Any]) -> None:
     """Whatever a column is called, what is suggested for it can be read and gives the rows that it promises."""
     rows = pd.DataFrame({column: values, "other": range(len(values))})
