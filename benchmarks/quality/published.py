@@ -18,17 +18,26 @@ from benchmarks.quality.sets import AbsentError, Line
 from benchmarks.quality.steps import all_steps
 from benchmarks.quality.tuning_rows import all_tuning_rows
 from benchmarks.quality.ulb import ulb
-from benchmarks.tables import report
+from benchmarks.tables import SCORERS, report
 from training.run.progress import say
 
-# Of the sets one customer or row in so many is taken; trials of each search, draws of the recall bound.
+# Of the sets one customer or row in so many is taken, and of the shipped scorers' rows for the steps and the rows of
+# tuning; trials of each search, draws of the recall bound.
 SIZES = {
     "handbook_one_in": (1, 80),
     "steps_one_in": (4, 160),
+    "shipped_one_in": (1, 60),
     "ulb_one_in": (1, 400),
     "trials": (10, 1),
     "draws": (200, 3),
 }
+
+
+def one_in(options: Namespace) -> dict[str, int]:
+    """Of ULB and of each shipped scorer's rows one in so many."""
+    return {"ulb": options.ulb_one_in, **dict.fromkeys(SCORERS, options.shipped_one_in)}
+
+
 # By their names in the report. All but the last take minutes and change with the code only; the last takes seconds and
 # changes with every release.
 PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
@@ -36,8 +45,8 @@ PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
     "ulb": lambda options: ulb(options.ulb_one_in),
     "handbook_variants": lambda options: handbook_variants(options.handbook_one_in),
     "ulb_variants": lambda options: ulb_variants(options.ulb_one_in),
-    "steps": lambda options: all_steps(options.steps_one_in, options.ulb_one_in, options.trials),
-    "tuning_rows": lambda options: all_tuning_rows(options.ulb_one_in, options.trials),
+    "steps": lambda options: all_steps({"handbook": options.steps_one_in} | one_in(options), options.trials),
+    "tuning_rows": lambda options: all_tuning_rows(one_in(options), options.trials),
     "recall_bound": lambda options: recall_bound(options.draws),
 }
 

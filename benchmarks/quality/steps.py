@@ -44,10 +44,10 @@ METRICS = {
 
 
 def checked_set(name: str, one_in: int) -> tuple[ScorerDeclaration, pd.DataFrame]:
-    """A shipped scorer or a benchmark set, and its checked rows in order of time; of a set one in so many."""
+    """A shipped scorer or a benchmark set, and one in so many of its checked rows, in order of time."""
     if name in SCORERS:
         scorer = declared_scorer(name, ROOT / "params.yaml")
-        return scorer, history_of(scorer)
+        return scorer, history_of(scorer).iloc[::one_in].reset_index(drop=True)
     scorer, rows = declared_set(name, one_in)
     clean = check_rows(rows, scorer).clean
     return scorer, clean.sort_values(scorer.time, kind="stable", ignore_index=True)
@@ -106,10 +106,9 @@ def sampled(n_rows: int, folds: Folds) -> Folds:
     return folds.model_copy(update={"sample": min(folds.sample, MOST_ROWS / n_rows)})
 
 
-def all_steps(handbook_one_in: int, ulb_one_in: int, trials: int) -> list[Line]:
-    """The steps of both benchmark sets and both shipped scorers."""
-    sizes = {"handbook": handbook_one_in, "ulb": ulb_one_in, **dict.fromkeys(SCORERS, 1)}
-    return [line for name, one_in in sizes.items() for line in steps(name, one_in, trials)]
+def all_steps(one_in: Mapping[str, int], trials: int) -> list[Line]:
+    """The steps of each set or shipped scorer, on one in so many of its rows."""
+    return [line for name, of_them in one_in.items() for line in steps(name, of_them, trials)]
 
 
 def steps_table(report: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.quality.sets import Line, window_of
 from benchmarks.quality.steps import checked_set, sampled
-from benchmarks.tables import SCORERS, table
+from benchmarks.tables import table
 from training.data.catalogue import read_catalogues
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration
@@ -45,10 +45,9 @@ def tuning_rows(name: str, one_in: int, trials: int) -> Line:
     return line
 
 
-def all_tuning_rows(ulb_one_in: int, trials: int) -> list[Line]:
-    """The line of each shipped scorer, and of ULB."""
-    sizes = {"ulb": ulb_one_in, **dict.fromkeys(SCORERS, 1)}
-    return [tuning_rows(name, one_in, trials) for name, one_in in sizes.items()]
+def all_tuning_rows(one_in: Mapping[str, int], trials: int) -> list[Line]:
+    """The line of each set or shipped scorer, on one in so many of its rows."""
+    return [tuning_rows(name, of_them, trials) for name, of_them in one_in.items()]
 
 
 def tuning_rows_table(report: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 import time
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,9 +30,9 @@ from benchmarks.serving.services import Service, checkout_service
 from benchmarks.tables import date_of, number, table
 from handler.releases.swap import load_released
 
-SIZES = {"seconds": (60, 6)}
+# The requests a second are those under uvicorn.
+SIZES = {"seconds": (60, 5), "rate": (1_500, 300)}
 CONNECTIONS = 32
-RATE = 1_500
 # Between two looks at the store: short, so that each of many updates is seen.
 POLL_SECONDS = 0.2
 # Between two invocations, in which Lambda would freeze the process.
@@ -110,25 +111,25 @@ def expected_answers(versions: Versions) -> dict[Request, dict[str, bytes]]:
     return expected
 
 
-def under_uvicorn(service: Service, versions: Versions, checker: Checker, seconds: float) -> dict[str, Any]:
+def under_uvicorn(service: Service, versions: Versions, checker: Checker, options: Namespace) -> dict[str, Any]:
     """What became of requests at a steady rate while versions were swapped."""
     log = versions.store.root / "log"
     with (
         served(service, log) as (_, address),
         pinned(CLIENT_CORE),
-        updating(versions, seconds) as updates,
+        updating(versions, options.seconds) as updates,
     ):
-        load = Load(CONNECTIONS, rate=RATE, requests=RATE * seconds)
+        load = Load(CONNECTIONS, rate=options.rate, requests=options.rate * options.seconds)
         asyncio.run(post_all(address, list(checker.expected), checker.check, load))
     refused = log.read_text(encoding="utf-8").count("is refused")
-    return {"asked per second": RATE, **checker.figures(updates), "refused": refused}
+    return {"asked per second": options.rate, **checker.figures(updates), "refused": refused}
 
 
-def in_lambda(service: Service, versions: Versions, checker: Checker, seconds: float) -> dict[str, Any]:
+def in_lambda(service: Service, versions: Versions, checker: Checker, options: Namespace) -> dict[str, Any]:
     """The same in a loop through the Lambda handler, one invocation after the other."""
     events = [(request, http_event(request[0], json.loads(request[1]))) for request in checker.expected]
-    with FunctionProcess(service, events[0][1]) as process, updating(versions, seconds) as updates:
-        end = time.time() + seconds + 1
+    with FunctionProcess(service, events[0][1]) as process, updating(versions, options.seconds) as updates:
+        end = time.time() + options.seconds + 1
         while time.time() < end:
             request, event = events[len(checker.answers) % len(events)]
             report = process.call([event], 1)
@@ -137,7 +138,7 @@ def in_lambda(service: Service, versions: Versions, checker: Checker, seconds: f
     return checker.figures(updates)
 
 
-PARTS: dict[str, Callable[[Service, Versions, Checker, float], dict[str, Any]]] = {
+PARTS: dict[str, Callable[[Service, Versions, Checker, Namespace], dict[str, Any]]] = {
     "uvicorn": under_uvicorn,
     "lambda": in_lambda,
 }
@@ -184,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         with TemporaryDirectory() as folder:
             versions = filled_store(Path(folder))
             service = checkout_service(STORE=str(versions.store.root), STORE_SECONDS=str(POLL_SECONDS))
-            report[name] = part(service, versions, Checker(expected_answers(versions)), options.seconds)
+            report[name] = part(service, versions, Checker(expected_answers(versions)), options)
     print(swaps_table(report))
     keep("swaps", report, options)
     return report

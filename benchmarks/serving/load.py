@@ -32,7 +32,7 @@ def measure_load(services: Mapping[str, Service], rounds: int, seconds: int, fol
         if not shutil.which("wrk"):
             print("Requests a second were not measured: wrk is not on PATH (Debian and Ubuntu: apt-get install wrk).")
             return
-        for url in urls.values():
+        for url in urls.values() if rounds > 1 else ():
             _loaded(url, body, WARM_UP_SECONDS)
         for turn in range(rounds):
             for name in in_turn(urls, turn):
