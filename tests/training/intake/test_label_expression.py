@@ -148,8 +148,8 @@ def test_suggestion_suits_every_column_name(column: str, values: list[Any]) -> N
     assert n_frauds == 1
 
 
-@settings(max_examples=40)
-@given(column=TEXTS.filter(bool), values=st.lists(TEXTS.filter(bool), min_size=2, max_size=12, unique=True))
+@settings(max_examples=25)
+@given(column=TEXTS.filter(bool), values=st.lists(TEXTS.filter(bool), min_size=2, max_size=6, unique=True))
 def test_suggestion_suits_every_value(column: str, values: list[str]) -> None:
     """Whatever texts a label holds, what is suggested gives the rows that it promises, some of either class."""
     # The last one is no label, so that the column is refused.
@@ -159,7 +159,7 @@ def test_suggestion_suits_every_value(column: str, values: list[str]) -> None:
     assert 0 < n_frauds < len(rows)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(["1", "2", "unknown", "Pending", "n/a", "y", "-7"]), max_size=40))
 def test_number_and_text_are_the_same_label(values: list[str]) -> None:
     """Whether a constant is written as a number or as a text, the same rows are frauds, legitimate and left out."""
