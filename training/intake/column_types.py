@@ -1,5 +1,6 @@
 """The field that suits the values of one column, or the reason why the column is left out."""
 
+import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from math import ceil
@@ -20,7 +21,10 @@ from training.intake.written_dates import are_times_of_day, read_dates
 
 ID_SHARE = 0.9
 # The default of a category field's min_rows, of the rows that a model learns from: the earliest TRAIN of a file.
-MIN_ROWS, TRAIN = 20, 0.6
+MIN_ROWS, TRAIN = 20, 0.8
+MAX_LEVELS_PER_FIELD = 100
+# An id of which fewer rows have one of the levels that are learned tells a model nothing of most rows.
+MIN_LEARNED = 0.5
 LONGEST_CATEGORY = 256
 # 2000-01-01: later whole numbers in a column with a name of TIME_WORDS are timestamps.
 EARLIEST_TIMESTAMP = 946_684_800
@@ -33,6 +37,7 @@ SMALLEST_CODE, LARGEST_CODE = 1e8, 1e25
 MIN_REPEATS = 10
 MOST_SHOWN, LONGEST_SHOWN = 3, 40
 WARNING = "WARNING: "
+NO_AMOUNTS = "its whole numbers are codes, not amounts of something"
 # Codes of currencies, as a word in a column's name, but for those that are words of English or German.
 _WORDS = "all top cup pen mop nio cop ron bam mad sos gel sek std"
 NO_CURRENCY = frozenset(_WORDS.split())
@@ -52,17 +57,20 @@ ID_WORDS = frozenset(
     ("guid", "hash", "id", "idx", "index", "key", "no", "nr", "number", "ref", "reference", "row", "uuid")
 )
 # Whole numbers under these names stand for somebody or something; more of one is not more of anything.
-_CODES = "bin code fips id iin mcc naics plz postal postcode sic zip zipcode"
+_CODES = "bin code fips iin mcc naics plz postal postcode sic zip zipcode"
 _ENTITIES = """
-    account acct agent beneficiary branch buyer card cardholder client cliente compte cuenta cust customer device
-    employee household karte konto kunde member merchant payee payer person seller shop store supplier terminal user
-    vendor
+    account acct acquirer agent beneficiary branch buyer card cardholder cashier city client cliente compte counterparty
+    courier cuenta cust customer device driver employee household issuer karte konto kunde location member merchant
+    payee payer person place product ratee rater receiver recipient region seller sender shop source store supplier
+    target terminal user vendor
 """
 NOT_MONEY_WORDS = MEASURE_WORDS | ID_WORDS | {"bin", "code"}
 CODE_WORDS = frozenset(f"{_CODES} {_ENTITIES}".split())
 SIDES = frozenset(("dest", "destination", "from", "ori", "orig", "origin", "to"))
 # But not under a name with these: is_new_device, cards_per_user.
-NO_CODE_WORDS = MEASURE_WORDS | {"is", "has", "new", "distinct", "unique", "same", "of", "per"}
+NO_CODE_WORDS = MEASURE_WORDS | {"by", "is", "has", "new", "distinct", "unique", "same", "of", "per"}
+# customerid, which has no sign of where a word ends.
+_GLUED_ID = rf"({'|'.join(_ENTITIES.split())})(id|no|nr|num|number)"
 _DATE_KINDS = {"date", "datetime", "Timestamp"}
 _UUID = r"(?:0x)?[0-9a-f]{16,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 # Names of columns with names of people.
@@ -325,7 +333,7 @@ def _number(read: ReadNumbers, original: pd.Series, column: str) -> Column:
     if reason := _constant(typed) or ("" if is_money or present.empty else _no_measure(present, words)):
         return Column(None, typed, reason)
     if not is_money and _is_code(present, column):
-        return _code(original, present)
+        return code_column(original, present)
     is_beyond, notices = typed.abs() > LARGEST_NUMBER, []
     if is_beyond.any():
         shown = number_text(typed[is_beyond].iloc[0])
@@ -373,12 +381,13 @@ def _is_code(present: pd.Series, column: str) -> bool:
         return True
     words, last = words_of(column), last_word_of(column)
     # "account number" is a code, and "number of accounts" is none.
-    is_named = last in CODE_WORDS or (last in ID_WORDS | SIDES and bool(words & CODE_WORDS))
+    is_named = last in CODE_WORDS | {"id"} or (last in ID_WORDS | SIDES and bool(words & CODE_WORDS))
+    is_named = is_named or re.fullmatch(_GLUED_ID, last) is not None
     return is_named and not words & NO_CODE_WORDS and present.nunique() > 2  # noqa: PLR2004 - a flag
 
 
-def _code(original: pd.Series, present: pd.Series) -> Column:
-    """A column of numbers that are codes, as a category or the reason why it is left out."""
+def code_column(original: pd.Series, present: pd.Series, what: str = NO_AMOUNTS) -> Column:
+    """A column of numbers that are codes, as a category or the reason why it is left out; `what` says what they are."""
     texts = as_text(original).astype("str").str.strip().str.replace(r"\.0+$", "", regex=True)
     texts = texts.where(present.reindex(texts.index).notna())
     n_distinct, shown = present.nunique(), texts[present.index[0]]
@@ -390,7 +399,22 @@ def _code(original: pd.Series, present: pd.Series) -> Column:
             f"left out, its whole numbers of {digits} digits hardly repeat, such as {shown}: a phone, card or account "
             "number, or another id",
         )
-    return _noted(_category(texts), f"its whole numbers are codes, not amounts of something, such as {shown}")
+    what = f"{what}, such as {shown}"
+    counts = present.value_counts()
+    frequent = counts[counts * TRAIN >= MIN_ROWS].iloc[:MAX_LEVELS_PER_FIELD]
+    if frequent.sum() < MIN_LEARNED * len(present):
+        return Column(None, texts, f"left out, {what}, and {_why_not_learned(counts, frequent)}")
+    return _noted(_category(texts), what)
+
+
+def _why_not_learned(counts: pd.Series, frequent: pd.Series) -> str:
+    """Why the levels of an id are not learned, and what could be; `counts` are those of all levels."""
+    values = f"{len(counts):,} values"
+    why = f"hardly any of its {values} occurs {MIN_ROWS} times in the rows to learn from"
+    if len(frequent):
+        share = f"{frequent.sum() / counts.sum():.0%} of the rows"
+        why = f"only {share} have one of the {len(frequent):,} most frequent of its {values}, too few to learn from"
+    return f"{why}; features of its history (how often it was seen, how much it spent) could use it"
 
 
 def _no_measure(present: pd.Series, words: set[str]) -> str:

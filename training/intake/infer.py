@@ -5,20 +5,29 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import DeclaredField, DerivedFeature
+from handler.scoring.contract import NUMERIC_TYPES, DeclaredField, DerivedFeature
 from training.errors import DataError, counted
-from training.intake.column_types import MIN_ROWS, TRAIN, WARNING, Column, infer_column
+from training.intake.column_types import (
+    MAX_LEVELS_PER_FIELD,
+    MIN_ROWS,
+    TRAIN,
+    WARNING,
+    Column,
+    code_column,
+    infer_column,
+)
 from training.intake.dates import time_features, with_ages
 from training.intake.field_names import SHOWN, fitting_name, require_column, unique_names
 from training.intake.label_expression import read_label
 from training.intake.quoted_cells import without_quotes
 from training.intake.repeated_rows import repeated_rows
 from training.intake.time_column import read_timestamps
+from training.intake.unordered import unordered_columns
 
 # From this share on it is told how many rows have a value that is not learned.
 MOSTLY_OTHER = 0.5
 MAX_LEVELS = 1_000
-MAX_LEVELS_PER_FIELD = 100
+IDS = "its whole numbers seem to be ids, because each has rows of its own kind, whatever those of the next are"
 
 
 @dataclass(frozen=True)
@@ -60,6 +69,7 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         if column not in label_columns and column != time
     }
     inferred = with_ages(inferred, timestamps, is_fraud)
+    inferred |= _unordered_ids(inferred, timestamps, is_fraud)
     notices = quoted + notices + repeat_notices + time_notices + _column_notices(inferred)
     kept = {name: column for name, column in inferred.items() if column.field}
     if not kept:
@@ -96,6 +106,15 @@ def _row_order(rows: pd.DataFrame) -> tuple[pd.Series, list[str]]:
     return pd.Series(rows.index.to_numpy(np.float64), index=rows.index), [
         "no TIME given: the split is by row order; if the rows are not in order of time, the metrics are too good"
     ]
+
+
+def _unordered_ids(columns: dict[str, Column], timestamps: pd.Series, is_fraud: pd.Series) -> dict[str, Column]:
+    """As codes, the columns that would be counts but hold ids, by how their values go with the other columns."""
+    fields = {name: column.field for name, column in columns.items() if column.field}
+    numbers = {name: columns[name].typed for name, field in fields.items() if field.type in NUMERIC_TYPES}
+    counts = [name for name in numbers if fields[name].type == "count"]
+    ids = unordered_columns(counts, {"time": timestamps.rank(), "label": is_fraud, **numbers})
+    return {name: code_column(numbers[name], numbers[name].dropna(), IDS) for name in ids}
 
 
 def _column_notices(columns: dict[str, Column]) -> list[str]:

@@ -284,3 +284,14 @@ def test_category_of_a_typed_file() -> None:
     """A column that pandas holds as a category is one by its values."""
     assert declared(typed(texts("a", "b").astype("category"))).type == "category"
     assert declared(typed(pd.Series([1, 2] * 50).astype("category"))).type == "count"
+
+
+@pytest.mark.parametrize("name", ["target", "place", "customerid", "deal_id", "CUSTOMER_ID", "counterparty"])
+def test_ids_that_hardly_repeat_are_left_out(name: str) -> None:
+    """Of too many values no level can be learned; the notice says what could be done with them."""
+    many = typed(np.arange(30_000) * 7_919 % 1_009, name)
+    assert many.field is None
+    assert "such as 0, and only 10% of the rows have one of the 100 most frequent of its 1,009 values" in many.notice
+    assert many.notice.endswith("features of its history (how often it was seen, how much it spent) could use it")
+    assert "and hardly any of its 400 values occurs 20 times" in typed(np.arange(3_000) * 7 % 400, name).notice
+    assert declared(typed(np.arange(3_000) * 7 % 40, name)).type == "category"
