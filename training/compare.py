@@ -12,6 +12,7 @@ from handler.scoring.features import feature_types
 from training.data.split import FoldError
 from training.data.window import Window, read_training
 from training.declaration import ScorerDeclaration, declared_scorer
+from training.errors import counted
 from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
 from training.evaluation.intervals import draw_weights, entity_groups, interval, is_within_standard_errors
 from training.evaluation.metrics import (
@@ -43,6 +44,8 @@ VARIANTS = (
     Resampling(method="smote", ratio=0.03),
     Resampling(method="smote", ratio=0.1),
 )
+# With more columns nearest neighbours mean little, and with more cells every variant takes minutes.
+SMOTE_COLUMNS, SMOTE_CELLS = 100, 20_000_000
 
 
 @dataclass(frozen=True)
@@ -169,15 +172,22 @@ def _centred(differences: Floats, measured: Floats) -> Floats:
 
 
 def possible(variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Resampling]:
-    """The variants that the features allow and every fold has enough frauds for; a line says what is left out."""
-    if "q" not in feature_types(scorer.contract):
-        say("SMOTE is left out: it needs a numeric field")
-        return [variant for variant in variants if variant.method != "smote"]
+    """The variants that suit the rows; a line says what is left out, and why."""
     fewest = min(int(fold.train_label.sum()) for fold in folds)
-    possible = [variant for variant in variants if variant.method != "smote" or fewest > variant.neighbours]
-    if len(possible) < len(variants):
-        say(f"SMOTE is left out: a fold has {fewest} frauds in its training rows, too few for the neighbours")
-    return possible
+    n_rows, n_columns = max(fold.train.shape for fold in folds)
+    without, why = [variant for variant in variants if variant.method != "smote"], ""
+    if "q" not in feature_types(scorer.contract):
+        why = "it needs a numeric field"
+    elif n_columns > SMOTE_COLUMNS:
+        why = f"among {n_columns} features nearest neighbours mean little"
+    elif n_rows * n_columns > SMOTE_CELLS:
+        why = f"with {n_rows:,} rows of {n_columns} features in a fold it would take long"
+    else:
+        without = [variant for variant in variants if variant.method != "smote" or fewest > variant.neighbours]
+        why = f"a fold has {counted(fewest, 'fraud')} in its training rows, too few for the neighbours"
+    if len(without) < len(variants):
+        say(f"SMOTE is left out: {why}")
+    return without
 
 
 def _over_folds(by_fold: Sequence[Sequence[VariantScores]], weights: Sequence[Floats]) -> Floats:

@@ -119,6 +119,13 @@ class ScorerDeclaration(Contract):
         return Contract.model_validate(self.model_dump(include=keys), strict=False)
 
     @property
+    def amount_field(self) -> str | None:
+        """The money field that says how much a fraud costs: that of `costs`, or the first that is never negative."""
+        if self.costs:
+            return self.costs.amount
+        return next((name for name, field in self.fields.items() if field.type == "money" and field.lowest >= 0), None)
+
+    @property
     def texts(self) -> dict[str, DeclaredField]:
         """The fields whose category is learned from a catalogue."""
         return {name: field for name, field in self.fields.items() if field.type == "text"}

@@ -153,6 +153,17 @@ def measure(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dic
     return metrics, intervals, pd.DataFrame(table)
 
 
+def caught_amounts(evaluation: Evaluation, amount: Floats) -> dict[str, list[float]]:
+    """Per threshold the amount of the flagged frauds, in each thousand rows and as a share of that of all frauds."""
+    at_risk = np.where(evaluation.label == 1, np.nan_to_num(amount), 0.0)
+    caught = [float(at_risk[evaluation.probability >= threshold].sum()) for threshold in evaluation.thresholds]
+    total = max(float(at_risk.sum()), 1e-12)
+    return {
+        "caught_amount_of_1000": [1000 * amount / len(at_risk) for amount in caught],
+        "caught_amount_share": [amount / total for amount in caught],
+    }
+
+
 def curves(probability: Floats, label: Labels) -> dict[str, pd.DataFrame]:
     """The ROC and precision-recall curves, each thinned to what a plot can show."""
     false_positive_rate, recall, _ = roc_curve(label, probability)
@@ -206,6 +217,7 @@ def main(name: str) -> None:
     amount = window.column(scorer.costs.amount) if scorer.costs else None
     evaluation = Evaluation(probability, label, [points[aim] for aim in aims], amount, scorer.costs, groups)
     metrics, intervals, thresholds = measure(evaluation, seed=scorer.seed)
+    caught = caught_amounts(evaluation, window.column(scorer.amount_field)) if scorer.amount_field else {}
     counts = {"rows": len(label), "frauds": int(label.sum()), "fraud_rate": float(label.mean())}
     metrics["expected_calibration_error_uncalibrated"] = expected_calibration_error(
         uncalibrated, label, calibration_bins(uncalibrated)
@@ -226,7 +238,7 @@ def main(name: str) -> None:
         "reliability_uncalibrated": reliability(uncalibrated, label, groups),
         "importance": importance,
         "segments": segments,
-        "thresholds": thresholds.assign(aim=aims).sort_values("threshold", ascending=False, kind="stable"),
+        "thresholds": thresholds.assign(**caught, aim=aims).sort_values("threshold", ascending=False, kind="stable"),
     }
     for table, content in tables.items():
         write_table(report / f"{table}.csv", content)

@@ -16,11 +16,12 @@ from typing import TextIO
 import pandas as pd
 
 from training.data.input_files import stem_of
-from training.declaration import PARAMS, RESERVED, SCORER_NAME, read_params
+from training.declaration import PARAMS, RESERVED, SCORER_NAME, ScorerDeclaration, declared_scorer, read_params
 from training.errors import StageError, counted
+from training.evaluation.intervals import share_interval
 from training.intake.infer import infer
 from training.intake.label_times import check_label_times
-from training.intake.suggested_params import SMOTE_RATIO, TEST, params_text, settings_for
+from training.intake.suggested_params import TEST, params_text, settings_for
 from training.intake.user_file import read_user_file
 from training.params import Split
 from training.run.command import one_line_errors
@@ -53,6 +54,12 @@ HEADLINE = (
     "false_positive_rate",
     "alert_rate",
 )
+# By their aims in the report of thresholds.
+POINTS = {
+    "review_rate 0.01": "1 % of traffic",
+    "review_rate 0.05": "5 % of traffic",
+    "recall 0.9": "90 % of the frauds",
+}
 # With fewer frauds the test window has six at most, and every metric is chance.
 MIN_FRAUDS = 30
 
@@ -148,12 +155,49 @@ def headline(name: str, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def described_resampling(setting: str) -> str:
-    """What was decided about resampling, and why, from the setting and its comment in params.yaml."""
-    declared, _, why = setting.partition("#")
-    if why:
-        return why.strip()
-    return f"SMOTE up to {SMOTE_RATIO:.0%} as many frauds as legitimate rows" if "smote" in declared else declared
+def operating_points(name: str, folder: Path) -> str:
+    """What three usual policies and the declared one do on the test window, one a line, and how to ask for another."""
+    scorer = declared_scorer(name, folder / PARAMS)
+    table = pd.read_csv(folder / REPORTS / name / "thresholds.csv").set_index("aim")
+    policy, aim = next(
+        item for item in scorer.decision.model_dump(exclude_none=True).items() if item[0] != "confidence"
+    )
+    lines = ["Thresholds chosen on earlier rows, by what to flag (95 % intervals in brackets):"]
+    lines += [
+        f"  {what:<19} {_described_point(table.loc[key], scorer)}" for key, what in POINTS.items() if key in table.index
+    ]
+    lines.append(
+        f"The policy is {policy}: {aim}. For another, change `decision` in {folder / PARAMS}, paste the block into the "
+        "repository's file, and run `dvc repro`."
+    )
+    return "\n".join(lines)
+
+
+def _described_point(point: pd.Series, scorer: ScorerDeclaration) -> str:
+    """Recall, precision, alerts and, where there is an amount, the money at one threshold."""
+    shares = [
+        f"{metric} {point[metric]:.3f} ({point[f'{metric}_low']:.3f} to {point[f'{metric}_high']:.3f})"
+        for metric in ("recall", "precision")
+    ]
+    text = f"{', '.join(shares)}, flags {point['alert_rate']:.1%}"
+    if not scorer.amount_field:
+        return text
+    unit = scorer.fields[scorer.amount_field].unit
+    amount = f"{point['caught_amount_of_1000']:,.0f}{f' {unit}' if unit else ''}"
+    return (
+        f"{text}, and of {scorer.amount_field} {amount} of fraud in 1,000 requests ({point['caught_amount_share']:.0%})"
+    )
+
+
+def too_few_frauds(n_frauds: int) -> str:
+    """What can be concluded from a handful of frauds, and what would do."""
+    n_test = max(round(TEST * n_frauds), 1)
+    low, _ = share_interval(n_test, n_test)
+    return (
+        f"a model needs at least {MIN_FRAUDS}: with {n_frauds} about {n_test} would be in the latest fifth, which "
+        f"tests it, and if it caught all of these its recall could still be anything from {low:.0%} to 100%. Bring "
+        "rows of a longer period, or count more as fraud by another LABEL; until then nothing can be tested"
+    )
 
 
 def is_warning(notice: str) -> bool:
@@ -197,9 +241,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     for notice in (*file_notices, *inferred.notices):
         say(f"  {notice}")
     if n_frauds < MIN_FRAUDS:
-        raise StageError(
-            f"{data} has {counted(n_frauds, 'fraud')} by LABEL {label}; a model needs at least {MIN_FRAUDS}"
-        )
+        raise StageError(f"{data} has {counted(n_frauds, 'fraud')} by LABEL {label}; {too_few_frauds(n_frauds)}")
     gaps = check_label_times(inferred, Split(test=TEST), has_time=time is not None)
     for gap in gaps:
         say(f"  {gap}")
@@ -212,7 +254,6 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     read_params(folder / PARAMS)
     kinds = pd.Series([field.type for field in inferred.fields.values()]).value_counts()
     say(f"{counted(len(inferred.fields), 'field')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
-    say(f"resampling of the rows to train on: {described_resampling(settings['resampling'])}")
     for stage in STAGES:
         say(f"{stage}:")
         try:
@@ -223,6 +264,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     for warning in dict.fromkeys([*filter(is_warning, (*inferred.notices, *gaps)), *data_warnings(name, folder)]):
         say(f"WARNING: {warning.removeprefix('WARNING: ')}")
     say(headline(name, folder))
+    say(operating_points(name, folder))
     say(contents(name, folder))
 
 

@@ -372,3 +372,16 @@ def test_the_choice_reaches_the_model(trained: Path, tmp_path: Path, monkeypatch
     assert chosen.rounds < 500
     model = joblib.load(project / "build" / "mini" / "pipeline.joblib")[-1]
     assert model.get_booster().num_boosted_rounds() == chosen.rounds
+
+
+def test_smote_is_left_out_where_it_would_take_long(
+    folds: Folds, mini_scorer: Scorer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of very many rows, or of very many features, no SMOTE is tried, and a line says why."""
+    without = [variant for variant in VARIANTS if variant.method != "smote"]
+    for limit, why in (("SMOTE_CELLS", "in a fold it would take long"), ("SMOTE_COLUMNS", "neighbours mean little")):
+        with monkeypatch.context() as limited:
+            limited.setattr(compare, limit, 1)
+            assert compare.possible(VARIANTS, folds, mini_scorer) == without
+        assert why in capsys.readouterr().out
+    assert compare.possible(VARIANTS, folds, mini_scorer) == list(VARIANTS)

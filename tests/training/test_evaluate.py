@@ -20,6 +20,7 @@ from training.evaluate import (
     RANKING_SHARES,
     RATES,
     Evaluation,
+    caught_amounts,
     curves,
     measure,
     reliability,
@@ -309,3 +310,13 @@ def test_brier_score_is_that_of_the_test_window(reported: Read, calibrated_rows:
     rows, probability = calibrated_rows("test")
     expected = ((probability - rows["is_fraud"]) ** 2).mean()
     assert reported("metrics.json")["brier_score"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_money_of_caught_frauds() -> None:
+    """Per threshold the amounts of flagged frauds count, in a thousand rows and as a share; a missing one is none."""
+    probability, label = np.array([0.9, 0.8, 0.7, 0.1]), labels(1, 0, 1, 1)
+    evaluation = Evaluation(probability, label, [0.5, 0.0])
+    assert caught_amounts(evaluation, np.array([30.0, 99.0, np.nan, 10.0])) == {
+        "caught_amount_of_1000": [7_500.0, 10_000.0],
+        "caught_amount_share": [0.75, 1.0],
+    }

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from training.declaration import declared_scorer
 from training.errors import StageError
@@ -19,9 +20,9 @@ from training.try_file import (
     STAGES,
     check_folder,
     data_warnings,
-    described_resampling,
     headline,
     main,
+    operating_points,
     remove_results,
     run_stage,
     scorer_name,
@@ -125,15 +126,32 @@ def test_warnings_of_columns_are_repeated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "shown"),
+    ("fields", "money"),
     [
-        ("{method: smote, ratio: 0.1}", "SMOTE up to 10% as many frauds as legitimate rows"),
-        ("{method: none}   # no smote: 24% of the rows are frauds", "no smote: 24% of the rows are frauds"),
+        (
+            "{amount: {type: money, unit: EUR, min: 0}, x: {type: number}}",
+            ", and of amount 1,234 EUR of fraud in 1,000",
+        ),
+        ("{x: {type: number}}", ""),
     ],
 )
-def test_resampling_is_described(setting: str, shown: str) -> None:
-    """What was decided about resampling is said with its reason."""
-    assert described_resampling(setting) == shown
+def test_operating_points_end_the_report(fields: str, money: str, tmp_path: Path, declared: Path) -> None:
+    """Three usual policies are described, with money where there is an amount, and how to ask for another."""
+    block = yaml.safe_load((declared / "params.yaml").read_text())
+    block["scorers"]["shop"]["fields"] = yaml.safe_load(fields)
+    write(tmp_path / "params.yaml", yaml.safe_dump(block, sort_keys=False))
+    (tmp_path / "reports" / "shop").mkdir(parents=True)
+    point = {"recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "precision": 0.25, "precision_low": 0.2}
+    point |= {"precision_high": 0.3, "alert_rate": 0.011, "caught_amount_of_1000": 1234.4, "caught_amount_share": 0.61}
+    aims = ["review_rate 0.01", "review_rate 0.05", "recall 0.5", "recall 0.9", "declared"]
+    pd.DataFrame([{"aim": aim, **point} for aim in aims]).to_csv(tmp_path / "reports/shop/thresholds.csv", index=False)
+    first, *lines, last = operating_points("shop", tmp_path).splitlines()
+    assert "95 % intervals" in first
+    assert [line[:20].strip() for line in lines] == ["1 % of traffic", "5 % of traffic", "90 % of the frauds"]
+    told = f"recall 0.500 (0.400 to 0.600), precision 0.250 (0.200 to 0.300), flags 1.1%{money}"
+    assert all(told in line for line in lines)
+    assert ("61%" in lines[0]) == bool(money)
+    assert last.startswith("The policy is review_rate: 0.05. For another, change `decision` in ")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +195,10 @@ def test_missing_labels_are_told_in_a_users_words(
 def test_too_few_frauds_are_refused(tmp_path: Path, payments: Payments) -> None:
     """With a handful of frauds nothing is trained, and nothing is written."""
     payments(300, 0.02).to_csv(tmp_path / "few.csv", index=False)
-    with pytest.raises(SystemExit, match=r"try: .*few.csv has \d frauds .* a model needs at least 30"):
+    with pytest.raises(
+        SystemExit,
+        match=r"try: .*few.csv has \d frauds .* a model needs at least 30: with \d about 1 .* from 21% to 100%",
+    ):
         main(["--data", str(tmp_path / "few.csv"), "--label", "status == 'chargeback'", "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
 
@@ -211,7 +232,14 @@ def test_file_becomes_a_scorer(
     for stage in STAGES:
         assert f"\n{stage}:\n" in printed.out
     served = f"BUNDLES={tmp_path}/out/build/bundles make serve"
-    for text in ("When: read with the day first", "Payment ID: left out", "roc_auc", served, "resampling"):
+    for text in (
+        "When: read with the day first",
+        "Payment ID: left out",
+        "roc_auc",
+        served,
+        "5 % of traffic",
+        "review_rate: 0.05",
+    ):
         assert text in printed.out
     for file in ("build/bundles/pay/manifest.json", "reports/pay/card.html", "data/pay.parquet"):
         assert Path("out", file).is_file()

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 
-from handler.scoring.contract import STRING_TYPES, DeclaredField, DerivedFeature
+from handler.scoring.contract import DeclaredField, DerivedFeature
 from training.data.split import FoldError, prequential_positions, window_bounds
-from training.data.times import check_time
+from training.data.times import check_time, timestamp_text
 from training.errors import DataError, counted
 from training.intake.infer import Inferred
 from training.intake.time_column import MAX_BAD_TIMES
@@ -18,18 +18,23 @@ TEST = 0.2
 MAX_SHARE = 0.01
 # The share of the training window that the validation blocks cover: the usual one, or where that lacks frauds another.
 VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
-# As many rows, or cells, to learn from in each fold take minutes on two cores.
-FOLD_ROWS = 40_000
-FOLD_CELLS = 2_000_000
-FEWEST_FOLD_FRAUDS = 20
+# The rows, and the cells, of the training window that the folds learn from. With more rows the same setting wins; the
+# cells keep a file of 300 columns to minutes on two cores.
+FOLD_ROWS = 150_000
+FOLD_CELLS = 6_000_000
+# With fewer frauds in the first fold the setting that wins is often one that loses on more rows (on ULB with 15,
+# at a sixteenth of the rows; from 60 on the best few stay the best). For their sake there may be MOST_CELLS times the
+# cells.
+FEWEST_FOLD_FRAUDS, MOST_CELLS = 60, 4
+# The work of tuning in cells times trials: fewer trials where each is long. The first trial is the default.
+TUNING_WORK = 40_000_000
+FEWEST_TRIALS, TRIALS = 4, 10
 # With more, it is not for want of different times that a fold has no frauds.
 FEW_TIMES = 50
-SMOTE_RATIO = 0.1
-SMOTE_ROWS = 200_000
-# With more fields nearest neighbours mean little, and each trial takes long. (Fewer bins would be faster, but a bin
-# that holds more rows than there are frauds hides them: average precision .72 -> .67 at 64 bins and 1.3 % frauds.)
-WIDE = 100
-TRIALS, WIDE_TRIALS = 10, 6
+# A team can look at one row in twenty at most; where frauds are rarer than RARE, one in a hundred has most that a model
+# can find, and one in twenty would be frauds by a few in a hundred at best.
+REVIEW_RATE, RARE_REVIEW_RATE, RARE = 0.05, 0.01, 0.002
+OTHER_POLICIES = "recall: 0.90, precision: 0.50, cost: lowest (needs costs) or another review_rate"
 WIDTH = 24
 
 
@@ -39,25 +44,45 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
     seconds = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
     labels = rows[label].loc[seconds.index].to_numpy()
     declared, n_first = _folds(seconds.to_numpy(), labels, inferred.time)
-    share = max(min(FOLD_ROWS / len(rows), FOLD_CELLS / rows.size), FEWEST_FOLD_FRAUDS / max(n_first, 1))
-    sample = float(f"{min(1.0, share):.2g}")
-    no_smote = _why_no_smote(inferred, n_first * sample)
+    n_rows = (1 - TEST) * len(rows)
+    n_cells = n_rows * len(inferred.fields)
+    sample, trials = _sample_and_trials(n_rows, n_cells, n_first)
     quarantine = f"{{max_share: {MAX_SHARE}}}"
     if inferred.bad_times > MAX_SHARE:
         quarantine = f"{{max_share: {MAX_BAD_TIMES}}}   # {inferred.bad_times:.1%} of the rows have no readable time"
     folds = f"{{count: {declared.count}, validate_share: {declared.validate_share:g}, sample: {sample:g}}}"
+    model = "{threads: 2}" if n_cells > FOLD_CELLS else "{}"
     return {
         "split": f"{{test: {TEST}}}   # the latest rows; add label_delay_days: how late labels arrive",
         "quarantine": quarantine,
         "compute": "{engine: local}",
         "folds": f"{folds}   # inside the training window",
-        "resampling": f"{{method: none}}   # {no_smote}" if no_smote else f"{{method: smote, ratio: {SMOTE_RATIO}}}",
-        "model": "{}   # what is set here is pinned, the rest is tuned",
-        "tuning": f"{{mode: tpe, trials: {WIDE_TRIALS if len(inferred.fields) > WIDE else TRIALS}}}",
+        "resampling": "{method: auto}   # what the folds find best: none, weights, undersampling or SMOTE",
+        "model": f"{model}   # what is set here is pinned, the rest is tuned",
+        "tuning": f"{{mode: tpe, trials: {trials}}}",
         "costs": "null   # {amount: <a money field with min: 0, required: true>, review: <what one alert costs>}",
-        "decision": "{recall: 0.90}   # or precision, review_rate, cost",
+        "decision": _decision(float(labels.mean())),
         "seed": "7",
     }
+
+
+def _sample_and_trials(n_rows: float, n_cells: float, n_first: int) -> tuple[float, int]:
+    """The share of the training rows that the folds learn from, and how many trials tuning has.
+
+    `n_first` frauds are in the training rows of the first fold.
+    """
+    within_work = min(FOLD_ROWS / n_rows, FOLD_CELLS / n_cells)
+    with_frauds = min(FEWEST_FOLD_FRAUDS / max(n_first, 1), MOST_CELLS * FOLD_CELLS / n_cells)
+    sample = float(f"{min(1.0, max(within_work, with_frauds)):.2g}")
+    return sample, min(max(int(TUNING_WORK / (sample * n_cells)), FEWEST_TRIALS), TRIALS)
+
+
+def _decision(fraud_rate: float) -> str:
+    """The policy of a scorer that nobody has chosen one for, with what it can be changed to."""
+    rate, why = REVIEW_RATE, "as many as a team could look at"
+    if fraud_rate < RARE:
+        rate, why = RARE_REVIEW_RATE, f"because only {fraud_rate:.2%} are frauds"
+    return f"{{review_rate: {rate}}}   # flags at most {rate:.0%} of the rows, {why}; or {OTHER_POLICIES}"
 
 
 def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
@@ -81,9 +106,11 @@ def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
                 if len(positions) == count:
                     return declared, int(frauds[positions[0][0]].sum())
     if n_times <= FEW_TIMES:
+        first, last = (timestamp_text(float(seconds[place])).replace("T", " ") for place in (0, -1))
         raise DataError(
-            f"TIME is {time}, which has {counted(n_times, 'different value')}; rows of one time stay together, "
-            "and some window or fold has no frauds: name a finer column, or omit TIME if the rows are in order of time"
+            f"TIME is {time}, which has {counted(n_times, 'different value')} ({first} to {last}); rows of one time "
+            "stay together, and at least four times with frauds are needed, one to test on and three to learn and "
+            "compare on: name a finer column, or omit TIME if the rows are in order of time"
         )
     n_frauds = counted(int(frauds.sum()), "fraud")
     raise DataError(
@@ -91,21 +118,6 @@ def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
         "models on two later parts of these rows that both have some: bring more frauds, or leave out the rows without "
         "any"
     )
-
-
-def _why_no_smote(inferred: Inferred, n_frauds: float) -> str:
-    """Why SMOTE does not suit a file, "" where it does."""
-    label = inferred.rows[inferred.label]
-    kinds = {field.type for field in inferred.fields.values()}
-    if label.mean() >= SMOTE_RATIO * (1 - label.mean()):
-        return f"no smote: {label.mean():.0%} of the rows are frauds"
-    if len(label) > SMOTE_ROWS:
-        return f"no smote: {len(label):,} rows; it takes long and seldom helps XGBoost"
-    if len(inferred.fields) > WIDE:
-        return f"no smote: with {len(inferred.fields)} fields nearest neighbours mean little"
-    if n_frauds < FEWEST_FOLD_FRAUDS:
-        return f"no smote: {counted(round(n_frauds), 'fraud')} in the first fold, too few to have neighbours"
-    return "no smote: it needs a numeric field" if kinds <= set(STRING_TYPES) else ""
 
 
 def params_text(name: str, route: str, source: str, inferred: Inferred, settings: dict[str, str]) -> str:

@@ -71,7 +71,9 @@ def _by_value(codes: Positions, counts: Positions, other: Floats) -> tuple[Float
     freedom = len(counts) - 1, max(len(codes) - len(counts), 1)
     if between + within == 0:
         return means, 1.0
-    return means, float(f.sf(between / freedom[0] / max(within / freedom[1], np.finfo(float).tiny), *freedom))
+    # Where the values decide all, nothing is left within them to compare with.
+    ratio = between / max(within, 1e-9 * between) * freedom[1] / freedom[0]
+    return means, float(f.sf(ratio, *freedom))
 
 
 def _is_ordered(by_value: npt.NDArray[Any]) -> bool:

@@ -20,6 +20,7 @@ from training.model.resampling import MISSING_CODE, fraud_weight, numbers_and_co
 from training.run.matrix import Floats, Labels, Matrix
 
 SHIPPED = "xgboost"
+MOST_SORTED = 50
 
 
 def signed_log(values: Matrix) -> Matrix:
@@ -67,6 +68,12 @@ def trees(scorer: ScorerDeclaration, model: BaseEstimator) -> Pipeline:
     return make_pipeline(ColumnTransformer([("numbers", imputed, numbers), ("codes", coded, codes)]), model)
 
 
+def small_tree(scorer: ScorerDeclaration) -> DecisionTreeClassifier:
+    """A tree of depth 2; among hundreds of features each split looks at some, because it sorts all rows by each."""
+    n_features = len(feature_types(scorer.contract))
+    return DecisionTreeClassifier(max_depth=2, max_features=MOST_SORTED if n_features > MOST_SORTED else None)
+
+
 # Each function makes an unfitted model from the scorer and the labels that it will be fitted on. scikit-learn
 # recommends its histogram boosting from 10,000 rows on; early stopping is off because synthetic frauds would decide it.
 CANDIDATES: dict[str, Callable[[ScorerDeclaration, Labels], Any]] = {
@@ -78,7 +85,7 @@ CANDIDATES: dict[str, Callable[[ScorerDeclaration, Labels], Any]] = {
         WithoutEmptyColumns(), HistGradientBoostingClassifier(early_stopping=False, random_state=scorer.seed)
     ),
     "adaboost": lambda scorer, _: trees(
-        scorer, AdaBoostClassifier(DecisionTreeClassifier(max_depth=2), n_estimators=50, random_state=scorer.seed)
+        scorer, AdaBoostClassifier(small_tree(scorer), n_estimators=50, random_state=scorer.seed)
     ),
     SHIPPED: lambda scorer, label: build_model(
         scorer.model.on_one_core, scorer.contract, seed=scorer.seed, fraud_weight=fraud_weight(scorer.resampling, label)

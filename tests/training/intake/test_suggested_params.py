@@ -14,7 +14,7 @@ from training.data.split import prequential_positions, window_bounds
 from training.declaration import declared_scorer
 from training.errors import DataError
 from training.intake.infer import Inferred, infer
-from training.intake.suggested_params import params_text, settings_for
+from training.intake.suggested_params import _sample_and_trials, params_text, settings_for
 from training.params import Folds, Split
 
 N = 2_000
@@ -38,45 +38,43 @@ def test_block_is_a_valid_declaration(tmp_path: Path, inferred: Callable[..., In
 
 
 def test_settings_suit_a_small_file(inferred: Callable[..., Inferred]) -> None:
-    """Few rows are all used, and resampled with SMOTE."""
+    """Few rows are all used, the folds choose how to rebalance, and the policy flags what a team can look at."""
     settings = settings_for(inferred())
     assert settings["folds"].startswith("{count: 4, validate_share: 0.5, sample: 1}")
-    assert settings["resampling"] == "{method: smote, ratio: 0.1}"
+    assert settings["resampling"].startswith("{method: auto}   #")
     assert settings["quarantine"] == "{max_share: 0.01}"
+    assert settings["model"].startswith("{}")
+    assert settings["tuning"] == "{mode: tpe, trials: 10}"
 
 
 @pytest.mark.parametrize(
-    ("n", "fraud_rate", "why"),
-    [(2_000, 0.2, "no smote: 2"), (2_000, 0.02, "in the first fold, too few to have neighbours")],
+    ("one_in", "decision"),
+    [
+        (20, "{review_rate: 0.05}   # flags at most 5% of the rows, as many as a team could look at; or recall: 0.90"),
+        (600, "{review_rate: 0.01}   # flags at most 1% of the rows, because only 0.17% are frauds; or recall: 0.90"),
+    ],
 )
-def test_smote_only_where_it_works(n: int, fraud_rate: float, why: str, inferred: Callable[..., Inferred]) -> None:
-    """Where SMOTE cannot help, the block says none, and why."""
-    resampling = settings_for(inferred(n, fraud_rate))["resampling"]
-    assert resampling.startswith("{method: none}   # no smote: ")
-    assert why in resampling
+def test_policy_is_one_that_a_team_can_work_with(one_in: int, decision: str) -> None:
+    """Never more than 5 % of the rows are flagged, fewer where frauds are rare, and what else could be asked for."""
+    rows = pd.DataFrame({"x": np.arange(24_000) % 7 / 2, "y": np.arange(24_000) % one_in == 0})
+    assert settings_for(infer(rows, "y", None))["decision"].startswith(decision)
 
 
-def test_large_files_are_not_resampled() -> None:
-    """Where SMOTE would take long, the block says none."""
-    rows = pd.DataFrame({"x": np.arange(210_000) % 7 / 2, "y": np.arange(210_000) % 50 == 0})
-    settings = settings_for(infer(rows, "y", None))
-    assert "210,000 rows" in settings["resampling"]
-    assert "sample: 0.19}" in settings["folds"]
-
-
-def test_categories_alone_are_not_resampled(payments: Callable[..., pd.DataFrame]) -> None:
-    """SMOTE needs a number."""
-    rows = payments()[["country", "status"]]
-    assert "numeric field" in settings_for(infer(rows, 'status == "chargeback"', None))["resampling"]
-
-
-def test_wide_files_are_not_resampled() -> None:
-    """Among hundreds of fields neighbours mean little, and fewer trials must do."""
-    rng = np.random.default_rng(0)
-    rows = pd.DataFrame(rng.normal(size=(N, 120)), columns=[f"x{number}" for number in range(120)])
-    settings = settings_for(infer(rows.assign(y=rng.random(N) < 0.05), "y", None))
-    assert "120 fields" in settings["resampling"]
-    assert settings["tuning"] == "{mode: tpe, trials: 6}"
+@pytest.mark.parametrize(
+    ("n_rows", "n_columns", "n_frauds", "sample", "trials"),
+    [
+        (8_000, 10, 100, 1.0, 10),
+        (40_000, 300, 200, 0.5, 6),
+        (228_000, 29, 240, 0.66, 9),
+        (1_400_000, 16, 6_000, 0.11, 10),
+        (40_000, 300, 30, 1.0, 4),
+        (1_000_000, 300, 60, 0.08, 4),
+    ],
+    ids=["small", "wide", "cards", "long", "wide with few frauds", "wide, long, with few frauds"],
+)
+def test_work_of_tuning_is_bounded(n_rows: int, n_columns: int, n_frauds: int, sample: float, trials: int) -> None:
+    """Rows, columns and trials together are kept within a budget, but so that the first fold has enough frauds."""
+    assert _sample_and_trials(n_rows, n_rows * n_columns, n_frauds) == (sample, trials)
 
 
 def test_few_frauds_make_fewer_folds() -> None:
@@ -106,7 +104,7 @@ def test_few_different_times_make_folds_or_one_sentence(sizes: list[int], fraud_
     try:
         declared = yaml.safe_load(settings_for(infer(rows, "y", "month"))["folds"])
     except DataError as error:
-        assert f"TIME is month, which has {len(sizes)} different values; rows of one time stay together" in str(error)  # noqa: PT017
+        assert f"TIME is month, which has {len(sizes)} different values (" in str(error)  # noqa: PT017
         return
     seconds, labels = times.astype(float), rows["y"].to_numpy(np.int8)
     split = Split(test=0.2)
@@ -122,3 +120,15 @@ def test_eight_months_are_enough() -> None:
         {"month": np.arange(8_000) // 1_000, "x": np.arange(8_000) % 7 / 2, "y": np.arange(8_000) % 50 == 0}
     )
     assert settings_for(infer(rows, "y", "month"))["folds"].startswith("{count: 3")
+
+
+def test_four_years_are_enough_and_two_are_not() -> None:
+    """The fewest times that make two folds do; with fewer the message has them, and what would do."""
+    rows = pd.DataFrame(
+        {"year": 2020 + np.arange(400) // 100, "x": np.arange(400) % 7 / 2, "y": np.arange(400) % 9 == 0}
+    )
+    assert settings_for(infer(rows, "y", "year"))["folds"].startswith("{count: 2")
+    with pytest.raises(
+        DataError, match=r"TIME is year, which has 2 different values \(2020-01-01 .* to 2021.*four times"
+    ):
+        settings_for(infer(rows[:200], "y", "year"))
