@@ -184,9 +184,8 @@ def _described_point(point: pd.Series, scorer: ScorerDeclaration) -> str:
         return text
     unit = scorer.fields[scorer.amount_field].unit
     amount = f"{point['caught_amount_of_1000']:,.0f}{f' {unit}' if unit else ''}"
-    return (
-        f"{text}, and of {scorer.amount_field} {amount} of fraud in 1,000 requests ({point['caught_amount_share']:.0%})"
-    )
+    caught = f"catches {amount} of the fraudulent {scorer.amount_field} in 1,000 requests"
+    return f"{text}, {caught} ({point['caught_amount_share']:.0%} of it)"
 
 
 def too_few_frauds(n_frauds: int) -> str:

@@ -130,7 +130,7 @@ def test_warnings_of_columns_are_repeated(tmp_path: Path) -> None:
     [
         (
             "{amount: {type: money, unit: EUR, min: 0}, x: {type: number}}",
-            ", and of amount 1,234 EUR of fraud in 1,000",
+            ", catches 1,234 EUR of the fraudulent amount in 1,000",
         ),
         ("{x: {type: number}}", ""),
     ],

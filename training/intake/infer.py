@@ -113,7 +113,7 @@ def _unordered_ids(columns: dict[str, Column], timestamps: pd.Series, is_fraud: 
     fields = {name: column.field for name, column in columns.items() if column.field}
     numbers = {name: columns[name].typed for name, field in fields.items() if field.type in NUMERIC_TYPES}
     counts = [name for name in numbers if fields[name].type == "count"]
-    ids = unordered_columns(counts, {"time": timestamps.rank(), "label": is_fraud, **numbers})
+    ids = unordered_columns(counts, {"time": timestamps.rank(), "label": is_fraud.astype(np.int8), **numbers})
     return {name: code_column(numbers[name], numbers[name].dropna(), IDS) for name in ids}
 
 
