@@ -45,7 +45,7 @@ def unordered_columns(names: Sequence[str], columns: Mapping[str, pd.Series]) ->
 def _may_be_id(values: pd.Series) -> bool:
     """Whether a column has many different whole numbers that repeat."""
     present = values.dropna()
-    return bool((present % 1 == 0).all()) and MIN_VALUES <= present.nunique() <= len(present) / MIN_ROWS_EACH
+    return bool((present % 1 == 0).all() and MIN_VALUES <= present.nunique() <= len(present) / MIN_ROWS_EACH)
 
 
 def _is_unordered(values: Floats, others: Sequence[Floats]) -> bool:
