@@ -18,6 +18,7 @@ from benchmarks.monitoring.backtests import backtests_table, estimates_fact
 from benchmarks.monitoring.cost import monitoring_fact
 from benchmarks.monitoring.recording import recording_table
 from benchmarks.quality.handbook import handbook_table
+from benchmarks.quality.race import race_caption, race_table
 from benchmarks.quality.recall_bound import recall_bound_table
 from benchmarks.quality.resampling import resampling_table
 from benchmarks.quality.shipped import candidates_table, metrics_table, thresholds_table
@@ -78,6 +79,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "thresholds": thresholds_table,
     "handbook": partial(_of, "quality.json", handbook_table),
     "ulb": partial(_of, "quality.json", ulb_table),
+    "race": partial(_of, "race.json", race_table),
     "resampling": partial(_of, "quality.json", resampling_table),
     "steps": partial(_of, "quality.json", steps_table),
     "tuning_rows": partial(_of, "quality.json", tuning_rows_table),
@@ -97,6 +99,7 @@ FACTS: dict[str, Callable[[], str]] = {
     r"`make bench` on .*": partial(_of, "serving.json", speed_caption),
     r"`make robust` on .*": partial(_of, "robustness.json", robustness_caption),
     r"`make swaps` on .* for a minute": partial(_of, "swaps.json", swaps_caption),
+    r"AutoGluon [\d., ]+ had at most .*\(recorded on .*\)": partial(_of, "race.json", race_caption),
     r"[\d.]+ MB unzipped of Lambda's": partial(_of, "serving.json", artifact_fact),
     r"Monitoring [\d,]+ predictions .* of memory": partial(_of, "monitoring.json", monitoring_fact),
     r"`make bench-training` on [\d-]+, .* of .*(?=:)": partial(_of, "training.json", training_caption),

@@ -18,7 +18,7 @@ from benchmarks.machine import machine
 from benchmarks.quality.contestants import Entry, tried, with_autogluon, with_xgboost
 from benchmarks.quality.race_sets import SETS, RacedSet
 from benchmarks.quality.sets import AbsentError
-from benchmarks.tables import number, report, table
+from benchmarks.tables import date_of, number, report, table
 from training.evaluation.intervals import bootstrap, interval
 from training.evaluation.metrics import average_precision, rank, recall_at_fpr, roc_auc
 from training.run.matrix import Floats, Labels
@@ -112,6 +112,16 @@ def race_table(sets: Mapping[str, Any]) -> str:
     ]
     heading = ["set", "model", "ROC AUC", "average precision", "recall at 1 % FPR", "training", "artifact", "one row"]
     return table(heading, rows)
+
+
+def race_caption(sets: Mapping[str, Any]) -> str:
+    """Which version of AutoGluon raced, when, and how long it was allowed to take."""
+    recorded = [raced["contestants"]["autogluon"] for raced in sets.values()]
+    versions = sorted({facts["version"] for facts in recorded})
+    minutes = sorted({facts["time_limit_seconds"] / 60 for facts in recorded})
+    limit = " to ".join(f"{bound:.0f}" for bound in dict.fromkeys((minutes[0], minutes[-1])))
+    dates = sorted({date_of(raced) for raced in sets.values()})
+    return f"AutoGluon {', '.join(versions)} had at most {limit} minutes a set (recorded on {', '.join(dates)})"
 
 
 def _with_lead(metric: Mapping[str, Any]) -> str:
