@@ -240,7 +240,8 @@ class Gate(Frozen):
     """What the promotion gate asks of a challenger (`training.delivery.gate`)."""
 
     margin: float = 0.02
-    """By how much its average precision may be lower than the champion's, by the lower end of the interval."""
+    """By how much its average precision may be lower than the champion's, by the lower end of the interval; and its
+    recall, where that is significant."""
     min_frauds: Annotated[int, Field(ge=1)] = 50
     """On a window with fewer frauds the gate cannot tell."""
     max_alert_ratio: Annotated[float, Field(gt=1)] = 1.5

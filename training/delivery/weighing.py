@@ -95,7 +95,9 @@ def weigh(
             objections.append(sentence)
         else:
             doubts.append(f"{sentence}, which may be a loss of more than gate.margin, {margin:g}")
-    objections += [_gain_sentence(name, gains[name]) for name in RECALLS if gains[name].high < 0]
+    objections += [
+        _gain_sentence(name, gains[name]) for name in RECALLS if gains[name].high < 0 and gains[name].gain <= -margin
+    ]
     measured: dict[str, Any] = {
         "alert_rate": AlertRates(challenger=float(challenger.flagged.mean()), champion=float(champion.flagged.mean())),
         "calibration_error": error,
