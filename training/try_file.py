@@ -25,7 +25,7 @@ from training.intake.suggested_params import TEST, params_text, settings_for
 from training.intake.user_file import read_user_file
 from training.params import Split
 from training.run.command import one_line_errors
-from training.run.files import BUILD, BUNDLES, REPORTS, write_text, write_whole
+from training.run.files import BUILD, BUNDLES, REPORTS, read_table, write_text, write_whole
 from training.run.progress import say
 
 STAGES = (
@@ -158,7 +158,7 @@ def headline(name: str, folder: Path) -> str:
 def operating_points(name: str, folder: Path) -> str:
     """What three usual policies and the declared one do on the test window, one a line, and how to ask for another."""
     scorer = declared_scorer(name, folder / PARAMS)
-    table = pd.read_csv(folder / REPORTS / name / "thresholds.csv").set_index("aim")
+    table = read_table(folder / REPORTS / name / "thresholds.csv").set_index("aim")
     policy, aim = next(
         item for item in scorer.decision.model_dump(exclude_none=True).items() if item[0] != "confidence"
     )

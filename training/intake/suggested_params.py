@@ -18,13 +18,12 @@ TEST = 0.2
 MAX_SHARE = 0.01
 # The share of the training window that the validation blocks cover: the usual one, or where that lacks frauds another.
 VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
-# The rows, and the cells, of the training window that the folds learn from. With more rows the same setting wins; the
-# cells keep a file of 300 columns to minutes on two cores.
+# The rows, and the cells, of the training window that the folds learn from: enough that the half of them chooses the
+# same setting (`benchmarks.quality.tuning_rows`), and few enough for a file of 300 columns.
 FOLD_ROWS = 150_000
 FOLD_CELLS = 6_000_000
-# With fewer frauds in the first fold the setting that wins is often one that loses on more rows (on ULB with 15,
-# at a sixteenth of the rows; from 60 on the best few stay the best). For their sake there may be MOST_CELLS times the
-# cells.
+# With few frauds in the first fold the setting that wins is often one that loses on more rows (on ULB with 15, at a
+# sixteenth of the rows). For their sake there may be MOST_CELLS times the cells.
 FEWEST_FOLD_FRAUDS, MOST_CELLS = 60, 4
 # The work of tuning in cells times trials: fewer trials where each is long. The first trial is the default.
 TUNING_WORK = 40_000_000
