@@ -21,13 +21,13 @@ VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
 # The rows, and the cells, of the training window that the folds learn from: enough that the half of them chooses the
 # same setting (`benchmarks.quality.tuning_rows`), and few enough for a file of 300 columns.
 FOLD_ROWS = 150_000
-FOLD_CELLS = 6_000_000
+FOLD_CELLS = 4_000_000
 # With few frauds in the first fold the setting that wins is often one that loses on more rows (on ULB with 15, at a
 # sixteenth of the rows). For their sake there may be MOST_CELLS times the cells.
 FEWEST_FOLD_FRAUDS, MOST_CELLS = 60, 4
 # The work of tuning in cells times trials: fewer trials where each is long. The first trial is the default.
-TUNING_WORK = 40_000_000
-FEWEST_TRIALS, TRIALS = 4, 10
+TUNING_WORK = 12_000_000
+FEWEST_TRIALS, TRIALS = 3, 10
 # With more, it is not for want of different times that a fold has no frauds.
 FEW_TIMES = 50
 # A team can look at one row in twenty at most; where frauds are rarer than RARE, one in a hundred has most that a model
