@@ -114,12 +114,15 @@ def _areas(values: pd.Series, field: DeclaredField, label: Labels) -> Iterator[f
         return
     numbers = values.to_numpy(dtype=np.float64)
     is_present = ~np.isnan(numbers)
-    for sign in (1.0, -1.0):
+    scores = [(numbers, label)]
+    if not is_present.all():
         # Missing values rank above or below all others: a value filled in after the fact is missing before it.
-        for missing in (np.inf, -np.inf):
-            yield _area(np.where(is_present, sign * numbers, missing), label)
+        scores = [(np.where(is_present, numbers, missing), label) for missing in (np.inf, -np.inf)]
         if min(label[is_present].sum(), (1 - label[is_present]).sum()) >= MIN_PRESENT:
-            yield _area(sign * numbers[is_present], label[is_present])
+            scores.append((numbers[is_present], label[is_present]))
+    for score, of_rows in scores:
+        area = _area(score, of_rows)
+        yield max(area, 1 - area)
 
 
 def _area(score: Floats, label: Labels) -> float:

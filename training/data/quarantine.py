@@ -45,7 +45,8 @@ class QuarantineWriter:
 
     def _write(self, rows: pd.DataFrame, part: int, first: int) -> None:
         """Write rows; `first` is the position among all rows of the first row of their file."""
-        numbered = rows.assign(rejected_part=self._files[part], rejected_row=rows.index - first + 1)
+        numbers = pd.DataFrame({"rejected_part": self._files[part], "rejected_row": rows.index - first + 1}, rows.index)
+        numbered = pd.concat([rows, numbers], axis=1)
         numbered = numbered.reindex(columns=list(dict.fromkeys((*REJECTED_COLUMNS, *rows.columns))))
         numbered.to_csv(self._file, index=False, header=not self._is_begun)
         self._is_begun = True

@@ -74,7 +74,8 @@ def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool
         for name, p in sorted(problems.items())
         for text, n in p[p != ""].value_counts().items()
     }
-    return CheckedRows(pd.DataFrame(clean)[~bad], rows[bad].assign(rejected_because=reasons[bad]), counts)
+    quarantined = pd.concat([rows[bad], reasons[bad].rename("rejected_because")], axis=1)
+    return CheckedRows(pd.DataFrame(clean)[~bad], quarantined, counts)
 
 
 def _require_dates(seconds: pd.Series, scorer: ScorerDeclaration) -> None:

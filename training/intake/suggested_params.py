@@ -21,13 +21,15 @@ VALIDATE_SHARES = (0.5, 0.4, 0.6, 0.3, 0.7, 0.2, 0.8)
 # The rows, and the cells, of the training window that the folds learn from. A half of so many rows chose the same
 # setting (`benchmarks.quality.tuning_rows`); the cells leave wide files fewer rows to save time, which is not measured.
 FOLD_ROWS = 150_000
-FOLD_CELLS = 4_000_000
+FOLD_CELLS = 3_000_000
 # With few frauds in the first fold the setting that wins is often one that loses on more rows (on ULB with 15, at a
 # sixteenth of the rows). For their sake there may be MOST_CELLS times the cells.
-FEWEST_FOLD_FRAUDS, MOST_CELLS = 60, 4
+FEWEST_FOLD_FRAUDS, MOST_CELLS = 50, 5
 # The work of tuning in cells times trials: fewer trials where each is long. The first trial is the default.
 TUNING_WORK = 12_000_000
 FEWEST_TRIALS, TRIALS = 3, 10
+# With more columns a trial of thousands of bins takes longer than all others together.
+WIDE_COLUMNS = 100
 # With more, it is not for want of different times that a fold has no frauds.
 FEW_TIMES = 50
 # A team can look at one row in twenty at most; where frauds are rarer than RARE, one in a hundred has most that a model
@@ -44,13 +46,15 @@ def settings_for(inferred: Inferred) -> dict[str, str]:
     labels = rows[label].loc[seconds.index].to_numpy()
     declared, n_first = _folds(seconds.to_numpy(), labels, inferred.time)
     n_rows = (1 - TEST) * len(rows)
-    n_cells = n_rows * len(inferred.fields)
+    n_columns = len(inferred.fields)
+    n_cells = n_rows * n_columns
     sample, trials = _sample_and_trials(n_rows, n_cells, n_first)
     quarantine = f"{{max_share: {MAX_SHARE}}}"
     if inferred.bad_times > MAX_SHARE:
         quarantine = f"{{max_share: {MAX_BAD_TIMES}}}   # {inferred.bad_times:.1%} of the rows have no readable time"
     folds = f"{{count: {declared.count}, validate_share: {declared.validate_share:g}, sample: {sample:g}}}"
-    model = "{threads: 2}" if n_cells > FOLD_CELLS else "{}"
+    pinned = (["threads: 2"] if n_cells > FOLD_CELLS else []) + (["max_bin: 256"] if n_columns > WIDE_COLUMNS else [])
+    model = f"{{{', '.join(pinned)}}}"
     return {
         "split": f"{{test: {TEST}}}   # the latest rows; add label_delay_days: how late labels arrive",
         "quarantine": quarantine,

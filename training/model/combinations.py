@@ -108,6 +108,8 @@ def _coded(column: Matrix, bins: dict[str, Any]) -> Positions:
 def _tree(coded: Positions, sizes: Sequence[int]) -> list[int]:
     """Each feature's parent, -1 for the first: the maximum spanning tree by mutual information (Prim 1957)."""
     n_features = coded.shape[1]
+    # Columns are counted one by one, and hundreds of features have many pairs.
+    coded = np.asfortranarray(coded)
     parents = [-1] * n_features
     # The mutual information of each feature that is not in the tree yet with its best partner in the tree.
     best = np.array([_information(coded, 0, index, sizes) for index in range(n_features)])
