@@ -4,8 +4,9 @@ import asyncio
 import gc
 import json
 import logging
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from handler.records.logs import hide_exception_texts
 from handler.records.record import Recorder
@@ -19,6 +20,9 @@ from handler.settings import SETTINGS
 from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, detail_answer, is_warm_up, post_event
 from handler.web.routes import create_app
 from handler.web.startup import Mangum
+
+if TYPE_CHECKING:
+    from handler.history.sqlite import SqliteHistory
 
 SUCCESS = 200
 SERVER_ERROR = 500
@@ -87,10 +91,29 @@ def _recorder() -> Recorder | None:
     return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=SETTINGS.predictions_key)
 
 
+def _history() -> "SqliteHistory | None":
+    """The configured history; None without HISTORY.
+
+    Raises ValueError in Lambda, where each environment would have a past of its own.
+    """
+    if not SETTINGS.history:
+        return None
+    if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
+        raise ValueError(
+            f"HISTORY is {SETTINGS.history!r}, a file, but in Lambda each environment would have a past of its own; "
+            "leave it empty there"
+        )
+    from handler.history.sqlite import SqliteHistory  # noqa: PLC0415 - no other deployment needs SQLite
+
+    return SqliteHistory(SETTINGS.history, SETTINGS.history_budget_ms)
+
+
 hide_exception_texts()
 _slots = {name: Slot(scorer) for name, scorer in load_scorers(SETTINGS.bundles).items()}
 _watcher = _started_watcher()
-app = create_app(_slots, with_metrics=bool(SETTINGS.metrics), recorder=_recorder(), watcher=_watcher)
+app = create_app(
+    _slots, with_metrics=bool(SETTINGS.metrics), recorder=_recorder(), watcher=_watcher, history=_history()
+)
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
 _adapter = Mangum(app, lifespan="off", custom_handlers=EVENT_HANDLERS)

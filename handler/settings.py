@@ -46,6 +46,8 @@ class Settings(Frozen):
     store_seconds: Annotated[float, Field(gt=0, strict=False, description="be a number of seconds above 0")] = 30.0
     store_budget_ms: WholeNumber = 50
     store_public_key: Annotated[tuple[bytes, ...], BeforeValidator(read_public_keys)] = ()
+    history: str = ""
+    history_budget_ms: WholeNumber = 50
     predictions: str = ""
     predictions_rate: Annotated[float, Field(gt=0, le=1, strict=False, description="be above 0 and at most 1")] = 1.0
     predictions_key: Annotated[bytes, Field(strict=False)] = b""

@@ -111,12 +111,32 @@ class ScorerDeclaration(Contract):
             )
         return self
 
+    @model_validator(mode="after")
+    def _history_is_possible(self) -> Self:
+        if not self.history:
+            return self
+        if self.split.sample < 1:
+            raise ValueError(
+                f"split.sample is {self.split.sample:g}, but a history needs every row; remove it, and declare "
+                "folds.sample to save time"
+            )
+        rates = [name for name, feature in self.history.features.items() if feature.take == "fraud_rate"]
+        if rates and self.split.label_delay_days < 1:
+            raise ValueError(
+                f"history.features.{rates[0]} reads labels, which are never known at once; declare "
+                "split.label_delay_days: 1 or more"
+            )
+        return self
+
     @property
     def contract(self) -> Contract:
         """The part of the declaration that the bundle contains."""
         # Where nothing depends on the time, callers do not send it.
         keys = set(Contract.model_fields) - (set() if self.time_key else {"time"})
-        return Contract.model_validate(self.model_dump(include=keys), strict=False)
+        content = self.model_dump(include=keys)
+        if self.history:
+            content["history"]["label_delay_days"] = self.split.label_delay_days
+        return Contract.model_validate(content, strict=False)
 
     @property
     def amount_field(self) -> str | None:

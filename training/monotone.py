@@ -11,7 +11,7 @@ def monotone_signs(contract: Contract) -> list[int]:
     A derived feature inherits the directions of its fields: with `amount` increasing and `average` at least 0,
     `amount / average` is increasing too. Raises ValueError where it cannot.
     """
-    fields = [_SIGNS[field.monotone] for field in contract.fields.values()]
+    fields = [_SIGNS[field.monotone] for field in contract.columns.values()]
     return fields + [_derived_sign(name, feature, contract) for name, feature in contract.features.items()]
 
 
@@ -34,18 +34,18 @@ def _derived_sign(name: str, feature: DerivedFeature, contract: Contract) -> int
 
 def _sign_through(name: str, field: str, other: str, contract: Contract, *, inverted: bool) -> int:
     """The direction that a derived feature must have, so that one of its two fields has its declared one."""
-    sign = _SIGNS[contract.fields[field].monotone]
+    sign = _SIGNS[contract.columns[field].monotone]
     if not sign:
         return 0
-    if contract.fields[other].lowest < 0:
+    if contract.columns[other].lowest < 0:
         raise ValueError(
             f"fields.{field}.monotone cannot hold through features.{name}: {other} may be below 0 and invert "
             f"the direction; declare {other} with min: 0, or remove the feature"
         )
-    if inverted and _may_be_zero(contract.fields[field]):
+    if inverted and _may_be_zero(contract.columns[field]):
         raise ValueError(
             f"fields.{field}.monotone cannot hold through features.{name}, which has no value where {field} is 0; "
-            + ("" if contract.fields[field].type == "date" else f"declare {field} with a min above 0, or ")
+            + ("" if contract.columns[field].type == "date" else f"declare {field} with a min above 0, or ")
             + "remove the feature"
         )
     return -sign if inverted else sign

@@ -4,27 +4,35 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import joblib
 import pandas as pd
+from pydantic import BaseModel
 from tqdm import tqdm
 
+from handler.history.sqlite import SqliteHistory
 from handler.scoring.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
 from handler.scoring.contract import OTHER, STRING_TYPES, Contract, DeclaredField
 from handler.scoring.features import SECONDS_A_DAY
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_text
 from training.data.requests import as_request, requests_of
+from training.data.split import UNLEARNED
 from training.data.window import Window
-from training.declaration import declared_scorer, read_params
+from training.declaration import ScorerDeclaration, declared_scorer, read_params
 from training.errors import StageError
 from training.evaluation.calibration import calibrated
 from training.model.fit import margins
 from training.run.command import run
 from training.run.files import BUILD, BUNDLES, REPORTS, read_table, read_texts, replace_folder
 from training.run.progress import say
+
+if TYPE_CHECKING:
+    from handler.scoring.past import RequestPast
 
 TOLERANCE = 1e-6
 N_GOLDEN = 20
@@ -41,7 +49,10 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
     Numbers step through the percentiles, categories and texts through the known values; one request omits every
     optional field, and one carries values that training never saw.
     """
-    values_of = {name: _known_values(name, field, reference, catalogue) for name, field in contract.fields.items()}
+    values_of = {
+        name: _known_values(name, field, reference, catalogue) if field.type != "key" else [f"{name} of nobody"]
+        for name, field in contract.fields.items()
+    }
     requests = [
         _golden_request({name: _nth_of(values, step) for name, values in values_of.items()}, contract, step)
         for step in range(N_GOLDEN)
@@ -71,6 +82,14 @@ def _golden_request(values: dict[str, Any], contract: Contract, step: int) -> di
     return as_request(values | dates | {contract.time_key: time}, contract) | {contract.time_key: iso_text(time)}
 
 
+def golden_pasts(contract: Contract, reference: dict[str, Any], n_cases: int) -> list[dict[str, float]]:
+    """Per golden case what only its history knows, across the range of the training rows; nothing in the last two."""
+    computed = {name: field for name, field in contract.columns.items() if name not in contract.fields}
+    values_of = {name: _known_values(name, field, reference, pd.DataFrame()) for name, field in computed.items()}
+    steps = [{name: _nth_of(values, step) for name, values in values_of.items()} for step in range(N_GOLDEN)]
+    return steps + [{}] * (n_cases - N_GOLDEN)
+
+
 def _nth_of(values: list[Any], step: int) -> Any:  # noqa: ANN401 - whatever a field holds
     """The value at a step: N_GOLDEN steps cover a long list, and repeat a short one."""
     return values[step * max(len(values) // N_GOLDEN, 1) % len(values)]
@@ -97,23 +116,57 @@ def check_parity(
     pipeline: Any,  # noqa: ANN401 - imblearn has no types
     calibration: dict[str, float],
     rows: pd.DataFrame,
+    requests: Iterable[BaseModel] | None = None,
 ) -> float:
     """The largest absolute difference, over all rows, between the function's probability and the pipeline's.
 
-    Each row goes through JSON, the contract, the features and the C library like a request. Raises StageError,
-    with the worst row, where the difference exceeds TOLERANCE.
+    Each row goes through JSON, the contract, the features and the C library like a request; `requests` are the rows as
+    such, by default without a past. Raises StageError, with the worst row, where the difference exceeds TOLERANCE.
     """
     expected = calibrated(margins(pipeline, rows), calibration).tolist()
     worst, worst_request = 0.0, None
-    requests = tqdm(requests_of(rows, scorer.contract), total=len(rows), desc="parity", unit="rows", disable=None)
-    for request, probability in zip(requests, expected, strict=True):
-        parsed = scorer.request_model.model_validate_json(json.dumps(request))
-        difference = abs(scorer.probability(scorer.bundle.booster.margin(scorer.vector(parsed))) - probability)
+    shown = tqdm(requests or as_sent(scorer, rows), total=len(rows), desc="parity", unit="rows", disable=None)
+    for sent, probability in zip(shown, expected, strict=True):
+        difference = abs(scorer.probability(scorer.bundle.booster.margin(scorer.vector(sent))) - probability)
         if difference > worst or worst_request is None:
-            worst, worst_request = difference, request
+            worst, worst_request = difference, sent
     if worst > TOLERANCE:
-        raise StageError(f"the function's probability differs from the pipeline's by {worst:.3g} for {worst_request}")
+        request = worst_request.model_dump(by_alias=True, exclude_unset=True) if worst_request else {}
+        raise StageError(f"the function's probability differs from the pipeline's by {worst:.3g} for {request}")
     return worst
+
+
+def as_sent(scorer: Scorer, rows: pd.DataFrame) -> Iterator[BaseModel]:
+    """Each row as the function parses it from JSON."""
+    for request in requests_of(rows, scorer.contract):
+        yield scorer.request_model.model_validate_json(json.dumps(request))
+
+
+def recalled(scorer: Scorer, history: SqliteHistory, rows: pd.DataFrame, label: str) -> Iterator[BaseModel]:
+    """Each row as the function completes it from the history, to which it is added, with its label.
+
+    The fold itself hides labels that were not known yet.
+    """
+    past = cast("RequestPast", scorer.past)
+    for request, is_fraud in zip(as_sent(scorer, rows), rows[label].tolist(), strict=True):
+        events = past.events(request)
+        if past.complete(request, history.exchange([events])[0]):
+            raise StageError("the history did not answer while it was checked")
+        if is_fraud:
+            history.add_frauds([events])
+        yield request
+
+
+def history_before(scorer: Scorer, rows: Path, declared: ScorerDeclaration) -> SqliteHistory:
+    """The history that knows all rows before the test window, each added by the function's own code."""
+    history = SqliteHistory(":memory:", 1_000)
+    paths = [rows / f"{name}.parquet" for name in ("train", "calibrate", UNLEARNED)]
+    before = Window(rows / "test.parquet").column(declared.time)[0]
+    table = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
+    table = table[table[declared.time] < before].sort_values(declared.time, kind="stable", ignore_index=True)
+    requests = recalled(scorer, history, table, declared.label)
+    deque(tqdm(requests, total=len(table), desc="history", unit="rows", disable=None), maxlen=0)
+    return history
 
 
 def build_bundle(folder: Path, contents: dict[str, bytes], described: dict[str, Any]) -> None:
@@ -144,9 +197,13 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
     """
     declared, built, reports = declared_scorer(name), BUILD / name, REPORTS / name
     fitted = json.loads((built / "calibration.json").read_text())
+    contract = declared.contract
+    if contract.history:
+        learned = contract.history.learned(declared.split.label_delay_days, windows["train"]["fraud_rate"])
+        contract = contract.model_copy(update={"history": learned})
     described = {
         "scorer": name,
-        "contract": declared.contract.model_dump(mode="json"),
+        "contract": contract.model_dump(mode="json"),
         "calibration": fitted["calibration"],
         "decision": fitted["decision"],
         "metrics": json.loads((reports / "metrics.json").read_text()),
@@ -157,21 +214,33 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
     }
     contents = {file: (source / file).read_bytes() for file in FILES if file != "golden.json"}
     catalogue = read_texts(built / "catalogue.csv")
-    requests = golden_requests(declared.contract, json.loads(contents["reference.json"]), catalogue)
+    reference = json.loads(contents["reference.json"])
+    requests = golden_requests(contract, reference, catalogue)
+    pasts = golden_pasts(contract, reference, len(requests)) if contract.history else [{}] * len(requests)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix=f".{name}-bundle-") as scratch:
         folder = Path(scratch, "bundle")
         folder.mkdir()
         # First without golden cases, to compute them with the function's own code; then complete.
         build_bundle(folder, contents | {"golden.json": to_json([])}, described)
-        golden = _golden_cases(Scorer(load_bundle(folder)), requests)
+        golden = _golden_cases(Scorer(load_bundle(folder)), requests, pasts)
         build_bundle(folder, contents | {"golden.json": to_json(golden)}, described)
         scorer = Scorer(load_bundle(folder))
         window, pipeline = Window(built / "rows" / "test.parquet"), joblib.load(source / "pipeline.joblib")
-        frames = window.frames(declared.contract.inputs)
+        frames = window.frames(window.names if contract.history else contract.inputs)
         # Rows may be later than this machine's clock, as synthetic ones are.
         timeless = Scorer(scorer.bundle, clock=lambda: END_OF_TIMES)
-        worst = max(check_parity(timeless, pipeline, fitted["calibration"], rows) for rows in frames)
+        history = history_before(timeless, built / "rows", declared) if contract.history else None
+        worst = max(
+            check_parity(
+                timeless,
+                pipeline,
+                fitted["calibration"],
+                rows,
+                recalled(timeless, history, rows, declared.label) if history else None,
+            )
+            for rows in frames
+        )
         replace_folder(folder, target)
     say(f"parity: {len(window):,} test rows, worst absolute difference {worst:.3g}")
     size = sum(path.stat().st_size for path in target.iterdir())
@@ -204,13 +273,16 @@ def remove_undeclared(declared: set[str]) -> list[Path]:
     return stale
 
 
-def _golden_cases(scorer: Scorer, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _golden_cases(
+    scorer: Scorer, requests: list[dict[str, Any]], pasts: Sequence[dict[str, float]]
+) -> list[dict[str, Any]]:
     cases = []
-    for request in requests:
-        parsed = scorer.request_model.model_validate(request)
+    for request, past in zip(requests, pasts, strict=True):
+        case = {"request": request} | ({"past": past} if past else {})
+        parsed = scorer.golden_request(case)
         margin = scorer.bundle.booster.margin(scorer.vector(parsed))
         # exp() depends on the platform; its last bits would change the version.
-        cases.append({"request": request, "probability": round(scorer.probability(margin), GOLDEN_DIGITS)})
+        cases.append(case | {"probability": round(scorer.probability(margin), GOLDEN_DIGITS)})
     return cases
 
 

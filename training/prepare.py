@@ -11,7 +11,7 @@ from training.data.input_files import changed, read_as
 from training.data.quarantine import QuarantineWriter
 from training.data.set_aside import LinesByKind, joined, sentences
 from training.data.source import CheckedChunk, Source, check_source, open_source
-from training.data.split import WINDOWS
+from training.data.split import UNLEARNED, WINDOWS
 from training.data.window_writer import WindowWriter
 from training.declaration import declared_scorer
 from training.errors import DataError
@@ -73,7 +73,7 @@ def main(name: str) -> None:
         if changed_files := changed(source.parts):
             raise DataError(f"{', '.join(changed_files)} was changed while it was read; run prepare again")
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (*(f"{window}.parquet" for window in WINDOWS), "quarantine.csv"):
+        for file in (*(f"{window}.parquet" for window in (*WINDOWS, UNLEARNED)), "quarantine.csv"):
             Path(scratch, file).replace(folder / file)
     write_json(REPORTS / name / "rows.json", report)
     say(json.dumps(report, indent=1))

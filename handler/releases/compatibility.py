@@ -9,6 +9,8 @@ _ACCEPTING_TYPES = {
     "count": {"count", "number", "money"},
     "category": set(STRING_TYPES),
     "text": set(STRING_TYPES),
+    # Of a key an empty text is valid, and a number too.
+    "key": {"key"},
     "flag": {"flag"},
     "date": {"date"},
 }

@@ -6,21 +6,27 @@ The same records are read from `params.yaml` by training and from a bundle's man
 from collections.abc import Callable
 from math import ceil, floor
 from time import time
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model, model_validator
+
+if TYPE_CHECKING:
+    from handler.scoring.history import History
+else:
+    # Contracts without a history, most of them, need not import its records.
+    History = Any
 
 MAX_BATCH = 1000
 MAX_ID_LENGTH = 128
 # Every integer up to here is exact in float64 and finite in float32.
 LARGEST_NUMBER = 1e15
 
-FieldType = Literal["number", "money", "count", "category", "text", "flag", "date"]
+FieldType = Literal["number", "money", "count", "category", "text", "flag", "date", "key"]
 Direction = Literal["increasing", "decreasing"]
 NUMERIC_TYPES = ("number", "money", "count")
 # A feature computed from two fields reads numbers, and the ages of dates.
 OPERAND_TYPES = (*NUMERIC_TYPES, "date")
-STRING_TYPES = ("category", "text")
+STRING_TYPES = ("category", "text", "key")
 # The label of a category that was rare in training or is unknown, and of a text that resembles nothing known.
 OTHER = "other"
 ANSWER_KEYS = frozenset(
@@ -139,6 +145,15 @@ class DerivedFeature(Frozen):
         return self.hour_of_day or self.day_of_week
 
 
+def _read_history(value: object) -> object:
+    """The record of a `history` block."""
+    if value is None:
+        return None
+    from handler.scoring.history import history_of  # noqa: PLC0415 - for contracts that have one alone
+
+    return history_of(value)
+
+
 class Contract(Frozen):
     """The interface between callers and model: route, kind of answer, fields, features, the key of the time."""
 
@@ -149,10 +164,12 @@ class Contract(Frozen):
     features: dict[Name, DerivedFeature]
     time: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
     """In a bundle only where the features depend on it."""
+    history: Annotated[History | None, BeforeValidator(_read_history), Field(exclude_if=_is_absent)] = None
+    """What is remembered of cards, accounts and devices, and the features of it."""
 
     @property
     def reads_time(self) -> bool:
-        """Whether the features of a request depend on its time."""
+        """Whether a date or a feature is computed with the time of a request."""
         return any(field.type == "date" for field in self.fields.values()) or any(
             feature.time for feature in self.features.values()
         )
@@ -160,16 +177,27 @@ class Contract(Frozen):
     @property
     def time_key(self) -> str | None:
         """The key of a request's time; None where the features do not depend on it, and no request may carry it."""
-        return self.time if self.reads_time else None
+        return self.time if self.reads_time or self.history else None
+
+    @property
+    def columns(self) -> dict[str, DeclaredField]:
+        """What the model reads: the fields but the keys of entities, then what only the history knows."""
+        columns = {name: field for name, field in self.fields.items() if field.type != "key"}
+        return columns | self.history.columns(self.fields) if self.history else columns
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The fields that name entities and are no features."""
+        return tuple(name for name, field in self.fields.items() if field.type == "key")
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What the features are computed from: the fields, then, if they depend on it, the time."""
-        return tuple(filter(None, (*self.fields, self.time_key)))
+        """What the features are computed from: the columns, then, if a feature depends on it, the time."""
+        return tuple(filter(None, (*self.columns, self.time if self.reads_time else None)))
 
     @model_validator(mode="after")
     def _time_is_known(self) -> Self:
-        if self.reads_time and not self.time_key:
+        if (self.reads_time or self.history) and not self.time_key:
             raise ValueError("a date or a feature is computed with the request's time; declare time, the key of it")
         for name, feature in self.features.items():
             if feature.time and feature.time != self.time:
@@ -178,14 +206,25 @@ class Contract(Frozen):
 
     @model_validator(mode="after")
     def _names_are_known_and_single(self) -> Self:
-        numbers = sorted(name for name, field in self.fields.items() if field.type in OPERAND_TYPES)
+        if self.history:
+            self.history.check_fields(self.fields, (*self.features, *filter(None, (self.id, self.time))))
+        elif self.keys:
+            raise ValueError(
+                f"fields.{self.keys[0]} is a key, which a history reads; declare history, or remove the field"
+            )
+        if not self.columns:
+            raise ValueError("all fields are keys; declare a field that the model reads, or a feature of the history")
+        numbers = sorted(name for name, field in self.columns.items() if field.type in OPERAND_TYPES)
         for name, feature in self.features.items():
             if unknown := sorted(set(feature.operands) - set(numbers)):
                 raise ValueError(
                     f"features.{name} reads {', '.join(unknown)}; it may read the numeric fields {', '.join(numbers)}"
                 )
-        names = [*self.fields, *self.features, *(f.categories for f in self.fields.values() if f.categories)]
-        if clashing := sorted(name for name in self.inputs if name.startswith("_") or hasattr(BaseModel, name)):
+        computed = [name for name in self.columns if name not in self.fields]
+        names = [*self.fields, *computed, *self.features]
+        names += [field.categories for field in self.fields.values() if field.categories]
+        attributes = (*self.inputs, *self.keys)
+        if clashing := sorted(name for name in attributes if name.startswith("_") or hasattr(BaseModel, name)):
             what = "time" if clashing == [self.time] else "fields"
             raise ValueError(f"{what} may not be called {', '.join(clashing)}: a request model has that name already")
         if self.id in ANSWER_KEYS:
@@ -222,7 +261,12 @@ def request_model(
         id_type = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, description="echoed in the answer")]
         fields[contract.id] = (id_type | None, None)
     config = ConfigDict(extra="forbid", strict=True, json_schema_extra={"examples": [example]} if example else None)
-    return create_model(f"{title.title()}Request", __config__=config, **fields)
+    model: type[BaseModel] = create_model(f"{title.title()}Request", __config__=config, **fields)
+    for name in contract.columns:
+        if name not in contract.fields:
+            # What only the history knows is missing until it is looked up; no request can carry it.
+            setattr(model, name, None)
+    return model
 
 
 def _whole(value: object) -> object:
@@ -230,10 +274,22 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def key_text(value: object) -> object:
+    """The text of a whole number, because many keys are numbers; any other value unchanged, which the text refuses.
+
+    >>> key_text(17), key_text(17.0), key_text("0017"), key_text(1.5), key_text(True)
+    ('17', '17', '0017', 1.5, True)
+    """
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return str(int(value)) if is_whole and not isinstance(value, bool) else value  # type: ignore[call-overload]  # whole
+
+
 def _annotation(field: DeclaredField) -> Any:  # noqa: ANN401 - a type, made at run time
     """The type of one request field's values."""
     if field.type == "flag":
         return bool
+    if field.type == "key":
+        return Annotated[str, Field(max_length=field.max_length), BeforeValidator(key_text)]
     if field.type in STRING_TYPES:
         return Annotated[str, Field(min_length=1, max_length=field.max_length)]
     if field.type == "count":

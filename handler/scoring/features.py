@@ -71,12 +71,12 @@ class TimedFeatures(Features):
 
 def feature_names(contract: Contract) -> list[str]:
     """The name of each feature, in the order of the model's columns."""
-    return [*(field.categories or name for name, field in contract.fields.items()), *contract.features]
+    return [*(field.categories or name for name, field in contract.columns.items()), *contract.features]
 
 
 def feature_types(contract: Contract) -> list[str]:
     """XGBoost's type of each feature: "c" for a category's code, "q" for a number."""
-    fields = ["c" if field.type in STRING_TYPES else "q" for field in contract.fields.values()]
+    fields = ["c" if field.type in STRING_TYPES else "q" for field in contract.columns.values()]
     return fields + ["q"] * len(contract.features)
 
 
@@ -85,7 +85,7 @@ def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
 
     Private values are left out, and so are features computed from them, which would reveal them.
     """
-    fields = list(contract.fields.items())
+    fields = list(contract.columns.items())
     from_fields = [
         (index, field.categories or name, field.private == "hash")
         for index, (name, field) in enumerate(fields)
@@ -121,7 +121,7 @@ def day_of_week(time: float, _time: float) -> float:
 
 def build_features(contract: Contract, vocabulary: Mapping[str, Any]) -> Features:
     """The features that a contract declares; `vocabulary` is what training learned for categories and texts."""
-    fields, derived = contract.fields, contract.features
+    fields, derived = contract.columns, contract.features
     positions = {name: index for index, name in enumerate(contract.inputs)}
     return (TimedFeatures if contract.reads_time else Features)(
         names=tuple(feature_names(contract)),

@@ -6,17 +6,20 @@ from math import fsum
 from operator import attrgetter
 from pathlib import Path
 from time import time
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from handler.scoring.bundle import Bundle, BundleError, load_bundle
 from handler.scoring.calibration import log_odds_to_probability
-from handler.scoring.contract import MAX_BATCH, answer_model, request_model
+from handler.scoring.contract import MAX_BATCH, Contract, answer_model, request_model
 from handler.scoring.features import recorded_features
 from handler.scoring.outliers import Outliers
 from handler.scoring.sentence import reason_sentence
+
+if TYPE_CHECKING:
+    from handler.scoring.past import RequestPast
 
 # How many of the features that raise the risk an answer names unless explain=true.
 N_REASONS = 3
@@ -66,6 +69,8 @@ class Scorer:
         self._values = values if len(names) > 1 else lambda request: (values(request),)
         self._id = bundle.contract.id
         self._outliers = Outliers(bundle)
+        self.past = _past_of(bundle.contract)
+        """Of a scorer with a history: what a request adds to the past, and learns from it."""
         self.display = bundle.features.display
         self.recorded_features = recorded_features(bundle.contract)
         self.hashed_features = tuple(name for _, name, is_hashed in self.recorded_features if is_hashed)
@@ -74,6 +79,12 @@ class Scorer:
     def answer_model(self) -> type[BaseModel]:
         """The pydantic model of an answer, which only the OpenAPI document needs."""
         return answer_model(self.bundle.scorer, self.contract)
+
+    def golden_request(self, case: dict[str, Any]) -> BaseModel:
+        """The request of a golden case, with the features of its past."""
+        request = self.request_model.model_validate(case["request"])
+        vars(request).update(case.get("past", {}))
+        return request
 
     def vector(self, request: BaseModel) -> list[float]:
         """The request's feature vector; NaN is a missing value."""
@@ -174,13 +185,21 @@ class Scorer:
         ]
 
 
+def _past_of(contract: Contract) -> "RequestPast | None":
+    if not contract.history:
+        return None
+    from handler.scoring.past import RequestPast  # noqa: PLC0415 - for scorers with a history alone
+
+    return RequestPast(contract, contract.history)
+
+
 def servable_scorer(bundle: Bundle, where: str) -> Scorer:
     """The scorer as from `verified_scorer`, after it also explained every golden case, singly and as a batch.
 
     A version that serves must not be replaced by one that scores and cannot answer. Raises BundleError if it cannot.
     """
     scorer = verified_scorer(bundle, where)
-    requests = [scorer.request_model.model_validate(case["request"]) for case in bundle.golden]
+    requests = [scorer.golden_request(case) for case in bundle.golden]
     try:
         batch = to_json(scorer.answers(requests, explain=True))
         single = to_json([scorer.answer(request, explain=True) for request in requests])
@@ -212,7 +231,7 @@ def verified_scorer(bundle: Bundle, where: str) -> Scorer:
         raise BundleError(f"{where} has no golden cases; nothing proves that it computes what training computed")
     for number, case in enumerate(bundle.golden):
         try:
-            request = scorer.request_model.model_validate(case["request"])
+            request = scorer.golden_request(case)
         except ValidationError as error:
             raise BundleError(f"{where}: golden request {number} is outside the bundle's own contract") from error
         # Not "above the tolerance", which is false for NaN.

@@ -7,7 +7,7 @@ with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
 import re
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,10 @@ from handler.scoring.scorer import Answered, Scorer
 from handler.web.body import read_body
 from handler.web.startup import HTTPException
 
+if TYPE_CHECKING:
+    from handler.history.sqlite import SqliteHistory
+    from handler.scoring.past import RequestPast
+
 Headers = Iterable[tuple[bytes, bytes]]
 # About 175 bytes each; Lambda allows answers of up to 6 MB.
 MAX_REASONS = 20_000
@@ -31,9 +35,18 @@ class ScoreEndpoint:
     A class, because Starlette calls an object with the bare ASGI arguments, but wraps a function and builds a Request.
     """
 
-    def __init__(self, slot: Slot, meter: Meter | None, recorder: Recorder | None, *, is_batch: bool) -> None:
-        """Answer with the slot's version; `meter` and `recorder` are None where nothing is counted or recorded."""
+    def __init__(
+        self,
+        slot: Slot,
+        meter: Meter | None,
+        recorder: Recorder | None,
+        history: "SqliteHistory | None" = None,
+        *,
+        is_batch: bool,
+    ) -> None:
+        """Answer with the slot's version; `meter`, `recorder`, `history` are None where that is not configured."""
         self._slot = slot
+        self._history = history
         self._answered = _answered_batch if is_batch else _answered_single
         self._is_batch = is_batch
         self._meter = meter
@@ -46,7 +59,10 @@ class ScoreEndpoint:
         body = await read_body(scope, receive)
         # Read once, so that one version validates, scores and answers even if another is swapped in meanwhile.
         served = self._slot.served
-        answered = self._answered(served.scorer, body, scope["headers"], explain=explain)
+        # The warm-up request at the start leaves no trace.
+        is_written = scope.get("aws.context", True) is not None
+        recall = Recall(served.scorer.past, self._history, is_written) if served.scorer.past else None
+        answered = self._answered(served.scorer, body, scope["headers"], recall, explain=explain)
         content = to_json(answered.answers if self._is_batch else answered.answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         seconds = perf_counter() - start
@@ -63,21 +79,57 @@ class ScoreEndpoint:
             write(metrics)
 
 
-def _answered_single(scorer: Scorer, body: bytes | bytearray, headers: Headers, *, explain: bool) -> Answered:
+class Recall(NamedTuple):
+    """How the requests of a scorer with a history learn their past."""
+
+    past: "RequestPast"
+    history: "SqliteHistory | None"
+    is_written: bool
+
+    def complete(self, requests: Sequence[BaseModel]) -> list[list[str]]:
+        """Complete requests, and add them to the past; per request the features that no store answered for."""
+        events = [self.past.events(request) for request in requests]
+        if self.history is None:
+            values: list[Any] = [[None if event else [] for event in of_request] for of_request in events]
+        else:
+            values = self.history.exchange(events, is_written=self.is_written)
+        return [self.past.complete(request, of) for request, of in zip(requests, values, strict=True)]
+
+
+def _warned(answers: Sequence[dict[str, Any]], unanswered: Sequence[Sequence[str]]) -> Sequence[dict[str, Any]]:
+    """The answers, with a warning where a past is missing that may exist."""
+    for answer, names in zip(answers, unanswered, strict=True):
+        if names:
+            text = (
+                f"the history did not answer, so that {', '.join(names)} {'is' if len(names) == 1 else 'are'} missing"
+            )
+            answer.setdefault("warnings", []).append({"field": names[0], "value": None, "sentence": text})
+    return answers
+
+
+def _answered_single(
+    scorer: Scorer, body: bytes | bytearray, headers: Headers, recall: Recall | None, *, explain: bool
+) -> Answered:
     """A single request, scored and answered."""
     request = parsed(scorer.request_model.model_validate_json, body, headers)
+    unanswered = recall.complete((request,)) if recall else None
     scored = scorer.score(request)
-    return Answered((request,), (scored,), (scorer.answer(request, scored, explain=explain),))
+    answers = (scorer.answer(request, scored, explain=explain),)
+    return Answered((request,), (scored,), _warned(answers, unanswered) if unanswered else answers)
 
 
-def _answered_batch(scorer: Scorer, body: bytes | bytearray, headers: Headers, *, explain: bool) -> Answered:
+def _answered_batch(
+    scorer: Scorer, body: bytes | bytearray, headers: Headers, recall: Recall | None, *, explain: bool
+) -> Answered:
     """A batch of requests, scored and answered."""
     requests = parsed(scorer.batch.validate_json, body, headers)
     max_requests = MAX_REASONS // len(scorer.bundle.features.names)
     if explain and len(requests) > max_requests:
         raise _refusal("body", f"With explain=true a batch may hold at most {max_requests} requests", "too_long")
+    unanswered = recall.complete(requests) if recall else None
     scored = scorer.scores(requests)
-    return Answered(requests, scored, scorer.answers(requests, scored, explain=explain))
+    answers = scorer.answers(requests, scored, explain=explain)
+    return Answered(requests, scored, _warned(answers, unanswered) if unanswered else answers)
 
 
 def _is_explained(query: bytes) -> bool:

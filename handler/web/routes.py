@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -18,6 +18,9 @@ from handler.web.endpoint import ScoreEndpoint
 from handler.web.headers import HeaderLimit
 from handler.web.outcomes import OutcomeEndpoint
 from handler.web.startup import FastAPI, HTTPException
+
+if TYPE_CHECKING:
+    from handler.history.sqlite import SqliteHistory
 
 TITLE = "Fraud scorer"
 DESCRIPTION = "Risk scores with reasons. One route per scorer; contracts and metrics at /models/<scorer>."
@@ -39,18 +42,20 @@ def create_app(
     with_metrics: bool = False,
     recorder: Recorder | None = None,
     watcher: Watcher | None = None,
+    history: "SqliteHistory | None" = None,
 ) -> FastAPI:
     """The application that serves these slots, by scorer.
 
     `with_metrics` writes a line of metrics for each Lambda invocation. Under a server that runs the application's
     lifespan, the watcher looks at its store in the background.
     """
-    routes = [route for slot in slots.values() for route in _routes(slot, recorder, with_metrics=with_metrics)]
+    routes = [route for slot in slots.values() for route in _routes(slot, recorder, history, with_metrics=with_metrics)]
 
     async def health(_request: Request) -> Response:
         return _json(
             {"status": "ok", "scorers": {name: _scorer_health(slot) for name, slot in slots.items()}}
             | _store_health(watcher)
+            | _history_health(history)
         )
 
     async def model(request: Request) -> Response:
@@ -139,13 +144,22 @@ def _store_health(watcher: Watcher | None) -> dict[str, Any]:
     }
 
 
-def _routes(slot: Slot, recorder: Recorder | None, *, with_metrics: bool) -> list[Route]:
+def _history_health(history: "SqliteHistory | None") -> dict[str, Any]:
+    """The history's part of the health answer; empty without one."""
+    if history is None:
+        return {}
+    return {"history": {"status": "ok" if history.is_answering else "trouble", "unanswered": history.n_failed}}
+
+
+def _routes(
+    slot: Slot, recorder: Recorder | None, history: "SqliteHistory | None", *, with_metrics: bool
+) -> list[Route]:
     """One route for a request and one for a batch."""
     meter = Meter(slot.served.scorer.bundle.scorer) if with_metrics else None
     path = slot.promised.route
     return [
-        Route(path, ScoreEndpoint(slot, meter, recorder, is_batch=False), methods=["POST"]),
-        Route(f"{path}/batch", ScoreEndpoint(slot, meter, recorder, is_batch=True), methods=["POST"]),
+        Route(path, ScoreEndpoint(slot, meter, recorder, history, is_batch=False), methods=["POST"]),
+        Route(f"{path}/batch", ScoreEndpoint(slot, meter, recorder, history, is_batch=True), methods=["POST"]),
     ]
 
 

@@ -19,7 +19,7 @@ from handler.scoring.outliers import Outliers
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import EARLIEST_SECONDS, LEEWAY_SECONDS
 from training.data.column_checks import check_field
-from training.data.requests import feature_columns, field_values, requests_of
+from training.data.requests import feature_columns, field_values, parsed_requests
 from training.data.times import read_dates
 
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
@@ -79,7 +79,8 @@ def _checked(rows: pd.DataFrame, contract: Contract, now: float) -> tuple[pd.Dat
         if (bad := reasons != "").any():
             problems[bad] = problems[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + reasons[bad]
     bad = problems != ""
-    return pd.DataFrame({name: typed[name] for name in contract.inputs})[~bad], problems[bad]
+    names = dict.fromkeys((*contract.fields, *contract.inputs, *filter(None, (contract.time_key,))))
+    return pd.DataFrame({name: typed[name] for name in names})[~bad], problems[bad]
 
 
 def _request_times(rows: pd.DataFrame, column: str, now: float) -> tuple[pd.Series, pd.Series]:
@@ -97,7 +98,7 @@ def _request_times(rows: pd.DataFrame, column: str, now: float) -> tuple[pd.Seri
 
 def _columns(contract: Contract, rows: pd.DataFrame) -> dict[str, DeclaredField]:
     has_id = contract.id is not None and contract.id in rows
-    return {**contract.fields, **({contract.id: ID_FIELD} if has_id and contract.id else {})}
+    return {**contract.fields, **contract.columns, **({contract.id: ID_FIELD} if has_id and contract.id else {})}
 
 
 def _vectors(requests: pd.DataFrame, scorer: Scorer) -> list[tuple[float, ...]]:
@@ -115,9 +116,7 @@ def _explained(
     warnings = [_json(outliers.warnings(row, list(vector))) for row, vector in zip(rows, vectors, strict=True)]
     reasons: list[str | None] = [None] * len(vectors)
     # Reasons come from the function itself; next to the contributions, converting rows to requests costs nothing.
-    flagged_requests = [
-        scorer.request_model.model_validate(request) for request in requests_of(requests[flagged], scorer.contract)
-    ]
+    flagged_requests = list(parsed_requests(requests[flagged], scorer.contract, scorer.request_model))
     answers = iter(scorer.answers(flagged_requests) if flagged_requests else ())
     for index in np.flatnonzero(flagged).tolist():
         reasons[index] = _json(next(answers)["reasons"])

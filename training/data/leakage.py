@@ -39,6 +39,7 @@ def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]
     return [
         f"{name} {problem}"
         for name, field in scorer.fields.items()
+        if field.type != "key"
         for problem in _problems(name, rows[name], field, label, scorer.label)
     ]
 

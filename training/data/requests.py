@@ -1,15 +1,20 @@
 """Rows of the data as the requests that a caller would send."""
 
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 
 from handler.scoring.contract import STRING_TYPES, Contract
 from handler.scoring.features import Features, Operation, age_in_days
 from handler.scoring.times import iso_text
 from training.run.matrix import Floats
+
+# After the name of a field: the column of what the file held, before the past filled what was missing.
+GIVEN = ".given"
 
 
 def field_values(rows: pd.DataFrame, contract: Contract) -> list[list[Any]]:
@@ -17,10 +22,14 @@ def field_values(rows: pd.DataFrame, contract: Contract) -> list[list[Any]]:
 
     A missing text is None, a missing number NaN; dates and times are in seconds.
     """
+    return _values(rows, contract.inputs, contract)
+
+
+def _values(rows: pd.DataFrame, names: Sequence[str], contract: Contract) -> list[list[Any]]:
     texts = {name for name, field in contract.fields.items() if field.type in STRING_TYPES}
     return [
         rows[name].to_numpy(dtype=object, na_value=None).tolist() if name in texts else rows[name].tolist()
-        for name in contract.inputs
+        for name in names
     ]
 
 
@@ -62,6 +71,18 @@ def as_request(values: dict[str, Any], contract: Contract) -> dict[str, Any]:
 
 
 def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, Any]]:
-    """Each row as the JSON object that a caller would send."""
-    for values in zip(*field_values(rows, contract), strict=True):
-        yield as_request(dict(zip(contract.inputs, values, strict=True)), contract)
+    """Each row as the JSON object that a caller would send, who knows nothing of what only the history computes."""
+    names = [*contract.fields, *filter(None, (contract.time_key,))]
+    given = pd.DataFrame({name: rows[f"{name}{GIVEN}" if f"{name}{GIVEN}" in rows else name] for name in names})
+    for values in zip(*_values(given, names, contract), strict=True):
+        yield as_request(dict(zip(names, values, strict=True)), contract)
+
+
+def parsed_requests(rows: pd.DataFrame, contract: Contract, model: type[BaseModel]) -> Iterator[BaseModel]:
+    """Each row as a request's model, with the features of its past as the columns have them."""
+    computed = [name for name in contract.columns if name not in contract.fields]
+    past = zip(*_values(rows, computed, contract), strict=True) if computed else repeat(())
+    for request, values in zip(requests_of(rows, contract), past, strict=False):
+        parsed = model.model_validate(request)
+        vars(parsed).update(zip(computed, values, strict=True))
+        yield parsed

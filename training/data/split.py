@@ -15,6 +15,8 @@ from training.params import SECONDS_A_DAY, Folds, Split
 from training.run.matrix import Labels, Positions
 
 WINDOWS = ("train", "calibrate", "test")
+# The file of the rows in none of them: those of the label delay and of the warm-up, which are part of a history.
+UNLEARNED = "unlearned"
 
 # What to do about a window that lacks a class.
 REMEDIES = {

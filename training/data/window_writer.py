@@ -1,6 +1,6 @@
 """Checked rows, added chunk by chunk, written as one file per window in time order."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.scoring.contract import STRING_TYPES
+from training.data.entity_history import history_of_rows, past_schema, with_past
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
 from training.data.source import CheckedChunk
-from training.data.split import WINDOWS, Bounds, require_classes, window_bounds, window_report
+from training.data.split import UNLEARNED, WINDOWS, Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, counted
 from training.evaluation.intervals import share_interval
+from training.params import SECONDS_A_DAY
+from training.run.matrix import Floats
 from training.run.progress import progress
 
 # A sample is enough to detect leakage.
@@ -69,8 +72,12 @@ class WindowWriter:
         if not len(seconds):
             raise DataError("no row keeps the contract")
         bounds = window_bounds(np.sort(seconds), self._scorer.split)
-        in_order = self._rows.in_order(time, self._left_out, self._scorer.compute.chunk_rows)
-        self._write(progress(in_order, "rows sorted by time", total=len(seconds), size=len, unit="rows"), bounds)
+        if self._scorer.history:
+            start, end = bounds["train"]
+            bounds["train"] = (max(start, seconds.min() + self._scorer.history.warmup_days * SECONDS_A_DAY), end)
+        past = history_of_rows(self._in_order() if self._scorer.history else (), self._scorer, bounds["train"])
+        in_order = progress(self._in_order(), "rows sorted by time", total=len(seconds), size=len, unit="rows")
+        self._write(in_order, bounds, past)
         reports = {}
         for name in bounds:
             window = Window(self._folder / f"{name}.parquet")
@@ -80,14 +87,26 @@ class WindowWriter:
         train = Window(self._folder / "train.parquet")
         return reports, [*_few_frauds(reports), *leakage_warnings(train.spread(LEAKAGE_ROWS), self._scorer)]
 
-    def _write(self, batches: Iterable[pa.RecordBatch], bounds: Bounds) -> None:
+    def _in_order(self) -> Iterator[pa.RecordBatch]:
+        return self._rows.in_order(self._scorer.time, self._left_out, self._scorer.compute.chunk_rows)
+
+    def _write(self, batches: Iterable[pa.RecordBatch], bounds: Bounds, past: Mapping[str, Floats]) -> None:
+        """Write rows in order of time, with the columns that their history has."""
         # Without a calibration window of its own the file of it is empty, because DVC knows no optional dependency.
-        files = {name: _InGroups(self._folder / f"{name}.parquet", self._schema, self._scorer) for name in WINDOWS}
-        for batch in batches:
+        schema = pa.unify_schemas([self._schema, past_schema(self._scorer)])
+        names = (*WINDOWS, UNLEARNED)
+        files = {name: _InGroups(self._folder / f"{name}.parquet", schema, self._scorer) for name in names}
+        n_before = 0
+        for rows in batches:
+            batch = with_past(rows, past, n_before)
+            n_before += len(rows)
             seconds = batch.column(self._scorer.time).to_numpy()
+            is_learned = np.zeros(len(batch), dtype=bool)
             for name, limits in bounds.items():
                 first, last = np.searchsorted(seconds, limits, side="left")
                 files[name].add(batch.slice(first, max(last - first, 0)))
+                is_learned[first:last] = True
+            files[UNLEARNED].add(batch.filter(pa.array(~is_learned)))
         for file in files.values():
             file.close()
 

@@ -1,0 +1,1 @@
+"""What is remembered of cards, accounts and devices between requests."""

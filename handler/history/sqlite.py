@@ -1,0 +1,159 @@
+"""The past of entities in one SQLite file, which several workers of one machine share.
+
+A request reads the states of its entities, computes its features, adds itself and commits: in one transaction, so that
+no event is lost. Source of the settings: https://www.sqlite.org/wal.html.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from time import monotonic, time
+
+from handler.scoring.past import KeyedEvent
+
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, state BLOB NOT NULL, expires INTEGER NOT NULL) "
+    "WITHOUT ROWID"
+)
+# After so many failures in a row the file is left alone for a while: a request need not wait for what does not answer.
+MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
+# Every so many writes the entities that are forgotten are removed.
+WRITES_A_SWEEP = 10_000
+
+logger = logging.getLogger(__name__)
+
+Values = list[list[float] | None]
+
+
+class HistoryFileError(ValueError):
+    """Raised at the start where the file cannot hold the history."""
+
+
+class SqliteHistory:
+    """A file of states by key."""
+
+    def __init__(self, path: str, budget_ms: int) -> None:
+        """Open or create the file; raises HistoryFileError where that is not possible.
+
+        A request waits at most `budget_ms` for other writers.
+        """
+        self._path, self._budget = path, budget_ms / 1000
+        self._connection: sqlite3.Connection | None = None
+        self._failures, self._paused_until, self._n_writes = 0, 0.0, 0
+        self.n_failed = 0
+        """How many requests were not answered."""
+        try:
+            self._open().execute("SELECT count(*) FROM (SELECT 1 FROM states LIMIT 1)").fetchone()
+            self._open().execute("BEGIN IMMEDIATE").execute("ROLLBACK")
+        except sqlite3.Error as error:
+            raise HistoryFileError(
+                f"HISTORY is {path!r}, which cannot be used: {error}; it must be a file in a folder that exists, which "
+                "this process may write, or one that this function made before"
+            ) from error
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the last request was answered."""
+        return self._failures == 0
+
+    def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
+        """Per request and entity the features from strictly earlier events, None where the file did not answer.
+
+        Without `is_written` the requests leave nothing. What has no key has no features, which is an empty list.
+        """
+        if self._failures >= MAX_FAILURES and monotonic() < self._paused_until:
+            return self._unanswered(requests)
+        try:
+            values = self._exchanged(requests, is_written=is_written)
+        except (sqlite3.Error, ValueError, OSError) as error:
+            self._fail(error)
+            return self._unanswered(requests)
+        if self._failures:
+            logger.warning("the history answers again")
+            self._failures = 0
+        return values
+
+    def _unanswered(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> list[Values]:
+        self.n_failed += len(requests)
+        return [[None if event else [] for event in events] for events in requests]
+
+    def _exchanged(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool) -> list[Values]:
+        connection = self._open()
+        values: list[Values] = [[[] for _ in events] for events in requests]
+        order = sorted(range(len(requests)), key=lambda index: _time_of(requests[index]))
+        keyed = [
+            (index, number, event)
+            for index in order
+            for number, event in enumerate(requests[index])
+            if event is not None
+        ]
+        if not keyed:
+            return values
+        connection.execute("BEGIN IMMEDIATE" if is_written else "BEGIN")
+        try:
+            states = {}
+            for _, _, (key, past, _) in keyed:
+                if key not in states:
+                    row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
+                    states[key] = past.unpack(row[0]) if row else past.empty()
+            changed = {}
+            for index, number, (key, past, event) in keyed:
+                values[index][number] = past.values(states[key], event)
+                if is_written and past.add(states[key], event):
+                    changed[key] = (key, past.pack(states[key]), event.time + past.kept_seconds)
+            if changed:
+                connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", changed.values())
+            self._sweep(connection, len(changed))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+        return values
+
+    def add_frauds(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> None:
+        """Count requests as frauds, whose events were added before; raises sqlite3.Error where that fails."""
+        connection = self._open()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for key, past, event in (event for events in requests for event in events if event is not None):
+                row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
+                if row and past.has_frauds:
+                    state = past.unpack(row[0])
+                    past.add_fraud(state, event.time)
+                    connection.execute("UPDATE states SET state = ? WHERE key = ?", (past.pack(state), key))
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.rollback()
+            raise
+
+    def _sweep(self, connection: sqlite3.Connection, n_writes: int) -> None:
+        self._n_writes += n_writes
+        if self._n_writes >= WRITES_A_SWEEP:
+            self._n_writes = 0
+            connection.execute("DELETE FROM states WHERE expires < ?", (int(time()),))
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if self._path != ":memory:" and not Path(self._path).parent.is_dir():
+                raise sqlite3.OperationalError("its folder does not exist")
+            connection = sqlite3.connect(
+                self._path, timeout=self._budget, isolation_level=None, check_same_thread=False, cached_statements=16
+            )
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(_SCHEMA)
+            self._connection = connection
+        return self._connection
+
+    def _fail(self, error: Exception) -> None:
+        """Log the first failure, and after several leave the file alone for a while."""
+        if not self._failures:
+            logger.error("the history does not answer: %s", error)
+        self._failures += 1
+        if self._failures >= MAX_FAILURES:
+            self._paused_until = monotonic() + PAUSE_SECONDS
+
+
+def _time_of(events: Sequence[KeyedEvent | None]) -> int:
+    return max((event.event.time for event in events if event is not None), default=0)

@@ -1,0 +1,462 @@
+"""What is remembered of one entity, and the features of its past: the same code for training and serving.
+
+`EntityPast.values(state, event)` and `EntityPast.add(state, event)` are pure: they read and write nothing. A state is a
+function of the set of its events, not of the order in which they came, as long as none is later than `lateness`.
+"""
+
+from array import array
+from bisect import bisect_left, insort
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from math import nan
+from typing import NamedTuple
+
+from handler.scoring.contract import DeclaredField
+from handler.scoring.history import (
+    DAY,
+    LARGEST_MEASURE,
+    MEASURES,
+    Entity,
+    History,
+    HistoryFeature,
+    scale_of,
+    seconds_of,
+)
+
+# Ticks, and the values in them, that are kept one by one; beyond that the oldest are added to the tiles, even if they
+# are not older than `lateness`: a state has a few kilobytes, whatever the traffic.
+RAW_TICKS, RAW_VALUES = 16, 96
+# Ids of the latest events, by which a request that is sent again is known.
+N_IDS = 32
+# There is no value, such as no largest amount of events without any.
+NONE = -(2**62)
+_LARGEST = 2**62
+# The place of the frauds among the totals of a tile.
+FRAUDS = -1
+# An entity's risk counts as many events more, with the frauds that are usual.
+PRIOR_EVENTS = 20
+
+
+class Event(NamedTuple):
+    """What one request adds to the past of an entity."""
+
+    time: int
+    """In seconds, rounded down to the resolution."""
+    measures: Sequence[int | None]
+    """Per measured field its value in whole units, None where it is missing."""
+    values: Sequence[int | None]
+    """Per remembered field the hash of its value, None where it is missing."""
+    id: int | None = None
+    """The hash of the request's id."""
+
+
+class Tick(NamedTuple):
+    """The events of one time: their totals, and per remembered field its values."""
+
+    time: int
+    totals: list[int]
+    """The number of events, and per measured field the number of values, their sum and the largest."""
+    values: list[list[int]]
+
+
+@dataclass(slots=True)
+class State:
+    """The past of one entity."""
+
+    first: int = NONE
+    """The first event since it was forgotten last, among those in the tiles."""
+    last: int = NONE
+    """The last event in the tiles."""
+    ids: list[tuple[int, int]] = field(default_factory=list)
+    """The latest ids, as time and hash, ascending."""
+    raw: list[Tick] = field(default_factory=list)
+    """The latest ticks, ascending, which are not in the tiles."""
+    tiles: list[list[array[int]]] = field(default_factory=list)
+    """Per step the numbers of the tiles, ascending, and a column for each of their totals."""
+    seen: list[dict[int, int]] = field(default_factory=list)
+    """Per remembered field the last time of each of its most recent values."""
+
+
+Take = Callable[[State, Sequence[Tick], Event], float]
+Total = Callable[[State, Sequence[Tick], int], int]
+
+
+def hash_of(text: str) -> int:
+    """The 64 bits by which a value or an id is remembered."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def whole(value: float | None, scale: int) -> int | None:
+    """A measured value in whole units, so that sums are the same in any order; None where it is missing.
+
+    >>> whole(19.99, 100), whole(None, 100), whole(1e15, 100)
+    (1999, None, 9000000000000)
+    """
+    if value is None or value != value:  # noqa: PLR0124 - only NaN differs from itself
+        return None
+    return min(max(round(value * scale), -LARGEST_MEASURE), LARGEST_MEASURE)
+
+
+class EntityPast:
+    """The fold of one declared entity."""
+
+    def __init__(self, history: History, name: str, fields: Mapping[str, DeclaredField]) -> None:
+        """Prepare the features of an entity."""
+        entity: Entity = history.entities[name]
+        declared = history.features_of(name)
+        self.names = tuple(declared)
+        self.measured = _fields(declared, MEASURES)
+        self.scales = tuple(scale_of(fields[name]) for name in self.measured)
+        self.remembered = _fields(declared, ("distinct", "seen"))
+        capped = [feature for feature in declared.values() if feature.take in {"distinct", "seen"}]
+        self._caps = tuple(
+            max(feature.cap for feature in capped if feature.field == field) for field in self.remembered
+        )
+        self._ttl, self._lateness = seconds_of(entity.ttl), seconds_of(history.lateness)
+        self._delay, self._usual = round(history.label_delay_days * DAY), history.usual_fraud_rate
+        self._n_totals = 1 + 3 * len(self.measured)
+        windowed = [feature for feature in declared.values() if feature.over and feature.take != "distinct"]
+        self._steps = tuple(sorted({feature.step for feature in windowed}))
+        self._reach = tuple(
+            max(self._reach_of(feature) for feature in windowed if feature.step == step) for step in self._steps
+        )
+        self._columns = tuple(self._columns_of([f for f in windowed if f.step == step]) for step in self._steps)
+        self._takes = tuple(map(self._take, declared.values()))
+
+    @property
+    def has_frauds(self) -> bool:
+        """Whether a feature reads which events were frauds."""
+        return any(FRAUDS in columns for columns in self._columns)
+
+    @property
+    def kept_seconds(self) -> int:
+        """How long after its last event a state is needed."""
+        return max(self._ttl, *self._reach, 0) + DAY
+
+    def empty(self) -> State:
+        """The state of an entity without events."""
+        tiles = [[array("q") for _ in range(1 + len(columns))] for columns in self._columns]
+        return State(tiles=tiles, seen=[{} for _ in self.remembered])
+
+    def values(self, state: State, event: Event) -> list[float]:
+        """The features of an event, from the strictly earlier ones; NaN where there is nothing to tell."""
+        raw = state.raw
+        earlier = raw if not raw or raw[-1].time < event.time else raw[: bisect_left(raw, event.time, key=_time)]
+        return [take(state, earlier, event) for take in self._takes]
+
+    def add(self, state: State, event: Event) -> bool:
+        """Add an event to the state; False where one with its id was added before."""
+        if event.id is not None and not _remember(state.ids, (event.time, event.id)):
+            return False
+        if event.time <= state.last:
+            self._compact(state, self._tick(event))
+        else:
+            self._add_raw(state, event)
+        latest = state.raw[-1].time if state.raw else state.last
+        while len(state.raw) > 1 and self._is_full(state.raw, latest):
+            self._compact(state, state.raw.pop(0))
+        for step, reach, tiles in zip(self._steps, self._reach, state.tiles, strict=True):
+            oldest = (latest - reach) // step
+            if tiles[0] and tiles[0][0] < oldest:
+                n_old = bisect_left(tiles[0], oldest)
+                for column in tiles:
+                    del column[:n_old]
+        return True
+
+    def add_fraud(self, state: State, time: int) -> None:
+        """Count the event of a time as a fraud, in the tile of its day."""
+        number = self._steps.index(DAY)
+        self._add_to_tile(state.tiles[number], self._columns[number], time // DAY, None)
+
+    def pack(self, state: State) -> bytes:
+        """The state as bytes, equal for equal states."""
+        flat = array("q", (state.first, state.last, len(state.ids), len(state.raw)))
+        flat.extend(len(tiles[0]) for tiles in state.tiles)
+        flat.extend(len(seen) for seen in state.seen)
+        for pair in state.ids:
+            flat.extend(pair)
+        for tick in state.raw:
+            flat.append(tick.time)
+            flat.extend(tick.totals)
+            for values in tick.values:
+                flat.append(len(values))
+                flat.extend(values)
+        for tiles in state.tiles:
+            for column in tiles:
+                flat.extend(column)
+        for seen in state.seen:
+            for value, last in sorted(seen.items(), key=_by_time):
+                flat.append(value)
+                flat.append(last)
+        return flat.tobytes()
+
+    def unpack(self, content: bytes) -> State:
+        """The state of its bytes; raises ValueError where they are not those of such a state."""
+        flat = array("q")
+        try:
+            flat.frombytes(content)
+            return self._unpacked(flat)
+        except (IndexError, OverflowError, ValueError) as error:
+            raise ValueError("the bytes are not a state of this history") from error
+
+    def _unpacked(self, flat: array[int]) -> State:
+        first, last, n_ids, n_raw = flat[:4]
+        n_steps, n_seen = len(self._steps), len(self.remembered)
+        lengths = flat[4 : 4 + n_steps + n_seen]
+        at = 4 + n_steps + n_seen
+        end = at + 2 * n_ids
+        state = State(first, last, list(zip(flat[at:end:2], flat[at + 1 : end : 2], strict=True)))
+        at = end
+        for _ in range(n_raw):
+            time, totals = flat[at], flat[at + 1 : at + 1 + self._n_totals].tolist()
+            at += 1 + self._n_totals
+            values = []
+            for _ in range(n_seen):
+                n_values = flat[at]
+                values.append(flat[at + 1 : at + 1 + n_values].tolist())
+                at += 1 + n_values
+            state.raw.append(Tick(time, totals, values))
+        for columns, length in zip(self._columns, lengths, strict=False):
+            tiles = []
+            for _ in range(1 + len(columns)):
+                tiles.append(flat[at : at + length])
+                at += length
+            state.tiles.append(tiles)
+        for length in lengths[n_steps:]:
+            end = at + 2 * length
+            state.seen.append(dict(zip(flat[at:end:2], flat[at + 1 : end : 2], strict=True)))
+            at = end
+        if at != len(flat):
+            raise IndexError
+        return state
+
+    def _is_full(self, raw: Sequence[Tick], latest: int) -> bool:
+        """Whether the oldest tick belongs into the tiles."""
+        if raw[0].time < latest - self._lateness or len(raw) > RAW_TICKS:
+            return True
+        return bool(self.remembered) and sum(len(values) for tick in raw for values in tick.values) > RAW_VALUES
+
+    def _tick(self, event: Event) -> Tick:
+        totals = [1]
+        for value in event.measures:
+            totals += (0, 0, NONE) if value is None else (1, value, value)
+        return Tick(event.time, totals, [[] if value is None else [value] for value in event.values])
+
+    def _add_raw(self, state: State, event: Event) -> None:
+        raw, tick = state.raw, self._tick(event)
+        place = len(raw) if not raw or raw[-1].time < event.time else bisect_left(raw, event.time, key=_time)
+        if place == len(raw) or raw[place].time != event.time:
+            raw.insert(place, tick)
+            return
+        same = raw[place]
+        for number, total in enumerate(tick.totals):
+            before = same.totals[number]
+            same.totals[number] = max(before, total) if _is_largest(number) else before + total
+        for values, new, cap in zip(same.values, tick.values, self._caps, strict=True):
+            if new and new[0] not in values:
+                values.append(new[0])
+                values.sort()
+                del values[:-cap]
+
+    def _compact(self, state: State, tick: Tick) -> None:
+        """Move a tick into the tiles."""
+        for step, columns, tiles in zip(self._steps, self._columns, state.tiles, strict=True):
+            self._add_to_tile(tiles, columns, tick.time // step, tick.totals)
+        for seen, values, cap in zip(state.seen, tick.values, self._caps, strict=True):
+            for value in values:
+                seen[value] = max(seen.get(value, NONE), tick.time)
+            while len(seen) > cap:
+                del seen[min(seen, key=lambda value: (seen[value], value))]
+        if tick.time > state.last:
+            if state.last == NONE or tick.time - state.last > self._ttl:
+                state.first = tick.time
+            state.last = tick.time
+        else:
+            state.first = min(state.first, tick.time)
+
+    def _add_to_tile(
+        self, tiles: list[array[int]], columns: Sequence[int], number: int, totals: Sequence[int] | None
+    ) -> None:
+        """Add the totals of a tick to a tile, or, without them, one fraud."""
+        numbers = tiles[0]
+        place = len(numbers) if not numbers or numbers[-1] < number else bisect_left(numbers, number)
+        if place == len(numbers) or numbers[place] != number:
+            numbers.insert(place, number)
+            for column, values in zip(columns, tiles[1:], strict=True):
+                values.insert(place, NONE if _is_largest(column) else 0)
+        for column, values in zip(columns, tiles[1:], strict=True):
+            if totals is None:
+                values[place] += column == FRAUDS
+            elif column >= 0:
+                total = totals[column]
+                if _is_largest(column):
+                    values[place] = max(values[place], total)
+                else:
+                    values[place] = min(max(values[place] + total, -_LARGEST), _LARGEST)
+
+    def _reach_of(self, feature: HistoryFeature) -> int:
+        """How far back from the latest event a feature reads tiles."""
+        delay = self._delay if feature.take == "fraud_rate" else 0
+        return feature.window + delay + self._lateness
+
+    def _columns_of(self, features: Sequence[HistoryFeature]) -> tuple[int, ...]:
+        """The totals that these features need, by their places in a tick."""
+        needed: set[int] = set()
+        for feature in features:
+            if feature.take == "count":
+                needed.add(0)
+            elif feature.take == "fraud_rate":
+                needed |= {FRAUDS, 0}
+            else:
+                place = 1 + 3 * self.measured.index(str(feature.field))
+                needed |= {"sum": {place + 1}, "mean": {place, place + 1}, "max": {place + 2}}[feature.take]
+        return tuple(sorted(needed))
+
+    def _take(self, feature: HistoryFeature) -> Take:
+        """The function that computes a feature."""
+        makers: dict[str, Callable[[HistoryFeature], Take]] = {
+            "since_last": lambda _: self._since_last,
+            "since_first": lambda _: self._since_first,
+            "distinct": self._distinct,
+            "seen": self._seen,
+            "fraud_rate": self._fraud_rate,
+            "count": self._count,
+        }
+        return makers.get(feature.take, self._measure)(feature)
+
+    def _count(self, feature: HistoryFeature) -> Take:
+        """The function that counts events."""
+        events = self._total(feature, 0)
+        return lambda state, earlier, event: float(events(state, earlier, event.time))
+
+    def _measure(self, feature: HistoryFeature) -> Take:
+        """The function that adds up, averages or finds the largest of a field's values."""
+        index = self.measured.index(str(feature.field))
+        place, scale = 1 + 3 * index, self.scales[index]
+        if feature.take == "max":
+            largest = self._total(feature, place + 2)
+            return lambda state, earlier, event: (
+                nan if (value := largest(state, earlier, event.time)) == NONE else value / scale
+            )
+        total = self._total(feature, place + 1)
+        if feature.take == "sum":
+            return lambda state, earlier, event: total(state, earlier, event.time) / scale
+        number = self._total(feature, place)
+        return lambda state, earlier, event: (
+            total(state, earlier, event.time) / (n_values * scale)
+            if (n_values := number(state, earlier, event.time))
+            else nan
+        )
+
+    def _total(self, feature: HistoryFeature, place: int) -> Total:
+        """The function that adds up, or finds the largest of, a total of ticks in a feature's window."""
+        number, window, step = self._steps.index(feature.step), feature.window, feature.step
+        column, is_largest = 1 + self._columns[number].index(place), _is_largest(place)
+
+        def total(state: State, earlier: Sequence[Tick], time: int) -> int:
+            tiles = state.tiles[number]
+            start = (time - window) // step
+            # Tiles with later events are read only by requests that are later than `lateness`.
+            end = None if state.last < time else bisect_left(tiles[0], -(-time // step))
+            values = tiles[column][bisect_left(tiles[0], start) : end].tolist()
+            values += [tick.totals[place] for tick in earlier if tick.time >= start * step]
+            return max(values, default=NONE) if is_largest else sum(values)
+
+        return total
+
+    def _distinct(self, feature: HistoryFeature) -> Take:
+        """The function that counts the different values of a field."""
+        index, cap, window, step = self.remembered.index(str(feature.field)), feature.cap, feature.window, feature.step
+
+        def distinct(state: State, earlier: Sequence[Tick], event: Event) -> float:
+            begin = (event.time - window) // step * step
+            values = {value for value, last in state.seen[index].items() if begin <= last < event.time}
+            for tick in earlier:
+                if tick.time >= begin:
+                    values.update(tick.values[index])
+            return float(min(len(values), cap))
+
+        return distinct
+
+    def _seen(self, feature: HistoryFeature) -> Take:
+        """The function that says whether a value is among the most recent ones of its field."""
+        index, cap = self.remembered.index(str(feature.field)), feature.cap
+
+        def seen(state: State, earlier: Sequence[Tick], event: Event) -> float:
+            value = event.values[index]
+            if value is None:
+                return nan
+            last = {other: time for other, time in state.seen[index].items() if time < event.time}
+            for tick in earlier:
+                last.update(dict.fromkeys(tick.values[index], tick.time))
+            if (time := last.get(value, NONE)) < event.time - self._ttl:
+                return 0.0
+            more_recent = sum((other_time, other) > (time, value) for other, other_time in last.items())
+            return float(more_recent < cap)
+
+        return seen
+
+    def _fraud_rate(self, feature: HistoryFeature) -> Take:
+        """The function that computes the share of frauds among events whose labels are known."""
+        number, window = self._steps.index(DAY), feature.window
+        events, frauds = (1 + self._columns[number].index(place) for place in (0, FRAUDS))
+
+        def fraud_rate(state: State, earlier: Sequence[Tick], event: Event) -> float:
+            tiles, known = state.tiles[number], event.time - self._delay
+            begin, end = (known - window) // DAY, known // DAY
+            days = slice(bisect_left(tiles[0], begin), bisect_left(tiles[0], end))
+            n_events = sum(tiles[events][days])
+            n_events += sum(tick.totals[0] for tick in earlier if begin * DAY <= tick.time < end * DAY)
+            if not n_events:
+                return nan
+            return (sum(tiles[frauds][days]) + PRIOR_EVENTS * self._usual) / (n_events + PRIOR_EVENTS)
+
+        return fraud_rate
+
+    def _latest(self, state: State, earlier: Sequence[Tick], time: int) -> int:
+        """The last event before a time; NONE where there is none that is not forgotten."""
+        latest = earlier[-1].time if earlier else state.last
+        return latest if time - self._ttl <= latest < time else NONE
+
+    def _since_last(self, state: State, earlier: Sequence[Tick], event: Event) -> float:
+        latest = self._latest(state, earlier, event.time)
+        return nan if latest == NONE else float(event.time - latest)
+
+    def _since_first(self, state: State, earlier: Sequence[Tick], event: Event) -> float:
+        if self._latest(state, earlier, event.time) == NONE:
+            return nan
+        first, last = state.first, state.last
+        for tick in earlier:
+            if last == NONE or tick.time - last > self._ttl:
+                first = tick.time
+            last = tick.time
+        return float(min(event.time - first, self._ttl))
+
+
+def _fields(declared: Mapping[str, HistoryFeature], takes: Sequence[str]) -> tuple[str, ...]:
+    """The fields that features of these kinds read."""
+    fields = (feature.field for feature in declared.values() if feature.take in takes)
+    return tuple(dict.fromkeys(name for name in fields if name))
+
+
+def _remember(ids: list[tuple[int, int]], pair: tuple[int, int]) -> bool:
+    """Add an id to the latest ones; False where it is among them."""
+    if any(identifier == pair[1] for _, identifier in ids):
+        return False
+    insort(ids, pair)
+    del ids[:-N_IDS]
+    return True
+
+
+def _is_largest(place: int) -> bool:
+    """Whether the total at a place of a tick is a largest value, not a sum."""
+    return place > 0 and place % 3 == 0
+
+
+def _time(tick: Tick) -> int:
+    return tick.time
+
+
+def _by_time(item: tuple[int, int]) -> tuple[int, int]:
+    return item[1], item[0]

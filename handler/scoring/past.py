@@ -1,0 +1,90 @@
+"""What a request adds to the past of its entities, and learns from it; only scorers with a history import this."""
+
+import json
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from handler.scoring.contract import Contract
+from handler.scoring.entity_state import EntityPast, Event, hash_of, whole
+from handler.scoring.history import Entity, History, seconds_of
+
+KEY_BYTES = 16
+
+
+class KeyedEvent(NamedTuple):
+    """One request as an event of one of its entities."""
+
+    key: bytes
+    """The hash of history, entity and key by which a store knows the state."""
+    past: EntityPast
+    event: Event
+
+
+class RequestPast:
+    """Reads the events of requests, and completes requests with the features of their past."""
+
+    def __init__(self, contract: Contract, history: History) -> None:
+        """Prepare everything that is the same for all requests."""
+        self.id = history.id
+        self.names = tuple(history.features)
+        self._entities = [
+            (EntityPast(history, name, contract.fields), _key_reader(entity), f"{self.id}\0{name}\0")
+            for name, entity in history.entities.items()
+        ]
+        self.time: Callable[[BaseModel], float] = attrgetter(str(contract.time))
+        self._id = contract.id
+        self._resolution = seconds_of(history.resolution)
+
+    def events(self, request: BaseModel) -> list[KeyedEvent | None]:
+        """Per entity the request's event; None where the request does not name one."""
+        time = int(self.time(request) // self._resolution) * self._resolution
+        identifier = getattr(request, self._id) if self._id else None
+        id_hash = None if identifier is None else hash_of(identifier)
+        keyed: list[KeyedEvent | None] = []
+        for past, key_of, prefix in self._entities:
+            if (key := key_of(request)) is None:
+                keyed.append(None)
+                continue
+            measures = [
+                whole(getattr(request, name), scale) for name, scale in zip(past.measured, past.scales, strict=True)
+            ]
+            texts = (getattr(request, name) for name in past.remembered)
+            event = Event(time, measures, [hash_of(text) if text else None for text in texts], id_hash)
+            keyed.append(KeyedEvent(blake2b((prefix + key).encode(), digest_size=KEY_BYTES).digest(), past, event))
+        return keyed
+
+    def complete(self, request: BaseModel, values: Sequence[Sequence[float] | None]) -> list[str]:
+        """Set what the request does not carry itself; the names of what stays missing because the store did not answer.
+
+        `values` has the features of each entity: none where the request names no entity, None where the store did not
+        answer. Pydantic does not see them, and so counts only what the caller sent.
+        """
+        unanswered = []
+        attributes = vars(request)
+        for (past, _, _), features in zip(self._entities, values, strict=True):
+            if features is None:
+                unanswered += [name for name in past.names if attributes.get(name) is None]
+            elif features:
+                for name, value in zip(past.names, features, strict=True):
+                    if attributes.get(name) is None:
+                        attributes[name] = value
+        return unanswered
+
+
+def _key_reader(entity: Entity) -> Callable[[Any], str | None]:
+    """The function that reads the key of a request, None where there is none."""
+    ignored = frozenset((*entity.ignore, None))
+    if len(entity.keys) == 1:
+        value_of = attrgetter(entity.keys[0])
+        return lambda request: None if (value := value_of(request)) in ignored else value
+    values_of = attrgetter(*entity.keys)
+
+    def joined(request: Any) -> str | None:  # noqa: ANN401 - a request's model, made at run time
+        values = values_of(request)
+        return None if ignored.intersection(values) else json.dumps(values, ensure_ascii=False)
+
+    return joined

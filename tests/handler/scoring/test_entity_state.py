@@ -1,0 +1,206 @@
+"""The fold of an entity's past: against its definition, in any order, within a bound."""
+
+from itertools import pairwise
+from math import isnan, nan
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handler.scoring.contract import DeclaredField
+from handler.scoring.entity_state import PRIOR_EVENTS, EntityPast, Event, State, hash_of, whole
+from handler.scoring.history import DAY, HOUR, MINUTE, History, HistoryFeature, history_of
+
+FIELDS = {
+    "card": DeclaredField(type="key"),
+    "device": DeclaredField(type="key"),
+    "amount": DeclaredField(type="money", unit="USD"),
+    "weight": DeclaredField(type="number"),
+}
+DELAY, RATE = 2 * DAY, 0.125
+TAKES = {
+    **{f"count_{over}": {"take": "count", "over": over} for over in ("1h", "24h", "7d", "30d", "90d")},
+    "sum_24h": {"take": "sum", "field": "weight", "over": "24h"},
+    "mean_30d": {"take": "mean", "field": "amount", "over": "30d"},
+    "max_7d": {"take": "max", "field": "amount", "over": "7d"},
+    "idle": {"take": "since_last"},
+    "age": {"take": "since_first"},
+    "devices": {"take": "distinct", "field": "device", "over": "7d", "cap": 3},
+    "known": {"take": "seen", "field": "device", "cap": 3},
+    "risk": {"take": "fraud_rate", "over": "7d"},
+}
+MAX_BYTES = 6_000
+
+
+def declared(**changes: object) -> History:
+    """A history of one entity with a feature of each kind."""
+    features = {name: {"entity": "card", **take} for name, take in TAKES.items()}
+    block = {
+        "entities": {"card": {"key": "card", "ttl": "90d"}},
+        "features": features,
+        "label_delay_days": DELAY / DAY,
+        "usual_fraud_rate": RATE,
+    }
+    history = history_of(block | changes)
+    assert history is not None
+    return history
+
+
+HISTORY = declared()
+PAST = EntityPast(HISTORY, "card", FIELDS)
+START = 1_700_000_000
+
+
+class Row:
+    """One event as the definition reads it."""
+
+    def __init__(
+        self, time: int, amount: float | None, weight: float | None, device: str | None, *, fraud: bool
+    ) -> None:
+        """Keep the values."""
+        self.time, self.amount, self.weight, self.device, self.fraud = time, amount, weight, device, fraud
+
+    def event(self, number: int | None = None) -> Event:
+        """As the fold reads it."""
+        measures = {"amount": whole(self.amount, 100), "weight": whole(self.weight, 1_000_000)}
+        return Event(
+            self.time,
+            [measures[name] for name in PAST.measured],
+            [None if self.device is None else hash_of(self.device)],
+            None if number is None else hash_of(f"id {number}"),
+        )
+
+
+def by_definition(rows: list[Row], row: Row, feature: HistoryFeature) -> float:  # noqa: C901, PLR0911 - one branch for each kind
+    """A feature of a row from all rows, without any state."""
+    earlier = [other for other in rows if other.time < row.time]
+    begin = (row.time - feature.window) // feature.step * feature.step if feature.over else 0
+    within = [other for other in earlier if other.time >= begin]
+    if feature.take == "count":
+        return float(len(within))
+    if feature.take in {"sum", "mean", "max"}:
+        values = [value for other in within if (value := getattr(other, str(feature.field))) is not None]
+        if feature.take == "sum":
+            return round(sum(round(value * 1e6) for value in values)) / 1e6
+        cents = [round(value * 100) for value in values]
+        if not cents:
+            return nan
+        return max(cents) / 100 if feature.take == "max" else sum(cents) / (100 * len(cents))
+    if feature.take == "distinct":
+        return float(min(len({other.device for other in within if other.device is not None}), feature.cap))
+    if feature.take == "seen":
+        if row.device is None:
+            return nan
+        last = {hash_of(other.device): other.time for other in sorted(earlier, key=lambda r: r.time) if other.device}
+        newest = sorted(last, key=lambda value: (last[value], value))[-feature.cap :]
+        value = hash_of(row.device)
+        return float(value in newest and last[value] >= row.time - 90 * DAY)
+    if feature.take == "fraud_rate":
+        days = ((row.time - DELAY - feature.window) // DAY * DAY, (row.time - DELAY) // DAY * DAY)
+        known = [other for other in rows if days[0] <= other.time < days[1]]
+        return (sum(r.fraud for r in known) + PRIOR_EVENTS * RATE) / (len(known) + PRIOR_EVENTS) if known else nan
+    times = sorted({other.time for other in earlier})
+    if not times or row.time - times[-1] > 90 * DAY:
+        return nan
+    if feature.take == "since_last":
+        return float(row.time - times[-1])
+    first = times[0]
+    for before, after in pairwise(times):
+        if after - before > 90 * DAY:
+            first = after
+    return float(min(row.time - first, 90 * DAY))
+
+
+def same(left: float, right: float) -> bool:
+    """Whether two features are equal to the last bit, or both missing."""
+    return left == right or (isnan(left) and isnan(right))
+
+
+GAPS = st.sampled_from([0, 1, 30, MINUTE, 5 * MINUTE, HOUR, 5 * HOUR, DAY, 3 * DAY, 8 * DAY, 40 * DAY, 100 * DAY])
+ROWS = st.lists(
+    st.tuples(
+        GAPS,
+        st.none() | st.integers(0, 10**6).map(lambda cents: cents / 100),
+        st.none() | st.floats(-1e3, 1e3).map(lambda value: round(value, 3)),
+        st.none() | st.sampled_from("abcdef"),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+
+
+def rows_of(drawn: list[tuple[int, float | None, float | None, str | None, bool]]) -> list[Row]:
+    """Rows in order of time, from the gaps between them."""
+    times = START + np.cumsum([gap for gap, *_ in drawn], dtype=np.int64)
+    return [
+        Row(int(time), amount, weight, device, fraud=fraud)
+        for time, (_, amount, weight, device, fraud) in zip(times, drawn, strict=True)
+    ]
+
+
+def folded(rows: list[Row], *, mark: bool = True) -> State:
+    """The state after the rows, in this order."""
+    state = PAST.empty()
+    for number, row in enumerate(rows):
+        PAST.add(state, row.event(number))
+    for row in rows if mark else ():
+        if row.fraud:
+            PAST.add_fraud(state, row.time)
+    return state
+
+
+@given(ROWS)
+@settings(max_examples=300, deadline=None)
+def test_features_are_those_of_the_definition(drawn: list[Any]) -> None:
+    """Every feature of every row equals, to the last bit, what its definition says of all rows."""
+    rows, state = rows_of(drawn), PAST.empty()
+    for number, row in enumerate(rows):
+        state = PAST.unpack(PAST.pack(state))
+        values = dict(zip(PAST.names, PAST.values(state, row.event()), strict=True))
+        for name, feature in HISTORY.features.items():
+            if feature.take != "fraud_rate":
+                assert same(values[name], by_definition(rows, row, feature)), name
+        PAST.add(state, row.event())
+        if row.fraud:
+            PAST.add_fraud(state, row.time)
+        # Labels are known after the delay: the risk is that of all rows so far, at a later time.
+        later = Row(row.time + DELAY + 3 * DAY, None, None, None, fraud=False)
+        risk = PAST.values(state, later.event())[PAST.names.index("risk")]
+        added = rows[: number + 1]
+        assert same(risk, by_definition(added, later, HISTORY.features["risk"]))
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_order_of_arrival_does_not_matter(drawn: list[Any], random: Random) -> None:
+    """Rows that arrive within `lateness` in any order, and twice, leave the same bytes."""
+    rows = rows_of(drawn)
+    numbered = list(enumerate(rows))
+    arrival = sorted(numbered, key=lambda item: item[1].time + random.uniform(0, 600))
+    expected, state = folded(rows, mark=False), PAST.empty()
+    for number, row in arrival:
+        assert PAST.add(state, row.event(number))
+        assert not PAST.add(state, row.event(number))
+    assert PAST.pack(state) == PAST.pack(expected)
+
+
+@pytest.mark.parametrize("gap", [0, 1, 7, 60, 3_600, 86_400])
+def test_size_is_bounded(gap: int) -> None:
+    """A state of every kind of feature has at most 6 kB, whatever the traffic."""
+    state = PAST.empty()
+    for number in range(3_000):
+        for same in range(3):
+            row = Row(START + number * gap, 1e15, -1e9, f"device {number} {same}", fraud=True)
+            PAST.add(state, row.event(number))
+    assert len(PAST.pack(state)) <= MAX_BYTES
+    assert PAST.pack(PAST.unpack(PAST.pack(state))) == PAST.pack(state)
+
+
+@pytest.mark.parametrize("content", [b"", b"1234567", bytes(800), b"\xff" * 800, bytes(8)])
+def test_other_bytes_are_no_state(content: bytes) -> None:
+    """Bytes that are not a state are refused with a ValueError."""
+    with pytest.raises(ValueError, match="not a state of this history"):
+        PAST.unpack(content)

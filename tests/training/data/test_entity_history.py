@@ -1,0 +1,143 @@
+"""The features of all rows at once equal the fold of one event at a time, to the last bit."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from handler.scoring.contract import Contract
+from handler.scoring.entity_state import EntityPast, Event, hash_of, whole
+from training.data.entity_history import PastRows, Texts, history_columns, key_of, ticks
+
+N = 4_000
+TAKES: dict[str, dict[str, Any]] = {
+    **{f"count_{over}": {"take": "count", "over": over} for over in ("1h", "24h", "7d", "30d", "90d")},
+    "sum_24h": {"take": "sum", "field": "weight", "over": "24h"},
+    "mean_30d": {"take": "mean", "field": "amount", "over": "30d"},
+    "mean_1h": {"take": "mean", "field": "amount", "over": "1h"},
+    "max_7d": {"take": "max", "field": "amount", "over": "7d"},
+    "idle": {"take": "since_last"},
+    "age": {"take": "since_first"},
+    "devices": {"take": "distinct", "field": "device", "over": "7d", "cap": 3},
+    "known": {"take": "seen", "field": "device", "cap": 4},
+    "risk": {"take": "fraud_rate", "over": "7d"},
+}
+RATE = 0.03
+
+
+def contract_of(**history: object) -> Contract:
+    """A contract with these takes for a card, and counts for a pair."""
+    features = {name: {"entity": "card", **take} for name, take in TAKES.items()}
+    features["pairs"] = {"entity": "pair", "take": "count", "over": "30d"}
+    return Contract.model_validate(
+        {
+            "route": "/predict",
+            "answer": "probability",
+            "id": None,
+            "time": "at",
+            "fields": {
+                "card": {"type": "key"},
+                "device": {"type": "key"},
+                "amount": {"type": "money", "unit": "USD"},
+                "weight": {"type": "number"},
+            },
+            "features": {},
+            "history": {
+                "entities": {
+                    "card": {"key": "card", "ttl": "90d", "ignore": ["", "none"]},
+                    "pair": {"key": ["card", "device"], "ttl": "30d"},
+                },
+                "features": features,
+                "label_delay_days": 2.0,
+                "usual_fraud_rate": RATE,
+                **history,
+            },
+        },
+        strict=False,
+    )
+
+
+def drawn_rows(seed: int) -> pd.DataFrame:
+    """Rows of few cards, with ties, missing values and amounts of any size."""
+    draw = np.random.default_rng(seed)
+    gaps = draw.choice([0, 1, 7, 100, 900, 4_000, 90_000], N, p=[0.2, 0.2, 0.2, 0.2, 0.1, 0.07, 0.03])
+    amounts = np.where(draw.random(N) < 0.1, np.nan, np.round(draw.lognormal(3, 3, N), 2))
+    amounts[::97] = 1e14
+    return pd.DataFrame(
+        {
+            "at": 1_700_000_000 + np.cumsum(gaps) + draw.choice([0.0, 0.25], N),
+            "card": draw.choice([*(f"c{number}" for number in range(40)), "none", "", None], N),
+            "device": draw.choice([*"abcdefgh", None], N),
+            "amount": amounts,
+            "weight": np.where(draw.random(N) < 0.1, np.nan, draw.normal(0, 50, N)),
+            "label": (draw.random(N) < 0.1).astype(int),
+        }
+    ).sort_values("at", ignore_index=True)
+
+
+def past_rows(rows: pd.DataFrame) -> PastRows:
+    """The rows as the stage reads them."""
+    return PastRows(
+        rows["at"].to_numpy(),
+        rows["label"].to_numpy(),
+        {name: Texts.of(pa.array(rows[name], pa.string(), from_pandas=True)) for name in ("card", "device")},
+        {name: rows[name].to_numpy(np.float64) for name in ("amount", "weight")},
+    )
+
+
+def folded(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray]:
+    """The same features by the fold; a fraud is known at once, which a delay of two days hides."""
+    history, past = contract.history, past_rows(rows)
+    columns = {name: np.full(len(rows), np.nan) for name in history.features}
+    time = ticks(past.seconds, history)
+    for entity, declared in history.entities.items():
+        fold = EntityPast(history, entity, contract.fields)
+        key, states = key_of(past, declared), {}
+        values = {name: past.numbers[name].tolist() for name in fold.measured}
+        texts = {name: rows[name].tolist() for name in fold.remembered}
+        for place in np.flatnonzero(key.codes >= 0).tolist():
+            state = states.setdefault(key.codes[place], fold.empty())
+            measures = [
+                whole(values[name][place], scale) for name, scale in zip(fold.measured, fold.scales, strict=True)
+            ]
+            seen = [texts[name][place] for name in fold.remembered]
+            hashes = [hash_of(text) if isinstance(text, str) else None for text in seen]
+            event = Event(int(time[place]), measures, hashes)
+            for name, value in zip(fold.names, fold.values(state, event), strict=True):
+                columns[name][place] = value
+            fold.add(state, event)
+            if past.label[place] and "risk" in fold.names:
+                fold.add_fraud(state, event.time)
+    return columns
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_all_at_once_equals_the_fold(seed: int) -> None:
+    """Each feature of each row is the same bits."""
+    rows, contract = drawn_rows(seed), contract_of()
+    expected = folded(rows, contract)
+    columns = history_columns(past_rows(rows), contract.history, contract.fields)
+    assert list(columns) == list(contract.history.features)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("n_rows", [1, 500, 3_999])
+def test_later_rows_change_nothing(n_rows: int) -> None:
+    """Features of the first rows are the same bits whether the file ends there or goes on."""
+    rows, contract = drawn_rows(5), contract_of()
+    whole_file = history_columns(past_rows(rows), contract.history, contract.fields)
+    begin = history_columns(past_rows(rows[:n_rows]), contract.history, contract.fields)
+    for name, values in begin.items():
+        np.testing.assert_array_equal(values, whole_file[name][:n_rows])
+
+
+def test_resolution_makes_ties() -> None:
+    """With a resolution of an hour, rows of the same hour do not see each other."""
+    rows, contract = drawn_rows(4), contract_of(resolution="1h")
+    rows["at"] = rows["at"] // 3_600 * 3_600 + 5
+    counted = history_columns(past_rows(rows), contract.history, contract.fields)["count_30d"]
+    first = rows["at"] == rows["at"][0]
+    assert set(counted[first & rows["card"].isin([f"c{number}" for number in range(40)])]) == {0.0}
