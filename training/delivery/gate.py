@@ -10,7 +10,7 @@ from handler.releases.compatibility import breaking_changes
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
 from training.batch.answers import answer_rows
-from training.data.times import EARLIEST_DATE, dates_of, timestamp_text
+from training.data.times import EARLIEST_DATE, dates_of, text_timestamp, timestamp_text
 from training.declaration import ScorerDeclaration
 from training.delivery.gate_verdict import GateMeasures, GateVerdict
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh, weigh_first
@@ -81,12 +81,12 @@ def learned_until(scorer: Scorer) -> str:
     """The time of the last row that trees, calibration or threshold come from, but for a refit."""
     windows = scorer.bundle.manifest["windows"]
     ends: list[str] = [window["to"] for name, window in windows.items() if name not in UNLEARNED]
-    return max(ends, key=pd.Timestamp)
+    return max(ends, key=text_timestamp)
 
 
 def begins_before(first: float, end: str) -> bool:
     """Whether rows from a timestamp on begin before or at a time; never where time is a step and no date."""
-    return EARLIEST_DATE <= first < float(pd.Timestamp(end).timestamp())
+    return EARLIEST_DATE <= first < text_timestamp(end)
 
 
 def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:

@@ -175,9 +175,19 @@ def test_rows_that_chose_the_threshold_are_refused(trained: Path, gate: Gate) ->
     (objection,) = gate.judge(gate.champion, gate.champion, pd.concat([learned, gate.window])).objections
     assert objection.startswith(f"it has learned from rows of this window, which begins {known['from']}; ")
     assert objection.endswith(f"its own rows end {known['to']}")
-    # Where time is a step and no date, overlapping windows cannot be noticed.
+
+
+def test_windows_of_steps_are_not_compared(gate: Gate) -> None:
+    """Where time is a step and no date, overlapping windows cannot be noticed, and nothing is read as a date."""
+    windows = {
+        name: window | {"from": f"{number}0,000", "to": f"{number}2,345"}
+        for number, (name, window) in enumerate(gate.champion.bundle.manifest["windows"].items(), start=1)
+    }
+    counted = gate.version(windows=windows)
     steps = gate.window.assign(at=np.arange(len(gate.window), dtype=float))
-    assert gate.judge(gate.champion, gate.champion, steps).objections == ()
+    for scorer, rows in ((counted, steps), (gate.champion, steps), (counted, gate.window)):
+        verdict = gate.judge(scorer, scorer, rows)
+        assert (verdict.objections, verdict.measured.rows) == ((), len(rows))
 
 
 @pytest.mark.parametrize(
