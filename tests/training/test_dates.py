@@ -19,6 +19,7 @@ from handler.web.routes import create_app
 from tests.training.conftest import Prepared, timed_rows
 from training.batch.answers import answer_rows
 from training.declaration import ScorerDeclaration, declared_scorer
+from training.delivery.contenders import Contender
 from training.delivery.gate import judge_challenger
 from training.errors import StageError
 from training.score import ScoreOptions, score_files
@@ -226,7 +227,8 @@ def test_scoring_says_that_a_file_has_no_times(
 def test_the_gate_takes_prepared_rows(timed: Path, timed_scorer: ScorerDeclaration, scorer: Scorer) -> None:
     """Whose dates are seconds."""
     rows = pd.read_parquet(timed / "build" / "mini" / "rows" / "test.parquet")
-    measured = judge_challenger(scorer, scorer, rows, timed_scorer).measured
+    contender = Contender(scorer.version, scorer)
+    measured = judge_challenger(contender, contender, rows, timed_scorer).measured
     assert (measured.rows, measured.left_out) == (len(rows), 0)
     assert measured.average_precision is not None
     assert measured.average_precision.gain == 0

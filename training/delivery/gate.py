@@ -10,25 +10,22 @@ from handler.releases.compatibility import breaking_changes
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
 from training.batch.answers import answer_rows
-from training.data.times import EARLIEST_DATE, dates_of, text_timestamp, timestamp_text
+from training.data.times import dates_of, timestamp_text
 from training.declaration import ScorerDeclaration
+from training.delivery.contenders import Contender, begins_before, learned_until
 from training.delivery.gate_verdict import GateMeasures, GateVerdict
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh, weigh_first
 from training.errors import DataError
 from training.evaluation.intervals import entity_groups
 from training.params import Decision
 
-# The windows that a model has not learned from when it is judged; all others choose its trees, its calibration or its
-# threshold.
-UNLEARNED = ("test", "refit")
-
 
 def judge_challenger(
-    champion: Scorer | None,
-    challenger: Scorer,
+    champion: Contender | None,
+    challenger: Contender,
     rows: pd.DataFrame,
     declared: ScorerDeclaration,
-    best_former: Scorer | None = None,
+    best_former: Contender | None = None,
 ) -> GateVerdict:
     """The verdict on a challenger: it must be calibrated, and neither rank nor catch worse (`weighing` has the rules).
 
@@ -53,10 +50,10 @@ def judge_challenger(
     groups = entity_groups(rows[declared.entity].iloc[accepted]) if declared.entity else None
     judged = JudgedRows(labels, declared.gate, declared.seed, groups)
     if champion is None:
-        policy = Decision.model_validate(challenger.bundle.manifest["decision"]["policy"])
+        policy = Decision.model_validate(challenger.scorer.bundle.manifest["decision"]["policy"])
         verdict = weigh_first(answers[0], judged, policy)
     else:
-        agreed = agreed_rate(champion.bundle.baseline["score"])
+        agreed = agreed_rate(champion.scorer.bundle.baseline["score"])
         former = _answers_to(best_former, rows.iloc[accepted]) if best_former else None
         verdict = weigh(answers[0], answers[1], former, judged, agreed=agreed)
     window = (timestamp_text(rows[declared.time].min()), timestamp_text(rows[declared.time].max()))
@@ -64,29 +61,17 @@ def judge_challenger(
     return GateVerdict(described, (*objections, *verdict.objections), verdict.doubts)
 
 
-def _contract_objections(champion: Scorer | None, challenger: Scorer) -> list[str]:
-    changes = breaking_changes(champion.contract, challenger.contract) if champion else []
+def _contract_objections(champion: Contender | None, challenger: Contender) -> list[str]:
+    changes = breaking_changes(champion.scorer.contract, challenger.scorer.contract) if champion else []
     return [f"its contract is not the champion's: {change}" for change in changes]
 
 
-def _learned_objections(challenger: Scorer, first: float) -> list[str]:
+def _learned_objections(challenger: Contender, first: float) -> list[str]:
     """An objection where the window begins before the end of the rows that the challenger has learned from."""
-    end = learned_until(challenger)
+    end = learned_until(challenger.scorer)
     if not begins_before(first, end):
         return []
     return [f"it has learned from rows of this window, which begins {timestamp_text(first)}; its own rows end {end}"]
-
-
-def learned_until(scorer: Scorer) -> str:
-    """The time of the last row that trees, calibration or threshold come from, but for a refit."""
-    windows = scorer.bundle.manifest["windows"]
-    ends: list[str] = [window["to"] for name, window in windows.items() if name not in UNLEARNED]
-    return max(ends, key=text_timestamp)
-
-
-def begins_before(first: float, end: str) -> bool:
-    """Whether rows from a timestamp on begin before or at a time; never where time is a step and no date."""
-    return EARLIEST_DATE <= first < text_timestamp(end)
 
 
 def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
@@ -103,15 +88,15 @@ def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclar
         )
 
 
-def _scored(scorers: Sequence[Scorer], rows: pd.DataFrame) -> tuple[pd.Index, list[ModelAnswers]]:
-    """The positions of the rows that all scorers accept, and each one's answers to these."""
+def _scored(contenders: Sequence[Contender], rows: pd.DataFrame) -> tuple[pd.Index, list[ModelAnswers]]:
+    """The positions of the rows that all contenders accept, and each one's answers to these."""
     rows = rows.reset_index(drop=True)
-    answers = [_answered(scorer, rows) for scorer in scorers]
+    answers = [_answered(contender.scorer, rows) for contender in contenders]
     accepted = answers[0].index
     for answered in answers[1:]:
         accepted = accepted.intersection(answered.index)
-    kept = [_model_answers(scorer, answered.loc[accepted]) for scorer, answered in zip(scorers, answers, strict=True)]
-    return accepted, kept
+    pairs = zip(contenders, answers, strict=True)
+    return accepted, [_model_answers(contender, answered.loc[accepted]) for contender, answered in pairs]
 
 
 def _as_file(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
@@ -121,9 +106,9 @@ def _as_file(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     return inputs.assign(**{name: dates_of(inputs[name]) for name in dates})
 
 
-def _answers_to(former: Scorer, rows: pd.DataFrame) -> ModelAnswers | None:
+def _answers_to(former: Contender, rows: pd.DataFrame) -> ModelAnswers | None:
     """A former release's answers to rows that the others accept; None where its contract was too narrow for all."""
-    answered = _answered(former, rows)
+    answered = _answered(former.scorer, rows)
     return _model_answers(former, answered) if len(answered) == len(rows) else None
 
 
@@ -131,7 +116,7 @@ def _answered(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
     return answer_rows(scorer, _as_file(rows, scorer.contract)).answered
 
 
-def _model_answers(scorer: Scorer, answered: pd.DataFrame) -> ModelAnswers:
+def _model_answers(contender: Contender, answered: pd.DataFrame) -> ModelAnswers:
     return ModelAnswers(
-        scorer.version, answered["fraud_probability"].to_numpy(np.float64), answered["is_flagged"].to_numpy(bool)
+        contender.version, answered["fraud_probability"].to_numpy(np.float64), answered["is_flagged"].to_numpy(bool)
     )

@@ -18,6 +18,7 @@ from handler.scoring.bundle import MANIFEST, load_bundle
 from handler.scoring.scorer import Scorer, load_scorer
 from training.data.requests import requests_of
 from training.declaration import ScorerDeclaration
+from training.delivery.contenders import Contender
 from training.delivery.gate import judge_challenger
 from training.delivery.gate_verdict import AlertRates, GateVerdict
 from training.delivery.weighing import agreed_rate
@@ -39,7 +40,8 @@ class Gate:
 
     def judge(self, champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame | None = None) -> GateVerdict:
         """The verdict on a challenger by the test rows, or by others."""
-        return judge_challenger(champion, challenger, self.window if rows is None else rows, self.declaration)
+        contenders = [scorer and Contender(scorer.version, scorer) for scorer in (champion, challenger)]
+        return judge_challenger(*contenders, self.window if rows is None else rows, self.declaration)
 
     def declare(self, **limits: float) -> None:
         """Declare other limits."""

@@ -211,6 +211,19 @@ def test_refitted_version_is_judged_by_its_twin(
         deployment.promote(orphan)
 
 
+def test_best_release_is_the_one_that_served(deployment: Deployment) -> None:
+    """Not the twin that was judged in its place: a champion is known as such, and a former release by its own name."""
+    refitted = [
+        with_refit(deployment, "2025-03-02T00:00:00", deployment.release(shift=shift), shift=-shift)
+        for shift in (0.01, 0.02)
+    ]
+    gates = [deployment.promote(version).gate for version in refitted]
+    assert [gate["best"] for gate in gates] == [refitted[0]] * 2
+    assert "best_former" not in gates[1]
+    later = deployment.promote(deployment.release(shift=0.03)).gate
+    assert (later["best_former"]["version"], later["best"]) == (refitted[0], refitted[1])
+
+
 Update = Callable[[Deployment, str], object]
 
 
