@@ -12,7 +12,7 @@ from handler.scoring.scorer import Scorer
 from training.batch.answers import answer_rows
 from training.data.times import dates_of, timestamp_text
 from training.declaration import ScorerDeclaration
-from training.delivery.contenders import Contender, begins_before, learned_until
+from training.delivery.contenders import Contender, overlap_with
 from training.delivery.gate_verdict import GateMeasures, GateVerdict
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh, weigh_first
 from training.errors import DataError
@@ -34,7 +34,11 @@ def judge_challenger(
     rows that the champion flags. Without a champion it must keep its policy instead.
     """
     objections = _contract_objections(champion, challenger)
-    objections += _learned_objections(challenger, rows[declared.time].min())
+    first, doubts = rows[declared.time].min(), []
+    if overlap := overlap_with(challenger, first):
+        objections.append(f"it {overlap}")
+    if champion and (overlap := overlap_with(champion, first)):
+        doubts.append(f"the champion, {champion.version}, {overlap}; only later rows can compare the two")
     accepted, answers = _scored([challenger, champion] if champion else [challenger], rows)
     labels = rows[declared.label].to_numpy()[accepted]
     measured = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
@@ -42,7 +46,7 @@ def judge_challenger(
         lack = (
             f"the window has {labels.sum():,} frauds in {len(labels):,} rows that both take; a gate needs both classes"
         )
-        return GateVerdict(GateMeasures(rows=len(labels)), tuple(objections), (lack,))
+        return GateVerdict(GateMeasures(rows=len(labels)), tuple(objections), (*doubts, lack))
     if len(rows) - len(labels) > declared.gate.max_left_out * len(rows):
         objections.append(
             f"{len(rows) - len(labels):,} of the window's {len(rows):,} rows are not requests that both take"
@@ -56,22 +60,14 @@ def judge_challenger(
         agreed = agreed_rate(champion.scorer.bundle.baseline["score"])
         former = _answers_to(best_former, rows.iloc[accepted]) if best_former else None
         verdict = weigh(answers[0], answers[1], former, judged, agreed=agreed)
-    window = (timestamp_text(rows[declared.time].min()), timestamp_text(rows[declared.time].max()))
+    window = (timestamp_text(first), timestamp_text(rows[declared.time].max()))
     described = verdict.measured.model_copy(update={"window": window, **measured}).rounded()
-    return GateVerdict(described, (*objections, *verdict.objections), verdict.doubts)
+    return GateVerdict(described, (*objections, *verdict.objections), (*doubts, *verdict.doubts))
 
 
 def _contract_objections(champion: Contender | None, challenger: Contender) -> list[str]:
     changes = breaking_changes(champion.scorer.contract, challenger.scorer.contract) if champion else []
     return [f"its contract is not the champion's: {change}" for change in changes]
-
-
-def _learned_objections(challenger: Contender, first: float) -> list[str]:
-    """An objection where the window begins before the end of the rows that the challenger has learned from."""
-    end = learned_until(challenger.scorer)
-    if not begins_before(first, end):
-        return []
-    return [f"it has learned from rows of this window, which begins {timestamp_text(first)}; its own rows end {end}"]
 
 
 def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:

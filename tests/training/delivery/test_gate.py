@@ -179,6 +179,22 @@ def test_rows_that_chose_the_threshold_are_refused(trained: Path, gate: Gate) ->
     assert objection.endswith(f"its own rows end {known['to']}")
 
 
+def test_rows_that_the_champion_learned_are_a_doubt(gate: Gate) -> None:
+    """A window that is longer than the champion's own flatters it, so that nobody can tell; a day of it is enough."""
+    windows = json.loads(json.dumps(gate.champion.bundle.manifest["windows"]))
+    begins = pd.Timestamp(gate.window["at"].min(), unit="s").floor("s")
+    for end, is_seen in ((begins + pd.Timedelta("1D"), True), (begins, False)):
+        windows["calibrate"]["to"] = end.isoformat()
+        champion = gate.version(windows=windows)
+        verdict = gate.judge(champion, gate.champion)
+        doubt = (
+            f"the champion, {champion.version}, has learned from rows of this window, which begins "
+            f"{begins.isoformat()}; its own rows end {end.isoformat()}; only later rows can compare the two"
+        )
+        assert (verdict.kind, doubt in verdict.doubts) == (("cannot tell", True) if is_seen else ("promote", False))
+        assert doubt not in gate.judge(None, champion).reasons
+
+
 def test_windows_of_steps_are_not_compared(gate: Gate) -> None:
     """Where time is a step and no date, overlapping windows cannot be noticed, and nothing is read as a date."""
     windows = {

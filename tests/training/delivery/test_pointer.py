@@ -185,6 +185,24 @@ def test_best_release_so_far_is_judged_beside_the_champion(
     )
 
 
+def test_best_release_that_learned_the_rows_is_left_out(
+    deployment: Deployment, second: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one whose files are damaged is: what it makes of rows that it knows is no measure."""
+    folder = deployment.variant(shift=0.02)
+    windows = json.loads((folder / "manifest.json").read_bytes())["windows"]
+    rewrite_manifest(folder, windows=windows | {"calibrate": windows["calibrate"] | {"to": "2025-03-01T00:00:00"}})
+    seen = publish(deployment.store, folder)
+    deployment.promote(seen, force="a drill")
+    pointer = deployment.promote(deployment.release(slope=-1), force="a drill")
+    assert any(doubt.startswith(f"the champion, {seen}, has learned from rows") for doubt in pointer.gate["doubts"])
+    assert pointer.gate["best"] == seen
+    capsys.readouterr()
+    assert "best_former" not in deployment.promote(second).gate
+    warning = f"WARNING: nothing was compared with {seen}, the best release so far: it has learned from rows of this "
+    assert warning in capsys.readouterr().out
+
+
 def with_refit(deployment: Deployment, to: str, judged_by: str, **changes: object) -> str:
     """Publish a version that also learned rows until a date, and is judged by its twin."""
     folder = deployment.variant(**changes)
