@@ -255,14 +255,22 @@ def test_bad_rows_are_quarantined(
 
 
 def test_a_date_needs_times_that_are_dates(prepared: Callable[..., Prepared], timed_scorer: ScorerDeclaration) -> None:
-    """A count of seconds from a first row gives no age."""
+    """A count of seconds from a first row gives no age, no hour and no weekday."""
     rows = timed_rows().assign(at=np.arange(1_500) * 60.0)
-    with pytest.raises(StageError) as refused:
-        prepared(rows, timed_scorer)
-    assert str(refused.value) == (
-        "column at counts seconds from another start than 1970, as 89,940, so that opened can have no age; declare a "
-        "time column with dates, or no field of type date"
-    )
+    fields = {name: field for name, field in timed_scorer.fields.items() if field.type != "date"}
+    hour = {"hour": timed_scorer.features["hour"]}
+    for changes, names in (
+        ({}, "opened, hour, weekday"),
+        ({"features": {}}, "opened"),
+        ({"fields": fields, "features": hour}, "hour"),
+    ):
+        with pytest.raises(StageError) as refused:
+            prepared(rows, timed_scorer.model_copy(update=changes))
+        assert str(refused.value) == (
+            f"column at counts seconds from another start than 1970, as 89,940, so that {names} cannot be computed; "
+            "declare a time column with dates, or no field of type date and no hour_of_day or day_of_week"
+        )
+    assert len(prepared(rows, timed_scorer.model_copy(update={"fields": fields, "features": {}})).windows) > 1
 
 
 def test_young_accounts_are_never_safer(scorer: Scorer) -> None:
