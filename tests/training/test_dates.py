@@ -22,6 +22,7 @@ from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.contenders import Contender
 from training.delivery.gate import judge_challenger
 from training.errors import StageError
+from training.params import SECONDS_A_DAY
 from training.score import ScoreOptions, score_files
 
 
@@ -225,13 +226,15 @@ def test_scoring_says_that_a_file_has_no_times(
 
 
 def test_the_gate_takes_prepared_rows(timed: Path, timed_scorer: ScorerDeclaration, scorer: Scorer) -> None:
-    """Whose dates are seconds."""
+    """Whose dates are seconds, also where they are later than this machine's clock."""
     rows = pd.read_parquet(timed / "build" / "mini" / "rows" / "test.parquet")
     contender = Contender(scorer.version, scorer)
-    measured = judge_challenger(contender, contender, rows, timed_scorer).measured
-    assert (measured.rows, measured.left_out) == (len(rows), 0)
-    assert measured.average_precision is not None
-    assert measured.average_precision.gain == 0
+    late = 50 * 365 * SECONDS_A_DAY
+    for judged in (rows, rows.assign(at=rows["at"] + late, opened=rows["opened"] + late)):
+        measured = judge_challenger(contender, contender, judged, timed_scorer).measured
+        assert (measured.rows, measured.left_out) == (len(rows), 0)
+        assert measured.average_precision is not None
+        assert measured.average_precision.gain == 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pandas.api.types import is_numeric_dtype
 from handler.releases.compatibility import breaking_changes
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
+from handler.scoring.times import END_OF_TIMES
 from training.batch.answers import answer_rows
 from training.data.times import dates_of, timestamp_text
 from training.declaration import ScorerDeclaration
@@ -109,7 +110,8 @@ def _answers_to(former: Contender, rows: pd.DataFrame) -> ModelAnswers | None:
 
 
 def _answered(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
-    return answer_rows(scorer, _as_file(rows, scorer.contract)).answered
+    # Rows may be later than this machine's clock, as synthetic ones are.
+    return answer_rows(scorer, _as_file(rows, scorer.contract), now=END_OF_TIMES).answered
 
 
 def _model_answers(contender: Contender, answered: pd.DataFrame) -> ModelAnswers:
