@@ -124,13 +124,17 @@ def search(folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Trial]:
     return finished
 
 
+def eligible(finished: Sequence[Trial]) -> list[Trial]:
+    """The trials that may be chosen: the declared settings, or the reference where no other has finished."""
+    return [trial for trial in finished if not trial.is_reference] or [*finished[:1]]
+
+
 def best_of(finished: Sequence[Trial]) -> Trial:
     """The trial with the highest mean over the folds; the first, unless another beats it by CLEAR_LEAD standard errors.
 
     With mode grid the first is not among the declared settings, and the best of these is taken.
     """
-    candidates = [trial for trial in finished if not trial.is_reference]
-    best = max(candidates or finished[:1], key=lambda trial: trial.mean)
+    best = max(eligible(finished), key=lambda trial: trial.mean)
     if finished[0].is_reference or best is finished[0]:
         return best
     gains = np.subtract(best.folds, finished[0].folds)
@@ -142,12 +146,15 @@ def describe_gain(finished: Sequence[Trial]) -> str:
     chosen, default = best_of(finished), finished[0]
     if len(finished) == 1:
         return f"nothing was searched; the declared and default values have average precision {chosen.mean:.4f}"
-    best = max(finished, key=lambda trial: trial.mean)
+    best = max(eligible(finished), key=lambda trial: trial.mean)
     if best is default:
         return f"none of {len(finished):,} trials is better than the default values; they stay"
     gains = np.subtract(best.folds, default.folds)
-    gain = f"{gains.mean():+.4f} +- {standard_error(gains):.4f} over the default values"
+    compared = "declared" if default.is_reference else "default"
+    gain = f"{gains.mean():+.4f} +- {standard_error(gains):.4f} over the {compared} values"
     trial = f"trial {finished.index(best) + 1} of {len(finished):,} has average precision {best.mean:.4f}, {gain}"
+    if default.is_reference and gains.mean() < 0:
+        return f"{trial}: the best of the grid is taken, although the declared values, which it lacks, are better"
     if chosen is default:
         return f"{trial}: within {CLEAR_LEAD:g} standard errors, so the default values stay"
     return f"{trial}, on folds that chose it"
@@ -176,8 +183,10 @@ def main(name: str) -> None:
             for trial in finished
         ],
     }
-    best_so_far = list(accumulate((trial.mean for trial in finished), max))
-    table = pd.DataFrame({"trial": range(1, len(finished) + 1), "best_average_precision": best_so_far})
+    best_so_far = list(accumulate((trial.mean for trial in eligible(finished)), max))
+    # A reference comes first, and has no row.
+    numbers = range(len(finished) - len(best_so_far) + 1, len(finished) + 1)
+    table = pd.DataFrame({"trial": numbers, "best_average_precision": best_so_far})
     write_table(REPORTS / name / "tuning.csv", table)
     write_json(REPORTS / name / "tuning.json", report)
     write_text(BUILD / name / "tuned.json", best.model.model_dump_json(indent=1) + "\n")

@@ -19,8 +19,10 @@ from handler.web.routes import create_app
 from tests.training.conftest import Prepared, timed_rows
 from training.batch.answers import answer_rows
 from training.declaration import ScorerDeclaration, declared_scorer
+from training.delivery.contenders import Contender
 from training.delivery.gate import judge_challenger
 from training.errors import StageError
+from training.params import SECONDS_A_DAY
 from training.score import ScoreOptions, score_files
 
 
@@ -224,12 +226,15 @@ def test_scoring_says_that_a_file_has_no_times(
 
 
 def test_the_gate_takes_prepared_rows(timed: Path, timed_scorer: ScorerDeclaration, scorer: Scorer) -> None:
-    """Whose dates are seconds."""
+    """Whose dates are seconds, also where they are later than this machine's clock."""
     rows = pd.read_parquet(timed / "build" / "mini" / "rows" / "test.parquet")
-    measured = judge_challenger(scorer, scorer, rows, timed_scorer).measured
-    assert (measured.rows, measured.left_out) == (len(rows), 0)
-    assert measured.average_precision is not None
-    assert measured.average_precision.gain == 0
+    contender = Contender(scorer.version, scorer)
+    late = 50 * 365 * SECONDS_A_DAY
+    for judged in (rows, rows.assign(at=rows["at"] + late, opened=rows["opened"] + late)):
+        measured = judge_challenger(contender, contender, judged, timed_scorer).measured
+        assert (measured.rows, measured.left_out) == (len(rows), 0)
+        assert measured.average_precision is not None
+        assert measured.average_precision.gain == 0
 
 
 @pytest.mark.parametrize(
@@ -253,14 +258,22 @@ def test_bad_rows_are_quarantined(
 
 
 def test_a_date_needs_times_that_are_dates(prepared: Callable[..., Prepared], timed_scorer: ScorerDeclaration) -> None:
-    """A count of seconds from a first row gives no age."""
+    """A count of seconds from a first row gives no age, no hour and no weekday."""
     rows = timed_rows().assign(at=np.arange(1_500) * 60.0)
-    with pytest.raises(StageError) as refused:
-        prepared(rows, timed_scorer)
-    assert str(refused.value) == (
-        "column at counts seconds from another start than 1970, as 89,940, so that opened can have no age; declare a "
-        "time column with dates, or no field of type date"
-    )
+    fields = {name: field for name, field in timed_scorer.fields.items() if field.type != "date"}
+    hour = {"hour": timed_scorer.features["hour"]}
+    for changes, names in (
+        ({}, "opened, hour, weekday"),
+        ({"features": {}}, "opened"),
+        ({"fields": fields, "features": hour}, "hour"),
+    ):
+        with pytest.raises(StageError) as refused:
+            prepared(rows, timed_scorer.model_copy(update=changes))
+        assert str(refused.value) == (
+            f"column at counts seconds from another start than 1970, as 89,940, so that {names} cannot be computed; "
+            "declare a time column with dates, or no field of type date and no hour_of_day or day_of_week"
+        )
+    assert len(prepared(rows, timed_scorer.model_copy(update={"fields": fields, "features": {}})).windows) > 1
 
 
 def test_young_accounts_are_never_safer(scorer: Scorer) -> None:

@@ -241,6 +241,20 @@ def test_gain_is_described() -> None:
     )
 
 
+def test_gain_of_a_grid_is_that_of_its_best_setting() -> None:
+    """Not of the declared values, which are only the reference: where they are better the sentence says so."""
+    worst, worse, better = made_trial(0.3, 0.3), made_trial(0.4, 0.4), made_trial(0.6, 0.6)
+    reference = made_trial(0.5, 0.5, is_reference=True)
+    assert describe_gain([reference, worse, worst]) == (
+        "trial 2 of 3 has average precision 0.4000, -0.1000 +- 0.0000 over the declared values: the best of the grid "
+        "is taken, although the declared values, which it lacks, are better"
+    )
+    assert describe_gain([reference, worse, better]) == (
+        "trial 3 of 3 has average precision 0.6000, +0.1000 +- 0.0000 over the declared values, on folds that chose it"
+    )
+    assert describe_gain([reference]).startswith("nothing was searched; ")
+
+
 def test_stage_writes_a_model_that_is_whole(trained: Path, reported: Read, mini_scorer: Scorer) -> None:
     """The tuned file is a model in which every parameter stands, the pinned ones as declared."""
     tuned = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())

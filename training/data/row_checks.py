@@ -79,12 +79,14 @@ def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool
 
 
 def _require_dates(seconds: pd.Series, scorer: ScorerDeclaration) -> None:
-    """Raise DataError where a date is declared and the times are no dates, so that it has no age."""
-    dates = [name for name, field in scorer.fields.items() if field.type == "date"]
-    if dates and seconds.max() < EARLIEST_DATE:
+    """Raise DataError where the times are no dates, and what is declared needs them: an age, an hour or a weekday."""
+    names = [name for name, field in scorer.fields.items() if field.type == "date"]
+    names += [name for name, feature in scorer.features.items() if feature.time]
+    if names and seconds.max() < EARLIEST_DATE:
         raise DataError(
             f"column {scorer.time} counts seconds from another start than 1970, as {seconds.max():,.0f}, so that "
-            f"{', '.join(dates)} can have no age; declare a time column with dates, or no field of type date"
+            f"{', '.join(names)} cannot be computed; declare a time column with dates, or no field of type date and no "
+            "hour_of_day or day_of_week"
         )
 
 

@@ -108,6 +108,12 @@ def timestamp_text(seconds: float) -> str:
     return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())
 
 
+def text_timestamp(text: str) -> float:
+    """The timestamp that `timestamp_text` printed, to the second or row."""
+    # Every date that is printed has a T; a step such as "12,345" is none, whatever pandas takes it for.
+    return pd.Timestamp(text).timestamp() if "T" in text else float(text.replace(",", ""))
+
+
 def parse_utc_date(text: str) -> float:
     """Seconds since 1970 of a date on the command line, in UTC unless it has an offset."""
     try:

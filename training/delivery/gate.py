@@ -1,7 +1,5 @@
 """The promotion gate: whether a challenger may replace the champion, judged by their answers to the same rows."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
@@ -9,84 +7,80 @@ from pandas.api.types import is_numeric_dtype
 from handler.releases.compatibility import breaking_changes
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
+from handler.scoring.times import END_OF_TIMES
 from training.batch.answers import answer_rows
-from training.data.times import EARLIEST_DATE, dates_of, timestamp_text
+from training.data.times import dates_of, timestamp_text
 from training.declaration import ScorerDeclaration
+from training.delivery.contenders import Contender, overlap_with, warn_of_former
 from training.delivery.gate_verdict import GateMeasures, GateVerdict
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh, weigh_first
 from training.errors import DataError
 from training.evaluation.intervals import entity_groups
 from training.params import Decision
 
-# The windows that a model has not learned from when it is judged; all others choose its trees, its calibration or its
-# threshold.
-UNLEARNED = ("test", "refit")
-
 
 def judge_challenger(
-    champion: Scorer | None,
-    challenger: Scorer,
+    champion: Contender | None,
+    challenger: Contender,
     rows: pd.DataFrame,
     declared: ScorerDeclaration,
-    best_former: Scorer | None = None,
+    best_former: Contender | None = None,
 ) -> GateVerdict:
     """The verdict on a challenger: it must be calibrated, and neither rank nor catch worse (`weighing` has the rules).
 
     `rows` are recent, such as `check_columns` accepts, and the challenger has not learned from them. The gains are the
     challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share of the
-    rows that the champion flags. Without a champion it must keep its policy instead.
+    rows that the champion flags. Without a champion it must keep its policy instead. A best former release that does
+    not accept nearly all rows that the others do is left out with a warning.
     """
     objections = _contract_objections(champion, challenger)
-    objections += _learned_objections(challenger, rows[declared.time].min())
-    accepted, answers = _scored([challenger, champion] if champion else [challenger], rows)
-    labels = rows[declared.label].to_numpy()[accepted]
-    measured = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
-    if not 0 < labels.sum() < len(labels):
-        lack = (
-            f"the window has {labels.sum():,} frauds in {len(labels):,} rows that both take; a gate needs both classes"
-        )
-        return GateVerdict(GateMeasures(rows=len(labels)), tuple(objections), (lack,))
+    first, doubts = rows[declared.time].min(), []
+    if overlap := overlap_with(challenger, first):
+        objections.append(f"it {overlap}")
+    if champion and (overlap := overlap_with(champion, first)):
+        doubts.append(f"the champion, {champion.version}, {overlap}; only later rows can compare the two")
+    rows = rows.reset_index(drop=True)
+    contenders = [challenger, champion] if champion else [challenger]
+    answered = [_answered(contender, rows) for contender in contenders]
+    labels = rows[declared.label][answered[0].index.intersection(answered[-1].index)]
+    takers = "both take" if champion else "it takes"
     if len(rows) - len(labels) > declared.gate.max_left_out * len(rows):
         objections.append(
-            f"{len(rows) - len(labels):,} of the window's {len(rows):,} rows are not requests that both take"
+            f"{len(rows) - len(labels):,} of the window's {len(rows):,} rows are not requests that {takers}"
         )
-    groups = entity_groups(rows[declared.entity].iloc[accepted]) if declared.entity else None
-    judged = JudgedRows(labels, declared.gate, declared.seed, groups)
+    if not 0 < labels.sum() < len(labels):
+        lack = (
+            f"{labels.sum():,} of the window's {len(labels):,} rows that {takers} are frauds; a gate needs frauds and "
+            "other rows, so declare a longer test window"
+        )
+        return GateVerdict(GateMeasures(rows=len(labels)), tuple(objections), (*doubts, lack))
+    if champion and best_former:
+        of_former = _answered(best_former, rows.loc[labels.index])
+        if reason := _left_out_by_former(labels, of_former.index, declared.gate.max_left_out):
+            warn_of_former(best_former.version, reason)
+        else:
+            contenders.append(best_former)
+            answered.append(of_former)
+            labels = labels[of_former.index]
+    pairs = zip(contenders, answered, strict=True)
+    answers = [_model_answers(contender, frame.loc[labels.index]) for contender, frame in pairs]
+    groups = entity_groups(rows.loc[labels.index, declared.entity]) if declared.entity else None
+    judged = JudgedRows(labels.to_numpy(), declared.gate, declared.seed, groups)
     if champion is None:
-        policy = Decision.model_validate(challenger.bundle.manifest["decision"]["policy"])
+        policy = Decision.model_validate(challenger.scorer.bundle.manifest["decision"]["policy"])
         verdict = weigh_first(answers[0], judged, policy)
     else:
-        agreed = agreed_rate(champion.bundle.baseline["score"])
-        former = _answers_to(best_former, rows.iloc[accepted]) if best_former else None
-        verdict = weigh(answers[0], answers[1], former, judged, agreed=agreed)
-    window = (timestamp_text(rows[declared.time].min()), timestamp_text(rows[declared.time].max()))
+        agreed = agreed_rate(champion.scorer.bundle.baseline["score"])
+        verdict = weigh(answers[0], answers[1], answers[2] if answers[2:] else None, judged, agreed=agreed)
+    measured = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
+    window = (timestamp_text(first), timestamp_text(rows[declared.time].max()))
     described = verdict.measured.model_copy(update={"window": window, **measured}).rounded()
-    return GateVerdict(described, (*objections, *verdict.objections), verdict.doubts)
+    return GateVerdict(described, (*objections, *verdict.objections), (*doubts, *verdict.doubts))
 
 
-def _contract_objections(champion: Scorer | None, challenger: Scorer) -> list[str]:
-    changes = breaking_changes(champion.contract, challenger.contract) if champion else []
+def _contract_objections(champion: Contender | None, challenger: Contender) -> list[str]:
+    changes = breaking_changes(champion.scorer.contract, challenger.scorer.contract) if champion else []
     return [f"its contract is not the champion's: {change}" for change in changes]
-
-
-def _learned_objections(challenger: Scorer, first: float) -> list[str]:
-    """An objection where the window begins before the end of the rows that the challenger has learned from."""
-    end = learned_until(challenger)
-    if not begins_before(first, end):
-        return []
-    return [f"it has learned from rows of this window, which begins {timestamp_text(first)}; its own rows end {end}"]
-
-
-def learned_until(scorer: Scorer) -> str:
-    """The time of the last row that trees, calibration or threshold come from, but for a refit."""
-    windows = scorer.bundle.manifest["windows"]
-    ends: list[str] = [window["to"] for name, window in windows.items() if name not in UNLEARNED]
-    return max(ends, key=pd.Timestamp)
-
-
-def begins_before(first: float, end: str) -> bool:
-    """Whether rows from a timestamp on begin before or at a time; never where time is a step and no date."""
-    return EARLIEST_DATE <= first < float(pd.Timestamp(end).timestamp())
 
 
 def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
@@ -103,17 +97,6 @@ def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclar
         )
 
 
-def _scored(scorers: Sequence[Scorer], rows: pd.DataFrame) -> tuple[pd.Index, list[ModelAnswers]]:
-    """The positions of the rows that all scorers accept, and each one's answers to these."""
-    rows = rows.reset_index(drop=True)
-    answers = [_answered(scorer, rows) for scorer in scorers]
-    accepted = answers[0].index
-    for answered in answers[1:]:
-        accepted = accepted.intersection(answered.index)
-    kept = [_model_answers(scorer, answered.loc[accepted]) for scorer, answered in zip(scorers, answers, strict=True)]
-    return accepted, kept
-
-
 def _as_file(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The contract's inputs of prepared rows as a file holds them: dates as dates, not as seconds."""
     inputs = rows[rows.columns.intersection([*contract.inputs])]
@@ -121,17 +104,30 @@ def _as_file(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     return inputs.assign(**{name: dates_of(inputs[name]) for name in dates})
 
 
-def _answers_to(former: Scorer, rows: pd.DataFrame) -> ModelAnswers | None:
-    """A former release's answers to rows that the others accept; None where its contract was too narrow for all."""
-    answered = _answered(former, rows)
-    return _model_answers(former, answered) if len(answered) == len(rows) else None
+def _left_out_by_former(labels: pd.Series, accepted: pd.Index, max_left_out: float) -> str | None:
+    """Why a former release is not compared: it accepts too few of the rows that the others do; None where enough.
+
+    Of each class, because frauds are so few that a small share of the rows may be all of them.
+    """
+    left_out = labels.drop(accepted)
+    n_frauds, n_others = int(labels.sum()), int((1 - labels).sum())
+    lost_frauds, lost_others = int(left_out.sum()), int((1 - left_out).sum())
+    if lost_frauds <= max_left_out * n_frauds and lost_others <= max_left_out * n_others:
+        return None
+    return (
+        f"it takes no request of {lost_frauds:,} of {n_frauds:,} frauds and of {lost_others:,} of {n_others:,} other "
+        f"rows, and gate.max_left_out is {max_left_out:g}"
+    )
 
 
-def _answered(scorer: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
-    return answer_rows(scorer, _as_file(rows, scorer.contract)).answered
+def _answered(contender: Contender, rows: pd.DataFrame) -> pd.DataFrame:
+    """The answers to the rows that a contender accepts, by the index of the rows."""
+    # Rows may be later than this machine's clock, as synthetic ones are.
+    answers = answer_rows(contender.scorer, _as_file(rows, contender.scorer.contract), now=END_OF_TIMES)
+    return answers.answered
 
 
-def _model_answers(scorer: Scorer, answered: pd.DataFrame) -> ModelAnswers:
+def _model_answers(contender: Contender, answered: pd.DataFrame) -> ModelAnswers:
     return ModelAnswers(
-        scorer.version, answered["fraud_probability"].to_numpy(np.float64), answered["is_flagged"].to_numpy(bool)
+        contender.version, answered["fraud_probability"].to_numpy(np.float64), answered["is_flagged"].to_numpy(bool)
     )

@@ -77,7 +77,7 @@ class GateMeasures(ReportRecord):
     recall: Gain | None = None
     best_former: BestFormer | None = None
     best: str | None = None
-    """Of champion, challenger and best former the one with the highest average precision, for the next challenger."""
+    """Of champion, challenger and best former the release that ranks best by average precision, for the next one."""
     objections: tuple[str, ...] | None = None
     doubts: tuple[str, ...] | None = None
 

@@ -203,9 +203,9 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
     say(f"{scorer}: {version}{beside}, on {len(window):,} rows of {rows}")
     verdict = judge_challenger(champion, challenger, window, declared, former)
     measured = verdict.measured
-    if challenger is not released:
-        say(f"{scorer}: {version} has learned from these rows, so its twin {challenger.version} is judged")
-        measured = measured.model_copy(update={"judged_by": challenger.version})
+    if challenger.scorer is not released:
+        say(f"{scorer}: {version} has learned from these rows, so its twin {challenger.scorer.version} is judged")
+        measured = measured.model_copy(update={"judged_by": challenger.scorer.version})
     return GateVerdict(measured, (*lost, *verdict.objections), verdict.doubts)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import norm, t
 
 from training.run.matrix import Floats, Labels, Positions
 
@@ -78,8 +78,10 @@ def grouped_share_interval(
 ) -> tuple[float, float]:
     """The 95 % interval of the share of `cases` that are `hits`, by rows, or by the entities that `groups` numbers.
 
-    By entities it is Wilson's with as many cases as would vary as much if they were independent (Rao and Scott 1992);
-    at 0 and 1, where nothing varies, as many as there are entities.
+    By entities it is Wilson's with as many cases as would vary as much if they were independent (Rao and Scott 1992),
+    fewer by what t(entities - 1) is wider than the normal (Korn and Graubard 1998); where nothing varies, as at 0 and
+    1, as many as there are entities. Where a few entities have most of the cases it is still too narrow: of 20 entities
+    with sizes of a heavy tail it holds the true share three times in four.
     """
     hits = hits & cases
     n_hits, n_cases = int(hits.sum()), int(cases.sum())
@@ -88,8 +90,15 @@ def grouped_share_interval(
     sizes = np.bincount(groups[cases])
     share, is_there = n_hits / n_cases, sizes > 0
     hits_of = np.bincount(groups[hits], minlength=len(sizes))
-    variance = float(np.sum((hits_of[is_there] - share * sizes[is_there]) ** 2)) / n_cases**2
-    effective = min(share * (1 - share) / variance, n_cases) if variance else int(is_there.sum())
+    n_entities = int(is_there.sum())
+    # In whole numbers, so that equal rates differ by nothing.
+    deviations = (hits_of * n_cases - n_hits * sizes)[is_there] / n_cases
+    if not deviations.any():
+        return share_interval(share * n_entities, n_entities)
+    variance = float(deviations @ deviations) / n_cases**2 * n_entities / (n_entities - 1)
+    quantile = PERCENTS[1] / 100
+    narrower = float(norm.ppf(quantile) / t.ppf(quantile, n_entities - 1))
+    effective = min(share * (1 - share) / variance, n_cases) * narrower**2
     return share_interval(share * effective, effective)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from training.data.times import check_time, dates_of, read_dates, time_is_number
+from training.data.times import check_time, dates_of, read_dates, text_timestamp, time_is_number, timestamp_text
 
 SECONDS = 1_735_689_600.0  # 2025-01-01T00:00:00Z
 
@@ -107,3 +107,13 @@ def test_dates_survive_being_read() -> None:
     """To the last bit, over the whole range."""
     seconds = pd.Series(np.round(np.random.default_rng(1).uniform(-2_208_988_800, 4_133_980_800, 10_000), 6))
     assert (read_dates(dates_of(seconds)) == seconds).all()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(SECONDS + 0.5, "2025-01-01T00:00:00"), (12_345.0, "12,345"), (999.0, "999"), (0.0, "0"), (-1_500.0, "-1,500")],
+)
+def test_printed_timestamps_are_read_back(seconds: float, text: str) -> None:
+    """Dates to the second, and steps that are counted from another start."""
+    assert timestamp_text(seconds) == text
+    assert text_timestamp(text) == np.floor(seconds)

@@ -18,6 +18,7 @@ from handler.scoring.bundle import MANIFEST, load_bundle
 from handler.scoring.scorer import Scorer, load_scorer
 from training.data.requests import requests_of
 from training.declaration import ScorerDeclaration
+from training.delivery.contenders import Contender
 from training.delivery.gate import judge_challenger
 from training.delivery.gate_verdict import AlertRates, GateVerdict
 from training.delivery.weighing import agreed_rate
@@ -25,6 +26,11 @@ from training.package import build_bundle
 from training.params import Gate as Limits
 
 GAINS = ("average_precision", "recall_at_the_alert_budget")
+
+
+def contender(scorer: Scorer) -> Contender:
+    """A version that is judged by itself."""
+    return Contender(scorer.version, scorer)
 
 
 @dataclass
@@ -37,9 +43,22 @@ class Gate:
     window: pd.DataFrame
     champion: Scorer
 
-    def judge(self, champion: Scorer | None, challenger: Scorer, rows: pd.DataFrame | None = None) -> GateVerdict:
-        """The verdict on a challenger by the test rows, or by others."""
-        return judge_challenger(champion, challenger, self.window if rows is None else rows, self.declaration)
+    def judge(
+        self,
+        champion: Scorer | None,
+        challenger: Scorer,
+        rows: pd.DataFrame | None = None,
+        former: Scorer | None = None,
+    ) -> GateVerdict:
+        """The verdict on a challenger by the test rows, or by others, beside the best former release, if any."""
+        rows = self.window if rows is None else rows
+        return judge_challenger(
+            champion and contender(champion),
+            contender(challenger),
+            rows,
+            self.declaration,
+            former and contender(former),
+        )
 
     def declare(self, **limits: float) -> None:
         """Declare other limits."""
@@ -175,24 +194,62 @@ def test_rows_that_chose_the_threshold_are_refused(trained: Path, gate: Gate) ->
     (objection,) = gate.judge(gate.champion, gate.champion, pd.concat([learned, gate.window])).objections
     assert objection.startswith(f"it has learned from rows of this window, which begins {known['from']}; ")
     assert objection.endswith(f"its own rows end {known['to']}")
-    # Where time is a step and no date, overlapping windows cannot be noticed.
+
+
+def test_rows_that_the_champion_learned_are_a_doubt(gate: Gate) -> None:
+    """A window that is longer than the champion's own flatters it, so that nobody can tell; a day of it is enough."""
+    windows = json.loads(json.dumps(gate.champion.bundle.manifest["windows"]))
+    begins = pd.Timestamp(gate.window["at"].min(), unit="s").floor("s")
+    for end, is_seen in ((begins + pd.Timedelta("1D"), True), (begins, False)):
+        windows["calibrate"]["to"] = end.isoformat()
+        champion = gate.version(windows=windows)
+        verdict = gate.judge(champion, gate.champion)
+        doubt = (
+            f"the champion, {champion.version}, has learned from rows of this window, which begins "
+            f"{begins.isoformat()}; its own rows end {end.isoformat()}; only later rows can compare the two"
+        )
+        assert (verdict.kind, doubt in verdict.doubts) == (("cannot tell", True) if is_seen else ("promote", False))
+        assert doubt not in gate.judge(None, champion).reasons
+
+
+def test_windows_of_steps_are_not_compared(gate: Gate) -> None:
+    """Where time is a step and no date, overlapping windows cannot be noticed, and nothing is read as a date."""
+    windows = {
+        name: window | {"from": f"{number}0,000", "to": f"{number}2,345"}
+        for number, (name, window) in enumerate(gate.champion.bundle.manifest["windows"].items(), start=1)
+    }
+    counted = gate.version(windows=windows)
     steps = gate.window.assign(at=np.arange(len(gate.window), dtype=float))
-    assert gate.judge(gate.champion, gate.champion, steps).objections == ()
+    for scorer, rows in ((counted, steps), (gate.champion, steps), (counted, gate.window)):
+        verdict = gate.judge(scorer, scorer, rows)
+        assert (verdict.objections, verdict.measured.rows) == ((), len(rows))
 
 
 @pytest.mark.parametrize(
     ("kept", "found"),
     [
-        pytest.param(lambda rows: rows[rows["is_fraud"] == 0], "0 frauds in 275 rows", id="no fraud"),
-        pytest.param(lambda rows: rows[rows["is_fraud"] == 1], "25 frauds in 25 rows", id="only frauds"),
-        pytest.param(lambda rows: rows.head(0), "0 frauds in 0 rows", id="no rows"),
+        pytest.param(lambda rows: rows[rows["is_fraud"] == 0], "0 of the window's 275 rows", id="no fraud"),
+        pytest.param(lambda rows: rows[rows["is_fraud"] == 1], "25 of the window's 25 rows", id="only frauds"),
+        pytest.param(lambda rows: rows.head(0), "0 of the window's 0 rows", id="no rows"),
     ],
 )
 def test_window_needs_both_classes(gate: Gate, kept: Callable[[pd.DataFrame], pd.DataFrame], found: str) -> None:
-    """On rows of one class, or none, no challenger passes."""
-    verdict = gate.judge(gate.champion, gate.champion, kept(gate.window))
-    assert verdict.kind == "cannot tell"
-    assert verdict.reasons[-1] == f"the window has {found} that both take; a gate needs both classes"
+    """On rows of one class, or none, no challenger passes, and the sentence says what would do."""
+    for champion, takers in ((gate.champion, "both take"), (None, "it takes")):
+        verdict = gate.judge(champion, gate.champion, kept(gate.window))
+        assert (verdict.kind, verdict.reasons[-1]) == (
+            "cannot tell",
+            f"{found} that {takers} are frauds; a gate needs frauds and other rows, so declare a longer test window",
+        )
+
+
+def test_rows_that_are_no_requests_are_said_first(gate: Gate) -> None:
+    """Where all frauds are among them a longer window alone would not help; without a champion no other takes part."""
+    dear = gate.window[(gate.window["is_fraud"] == 0) | (gate.window["amount"] > 200)]
+    verdict = gate.judge(None, gate.narrower(), dear)
+    left_out = (dear["amount"] > 200).sum()
+    assert f"{left_out} of the window's {len(dear)} rows are not requests that it takes" in verdict.objections
+    assert verdict.doubts[-1].startswith(f"0 of the window's {len(dear) - left_out} rows that it takes are frauds; ")
 
 
 def test_rows_beyond_the_champions_contract_are_left_out(gate: Gate) -> None:
@@ -212,6 +269,34 @@ def test_rows_beyond_the_champions_contract_are_left_out(gate: Gate) -> None:
     # The other way round the challenger refuses what the champion promises, however well it ranks.
     objections = gate.judge(gate.champion, narrower).objections
     assert "its contract is not the champion's: its amountUsd has a maximum of 200, not 100000" in objections
+
+
+def test_former_release_is_compared_by_the_rows_that_it_takes(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
+    """All are judged by these if they are nearly all of either class; otherwise it is left out with a warning."""
+    former, dear = gate.narrower(), gate.window["amount"] > 200
+    frauds, others = gate.window["is_fraud"] == 1, gate.window["is_fraud"] == 0
+    shares = [(dear & rows).sum() / rows.sum() for rows in (frauds, others)]
+    assert 0 < dear.sum() / len(gate.window) < max(shares) - 0.01
+    gate.declare(max_left_out=max(shares) + 0.001)
+    compared = gate.judge(gate.champion, gate.champion, former=former)
+    rest = gate.judge(gate.champion, gate.champion, gate.window[~dear], former=former)
+    measured = compared.measured
+    assert (measured.best_former.version, measured.left_out) == (former.version, dear.sum())
+    assert measured.rows == len(gate.window) - dear.sum()
+    assert measured.model_copy(update={"left_out": 0, "window": None}) == rest.measured.model_copy(
+        update={"window": None}
+    )
+    assert compared.objections == ()
+    assert "WARNING" not in capsys.readouterr().out
+    limit = max(shares) - 0.001
+    gate.declare(max_left_out=limit)
+    left_out = gate.judge(gate.champion, gate.champion, former=former)
+    assert left_out == gate.judge(gate.champion, gate.champion)
+    assert (
+        f"WARNING: nothing was compared with {former.version}, the best release so far: it takes no request of "
+        f"{(dear & frauds).sum()} of {frauds.sum()} frauds and of {(dear & others).sum()} of {others.sum()} other "
+        f"rows, and gate.max_left_out is {limit:g}\n"
+    ) in capsys.readouterr().out
 
 
 def test_recall_is_within_the_champions_alert_budget(gate: Gate) -> None:

@@ -185,6 +185,24 @@ def test_best_release_so_far_is_judged_beside_the_champion(
     )
 
 
+def test_best_release_that_learned_the_rows_is_left_out(
+    deployment: Deployment, second: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As one whose files are damaged is: what it makes of rows that it knows is no measure."""
+    folder = deployment.variant(shift=0.02)
+    windows = json.loads((folder / "manifest.json").read_bytes())["windows"]
+    rewrite_manifest(folder, windows=windows | {"calibrate": windows["calibrate"] | {"to": "2025-03-01T00:00:00"}})
+    seen = publish(deployment.store, folder)
+    deployment.promote(seen, force="a drill")
+    pointer = deployment.promote(deployment.release(slope=-1), force="a drill")
+    assert any(doubt.startswith(f"the champion, {seen}, has learned from rows") for doubt in pointer.gate["doubts"])
+    assert pointer.gate["best"] == seen
+    capsys.readouterr()
+    assert "best_former" not in deployment.promote(second).gate
+    warning = f"WARNING: nothing was compared with {seen}, the best release so far: it has learned from rows of this "
+    assert warning in capsys.readouterr().out
+
+
 def with_refit(deployment: Deployment, to: str, judged_by: str, **changes: object) -> str:
     """Publish a version that also learned rows until a date, and is judged by its twin."""
     folder = deployment.variant(**changes)
@@ -209,6 +227,19 @@ def test_refitted_version_is_judged_by_its_twin(
     orphan = with_refit(deployment, "2025-03-02T00:00:00", ABSENT)
     with pytest.raises(StageError, match=f"mini has no released version '{ABSENT}'"):
         deployment.promote(orphan)
+
+
+def test_best_release_is_the_one_that_served(deployment: Deployment) -> None:
+    """Not the twin that was judged in its place: a champion is known as such, and a former release by its own name."""
+    refitted = [
+        with_refit(deployment, "2025-03-02T00:00:00", deployment.release(shift=shift), shift=-shift)
+        for shift in (0.01, 0.02)
+    ]
+    gates = [deployment.promote(version).gate for version in refitted]
+    assert [gate["best"] for gate in gates] == [refitted[0]] * 2
+    assert "best_former" not in gates[1]
+    later = deployment.promote(deployment.release(shift=0.03)).gate
+    assert (later["best_former"]["version"], later["best"]) == (refitted[0], refitted[1])
 
 
 Update = Callable[[Deployment, str], object]
