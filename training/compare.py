@@ -1,7 +1,7 @@
 """Compare ways to rebalance training rows on the same prequential folds, with paired intervals, and choose one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ import pandas as pd
 
 from handler.scoring.features import feature_types
 from training.data.split import FoldError
-from training.data.window import Window, read_training
+from training.data.window import read_training
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.errors import counted
 from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
-from training.evaluation.intervals import draw_weights, entity_groups, interval, is_within_standard_errors
+from training.evaluation.intervals import draw_weights, interval, is_within_standard_errors
 from training.evaluation.metrics import (
     Ranking,
     average_precision,
@@ -26,7 +26,7 @@ from training.evaluation.metrics import (
 )
 from training.model.chosen import ChosenResampling
 from training.model.early_stopping import FoldFits, cut, fit_fold
-from training.model.folds import Fold, declared_positions, resampled, training_folds
+from training.model.folds import Fold, resampled, training_folds
 from training.params import Resampling
 from training.run.command import run
 from training.run.files import BUILD, REPORTS, write_json, write_table, write_text
@@ -153,17 +153,6 @@ def variant_report(
     return report
 
 
-def with_entities(folds: Sequence[Fold], window: Window, scorer: ScorerDeclaration) -> list[Fold]:
-    """The folds of a window with the numbers of their validation rows' entities, where one is declared."""
-    if scorer.entity is None:
-        return list(folds)
-    entity = window.column(scorer.entity)
-    blocks = [block for _, block in declared_positions(window, scorer)]
-    return [
-        replace(fold, validate_groups=entity_groups(entity[block])) for fold, block in zip(folds, blocks, strict=True)
-    ]
-
-
 def _centred(differences: Floats, measured: Floats) -> Floats:
     """The draws; calibration errors, which a draw's noise only increases, are centred on the measured value."""
     for column in (METRICS.index("ece"), METRICS.index("ece_raw")):
@@ -241,9 +230,7 @@ def main(name: str) -> None:
     """Compare the resampling variants for one scorer: `python -m training.compare refund`."""
     scorer = declared_scorer(name)
     window, catalogue = read_training(name)
-    chosen, choice, report = compare_variants(
-        with_entities(training_folds(window, scorer, catalogue), window, scorer), scorer
-    )
+    chosen, choice, report = compare_variants(training_folds(window, scorer, catalogue), scorer)
     is_automatic = scorer.resampling.method == "auto"
     sentence = verdict_of(report, chosen, is_automatic=is_automatic)
     table = pd.DataFrame(

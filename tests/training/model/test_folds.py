@@ -229,6 +229,14 @@ def test_folds_of_a_window_are_encoded(rows: Frame, folds_of: FoldsOf) -> None:
     np.testing.assert_array_equal(folds[1].validate[:, 0], rows["amount"][600:750].astype(np.float32))
 
 
+def test_folds_have_the_entities_of_their_validation_rows(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+    """Rows of one card have one number, so that every interval over folds draws cards; without an entity none have."""
+    assert [fold.validate_groups for fold in folds_of(rows)] == [None] * 3
+    card = np.arange(len(rows)) // 5
+    carded = folds_of(rows.assign(card=card), mini_scorer.model_copy(update={"entity": "card"}))
+    assert [fold.validate_groups.tolist() for fold in carded] == [(np.arange(150) // 5).tolist()] * 3
+
+
 def test_label_delay_of_the_split_counts_between_folds(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
     """The declared delay leaves out the rows before each block whose labels were not yet known."""
     split = Split(test=0.2, label_delay_days=2)
