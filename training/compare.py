@@ -76,15 +76,21 @@ def fit_resampled(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) ->
     return fit_fold(resampled(fold, scorer, variant), scorer, scorer.model, variant)
 
 
+def later_half(fold: Fold) -> slice:
+    """The later half of a fold's validation block."""
+    return slice(len(fold.validate_label) // 2, None)
+
+
 def scores_of(margin: Matrix, fold: Fold) -> VariantScores:
     """A fold's scores; the earlier half of the block recalibrates, the later half is measured."""
-    half = len(margin) // 2
+    later = later_half(fold)
+    half = later.start
     slope, intercept = _recalibration(margin[:half], fold.validate_label[:half])
     raw = calibrated(margin[half:], {"slope": 1.0, "intercept": 0.0})
     recalibrated = calibrated(margin[half:], {"slope": slope, "intercept": intercept})
     return VariantScores(
         ranking=rank(margin, fold.validate_label),
-        later=slice(half, None),
+        later=later,
         label=fold.validate_label[half:],
         raw=raw,
         recalibrated=recalibrated,
@@ -135,7 +141,7 @@ def variant_report(
     measured = _over_folds(by_fold, [np.ones(len(fold.validate_label)) for fold in folds])
     # One stream of draws per fold, the same for every variant, so that differences are due to the variant alone.
     streams = [
-        draw_weights(fold.validate_label, DRAWS, scorer.seed + number, fold.validate_groups)
+        draw_weights(fold.validate_label, DRAWS, scorer.seed + number, fold.validate_groups, later_half(fold))
         for number, fold in enumerate(folds)
     ]
     drawn = np.array(
