@@ -103,7 +103,7 @@ def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
             for count in (4, 3, 2):
                 declared = Folds(count=count, validate_share=share)
                 try:
-                    positions = prequential_positions(times, frauds, declared, 0.0)
+                    positions = prequential_positions(times, frauds, declared, 0.0, time)
                 except FoldError:
                     continue
                 if len(positions) == count:

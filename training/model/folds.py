@@ -50,7 +50,7 @@ def encode_folds(
 def declared_positions(window: Window, scorer: ScorerDeclaration) -> list[tuple[Positions, Positions]]:
     """The positions of the training and of the validation rows of the declared folds."""
     seconds, label = window.column(scorer.time), window.column(scorer.label)
-    return prequential_positions(seconds, label, scorer.folds, scorer.split.label_delay_seconds)
+    return prequential_positions(seconds, label, scorer.folds, scorer.split.label_delay_seconds, scorer.time)
 
 
 def training_folds(window: Window, scorer: ScorerDeclaration, catalogue: pd.DataFrame) -> list[Fold]:
@@ -61,7 +61,7 @@ def training_folds(window: Window, scorer: ScorerDeclaration, catalogue: pd.Data
     positions = declared_positions(window, scorer)
     is_drawn = np.random.default_rng(scorer.seed).random(len(window)) < scorer.folds.sample
     sampled = [(train[is_drawn[train]], block) for train, block in positions]
-    check_folds(sampled, window.column(scorer.time), window.column(scorer.label))
+    check_folds(sampled, window.column(scorer.time), window.column(scorer.label), scorer.time)
     return encode_folds(window, sampled, scorer, catalogue)
 
 
