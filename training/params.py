@@ -41,7 +41,7 @@ class Split(Frozen):
     sample: Share = 1.0
     """The share of the rows that is used; 0.1 to 0.2 gives a quick prototype."""
     refit: bool = False
-    """Whether the model that ships also learns the test window, after a model that has not seen it was judged there."""
+    """Whether the model that ships also learns the later windows, after one that has not seen them was judged there."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:

@@ -1,6 +1,7 @@
-"""Fit the model that ships on the test window too, where `split.refit` declares it, with the same parameters.
+"""Fit the model that ships on all windows, where `split.refit` declares it, with the same parameters.
 
-Runs after the test window was read for the evaluation, whose numbers belong to the model that has not seen it.
+Rows within the label delay before a window are in none, so that it does not learn these. Runs after the test window was
+read for the evaluation, whose numbers belong to the model that has not seen it.
 """
 
 import json
@@ -28,7 +29,8 @@ def main(name: str) -> None:
     if not scorer.split.refit:
         say("split.refit is not declared: the model that was judged is the one that ships")
         return
-    window, catalogue = read_training(name, "test")
+    # Without a calibration window of its own the file of it is empty.
+    window, catalogue = read_training(name, *(["calibrate"] if scorer.split.has_calibration_window else []), "test")
     fitted = json.loads((BUILD / name / "calibration.json").read_text())
     with workers_of(scorer.compute) as workers:
         encoder, matrix, report = write_model(scorer, chosen_model(name), (window, catalogue), folder, workers)

@@ -102,7 +102,7 @@ def model_at(
         later, margin = _out_of_time(learned, scorer, parameters, catalogue)
     pipeline = unseen
     if scorer.split.refit:
-        learned = pd.concat([learned, windows["test"]], ignore_index=True)
+        learned = pd.concat(windows.values(), ignore_index=True)
         pipeline, matrix = _fitted(learned, scorer, parameters, catalogue)
     later_labels = later[scorer.label].to_numpy()
     slope, intercept = fit_platt(margin, later_labels)
