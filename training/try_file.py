@@ -19,9 +19,10 @@ from training.data.input_files import stem_of
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, ScorerDeclaration, declared_scorer, read_params
 from training.errors import StageError, counted
 from training.evaluation.intervals import share_interval
+from training.evaluation.threshold import PolicyError
 from training.intake.infer import infer
 from training.intake.label_times import check_label_times
-from training.intake.suggested_params import TEST, params_text, settings_for
+from training.intake.suggested_params import RECALL_DECISION, TEST, params_text, settings_for
 from training.intake.user_file import read_user_file
 from training.params import Split
 from training.run.command import one_line_errors
@@ -125,7 +126,7 @@ class StageOutput(io.TextIOBase):
 def run_stage(stage: str, name: str, folder: Path) -> None:
     """Run one stage in the folder, and show its lines as they come.
 
-    Raises StageError with the stage's own message where it fails.
+    Raises StageError with the stage's own message where it fails, PolicyError where no threshold suits the policy.
     """
     # By name, because no module imports a command, and a try needs each stage's libraries only when that runs.
     command = import_module(f"training.{stage}")
@@ -136,6 +137,8 @@ def run_stage(stage: str, name: str, folder: Path) -> None:
                 command.main(name)
         except SystemExit as error:
             log.write(f"{error}\n")
+            if isinstance(error.__cause__, PolicyError):
+                raise PolicyError(str(error)) from error
             raise StageError(str(error)) from error
         except Exception as error:
             log.write(traceback.format_exc())
@@ -253,14 +256,25 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     read_params(folder / PARAMS)
     kinds = pd.Series([field.type for field in inferred.fields.values()]).value_counts()
     say(f"{counted(len(inferred.fields), 'field')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
+    found = [*filter(is_warning, (*inferred.notices, *gaps))]
     for stage in STAGES:
         say(f"{stage}:")
         try:
-            run_stage(stage, name, folder)
+            try:
+                run_stage(stage, name, folder)
+            except PolicyError:
+                found.append(
+                    f"WARNING: no threshold keeps the policy {settings['decision'].partition('   ')[0]}, because more "
+                    "rows have the same, highest probability; it is recall: 0.90 instead, which may flag many"
+                )
+                say(f"  {found[-1]}")
+                settings["decision"] = RECALL_DECISION
+                write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings))
+                run_stage(stage, name, folder)
         except StageError as error:
             # Users know their own file, not the rows that the stages read.
             raise StageError(str(error).replace(f"data/{name}.parquet", str(data))) from error
-    for warning in dict.fromkeys([*filter(is_warning, (*inferred.notices, *gaps)), *data_warnings(name, folder)]):
+    for warning in dict.fromkeys([*found, *data_warnings(name, folder)]):
         say(f"WARNING: {warning.removeprefix('WARNING: ')}")
     say(headline(name, folder))
     say(operating_points(name, folder))
