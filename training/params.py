@@ -4,13 +4,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from handler.scoring.contract import Frozen, Name
+from handler.scoring.contract import SECONDS_A_DAY, Frozen, Name
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 type Engine = Literal["local", "dask"]
 
-SECONDS_A_DAY = 86_400
 # The parameters that tuning searches unless the declaration pins them; `training.tune.SPACE` has the ranges.
 TUNED = (
     "max_depth",

@@ -15,15 +15,13 @@ from training.model.distributions import baseline_of
 from training.model.write_model import write_model
 from training.run.command import run
 from training.run.engine import workers_of
-from training.run.files import BUILD, write_bytes, write_json
+from training.run.files import BUILD, REFIT, write_bytes, write_json
 from training.run.progress import say
-
-FOLDER = "refit"
 
 
 def main(name: str) -> None:
     """Fit one scorer's model again: `python -m training.refit refund`."""
-    scorer, folder = chosen_scorer(name), BUILD / name / FOLDER
+    scorer, folder = chosen_scorer(name), BUILD / name / REFIT
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if not scorer.split.refit:

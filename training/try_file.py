@@ -16,6 +16,7 @@ from typing import TextIO
 import pandas as pd
 
 from training.data.input_files import stem_of
+from training.data.split import FEW_FRAUDS
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, ScorerDeclaration, declared_scorer, read_params
 from training.errors import StageError, counted
 from training.evaluation.intervals import share_interval
@@ -61,8 +62,6 @@ POINTS = {
     "review_rate 0.05": "5 % of traffic",
     "recall 0.9": "90 % of the frauds",
 }
-# With fewer frauds the test window has six at most, and every metric is chance.
-MIN_FRAUDS = 30
 
 
 def scorer_name(path: Path) -> tuple[str, str]:
@@ -196,7 +195,7 @@ def too_few_frauds(n_frauds: int) -> str:
     n_test = max(round(TEST * n_frauds), 1)
     low, _ = share_interval(n_test, n_test)
     return (
-        f"a model needs at least {MIN_FRAUDS}: with {n_frauds} about {n_test} would be in the latest fifth, which "
+        f"a model needs at least {FEW_FRAUDS}: with {n_frauds} about {n_test} would be in the latest fifth, which "
         f"tests it, and if it caught all of these its recall could still be anything from {low:.0%} to 100%. Bring "
         "rows of a longer period, or count more as fraud by another LABEL; until then nothing can be tested"
     )
@@ -242,7 +241,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     del rows
     for notice in (*file_notices, *inferred.notices):
         say(f"  {notice}")
-    if n_frauds < MIN_FRAUDS:
+    if n_frauds < FEW_FRAUDS:
         raise StageError(f"{data} has {counted(n_frauds, 'fraud')} by LABEL {label}; {too_few_frauds(n_frauds)}")
     gaps = check_label_times(inferred, Split(test=TEST), has_time=time is not None)
     for gap in gaps:

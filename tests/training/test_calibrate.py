@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from handler.scoring.calibration import log_odds_to_probability
+from handler.scoring.contract import SECONDS_A_DAY
 from training.calibrate import main
 from training.data.times import timestamp_text
 from training.data.window import read_training
@@ -20,7 +21,6 @@ from training.evaluation.calibration import CalibrationError, calibrated, fit_pl
 from training.evaluation.threshold import operating_points
 from training.model.chosen import chosen_model
 from training.model.fit import fit_pipeline, margins
-from training.params import SECONDS_A_DAY
 
 N_ROWS = 100_000
 

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, StageError, counted
-from training.params import SECONDS_A_DAY, Folds, Split
+from training.params import Folds, Split
 from training.run.matrix import Labels, Positions
 
 WINDOWS = ("train", "calibrate", "test")
@@ -102,6 +103,8 @@ def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8])
     return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}
 
 
+# With fewer frauds every metric is chance: a test window of a fifth of the rows has six at most.
+FEW_FRAUDS = 30
 # The fewest folds that may be declared.
 FEWEST_FOLDS = 2
 # With so few different times, it is they that decide which rows are in a block.

@@ -13,7 +13,7 @@ from handler.scoring.contract import STRING_TYPES
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
 from training.data.source import CheckedChunk
-from training.data.split import WINDOWS, Bounds, require_classes, window_bounds, window_report
+from training.data.split import FEW_FRAUDS, WINDOWS, Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, counted
@@ -22,8 +22,6 @@ from training.run.progress import progress
 
 # A sample is enough to detect leakage.
 LEAKAGE_ROWS = 1_000_000
-# With fewer frauds in all windows nothing can be concluded about the model.
-FEW_FRAUDS = 30
 
 
 class WindowWriter:

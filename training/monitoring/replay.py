@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh
@@ -16,7 +17,7 @@ from training.evaluation.intervals import entity_groups, grouped_share_interval,
 from training.evaluation.metrics import average_precision, rank
 from training.monitoring.blocks import estimated
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
-from training.params import SECONDS_A_DAY, Model
+from training.params import Model
 from training.report.backtest_report import PolicyTotal, Week, WeekEstimate
 from training.run.matrix import Positions
 from training.run.progress import progress, say

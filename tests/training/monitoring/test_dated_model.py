@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.scoring.contract import SECONDS_A_DAY
 from handler.scoring.scorer import load_scorer
 from training.data.chunks import read_columns
 from training.data.requests import requests_of
@@ -23,7 +24,7 @@ from training.errors import DataError
 from training.model.fit import fit_pipeline, margins
 from training.monitoring.binning import Binning
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
-from training.params import SECONDS_A_DAY, Model
+from training.params import Model
 
 AT = pd.Timestamp("2025-03-05").timestamp()
 """Nine weeks after the history begins."""

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from handler.scoring.contract import SECONDS_A_DAY
 from tests.training.replayed_week import replayed_week
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.monitoring.dated_model import DatedModel
 from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, Replay, total
-from training.params import SECONDS_A_DAY, Decision, Model
+from training.params import Decision, Model
 from training.report.backtest_report import Week
 
 BEGIN = pd.Timestamp("2025-01-01").timestamp()
