@@ -246,6 +246,16 @@ def test_confidence_is_not_always_missed(reports: Reports, policy: dict[str, flo
     assert "No confidence" not in words(with_policy(reports, **policy))
 
 
+def test_confidence_is_less_where_rows_are_of_one_entity(reports: Reports) -> None:
+    """Where both are declared, the card says that the bound takes rows for independent; with one of them, not."""
+    sure = with_policy(reports, recall=0.9, confidence=0.95)
+    sentence = (
+        "The confidence takes rows of one `card` value for independent; where several are fraud together, it is less"
+    )
+    assert sentence in words(with_scorer(sure, entity="card"))
+    assert "The confidence takes" not in words(sure) + words(with_scorer(reports, entity="card"))
+
+
 def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
     """A report of rows without the list of warnings leads to a card without them."""
     old = {key: value for key, value in reports.rows.items() if key != "warnings"}
