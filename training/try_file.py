@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import chdir, redirect_stdout
 from importlib import import_module
 from pathlib import Path
@@ -145,6 +146,20 @@ def run_stage(stage: str, name: str, folder: Path) -> None:
             raise StageError(f"{stage} failed ({problem}); the traceback is in {path}") from error
 
 
+def run_stages(name: str, folder: Path, change_policy: Callable[[], str]) -> list[str]:
+    """Run every stage; the warning of another policy, which `change_policy` declares where no threshold keeps this."""
+    warnings = []
+    for stage in STAGES:
+        say(f"{stage}:")
+        try:
+            run_stage(stage, name, folder)
+        except PolicyError:
+            warnings.append(change_policy())
+            say(f"  {warnings[-1]}")
+            run_stage(stage, name, folder)
+    return warnings
+
+
 def headline(name: str, folder: Path) -> str:
     """The headline metrics of the test window with their 95 % intervals, one a line."""
     metrics = json.loads((folder / REPORTS / name / "metrics.json").read_text())
@@ -255,25 +270,23 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     read_params(folder / PARAMS)
     kinds = pd.Series([field.type for field in inferred.fields.values()]).value_counts()
     say(f"{counted(len(inferred.fields), 'field')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
-    found = [*filter(is_warning, (*inferred.notices, *gaps))]
-    for stage in STAGES:
-        say(f"{stage}:")
-        try:
-            try:
-                run_stage(stage, name, folder)
-            except PolicyError:
-                found.append(
-                    f"WARNING: no threshold keeps the policy {settings['decision'].partition('   ')[0]}, because more "
-                    "rows have the same, highest probability; it is recall: 0.90 instead, which may flag many"
-                )
-                say(f"  {found[-1]}")
-                settings["decision"] = RECALL_DECISION
-                write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings))
-                run_stage(stage, name, folder)
-        except StageError as error:
-            # Users know their own file, not the rows that the stages read.
-            raise StageError(str(error).replace(f"data/{name}.parquet", str(data))) from error
-    for warning in dict.fromkeys([*found, *data_warnings(name, folder)]):
+
+    def change_policy() -> str:
+        """Declare a recall, which some threshold always has, and give the warning of it."""
+        former, settings["decision"] = settings["decision"].partition("   ")[0], RECALL_DECISION
+        write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings))
+        return (
+            f"WARNING: no threshold keeps the policy {former}, because more rows have the same, highest probability; "
+            "it is recall: 0.90 instead, which may flag many"
+        )
+
+    try:
+        changes = run_stages(name, folder, change_policy)
+    except StageError as error:
+        # Users know their own file, not the rows that the stages read.
+        raise StageError(str(error).replace(f"data/{name}.parquet", str(data))) from error
+    found = [*filter(is_warning, (*inferred.notices, *gaps)), *changes, *data_warnings(name, folder)]
+    for warning in dict.fromkeys(found):
         say(f"WARNING: {warning.removeprefix('WARNING: ')}")
     say(headline(name, folder))
     say(operating_points(name, folder))
