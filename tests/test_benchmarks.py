@@ -3,17 +3,21 @@
 import importlib
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import command
-from benchmarks.quality import contestants
+from benchmarks.quality import contestants, steps
 from benchmarks.quality.contestants import Entry, with_autogluon
 from benchmarks.quality.race import compared, race_table, windows_of
 from benchmarks.quality.race_sets import RacedSet, earlier_ratings
-from benchmarks.quality.sets import FOLDER, AbsentError
+from benchmarks.quality.sets import FOLDER, PARAMS, AbsentError
+from training.declaration import declared_scorer
+from training.params import Model
 
 ROOT = Path(__file__).parents[1]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -112,6 +116,28 @@ def test_the_race_compares_the_contestants_row_by_row() -> None:
     rows = race_table({"ulb": {"contestants": content}}).splitlines()[2:]
     assert rows[0].startswith("| ULB | `make try` | 0.")
     assert rows[0].endswith(" | 90 s | 2 MB | 16 µs |")
+
+
+def test_steps_are_measured_by_the_declared_entity(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The intervals of the handbook's steps draw customers with their rows."""
+    scorer = declared_scorer("handbook", PARAMS)
+    rows = pd.DataFrame(
+        {scorer.time: np.arange(8) * 1e6, scorer.label: [0, 1] * 4, str(scorer.entity): list("aabbccdd")}
+    )
+    scored = SimpleNamespace(probability=np.zeros(8), label=rows[scorer.label].to_numpy())
+    model = SimpleNamespace(window=rows, threshold=0.5, scored=lambda *_: scored)
+    measured: list[Any] = []
+
+    def measure(evaluation: Any, **_: Any) -> Any:  # noqa: ANN401 - a stand-in
+        measured.append(evaluation.groups.tolist())
+        return dict.fromkeys(steps.METRICS, 0.0), dict.fromkeys(steps.METRICS, (0.0, 0.0)), None
+
+    monkeypatch.setattr(steps, "checked_set", lambda *_: (scorer, rows))
+    monkeypatch.setattr(steps, "steps_of", lambda *_: [("one", scorer, Model())])
+    monkeypatch.setattr(steps, "model_at", lambda *_: model)
+    monkeypatch.setattr(steps, "measure", measure)
+    steps.steps("handbook", 1, 1)
+    assert measured == [[0, 0, 1, 1, 2, 2, 3, 3]]
 
 
 def test_a_rating_knows_the_earlier_ones_only() -> None:

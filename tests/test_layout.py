@@ -1,5 +1,7 @@
 """Imports point downward, nobody imports a command, and `handler` never imports `training`."""
 
+import ast
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -106,6 +108,22 @@ def test_a_wrong_import_is_reported(module: str, name: str, fault: str) -> None:
     """With both modules and the rule, and beside others that are right."""
     allowed = ["training.errors"] if module.startswith("training.") else ["handler.scoring.contract"]
     assert faults(module, [name, *allowed]) == [f"{module} imports {name}{fault}"]
+
+
+def test_facts_are_declared_once() -> None:
+    """A number of seconds, the ends of what counts as a time, the fewest frauds, a folder: each in one module."""
+    facts = {"SECONDS_AN_HOUR", "SECONDS_A_DAY", "EARLIEST_SECONDS", "END_OF_TIMES", "FEW_FRAUDS", "REFIT", "JUDGED"}
+    declared = [
+        name.id
+        for module in MODULES
+        for node in ast.parse(path_of(module).read_text()).body
+        if isinstance(node, ast.Assign)
+        for name in ast.walk(node.targets[0])
+        if isinstance(name, ast.Name) and name.id in facts
+    ]
+    assert sorted(declared) == sorted(facts)
+    written = {module for module in MODULES if re.search("86_?400|2_?208_?988_?800", path_of(module).read_text())}
+    assert written == {"handler.scoring.contract", "handler.scoring.times"}
 
 
 def test_commands_are_the_root_of_training() -> None:

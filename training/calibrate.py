@@ -5,14 +5,18 @@ calibration window of its own, where one is declared.
 """
 
 import json
+from typing import Any
 
 import joblib
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from training.data.split import window_report
 from training.data.window import Window, read_training
 from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import calibrated, fit_platt
+from training.evaluation.intervals import count_groups, entity_groups
 from training.evaluation.threshold import operating_points, threshold_for
 from training.model.chosen import chosen_model, chosen_scorer
 from training.model.distributions import score_baseline
@@ -47,6 +51,25 @@ def later_margins(name: str, scorer: ScorerDeclaration, workers: Workers) -> tup
     return window, *out_of_time_margins(blocks, margins_of)
 
 
+def overstated_confidence(
+    scorer: ScorerDeclaration, cases: npt.NDArray[np.bool_], entity: npt.NDArray[Any]
+) -> str | None:
+    """A warning where several of the cases that `decision.confidence` counts are of one entity; else None.
+
+    The cases are frauds for a recall, alerts for a precision. The bound (Clopper and Pearson 1934) takes them for
+    independent, while the intervals of the test window draw entities.
+    """
+    n_cases, n_entities = int(cases.sum()), count_groups(cases, entity_groups(entity))
+    if n_entities == n_cases:
+        return None
+    what = "frauds" if scorer.decision.recall is not None else "alerts"
+    return (
+        f"WARNING: decision.confidence is {scorer.decision.confidence:g} for {n_cases:,} independent {what}, but these "
+        f"are of {n_entities:,} {scorer.entity} values, so that the target is kept less surely; raise the target, or "
+        "rely on the interval of the test window, which draws entities"
+    )
+
+
 def main(name: str) -> None:
     """Calibrate one scorer: `python -m training.calibrate refund`."""
     scorer = chosen_scorer(name)
@@ -59,6 +82,11 @@ def main(name: str) -> None:
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
     threshold = threshold_for(probability, label, scorer.decision, amount, scorer.costs)
+    if scorer.decision.confidence and scorer.entity:
+        cases = label == 1 if scorer.decision.recall is not None else probability >= threshold
+        entity = window.column(scorer.entity)[slice(None) if positions is None else positions]
+        if warning := overstated_confidence(scorer, cases, entity):
+            say(warning)
     fitted = {
         "calibration": calibration,
         "decision": {"policy": scorer.decision.model_dump(exclude_none=True), "threshold": threshold},

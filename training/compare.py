@@ -1,7 +1,7 @@
 """Compare ways to rebalance training rows on the same prequential folds, with paired intervals, and choose one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,11 +10,11 @@ import pandas as pd
 
 from handler.scoring.features import feature_types
 from training.data.split import FoldError
-from training.data.window import Window, read_training
+from training.data.window import read_training
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.errors import counted
 from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
-from training.evaluation.intervals import draw_weights, entity_groups, interval, is_within_standard_errors
+from training.evaluation.intervals import draw_weights, interval, is_within_standard_errors
 from training.evaluation.metrics import (
     Ranking,
     average_precision,
@@ -26,7 +26,7 @@ from training.evaluation.metrics import (
 )
 from training.model.chosen import ChosenResampling
 from training.model.early_stopping import FoldFits, cut, fit_fold
-from training.model.folds import Fold, declared_positions, resampled, training_folds
+from training.model.folds import Fold, resampled, training_folds
 from training.params import Resampling
 from training.run.command import run
 from training.run.files import BUILD, REPORTS, write_json, write_table, write_text
@@ -76,15 +76,21 @@ def fit_resampled(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) ->
     return fit_fold(resampled(fold, scorer, variant), scorer, scorer.model, variant)
 
 
+def later_half(fold: Fold) -> slice:
+    """The later half of a fold's validation block."""
+    return slice(len(fold.validate_label) // 2, None)
+
+
 def scores_of(margin: Matrix, fold: Fold) -> VariantScores:
     """A fold's scores; the earlier half of the block recalibrates, the later half is measured."""
-    half = len(margin) // 2
+    later = later_half(fold)
+    half = later.start
     slope, intercept = _recalibration(margin[:half], fold.validate_label[:half])
     raw = calibrated(margin[half:], {"slope": 1.0, "intercept": 0.0})
     recalibrated = calibrated(margin[half:], {"slope": slope, "intercept": intercept})
     return VariantScores(
         ranking=rank(margin, fold.validate_label),
-        later=slice(half, None),
+        later=later,
         label=fold.validate_label[half:],
         raw=raw,
         recalibrated=recalibrated,
@@ -135,7 +141,7 @@ def variant_report(
     measured = _over_folds(by_fold, [np.ones(len(fold.validate_label)) for fold in folds])
     # One stream of draws per fold, the same for every variant, so that differences are due to the variant alone.
     streams = [
-        draw_weights(fold.validate_label, DRAWS, scorer.seed + number, fold.validate_groups)
+        draw_weights(fold.validate_label, DRAWS, scorer.seed + number, fold.validate_groups, later_half(fold))
         for number, fold in enumerate(folds)
     ]
     drawn = np.array(
@@ -151,17 +157,6 @@ def variant_report(
             for metric, (value, difference, bounds) in zip(METRICS, values, strict=True)
         } | {"rounds": fit.rounds}
     return report
-
-
-def with_entities(folds: Sequence[Fold], window: Window, scorer: ScorerDeclaration) -> list[Fold]:
-    """The folds of a window with the numbers of their validation rows' entities, where one is declared."""
-    if scorer.entity is None:
-        return list(folds)
-    entity = window.column(scorer.entity)
-    blocks = [block for _, block in declared_positions(window, scorer)]
-    return [
-        replace(fold, validate_groups=entity_groups(entity[block])) for fold, block in zip(folds, blocks, strict=True)
-    ]
 
 
 def _centred(differences: Floats, measured: Floats) -> Floats:
@@ -241,9 +236,7 @@ def main(name: str) -> None:
     """Compare the resampling variants for one scorer: `python -m training.compare refund`."""
     scorer = declared_scorer(name)
     window, catalogue = read_training(name)
-    chosen, choice, report = compare_variants(
-        with_entities(training_folds(window, scorer, catalogue), window, scorer), scorer
-    )
+    chosen, choice, report = compare_variants(training_folds(window, scorer, catalogue), scorer)
     is_automatic = scorer.resampling.method == "auto"
     sentence = verdict_of(report, chosen, is_automatic=is_automatic)
     table = pd.DataFrame(

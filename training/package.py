@@ -16,8 +16,7 @@ from tqdm import tqdm
 
 from handler.history.sqlite import SqliteHistory
 from handler.scoring.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
-from handler.scoring.contract import OTHER, STRING_TYPES, Contract, DeclaredField
-from handler.scoring.features import SECONDS_A_DAY
+from handler.scoring.contract import OTHER, SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, Contract, DeclaredField
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_text
 from training.data.requests import as_request, requests_of
@@ -28,7 +27,7 @@ from training.errors import StageError
 from training.evaluation.calibration import calibrated
 from training.model.fit import margins
 from training.run.command import run
-from training.run.files import BUILD, BUNDLES, REPORTS, read_table, read_texts, replace_folder
+from training.run.files import BUILD, BUNDLES, JUDGED, REFIT, REPORTS, read_table, read_texts, replace_folder
 from training.run.progress import say
 
 if TYPE_CHECKING:
@@ -37,10 +36,8 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6
 N_GOLDEN = 20
 GOLDEN_DIGITS = 12
-# Below a scorer's build: the model that learned the test window too, and the bundle of the one that has not seen it.
-REFIT, JUDGED = "refit", "judged"
 # 2025-01-01, and 29 hours: twenty steps visit most hours and all days of the week.
-GOLDEN_TIME, GOLDEN_STEP = 1_735_689_600, 29 * 3_600
+GOLDEN_TIME, GOLDEN_STEP = 1_735_689_600, 29 * SECONDS_AN_HOUR
 
 
 def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd.DataFrame) -> list[dict[str, Any]]:

@@ -4,13 +4,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from handler.scoring.contract import Frozen, Name
+from handler.scoring.contract import SECONDS_A_DAY, Frozen, Name
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
 type Engine = Literal["local", "dask"]
 
-SECONDS_A_DAY = 86_400
 # The parameters that tuning searches unless the declaration pins them; `training.tune.SPACE` has the ranges.
 TUNED = (
     "max_depth",
@@ -41,7 +40,7 @@ class Split(Frozen):
     sample: Share = 1.0
     """The share of the rows that is used; 0.1 to 0.2 gives a quick prototype."""
     refit: bool = False
-    """Whether the model that ships also learns the test window, after a model that has not seen it was judged there."""
+    """Whether the model that ships also learns the later windows, after one that has not seen them was judged there."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:

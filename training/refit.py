@@ -1,6 +1,7 @@
-"""Fit the model that ships on the test window too, where `split.refit` declares it, with the same parameters.
+"""Fit the model that ships on all windows, where `split.refit` declares it, with the same parameters.
 
-Runs after the test window was read for the evaluation, whose numbers belong to the model that has not seen it.
+Rows within the label delay before a window are in none, so that it does not learn these. Runs after the test window was
+read for the evaluation, whose numbers belong to the model that has not seen it.
 """
 
 import json
@@ -14,21 +15,20 @@ from training.model.distributions import baseline_of
 from training.model.write_model import write_model
 from training.run.command import run
 from training.run.engine import workers_of
-from training.run.files import BUILD, write_bytes, write_json
+from training.run.files import BUILD, REFIT, write_bytes, write_json
 from training.run.progress import say
-
-FOLDER = "refit"
 
 
 def main(name: str) -> None:
     """Fit one scorer's model again: `python -m training.refit refund`."""
-    scorer, folder = chosen_scorer(name), BUILD / name / FOLDER
+    scorer, folder = chosen_scorer(name), BUILD / name / REFIT
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if not scorer.split.refit:
         say("split.refit is not declared: the model that was judged is the one that ships")
         return
-    window, catalogue = read_training(name, "test")
+    # Without a calibration window of its own the file of it is empty.
+    window, catalogue = read_training(name, *(["calibrate"] if scorer.split.has_calibration_window else []), "test")
     fitted = json.loads((BUILD / name / "calibration.json").read_text())
     with workers_of(scorer.compute) as workers:
         encoder, matrix, report = write_model(scorer, chosen_model(name), (window, catalogue), folder, workers)

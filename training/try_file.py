@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import chdir, redirect_stdout
 from importlib import import_module
 from pathlib import Path
@@ -16,12 +17,14 @@ from typing import TextIO
 import pandas as pd
 
 from training.data.input_files import stem_of
+from training.data.split import FEW_FRAUDS
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, ScorerDeclaration, declared_scorer, read_params
 from training.errors import StageError, counted
 from training.evaluation.intervals import share_interval
+from training.evaluation.threshold import PolicyError
 from training.intake.infer import infer
 from training.intake.label_times import check_label_times
-from training.intake.suggested_params import TEST, params_text, settings_for
+from training.intake.suggested_params import RECALL_DECISION, TEST, params_text, settings_for
 from training.intake.user_file import read_user_file
 from training.params import Split
 from training.run.command import one_line_errors
@@ -60,8 +63,6 @@ POINTS = {
     "review_rate 0.05": "5 % of traffic",
     "recall 0.9": "90 % of the frauds",
 }
-# With fewer frauds the test window has six at most, and every metric is chance.
-MIN_FRAUDS = 30
 
 
 def scorer_name(path: Path) -> tuple[str, str]:
@@ -125,7 +126,7 @@ class StageOutput(io.TextIOBase):
 def run_stage(stage: str, name: str, folder: Path) -> None:
     """Run one stage in the folder, and show its lines as they come.
 
-    Raises StageError with the stage's own message where it fails.
+    Raises StageError with the stage's own message where it fails, PolicyError where no threshold suits the policy.
     """
     # By name, because no module imports a command, and a try needs each stage's libraries only when that runs.
     command = import_module(f"training.{stage}")
@@ -136,11 +137,27 @@ def run_stage(stage: str, name: str, folder: Path) -> None:
                 command.main(name)
         except SystemExit as error:
             log.write(f"{error}\n")
+            if isinstance(error.__cause__, PolicyError):
+                raise PolicyError(str(error)) from error
             raise StageError(str(error)) from error
         except Exception as error:
             log.write(traceback.format_exc())
             problem = f"{type(error).__name__}: {error}"
             raise StageError(f"{stage} failed ({problem}); the traceback is in {path}") from error
+
+
+def run_stages(name: str, folder: Path, change_policy: Callable[[], str]) -> list[str]:
+    """Run every stage; the warning of another policy, which `change_policy` declares where no threshold keeps this."""
+    warnings = []
+    for stage in STAGES:
+        say(f"{stage}:")
+        try:
+            run_stage(stage, name, folder)
+        except PolicyError:
+            warnings.append(change_policy())
+            say(f"  {warnings[-1]}")
+            run_stage(stage, name, folder)
+    return warnings
 
 
 def headline(name: str, folder: Path) -> str:
@@ -193,7 +210,7 @@ def too_few_frauds(n_frauds: int) -> str:
     n_test = max(round(TEST * n_frauds), 1)
     low, _ = share_interval(n_test, n_test)
     return (
-        f"a model needs at least {MIN_FRAUDS}: with {n_frauds} about {n_test} would be in the latest fifth, which "
+        f"a model needs at least {FEW_FRAUDS}: with {n_frauds} about {n_test} would be in the latest fifth, which "
         f"tests it, and if it caught all of these its recall could still be anything from {low:.0%} to 100%. Bring "
         "rows of a longer period, or count more as fraud by another LABEL; until then nothing can be tested"
     )
@@ -239,7 +256,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     del rows
     for notice in (*file_notices, *inferred.notices):
         say(f"  {notice}")
-    if n_frauds < MIN_FRAUDS:
+    if n_frauds < FEW_FRAUDS:
         raise StageError(f"{data} has {counted(n_frauds, 'fraud')} by LABEL {label}; {too_few_frauds(n_frauds)}")
     gaps = check_label_times(inferred, Split(test=TEST), has_time=time is not None)
     for gap in gaps:
@@ -253,14 +270,23 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     read_params(folder / PARAMS)
     kinds = pd.Series([field.type for field in inferred.fields.values()]).value_counts()
     say(f"{counted(len(inferred.fields), 'field')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
-    for stage in STAGES:
-        say(f"{stage}:")
-        try:
-            run_stage(stage, name, folder)
-        except StageError as error:
-            # Users know their own file, not the rows that the stages read.
-            raise StageError(str(error).replace(f"data/{name}.parquet", str(data))) from error
-    for warning in dict.fromkeys([*filter(is_warning, (*inferred.notices, *gaps)), *data_warnings(name, folder)]):
+
+    def change_policy() -> str:
+        """Declare a recall, which some threshold always has, and give the warning of it."""
+        former, settings["decision"] = settings["decision"].partition("   ")[0], RECALL_DECISION
+        write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings))
+        return (
+            f"WARNING: no threshold keeps the policy {former}, because more rows have the same, highest probability; "
+            "it is recall: 0.90 instead, which may flag many"
+        )
+
+    try:
+        changes = run_stages(name, folder, change_policy)
+    except StageError as error:
+        # Users know their own file, not the rows that the stages read.
+        raise StageError(str(error).replace(f"data/{name}.parquet", str(data))) from error
+    found = [*filter(is_warning, (*inferred.notices, *gaps)), *changes, *data_warnings(name, folder)]
+    for warning in dict.fromkeys(found):
         say(f"WARNING: {warning.removeprefix('WARNING: ')}")
     say(headline(name, folder))
     say(operating_points(name, folder))

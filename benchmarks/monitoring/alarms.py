@@ -19,9 +19,9 @@ from benchmarks.machine import machine
 from benchmarks.monitoring.drifts import drifts
 from benchmarks.monitoring.steady_log import Labelled, labelled_rows
 from benchmarks.tables import SCORERS, date_of, table
+from handler.scoring.contract import SECONDS_A_DAY
 from training.intake.synthetic.population import LATE_PATTERN_DAY
 from training.monitoring.dated_model import ScoredRows
-from training.params import SECONDS_A_DAY
 
 # Of each drift enough draws to tell what is always detected from what chance decides.
 SIZES = {"windows": (200, 1), "draws": (20, 1), "every": (1, 40)}

@@ -24,6 +24,7 @@ from benchmarks.machine import machine
 from benchmarks.quality.handbook import FIRST_DAY
 from benchmarks.quality.sets import AbsentError, declared_set
 from benchmarks.tables import SCORERS, date_of, number, table
+from handler.scoring.contract import SECONDS_A_DAY
 from training.backtest import by_days, report_of
 from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows
@@ -34,7 +35,7 @@ from training.intake.synthetic.refunds import draw_refunds
 from training.intake.synthetic.transactions import draw_transactions
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.replay import Replay
-from training.params import SECONDS_A_DAY, Decision, Model, Quarantine
+from training.params import Decision, Model, Quarantine
 from training.report.backtest_page import draw_recall
 from training.report.backtest_report import Week
 from training.report.html import LOOK

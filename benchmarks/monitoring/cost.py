@@ -26,10 +26,10 @@ from benchmarks.tables import number
 from benchmarks.training.step_times import step_times
 from handler.records import record
 from handler.records.record import Recorder
+from handler.scoring.contract import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from training.data.requests import requests_of
 from training.monitor import EXIT_STATUS
-from training.params import SECONDS_A_DAY
 from training.run.files import BUILD, BUNDLES, REPORTS
 
 SCORER = "transaction"

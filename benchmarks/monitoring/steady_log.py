@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.command import ROOT
+from handler.scoring.contract import SECONDS_A_DAY
 from training.backtest import by_days
 from training.data.catalogue import read_catalogues
 from training.data.source import read_checked
 from training.declaration import ScorerDeclaration
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
-from training.params import SECONDS_A_DAY
 
 # Before it: the transaction rows get a new chain on day 140, both their late fraud on day 150.
 STEADY_UNTIL_DAY = 140

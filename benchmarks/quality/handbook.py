@@ -12,6 +12,7 @@ import pandas as pd
 
 from benchmarks.quality.sets import PARAMS, Line, declared_set, window_of
 from benchmarks.tables import table
+from handler.scoring.contract import SECONDS_A_DAY
 from training.data.catalogue import read_catalogues
 from training.data.window import Positions
 from training.declaration import ScorerDeclaration, declared_scorer
@@ -19,7 +20,7 @@ from training.evaluation.entity_precision import precision_at_top
 from training.evaluation.metrics import average_precision, rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score
 from training.model.folds import Fold, encode_folds
-from training.params import SECONDS_A_DAY, Model
+from training.params import Model
 from training.run.progress import on_all_cores, say
 from training.select import summary
 from training.tune import best_of, describe_gain, search

@@ -16,6 +16,7 @@ from training.data.row_checks import check_rows
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluate import Evaluation, measure
+from training.evaluation.intervals import entity_groups
 from training.model.folds import resample_folds, training_folds
 from training.monitoring.dated_model import model_at
 from training.params import Folds, Model, Resampling
@@ -93,7 +94,8 @@ def steps(name: str, one_in: int, trials: int) -> list[Line]:
     for step, declared, parameters in steps_of(scorer, train, trials):
         model = model_at(np.inf, rows, declared, parameters, read_catalogues(scorer))
         scored = model.scored(model.window, declared)
-        evaluation = Evaluation(scored.probability, scored.label, [model.threshold])
+        groups = entity_groups(model.window[scorer.entity]) if scorer.entity else None
+        evaluation = Evaluation(scored.probability, scored.label, [model.threshold], groups=groups)
         metrics, intervals, _ = measure(evaluation, seed=scorer.seed)
         line = {"set": name, "step": step, "resampling": f"{declared.resampling.method} {declared.resampling.ratio:g}"}
         line |= {"rounds": parameters.rounds, "rows": len(scored.label), "frauds": int(scored.label.sum())}

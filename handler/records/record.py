@@ -19,13 +19,13 @@ from typing import Any
 from pydantic_core import to_json
 
 from handler.records.telemetry import write
+from handler.scoring.contract import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scored, Scorer
 
 FORMAT = 1
 STDOUT = "stdout"
 MAX_FILE_BYTES = 64_000_000
 HASH_DIGITS = 16
-SECONDS_A_DAY = 86_400
 
 logger = logging.getLogger(__name__)
 

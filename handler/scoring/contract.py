@@ -20,6 +20,8 @@ MAX_BATCH = 1000
 MAX_ID_LENGTH = 128
 # Every integer up to here is exact in float64 and finite in float32.
 LARGEST_NUMBER = 1e15
+# Dates are learned as ages in days, and times as hours; here, because `times` is imported by few scorers only.
+SECONDS_AN_HOUR, SECONDS_A_DAY = 3_600, 86_400
 
 FieldType = Literal["number", "money", "count", "category", "text", "flag", "date", "key"]
 Direction = Literal["increasing", "decreasing"]

@@ -10,10 +10,17 @@ from math import nan
 from typing import Any, Literal
 
 from handler.scoring.categoriser import categoriser
-from handler.scoring.contract import OTHER, STRING_TYPES, Contract, DeclaredField, DerivedFeature
+from handler.scoring.contract import (
+    OTHER,
+    SECONDS_A_DAY,
+    SECONDS_AN_HOUR,
+    STRING_TYPES,
+    Contract,
+    DeclaredField,
+    DerivedFeature,
+)
 
 LARGEST_FLOAT32 = 3.4028234663852886e38
-SECONDS_AN_HOUR, SECONDS_A_DAY = 3_600, 86_400
 # 1970-01-01 was a Thursday.
 _FIRST_WEEKDAY = 3
 

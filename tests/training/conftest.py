@@ -21,6 +21,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from benchmarks.variants import write_variant
+from handler.scoring.contract import SECONDS_A_DAY
 from tests.training.workplace import Workplace
 from training.data.input_files import InputFile
 from training.data.row_checks import check_rows, sample_of
@@ -33,7 +34,7 @@ from training.evaluation.calibration import calibrated
 from training.intake.infer import Inferred, infer
 from training.intake.synthetic.item_catalogue import items
 from training.model.fit import margins
-from training.params import SECONDS_A_DAY, Compute, Gate, Monitoring, Split
+from training.params import Compute, Gate, Monitoring, Split
 from training.prepare import prepare
 from training.run import provenance
 from training.run.processes import Workers

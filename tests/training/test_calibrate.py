@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from handler.scoring.calibration import log_odds_to_probability
+from handler.scoring.contract import SECONDS_A_DAY
 from training.calibrate import main
 from training.data.times import timestamp_text
 from training.data.window import read_training
@@ -20,7 +21,6 @@ from training.evaluation.calibration import CalibrationError, calibrated, fit_pl
 from training.evaluation.threshold import operating_points
 from training.model.chosen import chosen_model
 from training.model.fit import fit_pipeline, margins
-from training.params import SECONDS_A_DAY
 
 N_ROWS = 100_000
 
@@ -96,8 +96,12 @@ class Place:
 
     def declare(self, split: str) -> ScorerDeclaration:
         """The scorer with a split."""
-        self._params.write_text(self._params.read_text().replace("{test: 0.2}", split))
+        self.replace("{test: 0.2}", split)
         return declared_scorer("mini", self._params)
+
+    def replace(self, old: str, new: str) -> None:
+        """Declare something otherwise."""
+        self._params.write_text(self._params.read_text().replace(old, new))
 
     def fitted(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What the stage writes for the next ones, and its report."""
@@ -159,6 +163,38 @@ def test_threshold_keeps_the_declared_recall(trained: Path) -> None:
     assert (score["rows"], score["frauds"], sum(score["counts"])) == (600, label.sum(), 600)
     assert (score["flagged"], score["caught"]) == (flagged.sum(), flagged[label == 1].sum())
     assert 0 < score["caught"] < score["flagged"]
+
+
+@pytest.mark.parametrize(
+    ("decision", "rows_a_card", "warned"),
+    [
+        ("{recall: 0.7, confidence: 0.9}", 2, "is 0.9 for {frauds} independent frauds, but these are of {cards} card"),
+        ("{precision: 0.2, confidence: 0.6}", 2, " independent alerts, but these are of "),
+        ("{recall: 0.7, confidence: 0.9}", 1, None),
+        ("{recall: 0.7}", 2, None),
+    ],
+)
+def test_confidence_of_dependent_rows_is_warned_of(
+    place: Place, decision: str, rows_a_card: int, warned: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bound takes frauds, or alerts, for independent; where several are of one entity a warning says how many."""
+    place.replace("{recall: 0.9}", decision)
+    place.replace("entity: null", "entity: card")
+    path = place.built / "rows" / "train.parquet"
+    rows = pd.read_parquet(path)
+    # Frauds of one card follow each other, as they do.
+    number = rows.groupby("is_fraud").cumcount() // rows_a_card
+    cards = number.astype(str) + rows["is_fraud"].map({0: "-good", 1: "-bad"})
+    rows.assign(card=cards).to_parquet(path, index=False)
+    place.fitted()
+    printed = capsys.readouterr().out
+    is_fraud = rows.index.isin(range(600, 1_200)) & (rows["is_fraud"] == 1)
+    if warned is None:
+        assert "WARNING" not in printed
+    else:
+        counts = {"frauds": is_fraud.sum(), "cards": cards[is_fraud].nunique()}
+        assert "WARNING: decision.confidence is 0." in printed
+        assert warned.format(**counts) in printed
 
 
 def test_a_calibration_window_of_its_own(place: Place, trained_rows: Read, trained_pipeline: Any) -> None:  # noqa: ANN401 - no types

@@ -123,6 +123,14 @@ def test_one_seed_one_report(report: Report, folds: Folds, mini_scorer: Scorer) 
     assert report_on(folds, mini_scorer) == report
 
 
+def test_entities_of_the_earlier_half_alone_are_no_draw(folds: Folds, mini_scorer: Scorer) -> None:
+    """Where few entities have the rows of a block, each draw has some of its later half, which probabilities need."""
+    scorer = declaring(mini_scorer, NONE)
+    few = [replace(fold, validate_groups=np.repeat([0, 1], 75)) for fold in folds]
+    report = report_on(few, scorer)
+    assert all(np.isfinite(report["smote 0.1"][metric]["interval"]).all() for metric in METRICS)
+
+
 def test_values_are_means_over_folds(report: Report, folds: Folds, mini_scorer: Scorer) -> None:
     """A variant's value is the mean over folds of what scikit-learn finds for its models."""
     precisions, errors = [], []

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from handler.records import record as written
 from handler.records.record import Recorder
+from handler.scoring.contract import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from tests.training.workplace import Workplace
 from training import monitor
@@ -29,7 +30,6 @@ from training.evaluation.calibration import calibrated
 from training.model.distributions import binned, score_baseline
 from training.monitoring.binning import Binning
 from training.monitoring.log import Log
-from training.params import SECONDS_A_DAY
 from training.report.monitor_page import monitor_page
 
 PROJECT = Path(__file__).parents[2]

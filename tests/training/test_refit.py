@@ -41,6 +41,21 @@ def test_without_a_declaration_nothing_is_fitted(trained: Path) -> None:
     assert set(manifest_in(trained / BUNDLE)["windows"]) == {"train", "calibrate", "test"}
 
 
+def test_the_model_that_ships_learns_the_calibration_window(project: Path) -> None:
+    """Where one is declared, so that no rows between those of training and test are missing."""
+    params = project / "params.yaml"
+    params.write_text(params.read_text().replace("{test: 0.2}", "{test: 0.2, calibrate: 0.2, refit: true}"))
+    train = pd.read_parquet(BUILT / "rows" / "train.parquet")
+    train[:900].to_parquet(BUILT / "rows" / "train.parquet", index=False)
+    train[900:].to_parquet(BUILT / "rows" / "calibrate.parquet", index=False)
+    rows = pd.concat([train, pd.read_parquet(BUILT / "rows" / "test.parquet")], ignore_index=True)
+    refit.main("mini")
+    by_hand = fit_pipeline(declared_scorer("mini"), chosen_model("mini"), read_texts(BUILT / "catalogue.csv"), rows)
+    fitted = joblib.load(BUILT / "refit" / "pipeline.joblib")
+    assert margins(fitted, rows).tolist() == margins(by_hand, rows).tolist()
+    assert json.loads((BUILT / "refit" / "window.json").read_text())["rows"] == len(rows) == 1_500
+
+
 def test_the_model_that_ships_learns_the_test_window(trained: Path, project: Path) -> None:
     """It is what the chosen parameters make of both windows; calibration and threshold stay, and it names its twin."""
     params = project / "params.yaml"

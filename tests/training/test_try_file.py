@@ -14,6 +14,7 @@ from training.errors import StageError
 from training.intake import suggested_params
 from training.intake.infer import Inferred
 from training.intake.suggested_params import params_text, settings_for
+from training.params import Decision
 from training.try_file import (
     HEADLINE,
     LOG,
@@ -217,6 +218,26 @@ def test_folder_that_cannot_be_created(tmp_path: Path, payments: Payments) -> No
     out = write(tmp_path / "file", "") / "out"
     with pytest.raises(SystemExit, match=r"^try: .*file"):
         main(["--data", str(tmp_path / "pay.csv"), "--label", "status == 'chargeback'", "--out", str(out)])
+
+
+def test_equal_probabilities_change_the_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where more rows are equally risky than the usual policy may flag, it is a recall, and a warning says so."""
+    monkeypatch.setattr(suggested_params, "TRIALS", 1)
+    row = np.arange(1_200)
+    # A half of the rows: in each of the four blocks they have one probability, by that block's model.
+    rows = pd.DataFrame({"is_new": row % 2 == 0, "is_fraud": (row % 20 == 0).astype(int)})
+    rows.to_csv(tmp_path / "tied.csv", index=False)
+    out = tmp_path / "out"
+    main(["--data", str(tmp_path / "tied.csv"), "--label", "is_fraud", "--out", str(out)])
+    printed = capsys.readouterr().out
+    said = "WARNING: no threshold keeps the policy {review_rate: 0.05}, because more rows have the same, highest"
+    # As it happens, and beside the metrics.
+    assert printed.count(said) == 2
+    assert "The policy is recall: 0.9. For another" in printed
+    assert declared_scorer("tied", out / "params.yaml").decision == Decision(recall=0.9)
+    assert json.loads((out / "reports/tied/metrics.json").read_text())["recall"] == 1
 
 
 def test_file_becomes_a_scorer(

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, StageError, counted
-from training.params import SECONDS_A_DAY, Folds, Split
+from training.params import Folds, Split
 from training.run.matrix import Labels, Positions
 
 WINDOWS = ("train", "calibrate", "test")
@@ -104,6 +105,8 @@ def window_report(seconds: npt.NDArray[np.float64], label: npt.NDArray[np.int8])
     return {"from": first, "to": last, "rows": len(label), "frauds": frauds, "fraud_rate": frauds / len(label)}
 
 
+# With fewer frauds every metric is chance: a test window of a fifth of the rows has six at most.
+FEW_FRAUDS = 30
 # The fewest folds that may be declared.
 FEWEST_FOLDS = 2
 # With so few different times, it is they that decide which rows are in a block.
@@ -115,13 +118,14 @@ class FoldError(StageError):
 
 
 def prequential_positions(
-    seconds: npt.NDArray[np.float64], label: Labels, declared: Folds, delay_seconds: float
+    seconds: npt.NDArray[np.float64], label: Labels, declared: Folds, delay_seconds: float, time: str = "time"
 ) -> list[tuple[Positions, Positions]]:
     """The positions of the training and of the validation rows of each fold.
 
     The validation blocks are consecutive and have equally many rows; each model learns from all rows before its block,
     except those within the label delay. Where few different times make blocks begin at the same one, there are fewer
-    folds. `seconds` must ascend. Raises FoldError where there are fewer than two, or a part lacks a class.
+    folds. `seconds`, the column `time`, must ascend. Raises FoldError where there are fewer than two folds, or a part
+    lacks a class.
     """
     if (n_frauds := int(label.sum())) <= declared.count:
         fewer = "lower folds.count, or " if n_frauds > FEWEST_FOLDS else ""
@@ -130,6 +134,11 @@ def prequential_positions(
             f"folds.count {declared.count}; {fewer}bring more rows"
         )
     first = round(len(seconds) * (1 - declared.validate_share))
+    if (n_validated := len(seconds) - first) < declared.count:
+        raise FoldError(
+            f"folds.validate_share is {declared.validate_share:g}, which leaves {counted(n_validated, 'row')} of the "
+            f"{len(seconds):,} in the training window for the blocks of {declared.count} folds; raise it"
+        )
     cuts = np.linspace(first, len(seconds), declared.count + 1).round().astype(int)
     starts = np.unique(np.maximum(seconds[cuts[:-1]], _next_time(seconds, seconds[0])))
     if (n_folds := int((starts > seconds[0]).sum())) < FEWEST_FOLDS:
@@ -137,26 +146,28 @@ def prequential_positions(
         raise FoldError(
             f"rows of one time stay together, and the training window has {counted(len(np.unique(seconds)), 'time')} "
             f"({first_time} to {last_time}), which make {counted(n_folds, 'fold')} instead of {declared.count}; at "
-            f"least {FEWEST_FOLDS} are needed: name a finer column as time, or bring older rows"
+            f"least {FEWEST_FOLDS} are needed: name a finer column than {time} as time, or bring older rows"
         )
     folds = []
     for start, end in pairwise([*starts, np.inf]):
         earlier = np.flatnonzero(seconds < start - delay_seconds)
         block = np.flatnonzero((seconds >= start) & (seconds < end))
         folds.append((earlier, block))
-    check_folds(folds, seconds, label)
+    check_folds(folds, seconds, label, time)
     return folds
 
 
-def check_folds(folds: Sequence[tuple[Positions, Positions]], seconds: npt.NDArray[np.float64], label: Labels) -> None:
-    """Raise FoldError where the training or validation rows of a fold lack a class."""
+def check_folds(
+    folds: Sequence[tuple[Positions, Positions]], seconds: npt.NDArray[np.float64], label: Labels, time: str = "time"
+) -> None:
+    """Raise FoldError where the training or validation rows of a fold lack a class; `time` names their column."""
     fewer = "lower folds.count, " if len(folds) > FEWEST_FOLDS else ""
     remedies = {
         "training": "lower folds.validate_share or split.label_delay_days, raise folds.sample, or bring older frauds",
         "validation": f"{fewer}raise folds.validate_share, or leave out rows whose labels are not known yet",
     }
-    if (n_times := len(np.unique(seconds))) <= FEW_TIMES:
-        remedies = dict.fromkeys(remedies, f"name a finer column as time, which has {n_times} values here")
+    n_times = len(np.unique(seconds))
+    finer = f"; or name a finer column as time than {time}, which has {n_times} values" if n_times <= FEW_TIMES else ""
     for number, (train, block) in enumerate(folds, start=1):
         begins = timestamp_text(float(seconds[block[0]]))
         for what, part in (("training", train), ("validation", block)):
@@ -164,5 +175,5 @@ def check_folds(folds: Sequence[tuple[Positions, Positions]], seconds: npt.NDArr
                 raise FoldError(
                     f"fold {number} of {len(folds)}, whose validation rows begin on {begins}, has "
                     f"{counted(n_frauds, 'fraud')} in {counted(len(part), f'{what} row')}; it needs both classes: "
-                    f"{remedies[what]}"
+                    f"{remedies[what]}{finer}"
                 )

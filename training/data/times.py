@@ -6,12 +6,13 @@ from datetime import UTC, date, datetime
 import numpy as np
 import pandas as pd
 
-from handler.scoring.times import iso_seconds
+from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_seconds
 from training.errors import DataError
 
 # A time outside the years 1900 to 2100 is a stand-in for a missing one (0001-01-01, 9999-12-31), or in another unit.
-FIRST_TIME, END_OF_TIMES = pd.Timestamp("1900-01-01", tz="UTC"), pd.Timestamp("2101-01-01", tz="UTC")
-EARLIEST_SECONDS, LATEST_SECONDS = FIRST_TIME.timestamp(), END_OF_TIMES.timestamp()
+FIRST_DATE, END_OF_DATES = (
+    pd.Timestamp(seconds, unit="s", tz="UTC").as_unit("s") for seconds in (EARLIEST_SECONDS, END_OF_TIMES)
+)
 
 
 def check_time(values: pd.Series, *, is_number: bool | None = None) -> pd.Series:
@@ -36,7 +37,7 @@ def iso_dates(values: pd.Series) -> pd.Series:
     is_typed = pd.api.types.is_datetime64_any_dtype(values.dtype)
     dates = pd.to_datetime(values, errors="coerce", utc=True, format=None if is_typed else "ISO8601")
     # Before any arithmetic, which is in nanoseconds and cannot hold the year 1.
-    return dates.where((dates >= FIRST_TIME) & (dates < END_OF_TIMES))
+    return dates.where((dates >= FIRST_DATE) & (dates < END_OF_DATES))
 
 
 def read_dates(values: pd.Series) -> pd.Series:
@@ -79,7 +80,7 @@ def plausible_seconds(numbers: pd.Series) -> pd.Series:
 
     Milliseconds would otherwise be read as seconds of the year 50,000, and no delay in days would have an effect.
     """
-    return numbers.where((numbers >= EARLIEST_SECONDS) & (numbers < LATEST_SECONDS))
+    return numbers.where((numbers >= EARLIEST_SECONDS) & (numbers < END_OF_TIMES))
 
 
 def _is_number(values: pd.Series) -> pd.Series:

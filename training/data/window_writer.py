@@ -14,7 +14,15 @@ from training.data.entity_history import history_of_rows, past_schema, with_past
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
 from training.data.source import CheckedChunk
-from training.data.split import UNLEARNED, WINDOWS, Bounds, require_classes, window_bounds, window_report
+from training.data.split import (
+    FEW_FRAUDS,
+    UNLEARNED,
+    WINDOWS,
+    Bounds,
+    require_classes,
+    window_bounds,
+    window_report,
+)
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, counted
@@ -25,8 +33,6 @@ from training.run.progress import progress
 
 # A sample is enough to detect leakage.
 LEAKAGE_ROWS = 1_000_000
-# With fewer frauds in all windows nothing can be concluded about the model.
-FEW_FRAUDS = 30
 
 
 class WindowWriter:

@@ -9,7 +9,7 @@ from training.delivery.publish import publish
 from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.delivery.tracking import Tracker, TrackError
 from training.errors import StageError
-from training.run.files import BUILD, BUNDLES
+from training.run.files import BUILD, BUNDLES, JUDGED
 from training.run.progress import say
 
 # The metrics that the list of releases shows.
@@ -69,7 +69,7 @@ def announce_update(scorer: str, pointer: Pointer) -> None:
 def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -> None:
     """Publish the packaged bundles of these scorers, and track them."""
     for scorer in scorers:
-        if (judged := BUILD / scorer / "judged" / MANIFEST).exists():
+        if (judged := BUILD / scorer / JUDGED / MANIFEST).exists():
             twin = publish(store, judged.parent, signing_key)
             say(f"{scorer}: {twin} is in {store}, which has not seen the test window; the gate judges by it")
         version = publish(store, BUNDLES / scorer, signing_key)

@@ -4,8 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.errors import StageError
-from training.params import SECONDS_A_DAY
 from training.run.matrix import Floats, Labels
 
 TOP = (10, 50, 100)

@@ -34,10 +34,13 @@ def count_groups(is_counted: npt.NDArray[np.bool_], groups: Positions | None) ->
     return int(is_counted.sum()) if groups is None else len(np.unique(groups[is_counted]))
 
 
-def draw_weights(label: Labels, draws: int, seed: int, groups: Positions | None = None) -> Iterator[Floats]:
+def draw_weights(
+    label: Labels, draws: int, seed: int, groups: Positions | None = None, needed: slice = slice(None)
+) -> Iterator[Floats]:
     """Per draw the number of times that each row was drawn, (n_rows,); every draw holds both classes.
 
-    With `groups`, the number of each row's entity, entities are drawn, each with all of its rows.
+    With `groups`, the number of each row's entity, entities are drawn, each with all of its rows. Every draw holds rows
+    of the `needed` part too, which entities could miss.
     """
     rng = np.random.default_rng(seed)
     n_groups = len(label) if groups is None else int(groups.max()) + 1
@@ -46,7 +49,7 @@ def draw_weights(label: Labels, draws: int, seed: int, groups: Positions | None 
             weight = np.bincount(rng.integers(0, n_groups, n_groups), minlength=n_groups).astype(np.float64)
             if groups is not None:
                 weight = weight[groups]
-            if 0 < weight @ label < weight.sum():
+            if 0 < weight @ label < weight.sum() and weight[needed].any():
                 break
         yield weight
 

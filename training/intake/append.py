@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handler.scoring.contract import NUMERIC_TYPES
+from handler.scoring.contract import NUMERIC_TYPES, SECONDS_A_DAY
 from training.data.chunks import read_columns
 from training.data.column_checks import as_text
 from training.data.dialect import Dialect
@@ -23,7 +23,6 @@ from training.data.text_files import is_parquet
 from training.data.times import EARLIEST_DATE, check_time, timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
-from training.params import SECONDS_A_DAY
 from training.run.files import write_whole
 
 _SHOWN = 3

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 
 from handler.scoring.contract import LARGEST_NUMBER, DeclaredField
+from handler.scoring.times import END_OF_TIMES
 from training.data.column_checks import as_text
-from training.data.times import LATEST_SECONDS, dates_of
+from training.data.times import dates_of
 from training.errors import DataError, counted
 from training.intake.currencies import CODES, currency_of
 from training.intake.field_names import last_word_of, words_of
@@ -296,7 +297,7 @@ def _are_date_numbers(present: pd.Series) -> bool:
     low, high = present.min(), present.max()
     ranges = [
         *((first, last) for layout, first, last in STAMPS if "%d" in layout),
-        *((EARLIEST_TIMESTAMP * unit, LATEST_SECONDS * unit) for unit in (1, 1e3, 1e6, 1e9)),
+        *((EARLIEST_TIMESTAMP * unit, END_OF_TIMES * unit) for unit in (1, 1e3, 1e6, 1e9)),
     ]
     return any(first <= low <= high <= last for first, last in ranges)
 

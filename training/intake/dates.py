@@ -6,13 +6,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import DerivedFeature
+from handler.scoring.contract import SECONDS_A_DAY, SECONDS_AN_HOUR, DerivedFeature
 from handler.scoring.times import LEEWAY_SECONDS
 from training.data.times import EARLIEST_DATE, date_seconds
 from training.errors import counted
 from training.intake.column_types import Column
 from training.intake.field_names import fitting_name
-from training.params import SECONDS_A_DAY
 
 # Where more dates of the frauds, or of the other rows, are after the row's time, they are known only later; fewer are
 # slips, and become missing without telling the frauds from the others.
@@ -21,7 +20,6 @@ MOST_AFTER = 0.01
 DAYS_OF_HOURS, DAYS_OF_WEEKDAYS = 7, 28
 # With fewer different ones the times are coarser than that, as days or months are.
 FEWEST_HOURS, FEWEST_WEEKDAYS = 12, 5
-SECONDS_AN_HOUR = 3_600
 
 
 def seconds_of(timestamps: pd.Series) -> pd.Series | None:

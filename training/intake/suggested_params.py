@@ -36,6 +36,8 @@ FEW_TIMES = 50
 # can find, and one in twenty would be frauds by a few in a hundred at best.
 REVIEW_RATE, RARE_REVIEW_RATE, RARE = 0.05, 0.01, 0.002
 OTHER_POLICIES = "recall: 0.90, precision: 0.50, cost: lowest (needs costs) or another review_rate"
+# For rows of which more have the same, highest probability than a review_rate allows: some threshold always has it.
+RECALL_DECISION = "{recall: 0.90}   # or precision: 0.50, cost: lowest (needs costs) or a larger review_rate"
 WIDTH = 24
 
 
@@ -103,7 +105,7 @@ def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
             for count in (4, 3, 2):
                 declared = Folds(count=count, validate_share=share)
                 try:
-                    positions = prequential_positions(times, frauds, declared, 0.0)
+                    positions = prequential_positions(times, frauds, declared, 0.0, time)
                 except FoldError:
                     continue
                 if len(positions) == count:

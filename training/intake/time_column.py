@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.times import END_OF_TIMES
 from training.data.times import (
     EARLIEST_DATE,
-    LATEST_SECONDS,
     date_seconds,
     iso_dates,
     plausible_seconds,
@@ -16,7 +17,6 @@ from training.errors import DataError, counted
 from training.intake.field_names import words_of
 from training.intake.numbers import is_numeric, number_text, read_numbers
 from training.intake.written_dates import are_calendar_names, are_times_of_day, read_dates
-from training.params import SECONDS_A_DAY
 
 # A larger share of rows without a readable time means that the column was misread, not that some rows are bad.
 MAX_BAD_TIMES = 0.05
@@ -54,12 +54,12 @@ class Unit:
 
 # The ranges of .NET and Windows, which count tenths of microseconds, are nanoseconds of 1990 and of 1974.
 UNITS = (
-    Unit("seconds since 1970", EARLIEST_DATE, LATEST_SECONDS, 1),
-    Unit("milliseconds since 1970", EARLIEST_DATE * 1e3, LATEST_SECONDS * 1e3, 1e3),
-    Unit("microseconds since 1970", EARLIEST_DATE * 1e6, LATEST_SECONDS * 1e6, 1e6),
+    Unit("seconds since 1970", EARLIEST_DATE, END_OF_TIMES, 1),
+    Unit("milliseconds since 1970", EARLIEST_DATE * 1e3, END_OF_TIMES * 1e3, 1e3),
+    Unit("microseconds since 1970", EARLIEST_DATE * 1e6, END_OF_TIMES * 1e6, 1e6),
     Unit(".NET's ticks since the year 1", 6.2e17, 6.5e17, 1e7, -62_135_596_800.0),
     Unit("Windows's file times since 1601", 1.2e17, 1.45e17, 1e7, -11_644_473_600.0),
-    Unit("nanoseconds since 1970", EARLIEST_DATE * 1e9, LATEST_SECONDS * 1e9, 1e9),
+    Unit("nanoseconds since 1970", EARLIEST_DATE * 1e9, END_OF_TIMES * 1e9, 1e9),
 )
 # Days of Excel from 1970 to 2100; it counts from the end of 1899, with a 29 February 1900 that never was.
 EXCEL = Unit("Excel's days since 1899-12-30", 25_569, 73_415, 1 / SECONDS_A_DAY, -25_569.0 * SECONDS_A_DAY)

@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.data.times import iso_dates
 from training.errors import DataError
 from training.intake.numbers import normalised
-from training.params import SECONDS_A_DAY
 
 # The first letters of the months in English, German, French, Spanish, Italian, Portuguese, Dutch,
 # Swedish, Hungarian and Polish, without accents.

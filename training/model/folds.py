@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +10,7 @@ from handler.scoring.features import feature_types
 from training.data.split import check_folds, prequential_positions
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
+from training.evaluation.intervals import entity_groups
 from training.model.encoder import FeatureEncoder
 from training.model.resampling import Resampler
 from training.params import Resampling
@@ -28,7 +28,7 @@ class Fold:
     validate: Matrix
     validate_label: Labels
     validate_groups: Positions | None = None
-    """The number of each validation row's entity, where intervals are to draw entities."""
+    """The number of each validation row's entity, where one is declared, so that intervals draw entities."""
 
 
 def encode_folds(
@@ -36,21 +36,21 @@ def encode_folds(
 ) -> list[Fold]:
     """The folds as features; each vocabulary is learned from its fold's training rows."""
     label, workers = window.column(scorer.label), Workers(scorer.compute)
+    entity = window.column(scorer.entity) if scorer.entity else None
     folds = []
     for train, block in progress(positions, "encoding folds", total=len(positions)):
         encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers, train)
-        parts: list[Any] = []
-        for part in (train, block):
-            # A copy, because an unlinked file cannot be passed to other processes.
-            parts += [np.array(encoder.encoded(window, workers, part)[:]), label[part]]
-        folds.append(Fold(*parts))
+        # Copies, because an unlinked file cannot be passed to other processes.
+        matrices = [np.array(encoder.encoded(window, workers, part)[:]) for part in (train, block)]
+        groups = None if entity is None else entity_groups(entity[block])
+        folds.append(Fold(matrices[0], label[train], matrices[1], label[block], groups))
     return folds
 
 
 def declared_positions(window: Window, scorer: ScorerDeclaration) -> list[tuple[Positions, Positions]]:
     """The positions of the training and of the validation rows of the declared folds."""
     seconds, label = window.column(scorer.time), window.column(scorer.label)
-    return prequential_positions(seconds, label, scorer.folds, scorer.split.label_delay_seconds)
+    return prequential_positions(seconds, label, scorer.folds, scorer.split.label_delay_seconds, scorer.time)
 
 
 def training_folds(window: Window, scorer: ScorerDeclaration, catalogue: pd.DataFrame) -> list[Fold]:
@@ -61,7 +61,7 @@ def training_folds(window: Window, scorer: ScorerDeclaration, catalogue: pd.Data
     positions = declared_positions(window, scorer)
     is_drawn = np.random.default_rng(scorer.seed).random(len(window)) < scorer.folds.sample
     sampled = [(train[is_drawn[train]], block) for train, block in positions]
-    check_folds(sampled, window.column(scorer.time), window.column(scorer.label))
+    check_folds(sampled, window.column(scorer.time), window.column(scorer.label), scorer.time)
     return encode_folds(window, sampled, scorer, catalogue)
 
 

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from handler.scoring.contract import OTHER
+from handler.scoring.contract import OTHER, SECONDS_A_DAY
 from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
 from training.evaluation.metrics import average_precision, rank
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.drift import category_distance, holm, number_distance
 from training.monitoring.log import NO_ID, Log
-from training.params import SECONDS_A_DAY, Monitoring
+from training.params import Monitoring
 from training.report.monitor_report import Block, EstimatedPerformance, FeatureShift, MeasuredPerformance, ScoreShift
 from training.run.matrix import Floats, Labels, Positions
 

@@ -102,7 +102,7 @@ def model_at(
         later, margin = _out_of_time(learned, scorer, parameters, catalogue)
     pipeline = unseen
     if scorer.split.refit:
-        learned = pd.concat([learned, windows["test"]], ignore_index=True)
+        learned = pd.concat(windows.values(), ignore_index=True)
         pipeline, matrix = _fitted(learned, scorer, parameters, catalogue)
     later_labels = later[scorer.label].to_numpy()
     slope, intercept = fit_platt(margin, later_labels)
@@ -133,7 +133,7 @@ def _out_of_time(
 ) -> tuple[pd.DataFrame, Matrix]:
     """The rows of the validation blocks, and their margins by models of earlier rows."""
     seconds, labels = train[scorer.time].to_numpy(), train[scorer.label].to_numpy()
-    blocks = prequential_positions(seconds, labels, scorer.folds, scorer.split.label_delay_seconds)
+    blocks = prequential_positions(seconds, labels, scorer.folds, scorer.split.label_delay_seconds, scorer.time)
 
     def margins_of(earlier: Positions, block: Positions) -> Matrix:
         pipeline = fit_pipeline(scorer, parameters, catalogue, train.iloc[earlier])

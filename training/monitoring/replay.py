@@ -2,21 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh
 from training.errors import DataError, StageError
-from training.evaluation.intervals import entity_groups, share_interval
+from training.evaluation.intervals import entity_groups, grouped_share_interval, share_interval
 from training.evaluation.metrics import average_precision, rank
 from training.monitoring.blocks import estimated
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
-from training.params import SECONDS_A_DAY, Model
+from training.params import Model
 from training.report.backtest_report import PolicyTotal, Week, WeekEstimate
+from training.run.matrix import Positions
 from training.run.progress import progress, say
 
 SECONDS_A_WEEK = 7 * SECONDS_A_DAY
@@ -43,6 +46,11 @@ class Replay:
     start: float
     every: int = 4
     models: dict[float, DatedModel] = field(default_factory=dict)
+
+    @cached_property
+    def groups(self) -> Positions | None:
+        """The number of each row's entity in the whole history, where one is declared."""
+        return entity_groups(self.rows[self.scorer.entity]) if self.scorer.entity else None
 
     @property
     def begins(self) -> list[float]:
@@ -121,9 +129,10 @@ class Replay:
                 current, best, refused = self.challenge(before, begins, best)
             if current is not before:
                 served = []
-            rows = self.rows.iloc[slice(*np.searchsorted(seconds, [begins, begins + SECONDS_A_WEEK]))]
+            week = slice(*np.searchsorted(seconds, [begins, begins + SECONDS_A_WEEK]))
+            rows, groups = self.rows.iloc[week], None if self.groups is None else self.groups[week]
             served.append(current.scored(rows, self.scorer))
-            counts = _counts(served[-1], rows, self.scorer, budgets.get(int(begins)))
+            counts = _counts(served[-1], rows, self.scorer, budgets.get(int(begins)), groups)
             described.append(
                 Week(
                     begins=int(begins),
@@ -141,15 +150,20 @@ def _answers(name: str, scored: ScoredRows) -> ModelAnswers:
     return ModelAnswers(name, scored.probability, scored.flagged)
 
 
-def _counts(scored: ScoredRows, rows: pd.DataFrame, scorer: ScorerDeclaration, budget: int | None) -> dict[str, Any]:
-    """The fields of a `Week` that say what its model did; `budget` is how many alerts the frozen model raised."""
+def _counts(
+    scored: ScoredRows, rows: pd.DataFrame, scorer: ScorerDeclaration, budget: int | None, groups: Positions | None
+) -> dict[str, Any]:
+    """The fields of a `Week` that say what its model did; `budget` is how many alerts the frozen model raised.
+
+    `groups` holds the number of each row's entity, where one is declared.
+    """
     label, flagged = scored.label, scored.flagged
     ranking = rank(scored.probability, label)
     frauds, legitimate = ranking.counts()
     alerts = int(flagged.sum())
     within = int(np.searchsorted(frauds + legitimate, (alerts if budget is None else budget) + 0.5)) - 1
     estimate = estimated(scored.probability, flagged, np.ones(len(label)))
-    counts = {
+    counts: dict[str, Any] = {
         "rows": len(label),
         "frauds": int(label.sum()),
         "alerts": alerts,
@@ -163,11 +177,15 @@ def _counts(scored: ScoredRows, rows: pd.DataFrame, scorer: ScorerDeclaration, b
     if scorer.costs:
         missed = float(rows[scorer.costs.amount].to_numpy()[(label == 1) & ~flagged].sum())
         counts |= {"missed": missed, "cost": missed + scorer.costs.review * alerts}
+    if groups is not None:
+        is_fraud = label == 1
+        is_within = scored.probability >= (ranking.threshold_at(within) if within else np.inf)
+        counts |= {"fraud_entities": tuple(zip(groups[is_fraud].tolist(), is_within[is_fraud].tolist(), strict=True))}
     return counts
 
 
 def total(weeks: Sequence[Week]) -> PolicyTotal:
-    """A policy's weeks together; the interval of the recall is Wilson's (1927)."""
+    """A policy's weeks together; the interval of the recall is Wilson's (1927), by entities where one is declared."""
     sums = {
         name: sum(getattr(week, name) for week in weeks)
         for name in ("retrained", "rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts")
@@ -175,6 +193,10 @@ def total(weeks: Sequence[Week]) -> PolicyTotal:
     has_costs = weeks[0].cost is not None
     costs = {name: sum(getattr(week, name) for week in weeks) for name in ("missed", "cost") if has_costs}
     frauds, caught = sums["frauds"], sums["caught_at_frozen_alerts"]
+    bounds = share_interval(caught, frauds)
+    if outcomes := [outcome for week in weeks for outcome in week.fraud_entities]:
+        groups, is_caught = map(np.array, zip(*outcomes, strict=True))
+        bounds = grouped_share_interval(is_caught, np.ones(len(is_caught), dtype=bool), groups)
     precisions = [week.average_precision for week in weeks if week.average_precision is not None]
     return PolicyTotal(
         weeks=len(weeks),
@@ -183,7 +205,7 @@ def total(weeks: Sequence[Week]) -> PolicyTotal:
         precision=sums["caught"] / sums["alerts"] if sums["alerts"] else None,
         alert_rate=sums["alerts"] / sums["rows"],
         recall_at_frozen_alerts=caught / frauds if frauds else None,
-        recall_at_frozen_alerts_interval=share_interval(caught, frauds),
+        recall_at_frozen_alerts_interval=bounds,
         average_precision=float(np.mean(precisions)) if precisions else None,
         refused=sum(week.refused is not None for week in weeks),
         **costs,

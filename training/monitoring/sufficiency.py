@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.errors import counted
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.blocks import Reference
 from training.monitoring.log import MISDATED, OUTSIDE, Log
 from training.monitoring.log_lines import BROKEN, FOREIGN, OUTCOMES, PREDICTIONS, is_unusable
-from training.params import SECONDS_A_DAY, Monitoring
+from training.params import Monitoring
 from training.report.monitor_page import day
 from training.report.monitor_report import JudgedBlock
 

@@ -30,6 +30,8 @@ class Week(ReportRecord):
     caught: int
     caught_at_frozen_alerts: int
     """Frauds among the riskiest rows, at most as many as the frozen model flagged in this week."""
+    fraud_entities: tuple[tuple[int, bool], ...] = Field(default=(), exclude=True)
+    """Where an entity is declared, of each fraud the entity's number and whether it is among those; not reported."""
     average_precision: float | None
     estimated: WeekEstimate
     missed: float | None = None

@@ -304,6 +304,7 @@ def _promise(reports: Reports) -> Facts:
     return {
         "promise": promise,
         "lacks_confidence": aim in {"recall", "precision"} and not confidence,
+        "overstates_confidence": bool(confidence and reports.scorer.entity),
         "is_beyond_chance": aim == "recall" and _is_beyond_chance(reports, policy["recall"]),
         "missed": _missed(reports) if aim == "recall" else None,
     }

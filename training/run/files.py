@@ -13,6 +13,8 @@ import pandas as pd
 BUILD = Path("build")
 BUNDLES = BUILD / "bundles"
 REPORTS = Path("reports")
+# Below a scorer's build: the model that learned the later windows too, and the bundle of the one that has not.
+REFIT, JUDGED = "refit", "judged"
 # Metrics pass through vectorised maths, whose last bits differ between processors.
 DIGITS = 6
 

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.data.split import split_by_time, window_bounds
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
-from training.params import SECONDS_A_DAY, Split
+from training.params import Split
 
 SHARES = {"calibrate": 0.25, "test": 0.25}
 DAYS = {"calibrate_days": 10, "test_days": 7}

@@ -164,6 +164,16 @@ def test_entities_are_drawn_with_all_their_rows(label: Labels) -> None:
         assert 0 < weight @ label < weight.sum()
 
 
+def test_every_draw_has_rows_of_the_needed_part() -> None:
+    """Of two entities, of which one has all later rows, none takes the other alone; all other draws stay."""
+    label, groups = np.array([0, 1, 0, 1], dtype=np.int8), np.array([0, 0, 1, 1])
+    free, needing = (np.array([*draw_weights(label, 60, 1, groups, part)]) for part in (slice(None), slice(2, None)))
+    kept = free[free[:, 2:].any(axis=1)]
+    assert 0 < len(kept) < len(free) == len(needing)
+    assert needing[:, 2:].any(axis=1).all()
+    assert (needing[: len(kept)] == kept).all()
+
+
 @pytest.mark.parametrize("times", [1, 5])
 def test_repeated_rows_of_an_entity_say_no_more_than_one(times: int) -> None:
     """The interval is as wide as without the repetitions, drawn and of shares; by rows it would be narrower."""

@@ -14,7 +14,7 @@ from training.data.split import prequential_positions, window_bounds
 from training.declaration import declared_scorer
 from training.errors import DataError
 from training.intake.infer import Inferred, infer
-from training.intake.suggested_params import _sample_and_trials, params_text, settings_for
+from training.intake.suggested_params import FOLD_CELLS, FOLD_ROWS, _sample_and_trials, params_text, settings_for
 from training.params import Folds, Split
 
 N = 2_000
@@ -35,6 +35,12 @@ def test_block_is_a_valid_declaration(tmp_path: Path, inferred: Callable[..., In
     assert list(scorer.fields) == ["amount", "speed", "country", "no"]
     assert (scorer.time, scorer.label, scorer.data) == ("When", "label", "data/shop.parquet")
     assert '# "Amount ($)" in the file' in text
+
+
+def test_documentation_has_the_limits_of_folds() -> None:
+    """The page says how many rows and cells the folds learn from."""
+    page = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    assert f"all rows up to {FOLD_ROWS:,} and {FOLD_CELLS // 1_000_000} million cells" in page
 
 
 def test_settings_suit_a_small_file(inferred: Callable[..., Inferred]) -> None:

@@ -170,7 +170,10 @@ def test_a_coarse_time_reduces_the_folds() -> None:
     assert [(len(train), len(block)) for train, block in folds] == [(30, 30), (60, 30)]
 
 
-TOGETHER, FINER = "rows of one time stay together, and the training window has", "name a finer column as time"
+TOGETHER, OLDER = (
+    "rows of one time stay together, and the training window has",
+    "name a finer column than at as time, or",
+)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +184,7 @@ TOGETHER, FINER = "rows of one time stay together, and the training window has",
             range(0, 60, 3),
             (
                 f"{TOGETHER} 1 time (2021-01-01T00:00:00 to 2021-01-01T00:00:00), which make 0 folds instead of 3; at "
-                f"least 2 are needed: {FINER}, or bring older rows"
+                f"least 2 are needed: {OLDER} bring older rows"
             ),
         ),
         (
@@ -189,7 +192,7 @@ TOGETHER, FINER = "rows of one time stay together, and the training window has",
             range(0, 60, 3),
             (
                 f"{TOGETHER} 2 times (2021-01-01T00:00:00 to 2021-01-02T00:00:00), which make 1 fold instead of 3; at "
-                f"least 2 are needed: {FINER}, or bring older rows"
+                f"least 2 are needed: {OLDER} bring older rows"
             ),
         ),
         (
@@ -197,18 +200,46 @@ TOGETHER, FINER = "rows of one time stay together, and the training window has",
             range(0, 20, 3),
             (
                 "fold 1 of 2, whose validation rows begin on 2021-01-02T00:00:00, has 0 frauds in 20 validation rows; "
-                f"it needs both classes: {FINER}, which has 3 values here"
+                f"{BOTH}: {VALIDATE}; or name a finer column as time than at, which has 3 values"
             ),
         ),
     ],
 )
 def test_a_time_too_coarse_for_folds_is_named(n_times: int, frauds: Sequence[int], message: str) -> None:
-    """Where few different times leave no folds possible, the sentence names the times, and blames nothing else."""
+    """Where few different times leave no folds possible, the sentence names the times and their column."""
     label = np.zeros(60, dtype=np.int8)
     label[list(frauds)] = 1
+    seconds = np.repeat(YEAR_2021 + DAY * np.arange(n_times), 60 // n_times)
     with pytest.raises(FoldError) as caught:
-        prequential_positions(np.repeat(YEAR_2021 + DAY * np.arange(n_times), 60 // n_times), label, Folds(count=3), 0)
+        prequential_positions(seconds, label, Folds(count=3), 0, "at")
     assert str(caught.value) == message
+
+
+def test_a_delay_is_a_cause_beside_a_coarse_time() -> None:
+    """Of twelve months with labels that come after a year, the delay is named, and the coarse time as well."""
+    with pytest.raises(FoldError) as caught:
+        prequential_positions(np.repeat(30 * DAY * np.arange(12), 30), every_third(360), Folds(), 400 * DAY, "month")
+    assert str(caught.value) == (
+        "fold 1 of 4, whose validation rows begin on 15,552,000, has 0 frauds in 0 training rows; it needs both "
+        f"classes: {LEARN}; or name a finer column as time than month, which has 12 values"
+    )
+
+
+@pytest.mark.parametrize(("share", "left"), [(0.001, "0 rows"), (0.0025, "1 row"), (0.008, "3 rows")])
+def test_a_share_of_fewer_rows_than_folds_is_named(share: float, left: str) -> None:
+    """Where the validation blocks would have less than a row each, their share is to be raised."""
+    with pytest.raises(FoldError) as caught:
+        prequential_positions(np.arange(400.0), every_third(400), Folds(count=4, validate_share=share), 0)
+    assert str(caught.value) == (
+        f"folds.validate_share is {share:g}, which leaves {left} of the 400 in the training window for the blocks of 4 "
+        "folds; raise it"
+    )
+
+
+def test_a_row_in_each_block_is_enough_to_cut() -> None:
+    """As many rows as folds make blocks of one row each, which then lack a class."""
+    with pytest.raises(FoldError, match=r"^fold 1 of 4, .* in 1 validation row; it needs both classes"):
+        prequential_positions(np.arange(400.0), every_third(400), Folds(count=4, validate_share=0.01), 0)
 
 
 def test_a_block_of_frauds_only() -> None:
@@ -227,6 +258,14 @@ def test_folds_of_a_window_are_encoded(rows: Frame, folds_of: FoldsOf) -> None:
     np.testing.assert_array_equal(folds[1].train_label, rows["is_fraud"][:600])
     np.testing.assert_array_equal(folds[1].validate_label, rows["is_fraud"][600:750])
     np.testing.assert_array_equal(folds[1].validate[:, 0], rows["amount"][600:750].astype(np.float32))
+
+
+def test_folds_have_the_entities_of_their_validation_rows(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
+    """Rows of one card have one number, so that every interval over folds draws cards; without an entity none have."""
+    assert [fold.validate_groups for fold in folds_of(rows)] == [None] * 3
+    card = np.arange(len(rows)) // 5
+    carded = folds_of(rows.assign(card=card), mini_scorer.model_copy(update={"entity": "card"}))
+    assert [fold.validate_groups.tolist() for fold in carded] == [(np.arange(150) // 5).tolist()] * 3
 
 
 def test_label_delay_of_the_split_counts_between_folds(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from handler.scoring.contract import SECONDS_A_DAY
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.blocks import Reference, blocks_of, estimated, join_outcomes
 from training.monitoring.drift import category_distance, number_distance
 from training.monitoring.log import Log
-from training.params import SECONDS_A_DAY, Monitoring
+from training.params import Monitoring
 
 START = 1_750_000_000.0
 POLICY = Monitoring()

@@ -13,15 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.scoring.contract import SECONDS_A_DAY
 from handler.scoring.scorer import load_scorer
 from training.data.chunks import read_columns
 from training.data.requests import requests_of
 from training.data.row_checks import check_rows, columns_of
+from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
+from training.model.fit import fit_pipeline, margins
 from training.monitoring.binning import Binning
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
-from training.params import SECONDS_A_DAY, Model
+from training.params import Model
 
 AT = pd.Timestamp("2025-03-05").timestamp()
 """Nine weeks after the history begins."""
@@ -178,6 +181,17 @@ def test_windows_keep_the_label_delay(make: Make, model: DatedModel, dated_score
     prompt = make(AT - 2 * SECONDS_A_DAY, scorer=dated_scorer.model_copy(update={"split": split}))
     pd.testing.assert_frame_equal(prompt.window, model.window)
     assert model.learned_until < prompt.learned_until
+
+
+def test_a_refitted_model_has_learned_every_window(
+    make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
+) -> None:
+    """With `split.refit` the calibration window is learned as well; only rows within the label delay are not."""
+    scorer = dated_scorer.model_copy(update={"split": dated_scorer.split.model_copy(update={"refit": True})})
+    windows = split_by_time(rows[rows["at"] < AT - 2 * SECONDS_A_DAY], scorer)
+    assert list(windows) == ["train", "calibrate", "test"]
+    by_hand = fit_pipeline(scorer, SMALL, mini_catalogue, pd.concat(windows.values(), ignore_index=True))
+    assert margins(make(scorer=scorer).pipeline, rows).tolist() == margins(by_hand, rows).tolist()
 
 
 def test_a_refitted_model_is_judged_by_its_twin(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from handler.records import record as written
 from handler.records.record import Recorder
+from handler.scoring.contract import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from tests.training.monitoring.log_lines import BINNING, METRICS, START, outcome, prediction
 from training.data.requests import requests_of
@@ -23,7 +24,6 @@ from training.monitoring import log_files, log_lines
 from training.monitoring.binning import Binning
 from training.monitoring.log import ALIKE, OUTSIDE, REPEATED, Log, read_log
 from training.monitoring.log_files import read_lines
-from training.params import SECONDS_A_DAY
 
 N_REQUESTS = 60
 

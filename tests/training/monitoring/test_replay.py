@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from handler.scoring.contract import SECONDS_A_DAY
 from tests.training.replayed_week import replayed_week
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.monitoring.dated_model import DatedModel
 from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, Replay, total
-from training.params import SECONDS_A_DAY, Decision, Model
+from training.params import Decision, Model
 from training.report.backtest_report import Week
 
 BEGIN = pd.Timestamp("2025-01-01").timestamp()
@@ -322,6 +323,36 @@ def test_total_is_the_weeks_sum() -> None:
     }
     # Wilson's interval of 30 in 100, as R's prop.test(correct = FALSE) has it.
     assert total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.2189, 0.3958), abs=1e-4)
+
+
+def test_interval_of_the_total_is_by_entities() -> None:
+    """Frauds of one card that are caught or missed together, be it in two weeks, count as one."""
+    weeks = [
+        replayed_week(
+            frauds=40,
+            caught_at_frozen_alerts=30,
+            fraud_entities=tuple((card, card < 15) for card in range(20) for _ in range(2)),
+        )
+        for _ in range(2)
+    ]
+    # Wilson's interval of 15 in 20; of 60 in 80 it is .645 to .832.
+    assert total(weeks).recall_at_frozen_alerts == 0.75
+    assert total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.5313, 0.8881), abs=1e-4)
+    assert "fraud_entities" not in weeks[0].content()
+
+
+def test_weeks_know_the_entities_of_their_frauds(
+    make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration
+) -> None:
+    """Where an entity is declared, every fraud of a week is there with its entity, caught as the counts have it."""
+    carded = rows.assign(card=np.arange(len(rows)) // 3)
+    replay = make(carded, dated_scorer.model_copy(update={"entity": "card"}))
+    for weeks in replay.run().values():
+        for week in weeks:
+            served = rows_in(replay, week)
+            cards = carded["card"][served.index[served["is_fraud"] == 1]]
+            assert [card for card, _ in week.fraud_entities] == cards.tolist()
+            assert sum(is_caught for _, is_caught in week.fraud_entities) == week.caught_at_frozen_alerts
 
 
 def test_total_of_nothing_is_unknown() -> None:

@@ -73,6 +73,22 @@ CASES: tuple[tuple[Change, str], ...] = (
     ),
     (lambda r: with_scorer(r, model=Model(max_depth=3)), "found by early stopping on the folds: `rounds` 20"),
     (lambda r: with_split(r, calibrate=0.2), "| the calibration and the threshold |"),
+    (
+        lambda r: with_split(refitted(r), refit=True),
+        "with the same parameters, calibration and threshold, on the test window too, and no row",
+    ),
+    (
+        lambda r: with_split(refitted(r), calibrate=0.2),
+        "on the calibration and test windows too, and no row is left to judge it by.",
+    ),
+    (
+        lambda r: with_split(refitted(r), calibrate=0.2),
+        "| the calibration and the threshold; then the model that ships learned it too |",
+    ),
+    (
+        lambda r: with_split(refitted(r), label_delay_days=7.0),
+        "to the next window belong to none, and the model that ships has not learned them either.",
+    ),
     (lambda r: with_scorer(r, costs=Costs(amount="momentum", review=1)), "1,000 requests, the unit of `momentum` |"),
     (lambda r: with_slope(r, 1.0), "about one: the trees were about as sure as they may be"),
     (lambda r: with_slope(r, 1.3), "the trees were too timid, and probabilities move apart"),
@@ -109,6 +125,12 @@ def with_policy(reports: Reports, **policy: float | str) -> Reports:
 def with_rows(reports: Reports, **changes: object) -> Reports:
     """The reports on other rows."""
     return replace(reports, rows=reports.rows | changes)
+
+
+def refitted(reports: Reports) -> Reports:
+    """The reports on a model that was fitted again, on all windows."""
+    windows = reports.manifest["windows"]
+    return with_manifest(reports, windows=windows | {"refit": windows["test"] | {"judged_by": "fed321fed321"}})
 
 
 def with_scorer(reports: Reports, **changes: object) -> Reports:
@@ -222,6 +244,16 @@ def test_comparisons_that_were_not_made_have_no_figure(reports: Reports) -> None
 def test_confidence_is_not_always_missed(reports: Reports, policy: dict[str, float]) -> None:
     """A policy with a confidence, or that takes none, is not criticised for its lack."""
     assert "No confidence" not in words(with_policy(reports, **policy))
+
+
+def test_confidence_is_less_where_rows_are_of_one_entity(reports: Reports) -> None:
+    """Where both are declared, the card says that the bound takes rows for independent; with one of them, not."""
+    sure = with_policy(reports, recall=0.9, confidence=0.95)
+    sentence = (
+        "The confidence takes rows of one `card` value for independent; where several are fraud together, it is less"
+    )
+    assert sentence in words(with_scorer(sure, entity="card"))
+    assert "The confidence takes" not in words(sure) + words(with_scorer(reports, entity="card"))
 
 
 def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
