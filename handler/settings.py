@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from handler.releases.signature import read_public_keys
-from handler.scoring.contract import Frozen
+from handler.scoring.fields import Frozen
 
 PACKAGED_BUNDLES = Path(__file__).parent.parent / "build" / "bundles"
 

@@ -28,7 +28,7 @@ HANDLER: tuple[tuple[str, ...], ...] = (
     ("handler.web",),
     ("handler.settings",),
     ("handler.releases",),
-    ("handler.records",),
+    ("handler.records", "handler.history"),
     ("handler.scoring",),
 )
 MODULES = sorted(
@@ -123,7 +123,7 @@ def test_facts_are_declared_once() -> None:
     ]
     assert sorted(declared) == sorted(facts)
     written = {module for module in MODULES if re.search("86_?400|2_?208_?988_?800", path_of(module).read_text())}
-    assert written == {"handler.scoring.contract", "handler.scoring.times"}
+    assert written == {"handler.scoring.fields", "handler.scoring.times"}
 
 
 def test_commands_are_the_root_of_training() -> None:

@@ -10,7 +10,8 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from handler.scoring.contract import STRING_TYPES, Contract, DeclaredField, Frozen, Name
+from handler.scoring.contract import Contract
+from handler.scoring.fields import STRING_TYPES, DeclaredField, Frozen, Name
 from training.errors import StageError
 from training.monotone import monotone_signs
 from training.params import (

@@ -1,6 +1,7 @@
 """Monotone constraints: the direction that a field's declaration implies for each feature."""
 
-from handler.scoring.contract import Contract, DeclaredField, DerivedFeature
+from handler.scoring.contract import Contract, DerivedFeature
+from handler.scoring.fields import DeclaredField
 
 _SIGNS = {"increasing": 1, "decreasing": -1, None: 0}
 

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,8 @@ from tqdm import tqdm
 
 from handler.history.sqlite import SqliteHistory
 from handler.scoring.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
-from handler.scoring.contract import OTHER, SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, Contract, DeclaredField
+from handler.scoring.contract import OTHER, Contract
+from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, DeclaredField
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_text
 from training.data.requests import as_request, requests_of
@@ -227,17 +229,20 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
         frames = window.frames(window.names if contract.history else contract.inputs)
         # Rows may be later than this machine's clock, as synthetic ones are.
         timeless = Scorer(scorer.bundle, clock=lambda: END_OF_TIMES)
-        history = history_before(timeless, built / "rows", declared) if contract.history else None
-        worst = max(
-            check_parity(
-                timeless,
-                pipeline,
-                fitted["calibration"],
-                rows,
-                recalled(timeless, history, rows, declared.label) if history else None,
+        with ExitStack() as stack:
+            history = None
+            if contract.history:
+                history = stack.enter_context(closing(history_before(timeless, built / "rows", declared)))
+            worst = max(
+                check_parity(
+                    timeless,
+                    pipeline,
+                    fitted["calibration"],
+                    rows,
+                    recalled(timeless, history, rows, declared.label) if history else None,
+                )
+                for rows in frames
             )
-            for rows in frames
-        )
         replace_folder(folder, target)
     say(f"parity: {len(window):,} test rows, worst absolute difference {worst:.3g}")
     size = sum(path.stat().st_size for path in target.iterdir())

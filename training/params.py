@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from handler.scoring.contract import SECONDS_A_DAY, Frozen, Name
+from handler.scoring.fields import SECONDS_A_DAY, Frozen, Name
 
 Share = Annotated[float, Field(gt=0, le=1)]
 

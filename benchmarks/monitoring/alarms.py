@@ -19,7 +19,7 @@ from benchmarks.machine import machine
 from benchmarks.monitoring.drifts import drifts
 from benchmarks.monitoring.steady_log import Labelled, labelled_rows
 from benchmarks.tables import SCORERS, date_of, table
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.intake.synthetic.population import LATE_PATTERN_DAY
 from training.monitoring.dated_model import ScoredRows
 

@@ -24,7 +24,7 @@ from benchmarks.machine import machine
 from benchmarks.quality.handbook import FIRST_DAY
 from benchmarks.quality.sets import AbsentError, declared_set
 from benchmarks.tables import SCORERS, date_of, number, table
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.backtest import by_days, report_of
 from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows

@@ -26,7 +26,7 @@ from benchmarks.tables import number
 from benchmarks.training.step_times import step_times
 from handler.records import record
 from handler.records.record import Recorder
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from training.data.requests import requests_of
 from training.monitor import EXIT_STATUS

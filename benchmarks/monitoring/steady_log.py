@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from benchmarks.command import ROOT
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.backtest import by_days
 from training.data.catalogue import read_catalogues
 from training.data.source import read_checked

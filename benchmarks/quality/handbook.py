@@ -12,7 +12,7 @@ import pandas as pd
 
 from benchmarks.quality.sets import PARAMS, Line, declared_set, window_of
 from benchmarks.tables import table
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.data.catalogue import read_catalogues
 from training.data.window import Positions
 from training.declaration import ScorerDeclaration, declared_scorer

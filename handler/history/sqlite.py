@@ -8,7 +8,7 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 
 from handler.scoring.past import KeyedEvent
 
@@ -47,10 +47,17 @@ class SqliteHistory:
             self._open().execute("SELECT count(*) FROM (SELECT 1 FROM states LIMIT 1)").fetchone()
             self._open().execute("BEGIN IMMEDIATE").execute("ROLLBACK")
         except sqlite3.Error as error:
+            self.close()
             raise HistoryFileError(
                 f"HISTORY is {path!r}, which cannot be used: {error}; it must be a file in a folder that exists, which "
                 "this process may write, or one that this function made before"
             ) from error
+
+    def close(self) -> None:
+        """Close the file; a later request opens it again."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     @property
     def is_answering(self) -> bool:
@@ -104,7 +111,7 @@ class SqliteHistory:
                     changed[key] = (key, past.pack(states[key]), event.time + past.kept_seconds)
             if changed:
                 connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", changed.values())
-            self._sweep(connection, len(changed))
+            self._sweep(connection, len(changed), keyed[-1][2].event.time)
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
@@ -127,11 +134,12 @@ class SqliteHistory:
             connection.rollback()
             raise
 
-    def _sweep(self, connection: sqlite3.Connection, n_writes: int) -> None:
+    def _sweep(self, connection: sqlite3.Connection, n_writes: int, now: int) -> None:
+        """Remove what is forgotten at a time; that of requests, not the clock's, because old ones may be replayed."""
         self._n_writes += n_writes
         if self._n_writes >= WRITES_A_SWEEP:
             self._n_writes = 0
-            connection.execute("DELETE FROM states WHERE expires < ?", (int(time()),))
+            connection.execute("DELETE FROM states WHERE expires < ?", (now,))
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -140,10 +148,10 @@ class SqliteHistory:
             connection = sqlite3.connect(
                 self._path, timeout=self._budget, isolation_level=None, check_same_thread=False, cached_statements=16
             )
+            self._connection = connection
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(_SCHEMA)
-            self._connection = connection
         return self._connection
 
     def _fail(self, error: Exception) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from handler.records.telemetry import write
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scored, Scorer
 
 FORMAT = 1

@@ -1,6 +1,7 @@
 """Backward compatibility of contracts: every valid request must stay valid, with the same kind of answer."""
 
-from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES, Contract, DeclaredField
+from handler.scoring.contract import Contract
+from handler.scoring.fields import NUMERIC_TYPES, STRING_TYPES, DeclaredField
 
 # Per type: the types that accept all of its values.
 _ACCEPTING_TYPES = {

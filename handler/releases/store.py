@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field, StringConstraints, ValidationError
 
 from handler.scoring.bundle import FILES, MANIFEST, MAX_BYTES, BundleError
-from handler.scoring.contract import Frozen
+from handler.scoring.fields import Frozen
 
 POINTER_FORMAT = 1
 MAX_POINTER_BYTES = 65_536

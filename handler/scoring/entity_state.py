@@ -12,7 +12,7 @@ from hashlib import blake2b
 from math import nan
 from typing import NamedTuple
 
-from handler.scoring.contract import DeclaredField
+from handler.scoring.fields import DeclaredField
 from handler.scoring.history import (
     DAY,
     LARGEST_MEASURE,

@@ -10,15 +10,8 @@ from math import nan
 from typing import Any, Literal
 
 from handler.scoring.categoriser import categoriser
-from handler.scoring.contract import (
-    OTHER,
-    SECONDS_A_DAY,
-    SECONDS_AN_HOUR,
-    STRING_TYPES,
-    Contract,
-    DeclaredField,
-    DerivedFeature,
-)
+from handler.scoring.contract import OTHER, Contract, DerivedFeature
+from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, DeclaredField
 
 LARGEST_FLOAT32 = 3.4028234663852886e38
 # 1970-01-01 was a Thursday.

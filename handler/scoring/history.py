@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from handler.scoring.contract import NUMERIC_TYPES, DeclaredField, Frozen, Name
+from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY, SECONDS_AN_HOUR, DeclaredField, Frozen, Name
 
-MINUTE, HOUR, DAY = 60, 3_600, 86_400
+MINUTE, HOUR, DAY = 60, SECONDS_AN_HOUR, SECONDS_A_DAY
 _SECONDS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _WORDS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
 # A window moves in steps: up to so many seconds long in these. Finer steps would need a larger state.
@@ -34,8 +34,8 @@ MEASURES = ("sum", "mean", "max")
 def seconds_of(duration: str) -> int:
     """The seconds of a duration: a whole number and s, m, h or d.
 
-    >>> seconds_of("90s"), seconds_of("10m"), seconds_of("24h"), seconds_of("7d")
-    (90, 600, 86400, 604800)
+    >>> seconds_of("90s"), seconds_of("10m"), seconds_of("2h")
+    (90, 600, 7200)
     """
     return int(duration[:-1]) * _SECONDS[duration[-1]]
 

@@ -1,6 +1,6 @@
 """The HTTP routes: scoring, health, model cards, outcomes."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -64,14 +64,6 @@ def create_app(
             raise HTTPException(404, f"there is no scorer {scorer!r}; there are {', '.join(sorted(slots))}")
         return _json(slots[scorer].served.scorer.bundle.manifest)
 
-    @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        if watcher:
-            watcher.start()
-        yield
-        if watcher:
-            watcher.stop()
-
     app = FastAPI(
         title=TITLE,
         description=DESCRIPTION,
@@ -84,7 +76,7 @@ def create_app(
             Route("/outcomes", OutcomeEndpoint(slots, recorder), methods=["POST"]),
         ],
         redirect_slashes=False,
-        lifespan=lifespan,
+        lifespan=_lifespan(watcher, history),
         # It would look up three OpenTelemetry providers at every request, and may log a refused body.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -112,6 +104,22 @@ def create_app(
             allow_headers=CORS_HEADERS,
         )
     return app
+
+
+def _lifespan(watcher: Watcher | None, history: "SqliteHistory | None") -> Callable[[FastAPI], Any]:
+    """What begins and ends with the application, under a server that runs it."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if watcher:
+            watcher.start()
+        yield
+        if watcher:
+            watcher.stop()
+        if history:
+            history.close()
+
+    return lifespan
 
 
 def _scorer_health(slot: Slot) -> dict[str, Any]:

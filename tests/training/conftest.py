@@ -21,7 +21,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from benchmarks.variants import write_variant
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from tests.training.workplace import Workplace
 from training.data.input_files import InputFile
 from training.data.row_checks import check_rows, sample_of
@@ -97,6 +97,29 @@ TIMED_PARAMS = PARAMS.replace(
     "      days_a_visit:     {ratio: [opened, visits]}\n"
     "      weekday:          {day_of_week: at}\n",
 )
+# Keys of a card and a device, and a feature of each kind of their past; `visits` is computed where it is missing.
+REMEMBERED_PARAMS = PARAMS.replace(
+    "    features:\n",
+    """      card:    {type: key}
+      device:  {type: key}
+    history:
+      warmup_days: 3
+      entities:
+        card: {key: card, ttl: 30d, ignore: ["", unknown]}
+        both: {key: [card, device], ttl: 30d}
+      features:
+        visits:       {entity: card, take: count, over: 24h}
+        mean_amount:  {entity: card, take: mean, field: amount, over: 7d}
+        most_amount:  {entity: card, take: max, field: amount, over: 30d}
+        idle:         {entity: card, take: since_last}
+        devices:      {entity: card, take: distinct, field: device, over: 7d, cap: 3}
+        known_device: {entity: card, take: seen, field: device}
+        card_risk:    {entity: card, take: fraud_rate, over: 7d}
+        pair_count:   {entity: both, take: count, over: 30d}
+    features:
+      amount_to_mean: {ratio: [amount, mean_amount]}
+""",
+).replace("split:      {test: 0.2}", "split:      {test: 0.2, label_delay_days: 2}")
 TIMED_STAGES = tuple(stage for stage in STAGES if stage != "select")
 
 
@@ -138,6 +161,20 @@ def timed_rows() -> pd.DataFrame:
     at = rows["at"].where(~is_night, rows["at"].dt.floor("D") + pd.Timedelta("2h"))
     opened = at - pd.to_timedelta(rng.exponential(np.where(rows["is_fraud"], 20, 300)) * SECONDS_A_DAY, unit="s")
     return rows.assign(at=at, opened=opened.where(rng.random(len(rows)) >= 0.05))
+
+
+def remembered_rows() -> pd.DataFrame:
+    """The mini scorer's rows with cards and devices; frauds are of few cards, and half of the rows bring no visits."""
+    rows, rng = _mini_rows().sort_values("at", ignore_index=True), np.random.default_rng(4)
+    is_fraud = rows["is_fraud"] == 1
+    cards = np.where(is_fraud, rng.integers(0, 8, len(rows)), rng.integers(0, 60, len(rows)))
+    names = pd.Series([f"card-{number}" for number in cards], dtype=object)
+    devices = pd.Series([f"device-{number}" for number in rng.integers(0, 30, len(rows))], dtype=object)
+    return rows.assign(
+        card=names.where(rng.random(len(rows)) >= 0.03, None),
+        device=devices.where(rng.random(len(rows)) >= 0.1, None),
+        visits=rows["visits"].where(rng.random(len(rows)) < 0.5),
+    )
 
 
 @pytest.fixture
@@ -384,6 +421,18 @@ def timed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
         timed_rows().to_parquet(folder / "data" / "rows.parquet", index=False)
 
     return _trained(tmp_path_factory.getbasetemp().parent / f"timed-{testrun_uid}", write, TIMED_STAGES)[0]
+
+
+@pytest.fixture(scope="session")
+def remembered(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
+    """The folder in which the stages ran for the mini scorer with a history; only to be read."""
+
+    def write(folder: Path) -> None:
+        _write_project(folder)
+        (folder / "params.yaml").write_text(REMEMBERED_PARAMS)
+        remembered_rows().to_parquet(folder / "data" / "rows.parquet", index=False)
+
+    return _trained(tmp_path_factory.getbasetemp().parent / f"remembered-{testrun_uid}", write, TIMED_STAGES)[0]
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from handler.scoring.calibration import log_odds_to_probability
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.calibrate import main
 from training.data.times import timestamp_text
 from training.data.window import read_training

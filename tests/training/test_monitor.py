@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from handler.records import record as written
 from handler.records.record import Recorder
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from tests.training.workplace import Workplace
 from training import monitor

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xgboost import XGBClassifier
 
-from handler.scoring.contract import Contract, DeclaredField, DerivedFeature
+from handler.scoring.contract import Contract, DerivedFeature
 from handler.scoring.features import feature_types
+from handler.scoring.fields import DeclaredField
 from training.evaluation.calibration import calibrated, fit_platt
 from training.model.encoder import FeatureEncoder
 from training.model.fit import build_model

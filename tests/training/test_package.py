@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from handler.scoring.bundle import FILES, MANIFEST, load_bundle, to_json
-from handler.scoring.contract import Contract, DeclaredField, request_model
+from handler.scoring.contract import Contract, request_model
+from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import Scorer, load_scorer
 from training import declaration, package
 from training.data.requests import requests_of

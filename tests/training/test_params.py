@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from handler.scoring.contract import Frozen
+from handler.scoring.fields import Frozen
 from training.params import GRID, TUNED, Costs, Decision, Folds, Model, Quarantine, Resampling, Split, Tuning
 
 MODELS = st.fixed_dictionaries(

@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from handler.scoring.contract import Contract, DeclaredField
+from handler.scoring.contract import Contract
 from handler.scoring.features import feature_names
+from handler.scoring.fields import DeclaredField
 from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.model.chosen import ChosenResampling

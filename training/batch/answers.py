@@ -14,7 +14,8 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
 from pydantic_core import to_json
 
-from handler.scoring.contract import MAX_ID_LENGTH, Contract, DeclaredField
+from handler.scoring.contract import MAX_ID_LENGTH, Contract
+from handler.scoring.fields import DeclaredField
 from handler.scoring.outliers import Outliers
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import EARLIEST_SECONDS, LEEWAY_SECONDS

@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES, Contract
+from handler.scoring.contract import Contract
+from handler.scoring.fields import NUMERIC_TYPES, STRING_TYPES
 from handler.scoring.scorer import Scorer, load_scorer
 from training.batch.answers import answer_rows
 from training.batch.checkpoint import finish_chunk

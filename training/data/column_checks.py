@@ -6,7 +6,8 @@ from numbers import Number
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import MAX_ID_LENGTH, NUMERIC_TYPES, STRING_TYPES, DeclaredField
+from handler.scoring.contract import MAX_ID_LENGTH
+from handler.scoring.fields import NUMERIC_TYPES, STRING_TYPES, DeclaredField
 from handler.scoring.times import EARLIEST_SECONDS, LEEWAY_SECONDS
 from training.data.times import read_dates
 from training.errors import DataError

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handler.scoring.contract import DeclaredField
 from handler.scoring.entity_state import PRIOR_EVENTS, hash_of
+from handler.scoring.fields import DeclaredField
 from handler.scoring.history import DAY, LARGEST_MEASURE, Entity, History, HistoryFeature, scale_of, seconds_of
-from training.data.requests import GIVEN
+from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
+from training.run.files import rounded
 from training.run.matrix import Floats, Labels
 from training.run.progress import progress
 
@@ -130,7 +131,7 @@ def history_of_rows(
     )
     first, last = np.searchsorted(rows.seconds, learned)
     label = rows.label[first:last]
-    history = scorer.history.learned(scorer.split.label_delay_days, int(label.sum()) / max(len(label), 1))
+    history = scorer.history.learned(scorer.split.label_delay_days, rounded(int(label.sum()) / max(len(label), 1)))
     columns = history_columns(rows, history, scorer.fields)
     for number, entity in enumerate(history.entities):
         is_blank = np.random.default_rng([scorer.seed, number]).random(last - first) < BLANKED

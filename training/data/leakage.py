@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import NUMERIC_TYPES, SECONDS_A_DAY, STRING_TYPES, DeclaredField
+from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY, STRING_TYPES, DeclaredField
 from training.declaration import ScorerDeclaration
 from training.errors import counted
 from training.evaluation.metrics import rank, roc_auc

@@ -8,13 +8,12 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
-from handler.scoring.contract import STRING_TYPES, Contract
+from handler.scoring.contract import Contract
 from handler.scoring.features import Features, Operation, age_in_days
+from handler.scoring.fields import STRING_TYPES
 from handler.scoring.times import iso_text
+from training.data.window import GIVEN
 from training.run.matrix import Floats
-
-# After the name of a field: the column of what the file held, before the past filled what was missing.
-GIVEN = ".given"
 
 
 def field_values(rows: pd.DataFrame, contract: Contract) -> list[list[Any]]:

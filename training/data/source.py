@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from handler.scoring.contract import NUMERIC_TYPES, STRING_TYPES
+from handler.scoring.fields import NUMERIC_TYPES, STRING_TYPES
 from training.data.chunks import (
     Chunk,
     ChunkRows,

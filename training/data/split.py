@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, StageError, counted

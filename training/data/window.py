@@ -16,6 +16,9 @@ from training.errors import StageError
 from training.run.files import BUILD, read_texts
 from training.run.matrix import Positions
 
+# After the name of a field: the column of what the file held, before the past filled what was missing.
+GIVEN = ".given"
+
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handler.scoring.contract import STRING_TYPES
+from handler.scoring.fields import SECONDS_A_DAY, STRING_TYPES
 from training.data.entity_history import history_of_rows, past_schema, with_past
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
@@ -27,7 +27,6 @@ from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, counted
 from training.evaluation.intervals import share_interval
-from training.params import SECONDS_A_DAY
 from training.run.matrix import Floats
 from training.run.progress import progress
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.errors import StageError
 from training.run.matrix import Floats, Labels
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handler.scoring.contract import NUMERIC_TYPES, SECONDS_A_DAY
+from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY
 from training.data.chunks import read_columns
 from training.data.column_checks import as_text
 from training.data.dialect import Dialect

@@ -9,7 +9,7 @@ from numbers import Number
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import LARGEST_NUMBER, DeclaredField
+from handler.scoring.fields import LARGEST_NUMBER, DeclaredField
 from handler.scoring.times import END_OF_TIMES
 from training.data.column_checks import as_text
 from training.data.times import dates_of

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import SECONDS_A_DAY, SECONDS_AN_HOUR, DerivedFeature
+from handler.scoring.contract import DerivedFeature
+from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR
 from handler.scoring.times import LEEWAY_SECONDS
 from training.data.times import EARLIEST_DATE, date_seconds
 from training.errors import counted

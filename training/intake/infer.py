@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import NUMERIC_TYPES, DeclaredField, DerivedFeature
+from handler.scoring.contract import DerivedFeature
+from handler.scoring.fields import NUMERIC_TYPES, DeclaredField
 from training.errors import DataError, counted
 from training.intake.column_types import (
     MAX_LEVELS_PER_FIELD,

@@ -4,7 +4,8 @@ import json
 
 import numpy as np
 
-from handler.scoring.contract import DeclaredField, DerivedFeature
+from handler.scoring.contract import DerivedFeature
+from handler.scoring.fields import DeclaredField
 from training.data.split import FoldError, prequential_positions, window_bounds
 from training.data.times import check_time, timestamp_text
 from training.errors import DataError, counted

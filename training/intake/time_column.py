@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.times import END_OF_TIMES
 from training.data.times import (
     EARLIEST_DATE,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from handler.scoring.contract import Frozen
+from handler.scoring.fields import Frozen
 from training.declaration import PARAMS, ScorerDeclaration, declared_scorer
 from training.errors import StageError
 from training.params import Model, Resampling

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from handler.scoring.contract import OTHER, SECONDS_A_DAY
+from handler.scoring.contract import OTHER
+from handler.scoring.fields import SECONDS_A_DAY
 from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
 from training.evaluation.metrics import average_precision, rank

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.monitoring.binning import Binning
 from training.monitoring.log_files import read_chunks
 from training.monitoring.log_lines import OUTCOMES, PREDICTIONS, broken, merged, read_records

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.errors import counted
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.blocks import Reference

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import ConfigDict
 
-from handler.scoring.contract import Frozen
+from handler.scoring.fields import Frozen
 from training.run.files import rounded
 
 

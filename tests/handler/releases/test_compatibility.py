@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from handler.releases.compatibility import breaking_changes
-from handler.scoring.contract import LARGEST_NUMBER, NUMERIC_TYPES, STRING_TYPES, Contract, DeclaredField, request_model
+from handler.scoring.contract import Contract, request_model
+from handler.scoring.fields import LARGEST_NUMBER, NUMERIC_TYPES, STRING_TYPES, DeclaredField
 from handler.scoring.scorer import Scorer
 
 TEXT = {"type": "text", "categories": "group", "catalogue": "data/groups.csv"}

@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from handler.scoring.contract import (
-    LARGEST_NUMBER,
-    Contract,
-    DeclaredField,
-    answer_model,
-    request_model,
-)
+from handler.scoring.contract import Contract, answer_model, request_model
+from handler.scoring.fields import LARGEST_NUMBER, DeclaredField
 
 CONTRACT = Contract(
     route="/score",

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.scoring.contract import DeclaredField
 from handler.scoring.entity_state import PRIOR_EVENTS, EntityPast, Event, State, hash_of, whole
+from handler.scoring.fields import DeclaredField
 from handler.scoring.history import DAY, HOUR, MINUTE, History, HistoryFeature, history_of
 
 FIELDS = {

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from handler.scoring.contract import Contract, DeclaredField, DerivedFeature, request_model
+from handler.scoring.contract import Contract, DerivedFeature, request_model
 from handler.scoring.features import build_features, feature_names, feature_types, recorded_features
+from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import Scorer
 
 CONTRACT = Contract(

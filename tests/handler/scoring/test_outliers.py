@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handler.scoring.bundle import Bundle
-from handler.scoring.contract import Contract, DeclaredField, Warned
+from handler.scoring.contract import Contract, Warned
+from handler.scoring.fields import DeclaredField
 from handler.scoring.outliers import Outliers
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.scoring.sentence import number_text

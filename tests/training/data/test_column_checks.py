@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handler.scoring.contract import DeclaredField
+from handler.scoring.fields import DeclaredField
 from training.data.column_checks import check_field, check_id, check_label
 from training.errors import DataError
 

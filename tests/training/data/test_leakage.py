@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handler.scoring.contract import DeclaredField
+from handler.scoring.fields import DeclaredField
 from training.data.leakage import leakage_warnings
 from training.declaration import ScorerDeclaration
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.data.split import split_by_time, window_bounds
 from training.declaration import ScorerDeclaration
 from training.errors import DataError

@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from handler.scoring.contract import Contract, DeclaredField
+from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features
+from handler.scoring.fields import DeclaredField
 from training.evaluation.segments import MIN_FRAUDS, MIN_ROWS, Decisions, segment_table
 from training.run.matrix import FeatureMatrix
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from handler.scoring.contract import DeclaredField
+from handler.scoring.fields import DeclaredField
 from training.data.chunks import read_columns
 from training.data.row_checks import check_rows, columns_of
 from training.declaration import ScorerDeclaration

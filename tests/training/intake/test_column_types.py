@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handler.scoring.contract import DeclaredField
+from handler.scoring.fields import DeclaredField
 from training.intake.column_types import Column, infer_column
 
 N = 400

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.scoring.contract import Contract, DeclaredField, request_model
+from handler.scoring.contract import Contract, request_model
+from handler.scoring.fields import DeclaredField
 from training.intake.field_names import fitting_name, unique_names
 
 

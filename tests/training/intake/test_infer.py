@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handler.scoring.contract import DeclaredField
+from handler.scoring.fields import DeclaredField
 from training.errors import DataError
 from training.intake.infer import infer
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handler.scoring.contract import Contract, DeclaredField
+from handler.scoring.contract import Contract
 from handler.scoring.features import build_features
+from handler.scoring.fields import DeclaredField
 from training.data.requests import field_values
 from training.data.window import Window
 from training.declaration import ScorerDeclaration

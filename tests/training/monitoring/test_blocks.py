@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.blocks import Reference, blocks_of, estimated, join_outcomes
 from training.monitoring.drift import category_distance, number_distance

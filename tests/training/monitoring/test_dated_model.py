@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import load_scorer
 from training.data.chunks import read_columns
 from training.data.requests import requests_of

@@ -15,7 +15,7 @@ import pytest
 
 from handler.records import record as written
 from handler.records.record import Recorder
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scorer, load_scorer
 from tests.training.monitoring.log_lines import BINNING, METRICS, START, outcome, prediction
 from training.data.requests import requests_of

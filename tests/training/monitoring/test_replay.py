@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from handler.scoring.contract import SECONDS_A_DAY
+from handler.scoring.fields import SECONDS_A_DAY
 from tests.training.replayed_week import replayed_week
 from training.declaration import ScorerDeclaration
 from training.errors import DataError

@@ -1,0 +1,86 @@
+"""The declared field of a request, and the frozen record that all declarations are."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+# Every integer up to here is exact in float64 and finite in float32.
+LARGEST_NUMBER = 1e15
+# Dates are learned as ages in days, and times as hours; here, because `times` is imported by few scorers only.
+SECONDS_AN_HOUR, SECONDS_A_DAY = 3_600, 86_400
+
+FieldType = Literal["number", "money", "count", "category", "text", "flag", "date", "key"]
+Direction = Literal["increasing", "decreasing"]
+NUMERIC_TYPES = ("number", "money", "count")
+# A feature computed from two fields reads numbers, and the ages of dates.
+OPERAND_TYPES = (*NUMERIC_TYPES, "date")
+STRING_TYPES = ("category", "text", "key")
+# A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
+
+
+class Frozen(BaseModel):
+    """A frozen record that refuses unknown keys, wrong types and numbers that are not finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as JSON: pydantic's own pickle contains a set, whose order differs between runs.
+
+        Only what was given, so that a copy in another process still knows what was not.
+        """
+        return _unpickled, (type(self), self.model_dump_json(exclude_unset=True))
+
+
+def _unpickled(kind: type[Frozen], content: str) -> Frozen:
+    return kind.model_validate_json(content)
+
+
+class DeclaredField(Frozen):
+    """One value of a request, and one column of the data."""
+
+    type: FieldType
+    alias: Name | None = None
+    unit: str | None = None
+    min: float | None = None
+    max: float | None = None
+    required: bool = False
+    max_length: Annotated[int, Field(ge=1, le=4096)] = 256
+    min_rows: Annotated[int, Field(ge=1)] = 20
+    """A category in fewer training rows than this has the code of "other"."""
+    categories: Name | None = None
+    """The name of the feature with a text's learned category."""
+    catalogue: str | None = None
+    """The CSV file (columns name, category) from which a text's categories are learned."""
+    monotone: Direction | None = None
+    """The direction in which the risk may change as this value, or a date's age, grows; a constraint of the model."""
+    private: Literal["omit", "hash"] | None = None
+    """How the prediction record treats this value: omitted with the features computed from it, or (strings) hashed."""
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if self.type not in NUMERIC_TYPES and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max are for {', '.join(NUMERIC_TYPES)}; the type here is {self.type}")
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError(f"min {self.min:g} must be below max {self.max:g}")
+        if (self.type == "text") != (self.categories is not None and self.catalogue is not None):
+            raise ValueError("type text needs both categories and catalogue, and no other type may have them")
+        if self.monotone and self.type in STRING_TYPES:
+            raise ValueError(
+                f"monotone is {self.monotone}, but a {self.type} has no order; remove it, or declare a numeric type"
+            )
+        if self.private == "hash" and self.type not in STRING_TYPES:
+            raise ValueError(f"private: hash is for {', '.join(STRING_TYPES)}; of a {self.type} it must be omit")
+        return self
+
+    @property
+    def lowest(self) -> float:
+        """The smallest value of the feature: that of a request or, of a date, its age."""
+        if self.min is not None:
+            return self.min
+        return 0.0 if self.type in {"count", "date"} else -LARGEST_NUMBER
+
+    @property
+    def highest(self) -> float:
+        """The largest value of the feature."""
+        return self.max if self.max is not None else LARGEST_NUMBER

@@ -1,0 +1,252 @@
+"""Histories from a user's file to the function's answer: the mini scorer with cards and devices."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from starlette.testclient import TestClient
+
+from handler.history.sqlite import HistoryFileError, SqliteHistory
+from handler.releases.served import Slot
+from handler.scoring.scorer import Scorer, load_scorer
+from handler.web.routes import create_app
+from tests.training.conftest import REMEMBERED_PARAMS
+from training.data.window import GIVEN
+from training.declaration import declared_scorer
+from training.errors import StageError
+
+COMPUTED = ("mean_amount", "most_amount", "idle", "devices", "known_device", "card_risk", "pair_count")
+NOW = 1_760_000_000
+REQUEST: dict[str, Any] = {"amountUsd": 20.0, "country": "DE", "card": "card-new", "device": "device-1", "at": NOW}
+
+
+@pytest.fixture(scope="session")
+def scorer(remembered: Path) -> Scorer:
+    """The packaged scorer with a history."""
+    return load_scorer(remembered / "build" / "bundles" / "mini")
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[SqliteHistory]:
+    """An empty history in a file."""
+    history = SqliteHistory(str(tmp_path / "history.db"), 50)
+    yield history
+    history.close()
+
+
+@pytest.fixture
+def client(scorer: Scorer, history: SqliteHistory) -> TestClient:
+    """A client of the application that serves the scorer with this history."""
+    return TestClient(create_app({"mini": Slot(scorer)}, history=history))
+
+
+def explained(client: TestClient, **changes: Any) -> dict[str, Any]:  # noqa: ANN401 - values of a request
+    """The value of each feature in the answer to a request."""
+    answer = client.post("/mini?explain=true", json=REQUEST | changes)
+    assert answer.status_code == 200, answer.text
+    return {reason["field"]: reason["value"] for reason in answer.json()["reasons"]}
+
+
+def test_the_function_computes_what_training_computed(remembered: Path) -> None:
+    """To the last bit: every test row as JSON through SQLite, after all rows before it."""
+    printed = json.loads((remembered.parent / "printed.json").read_text())
+    assert "worst absolute difference 0\n" in printed["package"]
+
+
+def test_rows_hold_the_past(remembered: Path) -> None:
+    """A field that is missing is computed, and what the file held is kept; the warm-up is learned from by no one."""
+    rows = {path.stem: pd.read_parquet(path) for path in (remembered / "build" / "mini" / "rows").glob("*.parquet")}
+    test, given = rows["test"], rows["test"][f"visits{GIVEN}"]
+    assert set(COMPUTED) <= set(test)
+    assert (test["visits"][given.notna()] == given.dropna()).all()
+    assert given.isna().mean() > 0.3
+    assert test["visits"][test["card"].notna()].notna().all()
+    assert test.loc[test["card"].isna(), list(COMPUTED)].isna().all(axis=None)
+    days = (rows["train"]["at"].min() - rows["unlearned"]["at"].min()) / 86_400
+    assert 3.0 <= days < 3.2
+    # One training row in a hundred has no past, so that the model knows what to do without.
+    cards = rows["train"][rows["train"]["card"].notna()]
+    assert 0 < cards["devices"].isna().mean() < 0.03
+
+
+def test_a_card_is_remembered(client: TestClient) -> None:
+    """From request to request, strictly earlier ones, each once."""
+    first = explained(client)
+    assert (first["visits"], first["mean_amount"], first["idle"], first["devices"]) == (0.0, None, None, 0.0)
+    assert explained(client)["visits"] == 0.0, "a request of the same second is not earlier"
+    later = explained(client, at=NOW + 60, amountUsd=50.0, row_id="sent-twice")
+    assert (later["visits"], later["mean_amount"], later["idle"]) == (2.0, 20.0, 60.0)
+    again = explained(client, at=NOW + 60, amountUsd=50.0, row_id="sent-twice")
+    assert again["visits"] == 2.0
+    last = explained(client, at=NOW + 120, device="device-2")
+    assert (last["visits"], last["mean_amount"], last["most_amount"]) == (3.0, 30.0, 50.0)
+    assert (last["devices"], last["known_device"], last["pair_count"]) == (1.0, 0.0, 0.0)
+    assert explained(client, at=NOW + 180, card="card-other")["visits"] == 0.0
+
+
+def test_the_request_wins(client: TestClient) -> None:
+    """A value that it brings itself is not computed."""
+    explained(client)
+    assert explained(client, at=NOW + 1, visits=7)["visits"] == 7.0
+    assert explained(client, at=NOW + 2)["visits"] == 2.0
+
+
+def test_reasons_are_in_words(client: TestClient) -> None:
+    """What is counted, of whom, and in which time."""
+    for second in range(3):
+        explained(client, at=NOW + second)
+    answer = client.post("/mini?explain=true", json=REQUEST | {"at": NOW + 9}).json()
+    sentences = {reason["field"]: reason["sentence"] for reason in answer["reasons"]}
+    assert sentences["pair_count"].startswith("pair_count is 3 events of this both in 30 days, above ")
+    assert sentences["mean_amount"].startswith("mean_amount is 20 USD of this card in 7 days, ")
+    assert sentences["idle"].startswith("idle is 7 seconds since the last event of this card, ")
+
+
+@pytest.mark.parametrize("key", [None, "", "unknown"])
+def test_no_card_has_no_past(client: TestClient, key: str | None) -> None:
+    """Nothing is computed or remembered, and that is no reason for a warning; the pair ignores empty texts alone."""
+    for second in range(2):
+        answer = client.post("/mini?explain=true", json=REQUEST | {"card": key, "at": NOW + second})
+        values = {reason["field"]: reason["value"] for reason in answer.json()["reasons"]}
+        assert all(values[name] is None for name in COMPUTED if key != "unknown" or name != "pair_count")
+        assert not any("history" in warning["sentence"] for warning in answer.json().get("warnings", ()))
+
+
+@pytest.mark.parametrize(("sent", "same"), [(17, "17"), (17.0, "17"), ("0017", "0017")])
+def test_keys_are_texts_or_whole_numbers(client: TestClient, sent: object, same: str) -> None:
+    """A whole number is the text of its digits."""
+    explained(client, card=sent)
+    assert explained(client, card=same, at=NOW + 1)["visits"] == 1.0
+
+
+@pytest.mark.parametrize("key", [1.5, True, ["a"], {"a": 1}, "x" * 257, 10**300])
+def test_other_keys_are_refused(client: TestClient, key: object) -> None:
+    """A fraction, a list, a text of more than 256 characters: a 422 that names the field."""
+    answer = client.post("/mini", json=REQUEST | {"card": key})
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "card"]
+
+
+def test_a_batch_is_a_series_of_requests(client: TestClient) -> None:
+    """In order of their times, whatever their order in the batch."""
+    batch = [REQUEST | {"at": NOW + second, "row_id": f"r{second}"} for second in (2, 0, 1)]
+    answers = client.post("/mini/batch?explain=true", json=batch).json()
+    visits = [{reason["field"]: reason["value"] for reason in answer["reasons"]}["visits"] for answer in answers]
+    assert visits == [2.0, 0.0, 1.0]
+    assert client.get("/health").json()["history"] == {"status": "ok", "unanswered": 0}
+
+
+def unanswered(client: TestClient) -> None:
+    """A request is answered, with a warning instead of a past."""
+    answer = client.post("/mini?explain=true", json=REQUEST)
+    assert answer.status_code == 200
+    sentence = next(warning["sentence"] for warning in answer.json()["warnings"] if "history" in warning["sentence"])
+    assert sentence == (
+        "the history did not answer, so that visits, mean_amount, most_amount, idle, devices, known_device, card_risk, "
+        "pair_count are missing"
+    )
+    assert {reason["field"]: reason["value"] for reason in answer.json()["reasons"]}["visits"] is None
+
+
+def test_without_a_store_all_is_missing(scorer: Scorer) -> None:
+    """Which is said in each answer, because it is not the same as no past."""
+    unanswered(TestClient(create_app({"mini": Slot(scorer)})))
+
+
+def test_a_locked_file_is_not_waited_for(client: TestClient, history: SqliteHistory, tmp_path: Path) -> None:
+    """Longer than the budget; once it is free the history goes on."""
+    explained(client)
+    with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        unanswered(client)
+        assert client.get("/health").json()["history"] == {"status": "trouble", "unanswered": 1}
+        other.execute("ROLLBACK")
+    assert explained(client, at=NOW + 5)["visits"] == 1.0
+    assert history.is_answering
+
+
+def test_a_damaged_state_is_no_past(client: TestClient, tmp_path: Path) -> None:
+    """Bytes that are not a state are a failure, never an empty history."""
+    explained(client)
+    with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
+        other.execute("UPDATE states SET state = x'00'")
+    unanswered(client)
+
+
+def test_a_store_that_fails_is_left_alone(client: TestClient, tmp_path: Path, history: SqliteHistory) -> None:
+    """After five failures for ten seconds, in which no request waits."""
+    with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        for _ in range(5):
+            unanswered(client)
+        other.execute("ROLLBACK")
+    unanswered(client)
+    history._paused_until = 0.0  # noqa: SLF001 - as if ten seconds had gone by
+    assert explained(client)["visits"] == 0.0
+
+
+@pytest.mark.parametrize("content", [b"not a database, but a text that is long enough to be one" * 99, None])
+def test_a_file_that_is_no_history_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    """At the start, with its name: another file, or one in a folder that does not exist."""
+    path = tmp_path / "other.db" if content else tmp_path / "nowhere" / "history.db"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(HistoryFileError, match=f"HISTORY is '{path}', which cannot be used: "):
+        SqliteHistory(str(path), 50)
+
+
+def test_the_warm_up_leaves_no_trace(scorer: Scorer, history: SqliteHistory) -> None:
+    """What is not written is computed all the same."""
+    past = scorer.past
+    assert past is not None
+    request = scorer.request_model.model_validate(REQUEST)
+    for _ in range(2):
+        assert history.exchange([past.events(request)], is_written=False)[0][0]
+    later = scorer.request_model.model_validate(REQUEST | {"at": NOW + 1})
+    assert history.exchange([past.events(later)])[0][0][0] == 0.0
+
+
+def test_golden_cases_have_a_past(scorer: Scorer) -> None:
+    """Across the range of the training rows, so that each feature of the history is checked at every start."""
+    pasts = [case.get("past", {}) for case in scorer.bundle.golden]
+    assert len({json.dumps(past) for past in pasts}) > 10
+    assert set(pasts[0]) == set(COMPUTED)
+    assert pasts[-1] == {}
+    assert np.isfinite([value for past in pasts for value in past.values()]).all()
+
+
+REFUSALS = [
+    ("over: 24h}", "over: 25h}", "over is 25h, which moves in steps of 360 minutes; it must be a multiple of that"),
+    ("over: 24h}", "over: 91d}", "over is 91d; it must be from 5m to 90d"),
+    ("over: 24h}", "over: 1w}", "must be a whole number and s, m, h or d, such as 10m, 24h or 30d; it is '1w'"),
+    ("take: since_last}", "take: since_last, over: 7d}", "take: since_last has no over"),
+    ("take: mean, field: amount, over: 7d}", "take: mean, over: 7d}", "take: mean needs field"),
+    ("take: mean, field: amount", "take: mean, field: country", "take: mean needs a numeric field: "),
+    ("mean_amount:  {entity: card", "mean_amount:  {entity: shop", "entity is shop; it must be one of card, both"),
+    ("visits:       {entity: card, take: count", "visits: {entity: card, take: sum, field: visits", "reads itself"),
+    ("card: {key: card,", "card: {key: amount,", "key is amount; it must be a field of type key or category: "),
+    ("ttl: 30d, ignore", "ttl: 2d, ignore", "over is 7d, but card is forgotten after ttl 2d"),
+    ("label_delay_days: 2}", "label_delay_days: 0.5}", "reads labels, which are never known at once"),
+    ("label_delay_days: 2}", "label_delay_days: 2, sample: 0.5}", "split.sample is 0.5, but a history needs every row"),
+    ("warmup_days: 3", "warmup: 3", "history.warmup is not a known key"),
+    ("      card:    {type: key}\n", "", "history.entities.card.key is card; it must be a field of type key"),
+    ("cap: 3}", "cap: 65}", "history.features.devices.cap is 65; it must be less than or equal to 64"),
+    ("idle:         ", "amount_to_mean: ", "amount_to_mean is used twice"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "sentence"), REFUSALS)
+def test_impossible_histories_are_refused(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    """With the key, the value and what would be right."""
+    assert old in REMEMBERED_PARAMS
+    (tmp_path / "params.yaml").write_text(REMEMBERED_PARAMS.replace(old, new, 1))
+    with pytest.raises(StageError) as refusal:
+        declared_scorer("mini", tmp_path / "params.yaml")
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
