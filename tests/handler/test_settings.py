@@ -90,6 +90,8 @@ def test_the_defaults() -> None:
         "store_seconds": 30.0,
         "store_budget_ms": 50,
         "store_public_key": (),
+        "history": "",
+        "history_budget_ms": 50,
         "predictions": "",
         "predictions_rate": 1.0,
         "predictions_key": b"",

@@ -274,7 +274,7 @@ def test_stage_writes_what_it_reports(trained: Path) -> None:
     assert sizes == {"train": 1_200, "test": 300}
     assert report["rows"] == 1_500
     names = {path.name for path in (trained / "build" / "mini" / "rows").iterdir()}
-    assert names == {"train.parquet", "calibrate.parquet", "test.parquet", "quarantine.csv"}
+    assert names == {"train.parquet", "calibrate.parquet", "test.parquet", "unlearned.parquet", "quarantine.csv"}
 
 
 LAST_WEEK = pd.Timestamp("2025-02-22")

@@ -31,7 +31,10 @@ def contract(fields: dict[str, Any] | None = None, **changes: Any) -> Contract: 
     """A contract with changes; a field given as None is not among its fields."""
     kept = {name: field for name, field in {**FIELDS, **(fields or {})}.items() if field}
     declared = {"route": "/score", "answer": "decision", "id": "payment_id", "fields": kept, "features": {}}
-    declared |= {"time": "at"} if any(field["type"] == "date" for field in kept.values()) else {}
+    declared |= {"time": "at"} if any(field["type"] in {"date", "key"} for field in kept.values()) else {}
+    if keys := [name for name, field in kept.items() if field["type"] == "key"]:
+        events = {"events": {"entity": "card", "take": "count", "over": "24h"}}
+        declared |= {"history": {"entities": {"card": {"key": keys}}, "features": events}}
     declared |= changes
     return Contract.model_validate(declared, strict=False)
 
@@ -233,6 +236,8 @@ def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
         return st.booleans()
     if field.type == "date":
         return st.dates(date(1899, 1, 1), date(2026, 1, 1)).map(date.isoformat)
+    if field.type == "key":
+        return st.text(max_size=field.max_length) | st.integers()
     if field.type in STRING_TYPES:
         return st.text(min_size=1, max_size=field.max_length) | st.just("x" * field.max_length)
     ends = [field.lowest, field.highest, ceil(field.lowest), floor(field.highest)]
