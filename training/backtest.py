@@ -8,6 +8,7 @@ import argparse
 import pandas as pd
 
 from training.data.catalogue import read_catalogues
+from training.data.entity_history import add_past
 from training.data.source import read_checked
 from training.data.split import split_by_time
 from training.data.times import parse_utc_date, timestamp_text
@@ -50,7 +51,7 @@ def week_table(report: BacktestReport) -> pd.DataFrame:
 
 def history_of(scorer: ScorerDeclaration) -> pd.DataFrame:
     """The checked rows of a scorer's file, in order of time."""
-    return read_checked(scorer).sort_values(scorer.time, kind="stable", ignore_index=True)
+    return add_past(read_checked(scorer).sort_values(scorer.time, kind="stable", ignore_index=True), scorer)
 
 
 def by_days(scorer: ScorerDeclaration, test_days: float) -> ScorerDeclaration:

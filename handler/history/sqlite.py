@@ -6,16 +6,21 @@ no event is lost. Source of the settings: https://www.sqlite.org/wal.html.
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
-from handler.scoring.past import KeyedEvent
+from handler.scoring.entity_state import EntityPast
+from handler.scoring.past import KeyedEvent, RequestPast
 
-_SCHEMA = (
-    "CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, state BLOB NOT NULL, expires INTEGER NOT NULL) "
-    "WITHOUT ROWID"
-)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, state BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS requests (
+    id INTEGER, entity INTEGER, key BLOB NOT NULL, time INTEGER NOT NULL, expires INTEGER NOT NULL,
+    PRIMARY KEY (id, entity)
+) WITHOUT ROWID;
+"""
 # After so many failures in a row the file is left alone for a while: a request need not wait for what does not answer.
 MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
 # Every so many writes the entities that are forgotten are removed.
@@ -100,17 +105,20 @@ class SqliteHistory:
         connection.execute("BEGIN IMMEDIATE" if is_written else "BEGIN")
         try:
             states = {}
-            for _, _, (key, past, _) in keyed:
+            for _, _, (key, past, *_) in keyed:
                 if key not in states:
                     row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
                     states[key] = past.unpack(row[0]) if row else past.empty()
-            changed = {}
-            for index, number, (key, past, event) in keyed:
+            changed, awaited = {}, []
+            for index, number, (key, past, event, _) in keyed:
                 values[index][number] = past.values(states[key], event)
                 if is_written and past.add(states[key], event):
                     changed[key] = (key, past.pack(states[key]), event.time + past.kept_seconds)
+                    if past.has_frauds and event.id is not None:
+                        awaited.append((event.id, number, key, event.time, event.time + past.kept_seconds))
             if changed:
                 connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", changed.values())
+                connection.executemany("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?)", awaited)
             self._sweep(connection, len(changed), keyed[-1][2].event.time)
             connection.execute("COMMIT")
         except BaseException:
@@ -120,15 +128,34 @@ class SqliteHistory:
 
     def add_frauds(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> None:
         """Count requests as frauds, whose events were added before; raises sqlite3.Error where that fails."""
+        events = [event for of_request in requests for event in of_request if event is not None]
+        with self._writing() as connection:
+            _count_frauds(connection, [(event.past, event.key, event.event.time) for event in events])
+
+    def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
+        """Count the requests with these ids as frauds, each once; whether the file answered.
+
+        What was never added under such an id, or is forgotten, changes nothing.
+        """
+        try:
+            with self._writing() as connection:
+                for identifier in map(past.id_hash, ids):
+                    rows = connection.execute("SELECT entity, key, time FROM requests WHERE id = ?", (identifier,))
+                    frauds = [(past.entity(number), key, time) for number, key, time in rows.fetchall()]
+                    _count_frauds(connection, frauds)
+                    connection.execute("DELETE FROM requests WHERE id = ?", (identifier,))
+        except (sqlite3.Error, ValueError) as error:
+            self._fail(error)
+            return False
+        return True
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes."""
         connection = self._open()
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for key, past, event in (event for events in requests for event in events if event is not None):
-                row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
-                if row and past.has_frauds:
-                    state = past.unpack(row[0])
-                    past.add_fraud(state, event.time)
-                    connection.execute("UPDATE states SET state = ? WHERE key = ?", (past.pack(state), key))
+            yield connection
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
@@ -139,7 +166,8 @@ class SqliteHistory:
         self._n_writes += n_writes
         if self._n_writes >= WRITES_A_SWEEP:
             self._n_writes = 0
-            connection.execute("DELETE FROM states WHERE expires < ?", (now,))
+            for table in ("states", "requests"):
+                connection.execute(f"DELETE FROM {table} WHERE expires < ?", (now,))  # noqa: S608 - our own two names
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -151,7 +179,7 @@ class SqliteHistory:
             self._connection = connection
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute(_SCHEMA)
+            connection.executescript(_SCHEMA)
         return self._connection
 
     def _fail(self, error: Exception) -> None:
@@ -161,6 +189,16 @@ class SqliteHistory:
         self._failures += 1
         if self._failures >= MAX_FAILURES:
             self._paused_until = monotonic() + PAUSE_SECONDS
+
+
+def _count_frauds(connection: sqlite3.Connection, frauds: Sequence[tuple[EntityPast, bytes, int]]) -> None:
+    """Count the events of these keys and times as frauds, where a feature reads them."""
+    for past, key, time in frauds:
+        row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
+        if row and past.has_frauds:
+            state = past.unpack(row[0])
+            past.add_fraud(state, time)
+            connection.execute("UPDATE states SET state = ? WHERE key = ?", (past.pack(state), key))
 
 
 def _time_of(events: Sequence[KeyedEvent | None]) -> int:

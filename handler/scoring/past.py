@@ -22,6 +22,8 @@ class KeyedEvent(NamedTuple):
     """The hash of history, entity and key by which a store knows the state."""
     past: EntityPast
     event: Event
+    entity: int
+    """The number of the entity among those of the history."""
 
 
 class RequestPast:
@@ -37,15 +39,17 @@ class RequestPast:
         ]
         self.time: Callable[[BaseModel], float] = attrgetter(str(contract.time))
         self._id = contract.id
+        self.has_frauds = any(past.has_frauds for past, _, _ in self._entities)
+        """Whether a feature reads which requests were frauds."""
         self._resolution = seconds_of(history.resolution)
 
     def events(self, request: BaseModel) -> list[KeyedEvent | None]:
         """Per entity the request's event; None where the request does not name one."""
         time = int(self.time(request) // self._resolution) * self._resolution
         identifier = getattr(request, self._id) if self._id else None
-        id_hash = None if identifier is None else hash_of(identifier)
+        id_hash = None if identifier is None else self.id_hash(identifier)
         keyed: list[KeyedEvent | None] = []
-        for past, key_of, prefix in self._entities:
+        for number, (past, key_of, prefix) in enumerate(self._entities):
             if (key := key_of(request)) is None:
                 keyed.append(None)
                 continue
@@ -54,8 +58,17 @@ class RequestPast:
             ]
             texts = (getattr(request, name) for name in past.remembered)
             event = Event(time, measures, [hash_of(text) if text else None for text in texts], id_hash)
-            keyed.append(KeyedEvent(blake2b((prefix + key).encode(), digest_size=KEY_BYTES).digest(), past, event))
+            key_hash = blake2b((prefix + key).encode(), digest_size=KEY_BYTES).digest()
+            keyed.append(KeyedEvent(key_hash, past, event, number))
         return keyed
+
+    def id_hash(self, identifier: str) -> int:
+        """The hash by which a request of this history is known."""
+        return hash_of(f"{self.id}\0{identifier}")
+
+    def entity(self, number: int) -> EntityPast:
+        """The fold of an entity, by its number."""
+        return self._entities[number][0]
 
     def complete(self, request: BaseModel, values: Sequence[Sequence[float] | None]) -> list[str]:
         """Set what the request does not carry itself; the names of what stays missing because the store did not answer.

@@ -1,18 +1,22 @@
 """The route that records outcomes: whether scored requests turned out to be fraud."""
 
-from collections.abc import Collection, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from handler.records.record import Recorder
+from handler.releases.served import Slot
 from handler.scoring.contract import MAX_BATCH, MAX_ID_LENGTH
 from handler.web.body import read_body
 from handler.web.endpoint import parsed
 from handler.web.startup import HTTPException
+
+if TYPE_CHECKING:
+    from handler.history.sqlite import SqliteHistory
 
 
 class Outcome(BaseModel):
@@ -40,26 +44,45 @@ def outcome_model(scorers: Collection[str]) -> type[Outcome]:
 class OutcomeEndpoint:
     """The ASGI endpoint that records outcomes."""
 
-    def __init__(self, scorers: Collection[str], recorder: Recorder | None) -> None:
-        """Record outcomes of these scorers; without a recorder they are refused, because they would be lost."""
-        self._scorers, self._recorder = scorers, recorder
+    def __init__(
+        self, slots: Mapping[str, Slot], recorder: Recorder | None, history: "SqliteHistory | None" = None
+    ) -> None:
+        """Record outcomes of these scorers, and tell the history of frauds where a feature reads them.
+
+        Without either they are refused, because they would be lost.
+        """
+        self._slots, self._recorder, self._history = slots, recorder, history
 
     @cached_property
     def _adapter(self) -> TypeAdapter[list[Outcome]]:
         """Built at its first use, not at every cold start."""
-        return outcomes_adapter(self._scorers)
+        return outcomes_adapter(self._slots)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
         """Record the outcomes and send their number; raises HTTPException if they cannot be recorded."""
         outcomes = parsed(self._adapter.validate_json, await read_body(scope, receive), scope["headers"])
-        if self._recorder is None:
+        is_remembered = self._remember(outcomes)
+        if self._recorder is None and is_remembered is None:
             raise HTTPException(
                 409, "this deployment records nothing; set PREDICTIONS to record predictions and outcomes"
             )
-        if not self._recorder.record_outcomes([(item.scorer, item.id, bool(item.label)) for item in outcomes]):
+        triples = [(item.scorer, item.id, bool(item.label)) for item in outcomes]
+        if is_remembered is False or (self._recorder and not self._recorder.record_outcomes(triples)):
             raise HTTPException(503, "the outcomes could not be recorded; send them again later")
         answer = Response(to_json(Recorded(recorded=len(outcomes))), media_type="application/json")
         await answer(scope, receive, send)
+
+    def _remember(self, outcomes: Sequence[Outcome]) -> bool | None:
+        """Whether the history took the frauds; None where no feature reads them, or no history is configured."""
+        if self._history is None:
+            return None
+        answers = []
+        for name, slot in self._slots.items():
+            past = slot.served.scorer.past
+            if past and past.has_frauds:
+                ids = [item.id for item in outcomes if item.scorer == name and item.label]
+                answers.append(self._history.add_outcomes(past, ids) if ids else True)
+        return all(answers) if answers else None
 
 
 def outcomes_adapter(scorers: Collection[str]) -> TypeAdapter[list[Outcome]]:

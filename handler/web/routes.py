@@ -73,7 +73,7 @@ def create_app(
             *routes,
             Route("/health", health),
             Route("/models/{scorer}", model),
-            Route("/outcomes", OutcomeEndpoint(slots, recorder), methods=["POST"]),
+            Route("/outcomes", OutcomeEndpoint(slots, recorder, history), methods=["POST"]),
         ],
         redirect_slashes=False,
         lifespan=_lifespan(watcher, history),

@@ -14,6 +14,8 @@ from starlette.testclient import TestClient
 
 from handler.history.sqlite import HistoryFileError, SqliteHistory
 from handler.releases.served import Slot
+from handler.scoring.entity_state import PRIOR_EVENTS
+from handler.scoring.history import DAY
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.web.routes import create_app
 from tests.training.conftest import REMEMBERED_PARAMS
@@ -140,6 +142,22 @@ def test_a_batch_is_a_series_of_requests(client: TestClient) -> None:
     visits = [{reason["field"]: reason["value"] for reason in answer["reasons"]}["visits"] for answer in answers]
     assert visits == [2.0, 0.0, 1.0]
     assert client.get("/health").json()["history"] == {"status": "ok", "unanswered": 0}
+
+
+def test_outcomes_are_remembered(client: TestClient, scorer: Scorer) -> None:
+    """A fraud counts once its label can be known, by the day; a second outcome of the same request changes nothing."""
+    for number in range(4):
+        explained(client, row_id=f"paid-{number}", at=NOW + number)
+    outcomes = [{"scorer": "mini", "id": f"paid-{number}", "label": number < 3} for number in range(4)]
+    for _ in range(2):
+        assert client.post("/outcomes", json=outcomes).json() == {"recorded": 4}
+    assert explained(client, at=NOW + DAY)["card_risk"] is None
+    contract = scorer.contract.history
+    assert contract
+    assert 0 < contract.usual_fraud_rate < 0.2
+    # The request of the day after is the fifth whose label can be known by then.
+    expected = (3 + PRIOR_EVENTS * contract.usual_fraud_rate) / (5 + PRIOR_EVENTS)
+    assert explained(client, at=NOW + 4 * DAY)["card_risk"] == expected
 
 
 def unanswered(client: TestClient) -> None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from handler.scoring.entity_state import PRIOR_EVENTS, hash_of
-from handler.scoring.fields import DeclaredField
+from handler.scoring.fields import SECONDS_A_DAY, DeclaredField
 from handler.scoring.history import DAY, LARGEST_MEASURE, Entity, History, HistoryFeature, scale_of, seconds_of
+from training.data.split import window_bounds
 from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
 from training.run.files import rounded
@@ -138,6 +140,17 @@ def history_of_rows(
         for name in history.features_of(entity):
             columns[name][first:last][is_blank] = np.nan
     return columns
+
+
+def add_past(rows: pd.DataFrame, scorer: ScorerDeclaration) -> pd.DataFrame:
+    """Checked rows in order of time with the features of their past; the same rows where no history is declared."""
+    if not scorer.history:
+        return rows
+    batch = pa.RecordBatch.from_pandas(rows, preserve_index=False)
+    seconds = rows[scorer.time].to_numpy()
+    _, end = window_bounds(seconds, scorer.split)["train"]
+    past = history_of_rows([batch], scorer, (seconds[0] + scorer.history.warmup_days * SECONDS_A_DAY, end))
+    return with_past(batch, past, 0).to_pandas()
 
 
 def past_schema(scorer: ScorerDeclaration) -> pa.Schema:

@@ -86,7 +86,7 @@ def _contract_objections(champion: Contender | None, challenger: Contender) -> l
 def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
     """Raise DataError where the rows are not as `prepare` leaves them."""
     entity = [declared.entity] if declared.entity else []
-    needed = [declared.time, declared.label, *entity, *challenger.contract.inputs]
+    needed = [declared.time, declared.label, *entity, *challenger.contract.keys, *challenger.contract.inputs]
     if missing := sorted(set(needed) - set(rows.columns)):
         raise DataError(
             f"the rows have no {', '.join(missing)}; they must be the scorer's own, as `prepare` leaves them"
@@ -99,7 +99,7 @@ def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclar
 
 def _as_file(rows: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """The contract's inputs of prepared rows as a file holds them: dates as dates, not as seconds."""
-    inputs = rows[rows.columns.intersection([*contract.inputs])]
+    inputs = rows[rows.columns.intersection([*contract.keys, *contract.inputs, *filter(None, (contract.time_key,))])]
     dates = [name for name in inputs if name in contract.fields and contract.fields[name].type == "date"]
     return inputs.assign(**{name: dates_of(inputs[name]) for name in dates})
 

@@ -147,6 +147,7 @@ def params_text(name: str, route: str, source: str, inferred: Inferred, settings
         "    fields:",
         *fields,
         *_features(inferred),
+        "    history: null",
         *(f"    {key}: {value}" for key, value in settings.items()),
     ]
     return HEADER.format(name=name, source=json.dumps(source, ensure_ascii=False)) + "\n".join(lines) + "\n"

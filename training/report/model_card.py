@@ -207,9 +207,13 @@ def _features(reports: Reports) -> Facts:
 def _kinds_and_units(reports: Reports) -> dict[str, tuple[str, str]]:
     """Per feature what kind of value it is, and its unit."""
     kinds = {}
-    for name, field in reports.contract.fields.items():
+    for name, field in reports.contract.columns.items():
         kind = f"category learned from the text of {code(name)}" if field.categories else field.type
         kind, unit = ("age of a date", "days") if field.type == "date" else (kind, field.unit)
+        if name not in reports.contract.fields:
+            kind = "computed from the history"
+        elif reports.contract.history and name in reports.contract.history.features:
+            kind = f"{kind}, where missing computed from the history"
         kinds[field.categories or name] = kind, plain(unit) if unit else ""
     for name, derived in reports.contract.features.items():
         kinds[name] = _derived_kind(derived), plain(derived.unit) if derived.unit else ""

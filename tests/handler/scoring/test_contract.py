@@ -115,7 +115,10 @@ def test_an_invalid_value_is_refused_by_name(body: str, field: str, problem: str
             "monotone is decreasing, but a text has no order; remove",
         ),
         *(
-            ({"type": kind, "private": "hash"}, f"private: hash is for category, text, key; of a {kind} it must be omit")
+            (
+                {"type": kind, "private": "hash"},
+                f"private: hash is for category, text, key; of a {kind} it must be omit",
+            )
             for kind in ("number", "money", "count", "flag", "date")
         ),
         ({"type": "date", "min": 0}, "min and max are for number, money, count; the type here is date"),
