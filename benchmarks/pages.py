@@ -25,6 +25,7 @@ from benchmarks.quality.shipped import candidates_table, metrics_table, threshol
 from benchmarks.quality.steps import steps_table
 from benchmarks.quality.tuning_rows import tuning_rows_table
 from benchmarks.quality.ulb import ulb_table
+from benchmarks.releases.gate import gate_table
 from benchmarks.releases.swaps import swaps_caption, swaps_table
 from benchmarks.serving.figures import speed_table
 from benchmarks.serving.gateway import http_event
@@ -86,6 +87,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recall_bound": partial(_of, "quality.json", recall_bound_table),
     "speed": partial(_of, "serving.json", speed_table),
     "robustness": partial(_of, "robustness.json", robustness_table),
+    "gate": partial(_of, "gate.json", gate_table),
     "swaps": partial(_of, "swaps.json", swaps_table),
     "alarms": partial(_of, "alarms.json", alarms_table),
     "recording": partial(_of, "recording.json", recording_table),
