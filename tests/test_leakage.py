@@ -39,6 +39,7 @@ scorers:
 {NUMBERS}
       Amount: {{type: money, unit: EUR, min: 0, required: true}}
     features: {{}}
+    history:    null
     split:      {{test: 0.2}}
     quarantine: {{max_share: 0.0}}
     compute:    {{engine: local}}

@@ -39,6 +39,7 @@ scorers:
       speed:  {type: number}
       age:    {type: number, min: 0}
     features: {}
+    history:    null
     split:      {calibrate_days: 20, test_days: 15}
     quarantine: {max_share: 0.01}
     compute:    {engine: local}
