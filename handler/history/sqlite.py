@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
 from handler.scoring.entity_state import EntityPast
 from handler.scoring.past import KeyedEvent, RequestPast
@@ -23,6 +23,8 @@ CREATE TABLE IF NOT EXISTS requests (
 """
 # After so many failures in a row the file is left alone for a while: a request need not wait for what does not answer.
 MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
+# How long a start waits for other writers, and how long a request waits until it tries again.
+START_SECONDS, RETRY_SECONDS = 5.0, 0.0003
 # Every so many writes the entities that are forgotten are removed.
 WRITES_A_SWEEP = 10_000
 
@@ -50,7 +52,8 @@ class SqliteHistory:
         """How many requests were not answered."""
         try:
             self._open().execute("SELECT count(*) FROM (SELECT 1 FROM states LIMIT 1)").fetchone()
-            self._open().execute("BEGIN IMMEDIATE").execute("ROLLBACK")
+            self._begin(START_SECONDS)
+            self._open().execute("ROLLBACK")
         except sqlite3.Error as error:
             self.close()
             raise HistoryFileError(
@@ -102,7 +105,10 @@ class SqliteHistory:
         ]
         if not keyed:
             return values
-        connection.execute("BEGIN IMMEDIATE" if is_written else "BEGIN")
+        if is_written:
+            self._begin(self._budget)
+        else:
+            connection.execute("BEGIN")
         try:
             states = {}
             for _, _, (key, past, *_) in keyed:
@@ -153,7 +159,7 @@ class SqliteHistory:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that writes."""
         connection = self._open()
-        connection.execute("BEGIN IMMEDIATE")
+        self._begin(self._budget)
         try:
             yield connection
             connection.execute("COMMIT")
@@ -169,17 +175,35 @@ class SqliteHistory:
             for table in ("states", "requests"):
                 connection.execute(f"DELETE FROM {table} WHERE expires < ?", (now,))  # noqa: S608 - our own two names
 
+    def _begin(self, seconds: float) -> None:
+        """Begin to write as soon as no other does; raises sqlite3.OperationalError where that takes longer.
+
+        SQLite's own waiting sleeps longer each time, up to a tenth of a second, and so starves under load.
+        """
+        deadline = monotonic() + seconds
+        while True:
+            try:
+                self._open().execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
+                    raise
+                sleep(RETRY_SECONDS)
+            else:
+                return
+
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             if self._path != ":memory:" and not Path(self._path).parent.is_dir():
                 raise sqlite3.OperationalError("its folder does not exist")
             connection = sqlite3.connect(
-                self._path, timeout=self._budget, isolation_level=None, check_same_thread=False, cached_statements=16
+                self._path, timeout=START_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
             )
             self._connection = connection
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.executescript(_SCHEMA)
+            # From here on `_begin` waits.
+            connection.execute("PRAGMA busy_timeout = 0")
         return self._connection
 
     def _fail(self, error: Exception) -> None:

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,40 @@ def test_a_locked_file_is_not_waited_for(client: TestClient, history: SqliteHist
         other.execute("ROLLBACK")
     assert explained(client, at=NOW + 5)["visits"] == 1.0
     assert history.is_answering
+
+
+def test_writers_side_by_side_lose_nothing(scorer: Scorer, tmp_path: Path) -> None:
+    """Each of four writers is answered every time, and the states are those of all events, in whatever order."""
+    past, path = scorer.past, str(tmp_path / "history.db")
+    assert past is not None
+    numbers = np.random.default_rng(1).integers(0, 5, (4, 150, 2)).tolist()
+    requests = [
+        [
+            scorer.request_model.model_validate(
+                REQUEST
+                | {"card": f"c{card}", "device": f"d{device}", "at": NOW + second, "row_id": f"{writer}-{second}"}
+            )
+            for second, (card, device) in enumerate(drawn)
+        ]
+        for writer, drawn in enumerate(numbers)
+    ]
+
+    def write(of_writer: list[Any]) -> int:
+        with closing(SqliteHistory(path, 2_000)) as history:
+            for request in of_writer:
+                history.exchange([past.events(request)])
+            return history.n_failed
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(pool.map(write, requests)) == 0
+    states: dict[bytes, Any] = {}
+    for request in sorted((request for of_writer in requests for request in of_writer), key=past.time):
+        for keyed in past.events(request):
+            assert keyed is not None
+            keyed.past.add(states.setdefault(keyed.key, (keyed.past, keyed.past.empty()))[1], keyed.event)
+    with closing(sqlite3.connect(path)) as connection:
+        written = dict(connection.execute("SELECT key, state FROM states").fetchall())
+    assert written == {key: fold.pack(state) for key, (fold, state) in states.items()}
 
 
 def test_a_damaged_state_is_no_past(client: TestClient, tmp_path: Path) -> None:
