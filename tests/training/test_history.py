@@ -18,11 +18,14 @@ from handler.releases.served import Slot
 from handler.scoring.entity_state import PRIOR_EVENTS
 from handler.scoring.history import DAY
 from handler.scoring.scorer import Scorer, load_scorer
+from handler.scoring.times import END_OF_TIMES
 from handler.web.routes import create_app
 from tests.training.conftest import REMEMBERED_PARAMS
 from training.data.window import GIVEN
 from training.declaration import declared_scorer
 from training.errors import StageError
+from training.evaluation.metrics import average_precision, rank
+from training.package import as_sent
 
 COMPUTED = ("mean_amount", "most_amount", "idle", "devices", "known_device", "card_risk", "pair_count")
 NOW = 1_760_000_000
@@ -76,6 +79,21 @@ def test_rows_hold_the_past(remembered: Path) -> None:
     # One training row in a hundred has no past, so that the model knows what to do without.
     cards = rows["train"][rows["train"]["card"].notna()]
     assert 0 < cards["devices"].isna().mean() < 0.03
+
+
+def test_the_card_knows_what_is_left_without_the_history(remembered: Path, scorer: Scorer) -> None:
+    """Average precision of the function's answers to the test rows while no store answers, and worse than with one."""
+    folder = remembered / "reports" / "mini"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = pd.read_parquet(remembered / "build" / "mini" / "rows" / "test.parquet")
+    timeless = Scorer(scorer.bundle, clock=lambda: END_OF_TIMES)
+    probability = np.array([timeless.score(request).probability for request in as_sent(timeless, rows)])
+    precision = average_precision(*rank(probability, rows["is_fraud"].to_numpy()).counts())
+    assert metrics["average_precision_without_history"] == pytest.approx(precision, abs=1e-6)
+    assert metrics["average_precision_without_history"] < metrics["average_precision"]
+    intervals = json.loads((folder / "intervals.json").read_text())
+    assert set(intervals) >= {f"{name}_without_history" for name in ("recall", "precision", "alert_rate")}
+    assert "| without the history: average precision |" in (folder / "card.md").read_text()
 
 
 def test_a_card_is_remembered(client: TestClient) -> None:
