@@ -14,7 +14,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from handler.history.sqlite import HistoryFileError, SqliteHistory
-from handler.releases.served import Slot
+from handler.records.record import Recorder
+from handler.releases.served import Served, Slot
+from handler.releases.shadow import Shadow
 from handler.scoring.entity_state import PRIOR_EVENTS
 from handler.scoring.history import DAY
 from handler.scoring.scorer import Scorer, load_scorer
@@ -177,6 +179,24 @@ def test_outcomes_are_remembered(client: TestClient, scorer: Scorer) -> None:
     # The request of the day after is the fifth whose label can be known by then.
     expected = (3 + PRIOR_EVENTS * contract.usual_fraud_rate) / (5 + PRIOR_EVENTS)
     assert explained(client, at=NOW + 4 * DAY)["card_risk"] == expected
+
+
+def test_a_shadow_of_the_same_history_has_the_same_past(
+    scorer: Scorer, history: SqliteHistory, tmp_path: Path
+) -> None:
+    """It takes the features from the version that serves, adds nothing itself, and one of another history has none."""
+    slot = Slot(scorer)
+    slot.served = Served(scorer, Shadow(scorer))
+    log = tmp_path / "log"
+    log.mkdir()
+    client = TestClient(create_app({"mini": slot}, recorder=Recorder(str(log), key=b"k" * 32), history=history))
+    for second in range(5):
+        client.post("/mini", json=REQUEST | {"at": NOW + second, "row_id": f"s{second}"})
+    records = [json.loads(line) for path in log.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert [record["features"]["visits"] for record in records] == [0, 1, 2, 3, 4]
+    assert [record["shadow"]["probability"] for record in records] == [record["probability"] for record in records]
+    alone = Shadow(scorer).scores(json.dumps(REQUEST | {"at": NOW + 9}).encode(), is_batch=False)
+    assert alone[0].probability != records[-1]["probability"]
 
 
 def unanswered(client: TestClient) -> None:
