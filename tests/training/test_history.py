@@ -19,10 +19,12 @@ from handler.scoring.entity_state import PRIOR_EVENTS
 from handler.scoring.history import DAY
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.web.routes import create_app
-from tests.training.conftest import REMEMBERED_PARAMS
+from tests.training.conftest import REMEMBERED_PARAMS, remembered_rows
+from training import prepare
+from training.data import entity_history
 from training.data.window import GIVEN
 from training.declaration import declared_scorer
-from training.errors import StageError
+from training.errors import DataError, StageError
 
 COMPUTED = ("mean_amount", "most_amount", "idle", "devices", "known_device", "card_risk", "pair_count")
 NOW = 1_760_000_000
@@ -76,6 +78,25 @@ def test_rows_hold_the_past(remembered: Path) -> None:
     # One training row in a hundred has no past, so that the model knows what to do without.
     cards = rows["train"][rows["train"]["card"].notna()]
     assert 0 < cards["devices"].isna().mean() < 0.03
+
+
+def test_what_the_fold_does_not_give_stops_prepare(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of every run's entities is computed with the function's own code as well."""
+    (project / "params.yaml").write_text(REMEMBERED_PARAMS)
+    remembered_rows().to_parquet(project / "data" / "rows.parquet", index=False)
+    monkeypatch.chdir(project)
+    sound = entity_history.history_columns
+
+    def unsound(*arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - those of the original
+        columns = sound(*arguments)
+        return columns | {"idle": columns["idle"] + 1}
+
+    monkeypatch.setattr(entity_history, "history_columns", unsound)
+    with pytest.raises(DataError, match=r"history\.features\.idle of row .* but the function would compute "):
+        prepare.main("mini")
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    prepare.main("mini")
 
 
 def test_a_card_is_remembered(client: TestClient) -> None:

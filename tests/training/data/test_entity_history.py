@@ -8,8 +8,11 @@ import pyarrow as pa
 import pytest
 
 from handler.scoring.contract import Contract
-from handler.scoring.entity_state import EntityPast, Event, hash_of, whole
-from training.data.entity_history import PastRows, Texts, history_columns, key_of, ticks
+from training.data import entity_history
+from training.data.entity_history import history_columns
+from training.data.folded_sample import folded, require_equal_to_fold
+from training.data.past_rows import PastRows, Texts
+from training.errors import DataError
 
 N = 4_000
 TAKES: dict[str, dict[str, Any]] = {
@@ -69,7 +72,7 @@ def drawn_rows(seed: int) -> pd.DataFrame:
         {
             "at": 1_700_000_000 + np.cumsum(gaps) + draw.choice([0.0, 0.25], N),
             "card": draw.choice([*(f"c{number}" for number in range(40)), "none", "", None], N),
-            "device": draw.choice([*"abcdefgh", None], N),
+            "device": draw.choice([*"abcdefgh", "", None], N),
             "amount": amounts,
             "weight": np.where(draw.random(N) < 0.1, np.nan, draw.normal(0, 50, N)),
             "label": (draw.random(N) < 0.1).astype(int),
@@ -82,42 +85,29 @@ def past_rows(rows: pd.DataFrame) -> PastRows:
     return PastRows(
         rows["at"].to_numpy(),
         rows["label"].to_numpy(),
-        {name: Texts.of(pa.array(rows[name], pa.string(), from_pandas=True)) for name in ("card", "device")},
+        {name: Texts.of([pa.array(rows[name], pa.string(), from_pandas=True)]) for name in ("card", "device")},
         {name: rows[name].to_numpy(np.float64) for name in ("amount", "weight")},
     )
 
 
-def folded(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray]:
-    """The same features by the fold; a fraud is known at once, which a delay of two days hides."""
+def by_fold(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray]:
+    """The same features by the fold, one row after the other."""
     history, past = contract.history, past_rows(rows)
     columns = {name: np.full(len(rows), np.nan) for name in history.features}
-    time = ticks(past.seconds, history)
-    for entity, declared in history.entities.items():
-        fold = EntityPast(history, entity, contract.fields)
-        key, states = key_of(past, declared), {}
-        values = {name: past.numbers[name].tolist() for name in fold.measured}
-        texts = {name: rows[name].tolist() for name in fold.remembered}
-        for place in np.flatnonzero(key.codes >= 0).tolist():
-            state = states.setdefault(key.codes[place], fold.empty())
-            measures = [
-                whole(values[name][place], scale) for name, scale in zip(fold.measured, fold.scales, strict=True)
-            ]
-            seen = [texts[name][place] for name in fold.remembered]
-            hashes = [hash_of(text) if isinstance(text, str) else None for text in seen]
-            event = Event(int(time[place]), measures, hashes)
-            for name, value in zip(fold.names, fold.values(state, event), strict=True):
-                columns[name][place] = value
-            fold.add(state, event)
-            if past.label[place] and "risk" in fold.names:
-                fold.add_fraud(state, event.time)
+    for name, entity in history.entities.items():
+        keys = past.keys(entity)
+        places = np.flatnonzero(keys >= 0)
+        for feature, values in folded(past, history, contract.fields, name, keys, places).items():
+            columns[feature][places] = values
     return columns
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_all_at_once_equals_the_fold(seed: int) -> None:
-    """Each feature of each row is the same bits."""
+@pytest.mark.parametrize(("seed", "block_rows"), [(1, 250_000), (2, 50), (3, 1)])
+def test_all_at_once_equals_the_fold(seed: int, block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each feature of each row is the same bits, in blocks of few rows too."""
+    monkeypatch.setattr(entity_history, "BLOCK_ROWS", block_rows)
     rows, contract = drawn_rows(seed), contract_of()
-    expected = folded(rows, contract)
+    expected = by_fold(rows, contract)
     columns = history_columns(past_rows(rows), contract.history, contract.fields)
     assert list(columns) == list(contract.history.features)
     for name, values in columns.items():
@@ -132,6 +122,24 @@ def test_later_rows_change_nothing(n_rows: int) -> None:
     begin = history_columns(past_rows(rows[:n_rows]), contract.history, contract.fields)
     for name, values in begin.items():
         np.testing.assert_array_equal(values, whole_file[name][:n_rows])
+
+
+def test_without_keys_all_is_missing() -> None:
+    """Where no row names a card, none has a past."""
+    rows, contract = drawn_rows(6).assign(card=None), contract_of()
+    columns = history_columns(past_rows(rows), contract.history, contract.fields)
+    assert all(np.isnan(values).all() for values in columns.values())
+
+
+def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
+    """With the feature, a row and both values, where one value in a sampled past differs."""
+    rows, contract = drawn_rows(7), contract_of()
+    past = past_rows(rows)
+    columns = history_columns(past, contract.history, contract.fields)
+    require_equal_to_fold(past, contract.history, contract.fields, columns, seed=1)
+    columns["max_7d"][2_000:] += 0.01
+    with pytest.raises(DataError, match=r"^history\.features\.max_7d of row .* is .*, but the function would compute "):
+        require_equal_to_fold(past, contract.history, contract.fields, columns, seed=1)
 
 
 def test_resolution_makes_ties() -> None:
