@@ -1,6 +1,6 @@
 """The features of some entities' rows by the fold that the function computes them with: the oracle of every run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -23,10 +23,7 @@ def require_equal_to_fold(
     seed: int,
 ) -> None:
     """Raise DataError where a feature of a sampled row differs, in any bit, from what the function would compute."""
-    for number, (name, entity) in enumerate(history.entities.items()):
-        keys = rows.keys(entity)
-        draw = np.random.default_rng([seed, number])
-        places = _sampled_places(keys, MOST_ROWS // len(history.entities), draw)
+    for name, keys, places in sampled_places(rows, history, seed):
         for feature, values in folded(rows, history, fields, name, keys, places).items():
             computed = columns[feature][places]
             different = np.flatnonzero((computed != values) & ~(np.isnan(computed) & np.isnan(values)))
@@ -37,6 +34,16 @@ def require_equal_to_fold(
                     f"the function would compute {values[first]!r}, as it does not for {len(different):,} of "
                     f"{len(places):,} sampled rows; this is a fault of the program, please report it"
                 )
+
+
+def sampled_places(rows: PastRows, history: History, seed: int) -> Iterator[tuple[str, Codes, Integers]]:
+    """Per kind of entity its name, the number of each row's entity, and the places of the first rows of some entities.
+
+    The more rows an entity has, the likelier it is drawn.
+    """
+    for number, (name, entity) in enumerate(history.entities.items()):
+        keys, draw = rows.keys(entity), np.random.default_rng([seed, number])
+        yield name, keys, _first_places(keys, MOST_ROWS // len(history.entities), draw)
 
 
 def folded(  # noqa: PLR0913, PLR0917 - what declares the features, and whose
@@ -69,8 +76,8 @@ def folded(  # noqa: PLR0913, PLR0917 - what declares the features, and whose
     return {name: values[:, column] for column, name in enumerate(fold.names)}
 
 
-def _sampled_places(keys: Codes, most: int, draw: np.random.Generator) -> Integers:
-    """The first rows of some keys, ascending; the more rows a key has, the likelier it is drawn."""
+def _first_places(keys: Codes, most: int, draw: np.random.Generator) -> Integers:
+    """The first rows of some drawn keys, ascending."""
     with_key = np.flatnonzero(keys >= 0)
     if not len(with_key):
         return with_key
