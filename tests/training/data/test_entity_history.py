@@ -1,13 +1,12 @@
 """The features of all rows at once equal the fold of one event at a time, to the last bit."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
-from handler.scoring.contract import Contract
+from handler.scoring.history import History
+from tests.entity_takes import CARD_AND_PAIR, FIELDS, declared_takes
 from training.data import entity_history
 from training.data.entity_history import history_columns
 from training.data.folded_sample import folded, require_equal_to_fold
@@ -15,51 +14,6 @@ from training.data.past_rows import PastRows, Texts
 from training.errors import DataError
 
 N = 4_000
-TAKES: dict[str, dict[str, Any]] = {
-    **{f"count_{over}": {"take": "count", "over": over} for over in ("1h", "24h", "7d", "30d", "90d")},
-    "sum_24h": {"take": "sum", "field": "weight", "over": "24h"},
-    "mean_30d": {"take": "mean", "field": "amount", "over": "30d"},
-    "mean_1h": {"take": "mean", "field": "amount", "over": "1h"},
-    "max_7d": {"take": "max", "field": "amount", "over": "7d"},
-    "idle": {"take": "since_last"},
-    "age": {"take": "since_first"},
-    "devices": {"take": "distinct", "field": "device", "over": "7d", "cap": 3},
-    "known": {"take": "seen", "field": "device", "cap": 4},
-    "risk": {"take": "fraud_rate", "over": "7d"},
-}
-RATE = 0.03
-
-
-def contract_of(**history: object) -> Contract:
-    """A contract with these takes for a card, and counts for a pair."""
-    features = {name: {"entity": "card", **take} for name, take in TAKES.items()}
-    features["pairs"] = {"entity": "pair", "take": "count", "over": "30d"}
-    return Contract.model_validate(
-        {
-            "route": "/predict",
-            "answer": "probability",
-            "id": None,
-            "time": "at",
-            "fields": {
-                "card": {"type": "key"},
-                "device": {"type": "key"},
-                "amount": {"type": "money", "unit": "USD"},
-                "weight": {"type": "number"},
-            },
-            "features": {},
-            "history": {
-                "entities": {
-                    "card": {"key": "card", "ttl": "90d", "ignore": ["", "none"]},
-                    "pair": {"key": ["card", "device"], "ttl": "30d"},
-                },
-                "features": features,
-                "label_delay_days": 2.0,
-                "usual_fraud_rate": RATE,
-                **history,
-            },
-        },
-        strict=False,
-    )
 
 
 def drawn_rows(seed: int) -> pd.DataFrame:
@@ -90,14 +44,14 @@ def past_rows(rows: pd.DataFrame) -> PastRows:
     )
 
 
-def by_fold(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray]:
+def by_fold(rows: pd.DataFrame, history: History) -> dict[str, np.ndarray]:
     """The same features by the fold, one row after the other."""
-    history, past = contract.history, past_rows(rows)
+    past = past_rows(rows)
     columns = {name: np.full(len(rows), np.nan) for name in history.features}
     for name, entity in history.entities.items():
         keys = past.keys(entity)
         places = np.flatnonzero(keys >= 0)
-        for feature, values in folded(past, history, contract.fields, name, keys, places).items():
+        for feature, values in folded(past, history, FIELDS, name, keys, places).items():
             columns[feature][places] = values
     return columns
 
@@ -106,10 +60,10 @@ def by_fold(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray]:
 def test_all_at_once_equals_the_fold(seed: int, block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each feature of each row is the same bits, in blocks of few rows too."""
     monkeypatch.setattr(entity_history, "BLOCK_ROWS", block_rows)
-    rows, contract = drawn_rows(seed), contract_of()
-    expected = by_fold(rows, contract)
-    columns = history_columns(past_rows(rows), contract.history, contract.fields)
-    assert list(columns) == list(contract.history.features)
+    rows, history = drawn_rows(seed), declared_takes(CARD_AND_PAIR)
+    expected = by_fold(rows, history)
+    columns = history_columns(past_rows(rows), history, FIELDS)
+    assert list(columns) == list(history.features)
     for name, values in columns.items():
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
 
@@ -117,35 +71,35 @@ def test_all_at_once_equals_the_fold(seed: int, block_rows: int, monkeypatch: py
 @pytest.mark.parametrize("n_rows", [1, 500, 3_999])
 def test_later_rows_change_nothing(n_rows: int) -> None:
     """Features of the first rows are the same bits whether the file ends there or goes on."""
-    rows, contract = drawn_rows(5), contract_of()
-    whole_file = history_columns(past_rows(rows), contract.history, contract.fields)
-    begin = history_columns(past_rows(rows[:n_rows]), contract.history, contract.fields)
+    rows, history = drawn_rows(5), declared_takes(CARD_AND_PAIR)
+    whole_file = history_columns(past_rows(rows), history, FIELDS)
+    begin = history_columns(past_rows(rows[:n_rows]), history, FIELDS)
     for name, values in begin.items():
         np.testing.assert_array_equal(values, whole_file[name][:n_rows])
 
 
 def test_without_keys_all_is_missing() -> None:
     """Where no row names a card, none has a past."""
-    rows, contract = drawn_rows(6).assign(card=None), contract_of()
-    columns = history_columns(past_rows(rows), contract.history, contract.fields)
+    rows, history = drawn_rows(6).assign(card=None), declared_takes(CARD_AND_PAIR)
+    columns = history_columns(past_rows(rows), history, FIELDS)
     assert all(np.isnan(values).all() for values in columns.values())
 
 
 def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
     """With the feature, a row and both values, where one value in a sampled past differs."""
-    rows, contract = drawn_rows(7), contract_of()
+    rows, history = drawn_rows(7), declared_takes(CARD_AND_PAIR)
     past = past_rows(rows)
-    columns = history_columns(past, contract.history, contract.fields)
-    require_equal_to_fold(past, contract.history, contract.fields, columns, seed=1)
+    columns = history_columns(past, history, FIELDS)
+    require_equal_to_fold(past, history, FIELDS, columns, seed=1)
     columns["max_7d"][2_000:] += 0.01
     with pytest.raises(DataError, match=r"^history\.features\.max_7d of row .* is .*, but the function would compute "):
-        require_equal_to_fold(past, contract.history, contract.fields, columns, seed=1)
+        require_equal_to_fold(past, history, FIELDS, columns, seed=1)
 
 
 def test_resolution_makes_ties() -> None:
     """With a resolution of an hour, rows of the same hour do not see each other."""
-    rows, contract = drawn_rows(4), contract_of(resolution="1h")
+    rows, history = drawn_rows(4), declared_takes(CARD_AND_PAIR, resolution="1h")
     rows["at"] = rows["at"] // 3_600 * 3_600 + 5
-    counted = history_columns(past_rows(rows), contract.history, contract.fields)["count_30d"]
+    counted = history_columns(past_rows(rows), history, FIELDS)["count_30d"]
     first = rows["at"] == rows["at"][0]
     assert set(counted[first & rows["card"].isin([f"c{number}" for number in range(40)])]) == {0.0}
