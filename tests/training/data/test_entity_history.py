@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.metrics import average_precision_score
+from xgboost import XGBClassifier
 
-from handler.scoring.history import History
-from tests.entity_takes import CARD_AND_PAIR, FIELDS, declared_takes
+from handler.scoring.history import DAY, History
+from tests.entity_takes import CARD, CARD_AND_PAIR, FIELDS, declared_takes
 from training.data import entity_history
 from training.data.entity_history import history_columns
 from training.data.folded_sample import folded, require_equal_to_fold
@@ -103,3 +105,40 @@ def test_resolution_makes_ties() -> None:
     counted = history_columns(past_rows(rows), history, FIELDS)["count_30d"]
     first = rows["at"] == rows["at"][0]
     assert set(counted[first & rows["card"].isin([f"c{number}" for number in range(40)])]) == {0.0}
+
+
+def bursts_of_cards() -> pd.DataFrame:
+    """Payments of forty days; a fraud is one of ten within half an hour by a card, and has no other sign."""
+    draw = np.random.default_rng(12)
+    usual = pd.DataFrame({"at": draw.random(6_000) * 40 * DAY, "card": draw.integers(0, 400, 6_000), "label": 0})
+    begins = np.repeat(draw.random(60) * 40 * DAY, 10)
+    frauds = pd.DataFrame(
+        {"at": begins + draw.random(600) * 1_800, "card": np.repeat(draw.integers(0, 400, 60), 10), "label": 1}
+    )
+    rows = pd.concat([usual, frauds]).sort_values("at", ignore_index=True)
+    amounts = np.round(draw.lognormal(3, 1, len(rows)), 2)
+    return rows.assign(at=rows["at"] + 1_700_000_000, card="c" + rows["card"].astype(str), amount=amounts)
+
+
+def average_precision_on_later_rows(rows: pd.DataFrame, *, with_history: bool) -> float:
+    """That of a small model of the amount, and of the history."""
+    history = declared_takes(CARD)
+    columns = history_columns(past_rows(rows.assign(device=None, weight=0.0)), history, FIELDS)
+    # The label itself would be no history that a shuffled id could spoil.
+    kept = [name for name in columns if with_history and name != "risk"]
+    features = np.column_stack([rows["amount"], *(columns[name] for name in kept)])
+    n_train = len(rows) * 2 // 3
+    model = XGBClassifier(n_estimators=40, max_depth=3, n_jobs=1, random_state=0)
+    model.fit(features[:n_train], rows["label"][:n_train])
+    score = model.predict_proba(features[n_train:])[:, 1]
+    return float(average_precision_score(rows["label"][n_train:], score))
+
+
+def test_the_gain_vanishes_with_other_cards() -> None:
+    """Where the cards are shuffled within each day, the history tells no more than no history."""
+    rows = bursts_of_cards()
+    shuffled = rows.assign(card=rows.groupby(rows["at"] // DAY)["card"].sample(frac=1, random_state=1).to_numpy())
+    assert (shuffled["card"].to_numpy() != rows["card"].to_numpy()).mean() > 0.9
+    without = average_precision_on_later_rows(rows, with_history=False)
+    assert average_precision_on_later_rows(rows, with_history=True) > without + 0.4
+    assert average_precision_on_later_rows(shuffled, with_history=True) < without + 0.05
