@@ -55,7 +55,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
-  bench-automl bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
+  bench-automl bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -175,6 +175,11 @@ bench-gate: train  ## how often the promotion gate lets equal and worse challeng
 
 alarms: train  ## the false alarms of the monitor, what it detects, and after how many requests
 	$(PYTHON) -m benchmarks.monitoring.alarms
+
+bench-history: env  ## what a history adds to a request, eight workers on one file, ten million rows in training
+	$(PYTHON) -m benchmarks.history.request
+	$(PYTHON) -m benchmarks.history.workers
+	$(PYTHON) -m benchmarks.history.training
 
 bench-monitoring: build  ## what recording and monitoring cost
 	$(PYTHON) -m benchmarks.monitoring.recording

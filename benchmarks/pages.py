@@ -13,6 +13,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.command import ROOT
+from benchmarks.history.request import request_table
+from benchmarks.history.training import history_training_fact, history_training_table
+from benchmarks.history.workers import workers_table
 from benchmarks.monitoring.alarms import alarms_table
 from benchmarks.monitoring.backtests import backtests_table, estimates_fact
 from benchmarks.monitoring.cost import monitoring_fact
@@ -92,6 +95,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "alarms": partial(_of, "alarms.json", alarms_table),
     "recording": partial(_of, "recording.json", recording_table),
     "backtests": partial(_of, "backtests.json", backtests_table),
+    "history_request": partial(_of, "history_request.json", request_table),
+    "history_workers": partial(_of, "history_workers.json", workers_table),
+    "history_training": partial(_of, "history_training.json", history_training_table),
     "training": partial(_of, "training.json", training_table),
     "billion": partial(_of, "training.json", billion_table),
 }
@@ -105,6 +111,9 @@ FACTS: dict[str, Callable[[], str]] = {
     r"[\d.]+ MB unzipped of Lambda's": partial(_of, "serving.json", artifact_fact),
     r"Monitoring [\d,]+ predictions .* of memory": partial(_of, "monitoring.json", monitoring_fact),
     r"`make bench-training` on [\d-]+, .* of .*(?=:)": partial(_of, "training.json", training_caption),
+    r"The time grows with the power [\d.]+ of the rows; on [\d,]+ entity events both were equal": partial(
+        _of, "history_training.json", history_training_fact
+    ),
     r"`make bench-repro`: the handbook's .* GB": partial(_of, "repro.json", repro_fact),
     r"[\d.]+ hours of \d machines .* USD(?=, at)": partial(_of, "training.json", cost_fact),
     r"its mean absolute error over the handbook's weeks is .* of average precision": partial(

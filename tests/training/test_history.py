@@ -22,10 +22,12 @@ from handler.scoring.history import DAY
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.scoring.times import END_OF_TIMES
 from handler.web.routes import create_app
-from tests.training.conftest import REMEMBERED_PARAMS
+from tests.training.conftest import REMEMBERED_PARAMS, remembered_rows
+from training import prepare
+from training.data import entity_history
 from training.data.window import GIVEN
 from training.declaration import declared_scorer
-from training.errors import StageError
+from training.errors import DataError, StageError
 from training.evaluation.metrics import average_precision, rank
 from training.package import as_sent
 
@@ -96,6 +98,25 @@ def test_the_card_knows_what_is_left_without_the_history(remembered: Path, score
     intervals = json.loads((folder / "intervals.json").read_text())
     assert set(intervals) >= {f"{name}_without_history" for name in ("recall", "precision", "alert_rate")}
     assert "| without the history: average precision |" in (folder / "card.md").read_text()
+
+
+def test_what_the_fold_does_not_give_stops_prepare(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample of every run's entities is computed with the function's own code as well."""
+    (project / "params.yaml").write_text(REMEMBERED_PARAMS)
+    remembered_rows().to_parquet(project / "data" / "rows.parquet", index=False)
+    monkeypatch.chdir(project)
+    sound = entity_history.history_columns
+
+    def unsound(*arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - those of the original
+        columns = sound(*arguments)
+        return columns | {"idle": columns["idle"] + 1}
+
+    monkeypatch.setattr(entity_history, "history_columns", unsound)
+    with pytest.raises(DataError, match=r"history\.features\.idle of row .* but the function would compute "):
+        prepare.main("mini")
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    prepare.main("mini")
 
 
 def test_a_card_is_remembered(client: TestClient) -> None:
@@ -181,9 +202,7 @@ def test_outcomes_are_remembered(client: TestClient, scorer: Scorer) -> None:
     assert explained(client, at=NOW + 4 * DAY)["card_risk"] == expected
 
 
-def test_a_shadow_of_the_same_history_has_the_same_past(
-    scorer: Scorer, history: SqliteHistory, tmp_path: Path
-) -> None:
+def test_a_shadow_of_the_same_history_has_the_same_past(scorer: Scorer, history: SqliteHistory, tmp_path: Path) -> None:
     """It takes the features from the version that serves, adds nothing itself, and one of another history has none."""
     slot = Slot(scorer)
     slot.served = Served(scorer, Shadow(scorer))

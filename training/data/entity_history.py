@@ -3,13 +3,12 @@
 `handler.scoring.entity_state` defines the features and computes them one event at a time; tests hold both equal.
 """
 
-import json
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,84 +16,22 @@ import pyarrow.compute as pc
 from handler.scoring.entity_state import PRIOR_EVENTS, hash_of
 from handler.scoring.fields import SECONDS_A_DAY, DeclaredField
 from handler.scoring.history import DAY, LARGEST_MEASURE, Entity, History, HistoryFeature, scale_of, seconds_of
+from training.data.folded_sample import require_equal_to_fold
+from training.data.past_rows import Codes, Integers, PastRows, past_rows
 from training.data.split import window_bounds
 from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
 from training.run.files import rounded
-from training.run.matrix import Floats, Labels
+from training.run.matrix import Floats
 from training.run.progress import progress
 
-Integers = npt.NDArray[np.int64]
 # The share of the training rows in which the past of an entity is missing, so that the model learns what to do when a
 # store does not answer.
 BLANKED = 0.01
-
-
-@dataclass(frozen=True)
-class Texts:
-    """A column of texts: each row's number of its text, -1 where it is missing, and the texts."""
-
-    codes: Integers
-    texts: Sequence[str]
-
-    @classmethod
-    def of(cls, column: pa.ChunkedArray | pa.Array) -> "Texts":
-        """The texts of a column."""
-        encoded = (
-            pa.chunked_array(column.dictionary_encode().unify_dictionaries().chunks)
-            if isinstance(column, pa.ChunkedArray)
-            else pa.chunked_array([column.dictionary_encode()])
-        )
-        if not encoded.num_chunks:
-            return cls(np.empty(0, np.int64), [])
-        codes = [
-            chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) for chunk in encoded.chunks
-        ]
-        return cls(np.concatenate(codes), encoded.chunk(0).dictionary.to_pylist())
-
-    def without(self, ignored: Sequence[str]) -> "Texts":
-        """The same with some texts as missing."""
-        is_ignored = np.array([text in ignored for text in self.texts] + [True])
-        return Texts(np.where(is_ignored[self.codes], -1, self.codes), self.texts)
-
-
-@dataclass(frozen=True)
-class PastRows:
-    """All checked rows in order of time, as far as a history reads them."""
-
-    seconds: Floats
-    label: Labels
-    texts: Mapping[str, Texts]
-    numbers: Mapping[str, Floats]
-
-
-def read_columns(history: History) -> tuple[list[str], list[str]]:
-    """The columns of texts and of numbers that a history reads."""
-    texts = [key for entity in history.entities.values() for key in entity.keys]
-    texts += [str(f.field) for f in history.features.values() if f.take in {"distinct", "seen"}]
-    numbers = [str(f.field) for f in history.features.values() if f.take in {"sum", "mean", "max"}]
-    return list(dict.fromkeys(texts)), list(dict.fromkeys(numbers))
-
-
-def key_of(rows: PastRows, entity: Entity) -> Texts:
-    """The key of each row's entity, missing where any of its fields is."""
-    columns = [rows.texts[name].without(entity.ignore) for name in entity.keys]
-    if len(columns) == 1:
-        return columns[0]
-    is_missing = np.any([column.codes < 0 for column in columns], axis=0)
-    pairs, codes = np.unique(np.stack([column.codes for column in columns], axis=1), axis=0, return_inverse=True)
-    texts = [
-        json.dumps([column.texts[code] for column, code in zip(columns, pair, strict=True)], ensure_ascii=False)
-        for pair in pairs.tolist()
-    ]
-    return Texts(np.where(is_missing, -1, codes.ravel()), texts)
-
-
-def ticks(seconds: Floats, history: History) -> Integers:
-    """Times rounded down to the resolution, in seconds."""
-    resolution = seconds_of(history.resolution)
-    whole: Integers = (np.floor_divide(seconds, resolution) * resolution).astype(np.int64)
-    return whole
+# A row's number among all has at most so many bits.
+PLACE_BITS = 32
+# Rows that are computed at once: few enough for a processor's cache, without which the time grows faster than the rows.
+BLOCK_ROWS = 250_000
 
 
 def whole_measures(values: Floats, scale: int) -> Integers:
@@ -105,12 +42,37 @@ def whole_measures(values: Floats, scale: int) -> Integers:
 
 def history_columns(rows: PastRows, history: History, fields: Mapping[str, DeclaredField]) -> dict[str, Floats]:
     """Per feature of the history its value in each row, (n_rows,); NaN is missing."""
-    columns = {name: np.full(len(rows.seconds), np.nan) for name in history.features}
+    columns: dict[str, Floats] = {}
+    time = rows.ticks(history)
+    # An empty text is no value that a distinct or seen counts.
+    remembered = {str(feature.field) for feature in history.features.values() if feature.take in {"distinct", "seen"}}
+    values = replace(rows, texts={name: rows.texts[name].without(("",)) for name in remembered})
     for name, entity in progress(history.entities.items(), "entities", total=len(history.entities)):
-        past = _SortedPast(rows, entity, history, fields)
-        for feature_name, values in past.features(history.features_of(name)):
-            columns[feature_name][past.places] = values
-    return columns
+        features = history.features_of(name)
+        # Row by row, because the rows of a block are far apart: each is then written at one place.
+        table = np.full((len(time), len(features)), np.nan)
+        for keyed in _blocks(rows.keys(entity)):
+            past = _SortedPast(values, time, keyed, entity, history, fields)
+            table[past.places] = np.stack([past.feature(feature) for feature in features.values()], axis=1)
+        columns |= {feature: table[:, number] for number, feature in enumerate(features)}
+    return {name: columns[name] for name in history.features}
+
+
+def _blocks(codes: Codes) -> Iterator[Integers]:
+    """The rows with a key, sorted by key and then by time, in blocks that part no key: each row as key and place."""
+    n_rows = np.bincount(codes + 1)[1:]
+    block = (np.cumsum(n_rows) - n_rows) // BLOCK_ROWS
+    # Rows without a key, whose code is -1, are in a last block of their own.
+    numbers = np.append(block, block.max(initial=-1) + 1).astype(np.uint16)[codes]
+    # Of numbers of 16 bits, which numpy sorts in a time that grows as their number does.
+    places = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=1))[: block.max(initial=-1) + 1].tolist()
+    for start, end in pairwise([0, *ends]):
+        # A key of very many rows is followed by empty blocks.
+        if start < end:
+            keyed = codes[places[start:end]].astype(np.int64) << PLACE_BITS | places[start:end]
+            keyed.sort()
+            yield keyed
 
 
 def history_of_rows(
@@ -118,23 +80,16 @@ def history_of_rows(
 ) -> dict[str, Floats]:
     """As `history_columns`, of checked rows in order of time; `learned` are the bounds of the training window.
 
-    Empty where the scorer declares no history.
+    Empty where the scorer declares no history. Raises DataError where a sample of them differs from the fold.
     """
     if not scorer.history:
         return {}
-    texts, numbers = read_columns(scorer.history)
-    kept = [scorer.time, scorer.label, *texts, *numbers]
-    table = pa.Table.from_batches([batch.select(list(dict.fromkeys(kept))) for batch in batches])
-    rows = PastRows(
-        table[scorer.time].to_numpy(),
-        table[scorer.label].to_numpy(),
-        {name: Texts.of(table[name]) for name in texts},
-        {name: table[name].to_numpy() for name in numbers},
-    )
+    rows = past_rows(batches, scorer.history, scorer)
     first, last = np.searchsorted(rows.seconds, learned)
     label = rows.label[first:last]
     history = scorer.history.learned(scorer.split.label_delay_days, rounded(int(label.sum()) / max(len(label), 1)))
     columns = history_columns(rows, history, scorer.fields)
+    require_equal_to_fold(rows, history, scorer.fields, columns, scorer.seed)
     for number, entity in enumerate(history.entities):
         is_blank = np.random.default_rng([scorer.seed, number]).random(last - first) < BLANKED
         for name in history.features_of(entity):
@@ -177,19 +132,24 @@ def with_past(batch: pa.RecordBatch, past: Mapping[str, Floats], first: int) -> 
 
 
 class _SortedPast:
-    """The rows of the entities of one kind, sorted by entity and time."""
+    """Rows of entities of one kind, sorted by entity and time."""
 
-    def __init__(self, rows: PastRows, entity: Entity, history: History, fields: Mapping[str, DeclaredField]) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - what all blocks share, and the block
+        self,
+        rows: PastRows,
+        time: Integers,
+        keyed: Integers,
+        entity: Entity,
+        history: History,
+        fields: Mapping[str, DeclaredField],
+    ) -> None:
         self._rows, self._history, self._fields = rows, history, fields
-        key = key_of(rows, entity)
         self._ttl = seconds_of(entity.ttl)
-        with_key = np.flatnonzero(key.codes >= 0)
-        self.places = with_key[np.argsort(key.codes[with_key], kind="stable")]
-        self._key = key.codes[self.places]
-        time = ticks(rows.seconds, history)
-        self._start = int(time[0]) if len(time) else 0
+        self.places = keyed & (1 << PLACE_BITS) - 1
+        self._key = (keyed >> PLACE_BITS) - (keyed[0] >> PLACE_BITS)
+        self._start = int(time[0])
         self._time = time[self.places] - self._start
-        self._span = int(time[-1]) - self._start + 1 if len(time) else 1
+        self._span = int(time[-1]) - self._start + 1
         self._ordered = self._key * self._span + self._time
         n_rows = len(self.places)
         is_first = np.ones(n_rows, dtype=bool)
@@ -197,21 +157,20 @@ class _SortedPast:
         # The first row of each row's own tick: rows before it are strictly earlier.
         self._end = np.maximum.accumulate(np.where(is_first, np.arange(n_rows), 0))
 
-    def features(self, declared: Mapping[str, HistoryFeature]) -> Iterator[tuple[str, Floats]]:
-        """Each feature's values, in the order of `places`."""
-        for name, feature in declared.items():
-            if feature.take in {"distinct", "seen"}:
-                yield name, self._of_values(feature)
-            elif feature.take in {"since_last", "since_first"}:
-                yield name, self._since(feature)
-            elif feature.take == "fraud_rate":
-                yield name, self._risk(feature)
-            else:
-                yield name, self._measured(feature)
+    def feature(self, feature: HistoryFeature) -> Floats:
+        """A feature's values, in the order of `places`."""
+        if feature.take == "distinct":
+            return self._distinct(feature)
+        if feature.take == "seen":
+            return self._seen(feature)
+        if feature.take in {"since_last", "since_first"}:
+            return self._since(feature)
+        return self._risk(feature) if feature.take == "fraud_rate" else self._measured(feature)
 
     def _from(self, begin: Integers) -> Integers:
         """The position of each entity's first row at or after a time."""
-        return np.searchsorted(self._ordered, self._key * self._span + np.maximum(begin, 0))
+        first: Integers = np.searchsorted(self._ordered, self._key * self._span + np.maximum(begin, 0))
+        return first
 
     def _begin(self, feature: HistoryFeature, time: Integers) -> Integers:
         begin: Integers = (time + self._start - feature.window) // feature.step * feature.step - self._start
@@ -258,14 +217,80 @@ class _SortedPast:
         first = self._time[np.maximum.accumulate(begins)]
         return np.where(has_past, np.minimum(self._time - first, self._ttl), np.nan)
 
-    def _of_values(self, feature: HistoryFeature) -> Floats:
+    def _distinct(self, feature: HistoryFeature) -> Floats:
+        """How many different values there were in the window, at most `cap`.
+
+        A row counts in a later row's window if none with the same value comes between, and so in the windows of rows
+        that follow each other: from the tick after its own on, until its value comes again or the window has passed it.
+        """
+        n_rows = len(self.places)
+        value = _SameValues(self._key, self._rows.texts[str(feature.field)].codes[self.places])
+        again = value.next_places()
+        # Where the rows of the next tick begin.
+        after = np.append(np.searchsorted(self._end, np.arange(n_rows), side="right"), n_rows)
+        begin = self._from(self._begin(feature, self._time))
+        last = np.minimum(after[again], np.searchsorted(begin, np.arange(n_rows), side="right"))
+        counts = value.is_given & (after[:-1] < last)
+        steps = np.bincount(after[:-1][counts], minlength=n_rows + 1)
+        steps -= np.bincount(last[counts], minlength=n_rows + 1)
+        return np.minimum(np.cumsum(steps)[:-1], feature.cap).astype(np.float64)
+
+    def _seen(self, feature: HistoryFeature) -> Floats:
+        """Whether the row's value is among the `cap` most recent ones, and was there within the ttl."""
         texts = self._rows.texts[str(feature.field)]
-        hashes = np.array([hash_of(text) for text in texts.texts] + [0])
         codes = texts.codes[self.places]
-        begin = self._time - self._ttl if feature.take == "seen" else self._begin(feature, self._time)
-        rows = zip(*(column.tolist() for column in (self._key, self._time, codes, hashes[codes], begin)), strict=True)
-        taken = _n_recent if feature.take == "distinct" else _is_recent
-        return np.fromiter(taken(rows, feature.cap), np.float64, len(codes))
+        value = _SameValues(self._key, codes)
+        before = value.places_before(self._end)
+        is_seen = (before >= 0) & (self._time - self._time[before] <= self._ttl)
+        seen = np.where(value.is_given, is_seen, np.nan)
+        # Others have never had more values than are remembered.
+        if len(forgetful := np.flatnonzero(value.n_values()[self._key] > feature.cap)):
+            rows = self._rows_of(forgetful, codes, texts.texts)
+            seen[forgetful] = np.fromiter(_is_recent(rows, feature.cap), np.float64, len(forgetful))
+        return seen
+
+    def _rows_of(self, places: Integers, codes: Integers, texts: Sequence[str]) -> "Iterator[Row]":
+        """Rows one by one, which count values within the ttl."""
+        known, numbers = np.unique(codes[places], return_inverse=True)
+        hashes = np.array([hash_of(texts[code]) if code >= 0 else 0 for code in known.tolist()])[numbers]
+        time = self._time[places]
+        columns = (self._key[places], time, codes[places], hashes, time - self._ttl)
+        return zip(*(column.tolist() for column in columns), strict=True)
+
+
+class _SameValues:
+    """Which rows, sorted by entity and time, have the same value of a field."""
+
+    def __init__(self, key: Integers, codes: Integers) -> None:
+        self.is_given = codes >= 0
+        self._key = key
+        self._same = key * (int(codes.max(initial=-1)) + 2) + codes + 1
+        self._order = np.argsort(self._same, kind="stable")
+        ordered = self._same[self._order]
+        self._is_first = np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)]
+
+    def next_places(self) -> Integers:
+        """Where the entity's next row with the same value is; the number of rows where there is none."""
+        places = np.full(len(self._order), len(self._order))
+        is_followed = ~self._is_first[1:]
+        places[self._order[:-1][is_followed]] = self._order[1:][is_followed]
+        return places
+
+    def places_before(self, begins: Integers) -> Integers:
+        """The last row with the same value before the row's tick, which begins at `begins`; -1 where there is none."""
+        tick = begins[self._order]
+        is_new = self._is_first.copy()
+        is_new[1:] |= tick[1:] != tick[:-1]
+        first = np.maximum.accumulate(np.where(is_new, np.arange(len(tick)), 0))
+        places = np.empty(len(tick), np.int64)
+        places[self._order] = np.where(self._is_first[first], -1, self._order[first - 1])
+        return places
+
+    def n_values(self) -> Integers:
+        """By entity how many different values it has."""
+        first = self._order[self._is_first]
+        n_values: Integers = np.bincount(self._key[first][self.is_given[first]], minlength=int(self._key[-1]) + 1)
+        return n_values
 
 
 _NONE = np.iinfo(np.int64).min
@@ -331,12 +356,6 @@ def _recent(rows: Iterable[Row], cap: int) -> Iterator[tuple[Row, list[tuple[int
         yield row, recent, last
         if code >= 0:
             waiting.add(value)
-
-
-def _n_recent(rows: Iterable[Row], cap: int) -> Iterator[float]:
-    """Per row how many different values its entity had."""
-    for row, recent, _ in _recent(rows, cap):
-        yield float(len(recent) - bisect_left(recent, (row[-1],)))
 
 
 def _is_recent(rows: Iterable[Row], cap: int) -> Iterator[float]:

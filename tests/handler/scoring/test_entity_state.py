@@ -11,45 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handler.scoring.entity_state import PRIOR_EVENTS, EntityPast, Event, State, hash_of, whole
-from handler.scoring.fields import DeclaredField
-from handler.scoring.history import DAY, HOUR, MINUTE, History, HistoryFeature, history_of
+from handler.scoring.history import DAY, HOUR, MINUTE, HistoryFeature
+from tests.entity_takes import CARD, DELAY, FIELDS, RATE, declared_takes
 
-FIELDS = {
-    "card": DeclaredField(type="key"),
-    "device": DeclaredField(type="key"),
-    "amount": DeclaredField(type="money", unit="USD"),
-    "weight": DeclaredField(type="number"),
-}
-DELAY, RATE = 2 * DAY, 0.125
-TAKES = {
-    **{f"count_{over}": {"take": "count", "over": over} for over in ("1h", "24h", "7d", "30d", "90d")},
-    "sum_24h": {"take": "sum", "field": "weight", "over": "24h"},
-    "mean_30d": {"take": "mean", "field": "amount", "over": "30d"},
-    "max_7d": {"take": "max", "field": "amount", "over": "7d"},
-    "idle": {"take": "since_last"},
-    "age": {"take": "since_first"},
-    "devices": {"take": "distinct", "field": "device", "over": "7d", "cap": 3},
-    "known": {"take": "seen", "field": "device", "cap": 3},
-    "risk": {"take": "fraud_rate", "over": "7d"},
-}
 MAX_BYTES = 6_000
 
 
-def declared(**changes: object) -> History:
-    """A history of one entity with a feature of each kind."""
-    features = {name: {"entity": "card", **take} for name, take in TAKES.items()}
-    block = {
-        "entities": {"card": {"key": "card", "ttl": "90d"}},
-        "features": features,
-        "label_delay_days": DELAY / DAY,
-        "usual_fraud_rate": RATE,
-    }
-    history = history_of(block | changes)
-    assert history is not None
-    return history
-
-
-HISTORY = declared()
+HISTORY = declared_takes(CARD)
 PAST = EntityPast(HISTORY, "card", FIELDS)
 START = 1_700_000_000
 

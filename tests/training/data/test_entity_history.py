@@ -1,62 +1,21 @@
 """The features of all rows at once equal the fold of one event at a time, to the last bit."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.metrics import average_precision_score
+from xgboost import XGBClassifier
 
-from handler.scoring.contract import Contract
-from handler.scoring.entity_state import EntityPast, Event, hash_of, whole
-from training.data.entity_history import PastRows, Texts, history_columns, key_of, ticks
+from handler.scoring.history import DAY, History
+from tests.entity_takes import CARD, CARD_AND_PAIR, FIELDS, declared_takes
+from training.data import entity_history
+from training.data.entity_history import history_columns
+from training.data.folded_sample import folded, require_equal_to_fold
+from training.data.past_rows import PastRows, Texts
+from training.errors import DataError
 
 N = 4_000
-TAKES: dict[str, dict[str, Any]] = {
-    **{f"count_{over}": {"take": "count", "over": over} for over in ("1h", "24h", "7d", "30d", "90d")},
-    "sum_24h": {"take": "sum", "field": "weight", "over": "24h"},
-    "mean_30d": {"take": "mean", "field": "amount", "over": "30d"},
-    "mean_1h": {"take": "mean", "field": "amount", "over": "1h"},
-    "max_7d": {"take": "max", "field": "amount", "over": "7d"},
-    "idle": {"take": "since_last"},
-    "age": {"take": "since_first"},
-    "devices": {"take": "distinct", "field": "device", "over": "7d", "cap": 3},
-    "known": {"take": "seen", "field": "device", "cap": 4},
-    "risk": {"take": "fraud_rate", "over": "7d"},
-}
-RATE = 0.03
-
-
-def contract_of(**history: object) -> Contract:
-    """A contract with these takes for a card, and counts for a pair."""
-    features = {name: {"entity": "card", **take} for name, take in TAKES.items()}
-    features["pairs"] = {"entity": "pair", "take": "count", "over": "30d"}
-    return Contract.model_validate(
-        {
-            "route": "/predict",
-            "answer": "probability",
-            "id": None,
-            "time": "at",
-            "fields": {
-                "card": {"type": "key"},
-                "device": {"type": "key"},
-                "amount": {"type": "money", "unit": "USD"},
-                "weight": {"type": "number"},
-            },
-            "features": {},
-            "history": {
-                "entities": {
-                    "card": {"key": "card", "ttl": "90d", "ignore": ["", "none"]},
-                    "pair": {"key": ["card", "device"], "ttl": "30d"},
-                },
-                "features": features,
-                "label_delay_days": 2.0,
-                "usual_fraud_rate": RATE,
-                **history,
-            },
-        },
-        strict=False,
-    )
 
 
 def drawn_rows(seed: int) -> pd.DataFrame:
@@ -69,7 +28,7 @@ def drawn_rows(seed: int) -> pd.DataFrame:
         {
             "at": 1_700_000_000 + np.cumsum(gaps) + draw.choice([0.0, 0.25], N),
             "card": draw.choice([*(f"c{number}" for number in range(40)), "none", "", None], N),
-            "device": draw.choice([*"abcdefgh", None], N),
+            "device": draw.choice([*"abcdefgh", "", None], N),
             "amount": amounts,
             "weight": np.where(draw.random(N) < 0.1, np.nan, draw.normal(0, 50, N)),
             "label": (draw.random(N) < 0.1).astype(int),
@@ -82,44 +41,31 @@ def past_rows(rows: pd.DataFrame) -> PastRows:
     return PastRows(
         rows["at"].to_numpy(),
         rows["label"].to_numpy(),
-        {name: Texts.of(pa.array(rows[name], pa.string(), from_pandas=True)) for name in ("card", "device")},
+        {name: Texts.of([pa.array(rows[name], pa.string(), from_pandas=True)]) for name in ("card", "device")},
         {name: rows[name].to_numpy(np.float64) for name in ("amount", "weight")},
     )
 
 
-def folded(rows: pd.DataFrame, contract: Contract) -> dict[str, np.ndarray]:
-    """The same features by the fold; a fraud is known at once, which a delay of two days hides."""
-    history, past = contract.history, past_rows(rows)
+def by_fold(rows: pd.DataFrame, history: History) -> dict[str, np.ndarray]:
+    """The same features by the fold, one row after the other."""
+    past = past_rows(rows)
     columns = {name: np.full(len(rows), np.nan) for name in history.features}
-    time = ticks(past.seconds, history)
-    for entity, declared in history.entities.items():
-        fold = EntityPast(history, entity, contract.fields)
-        key, states = key_of(past, declared), {}
-        values = {name: past.numbers[name].tolist() for name in fold.measured}
-        texts = {name: rows[name].tolist() for name in fold.remembered}
-        for place in np.flatnonzero(key.codes >= 0).tolist():
-            state = states.setdefault(key.codes[place], fold.empty())
-            measures = [
-                whole(values[name][place], scale) for name, scale in zip(fold.measured, fold.scales, strict=True)
-            ]
-            seen = [texts[name][place] for name in fold.remembered]
-            hashes = [hash_of(text) if isinstance(text, str) else None for text in seen]
-            event = Event(int(time[place]), measures, hashes)
-            for name, value in zip(fold.names, fold.values(state, event), strict=True):
-                columns[name][place] = value
-            fold.add(state, event)
-            if past.label[place] and "risk" in fold.names:
-                fold.add_fraud(state, event.time)
+    for name, entity in history.entities.items():
+        keys = past.keys(entity)
+        places = np.flatnonzero(keys >= 0)
+        for feature, values in folded(past, history, FIELDS, name, keys, places).items():
+            columns[feature][places] = values
     return columns
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_all_at_once_equals_the_fold(seed: int) -> None:
-    """Each feature of each row is the same bits."""
-    rows, contract = drawn_rows(seed), contract_of()
-    expected = folded(rows, contract)
-    columns = history_columns(past_rows(rows), contract.history, contract.fields)
-    assert list(columns) == list(contract.history.features)
+@pytest.mark.parametrize(("seed", "block_rows"), [(1, 250_000), (2, 50), (3, 1)])
+def test_all_at_once_equals_the_fold(seed: int, block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each feature of each row is the same bits, in blocks of few rows too."""
+    monkeypatch.setattr(entity_history, "BLOCK_ROWS", block_rows)
+    rows, history = drawn_rows(seed), declared_takes(CARD_AND_PAIR)
+    expected = by_fold(rows, history)
+    columns = history_columns(past_rows(rows), history, FIELDS)
+    assert list(columns) == list(history.features)
     for name, values in columns.items():
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
 
@@ -127,17 +73,72 @@ def test_all_at_once_equals_the_fold(seed: int) -> None:
 @pytest.mark.parametrize("n_rows", [1, 500, 3_999])
 def test_later_rows_change_nothing(n_rows: int) -> None:
     """Features of the first rows are the same bits whether the file ends there or goes on."""
-    rows, contract = drawn_rows(5), contract_of()
-    whole_file = history_columns(past_rows(rows), contract.history, contract.fields)
-    begin = history_columns(past_rows(rows[:n_rows]), contract.history, contract.fields)
+    rows, history = drawn_rows(5), declared_takes(CARD_AND_PAIR)
+    whole_file = history_columns(past_rows(rows), history, FIELDS)
+    begin = history_columns(past_rows(rows[:n_rows]), history, FIELDS)
     for name, values in begin.items():
         np.testing.assert_array_equal(values, whole_file[name][:n_rows])
 
 
+def test_without_keys_all_is_missing() -> None:
+    """Where no row names a card, none has a past."""
+    rows, history = drawn_rows(6).assign(card=None), declared_takes(CARD_AND_PAIR)
+    columns = history_columns(past_rows(rows), history, FIELDS)
+    assert all(np.isnan(values).all() for values in columns.values())
+
+
+def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
+    """With the feature, a row and both values, where one value in a sampled past differs."""
+    rows, history = drawn_rows(7), declared_takes(CARD_AND_PAIR)
+    past = past_rows(rows)
+    columns = history_columns(past, history, FIELDS)
+    require_equal_to_fold(past, history, FIELDS, columns, seed=1)
+    columns["max_7d"][2_000:] += 0.01
+    with pytest.raises(DataError, match=r"^history\.features\.max_7d of row .* is .*, but the function would compute "):
+        require_equal_to_fold(past, history, FIELDS, columns, seed=1)
+
+
 def test_resolution_makes_ties() -> None:
     """With a resolution of an hour, rows of the same hour do not see each other."""
-    rows, contract = drawn_rows(4), contract_of(resolution="1h")
+    rows, history = drawn_rows(4), declared_takes(CARD_AND_PAIR, resolution="1h")
     rows["at"] = rows["at"] // 3_600 * 3_600 + 5
-    counted = history_columns(past_rows(rows), contract.history, contract.fields)["count_30d"]
+    counted = history_columns(past_rows(rows), history, FIELDS)["count_30d"]
     first = rows["at"] == rows["at"][0]
     assert set(counted[first & rows["card"].isin([f"c{number}" for number in range(40)])]) == {0.0}
+
+
+def bursts_of_cards() -> pd.DataFrame:
+    """Payments of forty days; a fraud is one of ten within half an hour by a card, and has no other sign."""
+    draw = np.random.default_rng(12)
+    usual = pd.DataFrame({"at": draw.random(6_000) * 40 * DAY, "card": draw.integers(0, 400, 6_000), "label": 0})
+    begins = np.repeat(draw.random(60) * 40 * DAY, 10)
+    frauds = pd.DataFrame(
+        {"at": begins + draw.random(600) * 1_800, "card": np.repeat(draw.integers(0, 400, 60), 10), "label": 1}
+    )
+    rows = pd.concat([usual, frauds]).sort_values("at", ignore_index=True)
+    amounts = np.round(draw.lognormal(3, 1, len(rows)), 2)
+    return rows.assign(at=rows["at"] + 1_700_000_000, card="c" + rows["card"].astype(str), amount=amounts)
+
+
+def average_precision_on_later_rows(rows: pd.DataFrame, *, with_history: bool) -> float:
+    """That of a small model of the amount, and of the history."""
+    history = declared_takes(CARD)
+    columns = history_columns(past_rows(rows.assign(device=None, weight=0.0)), history, FIELDS)
+    # The label itself would be no history that a shuffled id could spoil.
+    kept = [name for name in columns if with_history and name != "risk"]
+    features = np.column_stack([rows["amount"], *(columns[name] for name in kept)])
+    n_train = len(rows) * 2 // 3
+    model = XGBClassifier(n_estimators=40, max_depth=3, n_jobs=1, random_state=0)
+    model.fit(features[:n_train], rows["label"][:n_train])
+    score = model.predict_proba(features[n_train:])[:, 1]
+    return float(average_precision_score(rows["label"][n_train:], score))
+
+
+def test_the_gain_vanishes_with_other_cards() -> None:
+    """Where the cards are shuffled within each day, the history tells no more than no history."""
+    rows = bursts_of_cards()
+    shuffled = rows.assign(card=rows.groupby(rows["at"] // DAY)["card"].sample(frac=1, random_state=1).to_numpy())
+    assert (shuffled["card"].to_numpy() != rows["card"].to_numpy()).mean() > 0.9
+    without = average_precision_on_later_rows(rows, with_history=False)
+    assert average_precision_on_later_rows(rows, with_history=True) > without + 0.4
+    assert average_precision_on_later_rows(shuffled, with_history=True) < without + 0.05

@@ -1,0 +1,165 @@
+"""Drawn payments of cards, devices and merchants, and a scorer with a history of these three: twelve features."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.command import ROOT
+from benchmarks.variants import contents_of
+from handler.scoring.bundle import MANIFEST, to_json
+from training.declaration import ScorerDeclaration, declared_scorer
+from training.package import build_bundle
+from training.run.files import BUNDLES
+
+SCORER = "payments"
+PARAMS = """\
+scorers:
+  payments:
+    route: /payments
+    answer: probability
+    data: data/payments.parquet
+    id: payment_id
+    time: at
+    label: is_fraud
+    entity: null
+    fields:
+      amount:   {type: money, unit: USD, min: 0, required: true}
+      card:     {type: key}
+      device:   {type: key}
+      merchant: {type: key}
+    features: {}
+    history:
+      warmup_days: 30
+      entities:
+        card:     {key: card}
+        device:   {key: device}
+        merchant: {key: merchant}
+      features:
+        card_count_1h:       {entity: card, take: count, over: 1h}
+        card_count_24h:      {entity: card, take: count, over: 24h}
+        card_mean_30d:       {entity: card, take: mean, field: amount, over: 30d}
+        card_max_30d:        {entity: card, take: max, field: amount, over: 30d}
+        card_idle:           {entity: card, take: since_last}
+        card_devices_7d:     {entity: card, take: distinct, field: device, over: 7d}
+        card_knows_device:   {entity: card, take: seen, field: device}
+        device_count_24h:    {entity: device, take: count, over: 24h}
+        device_cards_7d:     {entity: device, take: distinct, field: card, over: 7d}
+        merchant_count_24h:  {entity: merchant, take: count, over: 24h}
+        merchant_mean_30d:   {entity: merchant, take: mean, field: amount, over: 30d}
+        merchant_risk_30d:   {entity: merchant, take: fraud_rate, over: 30d}
+    split:      {test: 0.2, label_delay_days: 7}
+    quarantine: {max_share: 0.01}
+    compute:    {engine: local}
+    folds:      {count: 3, validate_share: 0.5}
+    resampling: {method: none}
+    model:      {rounds: 100}
+    tuning:     {mode: none}
+    costs:      null
+    decision:   {recall: 0.9}
+    seed: 7
+    gate:       {min_frauds: 20}
+"""
+N_ENTITIES = 3
+START = 1_704_067_200  # 2024-01-01
+DAYS = 365
+ROWS_A_BATCH = 100_000
+# How many rows an entity has on average; of the most frequent ones a multiple.
+ROWS_A_CARD, ROWS_A_DEVICE, ROWS_A_MERCHANT = 20, 15, 1_000
+FRAUD_RATE = 0.02
+OTHER_DEVICE_RATE = 0.1
+# What makes a bundle of rows, in an interpreter of its own, because the stages work in the working folder.
+STAGES = ("catalogue", "prepare", "compare", "tune", "train", "calibrate", "evaluate", "baseline", "package")
+RUN_STAGES = f"""
+import importlib
+for stage in {STAGES!r}:
+    importlib.import_module(f"training.{{stage}}").main({SCORER!r})
+"""
+
+
+def scorer_in(folder: Path) -> ScorerDeclaration:
+    """The scorer, whose declaration is written into a folder."""
+    path = folder / "params.yaml"
+    path.write_text(PARAMS, encoding="utf-8")
+    return declared_scorer(SCORER, path)
+
+
+def batches(n_rows: int) -> Iterator[pa.RecordBatch]:
+    """Checked payments in order of time; a fraud's amount is higher, and its device another than usual."""
+    draw = np.random.default_rng(3)
+    for first in range(0, n_rows, ROWS_A_BATCH):
+        n = min(ROWS_A_BATCH, n_rows - first)
+        is_fraud = draw.random(n) < FRAUD_RATE
+        # A square makes some entities much more frequent than others.
+        card, merchant = (
+            (draw.random(n) ** 2 * max(n_rows // rows, 1)).astype(np.int64) for rows in (ROWS_A_CARD, ROWS_A_MERCHANT)
+        )
+        n_devices = max(n_rows // ROWS_A_DEVICE, 1)
+        usual = card * 7 % n_devices
+        device = np.where(is_fraud | (draw.random(n) < OTHER_DEVICE_RATE), draw.integers(0, n_devices, n), usual)
+        yield pa.record_batch(
+            {
+                "payment_id": [f"p{number}" for number in range(first, first + n)],
+                "at": START + np.sort(first + draw.random(n) * n) / n_rows * DAYS * 86_400.0,
+                "amount": np.round(draw.lognormal(3 + is_fraud, 1), 2),
+                "card": [f"card {number}" for number in card.tolist()],
+                "device": [f"device {number}" for number in device.tolist()],
+                "merchant": [f"merchant {number}" for number in merchant.tolist()],
+                "is_fraud": is_fraud.astype(np.int8),
+            }
+        )
+
+
+def write_rows(path: Path, n_rows: int) -> None:
+    """Write so many of them as a Parquet file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, next(batches(1)).schema) as writer:
+        for batch in batches(n_rows):
+            writer.write_batch(batch)
+
+
+def requests(n_rows: int) -> Iterator[dict[str, Any]]:
+    """The same payments as requests."""
+    for batch in batches(n_rows):
+        yield from batch.drop_columns(["is_fraud"]).to_pylist()
+
+
+def trained_bundles(folder: Path, n_rows: int) -> tuple[Path, Path]:
+    """Folders with the bundle of a scorer that learned so many rows, and with that of the same without its history.
+
+    The latter has the same model; what the history computes is a field, which a request may carry. No request is ever
+    flagged, because the reasons that a flagged one has would hide what is measured.
+    """
+    scorer = scorer_in(folder)
+    write_rows(folder / scorer.data, n_rows)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_STAGES], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"the scorer of the benchmark could not be trained: {done.stderr}")
+    contents = contents_of(folder / BUNDLES / SCORER)
+    manifest = json.loads(contents.pop(MANIFEST))
+    described = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
+    described["decision"] |= {"threshold": 1.0}
+    with_history, without = folder / "with", folder / "without"
+    for bundles in (with_history, without):
+        (bundles / SCORER).mkdir(parents=True)
+    build_bundle(with_history / SCORER, contents, described)
+    contract = described["contract"]
+    computed = {name: {"type": "number"} for name in contract["history"]["features"]}
+    fields = {"amount": contract["fields"]["amount"], **computed}
+    golden = json.loads(contents["golden.json"])
+    for case in golden:
+        given = {key: value for key, value in case["request"].items() if key in {"payment_id", "amount"}}
+        case["request"] = given | case.pop("past", {})
+    described["contract"] = contract | {"history": None, "fields": fields, "time": None}
+    build_bundle(without / SCORER, contents | {"golden.json": to_json(golden)}, described)
+    return with_history, without

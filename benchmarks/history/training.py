@@ -1,0 +1,128 @@
+"""What the features of a history take in training, by the number of rows, beside the fold: `make bench-history`.
+
+Drawn payments of three kinds of entities, with twelve features of them. Each number of rows is computed in a process of
+its own, on one core, whose memory counts from its start. The fold computes a sample of the same rows: both must be
+equal to the last bit.
+"""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from benchmarks.command import ROOT, keep, options_of
+from benchmarks.history.payments import FRAUD_RATE, N_ENTITIES, ROWS_A_BATCH, scorer_in, write_rows
+from benchmarks.machine import machine
+from benchmarks.tables import date_of, number, table
+from training.data.entity_history import history_columns
+from training.data.folded_sample import folded, require_equal_to_fold, sampled_places
+from training.data.past_rows import past_rows
+from training.run.files import BUILD
+
+# The largest number of rows; each other is half of the next.
+SIZES = {"rows": (10_000_000, 20_000), "row_counts": (4, 1)}
+# Entity events a second and core, the power of the rows by which the time may grow, and GB.
+LEAST_EVENTS, MOST_EXPONENT, MOST_GB = 1_000_000, 1.05, 3.0
+
+
+def measured(folder: Path, n_rows: int) -> dict[str, float]:
+    """Core seconds to read so many rows and to compute their features, the most memory in GB, and the fold's speed.
+
+    Raises DataError where the fold gives other features of the sample.
+    """
+    scorer = scorer_in(folder)
+    if scorer.history is None:
+        raise SystemExit("the scorer has no history")
+    times = [time.process_time()]
+    content = pq.ParquetFile(folder / scorer.data).iter_batches(ROWS_A_BATCH)
+    rows = past_rows(content, scorer.history, scorer)
+    times.append(time.process_time())
+    history = scorer.history.learned(scorer.split.label_delay_days, FRAUD_RATE)
+    columns = history_columns(rows, history, scorer.fields)
+    times.append(time.process_time())
+    # What `resource` gives begins with the memory of the process that started this one.
+    gigabytes = int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[0]) / 1e6
+    require_equal_to_fold(rows, history, scorer.fields, columns, scorer.seed)
+    n_folded, start = 0, time.process_time()
+    for name, keys, places in sampled_places(rows, history, scorer.seed):
+        folded(rows, history, scorer.fields, name, keys, places)
+        n_folded += len(places)
+    return {
+        "read": times[1] - times[0],
+        "features": times[2] - times[1],
+        "GB": gigabytes,
+        "events a second": N_ENTITIES * n_rows / (times[2] - times[1]),
+        "folded": n_folded,
+        "folded events a second": n_folded / (time.process_time() - start),
+    }
+
+
+def measure(n_rows: int) -> dict[str, float]:
+    """The same in a process of its own, of rows that are drawn first."""
+    with TemporaryDirectory(dir=ROOT / BUILD) as name:
+        folder = Path(name)
+        write_rows(folder / scorer_in(folder).data, n_rows)
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            return pool.submit(measured, folder, n_rows).result()
+
+
+def exponent(sizes: Mapping[int, Mapping[str, float]]) -> float:
+    """By which power of the rows the time to read them and to compute their features grows, by least squares."""
+    seconds = [of["read"] + of["features"] for of in sizes.values()]
+    return float(np.polyfit(np.log(list(sizes)), np.log(seconds), 1)[0]) if len(sizes) > 1 else float("nan")
+
+
+def by_rows(report: Mapping[str, Any]) -> dict[int, dict[str, float]]:
+    """What was measured, by number of rows."""
+    return {int(n_rows): of for n_rows, of in report["rows"].items()}
+
+
+def history_training_table(report: Mapping[str, Any]) -> str:
+    """Seconds, memory and speed by number of rows."""
+    sizes = by_rows(report)
+    rows = [
+        ["to read the rows", *(f"{of['read']:.1f} s" for of in sizes.values())],
+        ["to compute the features", *(f"{of['features']:.1f} s" for of in sizes.values())],
+        ["memory, at most", *(f"{of['GB']:.2f} GB" for of in sizes.values())],
+        ["entity events a second and core", *(number(of["events a second"]) for of in sizes.values())],
+        ["of the fold, one by one, on a sample", *(number(of["folded events a second"]) for of in sizes.values())],
+    ]
+    return table([f"`make bench-history` on {date_of(report)}", *(f"{n_rows:,} rows" for n_rows in sizes)], rows)
+
+
+def history_training_fact(report: Mapping[str, Any]) -> str:
+    """How the time grows, and on how many rows both ways were compared."""
+    sizes = by_rows(report)
+    n_folded = sum(of["folded"] for of in sizes.values())
+    power = f"The time grows with the power {exponent(sizes):.2f} of the rows"
+    return f"{power}; on {n_folded:,} entity events both were equal"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, and end with an error where it is too slow, too large or grows too fast."""
+    options = options_of("history.training", __doc__, SIZES, arguments)
+    sizes = {}
+    for halvings in reversed(range(options.row_counts)):
+        n_rows = options.rows // 2**halvings
+        sizes[n_rows] = measure(n_rows)
+        print(f"{n_rows:,} rows: {sizes[n_rows]}", flush=True)
+    report = {"machine": machine(), "rows": sizes}
+    print(f"{history_training_table(report)}\n{history_training_fact(report)}")
+    last = sizes[options.rows]
+    figures = {
+        f"{last['events a second']:,.0f} events/s, at least {LEAST_EVENTS:,}": last["events a second"] < LEAST_EVENTS,
+        f"exponent {exponent(sizes):.2f}, at most {MOST_EXPONENT}": exponent(sizes) > MOST_EXPONENT,
+        f"{last['GB']:.2f} GB, at most {MOST_GB}": last["GB"] > MOST_GB,
+    }
+    keep("history_training", report, options, [figure for figure, is_beyond in figures.items() if is_beyond])
+
+
+if __name__ == "__main__":
+    main()

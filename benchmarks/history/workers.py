@@ -1,0 +1,158 @@
+"""Workers that share one history for a minute, each as fast as it can: `make bench-history`.
+
+Each is a process that calls the function without a network, which loads the file more than the same workers behind
+sockets would. In the end every state must be, byte for byte, what the fold makes of the events that were answered.
+"""
+
+import logging
+import os
+import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from sqlite3 import connect
+from tempfile import TemporaryDirectory
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+
+from benchmarks.command import keep, options_of
+from benchmarks.history.payments import SCORER, START, trained_bundles
+from benchmarks.history.request import ROUTE
+from benchmarks.machine import machine
+from benchmarks.serving.child import CONTEXT
+from benchmarks.serving.gateway import http_event
+from benchmarks.tables import date_of, number, table
+from handler.scoring.scorer import load_scorer
+
+SIZES = {"rows": (20_000, 3_000), "workers": (8, 2), "seconds": (60, 1)}
+# So few entities that workers meet at each, and so many that the times of one are seldom more than it keeps apart.
+N_ENTITIES = 200
+# Payments come this much faster than their times say, so that in a minute states see hours.
+SPEED = 200
+HTTP_OK = 200
+
+
+@dataclass(frozen=True)
+class Worked:
+    """What one worker asked and got."""
+
+    answered: list[dict[str, Any]]
+    seconds: list[float]
+    unanswered: int
+    locked: int
+
+
+def work(bundles: Path, history: Path, worker: int, barrier: Barrier, origin: float, seconds: float) -> Worked:  # noqa: PLR0913, PLR0917 - pickled as they are
+    """Call the function for so long, once all workers have loaded it; times of requests count from the origin."""
+    os.environ |= {"BUNDLES": str(bundles), "HISTORY": str(history)}
+    from handler.app import handler  # noqa: PLC0415 - reads the environment, and loads the bundles
+
+    failures: list[str] = []
+    log = logging.getLogger("handler.history.sqlite")
+    log.addFilter(lambda record: failures.append(record.getMessage()) is None)
+    draw = np.random.default_rng(worker)
+    answered: list[dict[str, Any]] = []
+    took, unanswered = [], 0
+    barrier.wait()
+    end = time.time() + seconds
+    while (now := time.time()) < end:
+        request = {
+            "payment_id": f"{worker}-{len(took)}",
+            "at": START + int((now - origin) * SPEED),
+            "amount": round(draw.lognormal(3, 1), 2),
+            **{name: f"{name} {draw.integers(N_ENTITIES)}" for name in ("card", "device", "merchant")},
+        }
+        event = http_event(ROUTE, request)
+        start = time.perf_counter()
+        # With a context: without one it would take a request for the warm-up, which leaves no trace.
+        answer = handler(event, CONTEXT)
+        took.append(time.perf_counter() - start)
+        if answer["statusCode"] != HTTP_OK or "history did not answer" in answer["body"]:
+            unanswered += 1
+        else:
+            answered.append(request)
+    return Worked(answered, took, unanswered, sum("locked" in failure for failure in failures))
+
+
+def different_states(bundle: Path, history: Path, answered: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many states there are, and how many are not those of the fold of all answered requests, in order of time."""
+    scorer = load_scorer(bundle)
+    if scorer.past is None:
+        raise SystemExit(f"{bundle} has no history")
+    states: dict[bytes, Any] = {}
+    for request in sorted(answered, key=lambda request: request["at"]):
+        for event in scorer.past.events(scorer.request_model.model_validate(request)):
+            if event is not None:
+                fold, state = states.setdefault(event.key, (event.past, event.past.empty()))
+                fold.add(state, event.event)
+    with closing(connect(history)) as connection:
+        written = dict(connection.execute("SELECT key, state FROM states"))
+    expected = {key: fold.pack(state) for key, (fold, state) in states.items()}
+    return len(written), sum(written.get(key) != expected.get(key) for key in {*written, *expected})
+
+
+def measure(options: Namespace) -> dict[str, Any]:
+    """What the workers did, and whether the states are right."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        bundles, _ = trained_bundles(folder, options.rows)
+        history = folder / "history.db"
+        context = get_context("spawn")
+        with context.Manager() as manager, ProcessPoolExecutor(options.workers, context) as pool:
+            barrier, origin = manager.Barrier(options.workers), time.time()
+            futures = [
+                pool.submit(work, bundles, history, worker, barrier, origin, options.seconds)
+                for worker in range(options.workers)
+            ]
+            done = [future.result() for future in futures]
+        answered = [request for worked in done for request in worked.answered]
+        n_states, n_different = different_states(bundles / SCORER, history, answered)
+    took = np.concatenate([worked.seconds for worked in done]) * 1e3
+    return {
+        "workers": options.workers,
+        "seconds": options.seconds,
+        "requests": len(took),
+        "unanswered": sum(worked.unanswered for worked in done),
+        "locked": sum(worked.locked for worked in done),
+        "states": n_states,
+        "different": n_different,
+        "milliseconds": {"p50": float(np.percentile(took, 50)), "p99": float(np.percentile(took, 99))},
+    }
+
+
+def workers_table(report: Mapping[str, Any]) -> str:
+    """What the workers did together."""
+    milliseconds = report["milliseconds"]
+    rows = [
+        ["workers, each a process", str(report["workers"])],
+        ["requests a second, together", f"{report['requests'] / report['seconds']:,.0f}"],
+        ["a request: median, 99th percentile", f"{number(milliseconds['p50'])} ms, {number(milliseconds['p99'])} ms"],
+        [f"of {report['requests']:,} requests without an answer of the history", f"{report['unanswered']:,}"],
+        ['of these because the file was "locked"', f"{report['locked']:,}"],
+        [
+            f"of {report['states']:,} states other than the fold of the answered requests, in any byte",
+            f"{report['different']:,}",
+        ],
+    ]
+    return table([f"`make bench-history` on {date_of(report)}", f"{report['seconds']} seconds"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Let them work, print the table, and end with an error where an event was lost or a state is wrong."""
+    options = options_of("history.workers", __doc__, SIZES, arguments)
+    report = {"machine": machine(), **measure(options)}
+    print(workers_table(report))
+    excesses = [f"{report[what]} {what}, at most 0" for what in ("unanswered", "locked", "different") if report[what]]
+    if options.smallest and excesses:
+        raise SystemExit("; ".join(excesses))
+    keep("history_workers", report, options, excesses)
+
+
+if __name__ == "__main__":
+    main()

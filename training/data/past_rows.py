@@ -1,0 +1,90 @@
+"""What a history reads of all checked rows: their times, labels, texts as numbers, and measures."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from handler.scoring.history import Entity, History, seconds_of
+from training.declaration import ScorerDeclaration
+from training.run.matrix import Floats, Labels
+
+Integers = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A column of texts: each row's number of its text, -1 where it is missing, and the texts."""
+
+    codes: Codes
+    texts: Sequence[str]
+
+    @classmethod
+    def of(cls, chunks: Sequence[pa.Array]) -> "Texts":
+        """The texts of a column, given in chunks."""
+        # Arrow gives all chunks the dictionary of the whole column.
+        encoded = pa.chunked_array(chunks, pa.string()).dictionary_encode().chunks
+        codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded]
+        return cls(
+            np.concatenate([np.empty(0, np.int32), *codes]), encoded[0].dictionary.to_pylist() if encoded else []
+        )
+
+    def without(self, ignored: Sequence[str]) -> "Texts":
+        """The same with some texts as missing."""
+        is_ignored = np.array([text in ignored for text in self.texts] + [True])
+        if not is_ignored[:-1].any():
+            return self
+        return Texts(np.where(is_ignored[self.codes], np.int32(-1), self.codes), self.texts)
+
+
+@dataclass(frozen=True)
+class PastRows:
+    """All checked rows in order of time, as far as a history reads them."""
+
+    seconds: Floats
+    label: Labels
+    texts: Mapping[str, Texts]
+    numbers: Mapping[str, Floats]
+
+    def ticks(self, history: History) -> Integers:
+        """Times rounded down to the resolution, in seconds."""
+        resolution = seconds_of(history.resolution)
+        whole: Integers = (np.floor_divide(self.seconds, resolution) * resolution).astype(np.int64)
+        return whole
+
+    def keys(self, entity: Entity) -> Codes:
+        """The number of each row's entity, -1 where any field of its key is missing."""
+        columns = [self.texts[name].without(entity.ignore).codes for name in entity.keys]
+        codes = columns[0]
+        for column in columns[1:]:
+            is_missing = (codes < 0) | (column < 0)
+            both = codes * (int(column.max(initial=-1)) + np.int64(2)) + column
+            codes = np.unique(both, return_inverse=True)[1].astype(np.int32)
+            codes[is_missing] = -1
+        return codes
+
+
+def past_rows(batches: Iterable[pa.RecordBatch], history: History, scorer: ScorerDeclaration) -> PastRows:
+    """What a history reads of checked rows in order of time."""
+    texts, numbers = read_columns(history)
+    chunks: dict[str, list[pa.Array]] = {name: [] for name in (scorer.time, scorer.label, *texts, *numbers)}
+    for batch in batches:
+        for name, parts in chunks.items():
+            parts.append(batch.column(name))
+    # Each column's chunks are let go before the next one is joined.
+    texts_of = {name: Texts.of(chunks.pop(name)) for name in texts}
+    joined = {name: np.concatenate([part.to_numpy() for part in chunks.pop(name)]) for name in list(chunks)}
+    # Arrow keeps what it once had, which would be a third of the most memory that a history takes.
+    pa.default_memory_pool().release_unused()
+    return PastRows(joined[scorer.time], joined[scorer.label], texts_of, {name: joined[name] for name in numbers})
+
+
+def read_columns(history: History) -> tuple[list[str], list[str]]:
+    """The columns of texts and of numbers that a history reads."""
+    texts = [key for entity in history.entities.values() for key in entity.keys]
+    texts += [str(f.field) for f in history.features.values() if f.take in {"distinct", "seen"}]
+    numbers = [str(f.field) for f in history.features.values() if f.take in {"sum", "mean", "max"}]
+    return list(dict.fromkeys(texts)), list(dict.fromkeys(numbers))
