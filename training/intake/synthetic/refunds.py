@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.random import PCG64, Generator, SeedSequence
 
+from handler.scoring.fields import SECONDS_A_DAY
 from training.intake.synthetic.draws import (
     DAYS,
     Floats,
@@ -66,7 +67,7 @@ CLAIMANTS: Final = Population(
 # office's, or that of a farm of accounts, which moves on after some days.
 FROM_CARRIER, FROM_OFFICE, FROM_FARM = 80, 850, 800  # in thousandths of everybody's, an office's and a farm's requests
 N_CARRIERS, N_OFFICES, FARMS_A_PERIOD, FARM_DAYS = 300, 30, 1, 14
-IP_SECONDS, IP_STEP, IP_CAP = 30 * 86_400, 86_400, 64
+IP_SECONDS, IP_STEP, IP_CAP = 30 * SECONDS_A_DAY, SECONDS_A_DAY, 64
 
 # A category's weight among refunds on the first and the last day, and the usual price in dollars.
 CATEGORIES: Final = {
@@ -109,8 +110,8 @@ def draw_claims(rng: Generator, arrivals: Arrivals) -> Claims:
     years = of_customer(arrivals, np.round(np.minimum(years, 16.0), 2))
     # The refunds of before, and those since: all earlier rows of the account.
     n_before = np.rint(of_customer(arrivals, rate) * years).astype(np.int64)
-    since = earlier_rows(arrivals.customer, arrivals.seconds, over=DAYS * 86_400, step=1)
-    years = np.round(years + (arrivals.seconds - of_customer(arrivals, arrivals.seconds)) / (365 * 86_400), 2)
+    since = earlier_rows(arrivals.customer, arrivals.seconds, over=DAYS * SECONDS_A_DAY, step=1)
+    years = np.round(years + (arrivals.seconds - of_customer(arrivals, arrivals.seconds)) / (365 * SECONDS_A_DAY), 2)
     category = draw_categories(rng, arrivals)
     price_usd = np.array([price for _, _, price in CATEGORIES.values()])[category]
     return Claims(

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.random import PCG64, Generator, SeedSequence
 
+from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR
 from training.intake.synthetic.draws import (
     DAYS,
     Floats,
@@ -122,8 +123,8 @@ TO_MERCHANT, TO_CONTACT = 600, 270
 # Fraudsters collect at addresses that they use for some days; sometimes they buy something.
 MULES_A_PERIOD, MULE_DAYS = 24, 12
 TO_MULE, FRAUD_TO_MERCHANT = 650, 150
-COUNT_SECONDS, COUNT_STEP = 86_400, 3_600
-MEAN_SECONDS, MEAN_STEP = 30 * 86_400, 86_400
+COUNT_SECONDS, COUNT_STEP = SECONDS_A_DAY, SECONDS_AN_HOUR
+MEAN_SECONDS, MEAN_STEP = 30 * SECONDS_A_DAY, SECONDS_A_DAY
 
 
 class Payments(NamedTuple):
@@ -154,7 +155,7 @@ def draw_payments(rng: Generator, arrivals: Arrivals) -> Payments:
     chain = draw_chains(rng, arrivals)
     token = draw_tokens(rng, arrivals.segment, chain)
     country = draw_countries(rng, arrivals)
-    since_first = (arrivals.seconds - of_customer(arrivals, arrivals.seconds)) / 86_400
+    since_first = (arrivals.seconds - of_customer(arrivals, arrivals.seconds)) / SECONDS_A_DAY
     return Payments(
         amount_usd=amount,
         gas_gwei=draw_gas(rng, gas, chain, arrivals.day),
