@@ -18,7 +18,7 @@ END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
 
 # These count only where they are typed (make promote FORCE='a reason'): containers and CI systems hold a VERSION, a LOG
 # or a TIME of their own. STORE, SIGNING_KEY and BENCHMARK_DATA may also come from the environment.
-TYPED := ARCHITECTURE BUILD_DIR DATA ENGINE EVERY FORCE INPUT LABEL LOG OUT OUTPUT REASONS ROWS SCORER TIME VERSION
+TYPED := ARCHITECTURE BUILD_DIR DATA ENGINE EVERY FORCE INPUT LABEL LABEL_DELAY LOG OUT OUTPUT REASONS ROWS SCORER TIME VERSION
 AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(name)))
 IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
 $(foreach name,$(AMBIENT),$(eval override undefine $(name)))
@@ -66,8 +66,8 @@ train: env data  ## train and package a bundle per scorer, from nothing (dvc rep
 	dvc repro
 	@$(PYTHON) -m training.track || echo "trained, but not tracked"
 
-try: env  ## train a model on your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [OUT=folder]
-	@$(call name_ignored,DATA LABEL TIME OUT)$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --out "$$OUT" || $(END_QUIETLY)
+try: env  ## train a model on your own file: make try DATA=payments.csv LABEL=is_fraud TIME=created_at [LABEL_DELAY=days] [OUT=folder]
+	@$(call name_ignored,DATA LABEL TIME LABEL_DELAY OUT)$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --label-delay "$$LABEL_DELAY" --out "$$OUT" || $(END_QUIETLY)
 
 # The training seldom keeps two cores busy: beside it run the linters, and the tests that train a scorer of their own.
 # One process more than there are cores, because some tests wait for processes that they start or end.

@@ -47,7 +47,7 @@ class ScorerDeclaration(Contract):
     time: Name
     label: Name
     entity: Name | None
-    """The column of the card or account that a row belongs to: for the report, never for the model."""
+    """The column of the card or account that a row belongs to, which may be a key: never for the model."""
     split: Split
     quarantine: Quarantine
     compute: Compute
@@ -68,7 +68,8 @@ class ScorerDeclaration(Contract):
         optional = {"id": self.id, "entity": self.entity}
         roles = {"label": self.label, "time": self.time, **{role: name for role, name in optional.items() if name}}
         for role, column in roles.items():
-            if column in self.fields:
+            is_key = column in self.fields and self.fields[column].type == "key"
+            if column in self.fields and not (role == "entity" and is_key):
                 raise ValueError(f"{role} is {column}, which is also a field; a model must not see it")
             if other := next((name for name in roles if name != role and roles[name] == column), None):
                 raise ValueError(f"{role} and {other} are both {column}; they must be two columns")

@@ -1,7 +1,7 @@
 """Evaluate the scorer on the latest window, unused until then: metrics with intervals, tables, and curves."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,8 +12,8 @@ import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from handler.scoring.features import build_features
-from training.data.window import Window
-from training.declaration import declared_scorer
+from training.data.window import GIVEN, Window
+from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.calibration import calibrated
 from training.evaluation.entity_precision import TOP, daily_precision
 from training.evaluation.importance import importance_table
@@ -38,7 +38,7 @@ from training.evaluation.metrics import (
 )
 from training.evaluation.segments import Decisions, segment_table
 from training.evaluation.threshold import cost_of
-from training.model.fit import matrix_margins
+from training.model.fit import margins, matrix_margins
 from training.params import Costs
 from training.run.command import run
 from training.run.engine import workers_of
@@ -52,6 +52,8 @@ CURVE_POINTS = 200
 RATES = ("recall", "precision", "false_positive_rate", "alert_rate")
 RANKING_SHARES = ("roc_auc", "average_precision", "recall_at_1pct_fpr")
 RANKING_METRICS = (*RANKING_SHARES, "brier_score", "expected_calibration_error")
+# What is also measured as if the history did not answer, and how these metrics' names end.
+OUTAGE, WITHOUT_HISTORY = ("average_precision", "recall", "precision", "alert_rate"), "_without_history"
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,22 @@ def reliability(probability: Floats, label: Labels, groups: Positions | None = N
     return table.reset_index(drop=True)
 
 
+def without_history(window: Window, scorer: ScorerDeclaration) -> Iterator[pd.DataFrame]:
+    """The rows, a row group at a time, as the function sees them while the history does not answer."""
+    features = scorer.history.features if scorer.history else ()
+    for rows in window.frames(window.names):
+        yield rows.assign(**{name: rows.get(f"{name}{GIVEN}", np.nan) for name in features})
+
+
+def outage(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """What is left without the history: the OUTAGE metrics with their intervals, under names that say so."""
+    metrics, intervals, _ = measure(evaluation, seed=seed)
+    return (
+        {f"{name}{WITHOUT_HISTORY}": metrics[name] for name in OUTAGE},
+        {f"{name}{WITHOUT_HISTORY}": intervals[name] for name in OUTAGE},
+    )
+
+
 def main(name: str) -> None:
     """Evaluate one scorer: `python -m training.evaluate refund`."""
     scorer = declared_scorer(name)
@@ -218,6 +236,12 @@ def main(name: str) -> None:
     evaluation = Evaluation(probability, label, [points[aim] for aim in aims], amount, scorer.costs, groups)
     metrics, intervals, thresholds = measure(evaluation, seed=scorer.seed)
     caught = caught_amounts(evaluation, window.column(scorer.amount_field)) if scorer.amount_field else {}
+    if scorer.history:
+        margin = np.concatenate([margins(pipeline, rows) for rows in without_history(window, scorer)])
+        left = Evaluation(calibrated(margin, fitted["calibration"]), label, [points["declared"]], groups=groups)
+        metrics_left, intervals_left = outage(left, seed=scorer.seed)
+        metrics |= metrics_left
+        intervals |= intervals_left
     counts = {"rows": len(label), "frauds": int(label.sum()), "fraud_rate": float(label.mean())}
     metrics["expected_calibration_error_uncalibrated"] = expected_calibration_error(
         uncalibrated, label, calibration_bins(uncalibrated)

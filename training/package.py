@@ -46,16 +46,18 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
     """Synthetic requests across the range of the training rows, so that a bundle holds no real row.
 
     Numbers step through the percentiles, categories and texts through the known values; one request omits every
-    optional field, and one carries values that training never saw.
+    optional field, and one carries values that training never saw. Every second one names nobody whose past could be
+    known, so that it is answered alike with any history.
     """
     values_of = {
         name: _known_values(name, field, reference, catalogue) if field.type != "key" else [f"{name} of nobody"]
         for name, field in contract.fields.items()
     }
-    requests = [
-        _golden_request({name: _nth_of(values, step) for name, values in values_of.items()}, contract, step)
-        for step in range(N_GOLDEN)
-    ]
+    requests = []
+    for step in range(N_GOLDEN):
+        values = {name: _nth_of(values, step) for name, values in values_of.items()}
+        nobody = {} if _has_past(step) else dict.fromkeys(contract.keys)
+        requests.append(_golden_request(values | nobody, contract, step))
     complete = requests[len(requests) // 2]
     required = {field.alias or name for name, field in contract.fields.items() if field.required} | {contract.time_key}
     unseen = {
@@ -82,11 +84,18 @@ def _golden_request(values: dict[str, Any], contract: Contract, step: int) -> di
 
 
 def golden_pasts(contract: Contract, reference: dict[str, Any], n_cases: int) -> list[dict[str, float]]:
-    """Per golden case what only its history knows, across the range of the training rows; nothing in the last two."""
+    """Per golden case what only its history knows, across the range of the training rows; nothing in every second."""
     computed = {name: field for name, field in contract.columns.items() if name not in contract.fields}
     values_of = {name: _known_values(name, field, reference, pd.DataFrame()) for name, field in computed.items()}
-    steps = [{name: _nth_of(values, step) for name, values in values_of.items()} for step in range(N_GOLDEN)]
-    return steps + [{}] * (n_cases - N_GOLDEN)
+    return [
+        {name: _nth_of(values, step) for name, values in values_of.items()} if _has_past(step) else {}
+        for step in range(n_cases)
+    ]
+
+
+def _has_past(step: int) -> bool:
+    """Whether the golden case of a step has a past."""
+    return step < N_GOLDEN and step % 2 == 0
 
 
 def _nth_of(values: list[Any], step: int) -> Any:  # noqa: ANN401 - whatever a field holds

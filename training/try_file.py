@@ -8,25 +8,31 @@ import shlex
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import chdir, redirect_stdout
 from importlib import import_module
+from math import inf, nan
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from training.data.input_files import stem_of
 from training.data.split import FEW_FRAUDS
+from training.data.window import read_training
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, ScorerDeclaration, declared_scorer, read_params
 from training.errors import StageError, counted
 from training.evaluation.intervals import share_interval
 from training.evaluation.threshold import PolicyError
-from training.intake.infer import infer
+from training.intake.infer import Inferred, infer
 from training.intake.label_times import check_label_times
-from training.intake.suggested_params import RECALL_DECISION, TEST, params_text, settings_for
+from training.intake.proposed_history import Block, proposed_blocks, with_blocks
+from training.intake.suggested_params import RECALL_DECISION, TEST, params_text, settings_for, split_of
 from training.intake.user_file import read_user_file
-from training.params import Split
+from training.model.blocks import chosen_blocks, precisions
+from training.model.folds import training_folds
 from training.run.command import one_line_errors
 from training.run.files import BUILD, BUNDLES, REPORTS, read_table, write_text, write_whole
 from training.run.progress import say
@@ -45,7 +51,7 @@ STAGES = (
     "card",
 )
 PROJECT = Path(__file__).parents[1]
-USAGE = "make try DATA=payments.csv LABEL=is_fraud [TIME=created_at] [OUT=folder]"
+USAGE = "make try DATA=payments.csv LABEL=is_fraud [TIME=created_at] [LABEL_DELAY=days] [OUT=folder]"
 LOG = "stages.log"
 MADE_BY_TRY = re.compile(r"# Made by `make try`: the scorer ([a-z][a-z0-9_]*), ")
 HEADLINE = (
@@ -160,6 +166,44 @@ def run_stages(name: str, folder: Path, change_policy: Callable[[], str]) -> lis
     return warnings
 
 
+def chosen_history(
+    inferred: Inferred, blocks: Sequence[Block], name: str, folder: Path, declare: Callable[[Inferred], None]
+) -> Inferred:
+    """The file with those histories that help on the folds; what was tried is told.
+
+    `declare` writes the declaration of a file with some histories. Raises StageError where nothing is left to learn.
+    """
+    if not blocks:
+        return inferred
+
+    def declared(chosen: Sequence[str]) -> ScorerDeclaration:
+        declare(with_blocks(inferred, [block for block in blocks if block.name in chosen]))
+        return declared_scorer(name, folder / PARAMS)
+
+    names = [block.name for block in blocks]
+    say(f"histories of {', '.join(names)}:")
+    every = declared(names)
+    for stage in ("catalogue", "prepare"):
+        run_stage(stage, name, folder)
+    with chdir(folder):
+        window, catalogue = read_training(name)
+        folds = training_folds(window, every, catalogue)
+    chance = np.array([fold.validate_label.mean() for fold in folds])
+    gains = chosen_blocks(
+        names,
+        lambda chosen: precisions(folds, every, declared(chosen)) if chosen or inferred.fields else chance,
+    )
+    for gain in gains:
+        verdict = "kept" if gain.is_kept else "left out, it gains too little"
+        say(f"  {gain.block}: {verdict}, {gain.mean:+.4f} +- {gain.standard_error:.4f} average precision on the folds")
+    kept = {gain.block for gain in gains if gain.is_kept}
+    chosen = with_blocks(inferred, [block for block in blocks if block.name in kept])
+    if not chosen.fields:
+        raise StageError(f"no column is left to learn from, and no history of {', '.join(names)} helps")
+    declare(chosen)
+    return chosen
+
+
 def headline(name: str, folder: Path) -> str:
     """The headline metrics of the test window with their 95 % intervals, one a line."""
     metrics = json.loads((folder / REPORTS / name / "metrics.json").read_text())
@@ -237,15 +281,12 @@ def contents(name: str, folder: Path) -> str:
   {LOG}: the output of the stages"""
 
 
-def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None:
-    """Train a scorer on a user's file, in a folder of its own.
+def inferred_file(data: Path, label: str, time: str | None, label_delay_days: float) -> tuple[Inferred, list[str]]:
+    """A user's file as a scorer's data, and the notices of periods without frauds; what is to be told of it is told.
 
-    Raises StageError, with one sentence, where the file, its columns or the folder cannot be used.
+    Raises StageError where it has too few frauds.
     """
     rows, is_text, file_notices = read_user_file(data)
-    name, route = scorer_name(data)
-    folder = out or PROJECT.parent / f"{name}-scorer"
-    earlier = check_folder(folder)
     inferred = infer(rows, label, time, is_text=is_text)
     n_rows, n_frauds = len(inferred.rows), int(inferred.rows[inferred.label].sum())
     labelled = f", {counted(n_rows, 'row')} to learn from" if n_rows < len(rows) else ""
@@ -253,20 +294,41 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
         f"{data}: {counted(len(rows), 'row')}, {counted(rows.shape[1], 'column')}{labelled}, "
         f"{counted(n_frauds, 'fraud')} ({n_frauds / n_rows:.2%})"
     )
-    del rows
     for notice in (*file_notices, *inferred.notices):
         say(f"  {notice}")
     if n_frauds < FEW_FRAUDS:
         raise StageError(f"{data} has {counted(n_frauds, 'fraud')} by LABEL {label}; {too_few_frauds(n_frauds)}")
-    gaps = check_label_times(inferred, Split(test=TEST), has_time=time is not None)
+    gaps = check_label_times(inferred, split_of(label_delay_days), has_time=time is not None)
     for gap in gaps:
         say(f"  {gap}")
-    settings = settings_for(inferred)
+    return inferred, gaps
+
+
+def try_file(data: Path, label: str, time: str | None, out: Path | None, label_delay_days: float = 0.0) -> None:
+    """Train a scorer on a user's file, whose labels are known so many days later, in a folder of its own.
+
+    Raises StageError, with one sentence, where the file, its columns or the folder cannot be used.
+    """
+    name, route = scorer_name(data)
+    folder = out or PROJECT.parent / f"{name}-scorer"
+    earlier = check_folder(folder)
+    inferred, gaps = inferred_file(data, label, time, label_delay_days)
+    blocks = proposed_blocks(inferred, label_delay_days)
+    every = with_blocks(inferred, blocks)
+    if not every.fields:
+        raise StageError("no column is left to learn from: " + "; ".join(inferred.notices))
+    settings = settings_for(every, label_delay_days)
     if earlier:
         remove_results(folder, earlier)
     path = folder / "data" / f"{name}.parquet"
-    write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings))
-    write_whole(path, lambda target: inferred.rows.to_parquet(target, index=False))
+
+    def declare(chosen: Inferred) -> None:
+        """Write the declaration of the file with some histories, and its rows where these read other columns."""
+        if not path.exists() or set(pq.read_schema(path).names) != set(chosen.rows):
+            write_whole(path, lambda target: chosen.rows.to_parquet(target, index=False))
+        write_text(folder / PARAMS, params_text(name, route, data.name, chosen, settings))
+
+    declare(every)
     read_params(folder / PARAMS)
     kinds = pd.Series([field.type for field in inferred.fields.values()]).value_counts()
     say(f"{counted(len(inferred.fields), 'field')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
@@ -274,13 +336,14 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     def change_policy() -> str:
         """Declare a recall, which some threshold always has, and give the warning of it."""
         former, settings["decision"] = settings["decision"].partition("   ")[0], RECALL_DECISION
-        write_text(folder / PARAMS, params_text(name, route, data.name, inferred, settings))
+        declare(chosen)
         return (
             f"WARNING: no threshold keeps the policy {former}, because more rows have the same, highest probability; "
             "it is recall: 0.90 instead, which may flag many"
         )
 
     try:
+        chosen = chosen_history(inferred, blocks, name, folder, declare)
         changes = run_stages(name, folder, change_policy)
     except StageError as error:
         # Users know their own file, not the rows that the stages read.
@@ -293,19 +356,37 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None) -> None
     say(contents(name, folder))
 
 
+def read_delay(text: str) -> float:
+    """The days of LABEL_DELAY, 0 where it is not given; raises StageError where it is no number of days."""
+    try:
+        days = float(text or 0)
+    except ValueError:
+        days = nan
+    if not 0 <= days < inf:
+        raise StageError(f"LABEL_DELAY is {text}; it must be after how many days labels are known, such as 7")
+    return days
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Try a file: `python -m training.try_file --data payments.csv --label is_fraud --time created_at`."""
     parser = argparse.ArgumentParser(description=__doc__, usage=USAGE)
     parser.add_argument("--data", default="", help="a .csv or .parquet file")
     parser.add_argument("--label", default="", help="a column of 0 and 1, or an expression: status == 'chargeback'")
     parser.add_argument("--time", default="", help="the column with the time of each row; without it, row order counts")
+    parser.add_argument("--label-delay", default="", help="after how many days labels are known; by default at once")
     parser.add_argument("--out", default="", help="the folder for the results; by default ../<file>-scorer")
     options = parser.parse_args(arguments)
     if not options.data or not options.label:
         # Make passes an absent variable as an empty text.
         parser.error("DATA and LABEL are needed")
     with one_line_errors("try", OSError):
-        try_file(Path(options.data), options.label, options.time or None, Path(options.out) if options.out else None)
+        try_file(
+            Path(options.data),
+            options.label,
+            options.time or None,
+            Path(options.out) if options.out else None,
+            read_delay(options.label_delay),
+        )
 
 
 if __name__ == "__main__":

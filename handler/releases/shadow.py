@@ -8,6 +8,8 @@ import logging
 from collections.abc import Sequence
 from time import perf_counter
 
+from pydantic import BaseModel
+
 from handler.scoring.scorer import Scored, Scorer
 
 # So many failures or slow answers disable a shadow until the pointer is updated; a success takes back a quarter of one.
@@ -33,19 +35,27 @@ class Shadow:
         """Whether it failed, or was too slow, too often."""
         return self._strikes >= MAX_STRIKES
 
-    def scores(self, body: bytes | bytearray, *, is_batch: bool) -> Sequence[Scored | str]:
+    def scores(
+        self, body: bytes | bytearray, *, is_batch: bool, completed: Sequence[BaseModel] = (), history: str = ""
+    ) -> Sequence[Scored | str]:
         """Its scores of a body's requests, parsed by its own contract; the exception's name if it fails.
 
-        Empty once it is disabled.
+        `completed` are the same requests as the serving version read them, whose history has the id `history`: a shadow
+        with the same one takes the features of the past from there, one with another has none. Empty once it is
+        disabled.
         """
         if self.is_disabled:
             return ()
         start = perf_counter()
         try:
             if is_batch:
-                scored = self.scorer.scores(self.scorer.batch.validate_json(body))
+                requests = self.scorer.batch.validate_json(body)
             else:
-                scored = [self.scorer.score(self.scorer.request_model.model_validate_json(body))]
+                requests = [self.scorer.request_model.model_validate_json(body)]
+            if (past := self.scorer.past) and past.id == history:
+                for request, other in zip(requests, completed, strict=True):
+                    past.complete_like(request, other)
+            scored = self.scorer.scores(requests)
         except Exception as error:  # noqa: BLE001 - whatever it is, the request is answered already
             self._strike(type(error).__name__)
             return (type(error).__name__,)

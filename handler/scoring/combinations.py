@@ -27,7 +27,11 @@ class Combinations:
     """The learned log-probabilities of values given each other."""
 
     def __init__(self, learned: Mapping[str, Any]) -> None:
-        """Take the learned `bins`, `parents`, `tables` of log-probabilities, `marginals` and `limit`."""
+        """Take the learned `bins`, `parents`, `tables` of log-probabilities, `marginals` and `limit`.
+
+        With `places` they are of the features there, else of all.
+        """
+        self._places: Sequence[int] | None = learned.get("places")
         self._binners = tuple(binner(bins) for bins in learned["bins"])
         self._parents: Sequence[int] = learned["parents"]
         self._tables: Sequence[Sequence[Sequence[float]]] = learned["tables"]
@@ -39,6 +43,8 @@ class Combinations:
 
         None if the vector is not unlikely, or is so because of single rare values rather than a pair.
         """
+        if self._places is not None:
+            vector = [vector[place] for place in self._places]
         bins = [bin_of(value) for bin_of, value in zip(self._binners, vector, strict=True)]
         total, lowest_lift, pair = 0.0, -MIN_NEGATIVE_LIFT, None
         for index, (parent, table) in enumerate(zip(self._parents, self._tables, strict=True)):
@@ -48,4 +54,6 @@ class Combinations:
             # How much less likely the value is given the parent's value than in general.
             if parent >= 0 and (lift := log_probability - self._marginals[index][bins[index]]) < lowest_lift:
                 lowest_lift, pair = lift, (parent, index)
-        return pair if total < self._limit else None
+        if pair is None or total >= self._limit:
+            return None
+        return pair if self._places is None else (self._places[pair[0]], self._places[pair[1]])

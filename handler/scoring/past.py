@@ -87,6 +87,13 @@ class RequestPast:
                         attributes[name] = value
         return unanswered
 
+    def complete_like(self, request: BaseModel, other: BaseModel) -> None:
+        """Set what a request does not carry itself as in the same request that another version completed."""
+        attributes, known = vars(request), vars(other)
+        for name in self.names:
+            if attributes.get(name) is None:
+                attributes[name] = known.get(name)
+
 
 def _key_reader(entity: Entity) -> Callable[[Any], str | None]:
     """The function that reads the key of a request, None where there is none."""

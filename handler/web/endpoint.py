@@ -72,8 +72,11 @@ class ScoreEndpoint:
         context = scope.get("aws.context")
         metrics = self._meter.line(context, answered, seconds) if self._meter and context else b""
         if self._recorder and (context or "aws.context" not in scope):
-            shadow = served.shadow
-            shadowed = (shadow.version, shadow.scores(body, is_batch=self._is_batch)) if shadow else None
+            shadowed = None
+            if shadow := served.shadow:
+                history, is_batch = (recall.past.id if recall else ""), self._is_batch
+                scores = shadow.scores(body, is_batch=is_batch, completed=answered.requests, history=history)
+                shadowed = shadow.version, scores
             self._recorder.record(served.scorer, answered, seconds, shadowed, metrics)
         elif metrics:
             write(metrics)

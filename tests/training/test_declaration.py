@@ -77,7 +77,7 @@ def test_contract_is_the_part_that_travels() -> None:
     scorer = declared_scorer("refund", SHIPPED)
     assert type(scorer.contract) is Contract
     assert scorer.contract.fields == scorer.fields
-    assert set(scorer.contract.model_dump()) == {"route", "answer", "id", "fields", "features"}
+    assert set(scorer.contract.model_dump()) == {"route", "answer", "id", "time", "fields", "features", "history"}
 
 
 def test_texts_are_the_fields_with_a_catalogue(mini_scorer: ScorerDeclaration) -> None:

@@ -17,11 +17,14 @@ from starlette.testclient import TestClient
 
 from handler.history import sqlite
 from handler.history.sqlite import HistoryFileError, SqliteHistory
-from handler.releases.served import Slot
+from handler.records.record import Recorder
+from handler.releases.served import Served, Slot
+from handler.releases.shadow import Shadow
 from handler.scoring.entity_state import PRIOR_EVENTS
 from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
 from handler.scoring.scorer import Scorer, load_scorer
+from handler.scoring.times import END_OF_TIMES
 from handler.web.routes import create_app
 from tests.training.conftest import REMEMBERED_PARAMS, remembered_rows
 from training import prepare
@@ -29,6 +32,8 @@ from training.data import entity_history
 from training.data.window import GIVEN
 from training.declaration import declared_scorer
 from training.errors import DataError, StageError
+from training.evaluation.metrics import average_precision, rank
+from training.package import as_sent
 
 COMPUTED = ("mean_amount", "most_amount", "idle", "devices", "known_device", "card_risk", "pair_count")
 NOW = 1_760_000_000
@@ -82,6 +87,21 @@ def test_rows_hold_the_past(remembered: Path) -> None:
     # One training row in a hundred has no past, so that the model knows what to do without.
     cards = rows["train"][rows["train"]["card"].notna()]
     assert 0 < cards["devices"].isna().mean() < 0.03
+
+
+def test_the_card_knows_what_is_left_without_the_history(remembered: Path, scorer: Scorer) -> None:
+    """Average precision of the function's answers to the test rows while no store answers, and worse than with one."""
+    folder = remembered / "reports" / "mini"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    rows = pd.read_parquet(remembered / "build" / "mini" / "rows" / "test.parquet")
+    timeless = Scorer(scorer.bundle, clock=lambda: END_OF_TIMES)
+    probability = np.array([timeless.score(request).probability for request in as_sent(timeless, rows)])
+    precision = average_precision(*rank(probability, rows["is_fraud"].to_numpy()).counts())
+    assert metrics["average_precision_without_history"] == pytest.approx(precision, abs=1e-6)
+    assert metrics["average_precision_without_history"] < metrics["average_precision"]
+    intervals = json.loads((folder / "intervals.json").read_text())
+    assert set(intervals) >= {f"{name}_without_history" for name in ("recall", "precision", "alert_rate")}
+    assert "| without the history: average precision |" in (folder / "card.md").read_text()
 
 
 def test_what_the_fold_does_not_give_stops_prepare(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +235,22 @@ def test_outcomes_are_remembered(client: TestClient, scorer: Scorer) -> None:
     # The request of the day after is the fifth whose label can be known by then.
     expected = (3 + PRIOR_EVENTS * contract.usual_fraud_rate) / (5 + PRIOR_EVENTS)
     assert explained(client, at=NOW + 4 * DAY)["card_risk"] == expected
+
+
+def test_a_shadow_of_the_same_history_has_the_same_past(scorer: Scorer, history: SqliteHistory, tmp_path: Path) -> None:
+    """It takes the features from the version that serves, adds nothing itself, and one of another history has none."""
+    slot = Slot(scorer)
+    slot.served = Served(scorer, Shadow(scorer))
+    log = tmp_path / "log"
+    log.mkdir()
+    client = TestClient(create_app({"mini": slot}, recorder=Recorder(str(log), key=b"k" * 32), history=history))
+    for second in range(5):
+        client.post("/mini", json=REQUEST | {"at": NOW + second, "row_id": f"s{second}"})
+    records = [json.loads(line) for path in log.rglob("*.jsonl") for line in path.read_text().splitlines()]
+    assert [record["features"]["visits"] for record in records] == [0, 1, 2, 3, 4]
+    assert [record["shadow"]["probability"] for record in records] == [record["probability"] for record in records]
+    alone = Shadow(scorer).scores(json.dumps(REQUEST | {"at": NOW + 9}).encode(), is_batch=False)
+    assert alone[0].probability != records[-1]["probability"]
 
 
 def unanswered(client: TestClient) -> None:

@@ -30,7 +30,8 @@ class CheckedRows:
 
 def columns_of(scorer: ScorerDeclaration) -> list[str]:
     """The columns that a scorer's file must have."""
-    return [*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label]
+    names = (*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label)
+    return list(dict.fromkeys(names))
 
 
 def sample_of(rows: pd.DataFrame, scorer: ScorerDeclaration, offset: int = 0) -> pd.DataFrame:

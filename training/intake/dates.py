@@ -23,7 +23,7 @@ DAYS_OF_HOURS, DAYS_OF_WEEKDAYS = 7, 28
 FEWEST_HOURS, FEWEST_WEEKDAYS = 12, 5
 
 
-def seconds_of(timestamps: pd.Series) -> pd.Series | None:
+def seconds_of_times(timestamps: pd.Series) -> pd.Series | None:
     """The rows' times in seconds since 1970; None where they count something else, such as rows."""
     if pd.api.types.is_datetime64_any_dtype(timestamps.dtype):
         return date_seconds(timestamps)
@@ -32,7 +32,7 @@ def seconds_of(timestamps: pd.Series) -> pd.Series | None:
 
 def with_ages(columns: Mapping[str, Column], timestamps: pd.Series, is_fraud: pd.Series) -> dict[str, Column]:
     """The columns; one of dates stays a field where the dates have an age at the rows' times, which tells something."""
-    seconds = seconds_of(timestamps)
+    seconds = seconds_of_times(timestamps)
     return {
         name: _aged(column, seconds, is_fraud) if column.field and column.field.type == "date" else column
         for name, column in columns.items()
@@ -60,7 +60,7 @@ def _aged(column: Column, seconds: pd.Series | None, is_fraud: pd.Series) -> Col
 
 def time_features(timestamps: pd.Series, time: str, taken: set[str]) -> dict[str, DerivedFeature]:
     """The features of the time that suit the rows: the hour and the day of the week where rows have many of them."""
-    seconds = seconds_of(timestamps)
+    seconds = seconds_of_times(timestamps)
     if seconds is None:
         return {}
     seconds = seconds.dropna()

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_string_dtype
 
 from handler.scoring.contract import DerivedFeature
 from handler.scoring.fields import NUMERIC_TYPES, DeclaredField
+from handler.scoring.history import History
 from training.errors import DataError, counted
 from training.intake.column_types import (
     MAX_LEVELS_PER_FIELD,
@@ -41,12 +43,15 @@ class Inferred:
     features: dict[str, DerivedFeature]
     """The features of the time that suit the rows."""
     columns: dict[str, str]
-    """Per field its name in the file."""
+    """Per field, and per column that is left out but has texts, its name in the file."""
     label: str
     time: str
     bad_times: float
     """The share of the rows whose time cannot be read."""
     notices: list[str]
+    texts: dict[str, pd.Series]
+    """By field name the texts of the columns that are categories or left out, from which keys are chosen."""
+    history: History | None = None
 
 
 def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = False) -> Inferred:
@@ -73,8 +78,6 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
     inferred |= _unordered_ids(inferred, timestamps, is_fraud)
     notices = quoted + notices + repeat_notices + time_notices + _column_notices(inferred)
     kept = {name: column for name, column in inferred.items() if column.field}
-    if not kept:
-        raise DataError("no column is left to learn from: " + "; ".join(notices))
     label_name = fitting_name(label if label in rows else "label", ())
     time_name = fitting_name(time or "row_number", (label_name,))
     names = unique_names(list(kept), (label_name, time_name))
@@ -82,6 +85,12 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         shown = ", ".join(renamed[:SHOWN]) + ", ..." * (len(renamed) > SHOWN)
         notices.append(f"{counted(len(renamed), 'column is', 'columns are')} renamed: {shown}")
     typed = {names[name]: column.typed for name, column in kept.items()}
+    # Ids are no features, but may be keys of a history.
+    left_out = [name for name, column in inferred.items() if not column.field and is_string_dtype(column.typed.dtype)]
+    if not kept and not left_out:
+        raise DataError("no column is left to learn from: " + "; ".join(notices))
+    names |= unique_names(left_out, (label_name, time_name, *names.values()))
+    textual = [name for name, column in kept.items() if column.field and column.field.type == "category"]
     table = pd.DataFrame({time_name: timestamps, **typed, label_name: is_fraud.astype(np.int8)})
     is_training = timestamps.rank(pct=True) <= TRAIN
     fields = _capped({names[name]: column.field for name, column in kept.items() if column.field}, typed, is_training)
@@ -94,6 +103,7 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
         fields=fields,
         features=features,
         columns={name: column for column, name in names.items()},
+        texts={names[name]: inferred[name].typed.reset_index(drop=True) for name in (*left_out, *textual)},
         label=label_name,
         time=time_name,
         bad_times=float(timestamps.isna().mean()),

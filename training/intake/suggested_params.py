@@ -6,6 +6,7 @@ import numpy as np
 
 from handler.scoring.contract import DerivedFeature
 from handler.scoring.fields import DeclaredField
+from handler.scoring.history import Entity, HistoryFeature
 from training.data.split import FoldError, prequential_positions, window_bounds
 from training.data.times import check_time, timestamp_text
 from training.errors import DataError, counted
@@ -42,24 +43,32 @@ RECALL_DECISION = "{recall: 0.90}   # or precision: 0.50, cost: lowest (needs co
 WIDTH = 24
 
 
-def settings_for(inferred: Inferred) -> dict[str, str]:
+def split_of(label_delay_days: float) -> Split:
+    """The windows of a file whose labels are known so many days later."""
+    return Split(test=TEST, label_delay_days=label_delay_days)
+
+
+def settings_for(inferred: Inferred, label_delay_days: float = 0.0) -> dict[str, str]:
     """The settings of a scorer as YAML, by key, with a comment where a setting follows from the file."""
     rows, label = inferred.rows, inferred.label
     seconds = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
     labels = rows[label].loc[seconds.index].to_numpy()
-    declared, n_first = _folds(seconds.to_numpy(), labels, inferred.time)
+    declared, n_first = _folds(seconds.to_numpy(), labels, inferred.time, split_of(label_delay_days))
     n_rows = (1 - TEST) * len(rows)
-    n_columns = len(inferred.fields)
+    n_columns = len(inferred.fields) + (len(inferred.history.features) if inferred.history else 0)
     n_cells = n_rows * n_columns
     sample, trials = _sample_and_trials(n_rows, n_cells, n_first)
     quarantine = f"{{max_share: {MAX_SHARE}}}"
     if inferred.bad_times > MAX_SHARE:
         quarantine = f"{{max_share: {MAX_BAD_TIMES}}}   # {inferred.bad_times:.1%} of the rows have no readable time"
+    split = f"{{test: {TEST}}}   # the latest rows; add label_delay_days: how late labels arrive"
+    if label_delay_days:
+        split = f"{{test: {TEST}, label_delay_days: {label_delay_days:g}}}   # the latest rows"
     folds = f"{{count: {declared.count}, validate_share: {declared.validate_share:g}, sample: {sample:g}}}"
     pinned = (["threads: 2"] if n_cells > FOLD_CELLS else []) + (["max_bin: 256"] if n_columns > WIDE_COLUMNS else [])
     model = f"{{{', '.join(pinned)}}}"
     return {
-        "split": f"{{test: {TEST}}}   # the latest rows; add label_delay_days: how late labels arrive",
+        "split": split,
         "quarantine": quarantine,
         "compute": "{engine: local}",
         "folds": f"{folds}   # inside the training window",
@@ -91,13 +100,12 @@ def _decision(fraud_rate: float) -> str:
     return f"{{review_rate: {rate}}}   # flags at most {rate:.0%} of the rows, {why}; or {OTHER_POLICIES}"
 
 
-def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
+def _folds(seconds: Floats, labels: Labels, time: str, split: Split) -> tuple[Folds, int]:
     """The largest number of folds, 2 to 4, that all have frauds; and how many frauds the first one learns from.
 
     The folds are those of the training window that `prepare` cuts. Where the usual validation blocks have no frauds, as
     in a gap, they cover another share of it. Raises DataError where two blocks always lack frauds.
     """
-    split = Split(test=TEST)
     windows = [(seconds >= start) & (seconds < end) for start, end in window_bounds(seconds, split).values()]
     times, frauds = seconds[windows[0]], labels[windows[0]]
     n_times = len(np.unique(seconds))
@@ -106,7 +114,7 @@ def _folds(seconds: Floats, labels: Labels, time: str) -> tuple[Folds, int]:
             for count in (4, 3, 2):
                 declared = Folds(count=count, validate_share=share)
                 try:
-                    positions = prequential_positions(times, frauds, declared, 0.0, time)
+                    positions = prequential_positions(times, frauds, declared, split.label_delay_seconds, time)
                 except FoldError:
                     continue
                 if len(positions) == count:
@@ -140,14 +148,14 @@ def params_text(name: str, route: str, source: str, inferred: Inferred, settings
         "    answer: probability",
         f"    data: data/{name}.parquet",
         "    id: null",
-        "    entity: null",
+        f"    entity: {_entity(inferred)}",
         f"    time: {_key(inferred.time)}",
         f"    label: {_key(inferred.label)}",
         "    # No field is required: what callers always know cannot be inferred, and values may be missing.",
         "    fields:",
         *fields,
         *_features(inferred),
-        "    history: null",
+        *_history(inferred),
         *(f"    {key}: {value}" for key, value in settings.items()),
     ]
     return HEADER.format(name=name, source=json.dumps(source, ensure_ascii=False)) + "\n".join(lines) + "\n"
@@ -162,14 +170,33 @@ def _features(inferred: Inferred) -> list[str]:
     ]
 
 
+def _entity(inferred: Inferred) -> str:
+    """The key whose rows belong together, so that intervals draw them with each other."""
+    entities = inferred.history.entities if inferred.history else ()
+    return next((_key(name) for name in entities if inferred.fields[name].type == "key"), "null")
+
+
+def _history(inferred: Inferred) -> list[str]:
+    if not (history := inferred.history):
+        return ["    history: null"]
+    return [
+        "    history:",
+        f"      warmup_days: {history.warmup_days:g}",
+        "      entities:",
+        *(f"        {_key(name)}: {_field_text(entity)}" for name, entity in history.entities.items()),
+        "      features:",
+        *(f"        {_key(name)}: {_field_text(feature)}" for name, feature in history.features.items()),
+    ]
+
+
 def _key(name: str) -> str:
     """A name as YAML, in quotes where YAML would read it as a boolean or null."""
     is_word = name.lower() in {"false", "n", "no", "null", "off", "on", "true", "y", "yes"}
     return json.dumps(name) if is_word else name
 
 
-def _field_text(field: DeclaredField | DerivedFeature) -> str:
-    given = field.model_dump(exclude_defaults=True)
+def _field_text(field: DeclaredField | DerivedFeature | Entity | HistoryFeature) -> str:
+    given = field.model_dump(mode="json", exclude_defaults=True)
     texts = {
         key: f"{v:g}" if isinstance(v, float) else _key(v) if isinstance(v, str) else v for key, v in given.items()
     }

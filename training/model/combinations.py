@@ -26,18 +26,25 @@ PRIOR = 0.5
 DIGITS = 4
 
 
-def learn_combinations(matrix: Matrix | FeatureMatrix, labels: Sequence[Sequence[str] | None]) -> dict[str, Any]:
+def learn_combinations(
+    matrix: Matrix | FeatureMatrix, labels: Sequence[Sequence[str] | None], places: Sequence[int] | None = None
+) -> dict[str, Any]:
     """Bins, tree, tables and limit of a training matrix, (n_rows, n_features), NaN = missing.
 
-    `labels` holds the labels of each category feature and None for a number, as `Features` has them.
+    `labels` holds the labels of each category feature and None for a number, as `Features` has them; with `places` only
+    the features there are looked at.
     """
-    described = [_bins(matrix[:, index], names) for index, names in enumerate(labels)]
+    if places is not None and not places:
+        return {"places": [], "bins": [], "parents": [], "tables": [], "marginals": [], "limit": 0.0}
+    columns = {place: labels[place] for place in (range(len(labels)) if places is None else places)}
+    described = [{"place": place, **_bins(matrix[:, place], names)} for place, names in columns.items()]
     sizes = [int(bins["size"]) for bins in described]
     parents = _tree(_all_coded(described, matrix[:: max(matrix.shape[0] // ROWS, 1)]), sizes)
     by_feature = zip(*by_chunk(matrix, partial(_counted, described, parents)), strict=True)
     counts = [sum(chunks) for chunks in by_feature]
-    learned: dict[str, Any] = {
-        "bins": [{key: value for key, value in bins.items() if key != "size"} for bins in described],
+    learned: dict[str, Any] = {} if places is None else {"places": list(places)}
+    learned |= {
+        "bins": [{key: value for key, value in bins.items() if key in {"edges", "codes"}} for bins in described],
         "parents": parents,
         "tables": [_logs(table) for table in counts],
         "marginals": [_logs(table.sum(axis=0, keepdims=True))[0] for table in counts],
@@ -51,7 +58,7 @@ def learn_combinations(matrix: Matrix | FeatureMatrix, labels: Sequence[Sequence
 
 def _all_coded(described: Sequence[dict[str, Any]], rows: Matrix) -> Positions:
     """Each row's bin of each feature."""
-    return np.stack([_coded(column, bins) for column, bins in zip(rows.T, described, strict=True)], axis=1)
+    return np.stack([_coded(rows[:, bins["place"]], bins) for bins in described], axis=1)
 
 
 def _counted(described: Sequence[dict[str, Any]], parents: Sequence[int], rows: Matrix) -> list[Floats]:

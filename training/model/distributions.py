@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from handler.scoring.contract import Contract
-from handler.scoring.features import Features, build_features
+from handler.scoring.features import Features, build_features, feature_names
 from training.evaluation.calibration import log_odds
 from training.model.bins import label_bins, number_bins
 from training.model.combinations import just_above, learn_combinations
@@ -99,5 +99,15 @@ def baseline_of(encoder: FeatureEncoder, matrix: FeatureMatrix, score: dict[str,
     return {
         "features": feature_baseline(matrix, features),
         "score": score,
-        "combinations": learn_combinations(matrix, features.labels),
+        "combinations": learn_combinations(matrix, features.labels, sent_features(encoder.contract)),
     }
+
+
+def sent_features(contract: Contract) -> list[int] | None:
+    """The places of the features of what callers send; None where that is all of them.
+
+    A history that is not asked, or knows nobody, leaves many features missing together, which says nothing of a caller.
+    """
+    computed = set(contract.columns) - set(contract.fields)
+    computed |= {name for name, feature in contract.features.items() if computed & set(feature.operands)}
+    return [place for place, name in enumerate(feature_names(contract)) if name not in computed] if computed else None

@@ -45,7 +45,7 @@ STEEP = 0.05
 NORMAL_95 = 1.96
 RATES = ("recall", "precision", "false_positive_rate", "alert_rate")
 # Measures that are shown in per cent.
-SHARES = {*RATES, "recall_at_1pct_fpr"}
+SHARES = {*RATES, "recall_at_1pct_fpr", *(f"{rate}_without_history" for rate in RATES)}
 ENTITY_PRECISION = "entity_precision_at_"
 # Per policy that promises a level: its measure, and 1 where the level is a floor, -1 where it is a ceiling.
 PROMISES = {"recall": ("recall", 1), "precision": ("precision", 1), "review_rate": ("alert_rate", -1)}

@@ -135,7 +135,15 @@ def pairing(parent: int, child: int, rows: list[list[float]], n_features: int = 
     parents = [-1] * n_features
     parents[child] = parent
     marginals = [[-1.0] * 3] * n_features
-    return {"bins": bins, "parents": parents, "tables": tables, "marginals": marginals, "limit": -10.0}
+    places = [*range(n_features - 1), -1]
+    return {
+        "places": places,
+        "bins": bins,
+        "parents": parents,
+        "tables": tables,
+        "marginals": marginals,
+        "limit": -10.0,
+    }
 
 
 YEARS, AMOUNT, IP, REFUNDS, ITEM, _ = range(6)
@@ -208,7 +216,7 @@ def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:
     """Every value that a contract allows a field, its limits included."""
     if field.type == "flag":
         return st.booleans()
-    if field.type in {"category", "text"}:
+    if field.type in {"category", "text", "key"}:
         return st.text(min_size=1, max_size=min(field.max_length, 60)) | st.just("x" * field.max_length)
     ends = st.sampled_from([field.lowest, field.highest])
     if field.type == "count":

@@ -136,3 +136,18 @@ def test_chunks_of_many_rows_give_the_result_of_the_rows(monkeypatch: pytest.Mon
     """The result is the same where dependence is learned from some of the rows alone."""
     monkeypatch.setattr(combinations, "ROWS", 1_000)
     assert learn_combinations(FeatureMatrix(rows(), 700), LABELS) == learn_combinations(rows(), LABELS)
+
+
+def test_some_features_can_be_left_out(learned: Learned) -> None:
+    """Their values, missing ones too, are no part of a combination; the others are as if they were alone."""
+    some = learn_combinations(rows(), LABELS, [0, 2, 4])
+    alone = learn_combinations(rows()[:, [0, 2, 4]], [LABELS[place] for place in (0, 2, 4)])
+    assert some == alone | {"places": [0, 2, 4]}
+    row = rows()[0].tolist()
+    blank = [value if place in {0, 2, 4} else float("nan") for place, value in enumerate(row)]
+    assert Combinations(some).unlikely_pair(blank) == Combinations(some).unlikely_pair(row)
+    certain = Combinations(some | {"limit": 1e9, "marginals": [[9.0] * 99] * 3})
+    assert set(certain.unlikely_pair(row) or ()) <= {0, 2, 4}
+    assert certain.unlikely_pair(row)
+    assert Combinations(learn_combinations(rows(), LABELS, [])).unlikely_pair(row) is None
+    assert learned.keys() == some.keys() - {"places"}

@@ -56,9 +56,21 @@ def draw_amounts(rng: Generator, usual_usd: Floats, day: Integers, *, growth: fl
 
 
 def draw_ids(rng: Generator, prefix: str, size: int) -> pa.Array:
-    """Unique ids without information: an odd multiplier permutes the numbers below 2**40."""
+    """Unique ids without information."""
     start = int(rng.integers(2**40))
-    return pa.array([f"{prefix}{(start + row * 678_446_653_037) % 2**40:010x}" for row in range(size)])
+    return pa.array([f"{prefix}{_permuted(start + row):010x}" for row in range(size)])
+
+
+def draw_names(rng: Generator, prefix: str, codes: Integers) -> pa.Array:
+    """For each code a name of its own, without information."""
+    start = int(rng.integers(2**40))
+    names = [f"{prefix}{_permuted(start + code):010x}" for code in range(int(codes.max(initial=-1)) + 1)]
+    return pa.array(np.array(names, dtype=object)[codes], pa.string())
+
+
+def _permuted(number: int) -> int:
+    """A number below 2**40; the odd multiplier permutes these."""
+    return number * 678_446_653_037 % 2**40
 
 
 def texts(names: Names, codes: Integers, missing: Mask | None = None) -> pa.Array:

@@ -1,7 +1,7 @@
 """The customers and fraudsters behind the synthetic rows: when they arrive, and how their rows are labelled."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from training.intake.synthetic.draws import DAYS, Floats, Integers, Mask, Names,
 
 START: Final = np.datetime64("2025-07-07T00:00:00", "us")  # a Monday
 LATE_PATTERN_DAY: Final = 150
+SCATTER: Final = 2_654_435_761
 HOUR_US: Final = 3_600_000_000
 
 # Weights of the hours from midnight on.
@@ -21,11 +22,22 @@ FRAUD_HOURS: Final = (52, 54, 55, 54, 50, 44, 38, 36, 36, 38, 40, 40, 42, 42, 42
 # fmt: on
 
 
+class Stream(NamedTuple):
+    """How the rows of one customer follow each other: sessions of several rows, while the customer is active."""
+
+    sessions: float = 1.0  # of a customer, on average
+    rows: float = 1.0  # of a session, the median
+    gap_minutes: float = 1.0  # between the rows of a session, the median
+    active_days: int = DAYS  # from a customer's first session to the last
+    host: str = ""  # the segment whose customers a fraudster poses as
+
+
 class Segment(NamedTuple):
-    """A kind of customer or fraudster: its frequency, its distributions, and the values it is restricted to."""
+    """A kind of customer or fraudster: its frequency, its rows in time, its distributions, and its only values."""
 
     name: str
     per_100k: int
+    stream: Stream
     spreads: tuple[tuple[float, float], ...]  # (median, sigma of the logarithm) of each quantity
     only: Mapping[str, Names] = {}
 
@@ -45,11 +57,18 @@ class Population(NamedTuple):
 
 
 class Arrivals(NamedTuple):
-    """The time of each row and the code of its segment, in order of time."""
+    """The time of each row and the codes of its segment and its customer, in order of time."""
 
     time: npt.NDArray[np.datetime64]
     day: Integers
     segment: Integers
+    customer: Integers
+    n_customers: int
+
+    @property
+    def seconds(self) -> Integers:
+        """The time of each row in whole seconds."""
+        return self.time.astype("datetime64[s]").astype(np.int64)
 
 
 class Drawn(NamedTuple):
@@ -60,13 +79,61 @@ class Drawn(NamedTuple):
 
 
 def draw_arrivals(rng: Generator, population: Population, n_rows: int) -> Arrivals:
-    """Times over 26 weeks with slightly growing traffic, and the segment of each row."""
-    day = draw_days(rng, population, n_rows)
-    segment = draw_segments(rng, population, day)
-    hour = draw_hours(rng, is_fraudster(population, segment))
-    offset = (24 * day + hour) * HOUR_US + rng.integers(HOUR_US, size=n_rows)
+    """Times over 26 weeks with slightly growing traffic, and the segment and the customer of each row."""
+    days = draw_days(rng, population, n_rows)
+    segments = draw_segments(rng, population, days)
+    offsets, customers, bounds = [], [], {"": (0, 0)}
+    n_customers = 0
+    for code, kind in enumerate(population.segments):
+        offset, customer, n_own = draw_stream(rng, kind.stream, days[segments == code], code, population)
+        bounds[kind.name] = (n_customers, n_own)
+        first, n_hosts = bounds[kind.stream.host] if kind.stream.host else bounds[kind.name]
+        offsets.append(offset)
+        # A fraudster poses as one customer of the other segment, whoever it is.
+        customers.append(first + (customer * SCATTER % n_hosts if kind.stream.host else customer))
+        n_customers += n_own
+    offset = np.concatenate(offsets)
     order = np.argsort(offset, kind="stable")
-    return Arrivals(START + offset[order].astype("timedelta64[us]"), day[order], segment[order])
+    offset = offset[order]
+    return Arrivals(
+        time=START + offset.astype("timedelta64[us]"),
+        day=offset // (24 * HOUR_US),
+        segment=np.repeat(np.arange(len(offsets)), [len(part) for part in offsets])[order],
+        customer=np.concatenate(customers)[order],
+        n_customers=n_customers,
+    )
+
+
+def draw_stream(
+    rng: Generator, stream: Stream, days: Integers, code: int, population: Population
+) -> tuple[Integers, Integers, int]:
+    """Microseconds since the start and the customer of each row of a segment, and how many customers it has.
+
+    `days` are the days that its rows would have one by one; sessions begin on some of them.
+    """
+    n_rows = len(days)
+    size = np.maximum(np.rint(stream.rows * rng.lognormal(0.0, 0.6, n_rows)), 1).astype(np.int64)
+    n_sessions = int(np.searchsorted(np.cumsum(size), n_rows)) + 1 if n_rows else 0
+    session = np.repeat(np.arange(n_sessions), size[:n_sessions])[:n_rows]
+    n_customers = max(round(n_sessions / stream.sessions), 1)
+    # The smaller of two draws: some customers are busier than others.
+    customer = np.minimum(rng.integers(n_customers, size=n_sessions), rng.integers(n_customers, size=n_sessions))
+    opening = LATE_PATTERN_DAY if code >= len(population.segments) - len(population.late_fraud) else 0
+    day = days[:n_sessions]
+    if stream.active_days < DAYS:
+        began = days[rng.integers(max(n_rows, 1), size=n_customers)] if n_rows else day
+        day = began[customer] + rng.integers(stream.active_days, size=n_sessions)
+        day = np.where(day < DAYS, day, opening + (day - DAYS) % (DAYS - opening))
+    hour = draw_hours(rng, np.full(n_sessions, code >= len(population.legitimate)))
+    start = (24 * day + hour) * HOUR_US + rng.integers(HOUR_US, size=n_sessions)
+    gap = np.rint(60 * stream.gap_minutes * rng.lognormal(0.0, 1.0, n_rows)).astype(np.int64) * 1_000_000
+    is_first = np.diff(session, prepend=-1) > 0
+    elapsed = np.cumsum(np.where(is_first, 0, gap))
+    offset = start[session] + elapsed - elapsed[is_first][session]
+    # A session that would end after the last day is moved to end with it.
+    last = offset[np.append(np.flatnonzero(is_first)[1:], n_rows) - 1] if n_rows else offset
+    late = np.maximum(last - (24 * DAYS * HOUR_US - 1), 0)
+    return offset - late[session], customer[session], n_customers
 
 
 def draw_days(rng: Generator, population: Population, n_rows: int) -> Integers:
@@ -93,6 +160,32 @@ def draw_quantities(rng: Generator, population: Population, segment: Integers) -
     """One lognormal column for each of the segments' spreads."""
     spreads = np.array([kind.spreads for kind in population.segments])[segment]
     return [median * rng.lognormal(0.0, sigma) for median, sigma in spreads.transpose(1, 2, 0)]
+
+
+def of_customer(arrivals: Arrivals, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The value that each row's customer had in the first of the customer's rows."""
+    first = np.zeros(arrivals.n_customers, np.int64)
+    first[arrivals.customer[::-1]] = np.arange(len(values))[::-1]
+    return values[first[arrivals.customer]]
+
+
+class Earlier(NamedTuple):
+    """The earlier rows of the same entity in each row's window: positions among the rows sorted by entity and time."""
+
+    order: Integers
+    begin: Integers
+    end: Integers
+
+
+def earlier_rows(entity: Integers, seconds: Integers, over: int, step: int) -> Earlier:
+    """The rows of an entity from floor(t - over, step) to before t; all in seconds."""
+    order = np.lexsort((seconds, entity))
+    ordered = entity[order] * 2**40 + seconds[order]
+    return Earlier(
+        order,
+        np.searchsorted(ordered, entity * 2**40 + (seconds - over) // step * step),
+        np.searchsorted(ordered, entity * 2**40 + seconds),
+    )
 
 
 def kept_values(population: Population, segment: Integers, field: str, names: Names) -> list[tuple[Mask, Integers]]:

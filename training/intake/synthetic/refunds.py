@@ -6,11 +6,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.random import PCG64, Generator, SeedSequence
 
+from handler.scoring.fields import SECONDS_A_DAY
 from training.intake.synthetic.draws import (
+    DAYS,
     Floats,
     Integers,
     draw_amounts,
     draw_ids,
+    draw_names,
     happens,
     keep_to,
     pick,
@@ -22,40 +25,49 @@ from training.intake.synthetic.population import (
     Drawn,
     Population,
     Segment,
+    Stream,
     draw_arrivals,
     draw_labels,
     draw_quantities,
+    earlier_rows,
     kept_values,
+    of_customer,
     segment_names,
 )
 
 # fmt: off
 # Kept by hand, because this reads as a table.
 CLAIMANTS: Final = Population(
-    legitimate=(  #                        years       refunds/yr  x price    others on the IP
-        Segment("everyday",       86_200, ((2.6, 0.9), (0.7, 0.9), (0.9, 0.6), (0.35, 0.8))),
-        Segment("newcomer",        5_000, ((0.2, 0.9), (2.0, 0.9), (0.9, 0.6), (0.4, 0.8))),
-        Segment("generous",        3_800, ((2.4, 0.8), (4.8, 0.6), (0.9, 0.6), (0.5, 0.8)),
+    legitimate=(  #                      sessions, rows, gap     years       refunds/yr  x price
+        Segment("everyday",       86_200, Stream(0.7, 0.8, 3000), ((2.6, 0.9), (0.7, 0.9), (0.9, 0.6))),
+        Segment("newcomer",        5_000, Stream(1.5, 1.1, 900, 60), ((0.2, 0.9), (2.0, 0.9), (0.9, 0.6))),
+        Segment("generous",        3_800, Stream(3, 0.8, 3000),   ((2.4, 0.8), (4.8, 0.6), (0.9, 0.6)),
                 {"category": ("Clothing", "Footwear", "Food, Perishable")}),
-        Segment("shared_ip",       2_500, ((2.2, 0.9), (0.8, 0.9), (0.9, 0.6), (9, 0.8))),
-        Segment("new_device",      1_000, ((0.3, 0.9), (1.5, 0.9), (2.6, 0.5), (0.4, 0.8)),
+        Segment("shared_ip",       2_500, Stream(0.8, 0.8, 3000), ((2.2, 0.9), (0.8, 0.9), (0.9, 0.6))),
+        Segment("new_device",      1_000, Stream(0.7, 0.8, 900), ((0.3, 0.9), (1.5, 0.9), (2.6, 0.5)),
                 {"category": ("Electronics",)}),
     ),
     fraud=(
-        Segment("serial_refunder",   450, ((1.8, 0.8), (8.0, 0.7), (1.3, 0.6), (0.8, 0.9))),
-        Segment("account_farm",      350, ((0.6, 1.0), (2.5, 0.9), (1.3, 0.6), (8, 0.8))),
-        Segment("quick_electronics", 350, ((0.25, 0.9), (2.0, 0.9), (3.6, 0.6), (0.7, 0.9)),
+        Segment("serial_refunder",   450, Stream(5, 1.2, 1500),  ((1.8, 0.8), (8.0, 0.7), (1.3, 0.6))),
+        Segment("account_farm",      350, Stream(1.5, 1.1, 600, 20), ((0.6, 1.0), (2.5, 0.9), (1.3, 0.6))),
+        Segment("quick_electronics", 350, Stream(1, 1.3, 900, 10), ((0.25, 0.9), (2.0, 0.9), (3.6, 0.6)),
                 {"category": ("Electronics",)}),
-        Segment("never_arrived",     350, ((1.3, 0.8), (7.5, 0.7), (1.5, 0.5), (0.6, 0.9)),
+        Segment("never_arrived",     350, Stream(4, 1.2, 2000, 60), ((1.3, 0.8), (7.5, 0.7), (1.5, 0.5)),
                 {"category": ("Food, Perishable",)}),
     ),
     late_fraud=(
-        Segment("aged_account",      300, ((3.6, 0.4), (1.2, 0.8), (2.6, 0.6), (1.6, 0.8)),
+        Segment("aged_account",      300, Stream(1, 1.3, 900),   ((3.6, 0.4), (1.2, 0.8), (2.6, 0.6)),
                 {"category": ("Jewelry & Watches", "Digital Goods")}),
     ),
     weekdays=(118, 108, 102, 98, 96, 88, 90),
 )
 # fmt: on
+
+# Whose address on the internet a request comes from: the household's, a carrier's with many customers behind it, an
+# office's, or that of a farm of accounts, which moves on after some days.
+FROM_CARRIER, FROM_OFFICE, FROM_FARM = 80, 850, 800  # in thousandths of everybody's, an office's and a farm's requests
+N_CARRIERS, N_OFFICES, FARMS_A_PERIOD, FARM_DAYS = 300, 30, 1, 14
+IP_SECONDS, IP_STEP, IP_CAP = 30 * SECONDS_A_DAY, SECONDS_A_DAY, 64
 
 # A category's weight among refunds on the first and the last day, and the usual price in dollars.
 CATEGORIES: Final = {
@@ -79,7 +91,7 @@ class Claims(NamedTuple):
 
     years_active: Floats
     amount_usd: Floats
-    n_ip_accounts: Integers
+    ip: Integers
     n_refunds: Integers
     category: Integers
 
@@ -94,17 +106,47 @@ def draw_refunds(n_rows: int, seed: SeedSequence) -> Drawn:
 
 def draw_claims(rng: Generator, arrivals: Arrivals) -> Claims:
     """The claim and the history of each arrival."""
-    years, rate, multiple, others = draw_quantities(rng, CLAIMANTS, arrivals.segment)
-    years = np.round(np.minimum(years, 16.0), 2)
+    years, rate, multiple = draw_quantities(rng, CLAIMANTS, arrivals.segment)
+    years = of_customer(arrivals, np.round(np.minimum(years, 16.0), 2))
+    # The refunds of before, and those since: all earlier rows of the account.
+    n_before = np.rint(of_customer(arrivals, rate) * years).astype(np.int64)
+    since = earlier_rows(arrivals.customer, arrivals.seconds, over=DAYS * SECONDS_A_DAY, step=1)
+    years = np.round(years + (arrivals.seconds - of_customer(arrivals, arrivals.seconds)) / (365 * SECONDS_A_DAY), 2)
     category = draw_categories(rng, arrivals)
     price_usd = np.array([price for _, _, price in CATEGORIES.values()])[category]
     return Claims(
         years_active=years,
         amount_usd=draw_amounts(rng, price_usd * multiple, arrivals.day, growth=0.06),
-        n_ip_accounts=1 + np.rint(others).astype(np.int64),
-        n_refunds=np.rint(rate * years).astype(np.int64),
+        ip=draw_ips(rng, arrivals),
+        n_refunds=n_before + since.end - since.begin,
         category=category,
     )
+
+
+def draw_ips(rng: Generator, arrivals: Arrivals) -> Integers:
+    """A number for the address on the internet that each request comes from."""
+    n_rows, names = arrivals.day.size, [kind.name for kind in CLAIMANTS.segments]
+    is_office = arrivals.segment == names.index("shared_ip")
+    is_farm = arrivals.segment == names.index("account_farm")
+    die = rng.integers(1000, size=n_rows)
+    carrier = pick(rng, [2_000 // (rank + 10) for rank in range(N_CARRIERS)], n_rows)
+    office = N_CARRIERS + arrivals.customer % N_OFFICES
+    farm = N_CARRIERS + N_OFFICES + arrivals.day // FARM_DAYS * FARMS_A_PERIOD + arrivals.customer % FARMS_A_PERIOD
+    # Two customers in nine share a household.
+    home = N_CARRIERS + N_OFFICES + (DAYS // FARM_DAYS + 1) * FARMS_A_PERIOD + arrivals.customer * 8 // 9
+    is_away = die < np.select([is_office, is_farm], [FROM_OFFICE, FROM_FARM], FROM_CARRIER)
+    return np.where(is_away, np.select([is_office, is_farm], [office, farm], carrier), home)
+
+
+def accounts_before(arrivals: Arrivals, ip: Integers) -> Integers:
+    """How many accounts each row's address was used by in the 30 days before, at most 64 of them.
+
+    The window begins at a full day, as that of `history` in params.yaml.
+    """
+    earlier = earlier_rows(ip, arrivals.seconds, IP_SECONDS, IP_STEP)
+    account = arrivals.customer[earlier.order].tolist()
+    bounds = zip(earlier.begin.tolist(), earlier.end.tolist(), strict=True)
+    return np.array([min(len(set(account[begin:end])), IP_CAP) for begin, end in bounds])
 
 
 def draw_categories(rng: Generator, arrivals: Arrivals) -> Integers:
@@ -121,11 +163,13 @@ def draw_items(rng: Generator, category: Integers) -> list[str]:
     categories = list(CATEGORIES)
     return [
         JUNK[rolls[0] % len(JUNK)] if junk else customer_wording(name, categories[code], rolls)
-        for junk, name, code, rolls in zip(is_junk, draw_names(rng, category), category.tolist(), dice, strict=True)
+        for junk, name, code, rolls in zip(
+            is_junk, draw_item_names(rng, category), category.tolist(), dice, strict=True
+        )
     ]
 
 
-def draw_names(rng: Generator, category: Integers) -> list[str]:
+def draw_item_names(rng: Generator, category: Integers) -> list[str]:
     """For each row the name of an item of its category; a category's first items are returned most often."""
     names = np.empty(category.size, dtype=object)
     for position, category_name in enumerate(CATEGORIES):
@@ -144,9 +188,11 @@ def draw_columns(rng: Generator, arrivals: Arrivals, claims: Claims) -> dict[str
     return {
         "refund_id": draw_ids(rng, "rf_", n_rows),
         "requested_at": pa.array(arrivals.time),
+        "account_id": draw_names(rng, "ac_", arrivals.customer),
+        "ip_address": draw_names(rng, "ip_", claims.ip),
         "years_active": pa.array(claims.years_active),
         "amount": pa.array(claims.amount_usd),
-        "ip_accounts": pa.array(claims.n_ip_accounts),
+        "ip_accounts": pa.array(accounts_before(arrivals, claims.ip)),
         "refunds": pa.array(claims.n_refunds, mask=no_refunds),
         "item": pa.array(draw_items(rng, claims.category), pa.string(), mask=happens(rng, 70, n_rows)),
         "is_fraud": pa.array(draw_labels(rng, CLAIMANTS, arrivals.segment)),

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.random import PCG64, Generator, SeedSequence
 
+from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR
 from training.intake.synthetic.draws import (
     DAYS,
     Floats,
@@ -15,6 +16,7 @@ from training.intake.synthetic.draws import (
     Names,
     draw_amounts,
     draw_ids,
+    draw_names,
     happens,
     keep_to,
     pick,
@@ -26,15 +28,18 @@ from training.intake.synthetic.population import (
     Drawn,
     Population,
     Segment,
+    Stream,
     draw_arrivals,
     draw_labels,
     draw_quantities,
+    earlier_rows,
+    is_fraudster,
     kept_values,
+    of_customer,
     segment_names,
 )
 
 LATE_CHAIN_DAY: Final = 140
-WEEK_DAYS: Final = 7
 
 
 class Chain(NamedTuple):
@@ -84,31 +89,42 @@ COUNTRIES: Final = {
     "UY": 3, "IS": 2, "MT": 1,
 }
 PAYERS: Final = Population(
-    legitimate=(  #                        average_usd  x average   age_days    tx_24h      x usual gas
-        Segment("everyday",       79_550, ((95, 1.3),   (0.9, 0.9), (380, 1.0), (1.6, 0.8), (1.0, 0.4))),
-        Segment("newcomer",        7_000, ((70, 1.1),   (1.0, 1.0), (4, 1.2),   (1.8, 0.8), (1.1, 0.4))),
-        Segment("exchange",        3_000, ((400, 1.0),  (0.9, 1.2), (900, 0.6), (90, 1.2),  (1.1, 0.4))),
-        Segment("trader",          3_000, ((350, 1.1),  (1.2, 1.0), (300, 1.0), (7, 0.9),   (2.3, 0.5))),
-        Segment("whale",           2_000, ((9e3, 1.2),  (1.2, 1.1), (700, 0.8), (3, 1.0),   (1.3, 0.5))),
-        Segment("big_purchase",    2_000, ((90, 1.0),   (7, 0.7),   (420, 1.0), (1.8, 0.8), (1.1, 0.4))),
-        Segment("airdrop_hunter",  1_200, ((25, 1.0),   (1.2, 0.9), (12, 1.0),  (12, 0.8),  (1.2, 0.5))),
-        Segment("remittance",      1_250, ((180, 0.8),  (1.1, 0.6), (260, 1.0), (1.5, 0.7), (1.0, 0.4)),
+    legitimate=(  #                      sessions, rows, gap      average_usd  x average   age_days    x usual gas
+        Segment("everyday",       79_550, Stream(14, 1.2, 90),    ((95, 1.3),  (0.9, 0.9), (300, 1.0), (1.0, 0.4))),
+        Segment("newcomer",        7_000, Stream(3, 1.4, 60, 40), ((70, 1.1),  (1.0, 1.0), (2, 1.2),   (1.1, 0.4))),
+        Segment("exchange",        3_000, Stream(4, 90, 4),       ((400, 1.0), (0.9, 1.2), (900, 0.6), (1.1, 0.4))),
+        Segment("trader",          3_000, Stream(12, 8, 25),      ((350, 1.1), (1.2, 1.0), (260, 1.0), (2.3, 0.5))),
+        Segment("whale",           2_000, Stream(10, 3, 120),     ((9e3, 1.2), (1.2, 1.1), (700, 0.8), (1.3, 0.5))),
+        Segment("big_purchase",    2_000, Stream(host="everyday"), ((90, 1.0), (7, 0.7),   (420, 1.0), (1.1, 0.4))),
+        Segment("airdrop_hunter",  1_200, Stream(3, 12, 10, 30),  ((25, 1.0),  (1.2, 0.9), (6, 1.0),   (1.2, 0.5))),
+        Segment("remittance",      1_250, Stream(8, 1.1, 300),    ((180, 0.8), (1.1, 0.6), (200, 0.8), (1.0, 0.4)),
                 CORRIDOR),
     ),
     fraud=(
-        Segment("account_takeover",  300, ((90, 1.1),   (18, 0.7),  (330, 1.0), (3.2, 0.8), (1.7, 0.5))),
-        Segment("fresh_burst",       280, ((60, 0.9),   (7, 0.9),   (2.2, 0.9), (16, 0.6),  (1.5, 0.5))),
-        Segment("hurried_cash_out",  220, ((400, 1.0),  (3, 0.8),   (70, 1.0),  (4, 0.9),   (5.5, 0.5))),
-        Segment("corridor",          200, ((300, 0.9),  (2, 0.8),   (50, 1.0),  (3.5, 0.8), (1.3, 0.4)),
+        Segment("account_takeover",  300, Stream(1, 3, 12, host="everyday"),
+                ((90, 1.1), (12, 0.8), (330, 1.0), (1.7, 0.5))),
+        Segment("fresh_burst",       280, Stream(1, 8, 6, 5),     ((60, 0.9),  (6, 0.9),   (2.2, 0.9), (1.5, 0.5))),
+        Segment("hurried_cash_out",  220, Stream(1.2, 3, 8, 10),  ((400, 1.0), (3, 0.8),   (70, 1.0),  (5.5, 0.5))),
+        Segment("corridor",          200, Stream(2, 3, 40, 20),   ((300, 0.9), (2, 0.8),   (50, 1.0),  (1.3, 0.4)),
                 CORRIDOR),
     ),
     late_fraud=(
-        Segment("dormant_address",   220, ((150, 0.9),  (2.8, 0.7), (700, 0.4), (3, 0.7),   (1.7, 0.4)),
+        Segment("dormant_address",   220, Stream(1, 2, 45),       ((150, 0.9), (2.8, 0.7), (700, 0.4), (1.7, 0.4)),
                 NEW_CHAIN),
     ),
     weekdays=(104, 106, 105, 104, 108, 90, 83),
 )
 # fmt: on
+
+N_MERCHANTS: Final = 1_500
+CONTACTS: Final = 3  # to whom a sender pays again and again
+# In thousandths: how often a payment goes to a merchant and to a contact; the others go to new addresses.
+TO_MERCHANT, TO_CONTACT = 600, 270
+# Fraudsters collect at addresses that they use for some days; sometimes they buy something.
+MULES_A_PERIOD, MULE_DAYS = 24, 12
+TO_MULE, FRAUD_TO_MERCHANT = 650, 150
+COUNT_SECONDS, COUNT_STEP = SECONDS_A_DAY, SECONDS_AN_HOUR
+MEAN_SECONDS, MEAN_STEP = 30 * SECONDS_A_DAY, SECONDS_A_DAY
 
 
 class Payments(NamedTuple):
@@ -116,9 +132,8 @@ class Payments(NamedTuple):
 
     amount_usd: Floats
     gas_gwei: Floats
-    n_last_24h: Integers
+    receiver: Integers
     age_days: Floats
-    average_usd: Floats
     chain: Integers
     token: Integers
     country: Integers
@@ -134,20 +149,38 @@ def draw_transactions(n_rows: int, seed: SeedSequence) -> Drawn:
 
 def draw_payments(rng: Generator, arrivals: Arrivals) -> Payments:
     """The payment of each arrival."""
-    average, multiple, age, count, gas = draw_quantities(rng, PAYERS, arrivals.segment)
+    average, multiple, age, gas = draw_quantities(rng, PAYERS, arrivals.segment)
+    average = of_customer(arrivals, average)
     amount = draw_amounts(rng, average * multiple, arrivals.day, growth=0.15)
     chain = draw_chains(rng, arrivals)
     token = draw_tokens(rng, arrivals.segment, chain)
-    country = draw_countries(rng, arrivals.segment)
+    country = draw_countries(rng, arrivals)
+    since_first = (arrivals.seconds - of_customer(arrivals, arrivals.seconds)) / SECONDS_A_DAY
     return Payments(
         amount_usd=amount,
         gas_gwei=draw_gas(rng, gas, chain, arrivals.day),
-        n_last_24h=np.rint(count).astype(np.int64),
-        age_days=np.round(np.minimum(age, 6000.0), 1),
-        average_usd=np.round(average, 2),
+        receiver=draw_receivers(rng, arrivals),
+        age_days=np.round(np.minimum(np.round(of_customer(arrivals, age), 1) + since_first, 6000.0), 1),
         chain=chain,
         token=token,
         country=country,
+    )
+
+
+def draw_receivers(rng: Generator, arrivals: Arrivals) -> Integers:
+    """A number for whom each row pays: a merchant, a contact of the sender, a mule, or somebody new."""
+    n_rows = arrivals.day.size
+    weights = [20_000 // (rank + 20) for rank in range(N_MERCHANTS)]
+    merchant = pick(rng, weights, n_rows)
+    contact = N_MERCHANTS + arrivals.customer * CONTACTS + rng.integers(CONTACTS, size=n_rows)
+    first_mule = N_MERCHANTS + arrivals.n_customers * CONTACTS
+    mule = first_mule + arrivals.day // MULE_DAYS * MULES_A_PERIOD + rng.integers(MULES_A_PERIOD, size=n_rows)
+    new = first_mule + (DAYS // MULE_DAYS + 1) * MULES_A_PERIOD + np.arange(n_rows)
+    is_fraud, die = is_fraudster(PAYERS, arrivals.segment), rng.integers(1000, size=n_rows)
+    return np.where(
+        is_fraud,
+        np.select([die < TO_MULE, die < TO_MULE + FRAUD_TO_MERCHANT], [mule, merchant], new),
+        np.select([die < TO_MERCHANT, die < TO_MERCHANT + TO_CONTACT], [merchant, contact], new),
     )
 
 
@@ -172,10 +205,11 @@ def draw_tokens(rng: Generator, segment: Integers, chain: Integers) -> Integers:
     return keep_to(rng, code, kept_values(PAYERS, segment, "token_type", TOKENS))
 
 
-def draw_countries(rng: Generator, segment: Integers) -> Integers:
-    """Positions in `COUNTRIES`."""
-    kept = kept_values(PAYERS, segment, "sender_country", list(COUNTRIES))
-    return keep_to(rng, pick(rng, COUNTRIES.values(), segment.size), kept)
+def draw_countries(rng: Generator, arrivals: Arrivals) -> Integers:
+    """Positions in `COUNTRIES`; each sender has one."""
+    kept = kept_values(PAYERS, arrivals.segment, "sender_country", list(COUNTRIES))
+    drawn = keep_to(rng, pick(rng, COUNTRIES.values(), arrivals.segment.size), kept)
+    return of_customer(arrivals, drawn)
 
 
 def draw_gas(rng: Generator, multiple: Floats, chain: Integers, day: Integers) -> Floats:
@@ -184,28 +218,41 @@ def draw_gas(rng: Generator, multiple: Floats, chain: Integers, day: Integers) -
     return np.round(multiple * usual_gwei * rng.lognormal(0.0, 0.25, DAYS)[day], 2)
 
 
-def draw_gaps(rng: Generator, payments: Payments) -> tuple[Mask, Mask]:
-    """The rows without a gas price, and those without an average."""
-    # Bitcoin has no gas, so its fee is often left out; a new address has no average yet.
+def draw_gaps(rng: Generator, payments: Payments) -> Mask:
+    """The rows without a gas price: Bitcoin has no gas, so its fee is often left out."""
     is_bitcoin = payments.chain == list(CHAINS).index("BTC")
-    no_gas = happens(rng, np.where(is_bitcoin, 350, 12), is_bitcoin.size)
-    age = payments.age_days
-    no_average = happens(rng, np.where(age < 1, 600, np.where(age < WEEK_DAYS, 150, 20)), age.size)
-    return no_gas, no_average
+    return happens(rng, np.where(is_bitcoin, 350, 12), is_bitcoin.size)
+
+
+def sent_before(arrivals: Arrivals, amount_usd: Floats) -> tuple[Integers, Floats, Mask]:
+    """What each row's sender did before: payments in 24 hours, their average of 30 days, and where there is none.
+
+    Windows begin at a full hour and a full day, as those of `history` in params.yaml.
+    """
+    day = earlier_rows(arrivals.customer, arrivals.seconds, COUNT_SECONDS, COUNT_STEP)
+    month = earlier_rows(arrivals.customer, arrivals.seconds, MEAN_SECONDS, MEAN_STEP)
+    cents = np.rint(amount_usd[month.order] * 100).astype(np.int64)
+    total = np.concatenate([[0], np.cumsum(cents)])
+    n_paid = month.end - month.begin
+    average = (total[month.end] - total[month.begin]) / np.maximum(100 * n_paid, 1)
+    return day.end - day.begin, average, n_paid == 0
 
 
 def draw_columns(rng: Generator, arrivals: Arrivals, payments: Payments) -> dict[str, pa.Array]:
     """The published columns; each draws in its turn, so their order is part of the data."""
     n_rows = arrivals.day.size
-    no_gas, no_average = draw_gaps(rng, payments)
+    no_gas = draw_gaps(rng, payments)
+    n_last_24h, average, is_first = sent_before(arrivals, payments.amount_usd)
     return {
         "transaction_id": draw_ids(rng, "tx_", n_rows),
         "timestamp": pa.array(arrivals.time),
+        "sender_address": draw_names(rng, "0x", arrivals.customer),
+        "receiver_address": draw_names(rng, "0x", payments.receiver),
         "amount_usd": pa.array(payments.amount_usd),
         "gas_price": pa.array(payments.gas_gwei, mask=no_gas),
-        "tx_count_24h": pa.array(payments.n_last_24h, mask=happens(rng, 15, n_rows)),
+        "tx_count_24h": pa.array(n_last_24h, mask=happens(rng, 15, n_rows)),
         "address_age_days": pa.array(payments.age_days, mask=happens(rng, 30, n_rows)),
-        "avg_tx_value": pa.array(payments.average_usd, mask=no_average),
+        "avg_tx_value": pa.array(average, mask=is_first | happens(rng, 20, n_rows)),
         "chain": texts(list(CHAINS), payments.chain),
         "token_type": texts(TOKENS, payments.token, happens(rng, 10, n_rows)),
         "sender_country": texts(list(COUNTRIES), payments.country, happens(rng, 30, n_rows)),

@@ -1,0 +1,118 @@
+"""What could be remembered of a user's file: whose values are keys, and the template of their features."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from training.declaration import declared_scorer
+from training.intake.infer import Inferred, infer
+from training.intake.proposed_history import keys_of, proposed_blocks, with_blocks
+from training.intake.suggested_params import params_text, settings_for
+
+N = 2_000
+
+
+def payments(days: float = 200) -> pd.DataFrame:
+    """Rows with columns that are keys, and others that are none for one reason each."""
+    rng = np.random.default_rng(5)
+    row = np.arange(N)
+    rows = pd.DataFrame(
+        {
+            "paid_at": pd.Timestamp("2025-01-01") + pd.to_timedelta(row * days / N, unit="D"),
+            "card": "c" + pd.Series(rng.integers(300, size=N)).astype(str).str.zfill(4),
+            "merchant_id": 1_000 + rng.integers(40, size=N),
+            "amount": np.round(rng.lognormal(3, 1, N), 2),
+            "receipt": "r" + pd.Series(row).astype(str).str.zfill(6),
+            "channel": np.array(["web", "shop", "phone"])[rng.integers(3, size=N)],
+            # Two rows each, one right after the other: those of later rows were never seen before.
+            "basket": "b" + pd.Series(row // 4).astype(str).str.zfill(6),
+            "is_fraud": (rng.random(N) < 0.05).astype(int),
+        }
+    )
+    rows.loc[::50, "card"] = None
+    return rows
+
+
+def inferred_payments(days: float = 200) -> Inferred:
+    """The same as a scorer's data."""
+    return infer(payments(days), "is_fraud", "paid_at")
+
+
+def test_keys_are_values_that_come_again() -> None:
+    """Not ids of single rows, categories of a few values, or values that later rows never share with earlier ones."""
+    assert keys_of(inferred_payments()) == ["card", "merchant_id"]
+
+
+def test_without_dates_there_are_no_keys() -> None:
+    """What is remembered is that of windows of time, which row numbers and steps are not."""
+    rows = payments().drop(columns="paid_at")
+    assert keys_of(infer(rows, "is_fraud", None)) == []
+    assert keys_of(infer(rows.assign(step=np.arange(N) // 3), "is_fraud", "step")) == []
+
+
+def test_the_template_has_counts_amounts_and_the_others() -> None:
+    """Per key: counts, gap, mean and largest amount, the amount beside the mean, and how it goes with other keys."""
+    card, merchant = proposed_blocks(inferred_payments(), label_delay_days=0)
+    assert list(card.features) == [
+        "card_count_1h",
+        "card_count_24h",
+        "card_count_7d",
+        "card_count_30d",
+        "card_idle",
+        "card_mean_30d",
+        "card_max_30d",
+        "card_merchant_id_7d",
+        "card_knows_merchant_id",
+    ]
+    assert card.features["card_mean_30d"].field == "amount"
+    assert card.derived["amount_to_card_mean_30d"].ratio == ("amount", "card_mean_30d")
+    assert merchant.features["merchant_id_card_7d"].take == "distinct"
+
+
+def test_risks_need_a_label_delay() -> None:
+    """How often a key was defrauded is known only after the labels."""
+    takes = {feature.take for block in proposed_blocks(inferred_payments(), 0.5) for feature in block.features.values()}
+    assert "fraud_rate" not in takes
+    card, _ = proposed_blocks(inferred_payments(), 1)
+    risks = [feature.over for feature in card.features.values() if feature.take == "fraud_rate"]
+    # A window of 90 days would be nearly a half of the file's 200.
+    assert risks == ["7d", "30d"]
+
+
+def test_windows_are_short_beside_the_file() -> None:
+    """A window that reaches back to the first row would tell the age of the file."""
+    card, _ = proposed_blocks(inferred_payments(days=5), label_delay_days=0)
+    assert [feature.over for feature in card.features.values() if feature.take == "count"] == ["1h", "24h"]
+    assert card.derived == {}
+
+
+@pytest.mark.parametrize(
+    ("kept", "entity", "keys"),
+    [(["card", "merchant_id"], "card", {"card", "merchant_id"}), (["merchant_id"], None, {"card", "merchant_id"})],
+    ids=["both", "the category"],
+)
+def test_blocks_become_a_declaration(kept: list[str], entity: str | None, keys: set[str], tmp_path: Path) -> None:
+    """The block that is written declares the keys, the history and its ratios; the rows of a key belong together."""
+    inferred = inferred_payments()
+    blocks = [block for block in proposed_blocks(inferred, 0) if block.name in kept]
+    chosen = with_blocks(inferred, blocks)
+    # A merchant is a category too, because most of the 40 have rows enough to learn.
+    assert chosen.fields["card"].type == "key"
+    assert chosen.fields["merchant_id"].type == "category"
+    assert keys <= set(chosen.rows)
+    assert chosen.rows["card"].isna().sum() == N // 50
+    (tmp_path / "params.yaml").write_text(params_text("pay", "/pay", "pay.csv", chosen, settings_for(chosen)))
+    declared = declared_scorer("pay", tmp_path / "params.yaml")
+    assert declared.history
+    assert declared.history == chosen.history
+    assert list(declared.history.entities) == kept
+    assert declared.history.warmup_days == 19
+    assert declared.entity == entity
+
+
+def test_nothing_kept_changes_nothing() -> None:
+    """Without a block the file is as it was."""
+    inferred = inferred_payments()
+    assert with_blocks(inferred, []) is inferred
