@@ -189,7 +189,8 @@ class EntityPast:
             for column in tiles:
                 flat.extend(column)
         for seen in state.seen:
-            flat.extend(chain.from_iterable(sorted(seen.items(), key=_by_time)))
+            ordered = sorted(seen.items(), key=_by_time)
+            flat.extend(chain.from_iterable(ordered))
         return flat.tobytes()
 
     def unpack(self, content: bytes) -> State:
