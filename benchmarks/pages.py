@@ -111,7 +111,7 @@ FACTS: dict[str, Callable[[], str]] = {
     r"[\d.]+ MB unzipped of Lambda's": partial(_of, "serving.json", artifact_fact),
     r"Monitoring [\d,]+ predictions .* of memory": partial(_of, "monitoring.json", monitoring_fact),
     r"`make bench-training` on [\d-]+, .* of .*(?=:)": partial(_of, "training.json", training_caption),
-    r"The time grows with the power [\d.]+ of the rows; on [\d,]+ entity events both were equal": partial(
+    r"The features' time grows with the power .* both were equal": partial(
         _of, "history_training.json", history_training_fact
     ),
     r"`make bench-repro`: the handbook's .* GB": partial(_of, "repro.json", repro_fact),

@@ -411,28 +411,28 @@ def trained_output(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -
     return _trained(tmp_path_factory.getbasetemp().parent / f"trained-{testrun_uid}", _write_project, STAGES)
 
 
-@pytest.fixture(scope="session")
-def timed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
-    """The folder in which the stages ran for the mini scorer with dates; only to be read."""
+def _trained_on(place: Path, params: str, rows: pd.DataFrame) -> Path:
+    """The folder in which the stages ran for these rows of a scorer that is declared otherwise."""
 
     def write(folder: Path) -> None:
         _write_project(folder)
-        (folder / "params.yaml").write_text(TIMED_PARAMS)
-        timed_rows().to_parquet(folder / "data" / "rows.parquet", index=False)
+        (folder / "params.yaml").write_text(params)
+        rows.to_parquet(folder / "data" / "rows.parquet", index=False)
 
-    return _trained(tmp_path_factory.getbasetemp().parent / f"timed-{testrun_uid}", write, TIMED_STAGES)[0]
+    return _trained(place, write, TIMED_STAGES)[0]
+
+
+@pytest.fixture(scope="session")
+def timed(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
+    """The folder in which the stages ran for the mini scorer with dates; only to be read."""
+    return _trained_on(tmp_path_factory.getbasetemp().parent / f"timed-{testrun_uid}", TIMED_PARAMS, timed_rows())
 
 
 @pytest.fixture(scope="session")
 def remembered(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Path:
     """The folder in which the stages ran for the mini scorer with a history; only to be read."""
-
-    def write(folder: Path) -> None:
-        _write_project(folder)
-        (folder / "params.yaml").write_text(REMEMBERED_PARAMS)
-        remembered_rows().to_parquet(folder / "data" / "rows.parquet", index=False)
-
-    return _trained(tmp_path_factory.getbasetemp().parent / f"remembered-{testrun_uid}", write, TIMED_STAGES)[0]
+    place = tmp_path_factory.getbasetemp().parent / f"remembered-{testrun_uid}"
+    return _trained_on(place, REMEMBERED_PARAMS, remembered_rows())
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ import pandas as pd
 import pytest
 from starlette.testclient import TestClient
 
+from handler.history import sqlite
 from handler.history.sqlite import HistoryFileError, SqliteHistory
 from handler.records.record import Recorder
 from handler.releases.served import Served, Slot
 from handler.releases.shadow import Shadow
 from handler.scoring.entity_state import PRIOR_EVENTS
 from handler.scoring.history import DAY
+from handler.scoring.past import RequestPast
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.scoring.times import END_OF_TIMES
 from handler.web.routes import create_app
@@ -169,12 +173,43 @@ def test_keys_are_texts_or_whole_numbers(client: TestClient, sent: object, same:
     assert explained(client, card=same, at=NOW + 1)["visits"] == 1.0
 
 
-@pytest.mark.parametrize("key", [1.5, True, ["a"], {"a": 1}, "x" * 257, 10**300])
+@pytest.mark.parametrize("key", [1.5, True, ["a"], {"a": 1}, "x" * 257, "x" * 10_000, 10**300])
 def test_other_keys_are_refused(client: TestClient, key: object) -> None:
     """A fraction, a list, a text of more than 256 characters: a 422 that names the field."""
     answer = client.post("/mini", json=REQUEST | {"card": key})
     assert answer.status_code == 422
     assert answer.json()["detail"][0]["loc"] == ["body", "card"]
+
+
+def test_a_time_ahead_of_the_clock_is_refused(client: TestClient) -> None:
+    """With a sentence, and leaves no trace in the history."""
+    answer = client.post("/mini", json=REQUEST | {"at": "2099-12-31T00:00:00Z"})
+    assert answer.status_code == 422
+    assert "more than 5 minutes ahead of the server's clock" in answer.json()["detail"][0]["msg"]
+    assert explained(client)["visits"] == 0.0
+
+
+def test_a_request_without_a_time_is_of_now(client: TestClient) -> None:
+    """By the server's clock, which is later than any request with a time."""
+    explained(client)
+    body = {key: value for key, value in REQUEST.items() if key != "at"}
+    before = time()
+    answer = client.post("/mini?explain=true", json=body)
+    assert answer.status_code == 200, answer.text
+    explained(client, at=before - 5)
+    values = explained(client, at=time() + 2)
+    assert values["visits"] == 2.0
+    assert 1.0 <= values["idle"] <= 60.0
+
+
+def test_a_request_before_all_that_is_remembered(client: TestClient) -> None:
+    """Is answered without a past, counted at most where it belongs, and spoils no later request."""
+    for day in (0, 1, 2):
+        explained(client, at=NOW + day * DAY)
+    values = explained(client, at=NOW - 300 * DAY)
+    assert (values["visits"], values["mean_amount"], values["idle"]) == (0.0, None, None)
+    assert explained(client, at=NOW + 2 * DAY + 60)["visits"] == 2.0
+    assert explained(client, at=NOW + 2 * DAY + 61)["idle"] == 1.0
 
 
 def test_a_batch_is_a_series_of_requests(client: TestClient) -> None:
@@ -279,6 +314,77 @@ def test_writers_side_by_side_lose_nothing(scorer: Scorer, tmp_path: Path) -> No
     with closing(sqlite3.connect(path)) as connection:
         written = dict(connection.execute("SELECT key, state FROM states").fetchall())
     assert written == {key: fold.pack(state) for key, (fold, state) in states.items()}
+
+
+def test_a_full_disk_is_no_past(client: TestClient, history: SqliteHistory) -> None:
+    """Answers come without a past and with a warning, and once there is space the history goes on."""
+    explained(client)
+    connection = history._open()  # noqa: SLF001 - to limit its size
+    (n_pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {n_pages}")
+    answers = [client.post("/mini", json=REQUEST | {"card": f"another-{number}"}) for number in range(100)]
+    assert {answer.status_code for answer in answers} == {200}
+    assert 0 < history.n_failed < 100
+    unanswered(client)
+    connection.execute("PRAGMA max_page_count = 1000000")
+    history._paused_until = 0.0  # noqa: SLF001 - as if ten seconds had gone by
+    assert explained(client, at=NOW + 9)["visits"] == 1.0
+
+
+def test_a_file_that_became_read_only_is_no_past(client: TestClient, history: SqliteHistory) -> None:
+    """As where the disk was mounted again after an error: an answer without a past, never a 5xx."""
+    explained(client)
+    history._open().execute("PRAGMA query_only = 1")  # noqa: SLF001 - see above
+    unanswered(client)
+    assert client.get("/health").json()["history"]["status"] == "trouble"
+
+
+def test_a_read_only_disk_is_refused_at_the_start(small_disk: Callable[[str], Path]) -> None:
+    """With the file and the remedy, whether the file is there or not."""
+    folder = small_disk("1m")
+    SqliteHistory(str(folder / "history.db"), 50).close()
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    for name in ("history.db", "new.db"):
+        with pytest.raises(HistoryFileError, match=rf"HISTORY is '.*{name}', which cannot be used: .*; it must be "):
+            SqliteHistory(str(folder / name), 50)
+
+
+def test_a_file_that_stays_locked_is_refused_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some seconds, in which other writers of a start go by."""
+    path = tmp_path / "history.db"
+    SqliteHistory(str(path), 50).close()
+    monkeypatch.setattr(sqlite, "START_SECONDS", 0.05)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(HistoryFileError, match="which cannot be used: database is locked; it must be "):
+            SqliteHistory(str(path), 50)
+
+
+def test_a_history_of_another_declaration_is_another_past(scorer: Scorer, history: SqliteHistory) -> None:
+    """Its states are in the same file, and neither reads or changes those of the other."""
+    assert scorer.contract.history
+    assert scorer.past
+    other = RequestPast(scorer.contract, scorer.contract.history.model_copy(update={"lateness": "20m"}))
+    assert other.id != scorer.past.id
+    requests = [scorer.request_model.model_validate(REQUEST | {"at": NOW + second}) for second in range(3)]
+    assert history.exchange([scorer.past.events(requests[0])])[0][0][0] == 0.0
+    assert history.exchange([other.events(requests[1])])[0][0][0] == 0.0
+    assert history.exchange([scorer.past.events(requests[2])])[0][0][0] == 1.0
+
+
+def test_a_damaged_file_is_no_past(client: TestClient, history: SqliteHistory, tmp_path: Path) -> None:
+    """Pages that are no longer those of a database: an answer without a past, or a refused start, never a 5xx."""
+    for number in range(30):
+        explained(client, card=f"card-{number}")
+    history.close()
+    path = tmp_path / "history.db"
+    content = path.read_bytes()
+    assert len(content) > 20_000
+    # Everything but the first page, which names the tables.
+    path.write_bytes(content[:4_096] + b"\x5a" * (len(content) - 4_096))
+    unanswered(client)
+    with pytest.raises(HistoryFileError, match="which cannot be used: "):
+        SqliteHistory(str(path), 50)
 
 
 def test_a_damaged_state_is_no_past(client: TestClient, tmp_path: Path) -> None:

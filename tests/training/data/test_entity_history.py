@@ -9,9 +9,9 @@ from xgboost import XGBClassifier
 
 from handler.scoring.history import DAY, History
 from tests.entity_takes import CARD, CARD_AND_PAIR, FIELDS, declared_takes
-from training.data import entity_history
+from training.data import entity_history, folded_sample
 from training.data.entity_history import history_columns
-from training.data.folded_sample import folded, require_equal_to_fold
+from training.data.folded_sample import folded, require_equal_to_fold, sampled_places
 from training.data.past_rows import PastRows, Texts
 from training.errors import DataError
 
@@ -85,6 +85,25 @@ def test_without_keys_all_is_missing() -> None:
     rows, history = drawn_rows(6).assign(card=None), declared_takes(CARD_AND_PAIR)
     columns = history_columns(past_rows(rows), history, FIELDS)
     assert all(np.isnan(values).all() for values in columns.values())
+
+
+def test_a_card_of_nearly_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a card in nine rows of ten with many devices all is computed too, and the check takes its first rows."""
+    monkeypatch.setattr(entity_history, "BLOCK_ROWS", 500)
+    monkeypatch.setattr(folded_sample, "ROWS_A_KEY", 700)
+    rows, history = drawn_rows(8), declared_takes(CARD_AND_PAIR)
+    draw = np.random.default_rng(8)
+    devices = [f"d{number}" for number in draw.integers(0, 300, N)]
+    rows = rows.assign(card=rows["card"].where(draw.random(N) < 0.1, "everybody"), device=devices)
+    past = past_rows(rows)
+    columns = history_columns(past, history, FIELDS)
+    expected = by_fold(rows, history)
+    for name, values in columns.items():
+        np.testing.assert_array_equal(values, expected[name], err_msg=name)
+    sampled = {name: (keys, places) for name, keys, places in sampled_places(past, history, seed=1)}
+    keys, places = sampled["card"]
+    assert np.bincount(keys[places]).max() == 700
+    require_equal_to_fold(past, history, FIELDS, columns, seed=1)
 
 
 def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
