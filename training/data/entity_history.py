@@ -60,12 +60,24 @@ class Texts:
 
 @dataclass(frozen=True)
 class PastRows:
-    """All checked rows in order of time, as far as a history reads them."""
+    """Rows in order of time, as far as a history reads them."""
 
     seconds: Floats
     label: Labels
     texts: Mapping[str, Texts]
     numbers: Mapping[str, Floats]
+    ids: Integers | None = None
+    """The hashes of the rows' ids, which the fold alone reads."""
+
+    def at(self, places: Integers) -> "PastRows":
+        """The rows at some places, in that order."""
+        return PastRows(
+            self.seconds[places],
+            self.label[places],
+            {name: Texts(column.codes[places], column.texts) for name, column in self.texts.items()},
+            {name: column[places] for name, column in self.numbers.items()},
+            None if self.ids is None else self.ids[places],
+        )
 
 
 def read_columns(history: History) -> tuple[list[str], list[str]]:
@@ -74,6 +86,18 @@ def read_columns(history: History) -> tuple[list[str], list[str]]:
     texts += [str(f.field) for f in history.features.values() if f.take in {"distinct", "seen"}]
     numbers = [str(f.field) for f in history.features.values() if f.take in {"sum", "mean", "max"}]
     return list(dict.fromkeys(texts)), list(dict.fromkeys(numbers))
+
+
+def past_rows(table: pa.Table, history: History, time: str, label: Labels, ids: Integers | None = None) -> PastRows:
+    """The rows of a table, as far as a history reads them."""
+    texts, numbers = read_columns(history)
+    return PastRows(
+        table[time].to_numpy(),
+        label,
+        {name: Texts.of(table[name]) for name in texts},
+        {name: table[name].to_numpy() for name in numbers},
+        ids,
+    )
 
 
 def key_of(rows: PastRows, entity: Entity) -> Texts:
@@ -125,12 +149,7 @@ def history_of_rows(
     texts, numbers = read_columns(scorer.history)
     kept = [scorer.time, scorer.label, *texts, *numbers]
     table = pa.Table.from_batches([batch.select(list(dict.fromkeys(kept))) for batch in batches])
-    rows = PastRows(
-        table[scorer.time].to_numpy(),
-        table[scorer.label].to_numpy(),
-        {name: Texts.of(table[name]) for name in texts},
-        {name: table[name].to_numpy() for name in numbers},
-    )
+    rows = past_rows(table, scorer.history, scorer.time, table[scorer.label].to_numpy())
     first, last = np.searchsorted(rows.seconds, learned)
     label = rows.label[first:last]
     history = scorer.history.learned(scorer.split.label_delay_days, rounded(int(label.sum()) / max(len(label), 1)))

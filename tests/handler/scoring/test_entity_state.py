@@ -204,3 +204,46 @@ def test_other_bytes_are_no_state(content: bytes) -> None:
     """Bytes that are not a state are refused with a ValueError."""
     with pytest.raises(ValueError, match="not a state of this history"):
         PAST.unpack(content)
+
+
+def added(rows: list[tuple[int, Row]]) -> State:
+    """The state after numbered rows, whose labels are known at once."""
+    state = PAST.empty()
+    for number, row in rows:
+        PAST.add(state, row.event(number))
+        if row.fraud:
+            PAST.add_fraud(state, row.time)
+    return state
+
+
+@given(ROWS, st.integers(0, 40), st.integers(0, 40), st.booleans())
+@settings(max_examples=500, deadline=None)
+def test_a_merged_state_is_that_of_all_events(drawn: list[Any], cut: int, known: int, is_midnight: bool) -> None:  # noqa: FBT001 - drawn
+    """Byte for byte: with a file's events before a midnight, live ones around it, or, at any time, live ones after."""
+    rows = list(enumerate(rows_of(drawn)))
+    as_of = rows[min(cut, len(rows) - 1)][1].time if rows else START
+    if is_midnight:
+        as_of = as_of // DAY * DAY
+    before = [(number, row) for number, row in rows if row.time < as_of]
+    since = [(number, row) for number, row in rows if row.time >= as_of]
+    # Of the events before a midnight the live state may know the latest ones.
+    overlap = before[len(before) - min(known, len(before)) :] if is_midnight else []
+    base, live = added(before), added(overlap + since)
+    packed = PAST.pack(base), PAST.pack(live)
+    merged = PAST.merged(base, live, as_of)
+    assert PAST.pack(merged) == PAST.pack(added(rows))
+    assert (PAST.pack(base), PAST.pack(live)) == packed, "neither is changed"
+    if is_midnight:
+        assert PAST.pack(PAST.merged(base, merged, as_of)) == PAST.pack(merged), "merging again changes nothing"
+
+
+@given(ROWS, st.integers(0, 40))
+@settings(max_examples=200, deadline=None)
+def test_events_that_cannot_be_told_apart_are_not_merged(drawn: list[Any], cut: int) -> None:
+    """A live state with an event before a time that is no midnight is refused."""
+    rows = list(enumerate(rows_of(drawn)))
+    as_of = rows[min(cut, len(rows) - 1)][1].time + 1 if rows else START
+    # What is older leaves no trace.
+    if any(rows[-1][1].time - 80 * DAY < row.time < as_of for _, row in rows) and as_of % DAY:
+        with pytest.raises(ValueError, match="no midnight"):
+            PAST.merged(PAST.empty(), added(rows), as_of)
