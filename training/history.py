@@ -18,7 +18,7 @@ from typing import NamedTuple
 from handler.history.loading import BATCH_KEYS, Loading
 from handler.history.sqlite import HistoryFileError, SqliteHistory
 from handler.scoring.contract import Contract, key_text
-from handler.scoring.entity_state import NONE, EntityPast, Event, State
+from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateError
 from handler.scoring.history import History, unit_of
 from handler.scoring.past import RequestPast
 from handler.scoring.times import iso_text
@@ -26,6 +26,7 @@ from training.data.near_names import near_file, near_text
 from training.data.state_file import (
     STATES,
     StateFile,
+    StoredState,
     build_states,
     day_text,
     declared_history,
@@ -90,9 +91,7 @@ def load(name: str, database: str) -> str:
         counter, n_seen = ProgressCounter("states loaded", file.n_keys), 0
         for states in file.states(BATCH_KEYS):
             if n_seen >= n_before:
-                loading.add(states, n_seen)
-            elif n_seen + len(states) > n_before:
-                raise StageError(f"{database}: an earlier load of {path} stopped at another place; build it anew")
+                _add(loading, states, n_seen, database, file)
             n_seen += len(states)
             counter.add(len(states))
         counter.close()
@@ -106,7 +105,7 @@ def _check(loading: Loading, file: StateFile, name: str, database: str, n_before
     for states in file.states(BATCH_KEYS):
         try:
             is_apart = loading.check(states) or n_seen < n_before
-        except ValueError as error:
+        except StateError as error:
             raise StageError(f"{file.path} or {database} is damaged: {error}; build the file anew") from error
         if not is_apart:
             day = day_text(file.as_of)
@@ -117,6 +116,17 @@ def _check(loading: Loading, file: StateFile, name: str, database: str, n_before
         n_seen += len(states)
         counter.add(len(states))
     counter.close()
+
+
+def _add(loading: Loading, states: list[StoredState], n_before: int, database: str, file: StateFile) -> None:
+    """Merge a batch; raises StageError where a late request came in between, so that it cannot be merged any more."""
+    try:
+        loading.add(states, n_before)
+    except ValueError as error:
+        raise StageError(
+            f"{database}: after {counted(n_before, 'state')} of {file.path}: {error}; build it with "
+            f"BEFORE={day_text(file.as_of)} and load that"
+        ) from error
 
 
 def inspect(name: str, database: str, key: str) -> str:
@@ -130,7 +140,7 @@ def inspect(name: str, database: str, key: str) -> str:
             return f"{database} remembers nothing of {key}"
         try:
             state = past.entity(named.entity).unpack(packed)
-        except ValueError as error:
+        except StateError as error:
             raise StageError(f"{database}: the state of {key} is damaged: {error}") from error
     return f"{database}, {key}:\n" + "\n".join(_words(past.entity(named.entity), state, history, contract, len(packed)))
 

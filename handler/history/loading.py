@@ -39,17 +39,18 @@ class Loading:
         return row[0] if row else 0
 
     def check(self, states: Iterable[Loaded]) -> bool:
-        """Whether states can be merged; raises ValueError where one is damaged, sqlite3.Error where the history fails.
+        """Whether states can be merged; raises StateError where one is damaged, sqlite3.Error where the history fails.
 
         At a midnight in UTC they always can, else where the history knows of no event of theirs before `as_of`.
         """
+        is_apart = True
         for number, key, state, _ in states:
             past = self._past.entity(number)
             past.unpack(state)
-            live = self._history.state(key) if self._as_of % DAY else None
-            if live is not None and past.earliest(past.unpack(live)) < self._as_of:
-                return False
-        return True
+            if (live := self._history.state(key)) is not None:
+                known = past.earliest(past.unpack(live))
+                is_apart &= self._as_of % DAY == 0 or known >= self._as_of
+        return is_apart
 
     def begin(self) -> None:
         """Make room for the notes of a load."""
@@ -61,7 +62,8 @@ class Loading:
     def add(self, states: Sequence[Loaded], n_before: int) -> None:
         """Merge a batch of the file's states, which follows `n_before` others, in one transaction.
 
-        Then the same time is left to the writers that wait. Raises ValueError or sqlite3.Error, and merges none.
+        Then the same time is left to the writers that wait. Raises ValueError where one cannot be merged, or
+        sqlite3.Error; then none is.
         """
         begin = perf_counter()
         with self._history.writing() as connection:

@@ -38,6 +38,10 @@ FRAUDS = -1
 PRIOR_EVENTS = 20
 
 
+class StateError(ValueError):
+    """Raised when bytes are not a state of the history that reads them."""
+
+
 class Event(NamedTuple):
     """What one request adds to the past of an entity."""
 
@@ -232,13 +236,13 @@ class EntityPast:
         return flat.tobytes()
 
     def unpack(self, content: bytes) -> State:
-        """The state of its bytes; raises ValueError where they are not those of such a state."""
+        """The state of its bytes; raises StateError where they are not those of such a state."""
         flat = array("q")
         try:
             flat.frombytes(content)
             return self._unpacked(flat)
         except (IndexError, OverflowError, ValueError) as error:
-            raise ValueError("the bytes are not a state of this history") from error
+            raise StateError("the bytes are not a state of this history") from error
 
     def _unpacked(self, flat: array[int]) -> State:
         first, last, n_ids, n_raw = flat[:4]

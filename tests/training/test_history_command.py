@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from handler.history.loading import Loading
 from handler.history.sqlite import SqliteHistory
 from handler.releases.served import Slot
+from handler.scoring.entity_state import EntityPast
 from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
 from handler.scoring.scorer import Scorer, load_scorer
@@ -392,6 +393,44 @@ def test_events_that_cannot_be_told_apart_are_not_loaded(
     assert states_in("h.db") == before
     run("--before", "2025-03-01")
     assert run("--load", "h.db")[0] is None
+
+
+def test_a_damaged_state_is_told(run: Run) -> None:
+    """Neither described nor merged, and nothing is written."""
+    run()
+    run("--load", "h.db")
+    with closing(sqlite3.connect("h.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE states SET state = x'00'")
+        connection.execute("DELETE FROM loads")
+    before = states_in("h.db")
+    assert run("--history", "h.db", "--key", "card=card-7")[0] == (
+        "history mini: h.db: the state of card=card-7 is damaged: the bytes are not a state of this history"
+    )
+    assert run("--load", "h.db")[0] == (
+        f"history mini: {STATES} or h.db is damaged: the bytes are not a state of this history; build the file anew"
+    )
+    assert states_in("h.db") == before
+
+
+def test_a_late_request_may_stop_a_load(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between check and merge: the sentence says how far it came, and what to do."""
+    run()
+    with closing(SqliteHistory("h.db", 50)):
+        pass
+    monkeypatch.setattr(EntityPast, "merged", refuse)
+    monkeypatch.setattr(EntityPast, "earliest", lambda *_: 2**62)
+    file = pq.read_table(STATES)
+    with closing(sqlite3.connect("h.db", isolation_level=None)) as connection:
+        late = (file["key"][60].as_py(), file["state"][60].as_py(), 2**40)
+        connection.execute("INSERT INTO states VALUES (?, ?, ?)", late)
+    ended = run("--load", "h.db")[0]
+    assert ended.startswith(f"history mini: h.db: after 50 states of {STATES}: ")
+    assert ended.endswith("; build it with BEFORE=2025-03-01 and load that")
+
+
+def refuse(*_: object) -> None:
+    """Stands for a merge that is refused."""
+    raise ValueError("the state may have events before the time")
 
 
 def test_without_rows_or_a_history_there_is_nothing_to_build(run: Run) -> None:

@@ -71,6 +71,14 @@ def id_hashes(past: RequestPast, ids: Sequence[str | None]) -> Integers:
     return np.array([MISSING if text is None else past.id_hash(text) for text in ids], np.int64)
 
 
+def stored_keys(rows: PastRows, contract: Contract) -> set[bytes]:
+    """The keys of all rows, as a store knows them."""
+    if contract.history is None:
+        return set()
+    past, entities = RequestPast(contract, contract.history), enumerate(contract.history.entities.values())
+    return {past.stored_key(number, text) for number, entity in entities for text in key_of(rows, entity).texts}
+
+
 def fold_rows(
     rows: PastRows,
     contract: Contract,
