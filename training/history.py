@@ -90,9 +90,9 @@ def load(name: str, database: str) -> str:
         loading.begin()
         counter, n_seen = ProgressCounter("states loaded", file.n_keys), 0
         for states in file.states(BATCH_KEYS):
-            if n_seen >= n_before:
-                _add(loading, states, n_seen, database, file)
             n_seen += len(states)
+            if new := states[max(n_before - n_seen + len(states), 0) :]:
+                _add(loading, new, n_seen - len(new), database, file)
             counter.add(len(states))
         counter.close()
     resumed = f" ({n_before:,} of them before)" if n_before else ""

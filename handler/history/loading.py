@@ -1,6 +1,5 @@
 """States of a file of rows, merged into a served history while it goes on serving."""
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from time import perf_counter, sleep
 
@@ -9,7 +8,7 @@ from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
 
 # How many keys are merged in one transaction: requests wait for it.
-BATCH_KEYS = 50
+BATCH_KEYS = 20
 # Which files were loaded, and how much of the one whose load was interrupted.
 _SCHEMA = "CREATE TABLE IF NOT EXISTS loads (file TEXT PRIMARY KEY, n_keys INTEGER NOT NULL) WITHOUT ROWID"
 # Requests whose outcomes are awaited, though the file has them: they must not count twice.
@@ -56,6 +55,8 @@ class Loading:
         """Make room for the notes of a load."""
         with self._history.writing() as connection:
             connection.execute(_SCHEMA)
+        # So the load itself moves the log into the file, and seldom a request, which would wait for the disk.
+        self._history.connection().execute("PRAGMA wal_autocheckpoint = 200")
         if self._past.has_frauds:
             self._history.connection().executescript(_KNOWN.format(as_of=self._as_of))
 
@@ -65,22 +66,28 @@ class Loading:
         Then the same time is left to the writers that wait. Raises ValueError where one cannot be merged, or
         sqlite3.Error; then none is.
         """
-        begin = perf_counter()
+        # Merged before the transaction, so that it is short; anew in it what a request has changed meanwhile.
+        lives = [self._history.state(key) for _, key, _, _ in states]
+        merged = [self._merged(loaded, live) for loaded, live in zip(states, lives, strict=True)]
         with self._history.writing() as connection:
             begin = perf_counter()
-            for loaded in states:
-                self._add(connection, *loaded)
+            for loaded, before, row in zip(states, lives, merged, strict=True):
+                key = loaded[1]
+                live = self._history.state(key)
+                written = row if live == before else self._merged(loaded, live)
+                connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", written)
+                if live is not None and self._past.has_frauds:
+                    known = connection.execute("SELECT id, entity FROM known WHERE key = ?", (key,)).fetchall()
+                    connection.executemany("DELETE FROM requests WHERE id = ? AND entity = ?", known)
             n_loaded = n_before + len(states)
             connection.execute("INSERT OR REPLACE INTO loads VALUES (?, ?)", (self._file, n_loaded))
         sleep(perf_counter() - begin)
 
-    def _add(self, connection: sqlite3.Connection, number: int, key: bytes, state: bytes, expires: int) -> None:
-        row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
-        if row:
-            past = self._past.entity(number)
-            merged = past.merged(past.unpack(state), past.unpack(row[0]), self._as_of)
-            state, expires = past.pack(merged), past.latest(merged) + past.kept_seconds
-        connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (key, state, expires))
-        if row and self._past.has_frauds:
-            known = connection.execute("SELECT id, entity FROM known WHERE key = ?", (key,)).fetchall()
-            connection.executemany("DELETE FROM requests WHERE id = ? AND entity = ?", known)
+    def _merged(self, loaded: Loaded, live: bytes | None) -> tuple[bytes, bytes, int]:
+        """The row of a key: the loaded state, merged with that of the history."""
+        number, key, state, expires = loaded
+        if live is None:
+            return key, state, expires
+        past = self._past.entity(number)
+        merged = past.merged(past.unpack(state), past.unpack(live), self._as_of)
+        return key, past.pack(merged), past.latest(merged) + past.kept_seconds

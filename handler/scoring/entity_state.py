@@ -498,7 +498,7 @@ def _fields(declared: Mapping[str, HistoryFeature], takes: Sequence[str]) -> tup
 
 def _remember(ids: list[tuple[int, int]], pair: tuple[int, int]) -> bool:
     """Add an id to the latest ones; False where it is among them."""
-    if any(identifier == pair[1] for _, identifier in ids):
+    if pair[1] in [identifier for _, identifier in ids]:
         return False
     insort(ids, pair)
     del ids[:-N_IDS]

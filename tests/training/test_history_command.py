@@ -227,6 +227,29 @@ def test_requests_go_on_during_a_load(run: Run, scorer: Scorer, sent: list[tuple
     assert loaded.keys() - in_file == {key for key in replayed(live, scorer) if key not in in_file}
 
 
+def test_a_request_during_a_merge_counts(
+    run: Run, monkeypatch: pytest.MonkeyPatch, scorer: Scorer, sent: list[tuple[BaseModel, bool]]
+) -> None:
+    """A state that changes between its merge and its transaction is merged anew."""
+    before, since = split_at(sent, MIDNIGHT)
+    request = next(item for item in since if item[0].card == "card-7")  # type: ignore[attr-defined]  # as above
+    key, merged, played = past_of(scorer).stored_key(0, "card-7"), Loading._merged, []  # noqa: SLF001 - between its steps
+
+    def play_meanwhile(self: Loading, loaded: Any, live: bytes | None) -> Any:  # noqa: ANN401 - as the method itself
+        row = merged(self, loaded, live)
+        if loaded[1] == key and not played:
+            with closing(SqliteHistory("h.db", 1_000)) as served:
+                play([request], scorer, served)
+            played.append(request)
+        return row
+
+    run("--before", DAY_TEXT)
+    monkeypatch.setattr(Loading, "_merged", play_meanwhile)
+    assert run("--load", "h.db")[0] is None
+    assert played
+    assert states_in("h.db")[key] == replayed([*before, request], scorer)[key]
+
+
 def test_a_key_is_described(run: Run) -> None:
     """By its first and last event, and what a request of now would be given; values are hashes."""
     run()
@@ -421,10 +444,10 @@ def test_a_late_request_may_stop_a_load(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(EntityPast, "earliest", lambda *_: 2**62)
     file = pq.read_table(STATES)
     with closing(sqlite3.connect("h.db", isolation_level=None)) as connection:
-        late = (file["key"][60].as_py(), file["state"][60].as_py(), 2**40)
+        late = (file["key"][65].as_py(), file["state"][65].as_py(), 2**40)
         connection.execute("INSERT INTO states VALUES (?, ?, ?)", late)
     ended = run("--load", "h.db")[0]
-    assert ended.startswith(f"history mini: h.db: after 50 states of {STATES}: ")
+    assert ended.startswith(f"history mini: h.db: after 60 states of {STATES}: ")
     assert ended.endswith("; build it with BEFORE=2025-03-01 and load that")
 
 
