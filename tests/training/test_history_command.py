@@ -27,6 +27,7 @@ from tests.training.workplace import Workplace
 from training import history
 from training.data.requests import requests_of
 from training.data.state_file import midnight_of
+from training.data.window import GIVEN
 
 STATES = Path("build", "mini", "state.parquet")
 DAY_TEXT = "2025-02-20"
@@ -128,6 +129,19 @@ def test_only_rows_before_a_midnight_are_folded(run: Run, scorer: Scorer, sent: 
     run("--load", "h.db")
     expected = replayed(before, scorer)
     assert states_in("h.db").items() <= expected.items()
+
+
+def test_a_computed_field_counts_as_the_file_held_it(run: Run) -> None:
+    """Not as the past filled it: a request brings nothing either."""
+    feature = "        known_visits: {entity: card, take: mean, field: visits, over: 30d}\n"
+    Path("params.yaml").write_text(REMEMBERED_PARAMS.replace("        pair_count:", f"{feature}        pair_count:"))
+    run()
+    states = pq.read_table(STATES)
+    for path in Path("build/mini/rows").glob("*.parquet"):
+        rows = pd.read_parquet(path)
+        rows.assign(visits=rows[f"visits{GIVEN}"]).drop(columns=f"visits{GIVEN}").to_parquet(path)
+    run()
+    assert pq.read_table(STATES).equals(states)
 
 
 def test_a_load_completes_what_live_traffic_brought(

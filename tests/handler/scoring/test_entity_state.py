@@ -216,24 +216,30 @@ def added(rows: list[tuple[int, Row]]) -> State:
     return state
 
 
-@given(ROWS, st.integers(0, 40), st.integers(0, 40), st.booleans())
-@settings(max_examples=500, deadline=None)
-def test_a_merged_state_is_that_of_all_events(drawn: list[Any], cut: int, known: int, is_midnight: bool) -> None:  # noqa: FBT001 - drawn
-    """Byte for byte: with a file's events before a midnight, live ones around it, or, at any time, live ones after."""
+@given(ROWS, st.integers(0, 40), st.sampled_from([0, 1, 30, 599, HOUR, DAY - 1]), st.none() | st.randoms())
+@settings(max_examples=800, deadline=None)
+def test_a_merged_state_is_that_of_all_events(drawn: list[Any], cut: int, offset: int, random: Random | None) -> None:
+    """Byte for byte: of a file's events before a midnight and live ones around it, or live ones since any time.
+
+    Of the events before a midnight the live state may know any, which count once.
+    """
     rows = list(enumerate(rows_of(drawn)))
-    as_of = rows[min(cut, len(rows) - 1)][1].time if rows else START
-    if is_midnight:
-        as_of = as_of // DAY * DAY
+    as_of = rows[cut][1].time if cut < len(rows) else START + 10**8
+    if random:
+        # The midnight before which the rows are cut is shortly before, or after, one of them.
+        shift = -(as_of - offset) % DAY
+        for _, row in rows:
+            row.time += shift
+        as_of = (as_of + shift) // DAY * DAY
     before = [(number, row) for number, row in rows if row.time < as_of]
     since = [(number, row) for number, row in rows if row.time >= as_of]
-    # Of the events before a midnight the live state may know the latest ones.
-    overlap = before[len(before) - min(known, len(before)) :] if is_midnight else []
-    base, live = added(before), added(overlap + since)
+    known = [item for item in before if random.random() < 0.7] if random else []
+    base, live = added(before), added(known + since)
     packed = PAST.pack(base), PAST.pack(live)
     merged = PAST.merged(base, live, as_of)
     assert PAST.pack(merged) == PAST.pack(added(rows))
     assert (PAST.pack(base), PAST.pack(live)) == packed, "neither is changed"
-    if is_midnight:
+    if random:
         assert PAST.pack(PAST.merged(base, merged, as_of)) == PAST.pack(merged), "merging again changes nothing"
 
 

@@ -5,6 +5,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from handler.web.routes import create_app
 from tests.training.conftest import PARAMS, REMEMBERED_PARAMS, remembered_rows
 from training import history, score
 from training.batch import chunk
+from training.batch.answers import answer_rows
 from training.errors import StageError
 
 MIDNIGHT = pd.Timestamp("2025-02-20")
@@ -171,6 +173,21 @@ def test_what_the_rows_bring_counts(run: Run, rows: pd.DataFrame) -> None:
     assert '"visits","value":0.0' not in reasons
 
 
+def test_computed_values_are_within_no_bounds(scorer: Scorer) -> None:
+    """A count may be above the field's `max`, which is for what a request brings; it is explained all the same."""
+    fields = scorer.contract.fields | {"visits": scorer.contract.fields["visits"].model_copy(update={"max": 1.0})}
+    contract = scorer.contract.model_copy(update={"fields": fields})
+    strict = Scorer(replace(scorer.bundle, contract=contract))
+    strict.threshold = 0.0
+    rows = remembered_rows()[:3].assign(visits=[None, 1.0, None])
+    past = pd.DataFrame({name: [5.0] * 3 for name in contract.history.features}) if contract.history else None
+    answers = answer_rows(strict, rows[[*fields, "row_id", "at"]], explain=True, past=past)
+    assert not len(answers.rejected)
+    expected = answer_rows(scorer, rows.assign(visits=[5.0, 1.0, 5.0])[[*fields, "row_id", "at"]], past=past)
+    assert answers.answered["fraud_probability"].tolist() == expected.answered["fraud_probability"].tolist()
+    assert answers.answered["is_flagged"].all()
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_files_and_chunks_make_no_difference(run: Run, rows: pd.DataFrame, kind: str) -> None:
     """Rows in several files of either kind, in chunks of any size, count as those of one."""
@@ -218,6 +235,19 @@ def test_an_interrupted_run_goes_on(run: Run, rows: pd.DataFrame, monkeypatch: p
     printed = run("in.parquet", "out.parquet", *options)[1]
     assert ("resuming: 3 chunks were finished before" in printed) == (where == "scores")
     assert ("rows read" in printed) == (where == "past")
+    assert Path("out.parquet").read_bytes() == Path("expected.parquet").read_bytes()
+
+
+def test_another_past_is_another_run(run: Run, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupted run with one left is not taken for another."""
+    rows.to_parquet("in.parquet")
+    run("--before", "2025-02-20", module=history)
+    run("in.parquet", "expected.parquet")
+    with monkeypatch.context() as broken:
+        broken.setattr("training.batch.past.write_json", fail_at_once)
+        run("in.parquet", "out.parquet", "--past", STATES)
+    printed = run("in.parquet", "out.parquet")[1]
+    assert "discarding what an unfinished run left with another input, version, code or option" in printed
     assert Path("out.parquet").read_bytes() == Path("expected.parquet").read_bytes()
 
 
