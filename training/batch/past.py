@@ -25,7 +25,7 @@ from training.data.input_files import InputFile
 from training.data.near_names import near_file
 from training.data.state_file import StateFile
 from training.errors import StageError, counted
-from training.run.files import write_json, write_whole
+from training.run.files import write_bytes, write_whole
 from training.run.processes import Task, Workers
 
 # In the run's folder: where the features of each chunk's rows begin, which marks them as complete.
@@ -80,7 +80,7 @@ def complete_past(
     places = job.run / PLACES
     if not places.exists():
         first, late = _complete(parts, chunk_rows, job, name, workers)
-        write_json(places, {_FIRST: first, _LATE: late})
+        write_bytes(places, json.dumps({_FIRST: first, _LATE: late}).encode(), durable=True)
     content = json.loads(places.read_bytes())
     return ScoredPast(content[_FIRST], content[_LATE])
 

@@ -228,7 +228,7 @@ def test_an_interrupted_run_goes_on(run: Run, rows: pd.DataFrame, monkeypatch: p
         if where == "scores":
             broken.setattr(chunk, "finish_chunk", fail)
         else:
-            broken.setattr("training.batch.past.write_json", fail_at_once)
+            broken.setattr("training.batch.past.write_bytes", fail_at_once)
         assert run("in.parquet", "out.parquet", *options)[0] == "score: interrupted"
     values = list(Path(".out.parquet.scoring").rglob("past.npy"))
     assert len(values) == 1
@@ -244,14 +244,14 @@ def test_another_past_is_another_run(run: Run, rows: pd.DataFrame, monkeypatch: 
     run("--before", "2025-02-20", module=history)
     run("in.parquet", "expected.parquet")
     with monkeypatch.context() as broken:
-        broken.setattr("training.batch.past.write_json", fail_at_once)
+        broken.setattr("training.batch.past.write_bytes", fail_at_once)
         run("in.parquet", "out.parquet", "--past", STATES)
     printed = run("in.parquet", "out.parquet")[1]
     assert "discarding what an unfinished run left with another input, version, code or option" in printed
     assert Path("out.parquet").read_bytes() == Path("expected.parquet").read_bytes()
 
 
-def fail_at_once(*_: Any) -> None:  # noqa: ANN401 - whatever a function takes
+def fail_at_once(*_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever a function takes
     """Stands for a function that fails."""
     raise StageError("interrupted")
 
