@@ -17,13 +17,14 @@ CHECKOV := .venv-lint/bin/checkov --framework cloudformation --skip-download --c
 END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
 
 # These count only where they are typed (make promote FORCE='a reason'): containers and CI systems hold a VERSION, a LOG
-# or a TIME of their own. STORE, SIGNING_KEY and BENCHMARK_DATA may also come from the environment.
-TYPED := ARCHITECTURE BUILD_DIR DATA ENGINE EVERY FORCE INPUT LABEL LABEL_DELAY LOG OUT OUTPUT REASONS ROWS SCORER TIME VERSION
+# or a TIME of their own. STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY may also come from the environment.
+TYPED := ARCHITECTURE BEFORE BUILD_DIR DATA DELETE ENGINE EVERY FORCE INPUT KEY LABEL LABEL_DELAY LOAD LOG OUT OUTPUT PAST REASONS ROWS \
+  SCORER TIME VERSION
 AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(name)))
 IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
 $(foreach name,$(AMBIENT),$(eval override undefine $(name)))
 # What is typed may contain anything: it reaches the commands through their environment, as it stands, and no shell reads it.
-$(foreach name,$(TYPED) STORE SIGNING_KEY BENCHMARK_DATA,$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
+$(foreach name,$(TYPED) STORE SIGNING_KEY BENCHMARK_DATA HISTORY,$(if $(filter command,$(origin $(name))),$(eval override export $(name) := $$(value $(name)))))
 # The function's processor: x86_64 or arm64. The built template accepts no other.
 ARCHITECTURE ?= x86_64
 BUILD_DIR ?= .aws-sam/build
@@ -53,13 +54,13 @@ ifneq ($(origin SIDE_BY_SIDE),command line)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score agreement monitor backtest \
+.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score history agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
   bench-automl bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
-	@echo "Variables are typed behind make; only STORE, SIGNING_KEY and BENCHMARK_DATA are also read from the environment."
+	@echo "Variables are typed behind make; only STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY are also read from the environment."
 
 train: env data  ## train and package a bundle per scorer, from nothing (dvc repro)
 	@$(PYTHON) -m training.declaration >/dev/null
@@ -89,8 +90,11 @@ serve: train  ## serve the bundles at http://127.0.0.1:8000 (docs at /docs)
 
 # STORE is a folder (by default `store`) or s3://bucket/prefix.
 
-score: env  ## score a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...] [ENGINE=dask]
-	@$(call name_ignored,SCORER INPUT OUTPUT REASONS VERSION ENGINE)$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --engine "$$ENGINE"
+score: env  ## score a file of rows: make score INPUT=in.parquet OUTPUT=out.csv SCORER=refund [REASONS=yes] [VERSION=...] [PAST=...] [ENGINE=dask]
+	@$(call name_ignored,SCORER INPUT OUTPUT REASONS VERSION PAST ENGINE)$(PYTHON) -m training.score "$$SCORER" "$$INPUT" "$$OUTPUT" --reasons "$$REASONS" --version "$$VERSION" --past "$$PAST" --engine "$$ENGINE"
+
+history: env  ## what cards and accounts did: make history SCORER=... [BEFORE=2026-01-31 | LOAD=history.db | HISTORY=history.db KEY=card=4711 or DELETE=...]
+	@$(call name_ignored,SCORER BEFORE LOAD KEY DELETE)$(PYTHON) -m training.history "$$SCORER" --before "$$BEFORE" --load "$$LOAD" --history "$$HISTORY" --key "$$KEY" --delete "$$DELETE"
 
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
 	@$(call name_ignored,SCORER)$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"

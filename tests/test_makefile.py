@@ -11,8 +11,8 @@ import pytest
 
 PROJECT = Path(__file__).parents[1]
 MAKEFILE = (PROJECT / "Makefile").read_text(encoding="utf-8")
-TYPED = re.findall(r"^TYPED := (.+)$", MAKEFILE, re.MULTILINE)[0].split()
-EITHER = ("STORE", "SIGNING_KEY", "BENCHMARK_DATA")
+TYPED = re.findall(r"^TYPED := ((?:.+\\\n)*.+)$", MAKEFILE, re.MULTILINE)[0].replace("\\", "").split()
+EITHER = ("STORE", "SIGNING_KEY", "BENCHMARK_DATA", "HISTORY")
 DEFAULTS = {"ARCHITECTURE": "x86_64", "BUILD_DIR": ".aws-sam/build"}
 # What the make or the machine that runs the tests may hold.
 OF_THE_GATE = ("MAKEFLAGS", "MAKELEVEL", "UV_CACHE_DIR", "XDG_CACHE_HOME")

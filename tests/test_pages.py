@@ -32,6 +32,7 @@ PROGRAMS = {".venv-sam/bin/sam", ".venv/bin/dask", "aws", "curl", "dask", "dvc",
 NOT_HERE = {
     "<OUTPUT>.rejected.csv",
     "build/refund/latency.csv",
+    "build/refund/state.parquet",
     "docs/billion-rows.md",
     "monitor.csv",
     "monitor.json",

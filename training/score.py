@@ -1,14 +1,15 @@
 """Score files: .csv or .parquet in, the same rows with the function's answers out.
 
 `make score INPUT=payments.parquet OUTPUT=scored.parquet SCORER=transaction [REASONS=yes]`. INPUT may be a folder of
-files; then OUTPUT is a folder too. Exit status 4: finished, but a larger share of the rows was rejected than the
+files; then OUTPUT is a folder too. PAST=build/transaction/state.parquet, or a function's history.db, is what a scorer
+with a history knows before the rows. Exit status 4: finished, but a larger share of the rows was rejected than the
 scorer's `quarantine.max_share` allows.
 """
 
 import argparse
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
@@ -21,6 +22,7 @@ from handler.scoring.bundle import BundleError
 from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, columns_of, fractions_of, score_chunk, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
+from training.batch.past import complete_past, past_identity
 from training.data.chunks import chunks_of, n_chunks
 from training.data.input_files import InputFile, changed, read_as, read_input_files
 from training.data.set_aside import Lines, LinesByKind, joined, sentences
@@ -30,7 +32,7 @@ from training.errors import DataError, StageError
 from training.params import Compute, Engine
 from training.run.command import one_line_errors
 from training.run.engine import workers_of
-from training.run.processes import Task
+from training.run.processes import Task, Workers
 from training.run.progress import say
 from training.run.provenance import code_version
 
@@ -54,6 +56,8 @@ class ScoreOptions:
     chunk_rows: int = CHUNK_ROWS
     engine: Engine | None = None
     """None: as the scorer declares it."""
+    past: str = ""
+    """Of a scorer with a history the file of what happened before the rows."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,10 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     for text in (read_as(parts), unread_text(parts[0], columns, scorer.contract)):
         if text:
             say(f"{options.input}: {text}")
+    if options.past and not scorer.past:
+        raise StageError(f"PAST is {options.past}, but {options.scorer} has no history; leave it out")
     kind = targets[0].suffix.lower()
-    state = {
+    state: dict[str, Any] = {
         "input": [[part.name, part.sha256] for part in parts],
         "kind": kind,
         "scorer": options.scorer,
@@ -98,11 +104,19 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         "chunk_rows": options.chunk_rows,
         "code": code_version(),
     }
+    if scorer.past:
+        state["past"] = past_identity(options.past)
+        if not options.past:
+            say(f"without PAST nothing is known of before {options.input}")
     with run_folder(output, state, bundle) as run:
         fractions = fractions_of(parts, columns, scorer.contract)
         # The state was written as the run began; rows without a time have the same one where a run is resumed.
-        job = ScoringJob(run, kind, columns, fractions, options.explain, (run / STATE).stat().st_mtime)
-        counts, n_resumed = _score_chunks(options, parts, job)
+        now = (run / STATE).stat().st_mtime
+        job = ScoringJob(run, kind, columns, fractions, options.explain, now, options.past)
+        with workers_of(Compute(engine=options.engine or declared_scorer(options.scorer).compute.engine)) as workers:
+            workers.require_visible(job.run)
+            first = _first_rows(options, parts, job, workers) if scorer.past else {}
+            counts, n_resumed = _score_chunks(options, parts, job, workers, first)
         if other := changed(parts):
             discard(output)
             raise DataError(f"{', '.join(other)} was changed while it was scored; run it again")
@@ -123,7 +137,23 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     )
 
 
-def _score_chunks(options: ScoreOptions, parts: Sequence[InputFile], job: ScoringJob) -> tuple[Counts, int]:
+def _first_rows(
+    options: ScoreOptions, parts: Sequence[InputFile], job: ScoringJob, workers: Workers
+) -> Mapping[str, int]:
+    """The place of each chunk's first row in the file of the features of the past, which is written first."""
+    past = complete_past(parts, options.chunk_rows, job, options.scorer, workers)
+    if past.warning:
+        say(f"WARNING: {past.warning}")
+    return past.first
+
+
+def _score_chunks(
+    options: ScoreOptions,
+    parts: Sequence[InputFile],
+    job: ScoringJob,
+    workers: Workers,
+    first: Mapping[str, int],
+) -> tuple[Counts, int]:
     """The counts of each chunk, in order, and how many chunks an earlier run had finished."""
     finished, sizes = finished_chunks(job.run), dict[str, int]()
 
@@ -131,7 +161,7 @@ def _score_chunks(options: ScoreOptions, parts: Sequence[InputFile], job: Scorin
         for chunk in chunks_of(parts, options.chunk_rows):
             sizes[chunk.name] = len(chunk.content)
             if chunk.name not in finished:
-                yield score_chunk, chunk, parts[chunk.part], job
+                yield score_chunk, chunk, parts[chunk.part], job, first.get(chunk.name)
 
     remaining = {
         "n_tasks": max(n_chunks(parts, options.chunk_rows) - len(finished), 1),
@@ -139,10 +169,8 @@ def _score_chunks(options: ScoreOptions, parts: Sequence[InputFile], job: Scorin
     }
     if finished:
         say(f"resuming: {len(finished):,} chunks were finished before")
-    with workers_of(Compute(engine=options.engine or declared_scorer(options.scorer).compute.engine)) as workers:
-        workers.require_visible(job.run)
-        for _ in workers.spread(tasks(), "rows scored", **remaining, size=lambda chunk: int(chunk["rows"])):
-            pass
+    for _ in workers.spread(tasks(), "rows scored", **remaining, size=lambda chunk: int(chunk["rows"])):
+        pass
     counts = finished_chunks(job.run)
     if wrong := [name for name, size in sizes.items() if counts.get(name, {}).get("rows") != size]:
         raise StageError(f"chunks {', '.join(wrong)} of {job.run} do not hold the rows that the input has there")
@@ -189,6 +217,7 @@ def _options() -> ScoreOptions:
     parser.add_argument("--version", default="", help="of the store; else its current one, else the packaged one")
     parser.add_argument("--store", default=os.environ.get("STORE") or "store")
     parser.add_argument("--chunk-rows", type=int, default=CHUNK_ROWS, help="how many rows are in memory at once")
+    parser.add_argument("--past", default="", help="of a scorer with a history: state.parquet, or a history.db")
     parser.add_argument("--engine", choices=("local", "dask", ""), default="", help="else as the scorer declares it")
     arguments = parser.parse_args()
     if empty := [name.upper() for name in ("scorer", "input", "output") if not getattr(arguments, name)]:
@@ -203,6 +232,7 @@ def _options() -> ScoreOptions:
         version=arguments.version,
         store=arguments.store,
         chunk_rows=arguments.chunk_rows,
+        past=arguments.past,
     )
     return replace(options, engine=arguments.engine or None)
 

@@ -42,7 +42,7 @@ def measured(folder: Path, n_rows: int) -> dict[str, float]:
         raise SystemExit("the scorer has no history")
     times = [time.process_time()]
     content = pq.ParquetFile(folder / scorer.data).iter_batches(ROWS_A_BATCH)
-    rows = past_rows(content, scorer.history, scorer)
+    rows = past_rows(content, scorer.history, scorer.time, scorer.label)
     times.append(time.process_time())
     history = scorer.history.learned(scorer.split.label_delay_days, FRAUD_RATE)
     columns = history_columns(rows, history, scorer.fields)

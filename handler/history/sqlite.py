@@ -51,9 +51,11 @@ class SqliteHistory:
         self.n_failed = 0
         """How many requests were not answered."""
         try:
-            self._open().execute("SELECT count(*) FROM (SELECT 1 FROM states LIMIT 1)").fetchone()
+            self.connection().execute("SELECT count(*) FROM (SELECT 1 FROM states LIMIT 1)").fetchone()
             self._begin(START_SECONDS)
-            self._open().execute("ROLLBACK")
+            # Of a file that this process may only read, SQLite refuses no transaction until something is written.
+            self.connection().execute("PRAGMA user_version = 1")
+            self.connection().execute("ROLLBACK")
         except sqlite3.Error as error:
             self.close()
             raise HistoryFileError(
@@ -94,7 +96,7 @@ class SqliteHistory:
         return [[None if event else [] for event in events] for events in requests]
 
     def _exchanged(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool) -> list[Values]:
-        connection = self._open()
+        connection = self.connection()
         values: list[Values] = [[[] for _ in events] for events in requests]
         order = sorted(range(len(requests)), key=lambda index: _time_of(requests[index]))
         keyed = [
@@ -135,7 +137,7 @@ class SqliteHistory:
     def add_frauds(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> None:
         """Count requests as frauds, whose events were added before; raises sqlite3.Error where that fails."""
         events = [event for of_request in requests for event in of_request if event is not None]
-        with self._writing() as connection:
+        with self.writing() as connection:
             _count_frauds(connection, [(event.past, event.key, event.event.time) for event in events])
 
     def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
@@ -144,7 +146,7 @@ class SqliteHistory:
         What was never added under such an id, or is forgotten, changes nothing.
         """
         try:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 for identifier in map(past.id_hash, ids):
                     rows = connection.execute("SELECT entity, key, time FROM requests WHERE id = ?", (identifier,))
                     frauds = [(past.entity(number), key, time) for number, key, time in rows.fetchall()]
@@ -155,10 +157,22 @@ class SqliteHistory:
             return False
         return True
 
+    def state(self, key: bytes) -> bytes | None:
+        """The packed state of a key, None where there is none; raises sqlite3.Error where the file does not answer."""
+        row = self.connection().execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
+        return row[0] if row else None
+
+    def delete(self, key: bytes) -> bool:
+        """Delete all that is remembered of a key, and say whether there was anything; raises sqlite3.Error."""
+        awaited = self.connection().execute("SELECT id, entity FROM requests WHERE key = ?", (key,)).fetchall()
+        with self.writing() as connection:
+            connection.executemany("DELETE FROM requests WHERE id = ? AND entity = ?", awaited)
+            return connection.execute("DELETE FROM states WHERE key = ?", (key,)).rowcount > 0
+
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes."""
-        connection = self._open()
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes; raises sqlite3.Error where that fails."""
+        connection = self.connection()
         self._begin(self._budget)
         try:
             yield connection
@@ -183,7 +197,7 @@ class SqliteHistory:
         deadline = monotonic() + seconds
         while True:
             try:
-                self._open().execute("BEGIN IMMEDIATE")
+                self.connection().execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or monotonic() >= deadline:
                     raise
@@ -191,7 +205,8 @@ class SqliteHistory:
             else:
                 return
 
-    def _open(self) -> sqlite3.Connection:
+    def connection(self) -> sqlite3.Connection:
+        """The connection to the file; raises sqlite3.Error where it cannot be opened."""
         if self._connection is None:
             if self._path != ":memory:" and not Path(self._path).parent.is_dir():
                 raise sqlite3.OperationalError("its folder does not exist")

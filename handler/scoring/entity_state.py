@@ -39,6 +39,10 @@ FRAUDS = -1
 PRIOR_EVENTS = 20
 
 
+class StateError(ValueError):
+    """Raised when bytes are not a state of the history that reads them."""
+
+
 class Event(NamedTuple):
     """What one request adds to the past of an entity."""
 
@@ -154,21 +158,61 @@ class EntityPast:
             self._compact(state, self._tick(event))
         else:
             self._add_raw(state, event)
-        latest = state.raw[-1].time if state.raw else state.last
-        while len(state.raw) > 1 and self._is_full(state.raw, latest):
-            self._compact(state, state.raw.pop(0))
-        for step, reach, tiles in zip(self._steps, self._reach, state.tiles, strict=True):
-            oldest = (latest - reach) // step
-            if tiles[0] and tiles[0][0] < oldest:
-                n_old = bisect_left(tiles[0], oldest)
-                for column in tiles:
-                    del column[:n_old]
+        self._settle(state)
         return True
 
     def add_fraud(self, state: State, time: int) -> None:
         """Count the event of a time as a fraud, in the tile of its day."""
         number = self._steps.index(DAY)
         self._add_to_tile(state.tiles[number], self._columns[number], time // DAY, None)
+
+    def earliest(self, state: State) -> int:
+        """A time before which the state knows of no event; that of its first one, unless it was forgotten since."""
+        first = state.first if state.last != NONE else state.raw[0].time if state.raw else _LARGEST
+        # A tile that holds the first event holds none before it: a step is never longer than a state is remembered.
+        starts = [
+            tiles[0][0] * step
+            for step, tiles in zip(self._steps, state.tiles, strict=True)
+            if tiles[0] and tiles[0][0] != first // step
+        ]
+        return min([first, *starts, *(min(seen.values()) for seen in state.seen if seen)])
+
+    def latest(self, state: State) -> int:
+        """The time of the last event; NONE where there is none."""
+        return state.raw[-1].time if state.raw else state.last
+
+    def merged(self, base: State, live: State, as_of: int) -> State:
+        """The state of the events of `base`, all before `as_of`, and of those of `live` from then on.
+
+        Equal to the fold of these events. Raises ValueError where `live` does not tell them apart: where it may have
+        events before `as_of`, and that is no midnight in UTC, at which tiles of every step begin.
+        """
+        if as_of % DAY and self.earliest(live) < as_of:
+            raise ValueError("the state may have events before the time, which is no midnight in UTC")
+        state = self.unpack(self.pack(base))
+        for pair in live.ids:
+            _remember(state.ids, pair)
+        if live.last >= as_of:
+            for tick in state.raw:
+                self._compact(state, tick)
+            state.raw = []
+            # Where live was forgotten in between, its first event is later than that; else it is base's.
+            if live.first - state.last > self._ttl:
+                state.first = max(live.first, as_of)
+            state.last = live.last
+        for number, (step, columns) in enumerate(zip(self._steps, self._columns, strict=True)):
+            state.tiles[number] = _united(state.tiles[number], live.tiles[number], columns, as_of // step)
+        for seen, others, cap in zip(state.seen, live.seen, self._caps, strict=True):
+            seen.update((value, last) for value, last in others.items() if last >= as_of)
+            for value, _ in sorted(seen.items(), key=_by_time)[:-cap]:
+                del seen[value]
+        state.raw += (
+            Tick(tick.time, [*tick.totals], [[*values] for values in tick.values])
+            for tick in live.raw
+            if tick.time >= as_of
+        )
+        self._settle(state)
+        return state
 
     def pack(self, state: State) -> bytes:
         """The state as bytes, equal for equal states."""
@@ -194,13 +238,13 @@ class EntityPast:
         return flat.tobytes()
 
     def unpack(self, content: bytes) -> State:
-        """The state of its bytes; raises ValueError where they are not those of such a state."""
+        """The state of its bytes; raises StateError where they are not those of such a state."""
         flat = array("q")
         try:
             flat.frombytes(content)
             return self._unpacked(flat)
         except (IndexError, OverflowError, ValueError) as error:
-            raise ValueError("the bytes are not a state of this history") from error
+            raise StateError("the bytes are not a state of this history") from error
 
     def _unpacked(self, flat: array[int]) -> State:
         first, last, n_ids, n_raw = flat[:4]
@@ -232,6 +276,18 @@ class EntityPast:
         if at != len(flat):
             raise IndexError
         return state
+
+    def _settle(self, state: State) -> None:
+        """Move the ticks that are no longer kept one by one into the tiles, and remove tiles that nothing reads."""
+        latest = self.latest(state)
+        while len(state.raw) > 1 and self._is_full(state.raw, latest):
+            self._compact(state, state.raw.pop(0))
+        for step, reach, tiles in zip(self._steps, self._reach, state.tiles, strict=True):
+            oldest = (latest - reach) // step
+            if tiles[0] and tiles[0][0] < oldest:
+                n_old = bisect_left(tiles[0], oldest)
+                for column in tiles:
+                    del column[:n_old]
 
     def _is_full(self, raw: Sequence[Tick], latest: int) -> bool:
         """Whether the oldest tick belongs into the tiles."""
@@ -450,6 +506,25 @@ def _remember(ids: list[tuple[int, int]], pair: tuple[int, int]) -> bool:
     insort(ids, pair)
     del ids[:-N_IDS]
     return True
+
+
+def _united(
+    tiles: Sequence[array[int]], others: Sequence[array[int]], columns: Sequence[int], start: int
+) -> list[array[int]]:
+    """Tiles, and the others from a number on: their totals are added, of largest values the larger one counts."""
+    totals = {number: values for number, *values in zip(*tiles, strict=True)}
+    for number, *values in zip(*others, strict=True):
+        if number >= start:
+            before = totals.get(number, [NONE if _is_largest(column) else 0 for column in columns])
+            totals[number] = [
+                max(pair) if _is_largest(column) else min(max(sum(pair), -_LARGEST), _LARGEST)
+                for column, *pair in zip(columns, before, values, strict=True)
+            ]
+    numbers = sorted(totals)
+    return [
+        array("q", numbers),
+        *(array("q", [totals[number][place] for number in numbers]) for place in range(len(columns))),
+    ]
 
 
 def _is_largest(place: int) -> bool:

@@ -186,7 +186,7 @@ class History(Frozen):
     def columns(self, fields: Mapping[str, DeclaredField]) -> dict[str, DeclaredField]:
         """The features that no request carries, as fields that the model reads."""
         return {
-            name: DeclaredField(type="number", unit=_unit(feature, fields))
+            name: DeclaredField(type="number", unit=unit_of(feature, fields))
             for name, feature in self.features.items()
             if name not in fields
         }
@@ -207,7 +207,7 @@ def scale_of(field: DeclaredField) -> int:
     return {"money": 100, "count": 1}.get(field.type, 1_000_000)
 
 
-def _unit(feature: HistoryFeature, fields: Mapping[str, DeclaredField]) -> str | None:
+def unit_of(feature: HistoryFeature, fields: Mapping[str, DeclaredField]) -> str | None:
     """What a feature's value counts, for reasons such as "14 events of this sender in 24 hours"."""
     within = f" in {duration_text(feature.over)}" if feature.over else ""
     if feature.take == "count":

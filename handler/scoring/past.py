@@ -58,8 +58,7 @@ class RequestPast:
             ]
             texts = (getattr(request, name) for name in past.remembered)
             event = Event(time, measures, [hash_of(text) if text else None for text in texts], id_hash)
-            key_hash = blake2b((prefix + key).encode(), digest_size=KEY_BYTES).digest()
-            keyed.append(KeyedEvent(key_hash, past, event, number))
+            keyed.append(KeyedEvent(_stored_key(prefix, key), past, event, number))
         return keyed
 
     def id_hash(self, identifier: str) -> int:
@@ -69,6 +68,10 @@ class RequestPast:
     def entity(self, number: int) -> EntityPast:
         """The fold of an entity, by its number."""
         return self._entities[number][0]
+
+    def stored_key(self, number: int, key: str) -> bytes:
+        """The hash by which a store knows the state of a key of an entity, by the entity's number."""
+        return _stored_key(self._entities[number][2], key)
 
     def complete(self, request: BaseModel, values: Sequence[Sequence[float] | None]) -> list[str]:
         """Set what the request does not carry itself; the names of what stays missing because the store did not answer.
@@ -93,6 +96,10 @@ class RequestPast:
         for name in self.names:
             if attributes.get(name) is None:
                 attributes[name] = known.get(name)
+
+
+def _stored_key(prefix: str, key: str) -> bytes:
+    return blake2b((prefix + key).encode(), digest_size=KEY_BYTES).digest()
 
 
 def _key_reader(entity: Entity) -> Callable[[Any], str | None]:

@@ -200,7 +200,7 @@ def test_the_columns_are_what_the_declared_history_computes(name: str) -> None:
     checked = check_rows(rows, scorer).clean
     assert scorer.history
     history = scorer.history.learned(scorer.split.label_delay_days, 0.01)
-    past = past_rows([pa.RecordBatch.from_pandas(checked, preserve_index=False)], history, scorer)
+    past = past_rows([pa.RecordBatch.from_pandas(checked, preserve_index=False)], history, scorer.time, scorer.label)
     columns = history_columns(past, history, scorer.fields)
     fallbacks = set(columns) & set(scorer.fields)
     assert fallbacks == {"transactions": {"tx_count_24h", "avg_tx_value"}, "refunds": {"ip_accounts"}}[name]

@@ -22,6 +22,7 @@ from handler.scoring.times import EARLIEST_SECONDS, LEEWAY_SECONDS
 from training.data.column_checks import check_field
 from training.data.requests import feature_columns, field_values, parsed_requests
 from training.data.times import read_dates
+from training.data.window import GIVEN
 
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
 EXPLANATIONS = ("reasons", "warnings")
@@ -38,14 +39,23 @@ class Answers(NamedTuple):
     """Per row that is not a valid request the reasons, as in the quarantine of `prepare`."""
 
 
-def answer_rows(scorer: Scorer, rows: pd.DataFrame, *, explain: bool = False, now: float | None = None) -> Answers:
+def answer_rows(
+    scorer: Scorer,
+    rows: pd.DataFrame,
+    *,
+    explain: bool = False,
+    now: float | None = None,
+    past: pd.DataFrame | None = None,
+) -> Answers:
     """The answers to rows, whose columns are named like the contract's inputs and, optionally, its id.
 
     A field that has no column is missing in every row; the time of a row without one is `now`, by default the clock's.
     `explain` adds the reasons for flagged rows, and all warnings, as the function gives them by default; they take
-    several times as long as the rest.
+    several times as long as the rest. `past` has the features of each row's past, with the index of the rows.
     """
-    requests, rejected = _checked(rows, scorer.contract, time() if now is None else now)
+    requests, rejected = checked_requests(rows, scorer.contract, time() if now is None else now)
+    if past is not None:
+        requests = _completed(requests, past, scorer.contract)
     vectors = _vectors(requests, scorer)
     margins = scorer.bundle.booster.margins(vectors) if vectors else []
     probabilities = list(map(scorer.probability, margins))
@@ -59,8 +69,11 @@ def answer_rows(scorer: Scorer, rows: pd.DataFrame, *, explain: bool = False, no
     return Answers(answered.set_axis(requests.index, axis="index"), rejected)
 
 
-def _checked(rows: pd.DataFrame, contract: Contract, now: float) -> tuple[pd.DataFrame, pd.Series]:
-    """The valid rows' inputs, typed as in a request, and the reasons why each of the others is rejected."""
+def checked_requests(rows: pd.DataFrame, contract: Contract, now: float) -> tuple[pd.DataFrame, pd.Series]:
+    """The valid rows' inputs, typed as in a request, and the reasons why each of the others is rejected.
+
+    With a history they have their id too, where the rows have one.
+    """
     problems = pd.Series("", index=rows.index, dtype=object)
     typed: dict[str, pd.Series] = {}
     seconds = None
@@ -81,7 +94,22 @@ def _checked(rows: pd.DataFrame, contract: Contract, now: float) -> tuple[pd.Dat
             problems[bad] = problems[bad].map(lambda text: f"{text}; " if text else "") + f"{name} " + reasons[bad]
     bad = problems != ""
     names = dict.fromkeys((*contract.fields, *contract.inputs, *filter(None, (contract.time_key,))))
+    if contract.history and contract.id in typed:
+        names[contract.id] = None
     return pd.DataFrame({name: typed[name] for name in names})[~bad], problems[bad]
+
+
+def _completed(requests: pd.DataFrame, past: pd.DataFrame, contract: Contract) -> pd.DataFrame:
+    """Requests with the features of their past, which fill a field of the same name where it is missing."""
+    completed = requests.copy()
+    known = past.loc[requests.index]
+    for name in known:
+        if name in contract.fields:
+            completed[f"{name}{GIVEN}"] = requests[name]
+            completed[name] = requests[name].fillna(known[name])
+        else:
+            completed[name] = known[name]
+    return completed
 
 
 def _request_times(rows: pd.DataFrame, column: str, now: float) -> tuple[pd.Series, pd.Series]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import get_ident
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -23,6 +24,8 @@ from training.data.near_names import near_text, spelled_otherwise
 from training.data.set_aside import kind_of, lines_by_kind
 from training.errors import DataError
 
+# In the run's folder of a scorer with a history: the features of the past of all rows, (n_rows, n_features).
+PAST_VALUES = "past.npy"
 # How many columns are named that no field reads.
 SHOWN = 20
 
@@ -41,6 +44,8 @@ class ScoringJob:
     explain: bool
     now: float
     """The time of the rows that have none, in seconds."""
+    past: str = ""
+    """Of a scorer with a history the file of what happened before the rows; "" where nothing is known."""
 
 
 def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
@@ -106,11 +111,15 @@ def fractions_of(parts: Sequence[InputFile], columns: Mapping[str, str], contrac
     return frozenset(name for name in numbers if not are_whole(parts, columns[name]))
 
 
-def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob) -> dict[str, Any]:
-    """The counts of a chunk, after its rows, scored or rejected, were written to the run's folder."""
-    rows, scorer = read_chunk(chunk.content, part), _scorer(job.run / "bundle", get_ident())
+def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob, first: int | None = None) -> dict[str, Any]:
+    """The counts of a chunk, after its rows, scored or rejected, were written to the run's folder.
+
+    `first` is the place of the past of its first row in the file of all rows' pasts.
+    """
+    rows, scorer = read_chunk(chunk.content, part), scorer_of(job)
     fields = field_columns(rows.table, part, job, scorer.contract)
-    answers = answer_rows(scorer, fields, explain=job.explain, now=job.now)
+    past = None if first is None else _past_of(job.run, scorer.contract, first, len(fields))
+    answers = answer_rows(scorer, fields, explain=job.explain, now=job.now, past=past)
     scored = _scored(rows.table, answers.answered, scored_schema(part.schema, explain=job.explain))
     rejected = answers.rejected.to_dict()
     files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}
@@ -126,6 +135,17 @@ def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob) -> dict[str, Any
     }
     finish_chunk(job.run, chunk.name, files, counts)
     return counts
+
+
+def _past_of(run: Path, contract: Contract, first: int, n_rows: int) -> pd.DataFrame:
+    """The features of the past of consecutive rows; NaN is missing."""
+    values = np.load(run / PAST_VALUES, mmap_mode="r")[first : first + n_rows]
+    return pd.DataFrame(np.array(values), columns=list(contract.history.features) if contract.history else None)
+
+
+def scorer_of(job: ScoringJob) -> Scorer:
+    """The scorer of a run."""
+    return _scorer(job.run / "bundle", get_ident())
 
 
 @lru_cache(maxsize=64)

@@ -84,7 +84,7 @@ def history_of_rows(
     """
     if not scorer.history:
         return {}
-    rows = past_rows(batches, scorer.history, scorer)
+    rows = past_rows(batches, scorer.history, scorer.time, scorer.label)
     first, last = np.searchsorted(rows.seconds, learned)
     label = rows.label[first:last]
     history = scorer.history.learned(scorer.split.label_delay_days, rounded(int(label.sum()) / max(len(label), 1)))

@@ -1,5 +1,6 @@
-"""What a history reads of all checked rows: their times, labels, texts as numbers, and measures."""
+"""What a history reads of rows: their times, labels, texts as numbers, and measures."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from handler.scoring.history import Entity, History, seconds_of
-from training.declaration import ScorerDeclaration
 from training.run.matrix import Floats, Labels
 
 Integers = npt.NDArray[np.int64]
@@ -42,14 +42,36 @@ class Texts:
         return Texts(np.where(is_ignored[self.codes], np.int32(-1), self.codes), self.texts)
 
 
+_DICTIONARY = pa.dictionary(pa.int32(), pa.string())
+
+
+def _encoded(chunk: pa.Array) -> pa.DictionaryArray:
+    """Texts by their numbers; pandas' texts are Arrow's large ones."""
+    if pa.types.is_dictionary(chunk.type):
+        return chunk.cast(_DICTIONARY)
+    return chunk.cast(pa.string()).dictionary_encode()
+
+
 @dataclass(frozen=True)
 class PastRows:
-    """All checked rows in order of time, as far as a history reads them."""
+    """Rows in order of time, as far as a history reads them."""
 
     seconds: Floats
     label: Labels
     texts: Mapping[str, Texts]
     numbers: Mapping[str, Floats]
+    ids: Integers | None = None
+    """The hashes of the rows' ids, which the fold alone reads."""
+
+    def at(self, places: Integers) -> "PastRows":
+        """The rows at some places, in that order."""
+        return PastRows(
+            self.seconds[places],
+            self.label[places],
+            {name: Texts(column.codes[places], column.texts) for name, column in self.texts.items()},
+            {name: column[places] for name, column in self.numbers.items()},
+            None if self.ids is None else self.ids[places],
+        )
 
     def ticks(self, history: History) -> Integers:
         """Times rounded down to the resolution, in seconds."""
@@ -68,11 +90,31 @@ class PastRows:
             codes[is_missing] = -1
         return codes
 
+    def named_keys(self, entity: Entity) -> Texts:
+        """The same with the keys' texts, as a request's key is written; codes that no row has any more have none."""
+        codes = self.keys(entity)
+        if len(entity.keys) == 1:
+            return Texts(codes, self.texts[entity.keys[0]].texts)
+        numbers, places = np.unique(codes, return_index=True)
+        columns = [self.texts[name] for name in entity.keys]
+        texts = [""] * (int(codes.max(initial=-1)) + 1)
+        for number, place in zip(numbers.tolist(), places.tolist(), strict=True):
+            if number >= 0:
+                key = [column.texts[column.codes[place]] for column in columns]
+                texts[number] = json.dumps(key, ensure_ascii=False)
+        return Texts(codes, texts)
 
-def past_rows(batches: Iterable[pa.RecordBatch], history: History, scorer: ScorerDeclaration) -> PastRows:
-    """What a history reads of checked rows in order of time."""
+
+def past_rows(
+    batches: Iterable[pa.RecordBatch],
+    history: History,
+    time: str,
+    label: str | None = None,
+    ids: Integers | None = None,
+) -> PastRows:
+    """What a history reads of rows in order of time; without `label` none of them is a fraud."""
     texts, numbers = read_columns(history)
-    chunks: dict[str, list[pa.Array]] = {name: [] for name in (scorer.time, scorer.label, *texts, *numbers)}
+    chunks: dict[str, list[pa.Array]] = {name: [] for name in filter(None, (time, label, *texts, *numbers))}
     for batch in batches:
         for name, parts in chunks.items():
             parts.append(batch.column(name))
@@ -81,7 +123,8 @@ def past_rows(batches: Iterable[pa.RecordBatch], history: History, scorer: Score
     joined = {name: np.concatenate([part.to_numpy() for part in chunks.pop(name)]) for name in list(chunks)}
     # Arrow keeps what it once had, which would be a third of the most memory that a history takes.
     pa.default_memory_pool().release_unused()
-    return PastRows(joined[scorer.time], joined[scorer.label], texts_of, {name: joined[name] for name in numbers})
+    labels = joined[label] if label else np.zeros(len(joined[time]), np.int8)
+    return PastRows(joined[time], labels, texts_of, {name: joined[name] for name in numbers}, ids)
 
 
 def read_columns(history: History) -> tuple[list[str], list[str]]:

@@ -79,7 +79,7 @@ def requests_of(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, An
 
 def parsed_requests(rows: pd.DataFrame, contract: Contract, model: type[BaseModel]) -> Iterator[BaseModel]:
     """Each row as a request's model, with the features of its past as the columns have them."""
-    computed = [name for name in contract.columns if name not in contract.fields]
+    computed = [name for name in contract.columns if name not in contract.fields or f"{name}{GIVEN}" in rows]
     past = zip(*_values(rows, computed, contract), strict=True) if computed else repeat(())
     for request, values in zip(requests_of(rows, contract), past, strict=False):
         parsed = model.model_validate(request)

@@ -172,3 +172,52 @@ def test_other_bytes_are_no_state(content: bytes) -> None:
     """Bytes that are not a state are refused with a ValueError."""
     with pytest.raises(ValueError, match="not a state of this history"):
         PAST.unpack(content)
+
+
+def added(rows: list[tuple[int, Row]]) -> State:
+    """The state after numbered rows, whose labels are known at once."""
+    state = PAST.empty()
+    for number, row in rows:
+        PAST.add(state, row.event(number))
+        if row.fraud:
+            PAST.add_fraud(state, row.time)
+    return state
+
+
+@given(ROWS, st.integers(0, 40), st.sampled_from([0, 1, 30, 599, HOUR, DAY - 1]), st.none() | st.randoms())
+@settings(max_examples=800, deadline=None)
+def test_a_merged_state_is_that_of_all_events(drawn: list[Any], cut: int, offset: int, random: Random | None) -> None:
+    """Byte for byte: of a file's events before a midnight and live ones around it, or live ones since any time.
+
+    Of the events before a midnight the live state may know any, which count once.
+    """
+    rows = list(enumerate(rows_of(drawn)))
+    as_of = rows[cut][1].time if cut < len(rows) else START + 10**8
+    if random:
+        # The midnight before which the rows are cut is shortly before, or after, one of them.
+        shift = -(as_of - offset) % DAY
+        for _, row in rows:
+            row.time += shift
+        as_of = (as_of + shift) // DAY * DAY
+    before = [(number, row) for number, row in rows if row.time < as_of]
+    since = [(number, row) for number, row in rows if row.time >= as_of]
+    known = [item for item in before if random.random() < 0.7] if random else []
+    base, live = added(before), added(known + since)
+    packed = PAST.pack(base), PAST.pack(live)
+    merged = PAST.merged(base, live, as_of)
+    assert PAST.pack(merged) == PAST.pack(added(rows))
+    assert (PAST.pack(base), PAST.pack(live)) == packed, "neither is changed"
+    if random:
+        assert PAST.pack(PAST.merged(base, merged, as_of)) == PAST.pack(merged), "merging again changes nothing"
+
+
+@given(ROWS, st.integers(0, 40))
+@settings(max_examples=200, deadline=None)
+def test_events_that_cannot_be_told_apart_are_not_merged(drawn: list[Any], cut: int) -> None:
+    """A live state with an event before a time that is no midnight is refused."""
+    rows = list(enumerate(rows_of(drawn)))
+    as_of = rows[min(cut, len(rows) - 1)][1].time + 1 if rows else START
+    # What is older leaves no trace.
+    if any(rows[-1][1].time - 80 * DAY < row.time < as_of for _, row in rows) and as_of % DAY:
+        with pytest.raises(ValueError, match="no midnight"):
+            PAST.merged(PAST.empty(), added(rows), as_of)

@@ -1,0 +1,93 @@
+"""States of a file of rows, merged into a served history while it goes on serving."""
+
+from collections.abc import Iterable, Sequence
+from time import perf_counter, sleep
+
+from handler.history.sqlite import SqliteHistory
+from handler.scoring.history import DAY
+from handler.scoring.past import RequestPast
+
+# How many keys are merged in one transaction: requests wait for it.
+BATCH_KEYS = 20
+# Which files were loaded, and how much of the one whose load was interrupted.
+_SCHEMA = "CREATE TABLE IF NOT EXISTS loads (file TEXT PRIMARY KEY, n_keys INTEGER NOT NULL) WITHOUT ROWID"
+# Requests whose outcomes are awaited, though the file has them: they must not count twice.
+_KNOWN = """
+DROP TABLE IF EXISTS temp.known;
+CREATE TEMP TABLE known AS SELECT key, id, entity FROM requests WHERE time < {as_of};
+CREATE INDEX temp.known_keys ON known (key);
+"""
+
+Loaded = tuple[int, bytes, bytes, int]
+"""The number of an entity, a key, its state and when that is forgotten."""
+
+
+class Loading:
+    """The load of one file into a history."""
+
+    def __init__(self, history: SqliteHistory, past: RequestPast, file: str, as_of: int) -> None:
+        """Prepare it; `file` identifies the file's content, and all its events are before `as_of`."""
+        self._history, self._past, self._file, self._as_of = history, past, file, as_of
+
+    def n_loaded(self) -> int:
+        """How many of the file's states were loaded before; raises sqlite3.Error where the history fails."""
+        connection = self._history.connection()
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'loads'").fetchone():
+            return 0
+        row = connection.execute("SELECT n_keys FROM loads WHERE file = ?", (self._file,)).fetchone()
+        return row[0] if row else 0
+
+    def check(self, states: Iterable[Loaded]) -> bool:
+        """Whether states can be merged; raises StateError where one is damaged, sqlite3.Error where the history fails.
+
+        At a midnight in UTC they always can, else where the history knows of no event of theirs before `as_of`.
+        """
+        is_apart = True
+        for number, key, state, _ in states:
+            past = self._past.entity(number)
+            past.unpack(state)
+            if (live := self._history.state(key)) is not None:
+                known = past.earliest(past.unpack(live))
+                is_apart &= self._as_of % DAY == 0 or known >= self._as_of
+        return is_apart
+
+    def begin(self) -> None:
+        """Make room for the notes of a load."""
+        with self._history.writing() as connection:
+            connection.execute(_SCHEMA)
+        # So the load itself moves the log into the file, and seldom a request, which would wait for the disk.
+        self._history.connection().execute("PRAGMA wal_autocheckpoint = 200")
+        if self._past.has_frauds:
+            self._history.connection().executescript(_KNOWN.format(as_of=self._as_of))
+
+    def add(self, states: Sequence[Loaded], n_before: int) -> None:
+        """Merge a batch of the file's states, which follows `n_before` others, in one transaction.
+
+        Then the same time is left to the writers that wait. Raises ValueError where one cannot be merged, or
+        sqlite3.Error; then none is.
+        """
+        # Merged before the transaction, so that it is short; anew in it what a request has changed meanwhile.
+        lives = [self._history.state(key) for _, key, _, _ in states]
+        merged = [self._merged(loaded, live) for loaded, live in zip(states, lives, strict=True)]
+        with self._history.writing() as connection:
+            begin = perf_counter()
+            for loaded, before, row in zip(states, lives, merged, strict=True):
+                key = loaded[1]
+                live = self._history.state(key)
+                written = row if live == before else self._merged(loaded, live)
+                connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", written)
+                if live is not None and self._past.has_frauds:
+                    known = connection.execute("SELECT id, entity FROM known WHERE key = ?", (key,)).fetchall()
+                    connection.executemany("DELETE FROM requests WHERE id = ? AND entity = ?", known)
+            n_loaded = n_before + len(states)
+            connection.execute("INSERT OR REPLACE INTO loads VALUES (?, ?)", (self._file, n_loaded))
+        sleep(perf_counter() - begin)
+
+    def _merged(self, loaded: Loaded, live: bytes | None) -> tuple[bytes, bytes, int]:
+        """The row of a key: the loaded state, merged with that of the history."""
+        number, key, state, expires = loaded
+        if live is None:
+            return key, state, expires
+        past = self._past.entity(number)
+        merged = past.merged(past.unpack(state), past.unpack(live), self._as_of)
+        return key, past.pack(merged), past.latest(merged) + past.kept_seconds

@@ -1,0 +1,177 @@
+"""The fold of `handler.scoring.entity_state` over all rows of a table, one key of an entity at a time, in processes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from handler.scoring.contract import Contract
+from handler.scoring.entity_state import EntityPast, Event, hash_of, whole
+from handler.scoring.history import History
+from handler.scoring.past import RequestPast
+from training.data.past_rows import Integers, PastRows, Texts
+from training.run.matrix import Floats, Labels
+from training.run.processes import Task, Workers
+
+# So many rows are folded by a process at once, or those of one key.
+TASK_ROWS = 50_000
+# Stands for a missing hash, which no text has in practice.
+MISSING = -(2**63)
+
+Stored = Callable[[list[bytes]], list[bytes | None]]
+"""Of keys, as a store knows them, the states before the rows."""
+
+
+@dataclass(frozen=True)
+class KeyRows:
+    """The rows of some keys of an entity, by key and in order of time."""
+
+    keys: list[bytes]
+    """As a store knows them."""
+    states: list[bytes | None]
+    """Per key what is known before its rows."""
+    sizes: list[int]
+    """Per key how many rows it has."""
+    times: Integers
+    measures: list[Floats]
+    values: list[Integers]
+    """Per remembered field the hashes, MISSING where there is none."""
+    ids: Integers | None
+    label: Labels
+    places: Integers
+    """Of each row its place among all rows."""
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.times)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What the fold of the rows of some keys gives."""
+
+    entity: int
+    keys: list[bytes]
+    states: list[bytes]
+    """After the rows."""
+    expires: list[int]
+    places: Integers
+    values: Floats
+    """The features of each row, (n_rows, n_features); without rows where they were not asked for."""
+    late: Integers
+    """The places of rows that are not later than the last event of the state before them."""
+
+    def __len__(self) -> int:
+        """How many rows."""
+        return len(self.places)
+
+
+def id_hashes(past: RequestPast, ids: Sequence[str | None]) -> Integers:
+    """The hash of each row's id, MISSING where it has none."""
+    return np.array([MISSING if text is None else past.id_hash(text) for text in ids], np.int64)
+
+
+def stored_keys(rows: PastRows, contract: Contract) -> set[bytes]:
+    """The keys of all rows, as a store knows them."""
+    if contract.history is None:
+        return set()
+    past, entities = RequestPast(contract, contract.history), enumerate(contract.history.entities.values())
+    return {past.stored_key(number, text) for number, entity in entities for text in rows.named_keys(entity).texts}
+
+
+def fold_rows(
+    rows: PastRows,
+    contract: Contract,
+    workers: Workers,
+    *,
+    stored: Stored | None = None,
+    is_read: bool = False,
+) -> Iterator[Folded]:
+    """The states after all rows, which are in order of time, and with `is_read` each row's features.
+
+    `stored` gives the states before them, by default none.
+    """
+    history = contract.history
+    if history is None:
+        raise ValueError("the contract has no history")
+    past = RequestPast(contract, history)
+    time = rows.ticks(history)
+    keys = [rows.named_keys(entity) for entity in history.entities.values()]
+    n_events = sum(int((key.codes >= 0).sum()) for key in keys)
+
+    def tasks() -> Iterator[Task]:
+        for number, key in enumerate(keys):
+            for part in _parts(rows, time, key, past, number):
+                states = stored(part.keys) if stored else part.states
+                yield _fold, contract, number, replace(part, states=states), is_read
+
+    yield from workers.spread(tasks(), "events folded", n_tasks=-(-n_events // TASK_ROWS), n_rows=n_events)
+
+
+def _parts(rows: PastRows, time: Integers, key: Texts, past: RequestPast, number: int) -> Iterator[KeyRows]:
+    """The rows of one entity, in parts of whole keys."""
+    fold = past.entity(number)
+    with_key = np.flatnonzero(key.codes >= 0)
+    places = with_key[np.argsort(key.codes[with_key], kind="stable")]
+    codes = key.codes[places]
+    starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else codes
+    ends = np.append(starts[1:], len(codes))
+    hashes = {name: np.array([*map(_hash, rows.texts[name].texts), MISSING], np.int64) for name in fold.remembered}
+    first = 0
+    while first < len(starts):
+        last = max(int(np.searchsorted(ends, starts[first] + TASK_ROWS, side="right")), first + 1)
+        taken = places[starts[first] : ends[last - 1]]
+        names = [past.stored_key(number, key.texts[code]) for code in codes[starts[first:last]].tolist()]
+        yield KeyRows(
+            keys=names,
+            states=[None] * len(names),
+            sizes=(ends[first:last] - starts[first:last]).tolist(),
+            times=time[taken],
+            measures=[rows.numbers[name][taken] for name in fold.measured],
+            values=[hashes[name][rows.texts[name].codes[taken]] for name in fold.remembered],
+            ids=None if rows.ids is None else rows.ids[taken],
+            label=rows.label[taken],
+            places=taken,
+        )
+        first = last
+
+
+def _hash(text: str) -> int:
+    return hash_of(text) if text else MISSING
+
+
+def _fold(contract: Contract, number: int, rows: KeyRows, is_read: bool) -> Folded:  # noqa: FBT001 - a task's arguments have no names
+    """The fold of some keys, in whichever process has a core for it."""
+    history: History = contract.history  # type: ignore[assignment]  # `fold_rows` has checked it
+    past = EntityPast(history, list(history.entities)[number], contract.fields)
+    events = _events(past, rows)
+    states, expires, features, known = [], [], [], []
+    for before, size in zip(rows.states, rows.sizes, strict=True):
+        state = past.empty() if before is None else past.unpack(before)
+        known += [past.latest(state)] * size
+        for _ in range(size):
+            event, is_fraud = next(events)
+            if is_read:
+                features.append(past.values(state, event))
+            past.add(state, event)
+            if is_fraud and past.has_frauds:
+                past.add_fraud(state, event.time)
+        states.append(past.pack(state))
+        expires.append(past.latest(state) + past.kept_seconds)
+    values = np.array(features, np.float64).reshape(len(features), len(past.names))
+    late = rows.places[rows.times <= np.array(known, np.int64)]
+    return Folded(number, rows.keys, states, expires, rows.places, values, late)
+
+
+def _events(past: EntityPast, rows: KeyRows) -> Iterator[tuple[Event, bool]]:
+    """Each row as an event, and whether it is a fraud."""
+    measures = [
+        [whole(value, scale) for value in column.tolist()]
+        for column, scale in zip(rows.measures, past.scales, strict=True)
+    ]
+    values = [[None if value == MISSING else value for value in column.tolist()] for column in rows.values]
+    ids = [None] * len(rows) if rows.ids is None else [None if i == MISSING else i for i in rows.ids.tolist()]
+    columns = zip(rows.times.tolist(), ids, rows.label.tolist(), strict=True)
+    for place, (time, identifier, label) in enumerate(columns):
+        event = Event(time, [column[place] for column in measures], [column[place] for column in values], identifier)
+        yield event, label == 1

@@ -1,0 +1,274 @@
+"""The past of a scorer's entities: `make history SCORER=transaction` builds it from the checked rows.
+
+LOAD=history.db merges what was built into a served history, HISTORY=history.db KEY='card=4711' says what that one
+remembers of a key, and DELETE= in place of KEY= makes it forget that. BEFORE=2026-01-31 builds from earlier rows alone.
+"""
+
+import argparse
+import json
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import file_digest
+from math import isnan
+from pathlib import Path
+from time import time
+from typing import NamedTuple
+
+from handler.history.loading import BATCH_KEYS, Loading
+from handler.history.sqlite import HistoryFileError, SqliteHistory
+from handler.scoring.contract import Contract, key_text
+from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateError
+from handler.scoring.history import History, unit_of
+from handler.scoring.past import RequestPast
+from handler.scoring.times import iso_text
+from training.data.near_names import near_file, near_text
+from training.data.state_file import (
+    STATES,
+    StateFile,
+    StoredState,
+    build_states,
+    day_text,
+    declared_history,
+    midnight_of,
+)
+from training.declaration import declared_scorer
+from training.errors import StageError, counted
+from training.run.command import one_line_errors
+from training.run.engine import workers_of
+from training.run.files import BUILD
+from training.run.progress import ProgressCounter, say
+
+# How long this waits for the writers of a served history.
+WAIT_MS = 10_000
+
+
+class NamedKey(NamedTuple):
+    """A key as the command line names it."""
+
+    entity: int
+    """The number of the entity among those of the history."""
+    text: str
+    """As the request of a caller has it; of several fields a JSON list."""
+
+    def stored(self, past: RequestPast) -> bytes:
+        """As a store knows it."""
+        return past.stored_key(self.entity, self.text)
+
+
+def build(name: str, before: str) -> str:
+    """Build the states after the checked rows; what was built, in words."""
+    scorer, path = declared_scorer(name), BUILD / name / STATES
+    midnight = midnight_of(before) if before else None
+    with workers_of(scorer.compute) as workers:
+        built = build_states(path, name, scorer, midnight, workers)
+    keys = " and ".join(f"{number:,} of {entity}" for entity, number in built.n_keys.items())
+    forgotten = f", {counted(built.n_forgotten, 'key')} forgotten by then" if built.n_forgotten else ""
+    return (
+        f"{path}: the states of {keys} after {counted(built.n_rows, 'row')}, as of {iso_text(built.as_of)}{forgotten}, "
+        f"{built.n_bytes / 1e6:.2f} MB; make history SCORER={name} LOAD=history.db loads them into a served history"
+    )
+
+
+def load(name: str, database: str) -> str:
+    """Merge the built states into a served history; what was loaded, in words.
+
+    Raises StageError where that is not possible, in general before anything is written.
+    """
+    contract = declared_scorer(name).contract
+    history = declared_history(name, contract)
+    path = BUILD / name / STATES
+    file = StateFile(path, name, history)
+    with path.open("rb") as content:
+        digest = file_digest(content, "sha256").hexdigest()
+    with _opened(database, "LOAD") as served:
+        loading = Loading(served, RequestPast(contract, history), digest, file.as_of)
+        n_before = loading.n_loaded()
+        if n_before == file.n_keys:
+            return f"{database}: {path} was loaded before; nothing has changed"
+        _check(loading, file, name, database, n_before)
+        loading.begin()
+        counter, n_seen = ProgressCounter("states loaded", file.n_keys), 0
+        for states in file.states(BATCH_KEYS):
+            n_seen += len(states)
+            if new := states[max(n_before - n_seen + len(states), 0) :]:
+                _add(loading, new, n_seen - len(new), database, file)
+            counter.add(len(states))
+        counter.close()
+    resumed = f" ({n_before:,} of them before)" if n_before else ""
+    return f"{database}: {counted(n_seen, 'state')}{resumed} as of {iso_text(file.as_of)} from {path}"
+
+
+def _check(loading: Loading, file: StateFile, name: str, database: str, n_before: int) -> None:
+    """Raise StageError where states are damaged, or cannot be merged; those that were merged before can."""
+    counter, n_seen = ProgressCounter("states checked", file.n_keys), 0
+    for states in file.states(BATCH_KEYS):
+        try:
+            is_apart = loading.check(states) or n_seen < n_before
+        except StateError as error:
+            raise StageError(f"{file.path} or {database} is damaged: {error}; build the file anew") from error
+        if not is_apart:
+            day = day_text(file.as_of)
+            raise StageError(
+                f"{database} knows of events before {iso_text(file.as_of)}, up to which {file.path} has the rows, and "
+                f"only at a midnight can both be told apart: make history SCORER={name} BEFORE={day}, then load again"
+            )
+        n_seen += len(states)
+        counter.add(len(states))
+    counter.close()
+
+
+def _add(loading: Loading, states: list[StoredState], n_before: int, database: str, file: StateFile) -> None:
+    """Merge a batch; raises StageError where a late request came in between, so that it cannot be merged any more."""
+    try:
+        loading.add(states, n_before)
+    except ValueError as error:
+        raise StageError(
+            f"{database}: after {counted(n_before, 'state')} of {file.path}: {error}; build it with "
+            f"BEFORE={day_text(file.as_of)} and load that"
+        ) from error
+
+
+def inspect(name: str, database: str, key: str) -> str:
+    """What a served history remembers of a key, in words."""
+    contract = declared_scorer(name).contract
+    history = declared_history(name, contract)
+    named, past = named_key(key, name, history, contract), RequestPast(contract, history)
+    with _opened(_existing(database)) as served:
+        packed = served.state(named.stored(past))
+        if packed is None:
+            return f"{database} remembers nothing of {key}"
+        try:
+            state = past.entity(named.entity).unpack(packed)
+        except StateError as error:
+            raise StageError(f"{database}: the state of {key} is damaged: {error}") from error
+    return f"{database}, {key}:\n" + "\n".join(_words(past.entity(named.entity), state, history, contract, len(packed)))
+
+
+def _words(past: EntityPast, state: State, history: History, contract: Contract, size: int) -> Iterator[str]:
+    """A state in words, and the features that a request of now would have."""
+    first = state.first if state.last != NONE else state.raw[0].time if state.raw else NONE
+    if first != NONE:
+        yield f"  first event {iso_text(first)}, last event {iso_text(past.latest(state))}"
+    now = int(time())
+    nothing = Event(now, [None] * len(past.measured), [None] * len(past.remembered))
+    for feature, value in zip(past.names, past.values(state, nothing), strict=True):
+        if history.features[feature].take != "seen":
+            unit = unit_of(history.features[feature], contract.fields) or ""
+            text = "missing" if isnan(value) else f"{value:,.10g} {unit}".rstrip()
+            yield f"  {feature} of a request of now: {text}"
+    for place, field in enumerate(past.remembered):
+        values = {*state.seen[place], *(value for tick in state.raw for value in tick.values[place])}
+        yield f"  {counted(len(values), 'recent value')} of {field}, as hashes"
+    yield f"  {counted(len(state.ids), 'recent id')}, as hashes; {size:,} bytes"
+
+
+def delete(name: str, database: str, key: str) -> str:
+    """Make a served history forget a key; whether there was anything to forget, in words."""
+    contract = declared_scorer(name).contract
+    history = declared_history(name, contract)
+    named = named_key(key, name, history, contract)
+    with _opened(_existing(database)) as served:
+        was_there = served.delete(named.stored(RequestPast(contract, history)))
+    return (
+        f"{database}: what it remembered of {key} is deleted; "
+        if was_there
+        else f"{database} remembered nothing of {key}; "
+    ) + f"{BUILD / name / STATES} has it again once it is built, unless its rows are removed from the data"
+
+
+def named_key(text: str, name: str, history: History, contract: Contract) -> NamedKey:
+    """The key that entity=value names; raises StageError where there is no such entity, or a value is none."""
+    entity, equals, value = text.partition("=")
+    shown = ", ".join(history.entities)
+    if not equals or not value:
+        raise StageError(
+            f"the key is {text!r}; it must be an entity and its value, such as {next(iter(history.entities))}=4711"
+        )
+    if entity not in history.entities:
+        raise StageError(f"{name} has no entity {entity}; it has {shown}{near_text(entity, history.entities)}")
+    keys = history.entities[entity].keys
+    values = [value] if len(keys) == 1 else _list_of(value, keys, entity)
+    for key, part in zip(keys, values, strict=True):
+        if len(part) > (longest := contract.fields[key].max_length):
+            raise StageError(f"{key} has {len(part):,} characters; a key has at most {longest}")
+    key = values[0] if len(keys) == 1 else json.dumps(values, ensure_ascii=False)
+    return NamedKey(list(history.entities).index(entity), key)
+
+
+def _list_of(value: str, keys: tuple[str, ...], entity: str) -> list[str]:
+    """The values of a key of several fields."""
+    try:
+        values = json.loads(value)
+    except ValueError:
+        values = None
+    texts = list(map(key_text, values)) if isinstance(values, list) else []
+    if len(texts) != len(keys) or not all(isinstance(text, str) for text in texts):
+        example = json.dumps(list(keys))
+        raise StageError(
+            f"the key of {entity} is {value}; it must be a JSON list of {' and '.join(keys)}: {entity}={example}"
+        )
+    return [str(text) for text in texts]
+
+
+def _existing(database: str) -> str:
+    if not database:
+        raise StageError("HISTORY must name the history's file: make history SCORER=... HISTORY=history.db KEY=...")
+    if not Path(database).is_file():
+        raise StageError(f"HISTORY is {database}, which does not exist{near_file(Path(database))}")
+    return database
+
+
+@contextmanager
+def _opened(database: str, variable: str = "HISTORY") -> Iterator[SqliteHistory]:
+    """A served history; raises StageError where it cannot be used."""
+    try:
+        served = SqliteHistory(database, WAIT_MS)
+    except HistoryFileError as error:
+        raise StageError(
+            f"{variable} is {database}, which cannot be used: {error.__cause__}; it must be a file of HISTORY=... make "
+            "serve, which you may write"
+        ) from error
+    try:
+        yield served
+    except sqlite3.Error as error:
+        raise StageError(f"{database} does not answer: {error}; run it again, a load goes on from there") from error
+    finally:
+        served.close()
+
+
+def _options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m training.history", description=__doc__)
+    parser.add_argument("scorer")
+    parser.add_argument("--before", default="", help="a day: only rows before its midnight in UTC")
+    parser.add_argument("--load", default="", help="the file of a served history, into which the states are merged")
+    parser.add_argument("--history", default="", help="the file of a served history")
+    parser.add_argument("--key", default="", help="entity=value: what the history remembers of it")
+    parser.add_argument("--delete", default="", help="entity=value: what the history is to forget")
+    options = parser.parse_args()
+    if not options.scorer:
+        parser.error("SCORER must be given: make history SCORER=...")
+    given = [name.upper() for name in ("before", "load", "key", "delete") if getattr(options, name)]
+    if len(given) > 1:
+        parser.error(f"{' and '.join(given)} are given; each is a command by itself")
+    return options
+
+
+def main() -> None:
+    """Do what the command line names."""
+    options = _options()
+    with one_line_errors(f"history {options.scorer}", OSError):
+        if options.load:
+            text = load(options.scorer, options.load)
+        elif options.key:
+            text = inspect(options.scorer, options.history, options.key)
+        elif options.delete:
+            text = delete(options.scorer, options.history, options.delete)
+        else:
+            text = build(options.scorer, options.before)
+    say(text)
+
+
+if __name__ == "__main__":
+    main()
