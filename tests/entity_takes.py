@@ -1,7 +1,9 @@
 """A history with a feature of each kind of a card, for tests of the fold and of the columns of all rows."""
 
+from collections.abc import Mapping
 from typing import Any
 
+from handler.scoring.contract import Contract
 from handler.scoring.fields import DeclaredField
 from handler.scoring.history import DAY, History, history_of
 
@@ -41,3 +43,12 @@ def declared_takes(entities: dict[str, Any], **changes: object) -> History:
     history = history_of(block | changes)
     assert history is not None
     return history
+
+
+def contract_of(history: History, fields: Mapping[str, DeclaredField] = FIELDS, time: str = "at") -> Contract:
+    """The contract of a scorer with a history."""
+    return Contract.model_validate(
+        {"route": "/pay", "answer": "probability", "id": None, "time": time, "fields": dict(fields), "features": {}}
+        | {"history": history},
+        strict=False,
+    )

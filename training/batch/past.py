@@ -121,7 +121,7 @@ def _complete(
             columns = {feature: place for place, feature in enumerate(history.features)}
             numbers = [[columns[f] for f in history.features_of(entity)] for entity in history.entities]
             for folded in fold_rows(rows, contract, workers, stored=stored, is_read=True):
-                values[np.ix_(places[folded.places], numbers[folded.entity])] = folded.values
+                values[np.ix_(places[folded.places], numbers[folded.entity])] = folded.features
                 late[folded.late] = True
             values.flush()
 

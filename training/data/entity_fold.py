@@ -56,8 +56,8 @@ class Folded:
     """After the rows."""
     expires: list[int]
     places: Integers
-    values: Floats
-    """The features of each row, (n_rows, n_features); without rows where they were not asked for."""
+    features: Floats
+    """Those of each row, (n_rows, n_features); without rows where they were not asked for."""
     late: Integers
     """The places of rows that are not later than the last event of the state before them."""
 
@@ -79,28 +79,34 @@ def stored_keys(rows: PastRows, contract: Contract) -> set[bytes]:
     return {past.stored_key(number, text) for number, entity in entities for text in rows.named_keys(entity).texts}
 
 
-def fold_rows(
+def fold_rows(  # noqa: PLR0913 - by their names
     rows: PastRows,
     contract: Contract,
     workers: Workers,
     *,
     stored: Stored | None = None,
+    only: int | None = None,
     is_read: bool = False,
 ) -> Iterator[Folded]:
     """The states after all rows, which are in order of time, and with `is_read` each row's features.
 
-    `stored` gives the states before them, by default none.
+    `stored` gives the states before them, by default none; `only` is the number of the one entity that is folded, by
+    default all are.
     """
     history = contract.history
     if history is None:
         raise ValueError("the contract has no history")
     past = RequestPast(contract, history)
     time = rows.ticks(history)
-    keys = [rows.named_keys(entity) for entity in history.entities.values()]
-    n_events = sum(int((key.codes >= 0).sum()) for key in keys)
+    keys = {
+        number: rows.named_keys(entity)
+        for number, entity in enumerate(history.entities.values())
+        if only is None or number == only
+    }
+    n_events = sum(int((key.codes >= 0).sum()) for key in keys.values())
 
     def tasks() -> Iterator[Task]:
-        for number, key in enumerate(keys):
+        for number, key in keys.items():
             for part in _parts(rows, time, key, past, number):
                 states = stored(part.keys) if stored else part.states
                 yield _fold, contract, number, replace(part, states=states), is_read

@@ -89,7 +89,7 @@ def history_of_rows(
     label = rows.label[first:last]
     history = scorer.history.learned(scorer.split.label_delay_days, rounded(int(label.sum()) / max(len(label), 1)))
     columns = history_columns(rows, history, scorer.fields)
-    require_equal_to_fold(rows, history, scorer.fields, columns, scorer.seed)
+    require_equal_to_fold(rows, scorer.model_copy(update={"history": history}), columns, scorer.seed)
     for number, entity in enumerate(history.entities):
         is_blank = np.random.default_rng([scorer.seed, number]).random(last - first) < BLANKED
         for name in history.features_of(entity):

@@ -120,7 +120,7 @@ def past_rows(
             parts.append(batch.column(name))
     # Each column's chunks are let go before the next one is joined.
     texts_of = {name: Texts.of(chunks.pop(name)) for name in texts}
-    joined = {name: np.concatenate([part.to_numpy() for part in chunks.pop(name)]) for name in list(chunks)}
+    joined = {name: np.concatenate([part.to_numpy(zero_copy_only=False) for part in chunks.pop(name)]) for name in list(chunks)}
     # Arrow keeps what it once had, which would be a third of the most memory that a history takes.
     pa.default_memory_pool().release_unused()
     labels = joined[label] if label else np.zeros(len(joined[time]), np.int8)

@@ -8,12 +8,15 @@ from sklearn.metrics import average_precision_score
 from xgboost import XGBClassifier
 
 from handler.scoring.history import DAY, History
-from tests.entity_takes import CARD, CARD_AND_PAIR, FIELDS, declared_takes
+from tests.entity_takes import CARD, CARD_AND_PAIR, FIELDS, contract_of, declared_takes
 from training.data import entity_history, folded_sample
+from training.data.entity_fold import fold_rows
 from training.data.entity_history import history_columns
-from training.data.folded_sample import folded, require_equal_to_fold, sampled_places
+from training.data.folded_sample import require_equal_to_fold, sampled_places
 from training.data.past_rows import PastRows, Texts
 from training.errors import DataError
+from training.params import Compute
+from training.run.processes import Workers
 
 N = 4_000
 
@@ -50,11 +53,10 @@ def by_fold(rows: pd.DataFrame, history: History) -> dict[str, np.ndarray]:
     """The same features by the fold, one row after the other."""
     past = past_rows(rows)
     columns = {name: np.full(len(rows), np.nan) for name in history.features}
-    for name, entity in history.entities.items():
-        keys = past.keys(entity)
-        places = np.flatnonzero(keys >= 0)
-        for feature, values in folded(past, history, FIELDS, name, keys, places).items():
-            columns[feature][places] = values
+    names = list(history.entities)
+    for folded in fold_rows(past, contract_of(history), Workers(Compute(), 1), is_read=True):
+        for feature, values in zip(history.features_of(names[folded.entity]), folded.features.T, strict=True):
+            columns[feature][folded.places] = values
     return columns
 
 
@@ -100,10 +102,9 @@ def test_a_card_of_nearly_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = by_fold(rows, history)
     for name, values in columns.items():
         np.testing.assert_array_equal(values, expected[name], err_msg=name)
-    sampled = {name: (keys, places) for name, keys, places in sampled_places(past, history, seed=1)}
-    keys, places = sampled["card"]
-    assert np.bincount(keys[places]).max() == 700
-    require_equal_to_fold(past, history, FIELDS, columns, seed=1)
+    places = dict(sampled_places(past, history, seed=1))["card"]
+    assert np.bincount(past.keys(history.entities["card"])[places]).max() == 700
+    require_equal_to_fold(past, contract_of(history), columns, seed=1)
 
 
 def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
@@ -111,10 +112,10 @@ def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
     rows, history = drawn_rows(7), declared_takes(CARD_AND_PAIR)
     past = past_rows(rows)
     columns = history_columns(past, history, FIELDS)
-    require_equal_to_fold(past, history, FIELDS, columns, seed=1)
+    require_equal_to_fold(past, contract_of(history), columns, seed=1)
     columns["max_7d"][2_000:] += 0.01
     with pytest.raises(DataError, match=r"^history\.features\.max_7d of row .* is .*, but the function would compute "):
-        require_equal_to_fold(past, history, FIELDS, columns, seed=1)
+        require_equal_to_fold(past, contract_of(history), columns, seed=1)
 
 
 def test_resolution_makes_ties() -> None:

@@ -15,6 +15,7 @@ import pytest
 from benchmarks.quality.sets import FOLDER
 from handler.scoring.fields import DeclaredField
 from handler.scoring.history import DAY, History, history_of
+from tests.entity_takes import contract_of
 from training.data.entity_history import history_columns
 from training.data.folded_sample import require_equal_to_fold
 from training.data.past_rows import PastRows, Texts
@@ -96,24 +97,14 @@ def declared(name: str) -> tuple[History, dict[str, DeclaredField]]:
     }
 
 
-def some(rows: PastRows, places: Any) -> PastRows:  # noqa: ANN401 - a slice or an array of places
-    """These rows alone."""
-    return PastRows(
-        rows.seconds[places],
-        rows.label[places],
-        {name: Texts(column.codes[places], column.texts) for name, column in rows.texts.items()},
-        {name: values[places] for name, values in rows.numbers.items()},
-    )
-
-
 @pytest.mark.parametrize("name", SETS)
 def test_a_public_set_has_the_history_of_the_fold(name: str) -> None:
     """On sampled entities; and the features of the first third of the rows do not change where the file ends there."""
     rows, (history, fields) = read(name)[1], declared(name)
     columns = history_columns(rows, history, fields)
-    require_equal_to_fold(rows, history, fields, columns, seed=3)
+    require_equal_to_fold(rows, contract_of(history, fields), columns, seed=3)
     n_rows = len(rows.seconds) // 3
-    for feature, values in history_columns(some(rows, slice(n_rows)), history, fields).items():
+    for feature, values in history_columns(rows.at(np.arange(n_rows)), history, fields).items():
         np.testing.assert_array_equal(values, columns[feature][:n_rows], err_msg=feature)
 
 
@@ -126,7 +117,7 @@ def test_the_books_counts_and_means() -> None:
     history, fields = declared("handbook")
     # The first 10,000 of so few customers go over the longest window several times.
     chosen = np.flatnonzero(rows["CUSTOMER_ID"] < 40)[:10_000]
-    ours = history_columns(some(past, chosen), history, fields)
+    ours = history_columns(past.at(chosen), history, fields)
     times: dict[int, list[int]] = {}
     cents: dict[int, list[int]] = {}
     n_equal = dict.fromkeys(WINDOWS, 0)
