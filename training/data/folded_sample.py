@@ -61,9 +61,11 @@ def folded(  # noqa: PLR0913, PLR0917 - what declares the features, and whose
     columns = [rows.numbers[name][places].tolist() for name in fold.measured]
     remembered = [(rows.texts[name].texts, rows.texts[name].codes[places].tolist()) for name in fold.remembered]
     frauds = (rows.label[places] == 1) & fold.has_frauds
-    times, of_keys = rows.ticks(history)[places].tolist(), keys[places].tolist()
+    times, of_keys = rows.ticks(history, places).tolist(), keys[places].tolist()
     for number, (time, key, is_fraud) in enumerate(zip(times, of_keys, frauds.tolist(), strict=True)):
-        state = states.setdefault(key, fold.empty())
+        if key not in states:
+            states[key] = fold.empty()
+        state = states[key]
         measures = [whole(column[number], scale) for column, scale in zip(columns, fold.scales, strict=True)]
         # An empty text is none.
         known = [texts[codes[number]] if codes[number] >= 0 else "" for texts, codes in remembered]

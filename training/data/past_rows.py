@@ -49,10 +49,11 @@ class PastRows:
     texts: Mapping[str, Texts]
     numbers: Mapping[str, Floats]
 
-    def ticks(self, history: History) -> Integers:
-        """Times rounded down to the resolution, in seconds."""
+    def ticks(self, history: History, places: Integers | None = None) -> Integers:
+        """The times of all rows, or of those at some places, rounded down to the resolution, in seconds."""
         resolution = seconds_of(history.resolution)
-        whole: Integers = (np.floor_divide(self.seconds, resolution) * resolution).astype(np.int64)
+        seconds = self.seconds if places is None else self.seconds[places]
+        whole: Integers = (np.floor_divide(seconds, resolution) * resolution).astype(np.int64)
         return whole
 
     def keys(self, entity: Entity) -> Codes:
