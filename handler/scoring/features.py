@@ -86,12 +86,14 @@ def recorded_features(contract: Contract) -> list[tuple[int, str, bool]]:
     Private values are left out, and so are features computed from them, which would reveal them.
     """
     fields = list(contract.columns.items())
+    omitted = {name for name, field in fields if field.private == "omit"}
+    if contract.history:
+        omitted |= {name for name, feature in contract.history.features.items() if feature.field in omitted}
     from_fields = [
         (index, field.categories or name, field.private == "hash")
         for index, (name, field) in enumerate(fields)
-        if field.private != "omit"
+        if name not in omitted
     ]
-    omitted = {name for name, field in fields if field.private == "omit"}
     derived = enumerate(contract.features.items(), start=len(fields))
     return from_fields + [
         (index, name, False) for index, (name, feature) in derived if not omitted & set(feature.operands)

@@ -12,7 +12,8 @@ import pytest
 from numpy.random import SeedSequence
 
 from training import synthesize
-from training.data.entity_history import PastRows, Texts, history_columns, read_columns
+from training.data.entity_history import history_columns
+from training.data.past_rows import past_rows
 from training.data.row_checks import check_rows
 from training.declaration import declared_scorer
 from training.intake.synthetic.draws import Integers
@@ -199,14 +200,7 @@ def test_the_columns_are_what_the_declared_history_computes(name: str) -> None:
     checked = check_rows(rows, scorer).clean
     assert scorer.history
     history = scorer.history.learned(scorer.split.label_delay_days, 0.01)
-    texts, numbers = read_columns(history)
-    batch = pa.RecordBatch.from_pandas(checked, preserve_index=False)
-    past = PastRows(
-        checked[scorer.time].to_numpy(),
-        checked[scorer.label].to_numpy(),
-        {column: Texts.of(batch[column]) for column in texts},
-        {column: checked[column].to_numpy() for column in numbers},
-    )
+    past = past_rows([pa.RecordBatch.from_pandas(checked, preserve_index=False)], history, scorer)
     columns = history_columns(past, history, scorer.fields)
     fallbacks = set(columns) & set(scorer.fields)
     assert fallbacks == {"transactions": {"tx_count_24h", "avg_tx_value"}, "refunds": {"ip_accounts"}}[name]

@@ -25,8 +25,10 @@ class Texts:
     @classmethod
     def of(cls, chunks: Sequence[pa.Array]) -> "Texts":
         """The texts of a column, given in chunks."""
-        # Arrow gives all chunks the dictionary of the whole column.
-        encoded = pa.chunked_array(chunks, pa.string()).dictionary_encode().chunks
+        # Arrow gives all chunks the dictionary of the whole column; pandas' texts are Arrow's large ones.
+        encoded = (
+            pa.chunked_array([chunk.cast(pa.string()) for chunk in chunks], pa.string()).dictionary_encode().chunks
+        )
         codes = [chunk.indices.fill_null(-1).to_numpy(zero_copy_only=False) for chunk in encoded]
         return cls(
             np.concatenate([np.empty(0, np.int32), *codes]), encoded[0].dictionary.to_pylist() if encoded else []

@@ -88,6 +88,10 @@ def test_each_prediction_has_its_line(folder: Path, refund: Scorer) -> None:
         assert row["milliseconds"] == 12.346
 
 
+# What the history of the shipped scorer computes.
+PAST = ("ip_count_7d", "ip_risk_30d", "account_refunds_30d", "account_amount_30d", "account_idle")
+
+
 def test_a_line_has_readable_features(folder: Path, refund: Scorer) -> None:
     """A category by its name, and null for a missing value: JSON has no NaN."""
     first, second, _ = record(folder, refund)
@@ -97,6 +101,7 @@ def test_a_line_has_readable_features(folder: Path, refund: Scorer) -> None:
         "ip_accounts": 2.0,
         "refunds": None,
         "item_category": None,
+        **dict.fromkeys(PAST),
         "refund_rate": None,
     }
     assert second["features"]["item_category"] == "Food, Perishable"
@@ -150,10 +155,16 @@ def private(scorer: Scorer, **ways: str) -> Scorer:
 @pytest.mark.parametrize(
     ("ways", "kept"),
     [
-        ({"amount": "omit"}, ["years_active", "ip_accounts", "refunds", "item_category", "refund_rate"]),
-        ({"item": "omit"}, ["years_active", "amount", "ip_accounts", "refunds", "refund_rate"]),
-        ({"refunds": "omit"}, ["years_active", "amount", "ip_accounts", "item_category"]),
-        ({"item": "hash"}, ["years_active", "amount", "ip_accounts", "refunds", "refund_rate"]),
+        (
+            {"amount": "omit"},
+            [
+                *("years_active", "ip_accounts", "refunds", "item_category", "refund_rate"),
+                *(name for name in PAST if name != "account_amount_30d"),
+            ],
+        ),
+        ({"item": "omit"}, ["years_active", "amount", "ip_accounts", "refunds", *PAST, "refund_rate"]),
+        ({"refunds": "omit"}, ["years_active", "amount", "ip_accounts", "item_category", *PAST]),
+        ({"item": "hash"}, ["years_active", "amount", "ip_accounts", "refunds", *PAST, "refund_rate"]),
     ],
     ids=["number", "text", "operand", "hash without a key"],
 )

@@ -17,7 +17,6 @@ from handler.releases.served import Served, Slot
 from handler.releases.shadow import MAX_STRIKES, Shadow
 from handler.releases.swap import Watcher
 from handler.scoring.bundle import MANIFEST
-from handler.scoring.bundle import to_json as bundle_json
 from handler.scoring.scorer import Scored, Scorer, load_scorer
 from handler.web.endpoint import ScoreEndpoint
 from handler.web.routes import create_app
@@ -133,7 +132,7 @@ def test_the_version_that_was_swapped_in_answers(client: TestClient, deployment:
 
 @pytest.fixture
 def wider(tmp_path: Path) -> Scorer:
-    """A version with one more optional field in the request: the rate, which other versions derive."""
+    """A version with one more optional field in the request, which other versions know from their history alone."""
     contents = contents_of(BUNDLES / "refund")
     described = {
         key: value
@@ -141,12 +140,8 @@ def wider(tmp_path: Path) -> Scorer:
         if key not in {"format", "files", "version"}
     }
     fields = described["contract"]["fields"]
-    described["contract"] |= {"fields": {**fields, "refund_rate": {"type": "number"}}, "features": {}}
-    golden = json.loads(contents["golden.json"])
-    for request in (case["request"] for case in golden):
-        if "refunds" in request and request["yearsActive"]:
-            request["refund_rate"] = request["refunds"] / request["yearsActive"]
-    build_bundle(tmp_path, contents | {"golden.json": bundle_json(golden)}, described)
+    described["contract"] |= {"fields": {**fields, "ip_count_7d": {"type": "number"}}}
+    build_bundle(tmp_path, contents, described)
     return load_scorer(tmp_path)
 
 
@@ -162,10 +157,10 @@ def test_a_new_field_is_accepted_and_documented_once_it_is_swapped_in(
     """Before and after that version serves, the field is unknown."""
     packaged = deployment.slot.served
     fields = documented_fields(client)
-    body = json.dumps({**REQUEST, "refund_rate": 3.0}).encode()
+    body = json.dumps({**REQUEST, "ip_count_7d": 3.0}).encode()
     assert client.post(ROUTE, content=body).status_code == 422
     deployment.slot.served = Served(wider)
-    assert documented_fields(client) == fields | {"refund_rate"}
+    assert documented_fields(client) == fields | {"ip_count_7d"}
     assert client.post(ROUTE, content=body).content == answer_of(wider, body)
     deployment.slot.served = packaged
     assert documented_fields(client) == fields
