@@ -78,7 +78,7 @@ def load(name: str, database: str) -> str:
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
     path = BUILD / name / STATES
-    file = StateFile(path, name, history)
+    file = StateFile(path, name, contract)
     with path.open("rb") as content:
         digest = file_digest(content, "sha256").hexdigest()
     with _opened(database, "LOAD") as served:

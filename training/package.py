@@ -4,13 +4,13 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import joblib
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 from tqdm import tqdm
@@ -21,8 +21,9 @@ from handler.scoring.contract import OTHER, Contract
 from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, DeclaredField
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_text
+from training.data.entity_fold import fold_rows
 from training.data.requests import as_request, requests_of
-from training.data.split import UNLEARNED
+from training.data.state_file import checked_rows
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer, read_params
 from training.errors import StageError
@@ -30,6 +31,7 @@ from training.evaluation.calibration import calibrated
 from training.model.fit import margins
 from training.run.command import run
 from training.run.files import BUILD, BUNDLES, JUDGED, REFIT, REPORTS, read_table, read_texts, replace_folder
+from training.run.processes import Workers
 from training.run.progress import say
 
 if TYPE_CHECKING:
@@ -165,15 +167,13 @@ def recalled(scorer: Scorer, history: SqliteHistory, rows: pd.DataFrame, label: 
         yield request
 
 
-def history_before(scorer: Scorer, rows: Path, declared: ScorerDeclaration) -> SqliteHistory:
-    """The history that knows all rows before the test window, each added by the function's own code."""
+def history_before(contract: Contract, rows: Path, declared: ScorerDeclaration) -> SqliteHistory:
+    """The history that knows all rows before the test window, by the fold of the function's own code."""
     history = SqliteHistory(":memory:", 1_000)
-    paths = [rows / f"{name}.parquet" for name in ("train", "calibrate", UNLEARNED)]
-    before = Window(rows / "test.parquet").column(declared.time)[0]
-    table = pd.concat([pd.read_parquet(path) for path in paths], ignore_index=True)
-    table = table[table[declared.time] < before].sort_values(declared.time, kind="stable", ignore_index=True)
-    requests = recalled(scorer, history, table, declared.label)
-    deque(tqdm(requests, total=len(table), desc="history", unit="rows", disable=None), maxlen=0)
+    every = checked_rows(rows, contract, declared)
+    n_before = np.searchsorted(every.seconds, Window(rows / "test.parquet").column(declared.time)[0])
+    for folded in fold_rows(every.at(np.arange(n_before)), contract, Workers(declared.compute)):
+        history.put(zip(folded.keys, folded.states, folded.expires, strict=True))
     return history
 
 
@@ -241,7 +241,7 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
         with ExitStack() as stack:
             history = None
             if contract.history:
-                history = stack.enter_context(closing(history_before(timeless, built / "rows", declared)))
+                history = stack.enter_context(closing(history_before(contract, built / "rows", declared)))
             worst = max(
                 check_parity(
                     timeless,

@@ -7,6 +7,7 @@ equal to the last bit.
 
 import re
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,10 +22,12 @@ from benchmarks.command import ROOT, keep, options_of
 from benchmarks.history.payments import FRAUD_RATE, N_ENTITIES, ROWS_A_BATCH, scorer_in, write_rows
 from benchmarks.machine import machine
 from benchmarks.tables import date_of, number, table
+from training.data.entity_fold import fold_rows
 from training.data.entity_history import history_columns
-from training.data.folded_sample import folded, require_equal_to_fold, sampled_places
+from training.data.folded_sample import require_equal_to_fold, sampled_places
 from training.data.past_rows import past_rows
 from training.run.files import BUILD
+from training.run.processes import Workers
 
 # The largest number of rows; each other is half of the next.
 SIZES = {"rows": (10_000_000, 20_000), "row_counts": (4, 1)}
@@ -49,18 +52,20 @@ def measured(folder: Path, n_rows: int) -> dict[str, float]:
     times.append(time.process_time())
     # What `resource` gives begins with the memory of the process that started this one.
     gigabytes = int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))[0]) / 1e6
-    require_equal_to_fold(rows, history, scorer.fields, columns, scorer.seed)
-    n_folded, start = 0, time.process_time()
-    for name, keys, places in sampled_places(rows, history, scorer.seed):
-        folded(rows, history, scorer.fields, name, keys, places)
-        n_folded += len(places)
+    contract = scorer.model_copy(update={"history": history})
+    require_equal_to_fold(rows, contract, columns, scorer.seed)
+    samples = [rows.at(places) for _, places in sampled_places(rows, history, scorer.seed)]
+    start = time.process_time()
+    for entity, sample in enumerate(samples):
+        deque(fold_rows(sample, contract, Workers(scorer.compute, 1), only=entity, is_read=True), maxlen=0)
+    seconds, n_folded = time.process_time() - start, sum(len(sample.seconds) for sample in samples)
     return {
         "read": times[1] - times[0],
         "features": times[2] - times[1],
         "GB": gigabytes,
         "events a second": N_ENTITIES * n_rows / (times[2] - times[1]),
         "folded": n_folded,
-        "folded events a second": n_folded / (time.process_time() - start),
+        "folded events a second": n_folded / seconds,
     }
 
 

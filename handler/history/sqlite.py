@@ -6,7 +6,7 @@ no event is lost. Source of the settings: https://www.sqlite.org/wal.html.
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -161,6 +161,11 @@ class SqliteHistory:
         """The packed state of a key, None where there is none; raises sqlite3.Error where the file does not answer."""
         row = self.connection().execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
         return row[0] if row else None
+
+    def put(self, states: Iterable[tuple[bytes, bytes, int]]) -> None:
+        """Add states: of each its key, its bytes and when it is forgotten; raises sqlite3.Error where that fails."""
+        with self.writing() as connection:
+            connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", states)
 
     def delete(self, key: bytes) -> bool:
         """Delete all that is remembered of a key, and say whether there was anything; raises sqlite3.Error."""

@@ -195,10 +195,12 @@ class History(Frozen):
         """The same with when labels are known, and the share of frauds that is usual."""
         return self.model_copy(update={"label_delay_days": label_delay_days, "usual_fraud_rate": fraud_rate})
 
-    @property
-    def id(self) -> str:
+    def id_of(self, fields: Mapping[str, DeclaredField]) -> str:
         """Equal for histories whose states are equal: 12 hexadecimal digits of a hash of all that shapes them."""
         content = self.model_dump(mode="json", exclude={"warmup_days", "usual_fraud_rate"})
+        measured = {str(feature.field) for feature in self.features.values() if feature.take in MEASURES}
+        # Amounts of money are remembered as cents, other numbers as millionths.
+        content["scales"] = {name: scale_of(fields[name]) for name in sorted(measured)}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -31,7 +31,7 @@ class RequestPast:
 
     def __init__(self, contract: Contract, history: History) -> None:
         """Prepare everything that is the same for all requests."""
-        self.id = history.id
+        self.id = history.id_of(contract.fields)
         self.names = tuple(history.features)
         self._entities = [
             (EntityPast(history, name, contract.fields), _key_reader(entity), f"{self.id}\0{name}\0")

@@ -186,8 +186,7 @@ def _stored(past: str, name: str, rows: PastRows, contract: Contract) -> Iterato
                 connection.execute("BEGIN")
                 yield _reader(connection), None
             return
-        history: History = contract.history  # type: ignore[assignment]  # only scorers with one come here
-        file = StateFile(Path(past), name, history)
+        file = StateFile(Path(past), name, contract)
         # A temporary file of SQLite's, which is gone once it is closed.
         with closing(sqlite3.connect("", isolation_level=None)) as connection:
             _copy(file, stored_keys(rows, contract), connection)

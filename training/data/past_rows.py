@@ -73,10 +73,11 @@ class PastRows:
             None if self.ids is None else self.ids[places],
         )
 
-    def ticks(self, history: History) -> Integers:
-        """Times rounded down to the resolution, in seconds."""
+    def ticks(self, history: History, places: Integers | None = None) -> Integers:
+        """The times of all rows, or of those at some places, rounded down to the resolution, in seconds."""
         resolution = seconds_of(history.resolution)
-        whole: Integers = (np.floor_divide(self.seconds, resolution) * resolution).astype(np.int64)
+        seconds = self.seconds if places is None else self.seconds[places]
+        whole: Integers = (np.floor_divide(seconds, resolution) * resolution).astype(np.int64)
         return whole
 
     def keys(self, entity: Entity) -> Codes:
@@ -120,7 +121,10 @@ def past_rows(
             parts.append(batch.column(name))
     # Each column's chunks are let go before the next one is joined.
     texts_of = {name: Texts.of(chunks.pop(name)) for name in texts}
-    joined = {name: np.concatenate([part.to_numpy(zero_copy_only=False) for part in chunks.pop(name)]) for name in list(chunks)}
+    joined = {
+        name: np.concatenate([part.to_numpy(zero_copy_only=False) for part in chunks.pop(name)])
+        for name in list(chunks)
+    }
     # Arrow keeps what it once had, which would be a third of the most memory that a history takes.
     pa.default_memory_pool().release_unused()
     labels = joined[label] if label else np.zeros(len(joined[time]), np.int8)

@@ -84,11 +84,11 @@ def build_states(path: Path, name: str, scorer: ScorerDeclaration, before: int |
     """
     contract = scorer.contract
     history = declared_history(name, contract)
-    rows = _checked_rows(BUILD / name / "rows", contract, scorer)
+    rows = checked_rows(BUILD / name / "rows", contract, scorer)
     as_of, n_rows = _as_of(rows, history, before)
     rows = rows.at(np.arange(n_rows))
     n_keys, n_forgotten = dict.fromkeys(history.entities, 0), 0
-    schema = _SCHEMA.with_metadata({_HISTORY: history.id, _AS_OF: str(as_of)})
+    schema = _SCHEMA.with_metadata({_HISTORY: history.id_of(contract.fields), _AS_OF: str(as_of)})
 
     def write(target: Path) -> None:
         nonlocal n_forgotten
@@ -125,7 +125,7 @@ def _as_of(rows: PastRows, history: History, before: int | None) -> tuple[int, i
     return before, n_rows
 
 
-def _checked_rows(folder: Path, contract: Contract, scorer: ScorerDeclaration) -> PastRows:
+def checked_rows(folder: Path, contract: Contract, scorer: ScorerDeclaration) -> PastRows:
     """What a history reads of all checked rows, in order of time."""
     history: History = contract.history  # type: ignore[assignment]  # `build_states` has checked it
     past = RequestPast(contract, history)
@@ -165,8 +165,9 @@ def _readable(path: Path, remedy: str) -> Iterator[None]:
 class StateFile:
     """A file of states, as `build_states` wrote it."""
 
-    def __init__(self, path: Path, name: str, history: History) -> None:
+    def __init__(self, path: Path, name: str, contract: Contract) -> None:
         """Read the file's metadata; raises StageError where it is absent, damaged or of another history."""
+        history_id = declared_history(name, contract).id_of(contract.fields)
         self.path = path
         self._remedy = f"build it anew (make history SCORER={name})"
         if not path.is_file():
@@ -175,8 +176,8 @@ class StateFile:
             metadata, self.n_keys = file.schema_arrow.metadata or {}, file.metadata.num_rows
         if not {_HISTORY, _AS_OF} <= metadata.keys():
             raise StageError(f"{path} holds no states of a history; {self._remedy}")
-        if (other := metadata[_HISTORY].decode()) != history.id:
-            raise StageError(f"{path} is of the history {other}, and that of {name} is {history.id}; {self._remedy}")
+        if (other := metadata[_HISTORY].decode()) != history_id:
+            raise StageError(f"{path} is of the history {other}, and that of {name} is {history_id}; {self._remedy}")
         self.as_of = int(metadata[_AS_OF])
         """The time from which no event is known, in seconds since 1970."""
 
