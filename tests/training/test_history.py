@@ -319,7 +319,7 @@ def test_writers_side_by_side_lose_nothing(scorer: Scorer, tmp_path: Path) -> No
 def test_a_full_disk_is_no_past(client: TestClient, history: SqliteHistory) -> None:
     """Answers come without a past and with a warning, and once there is space the history goes on."""
     explained(client)
-    connection = history._open()  # noqa: SLF001 - to limit its size
+    connection = history.connection()
     (n_pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {n_pages}")
     answers = [client.post("/mini", json=REQUEST | {"card": f"another-{number}"}) for number in range(100)]
@@ -334,7 +334,7 @@ def test_a_full_disk_is_no_past(client: TestClient, history: SqliteHistory) -> N
 def test_a_file_that_became_read_only_is_no_past(client: TestClient, history: SqliteHistory) -> None:
     """As where the disk was mounted again after an error: an answer without a past, never a 5xx."""
     explained(client)
-    history._open().execute("PRAGMA query_only = 1")  # noqa: SLF001 - see above
+    history.connection().execute("PRAGMA query_only = 1")
     unanswered(client)
     assert client.get("/health").json()["history"]["status"] == "trouble"
 
