@@ -37,6 +37,8 @@ class Features:
     """The positions of the fields that are dates, whose features are their ages."""
     of_time: Mapping[int, Literal["hour_of_day", "day_of_week"]]
     """The features of the request's time, by their positions."""
+    durations: tuple[int, ...]
+    """The positions of the features that a history gives in seconds."""
 
     def encode(self, row: Sequence[Any]) -> list[float]:
         """The vector of one row, whose values are in the order of the contract's fields."""
@@ -137,6 +139,13 @@ def build_features(contract: Contract, vocabulary: Mapping[str, Any]) -> Feature
             for index, feature in enumerate(derived.values(), start=len(fields))
             if feature.time
         },
+        durations=tuple(
+            index
+            for index, name in enumerate(fields)
+            if contract.history
+            and name not in contract.fields
+            and contract.history.features[name].take in {"since_last", "since_first"}
+        ),
     )
 
 

@@ -186,7 +186,7 @@ class History(Frozen):
     def columns(self, fields: Mapping[str, DeclaredField]) -> dict[str, DeclaredField]:
         """The features that no request carries, as fields that the model reads."""
         return {
-            name: DeclaredField(type="number", unit=unit_of(feature, fields))
+            name: DeclaredField(type="flag" if feature.take == "seen" else "number", unit=unit_of(feature, fields))
             for name, feature in self.features.items()
             if name not in fields
         }
@@ -215,11 +215,18 @@ def unit_of(feature: HistoryFeature, fields: Mapping[str, DeclaredField]) -> str
     if feature.take == "count":
         return f"events of this {feature.entity}{within}"
     if feature.take in {"since_last", "since_first"}:
-        return f"seconds since the {feature.take.removeprefix('since_')} event of this {feature.entity}"
+        return f"since the {feature.take.removeprefix('since_')} event of this {feature.entity}"
     if feature.take == "distinct":
         return f"different values of {feature.field} of this {feature.entity}{within}"
-    unit = fields[str(feature.field)].unit if feature.take in MEASURES else None
-    return f"{f'{unit} ' if unit else ''}of this {feature.entity}{within}"
+    if feature.take == "fraud_rate":
+        return f"frauds per event of this {feature.entity}{within}"
+    if feature.take == "seen":
+        return None
+    unit, kind = (
+        fields[str(feature.field)].unit,
+        {"sum": "in all", "mean": "on average", "max": "at most"}[feature.take],
+    )
+    return f"{f'{unit} ' if unit else ''}{kind} of this {feature.entity}{within}"
 
 
 def history_of(value: Any) -> History | None:  # noqa: ANN401 - what a file declares

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handler.scoring.features import Features
+from handler.scoring.fields import SECONDS_A_DAY
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # Units of an age, and how many of each are a day.
-_UNITS = (("day", 1), ("hour", 24), ("minute", 1_440))
+_UNITS = (("day", 1), ("hour", 24), ("minute", 1_440), ("second", SECONDS_A_DAY))
 
 
 def reason_sentence(
@@ -37,9 +38,11 @@ def reason_sentence(
 
 
 def value_text(features: Features, index: int, value: float) -> str:
-    """A number among the features for a reader: the age of a date, an hour and a weekday in words."""
+    """A number among the features for a reader: the age of a date, a duration, an hour and a weekday in words."""
     if index in features.dates:
         return age_text(value)
+    if index in features.durations:
+        return age_text(value / SECONDS_A_DAY)
     kind = features.of_time.get(index)
     if kind == "hour_of_day":
         return f"{int(value):02}:00 to {int(value):02}:59 UTC"

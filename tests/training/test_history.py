@@ -134,7 +134,7 @@ def test_a_card_is_remembered(client: TestClient) -> None:
     assert again["visits"] == 2.0
     last = explained(client, at=NOW + 120, device="device-2")
     assert (last["visits"], last["mean_amount"], last["most_amount"]) == (3.0, 30.0, 50.0)
-    assert (last["devices"], last["known_device"], last["pair_count"]) == (1.0, 0.0, 0.0)
+    assert (last["devices"], last["known_device"], last["pair_count"]) == (1.0, "no", 0.0)
     assert explained(client, at=NOW + 180, card="card-other")["visits"] == 0.0
 
 
@@ -145,15 +145,21 @@ def test_the_request_wins(client: TestClient) -> None:
     assert explained(client, at=NOW + 2)["visits"] == 2.0
 
 
-def test_reasons_are_in_words(client: TestClient) -> None:
+def test_reasons_are_in_words(client: TestClient, scorer: Scorer) -> None:
     """What is counted, of whom, and in which time."""
     for second in range(3):
         explained(client, at=NOW + second)
     answer = client.post("/mini?explain=true", json=REQUEST | {"at": NOW + 9}).json()
     sentences = {reason["field"]: reason["sentence"] for reason in answer["reasons"]}
     assert sentences["pair_count"].startswith("pair_count is 3 events of this both in 30 days, above ")
-    assert sentences["mean_amount"].startswith("mean_amount is 20 USD of this card in 7 days, ")
+    assert sentences["mean_amount"].startswith("mean_amount is 20 USD on average of this card in 7 days, ")
     assert sentences["idle"].startswith("idle is 7 seconds since the last event of this card, ")
+    assert sentences["known_device"].startswith("known_device is yes, as in ")
+    fortnight = client.post("/mini?explain=true", json=REQUEST | {"at": NOW + 14 * DAY}).json()
+    sentences = {reason["field"]: reason["sentence"] for reason in fortnight["reasons"]}
+    assert sentences["idle"].startswith("idle is 13 days since the last event of this card, ")
+    units = dict(zip(scorer.bundle.features.names, scorer.bundle.features.units, strict=True))
+    assert units["card_risk"] == "frauds per event of this card in 7 days"
 
 
 @pytest.mark.parametrize("key", [None, "", "unknown"])
