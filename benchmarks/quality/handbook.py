@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from benchmarks.quality.sets import PARAMS, Line, declared_set, window_of
 from benchmarks.tables import table
 from handler.scoring.fields import SECONDS_A_DAY
 from training.data.catalogue import read_catalogues
+from training.data.entity_history import history_columns
+from training.data.past_rows import past_rows
 from training.data.window import Positions
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.entity_precision import precision_at_top
@@ -58,6 +61,8 @@ TITLES = {
     "tuned": "chapter 5, this project's tuning alone",
     "ratios, with the best in hindsight": "five declared ratios, the best settings in hindsight",
     "ratios, tuned": "five declared ratios, this project's tuning",
+    "history, with chapter 5's": "from customer, terminal, amount and time by a history, chapter 5's settings",
+    "history, tuned": "from customer, terminal, amount and time by a history, this project's tuning",
 }
 
 Week = tuple[Fold, pd.DataFrame]
@@ -133,6 +138,8 @@ def handbook(one_in: int, trials: int) -> list[Line]:
     weeks = tested_weeks(rows, plain)
     ratios = declared_scorer("handbook_ratios", PARAMS)
     weeks_with_ratios = tested_weeks(rows, ratios)
+    past, rows_with_past = past_of(one_in)
+    weeks_with_past = tested_weeks(rows_with_past, past)
     return [
         measured_line("chapter 3", THEN, weeks[:1], plain),
         measured_line("chapter 5", CHAPTER_5, weeks, plain),
@@ -140,7 +147,22 @@ def handbook(one_in: int, trials: int) -> list[Line]:
         measured_line("tuned", tuned(rows, plain, trials), weeks, plain),
         measured_line("ratios, with the best in hindsight", CHAPTER_5_BEST, weeks_with_ratios, ratios),
         measured_line("ratios, tuned", tuned(rows, ratios, trials), weeks_with_ratios, ratios),
+        measured_line("history, with chapter 5's", CHAPTER_5, weeks_with_past, past),
+        measured_line("history, tuned", tuned(rows_with_past, past, trials), weeks_with_past, past),
     ]
+
+
+def past_of(one_in: int) -> tuple[ScorerDeclaration, pd.DataFrame]:
+    """The scorer with a history, and the rows with what it computes from the four raw columns."""
+    scorer, rows = declared_set("handbook_history", one_in)
+    if scorer.history is None:
+        raise SystemExit("handbook_history declares no history")
+    rows = rows.sort_values(scorer.time, kind="stable", ignore_index=True)
+    texts = {name: rows[name].astype("str").astype(object) for name in scorer.keys}
+    batch = pa.RecordBatch.from_pandas(rows.assign(**texts), preserve_index=False)
+    history = scorer.history.learned(scorer.split.label_delay_days, float(rows[scorer.label].mean()))
+    columns = history_columns(past_rows([batch], history, scorer.time, scorer.label), history, scorer.fields)
+    return scorer, rows.assign(**columns)
 
 
 def handbook_table(report: Mapping[str, Any]) -> str:

@@ -43,8 +43,8 @@ def declared_set(name: str, one_in: int = 1) -> tuple[ScorerDeclaration, pd.Data
     They hold all rows; or one in so many entities or, where there are none, the frauds and one in so many other rows.
     """
     scorer = declared_scorer(name, PARAMS)
-    columns = [*filter(None, (scorer.entity,)), scorer.time, *scorer.fields, scorer.label]
-    rows = read_columns(set_path(scorer.data), columns)
+    columns = dict.fromkeys((*filter(None, (scorer.entity,)), scorer.time, *scorer.fields, scorer.label))
+    rows = read_columns(set_path(scorer.data), list(columns))
     if one_in > 1:
         number = rows[scorer.entity] if scorer.entity else rows.index.to_series() * (1 - rows[scorer.label])
         rows = rows[number % one_in == 0].reset_index(drop=True)

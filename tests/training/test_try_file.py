@@ -1,6 +1,7 @@
 """A try: the folder for the results, the stages, and one run from end to end."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from training.declaration import declared_scorer
 from training.errors import StageError
 from training.intake import suggested_params
 from training.intake.infer import Inferred
+from training.intake.proposed_history import proposed_blocks, with_blocks
 from training.intake.suggested_params import params_text, settings_for
 from training.params import Decision
 from training.try_file import (
@@ -20,10 +22,13 @@ from training.try_file import (
     LOG,
     STAGES,
     check_folder,
+    chosen_history,
     data_warnings,
     headline,
+    inferred_file,
     main,
     operating_points,
+    read_delay,
     remove_results,
     run_stage,
     scorer_name,
@@ -238,6 +243,59 @@ def test_equal_probabilities_change_the_policy(
     assert "The policy is recall: 0.9. For another" in printed
     assert declared_scorer("tied", out / "params.yaml").decision == Decision(recall=0.9)
     assert json.loads((out / "reports/tied/metrics.json").read_text())["recall"] == 1
+
+
+def bursts(n_rows: int) -> pd.DataFrame:
+    """Payments of sixty days; a fraud is one of eight by a card within half an hour, and has no other sign."""
+    draw = np.random.default_rng(1)
+    n_bursts = n_rows // 400
+    n_usual = n_rows - 8 * n_bursts
+    card = draw.integers(n_rows // 25, size=n_usual)
+    usual = {"at": draw.integers(60 * 86_400, size=n_usual), "card": card, "device": 2 * card + draw.integers(2)}
+    start, whose = draw.integers(60 * 86_400, size=n_bursts), draw.integers(n_rows // 25, size=n_bursts)
+    at = np.repeat(start, 8) + np.tile(np.arange(8), n_bursts) * 200
+    burst = {"at": at, "card": np.repeat(whose, 8), "device": 10**6 + np.repeat(whose, 8)}
+    parts = [pd.DataFrame(usual).assign(is_fraud=0), pd.DataFrame(burst).assign(is_fraud=1)]
+    rows = pd.concat(parts).sort_values("at", kind="stable", ignore_index=True)
+    rows["merchant"], rows["amount"] = draw.integers(90, size=n_rows), np.round(draw.lognormal(3, 1, n_rows), 2)
+    for name in ("card", "device", "merchant"):
+        rows[name] = name[0] + rows[name].astype(str).str.zfill(7)
+    return rows.assign(at=pd.to_datetime(rows["at"] + 1_750_000_000, unit="s").astype(str))
+
+
+def test_histories_that_help_are_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of cards, devices and merchants each is tried; who has bursts of frauds is remembered, who has none is not."""
+    bursts(6_000).to_csv(tmp_path / "bursts.csv", index=False)
+    inferred, _ = inferred_file(tmp_path / "bursts.csv", "is_fraud", "at", 0.0)
+    folder, blocks = tmp_path / "out", proposed_blocks(inferred, 0.0)
+    settings = settings_for(with_blocks(inferred, blocks))
+    (folder / "data").mkdir(parents=True)
+
+    def declare(chosen: Inferred) -> None:
+        chosen.rows.to_parquet(folder / "data" / "bursts.parquet", index=False)
+        write(folder / "params.yaml", params_text("bursts", "/bursts", "bursts.csv", chosen, settings))
+
+    chosen_history(inferred, blocks, "bursts", folder, declare)
+    printed = capsys.readouterr().out
+    assert "histories of device, card, merchant:" in printed
+    assert "merchant: left out, it gains too little, " in printed
+    declared = declared_scorer("bursts", folder / "params.yaml")
+    assert declared.history
+    assert set(declared.history.entities) & {"card", "device"}
+    assert "merchant" not in declared.history.entities
+    # A merchant is still among what is counted of a card.
+    assert "merchant" in declared.fields
+    gain = re.search(r"(?:card|device): kept, \+([0-9.]+)", printed)
+    assert gain
+    assert float(gain[1]) > 0.5
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "inf"])
+def test_a_label_delay_is_a_number_of_days(text: str) -> None:
+    """Anything else is refused in one sentence."""
+    with pytest.raises(StageError, match=rf"^LABEL_DELAY is {text}; it must be after how many days labels are known"):
+        read_delay(text)
+    assert (read_delay(""), read_delay("1.5")) == (0.0, 1.5)
 
 
 def test_file_becomes_a_scorer(
