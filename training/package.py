@@ -121,28 +121,36 @@ def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], ca
     return [min(max(value, field.lowest), field.highest) for value in percentiles]
 
 
-def check_parity(
+def check_parity(  # noqa: PLR0913 - what is compared, and where the rows begin
     scorer: Scorer,
     pipeline: Any,  # noqa: ANN401 - imblearn has no types
     calibration: dict[str, float],
     rows: pd.DataFrame,
     requests: Iterable[BaseModel] | None = None,
+    *,
+    first: int = 0,
 ) -> float:
     """The largest absolute difference, over all rows, between the function's probability and the pipeline's.
 
     Each row goes through JSON, the contract, the features and the C library like a request; `requests` are the rows as
-    such, by default without a past. Raises StageError, with the worst row, where the difference exceeds TOLERANCE.
+    such, by default without a past. Raises StageError, with the worst row, where the difference exceeds TOLERANCE;
+    `first` is how many rows of the window came before these.
     """
     expected = calibrated(margins(pipeline, rows), calibration).tolist()
-    worst, worst_request = 0.0, None
+    worst, place, worst_request = 0.0, 0, None
     shown = tqdm(requests or as_sent(scorer, rows), total=len(rows), desc="parity", unit="rows", disable=None)
-    for sent, probability in zip(shown, expected, strict=True):
+    for number, (sent, probability) in enumerate(zip(shown, expected, strict=True)):
         difference = abs(scorer.probability(scorer.bundle.booster.margin(scorer.vector(sent))) - probability)
         if difference > worst or worst_request is None:
-            worst, worst_request = difference, sent
+            worst, place, worst_request = difference, number, sent
     if worst > TOLERANCE:
-        request = worst_request.model_dump(by_alias=True, exclude_unset=True) if worst_request else {}
-        raise StageError(f"the function's probability differs from the pipeline's by {worst:.3g} for {request}")
+        # Whom the row is about is nobody's business who reads the log: its place finds it.
+        names = {*scorer.contract.keys, *filter(None, (scorer.contract.id,))}
+        request = worst_request.model_dump(by_alias=True, exclude_unset=True, exclude=names) if worst_request else {}
+        raise StageError(
+            f"the function's probability differs from the pipeline's by {worst:.3g} for row {first + place:,} of the "
+            f"test window, counted from 0: {request}"
+        )
     return worst
 
 
@@ -249,8 +257,9 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
                     fitted["calibration"],
                     rows,
                     recalled(timeless, history, rows, declared.label) if history else None,
+                    first=first,
                 )
-                for rows in frames
+                for rows, first in zip(frames, np.cumsum([0, *window.sizes[:-1]]).tolist(), strict=True)
             )
         replace_folder(folder, target)
     say(f"parity: {len(window):,} test rows, worst absolute difference {worst:.3g}")

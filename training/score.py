@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
 from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
-from training.batch.chunk import ScoringJob, columns_of, fractions_of, score_chunk, unread_text
+from training.batch.chunk import ScoringJob, columns_of, decimals_of, fractions_of, score_chunk, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.batch.past import complete_past, past_identity
 from training.data.chunks import chunks_of, n_chunks
@@ -110,9 +110,10 @@ def score_files(options: ScoreOptions) -> ScoreResult:
             say(f"without PAST nothing is known of before {options.input}")
     with run_folder(output, state, bundle) as run:
         fractions = fractions_of(parts, columns, scorer.contract)
+        decimals = decimals_of(parts, columns, scorer.contract, options.chunk_rows)
         # The state was written as the run began; rows without a time have the same one where a run is resumed.
         now = (run / STATE).stat().st_mtime
-        job = ScoringJob(run, kind, columns, fractions, options.explain, now, options.past)
+        job = ScoringJob(run, kind, columns, fractions, options.explain, now, options.past, decimals)
         with workers_of(Compute(engine=options.engine or declared_scorer(options.scorer).compute.engine)) as workers:
             workers.require_visible(job.run)
             first = _first_rows(options, parts, job, workers) if scorer.past else {}

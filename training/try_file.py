@@ -23,7 +23,7 @@ from training.data.input_files import stem_of
 from training.data.split import FEW_FRAUDS
 from training.data.window import read_training
 from training.declaration import PARAMS, RESERVED, SCORER_NAME, ScorerDeclaration, declared_scorer, read_params
-from training.errors import StageError, counted
+from training.errors import DataError, StageError, counted
 from training.evaluation.intervals import share_interval
 from training.evaluation.threshold import PolicyError
 from training.intake.infer import Inferred, infer
@@ -164,6 +164,24 @@ def run_stages(name: str, folder: Path, change_policy: Callable[[], str]) -> lis
             say(f"  {warnings[-1]}")
             run_stage(stage, name, folder)
     return warnings
+
+
+def with_folds(inferred: Inferred, blocks: list[Block], label_delay_days: float) -> tuple[list[Block], dict[str, str]]:
+    """The histories that can be tried, and the settings with them.
+
+    None can where the rows after their warm-up make no folds, which is told. Raises DataError where no rows do.
+    """
+    try:
+        return blocks, settings_for(with_blocks(inferred, blocks), label_delay_days)
+    except DataError:
+        if not blocks or not inferred.fields:
+            raise
+    settings = settings_for(inferred, label_delay_days)
+    say(
+        f"no history of {', '.join(block.name for block in blocks)} is tried: without the first rows, from which it is "
+        "learned, there are frauds at too few times to compare models; bring more frauds, or rows of a longer period"
+    )
+    return [], settings
 
 
 def chosen_history(
@@ -314,10 +332,10 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
     earlier = check_folder(folder)
     inferred, gaps = inferred_file(data, label, time, label_delay_days)
     blocks = proposed_blocks(inferred, label_delay_days)
-    every = with_blocks(inferred, blocks)
-    if not every.fields:
+    if not with_blocks(inferred, blocks).fields:
         raise StageError("no column is left to learn from: " + "; ".join(inferred.notices))
-    settings = settings_for(every, label_delay_days)
+    blocks, settings = with_folds(inferred, blocks, label_delay_days)
+    every = with_blocks(inferred, blocks)
     if earlier:
         remove_results(folder, earlier)
     path = folder / "data" / f"{name}.parquet"
@@ -344,6 +362,10 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
 
     try:
         chosen = chosen_history(inferred, blocks, name, folder, declare)
+        if every.history and not chosen.history:
+            # Without a warm-up there are more rows to train on, and the folds are others.
+            settings |= settings_for(chosen, label_delay_days)
+            declare(chosen)
         changes = run_stages(name, folder, change_policy)
     except StageError as error:
         # Users know their own file, not the rows that the stages read.

@@ -16,8 +16,9 @@ from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY, SECONDS_AN_HOUR
 MINUTE, HOUR, DAY = 60, SECONDS_AN_HOUR, SECONDS_A_DAY
 _SECONDS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _WORDS = {"s": "second", "m": "minute", "h": "hour", "d": "day"}
+FINEST_STEP = 5 * MINUTE
 # A window moves in steps: up to so many seconds long in these. Finer steps would need a larger state.
-_STEPS = ((HOUR, 5 * MINUTE), (DAY, HOUR), (7 * DAY, 6 * HOUR), (90 * DAY, DAY))
+_STEPS = ((HOUR, FINEST_STEP), (DAY, HOUR), (7 * DAY, 6 * HOUR), (90 * DAY, DAY))
 LONGEST_WINDOW = 90 * DAY
 LONGEST_TTL = 400 * DAY
 # Of an entity's values the most recent are remembered; at most so many.
@@ -59,6 +60,18 @@ def _checked_duration(value: str) -> str:
 Duration = Annotated[str, AfterValidator(_checked_duration)]
 
 
+def _with_empty(ignore: tuple[str, ...]) -> tuple[str, ...]:
+    return ignore if "" in ignore else ("", *ignore)
+
+
+def _checked_resolution(value: str) -> str:
+    # All steps in which windows move are multiples of the finest, and so must be of the ticks: an event of a tick that
+    # two steps share would be in either.
+    if FINEST_STEP % seconds_of(value):
+        raise ValueError(f"must divide 5 minutes, such as 1s, 10s, 1m or 5m; it is {value!r}")
+    return value
+
+
 def step_of(window: int) -> int:
     """The step in which the start of a window of so many seconds moves."""
     return next(step for longest, step in _STEPS if window <= longest)
@@ -70,8 +83,8 @@ class Entity(Frozen):
     key: Name | tuple[Name, ...]
     ttl: Duration = "90d"
     """How long without an event until it is forgotten."""
-    ignore: tuple[str, ...] = ("",)
-    """Keys that stand for no entity."""
+    ignore: Annotated[tuple[str, ...], AfterValidator(_with_empty)] = ("",)
+    """Keys that stand for no entity; an empty one is always among them."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -106,7 +119,7 @@ class HistoryFeature(Frozen):
                 rule = "needs" if value is None else "has no"
                 raise ValueError(f"take: {self.take} {rule} {name}; {name} is for {', '.join(takes)}")
         if self.over is not None:
-            if not 5 * MINUTE <= self.window <= LONGEST_WINDOW:
+            if not FINEST_STEP <= self.window <= LONGEST_WINDOW:
                 raise ValueError(f"over is {self.over}; it must be from 5m to 90d")
             if self.window % self.step:
                 raise ValueError(
@@ -119,8 +132,8 @@ class HistoryFeature(Frozen):
 class History(Frozen):
     """The whole block."""
 
-    resolution: Duration = "1s"
-    """Times are rounded down to it."""
+    resolution: Annotated[Duration, AfterValidator(_checked_resolution)] = "1s"
+    """Times are rounded down to it; it divides the finest step."""
     lateness: Duration = "10m"
     """How long events are kept one by one, so that the order of their arrival does not matter."""
     warmup_days: Annotated[float, Field(ge=0)] = 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import time
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,7 +22,7 @@ from handler.records.record import Recorder
 from handler.releases.served import Served, Slot
 from handler.releases.shadow import Shadow
 from handler.scoring.entity_state import PRIOR_EVENTS
-from handler.scoring.history import DAY
+from handler.scoring.history import DAY, Entity
 from handler.scoring.past import RequestPast
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.scoring.times import END_OF_TIMES
@@ -33,7 +34,7 @@ from training.data.window import GIVEN
 from training.declaration import declared_scorer
 from training.errors import DataError, StageError
 from training.evaluation.metrics import average_precision, rank
-from training.package import as_sent
+from training.package import as_sent, check_parity
 
 COMPUTED = ("mean_amount", "most_amount", "idle", "devices", "known_device", "card_risk", "pair_count")
 NOW = 1_760_000_000
@@ -443,6 +444,7 @@ def test_golden_cases_have_a_past(scorer: Scorer) -> None:
     assert np.isfinite([value for past in pasts for value in past.values()]).all()
 
 
+EXAMPLES = "1s, 10s, 1m or 5m; it is "
 REFUSALS = [
     ("over: 24h}", "over: 25h}", "over is 25h, which moves in steps of 360 minutes; it must be a multiple of that"),
     ("over: 24h}", "over: 91d}", "over is 91d; it must be from 5m to 90d"),
@@ -460,7 +462,34 @@ REFUSALS = [
     ("      card:    {type: key}\n", "", "history.entities.card.key is card; it must be a field of type key"),
     ("cap: 3}", "cap: 65}", "history.features.devices.cap is 65; it must be less than or equal to 64"),
     ("idle:         ", "amount_to_mean: ", "amount_to_mean is used twice"),
+    *(
+        (
+            "warmup_days: 3",
+            f"resolution: {text}",
+            f"history.resolution: must divide 5 minutes, such as {EXAMPLES}'{text}'",
+        )
+        for text in ("7s", "4m", "10m", "1h", "1d")
+    ),
+    ("warmup_days: 3", "resolution: 1w", "history.resolution: must be a whole number and s, m, h or d"),
 ]
+
+
+@pytest.mark.parametrize(("declared", "kept"), [([], [""]), (["none"], ["", "none"]), (["none", ""], ["none", ""])])
+def test_an_empty_key_is_nobody(declared: list[str], kept: list[str]) -> None:
+    """Whatever else is ignored: an empty text names no card."""
+    assert Entity.model_validate({"key": "card", "ignore": tuple(declared)}).ignore == tuple(kept)
+
+
+def test_a_failed_check_names_nobody(scorer: Scorer, remembered: Path) -> None:
+    """The error of a probability that differs has the row's place and what the model reads, but no key and no id."""
+    rows = pd.read_parquet(remembered / "build" / "mini" / "rows" / "test.parquet").head(50)
+    pipeline = joblib.load(remembered / "build" / "mini" / "pipeline.joblib")
+    requests = list(as_sent(Scorer(scorer.bundle, clock=lambda: END_OF_TIMES), rows))
+    with pytest.raises(StageError, match=r"for row 7,0[0-4]\d of the test window") as refusal:
+        check_parity(scorer, pipeline, {"slope": 1.0, "intercept": 9.0}, rows, requests, first=7_000)
+    assert "'amountUsd': " in str(refusal.value)
+    for name in ("card", "device", "row_id"):
+        assert name not in str(refusal.value)
 
 
 @pytest.mark.parametrize(("old", "new", "sentence"), REFUSALS)

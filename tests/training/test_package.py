@@ -155,7 +155,9 @@ def test_other_bundles_break_parity(trained: Path, tmp_path: Path, parity: Calla
     recoded = altered_scorer(trained, tmp_path / "recoded", files)
     recalibrated = altered_scorer(trained, tmp_path / "recalibrated", {}, calibration=calibration)
     for scorer in (recoded, recalibrated):
-        with pytest.raises(StageError, match=r"differs from the pipeline's by 0\.\d+ for \{'amountUsd': "):
+        with pytest.raises(
+            StageError, match=r"differs from the pipeline's by 0\.\d+ for row \d+ of .*: \{'amountUsd': "
+        ):
             parity(scorer)
 
 

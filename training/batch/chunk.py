@@ -22,6 +22,7 @@ from training.data.chunks import Chunk, frame_of, lines_of, read_chunk, with_dec
 from training.data.input_files import InputFile, are_whole
 from training.data.near_names import near_text, spelled_otherwise
 from training.data.set_aside import kind_of, lines_by_kind
+from training.data.written_keys import decimal_keys, with_numbers
 from training.errors import DataError
 
 # In the run's folder of a scorer with a history: the features of the past of all rows, (n_rows, n_features).
@@ -46,6 +47,8 @@ class ScoringJob:
     """The time of the rows that have none, in seconds."""
     past: str = ""
     """Of a scorer with a history the file of what happened before the rows; "" where nothing is known."""
+    decimals: frozenset[str] = frozenset()
+    """The keys whose column in a text file has whole numbers with decimals."""
 
 
 def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
@@ -106,9 +109,19 @@ def unread_text(part: InputFile, columns: Mapping[str, str], contract: Contract)
 def fractions_of(parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract) -> frozenset[str]:
     """The text fields whose column holds numbers, not all of them whole."""
     texts = [name for name, field in contract.fields.items() if field.type in STRING_TYPES] + [contract.id or ""]
+    # Keys are read cell by cell.
+    texts = [name for name in texts if name not in contract.keys]
     schema = parts[0].schema
     numbers = [name for name in texts if name in columns and pa.types.is_floating(schema.field(columns[name]).type)]
     return frozenset(name for name in numbers if not are_whole(parts, columns[name]))
+
+
+def decimals_of(
+    parts: Sequence[InputFile], columns: Mapping[str, str], contract: Contract, chunk_rows: int
+) -> frozenset[str]:
+    """The keys whose column in a text file has whole numbers with decimals."""
+    keys = {columns[name]: name for name in contract.keys if name in columns}
+    return frozenset(keys[column] for column in decimal_keys(parts, keys, chunk_rows))
 
 
 def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob, first: int | None = None) -> dict[str, Any]:
@@ -158,7 +171,8 @@ def field_columns(table: pa.Table, part: InputFile, job: ScoringJob, contract: C
     """The fields' columns under the fields' names, as `training.data.column_checks` reads them from a file."""
     chosen = table.select(list(job.columns.values())).rename_columns(list(job.columns))
     numbers = [name for name, field in contract.fields.items() if field.type in NUMERIC_TYPES]
-    return frame_of(with_decimal_points(chosen, part, numbers), job.fractions)
+    plain = with_decimal_points(chosen, part, {*numbers, *job.decimals})
+    return with_numbers(frame_of(plain, job.fractions), job.decimals)
 
 
 def _scored(table: pa.Table, answered: pd.DataFrame, schema: pa.Schema) -> pa.Table:

@@ -29,8 +29,8 @@ def check_field(
         missing |= values.astype(object) == ""
     problems = pd.Series("", index=values.index, dtype=object)
     if field.type in STRING_TYPES:
-        typed = as_text(values.where(~missing))
-        problems[typed.isna() & ~missing] = "is not a text"
+        typed, problems = _keys(values, missing) if field.type == "key" else (as_text(values.where(~missing)), problems)
+        problems[typed.isna() & ~missing & (problems == "")] = "is not a text"
         problems[typed.str.len() > field.max_length] = f"is longer than {field.max_length} characters"
     else:
         typed = read_dates(values.where(~missing)) if field.type == "date" else _numbers(values, missing, field)
@@ -69,17 +69,52 @@ def _wrong(typed: pd.Series, field: DeclaredField, seconds: pd.Series | None) ->
 
 
 def as_text(values: pd.Series) -> pd.Series:
-    """The values as strings, as a request would carry them, else None; whole numbers without decimals: 5411."""
+    """The values as strings, as a request would carry them, else None; of whole numbers without decimals: 5411."""
     if isinstance(values.dtype, pd.StringDtype):
         return values
     if pd.api.types.is_float_dtype(values.dtype) and (values.dropna() % 1 == 0).all():
-        values = values.astype("Int64")
+        # Not by an integer type, which has no number above 2**63.
+        values = values.astype(object).map(lambda number: str(int(number)), na_action="ignore")
     return values.astype(object).map(_text).where(values.notna(), None)
 
 
 def _text(value: object) -> str | None:
     """A text or a number as text; None for anything else, such as bytes, which no request can carry."""
     return str(value) if isinstance(value, str | Number) else None
+
+
+def _keys(values: pd.Series, missing: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """The values as the keys that a request with them has, cell by cell, and the problems of what a request refuses.
+
+    The rule is that of `handler.scoring.contract.key_text`: a text as it is, a whole number in decimal.
+    """
+    problems = pd.Series("", index=values.index, dtype=object)
+    if isinstance(values.dtype, pd.StringDtype):
+        return values.where(~missing), problems
+    keys = values.astype(object).where(~missing, None).map(_key_or_number, na_action="ignore")
+    is_refused = ~missing & ~keys.map(lambda key: isinstance(key, str)).astype(bool)
+    problems[is_refused] = keys[is_refused].map(_why_no_key)
+    return keys.where(~is_refused & ~missing, None), problems
+
+
+def _key_or_number(value: object) -> object:
+    """The key; what is none, unchanged."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Number):
+        return value
+    try:
+        whole = int(value)  # type: ignore[call-overload]  # a number
+    except (OverflowError, ValueError):
+        return value
+    return str(whole) if whole == value else value
+
+
+def _why_no_key(value: object) -> str:
+    """Of what kind a value is that no request may carry as a key."""
+    if isinstance(value, bool | np.bool_):
+        return "is true or false and no key"
+    if isinstance(value, Number):
+        return f"is {'infinite' if str(value).strip('-').casefold().startswith('inf') else 'a fraction'} and no key"
+    return f"is not a text but {type(value).__name__}"
 
 
 def check_label(values: pd.Series, name: str) -> pd.Series:

@@ -27,6 +27,7 @@ from training.data.input_files import InputFile, are_whole, read_input_files, re
 from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, require_enough, sample_of
 from training.data.set_aside import LinesByKind, joined, kind_of, lines_by_kind, sentences
 from training.data.times import time_is_number
+from training.data.written_keys import decimal_keys, with_numbers
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.run.processes import Task, Workers
@@ -78,6 +79,8 @@ class Source:
     """Whether times are seconds, not dates, as decided by the first rows."""
     fractions: frozenset[str]
     """The columns of identifying numbers that are not all whole."""
+    decimals: frozenset[str] = frozenset()
+    """The columns of keys in which a text file has whole numbers with decimals."""
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows, in order."""
@@ -88,11 +91,11 @@ class Source:
         part = self.parts[chunk.part]
         rows = read_chunk(chunk.content, part)
         numbers = [name for name, declared in self.scorer.fields.items() if declared.type in NUMERIC_TYPES]
-        return replace(rows, table=with_decimal_points(rows.table, part, numbers))
+        return replace(rows, table=with_decimal_points(rows.table, part, {*numbers, *self.decimals}))
 
     def frame(self, rows: ChunkRows) -> pd.DataFrame:
         """The declared columns of rows, indexed by their position in their chunk."""
-        frame = frame_of(rows.table.select(columns_of(self.scorer)), self.fractions)
+        frame = with_numbers(frame_of(rows.table.select(columns_of(self.scorer)), self.fractions), self.decimals)
         return frame.set_axis(pd.Index(rows.places), axis="index")
 
     def rows_at(self, places: npt.NDArray[np.int64]) -> Iterator[RereadRows]:
@@ -119,10 +122,13 @@ def open_source(scorer: ScorerDeclaration) -> Source:
         raise DataError(f"{path} has a column {', '.join(clashing)}, as quarantine.csv has; rename it in both places")
     texts = [name for name, declared in scorer.fields.items() if declared.type in STRING_TYPES]
     texts += filter(None, (scorer.id, scorer.entity))
+    # Keys are read cell by cell.
+    texts = [name for name in texts if name not in scorer.contract.keys]
     numbers = [name for name in texts if pa.types.is_floating(parts[0].schema.field(name).type)]
     fractions = frozenset(name for name in numbers if not are_whole(parts, name))
     chunks = chunks_of(parts, scorer.compute.chunk_rows, columns)
-    return Source(parts, scorer, _is_number(chunks, parts, scorer), fractions)
+    decimals = decimal_keys(parts, scorer.contract.keys, scorer.compute.chunk_rows)
+    return Source(parts, scorer, _is_number(chunks, parts, scorer), fractions, decimals)
 
 
 def _is_number(chunks: Iterator[Chunk], parts: Sequence[InputFile], scorer: ScorerDeclaration) -> bool:

@@ -72,6 +72,8 @@ SIDES = frozenset(("dest", "destination", "from", "ori", "orig", "origin", "to")
 NO_CODE_WORDS = MEASURE_WORDS | {"by", "is", "has", "new", "distinct", "unique", "same", "of", "per"}
 # customerid, which has no sign of where a word ends.
 _GLUED_ID = rf"({'|'.join(_ENTITIES.split())})(id|no|nr|num|number)"
+# A float above 1e16 as pandas writes it into a CSV.
+_LARGE_FLOAT = r"^[+-]?\d+(?:\.\d+)?e\+\d+$"
 _DATE_KINDS = {"date", "datetime", "Timestamp"}
 _UUID = r"(?:0x)?[0-9a-f]{16,}|[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 # Names of columns with names of people.
@@ -390,6 +392,8 @@ def _is_code(present: pd.Series, column: str) -> bool:
 def code_column(original: pd.Series, present: pd.Series, what: str = NO_AMOUNTS) -> Column:
     """A column of numbers that are codes, as a category or the reason why it is left out; `what` says what they are."""
     texts = as_text(original).astype("str").str.strip().str.replace(r"\.0+$", "", regex=True)
+    is_large = texts.str.contains(_LARGE_FLOAT)
+    texts[is_large] = texts[is_large].map(lambda text: str(int(float(text))))
     texts = texts.where(present.reindex(texts.index).notna())
     n_distinct, shown = present.nunique(), texts[present.index[0]]
     if (present.abs() >= SMALLEST_CODE).mean() > NUMERIC_SHARE and n_distinct * MIN_REPEATS > len(present):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from handler.scoring.contract import DerivedFeature
-from handler.scoring.fields import DeclaredField
+from handler.scoring.fields import SECONDS_A_DAY, DeclaredField
 from handler.scoring.history import Entity, HistoryFeature
 from training.data.split import FoldError, prequential_positions, window_bounds
 from training.data.times import check_time, timestamp_text
@@ -49,11 +49,15 @@ def split_of(label_delay_days: float) -> Split:
 
 
 def settings_for(inferred: Inferred, label_delay_days: float = 0.0) -> dict[str, str]:
-    """The settings of a scorer as YAML, by key, with a comment where a setting follows from the file."""
+    """The settings of a scorer as YAML, by key, with a comment where a setting follows from the file.
+
+    Raises DataError where no folds have frauds in all their parts.
+    """
     rows, label = inferred.rows, inferred.label
     seconds = check_time(rows[inferred.time]).dropna().sort_values(kind="stable")
     labels = rows[label].loc[seconds.index].to_numpy()
-    declared, n_first = _folds(seconds.to_numpy(), labels, inferred.time, split_of(label_delay_days))
+    warmup = inferred.history.warmup_days * SECONDS_A_DAY if inferred.history else 0.0
+    declared, n_first = _folds(seconds.to_numpy(), labels, inferred.time, split_of(label_delay_days), warmup)
     n_rows = (1 - TEST) * len(rows)
     n_columns = len(inferred.fields) + (len(inferred.history.features) if inferred.history else 0)
     n_cells = n_rows * n_columns
@@ -100,13 +104,16 @@ def _decision(fraud_rate: float) -> str:
     return f"{{review_rate: {rate}}}   # flags at most {rate:.0%} of the rows, {why}; or {OTHER_POLICIES}"
 
 
-def _folds(seconds: Floats, labels: Labels, time: str, split: Split) -> tuple[Folds, int]:
+def _folds(seconds: Floats, labels: Labels, time: str, split: Split, warmup: float) -> tuple[Folds, int]:
     """The largest number of folds, 2 to 4, that all have frauds; and how many frauds the first one learns from.
 
-    The folds are those of the training window that `prepare` cuts. Where the usual validation blocks have no frauds, as
-    in a gap, they cover another share of it. Raises DataError where two blocks always lack frauds.
+    The folds are those of the training window that `prepare` cuts, without the seconds of a history's warm-up. Where
+    the usual validation blocks have no frauds, as in a gap, they cover another share of it. Raises DataError where two
+    blocks always lack frauds.
     """
     windows = [(seconds >= start) & (seconds < end) for start, end in window_bounds(seconds, split).values()]
+    if warmup:
+        windows[0] &= seconds >= seconds[0] + warmup
     times, frauds = seconds[windows[0]], labels[windows[0]]
     n_times = len(np.unique(seconds))
     if n_times > FEW_TIMES or all(0 < labels[window].sum() < window.sum() for window in windows):

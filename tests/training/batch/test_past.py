@@ -103,6 +103,20 @@ def assert_answers(path: str, answers: Sequence[dict[str, Any]]) -> None:
         assert scored[name].to_pylist() == [text_of(answer, name) for answer in answers]
 
 
+def test_numbers_with_gaps_name_the_same_cards_in_every_file(run: Run, rows: pd.DataFrame, scorer: Scorer) -> None:
+    """A CSV and a Parquet file with cards as floats have the answers of requests with these numbers."""
+    numbers = rows["card"].str.removeprefix("card-").astype("Int64")
+    rows = rows.assign(card=numbers.astype("float64"))
+    with closing(SqliteHistory(":memory:", 1_000)) as served:
+        answers = answers_of(rows.assign(card=numbers.astype("object")), scorer, served)
+    for kind in ("csv", "parquet"):
+        rows.to_csv("in.csv", index=False) if kind == "csv" else rows.to_parquet("in.parquet")
+        ended, _ = run(f"in.{kind}", f"out.{kind}", "--chunk-rows", "400")
+        assert ended is None
+        scored = pd.read_csv("out.csv") if kind == "csv" else pd.read_parquet("out.parquet")
+        assert scored["fraud_probability"].tolist() == [answer["fraud_probability"] for answer in answers]
+
+
 def test_each_row_has_the_answer_of_the_function(run: Run, rows: pd.DataFrame, scorer: Scorer) -> None:
     """To the last bit, whatever the order in the file: earlier rows count, once for each id, refused ones do not."""
     rows.to_parquet("in.parquet")

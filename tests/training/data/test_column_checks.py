@@ -79,9 +79,9 @@ def test_flag_spelled_as_pandas_writes_it() -> None:
 
 def test_whole_floats_name_categories_without_a_fraction() -> None:
     """Merchant codes that pandas holds as floats become 5411, as a request would carry them."""
-    typed, _ = check_field(pd.Series([5411.0, np.nan, 742.0]), DeclaredField(type="category"))
-    assert typed.iloc[[0, 2]].tolist() == ["5411", "742"]
-    assert typed.isna().tolist() == [False, True, False]
+    typed, _ = check_field(pd.Series([5411.0, np.nan, 742.0, 1e19]), DeclaredField(type="category"))
+    assert typed.iloc[[0, 2, 3]].tolist() == ["5411", "742", "1" + "0" * 19]
+    assert typed.isna().tolist() == [False, True, False, False]
 
 
 @pytest.mark.parametrize("values", [[0, 1], [True, False], ["0", "1"], [0.0, 1.0]])

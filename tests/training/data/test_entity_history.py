@@ -119,11 +119,12 @@ def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
 
 
 def test_resolution_makes_ties() -> None:
-    """With a resolution of an hour, rows of the same hour do not see each other."""
-    rows, history = drawn_rows(4), declared_takes(CARD_AND_PAIR, resolution="1h")
-    rows["at"] = rows["at"] // 3_600 * 3_600 + 5
+    """With a resolution of five minutes, rows of the same five minutes do not see each other."""
+    rows, history = drawn_rows(4), declared_takes(CARD_AND_PAIR, resolution="5m")
+    rows["at"] = rows["at"] // 3_600 * 3_600 + np.random.default_rng(4).random(N) * 299
+    rows = rows.sort_values("at", ignore_index=True)
     counted = history_columns(past_rows(rows), history, FIELDS)["count_30d"]
-    first = rows["at"] == rows["at"][0]
+    first = rows["at"] // 3_600 == rows["at"][0] // 3_600
     assert set(counted[first & rows["card"].isin([f"c{number}" for number in range(40)])]) == {0.0}
 
 

@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from handler.scoring.fields import SECONDS_A_DAY
+from training.data.split import prequential_positions, window_bounds
+from training.data.times import check_time
 from training.declaration import declared_scorer
+from training.errors import DataError
 from training.intake.infer import Inferred, infer
 from training.intake.proposed_history import keys_of, proposed_blocks, with_blocks
 from training.intake.suggested_params import params_text, settings_for
+from training.try_file import with_folds
 
 N = 2_000
 
@@ -116,3 +121,44 @@ def test_nothing_kept_changes_nothing() -> None:
     """Without a block the file is as it was."""
     inferred = inferred_payments()
     assert with_blocks(inferred, []) is inferred
+
+
+def with_fraud_days(*days: tuple[int, int]) -> Inferred:
+    """Payments of a hundred days, with every seventh a fraud in periods given by their first and last day."""
+    rows = payments(days=100)
+    day, is_seventh = np.arange(N) * 100 / N, np.arange(N) % 7 == 0
+    is_fraud = is_seventh & np.logical_or.reduce([(day >= first) & (day < last) for first, last in days])
+    return infer(rows.assign(is_fraud=is_fraud.astype(int)), "is_fraud", "paid_at")
+
+
+def test_folds_are_those_of_the_rows_after_the_warm_up(tmp_path: Path) -> None:
+    """Frauds of the first days, from which a history is learned and no model, are in no fold."""
+    inferred = with_fraud_days((0, 8), (60, 100))
+    blocks, settings = with_folds(inferred, proposed_blocks(inferred, 0), 0)
+    chosen = with_blocks(inferred, blocks)
+    (tmp_path / "params.yaml").write_text(params_text("pay", "/pay", "pay.csv", chosen, settings))
+    scorer = declared_scorer("pay", tmp_path / "params.yaml")
+    assert scorer.history
+    rows = chosen.rows.assign(paid_at=check_time(chosen.rows["paid_at"])).sort_values("paid_at", ignore_index=True)
+    seconds = rows["paid_at"].to_numpy()
+    end = window_bounds(seconds, scorer.split)["train"][1]
+    window = rows[(seconds >= seconds[0] + scorer.history.warmup_days * SECONDS_A_DAY) & (seconds < end)]
+    folds = prequential_positions(window["paid_at"].to_numpy(), window["is_fraud"].to_numpy(), scorer.folds, 0)
+    assert len(folds) == scorer.folds.count
+    # Without a history those first frauds count.
+    assert settings["folds"] != settings_for(inferred)["folds"]
+
+
+def test_without_folds_after_the_warm_up_no_history_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    """The try goes on without one, and says so; a file that makes no folds either way is refused."""
+    inferred = with_fraud_days((0, 8), (70, 100))
+    blocks, settings = with_folds(inferred, proposed_blocks(inferred, 0), 0)
+    assert (blocks, settings) == ([], settings_for(inferred))
+    printed = capsys.readouterr().out
+    assert printed.startswith(
+        "no history of card, merchant_id is tried: without the first rows, from which it is learned"
+    )
+    assert printed.count("\n") == 1
+    inferred = with_fraud_days((0, 8), (85, 100))
+    with pytest.raises(DataError, match="at too few times to compare models"):
+        with_folds(inferred, proposed_blocks(inferred, 0), 0)
