@@ -145,7 +145,13 @@ class EntityPast:
         return State(tiles=tiles, seen=[{} for _ in self.remembered])
 
     def values(self, state: State, event: Event) -> list[float]:
-        """The features of an event, from the strictly earlier ones; NaN where there is nothing to tell."""
+        """The features of an event, from the strictly earlier ones; NaN where there is nothing to tell.
+
+        One whose id was added before, at whatever time, has the features of that time: it does not see itself.
+        """
+        # A list, because a generator takes longer.
+        if event.id is not None and (known := [time for time, other in state.ids if other == event.id]):
+            event = event._replace(time=known[0])
         raw = state.raw
         earlier = raw if not raw or raw[-1].time < event.time else raw[: bisect_left(raw, event.time, key=_time)]
         return [take(state, earlier, event) for take in self._takes]
@@ -330,7 +336,8 @@ class EntityPast:
             if state.last == NONE or tick.time - state.last > self._ttl:
                 state.first = tick.time
             state.last = tick.time
-        else:
+        elif state.first - tick.time <= self._ttl:
+            # What is later than that comes from before the entity was forgotten.
             state.first = min(state.first, tick.time)
 
     def _add_to_tile(

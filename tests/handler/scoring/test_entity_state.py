@@ -174,6 +174,42 @@ def test_other_bytes_are_no_state(content: bytes) -> None:
         PAST.unpack(content)
 
 
+def test_a_late_event_of_before_the_entity_was_forgotten_is_not_its_first() -> None:
+    """Since the first event: that of since it was forgotten, even where an event of before comes later."""
+    state = PAST.empty()
+    old, first, later = (Row(START + days * DAY, None, None, None, fraud=False) for days in (0, 200, 201))
+    for row in (first, later, old):
+        PAST.add(state, row.event())
+    asked = Row(START + 203 * DAY, None, None, None, fraud=False)
+    assert PAST.values(state, asked.event())[PAST.names.index("age")] == 3 * DAY
+    in_order = PAST.empty()
+    for row in (old, first, later):
+        PAST.add(in_order, row.event())
+    assert (state.first, state.last) == (in_order.first, in_order.last)
+
+
+def test_a_late_event_of_since_the_entity_was_forgotten_is_its_first() -> None:
+    """A late event within the ttl before the first one takes its place."""
+    state = PAST.empty()
+    for days in (200, 201, 120):
+        PAST.add(state, Row(START + days * DAY, None, None, None, fraud=False).event())
+    assert state.first == START + 120 * DAY
+
+
+@given(ROWS, st.integers(0, 600))
+@settings(max_examples=200, deadline=None)
+def test_a_retry_has_the_features_of_its_first_time(drawn: list[Any], later: int) -> None:
+    """An event whose id is known does not see itself, whatever its time is now."""
+    state = PAST.empty()
+    for number, row in enumerate(rows_of(drawn)[-16:]):
+        values = PAST.values(state, row.event(number))
+        PAST.add(state, row.event(number))
+        row.time += later
+        again = PAST.values(state, row.event(number))
+        assert all(map(same, again, values))
+        assert not PAST.add(state, row.event(number))
+
+
 def added(rows: list[tuple[int, Row]]) -> State:
     """The state after numbered rows, whose labels are known at once."""
     state = PAST.empty()
