@@ -15,8 +15,8 @@ from pathlib import Path
 from time import time
 from typing import NamedTuple
 
-from handler.history.loading import BATCH_KEYS, Loading
-from handler.history.sqlite import HistoryFileError, SqliteHistory
+from handler.history.loading import Loading
+from handler.history.sqlite import BATCH_KEYS, HistoryFileError, SqliteHistory
 from handler.scoring.contract import Contract, key_text
 from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateError
 from handler.scoring.history import History, unit_of

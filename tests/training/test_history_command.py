@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
+from handler.history import sqlite
 from handler.history.loading import Loading
 from handler.history.sqlite import SqliteHistory
 from handler.releases.served import Slot
@@ -69,6 +70,12 @@ def sent(remembered: Path, scorer: Scorer) -> list[tuple[BaseModel, bool]]:
         (scorer.request_model.model_validate(request | {"row_id": identifier}), label == 1)
         for request, identifier, label in requests
     ]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are not swept, though the rows are of more months than a key is remembered."""
+    monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", 10**9)
 
 
 def past_of(scorer: Scorer) -> RequestPast:
