@@ -364,7 +364,7 @@ def test_a_history_of_another_declaration_is_another_past(scorer: Scorer, histor
     """Its states are in the same file, and neither reads or changes those of the other."""
     assert scorer.contract.history
     assert scorer.past
-    other = RequestPast(scorer.contract, scorer.contract.history.model_copy(update={"lateness": "20m"}))
+    other = RequestPast("mini", scorer.contract, scorer.contract.history.model_copy(update={"lateness": "20m"}))
     assert other.id != scorer.past.id
     requests = [scorer.request_model.model_validate(REQUEST | {"at": NOW + second}) for second in range(3)]
     assert history.exchange([scorer.past.events(requests[0])])[0][0][0] == 0.0

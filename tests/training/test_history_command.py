@@ -389,6 +389,10 @@ def damage() -> dict[str, Callable[[], object]]:
         content[len(content) // 2] ^= 0xFF
         STATES.write_bytes(content)
 
+    def rename() -> None:
+        table = pq.read_table(STATES)
+        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"scorer": b"other"}), STATES)
+
     def redeclare() -> None:
         Path("params.yaml").write_text(REMEMBERED_PARAMS.replace("over: 24h}", "over: 1h}"))
 
@@ -397,6 +401,7 @@ def damage() -> dict[str, Callable[[], object]]:
         "corrupt": flip,
         "short": lambda: STATES.write_bytes(STATES.read_bytes()[:-100]),
         "another file": lambda: shutil.copy(Path("build/mini/rows/test.parquet"), STATES),
+        "another scorer": rename,
         "another history": redeclare,
     }
 
@@ -408,6 +413,10 @@ def damage() -> dict[str, Callable[[], object]]:
         ("corrupt", f"{STATES} cannot be read, build it anew (make history SCORER=mini): "),
         ("short", f"{STATES} cannot be read, build it anew (make history SCORER=mini): "),
         ("another file", f"{STATES} holds no states of a history; build it anew (make history SCORER=mini)"),
+        (
+            "another scorer",
+            f"{STATES} is of the scorer other, not of mini; build it anew (make history SCORER=mini)",
+        ),
         ("another history", "; build it anew (make history SCORER=mini)"),
     ],
 )

@@ -36,7 +36,7 @@ CONTRACT = Contract.model_validate(
     },
     strict=False,
 )
-PAST = RequestPast(CONTRACT, HISTORY)
+PAST = RequestPast("paid", CONTRACT, HISTORY)
 # Between the beginnings of two bursts: so near that the earlier is still kept apart, or far.
 GAPS = [300, 601, 3_600, 86_400, 40 * 86_400, 100 * 86_400]
 
@@ -275,3 +275,19 @@ def test_a_file_of_another_layout_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE requests (id, entity, key, time, expires)")
     with pytest.raises(sqlite.HistoryFileError, match="no such column: is_settled"):
         SqliteHistory(str(tmp_path / "old.db"), 50)
+
+
+def test_scorers_of_the_same_block_have_pasts_of_their_own(history: SqliteHistory) -> None:
+    """Though cards and ids are the same; versions of one scorer share theirs."""
+    other = RequestPast("refunded", CONTRACT, HISTORY)
+    requests = [PAST.events(paid("card", START, "x1")), other.events(paid("card", START + 60, "x1"))]
+    assert [values[0][0] for values in history.exchange(requests) if values[0]] == [0.0, 0.0]
+    assert history.add_outcomes(other, ["x1"])
+    risk = PAST.entity(0).names.index("risk")
+    for past, frauds in ((PAST, 0), (other, 1)):
+        values = history.exchange([past.events(paid("card", START + 4 * DAY))])[0][0]
+        assert values is not None
+        assert values[risk] == (frauds + PRIOR_EVENTS * RATE) / (1 + PRIOR_EVENTS)
+    version = RequestPast("paid", CONTRACT, HISTORY)
+    assert version.stored_key(0, "card") == PAST.stored_key(0, "card")
+    assert version.id_hash("x1") == PAST.id_hash("x1") != other.id_hash("x1")
