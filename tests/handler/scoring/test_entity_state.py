@@ -203,6 +203,17 @@ def test_the_bound_is_near() -> None:
     assert 0.9 * past.most_bytes < len(past.pack(state)) <= past.most_bytes
 
 
+def test_late_labels_do_not_exceed_the_bound() -> None:
+    """Those of days that no feature reads any more leave nothing behind."""
+    state, days = PAST.empty(), range(500)
+    for day in days:
+        PAST.add(state, Event(START + day * DAY, [None, None], [None]))
+    before = PAST.pack(state)
+    for day in days[:400]:
+        PAST.add_fraud(state, START + day * DAY)
+    assert PAST.pack(state) == before
+
+
 def test_what_makes_a_state_smaller_is_said() -> None:
     """Of its largest part: here the lateness, which asks for tiles of a day in steps of five minutes."""
     history = declared_takes(CARD, lateness="1d")
