@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from handler.scoring.contract import Contract
+from handler.scoring.entity_state import MOST_BYTES, EntityPast
 from handler.scoring.fields import STRING_TYPES, DeclaredField, Frozen, Name
 from training.errors import StageError
 from training.monotone import monotone_signs
@@ -128,6 +129,16 @@ class ScorerDeclaration(Contract):
                 f"history.features.{rates[0]} reads labels, which are never known at once; declare "
                 "split.label_delay_days: 1 or more"
             )
+        history = self.history.learned(self.split.label_delay_days, 0.0)
+        for name in history.entities:
+            past = EntityPast(history, name, self.fields)
+            if past.most_bytes > MOST_BYTES:
+                part = max(past.parts())
+                raise ValueError(
+                    f"history.entities.{name} can need {past.most_bytes / 1e3:.1f} kB for each key, which must be at "
+                    f"most {MOST_BYTES // 1_000} kB, and {part.most_bytes / 1e3:.1f} kB of them are for one part: "
+                    f"{part.remedy}"
+                )
         return self
 
     @property

@@ -15,8 +15,8 @@ from pathlib import Path
 from time import time
 from typing import NamedTuple
 
-from handler.history.loading import BATCH_KEYS, Loading
-from handler.history.sqlite import HistoryFileError, SqliteHistory
+from handler.history.loading import Loading
+from handler.history.sqlite import BATCH_KEYS, HistoryFileError, SqliteHistory
 from handler.scoring.contract import Contract, key_text
 from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateError
 from handler.scoring.history import History, unit_of
@@ -82,7 +82,7 @@ def load(name: str, database: str) -> str:
     with path.open("rb") as content:
         digest = file_digest(content, "sha256").hexdigest()
     with _opened(database, "LOAD") as served:
-        loading = Loading(served, RequestPast(contract, history), digest, file.as_of)
+        loading = Loading(served, RequestPast(name, contract, history), digest, file.as_of)
         n_before = loading.n_loaded()
         if n_before == file.n_keys:
             return f"{database}: {path} was loaded before; nothing has changed"
@@ -133,7 +133,7 @@ def inspect(name: str, database: str, key: str) -> str:
     """What a served history remembers of a key, in words."""
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
-    named, past = named_key(key, name, history, contract), RequestPast(contract, history)
+    named, past = named_key(key, name, history, contract), RequestPast(name, contract, history)
     with _opened(_existing(database)) as served:
         packed = served.state(named.stored(past))
         if packed is None:
@@ -169,7 +169,7 @@ def delete(name: str, database: str, key: str) -> str:
     history = declared_history(name, contract)
     named = named_key(key, name, history, contract)
     with _opened(_existing(database)) as served:
-        was_there = served.delete(named.stored(RequestPast(contract, history)))
+        was_there = served.delete(named.stored(RequestPast(name, contract, history)))
     return (
         f"{database}: what it remembered of {key} is deleted; "
         if was_there

@@ -175,12 +175,12 @@ def recalled(scorer: Scorer, history: SqliteHistory, rows: pd.DataFrame, label: 
         yield request
 
 
-def history_before(contract: Contract, rows: Path, declared: ScorerDeclaration) -> SqliteHistory:
+def history_before(name: str, contract: Contract, rows: Path, declared: ScorerDeclaration) -> SqliteHistory:
     """The history that knows all rows before the test window, by the fold of the function's own code."""
     history = SqliteHistory(":memory:", 1_000)
-    every = checked_rows(rows, contract, declared)
+    every = checked_rows(rows, name, contract, declared)
     n_before = np.searchsorted(every.seconds, Window(rows / "test.parquet").column(declared.time)[0])
-    for folded in fold_rows(every.at(np.arange(n_before)), contract, Workers(declared.compute)):
+    for folded in fold_rows(every.at(np.arange(n_before)), contract, Workers(declared.compute), scorer=name):
         history.put(zip(folded.keys, folded.states, folded.expires, strict=True))
     return history
 
@@ -249,7 +249,7 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
         with ExitStack() as stack:
             history = None
             if contract.history:
-                history = stack.enter_context(closing(history_before(contract, built / "rows", declared)))
+                history = stack.enter_context(closing(history_before(name, contract, built / "rows", declared)))
             worst = max(
                 check_parity(
                     timeless,

@@ -57,7 +57,7 @@ def measured(folder: Path, n_rows: int) -> dict[str, float]:
     samples = [rows.at(places) for _, places in sampled_places(rows, history, scorer.seed)]
     start = time.process_time()
     for entity, sample in enumerate(samples):
-        deque(fold_rows(sample, contract, Workers(scorer.compute, 1), only=entity, is_read=True), maxlen=0)
+        deque(fold_rows(sample, contract, Workers(scorer.compute, 1), scorer="", only=entity, is_read=True), maxlen=0)
     seconds, n_folded = time.process_time() - start, sum(len(sample.seconds) for sample in samples)
     return {
         "read": times[1] - times[0],

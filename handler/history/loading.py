@@ -7,8 +7,6 @@ from handler.history.sqlite import SqliteHistory
 from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
 
-# How many keys are merged in one transaction: requests wait for it.
-BATCH_KEYS = 20
 # Which files were loaded, and how much of the one whose load was interrupted.
 _SCHEMA = "CREATE TABLE IF NOT EXISTS loads (file TEXT PRIMARY KEY, n_keys INTEGER NOT NULL) WITHOUT ROWID"
 # Requests whose outcomes are awaited, though the file has them: they must not count twice.
@@ -78,7 +76,7 @@ class Loading:
                 connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", written)
                 if live is not None and self._past.has_frauds:
                     known = connection.execute("SELECT id, entity FROM known WHERE key = ?", (key,)).fetchall()
-                    connection.executemany("DELETE FROM requests WHERE id = ? AND entity = ?", known)
+                    connection.executemany("UPDATE requests SET is_settled = 1 WHERE id = ? AND entity = ?", known)
             n_loaded = n_before + len(states)
             connection.execute("INSERT OR REPLACE INTO loads VALUES (?, ?)", (self._file, n_loaded))
         sleep(perf_counter() - begin)

@@ -7,26 +7,34 @@ no event is lost. Source of the settings: https://www.sqlite.org/wal.html.
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
-from handler.scoring.entity_state import EntityPast
+from handler.scoring.entity_state import NONE, EntityPast, State
 from handler.scoring.past import KeyedEvent, RequestPast
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, state BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER, entity INTEGER, key BLOB NOT NULL, time INTEGER NOT NULL, expires INTEGER NOT NULL,
-    PRIMARY KEY (id, entity)
+    is_settled INTEGER NOT NULL, PRIMARY KEY (id, entity)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS states_expires ON states (expires);
+CREATE INDEX IF NOT EXISTS requests_expires ON requests (expires);
 """
 # After so many failures in a row the file is left alone for a while: a request need not wait for what does not answer.
 MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
 # How long a start waits for other writers, and how long a request waits until it tries again.
 START_SECONDS, RETRY_SECONDS = 5.0, 0.0003
-# Every so many writes the entities that are forgotten are removed.
-WRITES_A_SWEEP = 10_000
+# How many keys are changed in one transaction: other writers wait for it. Then they are let in for so long.
+BATCH_KEYS, PAUSE_BETWEEN_SECONDS = 20, 2 * RETRY_SECONDS
+# Every so many writes at most so many of what is forgotten are removed: more than can have been added meanwhile.
+WRITES_A_SWEEP, SWEPT = 100, 200
+_SWEEPS = (
+    "DELETE FROM states WHERE key IN (SELECT key FROM states WHERE expires < ? LIMIT ?)",
+    "DELETE FROM requests WHERE (id, entity) IN (SELECT id, entity FROM requests WHERE expires < ? LIMIT ?)",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +59,7 @@ class SqliteHistory:
         self.n_failed = 0
         """How many requests were not answered."""
         try:
-            self.connection().execute("SELECT count(*) FROM (SELECT 1 FROM states LIMIT 1)").fetchone()
+            self.connection().execute("SELECT is_settled FROM requests, states LIMIT 1").fetchone()
             self._begin(START_SECONDS)
             # Of a file that this process may only read, SQLite refuses no transaction until something is written.
             self.connection().execute("PRAGMA user_version = 1")
@@ -77,36 +85,44 @@ class SqliteHistory:
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
         """Per request and entity the features from strictly earlier events, None where the file did not answer.
 
-        Without `is_written` the requests leave nothing. What has no key has no features, which is an empty list.
+        Without `is_written` the requests leave nothing. What has no key has no features, which is an empty list. Of
+        several requests a few are a transaction; where one fails, what came before it stays.
         """
-        if self._failures >= MAX_FAILURES and monotonic() < self._paused_until:
-            return self._unanswered(requests)
-        try:
-            values = self._exchanged(requests, is_written=is_written)
-        except (sqlite3.Error, ValueError, OSError) as error:
-            self._fail(error)
-            return self._unanswered(requests)
-        if self._failures:
-            logger.warning("the history answers again")
-            self._failures = 0
+        values: list[Values] = [[None if event else [] for event in events] for events in requests]
+        order = sorted(range(len(requests)), key=lambda index: _time_of(requests[index]))
+        order = [index for index in order if any(requests[index])]
+        n_answered = 0
+        if self._failures < MAX_FAILURES or monotonic() >= self._paused_until:
+            try:
+                for part in _in_turns(order, max(BATCH_KEYS // max(map(len, requests), default=1), 1)):
+                    self._exchange(requests, part, values, is_written=is_written)
+                    n_answered += len(part)
+            except (sqlite3.Error, ValueError, OSError) as error:
+                self._fail(error)
+            else:
+                if self._failures:
+                    logger.warning("the history answers again")
+                    self._failures = 0
+        self.n_failed += len(order) - n_answered
         return values
 
-    def _unanswered(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> list[Values]:
-        self.n_failed += len(requests)
-        return [[None if event else [] for event in events] for events in requests]
-
-    def _exchanged(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool) -> list[Values]:
-        connection = self.connection()
-        values: list[Values] = [[[] for _ in events] for events in requests]
-        order = sorted(range(len(requests)), key=lambda index: _time_of(requests[index]))
+    def _exchange(
+        self,
+        requests: Sequence[Sequence[KeyedEvent | None]],
+        part: Sequence[int],
+        values: Sequence[Values],
+        *,
+        is_written: bool,
+    ) -> None:
+        """Set the values of a part of the requests, by their places, in one transaction."""
         keyed = [
             (index, number, event)
-            for index in order
+            for index in part
             for number, event in enumerate(requests[index])
             if event is not None
         ]
-        if not keyed:
-            return values
+        connection = self.connection()
+        read: list[tuple[int, int, list[float]]] = []
         if is_written:
             self._begin(self._budget)
         else:
@@ -117,41 +133,55 @@ class SqliteHistory:
                 if key not in states:
                     row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
                     states[key] = past.unpack(row[0]) if row else past.empty()
-            changed, awaited = {}, []
-            for index, number, (key, past, event, _) in keyed:
-                values[index][number] = past.values(states[key], event)
-                if is_written and past.add(states[key], event):
-                    changed[key] = (key, past.pack(states[key]), event.time + past.kept_seconds)
-                    if past.has_frauds and event.id is not None:
-                        awaited.append((event.id, number, key, event.time, event.time + past.kept_seconds))
-            if changed:
-                connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", changed.values())
-                connection.executemany("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?)", awaited)
-            self._sweep(connection, len(changed), keyed[-1][2].event.time)
+            changed = {}
+            for index, number, event in keyed:
+                past, state = event.past, states[event.key]
+                time = _time_before(connection, event, state) if is_written and past.has_frauds else None
+                if time is not None:
+                    read.append((index, number, past.values(state, event.event._replace(time=time))))
+                    continue
+                read.append((index, number, past.values(state, event.event)))
+                if is_written and past.add(state, event.event):
+                    changed[event.key] = past
+            connection.executemany(
+                "INSERT OR REPLACE INTO states VALUES (?, ?, ?)",
+                [(key, past.pack(states[key]), _expires(past, states[key])) for key, past in changed.items()],
+            )
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
             raise
-        return values
+        for index, number, features in read:
+            values[index][number] = features
+        self._sweep(len(changed), keyed[-1][2].event.time)
 
     def add_frauds(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> None:
-        """Count requests as frauds, whose events were added before; raises sqlite3.Error where that fails."""
+        """Count requests as frauds, whose events were added before; raises sqlite3.Error where that fails.
+
+        Several are counted a few at a time, and what was counted before one fails stays.
+        """
         events = [event for of_request in requests for event in of_request if event is not None]
-        with self.writing() as connection:
-            _count_frauds(connection, [(event.past, event.key, event.event.time) for event in events])
+        for part in _in_turns(events):
+            with self.writing() as connection:
+                _count_frauds(connection, [(event.past, event.key, event.event.time) for event in part])
 
     def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
         """Count the requests with these ids as frauds, each once; whether the file answered.
 
-        What was never added under such an id, or is forgotten, changes nothing.
+        What was never added under such an id, or is forgotten, changes nothing. A few are counted at a time; what was
+        counted before one fails does not count again.
         """
         try:
-            with self.writing() as connection:
-                for identifier in map(past.id_hash, ids):
-                    rows = connection.execute("SELECT entity, key, time FROM requests WHERE id = ?", (identifier,))
-                    frauds = [(past.entity(number), key, time) for number, key, time in rows.fetchall()]
-                    _count_frauds(connection, frauds)
-                    connection.execute("DELETE FROM requests WHERE id = ?", (identifier,))
+            for part in _in_turns([past.id_hash(identifier) for identifier in ids]):
+                with self.writing() as connection:
+                    for identifier in part:
+                        rows = connection.execute(
+                            "SELECT entity, key, time FROM requests WHERE id = ? AND NOT is_settled", (identifier,)
+                        )
+                        frauds = [(past.entity(number), key, time) for number, key, time in rows.fetchall()]
+                        _count_frauds(connection, frauds)
+                        # Kept, so that the request is known if it is sent again.
+                        connection.execute("UPDATE requests SET is_settled = 1 WHERE id = ?", (identifier,))
         except (sqlite3.Error, ValueError) as error:
             self._fail(error)
             return False
@@ -175,10 +205,13 @@ class SqliteHistory:
             return connection.execute("DELETE FROM states WHERE key = ?", (key,)).rowcount > 0
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that writes; raises sqlite3.Error where that fails."""
+    def writing(self, seconds: float | None = None) -> Iterator[sqlite3.Connection]:
+        """A transaction that writes, waiting at most so long for others, by default as long as a request does.
+
+        Raises sqlite3.Error where that fails.
+        """
         connection = self.connection()
-        self._begin(self._budget)
+        self._begin(self._budget if seconds is None else seconds)
         try:
             yield connection
             connection.execute("COMMIT")
@@ -186,13 +219,18 @@ class SqliteHistory:
             connection.rollback()
             raise
 
-    def _sweep(self, connection: sqlite3.Connection, n_writes: int, now: int) -> None:
-        """Remove what is forgotten at a time; that of requests, not the clock's, because old ones may be replayed."""
+    def _sweep(self, n_writes: int, now: int) -> None:
+        """Remove some of what is forgotten at a time; that of requests, not the clock's: old ones may be replayed.
+
+        After the request's own transaction, and only where no other writes: what cannot be removed now, can be later.
+        """
         self._n_writes += n_writes
         if self._n_writes >= WRITES_A_SWEEP:
-            self._n_writes = 0
-            for table in ("states", "requests"):
-                connection.execute(f"DELETE FROM {table} WHERE expires < ?", (now,))  # noqa: S608 - our own two names
+            with suppress(sqlite3.Error):
+                for statement in _SWEEPS:
+                    with self.writing(0.0) as connection:
+                        connection.execute(statement, (now, SWEPT))
+                self._n_writes = 0
 
     def _begin(self, seconds: float) -> None:
         """Begin to write as soon as no other does; raises sqlite3.OperationalError where that takes longer.
@@ -233,6 +271,37 @@ class SqliteHistory:
         self._failures += 1
         if self._failures >= MAX_FAILURES:
             self._paused_until = monotonic() + PAUSE_SECONDS
+
+
+def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequence[T]]:
+    """The items, so many at a time; in between, the writers that wait are let in."""
+    for start in range(0, len(items), size):
+        if start:
+            sleep(PAUSE_BETWEEN_SECONDS)
+        yield items[start : start + size]
+
+
+def _expires(past: EntityPast, state: State, time: int = NONE) -> int:
+    """When a state is forgotten, and what is known of the requests in it; `time` is that of one not in it yet."""
+    return max(past.latest(state), time) + past.kept_seconds
+
+
+def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State) -> int | None:
+    """The time of a request that was added before, though its id is no longer in the state; else it is noted.
+
+    Its outcome is awaited by this note, which costs no more for telling that.
+    """
+    key, past, event, number = keyed
+    if event.id is None or any(identifier == event.id for _, identifier in state.ids):
+        return None
+    note = (event.id, number, key, event.time, _expires(past, state, event.time), 0)
+    if connection.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?, ?, ?)", note).rowcount:
+        return None
+    query = "SELECT time FROM requests WHERE id = ? AND entity = ? AND key = ?"
+    if row := connection.execute(query, (event.id, number, key)).fetchone():
+        return int(row[0])
+    connection.execute("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?)", note)
+    return None
 
 
 def _count_frauds(connection: sqlite3.Connection, frauds: Sequence[tuple[EntityPast, bytes, int]]) -> None:

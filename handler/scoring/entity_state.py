@@ -28,6 +28,8 @@ from handler.scoring.history import (
 # Ticks, and the values in them, that are kept one by one; beyond that the oldest are added to the tiles, even if they
 # are not older than `lateness`: a state has a few kilobytes, whatever the traffic.
 RAW_TICKS, RAW_VALUES = 16, 96
+# No declaration may need more bytes than that for one entity: each request reads and writes them.
+MOST_BYTES, _INTEGER_BYTES = 32_000, 8
 # Ids of the latest events, by which a request that is sent again is known.
 N_IDS = 32
 # There is no value, such as no largest amount of events without any.
@@ -83,6 +85,15 @@ class State:
     """Per remembered field the last time of each of its most recent values."""
 
 
+class Part(NamedTuple):
+    """What is remembered of an entity for some of its features."""
+
+    most_bytes: int
+    """How large it is at most."""
+    remedy: str
+    """What makes it smaller."""
+
+
 Take = Callable[[State, Sequence[Tick], Event], float]
 Total = Callable[[State, Sequence[Tick], int], int]
 
@@ -109,7 +120,7 @@ class EntityPast:
     def __init__(self, history: History, name: str, fields: Mapping[str, DeclaredField]) -> None:
         """Prepare the features of an entity."""
         entity: Entity = history.entities[name]
-        declared = history.features_of(name)
+        self._declared = declared = history.features_of(name)
         self.names = tuple(declared)
         self.measured = _fields(declared, MEASURES)
         self.scales = tuple(scale_of(fields[name]) for name in self.measured)
@@ -139,13 +150,45 @@ class EntityPast:
         """How long after its last event a state is needed."""
         return max(self._ttl, *self._reach, 0) + DAY
 
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes a packed state has at most, whatever the traffic."""
+        return sum(part.most_bytes for part in self.parts())
+
+    def parts(self) -> list[Part]:
+        """What a state consists of: what all have, then the tiles of each step and the values of each field."""
+        declared, n_steps, n_fields = self._declared.items(), len(self._steps), len(self.remembered)
+        n_integers = 4 + n_steps + n_fields + 2 * N_IDS + RAW_TICKS * (1 + self._n_totals + n_fields)
+        if self.remembered:
+            # A single tick is kept whole: at most `cap` values of each field.
+            n_integers += max(RAW_VALUES, sum(self._caps))
+        parts = [Part(n_integers * _INTEGER_BYTES, "let its features read fewer fields")]
+        for step, reach, columns in zip(self._steps, self._reach, self._columns, strict=True):
+            n_tiles = -(-reach // step) + 1
+            of_step = {n: f for n, f in declared if f.over and f.take != "distinct" and f.step == step}
+            longest = max(feature.window for feature in of_step.values())
+            causes = ["lateness"] if self._lateness > longest else []
+            causes += ["split.label_delay_days"] if FRAUDS in columns and self._delay > longest else []
+            remedy = f"shorten {' or '.join([*causes, 'over'])} of {' and '.join(of_step)}"
+            parts.append(Part(n_tiles * (1 + len(columns)) * _INTEGER_BYTES, remedy))
+        for read, cap in zip(self.remembered, self._caps, strict=True):
+            names = " and ".join(n for n, f in declared if f.field == read and f.take in {"distinct", "seen"})
+            parts.append(Part(2 * cap * _INTEGER_BYTES, f"lower cap of {names}"))
+        return parts
+
     def empty(self) -> State:
         """The state of an entity without events."""
         tiles = [[array("q") for _ in range(1 + len(columns))] for columns in self._columns]
         return State(tiles=tiles, seen=[{} for _ in self.remembered])
 
     def values(self, state: State, event: Event) -> list[float]:
-        """The features of an event, from the strictly earlier ones; NaN where there is nothing to tell."""
+        """The features of an event, from the strictly earlier ones; NaN where there is nothing to tell.
+
+        One whose id was added before, at whatever time, has the features of that time: it does not see itself.
+        """
+        # A list, because a generator takes longer.
+        if event.id is not None and (known := [time for time, other in state.ids if other == event.id]):
+            event = event._replace(time=known[0])
         raw = state.raw
         earlier = raw if not raw or raw[-1].time < event.time else raw[: bisect_left(raw, event.time, key=_time)]
         return [take(state, earlier, event) for take in self._takes]
@@ -162,9 +205,11 @@ class EntityPast:
         return True
 
     def add_fraud(self, state: State, time: int) -> None:
-        """Count the event of a time as a fraud, in the tile of its day."""
-        number = self._steps.index(DAY)
-        self._add_to_tile(state.tiles[number], self._columns[number], time // DAY, None)
+        """Count the event of a time as a fraud, in the tile of its day; nothing changes where none can have been."""
+        if time <= self.latest(state):
+            number = self._steps.index(DAY)
+            self._add_to_tile(state.tiles[number], self._columns[number], time // DAY, None)
+            self._settle(state)
 
     def earliest(self, state: State) -> int:
         """A time before which the state knows of no event; that of its first one, unless it was forgotten since."""
@@ -330,7 +375,8 @@ class EntityPast:
             if state.last == NONE or tick.time - state.last > self._ttl:
                 state.first = tick.time
             state.last = tick.time
-        else:
+        elif state.first - tick.time <= self._ttl:
+            # What is later than that comes from before the entity was forgotten.
             state.first = min(state.first, tick.time)
 
     def _add_to_tile(

@@ -19,7 +19,7 @@ class KeyedEvent(NamedTuple):
     """One request as an event of one of its entities."""
 
     key: bytes
-    """The hash of history, entity and key by which a store knows the state."""
+    """The hash of scorer, history, entity and key by which a store knows the state."""
     past: EntityPast
     event: Event
     entity: int
@@ -29,12 +29,13 @@ class KeyedEvent(NamedTuple):
 class RequestPast:
     """Reads the events of requests, and completes requests with the features of their past."""
 
-    def __init__(self, contract: Contract, history: History) -> None:
-        """Prepare everything that is the same for all requests."""
+    def __init__(self, scorer: str, contract: Contract, history: History) -> None:
+        """Prepare everything that is the same for all requests of a scorer, whose versions share a past."""
         self.id = history.id_of(contract.fields)
+        self._scope = f"{scorer}\0{self.id}\0"
         self.names = tuple(history.features)
         self._entities = [
-            (EntityPast(history, name, contract.fields), _key_reader(entity), f"{self.id}\0{name}\0")
+            (EntityPast(history, name, contract.fields), _key_reader(entity), f"{self._scope}{name}\0")
             for name, entity in history.entities.items()
         ]
         self.time: Callable[[BaseModel], float] = attrgetter(str(contract.time))
@@ -62,8 +63,8 @@ class RequestPast:
         return keyed
 
     def id_hash(self, identifier: str) -> int:
-        """The hash by which a request of this history is known."""
-        return hash_of(f"{self.id}\0{identifier}")
+        """The hash by which a request of this scorer and history is known."""
+        return hash_of(f"{self._scope}{identifier}")
 
     def entity(self, number: int) -> EntityPast:
         """The fold of an entity, by its number."""

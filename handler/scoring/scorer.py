@@ -69,7 +69,7 @@ class Scorer:
         self._values = values if len(names) > 1 else lambda request: (values(request),)
         self._id = bundle.contract.id
         self._outliers = Outliers(bundle)
-        self.past = _past_of(bundle.contract)
+        self.past = _past_of(bundle.scorer, bundle.contract)
         """Of a scorer with a history: what a request adds to the past, and learns from it."""
         self.display = bundle.features.display
         self.recorded_features = recorded_features(bundle.contract)
@@ -185,12 +185,12 @@ class Scorer:
         ]
 
 
-def _past_of(contract: Contract) -> "RequestPast | None":
+def _past_of(scorer: str, contract: Contract) -> "RequestPast | None":
     if not contract.history:
         return None
     from handler.scoring.past import RequestPast  # noqa: PLC0415 - for scorers with a history alone
 
-    return RequestPast(contract, contract.history)
+    return RequestPast(scorer, contract, contract.history)
 
 
 def servable_scorer(bundle: Bundle, where: str) -> Scorer:

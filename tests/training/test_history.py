@@ -371,7 +371,7 @@ def test_a_history_of_another_declaration_is_another_past(scorer: Scorer, histor
     """Its states are in the same file, and neither reads or changes those of the other."""
     assert scorer.contract.history
     assert scorer.past
-    other = RequestPast(scorer.contract, scorer.contract.history.model_copy(update={"lateness": "20m"}))
+    other = RequestPast("mini", scorer.contract, scorer.contract.history.model_copy(update={"lateness": "20m"}))
     assert other.id != scorer.past.id
     requests = [scorer.request_model.model_validate(REQUEST | {"at": NOW + second}) for second in range(3)]
     assert history.exchange([scorer.past.events(requests[0])])[0][0][0] == 0.0
@@ -458,6 +458,16 @@ REFUSALS = [
     ("ttl: 30d, ignore", "ttl: 2d, ignore", "over is 7d, but card is forgotten after ttl 2d"),
     ("label_delay_days: 2}", "label_delay_days: 0.5}", "reads labels, which are never known at once"),
     ("label_delay_days: 2}", "label_delay_days: 2, sample: 0.5}", "split.sample is 0.5, but a history needs every row"),
+    (
+        "label_delay_days: 2}",
+        "label_delay_days: 2000}",
+        "kB of them are for one part: shorten split.label_delay_days or over of most_amount and card_risk",
+    ),
+    (
+        "label_delay_days: 2}",
+        "label_delay_days: 1200}",
+        "history.entities.card can need 42.3 kB for each key, which must be at most 32 kB, and 38.7 ",
+    ),
     ("warmup_days: 3", "warmup: 3", "history.warmup is not a known key"),
     ("      card:    {type: key}\n", "", "history.entities.card.key is card; it must be a field of type key"),
     ("cap: 3}", "cap: 65}", "history.features.devices.cap is 65; it must be less than or equal to 64"),

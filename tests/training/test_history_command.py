@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
+from handler.history import sqlite
 from handler.history.loading import Loading
 from handler.history.sqlite import SqliteHistory
 from handler.releases.served import Slot
@@ -69,6 +70,12 @@ def sent(remembered: Path, scorer: Scorer) -> list[tuple[BaseModel, bool]]:
         (scorer.request_model.model_validate(request | {"row_id": identifier}), label == 1)
         for request, identifier, label in requests
     ]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are not swept, though the rows are of more months than a key is remembered."""
+    monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", 10**9)
 
 
 def past_of(scorer: Scorer) -> RequestPast:
@@ -382,6 +389,10 @@ def damage() -> dict[str, Callable[[], object]]:
         content[len(content) // 2] ^= 0xFF
         STATES.write_bytes(content)
 
+    def rename() -> None:
+        table = pq.read_table(STATES)
+        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"scorer": b"other"}), STATES)
+
     def redeclare() -> None:
         Path("params.yaml").write_text(REMEMBERED_PARAMS.replace("over: 24h}", "over: 1h}"))
 
@@ -390,6 +401,7 @@ def damage() -> dict[str, Callable[[], object]]:
         "corrupt": flip,
         "short": lambda: STATES.write_bytes(STATES.read_bytes()[:-100]),
         "another file": lambda: shutil.copy(Path("build/mini/rows/test.parquet"), STATES),
+        "another scorer": rename,
         "another history": redeclare,
     }
 
@@ -401,6 +413,10 @@ def damage() -> dict[str, Callable[[], object]]:
         ("corrupt", f"{STATES} cannot be read, build it anew (make history SCORER=mini): "),
         ("short", f"{STATES} cannot be read, build it anew (make history SCORER=mini): "),
         ("another file", f"{STATES} holds no states of a history; build it anew (make history SCORER=mini)"),
+        (
+            "another scorer",
+            f"{STATES} is of the scorer other, not of mini; build it anew (make history SCORER=mini)",
+        ),
         ("another history", "; build it anew (make history SCORER=mini)"),
     ],
 )

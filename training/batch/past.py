@@ -14,7 +14,6 @@ import pyarrow as pa
 from handler.scoring.contract import Contract
 from handler.scoring.entity_state import StateError
 from handler.scoring.history import History
-from handler.scoring.past import RequestPast
 from handler.scoring.times import iso_text
 from training.batch.answers import checked_requests
 from training.batch.chunk import PAST_VALUES, ScoringJob, field_columns, scorer_of
@@ -120,7 +119,7 @@ def _complete(
             values[:] = np.nan
             columns = {feature: place for place, feature in enumerate(history.features)}
             numbers = [[columns[f] for f in history.features_of(entity)] for entity in history.entities]
-            for folded in fold_rows(rows, contract, workers, stored=stored, is_read=True):
+            for folded in fold_rows(rows, contract, workers, scorer=name, stored=stored, is_read=True):
                 values[np.ix_(places[folded.places], numbers[folded.entity])] = folded.features
                 late[folded.late] = True
             values.flush()
@@ -156,16 +155,17 @@ _ID = "id hash"
 
 def read_past(chunk: Chunk, part: InputFile, job: ScoringJob) -> ReadRows:
     """What a history reads of the valid rows of a chunk."""
-    rows, contract = read_chunk(chunk.content, part), scorer_of(job).contract
+    rows, scorer = read_chunk(chunk.content, part), scorer_of(job)
+    contract = scorer.contract
     history: History = contract.history  # type: ignore[assignment]  # only scorers with one come here
     requests, _ = checked_requests(field_columns(rows.table, part, job, contract), contract, job.now)
     texts, numbers = read_columns(history)
     columns: dict[str, pa.Array] = {str(contract.time): pa.array(requests[contract.time], pa.float64())}
     columns |= {name: pa.array(requests[name], pa.string(), from_pandas=True).dictionary_encode() for name in texts}
     columns |= {name: pa.array(requests[name].to_numpy(np.float64)) for name in numbers}
-    if contract.id in requests:
+    if contract.id in requests and scorer.past:
         ids = requests[contract.id].to_numpy(dtype=object, na_value=None).tolist()
-        columns[_ID] = pa.array(id_hashes(RequestPast(contract, history), ids))
+        columns[_ID] = pa.array(id_hashes(scorer.past, ids))
     return ReadRows(pa.table(columns), requests.index.to_numpy(np.int64), rows.table.num_rows)
 
 
@@ -189,7 +189,7 @@ def _stored(past: str, name: str, rows: PastRows, contract: Contract) -> Iterato
         file = StateFile(Path(past), name, contract)
         # A temporary file of SQLite's, which is gone once it is closed.
         with closing(sqlite3.connect("", isolation_level=None)) as connection:
-            _copy(file, stored_keys(rows, contract), connection)
+            _copy(file, stored_keys(rows, name, contract), connection)
             yield _reader(connection), file.as_of
     except (sqlite3.Error, StateError) as error:
         raise StageError(f"PAST is {past}, which cannot be read: {error}") from error

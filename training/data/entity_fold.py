@@ -71,11 +71,11 @@ def id_hashes(past: RequestPast, ids: Sequence[str | None]) -> Integers:
     return np.array([MISSING if text is None else past.id_hash(text) for text in ids], np.int64)
 
 
-def stored_keys(rows: PastRows, contract: Contract) -> set[bytes]:
-    """The keys of all rows, as a store knows them."""
+def stored_keys(rows: PastRows, scorer: str, contract: Contract) -> set[bytes]:
+    """The keys of all rows, as a store knows those of a scorer."""
     if contract.history is None:
         return set()
-    past, entities = RequestPast(contract, contract.history), enumerate(contract.history.entities.values())
+    past, entities = RequestPast(scorer, contract, contract.history), enumerate(contract.history.entities.values())
     return {past.stored_key(number, text) for number, entity in entities for text in rows.named_keys(entity).texts}
 
 
@@ -84,19 +84,20 @@ def fold_rows(  # noqa: PLR0913 - by their names
     contract: Contract,
     workers: Workers,
     *,
+    scorer: str,
     stored: Stored | None = None,
     only: int | None = None,
     is_read: bool = False,
 ) -> Iterator[Folded]:
     """The states after all rows, which are in order of time, and with `is_read` each row's features.
 
-    `stored` gives the states before them, by default none; `only` is the number of the one entity that is folded, by
-    default all are.
+    `scorer` is its name, which is part of the keys. `stored` gives the states before the rows, by default none; `only`
+    is the number of the one entity that is folded, by default all are.
     """
     history = contract.history
     if history is None:
         raise ValueError("the contract has no history")
-    past = RequestPast(contract, history)
+    past = RequestPast(scorer, contract, history)
     time = rows.ticks(history)
     keys = {
         number: rows.named_keys(entity)

@@ -23,7 +23,7 @@ def require_equal_to_fold(rows: PastRows, contract: Contract, columns: Mapping[s
     # In this process: to start others would take longer.
     workers = Workers(Compute(), 1)
     for number, (name, places) in enumerate(sampled_places(rows, history, seed)):
-        for folded in fold_rows(rows.at(places), contract, workers, only=number, is_read=True):
+        for folded in fold_rows(rows.at(places), contract, workers, scorer="", only=number, is_read=True):
             at = places[folded.places]
             for feature, values in zip(history.features_of(name), folded.features.T, strict=True):
                 _require_equal(feature, at, columns[feature][at], values)

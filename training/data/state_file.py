@@ -27,7 +27,7 @@ STATES = "state.parquet"
 _SCHEMA = pa.schema(
     [("entity", pa.int8()), ("key", pa.binary(KEY_BYTES)), ("state", pa.binary()), ("expires", pa.int64())]
 )
-_HISTORY, _AS_OF = b"history", b"as_of"
+_SCORER, _HISTORY, _AS_OF = b"scorer", b"history", b"as_of"
 
 
 class StoredState(NamedTuple):
@@ -84,16 +84,17 @@ def build_states(path: Path, name: str, scorer: ScorerDeclaration, before: int |
     """
     contract = scorer.contract
     history = declared_history(name, contract)
-    rows = checked_rows(BUILD / name / "rows", contract, scorer)
+    rows = checked_rows(BUILD / name / "rows", name, contract, scorer)
     as_of, n_rows = _as_of(rows, history, before)
     rows = rows.at(np.arange(n_rows))
     n_keys, n_forgotten = dict.fromkeys(history.entities, 0), 0
-    schema = _SCHEMA.with_metadata({_HISTORY: history.id_of(contract.fields), _AS_OF: str(as_of)})
+    metadata = {_SCORER: name, _HISTORY: history.id_of(contract.fields), _AS_OF: str(as_of)}
+    schema = _SCHEMA.with_metadata(metadata)
 
     def write(target: Path) -> None:
         nonlocal n_forgotten
         with pq.ParquetWriter(target, schema, compression="zstd", write_page_checksum=True) as writer:
-            for folded in fold_rows(rows, contract, workers):
+            for folded in fold_rows(rows, contract, workers, scorer=name):
                 entities = pa.array([folded.entity] * len(folded.keys), pa.int8())
                 columns = [entities, *map(pa.array, (folded.keys, folded.states, folded.expires))]
                 table = pa.table(
@@ -125,10 +126,10 @@ def _as_of(rows: PastRows, history: History, before: int | None) -> tuple[int, i
     return before, n_rows
 
 
-def checked_rows(folder: Path, contract: Contract, scorer: ScorerDeclaration) -> PastRows:
-    """What a history reads of all checked rows, in order of time."""
+def checked_rows(folder: Path, name: str, contract: Contract, scorer: ScorerDeclaration) -> PastRows:
+    """What the history of the scorer of a name reads of all checked rows, in order of time."""
     history: History = contract.history  # type: ignore[assignment]  # `build_states` has checked it
-    past = RequestPast(contract, history)
+    past = RequestPast(name, contract, history)
     texts, numbers = read_columns(history)
     tables, hashes = [], []
     for path in (folder / f"{window}.parquet" for window in (*WINDOWS, UNLEARNED)):
@@ -166,7 +167,7 @@ class StateFile:
     """A file of states, as `build_states` wrote it."""
 
     def __init__(self, path: Path, name: str, contract: Contract) -> None:
-        """Read the file's metadata; raises StageError where it is absent, damaged or of another history."""
+        """Read the file's metadata; raises StageError where it is absent, damaged or of another scorer or history."""
         history_id = declared_history(name, contract).id_of(contract.fields)
         self.path = path
         self._remedy = f"build it anew (make history SCORER={name})"
@@ -174,8 +175,10 @@ class StateFile:
             raise StageError(f"{path} does not exist; {self._remedy}")
         with self._read(), pq.ParquetFile(path) as file:
             metadata, self.n_keys = file.schema_arrow.metadata or {}, file.metadata.num_rows
-        if not {_HISTORY, _AS_OF} <= metadata.keys():
+        if not {_SCORER, _HISTORY, _AS_OF} <= metadata.keys():
             raise StageError(f"{path} holds no states of a history; {self._remedy}")
+        if (other := metadata[_SCORER].decode()) != name:
+            raise StageError(f"{path} is of the scorer {other}, not of {name}; {self._remedy}")
         if (other := metadata[_HISTORY].decode()) != history_id:
             raise StageError(f"{path} is of the history {other}, and that of {name} is {history_id}; {self._remedy}")
         self.as_of = int(metadata[_AS_OF])

@@ -1,6 +1,7 @@
 """Histories in a file under threads: every drawn schedule leaves the bytes that the fold of its events has."""
 
 import sqlite3
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -9,11 +10,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
-from handler.history.sqlite import SqliteHistory
+from handler.history import sqlite
+from handler.history.sqlite import BATCH_KEYS, SWEPT, WRITES_A_SWEEP, SqliteHistory
 from handler.scoring.contract import Contract
+from handler.scoring.entity_state import N_IDS, PRIOR_EVENTS
+from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
-from tests.entity_takes import CARD_AND_PAIR, FIELDS, declared_takes
+from tests.entity_takes import CARD_AND_PAIR, FIELDS, RATE, declared_takes
 
 N_SCHEDULES, N_THREADS, N_BURSTS, MOST_EVENTS = 1_000, 8, 6, 4
 LATENESS = 600
@@ -31,7 +36,7 @@ CONTRACT = Contract.model_validate(
     },
     strict=False,
 )
-PAST = RequestPast(CONTRACT, HISTORY)
+PAST = RequestPast("paid", CONTRACT, HISTORY)
 # Between the beginnings of two bursts: so near that the earlier is still kept apart, or far.
 GAPS = [300, 601, 3_600, 86_400, 40 * 86_400, 100 * 86_400]
 
@@ -75,8 +80,9 @@ def written(path: Path) -> dict[bytes, bytes]:
         return dict(connection.execute("SELECT key, state FROM states").fetchall())
 
 
-def test_every_schedule_leaves_the_same_states(tmp_path: Path) -> None:
+def test_every_schedule_leaves_the_same_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand cards' requests by eight threads, late within the lateness and sent twice: the bytes of the fold."""
+    monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", 10**9)
     draw, path, own, opened = np.random.default_rng(11), tmp_path / "history.db", local(), []
     schedules = [drawn_schedule(f"card {number}", draw) for number in range(N_SCHEDULES)]
 
@@ -96,3 +102,192 @@ def test_every_schedule_leaves_the_same_states(tmp_path: Path) -> None:
         assert history.n_failed == 0
         history.close()
     assert written(path) == folded([request for schedule in schedules for burst in schedule for request in burst])
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[SqliteHistory]:
+    """An empty history in a file."""
+    history = SqliteHistory(str(tmp_path / "history.db"), 50)
+    yield history
+    history.close()
+
+
+def paid(card: str, at: int, payment_id: str | None = None, amount: float = 20.0) -> Any:  # noqa: ANN401 - a stand-in for a request
+    """A request of a card."""
+    return SimpleNamespace(
+        payment_id=payment_id, at=float(at), card=card, device="a", amount=amount, weight=None, label=None
+    )
+
+
+def feature(history: SqliteHistory, request: Any, name: str) -> float:  # noqa: ANN401 - as above
+    """What a request learns of its card, to which it is added."""
+    values = history.exchange([PAST.events(request)])[0][0]
+    assert values is not None
+    return values[PAST.entity(0).names.index(name)]
+
+
+def batch_of(n_requests: int) -> list[Any]:
+    """Requests of some cards, not in order of time, the last one a second time."""
+    requests = [paid(f"card {number % 7}", START + number * 61 % 997, f"id {number}") for number in range(n_requests)]
+    return [*requests, requests[-1]]
+
+
+def test_others_write_while_a_batch_does(
+    history: SqliteHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between any two parts of some 20 keys one that waits for nobody is answered; all is as in one transaction."""
+    events = [PAST.events(request) for request in batch_of(100)]
+    n_parts = -(-len(events) // (BATCH_KEYS // len(events[0])))
+    with closing(SqliteHistory(str(tmp_path / "other.db"), 50)) as whole:
+        with monkeypatch.context() as patched:
+            patched.setattr(sqlite, "BATCH_KEYS", 10_000)
+            expected = whole.exchange(events)
+        with closing(SqliteHistory(str(tmp_path / "history.db"), 0)) as other:
+            numbers = iter(range(10_000))
+
+            def write(_: float) -> None:
+                number = next(numbers)
+                assert other.exchange([PAST.events(paid(f"other {number}", START))])[0][0] is not None
+
+            monkeypatch.setattr(sqlite, "sleep", write)
+            values = history.exchange(events)
+            assert next(numbers) == n_parts - 1
+            frauds = [f"id {number}" for number in range(60)]
+            assert history.add_outcomes(PAST, frauds)
+            assert next(numbers) == n_parts + 60 // BATCH_KEYS - 1
+            history.add_frauds(events[60:])
+            assert next(numbers) > n_parts + 60 // BATCH_KEYS + 1
+        monkeypatch.setattr(sqlite, "sleep", lambda _: None)
+        whole.add_outcomes(PAST, frauds)
+        whole.add_frauds(events[60:])
+    np.testing.assert_equal(values, expected)
+    left, right = written(tmp_path / "history.db"), written(tmp_path / "other.db")
+    assert {key: left[key] for key in right} == right
+
+
+def test_what_came_before_a_part_that_fails_stays(
+    history: SqliteHistory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its requests are answered, the later ones are not; the same batch again then counts each once."""
+    requests = batch_of(100)
+    events = [PAST.events(request) for request in requests]
+    with closing(sqlite3.connect(tmp_path / "history.db", isolation_level=None)) as other:
+        monkeypatch.setattr(sqlite, "sleep", lambda _: other.in_transaction or other.execute("BEGIN IMMEDIATE"))
+        values = history.exchange(events)
+        other.execute("ROLLBACK")
+    monkeypatch.setattr(sqlite, "sleep", lambda _: None)
+    n_answered = BATCH_KEYS // len(events[0])
+    assert sum(None not in of_request for of_request in values) == n_answered
+    assert sum(of_request == [None, None] for of_request in values) == len(events) - n_answered == history.n_failed
+    assert not history.is_answering
+    again = history.exchange(events)
+    answered = [place for place, of_request in enumerate(values) if None not in of_request]
+    np.testing.assert_equal([again[place] for place in answered], [values[place] for place in answered])
+    assert written(tmp_path / "history.db") == folded(requests)
+
+
+def n_rows(history: SqliteHistory, table: str) -> int:
+    """How many rows a table has."""
+    return int(history.connection().execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - a name of ours
+
+
+def test_what_is_forgotten_is_swept_by_and_by(history: SqliteHistory) -> None:
+    """Some of it after some writes, without a scan; what is alive stays."""
+    n_cards, later = 2 * SWEPT, START + 400 * DAY
+    history.put((number.to_bytes(16), b"", START + DAY) for number in range(n_cards))
+    rows = [(number, 0, b"", START, START + DAY, 0) for number in range(n_cards)]
+    history.connection().executemany("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?)", rows)
+    alive = 0
+
+    def write(n_writes: int) -> None:
+        nonlocal alive
+        for _ in range(n_writes // 2):
+            alive += 1
+            history.exchange([PAST.events(paid(f"card {alive}", later, f"id {alive}"))])
+
+    write(WRITES_A_SWEEP - 2)
+    assert n_rows(history, "states") == n_cards + 2 * alive
+    write(2)
+    assert n_rows(history, "states") == n_cards - SWEPT + 2 * alive
+    assert n_rows(history, "requests") == n_cards - SWEPT + alive
+    write(WRITES_A_SWEEP)
+    assert (n_rows(history, "states"), n_rows(history, "requests")) == (2 * alive, alive)
+    assert history.n_failed == 0
+    for statement in sqlite._SWEEPS:  # noqa: SLF001 - what the sweep does
+        plan = history.connection().execute(f"EXPLAIN QUERY PLAN {statement}", (later, SWEPT)).fetchall()
+        assert not any(row[-1].startswith("SCAN") for row in plan), plan
+
+
+def test_a_late_request_does_not_forget_its_card(history: SqliteHistory) -> None:
+    """A card is kept as long as its last event asks for, and so is what is known of the late request."""
+    feature(history, paid("card", START + 300 * DAY, "first"), "count_1h")
+    feature(history, paid("card", START, "late"), "count_1h")
+    kept = START + 300 * DAY + PAST.entity(0).kept_seconds
+    key = PAST.stored_key(0, "card")
+    for table in ("states", "requests"):
+        query = f"SELECT min(expires) FROM {table} WHERE key = ?"  # noqa: S608 - our own two names
+        assert history.connection().execute(query, (key,)).fetchone() == (kept,)
+
+
+def test_a_retry_sees_no_more_than_the_first_time(history: SqliteHistory) -> None:
+    """Though its time, which is the clock's, is later."""
+    feature(history, paid("card", START, "before"), "count_24h")
+    for at in (START + 100, START + 103):
+        assert feature(history, paid("card", at, "x1"), "idle") == 100.0
+        assert feature(history, paid("card", at, "x1"), "count_24h") == 1.0
+
+
+@pytest.mark.parametrize("later", [0, 7_200])
+def test_a_retry_counts_once_even_after_many_others(history: SqliteHistory, later: int) -> None:
+    """Of a card whose labels are read: at whatever time it comes again, its outcome, too, counts once."""
+    for _ in range(2):
+        feature(history, paid("card", START, "x1"), "count_24h")
+        history.add_outcomes(PAST, ["x1", "x1"])
+        for number in range(N_IDS + 8):
+            feature(history, paid("card", START + 60 * number + 60, f"other {number}"), "count_24h")
+        feature(history, paid("card", START + later, "x1"), "count_24h")
+        history.add_outcomes(PAST, ["x1"])
+    asked = paid("card", START + 4 * 3_600)
+    assert feature(history, asked, "count_24h") == 1 + N_IDS + 8
+    # The rate: one fraud of all events of the day, drawn towards the usual rate.
+    risk = feature(history, paid("card", START + 4 * DAY), "risk")
+    assert risk == (1 + PRIOR_EVENTS * RATE) / (2 + N_IDS + 8 + PRIOR_EVENTS)
+
+
+def test_a_late_event_before_all_known_ids_counts(history: SqliteHistory) -> None:
+    """Where its id was never sent."""
+    for number in range(N_IDS + 8):
+        feature(history, paid("card", START + 60 * number, f"other {number}"), "count_24h")
+    feature(history, paid("card", START - 60, "late"), "count_24h")
+    assert feature(history, paid("card", START + 4 * 3_600), "count_24h") == N_IDS + 9
+
+
+def test_an_id_of_another_card_is_another_request(history: SqliteHistory) -> None:
+    """Each card counts the request that names it."""
+    for card in ("card", "other"):
+        feature(history, paid(card, START, "x1"), "count_24h")
+        assert feature(history, paid(card, START + 60), "count_24h") == 1.0
+
+
+def test_a_file_of_another_layout_is_refused(tmp_path: Path) -> None:
+    """At the start, not at the first request."""
+    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+        connection.execute("CREATE TABLE requests (id, entity, key, time, expires)")
+    with pytest.raises(sqlite.HistoryFileError, match="no such column: is_settled"):
+        SqliteHistory(str(tmp_path / "old.db"), 50)
+
+
+def test_scorers_of_the_same_block_have_pasts_of_their_own(history: SqliteHistory) -> None:
+    """Though cards and ids are the same; versions of one scorer share theirs."""
+    other = RequestPast("refunded", CONTRACT, HISTORY)
+    requests = [PAST.events(paid("card", START, "x1")), other.events(paid("card", START + 60, "x1"))]
+    assert [values[0][0] for values in history.exchange(requests) if values[0]] == [0.0, 0.0]
+    assert history.add_outcomes(other, ["x1"])
+    risk = PAST.entity(0).names.index("risk")
+    for past, frauds in ((PAST, 0), (other, 1)):
+        values = history.exchange([past.events(paid("card", START + 4 * DAY))])[0][0]
+        assert values is not None
+        assert values[risk] == (frauds + PRIOR_EVENTS * RATE) / (1 + PRIOR_EVENTS)
+    version = RequestPast("paid", CONTRACT, HISTORY)
+    assert version.stored_key(0, "card") == PAST.stored_key(0, "card")
+    assert version.id_hash("x1") == PAST.id_hash("x1") != other.id_hash("x1")

@@ -10,12 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.scoring.entity_state import PRIOR_EVENTS, EntityPast, Event, State, hash_of, whole
+from handler.scoring.entity_state import MOST_BYTES, PRIOR_EVENTS, EntityPast, Event, State, hash_of, whole
 from handler.scoring.history import DAY, HOUR, MINUTE, HistoryFeature
 from tests.entity_takes import CARD, DELAY, FIELDS, RATE, declared_takes
-
-MAX_BYTES = 6_000
-
 
 HISTORY = declared_takes(CARD)
 PAST = EntityPast(HISTORY, "card", FIELDS)
@@ -155,15 +152,93 @@ def test_order_of_arrival_does_not_matter(drawn: list[Any], random: Random) -> N
     assert PAST.pack(state) == PAST.pack(expected)
 
 
+FEATURES = st.lists(
+    st.tuples(
+        st.sampled_from(["count", "sum", "mean", "max", "distinct", "seen", "fraud_rate", "since_last"]),
+        st.sampled_from(["5m", "1h", "24h", "7d", "30d", "90d"]),
+        st.integers(1, 64),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(FEATURES, st.sampled_from(["1s", "10m", "1d"]), st.sampled_from([1, 60, HOUR, DAY]), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_no_traffic_exceeds_the_bound_of_a_declaration(
+    drawn: list[tuple[str, str, int, bool]], lateness: str, gap: int, seed: int
+) -> None:
+    """Of any declaration: events in any order, as late as can be, and the labels of each at any time."""
+    features: dict[str, dict[str, Any]] = {}
+    for number, (take, over, cap, is_other) in enumerate(drawn):
+        feature: dict[str, Any] = {"entity": "card", "take": take}
+        if take in {"sum", "mean", "max"}:
+            feature["field"] = "weight" if is_other else "amount"
+        if take in {"distinct", "seen"}:
+            feature |= {"field": "card" if is_other else "device", "cap": cap}
+        if take not in {"seen", "since_last"}:
+            feature["over"] = over
+        features[f"f{number}"] = feature
+    history = declared_takes(CARD, features=features, lateness=lateness)
+    past, draw = EntityPast(history, "card", FIELDS), np.random.default_rng(seed)
+    state, times = past.empty(), list[int]()
+    for number in range(400):
+        time = START + number * gap - int(draw.choice([0, 0, 0, draw.integers(0, 200 * DAY)]))
+        times.append(time)
+        values = [int(value) for value in draw.integers(0, 10**6, len(past.remembered))]
+        past.add(state, Event(time, [5] * len(past.measured), values, number))
+        if past.has_frauds and draw.random() < 0.5:
+            past.add_fraud(state, int(draw.choice(times)))
+        assert len(past.pack(state)) <= past.most_bytes
+
+
+def test_the_bound_is_near() -> None:
+    """Traffic that fills what is kept needs more than nine tenths of it."""
+    history = declared_takes(CARD, features={"n": {"entity": "card", "take": "count", "over": "90d"}}, lateness="1d")
+    past = EntityPast(history, "card", FIELDS)
+    state = past.empty()
+    for number in range(1_000):
+        past.add(state, Event(START + number * 3 * HOUR, [], [], number))
+    assert 0.9 * past.most_bytes < len(past.pack(state)) <= past.most_bytes
+
+
+def test_late_labels_do_not_exceed_the_bound() -> None:
+    """Those of days that no feature reads any more leave nothing behind."""
+    state, days = PAST.empty(), range(500)
+    for day in days:
+        PAST.add(state, Event(START + day * DAY, [None, None], [None]))
+    before = PAST.pack(state)
+    for day in days[:400]:
+        PAST.add_fraud(state, START + day * DAY)
+    assert PAST.pack(state) == before
+
+
+def test_what_makes_a_state_smaller_is_said() -> None:
+    """Of its largest part: here the lateness, which asks for tiles of a day in steps of five minutes."""
+    history = declared_takes(CARD, lateness="1d")
+    assert max(EntityPast(history, "card", FIELDS).parts()) == (
+        8 * 301 * 4,
+        "shorten lateness or over of count_1h and mean_1h",
+    )
+
+
+def test_a_fraud_that_was_never_an_event_changes_nothing() -> None:
+    """Where the state is empty, and of a later time than any event."""
+    state = PAST.empty()
+    PAST.add_fraud(state, START)
+    assert state == PAST.empty()
+
+
 @pytest.mark.parametrize("gap", [0, 1, 7, 60, 3_600, 86_400])
 def test_size_is_bounded(gap: int) -> None:
-    """A state of every kind of feature has at most 6 kB, whatever the traffic."""
+    """A state of every kind of feature has at most what is computed, whatever the traffic."""
     state = PAST.empty()
     for number in range(3_000):
         for same in range(3):
             row = Row(START + number * gap, 1e15, -1e9, f"device {number} {same}", fraud=True)
             PAST.add(state, row.event(number))
-    assert len(PAST.pack(state)) <= MAX_BYTES
+    assert len(PAST.pack(state)) <= PAST.most_bytes < MOST_BYTES
     assert PAST.pack(PAST.unpack(PAST.pack(state))) == PAST.pack(state)
 
 
@@ -172,6 +247,42 @@ def test_other_bytes_are_no_state(content: bytes) -> None:
     """Bytes that are not a state are refused with a ValueError."""
     with pytest.raises(ValueError, match="not a state of this history"):
         PAST.unpack(content)
+
+
+def test_a_late_event_of_before_the_entity_was_forgotten_is_not_its_first() -> None:
+    """Since the first event: that of since it was forgotten, even where an event of before comes later."""
+    state = PAST.empty()
+    old, first, later = (Row(START + days * DAY, None, None, None, fraud=False) for days in (0, 200, 201))
+    for row in (first, later, old):
+        PAST.add(state, row.event())
+    asked = Row(START + 203 * DAY, None, None, None, fraud=False)
+    assert PAST.values(state, asked.event())[PAST.names.index("age")] == 3 * DAY
+    in_order = PAST.empty()
+    for row in (old, first, later):
+        PAST.add(in_order, row.event())
+    assert (state.first, state.last) == (in_order.first, in_order.last)
+
+
+def test_a_late_event_of_since_the_entity_was_forgotten_is_its_first() -> None:
+    """A late event within the ttl before the first one takes its place."""
+    state = PAST.empty()
+    for days in (200, 201, 120):
+        PAST.add(state, Row(START + days * DAY, None, None, None, fraud=False).event())
+    assert state.first == START + 120 * DAY
+
+
+@given(ROWS, st.integers(0, 600))
+@settings(max_examples=200, deadline=None)
+def test_a_retry_has_the_features_of_its_first_time(drawn: list[Any], later: int) -> None:
+    """An event whose id is known does not see itself, whatever its time is now."""
+    state = PAST.empty()
+    for number, row in enumerate(rows_of(drawn)[-16:]):
+        values = PAST.values(state, row.event(number))
+        PAST.add(state, row.event(number))
+        row.time += later
+        again = PAST.values(state, row.event(number))
+        assert all(map(same, again, values))
+        assert not PAST.add(state, row.event(number))
 
 
 def added(rows: list[tuple[int, Row]]) -> State:

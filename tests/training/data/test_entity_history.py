@@ -54,7 +54,7 @@ def by_fold(rows: pd.DataFrame, history: History) -> dict[str, np.ndarray]:
     past = past_rows(rows)
     columns = {name: np.full(len(rows), np.nan) for name in history.features}
     names = list(history.entities)
-    for folded in fold_rows(past, contract_of(history), Workers(Compute(), 1), is_read=True):
+    for folded in fold_rows(past, contract_of(history), Workers(Compute(), 1), scorer="", is_read=True):
         for feature, values in zip(history.features_of(names[folded.entity]), folded.features.T, strict=True):
             columns[feature][folded.places] = values
     return columns
