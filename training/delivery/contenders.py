@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from handler.releases.store import Pointer, StoreError
 from handler.releases.swap import load_released
 from handler.scoring.bundle import BundleError
@@ -24,6 +26,8 @@ class Contender:
 
     version: str
     scorer: Scorer
+    past: pd.DataFrame | None = None
+    """By the number of the row the features of its own history; None where the rows have them already."""
 
 
 def released_scorer(store: StoreWriter, scorer: str, version: str) -> Scorer:

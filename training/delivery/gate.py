@@ -10,6 +10,7 @@ from handler.scoring.scorer import Scorer
 from handler.scoring.times import END_OF_TIMES
 from training.batch.answers import answer_rows
 from training.data.times import dates_of, timestamp_text
+from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
 from training.delivery.contenders import Contender, overlap_with, warn_of_former
 from training.delivery.gate_verdict import GateMeasures, GateVerdict
@@ -28,7 +29,8 @@ def judge_challenger(
 ) -> GateVerdict:
     """The verdict on a challenger: it must be calibrated, and neither rank nor catch worse (`weighing` has the rules).
 
-    `rows` are recent, such as `check_columns` accepts, and the challenger has not learned from them. The gains are the
+    `rows` are recent, such as `check_columns` accepts, and the challenger has not learned from them; they have the past
+    of each contender that has none of its own. The gains are the
     challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share of the
     rows that the champion flags. Without a champion it must keep its policy instead. A best former release that does
     not accept nearly all rows that the others do is left out with a warning.
@@ -122,8 +124,13 @@ def _left_out_by_former(labels: pd.Series, accepted: pd.Index, max_left_out: flo
 
 def _answered(contender: Contender, rows: pd.DataFrame) -> pd.DataFrame:
     """The answers to the rows that a contender accepts, by the index of the rows."""
+    contract = contender.scorer.contract
+    if contender.past is not None:
+        # As callers send them: what another history computed is no answer of this one.
+        given = {name: rows[f"{name}{GIVEN}"] for name in contract.fields if f"{name}{GIVEN}" in rows}
+        rows = rows.assign(**given).drop(columns=set(contract.columns) - set(contract.fields), errors="ignore")
     # Rows may be later than this machine's clock, as synthetic ones are.
-    answers = answer_rows(contender.scorer, _as_file(rows, contender.scorer.contract), now=END_OF_TIMES)
+    answers = answer_rows(contender.scorer, _as_file(rows, contract), now=END_OF_TIMES, past=contender.past)
     return answers.answered
 
 

@@ -14,9 +14,10 @@ from handler.releases.swap import load_released
 from handler.scoring.bundle import BundleError
 from handler.scoring.contract import Contract
 from training.declaration import declared_scorer
-from training.delivery.contenders import best_former, released_scorer, unseeing
+from training.delivery.contenders import best_former, released_scorer, unseeing, warn_of_former
 from training.delivery.gate import check_columns, judge_challenger
 from training.delivery.gate_verdict import GateVerdict
+from training.delivery.own_past import with_own_past
 from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.errors import StageError
 from training.run.files import BUILD
@@ -199,6 +200,15 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
             lost.append(f"there is no champion to compare with: {error}")
     others = (version, before.current if before else None)
     former = best_former(store, scorer, [*_former(store, scorer), *([before] if before else [])], first, others)
+    challenger = with_own_past(challenger, challenger.scorer.contract, window, rows, declared)
+    if champion:
+        champion = with_own_past(champion, challenger.scorer.contract, window, rows, declared)
+    if former:
+        try:
+            former = with_own_past(former, challenger.scorer.contract, window, rows, declared)
+        except StageError as error:
+            warn_of_former(former.version, str(error))
+            former = None
     beside = f" beside {others[1]}" if champion else ""
     say(f"{scorer}: {version}{beside}, on {len(window):,} rows of {rows}")
     verdict = judge_challenger(champion, challenger, window, declared, former)

@@ -124,7 +124,9 @@ def _folds(seconds: Floats, labels: Labels, time: str, split: Split, warmup: flo
                     positions = prequential_positions(times, frauds, declared, split.label_delay_seconds, time)
                 except FoldError:
                     continue
-                if len(positions) == count:
+                # The earlier half of a block recalibrates the variants that `compare` measures on the later one.
+                halves = [frauds[block[: len(block) // 2]] for _, block in positions]
+                if len(positions) == count and all(0 < half.sum() < len(half) for half in halves):
                     return declared, int(frauds[positions[0][0]].sum())
     if n_times <= FEW_TIMES:
         first, last = (timestamp_text(float(seconds[place])).replace("T", " ") for place in (0, -1))

@@ -145,13 +145,15 @@ def test_folds_are_those_of_the_rows_after_the_warm_up(tmp_path: Path) -> None:
     window = rows[(seconds >= seconds[0] + scorer.history.warmup_days * SECONDS_A_DAY) & (seconds < end)]
     folds = prequential_positions(window["paid_at"].to_numpy(), window["is_fraud"].to_numpy(), scorer.folds, 0)
     assert len(folds) == scorer.folds.count
+    # What `compare` recalibrates on has frauds too.
+    assert all(window["is_fraud"].to_numpy()[block[: len(block) // 2]].any() for _, block in folds)
     # Without a history those first frauds count.
     assert settings["folds"] != settings_for(inferred)["folds"]
 
 
 def test_without_folds_after_the_warm_up_no_history_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
     """The try goes on without one, and says so; a file that makes no folds either way is refused."""
-    inferred = with_fraud_days((0, 8), (70, 100))
+    inferred = with_fraud_days((0, 8), (67, 100))
     blocks, settings = with_folds(inferred, proposed_blocks(inferred, 0), 0)
     assert (blocks, settings) == ([], settings_for(inferred))
     printed = capsys.readouterr().out

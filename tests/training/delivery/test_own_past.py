@@ -1,0 +1,134 @@
+"""The gate judges a release by its own history: where another is declared now, the past is computed for it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks.variants import write_variant
+from handler.scoring.bundle import MANIFEST
+from handler.scoring.scorer import Scorer, load_scorer
+from tests.training.conftest import REMEMBERED_PARAMS
+from training import prepare
+from training.data.window import GIVEN
+from training.declaration import ScorerDeclaration, declared_scorer
+from training.delivery.contenders import Contender
+from training.delivery.gate import _answered, judge_challenger
+from training.delivery.own_past import with_own_past
+from training.delivery.pointer import promote
+from training.delivery.publish import publish
+from training.delivery.store_writer import FolderStoreWriter
+from training.errors import StageError
+
+ROWS = Path("build/mini/rows/test.parquet")
+# The declared history, and others under the same names of features, or without one of them.
+CHANGES = {
+    "other windows": (("field: amount, over: 7d", "field: amount, over: 24h"), ("count, over: 24h", "count, over: 7d")),
+    "a feature that it lacks": (("        idle:         {entity: card, take: since_last}\n", ""),),
+    "other cards": (('ignore: ["", unknown]', "ignore: [card-1, card-2]"),),
+}
+
+
+@pytest.fixture
+def champion(remembered: Path) -> Scorer:
+    """The packaged scorer with a history."""
+    return load_scorer(remembered / "build" / "bundles" / "mini")
+
+
+@pytest.fixture
+def project(remembered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the project as the working folder."""
+    shutil.copytree(remembered, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+def prepared_with(*changes: tuple[str, str]) -> tuple[ScorerDeclaration, pd.DataFrame]:
+    """The declaration with another history, and the test window that is prepared by it."""
+    text = REMEMBERED_PARAMS
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    Path("params.yaml").write_text(text)
+    prepare.main("mini")
+    return declared_scorer("mini"), pd.read_parquet(ROWS)
+
+
+def probabilities(contender: Contender, window: pd.DataFrame) -> np.ndarray:
+    """The contender's answers to all rows, as the gate has them."""
+    answered = _answered(contender, window)
+    assert len(answered) == len(window)
+    values: np.ndarray = answered["fraud_probability"].to_numpy()
+    return values
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_a_release_is_judged_by_its_own_history(champion: Scorer, changes: tuple[tuple[str, str], ...]) -> None:
+    """Its answers to rows with another past are those to rows with its own, to the last bit."""
+    released = Contender(champion.version, champion)
+    _, own = prepared_with()
+    expected = probabilities(released, own)
+    declared, window = prepared_with(*changes)
+    assert (probabilities(released, window) != expected).any()
+    judged = with_own_past(released, champion.contract, window, ROWS, declared)
+    np.testing.assert_array_equal(probabilities(judged, window), expected)
+    verdict = judge_challenger(judged, judged, window, declared)
+    assert verdict.measured.left_out == 0
+
+
+@pytest.mark.usefixtures("project")
+def test_equal_histories_compute_nothing(champion: Scorer) -> None:
+    """Where the rows have the release's own past already it is left as it is."""
+    released = Contender(champion.version, champion)
+    window = pd.read_parquet(ROWS)
+    assert with_own_past(released, champion.contract, window, ROWS, declared_scorer("mini")) is released
+
+
+@pytest.mark.usefixtures("project")
+def test_a_release_without_a_history_is_judged_by_what_callers_send(trained: Path) -> None:
+    """A field that the declared history fills is as the rows brought it."""
+    plain = load_scorer(trained / "build" / "bundles" / "mini")
+    window, released = pd.read_parquet(ROWS), Contender(plain.version, plain)
+    sent = window.assign(visits=window[f"visits{GIVEN}"])
+    judged = with_own_past(released, plain.contract, window, ROWS, declared_scorer("mini"))
+    expected = probabilities(released, sent)
+    np.testing.assert_array_equal(probabilities(judged, window), expected)
+    assert (probabilities(released, window) != expected).any()
+
+
+@pytest.mark.usefixtures("project")
+def test_without_the_rows_before_there_is_no_verdict(champion: Scorer, tmp_path: Path) -> None:
+    """One sentence says which version it is, and by which rows it can be judged; also where a key is not declared."""
+    released = Contender(champion.version, champion)
+    declared, window = prepared_with(*CHANGES["other windows"])
+    window.to_parquet(tmp_path / "alone.parquet")
+    says = f"^{champion.version} has another history than the rows of .*; judge by the test.parquet of all rows"
+    with pytest.raises(StageError, match=says):
+        with_own_past(released, champion.contract, window, tmp_path / "alone.parquet", declared)
+    with pytest.raises(StageError, match=says):
+        with_own_past(released, champion.contract, window[:-1], ROWS, declared)
+
+
+def test_promotion_compares_each_with_its_own(
+    project: Path, folder_store: FolderStoreWriter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A champion whose features of the same names are of other windows is as good as it is, not as the rows have it."""
+    bundle = project / "build" / "bundles" / "mini"
+    champion = publish(folder_store, bundle)
+    promote(folder_store, "mini", champion, ROWS)
+    declared, _ = prepared_with(*CHANGES["other windows"])
+    contract: dict[str, Any] = json.loads((bundle / MANIFEST).read_bytes())["contract"]
+    features = declared.contract.model_dump(mode="json")["history"]["features"]
+    other = contract | {"history": contract["history"] | {"features": features}}
+    write_variant(bundle, project / "other", contract=other)
+    capsys.readouterr()
+    pointer = promote(folder_store, "mini", publish(folder_store, project / "other"), ROWS, force="compared")
+    assert pointer.gate is not None
+    measured = json.loads((project / "reports" / "mini" / "metrics.json").read_text())
+    assert pointer.gate["average_precision"]["champion"] == pytest.approx(measured["average_precision"], abs=1e-6)
+    assert pointer.gate["average_precision"]["challenger"] != pointer.gate["average_precision"]["champion"]
