@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from handler.scoring.entity_state import NONE, EntityPast, State
+from handler.scoring.history import DAY
 from handler.scoring.past import KeyedEvent, RequestPast
 
 _SCHEMA = """
@@ -128,11 +129,11 @@ class SqliteHistory:
         else:
             connection.execute("BEGIN")
         try:
-            states = {}
+            states, expiries = {}, {}
             for _, _, (key, past, *_) in keyed:
                 if key not in states:
-                    row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
-                    states[key] = past.unpack(row[0]) if row else past.empty()
+                    row = connection.execute("SELECT state, expires FROM states WHERE key = ?", (key,)).fetchone()
+                    states[key], expiries[key] = (past.unpack(row[0]), row[1]) if row else (past.empty(), NONE)
             changed = {}
             for index, number, event in keyed:
                 past, state = event.past, states[event.key]
@@ -143,10 +144,13 @@ class SqliteHistory:
                 read.append((index, number, past.values(state, event.event)))
                 if is_written and past.add(state, event.event):
                     changed[event.key] = past
-            connection.executemany(
-                "INSERT OR REPLACE INTO states VALUES (?, ?, ?)",
-                [(key, past.pack(states[key]), _expires(past, states[key])) for key, past in changed.items()],
-            )
+            for key, past in changed.items():
+                packed, expires = past.pack(states[key]), _expires(past, states[key])
+                if expires == expiries[key]:
+                    # So the index of expiries stays as it is.
+                    connection.execute("UPDATE states SET state = ? WHERE key = ?", (packed, key))
+                else:
+                    connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (key, packed, expires))
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
@@ -282,8 +286,11 @@ def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequenc
 
 
 def _expires(past: EntityPast, state: State, time: int = NONE) -> int:
-    """When a state is forgotten, and what is known of the requests in it; `time` is that of one not in it yet."""
-    return max(past.latest(state), time) + past.kept_seconds
+    """When a state is forgotten, and what is known of the requests in it; `time` is that of one not in it yet.
+
+    The end of a day, so that it seldom changes.
+    """
+    return -(-(max(past.latest(state), time) + past.kept_seconds) // DAY) * DAY
 
 
 def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State) -> int | None:
