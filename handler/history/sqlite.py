@@ -145,12 +145,7 @@ class SqliteHistory:
                 if is_written and past.add(state, event.event):
                     changed[event.key] = past
             for key, past in changed.items():
-                packed, expires = past.pack(states[key]), _expires(past, states[key])
-                if expires == expiries[key]:
-                    # So the index of expiries stays as it is.
-                    connection.execute("UPDATE states SET state = ? WHERE key = ?", (packed, key))
-                else:
-                    connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (key, packed, expires))
+                _put(connection, key, past.pack(states[key]), _expires(past, states[key]), expiries[key])
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
@@ -283,6 +278,14 @@ def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequenc
         if start:
             sleep(PAUSE_BETWEEN_SECONDS)
         yield items[start : start + size]
+
+
+def _put(connection: sqlite3.Connection, key: bytes, state: bytes, expires: int, before: int) -> None:
+    """Write a state, and where it differs from before when that is forgotten: else its index stays as it is."""
+    if expires == before:
+        connection.execute("UPDATE states SET state = ? WHERE key = ?", (state, key))
+    else:
+        connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (key, state, expires))
 
 
 def _expires(past: EntityPast, state: State, time: int = NONE) -> int:
