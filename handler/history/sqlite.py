@@ -12,6 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from handler.scoring.entity_state import NONE, EntityPast, State
+from handler.scoring.history import DAY
 from handler.scoring.past import KeyedEvent, RequestPast
 
 _SCHEMA = """
@@ -128,11 +129,11 @@ class SqliteHistory:
         else:
             connection.execute("BEGIN")
         try:
-            states = {}
+            states, expiries = {}, {}
             for _, _, (key, past, *_) in keyed:
                 if key not in states:
-                    row = connection.execute("SELECT state FROM states WHERE key = ?", (key,)).fetchone()
-                    states[key] = past.unpack(row[0]) if row else past.empty()
+                    row = connection.execute("SELECT state, expires FROM states WHERE key = ?", (key,)).fetchone()
+                    states[key], expiries[key] = (past.unpack(row[0]), row[1]) if row else (past.empty(), NONE)
             changed = {}
             for index, number, event in keyed:
                 past, state = event.past, states[event.key]
@@ -143,10 +144,8 @@ class SqliteHistory:
                 read.append((index, number, past.values(state, event.event)))
                 if is_written and past.add(state, event.event):
                     changed[event.key] = past
-            connection.executemany(
-                "INSERT OR REPLACE INTO states VALUES (?, ?, ?)",
-                [(key, past.pack(states[key]), _expires(past, states[key])) for key, past in changed.items()],
-            )
+            for key, past in changed.items():
+                _put(connection, key, past.pack(states[key]), _expires(past, states[key]), expiries[key])
             connection.execute("COMMIT")
         except BaseException:
             connection.rollback()
@@ -281,9 +280,20 @@ def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequenc
         yield items[start : start + size]
 
 
+def _put(connection: sqlite3.Connection, key: bytes, state: bytes, expires: int, before: int) -> None:
+    """Write a state, and where it differs from before when that is forgotten: else its index stays as it is."""
+    if expires == before:
+        connection.execute("UPDATE states SET state = ? WHERE key = ?", (state, key))
+    else:
+        connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", (key, state, expires))
+
+
 def _expires(past: EntityPast, state: State, time: int = NONE) -> int:
-    """When a state is forgotten, and what is known of the requests in it; `time` is that of one not in it yet."""
-    return max(past.latest(state), time) + past.kept_seconds
+    """When a state is forgotten, and what is known of the requests in it; `time` is that of one not in it yet.
+
+    The end of a day, so that it seldom changes.
+    """
+    return -(-(max(past.latest(state), time) + past.kept_seconds) // DAY) * DAY
 
 
 def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State) -> int | None:
