@@ -40,7 +40,7 @@ def with_own_past(
     if contract.history is None:
         return replace(contender, past=pd.DataFrame(index=range(len(window))))
     try:
-        every = checked_rows(path.parent, contract, declared)
+        every = checked_rows(path.parent, contender.scorer.bundle.scorer, contract, declared)
     except StageError as error:
         raise StageError(_refusal(contender, path, str(error))) from error
     # The test window has the latest rows of all, in the same order.
