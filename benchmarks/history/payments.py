@@ -154,7 +154,10 @@ def trained_bundles(folder: Path, n_rows: int) -> tuple[Path, Path]:
         (bundles / SCORER).mkdir(parents=True)
     build_bundle(with_history / SCORER, contents, described)
     contract = described["contract"]
-    computed = {name: {"type": "number"} for name in contract["history"]["features"]}
+    computed = {
+        name: {"type": "flag" if feature["take"] == "seen" else "number"}
+        for name, feature in contract["history"]["features"].items()
+    }
     fields = {"amount": contract["fields"]["amount"], **computed}
     golden = json.loads(contents["golden.json"])
     for case in golden:

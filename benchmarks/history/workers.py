@@ -38,7 +38,7 @@ SIZES = {
     "workers": (8, 2),
     "seconds": (60, 1),
     "unpaced_seconds": (10, 1),
-    "percent": (70, 70),
+    "percent": (50, 50),
 }
 # So few entities that workers meet at each, and so many that the times of one are seldom more than it keeps apart.
 N_ENTITIES = 200

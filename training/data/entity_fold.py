@@ -123,7 +123,7 @@ def _parts(rows: PastRows, time: Integers, key: Texts, past: RequestPast, number
     codes = key.codes[places]
     starts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]])) if len(codes) else codes
     ends = np.append(starts[1:], len(codes))
-    hashes = {name: np.array([*map(_hash, rows.texts[name].texts), MISSING], np.int64) for name in fold.remembered}
+    hashes = {name: _hashes(rows.texts[name], places) for name in fold.remembered}
     first = 0
     while first < len(starts):
         last = max(int(np.searchsorted(ends, starts[first] + TASK_ROWS, side="right")), first + 1)
@@ -143,8 +143,14 @@ def _parts(rows: PastRows, time: Integers, key: Texts, past: RequestPast, number
         first = last
 
 
-def _hash(text: str) -> int:
-    return hash_of(text) if text else MISSING
+def _hashes(column: Texts, places: Integers) -> Integers:
+    """The hash of each text that rows at some places have, MISSING for an empty one, and last for none."""
+    hashes = np.full(len(column.texts) + 1, MISSING)
+    used = np.unique(column.codes[places])
+    for code in used[used >= 0].tolist():
+        if text := column.texts[code]:
+            hashes[code] = hash_of(text)
+    return hashes
 
 
 def _fold(contract: Contract, number: int, rows: KeyRows, is_read: bool) -> Folded:  # noqa: FBT001 - a task's arguments have no names
