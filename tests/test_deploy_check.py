@@ -67,7 +67,9 @@ def test_the_zip_is_smaller() -> None:
 def test_the_golden_requests_are_answered_as_in_training() -> None:
     """Over the handler, as API Gateway asks."""
     result = ask_all(handler, BUNDLES)
-    assert result["asked"] == sum(len(json.loads(path.read_bytes())) for path in BUNDLES.glob("*/golden.json"))
+    assert result["asked"] == sum(
+        "past" not in case for path in BUNDLES.glob("*/golden.json") for case in json.loads(path.read_bytes())
+    )
     assert result["wrong"] == []
 
 
@@ -104,7 +106,7 @@ def test_the_built_artifact_answers_alone(built_template: Path) -> None:
     line, problems = checked(own_architecture(), built_template.parent / "FraudFunction")
     assert problems == []
     assert line[0] == own_architecture()
-    assert line[-1] == "44 of 44"
+    assert line[-1] == "24 of 24"
 
 
 def test_the_other_processors_artifact_is_not_run(tmp_path: Path) -> None:

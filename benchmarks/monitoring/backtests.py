@@ -27,6 +27,7 @@ from benchmarks.tables import SCORERS, date_of, number, table
 from handler.scoring.fields import SECONDS_A_DAY
 from training.backtest import by_days, report_of
 from training.data.catalogue import read_catalogues
+from training.data.entity_history import add_past
 from training.data.row_checks import check_rows
 from training.declaration import ScorerDeclaration
 from training.intake.synthetic.draws import DAYS
@@ -87,7 +88,8 @@ def history(name: str, scorer: ScorerDeclaration, n_rows: int) -> pd.DataFrame:
     rows = pa.concat_tables([draw(0), *further]).to_pandas()
     # Ids of another seed are drawn from the same names; they are not needed here.
     without_id = scorer.model_copy(update={"id": None})
-    return check_rows(rows, without_id).clean.sort_values(scorer.time, kind="stable", ignore_index=True)
+    clean = check_rows(rows, without_id).clean.sort_values(scorer.time, kind="stable", ignore_index=True)
+    return add_past(clean, scorer)
 
 
 def replayed(

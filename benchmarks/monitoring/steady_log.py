@@ -10,9 +10,8 @@ import pandas as pd
 
 from benchmarks.command import ROOT
 from handler.scoring.fields import SECONDS_A_DAY
-from training.backtest import by_days
+from training.backtest import by_days, history_of
 from training.data.catalogue import read_catalogues
-from training.data.source import read_checked
 from training.declaration import ScorerDeclaration
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
@@ -70,7 +69,7 @@ def labelled_rows(name: str, every: int = 1) -> Labelled:
     """The rows after MODEL_DAY, or one of so many, and the model that a retraining on that day would have given."""
     declared = chosen_scorer(name, ROOT)
     with chdir(ROOT):
-        rows = read_checked(declared).sort_values(declared.time, kind="stable", ignore_index=True)
+        rows = history_of(declared)
         catalogue = read_catalogues(declared)
     seconds, is_fraud = rows[declared.time], rows[declared.label] == 1
     began = float(seconds.iloc[0])

@@ -159,9 +159,9 @@ def past_of(one_in: int) -> tuple[ScorerDeclaration, pd.DataFrame]:
         raise SystemExit("handbook_history declares no history")
     rows = rows.sort_values(scorer.time, kind="stable", ignore_index=True)
     texts = {name: rows[name].astype("str").astype(object) for name in scorer.keys}
-    batch = pa.RecordBatch.from_pandas(rows.assign(**texts), preserve_index=False)
+    batches = pa.Table.from_pandas(rows.assign(**texts), preserve_index=False).to_batches()
     history = scorer.history.learned(scorer.split.label_delay_days, float(rows[scorer.label].mean()))
-    columns = history_columns(past_rows([batch], history, scorer.time, scorer.label), history, scorer.fields)
+    columns = history_columns(past_rows(batches, history, scorer.time, scorer.label), history, scorer.fields)
     return scorer, rows.assign(**columns)
 
 

@@ -29,7 +29,8 @@ def _add_route(app: FastAPI, manifest: dict[str, Any], pipeline: Any) -> None:  
     @app.post(contract.route, response_model_exclude_none=True)
     async def score(body: request) -> answer:  # type: ignore[valid-type]  # made at run time
         """The pipeline's answer."""
-        margin = float(pipeline.predict(pd.DataFrame([body.model_dump()]), output_margin=True)[0])
+        row = pd.DataFrame([body.model_dump()]).reindex(columns=[*contract.inputs])
+        margin = float(pipeline.predict(row, output_margin=True)[0])
         probability = log_odds_to_probability(calibration["slope"] * margin + calibration["intercept"])
         is_flagged = probability >= threshold
         if contract.answer == "probability":

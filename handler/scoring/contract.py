@@ -8,7 +8,16 @@ from math import ceil, floor
 from time import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from handler.scoring.fields import OPERAND_TYPES, STRING_TYPES, DeclaredField, Frozen, Name
 
@@ -213,7 +222,13 @@ def _annotation(field: DeclaredField) -> Any:  # noqa: ANN401 - a type, made at 
     if field.type == "flag":
         return bool
     if field.type == "key":
-        return Annotated[str, Field(max_length=field.max_length), BeforeValidator(key_text)]
+        schema = {"anyOf": [{"type": "string", "maxLength": field.max_length}, {"type": "integer"}]}
+        return Annotated[
+            str,
+            Field(max_length=field.max_length),
+            BeforeValidator(key_text),
+            WithJsonSchema(schema, mode="validation"),
+        ]
     if field.type in STRING_TYPES:
         return Annotated[str, Field(min_length=1, max_length=field.max_length)]
     if field.type == "count":

@@ -101,7 +101,8 @@ def add_past(rows: pd.DataFrame, scorer: ScorerDeclaration) -> pd.DataFrame:
     """Checked rows in order of time with the features of their past; the same rows where no history is declared."""
     if not scorer.history:
         return rows
-    batch = pa.RecordBatch.from_pandas(rows, preserve_index=False)
+    # Pandas may hold texts in several chunks, of which a batch has one.
+    (batch,) = pa.Table.from_pandas(rows, preserve_index=False).combine_chunks().to_batches()
     seconds = rows[scorer.time].to_numpy()
     _, end = window_bounds(seconds, scorer.split)["train"]
     past = history_of_rows([batch], scorer, (seconds[0] + scorer.history.warmup_days * SECONDS_A_DAY, end))

@@ -54,7 +54,7 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
             r"names the files \.\./other.json, .*; a bundle has exactly",
         ),
         ({"files": {**HASHES, "/etc/passwd": "0"}}, r"names the files /etc/passwd, .*; a bundle has exactly "),
-        ({"contract": CONTRACT | {"features": {}}}, "the model has 6 features; the contract declares 5"),
+        ({"contract": CONTRACT | {"features": {}}}, "the model has 11 features; the contract declares 10"),
     ],
     ids=["newer format", "file elsewhere", "absolute path", "contract of another width"],
 )

@@ -48,5 +48,7 @@ print(json.dumps([sorted(at_start), sorted(set(sys.modules) - at_start)]))
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     at_start, by_requests = json.loads(run.stdout)
-    assert not {"pydantic.v1", "starlette.middleware.cors", "boto3", "multipart", "sqlite3"} & set(at_start)
+    assert not {"pydantic.v1", "starlette.middleware.cors", "boto3", "multipart", "handler.history.sqlite"} & set(
+        at_start
+    )
     assert by_requests == []

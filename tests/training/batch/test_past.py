@@ -194,7 +194,8 @@ def test_computed_values_are_within_no_bounds(scorer: Scorer) -> None:
     strict = Scorer(replace(scorer.bundle, contract=contract))
     strict.threshold = 0.0
     rows = remembered_rows()[:3].assign(visits=[None, 1.0, None])
-    past = pd.DataFrame({name: [5.0] * 3 for name in contract.history.features}) if contract.history else None
+    assert contract.history
+    past = pd.DataFrame({name: [5.0] * 3 for name in contract.history.features}).assign(known_device=1.0)
     answers = answer_rows(strict, rows[[*fields, "row_id", "at"]], explain=True, past=past)
     assert not len(answers.rejected)
     expected = answer_rows(scorer, rows.assign(visits=[5.0, 1.0, 5.0])[[*fields, "row_id", "at"]], past=past)
