@@ -60,7 +60,8 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
         values = {name: _nth_of(values, step) for name, values in values_of.items()}
         nobody = {} if _has_past(step) else dict.fromkeys(contract.keys)
         requests.append(_golden_request(values | nobody, contract, step))
-    complete = requests[len(requests) // 2]
+    keys = {contract.fields[name].alias or name for name in contract.keys}
+    complete = {key: value for key, value in requests[len(requests) // 2].items() if key not in keys}
     required = {field.alias or name for name, field in contract.fields.items() if field.required} | {contract.time_key}
     unseen = {
         field.alias or name: "never seen"[: field.max_length]
