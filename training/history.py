@@ -19,8 +19,10 @@ from handler.history.loading import Loading
 from handler.history.sqlite import BATCH_KEYS, HistoryFileError, SqliteHistory
 from handler.scoring.contract import Contract, key_text
 from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateError
+from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.history import History, unit_of
 from handler.scoring.past import RequestPast
+from handler.scoring.sentence import age_text
 from handler.scoring.times import iso_text
 from training.data.near_names import near_file, near_text
 from training.data.state_file import (
@@ -153,10 +155,12 @@ def _words(past: EntityPast, state: State, history: History, contract: Contract,
     now = int(time())
     nothing = Event(now, [None] * len(past.measured), [None] * len(past.remembered))
     for feature, value in zip(past.names, past.values(state, nothing), strict=True):
-        if history.features[feature].take != "seen":
-            unit = unit_of(history.features[feature], contract.fields) or ""
-            text = "missing" if isnan(value) else f"{value:,.10g} {unit}".rstrip()
-            yield f"  {feature} of a request of now: {text}"
+        declared = history.features[feature]
+        if declared.take != "seen":
+            is_duration = declared.take in {"since_last", "since_first"}
+            number = age_text(value / SECONDS_A_DAY) if is_duration and not isnan(value) else f"{value:,.10g}"
+            text = f"{number} {unit_of(declared, contract.fields) or ''}".rstrip()
+            yield f"  {feature} of a request of now: {'missing' if isnan(value) else text}"
     for place, field in enumerate(past.remembered):
         values = {*state.seen[place], *(value for tick in state.raw for value in tick.values[place])}
         yield f"  {counted(len(values), 'recent value')} of {field}, as hashes"

@@ -1,5 +1,6 @@
 """`make history`: the states after the checked rows are built, loaded into a served history, inspected and deleted."""
 
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -269,6 +270,17 @@ def test_a_request_during_a_merge_counts(
     assert run("--load", "h.db")[0] is None
     assert played
     assert states_in("h.db")[key] == replayed([*before, request], scorer)[key]
+
+
+def test_durations_are_described_in_words(run: Run, scorer: Scorer) -> None:
+    """How long ago the last event was, not in seconds alone."""
+    request = scorer.request_model.model_validate({"amountUsd": 20.0, "country": "DE", "card": "card-now"})
+    with closing(SqliteHistory("h.db", 1_000)) as served:
+        play([(request, False)], scorer, served)
+    _, printed = run("--history", "h.db", "--key", "card=card-now")
+    assert re.search(
+        r"  idle of a request of now: \d+ (seconds?|minutes?) since the last event of this card\n", printed
+    )
 
 
 def test_a_key_is_described(run: Run) -> None:
