@@ -56,7 +56,7 @@ class Booster:
         Raises BoosterError if XGBoost cannot read it, or if its number of features differs.
         """
         self._library = _load_library()
-        self._handle = ctypes.c_void_p()
+        self._handle, self._proxy = ctypes.c_void_p(), ctypes.c_void_p()
         self._width = len(feature_types)
         self._types = (ctypes.c_char_p * self._width)(*(name.encode() for name in feature_types))
         self._margin_config = _config(_MARGIN)
@@ -70,6 +70,8 @@ class Booster:
         self._call("XGBoosterCreate", None, ctypes.c_uint64(0), ctypes.byref(self._handle))
         self._call("XGBoosterLoadModelFromBuffer", self._handle, model, ctypes.c_uint64(len(model)))
         self._call("XGBoosterSetParam", self._handle, b"nthread", b"1")
+        # Kept, because XGBoost would make one for each prediction, and then reads files about processors.
+        self._call("XGProxyDMatrixCreate", ctypes.byref(self._proxy))
         n_features = ctypes.c_uint64()
         self._call("XGBoosterGetNumFeature", self._handle, ctypes.byref(n_features))
         if n_features.value != self._width:
@@ -77,6 +79,8 @@ class Booster:
 
     def __del__(self) -> None:
         """Free the model, which is outside Python's memory."""
+        if getattr(self, "_proxy", None):
+            self._library.XGDMatrixFree(self._proxy)
         if getattr(self, "_handle", None):
             self._library.XGBoosterFree(self._handle)
 
@@ -123,7 +127,7 @@ class Booster:
         ).encode()
 
     def _predict_dense(self, interface: bytes) -> None:
-        self._call("XGBoosterPredictFromDense", self._handle, interface, self._margin_config, None, *self._outputs)
+        self._call("XGBoosterPredictFromDense", self._handle, interface, self._margin_config, self._proxy, *self._outputs)
 
     def _call(self, function: str, *arguments: object) -> None:
         if getattr(self._library, function)(*arguments) != 0:
