@@ -73,7 +73,7 @@ class Loading:
                 key = loaded[1]
                 live = self._history.state(key)
                 written = row if live == before else self._merged(loaded, live)
-                connection.execute("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", written)
+                connection.execute("INSERT OR REPLACE INTO states (key, state, expires) VALUES (?, ?, ?)", written)
                 if live is not None and self._past.has_frauds:
                     known = connection.execute("SELECT id, entity FROM known WHERE key = ?", (key,)).fetchall()
                     connection.executemany("UPDATE requests SET is_settled = 1 WHERE id = ? AND entity = ?", known)

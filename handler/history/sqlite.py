@@ -8,21 +8,25 @@ import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from os import urandom
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
 
 from handler.scoring.entity_state import NONE, EntityPast, State
 from handler.scoring.history import DAY
-from handler.scoring.past import KeyedEvent, RequestPast
+from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
 
+# Of the tables and of the states' bytes; a file of another one is refused.
+LAYOUT = 2
+# No index tells what is forgotten: each would cost every request as much as its states do. Of states, a table with row
+# numbers, because without them what is longer than a quarter of a page is moved to other pages by each change.
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, state BLOB NOT NULL, expires INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS states (key BLOB PRIMARY KEY, expires INTEGER NOT NULL, state BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER, entity INTEGER, key BLOB NOT NULL, time INTEGER NOT NULL, expires INTEGER NOT NULL,
     is_settled INTEGER NOT NULL, PRIMARY KEY (id, entity)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS states_expires ON states (expires);
-CREATE INDEX IF NOT EXISTS requests_expires ON requests (expires);
+) WITHOUT ROWID
 """
 # After so many failures in a row the file is left alone for a while: a request need not wait for what does not answer.
 MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
@@ -30,12 +34,12 @@ MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
 START_SECONDS, RETRY_SECONDS = 5.0, 0.0003
 # How many keys are changed in one transaction: other writers wait for it. Then they are let in for so long.
 BATCH_KEYS, PAUSE_BETWEEN_SECONDS = 20, 2 * RETRY_SECONDS
-# Every so many writes at most so many of what is forgotten are removed: more than can have been added meanwhile.
-WRITES_A_SWEEP, SWEPT = 100, 200
-_SWEEPS = (
-    "DELETE FROM states WHERE key IN (SELECT key FROM states WHERE expires < ? LIMIT ?)",
-    "DELETE FROM requests WHERE (id, entity) IN (SELECT id, entity FROM requests WHERE expires < ? LIMIT ?)",
-)
+# Every so many writes so many rows of each table are looked at, in the order of their keys, and those forgotten are
+# removed: more than can have been added meanwhile, so that sooner or later all are.
+WRITES_A_SWEEP, SWEPT = 1_000, 2_000
+_SWEPT_TABLES: dict[str, tuple[str, Any]] = {"states": ("key", b""), "requests": ("id", -(2**63))}
+_LAST_OF_SWEEP = "SELECT max(key) FROM (SELECT {key} AS key FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?)"
+_SWEEP = "DELETE FROM {table} WHERE {key} > ? AND {key} <= ? AND expires < ?"
 
 # 32 MB of pages, as the log of writes may grow.
 LOG_PAGES = 8_000
@@ -62,19 +66,17 @@ class SqliteHistory:
         self._path, self._budget = path, budget_ms / 1000
         self._connection: sqlite3.Connection | None = None
         self._failures, self._paused_until, self._n_writes = 0, 0.0, 0
+        # Anywhere, so that processes which never come to the end of the file look at all of it together.
+        self._swept_until = {"states": urandom(KEY_BYTES), "requests": int.from_bytes(urandom(8), signed=True)}
         self.n_failed = 0
         """How many requests were not answered."""
         try:
-            self.connection().execute("SELECT is_settled FROM requests, states LIMIT 1").fetchone()
-            self._begin(START_SECONDS)
-            # Of a file that this process may only read, SQLite refuses no transaction until something is written.
-            self.connection().execute("PRAGMA user_version = 1")
-            self.connection().execute("ROLLBACK")
+            self.connection()
         except sqlite3.Error as error:
             self.close()
             raise HistoryFileError(
                 f"HISTORY is {path!r}, which cannot be used: {error}; it must be a file in a folder that exists, which "
-                "this process may write, or one that this function made before"
+                "this process may write, or one that this version of the function made"
             ) from error
 
     def close(self) -> None:
@@ -95,8 +97,9 @@ class SqliteHistory:
         several requests a few are a transaction; where one fails, what came before it stays.
         """
         values: list[Values] = [[None if event else [] for event in events] for events in requests]
-        order = sorted(range(len(requests)), key=lambda index: _time_of(requests[index]))
-        order = [index for index in order if any(requests[index])]
+        order = [index for index, events in enumerate(requests) if any(events)]
+        if len(order) > 1:
+            order.sort(key=lambda index: _time_of(requests[index]))
         n_answered = 0
         if self._failures < MAX_FAILURES or monotonic() >= self._paused_until:
             try:
@@ -121,34 +124,34 @@ class SqliteHistory:
         is_written: bool,
     ) -> None:
         """Set the values of a part of the requests, by their places, in one transaction."""
-        keyed = [
-            (index, number, event)
+        keyed_events = [
+            (index, number, keyed)
             for index in part
-            for number, event in enumerate(requests[index])
-            if event is not None
+            for number, keyed in enumerate(requests[index])
+            if keyed is not None
         ]
         connection = self.connection()
         read: list[tuple[int, int, list[float]]] = []
+        states: dict[bytes, State] = {}
+        expiries: dict[bytes, int] = {}
+        changed: dict[bytes, EntityPast] = {}
         if is_written:
             self._begin(self._budget)
         else:
             connection.execute("BEGIN")
         try:
-            states, expiries = {}, {}
-            for _, _, (key, past, *_) in keyed:
+            for index, number, keyed in keyed_events:
+                key, past, event, _ = keyed
                 if key not in states:
-                    row = connection.execute("SELECT state, expires FROM states WHERE key = ?", (key,)).fetchone()
-                    states[key], expiries[key] = (past.unpack(row[0]), row[1]) if row else (past.empty(), NONE)
-            changed = {}
-            for index, number, event in keyed:
-                past, state = event.past, states[event.key]
-                time = _time_before(connection, event, state) if is_written and past.has_frauds else None
+                    states[key], expiries[key] = _read(connection, key, past)
+                state = states[key]
+                time = _time_before(connection, keyed, state) if is_written and past.has_frauds else None
                 if time is not None:
-                    read.append((index, number, past.values(state, event.event._replace(time=time))))
+                    read.append((index, number, past.values(state, event._replace(time=time))))
                     continue
-                read.append((index, number, past.values(state, event.event)))
-                if is_written and past.add(state, event.event):
-                    changed[event.key] = past
+                read.append((index, number, past.values(state, event)))
+                if is_written and past.add(state, event):
+                    changed[key] = past
             for key, past in changed.items():
                 _put(connection, key, past.pack(states[key]), _expires(past, states[key]), expiries[key])
             connection.execute("COMMIT")
@@ -157,7 +160,7 @@ class SqliteHistory:
             raise
         for index, number, features in read:
             values[index][number] = features
-        self._sweep(len(changed), keyed[-1][2].event.time)
+        self._sweep(len(changed), keyed_events[-1][2].event.time)
 
     def add_frauds(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> None:
         """Count requests as frauds, whose events were added before; raises sqlite3.Error where that fails.
@@ -199,7 +202,7 @@ class SqliteHistory:
     def put(self, states: Iterable[tuple[bytes, bytes, int]]) -> None:
         """Add states: of each its key, its bytes and when it is forgotten; raises sqlite3.Error where that fails."""
         with self.writing() as connection:
-            connection.executemany("INSERT OR REPLACE INTO states VALUES (?, ?, ?)", states)
+            connection.executemany("INSERT OR REPLACE INTO states (key, state, expires) VALUES (?, ?, ?)", states)
 
     def delete(self, key: bytes) -> bool:
         """Delete all that is remembered of a key, and say whether there was anything; raises sqlite3.Error."""
@@ -229,12 +232,18 @@ class SqliteHistory:
         After the request's own transaction, and only where no other writes: what cannot be removed now, can be later.
         """
         self._n_writes += n_writes
-        if self._n_writes >= WRITES_A_SWEEP:
-            with suppress(sqlite3.Error):
-                for statement in _SWEEPS:
+        if self._n_writes < WRITES_A_SWEEP:
+            return
+        with suppress(sqlite3.Error):
+            for table, (key, lowest) in _SWEPT_TABLES.items():
+                names, begin = {"table": table, "key": key}, self._swept_until[table]
+                row = self.connection().execute(_LAST_OF_SWEEP.format(**names), (begin, SWEPT)).fetchone()
+                end = row[0]
+                if end is not None:
                     with self.writing(0.0) as connection:
-                        connection.execute(statement, (now, SWEPT))
-                self._n_writes = 0
+                        connection.execute(_SWEEP.format(**names), (begin, end, now))
+                self._swept_until[table] = lowest if end is None else end
+            self._n_writes = 0
 
     def _begin(self, seconds: float) -> None:
         """Begin to write as soon as no other does; raises sqlite3.OperationalError where that takes longer.
@@ -260,14 +269,12 @@ class SqliteHistory:
             connection = sqlite3.connect(
                 self._path, timeout=START_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
             )
+            try:
+                _prepare(connection)
+            except sqlite3.Error:
+                connection.close()
+                raise
             self._connection = connection
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
-            # The log is moved into the file, which waits for the disk, once in a thousand requests, not in a hundred.
-            connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-            connection.executescript(_SCHEMA)
-            # From here on `_begin` waits.
-            connection.execute("PRAGMA busy_timeout = 0")
         return self._connection
 
     def _fail(self, error: Exception) -> None:
@@ -287,6 +294,34 @@ def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequenc
         yield items[start : start + size]
 
 
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Set a connection up, and the tables where there are none; raises sqlite3.Error where the file cannot be used."""
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    # The log is moved into the file, which waits for the disk, once in a thousand requests, not in a hundred.
+    connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+    connection.execute("BEGIN IMMEDIATE")
+    (is_used,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    if is_used and layout != LAYOUT:
+        raise sqlite3.DatabaseError(f"its layout is {layout}, not {LAYOUT}")
+    for statement in _SCHEMA.split(";"):
+        connection.execute(statement)
+    # Of a file that this process may only read, SQLite refuses no transaction until something is written.
+    connection.execute(f"PRAGMA user_version = {LAYOUT}")
+    connection.execute("COMMIT")
+    # Of a damaged file this fails.
+    connection.execute("SELECT count(*) FROM (SELECT 1 FROM states, requests LIMIT 1)").fetchone()
+    # From here on `_begin` waits.
+    connection.execute("PRAGMA busy_timeout = 0")
+
+
+def _read(connection: sqlite3.Connection, key: bytes, past: EntityPast) -> tuple[State, int]:
+    """A state, and when it is forgotten: NONE where there is none yet."""
+    row = connection.execute("SELECT state, expires FROM states WHERE key = ?", (key,)).fetchone()
+    return (past.unpack(row[0]), row[1]) if row else (past.empty(), NONE)
+
+
 def _put(connection: sqlite3.Connection, key: bytes, state: bytes, expires: int, before: int) -> None:
     """Write a state, and where it differs from before when that is forgotten: else its index stays as it is.
 
@@ -295,7 +330,7 @@ def _put(connection: sqlite3.Connection, key: bytes, state: bytes, expires: int,
     if expires == before:
         connection.execute("UPDATE states SET state = ? WHERE key = ?", (state, key))
     elif before == NONE:
-        connection.execute("INSERT INTO states VALUES (?, ?, ?)", (key, state, expires))
+        connection.execute("INSERT INTO states VALUES (?, ?, ?)", (key, expires, state))
     else:
         connection.execute("UPDATE states SET state = ?, expires = ? WHERE key = ?", (state, expires, key))
 
@@ -314,7 +349,7 @@ def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State
     Its outcome is awaited by this note, which costs no more for telling that.
     """
     key, past, event, number = keyed
-    if event.id is None or any(identifier == event.id for _, identifier in state.ids):
+    if event.id is None or event.id in state.ids:
         return None
     note = (event.id, number, key, event.time, _expires(past, state, event.time), 0)
     if connection.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?, ?, ?)", note).rowcount:

@@ -127,7 +127,9 @@ class Booster:
         ).encode()
 
     def _predict_dense(self, interface: bytes) -> None:
-        self._call("XGBoosterPredictFromDense", self._handle, interface, self._margin_config, self._proxy, *self._outputs)
+        self._call(
+            "XGBoosterPredictFromDense", self._handle, interface, self._margin_config, self._proxy, *self._outputs
+        )
 
     def _call(self, function: str, *arguments: object) -> None:
         if getattr(self._library, function)(*arguments) != 0:

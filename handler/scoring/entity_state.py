@@ -5,11 +5,11 @@ function of the set of its events, not of the order in which they came, as long 
 """
 
 from array import array
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import chain
+from itertools import batched
 from math import nan
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ N_IDS = 32
 # There is no value, such as no largest amount of events without any.
 NONE = -(2**62)
 _LARGEST = 2**62
-# The place of the frauds among the totals of a tile.
+# The place of the frauds among the totals of a tile, the last.
 FRAUDS = -1
 # An entity's risk counts as many events more, with the frauds that are usual.
 PRIOR_EVENTS = 20
@@ -75,8 +75,10 @@ class State:
     """The first event since it was forgotten last, among those in the tiles."""
     last: int = NONE
     """The last event in the tiles."""
-    ids: list[tuple[int, int]] = field(default_factory=list)
-    """The latest ids, as time and hash, ascending."""
+    id_times: array[int] = field(default_factory=lambda: array("q"))
+    """The times of the latest requests that have an id, ascending."""
+    ids: array[int] = field(default_factory=lambda: array("q"))
+    """The hashes of their ids, ascending where times are equal."""
     raw: list[Tick] = field(default_factory=list)
     """The latest ticks, ascending, which are not in the tiles."""
     tiles: list[list[array[int]]] = field(default_factory=list)
@@ -139,16 +141,10 @@ class EntityPast:
         )
         self._columns = tuple(self._columns_of([f for f in windowed if f.step == step]) for step in self._steps)
         self._takes = tuple(map(self._take, declared.values()))
-
-    @property
-    def has_frauds(self) -> bool:
+        self.has_frauds = any(FRAUDS in columns for columns in self._columns)
         """Whether a feature reads which events were frauds."""
-        return any(FRAUDS in columns for columns in self._columns)
-
-    @property
-    def kept_seconds(self) -> int:
+        self.kept_seconds = max(self._ttl, *self._reach, 0) + DAY
         """How long after its last event a state is needed."""
-        return max(self._ttl, *self._reach, 0) + DAY
 
     @property
     def most_bytes(self) -> int:
@@ -186,16 +182,15 @@ class EntityPast:
 
         One whose id was added before, at whatever time, has the features of that time: it does not see itself.
         """
-        # A list, because a generator takes longer.
-        if event.id is not None and (known := [time for time, other in state.ids if other == event.id]):
-            event = event._replace(time=known[0])
+        if event.id is not None and event.id in state.ids:
+            event = event._replace(time=state.id_times[state.ids.index(event.id)])
         raw = state.raw
         earlier = raw if not raw or raw[-1].time < event.time else raw[: bisect_left(raw, event.time, key=_time)]
         return [take(state, earlier, event) for take in self._takes]
 
     def add(self, state: State, event: Event) -> bool:
         """Add an event to the state; False where one with its id was added before."""
-        if event.id is not None and not _remember(state.ids, (event.time, event.id)):
+        if event.id is not None and not _remember(state, event.time, event.id):
             return False
         if event.time <= state.last:
             self._compact(state, self._tick(event))
@@ -208,7 +203,8 @@ class EntityPast:
         """Count the event of a time as a fraud, in the tile of its day; nothing changes where none can have been."""
         if time <= self.latest(state):
             number = self._steps.index(DAY)
-            self._add_to_tile(state.tiles[number], self._columns[number], time // DAY, None)
+            nothing = (0, *(0, 0, NONE) * len(self.measured))
+            self._add_to_tile(state.tiles[number], self._columns[number], time // DAY, (*nothing, 1))
             self._settle(state)
 
     def earliest(self, state: State) -> int:
@@ -235,8 +231,8 @@ class EntityPast:
         if as_of % DAY and self.earliest(live) < as_of:
             raise ValueError("the state may have events before the time, which is no midnight in UTC")
         state = self.unpack(self.pack(base))
-        for pair in live.ids:
-            _remember(state.ids, pair)
+        for time, identifier in zip(live.id_times, live.ids, strict=True):
+            _remember(state, time, identifier)
         if live.last >= as_of:
             for tick in state.raw:
                 self._compact(state, tick)
@@ -261,25 +257,26 @@ class EntityPast:
 
     def pack(self, state: State) -> bytes:
         """The state as bytes, equal for equal states."""
-        # A list takes numbers faster than an array does.
         numbers = [state.first, state.last, len(state.ids), len(state.raw)]
         numbers += [len(tiles[0]) for tiles in state.tiles]
         numbers += map(len, state.seen)
-        for pair in state.ids:
-            numbers += pair
+        flat = array("q", numbers)
+        flat += state.id_times
+        flat += state.ids
+        numbers = []
         for time, totals, of_fields in state.raw:
             numbers.append(time)
             numbers += totals
             for values in of_fields:
                 numbers.append(len(values))
                 numbers += values
-        flat = array("q", numbers)
+        for seen in state.seen:
+            for item in sorted(seen.items(), key=_by_time):
+                numbers += item
+        flat.fromlist(numbers)
         for tiles in state.tiles:
             for column in tiles:
-                flat.extend(column)
-        for seen in state.seen:
-            ordered = sorted(seen.items(), key=_by_time)
-            flat.extend(chain.from_iterable(ordered))
+                flat += column
         return flat.tobytes()
 
     def unpack(self, content: bytes) -> State:
@@ -292,41 +289,37 @@ class EntityPast:
             raise StateError("the bytes are not a state of this history") from error
 
     def _unpacked(self, flat: array[int]) -> State:
-        first, last, n_ids, n_raw = flat[:4]
-        n_steps, n_seen = len(self._steps), len(self.remembered)
-        lengths = flat[4 : 4 + n_steps + n_seen]
+        n_steps, n_seen, n_totals = len(self._steps), len(self.remembered), self._n_totals
         at = 4 + n_steps + n_seen
-        end = at + 2 * n_ids
-        state = State(first, last, list(zip(flat[at:end:2], flat[at + 1 : end : 2], strict=True)))
-        at = end
+        first, last, n_ids, n_raw, *lengths = flat[:at]
+        state = State(first, last, flat[at : at + n_ids], flat[at + n_ids : at + 2 * n_ids])
+        at += 2 * n_ids
         for _ in range(n_raw):
-            time, totals = flat[at], flat[at + 1 : at + 1 + self._n_totals].tolist()
-            at += 1 + self._n_totals
+            begin, at = at + 1, at + 1 + n_totals
             values = []
             for _ in range(n_seen):
-                n_values = flat[at]
-                values.append(flat[at + 1 : at + 1 + n_values].tolist())
-                at += 1 + n_values
-            state.raw.append(Tick(time, totals, values))
-        for columns, length in zip(self._columns, lengths, strict=False):
-            tiles = []
-            for _ in range(1 + len(columns)):
-                tiles.append(flat[at : at + length])
-                at += length
-            state.tiles.append(tiles)
+                end = at + 1 + flat[at]
+                values.append(flat[at + 1 : end].tolist())
+                at = end
+            state.raw.append(Tick(flat[begin - 1], flat[begin : begin + n_totals].tolist(), values))
         for length in lengths[n_steps:]:
             end = at + 2 * length
-            state.seen.append(dict(zip(flat[at:end:2], flat[at + 1 : end : 2], strict=True)))
+            state.seen.append(dict(batched(flat[at:end], 2, strict=True)))
             at = end
+        for columns, length in zip(self._columns, lengths, strict=False):
+            tiles = [flat[at : (at := at + length)]]
+            for _ in columns:
+                tiles.append(flat[at : (at := at + length)])  # noqa: PERF401 - a list's walrus would not see this one
+            state.tiles.append(tiles)
         if at != len(flat):
             raise IndexError
         return state
 
     def _settle(self, state: State) -> None:
         """Move the ticks that are no longer kept one by one into the tiles, and remove tiles that nothing reads."""
-        latest = self.latest(state)
-        while len(state.raw) > 1 and self._is_full(state.raw, latest):
-            self._compact(state, state.raw.pop(0))
+        raw, latest = state.raw, self.latest(state)
+        while len(raw) > 1 and self._is_full(raw, latest):
+            self._compact(state, raw.pop(0))
         for step, reach, tiles in zip(self._steps, self._reach, state.tiles, strict=True):
             oldest = (latest - reach) // step
             if tiles[0] and tiles[0][0] < oldest:
@@ -364,8 +357,9 @@ class EntityPast:
 
     def _compact(self, state: State, tick: Tick) -> None:
         """Move a tick into the tiles."""
+        totals = (*tick.totals, 0)
         for step, columns, tiles in zip(self._steps, self._columns, state.tiles, strict=True):
-            self._add_to_tile(tiles, columns, tick.time // step, tick.totals)
+            self._add_to_tile(tiles, columns, tick.time // step, totals)
         for seen, values, cap in zip(state.seen, tick.values, self._caps, strict=True):
             for value in values:
                 seen[value] = max(seen.get(value, NONE), tick.time)
@@ -379,25 +373,24 @@ class EntityPast:
             # What is later than that comes from before the entity was forgotten.
             state.first = min(state.first, tick.time)
 
-    def _add_to_tile(
-        self, tiles: list[array[int]], columns: Sequence[int], number: int, totals: Sequence[int] | None
-    ) -> None:
-        """Add the totals of a tick to a tile, or, without them, one fraud."""
+    def _add_to_tile(self, tiles: list[array[int]], columns: Sequence[int], number: int, totals: Sequence[int]) -> None:
+        """Add totals, of which the last are the frauds, to a tile."""
         numbers = tiles[0]
-        place = len(numbers) if not numbers or numbers[-1] < number else bisect_left(numbers, number)
+        # Nearly always the last tile, or a new one after it.
+        place = len(numbers)
+        if place and numbers[-1] >= number:
+            place = place - 1 if numbers[-1] == number else bisect_left(numbers, number)
         if place == len(numbers) or numbers[place] != number:
             numbers.insert(place, number)
             for column, values in zip(columns, tiles[1:], strict=True):
-                values.insert(place, NONE if _is_largest(column) else 0)
+                values.insert(place, totals[column])
+            return
         for column, values in zip(columns, tiles[1:], strict=True):
-            if totals is None:
-                values[place] += column == FRAUDS
-            elif column >= 0:
-                total = totals[column]
-                if _is_largest(column):
-                    values[place] = max(values[place], total)
-                else:
-                    values[place] = min(max(values[place] + total, -_LARGEST), _LARGEST)
+            before, total = values[place], totals[column]
+            if _is_largest(column):
+                values[place] = max(before, total)
+            else:
+                values[place] = min(max(before + total, -_LARGEST), _LARGEST)
 
     def _reach_of(self, feature: HistoryFeature) -> int:
         """How far back from the latest event a feature reads tiles."""
@@ -463,8 +456,10 @@ class EntityPast:
             start = (time - window) // step
             # Tiles with later events are read only by requests that are later than `lateness`.
             end = None if state.last < time else bisect_left(tiles[0], -(-time // step))
-            values = tiles[column][bisect_left(tiles[0], start) : end].tolist()
-            values += [tick.totals[place] for tick in earlier if tick.time >= start * step]
+            values = tiles[column][bisect_left(tiles[0], start) : end]
+            for tick in earlier:
+                if tick.time >= start * step:
+                    values.append(tick.totals[place])
             return max(values, default=NONE) if is_largest else sum(values)
 
         return total
@@ -491,11 +486,15 @@ class EntityPast:
             value = event.values[index]
             if value is None:
                 return nan
-            last = {other: time for other, time in state.seen[index].items() if time < event.time}
+            last = state.seen[index].copy()
+            if state.last >= event.time:
+                last = {other: time for other, time in last.items() if time < event.time}
             for tick in earlier:
                 last.update(dict.fromkeys(tick.values[index], tick.time))
             if (time := last.get(value, NONE)) < event.time - self._ttl:
                 return 0.0
+            if len(last) <= cap:
+                return 1.0
             more_recent = sum((other_time, other) > (time, value) for other, other_time in last.items())
             return float(more_recent < cap)
 
@@ -544,13 +543,18 @@ def _fields(declared: Mapping[str, HistoryFeature], takes: Sequence[str]) -> tup
     return tuple(dict.fromkeys(name for name in fields if name))
 
 
-def _remember(ids: list[tuple[int, int]], pair: tuple[int, int]) -> bool:
+def _remember(state: State, time: int, identifier: int) -> bool:
     """Add an id to the latest ones; False where it is among them."""
-    # A list, because a generator takes longer.
-    if pair[1] in [identifier for _, identifier in ids]:
+    times, ids = state.id_times, state.ids
+    if identifier in ids:
         return False
-    insort(ids, pair)
-    del ids[:-N_IDS]
+    place = len(ids)
+    while place and times[place - 1] >= time and (times[place - 1], ids[place - 1]) > (time, identifier):
+        place -= 1
+    times.insert(place, time)
+    ids.insert(place, identifier)
+    if len(ids) > N_IDS:
+        del times[0], ids[0]
     return True
 
 

@@ -487,7 +487,7 @@ def test_a_late_request_may_stop_a_load(run: Run, monkeypatch: pytest.MonkeyPatc
     file = pq.read_table(STATES)
     with closing(sqlite3.connect("h.db", isolation_level=None)) as connection:
         late = (file["key"][65].as_py(), file["state"][65].as_py(), 2**40)
-        connection.execute("INSERT INTO states VALUES (?, ?, ?)", late)
+        connection.execute("INSERT INTO states (key, state, expires) VALUES (?, ?, ?)", late)
     ended = run("--load", "h.db")[0]
     assert ended.startswith(f"history mini: h.db: after 60 states of {STATES}: ")
     assert ended.endswith("; build it with BEFORE=2025-03-01 and load that")

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from threading import local
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from handler.history import sqlite
-from handler.history.sqlite import BATCH_KEYS, SWEPT, WRITES_A_SWEEP, SqliteHistory
+from handler.history.sqlite import BATCH_KEYS, SqliteHistory
 from handler.scoring.contract import Contract
 from handler.scoring.entity_state import N_IDS, PRIOR_EVENTS
 from handler.scoring.history import DAY
@@ -191,31 +192,32 @@ def n_rows(history: SqliteHistory, table: str) -> int:
     return int(history.connection().execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - a name of ours
 
 
-def test_what_is_forgotten_is_swept_by_and_by(history: SqliteHistory) -> None:
-    """Some of it after some writes, without a scan; what is alive stays."""
-    n_cards, later = 2 * SWEPT, START + 400 * DAY
-    history.put((number.to_bytes(16), b"", START + DAY) for number in range(n_cards))
-    rows = [(number, 0, b"", START, START + DAY, 0) for number in range(n_cards)]
+def test_what_is_forgotten_is_swept_by_and_by(history: SqliteHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After every so many writes some of it, wherever it begins and without a scan; what is alive stays."""
+    monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", n_writes := 20)
+    monkeypatch.setattr(sqlite, "SWEPT", n_swept := 40)
+    n_cards, later = 5 * n_swept, START + 400 * DAY
+    draw = np.random.default_rng(5)
+    history.put((draw.bytes(16), b"", START + DAY) for _ in range(n_cards))
+    ids = draw.integers(-(2**63), 2**63, n_cards, dtype=np.int64).tolist()
+    rows = [(identifier, 0, b"", START, START + DAY, 0) for identifier in ids]
     history.connection().executemany("INSERT INTO requests VALUES (?, ?, ?, ?, ?, ?)", rows)
-    alive = 0
-
-    def write(n_writes: int) -> None:
-        nonlocal alive
+    alive, states, requests = 0, [n_cards], [n_cards]
+    for _ in range(15):
         for _ in range(n_writes // 2):
             alive += 1
             history.exchange([PAST.events(paid(f"card {alive}", later, f"id {alive}"))])
-
-    write(WRITES_A_SWEEP - 2)
-    assert n_rows(history, "states") == n_cards + 2 * alive
-    write(2)
-    assert n_rows(history, "states") == n_cards - SWEPT + 2 * alive
-    assert n_rows(history, "requests") == n_cards - SWEPT + alive
-    write(WRITES_A_SWEEP)
-    assert (n_rows(history, "states"), n_rows(history, "requests")) == (2 * alive, alive)
+        states.append(n_rows(history, "states") - 2 * alive)
+        requests.append(n_rows(history, "requests") - alive)
+    assert states[-1] == requests[-1] == 0
+    for left in (states, requests):
+        assert all(before - n_swept <= after <= before for before, after in pairwise(left))
     assert history.n_failed == 0
-    for statement in sqlite._SWEEPS:  # noqa: SLF001 - what the sweep does
-        plan = history.connection().execute(f"EXPLAIN QUERY PLAN {statement}", (later, SWEPT)).fetchall()
-        assert not any(row[-1].startswith("SCAN") for row in plan), plan
+    for table, (key, _) in sqlite._SWEPT_TABLES.items():  # noqa: SLF001 - what the sweep does
+        for statement in (sqlite._LAST_OF_SWEEP, sqlite._SWEEP):  # noqa: SLF001 - as above
+            query = statement.format(table=table, key=key)
+            plan = history.connection().execute(f"EXPLAIN QUERY PLAN {query}", (0,) * query.count("?")).fetchall()
+            assert not any(row[-1] == f"SCAN {table}" for row in plan), plan
 
 
 def test_a_late_request_does_not_forget_its_card(history: SqliteHistory) -> None:
@@ -270,11 +272,17 @@ def test_an_id_of_another_card_is_another_request(history: SqliteHistory) -> Non
 
 
 def test_a_file_of_another_layout_is_refused(tmp_path: Path) -> None:
-    """At the start, not at the first request."""
-    with closing(sqlite3.connect(tmp_path / "old.db")) as connection:
+    """At the start, not at the first request; nothing in it is changed."""
+    path = tmp_path / "old.db"
+    with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE requests (id, entity, key, time, expires)")
-    with pytest.raises(sqlite.HistoryFileError, match="no such column: is_settled"):
-        SqliteHistory(str(tmp_path / "old.db"), 50)
+        connection.execute("PRAGMA user_version = 1")
+    before = path.read_bytes()
+    with pytest.raises(sqlite.HistoryFileError, match="its layout is 1, not 2;"):
+        SqliteHistory(str(path), 50)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("requests",)]
+    assert len(before) == len(path.read_bytes())
 
 
 def test_scorers_of_the_same_block_have_pasts_of_their_own(history: SqliteHistory) -> None:
