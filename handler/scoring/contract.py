@@ -18,6 +18,7 @@ from pydantic import (
     create_model,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from handler.scoring.fields import OPERAND_TYPES, STRING_TYPES, DeclaredField, Frozen, Name
 
@@ -217,6 +218,14 @@ def key_text(value: object) -> object:
     return str(int(value)) if is_whole and not isinstance(value, bool) else value  # type: ignore[call-overload]  # whole
 
 
+def _key(value: object) -> str:
+    """The text of a request's key; raises PydanticCustomError where it is neither a text nor a whole number."""
+    text = key_text(value)
+    if not isinstance(text, str):
+        raise PydanticCustomError("key_type", "Input should be a string or a whole number")
+    return text
+
+
 def _annotation(field: DeclaredField) -> Any:  # noqa: ANN401 - a type, made at run time
     """The type of one request field's values."""
     if field.type == "flag":
@@ -226,7 +235,7 @@ def _annotation(field: DeclaredField) -> Any:  # noqa: ANN401 - a type, made at 
         return Annotated[
             str,
             Field(max_length=field.max_length),
-            BeforeValidator(key_text),
+            BeforeValidator(_key),
             WithJsonSchema(schema, mode="validation"),
         ]
     if field.type in STRING_TYPES:

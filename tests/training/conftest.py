@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import joblib
@@ -22,6 +23,7 @@ from ruamel.yaml import YAML
 
 from benchmarks.variants import write_variant
 from handler.scoring.fields import SECONDS_A_DAY
+from handler.scoring.scorer import Scorer, load_scorer
 from tests.training.workplace import Workplace
 from training.data.input_files import InputFile
 from training.data.row_checks import check_rows, sample_of
@@ -41,6 +43,7 @@ from training.run.processes import Workers
 
 PROJECT = Path(__file__).parents[2]
 Frames = dict[str, pd.DataFrame]
+RunRemembered = Callable[..., tuple[Any, str]]
 STAGES = tuple(YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"])
 # All stages in one interpreter: to start one for each, and to import everything in it, would take longer than they do.
 RUN_STAGES = """
@@ -433,6 +436,31 @@ def remembered(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Pa
     """The folder in which the stages ran for the mini scorer with a history; only to be read."""
     place = tmp_path_factory.getbasetemp().parent / f"remembered-{testrun_uid}"
     return _trained_on(place, REMEMBERED_PARAMS, remembered_rows())
+
+
+@pytest.fixture(scope="session")
+def scorer(remembered: Path) -> Scorer:
+    """The packaged scorer with a history; tests of another one have a fixture of this name."""
+    return load_scorer(remembered / "build" / "bundles" / "mini")
+
+
+@pytest.fixture
+def run_remembered(
+    remembered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> RunRemembered:
+    """Runs a command in a copy of that folder: what it exits with, and what it prints."""
+    folder = tmp_path / "workplace"
+    shutil.copytree(remembered / "build", folder / "build")
+    (folder / "params.yaml").write_text(REMEMBERED_PARAMS)
+    monkeypatch.chdir(folder)
+    workplace = Workplace(folder, monkeypatch)
+
+    def run(command: ModuleType, *arguments: str) -> tuple[Any, str]:
+        capsys.readouterr()
+        ended = workplace.run(command, "mini", *arguments)
+        return ended, "".join(capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,9 @@ from handler.releases.served import Slot
 from handler.scoring.entity_state import EntityPast
 from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
-from handler.scoring.scorer import Scorer, load_scorer
+from handler.scoring.scorer import Scorer
 from handler.web.routes import create_app
-from tests.training.conftest import PARAMS, REMEMBERED_PARAMS
-from tests.training.workplace import Workplace
+from tests.training.conftest import PARAMS, REMEMBERED_PARAMS, RunRemembered
 from training import history
 from training.data.requests import requests_of
 from training.data.state_file import midnight_of
@@ -39,27 +38,10 @@ Run = Callable[..., tuple[Any, str]]
 States = dict[bytes, bytes]
 
 
-@pytest.fixture(scope="session")
-def scorer(remembered: Path) -> Scorer:
-    """The packaged scorer with a history."""
-    return load_scorer(remembered / "build" / "bundles" / "mini")
-
-
 @pytest.fixture
-def run(remembered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs the command in a copy of the user's folder: what it exits with, and what it prints."""
-    folder = tmp_path / "workplace"
-    shutil.copytree(remembered / "build" / "mini" / "rows", folder / "build" / "mini" / "rows")
-    (folder / "params.yaml").write_text(REMEMBERED_PARAMS)
-    monkeypatch.chdir(folder)
-    workplace = Workplace(folder, monkeypatch)
-
-    def command(*arguments: str) -> tuple[Any, str]:
-        capsys.readouterr()
-        ended = workplace.run(history, "mini", *arguments)
-        return ended, "".join(capsys.readouterr())
-
-    return command
+def run(run_remembered: RunRemembered) -> Run:
+    """Runs the command: what it exits with, and what it prints."""
+    return lambda *arguments: run_remembered(history, *arguments)
 
 
 @pytest.fixture(scope="session")

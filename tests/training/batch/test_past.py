@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -18,9 +17,9 @@ from starlette.testclient import TestClient
 
 from handler.history.sqlite import SqliteHistory
 from handler.releases.served import Slot
-from handler.scoring.scorer import Scorer, load_scorer
+from handler.scoring.scorer import Scorer
 from handler.web.routes import create_app
-from tests.training.conftest import PARAMS, REMEMBERED_PARAMS, remembered_rows
+from tests.training.conftest import PARAMS, REMEMBERED_PARAMS, RunRemembered, remembered_rows
 from training import history, score
 from training.batch import chunk
 from training.batch.answers import answer_rows
@@ -32,30 +31,10 @@ ANSWERS = ["fraud_probability", "is_flagged"]
 Run = Callable[..., tuple[Any, str]]
 
 
-@pytest.fixture(scope="session")
-def scorer(remembered: Path) -> Scorer:
-    """The packaged scorer with a history."""
-    return load_scorer(remembered / "build" / "bundles" / "mini")
-
-
 @pytest.fixture
-def run(remembered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command in a copy of the user's folder: what it exits with, and what it prints."""
-    folder = tmp_path / "workplace"
-    shutil.copytree(remembered / "build", folder / "build")
-    (folder / "params.yaml").write_text(REMEMBERED_PARAMS)
-    monkeypatch.chdir(folder)
-
-    def command(*arguments: str, module: Any = score) -> tuple[Any, str]:  # noqa: ANN401 - a module
-        monkeypatch.setattr(sys, "argv", [module.__name__, "mini", *arguments])
-        capsys.readouterr()
-        try:
-            module.main()
-        except SystemExit as ended:
-            return ended.code, capsys.readouterr().out
-        return None, capsys.readouterr().out
-
-    return command
+def run(run_remembered: RunRemembered) -> Run:
+    """Scores a file, or runs another command: what it exits with, and what it prints."""
+    return lambda *arguments, module=score: run_remembered(module, *arguments)
 
 
 @pytest.fixture
