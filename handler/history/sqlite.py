@@ -294,6 +294,13 @@ def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequenc
         yield items[start : start + size]
 
 
+def check_layout(connection: sqlite3.Connection) -> None:
+    """Raise sqlite3.DatabaseError where the file's states are not those of this version of the function."""
+    (layout,) = connection.execute("PRAGMA user_version").fetchone()
+    if layout != LAYOUT:
+        raise sqlite3.DatabaseError(f"its layout is {layout}, not {LAYOUT}")
+
+
 def _prepare(connection: sqlite3.Connection) -> None:
     """Set a connection up, and the tables where there are none; raises sqlite3.Error where the file cannot be used."""
     connection.execute("PRAGMA journal_mode = WAL")
@@ -301,10 +308,8 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # The log is moved into the file, which waits for the disk, once in a thousand requests, not in a hundred.
     connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     connection.execute("BEGIN IMMEDIATE")
-    (is_used,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    (layout,) = connection.execute("PRAGMA user_version").fetchone()
-    if is_used and layout != LAYOUT:
-        raise sqlite3.DatabaseError(f"its layout is {layout}, not {LAYOUT}")
+    if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        check_layout(connection)
     for statement in _SCHEMA.split(";"):
         connection.execute(statement)
     # Of a file that this process may only read, SQLite refuses no transaction until something is written.
@@ -354,8 +359,9 @@ def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State
     note = (event.id, number, key, event.time, _expires(past, state, event.time), 0)
     if connection.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?, ?, ?, ?)", note).rowcount:
         return None
-    query = "SELECT time FROM requests WHERE id = ? AND entity = ? AND key = ?"
-    if row := connection.execute(query, (event.id, number, key)).fetchone():
+    # One that is forgotten may not have been swept yet.
+    query = "SELECT time FROM requests WHERE id = ? AND entity = ? AND key = ? AND expires >= ?"
+    if row := connection.execute(query, (event.id, number, key, event.time)).fetchone():
         return int(row[0])
     connection.execute("INSERT OR REPLACE INTO requests VALUES (?, ?, ?, ?, ?, ?)", note)
     return None

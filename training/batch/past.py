@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from handler.history.sqlite import check_layout
 from handler.scoring.contract import Contract
 from handler.scoring.entity_state import StateError
 from handler.scoring.history import History
@@ -184,6 +185,7 @@ def _stored(past: str, name: str, rows: PastRows, contract: Contract) -> Iterato
             address = f"{Path(past).resolve().as_uri()}?mode=ro"
             with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
                 connection.execute("BEGIN")
+                check_layout(connection)
                 yield _reader(connection), None
             return
         file = StateFile(Path(past), name, contract)

@@ -256,6 +256,15 @@ def test_a_retry_counts_once_even_after_many_others(history: SqliteHistory, late
     assert risk == (1 + PRIOR_EVENTS * RATE) / (2 + N_IDS + 8 + PRIOR_EVENTS)
 
 
+def test_an_id_of_a_forgotten_request_is_another_request(history: SqliteHistory) -> None:
+    """Whether or not what is known of the first was swept meanwhile."""
+    kept = PAST.entity(0).kept_seconds
+    feature(history, paid("card", START, "x1"), "count_24h")
+    for number in range(N_IDS + 8):
+        feature(history, paid("card", START + kept + 8 * DAY + number, f"other {number}"), "count_24h")
+    assert feature(history, paid("card", START + kept + 8 * DAY + 60, "x1"), "count_24h") == N_IDS + 8
+
+
 def test_a_late_event_before_all_known_ids_counts(history: SqliteHistory) -> None:
     """Where its id was never sent."""
     for number in range(N_IDS + 8):

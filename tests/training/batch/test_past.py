@@ -298,3 +298,13 @@ def test_a_scorer_without_a_history_takes_no_past(run: Run, trained: Path, tmp_p
     assert "rows read" not in printed
     assert "PAST" not in printed
     assert tmp_path.is_dir()
+
+
+def test_a_past_of_another_layout_is_refused(run: Run, rows: pd.DataFrame) -> None:
+    """A history that another version of the function made: one sentence, and no file."""
+    rows.to_parquet("in.parquet")
+    with closing(SqliteHistory("history.db", 50)) as served:
+        served.connection().execute("PRAGMA user_version = 1")
+    ended = run("in.parquet", "out.parquet", "--past", "history.db")[0]
+    assert ended == "score: PAST is history.db, which cannot be read: its layout is 1, not 2"
+    assert not Path("out.parquet").exists()
