@@ -4,7 +4,6 @@ A request reads the states of its entities, computes its features, adds itself a
 no event is lost. Source of the settings: https://www.sqlite.org/wal.html.
 """
 
-import logging
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from handler.history.store import PastStore, Values, unanswered
 from handler.scoring.entity_state import NONE, EntityPast, State
 from handler.scoring.history import DAY
 from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
@@ -28,34 +28,29 @@ CREATE TABLE IF NOT EXISTS requests (
     is_settled INTEGER NOT NULL, PRIMARY KEY (id, entity)
 ) WITHOUT ROWID
 """
-# After so many failures in a row the file is left alone for a while: a request need not wait for what does not answer.
-MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
 # How long a start waits for other writers, and how long a request waits until it tries again.
 START_SECONDS, RETRY_SECONDS = 5.0, 0.0003
 # How many keys are changed in one transaction: other writers wait for it. Then they are let in for so long.
 BATCH_KEYS, PAUSE_BETWEEN_SECONDS = 20, 2 * RETRY_SECONDS
 # Every so many writes so many rows of each table are looked at, in the order of their keys, and those forgotten are
 # removed: more than can have been added meanwhile, so that sooner or later all are.
-WRITES_A_SWEEP, SWEPT = 1_000, 2_000
+WRITES_A_SWEEP, SWEPT = 500, 1_000
 _SWEPT_TABLES: dict[str, tuple[str, Any]] = {"states": ("key", b""), "requests": ("id", -(2**63))}
-_LAST_OF_SWEEP = "SELECT max(key) FROM (SELECT {key} AS key FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?)"
-_SWEEP = "DELETE FROM {table} WHERE {key} > ? AND {key} <= ? AND expires < ?"
+_END_OF_SWEEP = "SELECT max({key}) FROM (SELECT {key} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT ?)"
+_FORGOTTEN = "SELECT {key} FROM {table} WHERE {key} > ? AND {key} <= ? AND expires < ?"
+_SWEEP = "DELETE FROM {table} WHERE {key} = ? AND expires < ?"
 
 # 32 MB of pages, as the log of writes may grow.
 LOG_PAGES = 8_000
 
 WEEK = 7 * DAY
 
-logger = logging.getLogger(__name__)
-
-Values = list[list[float] | None]
-
 
 class HistoryFileError(ValueError):
     """Raised at the start where the file cannot hold the history."""
 
 
-class SqliteHistory:
+class SqliteHistory(PastStore):
     """A file of states by key."""
 
     def __init__(self, path: str, budget_ms: int) -> None:
@@ -63,13 +58,12 @@ class SqliteHistory:
 
         A request waits at most `budget_ms` for other writers.
         """
+        super().__init__()
         self._path, self._budget = path, budget_ms / 1000
         self._connection: sqlite3.Connection | None = None
-        self._failures, self._paused_until, self._n_writes = 0, 0.0, 0
+        self._n_writes = 0
         # Anywhere, so that processes which never come to the end of the file look at all of it together.
         self._swept_until = {"states": urandom(KEY_BYTES), "requests": int.from_bytes(urandom(8), signed=True)}
-        self.n_failed = 0
-        """How many requests were not answered."""
         try:
             self.connection()
         except sqlite3.Error as error:
@@ -85,23 +79,14 @@ class SqliteHistory:
             self._connection.close()
             self._connection = None
 
-    @property
-    def is_answering(self) -> bool:
-        """Whether the last request was answered."""
-        return self._failures == 0
-
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
-        """Per request and entity the features from strictly earlier events, None where the file did not answer.
-
-        Without `is_written` the requests leave nothing. What has no key has no features, which is an empty list. Of
-        several requests a few are a transaction; where one fails, what came before it stays.
-        """
-        values: list[Values] = [[None if event else [] for event in events] for events in requests]
+        """See `PastStore`. Of several requests a few are a transaction; where one fails, what came before it stays."""
+        values = unanswered(requests)
         order = [index for index, events in enumerate(requests) if any(events)]
         if len(order) > 1:
             order.sort(key=lambda index: _time_of(requests[index]))
         n_answered = 0
-        if self._failures < MAX_FAILURES or monotonic() >= self._paused_until:
+        if self._is_asked():
             try:
                 for part in _in_turns(order, max(BATCH_KEYS // max(map(len, requests), default=1), 1)):
                     self._exchange(requests, part, values, is_written=is_written)
@@ -109,9 +94,7 @@ class SqliteHistory:
             except (sqlite3.Error, ValueError, OSError) as error:
                 self._fail(error)
             else:
-                if self._failures:
-                    logger.warning("the history answers again")
-                    self._failures = 0
+                self._succeed()
         self.n_failed += len(order) - n_answered
         return values
 
@@ -173,11 +156,7 @@ class SqliteHistory:
                 _count_frauds(connection, [(event.past, event.key, event.event.time) for event in part])
 
     def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
-        """Count the requests with these ids as frauds, each once; whether the file answered.
-
-        What was never added under such an id, or is forgotten, changes nothing. A few are counted at a time; what was
-        counted before one fails does not count again.
-        """
+        """See `PastStore`. A few are counted at a time; what was counted before one fails does not count again."""
         try:
             for part in _in_turns([past.id_hash(identifier) for identifier in ids]):
                 with self.writing() as connection:
@@ -236,12 +215,13 @@ class SqliteHistory:
             return
         with suppress(sqlite3.Error):
             for table, (key, lowest) in _SWEPT_TABLES.items():
-                names, begin = {"table": table, "key": key}, self._swept_until[table]
-                row = self.connection().execute(_LAST_OF_SWEEP.format(**names), (begin, SWEPT)).fetchone()
-                end = row[0]
-                if end is not None:
-                    with self.writing(0.0) as connection:
-                        connection.execute(_SWEEP.format(**names), (begin, end, now))
+                names, begin, connection = {"table": table, "key": key}, self._swept_until[table], self.connection()
+                (end,) = connection.execute(_END_OF_SWEEP.format(**names), (begin, SWEPT)).fetchone()
+                # Others wait only while something is removed, not while it is looked for.
+                forgotten = connection.execute(_FORGOTTEN.format(**names), (begin, end, now)).fetchall()
+                if forgotten:
+                    with self.writing(0.0):
+                        connection.executemany(_SWEEP.format(**names), [(name, now) for (name,) in forgotten])
                 self._swept_until[table] = lowest if end is None else end
             self._n_writes = 0
 
@@ -276,14 +256,6 @@ class SqliteHistory:
                 raise
             self._connection = connection
         return self._connection
-
-    def _fail(self, error: Exception) -> None:
-        """Log the first failure, and after several leave the file alone for a while."""
-        if not self._failures:
-            logger.error("the history does not answer: %s", error)
-        self._failures += 1
-        if self._failures >= MAX_FAILURES:
-            self._paused_until = monotonic() + PAUSE_SECONDS
 
 
 def _in_turns[T](items: Sequence[T], size: int = BATCH_KEYS) -> Iterator[Sequence[T]]:

@@ -214,7 +214,7 @@ def test_what_is_forgotten_is_swept_by_and_by(history: SqliteHistory, monkeypatc
         assert all(before - n_swept <= after <= before for before, after in pairwise(left))
     assert history.n_failed == 0
     for table, (key, _) in sqlite._SWEPT_TABLES.items():  # noqa: SLF001 - what the sweep does
-        for statement in (sqlite._LAST_OF_SWEEP, sqlite._SWEEP):  # noqa: SLF001 - as above
+        for statement in (sqlite._END_OF_SWEEP, sqlite._FORGOTTEN, sqlite._SWEEP):  # noqa: SLF001 - as above
             query = statement.format(table=table, key=key)
             plan = history.connection().execute(f"EXPLAIN QUERY PLAN {query}", (0,) * query.count("?")).fetchall()
             assert not any(row[-1] == f"SCAN {table}" for row in plan), plan

@@ -1,0 +1,71 @@
+"""What every store of pasts does, and how long one that does not answer is left alone."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from time import monotonic
+
+from handler.scoring.past import KeyedEvent, RequestPast
+
+# After so many failures in a row a store is left alone for a while: a request need not wait for what does not answer.
+MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
+
+Values = list[list[float] | None]
+
+logger = logging.getLogger(__name__)
+
+
+class PastStore(ABC):
+    """Where the states of entities are kept."""
+
+    def __init__(self) -> None:
+        """Begin as a store that answers."""
+        self._failures, self._paused_until = 0, 0.0
+        self.n_failed = 0
+        """How many requests were not answered."""
+
+    @abstractmethod
+    def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
+        """Per request and entity the features from strictly earlier events, None where the store did not answer.
+
+        Without `is_written` the requests leave nothing. What has no key has no features, which is an empty list.
+        """
+
+    @abstractmethod
+    def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
+        """Count the requests with these ids as frauds, each once; whether the store answered.
+
+        What was never added under such an id, or is forgotten, changes nothing.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close what is open; a later request opens it again."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether the last request was answered."""
+        return self._failures == 0
+
+    def _is_asked(self) -> bool:
+        """Whether the store is asked now; not while it is left alone."""
+        return self._failures < MAX_FAILURES or monotonic() >= self._paused_until
+
+    def _fail(self, error: Exception) -> None:
+        """Log the first failure, and after several leave the store alone for a while."""
+        if not self._failures:
+            logger.error("the history does not answer: %s", error)
+        self._failures += 1
+        if self._failures >= MAX_FAILURES:
+            self._paused_until = monotonic() + PAUSE_SECONDS
+
+    def _succeed(self) -> None:
+        """Log that the store answers again, if it did not."""
+        if self._failures:
+            logger.warning("the history answers again")
+            self._failures = 0
+
+
+def unanswered(requests: Sequence[Sequence[KeyedEvent | None]]) -> list[Values]:
+    """The values of requests before a store has answered."""
+    return [[None if event else [] for event in events] for events in requests]
