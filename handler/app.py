@@ -5,6 +5,8 @@ import gc
 import json
 import logging
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ from handler.web.routes import create_app
 from handler.web.startup import Mangum
 
 if TYPE_CHECKING:
-    from handler.history.sqlite import SqliteHistory
+    from handler.history.store import PastStore
 
 SUCCESS = 200
 SERVER_ERROR = 500
@@ -72,12 +74,8 @@ def _started_watcher() -> Watcher | None:
         meter=StoreMeter() if SETTINGS.metrics else None,
     )
     watcher.look_if_due(START_SECONDS)
-    try:
-        # Only in Lambda's runtime. The versions in a restored snapshot may be weeks old.
-        from snapshot_restore_py import register_after_restore  # noqa: PLC0415 - see above
-    except ModuleNotFoundError:
-        return watcher
-    register_after_restore(watcher.look_if_due, START_SECONDS, is_patient=True)
+    # The versions in a snapshot may be weeks old.
+    _after_restore(watcher.look_if_due, START_SECONDS, is_patient=True)
     return watcher
 
 
@@ -91,21 +89,38 @@ def _recorder() -> Recorder | None:
     return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=SETTINGS.predictions_key)
 
 
-def _history() -> "SqliteHistory | None":
+def _history() -> "PastStore | None":
     """The configured history; None without HISTORY.
 
-    Raises ValueError in Lambda, where each environment would have a past of its own.
+    Raises ValueError for a file in Lambda, where each environment would have a past of its own.
     """
     if not SETTINGS.history:
         return None
-    if os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
+    table = SETTINGS.history_table
+    if table is None and os.environ.get("AWS_LAMBDA_FUNCTION_NAME"):
         raise ValueError(
             f"HISTORY is {SETTINGS.history!r}, a file, but in Lambda each environment would have a past of its own; "
-            "leave it empty there"
+            "name a table there, such as dynamodb://fraud-history, or leave it empty"
         )
-    from handler.history.sqlite import SqliteHistory  # noqa: PLC0415 - no other deployment needs SQLite
+    if table is None:
+        from handler.history.sqlite import SqliteHistory  # noqa: PLC0415 - no other deployment needs SQLite
 
-    return SqliteHistory(SETTINGS.history, SETTINGS.history_budget_ms)
+        return SqliteHistory(SETTINGS.history, SETTINGS.history_budget_ms)
+    from handler.history.dynamodb import DynamoHistory  # noqa: PLC0415 - no other deployment needs TLS
+
+    history = DynamoHistory(table, SETTINGS.history_budget_ms, SETTINGS.history_key)
+    # The connections in a snapshot are broken, and its credentials have expired.
+    _after_restore(history.close)
+    return history
+
+
+def _after_restore(action: Callable[..., Any], *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - of any action
+    """Have Lambda call an action whenever an environment starts from a snapshot."""
+    # Only in Lambda's runtime.
+    with suppress(ModuleNotFoundError):
+        from snapshot_restore_py import register_after_restore  # noqa: PLC0415 - see above
+
+        register_after_restore(action, *arguments, **options)
 
 
 hide_exception_texts()

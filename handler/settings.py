@@ -1,6 +1,7 @@
 """Deployment settings, read from the environment once; template.yaml and docs/deploy.md list the variables."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,6 +11,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from handler.releases.signature import read_public_keys
 from handler.scoring.fields import Frozen
 
+_TABLE = "dynamodb://"
+MOST_KEY_BYTES = 64
 PACKAGED_BUNDLES = Path(__file__).parent.parent / "build" / "bundles"
 
 
@@ -21,6 +24,19 @@ def _whole_number(text: str) -> int | str:
 def _items(text: str) -> tuple[str, ...]:
     """The items of a list with commas between."""
     return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _file_or_table(address: str) -> str:
+    if address.startswith(_TABLE) and not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", address.removeprefix(_TABLE)):
+        raise ValueError("no name of a table")
+    return address
+
+
+def _short_key(key: bytes) -> bytes:
+    # Longer ones a hash cannot take. The message must not quote it.
+    if len(key) > MOST_KEY_BYTES:
+        raise ValueError(f"it has {len(key)} bytes; it must have at most {MOST_KEY_BYTES}")
+    return key
 
 
 WholeNumber = Annotated[int, BeforeValidator(_whole_number), Field(gt=0, description="be a whole number above 0")]
@@ -46,11 +62,21 @@ class Settings(Frozen):
     store_seconds: Annotated[float, Field(gt=0, strict=False, description="be a number of seconds above 0")] = 30.0
     store_budget_ms: WholeNumber = 50
     store_public_key: Annotated[tuple[bytes, ...], BeforeValidator(read_public_keys)] = ()
-    history: str = ""
+    history: Annotated[
+        str,
+        AfterValidator(_file_or_table),
+        Field(description="be a file, or a table of DynamoDB, such as dynamodb://fraud-history"),
+    ] = ""
     history_budget_ms: WholeNumber = 50
+    history_key: Annotated[bytes, Field(strict=False), AfterValidator(_short_key)] = b""
     predictions: str = ""
     predictions_rate: Annotated[float, Field(gt=0, le=1, strict=False, description="be above 0 and at most 1")] = 1.0
     predictions_key: Annotated[bytes, Field(strict=False)] = b""
+
+    @property
+    def history_table(self) -> str | None:
+        """The table of DynamoDB that HISTORY names; None where it names a file."""
+        return self.history.removeprefix(_TABLE) if self.history.startswith(_TABLE) else None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

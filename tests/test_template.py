@@ -20,7 +20,8 @@ if not SAM_PYTHON.exists():
 
 JWT = {"Authorizer": "JWT", "JwtIssuer": "https://issuer.example/tenant", "JwtAudience": "fraud,console"}
 CORS = {"CorsOrigins": "https://console.example,http://localhost:3000"}
-STORES = {"ModelBucket": "create", "PredictionLog": "create"}
+KEY_ARN = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+STORES = {"ModelBucket": "create", "PredictionLog": "create", "HistoryTable": "create", "HistoryTableKeyArn": KEY_ARN}
 EXTRAS = {
     "AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:on-call",
     "ReservedConcurrency": "10",
@@ -171,13 +172,17 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
 
 
 def test_alarms_remain_after_a_deployment(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """By then Lambda no longer counts by version; two read what the function counts: unread events, store trouble."""
+    """By then Lambda no longer counts by version; others read what the function counts."""
     alarms = of_type(resources, "AWS::CloudWatch::Alarm")
     remaining = {name for name, alarm in alarms.items() if "AlarmName" not in alarm} - {"PredictionsLate"}
-    store_alarm = {"StoreTrouble": {(telemetry.NAMESPACE, telemetry.TROUBLE, "Sum")}} if "ModelBucket" in given else {}
+    of_stores = {
+        "StoreTrouble": {(telemetry.NAMESPACE, telemetry.TROUBLE, "Sum")},
+        "HistoryTrouble": {(telemetry.NAMESPACE, telemetry.UNANSWERED, "Sum")},
+    }
     read = {name: {metric[:3] for metric in metrics_of(alarms[name])} for name in remaining}
-    assert {name: metrics for name, metrics in read.items() if name == "StoreTrouble"} == store_alarm
-    assert set().union(*(metrics for name, metrics in read.items() if name != "StoreTrouble")) == {
+    expected = of_stores if "ModelBucket" in given else {}
+    assert {name: metrics for name, metrics in read.items() if name in of_stores} == expected
+    assert set().union(*(metrics for name, metrics in read.items() if name not in of_stores)) == {
         ("AWS/ApiGateway", "5xx", "Sum"),
         ("AWS/Lambda", "Duration", "p99"),
         ("AWS/Lambda", "Errors", "Sum"),
@@ -226,7 +231,7 @@ def test_no_role_reaches_everything(resources: dict[str, Any]) -> None:
 
 
 def test_the_function_may_only_write_its_log(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """Beyond its own log it reads the model bucket, where there is one."""
+    """Beyond its own log it reads the model bucket, and items of the table of pasts, where there are such."""
     role = resources["FunctionRole"]["Properties"]
     assert "ManagedPolicyArns" not in role
     writing, *reading = role["Policies"]
@@ -234,9 +239,21 @@ def test_the_function_may_only_write_its_log(given: dict[str, str], resources: d
     assert statement["Action"] == ["logs:CreateLogStream", "logs:PutLogEvents"]
     assert statement["Resource"] == {"Fn::GetAtt": ["FunctionLog", "Arn"]}
     assert not of_type(resources, "AWS::IAM::RolePolicy")
-    allowed = {item["Action"]: item["Resource"] for policy in reading for item in policy["PolicyDocument"]["Statement"]}
-    store = {"s3:GetObject": {"Fn::Sub": "${ModelStore.Arn}/*"}, "s3:ListBucket": {"Fn::GetAtt": ["ModelStore", "Arn"]}}
-    assert allowed == (store if "ModelBucket" in given else {})
+    allowed = {
+        action: item["Resource"]
+        for policy in reading
+        for item in policy["PolicyDocument"]["Statement"]
+        for action in ([item["Action"]] if isinstance(item["Action"], str) else item["Action"])
+    }
+    table = {"Fn::GetAtt": ["PastStore", "Arn"]}
+    stores = {
+        "s3:GetObject": {"Fn::Sub": "${ModelStore.Arn}/*"},
+        "s3:ListBucket": {"Fn::GetAtt": ["ModelStore", "Arn"]},
+        "dynamodb:GetItem": table,
+        "dynamodb:UpdateItem": table,
+        "kms:Decrypt": KEY_ARN,
+    }
+    assert allowed == (stores if "ModelBucket" in given else {})
 
 
 def test_parameters_reach_the_function(given: dict[str, str], resources: dict[str, Any]) -> None:
@@ -248,6 +265,7 @@ def test_parameters_reach_the_function(given: dict[str, str], resources: dict[st
     variables, origins = function["Environment"]["Variables"], given.get("CorsOrigins", "")
     store, target = ({"Fn::Sub": "s3://${ModelStore}"}, "stdout") if "ModelBucket" in given else ("", "")
     assert (variables["STORE"], variables["PREDICTIONS"], variables["CORS_ORIGINS"]) == (store, target, origins)
+    assert variables["HISTORY"] == ({"Fn::Sub": "dynamodb://${PastStore}"} if "HistoryTable" in given else "")
     assert function.get("ReservedConcurrentExecutions") == given.get("ReservedConcurrency")
     assert function["SnapStart"] == {"ApplyOn": given.get("SnapStart", "PublishedVersions")}
     cors = only(resources, "AWS::ApiGatewayV2::Api").get("CorsConfiguration")
@@ -285,11 +303,31 @@ def test_buckets_are_private(given: dict[str, str], resources: dict[str, Any]) -
         assert statement["Resource"] == [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
 
 
+def test_the_table_of_pasts_is_kept_and_healed(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """On demand, encrypted by the key of the parameter, restorable, with expiry, and kept when the stack is deleted."""
+    tables = of_type(resources, "AWS::DynamoDB::Table")
+    assert len(tables) == ("HistoryTable" in given)
+    for name, table in tables.items():
+        assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
+        assert table == {
+            "BillingMode": "PAY_PER_REQUEST",
+            "AttributeDefinitions": [{"AttributeName": "k", "AttributeType": "B"}],
+            "KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}],
+            "TimeToLiveSpecification": {"AttributeName": "x", "Enabled": True},
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+            "DeletionProtectionEnabled": True,
+            "SSESpecification": {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": KEY_ARN},
+        }
+    alone = only(deployed({"HistoryTable": "create"})["Resources"], "AWS::DynamoDB::Table")
+    assert "SSESpecification" not in alone
+
+
 def test_outputs_name_what_was_made(given: dict[str, str]) -> None:
     """Buckets only where they exist; a curl line that fits the authorizer."""
     outputs = deployed(given)["Outputs"]
     assert {"Url", "FunctionAlias", "Curl"} <= outputs.keys()
-    assert ({"ModelBucketName", "PredictionBucketName"} <= outputs.keys()) == ("ModelBucket" in given)
+    names = {"ModelBucketName", "PredictionBucketName", "HistoryTableName"}
+    assert (names & outputs.keys()) == (names if "ModelBucket" in given else set())
     line = str(outputs["Curl"]["Value"])
     assert ("--aws-sigv4" in line) == ("Authorizer" not in given)
     assert ("Bearer" in line) == (given.get("Authorizer") == "JWT")
@@ -330,6 +368,8 @@ def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> Non
         ({"CorsOrigins": "https://" + "a" * 200}, "CorsOrigins is"),
         ({"StorePublicKey": "AAAA"}, "no effect without ModelBucket=create"),
         ({"ModelBucket": "create", "StorePublicKey": "key.pem"}, "StorePublicKey is .* must be an Ed25519 public key"),
+        ({"HistoryTableKeyArn": KEY_ARN}, "no effect without HistoryTable=create"),
+        ({"HistoryTable": "create", "HistoryTableKeyArn": "alias/fraud"}, "must be the ARN of a KMS key"),
         ({"StoreSeconds": "0"}, "StoreSeconds is '0'"),
         ({"AlarmTopicArn": "on-call"}, "AlarmTopicArn is .* must be the ARN of an SNS topic"),
         ({"Authorizer": "none"}, "Authorizer is 'none'"),
@@ -349,7 +389,7 @@ def test_every_parameter_is_documented() -> None:
     declared = dict(
         re.findall(r"^  (\w+):\n    Type: .*\n    Default: (.*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
     )
-    assert len(declared) == 21
+    assert len(declared) == 23
     for name, default in declared.items():
         shown = default.strip('"')
         assert re.search(rf"^\| `{name}` \| {re.escape(shown) or 'none'} \|", page, re.MULTILINE), name

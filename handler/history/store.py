@@ -4,6 +4,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from time import monotonic
+from typing import Self
 
 from handler.scoring.past import KeyedEvent, RequestPast
 
@@ -23,6 +24,14 @@ class PastStore(ABC):
         self._failures, self._paused_until = 0, 0.0
         self.n_failed = 0
         """How many requests were not answered."""
+
+    def __enter__(self) -> Self:
+        """The store itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     @abstractmethod
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:

@@ -15,6 +15,8 @@ from handler.scoring.scorer import Answered, Scored
 
 NAMESPACE = "FraudScorer"
 SCORED, FLAGGED, WARNED, FAILED, UNREAD = "Scored", "Flagged", "Warned", "Failed", "Unread"
+# Requests that were scored without their past, because what keeps it did not answer.
+UNANSWERED = "Unanswered"
 MEASURED = {"Latency": ("Milliseconds", "%.3f"), "Probability": ("None", "%s")}
 # CloudWatch's limit for one metric in one line.
 MOST_VALUES = 100
@@ -95,6 +97,11 @@ def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
 def record_unread(context: Any) -> None:  # noqa: ANN401 - Lambda's context
     """Count an event that could not be read, for all versions together: the fault is its sender's."""
     write(_format(_line((UNREAD,), (("FunctionName",),), {}), context.function_version, 1))
+
+
+def record_unanswered(context: Any, n_requests: int) -> None:  # noqa: ANN401 - Lambda's context
+    """Count requests that were scored without their past, for all versions together, which share it."""
+    write(_format(_line((UNANSWERED,), (("FunctionName",),), {}), context.function_version, n_requests))
 
 
 class StoreMeter:

@@ -14,14 +14,14 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from handler.records.record import Recorder
-from handler.records.telemetry import Meter, write
+from handler.records.telemetry import Meter, record_unanswered, write
 from handler.releases.served import Slot
 from handler.scoring.scorer import Answered, Scorer
 from handler.web.body import read_body
 from handler.web.startup import HTTPException
 
 if TYPE_CHECKING:
-    from handler.history.sqlite import SqliteHistory
+    from handler.history.store import PastStore
     from handler.scoring.past import RequestPast
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -40,7 +40,7 @@ class ScoreEndpoint:
         slot: Slot,
         meter: Meter | None,
         recorder: Recorder | None,
-        history: "SqliteHistory | None" = None,
+        history: "PastStore | None" = None,
         *,
         is_batch: bool,
     ) -> None:
@@ -54,7 +54,7 @@ class ScoreEndpoint:
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
         """Send the answer; raises HTTPException for a request that cannot be scored."""
-        start = perf_counter()
+        start, n_unanswered = perf_counter(), self._history.n_failed if self._history else 0
         explain = _is_explained(scope["query_string"])
         body = await read_body(scope, receive)
         # Read once, so that one version validates, scores and answers even if another is swapped in meanwhile.
@@ -71,6 +71,8 @@ class ScoreEndpoint:
         # Lambda passes a context; the warm-up request at the start has none, and is not counted.
         context = scope.get("aws.context")
         metrics = self._meter.line(context, answered, seconds) if self._meter and context else b""
+        if metrics and self._history and self._history.n_failed > n_unanswered:
+            record_unanswered(context, self._history.n_failed - n_unanswered)
         if self._recorder and (context or "aws.context" not in scope):
             shadowed = None
             if shadow := served.shadow:
@@ -86,7 +88,7 @@ class Recall(NamedTuple):
     """How the requests of a scorer with a history learn their past."""
 
     past: "RequestPast"
-    history: "SqliteHistory | None"
+    history: "PastStore | None"
     is_written: bool
 
     def complete(self, requests: Sequence[BaseModel]) -> list[list[str]]:

@@ -16,7 +16,7 @@ from handler.web.endpoint import parsed
 from handler.web.startup import HTTPException
 
 if TYPE_CHECKING:
-    from handler.history.sqlite import SqliteHistory
+    from handler.history.store import PastStore
 
 
 class Outcome(BaseModel):
@@ -45,7 +45,7 @@ class OutcomeEndpoint:
     """The ASGI endpoint that records outcomes."""
 
     def __init__(
-        self, slots: Mapping[str, Slot], recorder: Recorder | None, history: "SqliteHistory | None" = None
+        self, slots: Mapping[str, Slot], recorder: Recorder | None, history: "PastStore | None" = None
     ) -> None:
         """Record outcomes of these scorers, and tell the history of frauds where a feature reads them.
 

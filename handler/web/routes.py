@@ -20,7 +20,7 @@ from handler.web.outcomes import OutcomeEndpoint
 from handler.web.startup import FastAPI, HTTPException
 
 if TYPE_CHECKING:
-    from handler.history.sqlite import SqliteHistory
+    from handler.history.store import PastStore
 
 TITLE = "Fraud scorer"
 DESCRIPTION = "Risk scores with reasons. One route per scorer; contracts and metrics at /models/<scorer>."
@@ -42,7 +42,7 @@ def create_app(
     with_metrics: bool = False,
     recorder: Recorder | None = None,
     watcher: Watcher | None = None,
-    history: "SqliteHistory | None" = None,
+    history: "PastStore | None" = None,
 ) -> FastAPI:
     """The application that serves these slots, by scorer.
 
@@ -106,7 +106,7 @@ def create_app(
     return app
 
 
-def _lifespan(watcher: Watcher | None, history: "SqliteHistory | None") -> Callable[[FastAPI], Any]:
+def _lifespan(watcher: Watcher | None, history: "PastStore | None") -> Callable[[FastAPI], Any]:
     """What begins and ends with the application, under a server that runs it."""
 
     @asynccontextmanager
@@ -152,16 +152,14 @@ def _store_health(watcher: Watcher | None) -> dict[str, Any]:
     }
 
 
-def _history_health(history: "SqliteHistory | None") -> dict[str, Any]:
+def _history_health(history: "PastStore | None") -> dict[str, Any]:
     """The history's part of the health answer; empty without one."""
     if history is None:
         return {}
     return {"history": {"status": "ok" if history.is_answering else "trouble", "unanswered": history.n_failed}}
 
 
-def _routes(
-    slot: Slot, recorder: Recorder | None, history: "SqliteHistory | None", *, with_metrics: bool
-) -> list[Route]:
+def _routes(slot: Slot, recorder: Recorder | None, history: "PastStore | None", *, with_metrics: bool) -> list[Route]:
     """One route for a request and one for a batch."""
     meter = Meter(slot.served.scorer.bundle.scorer) if with_metrics else None
     path = slot.promised.route

@@ -11,7 +11,9 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
+import boto3
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi.testclient import TestClient
@@ -25,6 +27,7 @@ from handler.settings import PACKAGED_BUNDLES, Settings
 from handler.web.gateway import post_event
 from handler.web.unread import UnreadRecordsError
 from tests.handler.deployment import Deployment
+from tests.handler.history.test_dynamodb import TABLE
 from tests.handler.record_lines import record_lines
 
 EVENTS = Path(__file__).parents[1] / "events"
@@ -312,3 +315,49 @@ def test_a_version_that_fails_its_own_request_does_not_start(
     monkeypatch.setattr(Scorer, "answer", lambda *_, **__: {}["model"])
     with pytest.raises(RuntimeError, match=r"^/\S+ answers its own golden request with 500$"):
         load_app()
+
+
+def test_a_table_keeps_the_past_of_all_environments(
+    load_app: LoadApp,
+    s3_environment: dict[str, str],  # noqa: ARG001 - the client reads the environment
+    restore_hooks: list[Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """What one learns the next knows; after a restore connections and credentials are new; what fails is counted."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "fraud")
+    with pytest.raises(ValueError, match=r"^HISTORY is 'history.db', a file, but in Lambda .* such as dynamodb://"):
+        load_app(HISTORY="history.db")
+    name = f"past-{uuid4().hex[:12]}"
+    boto3.client("dynamodb").create_table(TableName=name, **TABLE)
+    one, other = (load_app(HISTORY=f"dynamodb://{name}", HISTORY_KEY="secret", METRICS="emf") for _ in range(2))
+    assert not boto3.client("dynamodb").scan(TableName=name)["Items"]
+
+    def counted(app: ModuleType, number: int, at: int) -> dict[str, Any]:
+        request = {
+            "transaction_id": f"t{number}",
+            "amount_usd": 20.0,
+            "chain": "ethereum",
+            "sender_address": "0x7f",
+            "timestamp": at,
+        }
+        answer = app.handler(post_event("/predict", "explain=true", json.dumps(request)), INVOKED)
+        assert answer["statusCode"] == 200, answer
+        body = json.loads(answer["body"])
+        values = {reason["field"]: reason["value"] for reason in body["reasons"]}
+        return values | {"warned": "did not answer" in answer["body"]}
+
+    at = 1_760_000_000
+    values = [counted(app, number, at + 60 * number)["tx_count_24h"] for number, app in enumerate((one, other, one))]
+    assert values == [0, 1, 2]
+    capfd.readouterr()
+    restore_hooks[0]()
+    assert counted(one, 3, at + 240)["tx_count_24h"] == 3
+    boto3.client("dynamodb").delete_table(TableName=name)
+    values = counted(other, 4, at + 300)
+    assert values["tx_count_24h"] is None
+    assert values["warned"]
+    health = TestClient(other.app).get("/health").json()
+    assert health["history"] == {"status": "trouble", "unanswered": 1}
+    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    assert [line["Unanswered"] for line in lines if "Unanswered" in line] == [1]

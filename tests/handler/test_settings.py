@@ -40,6 +40,23 @@ def test_a_wrong_value_is_refused_with_the_rule(name: str, values: tuple[str, ..
         assert str(caught.value) == f"{name} is {value!r}; {rule}"
 
 
+@pytest.mark.parametrize("value", ["dynamodb://", "dynamodb://ab", "dynamodb://fraud history", "dynamodb://a/b"])
+def test_a_history_that_is_no_table_is_refused(value: str) -> None:
+    """Anything without that beginning is a file."""
+    with pytest.raises(ValueError, match=r"^HISTORY is ") as caught:
+        Settings.from_environment({"HISTORY": value})
+    rule = "it must be a file, or a table of DynamoDB, such as dynamodb://fraud-history"
+    assert str(caught.value) == f"HISTORY is {value!r}; {rule}"
+    assert Settings.from_environment({"HISTORY": "dynamodb://fraud-history"}).history_table == "fraud-history"
+    assert Settings.from_environment({"HISTORY": "history.db"}).history_table is None
+
+
+def test_a_long_key_is_refused_and_not_quoted() -> None:
+    """A hash takes no more than 64 bytes."""
+    with pytest.raises(ValueError, match=r"^HISTORY_KEY: it has 65 bytes; it must have at most 64$"):
+        Settings.from_environment({"HISTORY_KEY": "x" * 65})
+
+
 @pytest.mark.parametrize("value", ["c2hvcnQ=", " "])
 def test_a_wrong_public_key_is_named_and_not_quoted(value: str) -> None:
     """It would refuse every release. It may be a private key, pasted by mistake: no traceback shows it either."""
@@ -92,6 +109,7 @@ def test_the_defaults() -> None:
         "store_public_key": (),
         "history": "",
         "history_budget_ms": 50,
+        "history_key": b"",
         "predictions": "",
         "predictions_rate": 1.0,
         "predictions_key": b"",

@@ -1,0 +1,212 @@
+"""Calls of AWS: signed as botocore signs them, with the credentials of the environment or the container."""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials as BotocoreCredentials
+
+from handler.history import aws
+from handler.history.aws import AwsClient, AwsError, read_credentials
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "a secret"}
+REGION = {"AWS_REGION": "eu-central-1"}
+NOW = datetime(2026, 11, 29, 10, 0, tzinfo=UTC)
+
+
+class Service(ThreadingHTTPServer):
+    """Answers every call with what is next, and keeps what it was asked."""
+
+    def __init__(self, answers: list[tuple[int, Any]]) -> None:
+        """Have these answers, of each a status and what is said."""
+        super().__init__(("127.0.0.1", 0), _Call)
+        self.answers, self.asked, self.connections = answers, list[tuple[str, dict[str, str], bytes]](), set[Any]()
+
+    @property
+    def address(self) -> str:
+        """Where it is."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class _Call(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Service
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("content-length", "0"))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.asked.append((self.path, headers, self.rfile.read(length)))
+        self.server.connections.add(self.client_address)
+        status, answer = self.server.answers.pop(0)
+        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_POST  # noqa: N815 - the standard library's name
+
+    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - as the standard library has it
+        """Say nothing."""
+
+
+@contextmanager
+def service(*answers: tuple[int, Any]) -> Iterator[Service]:
+    """A service, as long as a block lasts."""
+    with Service(list(answers)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def client(environment: dict[str, str]) -> Iterator[AwsClient]:
+    """A client of DynamoDB, as long as a block lasts."""
+    client = AwsClient("dynamodb", "DynamoDB_20120810", environment)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@pytest.mark.parametrize("token", ["", "a session's token"])
+def test_a_call_is_signed_as_botocore_signs_it(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same signature for the same headers, body, time and credentials."""
+    monkeypatch.setattr(aws, "time", NOW.timestamp)
+    with service((200, {"done": 1})) as server:
+        given = {**KEYS, **REGION, "AWS_SESSION_TOKEN": token, "AWS_ENDPOINT_URL_DYNAMODB": server.address}
+        with client(given) as ours:
+            assert ours.call([("GetItem", b'{"TableName": "past"}')], 5.0) == [{"done": 1}]
+        ((path, headers, body),) = server.asked
+    signed = ("content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target")
+    request = AWSRequest("POST", f"{server.address}{path}", {n: headers[n] for n in signed if n in headers}, body)
+    credentials = BotocoreCredentials(KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"], token or None)
+    signer = SigV4Auth(credentials, "dynamodb", "eu-central-1")
+    request.context["timestamp"] = headers["x-amz-date"]
+    canonical = signer.canonical_request(request)
+    signature = signer.signature(signer.string_to_sign(request, canonical), request)
+    assert headers["authorization"].endswith(f"Signature={signature}")
+    assert headers["x-amz-target"] == "DynamoDB_20120810.GetItem"
+    assert headers.get("x-amz-security-token", "") == token
+
+
+def test_the_address_is_that_of_the_region() -> None:
+    """Over TLS, and only then with the certificates that it takes long to read."""
+    with client({**KEYS, **REGION}) as ours:
+        assert (ours._host, ours._port) == ("dynamodb.eu-central-1.amazonaws.com", 443)  # noqa: SLF001 - what it calls
+        assert ours._context is not None  # noqa: SLF001 - as above
+    with pytest.raises(ValueError, match=r"^AWS_REGION is empty; set it to the region of the table"):
+        AwsClient("dynamodb", "DynamoDB_20120810", KEYS)
+
+
+def test_calls_at_once_have_connections_that_are_kept() -> None:
+    """Three calls three, and the next three calls the same; each answer belongs to its call."""
+    answers = [(200, {"number": number}) for number in range(6)]
+    with service(*answers) as server, client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours:
+        for _ in range(2):
+            assert all("number" in answer for answer in ours.call([("GetItem", b"{}")] * 3, 5.0))
+        assert len(server.connections) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "code"),
+    [
+        (400, {"__type": "com.amazonaws#ThrottlingException", "message": "slow down"}, "ThrottlingException"),
+        (400, {"__type": "ValidationException", "Message": "too large"}, "ValidationException"),
+        (500, {}, "500"),
+        (503, b"<html>", "JSONDecodeError"),
+        (200, b"\xff", "UnicodeDecodeError"),
+    ],
+)
+def test_a_failed_call_has_a_code(status: int, content: Any, code: str) -> None:  # noqa: ANN401 - JSON or bytes
+    """AWS's own, or the kind of failure; the client calls on."""
+    with (
+        service((status, content), (200, {})) as server,
+        client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours,
+    ):
+        (problem,) = ours.call([("GetItem", b"{}")], 5.0)
+        assert isinstance(problem, AwsError)
+        assert problem.code == code
+        assert ours.call([("GetItem", b"{}")], 5.0) == [{}]
+
+
+def test_nobody_there_is_a_failed_call() -> None:
+    """As is a service that does not answer in time."""
+    with client({**KEYS, **REGION, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}) as ours:
+        (problem,) = ours.call([("GetItem", b"{}")], 5.0)
+        assert isinstance(problem, AwsError)
+        assert problem.code == "ConnectionRefusedError"
+        (problem,) = ours.call([("GetItem", b"{}")], 0.0)
+        assert isinstance(problem, AwsError)
+        assert problem.code == "TimeoutError"
+
+
+def test_a_containers_credentials_are_read_again_before_they_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SnapStart has them; those of the environment are not there then. Refused ones are read again at once."""
+
+    def given(key_id: str, minutes: int) -> tuple[int, Any]:
+        expiration = (NOW + timedelta(minutes=minutes)).isoformat().replace("+00:00", "Z")
+        return 200, {"AccessKeyId": key_id, "SecretAccessKey": "s", "Token": "t", "Expiration": expiration}
+
+    refused = (400, {"__type": "x#ExpiredTokenException", "message": "The security token is expired"})
+    with (
+        service(given("first", 60), given("second", 600), given("third", 600)) as container,
+        service((200, {}), (200, {}), refused, (200, {})) as server,
+    ):
+        environment = {
+            **REGION,
+            "AWS_ENDPOINT_URL": server.address,
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{container.address}/v1?id=1",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": "let me in",
+        }
+        with client(environment) as ours:
+            for minutes in (0, 56, 57, 58):
+                at = (NOW + timedelta(minutes=minutes)).timestamp()
+                monkeypatch.setattr(aws, "time", lambda at=at: at)
+                ours.call([("GetItem", b"{}")], 5.0)
+        used = [headers["authorization"].split("Credential=")[1].split("/")[0] for _, headers, _ in server.asked]
+        assert used == ["first", "second", "second", "third"]
+        assert all(headers["x-amz-security-token"] == "t" for _, headers, _ in server.asked)
+        assert {path for path, _, _ in container.asked} == {"/v1?id=1"}
+        assert {headers["authorization"] for _, headers, _ in container.asked} == {"let me in"}
+
+
+@pytest.mark.parametrize("content", [b"no JSON", {"AccessKeyId": "a"}, {}])
+def test_without_credentials_no_call_is_sent(content: Any) -> None:  # noqa: ANN401 - JSON or bytes
+    """The sentence names what to set, or what is wrong with the container's."""
+    with pytest.raises(AwsError, match=r"^NoCredentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        read_credentials({})
+    with service((200, content)) as container, service() as server:
+        address = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": container.address, "AWS_ENDPOINT_URL": server.address}
+        with client({**REGION, **address}) as ours:
+            (problem,) = ours.call([("GetItem", b"{}")], 5.0)
+        assert str(problem).startswith("NoCredentials: the container's credentials cannot be read: ")
+        assert not server.asked
+
+
+def test_a_connection_that_the_service_closed_is_opened_again() -> None:
+    """Before a call is sent on it, so that none is lost."""
+    with (
+        service((200, {}), (200, {})) as server,
+        client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours,
+    ):
+        assert ours.call([("GetItem", b"{}")], 5.0) == [{}]
+        connection = ours._connections[0]._socket  # noqa: SLF001 - the one that is kept
+        assert connection is not None
+        # As where the other side has closed it: it can be read, and there is nothing.
+        connection.shutdown(0)
+        assert ours.call([("GetItem", b"{}")], 5.0) == [{}]
+        assert len(server.connections) == 2
+    assert "AWS_ENDPOINT_URL" not in os.environ

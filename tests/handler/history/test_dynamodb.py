@@ -1,0 +1,228 @@
+"""Histories in a table: the answers of SQLite, whatever befalls the calls; nothing is lost, nothing counts twice."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import local
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import numpy as np
+import pytest
+
+from handler.history import dynamodb
+from handler.history.aws import AwsClient
+from handler.history.dynamodb import RAW_EVENTS, TARGET, DynamoHistory, read_item
+from handler.history.sqlite import SqliteHistory
+from handler.history.store import MAX_FAILURES
+from handler.scoring.history import DAY
+from tests.handler.history.faulty_table import FAULTS, FaultyTable, faulty_table
+from tests.handler.history.test_sqlite import PAST, START, drawn_schedule, folded, paid
+
+# The table that stands in for DynamoDB does some 150 calls a second; a thousand were tried (docs/history.md).
+N_SCHEDULES, N_THREADS, N_BURSTS = int(os.environ.get("SCHEDULES", "12")), 8, 6
+SECRET = b"a secret"
+TABLE = {
+    "KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}],
+    "AttributeDefinitions": [{"AttributeName": "k", "AttributeType": "B"}],
+    "BillingMode": "PAY_PER_REQUEST",
+}
+
+
+@pytest.fixture
+def table(s3_environment: dict[str, str]) -> str:  # noqa: ARG001 - the client reads the environment
+    """The name of an empty table."""
+    name = f"past-{uuid4().hex[:12]}"
+    boto3.client("dynamodb").create_table(TableName=name, **TABLE)
+    return name
+
+
+@pytest.fixture
+def history(table: str) -> Iterator[DynamoHistory]:
+    """A history in it."""
+    history = DynamoHistory(table, 5_000, SECRET)
+    yield history
+    history.close()
+
+
+def client_of(way: FaultyTable) -> AwsClient:
+    """A client that calls the table by a way."""
+    return AwsClient("dynamodb", TARGET, os.environ | {"AWS_ENDPOINT_URL": way.address})
+
+
+def items(table: str) -> dict[bytes, dict[str, Any]]:
+    """The items of a table in the form of the wire, by their keys."""
+    pages = boto3.client("dynamodb").get_paginator("scan").paginate(TableName=table)
+    return {item["k"]["B"]: item for page in pages for item in page["Items"]}
+
+
+def states_in(history: DynamoHistory, requests: list[Any]) -> dict[bytes, bytes]:
+    """The states of these requests' keys."""
+    states = {}
+    for event in {event.key: event for request in requests for event in PAST.events(request) if event}.values():
+        (answer,) = history._client.call([history._reading(event.key)], 5.0)  # noqa: SLF001 - what a request reads
+        assert isinstance(answer, dict), answer
+        states[event.key] = event.past.pack(read_item(event.past, answer.get("Item", {})).state)
+    return states
+
+
+def test_a_table_answers_as_sqlite_does(history: DynamoHistory) -> None:
+    """Requests alone and in batches, some sent again, and outcomes."""
+    draw = np.random.default_rng(0)
+    seconds = np.cumsum(draw.choice([7, 500, 4_000, 86_400], 250))
+    requests = [paid(f"card {n % 3}", START + int(seconds[n]), f"id {n}", n + 0.5) for n in range(250)]
+    with SqliteHistory(":memory:", 1_000) as file:
+        for number, request in enumerate(requests[:150]):
+            again = [request] * (1 + (number % 10 == 0))
+            for sent in again:
+                events = [PAST.events(sent)]
+                np.testing.assert_equal(history.exchange(events), file.exchange(events))
+            if number % 17 == 0:
+                ids = [f"id {number}", f"id {number - 1}", "unknown"]
+                assert history.add_outcomes(PAST, ids)
+                assert history.add_outcomes(PAST, ids[:1])
+                assert file.add_outcomes(PAST, ids)
+        for start in range(150, 250, 25):
+            batch = [PAST.events(request) for request in requests[start : start + 25][::-1]]
+            np.testing.assert_equal(history.exchange(batch), file.exchange(batch))
+        packed = states_in(history, requests)
+        assert packed == {key: file.state(key) for key in packed}
+    assert history.n_failed == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_every_schedule_leaves_the_same_states(
+    history: DynamoHistory, table: str, s3_address: str, share: float
+) -> None:
+    """By eight threads, each request until it is answered, over a way that may lose any call or answer."""
+    draw, own, opened = np.random.default_rng(11), local(), []
+    schedules = [drawn_schedule(f"card {number}", draw) for number in range(N_SCHEDULES)]
+    seconds = 2.0
+    with faulty_table(s3_address, share, 1.2 * seconds) as way:
+
+        def exchange(request: Any) -> None:  # noqa: ANN401 - a stand-in for a request
+            if not hasattr(own, "history"):
+                own.history = DynamoHistory(table, round(1_000 * seconds), SECRET, client_of(way))
+                opened.append(own.history)
+            while None in own.history.exchange([PAST.events(request)])[0]:
+                own.history._paused_until = 0.0  # noqa: SLF001 - so that it is asked again at once
+
+        with ThreadPoolExecutor(N_THREADS) as pool:
+            for burst in range(N_BURSTS):
+                requests = [request for schedule in schedules for request in schedule[burst]]
+                list(pool.map(exchange, (requests[place] for place in draw.permutation(len(requests)))))
+    for store in opened:
+        store.close()
+    every = [request for schedule in schedules for burst in schedule for request in burst]
+    assert states_in(history, every) == folded(every)
+    assert len(opened) == N_THREADS
+    if share:
+        assert all(way.counts[fault] > 0 for fault in FAULTS), way.counts
+    else:
+        assert not any(store.n_failed for store in opened)
+
+
+def test_events_of_one_merchant_at_once_are_all_counted(history: DynamoHistory, table: str, s3_address: str) -> None:
+    """A hundred by twenty threads: each answered, and the count is exact."""
+    own, opened = local(), []
+    with faulty_table(s3_address, 0.0, 0.0) as way:
+
+        def exchange(number: int) -> None:
+            if not hasattr(own, "history"):
+                own.history = DynamoHistory(table, 20_000, SECRET, client_of(way))
+                opened.append(own.history)
+            (values,) = own.history.exchange([PAST.events(paid("hot", START, f"id {number}"))])
+            assert None not in values
+
+        with ThreadPoolExecutor(20) as pool:
+            list(pool.map(exchange, range(100)))
+    for store in opened:
+        store.close()
+    (values,) = history.exchange([PAST.events(paid("hot", START + 60, "after"))], is_written=False)
+    assert values[0] is not None
+    assert values[0][PAST.entity(0).names.index("count_24h")] == 100.0
+    counted = [len(item["l"]["L"]) for item in items(table).values() if "l" in item]
+    assert max(counted) <= RAW_EVENTS + 20
+
+
+def test_keys_are_hashed_with_the_secret(history: DynamoHistory, table: str) -> None:
+    """Another secret does not find them; what expires is the end of a week after the last use of the item."""
+    history.exchange([PAST.events(paid("card", START, "x1"))])
+    stored = items(table)
+    assert PAST.stored_key(0, "card") not in stored
+    for item in stored.values():
+        assert int(item["x"]["N"]) % (7 * DAY) == 0
+    with DynamoHistory(table, 5_000, b"another secret") as other:
+        (values,) = other.exchange([PAST.events(paid("card", START + 60, "x2"))])
+    assert values[0] is not None
+    assert values[0][PAST.entity(0).names.index("count_24h")] == 0.0
+
+
+def test_what_is_not_written_leaves_nothing(history: DynamoHistory, table: str) -> None:
+    """A warm-up, say."""
+    (values,) = history.exchange([PAST.events(paid("card", START, "x1"))], is_written=False)
+    assert values[0] is not None
+    assert not items(table)
+
+
+def test_a_missing_table_is_left_alone_after_a_while(
+    s3_environment: dict[str, str],  # noqa: ARG001 - the client reads the environment
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every request is answered without a past, and the log says why, once."""
+    events = [PAST.events(paid("card", START, "x1"))]
+    with DynamoHistory("no-such-table", 5_000, SECRET) as history:
+        for _ in range(MAX_FAILURES):
+            assert history.exchange(events) == [[None, None]]
+    assert [record.getMessage() for record in caplog.records] == [
+        "the history does not answer: ResourceNotFoundException: Requested resource not found"
+    ]
+    monkeypatch.setattr(AwsClient, "call", lambda *_: pytest.fail("asked, though it is left alone"))
+    assert history.exchange(events) == [[None, None]]
+    assert not history.is_answering
+    assert history.n_failed == MAX_FAILURES + 1
+
+
+def test_a_table_of_another_schema_is_said(
+    s3_environment: dict[str, str],  # noqa: ARG001 - the client reads the environment
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By what DynamoDB answers."""
+    schema = {
+        "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+    }
+    name = f"past-{uuid4().hex[:12]}"
+    boto3.client("dynamodb").create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **schema)
+    with DynamoHistory(name, 5_000, SECRET) as history:
+        assert history.exchange([PAST.events(paid("card", START, "x1"))]) == [[None, None]]
+    assert "ValidationException: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"b": {"B": b"\0" * 7}},
+        {"b": {"B": b"\1" * 64}},
+        {"b": {"S": "text"}},
+        {"l": {"L": [{"B": b"\0" * 9}]}},
+        {"l": {"L": [{"N": "1"}]}},
+        {"l": {"N": "1"}},
+        {"v": {"S": "one"}},
+    ],
+)
+def test_an_item_that_is_not_ours_is_no_past(
+    history: DynamoHistory, table: str, item: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The features of its entity are missing; the others are there."""
+    event = PAST.events(paid("card", START, "x1"))[0]
+    assert event is not None
+    key = history.item_key(event.key)
+    boto3.client("dynamodb").put_item(TableName=table, Item={"k": {"B": dynamodb.b64decode(key)}, **item})
+    (values,) = history.exchange([PAST.events(paid("card", START, "x1"))])
+    assert values[0] is None
+    assert values[1] is not None
+    assert "the history does not answer: " in caplog.text
+    assert history.n_failed == 1
