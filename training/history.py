@@ -1,11 +1,13 @@
 """The past of a scorer's entities: `make history SCORER=transaction` builds it from the checked rows.
 
 LOAD=history.db merges what was built into a served history, HISTORY=history.db KEY='card=4711' says what that one
-remembers of a key, and DELETE= in place of KEY= makes it forget that. BEFORE=2026-01-31 builds from earlier rows alone.
+remembers of a key, and DELETE= in place of KEY= makes it forget that; a table is named as dynamodb://TABLE.
+BEFORE=2026-01-31 builds from earlier rows alone.
 """
 
 import argparse
 import json
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +37,7 @@ from training.data.state_file import (
     midnight_of,
 )
 from training.declaration import declared_scorer
+from training.delivery.history_table import BATCH, is_table, opened_table
 from training.errors import StageError, counted
 from training.run.command import one_line_errors
 from training.run.engine import workers_of
@@ -81,6 +84,8 @@ def load(name: str, database: str) -> str:
     history = declared_history(name, contract)
     path = BUILD / name / STATES
     file = StateFile(path, name, contract)
+    if is_table(database):
+        return _load_table(name, database, file, RequestPast(name, contract, history))
     with path.open("rb") as content:
         digest = file_digest(content, "sha256").hexdigest()
     with _opened(database, "LOAD") as served:
@@ -99,6 +104,23 @@ def load(name: str, database: str) -> str:
         counter.close()
     resumed = f" ({n_before:,} of them before)" if n_before else ""
     return f"{database}: {counted(n_seen, 'state')}{resumed} as of {iso_text(file.as_of)} from {path}"
+
+
+def _load_table(name: str, address: str, file: StateFile, past: RequestPast) -> str:
+    """Merge the states of a file into a table; what was loaded, in words."""
+    if file.as_of % SECONDS_A_DAY:
+        raise StageError(
+            f"{file.path} is as of {iso_text(file.as_of)}, and a table tells the events from then on apart at a "
+            f"midnight in UTC alone: make history SCORER={name} BEFORE={day_text(file.as_of)}, then load again"
+        )
+    counter = ProgressCounter("states loaded", file.n_keys)
+    with opened_table(address, "LOAD", os.environ) as table:
+        for states in file.states(BATCH):
+            table.load(states, past, file.as_of)
+            counter.add(len(states))
+        table.mark_loaded(name, past, file.as_of)
+    counter.close()
+    return f"{address}: {counted(file.n_keys, 'state')} as of {iso_text(file.as_of)} from {file.path}"
 
 
 def _check(loading: Loading, file: StateFile, name: str, database: str, n_before: int) -> None:
@@ -136,15 +158,25 @@ def inspect(name: str, database: str, key: str) -> str:
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
     named, past = named_key(key, name, history, contract), RequestPast(name, contract, history)
+    entity = past.entity(named.entity)
+    try:
+        state = _state(database, named.stored(past), entity)
+    except StateError as error:
+        raise StageError(f"{database}: the state of {key} is damaged: {error}") from error
+    if state is None:
+        return f"{database} remembers nothing of {key}"
+    return f"{database}, {key}:\n" + "\n".join(_words(entity, state, history, contract, len(entity.pack(state))))
+
+
+def _state(database: str, key: bytes, entity: EntityPast) -> State | None:
+    """The state of a key in a served history; None where there is none."""
+    if is_table(database):
+        with opened_table(database, "HISTORY", os.environ) as table:
+            item = table.item(key, entity)
+            return item.state if item else None
     with _opened(_existing(database)) as served:
-        packed = served.state(named.stored(past))
-        if packed is None:
-            return f"{database} remembers nothing of {key}"
-        try:
-            state = past.entity(named.entity).unpack(packed)
-        except StateError as error:
-            raise StageError(f"{database}: the state of {key} is damaged: {error}") from error
-    return f"{database}, {key}:\n" + "\n".join(_words(past.entity(named.entity), state, history, contract, len(packed)))
+        packed = served.state(key)
+        return None if packed is None else entity.unpack(packed)
 
 
 def _words(past: EntityPast, state: State, history: History, contract: Contract, size: int) -> Iterator[str]:
@@ -171,9 +203,13 @@ def delete(name: str, database: str, key: str) -> str:
     """Make a served history forget a key; whether there was anything to forget, in words."""
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
-    named = named_key(key, name, history, contract)
-    with _opened(_existing(database)) as served:
-        was_there = served.delete(named.stored(RequestPast(name, contract, history)))
+    stored = named_key(key, name, history, contract).stored(RequestPast(name, contract, history))
+    if is_table(database):
+        with opened_table(database, "HISTORY", os.environ) as table:
+            was_there = table.delete(stored)
+    else:
+        with _opened(_existing(database)) as served:
+            was_there = served.delete(stored)
     return (
         f"{database}: what it remembered of {key} is deleted; "
         if was_there

@@ -2,8 +2,9 @@
 
 A request adds itself to the item of each of its entities, side by side, and is given what each held before: so nothing
 that two callers send at once is lost, and the order is the table's. An item has the state of the events that are
-packed (`b`), how often that was done (`v`), the events since (`l`), and when all is forgotten (`x`). Once there are
-more than RAW_EVENTS, whoever adds one packs them, guarded by `v`: who loses that race does nothing.
+packed (`b`), how often that was done (`v`), the events since (`l`), when all is forgotten (`x`), and up to when it was
+loaded from a file (`a`). Once there are more than RAW_EVENTS, whoever adds one packs them, guarded by `v`: who loses
+that race does nothing.
 """
 
 from array import array
@@ -26,7 +27,7 @@ RAW_EVENTS = 12
 # So many keys are asked for at once; those of a larger batch, or more entities, take turns.
 CONNECTIONS = 8
 WEEK = 7 * DAY
-_CONFLICT = "ConditionalCheckFailedException"
+CONFLICT = "ConditionalCheckFailedException"
 
 
 class Item(NamedTuple):
@@ -105,13 +106,13 @@ class DynamoHistory(PastStore):
             answers = self._client.call([self._settling(note) for note in notes], self._budget)
             for note, answer in zip(notes, answers, strict=True):
                 if isinstance(answer, AwsError):
-                    if answer.code != _CONFLICT:
+                    if answer.code != CONFLICT:
                         self._fail(answer)
                         return False
                     continue
                 frauds = _frauds_of(answer.get("Attributes", {}), past)
                 added = self._client.call([self._fraud(key, at) for key, at in frauds], self._budget)
-                failed = [error for error in added if isinstance(error, AwsError) and error.code != _CONFLICT]
+                failed = [error for error in added if isinstance(error, AwsError) and error.code != CONFLICT]
                 if failed:
                     self._client.call([self._unsettling(note)], self._budget)
                     self._fail(failed[0])
@@ -203,12 +204,15 @@ def read_item(past: EntityPast, item: Mapping[str, Any]) -> Item:
     try:
         state = past.unpack(b64decode(item["b"]["B"])) if "b" in item else past.empty()
         events = item["l"]["L"] if "l" in item else []
+        # Frauds before the time of the last load are those of the file.
+        loaded = int(item["a"]["N"]) if "a" in item else NONE
         n_measures = len(past.measured)
         for content in events:
             numbers = array("q")
             numbers.frombytes(b64decode(content["B"]))
             if len(numbers) == 1:
-                past.add_fraud(state, numbers[0])
+                if numbers[0] >= loaded:
+                    past.add_fraud(state, numbers[0])
             else:
                 past.add(state, _unpacked(numbers, n_measures))
         return Item(state, len(events), int(item["v"]["N"]) if "v" in item else 0)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from benchmarks.variants import write_variant
@@ -26,6 +27,7 @@ from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import Scorer, load_scorer
 from tests.training.workplace import Workplace
 from training.data.input_files import InputFile
+from training.data.requests import requests_of
 from training.data.row_checks import check_rows, sample_of
 from training.data.source import CheckedChunk, Source, check_source, checked_chunk, open_source
 from training.data.times import time_is_number
@@ -442,6 +444,24 @@ def remembered(tmp_path_factory: pytest.TempPathFactory, testrun_uid: str) -> Pa
 def scorer(remembered: Path) -> Scorer:
     """The packaged scorer with a history; tests of another one have a fixture of this name."""
     return load_scorer(remembered / "build" / "bundles" / "mini")
+
+
+@pytest.fixture(scope="session")
+def sent(remembered: Path, scorer: Scorer) -> list[tuple[BaseModel, bool]]:
+    """Each checked row as a request, in order of time, and whether it was a fraud."""
+    rows = pd.concat(map(pd.read_parquet, (remembered / "build" / "mini" / "rows").glob("*.parquet")))
+    rows = rows.sort_values("at", kind="stable", ignore_index=True)
+    requests = zip(requests_of(rows, scorer.contract), rows["row_id"], rows["is_fraud"], strict=True)
+    return [
+        (scorer.request_model.model_validate(request | {"row_id": identifier}), label == 1)
+        for request, identifier, label in requests
+    ]
+
+
+def split_at(requests: Sequence[tuple[BaseModel, bool]], time: int) -> tuple[list[Any], list[Any]]:
+    """The requests before a time, and the others."""
+    before = [item for item in requests if item[0].at < time]  # type: ignore[attr-defined]  # a model made at run time
+    return before, list(requests[len(before) :])
 
 
 @pytest.fixture

@@ -25,9 +25,8 @@ from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
 from handler.scoring.scorer import Scorer
 from handler.web.routes import create_app
-from tests.training.conftest import PARAMS, REMEMBERED_PARAMS, RunRemembered
+from tests.training.conftest import PARAMS, REMEMBERED_PARAMS, RunRemembered, split_at
 from training import history
-from training.data.requests import requests_of
 from training.data.state_file import midnight_of
 from training.data.window import GIVEN
 
@@ -42,18 +41,6 @@ States = dict[bytes, bytes]
 def run(run_remembered: RunRemembered) -> Run:
     """Runs the command: what it exits with, and what it prints."""
     return lambda *arguments: run_remembered(history, *arguments)
-
-
-@pytest.fixture(scope="session")
-def sent(remembered: Path, scorer: Scorer) -> list[tuple[BaseModel, bool]]:
-    """Each checked row as a request, in order of time, and whether it was a fraud."""
-    rows = pd.concat(map(pd.read_parquet, (remembered / "build" / "mini" / "rows").glob("*.parquet")))
-    rows = rows.sort_values("at", kind="stable", ignore_index=True)
-    requests = zip(requests_of(rows, scorer.contract), rows["row_id"], rows["is_fraud"], strict=True)
-    return [
-        (scorer.request_model.model_validate(request | {"row_id": identifier}), label == 1)
-        for request, identifier, label in requests
-    ]
 
 
 @pytest.fixture(autouse=True)
@@ -89,12 +76,6 @@ def states_in(database: Path | str) -> States:
     """The states that a history has."""
     with closing(sqlite3.connect(database)) as connection:
         return dict(connection.execute("SELECT key, state FROM states").fetchall())
-
-
-def split_at(requests: Sequence[tuple[BaseModel, bool]], time: int) -> tuple[list[Any], list[Any]]:
-    """The requests before a time, and the others."""
-    before = [item for item in requests if item[0].at < time]  # type: ignore[attr-defined]  # a model made at run time
-    return before, list(requests[len(before) :])
 
 
 def test_states_are_those_that_the_function_would_have(

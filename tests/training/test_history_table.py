@@ -1,0 +1,206 @@
+"""`make history` with a table: states are loaded while requests go on, inspected and deleted."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from pydantic import BaseModel
+
+from handler.history.aws import AwsClient
+from handler.history.dynamodb import TARGET, DynamoHistory, read_item
+from handler.scoring.past import RequestPast
+from handler.scoring.scorer import Scorer
+from tests.handler.history.faulty_table import FAULTS, FaultyTable, faulty_table
+from tests.handler.history.test_dynamodb import TABLE
+from tests.training.conftest import RunRemembered, split_at
+from tests.training.test_history_command import DAY_TEXT, MIDNIGHT, STATES, past_of, replayed
+from training import history
+from training.data.state_file import StoredState
+from training.delivery.history_table import HistoryTable
+
+SECRET = "unguessable"  # noqa: S105 - of a test
+Sent = Sequence[tuple[BaseModel, bool]]
+
+
+@pytest.fixture
+def way(s3_address: str, s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyTable]:  # noqa: ARG001 - the client reads the environment
+    """The way by which everything calls the table, one after the other, without faults at first."""
+    with faulty_table(s3_address, 0.0, 0.0) as way:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", way.address)
+        monkeypatch.setenv("HISTORY_KEY", SECRET)
+        yield way
+
+
+@pytest.fixture
+def table(way: FaultyTable) -> str:  # noqa: ARG001 - the client reads the environment
+    """The name of an empty table."""
+    name = f"past-{uuid4().hex[:12]}"
+    boto3.client("dynamodb").create_table(TableName=name, **TABLE)
+    return name
+
+
+@pytest.fixture
+def served(table: str) -> Iterator[DynamoHistory]:
+    """The history that requests use."""
+    with DynamoHistory(table, 10_000, SECRET.encode()) as served:
+        yield served
+
+
+@pytest.fixture
+def load(run_remembered: RunRemembered, table: str) -> Callable[[], Any]:
+    """Builds the states before a midnight and loads those of the cards, which are few: what that ends with."""
+
+    def load() -> Any:  # noqa: ANN401 - None, or a sentence
+        if not Path(STATES).exists():
+            run_remembered(history, "--before", DAY_TEXT)
+            states = pq.read_table(STATES)
+            pq.write_table(states.filter(pc.equal(states["entity"], 0)), STATES)
+        return run_remembered(history, "--load", f"dynamodb://{table}")[0]
+
+    return load
+
+
+def play(requests: Sent, past: RequestPast, served: DynamoHistory) -> None:
+    """Send requests, each with its label as its outcome, in batches."""
+    for start in range(0, len(requests), 50):
+        part = requests[start : start + 50]
+        served.exchange([past.events(request) for request, _ in part])
+        frauds = [request.row_id for request, is_fraud in part if is_fraud]  # type: ignore[attr-defined]  # a model made at run time
+        assert served.add_outcomes(past, frauds)
+    assert not served.n_failed
+
+
+def loaded_states(served: DynamoHistory, past: RequestPast) -> dict[bytes, bytes]:
+    """The states that the table has of the keys of the file."""
+    rows, states = pq.read_table(STATES), {}
+    for number, key in zip(rows["entity"].to_pylist(), rows["key"].to_pylist(), strict=True):
+        (answer,) = served._client.call([served._reading(key)], 5.0)  # noqa: SLF001 - what a request reads
+        assert isinstance(answer, dict), answer
+        entity = past.entity(number)
+        states[key] = entity.pack(read_item(entity, answer["Item"]).state)
+    return states
+
+
+def assert_loaded(served: DynamoHistory, requests: Sent, scorer: Scorer) -> None:
+    """Of each key of the file, the state is that of these requests."""
+    states, expected = loaded_states(served, past_of(scorer)), replayed(requests, scorer)
+    assert states == {key: expected[key] for key in states}
+
+
+def test_a_load_completes_what_live_traffic_brought(
+    load: Callable[[], Any], scorer: Scorer, sent: Sent, served: DynamoHistory
+) -> None:
+    """Live events before the midnight count once, those since are kept; a second load changes nothing.
+
+    Outcomes that come after the load count where their requests do: the file has the others.
+    """
+    before, since = split_at(sent, MIDNIGHT)
+    live = before[-100:] + since
+    play([(request, False) for request, _ in live], past_of(scorer), served)
+    assert load() is None
+    assert served.add_outcomes(past_of(scorer), [request.row_id for request, is_fraud in live if is_fraud])  # type: ignore[attr-defined]  # as above
+    assert_loaded(served, sent, scorer)
+    assert load() is None
+    assert_loaded(served, sent, scorer)
+
+
+def test_requests_go_on_during_a_load(
+    load: Callable[[], Any], scorer: Scorer, sent: Sent, table: str, served: DynamoHistory
+) -> None:
+    """Each is answered, and no event is lost or counts twice."""
+    before, since = split_at(sent, MIDNIGHT)
+    live = [(request, False) for request, _ in since[:80]]
+
+    def traffic() -> None:
+        with DynamoHistory(table, 10_000, SECRET.encode()) as own:
+            for item in live:
+                play([item], past_of(scorer), own)
+
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(traffic)
+        assert load() is None
+        writer.result()
+    assert_loaded(served, before + live, scorer)
+
+
+def test_a_load_survives_what_befalls_its_calls(
+    load: Callable[[], Any], scorer: Scorer, sent: Sent, served: DynamoHistory, way: FaultyTable
+) -> None:
+    """Refused ones and lost answers: each is tried again, and nothing counts twice."""
+    before, since = split_at(sent, MIDNIGHT)
+    live = before[-60:] + since[:60]
+    play(live, past_of(scorer), served)
+    way.share = 0.25
+    assert load() is None
+    way.share = 0.0
+    assert_loaded(served, before + since[:60], scorer)
+    assert all(way.counts[fault] > 0 for fault in FAULTS), way.counts
+
+
+def test_a_state_that_is_packed_during_its_merge_is_merged_anew(
+    scorer: Scorer, sent: Sent, table: str, served: DynamoHistory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is added at the item's end meanwhile stays there."""
+    past, before = past_of(scorer), [item for item in sent if item[0].card == "card-7"]  # type: ignore[attr-defined]  # as above
+    first, live = split_at(before, MIDNIGHT)
+    key, expected = past.stored_key(0, "card-7"), replayed(before, scorer)
+    state = StoredState(0, key, replayed(first, scorer)[key], MIDNIGHT)
+    call, parts = AwsClient.call, [live[:1], live[1:]]
+
+    def add_meanwhile(self: AwsClient, calls: Any, seconds: float) -> Any:  # noqa: ANN401 - as the method itself
+        if parts and calls and calls[0][0] in {"PutItem", "UpdateItem"} and self is client:
+            play(parts.pop(0), past, served)
+        return call(self, calls, seconds)
+
+    client = AwsClient("dynamodb", TARGET)
+    monkeypatch.setattr(AwsClient, "call", add_meanwhile)
+    HistoryTable(table, SECRET.encode(), client).load([state], past, MIDNIGHT)
+    assert not parts
+    client.close()
+    (answer,) = served._client.call([served._reading(key)], 5.0)  # noqa: SLF001 - what a request reads
+    assert isinstance(answer, dict)
+    assert past.entity(0).pack(read_item(past.entity(0), answer["Item"]).state) == expected[key]
+
+
+def test_a_key_is_described_and_deleted(
+    run_remembered: RunRemembered, scorer: Scorer, sent: Sent, table: str, served: DynamoHistory
+) -> None:
+    """In the words that a file has."""
+    play(sent[:100], past_of(scorer), served)
+    named = ("--history", f"dynamodb://{table}")
+    printed = run_remembered(history, *named, "--key", "card=card-7")[1]
+    assert printed.startswith(f"dynamodb://{table}, card=card-7:\n  first event 20")
+    assert " recent ids, as hashes; " in printed
+    assert "is deleted; " in run_remembered(history, *named, "--delete", "card=card-7")[1]
+    assert "remembered nothing of card=card-7; " in run_remembered(history, *named, "--delete", "card=card-7")[1]
+    assert " remembers nothing of card=card-7" in run_remembered(history, *named, "--key", "card=card-7")[1]
+
+
+def test_what_cannot_be_loaded_is_said(
+    run_remembered: RunRemembered, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No midnight, no table, no region: one sentence, and nothing is written."""
+    run_remembered(history)
+    ended = run_remembered(history, "--load", f"dynamodb://{table}")[0]
+    assert ended == (
+        f"history mini: {STATES} is as of 2025-03-01T23:24:52Z, and a table tells the events from then on apart at a "
+        "midnight in UTC alone: make history SCORER=mini BEFORE=2025-03-01, then load again"
+    )
+    assert not boto3.client("dynamodb").scan(TableName=table)["Items"]
+    run_remembered(history, "--before", DAY_TEXT)
+    ended = run_remembered(history, "--load", "dynamodb://no-such-table")[0]
+    assert ended.startswith("history mini: dynamodb://no-such-table does not answer: ResourceNotFoundException: ")
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    ended = run_remembered(history, "--load", f"dynamodb://{table}")[0]
+    assert ended == (
+        f"history mini: LOAD is dynamodb://{table}: AWS_REGION is empty; set it to the region of the table, such as "
+        "eu-central-1"
+    )
+    assert Path(STATES).is_file()

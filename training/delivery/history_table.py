@@ -1,0 +1,172 @@
+"""A table of pasts as commands change it: states of a file merged into it while it is used, read, deleted."""
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import sleep
+from typing import Any
+
+from handler.history.aws import AwsClient, AwsError, Call
+from handler.history.dynamodb import CONFLICT, TARGET, WEEK, DynamoHistory, Item, read_item
+from handler.scoring.entity_state import EntityPast, StateError
+from handler.scoring.past import RequestPast
+from training.data.state_file import StoredState
+from training.errors import StageError
+
+TABLE = "dynamodb://"
+# So many states are written at once.
+BATCH = 25
+# How long a batch may take, and how often what the table refused for a while is tried again.
+SECONDS, TRIES = 10.0, 9
+# A state that requests change at this very moment is read and merged anew, at most so often.
+_RACES = 50
+# What says nothing against the call itself.
+_FINAL = ("ResourceNotFoundException", "AccessDeniedException", "ValidationException", "NoCredentials", CONFLICT)
+
+Answer = dict[str, Any] | AwsError
+
+
+class HistoryTable:
+    """A table, whose keys are hashed with a secret."""
+
+    def __init__(self, name: str, secret: bytes, client: AwsClient) -> None:
+        """Use a table; nothing is called yet."""
+        self._name, self._client = name, client
+        self._served = DynamoHistory(name, round(1_000 * SECONDS), secret, client)
+
+    def load(self, states: Sequence[StoredState], past: RequestPast, as_of: int) -> None:
+        """Merge at most BATCH states of events before `as_of`, a midnight, into the table.
+
+        Raises StateError where one, or what the table has of its key, is damaged, StageError where the table fails.
+        """
+        answers = self._answers([self._put(state, as_of) for state in states])
+        for state, answer in zip(states, answers, strict=True):
+            if isinstance(answer, AwsError):
+                self._merge(state, past.entity(state.entity), as_of, answer.item or {})
+
+    def mark_loaded(self, scorer: str, past: RequestPast, as_of: int) -> None:
+        """Note that the table has the states of a scorer's history as of a time."""
+        content = {"Item": {"k": {"B": self._key(_mark(scorer, past))}, "a": {"N": str(as_of)}}}
+        self._answers([self._call("PutItem", content)])
+
+    def loaded_as_of(self, scorer: str, past: RequestPast) -> int | None:
+        """The time that was noted last for a scorer's history; None where none was."""
+        (answer,) = self._answers([self._call("GetItem", {"Key": {"k": {"B": self._key(_mark(scorer, past))}}})])
+        item = answer.get("Item") if isinstance(answer, dict) else None
+        return int(item["a"]["N"]) if item else None
+
+    def item(self, key: bytes, past: EntityPast) -> Item | None:
+        """What the table has of a key; raises StateError where that is damaged."""
+        content = {"Key": {"k": {"B": self._key(key)}}, "ConsistentRead": True}
+        (answer,) = self._answers([self._call("GetItem", content)])
+        item = answer.get("Item") if isinstance(answer, dict) else None
+        return read_item(past, item) if item else None
+
+    def delete(self, key: bytes) -> bool:
+        """Delete all that the table has of a key, and say whether there was anything."""
+        content = {"Key": {"k": {"B": self._key(key)}}, "ReturnValues": "ALL_OLD"}
+        (answer,) = self._answers([self._call("DeleteItem", content)])
+        return isinstance(answer, dict) and "Attributes" in answer
+
+    def _key(self, key: bytes) -> str:
+        return self._served.item_key(key)
+
+    def _call(self, operation: str, content: Mapping[str, Any]) -> Call:
+        return operation, json.dumps({"TableName": self._name, **content}).encode()
+
+    def _put(self, state: StoredState, as_of: int) -> Call:
+        """The call that adds a state to the table unless it has an item of the key, and then gives that."""
+        item = {
+            "k": {"B": self._key(state.key)},
+            "b": {"B": b64encode(state.state).decode()},
+            "v": {"N": "1"},
+            "a": {"N": str(as_of)},
+            "x": {"N": str(_week_end(state.expires))},
+        }
+        rest = {"ConditionExpression": "attribute_not_exists(k)", "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+        return self._call("PutItem", {"Item": item, **rest})
+
+    def _merge(self, state: StoredState, past: EntityPast, as_of: int, item: Mapping[str, Any]) -> None:
+        """Merge a state with the item that the table has, anew wherever requests have packed it meanwhile.
+
+        Events that they add at its end meanwhile stay where they are.
+        """
+        for _ in range(_RACES):
+            live = read_item(past, item)
+            merged = past.pack(past.merged(past.unpack(state.state), live.state, as_of))
+            expires = max(_week_end(state.expires), int(item["x"]["N"]) if "x" in item else 0)
+            values = {
+                ":b": {"B": b64encode(merged).decode()},
+                ":v": {"N": str(live.version + 1)},
+                ":a": {"N": str(as_of)},
+                ":x": {"N": str(expires)},
+            }
+            removed = ", ".join(f"l[{place}]" for place in range(live.n_events))
+            content = {
+                "Key": {"k": {"B": self._key(state.key)}},
+                "UpdateExpression": "SET b = :b, v = :v, a = :a, x = :x" + (f" REMOVE {removed}" if removed else ""),
+                "ConditionExpression": "v = :o" if live.version else "attribute_not_exists(v)",
+                "ExpressionAttributeValues": values | ({":o": {"N": str(live.version)}} if live.version else {}),
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+            (answer,) = self._answers([self._call("UpdateItem", content)])
+            if not isinstance(answer, AwsError):
+                return
+            item = answer.item or {}
+        raise StageError(f"{TABLE}{self._name} changes one key faster than it can be merged; load at a quieter time")
+
+    def _answers(self, calls: Sequence[Call]) -> list[Answer]:
+        """The answers to calls, of which those that fail for a while are tried again; conflicts are answers.
+
+        Raises StageError where one still fails.
+        """
+        answers = self._client.call(calls, SECONDS)
+        for attempt in range(TRIES):
+            failed = [place for place, answer in enumerate(answers) if _may_succeed(answer)]
+            if not failed:
+                break
+            sleep(0.05 * 2**attempt)
+            again = self._client.call([calls[place] for place in failed], SECONDS)
+            for place, answer in zip(failed, again, strict=True):
+                answers[place] = answer
+        for answer in answers:
+            if isinstance(answer, AwsError) and answer.code != CONFLICT:
+                raise StageError(
+                    f"{TABLE}{self._name} does not answer: {answer}; run it again, nothing counts twice"
+                ) from answer
+        return answers
+
+
+def _may_succeed(answer: Answer) -> bool:
+    return isinstance(answer, AwsError) and answer.code not in _FINAL
+
+
+def _week_end(seconds: int) -> int:
+    return -(-seconds // WEEK) * WEEK
+
+
+def _mark(scorer: str, past: RequestPast) -> bytes:
+    """The key under which is noted what was loaded, which is none of an entity: it is longer."""
+    return f"loaded {scorer} {past.id}".encode()
+
+
+@contextmanager
+def opened_table(address: str, variable: str, environment: Mapping[str, str]) -> Iterator[HistoryTable]:
+    """The table that an address names; raises StageError where it, or the region, is none."""
+    try:
+        client = AwsClient("dynamodb", TARGET, environment)
+    except ValueError as error:
+        raise StageError(f"{variable} is {address}: {error}") from error
+    secret = environment.get("HISTORY_KEY", "").encode()
+    try:
+        yield HistoryTable(address.removeprefix(TABLE), secret, client)
+    except StateError as error:
+        raise StageError(f"{variable} is {address}: {error}") from error
+    finally:
+        client.close()
+
+
+def is_table(address: str) -> bool:
+    """Whether an address names a table, not a file."""
+    return address.startswith(TABLE)
