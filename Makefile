@@ -99,7 +99,7 @@ history: env  ## what cards and accounts did: make history SCORER=... [BEFORE=20
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
 	@$(call name_ignored,SCORER)$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"
 
-promote: env  ## put a released version into production if the gate agrees: make promote SCORER=refund [VERSION=...] [FORCE='a reason']
+promote: env  ## put a released version into production if the gate agrees: make promote SCORER=refund [VERSION=...] [HISTORY=...] [FORCE='a reason']
 	@$(call name_ignored,SCORER VERSION FORCE)$(PYTHON) -m training.release promote --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
 rollback: env  ## return to the previous version: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']

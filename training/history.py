@@ -8,17 +8,14 @@ BEFORE=2026-01-31 builds from earlier rows alone.
 import argparse
 import json
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import file_digest
 from math import isnan
-from pathlib import Path
 from time import time
 from typing import NamedTuple
 
 from handler.history.loading import Loading
-from handler.history.sqlite import BATCH_KEYS, HistoryFileError, SqliteHistory
+from handler.history.sqlite import BATCH_KEYS
 from handler.scoring.contract import Contract, key_text
 from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateError
 from handler.scoring.fields import SECONDS_A_DAY
@@ -26,7 +23,7 @@ from handler.scoring.history import History, unit_of
 from handler.scoring.past import RequestPast
 from handler.scoring.sentence import age_text
 from handler.scoring.times import iso_text
-from training.data.near_names import near_file, near_text
+from training.data.near_names import near_text
 from training.data.state_file import (
     STATES,
     StateFile,
@@ -37,15 +34,12 @@ from training.data.state_file import (
     midnight_of,
 )
 from training.declaration import declared_scorer
-from training.delivery.history_table import BATCH, is_table, opened_table
+from training.delivery.served_history import BATCH, existing_file, is_table, opened_file, opened_table
 from training.errors import StageError, counted
 from training.run.command import one_line_errors
 from training.run.engine import workers_of
 from training.run.files import BUILD
 from training.run.progress import ProgressCounter, say
-
-# How long this waits for the writers of a served history.
-WAIT_MS = 10_000
 
 
 class NamedKey(NamedTuple):
@@ -88,7 +82,7 @@ def load(name: str, database: str) -> str:
         return _load_table(name, database, file, RequestPast(name, contract, history))
     with path.open("rb") as content:
         digest = file_digest(content, "sha256").hexdigest()
-    with _opened(database, "LOAD") as served:
+    with opened_file(database, "LOAD") as served:
         loading = Loading(served, RequestPast(name, contract, history), digest, file.as_of)
         n_before = loading.n_loaded()
         if n_before == file.n_keys:
@@ -102,6 +96,7 @@ def load(name: str, database: str) -> str:
                 _add(loading, new, n_seen - len(new), database, file)
             counter.add(len(states))
         counter.close()
+        loading.mark_loaded(name)
     resumed = f" ({n_before:,} of them before)" if n_before else ""
     return f"{database}: {counted(n_seen, 'state')}{resumed} as of {iso_text(file.as_of)} from {path}"
 
@@ -174,7 +169,7 @@ def _state(database: str, key: bytes, entity: EntityPast) -> State | None:
         with opened_table(database, "HISTORY", os.environ) as table:
             item = table.item(key, entity)
             return item.state if item else None
-    with _opened(_existing(database)) as served:
+    with opened_file(existing_file(database)) as served:
         packed = served.state(key)
         return None if packed is None else entity.unpack(packed)
 
@@ -208,7 +203,7 @@ def delete(name: str, database: str, key: str) -> str:
         with opened_table(database, "HISTORY", os.environ) as table:
             was_there = table.delete(stored)
     else:
-        with _opened(_existing(database)) as served:
+        with opened_file(existing_file(database)) as served:
             was_there = served.delete(stored)
     return (
         f"{database}: what it remembered of {key} is deleted; "
@@ -249,32 +244,6 @@ def _list_of(value: str, keys: tuple[str, ...], entity: str) -> list[str]:
             f"the key of {entity} is {value}; it must be a JSON list of {' and '.join(keys)}: {entity}={example}"
         )
     return [str(text) for text in texts]
-
-
-def _existing(database: str) -> str:
-    if not database:
-        raise StageError("HISTORY must name the history's file: make history SCORER=... HISTORY=history.db KEY=...")
-    if not Path(database).is_file():
-        raise StageError(f"HISTORY is {database}, which does not exist{near_file(Path(database))}")
-    return database
-
-
-@contextmanager
-def _opened(database: str, variable: str = "HISTORY") -> Iterator[SqliteHistory]:
-    """A served history; raises StageError where it cannot be used."""
-    try:
-        served = SqliteHistory(database, WAIT_MS)
-    except HistoryFileError as error:
-        raise StageError(
-            f"{variable} is {database}, which cannot be used: {error.__cause__}; it must be a file of HISTORY=... make "
-            "serve, which you may write"
-        ) from error
-    try:
-        yield served
-    except sqlite3.Error as error:
-        raise StageError(f"{database} does not answer: {error}; run it again, a load goes on from there") from error
-    finally:
-        served.close()
 
 
 def _options() -> argparse.Namespace:

@@ -7,8 +7,11 @@ from handler.history.sqlite import SqliteHistory
 from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
 
-# Which files were loaded, and how much of the one whose load was interrupted.
+# Which files were loaded, and how much of the one whose load was interrupted; and of which histories of scorers, with
+# the time in place of the number of keys.
 _SCHEMA = "CREATE TABLE IF NOT EXISTS loads (file TEXT PRIMARY KEY, n_keys INTEGER NOT NULL) WITHOUT ROWID"
+_HAS_LOADS = "SELECT 1 FROM sqlite_master WHERE name = 'loads'"
+_MARK = "{scorer} {past}"
 # Requests whose outcomes are awaited, though the file has them: they must not count twice.
 _KNOWN = """
 DROP TABLE IF EXISTS temp.known;
@@ -30,7 +33,7 @@ class Loading:
     def n_loaded(self) -> int:
         """How many of the file's states were loaded before; raises sqlite3.Error where the history fails."""
         connection = self._history.connection()
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'loads'").fetchone():
+        if not connection.execute(_HAS_LOADS).fetchone():
             return 0
         row = connection.execute("SELECT n_keys FROM loads WHERE file = ?", (self._file,)).fetchone()
         return row[0] if row else 0
@@ -81,6 +84,12 @@ class Loading:
             connection.execute("INSERT OR REPLACE INTO loads VALUES (?, ?)", (self._file, n_loaded))
         sleep(perf_counter() - begin)
 
+    def mark_loaded(self, scorer: str) -> None:
+        """Note that the history has the states of the scorer; raises sqlite3.Error."""
+        with self._history.writing() as connection:
+            mark = _MARK.format(scorer=scorer, past=self._past.id)
+            connection.execute("INSERT OR REPLACE INTO loads VALUES (?, ?)", (mark, self._as_of))
+
     def _merged(self, loaded: Loaded, live: bytes | None) -> tuple[bytes, bytes, int]:
         """The row of a key: the loaded state, merged with that of the history."""
         number, key, state, expires = loaded
@@ -89,3 +98,13 @@ class Loading:
         past = self._past.entity(number)
         merged = past.merged(past.unpack(state), past.unpack(live), self._as_of)
         return key, past.pack(merged), past.latest(merged) + past.kept_seconds
+
+
+def marked_as_loaded(history: SqliteHistory, scorer: str, past: RequestPast) -> int | None:
+    """The time as of which states of a scorer's history were loaded last; None where none were, or sqlite3.Error."""
+    connection = history.connection()
+    if not connection.execute(_HAS_LOADS).fetchone():
+        return None
+    mark = _MARK.format(scorer=scorer, past=past.id)
+    row = connection.execute("SELECT n_keys FROM loads WHERE file = ?", (mark,)).fetchone()
+    return row[0] if row else None

@@ -22,7 +22,7 @@ from tests.training.conftest import RunRemembered, split_at
 from tests.training.test_history_command import DAY_TEXT, MIDNIGHT, STATES, past_of, replayed
 from training import history
 from training.data.state_file import StoredState
-from training.delivery.history_table import HistoryTable
+from training.delivery.served_history import HistoryTable
 
 SECRET = "unguessable"  # noqa: S105 - of a test
 Sent = Sequence[tuple[BaseModel, bool]]

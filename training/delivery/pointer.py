@@ -17,6 +17,7 @@ from training.declaration import declared_scorer
 from training.delivery.contenders import best_former, released_scorer, unseeing, warn_of_former
 from training.delivery.gate import check_columns, judge_challenger
 from training.delivery.gate_verdict import GateVerdict
+from training.delivery.loaded_past import missing_past
 from training.delivery.own_past import with_own_past
 from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.errors import StageError
@@ -91,7 +92,8 @@ def update_pointer(store: StoreWriter, scorer: str, action: str, change: Change,
 def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force: str | None = None) -> Pointer:
     """The pointer with a version as the current one, and the former current one as the previous.
 
-    Raises RefusedError where the gate objects or cannot tell; a reason given as `force`, which is kept, overrules it.
+    Raises RefusedError where the gate objects or cannot tell, or where the version's past is not loaded
+    (`missing_past`); a reason given as `force`, which is kept, overrules it.
     """
     is_lost, before = False, None
     try:
@@ -101,6 +103,8 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
     if before and before.current == version:
         raise StageError(f"{version} is current already")
     verdict = verdict_on(store, scorer, before, version, rows)
+    if before and before.current and (missing := _missing_past(store, scorer, before.current, version)):
+        verdict = GateVerdict(verdict.measured, (*verdict.objections, missing), verdict.doubts)
     say(json.dumps(verdict.measured.content(), indent=1))
     if verdict.reasons and not force:
         raise RefusedError(version, verdict)
@@ -168,6 +172,15 @@ def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:
     if now is None:
         return {"current": version}
     return {"current": version, "previous": now.current, "shadow": None if now.shadow == version else now.shadow}
+
+
+def _missing_past(store: StoreWriter, scorer: str, current: str, version: str) -> str | None:
+    """What speaks against a version whose past is not loaded; nothing where the current one is damaged."""
+    try:
+        served = load_released(store, scorer, current).contract
+    except BundleError:
+        return None
+    return missing_past(scorer, served, released_scorer(store, scorer, version).contract)
 
 
 def _broken(store: StoreWriter, scorer: str, current: str, offered: Contract) -> list[str]:

@@ -4,22 +4,29 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import boto3
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.variants import write_variant
+from handler.history.sqlite import SqliteHistory
 from handler.scoring.bundle import MANIFEST
 from handler.scoring.scorer import Scorer, load_scorer
+from tests.handler.history.test_dynamodb import TABLE
 from tests.training.conftest import REMEMBERED_PARAMS
-from training import prepare
+from tests.training.workplace import Workplace
+from training import history, prepare
 from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.contenders import Contender
 from training.delivery.gate import _answered, judge_challenger
+from training.delivery.loaded_past import missing_past
 from training.delivery.own_past import with_own_past
-from training.delivery.pointer import promote
+from training.delivery.pointer import RefusedError, promote
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter
 from training.errors import StageError
@@ -132,3 +139,57 @@ def test_promotion_compares_each_with_its_own(
     measured = json.loads((project / "reports" / "mini" / "metrics.json").read_text())
     assert pointer.gate["average_precision"]["champion"] == pytest.approx(measured["average_precision"], abs=1e-6)
     assert pointer.gate["average_precision"]["challenger"] != pointer.gate["average_precision"]["champion"]
+
+
+@pytest.mark.parametrize("address", ["history.db", "dynamodb://TABLE"])
+def test_a_version_with_another_history_waits_for_its_states(
+    project: Path, champion: Scorer, s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Until `make history` has loaded them into the history that HISTORY names; one with the same shares them."""
+    assert s3_environment
+    address = address.replace("TABLE", name := f"past-{uuid4().hex[:12]}")
+    boto3.client("dynamodb").create_table(TableName=name, **TABLE)
+    served = champion.contract
+    (project / "params.yaml").write_text(
+        REMEMBERED_PARAMS.replace("field: amount, over: 7d", "field: amount, over: 24h")
+    )
+    offered = declared_scorer("mini").contract
+    assert missing_past("mini", served, served) is None
+    assert missing_past("mini", offered, offered.model_copy(update={"history": None})) is None
+    remedy = "make history SCORER=mini BEFORE=2026-01-31 builds them, LOAD="
+    for before in (served, served.model_copy(update={"history": None})):
+        says = "it has another history than the current version, and HISTORY= does not say where its states are: "
+        assert missing_past("mini", before, offered) == f"{says}{remedy}dynamodb://TABLE loads them"
+    monkeypatch.setenv("HISTORY", address)
+    if not address.startswith("dynamodb"):
+        with pytest.raises(StageError, match=r"^HISTORY is history.db, which does not exist"):
+            missing_past("mini", served, offered)
+        SqliteHistory(address, 50).close()
+    says = f"it has another history than the current version, and {address} has none of its states: "
+    assert missing_past("mini", served, offered) == f"{says}{remedy}{address} loads them"
+    workplace = Workplace(project, monkeypatch)
+    for arguments in (["--before", "2025-02-20"], ["--load", address]):
+        states = project / "build" / "mini" / "state.parquet"
+        if arguments[0] == "--load":
+            # A few states are enough.
+            pq.write_table(pq.read_table(states).slice(0, 20), states)
+        assert workplace.run(history, "mini", *arguments) is None
+    assert missing_past("mini", served, offered) is None
+    assert missing_past("mini", offered, served) == f"{says}{remedy}{address} loads them"
+
+
+def test_promotion_refuses_a_version_without_its_past(project: Path, folder_store: FolderStoreWriter) -> None:
+    """A reason overrules it, and the pointer keeps both."""
+    bundle = project / "build" / "bundles" / "mini"
+    champion = publish(folder_store, bundle)
+    promote(folder_store, "mini", champion, ROWS)
+    contract: dict[str, Any] = json.loads((bundle / MANIFEST).read_bytes())["contract"]
+    write_variant(bundle, project / "other", contract=contract | {"history": contract["history"] | {"lateness": "20m"}})
+    version = publish(folder_store, project / "other")
+    says = r"it has another history than the current version, and HISTORY= does not say where its states are"
+    with pytest.raises(RefusedError, match=f"^{version} is not promoted: .*{says}"):
+        promote(folder_store, "mini", version, ROWS)
+    pointer = promote(folder_store, "mini", version, ROWS, force="an empty past will do")
+    assert pointer.gate is not None
+    assert any(objection.startswith(says) for objection in pointer.gate["objections"])
+    assert pointer.reason == "an empty past will do"

@@ -1,20 +1,28 @@
-"""A table of pasts as commands change it: states of a file merged into it while it is used, read, deleted."""
+"""Served histories as commands change them: a file, or a table, into which states are merged while it is used."""
 
 import json
+import os
+import sqlite3
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from time import sleep
 from typing import Any
 
 from handler.history.aws import AwsClient, AwsError, Call
 from handler.history.dynamodb import CONFLICT, TARGET, WEEK, DynamoHistory, Item, read_item
+from handler.history.loading import marked_as_loaded
+from handler.history.sqlite import HistoryFileError, SqliteHistory
 from handler.scoring.entity_state import EntityPast, StateError
 from handler.scoring.past import RequestPast
+from training.data.near_names import near_file
 from training.data.state_file import StoredState
 from training.errors import StageError
 
 TABLE = "dynamodb://"
+# How long a command waits for the writers of a served history.
+WAIT_MS = 10_000
 # So many states are written at once.
 BATCH = 25
 # How long a batch may take, and how often what the table refused for a while is tried again.
@@ -170,3 +178,42 @@ def opened_table(address: str, variable: str, environment: Mapping[str, str]) ->
 def is_table(address: str) -> bool:
     """Whether an address names a table, not a file."""
     return address.startswith(TABLE)
+
+
+def existing_file(database: str) -> str:
+    """The file of a served history; raises StageError where there is none."""
+    if not database:
+        raise StageError("HISTORY must name the history's file: make history SCORER=... HISTORY=history.db KEY=...")
+    if not Path(database).is_file():
+        raise StageError(f"HISTORY is {database}, which does not exist{near_file(Path(database))}")
+    return database
+
+
+@contextmanager
+def opened_file(database: str, variable: str = "HISTORY") -> Iterator[SqliteHistory]:
+    """A served history; raises StageError where it cannot be used."""
+    try:
+        served = SqliteHistory(database, WAIT_MS)
+    except HistoryFileError as error:
+        raise StageError(
+            f"{variable} is {database}, which cannot be used: {error.__cause__}; it must be a file of HISTORY=... make "
+            "serve, which you may write"
+        ) from error
+    try:
+        yield served
+    except sqlite3.Error as error:
+        raise StageError(f"{database} does not answer: {error}; run it again, a load goes on from there") from error
+    finally:
+        served.close()
+
+
+def loaded_as_of(address: str, scorer: str, past: RequestPast) -> int | None:
+    """The time as of which a served history had the states of a scorer's history loaded; None where it never had.
+
+    Raises StageError where it cannot be asked.
+    """
+    if is_table(address):
+        with opened_table(address, "HISTORY", os.environ) as table:
+            return table.loaded_as_of(scorer, past)
+    with opened_file(existing_file(address)) as served:
+        return marked_as_loaded(served, scorer, past)
