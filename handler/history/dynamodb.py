@@ -23,7 +23,7 @@ from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
 
 TARGET = "DynamoDB_20120810"
 # Events of an item that are not packed. More would take longer to add up than a call; fewer would be packed more often.
-RAW_EVENTS = 12
+RAW_EVENTS = 8
 # So many keys are asked for at once; those of a larger batch, or more entities, take turns.
 CONNECTIONS = 8
 WEEK = 7 * DAY

@@ -98,7 +98,7 @@ def test_every_schedule_leaves_the_same_states(
     """By eight threads, each request until it is answered, over a way that may lose any call or answer."""
     draw, own, opened = np.random.default_rng(11), local(), []
     schedules = [drawn_schedule(f"card {number}", draw) for number in range(N_SCHEDULES)]
-    seconds = 2.0
+    seconds = 0.8
     with faulty_table(s3_address, share, 1.2 * seconds) as way:
 
         def exchange(request: Any) -> None:  # noqa: ANN401 - a stand-in for a request
