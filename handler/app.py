@@ -109,8 +109,9 @@ def _history() -> "PastStore | None":
     from handler.history.dynamodb import DynamoHistory  # noqa: PLC0415 - no other deployment needs TLS
 
     history = DynamoHistory(table, SETTINGS.history_budget_ms, SETTINGS.history_key)
+    history.connect()
     # The connections in a snapshot are broken, and its credentials have expired.
-    _after_restore(history.close)
+    _after_restore(history.connect)
     return history
 
 

@@ -86,6 +86,8 @@ def load(name: str, database: str) -> str:
         loading = Loading(served, RequestPast(name, contract, history), digest, file.as_of)
         n_before = loading.n_loaded()
         if n_before == file.n_keys:
+            loading.begin()
+            loading.mark_loaded(name)
             return f"{database}: {path} was loaded before; nothing has changed"
         _check(loading, file, name, database, n_before)
         loading.begin()

@@ -7,12 +7,12 @@ API requests" (IAM User Guide), "DynamoDB low-level API" (DynamoDB Developer Gui
 import hmac
 import json
 import os
-import select
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
+from select import POLLIN, poll
 from time import gmtime, monotonic, strftime, time
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +20,9 @@ from urllib.parse import urlsplit
 # Credentials are read again so many seconds before they expire.
 _RENEWED_BEFORE = 300
 _MOST_BYTES = 1 << 24
+# A request that has to connect, or to read credentials, may take so much longer, because it would be lost otherwise.
+CONNECT_SECONDS = 0.5
+_ECS = "http://169.254.170.2"
 # What AWS says when it does not know, or no longer accepts, who calls.
 _REFUSED_CREDENTIALS = ("ExpiredTokenException", "UnrecognizedClientException", "InvalidSignatureException")
 
@@ -53,8 +56,8 @@ class AwsClient:
     def __init__(self, service: str, target: str, environment: Mapping[str, str] = os.environ) -> None:
         """Prepare the calls of a service, whose operations are named `target`.Operation.
 
-        Region, endpoint and credentials are those of the environment, as AWS's own clients read them. Raises ValueError
-        where no region is set.
+        Region and endpoint are those of the environment, as AWS's own clients read them, and credentials those of the
+        environment or the container. Raises ValueError where no region is set.
         """
         self._environment = environment
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
@@ -78,21 +81,44 @@ class AwsClient:
             connection.close()
         self._connections, self._credentials = [], None
 
+    def connect(self, n_connections: int) -> None:
+        """Open connections and read credentials, each within CONNECT_SECONDS; raises OSError or AwsError."""
+        while len(self._connections) < n_connections:
+            self._connections.append(_Connection(self._host, self._port, self._context))
+        for connection in self._connections[:n_connections]:
+            connection.open()
+        self._credentials = self._current_credentials()
+
     def call(self, calls: Sequence[Call], seconds: float) -> list[dict[str, Any] | AwsError]:
         """The answers, in order, of calls that are sent at once; an AwsError in place of one that failed.
 
-        All together take at most so many seconds.
+        All together take at most so many seconds, after connecting.
         """
+        try:
+            self.connect(len(calls))
+        except (OSError, AwsError) as error:
+            problem = error if isinstance(error, AwsError) else AwsError(type(error).__name__, str(error))
+            return [problem] * len(calls)
         deadline = monotonic() + seconds
-        while len(self._connections) < len(calls):
-            self._connections.append(_Connection(self._host, self._port, self._context))
-        answers: list[dict[str, Any] | AwsError] = []
         sent = [
             self._send(connection, call, deadline) for connection, call in zip(self._connections, calls, strict=False)
         ]
-        for connection, problem in zip(self._connections, sent, strict=False):
-            answers.append(problem or self._answer(connection, deadline))
-        return answers
+        return [
+            problem or self._answer(connection, deadline)
+            for connection, problem in zip(self._connections, sent, strict=False)
+        ]
+
+    def _current_credentials(self) -> Credentials:
+        """Those that are known, unless they expire soon; then new ones, if there are any."""
+        now = time()
+        if self._credentials and now < self._credentials.expires - _RENEWED_BEFORE:
+            return self._credentials
+        try:
+            return read_credentials(self._environment)
+        except AwsError:
+            if self._credentials and now < self._credentials.expires:
+                return self._credentials
+            raise
 
     def _send(self, connection: "_Connection", call: Call, deadline: float) -> AwsError | None:
         try:
@@ -100,8 +126,6 @@ class AwsClient:
         except (OSError, ValueError) as error:
             connection.close()
             return AwsError(type(error).__name__, str(error))
-        except AwsError as error:
-            return error
         return None
 
     def _answer(self, connection: "_Connection", deadline: float) -> dict[str, Any] | AwsError:
@@ -117,31 +141,28 @@ class AwsClient:
         code = str(answer.get("__type", status)).rpartition("#")[2]
         if code in _REFUSED_CREDENTIALS:
             self._credentials = None
+            # What AWS says then may quote the request's headers.
+            return AwsError(code, "the credentials or the clock are wrong")
         return AwsError(code, str(answer.get("message") or answer.get("Message") or ""), answer.get("Item"))
 
     def _signed(self, operation: str, body: bytes) -> bytes:
         """A request with its signature."""
-        now = time()
-        if self._credentials is None or now > self._credentials.expires - _RENEWED_BEFORE:
-            self._credentials = read_credentials(self._environment)
-        stamp = strftime("%Y%m%dT%H%M%SZ", gmtime(now))
+        key_id, secret, token, _ = self._credentials or self._current_credentials()
+        stamp = strftime("%Y%m%dT%H%M%SZ", gmtime(time()))
         headers = {
             "content-type": "application/x-amz-json-1.0",
             "host": self._host if self._port in {80, 443} else f"{self._host}:{self._port}",
             "x-amz-date": stamp,
         }
-        if self._credentials.token:
-            headers["x-amz-security-token"] = self._credentials.token
+        if token:
+            headers["x-amz-security-token"] = token
         headers["x-amz-target"] = f"{self._target}.{operation}"
         lines, names = "".join(f"{name}:{value}\n" for name, value in headers.items()), ";".join(headers)
         canonical = f"POST\n/\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
         scope = f"{stamp[:8]}/{self._scope}"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(stamp[:8], self._credentials.secret), text.encode(), "sha256").hex()
-        authorization = (
-            f"AWS4-HMAC-SHA256 Credential={self._credentials.key_id}/{scope}, SignedHeaders={names}, "
-            f"Signature={signature}"
-        )
+        signature = hmac.digest(self._key(stamp[:8], secret), text.encode(), "sha256").hex()
+        authorization = f"AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
         head = f"POST / HTTP/1.1\n{lines}authorization:{authorization}\ncontent-length:{len(body)}\n\n"
         return head.replace("\n", "\r\n").encode() + body
 
@@ -163,24 +184,33 @@ def read_credentials(environment: Mapping[str, str]) -> Credentials:
     if key_id := environment.get("AWS_ACCESS_KEY_ID"):
         secret, token = environment.get("AWS_SECRET_ACCESS_KEY", ""), environment.get("AWS_SESSION_TOKEN", "")
         return Credentials(key_id, secret, token, float("inf"))
-    address = urlsplit(environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI", ""))
-    if not address.hostname:
+    relative = environment.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    address = f"{_ECS}{relative}" if relative else environment.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    if not address:
         raise AwsError("NoCredentials", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, as Lambda does")
-    connection = _Connection(address.hostname, address.port or 80, None)
-    token = environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
-    path = f"{address.path}?{address.query}" if address.query else address.path
-    request = f"GET {path} HTTP/1.1\r\nhost: {address.netloc}\r\nauthorization: {token}\r\n\r\n"
+    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - for containers alone
+
+    parts = urlsplit(address)
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    connection = HTTPConnection(parts.netloc, timeout=CONNECT_SECONDS)
     try:
-        deadline = monotonic() + 1.0
-        connection.send(request.encode(), deadline)
-        _, content = connection.receive(deadline)
-        given = json.loads(content)
+        connection.request("GET", path or "/", headers={"authorization": _token(environment)})
+        given = json.loads(connection.getresponse().read())
         expires = _seconds_of(given["Expiration"])
         return Credentials(given["AccessKeyId"], given["SecretAccessKey"], given.get("Token", ""), expires)
-    except (OSError, ValueError, KeyError) as error:
-        raise AwsError("NoCredentials", f"the container's credentials cannot be read: {error!r}") from error
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
+        kind = type(error).__name__
+        raise AwsError("NoCredentials", f"the container's credentials cannot be read: {kind}") from error
     finally:
         connection.close()
+
+
+def _token(environment: Mapping[str, str]) -> str:
+    """What a container shows to be given credentials."""
+    if path := environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"):
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - pathlib would be imported for this alone
+            return file.read().strip()
+    return environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
 
 
 def _seconds_of(text: str) -> float:
@@ -203,23 +233,37 @@ class _Connection:
                 self._socket.close()
             self._socket = None
 
-    def send(self, request: bytes, deadline: float) -> None:
-        """Send a request, on a new connection where there is none or the other side has closed it."""
-        # A kept connection that can be read before anything was asked was closed.
-        if self._socket is not None and self._is_used and select.select([self._socket], [], [], 0)[0]:
+    def open(self) -> None:
+        """Connect within CONNECT_SECONDS, unless the connection that is kept is still open; raises OSError."""
+        if self._socket is not None:
+            waiting = poll()
+            waiting.register(self._socket, POLLIN)
+            # One that can be read before anything was asked was closed by the other side.
+            if not (self._is_used and waiting.poll(0)):
+                return
             self.close()
-        if self._socket is None:
-            plain = socket.create_connection((self._host, self._port), _left(deadline))
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        deadline = monotonic() + CONNECT_SECONDS
+        plain = socket.create_connection((self._host, self._port), CONNECT_SECONDS)
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            plain.settimeout(_left(deadline))
             self._socket = self._context.wrap_socket(plain, server_hostname=self._host) if self._context else plain
-            self._is_used = False
+        except OSError:
+            plain.close()
+            raise
+        self._is_used = False
+
+    def send(self, request: bytes, deadline: float) -> None:
+        """Send a request; raises OSError."""
+        if self._socket is None:
+            raise ConnectionError("the connection is closed")
         self._socket.settimeout(_left(deadline))
         self._socket.sendall(request)
 
     def receive(self, deadline: float) -> tuple[int, bytes]:
         """The status and body of the next answer; raises OSError or ValueError where there is none."""
         if self._socket is None:
-            raise OSError("the connection is closed")
+            raise ConnectionError("the connection is closed")
         self._is_used = True
         content, end = b"", -1
         while end < 0:
@@ -236,7 +280,7 @@ class _Connection:
 
     def _more(self, deadline: float) -> bytes:
         if self._socket is None:
-            raise OSError("the connection is closed")
+            raise ConnectionError("the connection is closed")
         self._socket.settimeout(_left(deadline))
         more = self._socket.recv(65_536)
         if not more:

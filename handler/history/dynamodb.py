@@ -1,22 +1,24 @@
 """The past of entities in one table of DynamoDB, which all environments of a function share.
 
 A request adds itself to the item of each of its entities, side by side, and is given what each held before: so nothing
-that two callers send at once is lost, and the order is the table's. An item has the state of the events that are
-packed (`b`), how often that was done (`v`), the events since (`l`), when all is forgotten (`x`), and up to when it was
-loaded from a file (`a`). Once there are more than RAW_EVENTS, whoever adds one packs them, guarded by `v`: who loses
-that race does nothing.
+that two callers send at once is lost, and the order is the table's. An item has the state of the events that are packed
+(`b`), how often that was done (`v`), the events since (`l`), when all is forgotten (`x`), and up to when it was loaded
+from a file (`a`). Once there are more than RAW_EVENTS, whoever adds one packs them, guarded by `v`: who loses that race
+does nothing. Where outcomes are read, another item notes the events of a request (`n`) until they are settled (`s`).
 """
 
+import json
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from itertools import batched
-from time import time
+from time import monotonic, time
 from typing import Any, NamedTuple
 
-from handler.history.aws import AwsClient, AwsError, Call
-from handler.history.store import PastStore, Values, unanswered
+from handler.history.aws import CONNECT_SECONDS, AwsClient, AwsError, Call
+from handler.history.store import LAYOUT, PastStore, Values, unanswered
 from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateError
 from handler.scoring.history import DAY
 from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
@@ -24,10 +26,19 @@ from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
 TARGET = "DynamoDB_20120810"
 # Events of an item that are not packed. More would take longer to add up than a call; fewer would be packed more often.
 RAW_EVENTS = 8
-# So many keys are asked for at once; those of a larger batch, or more entities, take turns.
+# At most so many events are added, and packed, by one call: the text of a call that removes more would be too long.
+MOST_EVENTS = 100
+# So many calls are sent at once, each on a connection of its own; those of a larger batch take turns.
 CONNECTIONS = 8
 WEEK = 7 * DAY
+# A batch may take so many seconds; Lambda ends an invocation after ten.
+BATCH_SECONDS = 5.0
 CONFLICT = "ConditionalCheckFailedException"
+_CANCELLED, _CONDITION = "TransactionCanceledException", "ConditionalCheckFailed"
+# Items of another layout are not found.
+_LAYOUT = f"layout {LAYOUT}".encode()
+# The item by which a command and a function know that they hash with the same secret.
+FINGERPRINT = b"fingerprint of the key"
 
 
 class Item(NamedTuple):
@@ -35,161 +46,8 @@ class Item(NamedTuple):
 
     state: State
     n_events: int
-    """How many events follow the packed ones; the state has them all."""
+    """How many events follow the packed ones."""
     version: int
-
-
-class DynamoHistory(PastStore):
-    """A table of states by key."""
-
-    def __init__(self, table: str, budget_ms: int, secret: bytes, client: AwsClient | None = None) -> None:
-        """Use a table, whose keys are hashed with a secret. A request waits at most `budget_ms`."""
-        super().__init__()
-        self._table, self._budget, self._secret = table, budget_ms / 1000, secret
-        self._client = client or AwsClient("dynamodb", TARGET)
-
-    def close(self) -> None:
-        """Close the connections; a later request opens them again, with new credentials."""
-        self._client.close()
-
-    def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
-        """See `PastStore`. Of a batch, each key is asked for once; CONNECTIONS keys at a time have the budget."""
-        values = unanswered(requests)
-        if self._is_asked():
-            errors: list[Exception] = []
-            for keys in batched(_by_key(requests).items(), CONNECTIONS, strict=False):
-                errors += self._exchange(dict(keys), values, is_written=is_written)
-                if len(errors) >= CONNECTIONS:
-                    break
-            if errors:
-                self._fail(errors[0])
-            else:
-                self._succeed()
-        self.n_failed += sum(None in of_request for of_request in values)
-        return values
-
-    def _exchange(
-        self, keys: Mapping[bytes, Sequence["Placed"]], values: Sequence[Values], *, is_written: bool
-    ) -> list[Exception]:
-        """Set the values of some keys' events; the problems of those that were not answered."""
-        deadline = time() + self._budget
-        calls = [self._adding(key, placed) if is_written else self._reading(key) for key, placed in keys.items()]
-        notes = self._notes(keys) if is_written else []
-        answers = self._client.call([*calls, *notes], self._budget)
-        errors: list[Exception] = [answer for answer in answers[len(calls) :] if isinstance(answer, AwsError)]
-        packing: list[Call] = []
-        for (key, placed), answer in zip(keys.items(), answers, strict=False):
-            if isinstance(answer, AwsError):
-                errors.append(answer)
-                continue
-            past = placed[0].event.past
-            try:
-                item = read_item(past, answer.get("Attributes" if is_written else "Item", {}))
-            except StateError as error:
-                errors.append(error)
-                continue
-            for place in placed:
-                event = place.event.event
-                values[place.request][place.event.entity] = past.values(item.state, event)
-                past.add(item.state, event)
-            if is_written and (n_events := item.n_events + len(placed)) > RAW_EVENTS:
-                packing.append(self._packing(key, past.pack(item.state), n_events, item.version))
-        if packing and (left := deadline - time()) > 0:
-            # The next request does what fails here.
-            self._client.call(packing, left)
-        return errors
-
-    def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
-        """See `PastStore`. A request is marked as settled first, and no longer where its frauds were not added."""
-        for part in batched(ids, CONNECTIONS, strict=False):
-            notes = [self.item_key(_note_key(past.id_hash(identifier))) for identifier in part]
-            answers = self._client.call([self._settling(note) for note in notes], self._budget)
-            for note, answer in zip(notes, answers, strict=True):
-                if isinstance(answer, AwsError):
-                    if answer.code != CONFLICT:
-                        self._fail(answer)
-                        return False
-                    continue
-                frauds = _frauds_of(answer.get("Attributes", {}), past)
-                added = self._client.call([self._fraud(key, at) for key, at in frauds], self._budget)
-                failed = [error for error in added if isinstance(error, AwsError) and error.code != CONFLICT]
-                if failed:
-                    self._client.call([self._unsettling(note)], self._budget)
-                    self._fail(failed[0])
-                    return False
-        return True
-
-    def item_key(self, key: bytes) -> str:
-        """The key of an item: who knows the secret alone can tell whose it is."""
-        return b64encode(blake2b(key, key=self._secret, digest_size=KEY_BYTES).digest()).decode()
-
-    def _body(self, key: str, rest: str) -> bytes:
-        return f'{{"TableName":"{self._table}","Key":{{"k":{{"B":"{key}"}}}},{rest}}}'.encode()
-
-    def _reading(self, key: bytes) -> Call:
-        return "GetItem", self._body(self.item_key(key), '"ConsistentRead":true')
-
-    def _adding(self, key: bytes, placed: Sequence["Placed"]) -> Call:
-        """The call that adds events to an item and gives what it held before."""
-        past, events = placed[0].event.past, [place.event.event for place in placed]
-        added = ",".join(f'{{"B":"{b64encode(_packed(event)).decode()}"}}' for event in events)
-        expires = _expires(past, events[-1].time)
-        rest = (
-            '"UpdateExpression":"SET l = list_append(if_not_exists(l, :e), :n), x = :x","ReturnValues":"ALL_OLD",'
-            f'"ExpressionAttributeValues":{{":e":{{"L":[]}},":n":{{"L":[{added}]}},":x":{{"N":"{expires}"}}}}'
-        )
-        return "UpdateItem", self._body(self.item_key(key), rest)
-
-    def _packing(self, key: bytes, state: bytes, n_events: int, version: int) -> Call:
-        """The call that replaces the packed state and the first events by their sum, unless that was done meanwhile."""
-        removed = ", ".join(f"l[{place}]" for place in range(n_events))
-        condition = "v = :o" if version else "attribute_not_exists(v)"
-        old = f',":o":{{"N":"{version}"}}' if version else ""
-        rest = (
-            f'"UpdateExpression":"SET b = :b, v = :v REMOVE {removed}","ConditionExpression":"{condition}",'
-            f'"ExpressionAttributeValues":{{":b":{{"B":"{b64encode(state).decode()}"}},'
-            f'":v":{{"N":"{version + 1}"}}{old}}}'
-        )
-        return "UpdateItem", self._body(self.item_key(key), rest)
-
-    def _notes(self, keys: Mapping[bytes, Sequence["Placed"]]) -> list[Call]:
-        """The calls that note, by the id of each request, the events that its outcome may make frauds."""
-        notes: dict[int, list[KeyedEvent]] = {}
-        for placed in keys.values():
-            for place in placed:
-                event = place.event
-                if event.past.has_frauds and event.event.id is not None:
-                    notes.setdefault(event.event.id, []).append(event)
-        calls = []
-        for identifier, events in notes.items():
-            content = b64encode(b"".join(_noted(event) for event in events)).decode()
-            expires = max(_expires(event.past, event.event.time) for event in events)
-            rest = (
-                '"UpdateExpression":"SET n = if_not_exists(n, :n), x = if_not_exists(x, :x)",'
-                f'"ExpressionAttributeValues":{{":n":{{"B":"{content}"}},":x":{{"N":"{expires}"}}}}'
-            )
-            calls.append(("UpdateItem", self._body(self.item_key(_note_key(identifier)), rest)))
-        return calls
-
-    def _settling(self, note: str) -> Call:
-        rest = (
-            '"UpdateExpression":"SET s = :s","ConditionExpression":"attribute_exists(n) AND attribute_not_exists(s)",'
-            '"ExpressionAttributeValues":{":s":{"BOOL":true}},"ReturnValues":"ALL_OLD"'
-        )
-        return "UpdateItem", self._body(note, rest)
-
-    def _unsettling(self, note: str) -> Call:
-        return "UpdateItem", self._body(note, '"UpdateExpression":"REMOVE s"')
-
-    def _fraud(self, key: bytes, at: int) -> Call:
-        """The call that adds a fraud to an item, if there is one."""
-        content = b64encode(array("q", (at,)).tobytes()).decode()
-        rest = (
-            '"UpdateExpression":"SET l = list_append(if_not_exists(l, :e), :n)",'
-            '"ConditionExpression":"attribute_exists(k)",'
-            f'"ExpressionAttributeValues":{{":e":{{"L":[]}},":n":{{"L":[{{"B":"{content}"}}]}}}}'
-        )
-        return "UpdateItem", self._body(self.item_key(key), rest)
 
 
 class Placed(NamedTuple):
@@ -199,36 +57,267 @@ class Placed(NamedTuple):
     event: KeyedEvent
 
 
-def read_item(past: EntityPast, item: Mapping[str, Any]) -> Item:
-    """The state of an item with all its events; raises StateError where it is not one of this history."""
+class DynamoHistory(PastStore):
+    """A table of states by key."""
+
+    def __init__(self, table: str, budget_ms: int, secret: bytes, client: AwsClient | None = None) -> None:
+        """Use a table, whose keys are hashed with a secret. A request waits at most `budget_ms` for its calls."""
+        super().__init__()
+        self._table, self._budget, self._secret = table, budget_ms / 1000, secret
+        self._client = client or AwsClient("dynamodb", TARGET)
+
+    def close(self) -> None:
+        """Close the connections; a later request opens them again, with new credentials."""
+        self._client.close()
+
+    def connect(self) -> None:
+        """Open the connections anew, so that no request has to; raises ValueError where the table has another secret.
+
+        A table that does not answer is not asked further: requests say so.
+        """
+        self._client.close()
+        with suppress(OSError, AwsError):
+            self._client.connect(CONNECTIONS // 2)
+        (answer,) = self._client.call([self._reading(FINGERPRINT, b"")], CONNECT_SECONDS)
+        known = answer.get("Item", {}).get("f") if not isinstance(answer, AwsError) else None
+        if known and known != {"B": self.fingerprint()}:
+            raise ValueError(f"HISTORY_KEY is not the one by which the keys of {self._table} were hashed")
+
+    def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
+        """See `PastStore`. Of a batch, each key is asked for once, CONNECTIONS keys at a time."""
+        values = unanswered(requests)
+        if self._is_asked():
+            deadline, n_jobs, failed = monotonic() + BATCH_SECONDS, 0, list[_Failed]()
+            for jobs in self._turns(requests, is_written=is_written):
+                new = self._exchange(jobs, values, is_written=is_written)
+                n_jobs, failed = n_jobs + len(jobs), failed + new
+                if len(new) == len(jobs) or monotonic() >= deadline:
+                    break
+            for job, _ in failed:
+                # Also where only the note is missing: its caller is told, and may send the request again.
+                for place in job.placed:
+                    values[place.request][place.event.entity] = None
+            if failed and len(failed) == n_jobs:
+                self._fail(failed[0][1])
+            elif n_jobs:
+                self._succeed(failed[0][1] if failed else None)
+        self.n_failed += sum(None in of_request for of_request in values)
+        return values
+
+    def _turns(
+        self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool
+    ) -> Iterator[tuple["_Job", ...]]:
+        """What is called at once: notes of ids that outcomes may name, and the events of each key in order of time.
+
+        A key with very many events has several turns.
+        """
+        placed = [
+            Placed(index, event) for index, events in enumerate(requests) for event in events if event is not None
+        ]
+        if len(requests) > 1:
+            placed.sort(key=lambda place: place.event.event.time)
+        notes: dict[int, dict[int, Placed]] = {}
+        keys: dict[bytes, list[Placed]] = {}
+        for place in placed:
+            keys.setdefault(place.event.key, []).append(place)
+            if is_written and place.event.past.has_frauds and place.event.event.id is not None:
+                notes.setdefault(place.event.event.id, {}).setdefault(place.event.entity, place)
+        jobs = [
+            _Job(list(noted.values()), self._noting(identifier, noted.values()), is_note=True)
+            for identifier, noted in notes.items()
+        ]
+        for start in range(0, max(map(len, keys.values()), default=0), MOST_EVENTS):
+            parts = ((key, of_key[start : start + MOST_EVENTS]) for key, of_key in keys.items())
+            jobs += [
+                _Job(part, self._adding(key, part) if is_written else self._reading(key)) for key, part in parts if part
+            ]
+            yield from batched(jobs, CONNECTIONS, strict=False)
+            jobs = []
+
+    def _exchange(self, jobs: Sequence["_Job"], values: Sequence[Values], *, is_written: bool) -> list["_Failed"]:
+        """Set the values of some keys' events; which jobs failed, and why."""
+        deadline = monotonic() + self._budget
+        answers = self._client.call([job.call for job in jobs], self._budget)
+        failed: list[_Failed] = []
+        packing: list[Call] = []
+        for job, answer in zip(jobs, answers, strict=True):
+            if isinstance(answer, AwsError):
+                failed.append((job, answer))
+            elif not job.is_note:
+                try:
+                    packing += self._set_values(job, answer, values, is_written=is_written)
+                except StateError as error:
+                    failed.append((job, error))
+        if packing and (left := deadline - monotonic()) > 0:
+            # The next request does what fails here.
+            self._client.call(packing, left)
+        return failed
+
+    def _set_values(
+        self, job: "_Job", answer: Mapping[str, Any], values: Sequence[Values], *, is_written: bool
+    ) -> list[Call]:
+        """Set the values of the events of one key; the call that packs its item, if that is due."""
+        key, past = job.placed[0].event.key, job.placed[0].event.past
+        before = answer.get("Attributes" if is_written else "Item", {})
+        item = read_item(past, before)
+        for place in job.placed:
+            values[place.request][place.event.entity] = past.values(item.state, place.event.event)
+            if is_written:
+                past.add(item.state, place.event.event)
+        n_events = item.n_events + len(job.placed)
+        if not is_written or n_events <= RAW_EVENTS:
+            return []
+        if n_events > MOST_EVENTS:
+            n_events = min(item.n_events, MOST_EVENTS)
+            item = read_item(past, before, n_events)
+        return [self._packing(key, past.pack(item.state), n_events, item.version)] if n_events else []
+
+    def add_outcomes(self, past: RequestPast, ids: Sequence[str]) -> bool:
+        """See `PastStore`. Each id is settled together with its frauds: sent again after a failure, it counts once."""
+        deadline = monotonic() + BATCH_SECONDS
+        for part in batched(ids, CONNECTIONS, strict=False):
+            notes = [_note_key(past.id_hash(identifier)) for identifier in part]
+            answers = self._client.call([self._reading(note) for note in notes], self._budget)
+            settling = [
+                self._settling(note, answer["Item"], past)
+                for note, answer in zip(notes, answers, strict=True)
+                if not isinstance(answer, AwsError) and _is_awaited(answer.get("Item", {}))
+            ]
+            settled = self._client.call(settling, self._budget) if settling else []
+            errors = [answer for answer in (*answers, *settled) if isinstance(answer, AwsError)]
+            # Another one was faster.
+            errors = [error for error in errors if not (error.code == _CANCELLED and _CONDITION in str(error))]
+            if errors or monotonic() >= deadline:
+                self._fail(errors[0] if errors else TimeoutError("the outcomes take too long"))
+                return False
+        return True
+
+    def fingerprint(self) -> str:
+        """What tells the secret from another one."""
+        return self.item_key(FINGERPRINT)
+
+    def item_key(self, key: bytes, secret: bytes | None = None) -> str:
+        """The key of an item: who knows the secret alone can tell whose it is."""
+        secret = self._secret if secret is None else secret
+        return b64encode(blake2b(key, key=secret, digest_size=KEY_BYTES, person=_LAYOUT).digest()).decode()
+
+    def _body(self, key: str, rest: str) -> bytes:
+        return f'{{"TableName":"{self._table}","Key":{{"k":{{"B":"{key}"}}}},{rest}}}'.encode()
+
+    def _reading(self, key: bytes, secret: bytes | None = None) -> Call:
+        return "GetItem", self._body(self.item_key(key, secret), '"ConsistentRead":true')
+
+    def _adding(self, key: bytes, placed: Sequence[Placed]) -> Call:
+        """The call that adds events to an item and gives what it held before."""
+        past, events = placed[0].event.past, [place.event.event for place in placed]
+        added = ",".join(f'{{"B":"{b64encode(_packed(event)).decode()}"}}' for event in events)
+        rest = (
+            '"UpdateExpression":"SET l = list_append(if_not_exists(l, :e), :n), x = :x","ReturnValues":"ALL_OLD",'
+            f'"ExpressionAttributeValues":{{":e":{{"L":[]}},":n":{{"L":[{added}]}},'
+            f'":x":{{"N":"{_expires(past, events[-1].time)}"}}}}'
+        )
+        return "UpdateItem", self._body(self.item_key(key), rest)
+
+    def _packing(self, key: bytes, state: bytes, n_events: int, version: int) -> Call:
+        """The call that replaces the packed state and the first events by their sum, unless that was done meanwhile."""
+        values = {":b": {"B": b64encode(state).decode()}, **version_values(version, n_events)}
+        content = {
+            "UpdateExpression": f"SET b = :b, v = :v {removal(n_events)}",
+            "ConditionExpression": version_condition(version, n_events),
+            "ExpressionAttributeValues": values,
+        }
+        return "UpdateItem", self._body(self.item_key(key), json.dumps(content)[1:-1])
+
+    def _noting(self, identifier: int, placed: Iterable[Placed]) -> Call:
+        """The call that notes, by the id of a request, the events that its outcome may make frauds."""
+        events = [place.event for place in placed]
+        content = b"".join(
+            b64decode(self.item_key(event.key)) + array("q", (event.entity, event.event.time)).tobytes()
+            for event in events
+        )
+        expires = max(_expires(event.past, event.event.time) for event in events)
+        rest = (
+            '"UpdateExpression":"SET n = if_not_exists(n, :n), x = if_not_exists(x, :x)",'
+            f'"ExpressionAttributeValues":{{":n":{{"B":"{b64encode(content).decode()}"}},":x":{{"N":"{expires}"}}}}'
+        )
+        return "UpdateItem", self._body(self.item_key(_note_key(identifier)), rest)
+
+    def _settling(self, note: bytes, item: Mapping[str, Any], past: RequestPast) -> Call:
+        """The call that marks a note as settled and adds its frauds to their items: both, or nothing."""
+        settled = {
+            "Key": {"k": {"B": self.item_key(note)}},
+            "UpdateExpression": "SET s = :s",
+            "ConditionExpression": "attribute_exists(n) AND attribute_not_exists(s)",
+            "ExpressionAttributeValues": {":s": {"BOOL": True}},
+        }
+        frauds = [
+            {
+                "Key": {"k": {"B": b64encode(key).decode()}},
+                "UpdateExpression": "SET l = list_append(if_not_exists(l, :e), :n), x = if_not_exists(x, :x)",
+                "ExpressionAttributeValues": {
+                    ":e": {"L": []},
+                    ":n": {"L": [{"B": b64encode(array("q", (at,)).tobytes()).decode()}]},
+                    ":x": item["x"],
+                },
+            }
+            for key, at in _frauds_of(item, past)
+        ]
+        updates = [{"Update": {"TableName": self._table, **update}} for update in (settled, *frauds)]
+        return "TransactWriteItems", json.dumps({"TransactItems": updates}).encode()
+
+
+class _Job(NamedTuple):
+    """A call for the events of one key, or for the note of one request."""
+
+    placed: Sequence[Placed]
+    call: Call
+    is_note: bool = False
+
+
+_Failed = tuple[_Job, Exception]
+
+
+def read_item(past: EntityPast, item: Mapping[str, Any], most: int | None = None) -> Item:
+    """The state of an item with its events, at most so many; raises StateError where it is not one of this history."""
     try:
         state = past.unpack(b64decode(item["b"]["B"])) if "b" in item else past.empty()
         events = item["l"]["L"] if "l" in item else []
         # Frauds before the time of the last load are those of the file.
         loaded = int(item["a"]["N"]) if "a" in item else NONE
         n_measures = len(past.measured)
-        for content in events:
+        for content in events[:most]:
             numbers = array("q")
             numbers.frombytes(b64decode(content["B"]))
-            if len(numbers) == 1:
-                if numbers[0] >= loaded:
-                    past.add_fraud(state, numbers[0])
-            else:
+            if len(numbers) > 1:
                 past.add(state, _unpacked(numbers, n_measures))
+            elif numbers[0] >= loaded:
+                past.add_fraud(state, numbers[0])
         return Item(state, len(events), int(item["v"]["N"]) if "v" in item else 0)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise StateError("an item of the table is not of this history") from error
 
 
-def _by_key(requests: Sequence[Sequence[KeyedEvent | None]]) -> dict[bytes, list[Placed]]:
-    """The events of each key in order of time."""
-    placed = [Placed(index, event) for index, events in enumerate(requests) for event in events if event is not None]
-    if len(requests) > 1:
-        placed.sort(key=lambda place: place.event.event.time)
-    keys: dict[bytes, list[Placed]] = {}
-    for place in placed:
-        keys.setdefault(place.event.key, []).append(place)
-    return keys
+def removal(n_events: int) -> str:
+    """The part of an expression that removes the first events of an item."""
+    return "REMOVE " + ", ".join(f"l[{place}]" for place in range(n_events)) if n_events else ""
+
+
+def version_condition(version: int, n_events: int) -> str:
+    """That an item was packed no further since it was read, and still has the events that are to be removed."""
+    condition = "v = :o" if version else "attribute_not_exists(v)"
+    return f"{condition} AND size(l) >= :c" if n_events else condition
+
+
+def version_values(version: int, n_events: int) -> dict[str, Any]:
+    """The values that `version_condition` compares with, and the next version."""
+    values = {":v": {"N": str(version + 1)}}
+    values |= {":o": {"N": str(version)}} if version else {}
+    return values | ({":c": {"N": str(n_events)}} if n_events else {})
+
+
+def week_end(seconds: int) -> int:
+    """The end of the week of a time: when items are forgotten, so that it seldom changes."""
+    return -(-seconds // WEEK) * WEEK
 
 
 def _packed(event: Event) -> bytes:
@@ -244,8 +333,8 @@ def _unpacked(numbers: array[int], n_measures: int) -> Event:
 
 
 def _expires(past: EntityPast, at: int) -> int:
-    """When an item is forgotten: the end of a week, counted from the later of an event and the clock."""
-    return -(-(max(at, int(time())) + past.kept_seconds) // WEEK) * WEEK
+    """When an item is forgotten, counted from the later of an event and the clock."""
+    return week_end(max(at, int(time())) + past.kept_seconds)
 
 
 def _note_key(identifier: int) -> bytes:
@@ -253,15 +342,14 @@ def _note_key(identifier: int) -> bytes:
     return identifier.to_bytes(8, "big", signed=True)
 
 
-def _noted(event: KeyedEvent) -> bytes:
-    return event.key + array("q", (event.entity, event.event.time)).tobytes()
+def _is_awaited(note: Mapping[str, Any]) -> bool:
+    return "n" in note and "s" not in note
 
 
-def _frauds_of(item: Mapping[str, Any], past: RequestPast) -> Iterator[tuple[bytes, int]]:
-    """The keys and times that a note has, of entities whose frauds are read."""
-    content = b64decode(item["n"]["B"])
-    for note in batched(content, KEY_BYTES + 16, strict=True):
-        key, numbers = bytes(note[:KEY_BYTES]), array("q")
-        numbers.frombytes(bytes(note[KEY_BYTES:]))
+def _frauds_of(note: Mapping[str, Any], past: RequestPast) -> Iterator[tuple[bytes, int]]:
+    """The items' keys and the times that a note has, of entities whose frauds are read."""
+    for part in batched(b64decode(note["n"]["B"]), KEY_BYTES + 16, strict=True):
+        numbers = array("q")
+        numbers.frombytes(bytes(part[KEY_BYTES:]))
         if past.entity(numbers[0]).has_frauds:
-            yield key, numbers[1]
+            yield bytes(part[:KEY_BYTES]), numbers[1]

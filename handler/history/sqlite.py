@@ -12,13 +12,11 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from handler.history.store import PastStore, Values, unanswered
+from handler.history.store import LAYOUT, PastStore, Values, unanswered
 from handler.scoring.entity_state import NONE, EntityPast, State
 from handler.scoring.history import DAY
 from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
 
-# Of the tables and of the states' bytes; a file of another one is refused.
-LAYOUT = 2
 # No index tells what is forgotten: each would cost every request as much as its states do. Of states, a table with row
 # numbers, because without them what is longer than a quarter of a page is moved to other pages by each change.
 _SCHEMA = """
@@ -143,7 +141,7 @@ class SqliteHistory(PastStore):
             raise
         for index, number, features in read:
             values[index][number] = features
-        self._sweep(len(changed), keyed_events[-1][2].event.time)
+        self._sweep(len(keyed_events) if is_written else 0, keyed_events[-1][2].event.time)
 
     def add_frauds(self, requests: Sequence[Sequence[KeyedEvent | None]]) -> None:
         """Count requests as frauds, whose events were added before; raises sqlite3.Error where that fails.
@@ -300,10 +298,7 @@ def _read(connection: sqlite3.Connection, key: bytes, past: EntityPast) -> tuple
 
 
 def _put(connection: sqlite3.Connection, key: bytes, state: bytes, expires: int, before: int) -> None:
-    """Write a state, and where it differs from before when that is forgotten: else its index stays as it is.
-
-    A row is changed in its place, because to replace it takes twice as long.
-    """
+    """Write a state; a row is changed in its place, because to replace it takes twice as long."""
     if expires == before:
         connection.execute("UPDATE states SET state = ? WHERE key = ?", (state, key))
     elif before == NONE:

@@ -8,6 +8,9 @@ from typing import Self
 
 from handler.scoring.past import KeyedEvent, RequestPast
 
+# Of the bytes of states, and of what keeps them; another one is refused, or not found.
+LAYOUT = 2
+
 # After so many failures in a row a store is left alone for a while: a request need not wait for what does not answer.
 MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
 
@@ -21,7 +24,7 @@ class PastStore(ABC):
 
     def __init__(self) -> None:
         """Begin as a store that answers."""
-        self._failures, self._paused_until = 0, 0.0
+        self._failures, self._paused_until, self._is_troubled = 0, 0.0, False
         self.n_failed = 0
         """How many requests were not answered."""
 
@@ -37,7 +40,8 @@ class PastStore(ABC):
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
         """Per request and entity the features from strictly earlier events, None where the store did not answer.
 
-        Without `is_written` the requests leave nothing. What has no key has no features, which is an empty list.
+        Without `is_written` the requests leave nothing, and of several none sees another. What has no key has no
+        features, which is an empty list.
         """
 
     @abstractmethod
@@ -68,11 +72,14 @@ class PastStore(ABC):
         if self._failures >= MAX_FAILURES:
             self._paused_until = monotonic() + PAUSE_SECONDS
 
-    def _succeed(self) -> None:
-        """Log that the store answers again, if it did not."""
+    def _succeed(self, trouble: Exception | None = None) -> None:
+        """Log that the store answers again, if it did not, and the first problem of some keys alone."""
         if self._failures:
             logger.warning("the history answers again")
             self._failures = 0
+        if trouble and not self._is_troubled:
+            logger.error("the history does not answer for some keys: %s", trouble)
+        self._is_troubled = trouble is not None
 
 
 def unanswered(requests: Sequence[Sequence[KeyedEvent | None]]) -> list[Values]:

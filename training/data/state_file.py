@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from handler.history.store import LAYOUT
 from handler.scoring.contract import Contract
 from handler.scoring.history import DAY, History, seconds_of
 from handler.scoring.past import KEY_BYTES, RequestPast
@@ -27,7 +28,7 @@ STATES = "state.parquet"
 _SCHEMA = pa.schema(
     [("entity", pa.int8()), ("key", pa.binary(KEY_BYTES)), ("state", pa.binary()), ("expires", pa.int64())]
 )
-_SCORER, _HISTORY, _AS_OF = b"scorer", b"history", b"as_of"
+_SCORER, _HISTORY, _AS_OF, _LAYOUT = b"scorer", b"history", b"as_of", b"layout"
 
 
 class StoredState(NamedTuple):
@@ -88,7 +89,8 @@ def build_states(path: Path, name: str, scorer: ScorerDeclaration, before: int |
     as_of, n_rows = _as_of(rows, history, before)
     rows = rows.at(np.arange(n_rows))
     n_keys, n_forgotten = dict.fromkeys(history.entities, 0), 0
-    metadata = {_SCORER: name, _HISTORY: history.id_of(contract.fields), _AS_OF: str(as_of)}
+    history_id = history.id_of(contract.fields)
+    metadata = {_SCORER: name, _HISTORY: history_id, _AS_OF: str(as_of), _LAYOUT: str(LAYOUT)}
     schema = _SCHEMA.with_metadata(metadata)
 
     def write(target: Path) -> None:
@@ -181,6 +183,8 @@ class StateFile:
             raise StageError(f"{path} is of the scorer {other}, not of {name}; {self._remedy}")
         if (other := metadata[_HISTORY].decode()) != history_id:
             raise StageError(f"{path} is of the history {other}, and that of {name} is {history_id}; {self._remedy}")
+        if metadata.get(_LAYOUT) != str(LAYOUT).encode():
+            raise StageError(f"{path} is of an earlier version of this project; {self._remedy}")
         self.as_of = int(metadata[_AS_OF])
         """The time from which no event is known, in seconds since 1970."""
 

@@ -1,6 +1,7 @@
 """Checked rows, added chunk by chunk, written as one file per window in time order."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handler.scoring.fields import SECONDS_A_DAY, STRING_TYPES
+from handler.scoring.history import seconds_of
 from training.data.entity_history import history_of_rows, past_schema, with_past
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
@@ -90,7 +92,8 @@ class WindowWriter:
             require_classes(name, label, self._scorer)
             reports[name] = window_report(window.column(time), label)
         train = Window(self._folder / "train.parquet")
-        return reports, [*_few_frauds(reports), *leakage_warnings(train.spread(LEAKAGE_ROWS), self._scorer)]
+        warnings = [*_few_frauds(reports), *_short_warmup(self._scorer)]
+        return reports, [*warnings, *leakage_warnings(train.spread(LEAKAGE_ROWS), self._scorer)]
 
     def _in_order(self) -> Iterator[pa.RecordBatch]:
         return self._rows.in_order(self._scorer.time, self._left_out, self._scorer.compute.chunk_rows)
@@ -163,3 +166,22 @@ def row_schema(scorer: ScorerDeclaration) -> pa.Schema:
     for name, field in scorer.fields.items():
         kinds[name] = pa.string() if field.type in STRING_TYPES else pa.float64()
     return pa.schema([*kinds.items(), (scorer.label, pa.int8())])
+
+
+def _short_warmup(scorer: ScorerDeclaration) -> list[str]:
+    """A warning where the first rows that are learned know less of the past than later ones will."""
+    history = scorer.history
+    if history is None:
+        return []
+    reaches = {
+        name: feature.window or seconds_of(history.entities[feature.entity].ttl)
+        for name, feature in history.features.items()
+    }
+    longest = max(reaches, key=lambda name: reaches[name])
+    days = reaches[longest] / SECONDS_A_DAY
+    text = (
+        f"{longest} looks back {days:g} days, but warmup_days is {history.warmup_days:g}: in the first rows that are "
+        "learned it knows less than it will later, which the monitor takes for drift; let warmup_days be "
+        f"{ceil(days)}, or over and ttl be shorter"
+    )
+    return [] if history.warmup_days >= days else [text]

@@ -11,11 +11,24 @@ from time import sleep
 from typing import Any
 
 from handler.history.aws import AwsClient, AwsError, Call
-from handler.history.dynamodb import CONFLICT, TARGET, WEEK, DynamoHistory, Item, read_item
+from handler.history.dynamodb import (
+    CONFLICT,
+    FINGERPRINT,
+    MOST_EVENTS,
+    TARGET,
+    DynamoHistory,
+    Item,
+    read_item,
+    removal,
+    version_condition,
+    version_values,
+    week_end,
+)
 from handler.history.loading import marked_as_loaded
 from handler.history.sqlite import HistoryFileError, SqliteHistory
 from handler.scoring.entity_state import EntityPast, StateError
 from handler.scoring.past import RequestPast
+from handler.settings import Settings
 from training.data.near_names import near_file
 from training.data.state_file import StoredState
 from training.errors import StageError
@@ -42,6 +55,20 @@ class HistoryTable:
         """Use a table; nothing is called yet."""
         self._name, self._client = name, client
         self._served = DynamoHistory(name, round(1_000 * SECONDS), secret, client)
+
+    def check_key(self) -> None:
+        """Raise StageError where what the table has was hashed with another secret."""
+        content = {
+            "Key": {"k": {"B": self._served.item_key(FINGERPRINT, b"")}},
+            "UpdateExpression": "SET f = if_not_exists(f, :f)",
+            "ExpressionAttributeValues": {":f": {"B": self._served.fingerprint()}},
+            "ReturnValues": "ALL_NEW",
+        }
+        (answer,) = self._answers([self._call("UpdateItem", content)])
+        if isinstance(answer, dict) and answer["Attributes"]["f"] != {"B": self._served.fingerprint()}:
+            raise StageError(
+                f"HISTORY_KEY is not the one with which the keys of {TABLE}{self._name} were hashed; set the function's"
+            )
 
     def load(self, states: Sequence[StoredState], past: RequestPast, as_of: int) -> None:
         """Merge at most BATCH states of events before `as_of`, a midnight, into the table.
@@ -90,7 +117,7 @@ class HistoryTable:
             "b": {"B": b64encode(state.state).decode()},
             "v": {"N": "1"},
             "a": {"N": str(as_of)},
-            "x": {"N": str(_week_end(state.expires))},
+            "x": {"N": str(week_end(state.expires))},
         }
         rest = {"ConditionExpression": "attribute_not_exists(k)", "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
         return self._call("PutItem", {"Item": item, **rest})
@@ -101,27 +128,30 @@ class HistoryTable:
         Events that they add at its end meanwhile stay where they are.
         """
         for _ in range(_RACES):
-            live = read_item(past, item)
-            merged = past.pack(past.merged(past.unpack(state.state), live.state, as_of))
-            expires = max(_week_end(state.expires), int(item["x"]["N"]) if "x" in item else 0)
-            values = {
-                ":b": {"B": b64encode(merged).decode()},
-                ":v": {"N": str(live.version + 1)},
-                ":a": {"N": str(as_of)},
-                ":x": {"N": str(expires)},
-            }
-            removed = ", ".join(f"l[{place}]" for place in range(live.n_events))
+            n_events = min(len(item["l"]["L"]) if "l" in item else 0, MOST_EVENTS)
+            live = read_item(past, item, n_events)
+            is_whole = live.n_events == n_events
+            # What is too much for one call is packed first, without the file.
+            merged = past.merged(past.unpack(state.state), live.state, as_of) if is_whole else live.state
+            expires = max(week_end(state.expires), int(item["x"]["N"]) if "x" in item else 0)
+            loaded = {":a": {"N": str(as_of)}} if is_whole else {}
             content = {
                 "Key": {"k": {"B": self._key(state.key)}},
-                "UpdateExpression": "SET b = :b, v = :v, a = :a, x = :x" + (f" REMOVE {removed}" if removed else ""),
-                "ConditionExpression": "v = :o" if live.version else "attribute_not_exists(v)",
-                "ExpressionAttributeValues": values | ({":o": {"N": str(live.version)}} if live.version else {}),
+                "UpdateExpression": f"SET b = :b, v = :v, x = :x{', a = :a' if loaded else ''} {removal(n_events)}",
+                "ConditionExpression": version_condition(live.version, n_events),
+                "ExpressionAttributeValues": {
+                    ":b": {"B": b64encode(past.pack(merged)).decode()},
+                    ":x": {"N": str(expires)},
+                    **loaded,
+                    **version_values(live.version, n_events),
+                },
+                "ReturnValues": "ALL_NEW",
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             }
             (answer,) = self._answers([self._call("UpdateItem", content)])
-            if not isinstance(answer, AwsError):
+            if isinstance(answer, dict) and is_whole:
                 return
-            item = answer.item or {}
+            item = answer["Attributes"] if isinstance(answer, dict) else answer.item or {}
         raise StageError(f"{TABLE}{self._name} changes one key faster than it can be merged; load at a quieter time")
 
     def _answers(self, calls: Sequence[Call]) -> list[Answer]:
@@ -150,10 +180,6 @@ def _may_succeed(answer: Answer) -> bool:
     return isinstance(answer, AwsError) and answer.code not in _FINAL
 
 
-def _week_end(seconds: int) -> int:
-    return -(-seconds // WEEK) * WEEK
-
-
 def _mark(scorer: str, past: RequestPast) -> bytes:
     """The key under which is noted what was loaded, which is none of an entity: it is longer."""
     return f"loaded {scorer} {past.id}".encode()
@@ -161,14 +187,16 @@ def _mark(scorer: str, past: RequestPast) -> bytes:
 
 @contextmanager
 def opened_table(address: str, variable: str, environment: Mapping[str, str]) -> Iterator[HistoryTable]:
-    """The table that an address names; raises StageError where it, or the region, is none."""
+    """The table that an address names; raises StageError where it, its key or the region is none."""
     try:
         client = AwsClient("dynamodb", TARGET, environment)
+        settings = Settings.from_environment({"HISTORY": address, "HISTORY_KEY": environment.get("HISTORY_KEY", "")})
     except ValueError as error:
         raise StageError(f"{variable} is {address}: {error}") from error
-    secret = environment.get("HISTORY_KEY", "").encode()
     try:
-        yield HistoryTable(address.removeprefix(TABLE), secret, client)
+        table = HistoryTable(settings.history_table or "", settings.history_key, client)
+        table.check_key()
+        yield table
     except StateError as error:
         raise StageError(f"{variable} is {address}: {error}") from error
     finally:

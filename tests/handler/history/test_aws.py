@@ -148,6 +148,7 @@ def test_nobody_there_is_a_failed_call() -> None:
         (problem,) = ours.call([("GetItem", b"{}")], 5.0)
         assert isinstance(problem, AwsError)
         assert problem.code == "ConnectionRefusedError"
+    with service((200, {})) as server, client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours:
         (problem,) = ours.call([("GetItem", b"{}")], 0.0)
         assert isinstance(problem, AwsError)
         assert problem.code == "TimeoutError"
@@ -194,6 +195,15 @@ def test_without_credentials_no_call_is_sent(content: Any) -> None:  # noqa: ANN
             (problem,) = ours.call([("GetItem", b"{}")], 5.0)
         assert str(problem).startswith("NoCredentials: the container's credentials cannot be read: ")
         assert not server.asked
+
+
+def test_what_aws_says_of_a_signature_is_not_told() -> None:
+    """It may quote the request's headers, the session's token among them."""
+    quoted = "The request signature we calculated ... x-amz-security-token:secret"
+    refused = (400, {"__type": "x#InvalidSignatureException", "message": quoted})
+    with service(refused) as server, client({**KEYS, **REGION, "AWS_ENDPOINT_URL": server.address}) as ours:
+        (problem,) = ours.call([("GetItem", b"{}")], 5.0)
+    assert str(problem) == "InvalidSignatureException: the credentials or the clock are wrong"
 
 
 def test_a_connection_that_the_service_closed_is_opened_again() -> None:

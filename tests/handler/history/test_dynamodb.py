@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 from handler.history import dynamodb
-from handler.history.aws import AwsClient
-from handler.history.dynamodb import RAW_EVENTS, TARGET, DynamoHistory, read_item
+from handler.history.aws import AwsClient, AwsError
+from handler.history.dynamodb import MOST_EVENTS, RAW_EVENTS, TARGET, DynamoHistory, read_item, removal
 from handler.history.sqlite import SqliteHistory
 from handler.history.store import MAX_FAILURES
 from handler.scoring.history import DAY
 from tests.handler.history.faulty_table import FAULTS, FaultyTable, faulty_table
 from tests.handler.history.test_sqlite import PAST, START, drawn_schedule, folded, paid
+from training.delivery.served_history import HistoryTable
+from training.errors import StageError
 
 # The table that stands in for DynamoDB does some 150 calls a second; a thousand were tried (docs/history.md).
 N_SCHEDULES, N_THREADS, N_BURSTS = int(os.environ.get("SCHEDULES", "12")), 8, 6
@@ -174,6 +176,7 @@ def test_a_missing_table_is_left_alone_after_a_while(
     """Every request is answered without a past, and the log says why, once."""
     events = [PAST.events(paid("card", START, "x1"))]
     with DynamoHistory("no-such-table", 5_000, SECRET) as history:
+        history.connect()
         for _ in range(MAX_FAILURES):
             assert history.exchange(events) == [[None, None]]
     assert [record.getMessage() for record in caplog.records] == [
@@ -224,5 +227,75 @@ def test_an_item_that_is_not_ours_is_no_past(
     (values,) = history.exchange([PAST.events(paid("card", START, "x1"))])
     assert values[0] is None
     assert values[1] is not None
-    assert "the history does not answer: " in caplog.text
+    said = "the history does not answer for some keys: "
+    for number in range(MAX_FAILURES):
+        (values,) = history.exchange([PAST.events(paid("card", START + number, f"x{number}"))])
+        assert values[0] is None
+        (others,) = history.exchange([PAST.events(paid("other", START + number, f"y{number}"))])
+        assert None not in others
+    assert all(record.getMessage().startswith(said) for record in caplog.records)
+    assert (history.n_failed, history.is_answering) == (1 + MAX_FAILURES, True)
+
+
+def test_a_batch_of_one_merchant_is_packed(history: DynamoHistory, table: str) -> None:
+    """However long: no call adds or removes more events than DynamoDB takes; none is lost, and answers are SQLite's."""
+    requests = [paid("hot", START + number, f"id {number}") for number in range(230)]
+    events = [PAST.events(request) for request in requests]
+    with SqliteHistory(":memory:", 1_000) as file:
+        np.testing.assert_equal(history.exchange(events), file.exchange(events))
+        after = [PAST.events(paid("hot", START + 3_600, "after"))]
+        np.testing.assert_equal(history.exchange(after), file.exchange(after))
+    assert history.n_failed == 0
+    assert max(len(item["l"]["L"]) for item in items(table).values() if "l" in item) <= MOST_EVENTS + RAW_EVENTS
+
+
+def test_an_expression_is_short_enough() -> None:
+    """DynamoDB takes 4,096 bytes, moto any number."""
+    assert len(f"SET b = :b, v = :v, x = :x, a = :a {removal(MOST_EVENTS)}") < 4_096
+
+
+def test_an_outcome_counts_once_whatever_befalls_its_calls(history: DynamoHistory, table: str, s3_address: str) -> None:
+    """Each is sent until the store has taken it; some that it has, are sent again."""
+    requests = [paid(f"card {number % 5}", START + number, f"id {number}") for number in range(24)]
+    events = [PAST.events(request) for request in requests]
+    history.exchange([*events[:12], events[0]])
+    for event in events[12:]:
+        history.exchange([event])
+    with SqliteHistory(":memory:", 1_000) as file:
+        file.exchange(events)
+        with faulty_table(s3_address, 0.3, 0.6) as way, DynamoHistory(table, 400, SECRET, client_of(way)) as store:
+            for start in range(0, 24, 12):
+                ids = [f"id {number}" for number in range(max(start - 4, 0), start + 12)]
+                while not store.add_outcomes(PAST, ids):
+                    pass
+                assert file.add_outcomes(PAST, ids)
+            assert sum(way.counts[fault] for fault in FAULTS) > 5
+        packed = states_in(history, requests)
+        assert packed == {key: file.state(key) for key in packed}
+
+
+def test_a_request_whose_note_is_missing_is_told_so(history: DynamoHistory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it is sent again, and its outcome counts."""
+    call = AwsClient.call
+
+    def fail_notes(self: AwsClient, calls: Any, seconds: float) -> Any:  # noqa: ANN401 - as the method itself
+        answers = call(self, calls, seconds)
+        is_note = [b"SET n = " in body for _, body in calls]
+        return [AwsError("x") if failed else answer for failed, answer in zip(is_note, answers, strict=True)]
+
+    monkeypatch.setattr(AwsClient, "call", fail_notes)
+    (values,) = history.exchange([PAST.events(paid("card", START, "x1"))])
+    assert values[0] is None
     assert history.n_failed == 1
+
+
+def test_another_secret_stops_the_start(history: DynamoHistory, table: str) -> None:
+    """Where a load has noted which one it was; before that nobody can tell."""
+    with DynamoHistory(table, 5_000, b"another secret") as other:
+        other.connect()
+        HistoryTable(table, SECRET, history._client).check_key()  # noqa: SLF001 - the same connections
+        history.connect()
+        with pytest.raises(ValueError, match=f"^HISTORY_KEY is not the one by which the keys of {table} were hashed$"):
+            other.connect()
+        with pytest.raises(StageError, match=r"^HISTORY_KEY is not the one with which "):
+            HistoryTable(table, b"another secret", other._client).check_key()  # noqa: SLF001 - as above
