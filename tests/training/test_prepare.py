@@ -386,3 +386,21 @@ def test_full_disk_leaves_nothing_behind(
     assert not files_below(folder / "build") | files_below(folder / "reports")
     small_disk("64m")
     stage.main("mini")
+
+
+def test_a_short_warmup_is_warned_of(remembered: Path) -> None:
+    """The first rows that are learned know three days of the past, and later ones thirty."""
+    warnings = json.loads((remembered / "reports" / "mini" / "rows.json").read_text())["warnings"]
+    (warning,) = [text for text in warnings if "warmup_days" in text]
+    assert warning == (
+        "most_amount looks back 30 days, but warmup_days is 3: in the first rows that are learned it knows less than it "
+        "will later, which the monitor takes for drift; let warmup_days be 30, or over and ttl be shorter"
+    )
+
+
+@pytest.mark.parametrize("name", ["transaction", "refund"])
+def test_the_shipped_scorers_warm_up_long_enough(name: str) -> None:
+    """Their monitors would watch the age of the data otherwise."""
+    assert not any(
+        "warmup_days" in text for text in json.loads(Path(f"reports/{name}/rows.json").read_text())["warnings"]
+    )
