@@ -18,9 +18,8 @@ from time import monotonic, time
 from typing import Any, NamedTuple
 
 from handler.history.aws import CONNECT_SECONDS, AwsClient, AwsError, Call
-from handler.history.store import LAYOUT, PastStore, Values, unanswered
+from handler.history.store import LAYOUT, PastStore, Values, unanswered, week_end
 from handler.scoring.entity_state import NONE, EntityPast, Event, State, StateError
-from handler.scoring.history import DAY
 from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
 
 TARGET = "DynamoDB_20120810"
@@ -30,7 +29,6 @@ RAW_EVENTS = 8
 MOST_EVENTS = 100
 # So many calls are sent at once, each on a connection of its own; those of a larger batch take turns.
 CONNECTIONS = 8
-WEEK = 7 * DAY
 # A batch may take so many seconds; Lambda ends an invocation after ten.
 BATCH_SECONDS = 5.0
 CONFLICT = "ConditionalCheckFailedException"
@@ -313,11 +311,6 @@ def version_values(version: int, n_events: int) -> dict[str, Any]:
     values = {":v": {"N": str(version + 1)}}
     values |= {":o": {"N": str(version)}} if version else {}
     return values | ({":c": {"N": str(n_events)}} if n_events else {})
-
-
-def week_end(seconds: int) -> int:
-    """The end of the week of a time: when items are forgotten, so that it seldom changes."""
-    return -(-seconds // WEEK) * WEEK
 
 
 def _packed(event: Event) -> bytes:

@@ -12,9 +12,8 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from handler.history.store import LAYOUT, PastStore, Values, unanswered
+from handler.history.store import LAYOUT, PastStore, Values, unanswered, week_end
 from handler.scoring.entity_state import NONE, EntityPast, State
-from handler.scoring.history import DAY
 from handler.scoring.past import KEY_BYTES, KeyedEvent, RequestPast
 
 # No index tells what is forgotten: each would cost every request as much as its states do. Of states, a table with row
@@ -40,8 +39,6 @@ _SWEEP = "DELETE FROM {table} WHERE {key} = ? AND expires < ?"
 
 # 32 MB of pages, as the log of writes may grow.
 LOG_PAGES = 8_000
-
-WEEK = 7 * DAY
 
 
 class HistoryFileError(ValueError):
@@ -308,11 +305,8 @@ def _put(connection: sqlite3.Connection, key: bytes, state: bytes, expires: int,
 
 
 def _expires(past: EntityPast, state: State, time: int = NONE) -> int:
-    """When a state is forgotten, and what is known of the requests in it; `time` is that of one not in it yet.
-
-    The end of a week, so that it seldom changes.
-    """
-    return -(-(max(past.latest(state), time) + past.kept_seconds) // WEEK) * WEEK
+    """When a state is forgotten, and what is known of the requests in it; `time` is that of one not in it yet."""
+    return week_end(max(past.latest(state), time) + past.kept_seconds)
 
 
 def _time_before(connection: sqlite3.Connection, keyed: KeyedEvent, state: State) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Self
 
+from handler.scoring.history import DAY
 from handler.scoring.past import KeyedEvent, RequestPast
 
 # Of the bytes of states, and of what keeps them; another one is refused, or not found.
@@ -13,6 +14,8 @@ LAYOUT = 2
 
 # After so many failures in a row a store is left alone for a while: a request need not wait for what does not answer.
 MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
+
+WEEK = 7 * DAY
 
 Values = list[list[float] | None]
 
@@ -80,6 +83,11 @@ class PastStore(ABC):
         if trouble and not self._is_troubled:
             logger.error("the history does not answer for some keys: %s", trouble)
         self._is_troubled = trouble is not None
+
+
+def week_end(seconds: int) -> int:
+    """The end of the week of a time: when something is forgotten, so that it seldom changes."""
+    return -(-seconds // WEEK) * WEEK
 
 
 def unanswered(requests: Sequence[Sequence[KeyedEvent | None]]) -> list[Values]:

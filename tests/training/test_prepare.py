@@ -393,8 +393,8 @@ def test_a_short_warmup_is_warned_of(remembered: Path) -> None:
     warnings = json.loads((remembered / "reports" / "mini" / "rows.json").read_text())["warnings"]
     (warning,) = [text for text in warnings if "warmup_days" in text]
     assert warning == (
-        "most_amount looks back 30 days, but warmup_days is 3: in the first rows that are learned it knows less than it "
-        "will later, which the monitor takes for drift; let warmup_days be 30, or over and ttl be shorter"
+        "most_amount looks back 30 days, but warmup_days is 3: in the first rows that are learned it knows less than "
+        "it will later, which the monitor takes for drift; let warmup_days be 30, or over and ttl be shorter"
     )
 
 

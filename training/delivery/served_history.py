@@ -22,10 +22,10 @@ from handler.history.dynamodb import (
     removal,
     version_condition,
     version_values,
-    week_end,
 )
 from handler.history.loading import marked_as_loaded
 from handler.history.sqlite import HistoryFileError, SqliteHistory
+from handler.history.store import week_end
 from handler.scoring.entity_state import EntityPast, StateError
 from handler.scoring.past import RequestPast
 from handler.settings import Settings
