@@ -72,7 +72,7 @@ def work(bundles: Path, shift: Shift, worker: int, barrier: Barrier, origin: flo
     from handler.app import handler  # noqa: PLC0415 - reads the environment, and loads the bundles
 
     failures: list[str] = []
-    log = logging.getLogger("handler.history.sqlite")
+    log = logging.getLogger("handler.history.store")
     log.addFilter(lambda record: failures.append(record.getMessage()) is None)
     draw = np.random.default_rng(worker)
     answered: list[dict[str, Any]] = []
