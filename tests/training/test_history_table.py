@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
+from handler.history import dynamodb
 from handler.history.aws import AwsClient
 from handler.history.dynamodb import TARGET, DynamoHistory, read_item
 from handler.scoring.past import RequestPast
@@ -35,6 +36,12 @@ def way(s3_address: str, s3_environment: dict[str, str], monkeypatch: pytest.Mon
         monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", way.address)
         monkeypatch.setenv("HISTORY_KEY", SECRET)
         yield way
+
+
+@pytest.fixture(autouse=True)
+def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in for DynamoDB is slow."""
+    monkeypatch.setattr(dynamodb, "BATCH_SECONDS", 120.0)
 
 
 @pytest.fixture

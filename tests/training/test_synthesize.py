@@ -23,7 +23,7 @@ from training.intake.synthetic.refunds import CATEGORIES, CLAIMANTS, draw_refund
 from training.intake.synthetic.transactions import LATE_CHAIN_DAY, PAYERS, draw_transactions
 
 N_ROWS = 60_000
-PINNED_TRANSACTIONS = "da04b1209b6c89d8297bf6e783c31963d8bc2bd73ab184929e511ed3a109bf1e"
+PINNED_TRANSACTIONS = "9997bd2622e15b9decf6ab96772a3e6c7be57ee280120a6ae22675d583299ee2"
 PINNED_REFUNDS = "e1e67ec61e23c88a21e458aef6a09b8a76587afea7b673cf812af2322365be40"
 COLUMNS = {
     "transactions": {
