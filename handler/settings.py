@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from handler.releases.signature import read_public_keys
 from handler.scoring.fields import Frozen
 
-_TABLE = "dynamodb://"
+TABLE = "dynamodb://"
 MOST_KEY_BYTES = 64
 PACKAGED_BUNDLES = Path(__file__).parent.parent / "build" / "bundles"
 
@@ -27,7 +27,7 @@ def _items(text: str) -> tuple[str, ...]:
 
 
 def _file_or_table(address: str) -> str:
-    if address.startswith(_TABLE) and not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", address.removeprefix(_TABLE)):
+    if address.startswith(TABLE) and not re.fullmatch(r"[A-Za-z0-9_.-]{3,255}", address.removeprefix(TABLE)):
         raise ValueError("no name of a table")
     return address
 
@@ -76,7 +76,7 @@ class Settings(Frozen):
     @property
     def history_table(self) -> str | None:
         """The table of DynamoDB that HISTORY names; None where it names a file."""
-        return self.history.removeprefix(_TABLE) if self.history.startswith(_TABLE) else None
+        return self.history.removeprefix(TABLE) if self.history.startswith(TABLE) else None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:

@@ -28,12 +28,11 @@ from handler.history.sqlite import HistoryFileError, SqliteHistory
 from handler.history.store import week_end
 from handler.scoring.entity_state import EntityPast, StateError
 from handler.scoring.past import RequestPast
-from handler.settings import Settings
+from handler.settings import TABLE, Settings
 from training.data.near_names import near_file
 from training.data.state_file import StoredState
 from training.errors import StageError
 
-TABLE = "dynamodb://"
 # How long a command waits for the writers of a served history.
 WAIT_MS = 10_000
 # So many states are written at once.

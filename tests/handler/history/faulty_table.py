@@ -6,12 +6,13 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, closing
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
+
+from tests.handler.history.local_service import Handler, serving
 
 # What may befall a call: refused before it is done; or done, and then no answer, half of one, or one too late; or
 # answered, and the kept connection reset.
@@ -50,17 +51,16 @@ class FaultyTable(ThreadingHTTPServer):
         """Say nothing: callers give up on purpose."""
 
 
-class _Call(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Call(Handler):
     server: FaultyTable
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the standard library's name
         body, fault = self.rfile.read(int(self.headers["content-length"])), self.server.drawn()
         if fault == "throttled":
-            self._answer(400, json.dumps({"__type": "x#ThrottlingException", "message": "too many"}).encode())
+            self.answer(400, json.dumps({"__type": "x#ThrottlingException", "message": "too many"}).encode())
             return
         if fault == "unavailable":
-            self._answer(503, b"<html>no JSON</html>")
+            self.answer(503, b"<html>no JSON</html>")
             return
         status, content = self._done(body)
         if fault == "lost":
@@ -68,7 +68,7 @@ class _Call(BaseHTTPRequestHandler):
             return
         if fault == "late":
             time.sleep(self.server.late_seconds)
-        self._answer(status, content[: len(content) // 2] if fault == "cut off" else content, len(content))
+        self.answer(status, content[: len(content) // 2] if fault == "cut off" else content, len(content))
         if fault == "reset":
             # As a balancer does with what it no longer knows.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -81,24 +81,7 @@ class _Call(BaseHTTPRequestHandler):
             answer = connection.getresponse()
             return answer.status, answer.read()
 
-    def _answer(self, status: int, content: bytes, length: int | None = None) -> None:
-        self.send_response(status)
-        self.send_header("content-length", str(len(content) if length is None else length))
-        self.end_headers()
-        self.wfile.write(content)
 
-    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - as the standard library has it
-        """Say nothing."""
-
-
-@contextmanager
-def faulty_table(address: str, share: float, late_seconds: float) -> Iterator[FaultyTable]:
+def faulty_table(address: str, share: float, late_seconds: float) -> AbstractContextManager[FaultyTable]:
     """Such a way, as long as a block lasts."""
-    with FaultyTable(address, share, late_seconds) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return serving(FaultyTable(address, share, late_seconds))

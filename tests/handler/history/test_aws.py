@@ -2,11 +2,10 @@
 
 import json
 import os
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from botocore.credentials import Credentials as BotocoreCredentials
 
 from handler.history import aws
 from handler.history.aws import AwsClient, AwsError, read_credentials
+from tests.handler.history.local_service import Handler, serving
 
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "a secret"}
 REGION = {"AWS_REGION": "eu-central-1"}
@@ -36,39 +36,23 @@ class Service(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class _Call(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Call(Handler):
     server: Service
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - the standard library's name
         length = int(self.headers.get("content-length", "0"))
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.server.asked.append((self.path, headers, self.rfile.read(length)))
         self.server.connections.add(self.client_address)
         status, answer = self.server.answers.pop(0)
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        self.answer(status, answer if isinstance(answer, bytes) else json.dumps(answer).encode())
 
     do_GET = do_POST  # noqa: N815 - the standard library's name
 
-    def log_message(self, *_: Any) -> None:  # noqa: ANN401 - as the standard library has it
-        """Say nothing."""
 
-
-@contextmanager
-def service(*answers: tuple[int, Any]) -> Iterator[Service]:
+def service(*answers: tuple[int, Any]) -> AbstractContextManager[Service]:
     """A service, as long as a block lasts."""
-    with Service(list(answers)) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return serving(Service(list(answers)))
 
 
 @contextmanager
