@@ -54,7 +54,7 @@ ifneq ($(origin SIDE_BY_SIDE),command line)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score history agreement monitor backtest \
+.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score history history-check agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
   bench-automl bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
@@ -95,6 +95,9 @@ score: env  ## score a file of rows: make score INPUT=in.parquet OUTPUT=out.csv 
 
 history: env  ## what cards and accounts did: make history SCORER=... [BEFORE=2026-01-31 | LOAD=history.db | HISTORY=history.db KEY=card=4711 or DELETE=...]
 	@$(call name_ignored,SCORER BEFORE LOAD KEY DELETE)$(PYTHON) -m training.history "$$SCORER" --before "$$BEFORE" --load "$$LOAD" --history "$$HISTORY" --key "$$KEY" --delete "$$DELETE"
+
+history-check: env  ## compute again from the prediction log what a history told: make history-check SCORER=... LOG=predictions [PAST=state.parquet]
+	@$(call name_ignored,SCORER LOG PAST)$(PYTHON) -m training.history_check "$$SCORER" "$$LOG" --past "$$PAST" || $(END_QUIETLY)
 
 release: train  ## publish the packaged bundles: make release [SCORER=refund] [STORE=...] [SIGNING_KEY=key.pem]
 	@$(call name_ignored,SCORER)$(PYTHON) -m training.release release --scorer "$$SCORER" --signing-key "$$SIGNING_KEY"

@@ -14,13 +14,20 @@ from itertools import count
 from pathlib import Path
 from random import random
 from time import gmtime, strftime, time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
 from handler.records.telemetry import write
 from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scored, Scorer
+
+if TYPE_CHECKING:
+    from handler.scoring.history import History
+    from handler.scoring.past import KeyedEvent, RequestPast
+
+Recalled = tuple[Sequence["KeyedEvent | None"], Sequence[Sequence[float] | None]]
+"""Per entity a request's event and the features of its past: None where there is no such entity, or no answer."""
 
 FORMAT = 1
 STDOUT = "stdout"
@@ -43,17 +50,19 @@ class Recorder:
         self._file, self._bytes_left, self._end_of_day = sys.stdout.fileno() if self._folder is None else -1, 0, 0.0
         self._is_failing = False
 
-    def record(
+    def record(  # noqa: PLR0913, PLR0917 - all that is known of one invocation
         self,
         scorer: Scorer,
         answered: Answered,
         seconds: float,
         shadowed: tuple[str, Sequence[Scored | str]] | None = None,
         metrics: bytes = b"",
+        recalled: Sequence[Recalled] = (),
     ) -> None:
         """Write the lines of one invocation's predictions, with the shadow's version and its scores of them.
 
-        `metrics` goes to stdout; if the records do too, both in one write, because a write costs as much as a record.
+        `recalled` is what the history was asked and answered of each, which is recorded where there is a key. `metrics`
+        goes to stdout; if the records do too, both in one write, because a write costs as much as a record.
         """
         now, lines = time(), []
         for index, (request, scored, answer) in enumerate(zip(*answered, strict=True)):
@@ -76,6 +85,8 @@ class Recorder:
                 line["rate"] = self._rate
             if shadowed and (shadow_scores := shadowed[1]):
                 line["shadow"] = _shadow_part(shadowed[0], shadow_scores[min(index, len(shadow_scores) - 1)])
+            if recalled and self._key and scorer.past and (history := scorer.recorded_history):
+                line["past"] = past_part(scorer.past, history, recalled[index], self._key)
             lines.append(to_json(line, inf_nan_mode="null"))
         if metrics and self._folder is not None:
             write(metrics)
@@ -156,9 +167,38 @@ def _new_file(folder: Path, start: str) -> int:
     raise AssertionError  # numbers do not end
 
 
-def keyed_hash(value: str, key: bytes) -> str:
+def keyed_hash(value: str | bytes, key: bytes) -> str:
     """A private value's keyed hash: equal for equal values, and not reversible without the key."""
-    return hmac.digest(key, value.encode(), "sha256").hex()[:HASH_DIGITS]
+    content = value.encode() if isinstance(value, str) else value
+    return hmac.digest(key, content, "sha256").hex()[:HASH_DIGITS]
+
+
+def keyed_number(number: int, key: bytes) -> int:
+    """The same of a value that is 64 bits of a hash already, as another 64 bits."""
+    content = number.to_bytes(8, "big", signed=True)
+    return int.from_bytes(hmac.digest(key, content, "sha256")[:8], "big", signed=True)
+
+
+def past_part(past: "RequestPast", history: "History", recalled: Recalled, key: bytes) -> dict[str, Any]:
+    """What a history was asked and answered, by entity, so that `make history-check` can compute it again.
+
+    Keys and remembered values are hashed with `key`.
+    """
+    parts: dict[str, Any] = {}
+    part: dict[str, Any] = {"history": past.id, "entities": parts}
+    if past.has_frauds:
+        part["usual"] = history.usual_fraud_rate
+    for name, keyed, features in zip(history.entities, *recalled, strict=True):
+        if keyed is not None:
+            event = keyed.event
+            part["time"] = event.time
+            parts[name] = {
+                "key": keyed_hash(keyed.key, key),
+                "measures": event.measures,
+                "values": [None if value is None else keyed_number(value, key) for value in event.values],
+                "features": features,
+            }
+    return part
 
 
 def _shadow_part(version: str, scored: Scored | str) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class Scorer:
         """Of a scorer with a history: what a request adds to the past, and learns from it."""
         self.display = bundle.features.display
         self.recorded_features = recorded_features(bundle.contract)
+        history = bundle.contract.history
+        self.recorded_history = history if history and history.is_recorded(bundle.contract.fields) else None
         self.hashed_features = tuple(name for _, name, is_hashed in self.recorded_features if is_hashed)
 
     @cached_property

@@ -7,13 +7,13 @@ with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
 import re
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from handler.records.record import Recorder
+from handler.records.record import Recalled, Recorder
 from handler.records.telemetry import Meter, record_unanswered, write
 from handler.releases.served import Slot
 from handler.scoring.scorer import Answered, Scorer
@@ -61,7 +61,7 @@ class ScoreEndpoint:
         served = self._slot.served
         # The warm-up request at the start leaves no trace.
         is_written = scope.get("aws.context", True) is not None
-        recall = Recall(served.scorer.past, self._history, is_written) if served.scorer.past else None
+        recall = Recall(served.scorer.past, self._history, is_written=is_written) if served.scorer.past else None
         answered = self._answered(served.scorer, body, scope["headers"], recall, explain=explain)
         content = to_json(answered.answers if self._is_batch else answered.answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
@@ -79,25 +79,29 @@ class ScoreEndpoint:
                 history, is_batch = (recall.past.id if recall else ""), self._is_batch
                 scores = shadow.scores(body, is_batch=is_batch, completed=answered.requests, history=history)
                 shadowed = shadow.version, scores
-            self._recorder.record(served.scorer, answered, seconds, shadowed, metrics)
+            recalled = recall.recalled if recall else ()
+            self._recorder.record(served.scorer, answered, seconds, shadowed, metrics, recalled)
         elif metrics:
             write(metrics)
 
 
-class Recall(NamedTuple):
+class Recall:
     """How the requests of a scorer with a history learn their past."""
 
-    past: "RequestPast"
-    history: "PastStore | None"
-    is_written: bool
+    def __init__(self, past: "RequestPast", history: "PastStore | None", *, is_written: bool) -> None:
+        """Ask `history`, which also remembers the requests if `is_written`; None where there is none."""
+        self.past, self._history, self._is_written = past, history, is_written
+        self.recalled: Sequence[Recalled] = ()
+        """Of each request that a history was asked about its events, and what was answered."""
 
     def complete(self, requests: Sequence[BaseModel]) -> list[list[str]]:
         """Complete requests, and add them to the past; per request the features that no store answered for."""
         events = [self.past.events(request) for request in requests]
-        if self.history is None:
+        if self._history is None:
             values: list[Any] = [[None if event else [] for event in of_request] for of_request in events]
         else:
-            values = self.history.exchange(events, is_written=self.is_written)
+            values = self._history.exchange(events, is_written=self._is_written)
+            self.recalled = list(zip(events, values, strict=True))
         return [self.past.complete(request, of) for request, of in zip(requests, values, strict=True)]
 
 

@@ -35,6 +35,7 @@ REQUESTS: list[dict[str, Any]] = [
     {"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20, "item": "Pad Thai with tofu"},
     {"yearsActive": 0.1, "amount": 900.0, "ipAccounts": 5, "refund_id": "é\n"},
 ]
+OF_ACCOUNTS = [request | {"accountId": "a-17"} for request in REQUESTS[:2]]
 
 
 def read(scorer: Scorer, requests: Sequence[dict[str, Any]] = REQUESTS) -> list[BaseModel]:
@@ -178,6 +179,35 @@ def test_private_fields_are_not_in_the_record(
         {name: line["features"][name] for name in kept} for line in plain
     ]
     assert [line["probability"] for line in recorded] == [line["probability"] for line in plain]
+
+
+def recalled(scorer: Scorer) -> list[Any]:
+    """What a history that knows nothing is asked and answers, of each request."""
+    assert scorer.past is not None
+    events = [scorer.past.events(request) for request in read(scorer, OF_ACCOUNTS)]
+    return [
+        (of, [event.past.values(event.past.empty(), event.event) if event else [] for event in of]) for of in events
+    ]
+
+
+def test_the_past_is_recorded_only_hashed(folder: Path, refund: Scorer) -> None:
+    """And not at all without a key, or where a field that the history reads is left out of records."""
+    for name, scorer, key, is_there in (
+        ("with a key", refund, KEY, True),
+        ("without one", refund, b"", False),
+        ("an entity's key is omitted", private(refund, account_id="omit"), KEY, False),
+        ("a measure is omitted", private(refund, amount="omit"), KEY, False),
+    ):
+        Recorder(str(folder / name), key=key).record(
+            scorer, answered(scorer, OF_ACCOUNTS), 0.0, None, b"", recalled(scorer)
+        )
+        lines = record_lines(folder / name)
+        assert all(("past" in line) == is_there for line in lines), name
+        assert "a-17" not in json.dumps(lines)
+    (line, other) = record_lines(folder / "with a key")
+    assert list(line["past"]["entities"]) == ["account"]
+    assert other["past"]["entities"]["account"]["key"] == line["past"]["entities"]["account"]["key"]
+    assert line["past"]["entities"]["account"]["measures"] == [4500]
 
 
 def categories(folder: Path, scorer: Scorer, key: bytes) -> list[str | None]:

@@ -1,0 +1,249 @@
+"""`make history-check`: what a history told the function is computed again from the prediction log."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from starlette.testclient import TestClient
+
+from handler.history import sqlite
+from handler.history.sqlite import SqliteHistory
+from handler.records.record import Recorder
+from handler.releases.served import Slot
+from handler.scoring.scorer import Scorer
+from handler.web.routes import create_app
+from tests.training.conftest import REMEMBERED_PARAMS, RunRemembered, split_at
+from training import history, history_check
+from training.data.state_file import midnight_of
+from training.monitoring import past_log
+
+KEY = "a key"
+DAY_TEXT = "2025-02-20"
+Run = Callable[..., tuple[Any, str]]
+Sent = Sequence[tuple[BaseModel, bool]]
+
+
+@pytest.fixture
+def run(run_remembered: RunRemembered, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command on the log: what it exits with, and what it prints."""
+    monkeypatch.setenv("PREDICTIONS_KEY", KEY)
+    return lambda *arguments: run_remembered(history_check, "log", *arguments)
+
+
+@pytest.fixture
+def served(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqliteHistory]:  # noqa: ARG001 - in its folder
+    """A history, which is not swept though the rows are of more months than a key is remembered."""
+    monkeypatch.setattr(sqlite, "WRITES_A_SWEEP", 10**9)
+    with SqliteHistory("history.db", 1_000) as served:
+        yield served
+
+
+@pytest.fixture
+def client(scorer: Scorer, served: SqliteHistory) -> TestClient:
+    """An application that asks it, and records in the folder `log`."""
+    return TestClient(create_app({"mini": Slot(scorer)}, recorder=Recorder("log", key=KEY.encode()), history=served))
+
+
+def post(client: TestClient, requests: Sent, *, with_outcomes: bool = False) -> None:
+    """Send requests one after the other, and the outcome of each fraud."""
+    for request, is_fraud in requests:
+        content = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        assert client.post("/mini", json=content).status_code == 200
+        if is_fraud and with_outcomes:
+            outcome = {"scorer": "mini", "id": content["row_id"], "label": 1}
+            assert client.post("/outcomes", json=[outcome]).status_code == 200
+
+
+def table_of(printed: str) -> dict[str, list[int]]:
+    """Per feature how many values are equal, missing, extra and other."""
+    rows = (line.replace(",", "").split() for line in printed.splitlines())
+    return {row[0]: list(map(int, row[1:])) for row in rows if len(row) == 5 and row[1].isdigit()}
+
+
+def lines() -> list[dict[str, Any]]:
+    """The records of the log."""
+    return [json.loads(line) for path in sorted(Path("log").iterdir()) for line in path.read_bytes().splitlines()]
+
+
+def rewritten(records: Sequence[dict[str, Any]]) -> None:
+    """Write another log."""
+    for path in Path("log").iterdir():
+        path.unlink()
+    Path("log", "lines.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records))
+
+
+def test_all_is_equal_where_requests_come_in_order(run: Run, client: TestClient, sent: Sent) -> None:
+    """With outcomes, which a fraud rate reads."""
+    post(client, sent[:700], with_outcomes=True)
+    ended, printed = run()
+    assert ended == 0
+    assert "mini: 700 requests with a past" in printed
+    assert "\n0 differences\n" in printed
+    table = table_of(printed)
+    assert set(table) == set(scorer_features())
+    assert all(equal > 600 and rest == [0, 0, 0] for equal, *rest in table.values())
+    cards = [record["past"]["entities"].get("card") for record in lines() if "past" in record]
+    assert len({card["features"][-1] for card in cards if card}) > 20
+
+
+def scorer_features() -> list[str]:
+    """The names of the features of the past."""
+    block = REMEMBERED_PARAMS.split("      features:\n")[1].split("    features:\n")[0]
+    return [line.split(":")[0].strip() for line in block.splitlines()]
+
+
+def test_a_key_and_its_values_are_hashed(client: TestClient, sent: Sent) -> None:
+    """With the function's key: who reads the log cannot try card numbers."""
+    post(client, sent[:50])
+    text = json.dumps(lines())
+    assert "card-" not in text
+    assert "device-" not in text
+    entities = lines()[0]["past"]["entities"]
+    assert set(entities) <= {"card", "both"}
+    assert len(entities["card"]["key"]) == 16
+
+
+def test_late_requests_and_repeats_are_explained(run: Run, client: TestClient, sent: Sent) -> None:
+    """Those that came after a later one, whose features miss them."""
+    requests = list(sent[:600])
+    late = requests[10:600:25]
+    in_order = [request for request in requests if request not in late]
+    for number, request in enumerate(late):
+        in_order.insert(min(25 * (number + 3), len(in_order)), request)
+    post(client, [*in_order, *in_order[-5:]])
+    ended, printed = run()
+    assert ended == 0
+    differences = int(printed.split(" difference")[0].split("\n")[-1].replace(",", ""))
+    assert differences > 20
+    assert f"(late: {differences})" in printed
+
+
+def test_an_outage_is_explained(
+    run: Run, client: TestClient, served: SqliteHistory, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was not answered is missing, and what came later may not have seen it."""
+    post(client, sent[:300])
+    with monkeypatch.context() as patch:
+        patch.setattr(served, "_is_asked", lambda: False)
+        post(client, sent[300:340])
+    post(client, sent[340:700])
+    ended, printed = run()
+    assert ended == 0
+    table = table_of(printed)
+    assert table["mean_amount"][1] >= 30
+    assert sum(table["idle"]) - table["idle"][0] > 35
+    assert "late" not in printed
+    assert "(store: " in printed
+
+
+def test_a_written_request_without_an_answer_counts(run: Run, client: TestClient, sent: Sent) -> None:
+    """A table may have written what it did not answer in time: both are followed."""
+    post(client, sent[:400])
+    records = lines()
+    for record in records[100:120]:
+        for part in record["past"]["entities"].values():
+            part["features"] = None
+    rewritten(records)
+    ended, printed = run()
+    assert ended == 0
+    n_different = sum(sum(row) - row[0] for row in table_of(printed).values())
+    assert f"\n{n_different} differences (store: {n_different})" in printed
+    assert table_of(printed)["idle"][3] == 0
+
+
+def test_what_nothing_explains_is_shown(run: Run, client: TestClient, sent: Sent) -> None:
+    """With status 1."""
+    post(client, sent[:300])
+    records = lines()
+    place = next(n for n, record in enumerate(records) if n > 200 and "card" in record["past"]["entities"])
+    of_card = records[place]["past"]["entities"]["card"]
+    of_card["features"][0] += 1
+    rewritten(records)
+    ended, printed = run()
+    assert ended == 1
+    assert "1 difference (unknown: 1)" in printed
+    assert f"  visits of 2025-01-{printed.split('  visits of 2025-01-')[1][:2]}" in printed
+    assert f"recorded {of_card['features'][0]:g}, computed {of_card['features'][0] - 1:g}" in printed
+
+
+def test_a_past_from_before_the_log(
+    run: Run, run_remembered: RunRemembered, client: TestClient, sent: Sent, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PAST tells what was known then; without it the differences have that cause."""
+    run_remembered(history, "--before", DAY_TEXT)
+    run_remembered(history, "--load", "history.db")
+    before, since = split_at(sent, midnight_of(DAY_TEXT))
+    post(client, since)
+    ended, printed = run("--past", "build/mini/state.parquet")
+    assert ended == 0
+    assert f"mini: {len(since)} requests with a past" in printed
+    assert "\n0 differences" in printed
+    ended, printed = run()
+    assert ended == 0
+    assert "(before the log: " in printed
+    # What the file knows already is not compared.
+    records = lines()
+    records[0]["past"]["time"] = before[-1][0].at // 1  # type: ignore[attr-defined]  # a model made at run time
+    rewritten(records)
+    assert "left out: predictions of before PAST: 1" in run("--past", "build/mini/state.parquet")[1]
+    capsys.readouterr()
+
+
+def test_checkpoints_change_nothing(run: Run, client: TestClient, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They only shorten the way to the cause of a difference."""
+    requests = list(sent[:500])
+    for place in range(20, 500, 40):
+        requests.insert(place + 25, requests.pop(place))
+    post(client, requests)
+    printed = run()[1]
+    monkeypatch.setattr(past_log, "CHECKPOINT_EVENTS", 2)
+    assert run()[1] == printed
+    assert "(late: " in printed
+
+
+def test_what_cannot_be_compared_is_counted(run: Run, client: TestClient, sent: Sent) -> None:
+    """Lines without a past, of another history, of a sample, and damaged ones."""
+    post(client, sent[:40])
+    records = lines()
+    del records[0]["past"]
+    records[1]["past"]["history"] = "0123456789ab"
+    records[2]["rate"] = 0.5
+    for place, change in ((3, {"measures": []}), (4, {"features": [1.0]}), (5, {"key": None, "measures": None})):
+        next(iter(records[place]["past"]["entities"].values())).update(change)
+    rewritten(records)
+    printed = run()[1]
+    for text in (
+        "predictions without a past: 1",
+        "predictions with the past of another history: 1",
+        "predictions of a sample: 1",
+        "broken lines (no usable past): 3",
+    ):
+        assert text in printed, printed
+
+
+def test_nothing_is_recorded_without_a_key(run: Run, scorer: Scorer, served: SqliteHistory, sent: Sent) -> None:
+    """A card number could be guessed from a hash without one; the command says what is missing."""
+    app = create_app({"mini": Slot(scorer)}, recorder=Recorder("log"), history=served)
+    post(TestClient(app), sent[:3])
+    assert all("past" not in record for record in lines())
+    ended, _ = run()
+    assert ended == (
+        "history-check mini: log holds no prediction of mini with its past (predictions without a past: 3); the "
+        "function records it where PREDICTIONS, PREDICTIONS_KEY and HISTORY are set, unless a field that it reads is "
+        "private: omit"
+    )
+
+
+def test_mistakes_have_a_sentence(run: Run, client: TestClient, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each names what is missing."""
+    post(client, sent[:3])
+    assert run("--past", "absent.parquet")[0] == (
+        "history-check mini: absent.parquet does not exist; build it anew (make history SCORER=mini)"
+    )
+    monkeypatch.delenv("PREDICTIONS_KEY")
+    assert run("--past", "build/mini/state.parquet")[0] == (
+        "history-check mini: PAST needs the function's PREDICTIONS_KEY in the environment, to find the log's keys in it"
+    )

@@ -1,0 +1,159 @@
+"""Compute what a history told the function again from the prediction log: `make history-check SCORER=... LOG=...`.
+
+Per feature how many values are equal, and of each difference why. PAST=state.parquet gives what was known before the
+log begins. Exit status 1 where a difference has no explanation.
+"""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from math import inf, isnan
+from pathlib import Path
+
+from handler.scoring.contract import Contract
+from handler.scoring.entity_state import EntityPast, State
+from handler.scoring.past import RequestPast
+from handler.scoring.times import iso_text
+from training.data.state_file import StateFile, declared_history
+from training.declaration import declared_scorer
+from training.errors import DataError, StageError, counted
+from training.monitoring.log_files import read_lines
+from training.monitoring.log_lines import merged
+from training.monitoring.past_log import (
+    CAUSES,
+    UNKNOWN,
+    Compared,
+    Exchange,
+    KeyCheck,
+    PastLog,
+    exchange_of,
+    keyed_state,
+    read_past_log,
+    seconds_read,
+)
+from training.run.command import one_line_errors
+from training.run.progress import progress, say
+
+# So many differences without an explanation are shown.
+SHOWN = 5
+
+
+@dataclass
+class Findings:
+    """What the comparison found, by feature."""
+
+    equal: Counter[str] = field(default_factory=Counter)
+    missing: Counter[str] = field(default_factory=Counter)
+    extra: Counter[str] = field(default_factory=Counter)
+    other: Counter[str] = field(default_factory=Counter)
+    causes: Counter[str] = field(default_factory=Counter)
+    unexplained: list[str] = field(default_factory=list)
+
+    def add(self, name: str, compared: Compared, exchange: Exchange) -> None:
+        """Count one feature of one exchange."""
+        recorded, computed, cause = compared
+        if not cause:
+            self.equal[name] += 1
+            return
+        kind = self.missing if isnan(recorded) else self.extra if isnan(computed) else self.other
+        kind[name] += 1
+        self.causes[cause] += 1
+        if cause == UNKNOWN:
+            time = iso_text(exchange.event.time)
+            self.unexplained.append(f"{name} of {time}: recorded {recorded:.10g}, computed {computed:.10g}")
+
+
+def check(
+    log: PastLog, name: str, contract: Contract, states: Mapping[tuple[int, str], State], *, is_based: bool
+) -> Findings:
+    """Compare all exchanges of a log with the same computed from it, and from the states before it if there are any."""
+    findings, history, (_, begins) = Findings(), declared_history(name, contract), log.first
+
+    @cache
+    def entity_of(number: int, usual: float) -> EntityPast:
+        return RequestPast(name, contract, history.learned(history.label_delay_days, usual)).entity(number)
+
+    entity_names = list(history.entities)
+    for (number, key), lines in progress(log.exchanges.items(), "keys", total=len(log.exchanges)):
+        entity = entity_of(number, 0.0)
+        declared = [(history.features[feature], history.entities[entity_names[number]]) for feature in entity.names]
+        known_from = [-inf if is_based else begins + seconds_read(*of, history) for of in declared]
+        checker = KeyCheck(partial(entity_of, number), states.get((number, key)), log.frauds, known_from)
+        for exchange, compared in checker.compare(list(map(exchange_of, lines))):
+            for feature, of_feature in zip(entity.names, compared, strict=True):
+                findings.add(feature, of_feature, exchange)
+    return findings
+
+
+def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) -> dict[tuple[int, str], State]:
+    """The states of the log's keys before it."""
+    states = {}
+    for batch in file.states(1_000):
+        for stored in batch:
+            named, state = keyed_state(past.entity(stored.entity), stored, key)
+            if (stored.entity, named) in log.exchanges:
+                states[stored.entity, named] = state
+    return states
+
+
+def left_out(log: PastLog) -> str:
+    """What of a log was not compared."""
+    return ", ".join(f"{kind}: {number:,}" for kind, number in merged(log.counts).items() if number)
+
+
+def text_of(name: str, log: PastLog, findings: Findings, features: Iterable[str]) -> str:
+    """What was found, as a table and in words."""
+    columns = {"equal": findings.equal, "missing": findings.missing, "extra": findings.extra, "other": findings.other}
+    lines = [f"{name}: {counted(log.n_requests, 'request')} with a past", ""]
+    lines.append(f"{'feature':<32}" + "".join(f"{column:>12}" for column in columns))
+    lines += [f"{feature:<32}" + "".join(f"{of[feature]:>12,}" for of in columns.values()) for feature in features]
+    n_different = findings.causes.total()
+    why = ", ".join(f"{cause}: {findings.causes[cause]:,}" for cause in CAUSES if findings.causes[cause])
+    lines += ["", f"{counted(n_different, 'difference')}{f' ({why})' if why else ''}"]
+    lines += [f"  {text}" for text in findings.unexplained[:SHOWN]]
+    return "\n".join([*lines, *([f"left out: {others}"] if (others := left_out(log)) else [])])
+
+
+def run(name: str, address: str, past_file: str, key: bytes) -> tuple[str, bool]:
+    """What the log of a scorer shows, and whether everything is explained; raises StageError or DataError."""
+    contract = declared_scorer(name).contract
+    history = declared_history(name, contract)
+    past = RequestPast(name, contract, history)
+    if past_file and not key:
+        raise StageError("PAST needs the function's PREDICTIONS_KEY in the environment, to find the log's keys in it")
+    file = StateFile(Path(past_file), name, contract) if past_file else None
+    log = read_past_log(read_lines(address), name, past, history.entities, file.as_of if file else -inf)
+    if not log.n_requests:
+        raise DataError(
+            f"{address} holds no prediction of {name} with its past ({left_out(log) or 'it is empty'}); the function "
+            "records it where PREDICTIONS, PREDICTIONS_KEY and HISTORY are set, unless a field that it reads is "
+            "private: omit"
+        )
+    states = states_before(file, past, log, key) if file else {}
+    findings = check(log, name, contract, states, is_based=bool(file))
+    return text_of(name, log, findings, past.names), not findings.causes[UNKNOWN]
+
+
+def main() -> None:
+    """Print what the log shows; exit status 1 where a difference has no explanation."""
+    parser = argparse.ArgumentParser(prog="python -m training.history_check", description=__doc__)
+    parser.add_argument("scorer")
+    parser.add_argument("log")
+    parser.add_argument("--past", default="", help="a state.parquet of make history: what was known before the log")
+    options = parser.parse_args()
+    if not options.scorer or not options.log:
+        parser.error("SCORER and LOG must be given: make history-check SCORER=... LOG=predictions")
+    with one_line_errors(f"history-check {options.scorer}", OSError):
+        text, is_explained = run(
+            options.scorer, options.log, options.past, os.environ.get("PREDICTIONS_KEY", "").encode()
+        )
+    say(text)
+    sys.exit(0 if is_explained else 1)
+
+
+if __name__ == "__main__":
+    main()
