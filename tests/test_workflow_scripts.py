@@ -102,6 +102,28 @@ def test_a_status_becomes_a_state(state: str, status: int, run: Run, checkout: P
     assert (checkout / "reports" / "refund" / "monitor.md").read_text() == summary
 
 
+def test_the_past_of_every_scorer_with_a_history_is_loaded(run: Run, tmp_path: Path) -> None:
+    """From the rows of its own; the first failure ends it."""
+    lists = f'[ "$1" != -c ] || PYTHONPATH={ROOT} {sys.executable} "$@"'
+    variables = {"HISTORY_ROWS": "s3://b/{scorer}.parquet", "HISTORY_TABLE": "past"}
+    (tmp_path / "checkout" / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    done = run(f"{SCRIPTS}/load-history.sh", {"python": lists, "aws": "", "date": "echo 2026-01-31"}, **variables)
+    assert done.returncode == 0, done.stderr
+    calls = [call for call in called(tmp_path) if call.startswith(("aws", "python -m"))]
+    assert calls == [
+        call
+        for scorer, data in (("transaction", "data/transactions.parquet"), ("refund", "data/refunds.parquet"))
+        for call in (
+            f"aws s3 cp --only-show-errors s3://b/{scorer}.parquet {data}",
+            f"python -m training.prepare {scorer}",
+            f"python -m training.history {scorer} --before 2026-01-31",
+            f"python -m training.history {scorer} --load dynamodb://past",
+        )
+    ]
+    programs = {"python": f'{lists}\n[ "$4" != --load ] || exit 1', "aws": "", "date": "echo 2026-01-31"}
+    assert run(f"{SCRIPTS}/load-history.sh", programs, **variables).returncode == 1
+
+
 @pytest.mark.parametrize(("script", "what"), [("monitor", "the monitor"), ("retrain", "the retraining")])
 def test_a_command_that_fails_is_a_failure_of_the_job(script: str, what: str, run: Run, tmp_path: Path) -> None:
     """With neither a state nor a verdict."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from training import monitor, retrain
+from training import history, monitor, retrain
 from training.monitor import EXIT_STATUS
 from training.retrain import CANNOT_TELL, NOTHING_NEW, REFUSED, STATUS
 
@@ -89,7 +89,7 @@ def test_every_job_has_its_limits() -> None:
 def test_no_checkout_keeps_credentials() -> None:
     """Only the step that pushes has a token."""
     checkouts = [step for _, _, step in steps() if "checkout" in step.get("uses", "")]
-    assert len(checkouts) == 7
+    assert len(checkouts) == 8
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 
@@ -103,23 +103,26 @@ def test_every_make_target_exists() -> None:
 def test_every_module_exists() -> None:
     """As `python -m` finds it."""
     named = matches(r"python -m ([\w.]+)")
-    assert {"training.declaration", "training.monitor", "training.retrain", "benchmarks.pages"} == named
+    commands = {"training.history", "training.monitor", "training.prepare", "training.retrain"}
+    assert {"training.declaration", "benchmarks.pages", *commands} == named
     assert all(importlib.util.find_spec(name) for name in named)
 
 
-@pytest.mark.parametrize("command", [monitor, retrain])
+@pytest.mark.parametrize(("command", "script"), [(monitor, "monitor"), (retrain, "retrain"), (history, "load-history")])
 def test_every_option_exists(
-    command: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: ModuleType, script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the module's own help."""
-    name = command.__name__.removeprefix("training.")
-    script = next(path for path in SCRIPTS if path.stem == name).read_text()
-    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    text = next(path for path in SCRIPTS if path.stem == script).read_text()
+    monkeypatch.setattr(sys, "argv", [command.__name__, "--help"])
     with pytest.raises(SystemExit):
         command.main()
     shown = capsys.readouterr().out
     options = {
-        option for line in script.splitlines() if not re.search("#|aws ", line) for option in re.findall(r"--\w+", line)
+        option
+        for line in text.splitlines()
+        if not re.search("#|aws |date ", line)
+        for option in re.findall(r"--\w+", line)
     }
     assert options
     assert all(option in shown for option in options)
@@ -136,7 +139,7 @@ def test_every_exit_status_is_the_modules(name: str, statuses: set[int]) -> None
 
 def test_every_named_file_exists() -> None:
     """Each script is used and executable; what a retraining's pull request commits is in the repository."""
-    assert matches(r"\.github/scripts/(\w+\.sh)") == {path.name for path in SCRIPTS}
+    assert matches(r"\.github/scripts/([\w-]+\.sh)") == {path.name for path in SCRIPTS}
     assert all(os.access(path, os.X_OK) for path in SCRIPTS)
     assert (ROOT / ".ci" / "run").exists()
     (committed,) = matches(r"git add (.*)")

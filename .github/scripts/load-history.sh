@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Loads the past of each scorer with a history, as of the last midnight in UTC, into the table HISTORY_TABLE. The rows
+# are those of HISTORY_ROWS, such as s3://bucket/last/{scorer}.parquet, in place of the data of the checkout.
+set -euo pipefail
+
+before=$(date --utc +%F)
+declared='from training.declaration import read_params
+for name, scorer in read_params().scorers.items():
+    if scorer.history:
+        print(name, scorer.data)'
+scorers=$(python -c "$declared")
+if [ -z "$scorers" ]; then
+  echo "::notice::no scorer of params.yaml has a history"
+fi
+while read -r scorer data; do
+  if [ -n "$scorer" ]; then
+    aws s3 cp --only-show-errors "${HISTORY_ROWS//\{scorer\}/$scorer}" "$data"
+    python -m training.prepare "$scorer"
+    python -m training.history "$scorer" --before "$before"
+    python -m training.history "$scorer" --load "dynamodb://$HISTORY_TABLE" | tee -a "$GITHUB_STEP_SUMMARY"
+  fi
+done <<<"$scorers"
