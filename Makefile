@@ -183,9 +183,10 @@ bench-gate: train  ## how often the promotion gate lets equal and worse challeng
 alarms: train  ## the false alarms of the monitor, what it detects, and after how many requests
 	$(PYTHON) -m benchmarks.monitoring.alarms
 
-bench-history: env  ## what a history adds to a request, eight workers on one file, ten million rows in training
+bench-history: env  ## what a history adds to a request, eight workers on one file, a table that fails, ten million rows in training
 	$(PYTHON) -m benchmarks.history.request
 	$(PYTHON) -m benchmarks.history.workers
+	$(PYTHON) -m benchmarks.history.table
 	$(PYTHON) -m benchmarks.history.training
 
 bench-monitoring: build  ## what recording and monitoring cost

@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.command import ROOT
 from benchmarks.history.request import request_table
+from benchmarks.history.table import history_table_table
 from benchmarks.history.training import history_training_fact, history_training_table
 from benchmarks.history.workers import workers_table
 from benchmarks.monitoring.alarms import alarms_table
@@ -97,6 +98,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "backtests": partial(_of, "backtests.json", backtests_table),
     "history_request": partial(_of, "history_request.json", request_table),
     "history_workers": partial(_of, "history_workers.json", workers_table),
+    "history_table": partial(_of, "history_table.json", history_table_table),
     "history_training": partial(_of, "history_training.json", history_training_table),
     "training": partial(_of, "training.json", training_table),
     "billion": partial(_of, "training.json", billion_table),

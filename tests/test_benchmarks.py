@@ -29,6 +29,7 @@ COMMANDS = {
     "releases.gate": (),
     "history.request": (),
     "history.workers": (),
+    "history.table": (),
     "history.training": (),
     "monitoring.alarms": (),
     "monitoring.recording": (),

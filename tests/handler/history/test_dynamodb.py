@@ -11,6 +11,7 @@ import boto3
 import numpy as np
 import pytest
 
+from benchmarks.history.table_stand_in import table_stand_in
 from handler.history import dynamodb
 from handler.history.aws import AwsClient, AwsError
 from handler.history.dynamodb import MOST_EVENTS, RAW_EVENTS, TARGET, DynamoHistory, read_item, removal
@@ -19,6 +20,7 @@ from handler.history.store import MAX_FAILURES
 from handler.scoring.history import DAY
 from tests.handler.history.faulty_table import FAULTS, FaultyTable, faulty_table
 from tests.handler.history.test_sqlite import PAST, START, drawn_schedule, folded, paid
+from training.data.state_file import StoredState
 from training.delivery.served_history import HistoryTable
 from training.errors import StageError
 
@@ -73,6 +75,27 @@ def states_in(history: DynamoHistory, requests: list[Any]) -> dict[bytes, bytes]
         assert isinstance(answer, dict), answer
         states[event.key] = event.past.pack(read_item(event.past, answer.get("Item", {})).state)
     return states
+
+
+def test_the_benchmarks_stand_in_is_such_a_table(table: str) -> None:
+    """It leaves the items, and gives the answers, that moto does: requests, packing, reading, loading and merging."""
+    requests = [paid(card, START + 40 * number, f"{card} {number}") for card in "abc" for number in range(30)]
+    events = {event.key: event for request in requests for event in PAST.events(request) if event}.values()
+    loaded = [StoredState(event.entity, event.key, event.past.pack(event.past.empty()), START) for event in events]
+    as_of = (START // DAY + 1) * DAY
+
+    def used(client: AwsClient) -> tuple[Any, ...]:
+        with DynamoHistory(table, 5_000, SECRET, client) as history:
+            values = [history.exchange([PAST.events(request)]) for request in requests[: len(requests) // 2]]
+            HistoryTable(table, SECRET, client).load(loaded, PAST, as_of)
+            values += [history.exchange([PAST.events(request) for request in requests[len(requests) // 2 :]])]
+            HistoryTable(table, SECRET, client).load(loaded[:3], PAST, as_of)
+            reads = [history._client.call([history._reading(event.key)], 5.0) for event in events]  # noqa: SLF001
+            assert HistoryTable(table, SECRET, client).check_key() is None
+            return repr(values), reads
+
+    with table_stand_in() as environment:
+        assert used(AwsClient("dynamodb", TARGET, environment)) == used(AwsClient("dynamodb", TARGET))
 
 
 def test_a_table_answers_as_sqlite_does(history: DynamoHistory) -> None:

@@ -1,0 +1,82 @@
+"""Calls of the function in a process of its own, at a rate and until an end that the caller sets."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+
+from benchmarks.history.payments import START
+from benchmarks.history.request import ROUTE
+from benchmarks.serving.child import CONTEXT
+from benchmarks.serving.gateway import http_event
+from handler.scoring.history import DAY
+
+N_ENTITIES = 200
+# Requests are of this time and later ones.
+FIRST_TIME = START + 400 * DAY
+
+
+class Sent(NamedTuple):
+    """One request."""
+
+    at: float
+    """When it was sent, in seconds since 1970."""
+    milliseconds: float
+    own: float
+    """Microseconds of the processor."""
+    is_answered: bool
+    """By the history too."""
+    status: int
+    request: dict[str, Any]
+
+
+class Limits(NamedTuple):
+    """How often a worker calls the function, and when it ends."""
+
+    n_calls: float = np.inf
+    rate: float = np.inf
+    """Calls a second, at most."""
+    until: float = np.inf
+    """In seconds since 1970."""
+    stop: Path = Path("/nowhere")
+    """It ends where this file exists."""
+
+
+def work(limits: Limits, *, is_remembered: bool) -> list[Sent]:
+    """Call the function within these limits, with keys where it has a history."""
+    from handler.app import handler  # noqa: PLC0415 - reads the environment, and loads the bundles
+
+    draw, sent, begin = np.random.default_rng(0), list[Sent](), time.time()
+    while len(sent) < limits.n_calls and (now := time.time()) < limits.until and not limits.stop.exists():
+        if (early := begin + len(sent) / limits.rate - now) > 0:
+            time.sleep(early)
+            continue
+        request = {"payment_id": f"{begin} {len(sent)}", "amount": round(draw.lognormal(3, 1), 2)}
+        if is_remembered:
+            keys = {name: f"{name} {draw.integers(N_ENTITIES)}" for name in ("card", "device", "merchant")}
+            request |= {"at": FIRST_TIME + len(sent), **keys}
+        event = http_event(ROUTE, request)
+        own, start = time.thread_time(), time.perf_counter()
+        # With a context: without one it would take a request for the warm-up, which leaves no trace.
+        answer = handler(event, CONTEXT)
+        took, used = time.perf_counter() - start, time.thread_time() - own
+        is_answered = "history did not answer" not in answer["body"]
+        sent.append(Sent(now, took * 1e3, used * 1e6, is_answered, answer["statusCode"], request))
+    return sent
+
+
+@contextmanager
+def working(bundles: Path, environment: Mapping[str, str], limits: Limits) -> Iterator[Future[list[Sent]]]:
+    """What a worker in a process of its own sends, once it has loaded the function."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        # The process begins with it: what it imports reads its settings at once.
+        with patch.dict(os.environ, {"BUNDLES": str(bundles), **environment}):
+            pool.submit(work, Limits(0), is_remembered=bool(environment)).result()
+        yield pool.submit(work, limits, is_remembered=bool(environment))

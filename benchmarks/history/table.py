@@ -1,0 +1,226 @@
+"""Histories in a table that answers at once, or not at all: `make bench-history`.
+
+A stand-in for DynamoDB runs on the same machine, so that what is measured is this project's own work, and what becomes
+of requests: while the table is silent for a minute, while a hundred callers name one merchant, and while a million
+states are loaded.
+"""
+
+import time
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.command import keep, options_of
+from benchmarks.history.paced_calls import FIRST_TIME, N_ENTITIES, Limits, working
+from benchmarks.history.payments import SCORER, START, trained_bundles
+from benchmarks.history.table_stand_in import table_stand_in
+from benchmarks.machine import machine
+from benchmarks.tables import date_of, number, table
+from handler.history.aws import AwsClient
+from handler.history.dynamodb import TARGET, DynamoHistory
+from handler.scoring.history import DAY
+from handler.scoring.past import KeyedEvent, RequestPast
+from handler.scoring.scorer import load_scorer
+from training.data.state_file import StoredState
+from training.delivery.served_history import BATCH, HistoryTable
+
+SIZES = {
+    "rows": (20_000, 3_000),
+    "calls": (10_000, 50),
+    "rate": (200, 50),
+    "silent_seconds": (60, 1),
+    "callers": (100, 4),
+    "states": (1_000_000, 200),
+}
+NAME, SECRET = "past", b"a secret"
+BUDGET_MS = 50
+# Before the silence, and after it: longer than a table that failed is left alone.
+EDGE_SECONDS = 15
+# What a request may take of this project's own time beside the wire, in microseconds.
+MOST_OWN = 500.0
+HTTP_OK = 200
+
+
+def own_work(folders: tuple[Path, Path], n_calls: int) -> dict[str, float]:
+    """Medians of a request's own microseconds, and of its milliseconds, with a table and without a history."""
+    figures: dict[str, float] = {}
+    for kind, bundles in zip(("with", "without"), folders, strict=True):
+        with table_stand_in() as environment:
+            served = environment | {"HISTORY": f"dynamodb://{NAME}"} if kind == "with" else {}
+            with working(bundles, served, Limits(n_calls)) as future:
+                sent = future.result()[n_calls // 10 :]
+        figures[kind] = float(np.median([one.own for one in sent]))
+        figures[f"{kind}, milliseconds"] = float(np.median([one.milliseconds for one in sent]))
+    return figures
+
+
+def silence(bundles: Path, rate: float, seconds: float) -> dict[str, float]:
+    """What becomes of requests while the table is silent, and how long after it answers again."""
+    edge = min(EDGE_SECONDS, seconds)
+    with table_stand_in() as environment:
+        served = environment | {"HISTORY": f"dynamodb://{NAME}", "HISTORY_BUDGET_MS": str(BUDGET_MS)}
+        client = AwsClient("dynamodb", TARGET, environment)
+        with working(bundles, served, Limits(rate=rate, until=time.time() + 2 * edge + seconds + 5)) as future:
+            time.sleep(edge)
+            client.call([("Silence", f'{{"seconds":{seconds}}}'.encode())], 5.0)
+            begin = time.time()
+            sent = future.result()
+        client.close()
+    during = [one for one in sent if begin <= one.at < begin + seconds]
+    after = [one for one in sent if one.at >= begin + seconds]
+    recovered = min((one.at for one in after if one.is_answered), default=np.inf)
+    return {
+        "seconds": seconds,
+        "requests": len(during),
+        "failed": sum(one.status != HTTP_OK for one in sent),
+        "unanswered": sum(not one.is_answered for one in during),
+        "p99": float(np.percentile([one.milliseconds for one in during], 99)),
+        "slowest": max(one.milliseconds for one in during),
+        "recovery": recovered - begin - seconds,
+        "unanswered later": sum(not one.is_answered for one in after if one.at > recovered),
+    }
+
+
+def one_merchant(past: RequestPast, model: Any, n_callers: int) -> dict[str, int]:  # noqa: ANN401 - made at run time
+    """How many of the requests of so many callers at once that name one merchant are in its state."""
+    n_each = 10
+    with table_stand_in() as environment:
+        barrier = Barrier(n_callers)
+
+        def call(caller: int) -> int:
+            with DynamoHistory(NAME, 60_000, SECRET, AwsClient("dynamodb", TARGET, environment)) as history:
+                barrier.wait()
+                for number_of in range(n_each):
+                    request = {"payment_id": f"{caller} {number_of}", "amount": 1.0, "merchant": "one", "at": START}
+                    history.exchange([past.events(model.model_validate(request))])
+                return history.n_failed
+
+        with ThreadPoolExecutor(n_callers) as threads:
+            n_failed = sum(threads.map(call, range(n_callers)))
+        with DynamoHistory(NAME, 60_000, SECRET, AwsClient("dynamodb", TARGET, environment)) as history:
+            last = model.model_validate({"amount": 1.0, "merchant": "one", "at": START + 60})
+            ((*_, values),) = history.exchange([past.events(last)], is_written=False)
+    return {"requests": n_callers * n_each, "unanswered": n_failed, "counted": int((values or [-1])[0])}
+
+
+def card_event(past: RequestPast, model: Any, request: dict[str, Any]) -> KeyedEvent:  # noqa: ANN401
+    """A request as an event of its card."""
+    event = past.events(model.model_validate(request))[0]
+    if event is None:
+        raise ValueError("the request names no card")
+    return event
+
+
+def state_of(past: RequestPast, model: Any, card: int) -> StoredState:  # noqa: ANN401
+    """A card's state of one event before those of the workers."""
+    _, fold, event, entity = keyed = card_event(past, model, {"amount": 2.0, "card": f"card {card}", "at": START})
+    state = fold.empty()
+    fold.add(state, event._replace(time=FIRST_TIME - 60))
+    return StoredState(entity, keyed.key, fold.pack(state), FIRST_TIME + 100 * DAY)
+
+
+def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) -> dict[str, float]:  # noqa: ANN401
+    """Load states while requests come: which states the table then has that are not the fold of both."""
+    with table_stand_in() as environment, TemporaryDirectory() as name:
+        served = environment | {"HISTORY": f"dynamodb://{NAME}", "HISTORY_KEY": SECRET.decode()}
+        limits = Limits(rate=options.rate, stop=Path(name, "loaded"))
+        target = HistoryTable(NAME, SECRET, AwsClient("dynamodb", TARGET, environment))
+        with working(bundles, served, limits) as future:
+            begin = time.perf_counter()
+            states = (state_of(past, model, card) for card in range(options.states))
+            for batch in tqdm(batched(states, BATCH, strict=False), total=-(-options.states // BATCH), unit="batch"):
+                target.load(batch, past, FIRST_TIME)
+            seconds = time.perf_counter() - begin
+            limits.stop.touch()
+            sent = future.result()
+        expected = {
+            card: state_of(past, model, card) for card in range(0, options.states, options.states // 1_000 or 1)
+        }
+        expected |= {card: state_of(past, model, card) for card in range(min(N_ENTITIES, options.states))}
+        folds = {of.key: past.entity(of.entity).unpack(of.state) for of in expected.values()}
+        for request in (one.request for one in sent):
+            keyed = card_event(past, model, request)
+            if keyed.key in folds:
+                keyed.past.add(folds[keyed.key], keyed.event)
+        different = 0
+        for key, fold in folds.items():
+            entity = past.entity(0)
+            item = target.item(key, entity)
+            different += item is None or entity.pack(item.state) != entity.pack(fold)
+    return {
+        "states": options.states,
+        "seconds": seconds,
+        "requests": len(sent),
+        "failed": sum(one.status != HTTP_OK or not one.is_answered for one in sent),
+        "compared": len(folds),
+        "different": different,
+    }
+
+
+def measure(options: Namespace) -> dict[str, Any]:
+    """All four."""
+    with TemporaryDirectory() as name:
+        folders = trained_bundles(Path(name), options.rows)
+        scorer = load_scorer(folders[0] / SCORER)
+        if scorer.past is None:
+            raise SystemExit("the scorer has no history")
+        past, model = scorer.past, scorer.request_model
+        return {
+            "own": own_work(folders, options.calls),
+            "silence": silence(folders[0], options.rate, options.silent_seconds),
+            "merchant": one_merchant(past, model, options.callers),
+            "loading": loading(folders[0], past, model, options) | {"rate": options.rate},
+        }
+
+
+def history_table_table(report: Mapping[str, Any]) -> str:
+    """What a table costs, and what becomes of requests."""
+    own, silent, merchant, loaded = (report[part] for part in ("own", "silence", "merchant", "loading"))
+    rows = [
+        ["own work of a request with three entities and twelve features", f"{number(own['with'])} µs"],
+        ["without a history", f"{number(own['without'])} µs"],
+        [
+            f"a table that is silent for {silent['seconds']} s: requests meanwhile, failed",
+            f"{silent['requests']:,}, {silent['failed']}",
+        ],
+        ["their 99th percentile, the slowest", f"{number(silent['p99'])} ms, {number(silent['slowest'])} ms"],
+        ["answered again after", f"{number(silent['recovery'])} s"],
+        [
+            "requests of callers at once that name one merchant, counted in the end",
+            f"{merchant['requests']:,}, {merchant['counted']:,}",
+        ],
+        [
+            f"{loaded['states']:,} states loaded at {loaded['rate']} requests a second: requests without an answer",
+            f"{loaded['failed']} of {loaded['requests']:,}",
+        ],
+        ["states a second", f"{loaded['states'] / loaded['seconds']:,.0f}"],
+        [f"of {loaded['compared']:,} states other than the fold of both", f"{loaded['different']}"],
+    ]
+    return table([f"`make bench-history` on {date_of(report)}", "a stand-in on the same machine"], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the table, and end with an error where something was lost, failed or took too long."""
+    options = options_of("history.table", __doc__, SIZES, arguments)
+    report = {"machine": machine(), **measure(options)}
+    print(history_table_table(report))
+    own, silent, merchant, loaded = (report[part] for part in ("own", "silence", "merchant", "loading"))
+    if merchant["counted"] != merchant["requests"] or loaded["different"] or silent["failed"]:
+        raise SystemExit("an event was lost, or counted twice, or an answer failed")
+    added = own["with"] - own["without"]
+    excesses = [f"own work beside the wire of {added:.0f} µs, at most {MOST_OWN:g}"] if added > MOST_OWN else []
+    excesses += [f"{loaded['failed']} requests without an answer"] if loaded["failed"] else []
+    excesses += [f"p99 of {silent['p99']:.0f} ms, at most {BUDGET_MS}"] if silent["p99"] > BUDGET_MS else []
+    keep("history_table", report, options, excesses)
+
+
+if __name__ == "__main__":
+    main()
