@@ -14,8 +14,9 @@ from functools import cache, partial
 from math import inf, isnan
 from pathlib import Path
 
+from handler.records.record import keyed_hash
 from handler.scoring.contract import Contract
-from handler.scoring.entity_state import EntityPast, State
+from handler.scoring.entity_state import EntityPast
 from handler.scoring.past import RequestPast
 from handler.scoring.times import iso_text
 from training.data.state_file import StateFile, declared_history
@@ -23,18 +24,8 @@ from training.declaration import declared_scorer
 from training.errors import DataError, StageError, counted
 from training.monitoring.log_files import read_lines
 from training.monitoring.log_lines import merged
-from training.monitoring.past_log import (
-    CAUSES,
-    UNKNOWN,
-    Compared,
-    Exchange,
-    KeyCheck,
-    PastLog,
-    exchange_of,
-    keyed_state,
-    read_past_log,
-    seconds_read,
-)
+from training.monitoring.past_log import Exchange, PastLog, exchange_of, keyed_state, read_past_log
+from training.monitoring.past_replay import CAUSES, UNKNOWN, Compared, KeyReplay, checked_feature
 from training.run.command import one_line_errors
 from training.run.progress import progress, say
 
@@ -53,8 +44,8 @@ class Findings:
     causes: Counter[str] = field(default_factory=Counter)
     unexplained: list[str] = field(default_factory=list)
 
-    def add(self, name: str, compared: Compared, exchange: Exchange) -> None:
-        """Count one feature of one exchange."""
+    def add(self, name: str, compared: Compared, exchange: Exchange, key: str) -> None:
+        """Count one feature of one exchange of a key."""
         recorded, computed, cause = compared
         if not cause:
             self.equal[name] += 1
@@ -62,41 +53,46 @@ class Findings:
         kind = self.missing if isnan(recorded) else self.extra if isnan(computed) else self.other
         kind[name] += 1
         self.causes[cause] += 1
-        if cause == UNKNOWN:
-            time = iso_text(exchange.event.time)
-            self.unexplained.append(f"{name} of {time}: recorded {recorded:.10g}, computed {computed:.10g}")
+        if cause == UNKNOWN and len(self.unexplained) < SHOWN:
+            when = f"{iso_text(exchange.event.time)}, {key}"
+            self.unexplained.append(f"{name} of {when}: recorded {recorded:.10g}, computed {computed:.10g}")
 
 
 def check(
-    log: PastLog, name: str, contract: Contract, states: Mapping[tuple[int, str], State], *, is_based: bool
+    log: PastLog, name: str, contract: Contract, states: Mapping[tuple[int, str], bytes], as_of: float | None
 ) -> Findings:
-    """Compare all exchanges of a log with the same computed from it, and from the states before it if there are any."""
-    findings, history, (_, begins) = Findings(), declared_history(name, contract), log.first
+    """Compare all exchanges of a log with what it gives, together with the states as of a time where there are any."""
+    findings, history = Findings(), declared_history(name, contract)
+    begins, entity_names = log.begins if as_of is None else -inf, list(history.entities)
 
     @cache
-    def entity_of(number: int, usual: float) -> EntityPast:
+    def fold_of(number: int, usual: float) -> EntityPast:
         return RequestPast(name, contract, history.learned(history.label_delay_days, usual)).entity(number)
 
-    entity_names = list(history.entities)
     for (number, key), lines in progress(log.exchanges.items(), "keys", total=len(log.exchanges)):
-        entity = entity_of(number, 0.0)
-        declared = [(history.features[feature], history.entities[entity_names[number]]) for feature in entity.names]
-        known_from = [-inf if is_based else begins + seconds_read(*of, history) for of in declared]
-        checker = KeyCheck(partial(entity_of, number), states.get((number, key)), log.frauds, known_from)
-        for exchange, compared in checker.compare(list(map(exchange_of, lines))):
-            for feature, of_feature in zip(entity.names, compared, strict=True):
-                findings.add(feature, of_feature, exchange)
+        fold = fold_of(number, 0.0)
+        features = [checked_feature(feature, history, fold, begins) for feature in fold.names]
+        since = -inf if as_of is None else as_of
+        replay = KeyReplay(partial(fold_of, number), states.get((number, key)), log.frauds, features, since)
+        # A delivery may bring a line twice.
+        for exchange, compared in replay.compare(list(map(exchange_of, dict.fromkeys(lines)))):
+            for feature, of_feature in zip(fold.names, compared, strict=True):
+                findings.add(feature, of_feature, exchange, f"{entity_names[number]} {key}")
     return findings
 
 
-def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) -> dict[tuple[int, str], State]:
-    """The states of the log's keys before it."""
+def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) -> dict[tuple[int, str], bytes]:
+    """The states of the log's keys; raises StageError where the file has none of these."""
     states = {}
     for batch in file.states(1_000):
         for stored in batch:
-            named, state = keyed_state(past.entity(stored.entity), stored, key)
-            if (stored.entity, named) in log.exchanges:
-                states[stored.entity, named] = state
+            named = stored.entity, keyed_hash(stored.key, key)
+            if named in log.exchanges:
+                states[named] = keyed_state(past.entity(stored.entity), stored, key)
+    if not states and file.n_keys:
+        raise StageError(
+            f"{file.path} has no key of the log; PREDICTIONS_KEY must be the one with which the function recorded"
+        )
     return states
 
 
@@ -114,7 +110,7 @@ def text_of(name: str, log: PastLog, findings: Findings, features: Iterable[str]
     n_different = findings.causes.total()
     why = ", ".join(f"{cause}: {findings.causes[cause]:,}" for cause in CAUSES if findings.causes[cause])
     lines += ["", f"{counted(n_different, 'difference')}{f' ({why})' if why else ''}"]
-    lines += [f"  {text}" for text in findings.unexplained[:SHOWN]]
+    lines += [f"  {text}" for text in findings.unexplained]
     return "\n".join([*lines, *([f"left out: {others}"] if (others := left_out(log)) else [])])
 
 
@@ -126,7 +122,7 @@ def run(name: str, address: str, past_file: str, key: bytes) -> tuple[str, bool]
     if past_file and not key:
         raise StageError("PAST needs the function's PREDICTIONS_KEY in the environment, to find the log's keys in it")
     file = StateFile(Path(past_file), name, contract) if past_file else None
-    log = read_past_log(read_lines(address), name, past, history.entities, file.as_of if file else -inf)
+    log = read_past_log(read_lines(address), name, past, list(history.entities))
     if not log.n_requests:
         raise DataError(
             f"{address} holds no prediction of {name} with its past ({left_out(log) or 'it is empty'}); the function "
@@ -134,7 +130,7 @@ def run(name: str, address: str, past_file: str, key: bytes) -> tuple[str, bool]
             "private: omit"
         )
     states = states_before(file, past, log, key) if file else {}
-    findings = check(log, name, contract, states, is_based=bool(file))
+    findings = check(log, name, contract, states, file.as_of if file else None)
     return text_of(name, log, findings, past.names), not findings.causes[UNKNOWN]
 
 

@@ -14,6 +14,10 @@ if [ -z "$scorers" ]; then
 fi
 while read -r scorer data; do
   if [ -n "$scorer" ]; then
+    if [ -d "$data" ]; then
+      echo "::error::$data of $scorer is a folder, in which the rows of HISTORY_ROWS would only be added to the others"
+      exit 1
+    fi
     aws s3 cp --only-show-errors "${HISTORY_ROWS//\{scorer\}/$scorer}" "$data"
     python -m training.prepare "$scorer"
     python -m training.history "$scorer" --before "$before"

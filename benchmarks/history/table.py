@@ -24,7 +24,7 @@ from benchmarks.history.payments import SCORER, START, trained_bundles
 from benchmarks.history.table_stand_in import table_stand_in
 from benchmarks.machine import machine
 from benchmarks.tables import date_of, number, table
-from handler.history.aws import AwsClient
+from handler.history.aws import CONNECT_SECONDS, AwsClient
 from handler.history.dynamodb import TARGET, DynamoHistory
 from handler.scoring.history import DAY
 from handler.scoring.past import KeyedEvent, RequestPast
@@ -68,6 +68,7 @@ def silence(bundles: Path, rate: float, seconds: float) -> dict[str, float]:
     with table_stand_in() as environment:
         served = environment | {"HISTORY": f"dynamodb://{NAME}", "HISTORY_BUDGET_MS": str(BUDGET_MS)}
         client = AwsClient("dynamodb", TARGET, environment)
+        # Some seconds to load the function.
         with working(bundles, served, Limits(rate=rate, until=time.time() + 2 * edge + seconds + 5)) as future:
             time.sleep(edge)
             client.call([("Silence", f'{{"seconds":{seconds}}}'.encode())], 5.0)
@@ -136,10 +137,14 @@ def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) ->
         with working(bundles, served, limits) as future:
             begin = time.perf_counter()
             states = (state_of(past, model, card) for card in range(options.states))
-            for batch in tqdm(batched(states, BATCH, strict=False), total=-(-options.states // BATCH), unit="batch"):
-                target.load(batch, past, FIRST_TIME)
+            try:
+                for batch in tqdm(
+                    batched(states, BATCH, strict=False), total=-(-options.states // BATCH), unit="batch"
+                ):
+                    target.load(batch, past, FIRST_TIME)
+            finally:
+                limits.stop.touch()
             seconds = time.perf_counter() - begin
-            limits.stop.touch()
             sent = future.result()
         expected = {
             card: state_of(past, model, card) for card in range(0, options.states, options.states // 1_000 or 1)
@@ -191,6 +196,7 @@ def history_table_table(report: Mapping[str, Any]) -> str:
             f"a table that is silent for {silent['seconds']} s: requests meanwhile, failed",
             f"{silent['requests']:,}, {silent['failed']}",
         ],
+        ["of these without an answer of the history", f"{silent['unanswered']:,}"],
         ["their 99th percentile, the slowest", f"{number(silent['p99'])} ms, {number(silent['slowest'])} ms"],
         ["answered again after", f"{number(silent['recovery'])} s"],
         [
@@ -219,6 +225,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     excesses = [f"own work beside the wire of {added:.0f} µs, at most {MOST_OWN:g}"] if added > MOST_OWN else []
     excesses += [f"{loaded['failed']} requests without an answer"] if loaded["failed"] else []
     excesses += [f"p99 of {silent['p99']:.0f} ms, at most {BUDGET_MS}"] if silent["p99"] > BUDGET_MS else []
+    slowest = BUDGET_MS + 1e3 * CONNECT_SECONDS
+    excesses += [f"a request took {silent['slowest']:.0f} ms"] if silent["slowest"] > slowest else []
+    excesses += (
+        ["no recovery, or not for good"] if silent["recovery"] > EDGE_SECONDS or silent["unanswered later"] else []
+    )
     keep("history_table", report, options, excesses)
 
 

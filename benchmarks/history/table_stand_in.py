@@ -1,7 +1,7 @@
 """A table of DynamoDB in memory, as far as histories use one: a server of its own process, which answers at once.
 
-`tests/handler/history/test_stand_in.py` compares its answers with moto's. An operation of its own, `Silence`, makes it
-keep all answers back for some seconds.
+A test compares its answers with moto's; it has no transactions, which outcomes need. An operation of its own, `Silence`,
+makes it keep all answers back for some seconds.
 """
 
 import asyncio
@@ -97,6 +97,8 @@ async def _serve(connection: Connection) -> None:
                 if (seconds := table.silent_until - time.monotonic()) > 0:
                     # What was asked meanwhile is done, and nobody hears of it.
                     await asyncio.sleep(seconds)
+                if operation not in names:
+                    raise SystemExit(f"the stand-in knows no {operation}")
                 status, content = table.answer(names[operation], body)
                 text = json.dumps(content).encode()
                 writer.write(b"HTTP/1.1 %d X\r\ncontent-length: %d\r\n\r\n" % (status, len(text)) + text)

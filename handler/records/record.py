@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 from random import random
 from time import gmtime, strftime, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic_core import to_json
 
@@ -26,8 +26,18 @@ if TYPE_CHECKING:
     from handler.scoring.history import History
     from handler.scoring.past import KeyedEvent, RequestPast
 
-Recalled = tuple[Sequence["KeyedEvent | None"], Sequence[Sequence[float] | None]]
-"""Per entity a request's event and the features of its past: None where there is no such entity, or no answer."""
+
+class Recalled(NamedTuple):
+    """What a history was asked for one request, and what it answered."""
+
+    events: Sequence["KeyedEvent | None"]
+    """Per entity, None where the request names none."""
+    features: Sequence[Sequence[float] | None]
+    """Per entity, None where the history did not answer."""
+    began: float
+    """When it was asked, in seconds since 1970."""
+    ended: float
+
 
 FORMAT = 1
 STDOUT = "stdout"
@@ -173,30 +183,28 @@ def keyed_hash(value: str | bytes, key: bytes) -> str:
     return hmac.digest(key, content, "sha256").hex()[:HASH_DIGITS]
 
 
-def keyed_number(number: int, key: bytes) -> int:
-    """The same of a value that is 64 bits of a hash already, as another 64 bits."""
-    content = number.to_bytes(8, "big", signed=True)
-    return int.from_bytes(hmac.digest(key, content, "sha256")[:8], "big", signed=True)
-
-
 def past_part(past: "RequestPast", history: "History", recalled: Recalled, key: bytes) -> dict[str, Any]:
     """What a history was asked and answered, by entity, so that `make history-check` can compute it again.
 
     Keys and remembered values are hashed with `key`.
     """
-    parts: dict[str, Any] = {}
-    part: dict[str, Any] = {"history": past.id, "entities": parts}
+    entities: dict[str, Any] = {}
+    part: dict[str, Any] = {"history": past.id, "began": recalled.began, "ended": recalled.ended, "entities": entities}
     if past.has_frauds:
         part["usual"] = history.usual_fraud_rate
-    for name, keyed, features in zip(history.entities, *recalled, strict=True):
+    part["time"] = 0
+    for name, keyed, features in zip(history.entities, recalled.events, recalled.features, strict=True):
         if keyed is not None:
-            event = keyed.event
+            event, fold = keyed.event, keyed.past
             part["time"] = event.time
-            parts[name] = {
+            entities[name] = {
                 "key": keyed_hash(keyed.key, key),
-                "measures": event.measures,
-                "values": [None if value is None else keyed_number(value, key) for value in event.values],
-                "features": features,
+                "measures": dict(zip(fold.measured, event.measures, strict=True)),
+                "values": {
+                    field: None if value is None else keyed_hash(value.to_bytes(8, "big", signed=True), key)
+                    for field, value in zip(fold.remembered, event.values, strict=True)
+                },
+                "features": None if features is None else dict(zip(fold.names, features, strict=True)),
             }
     return part
 

@@ -538,9 +538,8 @@ class EntityPast:
 
 
 def _fields(declared: Mapping[str, HistoryFeature], takes: Sequence[str]) -> tuple[str, ...]:
-    """The fields that features of these kinds read."""
-    fields = (feature.field for feature in declared.values() if feature.take in takes)
-    return tuple(dict.fromkeys(name for name in fields if name))
+    """The fields that features of these kinds read, in an order that does not depend on that of the declaration."""
+    return tuple(sorted({feature.field for feature in declared.values() if feature.field and feature.take in takes}))
 
 
 def _remember(state: State, time: int, identifier: int) -> bool:

@@ -208,7 +208,7 @@ class History(Frozen):
         """Whether prediction records may tell of it: not where one of the fields that it reads is left out of them."""
         read = {name for entity in self.entities.values() for name in entity.keys}
         read |= {feature.field for feature in self.features.values() if feature.field}
-        return not any(fields[name].private == "omit" for name in read)
+        return not any(fields[name].private == "omit" for name in read | (self.features.keys() & fields.keys()))
 
     def learned(self, label_delay_days: float, fraud_rate: float) -> Self:
         """The same with when labels are known, and the share of frauds that is usual."""

@@ -6,7 +6,7 @@ with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
 
 import re
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from time import perf_counter
+from time import perf_counter, time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -100,8 +100,10 @@ class Recall:
         if self._history is None:
             values: list[Any] = [[None if event else [] for event in of_request] for of_request in events]
         else:
+            began = time()
             values = self._history.exchange(events, is_written=self._is_written)
-            self.recalled = list(zip(events, values, strict=True))
+            ended = time()
+            self.recalled = [Recalled(*of, began, ended) for of in zip(events, values, strict=True)]
         return [self.past.complete(request, of) for request, of in zip(requests, values, strict=True)]
 
 

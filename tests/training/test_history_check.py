@@ -1,10 +1,14 @@
 """`make history-check`: what a history told the function is computed again from the prediction log."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 from starlette.testclient import TestClient
@@ -18,7 +22,6 @@ from handler.web.routes import create_app
 from tests.training.conftest import REMEMBERED_PARAMS, RunRemembered, split_at
 from training import history, history_check
 from training.data.state_file import midnight_of
-from training.monitoring import past_log
 
 KEY = "a key"
 DAY_TEXT = "2025-02-20"
@@ -63,6 +66,11 @@ def table_of(printed: str) -> dict[str, list[int]]:
     return {row[0]: list(map(int, row[1:])) for row in rows if len(row) == 5 and row[1].isdigit()}
 
 
+def causes_of(printed: str) -> dict[str, int]:
+    """How many differences have which cause."""
+    return {cause: int(n.replace(",", "")) for cause, n in re.findall(r"([a-z][a-z ]+): ([\d,]+)[,)]", printed)}
+
+
 def lines() -> list[dict[str, Any]]:
     """The records of the log."""
     return [json.loads(line) for path in sorted(Path("log").iterdir()) for line in path.read_bytes().splitlines()]
@@ -80,13 +88,18 @@ def test_all_is_equal_where_requests_come_in_order(run: Run, client: TestClient,
     post(client, sent[:700], with_outcomes=True)
     ended, printed = run()
     assert ended == 0
-    assert "mini: 700 requests with a past" in printed
+    assert f"mini: {n_named(sent[:700])} requests with a past" in printed
     assert "\n0 differences\n" in printed
     table = table_of(printed)
     assert set(table) == set(scorer_features())
     assert all(equal > 600 and rest == [0, 0, 0] for equal, *rest in table.values())
     cards = [record["past"]["entities"].get("card") for record in lines() if "past" in record]
-    assert len({card["features"][-1] for card in cards if card}) > 20
+    assert len({card["features"]["card_risk"] for card in cards if card}) > 20
+
+
+def n_named(requests: Sent) -> int:
+    """How many requests name a card."""
+    return sum(vars(request)["card"] is not None for request, _ in requests)
 
 
 def scorer_features() -> list[str]:
@@ -116,9 +129,50 @@ def test_late_requests_and_repeats_are_explained(run: Run, client: TestClient, s
     post(client, [*in_order, *in_order[-5:]])
     ended, printed = run()
     assert ended == 0
-    differences = int(printed.split(" difference")[0].split("\n")[-1].replace(",", ""))
-    assert differences > 20
-    assert f"(late: {differences})" in printed
+    causes = causes_of(printed)
+    assert set(causes) == {"late", "repeated"}
+    assert causes["late"] > 50
+    assert causes["repeated"] < 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nothing_is_unknown_whatever_happens(
+    seed: int, run: Run, scorer: Scorer, sent: Sent, served: SqliteHistory
+) -> None:
+    """Four workers at once on one file and few cards: late requests, batches, repeats, outcomes, outages."""
+    assert served.is_answering
+    Path("log").mkdir()
+    barrier = Barrier(4, timeout=30)
+
+    def work(worker: int) -> None:
+        draw = np.random.default_rng([seed, worker])
+        with SqliteHistory("history.db", 1_000) as history_of_worker:
+            recorder = Recorder(f"log/{worker}", key=KEY.encode())
+            client = TestClient(create_app({"mini": Slot(scorer)}, recorder=recorder, history=history_of_worker))
+            mine: list[dict[str, Any]] = []
+            for number, (request, is_fraud) in enumerate(sent[worker:600:4]):
+                content = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+                content["card"] = f"card-{draw.integers(3)}"
+                late = draw.integers(-2, 3) if draw.random() < 0.8 else draw.integers(500)
+                content["at"] = float(1_735_700_000 + 3_000 * number - late)
+                barrier.wait()
+                mine.append(content)
+                is_paused = 40 < number < 50
+                vars(history_of_worker).update(_paused_until=2**62 * is_paused, _failures=99 * is_paused)
+                again = [mine[-draw.integers(1, 4)]] if number > 3 and draw.random() < 0.2 else []
+                if draw.random() < 0.2:
+                    assert client.post("/mini/batch", json=[content, *again, content]).status_code == 200
+                else:
+                    assert all(client.post("/mini", json=one).status_code == 200 for one in (content, *again))
+                if is_fraud and draw.random() < 0.8:
+                    outcome = {"scorer": "mini", "id": content["row_id"], "label": 1}
+                    client.post("/outcomes", json=[outcome] * int(draw.integers(1, 3)))
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
+    ended, printed = run()
+    assert ended == 0, printed
+    assert {"late", "store", "repeated"} <= set(causes_of(printed)), printed
 
 
 def test_an_outage_is_explained(
@@ -160,48 +214,29 @@ def test_what_nothing_explains_is_shown(run: Run, client: TestClient, sent: Sent
     records = lines()
     place = next(n for n, record in enumerate(records) if n > 200 and "card" in record["past"]["entities"])
     of_card = records[place]["past"]["entities"]["card"]
-    of_card["features"][0] += 1
+    of_card["features"]["visits"] += 1
     rewritten(records)
     ended, printed = run()
     assert ended == 1
     assert "1 difference (unknown: 1)" in printed
     assert f"  visits of 2025-01-{printed.split('  visits of 2025-01-')[1][:2]}" in printed
-    assert f"recorded {of_card['features'][0]:g}, computed {of_card['features'][0] - 1:g}" in printed
+    visits = of_card["features"]["visits"]
+    assert f", card {of_card['key']}: recorded {visits:g}, computed {visits - 1:g}" in printed
 
 
-def test_a_past_from_before_the_log(
-    run: Run, run_remembered: RunRemembered, client: TestClient, sent: Sent, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_past_from_before_the_log(run: Run, run_remembered: RunRemembered, client: TestClient, sent: Sent) -> None:
     """PAST tells what was known then; without it the differences have that cause."""
     run_remembered(history, "--before", DAY_TEXT)
     run_remembered(history, "--load", "history.db")
-    before, since = split_at(sent, midnight_of(DAY_TEXT))
+    _, since = split_at(sent, midnight_of(DAY_TEXT))
     post(client, since)
     ended, printed = run("--past", "build/mini/state.parquet")
     assert ended == 0
-    assert f"mini: {len(since)} requests with a past" in printed
+    assert f"mini: {n_named(since)} requests with a past" in printed
     assert "\n0 differences" in printed
     ended, printed = run()
     assert ended == 0
     assert "(before the log: " in printed
-    # What the file knows already is not compared.
-    records = lines()
-    records[0]["past"]["time"] = before[-1][0].at // 1  # type: ignore[attr-defined]  # a model made at run time
-    rewritten(records)
-    assert "left out: predictions of before PAST: 1" in run("--past", "build/mini/state.parquet")[1]
-    capsys.readouterr()
-
-
-def test_checkpoints_change_nothing(run: Run, client: TestClient, sent: Sent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They only shorten the way to the cause of a difference."""
-    requests = list(sent[:500])
-    for place in range(20, 500, 40):
-        requests.insert(place + 25, requests.pop(place))
-    post(client, requests)
-    printed = run()[1]
-    monkeypatch.setattr(past_log, "CHECKPOINT_EVENTS", 2)
-    assert run()[1] == printed
-    assert "(late: " in printed
 
 
 def test_what_cannot_be_compared_is_counted(run: Run, client: TestClient, sent: Sent) -> None:
@@ -211,15 +246,27 @@ def test_what_cannot_be_compared_is_counted(run: Run, client: TestClient, sent: 
     del records[0]["past"]
     records[1]["past"]["history"] = "0123456789ab"
     records[2]["rate"] = 0.5
-    for place, change in ((3, {"measures": []}), (4, {"features": [1.0]}), (5, {"key": None, "measures": None})):
-        next(iter(records[place]["past"]["entities"].values())).update(change)
+    damages: list[dict[str, Any]] = [
+        {"measures": {}},
+        {"features": {"visits": 1.0}},
+        {"features": {"visits": "1"}},
+        {"key": None},
+        {"key": "card-17"},
+        {"measures": {"amount": 12.5}},
+        {"measures": {"amount": 2**70}},
+        {"values": []},
+    ]
+    for place, damage in enumerate(damages, start=3):
+        next(iter(records[place]["past"]["entities"].values())).update(damage)
+    records[20]["past"]["time"] = 10**13
+    records[21]["past"]["began"] = float("inf")
     rewritten(records)
     printed = run()[1]
     for text in (
         "predictions without a past: 1",
         "predictions with the past of another history: 1",
         "predictions of a sample: 1",
-        "broken lines (no usable past): 3",
+        f"broken lines (no usable past): {len(damages) + 2}",
     ):
         assert text in printed, printed
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from handler.records.record import FORMAT, HASH_DIGITS, Recorder, keyed_hash
+from handler.records.record import FORMAT, HASH_DIGITS, Recalled, Recorder, keyed_hash
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Answered, Scored, Scorer
 from tests.handler.record_lines import record_files, record_lines
@@ -181,13 +181,12 @@ def test_private_fields_are_not_in_the_record(
     assert [line["probability"] for line in recorded] == [line["probability"] for line in plain]
 
 
-def recalled(scorer: Scorer) -> list[Any]:
+def recalled(scorer: Scorer) -> list[Recalled]:
     """What a history that knows nothing is asked and answers, of each request."""
     assert scorer.past is not None
     events = [scorer.past.events(request) for request in read(scorer, OF_ACCOUNTS)]
-    return [
-        (of, [event.past.values(event.past.empty(), event.event) if event else [] for event in of]) for of in events
-    ]
+    values = [[event.past.values(event.past.empty(), event.event) if event else [] for event in of] for of in events]
+    return [Recalled(*of, 10.0, 10.001) for of in zip(events, values, strict=True)]
 
 
 def test_the_past_is_recorded_only_hashed(folder: Path, refund: Scorer) -> None:
@@ -197,6 +196,7 @@ def test_the_past_is_recorded_only_hashed(folder: Path, refund: Scorer) -> None:
         ("without one", refund, b"", False),
         ("an entity's key is omitted", private(refund, account_id="omit"), KEY, False),
         ("a measure is omitted", private(refund, amount="omit"), KEY, False),
+        ("what it completes is omitted", private(refund, ip_accounts="omit"), KEY, False),
     ):
         Recorder(str(folder / name), key=key).record(
             scorer, answered(scorer, OF_ACCOUNTS), 0.0, None, b"", recalled(scorer)
@@ -207,7 +207,7 @@ def test_the_past_is_recorded_only_hashed(folder: Path, refund: Scorer) -> None:
     (line, other) = record_lines(folder / "with a key")
     assert list(line["past"]["entities"]) == ["account"]
     assert other["past"]["entities"]["account"]["key"] == line["past"]["entities"]["account"]["key"]
-    assert line["past"]["entities"]["account"]["measures"] == [4500]
+    assert line["past"]["entities"]["account"]["measures"] == {"amount": 4500}
 
 
 def categories(folder: Path, scorer: Scorer, key: bytes) -> list[str | None]:
