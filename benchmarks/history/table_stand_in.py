@@ -1,10 +1,11 @@
 """A table of DynamoDB in memory, as far as histories use one: a server of its own process, which answers at once.
 
-A test compares its answers with moto's; it has no transactions, which outcomes need. An operation of its own, `Silence`,
-makes it keep all answers back for some seconds.
+A test compares its answers with moto's. It has no transactions, which outcomes need. Its operation `Silence` makes it
+keep all answers back for some seconds.
 """
 
 import asyncio
+import gc
 import json
 import re
 import time
@@ -111,6 +112,8 @@ async def _serve(connection: Connection) -> None:
 
 
 def _run(connection: Connection) -> None:
+    # With a million items a collection takes longer than a request waits.
+    gc.disable()
     asyncio.run(_serve(connection))
 
 
