@@ -41,7 +41,7 @@ class ShadowPairs:
     champion: str
     shadow: str
     rows: pd.DataFrame
-    """probability, flagged, shadow_probability, shadow_flagged, and the features."""
+    """probability, flagged, blocked, the same of the shadow (shadow_probability and so on), and the features."""
     counts: dict[str, int]
 
 
@@ -92,7 +92,7 @@ def _pair(record: dict[str, Any]) -> tuple[Prediction, Prediction]:
     if "error" in shadow:
         raise UnusableError(f"shadow failed: {shadow['error']!s:.40}")
     # Checked as the prediction that it would have been, of its own values.
-    its_own = dict.fromkeys(("version", "probability", "flagged")) | shadow
+    its_own = dict.fromkeys(("version", "probability", "flagged", "band")) | shadow
     return prediction, prediction_of(record | its_own, latest=math.inf)
 
 
@@ -101,8 +101,10 @@ def _row(prediction: Prediction, shadow: Prediction) -> dict[str, Any]:
         **prediction.features,
         "probability": prediction.probability,
         "flagged": prediction.flagged,
+        "blocked": prediction.blocked,
         "shadow_probability": shadow.probability,
         "shadow_flagged": shadow.flagged,
+        "shadow_blocked": shadow.blocked,
     }
 
 
@@ -111,6 +113,16 @@ def agreement(shadowed: ShadowPairs) -> dict[str, Any]:
     rows = shadowed.rows
     ours, theirs = (log_odds(rows[name].to_numpy(float)) for name in ("probability", "shadow_probability"))
     flags, shadow_flags = rows["flagged"].to_numpy(bool), rows["shadow_flagged"].to_numpy(bool)
+    blocks, shadow_blocks = rows["blocked"].to_numpy(bool), rows["shadow_blocked"].to_numpy(bool)
+    of_blocks = {}
+    if blocks.any() or shadow_blocks.any():
+        of_blocks = {
+            "block_rate": {"champion": _share(blocks), "shadow": _share(shadow_blocks)},
+            "block_flips": {
+                "newly_blocked": _share(~blocks & shadow_blocks),
+                "no_longer_blocked": _share(blocks & ~shadow_blocks),
+            },
+        }
     return {
         "champion": shadowed.champion,
         "shadow": shadowed.shadow,
@@ -122,6 +134,7 @@ def agreement(shadowed: ShadowPairs) -> dict[str, Any]:
         },
         "alert_rate": {"champion": _share(flags), "shadow": _share(shadow_flags)},
         "flips": {"newly_flagged": _share(~flags & shadow_flags), "no_longer_flagged": _share(flags & ~shadow_flags)},
+        **of_blocks,
         "segments": _segments(rows, flags != shadow_flags),
     }
 
@@ -138,7 +151,8 @@ def _share(is_true: npt.NDArray[np.bool_]) -> dict[str, float]:
 def _segments(rows: pd.DataFrame, differs: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
     """Each feature's values, numbers in quarters, by their share of decisions that differ, the highest first."""
     segments = []
-    for name in rows.columns.difference(["probability", "flagged", "shadow_probability", "shadow_flagged"], sort=False):
+    decided = ("probability", "flagged", "blocked")
+    for name in rows.columns.difference([*decided, *(f"shadow_{name}" for name in decided)], sort=False):
         for value, index in _groups(rows[name]).items():
             if len(index) >= FEWEST:
                 segments.append({"feature": name, "value": value, "rows": len(index), **_share(differs[index])})
@@ -183,6 +197,8 @@ def _table(report: dict[str, Any]) -> str:
         f"correlation of ranks: {'none' if ranks is None else f'{ranks:.4f}'}",
     ]
     shares = {**{f"flagged by the {who}": share for who, share in report["alert_rate"].items()}, **report["flips"]}
+    shares |= {f"blocked by the {who}": share for who, share in report.get("block_rate", {}).items()}
+    shares |= report.get("block_flips", {})
     for name, share in shares.items():
         bounds = f"{share['low']:.2%} to {share['high']:.2%}"
         lines.append(f"{name.replace('_', ' ')}: {share['count']:,}, {share['share']:.2%} ({bounds})")

@@ -17,12 +17,13 @@ from training.data.window import Window, read_training
 from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.intervals import count_groups, entity_groups
-from training.evaluation.threshold import operating_points, threshold_for
+from training.evaluation.threshold import decided, operating_points
 from training.model.chosen import chosen_model, chosen_scorer
 from training.model.distributions import score_baseline
 from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, matrix_margins, pipeline_of
 from training.model.folds import declared_positions, out_of_time_margins
+from training.params import Policy
 from training.run.command import run
 from training.run.engine import workers_of
 from training.run.files import BUILD, REPORTS, write_json, write_text, write_whole
@@ -52,9 +53,9 @@ def later_margins(name: str, scorer: ScorerDeclaration, workers: Workers) -> tup
 
 
 def overstated_confidence(
-    scorer: ScorerDeclaration, cases: npt.NDArray[np.bool_], entity: npt.NDArray[Any]
+    key: str, policy: Policy, entity_name: str, cases: npt.NDArray[np.bool_], entity: npt.NDArray[Any]
 ) -> str | None:
-    """A warning where several of the cases that `decision.confidence` counts are of one entity; else None.
+    """A warning where several of the cases that the confidence of a policy counts are of one entity; else None.
 
     The cases are frauds for a recall, alerts for a precision. The bound (Clopper and Pearson 1934) takes them for
     independent, while the intervals of the test window draw entities.
@@ -62,11 +63,11 @@ def overstated_confidence(
     n_cases, n_entities = int(cases.sum()), count_groups(cases, entity_groups(entity))
     if n_entities == n_cases:
         return None
-    what = "frauds" if scorer.decision.recall is not None else "alerts"
+    what = "frauds" if policy.recall is not None else "alerts"
     return (
-        f"WARNING: decision.confidence is {scorer.decision.confidence:g} for {n_cases:,} independent {what}, but these "
-        f"are of {n_entities:,} {scorer.entity} values, so that the target is kept less surely; raise the target, or "
-        "rely on the interval of the test window, which draws entities"
+        f"WARNING: {key}.confidence is {policy.confidence:g} for {n_cases:,} independent {what}, but these are of "
+        f"{n_entities:,} {entity_name} values, so that the target is kept less surely; raise the target, or rely on "
+        "the interval of the test window, which draws entities"
     )
 
 
@@ -81,17 +82,22 @@ def main(name: str) -> None:
     slope, intercept = fit_platt(margin, label)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
-    threshold = threshold_for(probability, label, scorer.decision, amount, scorer.costs)
-    if scorer.decision.confidence and scorer.entity:
-        cases = label == 1 if scorer.decision.recall is not None else probability >= threshold
-        entity = window.column(scorer.entity)[slice(None) if positions is None else positions]
-        if warning := overstated_confidence(scorer, cases, entity):
-            say(warning)
+    decision = decided(probability, label, scorer.decision, amount, scorer.costs)
+    threshold, blocked_from = decision["threshold"], decision.get("block", {}).get("threshold")
+    for key, policy, band in (
+        ("decision", scorer.decision.flagging, threshold),
+        ("decision.block", scorer.decision.block, blocked_from),
+    ):
+        if policy and policy.confidence and scorer.entity:
+            cases = label == 1 if policy.recall is not None else probability >= band
+            entity = window.column(scorer.entity)[slice(None) if positions is None else positions]
+            if warning := overstated_confidence(key, policy, scorer.entity, cases, entity):
+                say(warning)
     fitted = {
         "calibration": calibration,
-        "decision": {"policy": scorer.decision.model_dump(exclude_none=True), "threshold": threshold},
-        "operating_points": operating_points(probability, label, threshold),
-        "score": score_baseline(probability, label, threshold),
+        "decision": decision,
+        "operating_points": operating_points(probability, label, threshold, blocked_from),
+        "score": score_baseline(probability, label, threshold, blocked_from),
     }
     report = window_report(values[scorer.time], label)
     rows = pd.DataFrame({**values, "margin": margin})

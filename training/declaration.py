@@ -89,7 +89,7 @@ class ScorerDeclaration(Contract):
             field = self.fields.get(self.costs.amount)
             if field is None or field.type != "money" or not field.required or field.lowest < 0:
                 raise ValueError(f"costs.amount is {self.costs.amount}; it must be a required money field with min: 0")
-        if self.decision.cost and not self.costs:
+        if not self.costs and any(policy and policy.cost for policy in (self.decision.flagging, self.decision.block)):
             raise ValueError("decision.cost needs costs: {amount: <a money field>, review: <what one alert costs>}")
         return self
 

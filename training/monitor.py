@@ -88,6 +88,7 @@ def block_table(report: MonitorReport) -> pd.DataFrame:
                 "verdict": block.verdict,
                 "predictions": block.predictions,
                 "alert_rate": block.alert_rate,
+                **({} if block.block_rate is None else {"block_rate": block.block_rate}),
                 "estimated_recall": block.estimated.recall,
                 **{name: getattr(block.measured, name) for name in MEASURES},
                 "psi_score": block.score.psi,

@@ -181,8 +181,8 @@ class Costs(Frozen):
     """The cost of one alert, right or wrong."""
 
 
-class Decision(Frozen):
-    """The policy that picks the threshold: exactly one of recall, precision, review_rate, cost."""
+class Policy(Frozen):
+    """What picks a threshold: exactly one of recall, precision, review_rate, cost."""
 
     recall: Share | None = None
     """At least this share of the frauds is flagged."""
@@ -195,16 +195,53 @@ class Decision(Frozen):
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     """With recall or precision: the confidence that the target holds for future rows."""
 
-    @model_validator(mode="after")
-    def _is_one_policy(self) -> Self:
-        given = sorted(self.model_dump(exclude_none=True, exclude={"confidence"}))
-        if len(given) != 1:
-            problem = f"{' and '.join(given)} are given" if given else "no policy is given"
+    @property
+    def given(self) -> dict[str, Any]:
+        """The aim and, where there is one, the confidence, as they are declared."""
+        return {name: value for name in Policy.model_fields if (value := getattr(self, name)) is not None}
+
+    def _require_one_aim(self) -> None:
+        aims = sorted(self.given.keys() - {"confidence"})
+        if len(aims) != 1:
+            problem = f"{' and '.join(aims)} are given" if aims else "no policy is given"
             raise ValueError(f"{problem}; it must be exactly one of cost, precision, recall, review_rate")
-        if self.confidence is not None and given[0] not in {"precision", "recall"}:
-            raise ValueError(f"confidence is for recall and precision, the policy is {given[0]}; remove confidence")
+        if self.confidence is not None and aims[0] not in {"precision", "recall"}:
+            raise ValueError(f"confidence is for recall and precision, the policy is {aims[0]}; remove confidence")
         if self.confidence is not None and self.recall == 1:
             raise ValueError("recall is 1, which no number of frauds can ensure; lower it, or remove confidence")
+
+    @model_validator(mode="after")
+    def _is_one_policy(self) -> Self:
+        self._require_one_aim()
+        return self
+
+
+class Decision(Policy):
+    """One policy, whose threshold flags; or two: from one threshold on a request is reviewed, from another blocked."""
+
+    review: Policy | None = None
+    block: Policy | None = None
+
+    @property
+    def flagging(self) -> Policy:
+        """The policy from whose threshold on a request is flagged, for review or for more."""
+        return self.review or self
+
+    @model_validator(mode="after")
+    def _is_one_policy(self) -> Self:
+        if self.review is None and self.block is None:
+            self._require_one_aim()
+            return self
+        if self.given:
+            raise ValueError(
+                f"{' and '.join(self.given)} stands beside review or block; it must be one policy, or a policy for "
+                "each of review and block"
+            )
+        if self.review is None or self.block is None:
+            missing, other = ("review", "block") if self.review is None else ("block", "review")
+            raise ValueError(
+                f"{other} is given without {missing}; give a policy for both, or one policy without either"
+            )
         return self
 
 

@@ -113,7 +113,9 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         decimals = decimals_of(parts, columns, scorer.contract, options.chunk_rows)
         # The state was written as the run began; rows without a time have the same one where a run is resumed.
         now = (run / STATE).stat().st_mtime
-        job = ScoringJob(run, kind, columns, fractions, options.explain, now, options.past, decimals)
+        job = ScoringJob(
+            run, kind, columns, fractions, options.explain, now, options.past, decimals, scorer.block is not None
+        )
         with workers_of(Compute(engine=options.engine or declared_scorer(options.scorer).compute.engine)) as workers:
             workers.require_visible(job.run)
             first = _first_rows(options, parts, job, workers) if scorer.past else {}
@@ -183,7 +185,7 @@ def _join(job: ScoringJob, parts: Sequence[InputFile], targets: Sequence[Path], 
     n_rows = 0
     for index, (part, target) in enumerate(zip(parts, targets, strict=True)):
         names = [name for name in counts if name.startswith(f"{index:05}-")]
-        joined = join_parts(job.run, part, target, names, explain=job.explain)
+        joined = join_parts(job.run, part, target, names, job.texts)
         if job.kind == ".parquet":
             n_rows += pq.read_metadata(joined).num_rows
         else:

@@ -238,9 +238,7 @@ def operating_points(name: str, folder: Path) -> str:
     """What three usual policies and the declared one do on the test window, one a line, and how to ask for another."""
     scorer = declared_scorer(name, folder / PARAMS)
     table = read_table(folder / REPORTS / name / "thresholds.csv").set_index("aim")
-    policy, aim = next(
-        item for item in scorer.decision.model_dump(exclude_none=True).items() if item[0] != "confidence"
-    )
+    policy, aim = next(item for item in scorer.decision.flagging.given.items() if item[0] != "confidence")
     lines = ["Thresholds chosen on earlier rows, by what to flag (95 % intervals in brackets):"]
     lines += [
         f"  {what:<19} {_described_point(table.loc[key], scorer)}" for key, what in POINTS.items() if key in table.index

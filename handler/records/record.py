@@ -91,6 +91,8 @@ class Recorder:
                 "warnings": [warning["field"] for warning in answer.get("warnings", ())],
                 "milliseconds": round(seconds * 1000, 3),
             }
+            if scored.band:
+                line["band"] = scored.band
             if self._rate < 1:
                 line["rate"] = self._rate
             if shadowed and (shadow_scores := shadowed[1]):
@@ -212,4 +214,5 @@ def past_part(past: "RequestPast", history: "History", recalled: Recalled, key: 
 def _shadow_part(version: str, scored: Scored | str) -> dict[str, Any]:
     if isinstance(scored, str):
         return {"version": version, "error": scored}
-    return {"version": version, "probability": scored.probability, "flagged": scored.is_flagged}
+    part: dict[str, Any] = {"version": version, "probability": scored.probability, "flagged": scored.is_flagged}
+    return part | ({"band": scored.band} if scored.band else {})

@@ -15,6 +15,8 @@ from handler.scoring.scorer import Answered, Scored
 
 NAMESPACE = "FraudScorer"
 SCORED, FLAGGED, WARNED, FAILED, UNREAD = "Scored", "Flagged", "Warned", "Failed", "Unread"
+# Of the flagged ones those that are blocked, where the decision has bands.
+BLOCKED = "Blocked"
 # Requests that were scored without their past, because what keeps it did not answer.
 UNANSWERED = "Unanswered"
 MEASURED = {"Latency": ("Milliseconds", "%.3f"), "Probability": ("None", "%s")}
@@ -67,15 +69,21 @@ class Meter:
     """Counts one scorer's predictions, flags and warnings, and measures its latency."""
 
     def __init__(self, scorer: str) -> None:
-        """Prepare the constant part of the line."""
-        self._line = _line((SCORED, FLAGGED, WARNED), (BY_VERSION, BY_SCORER), {"Scorer": scorer}, MEASURED)
+        """Prepare the constant part of the lines, without bands and with them."""
+        counts = (SCORED, FLAGGED, WARNED)
+        self._line, self._line_with_bands = (
+            _line(of, (BY_VERSION, BY_SCORER), {"Scorer": scorer}, MEASURED) for of in (counts, (*counts, BLOCKED))
+        )
 
     def line(self, context: Any, answered: Answered, seconds: float) -> bytes:  # noqa: ANN401 - Lambda's context
         """The line of one invocation; `seconds` is the time from the request to the answer."""
         n_flagged = sum(scored.is_flagged for scored in answered.scored)
         n_warned = sum("warnings" in answer for answer in answered.answers)
-        counts = (len(answered.scored), n_flagged, n_warned)
-        return _format(self._line, context.function_version, *counts, seconds * 1000, _distribution(answered.scored))
+        line, counts = self._line, [len(answered.scored), n_flagged, n_warned]
+        if answered.scored[0].band:
+            line = self._line_with_bands
+            counts.append(sum(scored.band == "block" for scored in answered.scored))
+        return _format(line, context.function_version, *counts, seconds * 1000, _distribution(answered.scored))
 
 
 def _distribution(scored: Sequence[Scored]) -> str:

@@ -28,12 +28,15 @@ else:
     # Contracts without a history, most of them, need not import its records.
     History = Any
 
+Band = Literal["approve", "review", "block"]
+"""What is to be done with a request."""
 MAX_BATCH = 1000
 MAX_ID_LENGTH = 128
 # The label of a category that was rare in training or is unknown, and of a text that resembles nothing known.
 OTHER = "other"
 ANSWER_KEYS = frozenset(
     {
+        "band",
         "base_log_odds",
         "confidence",
         "fraud_probability",
@@ -283,7 +286,7 @@ class Warned(BaseModel):
     sentence: str
 
 
-def answer_model(title: str, contract: Contract) -> type[BaseModel]:
+def answer_model(title: str, contract: Contract, *, has_bands: bool = False) -> type[BaseModel]:
     """The pydantic model of one answer; keys that do not apply are left out of the JSON."""
     verdict: dict[str, Any]
     if contract.answer == "probability":
@@ -300,6 +303,8 @@ def answer_model(title: str, contract: Contract) -> type[BaseModel]:
         "reasons": (list[Reason] | None, None),
         "warnings": (list[Warned] | None, None),
     }
+    if has_bands:
+        verdict["band"] = Annotated[Band, Field(description="what is to be done with the request")], ...
     echoed: dict[str, Any] = {contract.id: (str | None, None)} if contract.id else {}
     return create_model(
         f"{title.title()}Answer",

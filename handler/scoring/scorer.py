@@ -13,7 +13,7 @@ from pydantic_core import to_json
 
 from handler.scoring.bundle import Bundle, BundleError, load_bundle
 from handler.scoring.calibration import log_odds_to_probability
-from handler.scoring.contract import MAX_BATCH, Contract, answer_model, request_model
+from handler.scoring.contract import MAX_BATCH, Band, Contract, answer_model, request_model
 from handler.scoring.features import recorded_features
 from handler.scoring.outliers import Outliers
 from handler.scoring.sentence import reason_sentence
@@ -35,6 +35,8 @@ class Scored(NamedTuple):
     margin: float
     probability: float
     is_flagged: bool
+    band: Band | None = None
+    """None where the decision has no bands."""
 
 
 class Answered(NamedTuple):
@@ -57,7 +59,10 @@ class Scorer:
         self._booster = bundle.booster
         self._slope: float = bundle.manifest["calibration"]["slope"]
         self._intercept: float = bundle.manifest["calibration"]["intercept"]
-        self.threshold: float = bundle.manifest["decision"]["threshold"]
+        decision = bundle.manifest["decision"]
+        self.threshold: float = decision["threshold"]
+        self.block: float | None = decision["block"]["threshold"] if "block" in decision else None
+        """From which probability on a request is blocked; None where the decision has no bands."""
         example = bundle.golden[len(bundle.golden) // 2]["request"] if bundle.golden else None
         self.request_model = request_model(bundle.scorer, bundle.contract, example, clock)
         requests: Any = Annotated[list[self.request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[name-defined]  # created at run time
@@ -80,7 +85,7 @@ class Scorer:
     @cached_property
     def answer_model(self) -> type[BaseModel]:
         """The pydantic model of an answer, which only the OpenAPI document needs."""
-        return answer_model(self.bundle.scorer, self.contract)
+        return answer_model(self.bundle.scorer, self.contract, has_bands=self.block is not None)
 
     def golden_request(self, case: dict[str, Any]) -> BaseModel:
         """The request of a golden case, with the features of its past."""
@@ -100,6 +105,12 @@ class Scorer:
         """The calibrated probability of a margin (Platt 1999)."""
         return log_odds_to_probability(self._slope * margin + self._intercept)
 
+    def band(self, probability: float) -> Band | None:
+        """What is to be done with a request of this probability; None where the decision has no bands."""
+        if self.block is None:
+            return None
+        return "block" if probability >= self.block else "review" if probability >= self.threshold else "approve"
+
     def score(self, request: BaseModel) -> Scored:
         """The score of one validated request."""
         vector = self.vector(request)
@@ -112,7 +123,7 @@ class Scorer:
 
     def _scored(self, vector: list[float], margin: float) -> Scored:
         probability = self.probability(margin)
-        return Scored(vector, margin, probability, probability >= self.threshold)
+        return Scored(vector, margin, probability, probability >= self.threshold, self.band(probability))
 
     def answer(self, request: BaseModel, scored: Scored | None = None, *, explain: bool = False) -> dict[str, Any]:
         """The answer to one validated request, as `answer_model` describes it, without the keys that do not apply.
@@ -143,13 +154,15 @@ class Scorer:
     def _assemble(
         self, request: BaseModel, scored: Scored, contributions: list[float] | None, *, explain: bool
     ) -> dict[str, Any]:
-        vector, margin, probability, is_flagged = scored
+        vector, margin, probability, is_flagged, band = scored
         answer: dict[str, Any]
         if self.contract.answer == "probability":
             answer = {"fraud_probability": probability, "is_flagged": is_flagged}
         else:
             confidence = probability if is_flagged else 1.0 - probability
             answer = {"prediction": int(is_flagged), "confidence": confidence}
+        if band:
+            answer["band"] = band
         answer["model_version"] = self.version
         if self._id and (identifier := getattr(request, self._id)) is not None:
             answer[self._id] = identifier

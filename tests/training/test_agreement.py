@@ -71,6 +71,21 @@ def test_agreement_counts_flips_and_correlates(lines: list[bytes]) -> None:
     assert report["correlation"]["ranks"] == pytest.approx(1)
 
 
+def test_blocks_are_compared_where_there_are_any(lines: list[bytes]) -> None:
+    """Rates and flips, as of flags; they are no feature."""
+    records = list(map(json.loads, lines))
+    for record in records:
+        record["band"] = "block" if record["probability"] >= 0.5 else "approve"
+        record["shadow"]["band"] = "block" if record["shadow"]["probability"] >= 0.5 else "approve"
+    report = agreement(read_shadow_pairs([json.dumps(record).encode() for record in records], "mini"))
+    newly = sum(record["band"] != "block" and record["shadow"]["band"] == "block" for record in records)
+    assert report["block_flips"]["newly_blocked"]["count"] == newly > 0
+    assert report["block_flips"]["no_longer_blocked"]["count"] == 0
+    assert report["block_rate"]["champion"]["count"] == sum(record["band"] == "block" for record in records)
+    assert not {"blocked", "shadow_blocked"} & {segment["feature"] for segment in report["segments"]}
+    assert "block_rate" not in agreement(read_shadow_pairs(lines, "mini"))
+
+
 def test_segments_hold_every_row_of_a_feature(lines: list[bytes]) -> None:
     """Missing values are a segment too; groups of fewer than 20 are left out."""
     segments = agreement(read_shadow_pairs(lines, "mini"))["segments"]

@@ -262,6 +262,32 @@ REFUSED = [
         ".decision: confidence is for recall and precision, the policy is review_rate; remove confidence.",
     ),
     (
+        update(decision={"review": {"recall": 0.9}}),
+        ".decision: review is given without block; give a policy for both, or one policy without either.",
+    ),
+    (
+        update(decision={"block": {"precision": 0.9}}),
+        ".decision: block is given without review; give a policy for both, or one policy without either.",
+    ),
+    (
+        update(decision={"recall": 0.9, "review": {"recall": 0.9}, "block": {"precision": 0.9}}),
+        (
+            ".decision: recall stands beside review or block; it must be one policy, or a policy for each of review "
+            "and block."
+        ),
+    ),
+    (
+        update(decision={"review": {"recall": 0.9}, "block": {"recall": 0.5, "precision": 0.9}}),
+        (
+            ".decision.block: precision and recall are given; it must be exactly one of cost, precision, recall, "
+            "review_rate."
+        ),
+    ),
+    (
+        update(decision={"review": {"cost": "lowest"}, "block": {"precision": 0.9}}, costs=None),
+        ": decision.cost needs costs: {amount: <a money field>, review: <what one alert costs>}.",
+    ),
+    (
         update(decision={"cost": "lowest"}, costs=None),
         ": decision.cost needs costs: {amount: <a money field>, review: <what one alert costs>}.",
     ),

@@ -64,6 +64,7 @@ class Pool:
             time=time,
             probability=self.probability[drawn],
             flagged=self.flagged[drawn],
+            blocked=np.zeros(size, dtype=bool),
             n_warnings=np.zeros(size, dtype=np.uint8),
             milliseconds=np.full(size, 0.3),
             weight=np.ones(size),

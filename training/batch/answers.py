@@ -25,6 +25,8 @@ from training.data.times import read_dates
 from training.data.window import GIVEN
 
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
+# A further column where the decision has bands.
+BAND = "band"
 EXPLANATIONS = ("reasons", "warnings")
 # A request's id is checked like a category: a text with a limited number of characters.
 ID_FIELD = DeclaredField(type="category", max_length=MAX_ID_LENGTH)
@@ -34,7 +36,8 @@ class Answers(NamedTuple):
     """Answered and rejected rows, by the index of the rows."""
 
     answered: pd.DataFrame
-    """ANSWER_COLUMNS and, if requested, EXPLANATIONS (JSON texts, None where the function gives none)."""
+    """ANSWER_COLUMNS, BAND if the decision has bands and, if requested, EXPLANATIONS (JSON texts, None where the
+    function gives none)."""
     rejected: pd.Series
     """Per row that is not a valid request the reasons, as in the quarantine of `prepare`."""
 
@@ -63,6 +66,8 @@ def answer_rows(
     answered = pd.DataFrame(
         {"fraud_probability": pd.Series(probabilities, dtype=np.float64), "is_flagged": pd.Series(flagged, dtype=bool)}
     ).assign(model_version=scorer.version)
+    if scorer.block is not None:
+        answered[BAND] = pd.Series(list(map(scorer.band, probabilities)), dtype=object)
     if explain:
         for name, texts in _explained(scorer, requests, vectors, flagged).items():
             answered[name] = pd.Series(texts, dtype=object)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.batch.answers import ANSWER_COLUMNS, EXPLANATIONS
+from training.batch.answers import ANSWER_COLUMNS, BAND, EXPLANATIONS
 from training.data.chunks import Chunk, ChunkRows
 from training.data.input_files import InputFile, stem_of
 from training.data.row_checks import REJECTED_COLUMNS
@@ -80,7 +80,7 @@ def _is_same(first: Path, second: Path) -> bool:
 
 
 def _require_columns(part: InputFile, target: Path) -> None:
-    added = (*ANSWER_COLUMNS, *EXPLANATIONS, *REJECTED_COLUMNS)
+    added = (*ANSWER_COLUMNS, BAND, *EXPLANATIONS, *REJECTED_COLUMNS)
     if clashing := sorted(set(added) & set(part.schema.names)):
         raise StageError(f"{part.path} has a column {', '.join(clashing)} already; rename it before it is scored")
     if target.suffix.lower() == ".csv":
@@ -89,10 +89,9 @@ def _require_columns(part: InputFile, target: Path) -> None:
                 raise StageError(f"{part.path} has column {column.name} as {column.type}, which no CSV can hold")
 
 
-def scored_schema(schema: pa.Schema, *, explain: bool) -> pa.Schema:
-    """The input's columns, then those of the answers."""
-    added = [*_TYPES.items(), *((name, pa.string()) for name in EXPLANATIONS if explain)]
-    for name, kind in added:
+def scored_schema(schema: pa.Schema, texts: Sequence[str]) -> pa.Schema:
+    """The input's columns, then those of the answers, of which some are texts that not every run has."""
+    for name, kind in (*_TYPES.items(), *((name, pa.string()) for name in texts)):
         schema = schema.append(pa.field(name, kind))
     return schema
 
@@ -150,9 +149,12 @@ def _cells(column: pa.ChunkedArray) -> list[Any]:
     return values
 
 
-def join_parts(run: Path, part: InputFile, target: Path, names: Sequence[str], *, explain: bool) -> Path:
-    """The whole file of a part, still in the run's folder, joined from its chunks with these names."""
-    chunks, schema = [run / f"{name}.rows" for name in names], scored_schema(part.schema, explain=explain)
+def join_parts(run: Path, part: InputFile, target: Path, names: Sequence[str], texts: Sequence[str]) -> Path:
+    """The whole file of a part, still in the run's folder, joined from its chunks with these names.
+
+    `texts` are those of `scored_schema`.
+    """
+    chunks, schema = [run / f"{name}.rows" for name in names], scored_schema(part.schema, texts)
     joined = _joined(run, target)
     join = _join_csv if target.suffix.lower() == ".csv" else _join_parquet
     write_whole(joined, partial(join, chunks, schema), durable=True)

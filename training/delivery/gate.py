@@ -8,7 +8,7 @@ from handler.releases.compatibility import breaking_changes
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import END_OF_TIMES
-from training.batch.answers import answer_rows
+from training.batch.answers import BAND, answer_rows
 from training.data.times import dates_of, timestamp_text
 from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
@@ -17,7 +17,7 @@ from training.delivery.gate_verdict import GateMeasures, GateVerdict
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh, weigh_first
 from training.errors import DataError
 from training.evaluation.intervals import entity_groups
-from training.params import Decision
+from training.params import Policy
 
 
 def judge_challenger(
@@ -69,11 +69,19 @@ def judge_challenger(
     groups = entity_groups(rows.loc[labels.index, declared.entity]) if declared.entity else None
     judged = JudgedRows(labels.to_numpy(), declared.gate, declared.seed, groups)
     if champion is None:
-        policy = Decision.model_validate(challenger.scorer.bundle.manifest["decision"]["policy"])
-        verdict = weigh_first(answers[0], judged, policy)
+        decision = challenger.scorer.bundle.manifest["decision"]
+        block_policy = Policy.model_validate(decision["block"]["policy"]) if "block" in decision else None
+        verdict = weigh_first(answers[0], judged, Policy.model_validate(decision["policy"]), block_policy)
     else:
-        agreed = agreed_rate(champion.scorer.bundle.baseline["score"])
-        verdict = weigh(answers[0], answers[1], answers[2] if answers[2:] else None, judged, agreed=agreed)
+        score = champion.scorer.bundle.baseline["score"]
+        verdict = weigh(
+            answers[0],
+            answers[1],
+            answers[2] if answers[2:] else None,
+            judged,
+            agreed=agreed_rate(score),
+            agreed_blocks=agreed_rate(score, "blocked"),
+        )
     measured = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
     window = (timestamp_text(first), timestamp_text(rows[declared.time].max()))
     described = verdict.measured.model_copy(update={"window": window, **measured}).rounded()
@@ -136,5 +144,8 @@ def _answered(contender: Contender, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _model_answers(contender: Contender, answered: pd.DataFrame) -> ModelAnswers:
     return ModelAnswers(
-        contender.version, answered["fraud_probability"].to_numpy(np.float64), answered["is_flagged"].to_numpy(bool)
+        contender.version,
+        answered["fraud_probability"].to_numpy(np.float64),
+        answered["is_flagged"].to_numpy(bool),
+        (answered[BAND] == "block").to_numpy(bool) if BAND in answered else None,
     )

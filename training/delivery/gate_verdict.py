@@ -70,8 +70,11 @@ class GateMeasures(ReportRecord):
     frauds: int | None = None
     left_out: int | None = None
     alert_rate: AlertRates | None = None
+    block_rate: AlertRates | None = None
+    """Of rows that are blocked, where the challenger's decision has bands."""
     calibration_error: ChallengerCalibration | None = None
     policy: PolicyKept | None = None
+    block_policy: PolicyKept | None = None
     average_precision: Gain | None = None
     recall_at_the_alert_budget: Gain | None = None
     recall: Gain | None = None

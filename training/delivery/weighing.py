@@ -20,7 +20,7 @@ from training.delivery.gate_verdict import (
 )
 from training.evaluation.intervals import bootstrap, grouped_share_interval, interval
 from training.evaluation.metrics import average_precision, calibration_bins, expected_calibration_error, rank
-from training.params import Decision, Gate
+from training.params import Gate, Policy
 from training.run.matrix import Floats, Labels, Positions
 
 RECALLS = GAINS[1:]
@@ -35,6 +35,8 @@ class ModelAnswers:
     version: str
     probability: Floats
     flagged: Flags
+    blocked: Flags | None = None
+    """None where the decision has no bands."""
 
 
 @dataclass(frozen=True)
@@ -54,35 +56,54 @@ class JudgedRows:
         return is_fraud
 
 
-def weigh_first(challenger: ModelAnswers, rows: JudgedRows, policy: Decision) -> GateVerdict:
-    """The verdict on a first release, by rows of both classes: it must be calibrated, and keep its policy."""
+def weigh_first(
+    challenger: ModelAnswers, rows: JudgedRows, policy: Policy, block_policy: Policy | None = None
+) -> GateVerdict:
+    """The verdict on a first release, by rows of both classes: it must be calibrated, and keep its policies."""
     error, objections = _calibration(challenger.probability, rows)
-    measured: dict[str, Any] = {
-        "alert_rate": AlertRates(challenger=float(challenger.flagged.mean())),
-        "calibration_error": error,
-    }
+    measured: dict[str, Any] = {**_rates(challenger, None), "calibration_error": error}
     if kept := _policy_kept(challenger.flagged, rows, policy):
         measured["policy"] = kept
-        objections += _policy_objections(kept)
+        objections += _policy_objections("its policy", kept)
+    blocked = challenger.blocked
+    if blocked is not None and block_policy and (kept := _policy_kept(blocked, rows, block_policy)):
+        measured["block_policy"] = kept
+        objections += _policy_objections("its policy for what it blocks", kept)
     return GateVerdict(GateMeasures(**measured, best=challenger.version), tuple(objections), tuple(_doubts(rows)))
 
 
-def weigh(
+def _rates(challenger: ModelAnswers, champion: ModelAnswers | None) -> dict[str, AlertRates]:
+    """The shares of the rows that the models flag and, where the challenger's decision has bands, block."""
+    flags: dict[str, tuple[Flags | None, Flags | None]] = {
+        "alert_rate": (challenger.flagged, champion.flagged if champion else None),
+        "block_rate": (challenger.blocked, champion.blocked if champion else None),
+    }
+    return {
+        name: AlertRates(challenger=float(own.mean()), champion=None if other is None else float(other.mean()))
+        for name, (own, other) in flags.items()
+        if own is not None
+    }
+
+
+def weigh(  # noqa: PLR0913 - by their names
     challenger: ModelAnswers,
     champion: ModelAnswers,
     best_former: ModelAnswers | None,
     rows: JudgedRows,
     *,
     agreed: float,
+    agreed_blocks: float = 0.0,
 ) -> GateVerdict:
     """The verdict on rows of both classes, by the answers alone.
 
-    `agreed` is the alert rate that the champion was meant to have. It counts where it flags less by now, because it may
-    have become blind to fraud that changed.
+    `agreed` is the alert rate that the champion was meant to have, `agreed_blocks` the share that it was meant to
+    block. They count where it flags or blocks less by now, because it may have become blind to fraud that changed.
     """
     error, objections = _calibration(challenger.probability, rows)
     gains, former = _gains(challenger, champion, best_former, rows)
-    objections += _alert_objections(challenger, champion, agreed, rows)
+    objections += _alert_objections("flag", challenger.flagged, champion.flagged, agreed, rows)
+    if challenger.blocked is not None and champion.blocked is not None:
+        objections += _alert_objections("block", challenger.blocked, champion.blocked, agreed_blocks, rows)
     doubts, margin = _doubts(rows), rows.gate.margin
     ranking = gains["average_precision"]
     compared: list[tuple[str, Gain | BestFormer]] = [(_gain_sentence("average_precision", ranking), ranking)]
@@ -99,7 +120,7 @@ def weigh(
         _gain_sentence(name, gains[name]) for name in RECALLS if gains[name].high < 0 and gains[name].gain <= -margin
     ]
     measured: dict[str, Any] = {
-        "alert_rate": AlertRates(challenger=float(challenger.flagged.mean()), champion=float(champion.flagged.mean())),
+        **_rates(challenger, champion),
         "calibration_error": error,
         **gains,
     }
@@ -111,9 +132,12 @@ def weigh(
     return GateVerdict(GateMeasures(**measured, best=best), tuple(objections), tuple(doubts))
 
 
-def agreed_rate(score: Mapping[str, Any]) -> float:
-    """The alert rate that people agreed to: what a champion flagged of the rows that its threshold was chosen on."""
-    return float(score["flagged"] / score["rows"])
+def agreed_rate(score: Mapping[str, Any], what: str = "flagged") -> float:
+    """The alert rate that people agreed to: what a champion flagged of the rows that its threshold was chosen on.
+
+    With `blocked` the same of what it blocked; 0 where its decision has no bands.
+    """
+    return float(score.get(what, 0) / score["rows"])
 
 
 def _doubts(rows: JudgedRows) -> list[str]:
@@ -126,17 +150,17 @@ def _doubts(rows: JudgedRows) -> list[str]:
     return [lack]
 
 
-def _alert_objections(challenger: ModelAnswers, champion: ModelAnswers, agreed: float, rows: JudgedRows) -> list[str]:
-    """An objection where the challenger flags significantly more than the champion does, or was meant to."""
-    rate, champion_rate = float(challenger.flagged.mean()), float(champion.flagged.mean())
-    low, _ = grouped_share_interval(challenger.flagged, np.ones(len(rows.label), dtype=bool), rows.groups)
+def _alert_objections(what: str, challenger: Flags, champion: Flags, agreed: float, rows: JudgedRows) -> list[str]:
+    """An objection where the challenger flags, or blocks, significantly more than the champion does or was meant to."""
+    rate, champion_rate = float(challenger.mean()), float(champion.mean())
+    low, _ = grouped_share_interval(challenger, np.ones(len(rows.label), dtype=bool), rows.groups)
     if low <= rows.gate.max_alert_ratio * max(champion_rate, agreed):
         return []
-    meant = f", and was meant to flag {agreed:.2%}" if agreed > champion_rate else ""
-    return [f"it flags {rate:.2%} of the rows, the champion {champion_rate:.2%}{meant}"]
+    meant = f", and was meant to {what} {agreed:.2%}" if agreed > champion_rate else ""
+    return [f"it {what}s {rate:.2%} of the rows, the champion {champion_rate:.2%}{meant}"]
 
 
-def _policy_kept(flagged: Flags, rows: JudgedRows, policy: Decision) -> PolicyKept | None:
+def _policy_kept(flagged: Flags, rows: JudgedRows, policy: Policy) -> PolicyKept | None:
     """What became of the policy on these rows; None where it promises no share."""
     shares: tuple[tuple[PolicyName, Flags, Flags], ...] = (
         ("recall", flagged, rows.is_fraud),
@@ -151,13 +175,13 @@ def _policy_kept(flagged: Flags, rows: JudgedRows, policy: Decision) -> PolicyKe
     return None
 
 
-def _policy_objections(kept: PolicyKept) -> list[str]:
-    """An objection where the rows show that the policy is not kept."""
+def _policy_objections(which: str, kept: PolicyKept) -> list[str]:
+    """An objection where the rows show that a policy is not kept."""
     is_share_of_alerts = kept.name == "review_rate"
     if kept.low <= kept.promised if is_share_of_alerts else kept.high >= kept.promised:
         return []
     promise = f"a {kept.name.replace('_', ' ')} of {'at most' if is_share_of_alerts else 'at least'} {kept.promised:g}"
-    return [f"its policy is {promise}; on these rows it is {kept.value:.3f} ({kept.low:.3f} to {kept.high:.3f})"]
+    return [f"{which} is {promise}; on these rows it is {kept.value:.3f} ({kept.low:.3f} to {kept.high:.3f})"]
 
 
 def _gain_sentence(name: str, gain: Gain) -> str:

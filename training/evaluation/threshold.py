@@ -1,13 +1,14 @@
 """The threshold that a declared policy picks on the labelled probabilities of calibration rows."""
 
 from decimal import ROUND_DOWN, Context
+from typing import Any
 
 import numpy as np
 from scipy.stats import beta
 
 from training.errors import StageError
 from training.evaluation.metrics import Ranking, rank
-from training.params import Costs, Decision
+from training.params import Costs, Decision, Policy
 from training.run.matrix import Floats, Labels
 
 # The probabilities come from exp(), whose last bits differ between processors.
@@ -24,7 +25,7 @@ class PolicyError(StageError):
 
 
 def threshold_for(
-    probability: Floats, label: Labels, policy: Decision, amount: Floats | None = None, costs: Costs | None = None
+    probability: Floats, label: Labels, policy: Policy, amount: Floats | None = None, costs: Costs | None = None
 ) -> float:
     """The threshold, flagging `probability >= threshold`, that a policy picks on labelled rows.
 
@@ -46,6 +47,31 @@ def threshold_for(
     else:
         raise PolicyError("decision.cost needs costs and the amounts of the rows")
     return _rounded_down(ranking, position)
+
+
+def decided(
+    probability: Floats,
+    label: Labels,
+    decision: Decision,
+    amount: Floats | None = None,
+    costs: Costs | None = None,
+) -> dict[str, Any]:
+    """The decision as a bundle has it: `policy` and `threshold`, from which on a request is flagged.
+
+    With two bands also `block`, the policy and the threshold from which on it is blocked. Raises PolicyError where no
+    threshold satisfies a policy, or that of `block` is the lower one.
+    """
+    threshold = threshold_for(probability, label, decision.flagging, amount, costs)
+    made: dict[str, Any] = {"policy": decision.flagging.given, "threshold": threshold}
+    if decision.block:
+        block = threshold_for(probability, label, decision.block, amount, costs)
+        if block < threshold:
+            raise PolicyError(
+                f"decision.block picks the threshold {block:.4g}, below that of decision.review, {threshold:.4g}, so "
+                "that nothing would be reviewed; let block aim at a higher precision or a lower recall"
+            )
+        made["block"] = {"policy": decision.block.given, "threshold": block}
+    return made
 
 
 def _rounded_down(ranking: Ranking, position: int) -> float:
@@ -130,13 +156,15 @@ def _cheapest(cost: Floats, costs: Costs) -> int:
     return position
 
 
-def operating_points(probability: Floats, label: Labels, declared: float) -> dict[str, float]:
-    """The declared threshold and others to compare it with, by their aims, from the highest to the lowest."""
-    points = {"declared": declared}
+def operating_points(
+    probability: Floats, label: Labels, declared: float, block: float | None = None
+) -> dict[str, float]:
+    """The declared threshold, or both, and others to compare with, by their aims, from the highest to the lowest."""
+    points = {"declared": declared} | ({} if block is None else {"block": block})
     for aims, key in ((RECALLS, "recall"), (REVIEW_RATES, "review_rate")):
         for aim in aims:
             try:
-                points[f"{key} {aim:g}"] = threshold_for(probability, label, Decision.model_validate({key: aim}))
+                points[f"{key} {aim:g}"] = threshold_for(probability, label, Policy.model_validate({key: aim}))
             except PolicyError:
                 continue  # too few rows for so small a rate
     return dict(sorted(points.items(), key=lambda point: -point[1]))

@@ -73,8 +73,11 @@ def binned(column: Matrix, labels: Sequence[str] | None) -> dict[str, Any]:
     return {"edges": edges, "rare": rare, "counts": counts.tolist()}
 
 
-def score_baseline(probability: Floats, label: Labels, threshold: float) -> dict[str, Any]:
-    """The score distribution of labelled rows that no model was fitted on, and what the threshold did on them."""
+def score_baseline(probability: Floats, label: Labels, threshold: float, block: float | None = None) -> dict[str, Any]:
+    """The score distribution of labelled rows that no model was fitted on, and what the threshold did on them.
+
+    Where there is one from which on requests are blocked, also how many of the rows it would have blocked.
+    """
     flagged = probability >= threshold
     counts = np.bincount(np.searchsorted(SCORE_EDGES, log_odds(probability)), minlength=len(SCORE_EDGES) + 1)
     return {
@@ -84,7 +87,7 @@ def score_baseline(probability: Floats, label: Labels, threshold: float) -> dict
         "frauds": int(label.sum()),
         "flagged": int(flagged.sum()),
         "caught": int(label[flagged].sum()),
-    }
+    } | ({} if block is None else {"blocked": int((probability >= block).sum())})
 
 
 def feature_baseline(matrix: Matrix | FeatureMatrix, features: Features) -> dict[str, dict[str, Any]]:

@@ -134,6 +134,8 @@ def _block(log: Log, rows: _BlockRows, measured: MeasuredPerformance, reference:
         versions=tuple(sorted({log.versions[code] for code in np.unique(log.version[kept])})),
         alert_rate=float(np.average(flagged, weights=weight)),
         baseline_alert_rate=score["flagged"] / score["rows"],
+        block_rate=float(np.average(log.blocked[kept], weights=weight)) if "blocked" in score else None,
+        baseline_block_rate=score["blocked"] / score["rows"] if "blocked" in score else None,
         warned=float(np.average(log.n_warnings[kept] > 0, weights=weight)),
         milliseconds_p99=float(np.nanquantile(latency, 0.99)) if np.isfinite(latency).any() else None,
         score=ScoreShift(psi=distance.psi, p_value=distance.p_value),

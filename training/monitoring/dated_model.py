@@ -109,7 +109,7 @@ def model_at(
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
     amount = later[scorer.costs.amount].to_numpy() if scorer.costs else None
-    threshold = threshold_for(probability, later_labels, scorer.decision, amount, scorer.costs)
+    threshold = threshold_for(probability, later_labels, scorer.decision.flagging, amount, scorer.costs)
     features = build_features(scorer.contract, pipeline[0].vocabulary_)
     baseline = {
         "features": feature_baseline(matrix, features),
@@ -155,6 +155,7 @@ def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDecla
     log = Log(
         **joined,
         bins=np.concatenate([week.bins for week in weeks]),
+        blocked=np.zeros(n, dtype=bool),
         n_warnings=np.zeros(n, dtype=np.uint8),
         milliseconds=np.zeros(n),
         weight=np.ones(n),

@@ -42,6 +42,7 @@ class Log:
     time: Floats
     probability: Floats
     flagged: npt.NDArray[np.bool_]
+    blocked: npt.NDArray[np.bool_]
     n_warnings: npt.NDArray[np.uint8]
     milliseconds: Floats
     weight: Floats
@@ -81,7 +82,18 @@ class Log:
         return type(self)(**{**once.__dict__, "counts": once.counts | ({ALIKE: n_alike} if n_alike else {})})
 
     def _of(self, kept: slice | Positions, why: str, n_others: int) -> Self:
-        columns = ("time", "probability", "flagged", "n_warnings", "milliseconds", "weight", "id", "version", "bins")
+        columns = (
+            "time",
+            "probability",
+            "flagged",
+            "blocked",
+            "n_warnings",
+            "milliseconds",
+            "weight",
+            "id",
+            "version",
+            "bins",
+        )
         counts = self.counts | ({why: n_others} if n_others else {})
         return type(self)(
             **{**self.__dict__, **{name: getattr(self, name)[kept] for name in columns}, "counts": counts}
@@ -130,6 +142,7 @@ class Prediction(NamedTuple):
     time: float
     probability: float
     flagged: bool
+    blocked: bool
     n_warnings: int
     milliseconds: float
     weight: float
@@ -184,6 +197,7 @@ def _prediction_columns(predictions: Sequence[Prediction], versions: Sequence[st
         "milliseconds": np.array([prediction.milliseconds for prediction in predictions], dtype=np.float64),
         "weight": np.array([prediction.weight for prediction in predictions], dtype=np.float64),
         "flagged": np.array([prediction.flagged for prediction in predictions], dtype=bool),
+        "blocked": np.array([prediction.blocked for prediction in predictions], dtype=bool),
         "n_warnings": np.array([prediction.n_warnings for prediction in predictions], dtype=np.uint8),
         "id": np.array([prediction.id for prediction in predictions], dtype=np.uint64),
         "version": np.array([places[prediction.version] for prediction in predictions], dtype=np.intp),
@@ -265,6 +279,8 @@ _PREDICTION: dict[str, Callable[[Any], Any]] = {
     "time": _finite,
     "probability": partial(_within, least=0.0, most=1.0),
     "flagged": partial(_of_type, bool),
+    # Absent where the decision has no bands.
+    "band": lambda band: band == "block",
     "warnings": lambda names: min(len(names or ()), 255),
     "milliseconds": _milliseconds,
     "rate": _weight,

@@ -95,9 +95,14 @@ def _rates(block: Block, policy: Monitoring) -> list[str]:
     if block.rows < policy.min_rows:
         return []
     reasons, measured = [], block.measured
-    if _is_beyond(round(block.alert_rate * block.rows), block.rows, block.baseline_alert_rate, policy.ratio):
-        before = f"{block.baseline_alert_rate:.2%} when the threshold was chosen"
-        reasons.append(f"{block.alert_rate:.2%} of the requests are flagged, {before}")
+    for what, now, before in (
+        ("flagged", block.alert_rate, block.baseline_alert_rate),
+        ("blocked", block.block_rate, block.baseline_block_rate),
+    ):
+        if now is None or before is None:
+            continue
+        if _is_beyond(round(now * block.rows), block.rows, before, policy.ratio):
+            reasons.append(f"{now:.2%} of the requests are {what}, {before:.2%} when the threshold was chosen")
     if measured.frauds >= policy.min_frauds and measured.labelled >= block.rows * LABELLED:
         rate = block.baseline_fraud_rate
         if _is_beyond(measured.frauds, measured.labelled, rate, policy.ratio):

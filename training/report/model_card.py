@@ -350,9 +350,27 @@ def _thresholds(reports: Reports) -> Facts:
         "thresholds": [
             _threshold(row)
             for row in reports.thresholds
-            if row is declared or row["threshold"] != declared["threshold"]
+            if row is declared or row["aim"] == "block" or row["threshold"] != declared["threshold"]
         ],
         "cheapest": number(cheapest["threshold"]) if cheapest else None,
+        "block": _block(reports),
+    }
+
+
+def _block(reports: Reports) -> Facts | None:
+    """From which probability on a request is blocked, why, and what that does on the test window; None if never."""
+    block = reports.manifest["decision"].get("block")
+    if block is None:
+        return None
+    row = next(row for row in reports.thresholds if row["aim"] == "block")
+    (aim,) = block["policy"].keys() - {"confidence"}
+    level, confidence = block["policy"][aim], block["policy"].get("confidence")
+    return {
+        **_threshold(row),
+        "threshold": f"{block['threshold']:.8g}",
+        "aim": aim,
+        "level": target(level) if aim != "cost" else None,
+        "confidence": target(confidence) if confidence else None,
     }
 
 

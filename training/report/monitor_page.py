@@ -43,11 +43,13 @@ def _head(report: MonitorReport) -> str:
 
 
 def _blocks(blocks: Sequence[JudgedBlock]) -> str:
+    has_bands = any(block.block_rate is not None for block in blocks)
     headers = [
         "from (UTC)",
         "verdict",
         "predictions",
         "flagged",
+        *(["blocked"] if has_bands else []),
         "known frauds",
         "recall",
         "by the scores",
@@ -62,6 +64,7 @@ def _blocks(blocks: Sequence[JudgedBlock]) -> str:
                 block.verdict,
                 f"{block.predictions:,}",
                 percent(block.alert_rate),
+                *([_share(block.block_rate)] if has_bands else []),
                 f"{measured.frauds:,}",
                 _share(measured.recall),
                 percent(block.estimated.recall),
@@ -71,7 +74,13 @@ def _blocks(blocks: Sequence[JudgedBlock]) -> str:
     reasons = [
         f"- {day(block.begins)}: {plain('; '.join(block.reasons), longest=400)}" for block in blocks if block.reasons
     ]
-    return "## Block by block\n\n" + table("llrrrrrr", headers, rows) + "\n\n" + "\n".join(reasons) + "\n"
+    return (
+        "## Block by block\n\n"
+        + table("ll" + "r" * (len(headers) - 2), headers, rows)
+        + "\n\n"
+        + "\n".join(reasons)
+        + "\n"
+    )
 
 
 def _drift(blocks: Sequence[JudgedBlock]) -> str:

@@ -64,6 +64,9 @@ class Block(ReportRecord):
     versions: tuple[str, ...]
     alert_rate: float
     baseline_alert_rate: float
+    block_rate: float | None = None
+    """The share of the requests that is blocked; None where the decision has no bands."""
+    baseline_block_rate: float | None = None
     warned: float
     """The share of predictions with a warning."""
     milliseconds_p99: float | None

@@ -17,9 +17,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from benchmarks.variants import write_variant
 from handler.records.record import FORMAT, HASH_DIGITS, Recalled, Recorder, keyed_hash
 from handler.scoring.contract import Contract
-from handler.scoring.scorer import Answered, Scored, Scorer
+from handler.scoring.scorer import Answered, Scored, Scorer, load_scorer
+from tests.handler.deployment import BUNDLES
 from tests.handler.record_lines import record_files, record_lines
 from training.monitoring.binning import Binning
 from training.monitoring.log import read_log
@@ -65,6 +67,23 @@ def record(folder: Path, scorer: Scorer) -> list[dict[str, Any]]:
     """The lines of a folder, after the requests were recorded there."""
     Recorder(str(folder)).record(scorer, answered(scorer), 0.0123456)
     return record_lines(folder)
+
+
+def test_bands_are_recorded(folder: Path, refund: Scorer, tmp_path: Path) -> None:
+    """Of the answer and of the shadow's; the monitor counts what is blocked."""
+    probabilities = [scored.probability for scored in answered(refund).scored]
+    lowest, _, highest = sorted(probabilities)
+    decision = {"policy": {}, "threshold": lowest, "block": {"policy": {}, "threshold": highest}}
+    write_variant(BUNDLES / "refund", tmp_path / "banded", decision=decision)
+    scorer = load_scorer(tmp_path / "banded")
+    predictions = answered(scorer)
+    Recorder(str(folder)).record(scorer, predictions, 0.0, (SHADOW, predictions.scored))
+    bands = ["block" if probability == highest else "review" for probability in probabilities]
+    assert [line["band"] for line in record_lines(folder)] == bands
+    assert [line["shadow"]["band"] for line in record_lines(folder)] == bands
+    log = read_log(str(folder), "refund", Binning(scorer.bundle.baseline["features"]))
+    assert sorted(log.blocked.tolist()) == [False, False, True]
+    assert all("band" not in line for line in record(folder / "plain", refund))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from handler.scoring.scorer import Answered, Scored
 
 ROOT = Path(__file__).parents[3]
 CONTEXT = SimpleNamespace(function_version="7")
-COUNTS = ("Scored", "Flagged", "Warned", "Failed", "Unread", "Swapped", "StoreTrouble")
+COUNTS = ("Scored", "Flagged", "Warned", "Blocked", "Failed", "Unread", "Swapped", "StoreTrouble")
 UNITS = {**dict.fromkeys(COUNTS, "Count"), "Latency": "Milliseconds", "Probability": "None"}
 
 
@@ -47,7 +47,17 @@ def written(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return parsed
 
 
-@pytest.fixture(params=["scored", "batch", "failed", "unread", "swapped", "trouble"])
+def in_bands(probabilities: Sequence[float]) -> Answered:
+    """The same, blocked from nine tenths on."""
+    plain = answered(probabilities)
+    scored = [
+        scored._replace(band="block" if scored.probability >= 0.9 else "review" if scored.is_flagged else "approve")
+        for scored in plain.scored
+    ]
+    return plain._replace(scored=scored)
+
+
+@pytest.fixture(params=["scored", "batch", "bands", "failed", "unread", "swapped", "trouble"])
 def line(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> dict[str, Any]:
@@ -57,6 +67,7 @@ def line(
     writers = {
         "scored": lambda: write(Meter("refund").line(CONTEXT, answered([0.25]), 0.0123456)),
         "batch": lambda: write(Meter("refund").line(CONTEXT, answered([0.25] * 97 + [0.5] * 3, n_warned=7), 1.5)),
+        "bands": lambda: write(Meter("refund").line(CONTEXT, in_bands([0.25, 0.5, 0.75, 0.9, 1.0]), 1.5)),
         "failed": lambda: record_failure(CONTEXT),
         "unread": lambda: record_unread(CONTEXT),
         "swapped": lambda: StoreMeter().record("refund", SWAPPED),
@@ -73,6 +84,11 @@ def line(
         (
             "batch",
             {"Scored": 100, "Flagged": 3, "Warned": 7, "Latency": 1500, "Probability": [0.25] * 97 + [0.5] * 3},
+        ),
+        (
+            "bands",
+            {"Scored": 5, "Flagged": 4, "Warned": 0, "Blocked": 2, "Latency": 1500}
+            | {"Probability": [0.25, 0.5, 0.75, 0.9, 1.0]},
         ),
         ("failed", {"Failed": 1}),
         ("unread", {"Unread": 1}),

@@ -7,11 +7,12 @@ from math import fsum, nan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.variants import rewrite_manifest
+from benchmarks.variants import rewrite_manifest, write_variant
 from handler.scoring.booster import Booster
 from handler.scoring.bundle import BundleError
 from handler.scoring.calibration import log_odds_to_probability
@@ -49,6 +50,43 @@ def log_odds(scorer: Scorer, request: dict[str, Any]) -> float:
     calibration = scorer.bundle.manifest["calibration"]
     margin = scorer.bundle.booster.margin(scorer.vector(parsed))
     return float(calibration["slope"] * margin + calibration["intercept"])
+
+
+def with_bands(tmp_path: Path, name: str, review: float, block: float) -> Scorer:
+    """A shipped scorer that reviews from one probability on, and blocks from another."""
+    decision = {
+        "policy": {"recall": 0.9},
+        "threshold": review,
+        "block": {"policy": {"precision": 0.9}, "threshold": block},
+    }
+    write_variant(BUNDLES / name, tmp_path / name, decision=decision)
+    return load_scorer(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["transaction", "refund"])
+def test_bands_are_approve_review_and_block(tmp_path: Path, name: str) -> None:
+    """From a threshold on, singly and in a batch; all else is the same, and what is blocked is flagged."""
+    request = RISKY if name == "transaction" else ABUSE
+    plain = load_scorer(BUNDLES / name)
+    probability = plain.score(plain.request_model.model_validate(request)).probability
+    above = float(np.nextafter(probability, 1))
+    for review, block, band in (
+        (above, above, "approve"),
+        (probability, above, "review"),
+        (probability, probability, "block"),
+        (probability / 2, probability, "block"),
+    ):
+        scorer = with_bands(tmp_path / f"{band} {review}", name, review, block)
+        parsed = scorer.request_model.model_validate(request)
+        given = scorer.answer(parsed)
+        assert given["band"] == band
+        assert scorer.answers([parsed]) == [given]
+        assert scorer.answer_model.model_validate(given).band == band  # type: ignore[attr-defined]  # made at run time
+        assert bool(given[scorer.verdict]) == (band != "approve")
+        without = plain.answer(parsed) if band == "approve" else given
+        assert given.keys() - without.keys() <= {"band"}
+    assert "band" not in plain.answer(parsed)
+    assert "band" not in plain.answer_model.model_fields
 
 
 def test_reasons_and_base_sum_to_the_calibrated_log_odds(scorer: Scorer) -> None:

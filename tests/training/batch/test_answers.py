@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydantic_core import to_json
 
+from benchmarks.variants import write_variant
 from handler.releases.served import Slot
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.web.routes import create_app
@@ -135,6 +136,22 @@ def test_answers_are_the_functions(scorer: Scorer, client: TestClient, is_text: 
     answered = [res.json() if res is not None and res.status_code == 200 else None for res in responses]
     assert 150 < sum(answer is not None for answer in answered) < 570
     compare(answer_rows(scorer, frame(rows, is_text=is_text), explain=True), requests, answered)
+
+
+def test_bands_are_the_functions(scorer: Scorer, mini_bundle: Path, tmp_path: Path) -> None:
+    """A column more where the decision has bands."""
+    rows = frame([{name: pool[0] for name, pool in CELLS.items()} for _ in range(3)], is_text=False)
+    rows["amount"] = [1.0, 50.0, 5_000.0]
+    plain = answer_rows(scorer, rows).answered
+    probability = plain["fraud_probability"]
+    decision = {"policy": {}, "threshold": probability[1], "block": {"policy": {}, "threshold": probability.max()}}
+    write_variant(mini_bundle, tmp_path / "banded", decision=decision)
+    banded = answer_rows(load_scorer(tmp_path / "banded"), rows).answered
+    expected = [
+        "block" if p == probability.max() else "review" if p >= probability[1] else "approve" for p in probability
+    ]
+    assert banded["band"].tolist() == expected
+    assert "band" not in plain
 
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(NUMBERS)

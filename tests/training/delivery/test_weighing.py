@@ -8,7 +8,7 @@ import pytest
 from training.delivery.gate_verdict import GateVerdict
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh, weigh_first
 from training.evaluation.intervals import share_interval
-from training.params import Decision, Gate
+from training.params import Decision, Gate, Policy
 
 N_ROWS, N_FRAUDS = 3_000, 300
 LABEL = (np.arange(N_ROWS) < N_FRAUDS).astype(np.int8)
@@ -55,6 +55,43 @@ def test_shipped_limits() -> None:
         "max_calibration_share": 0.5,
         "max_left_out": 0.01,
     }
+
+
+def blocks(answers: ModelAnswers, n: int) -> ModelAnswers:
+    """The same model, which blocks the n riskiest rows."""
+    threshold = np.sort(answers.probability)[::-1][n - 1]
+    return replace(answers, blocked=answers.probability >= threshold)
+
+
+def test_blocking_more_than_the_champion_is_refused() -> None:
+    """As flagging more is: beyond the limit times what it blocks, or was meant to block."""
+    champion = blocks(CHAMPION, 60)
+
+    def weighed(challenger: ModelAnswers, agreed_blocks: float = 0.0) -> GateVerdict:
+        rows = replace(ROWS, gate=Gate(margin=0.2))
+        return weigh(challenger, champion, None, rows, agreed=0.1, agreed_blocks=agreed_blocks)
+
+    assert weighed(blocks(EQUAL, 80)).kind == "promote"
+    assert weighed(blocks(EQUAL, 200)).objections == ("it blocks 6.67% of the rows, the champion 2.00%",)
+    assert weighed(blocks(EQUAL, 200), 0.05).kind == "promote"
+    assert weighed(blocks(EQUAL, 300), 0.05).objections == (
+        "it blocks 10.00% of the rows, the champion 2.00%, and was meant to block 5.00%",
+    )
+    assert weighed(EQUAL).measured.block_rate is None
+    rates = weighed(blocks(EQUAL, 80)).measured.block_rate
+    assert rates is not None
+    assert (rates.challenger, rates.champion) == (80 / N_ROWS, 60 / N_ROWS)
+
+
+def test_first_release_keeps_its_policy_for_what_it_blocks() -> None:
+    """Where the rows show that it does not, it is refused."""
+    flagged = Policy(recall=0.1)
+    kept = weigh_first(blocks(CHAMPION, 20), ROWS, flagged, Policy(precision=0.5))
+    assert (kept.kind, kept.measured.block_policy is None) == ("promote", False)
+    broken = weigh_first(blocks(CHAMPION, 900), ROWS, flagged, Policy(precision=0.9))
+    (objection,) = broken.objections
+    assert objection.startswith("its policy for what it blocks is a precision of at least 0.9; on these rows it is 0.")
+    assert weigh_first(CHAMPION, ROWS, flagged, Policy(precision=0.9)).measured.block_policy is None
 
 
 def test_equal_challenger_is_promoted() -> None:

@@ -17,6 +17,7 @@ from training.evaluation.threshold import (
     REVIEW_RATES,
     PolicyError,
     cost_of,
+    decided,
     lower_bound,
     operating_points,
     threshold_for,
@@ -321,3 +322,34 @@ def test_operating_points_are_what_they_aim_at() -> None:
         assert points[f"{key} {aim:g}"] == threshold_for(probability, label, Decision.model_validate({key: aim}))
     rates = [name for name in operating_points(*separated(5, 95), 0.45) if name.startswith("review_rate")]
     assert sorted(rates) == ["review_rate 0.01", "review_rate 0.02", "review_rate 0.05", "review_rate 0.1"]
+
+
+def test_two_bands_have_two_thresholds() -> None:
+    """Each that of its policy; the lower one flags."""
+    probability, label = separated(80, 120)
+    review, block = {"recall": 0.9}, {"recall": 0.25}
+    decision = Decision.model_validate({"review": review, "block": block})
+    assert decided(probability, label, decision) == {
+        "policy": review,
+        "threshold": threshold_for(probability, label, Decision.model_validate(review)),
+        "block": {"policy": block, "threshold": threshold_for(probability, label, Decision.model_validate(block))},
+    }
+    assert decided(probability, label, Decision(recall=0.9)).keys() == {"policy", "threshold"}
+
+
+def test_nothing_is_blocked_that_is_not_flagged() -> None:
+    """A threshold to block below that to review is refused, with both; equal ones leave nothing to review."""
+    decision = {"review": {"recall": 0.25}, "block": {"recall": 0.9}}
+    probability, label = separated(80, 120)
+    with pytest.raises(PolicyError, match=r"decision.block picks the threshold 0\.54.*, below .* 0\.80"):
+        decided(probability, label, Decision.model_validate(decision))
+    same = Decision.model_validate({"review": {"recall": 0.5}, "block": {"recall": 0.5}})
+    both = decided(probability, label, same)
+    assert both["threshold"] == both["block"]["threshold"]
+
+
+def test_the_threshold_to_block_is_an_operating_point() -> None:
+    """Beside the declared one."""
+    points = operating_points(*separated(80, 120), 0.3, 0.7)
+    assert (points["declared"], points["block"]) == (0.3, 0.7)
+    assert "block" not in operating_points(*separated(80, 120), 0.3)

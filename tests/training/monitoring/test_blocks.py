@@ -35,13 +35,21 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (
         "probability": [0.1] * size,
         "flagged": [False] * size,
         "n_warnings": [0] * size,
+        "blocked": [False] * size,
         "milliseconds": [0.3] * size,
         "weight": [1.0] * size,
         "id": range(1, size + 1),
         "version": [0] * size,
         "bins": [[1, 2, 1]] * size,
     }
-    types = {"flagged": bool, "n_warnings": np.uint8, "id": np.uint64, "version": np.intp, "bins": np.uint16}
+    types = {
+        "flagged": bool,
+        "blocked": bool,
+        "n_warnings": np.uint8,
+        "id": np.uint64,
+        "version": np.intp,
+        "bins": np.uint16,
+    }
     return Log(
         time=START + SECONDS_A_DAY * np.array(days, dtype=float),
         **{name: np.array(values, dtype=types.get(name, float)) for name, values in (usual | columns).items()},

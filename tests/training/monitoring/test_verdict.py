@@ -38,6 +38,14 @@ def performance(measured: dict[str, float], **changes: Any) -> Block:  # noqa: A
         (monitored_block(score={"psi": 0.11, "p_value": 0.001}), "the score drifts: PSI 0.11, p 0.001"),
         (monitored_block(alert_rate=0.0912), "9.12% of the requests are flagged, 5.00% when the threshold was chosen"),
         (monitored_block(alert_rate=0.025), "2.50% of the requests are flagged, 5.00% when the threshold was chosen"),
+        (
+            monitored_block(block_rate=0.002, baseline_block_rate=0.01),
+            "0.20% of the requests are blocked, 1.00% when the threshold was chosen",
+        ),
+        (
+            monitored_block(block_rate=0.03, baseline_block_rate=0.01),
+            "3.00% of the requests are blocked, 1.00% when the threshold was chosen",
+        ),
         (performance({"labelled": 1_000}), "10.00% of the requests are frauds, 5.00% when the threshold was chosen"),
         (performance({"labelled": 5_000}), "2.00% of the requests are frauds, 5.00% when the threshold was chosen"),
         (monitored_block(estimated=estimate(0.84)), "by its own scores the recall is 84%; it was 90%"),
@@ -62,6 +70,7 @@ def test_beyond_its_threshold_a_reason_is_watched(block: Block, reason: str) -> 
             monitored_block(score={"psi": 0.5, "p_value": 0.01}), id="a score's distance that chance explains"
         ),
         pytest.param(monitored_block(alert_rate=0.075), id="alerts at the mark"),
+        pytest.param(monitored_block(block_rate=0.0105, baseline_block_rate=0.01), id="as many blocked"),
         pytest.param(monitored_block(alert_rate=0.0785), id="alerts not significantly above the mark"),
         pytest.param(monitored_block(alert_rate=0.031), id="alerts not significantly below the mark"),
         pytest.param(monitored_block(estimated=estimate(0.88)), id="a slightly lower estimate"),

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from jinja2 import Environment, meta
 
+from tests.training.report.conftest import threshold_row
 from tests.training.report.pages import parsed
 from training.params import Costs, Model, Resampling
 from training.report.card_figures import pictures
@@ -297,6 +298,18 @@ def test_broken_promise_has_its_likely_reason(reports: Reports, recall: float, r
     assert reason in words(broken)
     assert "Missed frauds gather in `country` NA (16 of 20 missed)." in words(broken)
     assert "gather" not in words(replace(broken, segments=[]))
+
+
+def test_bands_are_described(reports: Reports) -> None:
+    """Both thresholds, why the second, and what it does."""
+    block = {"policy": {"precision": 0.9, "confidence": 0.95}, "threshold": 0.56789}
+    decision = reports.manifest["decision"] | {"block": block}
+    thresholds = [*reports.thresholds, threshold_row("block", 0.56789, 0.3, 0.92)]
+    text = words(with_manifest(replace(reports, thresholds=thresholds), decision=decision))
+    assert "Of these it says that those of 0.56789 or more are to be blocked, and the others reviewed (`band`)." in text
+    assert "What is to be blocked: so much that at least 90 % of it is fraud, with 95 % confidence." in text
+    assert "| **to block** | 0.568 |" in text
+    assert "to be blocked" not in words(reports)
 
 
 def test_declared_threshold_is_listed_once(reports: Reports) -> None:
