@@ -9,6 +9,7 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import batched
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -132,10 +133,14 @@ def state_of(past: RequestPast, model: Any, card: int) -> StoredState:  # noqa: 
 
 def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) -> dict[str, float]:  # noqa: ANN401
     """Load states while requests come: which states the table then has that are not the fold of both."""
-    with table_stand_in() as environment, TemporaryDirectory() as name:
+    with (
+        table_stand_in() as environment,
+        TemporaryDirectory() as name,
+        closing(AwsClient("dynamodb", TARGET, environment)) as client,
+    ):
         served = environment | {"HISTORY": f"dynamodb://{NAME}", "HISTORY_KEY": SECRET.decode()}
         limits = Limits(rate=options.rate, stop=Path(name, "loaded"))
-        target = HistoryTable(NAME, SECRET, AwsClient("dynamodb", TARGET, environment))
+        target = HistoryTable(NAME, SECRET, client)
         with working(bundles, served, limits) as future:
             begin = time.perf_counter()
             states = (state_of(past, model, card) for card in range(options.states))
