@@ -53,7 +53,7 @@ def test_both_scorers_answer(client: TestClient) -> None:
     assert len(answer["model_version"]) == 12
     assert client.post("/predict", content=event["body"]).json() == answer
     status, answer = invoke(recorded("refund"))
-    assert (status, answer.keys()) == (200, {"prediction", "confidence", "model_version"})
+    assert (status, answer.keys()) == (200, {"prediction", "confidence", "band", "model_version"})
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def test_bands_are_recorded(folder: Path, refund: Scorer, tmp_path: Path) -> Non
     assert [line["shadow"]["band"] for line in record_lines(folder)] == bands
     log = read_log(str(folder), "refund", Binning(scorer.bundle.baseline["features"]))
     assert sorted(log.blocked.tolist()) == [False, False, True]
-    assert all("band" not in line for line in record(folder / "plain", refund))
+    write_variant(BUNDLES / "refund", tmp_path / "plain", decision={"policy": {}, "threshold": lowest})
+    assert all("band" not in line for line in record(folder / "plain", load_scorer(tmp_path / "plain")))
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_each_prediction_has_its_line(folder: Path, refund: Scorer) -> None:
     assert [row["id"] for row in rows] == ["r1", None, "é\n"]
     keys = ["record", "time", "scorer", "version", "id", "features", "probability", "flagged"]
     for row, scored in zip(rows, refund.scores(read(refund)), strict=True):
-        assert list(row) == [*keys, "reasons", "warnings", "milliseconds"]
+        assert list(row) == [*keys, "reasons", "warnings", "milliseconds", "band"]
         assert (row["probability"], row["flagged"]) == (scored.probability, scored.is_flagged)
         assert (row["record"], row["scorer"], row["version"]) == (1, "refund", refund.version)
         assert before <= row["time"] <= time()

@@ -52,13 +52,11 @@ def log_odds(scorer: Scorer, request: dict[str, Any]) -> float:
     return float(calibration["slope"] * margin + calibration["intercept"])
 
 
-def with_bands(tmp_path: Path, name: str, review: float, block: float) -> Scorer:
-    """A shipped scorer that reviews from one probability on, and blocks from another."""
-    decision = {
-        "policy": {"recall": 0.9},
-        "threshold": review,
-        "block": {"policy": {"precision": 0.9}, "threshold": block},
-    }
+def deciding(tmp_path: Path, name: str, review: float, block: float | None) -> Scorer:
+    """A shipped scorer that flags from one probability on, and blocks from another, if there is one."""
+    decision: dict[str, Any] = {"policy": {"recall": 0.9}, "threshold": review}
+    if block is not None:
+        decision["block"] = {"policy": {"precision": 0.9}, "threshold": block}
     write_variant(BUNDLES / name, tmp_path / name, decision=decision)
     return load_scorer(tmp_path / name)
 
@@ -67,8 +65,8 @@ def with_bands(tmp_path: Path, name: str, review: float, block: float) -> Scorer
 def test_bands_are_approve_review_and_block(tmp_path: Path, name: str) -> None:
     """From a threshold on, singly and in a batch; all else is the same, and what is blocked is flagged."""
     request = RISKY if name == "transaction" else ABUSE
-    plain = load_scorer(BUNDLES / name)
-    probability = plain.score(plain.request_model.model_validate(request)).probability
+    shipped = load_scorer(BUNDLES / name)
+    probability = shipped.score(shipped.request_model.model_validate(request)).probability
     above = float(np.nextafter(probability, 1))
     for review, block, band in (
         (above, above, "approve"),
@@ -76,17 +74,16 @@ def test_bands_are_approve_review_and_block(tmp_path: Path, name: str) -> None:
         (probability, probability, "block"),
         (probability / 2, probability, "block"),
     ):
-        scorer = with_bands(tmp_path / f"{band} {review}", name, review, block)
+        scorer = deciding(tmp_path / f"{band} {review}", name, review, block)
+        plain = deciding(tmp_path / f"{band} {review} plain", name, review, None)
         parsed = scorer.request_model.model_validate(request)
         given = scorer.answer(parsed)
-        assert given["band"] == band
-        assert scorer.answers([parsed]) == [given]
-        assert scorer.answer_model.model_validate(given).band == band  # type: ignore[attr-defined]  # made at run time
+        assert given.pop("band") == band
+        assert scorer.answers([parsed]) == [given | {"band": band}]
+        assert scorer.answer_model.model_validate(given | {"band": band}).band == band  # type: ignore[attr-defined]  # made at run time
         assert bool(given[scorer.verdict]) == (band != "approve")
-        without = plain.answer(parsed) if band == "approve" else given
-        assert given.keys() - without.keys() <= {"band"}
-    assert "band" not in plain.answer(parsed)
-    assert "band" not in plain.answer_model.model_fields
+        assert plain.answer(parsed) == given | {"model_version": plain.version}
+        assert "band" not in plain.answer_model.model_fields
 
 
 def test_reasons_and_base_sum_to_the_calibrated_log_odds(scorer: Scorer) -> None:
@@ -124,7 +121,7 @@ def test_a_flagged_request_always_has_reasons(transaction: Scorer) -> None:
 def test_an_unremarkable_request_gets_a_plain_answer(refund: Scorer) -> None:
     """No reasons, no warnings; the confidence is that of the predicted class."""
     plain = answer(refund, REFUND)
-    assert plain.keys() == {"prediction", "confidence", "model_version"}
+    assert plain.keys() == {"prediction", "confidence", "band", "model_version"}
     assert plain["prediction"] == 0
     assert plain["confidence"] > 0.5
 

@@ -219,6 +219,7 @@ def test_a_shadow_is_in_the_record_and_never_in_the_answer(
         "version": other.version,
         "probability": scored.probability,
         "flagged": scored.is_flagged,
+        "band": scored.band,
     }
 
 
