@@ -101,10 +101,10 @@ def _row(prediction: Prediction, shadow: Prediction) -> dict[str, Any]:
         **prediction.features,
         "probability": prediction.probability,
         "flagged": prediction.flagged,
-        "blocked": prediction.blocked,
+        "blocked": prediction.blocked == 1,
         "shadow_probability": shadow.probability,
         "shadow_flagged": shadow.flagged,
-        "shadow_blocked": shadow.blocked,
+        "shadow_blocked": shadow.blocked == 1,
     }
 
 

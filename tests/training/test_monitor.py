@@ -64,7 +64,7 @@ class Pool:
             time=time,
             probability=self.probability[drawn],
             flagged=self.flagged[drawn],
-            blocked=np.zeros(size, dtype=bool),
+            blocked=np.full(size, -1, dtype=np.int8),
             n_warnings=np.zeros(size, dtype=np.uint8),
             milliseconds=np.full(size, 0.3),
             weight=np.ones(size),

@@ -61,10 +61,17 @@ def decided(
     With two bands also `block`, the policy and the threshold from which on it is blocked. Raises PolicyError where no
     threshold satisfies a policy, or that of `block` is the lower one.
     """
-    threshold = threshold_for(probability, label, decision.flagging, amount, costs)
+
+    def threshold_of(policy: Policy, key: str) -> float:
+        try:
+            return threshold_for(probability, label, policy, amount, costs)
+        except PolicyError as error:
+            raise PolicyError(str(error).replace("decision", key)) from error
+
+    threshold = threshold_of(decision.flagging, "decision.review" if decision.review else "decision")
     made: dict[str, Any] = {"policy": decision.flagging.given, "threshold": threshold}
     if decision.block:
-        block = threshold_for(probability, label, decision.block, amount, costs)
+        block = threshold_of(decision.block, "decision.block")
         if block < threshold:
             raise PolicyError(
                 f"decision.block picks the threshold {block:.4g}, below that of decision.review, {threshold:.4g}, so "

@@ -134,7 +134,7 @@ def _block(log: Log, rows: _BlockRows, measured: MeasuredPerformance, reference:
         versions=tuple(sorted({log.versions[code] for code in np.unique(log.version[kept])})),
         alert_rate=float(np.average(flagged, weights=weight)),
         baseline_alert_rate=score["flagged"] / score["rows"],
-        block_rate=float(np.average(log.blocked[kept], weights=weight)) if "blocked" in score else None,
+        block_rate=_block_rate(log.blocked[kept], weight),
         baseline_block_rate=score["blocked"] / score["rows"] if "blocked" in score else None,
         warned=float(np.average(log.n_warnings[kept] > 0, weights=weight)),
         milliseconds_p99=float(np.nanquantile(latency, 0.99)) if np.isfinite(latency).any() else None,
@@ -149,6 +149,12 @@ def _block(log: Log, rows: _BlockRows, measured: MeasuredPerformance, reference:
         baseline_fraud_rate=score["frauds"] / score["rows"],
         measured=measured,
     )
+
+
+def _block_rate(blocked: npt.NDArray[np.int8], weight: Floats) -> float | None:
+    """The share that is blocked of what a version with bands decided; None where none did."""
+    has_band = blocked >= 0
+    return float(np.average(blocked[has_band], weights=weight[has_band])) if has_band.any() else None
 
 
 def _unrecorded_shares(log: Log, rows: slice, reference: Reference) -> dict[str, float]:

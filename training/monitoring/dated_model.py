@@ -155,7 +155,7 @@ def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDecla
     log = Log(
         **joined,
         bins=np.concatenate([week.bins for week in weeks]),
-        blocked=np.zeros(n, dtype=bool),
+        blocked=np.full(n, -1, dtype=np.int8),
         n_warnings=np.zeros(n, dtype=np.uint8),
         milliseconds=np.zeros(n),
         weight=np.ones(n),

@@ -42,7 +42,8 @@ class Log:
     time: Floats
     probability: Floats
     flagged: npt.NDArray[np.bool_]
-    blocked: npt.NDArray[np.bool_]
+    blocked: npt.NDArray[np.int8]
+    """Whether each is blocked; -1 where the version's decision had no bands."""
     n_warnings: npt.NDArray[np.uint8]
     milliseconds: Floats
     weight: Floats
@@ -142,7 +143,8 @@ class Prediction(NamedTuple):
     time: float
     probability: float
     flagged: bool
-    blocked: bool
+    blocked: int
+    """-1 where the version's decision had no bands."""
     n_warnings: int
     milliseconds: float
     weight: float
@@ -197,7 +199,7 @@ def _prediction_columns(predictions: Sequence[Prediction], versions: Sequence[st
         "milliseconds": np.array([prediction.milliseconds for prediction in predictions], dtype=np.float64),
         "weight": np.array([prediction.weight for prediction in predictions], dtype=np.float64),
         "flagged": np.array([prediction.flagged for prediction in predictions], dtype=bool),
-        "blocked": np.array([prediction.blocked for prediction in predictions], dtype=bool),
+        "blocked": np.array([prediction.blocked for prediction in predictions], dtype=np.int8),
         "n_warnings": np.array([prediction.n_warnings for prediction in predictions], dtype=np.uint8),
         "id": np.array([prediction.id for prediction in predictions], dtype=np.uint64),
         "version": np.array([places[prediction.version] for prediction in predictions], dtype=np.intp),
@@ -279,8 +281,7 @@ _PREDICTION: dict[str, Callable[[Any], Any]] = {
     "time": _finite,
     "probability": partial(_within, least=0.0, most=1.0),
     "flagged": partial(_of_type, bool),
-    # Absent where the decision has no bands.
-    "band": lambda band: band == "block",
+    "band": lambda band: -1 if band is None else int(band == "block"),
     "warnings": lambda names: min(len(names or ()), 255),
     "milliseconds": _milliseconds,
     "rate": _weight,

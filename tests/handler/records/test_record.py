@@ -82,7 +82,7 @@ def test_bands_are_recorded(folder: Path, refund: Scorer, tmp_path: Path) -> Non
     assert [line["band"] for line in record_lines(folder)] == bands
     assert [line["shadow"]["band"] for line in record_lines(folder)] == bands
     log = read_log(str(folder), "refund", Binning(scorer.bundle.baseline["features"]))
-    assert sorted(log.blocked.tolist()) == [False, False, True]
+    assert sorted(log.blocked.tolist()) == [0, 0, 1]
     write_variant(BUNDLES / "refund", tmp_path / "plain", decision={"policy": {}, "threshold": lowest})
     assert all("band" not in line for line in record(folder / "plain", load_scorer(tmp_path / "plain")))
 

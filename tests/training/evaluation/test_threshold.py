@@ -343,6 +343,12 @@ def test_nothing_is_blocked_that_is_not_flagged() -> None:
     probability, label = separated(80, 120)
     with pytest.raises(PolicyError, match=r"decision.block picks the threshold 0\.54.*, below .* 0\.80"):
         decided(probability, label, Decision.model_validate(decision))
+    for band in ("review", "block"):
+        hopeless = {"review": {"recall": 0.9}, "block": {"recall": 0.25}} | {
+            band: {"precision": 0.9, "confidence": 0.9}
+        }
+        with pytest.raises(PolicyError, match=rf"decision\.{band}\.precision is 0\.9; the highest lower bound"):
+            decided(np.linspace(0, 1, 50), np.repeat([1, 0], 25).astype(np.int8), Decision.model_validate(hopeless))
     same = Decision.model_validate({"review": {"recall": 0.5}, "block": {"recall": 0.5}})
     both = decided(probability, label, same)
     assert both["threshold"] == both["block"]["threshold"]

@@ -35,7 +35,7 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (
         "probability": [0.1] * size,
         "flagged": [False] * size,
         "n_warnings": [0] * size,
-        "blocked": [False] * size,
+        "blocked": [-1] * size,
         "milliseconds": [0.3] * size,
         "weight": [1.0] * size,
         "id": range(1, size + 1),
@@ -44,7 +44,7 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (
     }
     types = {
         "flagged": bool,
-        "blocked": bool,
+        "blocked": np.int8,
         "n_warnings": np.uint8,
         "id": np.uint64,
         "version": np.intp,
@@ -308,3 +308,11 @@ def test_without_an_alert_nothing_is_caught() -> None:
     """Where nothing is flagged, estimated precision and recall are 0."""
     estimate = estimated(np.array([0.1, 0.2]), np.array([False, False]), np.ones(2))
     assert (estimate.precision, estimate.recall) == (0, 0)
+
+
+def test_the_block_rate_is_of_versions_with_bands() -> None:
+    """Records of former versions without bands count neither as blocked nor as let through."""
+    days = [0.0, 0.1, 0.2, 0.3, 7.0, 7.1]
+    first, second = blocks(log_of(days, blocked=[-1, 0, 1, 1, -1, -1]))
+    assert first["block_rate"] == pytest.approx(2 / 3)
+    assert "block_rate" not in second or second["block_rate"] is None
