@@ -208,6 +208,19 @@ def test_a_written_request_without_an_answer_counts(run: Run, client: TestClient
     assert table_of(printed)["idle"][3] == 0
 
 
+def test_more_values_than_are_remembered_are_tied(run: Run, client: TestClient, sent: Sent) -> None:
+    """Of those of one tick, which the hashes order: only whether a value was seen may then differ."""
+    request = next(request for request, _ in sent if vars(request)["card"])
+    content = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    for number in range(60):
+        of_number = {"row_id": f"tied-{number}", "device": f"device-{number % 40}", "at": 1_735_700_000 + number // 20}
+        assert client.post("/mini", json=content | of_number).status_code == 200
+    ended, printed = run()
+    assert ended == 0, printed
+    assert set(causes_of(printed)) == {"tied"}
+    assert [name for name, row in table_of(printed).items() if sum(row) > row[0]] == ["known_device"]
+
+
 def test_what_nothing_explains_is_shown(run: Run, client: TestClient, sent: Sent) -> None:
     """With status 1."""
     post(client, sent[:300])

@@ -16,8 +16,8 @@ from handler.scoring.history import DAY, Entity, History, HistoryFeature, second
 from training.monitoring.past_log import Exchange
 
 # Why a recorded feature differs from the one that all earlier events give; the last explains nothing.
-STORE, LATE, REPEATED, BEFORE, UNKNOWN = "store", "late", "repeated", "before the log", "unknown"
-CAUSES = (STORE, LATE, REPEATED, BEFORE, UNKNOWN)
+STORE, LATE, REPEATED, BEFORE, TIED, UNKNOWN = "store", "late", "repeated", "before the log", "tied", "unknown"
+CAUSES = (STORE, LATE, REPEATED, BEFORE, TIED, UNKNOWN)
 # Of so many events that the history may have held or not every choice is tried; of more only the likely ones.
 MOST_TRIED, MOST_PREFIXES = 10, 50
 # A history counts a fraud up to so many seconds before the function writes the outcome's line.
@@ -93,12 +93,9 @@ class KeyReplay:
         values_before: list[set[int]] = [set() for _ in self._fold.remembered]
         for exchange in sorted(compared, key=lambda exchange: exchange.began):
             held.move_to(exchange)
-            is_open = [
-                exchange.event.time < feature.known_from
-                or (feature.take == "seen" and len(values_before[feature.place]) > feature.cap)
-                for feature in self._features
-            ]
-            yield exchange, self._compared(exchange, computed[id(exchange)], held, is_open)
+            n_values = [len(values) for values in values_before]
+            causes = [_open_cause(feature, exchange.event.time, n_values) for feature in self._features]
+            yield exchange, self._compared(exchange, computed[id(exchange)], held, causes)
             for values, value in zip(values_before, exchange.event.values, strict=True):
                 if value is not None:
                     values.add(value)
@@ -129,11 +126,11 @@ class KeyReplay:
         return sorted((min(times), time) for times, time in later if times)
 
     def _compared(
-        self, exchange: Exchange, computed: Features, held: "_Held", is_open: Sequence[bool]
+        self, exchange: Exchange, computed: Features, held: "_Held", open_causes: Sequence[str]
     ) -> list[Compared]:
         """Each feature beside the one that all earlier events give, and why they differ.
 
-        Of an open feature the log cannot tell all, so that it fits wherever an event from before may explain it.
+        Of an open feature, which has a cause, the log cannot tell all: it fits wherever that may explain it.
         """
         recorded = exchange.features
         if recorded is None:
@@ -141,8 +138,8 @@ class KeyReplay:
 
         def fits(values: Features) -> bool:
             return all(
-                _equal(own, value) or (may_differ and _may_add(feature.take, own, value))
-                for feature, own, value, may_differ in zip(self._features, recorded, values, is_open, strict=True)
+                _equal(own, value) or open_cause == TIED or (open_cause and _may_add(feature.take, own, value))
+                for feature, own, value, open_cause in zip(self._features, recorded, values, open_causes, strict=True)
             )
 
         answer = held.answer(exchange, self._fold_of(exchange.usual), fits)
@@ -150,10 +147,8 @@ class KeyReplay:
         if answer is None and fits(computed):
             cause = BEFORE
         return [
-            Compared(
-                own, value, "" if _equal(own, value) else cause if _equal(own, other) or not may_differ else BEFORE
-            )
-            for own, value, other, may_differ in zip(recorded, computed, explained, is_open, strict=True)
+            Compared(own, value, "" if _equal(own, value) else cause if _equal(own, other) else open_cause or cause)
+            for own, value, other, open_cause in zip(recorded, computed, explained, open_causes, strict=True)
         ]
 
 
@@ -315,6 +310,16 @@ def _choices(n_beside: int, n_unsure: int, n_earlier: int) -> Iterator[tuple[int
 def _subsets(places: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
     for is_chosen in product((False, True), repeat=len(places)):
         yield tuple(compress(places, is_chosen))
+
+
+def _open_cause(feature: CheckedFeature, time: int, n_values: Sequence[int]) -> str:
+    """Why the log cannot tell all of a feature at a time; "" where it can.
+
+    Of more values than are remembered those of one tick are kept by their hashes, which in the log are others.
+    """
+    if feature.take == "seen" and n_values[feature.place] > feature.cap:
+        return TIED
+    return BEFORE if time < feature.known_from else ""
 
 
 def _may_add(take: str, recorded: float, computed: float) -> bool:
