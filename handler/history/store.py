@@ -10,7 +10,7 @@ from handler.scoring.history import DAY
 from handler.scoring.past import KeyedEvent, RequestPast
 
 # Of the bytes of states, and of what keeps them; another one is refused, or not found.
-LAYOUT = 2
+LAYOUT = 3
 
 # After so many failures in a row a store is left alone for a while: a request need not wait for what does not answer.
 MAX_FAILURES, PAUSE_SECONDS = 5, 10.0
