@@ -287,7 +287,7 @@ def test_a_file_of_another_layout_is_refused(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE requests (id, entity, key, time, expires)")
         connection.execute("PRAGMA user_version = 1")
     before = path.read_bytes()
-    with pytest.raises(sqlite.HistoryFileError, match="its layout is 1, not 2;"):
+    with pytest.raises(sqlite.HistoryFileError, match="its layout is 1, not 3;"):
         SqliteHistory(str(path), 50)
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("requests",)]

@@ -306,5 +306,5 @@ def test_a_past_of_another_layout_is_refused(run: Run, rows: pd.DataFrame) -> No
     with closing(SqliteHistory("history.db", 50)) as served:
         served.connection().execute("PRAGMA user_version = 1")
     ended = run("in.parquet", "out.parquet", "--past", "history.db")[0]
-    assert ended == "score: PAST is history.db, which cannot be read: its layout is 1, not 2"
+    assert ended == "score: PAST is history.db, which cannot be read: its layout is 1, not 3"
     assert not Path("out.parquet").exists()
