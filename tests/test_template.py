@@ -165,10 +165,44 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
             (telemetry.NAMESPACE, telemetry.FLAGGED, "Sum", by_telemetry),
             (telemetry.NAMESPACE, telemetry.SCORED, "Sum", by_telemetry),
         },
+        "NewVersionBands": {
+            (telemetry.NAMESPACE, metric, "Sum", by_telemetry)
+            for metric in (telemetry.FLAGGED, telemetry.BLOCKED, telemetry.SCORED)
+        },
     }
     # Made anew with each version, so that none rings already when its deployment begins.
     for name in watched:
         assert resources[name]["Properties"]["AlarmName"]["Fn::Sub"][1] == {"Version": json.loads(number)}
+
+
+@pytest.mark.parametrize(
+    ("scored", "flagged", "blocked", "n_beyond"),
+    [
+        (1_800, 0, 0, 0),
+        (1_801, 0, 100, 1),
+        (100_000, 432, 1_000, 1),
+        (100_000, 434, 1_000, 0),
+        (100_000, 6_000, 905, 1),
+        (100_000, 6_000, 906, 0),
+        (100_000, 20_000, 10_001, 1),
+        (49, 40, 40, 0),
+        (100_000, 0, 0, 2),
+    ],
+)
+def test_too_few_decisions_ring(scored: int, flagged: int, blocked: int, n_beyond: int) -> None:
+    """Fewer than the limits by three standard deviations, or more blocked than the limit; little traffic says nothing.
+
+    The expression is read as CloudWatch's grammar has it, with a limit of 1 % of blocked requests.
+    """
+    (expression,) = re.findall(r"Expression: !Sub >-\n(.+?)\n +- Id", (ROOT / "template.yaml").read_text(), re.DOTALL)
+    expression = " ".join(expression.split())
+    for name, share in (("MinFlaggedShare", 0.005), ("MinBlockedShare", 0.01), ("MaxBlockedShare", 0.1)):
+        expression = expression.replace(f"${{{name}}}", str(share))
+    for ours, python in ((" AND ", " and "), ("^", "**"), ("IF(", "choose(")):
+        expression = expression.replace(ours, python)
+    names = {"scored": scored, "flagged": flagged, "blocked": blocked, "FILL": lambda value, _: value}
+    names["choose"] = lambda condition, true, false: true if condition else false
+    assert eval(expression, {"__builtins__": {}}, names) == n_beyond  # noqa: S307 - the template's own
 
 
 def test_alarms_remain_after_a_deployment(given: dict[str, str], resources: dict[str, Any]) -> None:
@@ -389,7 +423,7 @@ def test_every_parameter_is_documented() -> None:
     declared = dict(
         re.findall(r"^  (\w+):\n    Type: .*\n    Default: (.*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
     )
-    assert len(declared) == 23
+    assert len(declared) == 26
     for name, default in declared.items():
         shown = default.strip('"')
         assert re.search(rf"^\| `{name}` \| {re.escape(shown) or 'none'} \|", page, re.MULTILINE), name

@@ -16,6 +16,7 @@ from training.data.split import window_report
 from training.data.window import Window, read_training
 from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import calibrated, fit_platt
+from training.evaluation.cost import Money, declared_money
 from training.evaluation.intervals import count_groups, entity_groups
 from training.evaluation.threshold import decided, operating_points
 from training.model.chosen import chosen_model, chosen_scorer
@@ -27,7 +28,7 @@ from training.params import Policy
 from training.run.command import run
 from training.run.engine import workers_of
 from training.run.files import BUILD, REPORTS, write_json, write_text, write_whole
-from training.run.matrix import Matrix, Positions
+from training.run.matrix import Floats, Matrix, Positions
 from training.run.processes import Workers
 from training.run.progress import progress, say
 
@@ -71,6 +72,18 @@ def overstated_confidence(
     )
 
 
+def beyond_capacity(money: Money, probability: Floats, threshold: float, block: float | None) -> str | None:
+    """A warning where more requests a day are to be reviewed than can be; else None."""
+    flagged, blocked = probability >= threshold, probability >= (np.inf if block is None else block)
+    a_day = (flagged & ~blocked).sum() / money.days
+    if (capacity := money.costs.capacity) is None or a_day <= capacity:
+        return None
+    return (
+        f"WARNING: the decision sends {a_day:,.0f} requests a day to review, more than costs.capacity, {capacity:g}; "
+        "aim lower, raise the capacity, or declare cost: lowest, which keeps it"
+    )
+
+
 def main(name: str) -> None:
     """Calibrate one scorer: `python -m training.calibrate refund`."""
     scorer = chosen_scorer(name)
@@ -78,11 +91,11 @@ def main(name: str) -> None:
         window, positions, margin = later_margins(name, scorer, workers)
     columns = [scorer.time, scorer.label, *([scorer.costs.amount] if scorer.costs else [])]
     values = {column: window.column(column)[slice(None) if positions is None else positions] for column in columns}
-    label, amount = values[scorer.label], values.get(scorer.costs.amount) if scorer.costs else None
+    label, money = values[scorer.label], declared_money(scorer, values.__getitem__)
     slope, intercept = fit_platt(margin, label)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
-    decision = decided(probability, label, scorer.decision, amount, scorer.costs)
+    decision = decided(probability, label, scorer.decision, money)
     threshold, blocked_from = decision["threshold"], decision.get("block", {}).get("threshold")
     for key, policy, band in (
         ("decision", scorer.decision.flagging, threshold),
@@ -93,6 +106,8 @@ def main(name: str) -> None:
             entity = window.column(scorer.entity)[slice(None) if positions is None else positions]
             if warning := overstated_confidence(key, policy, scorer.entity, cases, entity):
                 say(warning)
+    if money and (warning := beyond_capacity(money, probability, threshold, blocked_from)):
+        say(warning)
     fitted = {
         "calibration": calibration,
         "decision": decision,

@@ -89,8 +89,19 @@ class ScorerDeclaration(Contract):
             field = self.fields.get(self.costs.amount)
             if field is None or field.type != "money" or not field.required or field.lowest < 0:
                 raise ValueError(f"costs.amount is {self.costs.amount}; it must be a required money field with min: 0")
-        if not self.costs and any(policy and policy.cost for policy in (self.decision.flagging, self.decision.block)):
+        block = self.decision.block
+        if not self.costs and any(policy and policy.cost for policy in (self.decision.flagging, block)):
             raise ValueError("decision.cost needs costs: {amount: <a money field>, review: <what one alert costs>}")
+        if block and block.cost and self.costs and not self.costs.insult:
+            raise ValueError(
+                "decision.block.cost needs costs.insult, without which it would be cheapest to block everything; add "
+                "what a legitimate request that is blocked costs, such as insult: 15 or insult: {share: 0.05}"
+            )
+        if self.costs and self.costs.insult and not block:
+            raise ValueError(
+                "costs.insult is what a legitimate request that is blocked costs, and decision has no block; declare "
+                "decision: {review: ..., block: ...}, or remove insult"
+            )
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from handler.scoring.features import build_features
 from training.data.window import GIVEN, Window
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.evaluation.calibration import calibrated
+from training.evaluation.cost import Money, RankedCosts, declared_money
 from training.evaluation.entity_precision import TOP, daily_precision
 from training.evaluation.importance import importance_table
 from training.evaluation.intervals import (
@@ -37,9 +38,8 @@ from training.evaluation.metrics import (
     roc_auc,
 )
 from training.evaluation.segments import Decisions, segment_table
-from training.evaluation.threshold import cost_of
 from training.model.fit import margins, matrix_margins
-from training.params import Costs
+from training.params import COST_PARTS
 from training.run.command import run
 from training.run.engine import workers_of
 from training.run.files import BUILD, REPORTS, rounded, write_json, write_table
@@ -52,6 +52,7 @@ CURVE_POINTS = 200
 RATES = ("recall", "precision", "false_positive_rate", "alert_rate")
 RANKING_SHARES = ("roc_auc", "average_precision", "recall_at_1pct_fpr")
 RANKING_METRICS = (*RANKING_SHARES, "brier_score", "expected_calibration_error")
+COST_COLUMNS = ["threshold", "alert_rate", "reviews_a_day", *COST_PARTS, "cost_of_1000"]
 # What is also measured as if the history did not answer, and how these metrics' names end.
 OUTAGE, WITHOUT_HISTORY = ("average_precision", "recall", "precision", "alert_rate"), "_without_history"
 
@@ -63,10 +64,11 @@ class Evaluation:
     probability: Floats
     label: Labels
     thresholds: Sequence[float]
-    amount: Floats | None = None
-    costs: Costs | None = None
+    money: Money | None = None
     groups: Positions | None = None
     """The number of each row's entity, where one is declared."""
+    block: float | None = None
+    """From which probability on a request is blocked, and so not reviewed; None where that is declared of none."""
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -81,12 +83,16 @@ class Evaluation:
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the metrics at each threshold."""
-        return (*RATES, "cost_of_1000") if self.costs else RATES
+        return (*RATES, "cost_of_1000") if self.money else RATES
 
     @cached_property
     def positions(self) -> list[int]:
         """The position of each threshold in the ranking's counts."""
         return [self.ranking.position_of(threshold) for threshold in self.thresholds]
+
+    def blocked(self, positions: npt.ArrayLike) -> Positions:
+        """From which positions on requests are blocked, if they are flagged from these on."""
+        return np.minimum(positions, 0 if self.block is None else self.ranking.position_of(self.block))
 
     def measured(self, weight: Floats) -> Floats:
         """The RANKING_METRICS under the weights of the rows, then the `columns` of each threshold in turn."""
@@ -106,9 +112,9 @@ class Evaluation:
             false_alarms / legitimate[-1],
             flagged / total,
         ]
-        if self.amount is not None and self.costs is not None:
-            cost = cost_of(self.ranking, frauds + legitimate, self.amount, self.costs, weight)
-            rates.append(1000 * cost[self.positions] / total)
+        if self.money:
+            costs = RankedCosts(self.ranking, self.money, weight)
+            rates.append(1000 * costs.total(self.positions, self.blocked(self.positions)) / total)
         return np.concatenate([ranking_metrics, np.stack(rates, axis=1).ravel()])
 
     def share_intervals(self) -> list[list[tuple[float, float]]]:
@@ -164,6 +170,24 @@ def caught_amounts(evaluation: Evaluation, amount: Floats) -> dict[str, list[flo
         "caught_amount_of_1000": [1000 * amount / len(at_risk) for amount in caught],
         "caught_amount_share": [amount / total for amount in caught],
     }
+
+
+def costs_at(evaluation: Evaluation, money: Money, positions: Positions) -> pd.DataFrame:
+    """The parts of what 1,000 requests cost that are flagged from each position on, and the reviews a day."""
+    costs, block, n_rows = RankedCosts(evaluation.ranking, money), evaluation.blocked(positions), len(evaluation.label)
+    parts = dict(zip(COST_PARTS, 1000 * costs.parts(positions, block) / n_rows, strict=True))
+    return pd.DataFrame(parts | {"reviews_a_day": (costs.n_flagged[positions] - costs.n_flagged[block]) / money.days})
+
+
+def cost_curve(evaluation: Evaluation, money: Money) -> pd.DataFrame:
+    """The parts of what 1,000 requests cost by the threshold to flag from, with the declared one to block from."""
+    frauds, legitimate = evaluation.ranking.counts()
+    flagged = frauds + legitimate
+    positions = np.unique(np.clip(np.searchsorted(flagged, np.geomspace(1, flagged[-1], CURVE_POINTS)), 1, None))
+    table = costs_at(evaluation, money, positions)
+    table.insert(0, "threshold", [evaluation.ranking.threshold_at(position) for position in positions])
+    table.insert(1, "alert_rate", flagged[positions] / flagged[-1])
+    return table.assign(cost_of_1000=table[list(COST_PARTS)].sum(axis="columns"))[COST_COLUMNS]
 
 
 def curves(probability: Floats, label: Labels) -> dict[str, pd.DataFrame]:
@@ -232,8 +256,8 @@ def main(name: str) -> None:
         segments = segment_table(features, encoded, Decisions(probability, label, points["declared"], groups))
     uncalibrated = calibrated(margin, {"slope": 1.0, "intercept": 0.0})
     aims = ["declared", *(aim for aim in points if aim != "declared")]
-    amount = window.column(scorer.costs.amount) if scorer.costs else None
-    evaluation = Evaluation(probability, label, [points[aim] for aim in aims], amount, scorer.costs, groups)
+    money = declared_money(scorer, window.column)
+    evaluation = Evaluation(probability, label, [points[aim] for aim in aims], money, groups, points.get("block"))
     metrics, intervals, thresholds = measure(evaluation, seed=scorer.seed)
     caught = caught_amounts(evaluation, window.column(scorer.amount_field)) if scorer.amount_field else {}
     if scorer.history:
@@ -256,13 +280,18 @@ def main(name: str) -> None:
             intervals[f"entity_precision_at_{top}"] = list(
                 share_of_sample_interval(bounds, float(daily.mean()), len(daily) * top)
             )
+    costs = costs_at(evaluation, money, np.array(evaluation.positions)) if money else {}
+    thresholds = thresholds.assign(**costs, **caught, aim=aims)
     tables = {
         **curves(probability, label),
         "reliability": reliability(probability, label, groups),
         "reliability_uncalibrated": reliability(uncalibrated, label, groups),
         "importance": importance,
+        "costs": cost_curve(evaluation, money) if money else pd.DataFrame(columns=COST_COLUMNS),
         "segments": segments,
-        "thresholds": thresholds.assign(**caught, aim=aims).sort_values("threshold", ascending=False, kind="stable"),
+        "thresholds": thresholds.assign(**costs, **caught, aim=aims).sort_values(
+            "threshold", ascending=False, kind="stable"
+        ),
     }
     for table, content in tables.items():
         write_table(report / f"{table}.csv", content)

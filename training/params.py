@@ -19,6 +19,8 @@ TUNED = (
     "reg_lambda",
     "max_bin",
 )
+# What the cost of decisions consists of (`training.evaluation.cost`), in the order in which a plot stacks it.
+COST_PARTS = ("missed", "not_recovered", "reviews", "insults")
 # What a grid may hold beside them.
 GRID = ("rounds", "learning_rate", *TUNED)
 
@@ -172,13 +174,43 @@ class Tuning(Frozen):
         return self
 
 
+class Insult(Frozen):
+    """What is lost where a legitimate request is blocked; a number alone is `flat`."""
+
+    flat: Annotated[float, Field(ge=0)] = 0.0
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Of the request's amount."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_is_flat(cls, value: Any) -> Any:  # noqa: ANN401 - what a file declares
+        if isinstance(value, str | list):
+            raise ValueError(f"it is {value!r}; it must be a number, or {{flat: ..., share: ...}}, or one of these two")  # noqa: TRY004 - pydantic's
+        return {"flat": value} if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _is_something(self) -> Self:
+        if not self.flat and not self.share:
+            raise ValueError(
+                "it is 0, so that all requests would be blocked for nothing; give what a legitimate one that is "
+                "blocked costs, such as 15 or {share: 0.05}, or remove it"
+            )
+        return self
+
+
 class Costs(Frozen):
     """The costs of decisions, in the unit of the amount."""
 
     amount: Name
     """The money field whose value is lost where a fraud is not flagged."""
     review: Annotated[float, Field(gt=0)]
-    """The cost of one alert, right or wrong."""
+    """The cost of one alert, right or wrong, that somebody reviews."""
+    insult: Insult | None = None
+    """What is lost with each legitimate request that is blocked."""
+    recovered: Share = 1.0
+    """The share of a flagged fraud's amount that is really saved."""
+    capacity: Annotated[float, Field(gt=0)] | None = None
+    """How many requests a day can be reviewed."""
 
 
 class Policy(Frozen):
@@ -191,7 +223,7 @@ class Policy(Frozen):
     review_rate: Share | None = None
     """At most this share of all rows is flagged."""
     cost: Literal["lowest"] | None = None
-    """The threshold with the lowest cost of missed amounts and reviews; needs `costs`."""
+    """The threshold, or the two, with the lowest cost; needs `costs`."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     """With recall or precision: the confidence that the target holds for future rows."""
 

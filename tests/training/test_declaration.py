@@ -105,7 +105,10 @@ REFUSED = [
     ),
     (
         update("costs", currency="USD"),
-        ".costs.currency (value 'USD') is not a known key; the known keys are amount, review.",
+        (
+            ".costs.currency (value 'USD') is not a known key; the known keys are "
+            "amount, capacity, insult, recovered, review."
+        ),
     ),
     (
         update("folds", gap=5),
@@ -128,6 +131,32 @@ REFUSED = [
     (update("decision", recall=1.2), ".decision.recall is 1.2; it must be less than or equal to 1."),
     (update("decision", cost="low"), ".decision.cost is 'low'; it must be 'lowest'."),
     (update("costs", review=0), ".costs.review is 0; it must be greater than 0."),
+    (update("costs", capacity=0), ".costs.capacity is 0; it must be greater than 0."),
+    (
+        update("costs", insult=0),
+        (
+            ".costs.insult: it is 0, so that all requests would be blocked for nothing; give what a legitimate one "
+            "that is blocked costs, such as 15 or {share: 0.05}, or remove it."
+        ),
+    ),
+    (
+        update("costs", insult="5%"),
+        ".costs.insult: it is '5%'; it must be a number, or {flat: ..., share: ...}, or one of these two.",
+    ),
+    (
+        update("costs", insult=15),
+        (
+            ": costs.insult is what a legitimate request that is blocked costs, and decision has no block; declare "
+            "decision: {review: ..., block: ...}, or remove insult."
+        ),
+    ),
+    (
+        update("decision", recall=None, review={"recall": 0.9}, block={"cost": "lowest"}),
+        (
+            ": decision.block.cost needs costs.insult, without which it would be cheapest to block everything; add "
+            "what a legitimate request that is blocked costs, such as insult: 15 or insult: {share: 0.05}."
+        ),
+    ),
     (update("folds", count=1), ".folds.count is 1; it must be greater than or equal to 2."),
     (update("model", max_depth=17), ".model.max_depth is 17; it must be less than or equal to 16."),
     (update("quarantine", max_share=float("nan")), ".quarantine.max_share is nan; it must be a finite number."),

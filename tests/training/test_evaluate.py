@@ -25,6 +25,7 @@ from training.evaluate import (
     measure,
     reliability,
 )
+from training.evaluation.cost import Money
 from training.evaluation.metrics import CALIBRATION_BINS
 from training.params import Costs
 
@@ -52,7 +53,7 @@ def measured(evaluation: Evaluation, weight: Floats | None = None) -> dict[str, 
 def test_worked_case() -> None:
     """Every metric of six rows equals what pencil and paper give."""
     probability, amount = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), np.array([50.0, 9, 30, 9, 9, 9])
-    measures = measured(Evaluation(probability, labels(1, 0, 1, 0, 0, 0), [0.65], amount, COSTS))
+    measures = measured(Evaluation(probability, labels(1, 0, 1, 0, 0, 0), [0.65], Money(amount, COSTS)))
     assert measures == pytest.approx(
         {
             "roc_auc": 7 / 8,  # of 2 x 4 pairs, one (0.7 against 0.8) is the wrong way round
@@ -91,7 +92,7 @@ def test_rates_are_what_counting_gives(rows: list[tuple[float, bool, float]], th
             flagged.mean(),
             1000 * (amount[(label == 1) & ~flagged].sum() + COSTS.review * flagged.sum()) / len(label),
         ]
-    values = Evaluation(probability, label, thresholds, amount, COSTS).measured(np.ones(len(label)))
+    values = Evaluation(probability, label, thresholds, Money(amount, COSTS)).measured(np.ones(len(label)))
     assert values[len(RANKING_METRICS) :] == pytest.approx(np.array(expected))
 
 
@@ -102,9 +103,9 @@ def test_weight_of_a_row_is_how_often_it_counts(times: list[int]) -> None:
     weight = np.array([*times, 1.0, 1.0])
     rng = np.random.default_rng(3)
     probability, label, amount = rng.integers(0, 8, 14) / 8, labels(*[0, 1] * 7), rng.integers(1, 99, 14).astype(float)
-    measures = measured(Evaluation(probability, label, [0.5], amount, COSTS), weight)
+    measures = measured(Evaluation(probability, label, [0.5], Money(amount, COSTS)), weight)
     probability, label, amount = (np.repeat(column, weight.astype(int)) for column in (probability, label, amount))
-    expected = measured(Evaluation(probability, label, [0.5], amount, COSTS))
+    expected = measured(Evaluation(probability, label, [0.5], Money(amount, COSTS)))
     # The bins of the calibration error are those of the rows that were drawn from.
     del measures["expected_calibration_error"], expected["expected_calibration_error"]
     assert measures == pytest.approx(expected)
@@ -114,7 +115,7 @@ def test_weight_of_a_row_is_how_often_it_counts(times: list[int]) -> None:
 def test_weights_are_relative(scale: float) -> None:
     """Weights that are all larger or smaller by one factor measure the same."""
     probability, label, amount = np.array([0.9, 0.8, 0.3, 0.1]), labels(1, 0, 1, 0), np.array([70.0, 5, 40, 5])
-    evaluation = Evaluation(probability, label, [0.5], amount, COSTS)
+    evaluation = Evaluation(probability, label, [0.5], Money(amount, COSTS))
     weight = np.array([1.0, 2.0, 1.0, 3.0])
     assert measured(evaluation, weight * scale) == pytest.approx(measured(evaluation, weight))
 
@@ -135,7 +136,7 @@ def test_cost_is_measured_where_it_is_declared() -> None:
     assert Evaluation(probability, label, [0.5]).columns == RATES
     assert measured(Evaluation(probability, label, [0.5]))["alert_rate"] == 0.5
     assert len(Evaluation(probability, label, [0.5, 0.2]).measured(np.ones(2))) == len(RANKING_METRICS) + 2 * len(RATES)
-    assert Evaluation(probability, label, [0.5], np.ones(2), COSTS).columns == (*RATES, "cost_of_1000")
+    assert Evaluation(probability, label, [0.5], Money(np.ones(2), COSTS)).columns == (*RATES, "cost_of_1000")
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +145,7 @@ def evaluation() -> Evaluation:
     rng = np.random.default_rng(5)
     probability = rng.beta(1, 4, 400)
     label = (rng.random(400) < probability).astype(np.int8)
-    return Evaluation(probability, label, [0.3, 0.5, 0.1], rng.lognormal(3, 1, 400), COSTS)
+    return Evaluation(probability, label, [0.3, 0.5, 0.1], Money(rng.lognormal(3, 1, 400), COSTS))
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_table_has_a_line_for_each_threshold(evaluation: Evaluation, measures: M
     assert metrics == measured(evaluation)
     assert list(intervals) == list(metrics)
     assert table["threshold"].tolist() == evaluation.thresholds
-    second = measured(Evaluation(evaluation.probability, evaluation.label, [0.5], evaluation.amount, COSTS))
+    second = measured(Evaluation(evaluation.probability, evaluation.label, [0.5], evaluation.money))
     for name in evaluation.columns:
         assert table[name][:2].tolist() == [metrics[name], second[name]]
         assert (table[f"{name}_low"] <= table[name]).all()

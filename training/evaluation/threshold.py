@@ -1,5 +1,6 @@
 """The threshold that a declared policy picks on the labelled probabilities of calibration rows."""
 
+from collections.abc import Sequence
 from decimal import ROUND_DOWN, Context
 from typing import Any
 
@@ -7,8 +8,9 @@ import numpy as np
 from scipy.stats import beta
 
 from training.errors import StageError
+from training.evaluation.cost import Money, RankedCosts
 from training.evaluation.metrics import Ranking, rank
-from training.params import Costs, Decision, Policy
+from training.params import Decision, Policy
 from training.run.matrix import Floats, Labels
 
 # The probabilities come from exp(), whose last bits differ between processors.
@@ -24,61 +26,83 @@ class PolicyError(StageError):
     """Raised when no threshold satisfies the policy."""
 
 
-def threshold_for(
-    probability: Floats, label: Labels, policy: Policy, amount: Floats | None = None, costs: Costs | None = None
-) -> float:
+def threshold_for(probability: Floats, label: Labels, policy: Policy, money: Money | None = None) -> float:
     """The threshold, flagging `probability >= threshold`, that a policy picks on labelled rows.
 
     recall: the largest with at least that recall. precision: the smallest with at least that precision. review_rate:
-    the smallest that flags at most that share. cost: the one at which missed amounts and reviews cost least.
+    the smallest that flags at most that share. cost: the cheapest one that flags no more than can be reviewed.
     Raises PolicyError where no threshold satisfies the policy.
     """
+    decision = Decision.model_validate(policy.given)
+    threshold: float = decided(probability, label, decision, money)["threshold"]
+    return threshold
+
+
+def decided(probability: Floats, label: Labels, decision: Decision, money: Money | None = None) -> dict[str, Any]:
+    """The decision as a bundle has it: `policy` and `threshold`, from which on a request is flagged.
+
+    With two bands also `block`, the policy and the threshold from which on it is blocked; where both are to cost least,
+    their thresholds are chosen together. Raises PolicyError where no threshold satisfies a policy, or that of `block`
+    is the lower one.
+    """
     ranking = rank(probability, label)
+    review, block = decision.flagging, decision.block
+    places = {"decision.review" if decision.review else "decision": review}
+    places |= {"decision.block": block} if block else {}
+    positions = [None if policy.cost else _position(ranking, policy, key) for key, policy in places.items()]
+    if None in positions:
+        positions = _cheapest(ranking, positions, tuple(places), money)
+    thresholds = [_rounded_down(ranking, position) for position in positions if position is not None]
+    made: dict[str, Any] = {"policy": review.given, "threshold": thresholds[0]}
+    if block:
+        if thresholds[1] < thresholds[0]:
+            raise PolicyError(
+                f"decision.block picks the threshold {thresholds[1]:.4g}, below that of decision.review, "
+                f"{thresholds[0]:.4g}, so that nothing would be reviewed; let block aim at a higher precision or a "
+                "lower recall"
+            )
+        made["block"] = {"policy": block.given, "threshold": thresholds[1]}
+    return made
+
+
+def _position(ranking: Ranking, policy: Policy, key: str) -> int:
+    """The position of the threshold that a policy picks; errors name the policy by `key`."""
     frauds, legitimate = ranking.counts()
     flagged = frauds + legitimate
     if policy.recall is not None:
-        position = _first_with_recall(frauds, policy.recall, policy.confidence)
-    elif policy.precision is not None:
-        position = _last_with_precision(frauds, flagged, policy.precision, policy.confidence)
-    elif policy.review_rate is not None:
-        position = _last_within_rate(flagged, policy.review_rate)
-    elif amount is not None and costs is not None:
-        position = _cheapest(cost_of(ranking, flagged, amount, costs), costs)
-    else:
+        return _first_with_recall(frauds, policy.recall, policy.confidence, key)
+    if policy.precision is not None:
+        return _last_with_precision(frauds, flagged, policy.precision, policy.confidence, key)
+    return _last_within_rate(flagged, policy.review_rate or 0.0, key)
+
+
+def _cheapest(
+    ranking: Ranking, positions: Sequence[int | None], keys: Sequence[str], money: Money | None
+) -> list[int | None]:
+    """The positions, and in place of None the cheapest ones."""
+    if money is None:
         raise PolicyError("decision.cost needs costs and the amounts of the rows")
-    return _rounded_down(ranking, position)
-
-
-def decided(
-    probability: Floats,
-    label: Labels,
-    decision: Decision,
-    amount: Floats | None = None,
-    costs: Costs | None = None,
-) -> dict[str, Any]:
-    """The decision as a bundle has it: `policy` and `threshold`, from which on a request is flagged.
-
-    With two bands also `block`, the policy and the threshold from which on it is blocked. Raises PolicyError where no
-    threshold satisfies a policy, or that of `block` is the lower one.
-    """
-
-    def threshold_of(policy: Policy, key: str) -> float:
-        try:
-            return threshold_for(probability, label, policy, amount, costs)
-        except PolicyError as error:
-            raise PolicyError(str(error).replace("decision", key)) from error
-
-    threshold = threshold_of(decision.flagging, "decision.review" if decision.review else "decision")
-    made: dict[str, Any] = {"policy": decision.flagging.given, "threshold": threshold}
-    if decision.block:
-        block = threshold_of(decision.block, "decision.block")
-        if block < threshold:
+    costs = RankedCosts(ranking, money)
+    # Without a band to block, everything that is flagged is reviewed.
+    review, block = (*positions, 0)[:2]
+    chosen = costs.cheapest(review, block)
+    if not chosen[0]:
+        if costs.most_reviews < costs.n_flagged[1]:
             raise PolicyError(
-                f"decision.block picks the threshold {block:.4g}, below that of decision.review, {threshold:.4g}, so "
-                "that nothing would be reviewed; let block aim at a higher precision or a lower recall"
+                f"{keys[0]}.cost: costs.capacity is {money.costs.capacity:g} reviews a day, which is fewer than the "
+                f"{costs.n_flagged[1]:,.0f} rows of {money.days:.1f} days with the highest probability, and these have "
+                "equal probabilities; raise costs.capacity"
             )
-        made["block"] = {"policy": decision.block.given, "threshold": block}
-    return made
+        raise PolicyError(
+            f"{keys[0]}.cost: with costs.review {money.costs.review:g} it is cheapest to flag nothing at all; check "
+            "costs.review and the unit of costs.amount"
+        )
+    if block is None and not chosen[1]:
+        raise PolicyError(
+            "decision.block.cost: with this costs.insult it is cheapest to block nothing; declare one policy, without "
+            "review and block, or check costs.insult"
+        )
+    return list(chosen[: len(positions)])
 
 
 def _rounded_down(ranking: Ranking, position: int) -> float:
@@ -88,7 +112,7 @@ def _rounded_down(ranking: Ranking, position: int) -> float:
     return rounded if ranking.position_of(rounded) == position else score
 
 
-def _first_with_recall(frauds: Floats, target: float, confidence: float | None) -> int:
+def _first_with_recall(frauds: Floats, target: float, confidence: float | None, key: str) -> int:
     n_frauds = round(float(frauds[-1]))
     if confidence is None:
         needed = int(np.ceil(target * n_frauds - 1e-9))
@@ -98,14 +122,14 @@ def _first_with_recall(frauds: Floats, target: float, confidence: float | None) 
         if not len(enough):
             need = int(np.ceil(np.log(1 - confidence) / np.log(target)))
             raise PolicyError(
-                f"decision.recall {target:g} with confidence {confidence:g}: the calibration rows hold {n_frauds:,} "
+                f"{key}.recall {target:g} with confidence {confidence:g}: the calibration rows hold {n_frauds:,} "
                 f"frauds, it takes {need:,}; lower recall or confidence, or bring more rows"
             )
         needed = int(caught[enough[0]])
     return int(np.searchsorted(frauds, needed - 0.5))
 
 
-def _last_with_precision(frauds: Floats, flagged: Floats, target: float, confidence: float | None) -> int:
+def _last_with_precision(frauds: Floats, flagged: Floats, target: float, confidence: float | None, key: str) -> int:
     positions = np.arange(1, len(flagged))
     if confidence is None:
         reached = frauds[1:] / flagged[1:]
@@ -119,17 +143,17 @@ def _last_with_precision(frauds: Floats, flagged: Floats, target: float, confide
     if not len(enough):
         what = "precision" if confidence is None else f"lower bound of precision, with confidence {confidence:g},"
         raise PolicyError(
-            f"decision.precision is {target:g}; the highest {what} of any threshold on the calibration rows is "
+            f"{key}.precision is {target:g}; the highest {what} of any threshold on the calibration rows is "
             f"{reached.max():.3g}: lower it"
         )
     return int(positions[enough[-1]])
 
 
-def _last_within_rate(flagged: Floats, rate: float) -> int:
+def _last_within_rate(flagged: Floats, rate: float, key: str) -> int:
     position = int(np.searchsorted(flagged, rate * flagged[-1] + 1e-9, side="right")) - 1
     if not position:
         raise PolicyError(
-            f"decision.review_rate is {rate:g}, but the {flagged[1]:,.0f} rows with the highest probability, "
+            f"{key}.review_rate is {rate:g}, but the {flagged[1]:,.0f} rows with the highest probability, "
             f"{flagged[1] / flagged[-1]:.3g} of all, have equal probabilities; raise it"
         )
     return position
@@ -140,27 +164,6 @@ def lower_bound(successes: Floats, trials: Floats, confidence: float) -> Floats:
     shifted = np.maximum(successes, 1)
     bound: Floats = np.where(successes > 0, beta.ppf(1 - confidence, shifted, trials - shifted + 1), 0.0)
     return bound
-
-
-def cost_of(ranking: Ranking, flagged: Floats, amount: Floats, costs: Costs, weight: Floats | None = None) -> Floats:
-    """The total cost, missed frauds' amounts and reviews, at each position of the ranking's counts.
-
-    `flagged` is the number of flagged rows at each position; `amount` and `weight` are in the rows' original order.
-    """
-    at_risk = amount if weight is None else amount * weight
-    stopped = ranking.cumulative(np.where(ranking.is_fraud, at_risk[ranking.order], 0.0))
-    cost: Floats = stopped[-1] - stopped + costs.review * flagged
-    return cost
-
-
-def _cheapest(cost: Floats, costs: Costs) -> int:
-    position = int(np.argmin(cost))
-    if not position:
-        raise PolicyError(
-            f"decision.cost: with costs.review {costs.review:g} it is cheapest to flag nothing at all; check "
-            "costs.review and the unit of costs.amount"
-        )
-    return position
 
 
 def operating_points(

@@ -15,7 +15,8 @@ from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.evaluation.calibration import calibrated, fit_platt
-from training.evaluation.threshold import threshold_for
+from training.evaluation.cost import declared_money
+from training.evaluation.threshold import decided
 from training.model.bins import label_bins, number_bins
 from training.model.distributions import feature_baseline, score_baseline
 from training.model.encoder import FeatureEncoder
@@ -38,6 +39,8 @@ class ScoredRows:
     label: Labels
     probability: Floats
     flagged: npt.NDArray[np.bool_]
+    blocked: npt.NDArray[np.bool_]
+    """None of them where the decision has no bands."""
     bins: npt.NDArray[np.uint16]
 
 
@@ -49,12 +52,18 @@ class DatedModel:
     learned_until: float
     pipeline: Pipeline
     calibration: dict[str, float]
-    threshold: float
+    decision: dict[str, Any]
+    """As `training.evaluation.threshold.decided` gives it."""
     baseline: dict[str, Any]
     window: pd.DataFrame
     """The latest rows known then; the gate judges by them."""
     unseen: Pipeline
     """The pipeline that has not learned from the window: by default the same, with `split.refit` another."""
+
+    @property
+    def threshold(self) -> float:
+        """From which probability on a request is flagged."""
+        return float(self.decision["threshold"])
 
     @property
     def features(self) -> Features:
@@ -81,6 +90,7 @@ class DatedModel:
             rows[scorer.label].to_numpy(np.int8),
             probability,
             probability >= self.threshold,
+            probability >= self.decision.get("block", {"threshold": np.inf})["threshold"],
             np.stack(bins, axis=1).astype(np.uint16),
         )
 
@@ -108,15 +118,15 @@ def model_at(
     slope, intercept = fit_platt(margin, later_labels)
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
-    amount = later[scorer.costs.amount].to_numpy() if scorer.costs else None
-    threshold = threshold_for(probability, later_labels, scorer.decision.flagging, amount, scorer.costs)
+    money = declared_money(scorer, lambda column: later[column].to_numpy())
+    decision = decided(probability, later_labels, scorer.decision, money)
     features = build_features(scorer.contract, pipeline[0].vocabulary_)
     baseline = {
         "features": feature_baseline(matrix, features),
-        "score": score_baseline(probability, later_labels, threshold),
+        "score": score_baseline(probability, later_labels, decision["threshold"]),
     }
     until = float(learned[scorer.time].max())
-    return DatedModel(at, until, pipeline, calibration, threshold, baseline, windows["test"], unseen)
+    return DatedModel(at, until, pipeline, calibration, decision, baseline, windows["test"], unseen)
 
 
 def _fitted(

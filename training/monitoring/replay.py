@@ -13,6 +13,7 @@ from training.data.times import timestamp_text
 from training.declaration import ScorerDeclaration
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh
 from training.errors import DataError, StageError
+from training.evaluation.cost import Money, costs_of
 from training.evaluation.intervals import entity_groups, grouped_share_interval, share_interval
 from training.evaluation.metrics import average_precision, rank
 from training.monitoring.blocks import estimated
@@ -175,8 +176,8 @@ def _counts(
         ),
     }
     if scorer.costs:
-        missed = float(rows[scorer.costs.amount].to_numpy()[(label == 1) & ~flagged].sum())
-        counts |= {"missed": missed, "cost": missed + scorer.costs.review * alerts}
+        parts = costs_of(label, flagged, scored.blocked, Money(rows[scorer.costs.amount].to_numpy(), scorer.costs))
+        counts |= {"missed": parts["missed"], "cost": sum(parts.values())}
     if groups is not None:
         is_fraud = label == 1
         is_within = scored.probability >= (ranking.threshold_at(within) if within else np.inf)

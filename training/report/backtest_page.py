@@ -59,7 +59,7 @@ def policy_table(report: BacktestReport) -> str:
         "precision",
         "recall at the frozen model's alerts",
     ]
-    headers += ["missed", "missed and reviews"] if report.has_costs else []
+    headers += ["missed", "cost"] if report.has_costs else []
     rows = []
     for name, policy in report.policies.items():
         sums = policy.total

@@ -41,6 +41,12 @@ def pictures(reports: Reports) -> dict[str, Picture]:
             partial(plots.reliability, reports.reliability, reports.reliability_uncalibrated),
         ),
     }
+    if reports.costs:
+        figures["costs"] = Picture(
+            "What 1,000 requests cost by how many are flagged",
+            f"On the test window. At the declared threshold {percent(declared['alert_rate'])} are flagged.",
+            partial(plots.costs, reports.costs, declared["alert_rate"]),
+        )
     if report := reports.resampling:
         draw = partial(plots.variants, report["variants"])
         figures["variants"] = Picture("Ways to rebalance", f"With 95 % intervals. {report['verdict']}.", draw)

@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from handler.scoring.contract import DerivedFeature
 from handler.scoring.features import feature_names
 from training.monotone import monotone_signs
-from training.params import Resampling
+from training.params import COST_PARTS, Resampling
 from training.report.html import Section
 from training.report.markdown import code, escaped, number, percent, percent_within, plain, target
 from training.report.stage_reports import Reports, Row
@@ -281,13 +281,28 @@ def _measures(reports: Reports) -> Facts:
 
 
 def _costs(reports: Reports) -> Facts | None:
+    """What decisions cost, and what the declared one cost on the test window, in its parts."""
     costs = reports.scorer.costs
     if costs is None or "cost_of_1000" not in reports.metrics:
         return None
-    field = reports.contract.fields.get(costs.amount)
+    field, declared = reports.contract.fields.get(costs.amount), reports.declared
     amount = code(costs.amount)
-    unit = plain(field.unit) if field and field.unit else f"the unit of {amount}"
-    return {"unit": unit, "amount": amount, "review": number(costs.review)}
+    insult = [
+        *([number(costs.insult.flat)] if costs.insult and costs.insult.flat else []),
+        *([f"{target(costs.insult.share)} of its {amount}"] if costs.insult and costs.insult.share else []),
+    ]
+    return {
+        "unit": plain(field.unit) if field and field.unit else f"the unit of {amount}",
+        "amount": amount,
+        "review": number(costs.review),
+        "insult": " and ".join(insult) or None,
+        "recovered": target(costs.recovered) if costs.recovered < 1 else None,
+        "capacity": number(costs.capacity) if costs.capacity else None,
+        "is_beyond_capacity": bool(costs.capacity and declared["reviews_a_day"] > costs.capacity),
+        "reviews_a_day": number(declared["reviews_a_day"]),
+        "total": number(declared["cost_of_1000"]),
+        **{part: number(declared[part]) for part in COST_PARTS},
+    }
 
 
 def _promise(reports: Reports) -> Facts:
@@ -380,7 +395,7 @@ def _threshold(row: Row) -> Facts:
     facts |= {name: _within(row, name) for name in RATES}
     if "cost_of_1000" in row:
         low, high = number(row["cost_of_1000_low"]), number(row["cost_of_1000_high"])
-        facts["cost"] = f"{number(row['cost_of_1000'])} ({low} to {high})"
+        facts |= {"cost": f"{number(row['cost_of_1000'])} ({low} to {high})", "reviews": number(row["reviews_a_day"])}
     return facts
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from training.params import COST_PARTS
 from training.report.axes import (
     BLUE,
     GREY,
@@ -78,6 +79,23 @@ def tradeoff(thresholds: Sequence[Row], declared: float) -> Figure:
     percent_ticks(axes, "x", decades(x))
     percent_ticks(axes, "y", QUARTERS)
     write_key(figure, ("— recall", BLUE), ("-- precision", ORANGE), ("·· alert rate", INK))
+    return figure
+
+
+def costs(curve: Sequence[Row], declared: float) -> Figure:
+    """The parts of the cost of 1,000 requests, one upon the other, over the share that is flagged, by decades."""
+    figure, axes = blank_axes()
+    x, below = _column(curve, "alert_rate"), [0.0] * len(curve)
+    words = (("missed", BLUE), ("not recovered", GREY), ("reviews", ORANGE), ("insults", INK))
+    for name, (_, color) in zip(COST_PARTS, words, strict=True):
+        above = [low + part for low, part in zip(below, _column(curve, name), strict=True)]
+        axes.fill_between(x, below, above, color=color, alpha=0.6, linewidth=0)
+        below = above
+    axes.axvline(declared, color=INK)
+    axes.set(xscale="log", xlabel="flagged requests (vertical line: the declared threshold)")
+    percent_ticks(axes, "x", decades(x))
+    round_ticks(axes, "y", [0.0, *below])
+    write_key(figure, *words)
     return figure
 
 

@@ -44,6 +44,8 @@ class Reports:
     reliability: list[Row]
     reliability_uncalibrated: list[Row]
     precision_recall: list[Row]
+    costs: list[Row]
+    """What 1,000 requests cost by what is flagged; empty where no costs are declared."""
     selection: dict[str, Any] | None
     resampling: dict[str, Any] | None
     tuning: dict[str, Any] | None
@@ -85,6 +87,7 @@ def read_reports(name: str, scorer: ScorerDeclaration) -> Reports:
         reliability=_read_table(folder / "reliability.csv"),
         reliability_uncalibrated=_read_table(folder / "reliability_uncalibrated.csv"),
         precision_recall=_read_table(folder / "precision_recall.csv"),
+        costs=_read_table(folder / "costs.csv"),
         selection=_read_json(folder / "selection.json", is_optional=True),
         resampling=_read_json(folder / "resampling.json", is_optional=True),
         tuning=_read_json(folder / "tuning.json", is_optional=True),

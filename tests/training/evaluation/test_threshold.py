@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from training.evaluation.metrics import rank
+from training.evaluation.cost import Money
 from training.evaluation.threshold import (
     RECALLS,
     REVIEW_RATES,
     PolicyError,
-    cost_of,
     decided,
     lower_bound,
     operating_points,
@@ -117,24 +116,11 @@ def test_cost_policy_is_cheapest(rows: Rows, quarters: list[int], review: int) -
     cheapest = min(map(cost, np.unique(probability)))
     costs = Costs(amount="amount", review=review / 4)
     try:
-        threshold = threshold_for(probability, label, Decision(cost="lowest"), amount, costs)
+        threshold = threshold_for(probability, label, Decision(cost="lowest"), Money(amount, costs))
     except PolicyError:
         assert cost(2.0) <= cheapest
         return
     assert cost(threshold) == cheapest < cost(2.0)
-
-
-def test_cost_of_a_worked_case() -> None:
-    """The cost at each position is the amount of the frauds below it and a review for each row above.
-
-    A row of weight 2 costs what two rows cost.
-    """
-    probability, label = np.array([0.9, 0.7, 0.7, 0.1]), np.array([1, 0, 1, 1], dtype=np.int8)
-    ranking, amount = rank(probability, label), np.array([100.0, 999.0, 40.0, 3.0])
-    costs, positions = Costs(amount="amount", review=5.0), np.array([0.0, 1, 3, 4])
-    assert cost_of(ranking, positions, amount, costs).tolist() == [143, 43 + 5, 3 + 15, 20]
-    weighted = cost_of(ranking, np.array([0.0, 2, 3, 4]), amount, costs, np.array([2.0, 0.0, 1.0, 1.0]))
-    assert weighted.tolist() == [243, 43 + 10, 3 + 15, 20]
 
 
 @pytest.mark.parametrize("policy", [{"precision": 1.0}, {"review_rate": 0.25}])
@@ -290,16 +276,14 @@ def test_policy_that_no_threshold_keeps_is_refused(policy: dict[str, Any], messa
     probability, label = np.array([0.9, 0.9, 0.2, 0.1]), np.array([1, 0, 0, 0], dtype=np.int8)
     amount, costs = np.full(4, 10.0), Costs(amount="amount", review=7.5)
     with pytest.raises(PolicyError) as caught:
-        threshold_for(probability, label, Decision.model_validate(policy), amount, costs)
+        threshold_for(probability, label, Decision.model_validate(policy), Money(amount, costs))
     assert str(caught.value) == f"decision.{message.format(rows='the calibration rows')}"
 
 
 def test_cost_policy_needs_amounts() -> None:
-    """Without amounts or costs there is no cheapest threshold."""
-    costs = Costs(amount="amount", review=1.0)
-    for amount, given_costs in ((None, costs), (np.ones(10), None)):
-        with pytest.raises(PolicyError, match=r"decision\.cost needs costs and the amounts of the rows"):
-            threshold_for(*separated(5, 5), Decision(cost="lowest"), amount, given_costs)
+    """Without costs there is no cheapest threshold."""
+    with pytest.raises(PolicyError, match=r"decision\.cost needs costs and the amounts of the rows"):
+        threshold_for(*separated(5, 5), Decision(cost="lowest"))
 
 
 @settings(max_examples=50)

@@ -33,7 +33,8 @@ def threshold_row(aim: str, threshold: float, recall: float, precision: float) -
     rates = {name: METRICS[name] for name in ("false_positive_rate", "alert_rate", "cost_of_1000")}
     for name, value in {"recall": recall, "precision": precision, **rates}.items():
         row |= {name: value, f"{name}_low": value - 0.05, f"{name}_high": value + 0.05}
-    return row | {"aim": aim}
+    parts = {"missed": 1000.0, "not_recovered": 4.5, "reviews": 200.0, "insults": 30.0}
+    return row | parts | {"reviews_a_day": 97.3, "aim": aim}
 
 
 def segment_row(segment: str, recall: float) -> dict[str, Any]:
@@ -95,6 +96,10 @@ def reports(mini_scorer: ScorerDeclaration) -> Reports:
         reliability=[bin_row(0.01, 0.0), bin_row(0.1, 0.08)],
         reliability_uncalibrated=[bin_row(0.02, 0.02), bin_row(0.2, 0.08)],
         precision_recall=[{"recall": 1.0, "precision": 0.05}, {"recall": 0.0, "precision": 1.0}],
+        costs=[
+            {"alert_rate": rate, "missed": 90.0 - rate, "not_recovered": rate, "reviews": 9 * rate, "insults": 2.0}
+            for rate in (0.01, 0.1, 1.0)
+        ],
         selection={
             "verdict": "xgboost is ahead by 0.1 +- 0.2",
             "candidates": {name: {"average_precision": FOLDS} for name in ("xgboost", "random_forest")},

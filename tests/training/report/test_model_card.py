@@ -236,7 +236,7 @@ def test_sentence_of_a_case(reports: Reports, change: Change, sentence: str) -> 
 
 def test_comparisons_that_were_not_made_have_no_figure(reports: Reports) -> None:
     """Outside DVC there may be no comparison."""
-    bare = replace(reports, selection=None, resampling=None, tuning=None)
+    bare = replace(reports, selection=None, resampling=None, tuning=None, costs=[])
     assert set(pictures(bare)) == {"importance", "precision_recall", "tradeoff", "reliability"}
     assert "The following was judged" not in words(bare)
 
@@ -274,7 +274,7 @@ def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
         ({"review_rate": 0.05}, "at most 5 % of all requests are flagged", "broken"),
         ({"review_rate": 0.078}, "at most 7.8 % of all requests are flagged", "barely missed"),
         ({"review_rate": 0.1}, "at most 10 % of all requests are flagged", "kept"),
-        ({"cost": "lowest"}, "missed amounts and reviews cost least, on the calibration rows", "no promise"),
+        ({"cost": "lowest"}, "what is missed, reviewed and blocked costs least, on the calibration rows", "no promise"),
     ],
 )
 def test_every_policy_is_described_and_judged(reports: Reports, policy: Row, description: str, outcome: str) -> None:
@@ -310,6 +310,20 @@ def test_bands_are_described(reports: Reports) -> None:
     assert "What is to be blocked: so much that at least 90 % of it is fraud, with 95 % confidence." in text
     assert "| **to block** | 0.568 |" in text
     assert "to be blocked" not in words(reports)
+
+
+def test_costs_are_told_in_their_parts(reports: Reports) -> None:
+    """What each decision costs, what the declared one cost, and whether more is reviewed than can be."""
+    text = words(reports)
+    assert "| a missed fraud costs its `amount`, a review 2 |" in text
+    assert "Of 1,230 USD that 1,000 requests cost, 1,000 are missed frauds, 4.5 what of flagged ones is lost" in text
+    assert "97.3 requests a day were to be reviewed." in text
+    costs = Costs.model_validate(
+        {"amount": "amount", "review": 4, "insult": {"flat": 10, "share": 0.02}, "recovered": 0.9, "capacity": 90}
+    )
+    text = words(replace(reports, scorer=reports.scorer.model_copy(update={"costs": costs})))
+    assert "a legitimate request that is blocked 10 and 2 % of its `amount`; 90 % of a flagged fraud is saved |" in text
+    assert "97.3 requests a day were to be reviewed, of 90 that can be. **That is more than can be reviewed**" in text
 
 
 def test_declared_threshold_is_listed_once(reports: Reports) -> None:

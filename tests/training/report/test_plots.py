@@ -18,7 +18,7 @@ from training.report.stage_reports import Reports
 
 Draw = Callable[[str], str]
 SVG = "{http://www.w3.org/2000/svg}"
-NAMES = ("precision_recall", "reliability", "tradeoff", "importance", "candidates", "variants", "history")
+NAMES = ("precision_recall", "reliability", "tradeoff", "costs", "importance", "candidates", "variants", "history")
 
 
 def importance_svg(*names: str) -> str:
@@ -110,6 +110,15 @@ def test_lines_are_those_of_the_reports(reports: Reports) -> None:
     assert list(lines["precision_recall"][0].get_xdata()) == [0.0, 0.4, 0.9, 1.0]
     assert [0.01, 0.08] in [list(line.get_ydata()) for line in lines["reliability"]]
     assert list(lines["history"][0].get_ydata()) == [0.4, 0.4, 0.45]
+
+
+def test_costs_are_stacked(reports: Reports) -> None:
+    """The upper edge of the last part is the whole cost; the line stands where the declared threshold flags."""
+    with style.context("default"):
+        axes = pictures(reports)["costs"].draw().axes[0]
+    tops = [part.get_paths()[0].vertices for part in axes.collections]
+    assert [float(vertices[:, 1].max()) for vertices in tops] == [89.99, 90.0, 99.0, 101.0]
+    assert list(axes.lines[0].get_xdata()) == [reports.declared["alert_rate"]] * 2
 
 
 @pytest.mark.parametrize(
