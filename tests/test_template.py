@@ -178,7 +178,7 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("scored", "flagged", "blocked", "n_beyond"),
     [
-        (1_800, 0, 0, 0),
+        (1_800, 0, 18, 0),
         (1_801, 0, 100, 1),
         (100_000, 432, 1_000, 1),
         (100_000, 434, 1_000, 0),
