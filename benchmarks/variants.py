@@ -1,6 +1,7 @@
 """Other versions of a real bundle: the same model, calibrated otherwise, so that every answer tells them apart."""
 
 import json
+from collections.abc import Sequence
 from math import log
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,19 @@ def contents_of(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in (*FILES, MANIFEST)}
 
 
-def write_variant(source: Path, target: Path, *, shift: float = 0.0, slope: float = 1.0, **changes: Any) -> str:  # noqa: ANN401 - keys of the manifest
+def write_variant(
+    source: Path,
+    target: Path,
+    *,
+    shift: float = 0.0,
+    slope: float = 1.0,
+    scale: Sequence[float] | None = None,
+    **changes: Any,  # noqa: ANN401 - keys of the manifest
+) -> str:
     """The version of a sound bundle in a new folder: `source` with its log-odds stretched and shifted.
 
-    `slope` -1 makes a model that ranks the wrong way round. `changes` replace keys of the manifest.
+    `slope` -1 makes a model that ranks the wrong way round. `scale` is that of its scores, if its decision has one.
+    `changes` replace keys of the manifest.
     """
     contents = contents_of(source)
     manifest = {**json.loads(contents.pop(MANIFEST)), **changes}
@@ -29,6 +39,10 @@ def write_variant(source: Path, target: Path, *, shift: float = 0.0, slope: floa
     golden = json.loads(contents["golden.json"])
     for case in golden:
         case["probability"] = _moved(case["probability"], slope, shift)
+    if scale is not None:
+        baseline = json.loads(contents["baseline.json"])
+        baseline["score"]["scale"] = list(scale)
+        contents["baseline.json"] = to_json(baseline)
     described = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
     target.mkdir(parents=True)
     build_bundle(target, contents | {"golden.json": to_json(golden)}, described)

@@ -86,6 +86,8 @@ def _recorder() -> Recorder | None:
     for name, slot in _slots.items():
         if slot.served.scorer.hashed_features and not SETTINGS.predictions_key:
             raise ValueError(f"PREDICTIONS_KEY is empty; {name} declares fields private: hash, which need a key")
+        if slot.served.scorer.control and not SETTINGS.predictions_key:
+            raise ValueError(f"PREDICTIONS_KEY is empty; {name} has a control group, which is drawn with a key")
     return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=SETTINGS.predictions_key)
 
 

@@ -90,6 +90,10 @@ class ScorerDeclaration(Contract):
             if field is None or field.type != "money" or not field.required or field.lowest < 0:
                 raise ValueError(f"costs.amount is {self.costs.amount}; it must be a required money field with min: 0")
         block = self.decision.block
+        if self.decision.score and self.id == "score":
+            raise ValueError("id may not be called score: with decision.score an answer has that key already")
+        if self.decision.control and not self.id:
+            raise ValueError("decision.control draws by the id of a request, and none is declared; declare id")
         if not self.costs and any(policy and policy.cost for policy in (self.decision.flagging, block)):
             raise ValueError("decision.cost needs costs: {amount: <a money field>, review: <what one alert costs>}")
         if block and block.cost and self.costs and not self.costs.insult:

@@ -248,11 +248,21 @@ class Policy(Frozen):
         return self
 
 
+class Control(Frozen):
+    """The control group: requests that were to be blocked and are let through, so that their outcome is known."""
+
+    share: Annotated[float, Field(gt=0, le=0.5)]
+    """Of the requests to be blocked."""
+
+
 class Decision(Policy):
     """One policy, whose threshold flags; or two: from one threshold on a request is reviewed, from another blocked."""
 
     review: Policy | None = None
     block: Policy | None = None
+    score: Literal[1000] | None = None
+    """Answers also have a whole number from 0 to 1000 that depends on how few legitimate requests have as much."""
+    control: Control | None = None
 
     @property
     def flagging(self) -> Policy:
@@ -273,6 +283,15 @@ class Decision(Policy):
             missing, other = ("review", "block") if self.review is None else ("block", "review")
             raise ValueError(
                 f"{other} is given without {missing}; give a policy for both, or one policy without either"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _control_is_of_blocks(self) -> Self:
+        if self.control and not self.block:
+            raise ValueError(
+                "control lets requests through that were to be blocked, and there is no block; give a policy for each "
+                "of review and block, or remove control"
             )
         return self
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
+from training.batch.answers import decision_columns
 from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, columns_of, decimals_of, fractions_of, score_chunk, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
@@ -114,7 +115,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         # The state was written as the run began; rows without a time have the same one where a run is resumed.
         now = (run / STATE).stat().st_mtime
         job = ScoringJob(
-            run, kind, columns, fractions, options.explain, now, options.past, decimals, scorer.block is not None
+            run, kind, columns, fractions, options.explain, now, options.past, decimals, decision_columns(scorer)
         )
         with workers_of(Compute(engine=options.engine or declared_scorer(options.scorer).compute.engine)) as workers:
             workers.require_visible(job.run)
@@ -185,7 +186,7 @@ def _join(job: ScoringJob, parts: Sequence[InputFile], targets: Sequence[Path], 
     n_rows = 0
     for index, (part, target) in enumerate(zip(parts, targets, strict=True)):
         names = [name for name in counts if name.startswith(f"{index:05}-")]
-        joined = join_parts(job.run, part, target, names, job.texts)
+        joined = join_parts(job.run, part, target, names, job.further)
         if job.kind == ".parquet":
             n_rows += pq.read_metadata(joined).num_rows
         else:

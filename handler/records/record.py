@@ -4,15 +4,15 @@ Written to stdout in Lambda, elsewhere to files in a folder: each process has it
 and every 64 MB.
 """
 
+import hashlib
 import hmac
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from random import random
 from time import gmtime, strftime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,6 +41,7 @@ class Recalled(NamedTuple):
 
 FORMAT = 1
 STDOUT = "stdout"
+INCONCLUSIVE = "inconclusive"
 MAX_FILE_BYTES = 64_000_000
 HASH_DIGITS = 16
 
@@ -56,6 +57,8 @@ class Recorder:
         `rate` is the share of predictions that is recorded, `key` the key for hashing private values.
         """
         self._rate, self._key = rate, key
+        # BLAKE2 takes keys of at most 64 bytes.
+        self._draw_key = hashlib.sha256(key).digest()
         self._folder = None if target == STDOUT else Path(target)
         self._file, self._bytes_left, self._end_of_day = sys.stdout.fileno() if self._folder is None else -1, 0, 0.0
         self._is_failing = False
@@ -68,31 +71,36 @@ class Recorder:
         shadowed: tuple[str, Sequence[Scored | str]] | None = None,
         metrics: bytes = b"",
         recalled: Sequence[Recalled] = (),
+        sources: Mapping[str, str] | None = None,
     ) -> None:
         """Write the lines of one invocation's predictions, with the shadow's version and its scores of them.
 
-        `recalled` is what the history was asked and answered of each, which is recorded where there is a key. `metrics`
-        goes to stdout; if the records do too, both in one write, because a write costs as much as a record.
+        `recalled` is what the history was asked and answered of each, which is recorded where there is a key.
+        `sources` are the invocation's own ids. `metrics` goes to stdout; if the records do too, both in one write,
+        because a write costs as much as a record.
         """
         now, lines = time(), []
         for index, (request, scored, answer) in enumerate(zip(*answered, strict=True)):
-            if self._rate < 1 and random() >= self._rate:  # noqa: S311 - a sample, not a secret
+            identifier = scorer.id_of(request)
+            if self._rate < 1 and self._drawn(identifier, b"recorded") >= self._rate:
                 continue
             line = {
                 "record": FORMAT,
                 "time": now,
                 "scorer": scorer.bundle.scorer,
                 "version": scorer.version,
-                "id": scorer.id_of(request),
+                "id": identifier,
                 "features": self._features(scorer, scored.vector),
                 "probability": scored.probability,
                 "flagged": scored.is_flagged,
+                "threshold": scorer.threshold,
                 "reasons": [reason["field"] for reason in answer.get("reasons", ())],
                 "warnings": [warning["field"] for warning in answer.get("warnings", ())],
                 "milliseconds": round(seconds * 1000, 3),
             }
-            if scored.band:
-                line["band"] = scored.band
+            self._add_decision(line, scorer, scored, identifier)
+            if sources:
+                line |= sources
             if self._rate < 1:
                 line["rate"] = self._rate
             if shadowed and (shadow_scores := shadowed[1]):
@@ -108,14 +116,55 @@ class Recorder:
         if content := metrics + b"\n".join(lines):
             self._write(content)
 
-    def record_outcomes(self, outcomes: Sequence[tuple[str, str, bool]]) -> bool:
-        """Write outcomes (scorer, request id, whether it was fraud); returns whether that succeeded."""
+    def _add_decision(self, line: dict[str, Any], scorer: Scorer, scored: Scored, identifier: str | None) -> None:
+        """Add to a line what a decision has that not every scorer or request has."""
+        if scored.band:
+            line["band"], line["block"] = scored.band, scorer.block
+            if scorer.control and scored.band == "block" and identifier is not None:
+                line["control"] = {"share": scorer.control, "let_through": self.is_let_through(scorer, identifier)}
+        if scored.score is not None:
+            line["score"] = scored.score
+        if (contributions := scored.contributions) is not None:
+            line["base"] = scorer.base_log_odds(scored.margin, contributions)
+            line["contributions"] = {name: contributions[place] for place, name, _ in scorer.recorded_features}
+
+    def record_outcomes(
+        self, outcomes: Sequence[tuple[str, str, bool | None]], details: Sequence[Mapping[str, Any]] = ()
+    ) -> bool:
+        """Write outcomes (scorer, request id, whether it was fraud); returns whether that succeeded.
+
+        None stands for an inconclusive one. `details` has what else is known of each.
+        """
         now = time()
         lines = [
-            to_json({"outcome": FORMAT, "time": now, "scorer": scorer, "id": identifier, "label": int(label)})
-            for scorer, identifier, label in outcomes
+            to_json(
+                {
+                    "outcome": FORMAT,
+                    "time": now,
+                    "scorer": scorer,
+                    "id": identifier,
+                    "label": INCONCLUSIVE if label is None else int(label),
+                }
+                | (dict(details[index]) if details else {})
+            )
+            for index, (scorer, identifier, label) in enumerate(outcomes)
         ]
         return self._write(b"\n".join(lines) + b"\n")
+
+    def is_let_through(self, scorer: Scorer, identifier: str | None) -> bool:
+        """Whether a request to be blocked belongs to the control group, as it does whenever it is sent again."""
+        return identifier is not None and self._drawn(identifier, b"control") < scorer.control
+
+    def _drawn(self, identifier: str | None, purpose: bytes) -> float:
+        """A number from 0 to below 1 by id, purpose and key alone; of a request without an id the kernel's.
+
+        Never by `random`, whose state a snapshot restores, so that all environments would draw the same.
+        """
+        if identifier is None:
+            drawn = os.urandom(8)
+        else:
+            drawn = hashlib.blake2b(identifier.encode(), digest_size=8, key=self._draw_key, person=purpose).digest()
+        return int.from_bytes(drawn, "big") / 2**64
 
     def _features(self, scorer: Scorer, vector: list[float]) -> dict[str, float | str | None]:
         # Same as Features.display, whose calls would cost three microseconds a request; NaN is written as null.

@@ -286,7 +286,9 @@ class Warned(BaseModel):
     sentence: str
 
 
-def answer_model(title: str, contract: Contract, *, has_bands: bool = False) -> type[BaseModel]:
+def answer_model(
+    title: str, contract: Contract, *, has_bands: bool = False, has_score: bool = False
+) -> type[BaseModel]:
     """The pydantic model of one answer; keys that do not apply are left out of the JSON."""
     verdict: dict[str, Any]
     if contract.answer == "probability":
@@ -305,6 +307,9 @@ def answer_model(title: str, contract: Contract, *, has_bands: bool = False) -> 
     }
     if has_bands:
         verdict["band"] = Annotated[Band, Field(description="what is to be done with the request")], ...
+    if has_score:
+        text = "2 % of the legitimate requests have 900 or more, 10 % have 600 or more"
+        verdict["score"] = Annotated[int, Field(ge=0, le=1000, description=text)], ...
     echoed: dict[str, Any] = {contract.id: (str | None, None)} if contract.id else {}
     return create_model(
         f"{title.title()}Answer",

@@ -1,5 +1,6 @@
 """A scorer: request -> vector -> margin -> calibrated probability -> decision -> reasons."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from math import fsum
@@ -37,6 +38,10 @@ class Scored(NamedTuple):
     is_flagged: bool
     band: Band | None = None
     """None where the decision has no bands."""
+    score: int | None = None
+    """From 0 to 1000; None where the decision has no scale."""
+    contributions: Sequence[float] | None = None
+    """Of each feature, in order, to the calibrated log-odds; None until `Scorer.explained` computes them."""
 
 
 class Answered(NamedTuple):
@@ -63,6 +68,10 @@ class Scorer:
         self.threshold: float = decision["threshold"]
         self.block: float | None = decision["block"]["threshold"] if "block" in decision else None
         """From which probability on a request is blocked; None where the decision has no bands."""
+        self.scale: Sequence[float] | None = bundle.baseline["score"]["scale"] if decision.get("score") else None
+        """What probability each score from 1 on exceeds; None where the decision has no scale."""
+        self.control: float = decision.get("control", {}).get("share", 0.0)
+        """The share of the requests to be blocked that is let through; 0 where there is no control group."""
         example = bundle.golden[len(bundle.golden) // 2]["request"] if bundle.golden else None
         self.request_model = request_model(bundle.scorer, bundle.contract, example, clock)
         requests: Any = Annotated[list[self.request_model], Field(min_length=1, max_length=MAX_BATCH)]  # type: ignore[name-defined]  # created at run time
@@ -85,7 +94,9 @@ class Scorer:
     @cached_property
     def answer_model(self) -> type[BaseModel]:
         """The pydantic model of an answer, which only the OpenAPI document needs."""
-        return answer_model(self.bundle.scorer, self.contract, has_bands=self.block is not None)
+        return answer_model(
+            self.bundle.scorer, self.contract, has_bands=self.block is not None, has_score=self.scale is not None
+        )
 
     def golden_request(self, case: dict[str, Any]) -> BaseModel:
         """The request of a golden case, with the features of its past."""
@@ -111,6 +122,10 @@ class Scorer:
             return None
         return "block" if probability >= self.block else "review" if probability >= self.threshold else "approve"
 
+    def scaled(self, probability: float) -> int | None:
+        """The score of a probability, from 0 to 1000; None where the decision has no scale."""
+        return None if self.scale is None else bisect_left(self.scale, probability)
+
     def score(self, request: BaseModel) -> Scored:
         """The score of one validated request."""
         vector = self.vector(request)
@@ -123,38 +138,51 @@ class Scorer:
 
     def _scored(self, vector: list[float], margin: float) -> Scored:
         probability = self.probability(margin)
-        return Scored(vector, margin, probability, probability >= self.threshold, self.band(probability))
+        is_flagged, band = probability >= self.threshold, self.band(probability)
+        return Scored(vector, margin, probability, is_flagged, band, self.scaled(probability))
 
     def answer(self, request: BaseModel, scored: Scored | None = None, *, explain: bool = False) -> dict[str, Any]:
         """The answer to one validated request, as `answer_model` describes it, without the keys that do not apply.
 
         It has reasons if the request is flagged or with `explain`. `scored` is the result of `score`, if already known.
         """
-        scored = scored or self.score(request)
-        contributions = None
-        if explain or scored.is_flagged:
-            contributions = self._booster.contributions([scored.vector])[0]
-        return self._assemble(request, scored, contributions, explain=explain)
+        (scored,) = self.explained((scored or self.score(request),), every=explain)
+        return self._assemble(request, scored, explain=explain)
 
     def answers(
         self, requests: Sequence[BaseModel], scored: Sequence[Scored] | None = None, *, explain: bool = False
     ) -> list[dict[str, Any]]:
         """The answers to several requests, in order; each equals `answer` of its request."""
-        scored = scored or self.scores(requests)
-        explained = [index for index, result in enumerate(scored) if explain or result.is_flagged]
-        shares: dict[int, list[float]] = {}
-        if explained:
-            contributions = self._booster.contributions([scored[index].vector for index in explained])
-            shares = dict(zip(explained, contributions, strict=True))
+        scored = self.explained(scored or self.scores(requests), every=explain)
         return [
-            self._assemble(request, scored[index], shares.get(index), explain=explain)
-            for index, request in enumerate(requests)
+            self._assemble(request, result, explain=explain) for request, result in zip(requests, scored, strict=True)
         ]
 
-    def _assemble(
-        self, request: BaseModel, scored: Scored, contributions: list[float] | None, *, explain: bool
-    ) -> dict[str, Any]:
-        vector, margin, probability, is_flagged, band = scored
+    def explained(self, scored: Sequence[Scored], *, every: bool = False) -> Sequence[Scored]:
+        """The results, those that are flagged, or `every` one, with the contributions that an answer's reasons need."""
+        places = [
+            place
+            for place, result in enumerate(scored)
+            if (every or result.is_flagged) and result.contributions is None
+        ]
+        if not places:
+            return scored
+        explained = list(scored)
+        of_margin = self._booster.contributions([scored[place].vector for place in places])
+        for place, shares in zip(places, of_margin, strict=True):
+            explained[place] = scored[place]._replace(contributions=[self._slope * share for share in shares[:-1]])
+        return explained
+
+    def base_log_odds(self, margin: float, contributions: Sequence[float]) -> float:
+        """The log-odds before any reason, so that with the contributions they are the calibrated ones.
+
+        Not the model's own bias: XGBoost adds up in float32, and the base absorbs the rounding (below 1e-4), so that
+        the sum equals the answer's log-odds to the last digit.
+        """
+        return self._slope * margin + self._intercept - fsum(contributions)
+
+    def _assemble(self, request: BaseModel, scored: Scored, *, explain: bool) -> dict[str, Any]:
+        vector, margin, probability, is_flagged, band, score, contributions = scored
         answer: dict[str, Any]
         if self.contract.answer == "probability":
             answer = {"fraud_probability": probability, "is_flagged": is_flagged}
@@ -163,21 +191,20 @@ class Scorer:
             answer = {"prediction": int(is_flagged), "confidence": confidence}
         if band:
             answer["band"] = band
+        if score is not None:
+            answer["score"] = score
         answer["model_version"] = self.version
         if self._id and (identifier := getattr(request, self._id)) is not None:
             answer[self._id] = identifier
-        if contributions is not None:
-            shares = [self._slope * share for share in contributions[:-1]]
+        if contributions is not None and (explain or is_flagged):
             if explain:
-                # Not the model's own bias: XGBoost adds up in float32, and the base absorbs the rounding (below 1e-4),
-                # so that the sum equals the answer's log-odds to the last digit.
-                answer["base_log_odds"] = self._slope * margin + self._intercept - fsum(shares)
-            answer["reasons"] = self._reasons(vector, shares, every=explain)
+                answer["base_log_odds"] = self.base_log_odds(margin, contributions)
+            answer["reasons"] = self._reasons(vector, contributions, every=explain)
         if warnings := self._outliers.warnings(self._values(request), vector):
             answer["warnings"] = warnings
         return answer
 
-    def _reasons(self, vector: list[float], shares: list[float], *, every: bool) -> list[dict[str, Any]]:
+    def _reasons(self, vector: list[float], shares: Sequence[float], *, every: bool) -> list[dict[str, Any]]:
         """The features' contributions to the calibrated log-odds, largest first.
 
         With `every`, all features by absolute contribution: their sum plus `base_log_odds` is the calibrated log-odds.

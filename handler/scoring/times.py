@@ -46,29 +46,32 @@ def iso_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
+def seconds_of_time(value: object, now: float) -> float:
+    """The seconds since 1970 of a time that was sent; raises PydanticCustomError for what is none, ahead or too old."""
+    seconds = _seconds(value) if isinstance(value, str) else value
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds != seconds:  # noqa: PLR0124 - NaN
+        raise PydanticCustomError(
+            "time_parsing",
+            "Input should be a time in ISO 8601, such as 2026-11-28T18:05:00Z, or seconds since 1970",
+        )
+    if seconds > now + LEEWAY_SECONDS:
+        raise PydanticCustomError(
+            "time_ahead",
+            "The time is more than 5 minutes ahead of the server's clock; send ISO 8601 with its offset from UTC, "
+            "seconds (not milliseconds) since 1970, or leave it out",
+        )
+    if seconds < EARLIEST_SECONDS:
+        raise PydanticCustomError(
+            "time_before_1900", "The time is before 1900; send the request's own time, or leave it out"
+        )
+    return float(seconds)
+
+
 def time_annotation(clock: Callable[[], float]) -> Any:  # noqa: ANN401 - a type, made at run time
     """The type of a request's time, which becomes seconds; null is the clock's."""
 
     def seconds_of(value: object) -> float:
-        if value is None:
-            return clock()
-        seconds = _seconds(value) if isinstance(value, str) else value
-        if not isinstance(seconds, int | float) or isinstance(seconds, bool) or seconds != seconds:  # noqa: PLR0124 - NaN
-            raise PydanticCustomError(
-                "time_parsing",
-                "Input should be a time in ISO 8601, such as 2026-11-28T18:05:00Z, or seconds since 1970",
-            )
-        if seconds > clock() + LEEWAY_SECONDS:
-            raise PydanticCustomError(
-                "time_ahead",
-                "The time is more than 5 minutes ahead of the server's clock; send ISO 8601 with its offset from UTC, "
-                "seconds (not milliseconds) since 1970, or leave it out",
-            )
-        if seconds < EARLIEST_SECONDS:
-            raise PydanticCustomError(
-                "time_before_1900", "The time is before 1900; send the request's own time, or leave it out"
-            )
-        return float(seconds)
+        return clock() if value is None else seconds_of_time(value, clock())
 
     return Annotated[float, PlainValidator(seconds_of), WithJsonSchema(TIME_SCHEMA)]
 

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from handler.records.record import Recalled, Recorder
 from handler.records.telemetry import Meter, record_unanswered, write
 from handler.releases.served import Slot
-from handler.scoring.scorer import Answered, Scorer
+from handler.scoring.scorer import Answered, Scored, Scorer
 from handler.web.body import read_body
 from handler.web.startup import HTTPException
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Headers = Iterable[tuple[bytes, bytes]]
 # About 175 bytes each; Lambda allows answers of up to 6 MB.
 MAX_REASONS = 20_000
+# Of an id that a caller may have made up.
+LONGEST_SOURCE = 256
 
 
 class ScoreEndpoint:
@@ -62,7 +64,8 @@ class ScoreEndpoint:
         # The warm-up request at the start leaves no trace.
         is_written = scope.get("aws.context", True) is not None
         recall = Recall(served.scorer.past, self._history, is_written=is_written) if served.scorer.past else None
-        answered = self._answered(served.scorer, body, scope["headers"], recall, explain=explain)
+        control = self._recorder if served.scorer.control else None
+        answered = self._answered(served.scorer, body, scope["headers"], recall, control, explain=explain)
         content = to_json(answered.answers if self._is_batch else answered.answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         seconds = perf_counter() - start
@@ -80,7 +83,8 @@ class ScoreEndpoint:
                 scores = shadow.scores(body, is_batch=is_batch, completed=answered.requests, history=history)
                 shadowed = shadow.version, scores
             recalled = recall.recalled if recall else ()
-            self._recorder.record(served.scorer, answered, seconds, shadowed, metrics, recalled)
+            sources = sources_of(scope, context)
+            self._recorder.record(served.scorer, answered, seconds, shadowed, metrics, recalled, sources)
         elif metrics:
             write(metrics)
 
@@ -118,19 +122,59 @@ def _warned(answers: Sequence[dict[str, Any]], unanswered: Sequence[Sequence[str
     return answers
 
 
-def _answered_single(
-    scorer: Scorer, body: bytes | bytearray, headers: Headers, recall: Recall | None, *, explain: bool
+def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:  # noqa: ANN401 - Lambda's context
+    """The ids by which the gateway's log, the function's and a trace know an invocation; none outside of Lambda."""
+    if context is None:
+        return {}
+    headers = dict(scope["headers"])
+    sources = {
+        "gateway_request": scope.get("aws.event", {}).get("requestContext", {}).get("requestId"),
+        "function_request": getattr(context, "aws_request_id", None),
+        "trace": headers.get(b"x-amzn-trace-id", b"").decode("latin-1"),
+    }
+    return {name: str(value)[:LONGEST_SOURCE] for name, value in sources.items() if value}
+
+
+def _shown(
+    scorer: Scorer, requests: Sequence[BaseModel], scored: Sequence[Scored], control: Recorder | None
+) -> Sequence[Scored]:
+    """What the answers tell: of a request that the control group lets through, that it is approved."""
+    if control is None:
+        return scored
+    return [
+        result._replace(is_flagged=False, band="approve")
+        if result.band == "block" and control.is_let_through(scorer, scorer.id_of(request))
+        else result
+        for request, result in zip(requests, scored, strict=True)
+    ]
+
+
+def _answered_single(  # noqa: PLR0913 - all that an answer depends on
+    scorer: Scorer,
+    body: bytes | bytearray,
+    headers: Headers,
+    recall: Recall | None,
+    control: Recorder | None,
+    *,
+    explain: bool,
 ) -> Answered:
     """A single request, scored and answered."""
     request = parsed(scorer.request_model.model_validate_json, body, headers)
     unanswered = recall.complete((request,)) if recall else None
-    scored = scorer.score(request)
-    answers = (scorer.answer(request, scored, explain=explain),)
-    return Answered((request,), (scored,), _warned(answers, unanswered) if unanswered else answers)
+    scored = scorer.explained((scorer.score(request),), every=explain)
+    (shown,) = _shown(scorer, (request,), scored, control)
+    answers = (scorer.answer(request, shown, explain=explain),)
+    return Answered((request,), scored, _warned(answers, unanswered) if unanswered else answers)
 
 
-def _answered_batch(
-    scorer: Scorer, body: bytes | bytearray, headers: Headers, recall: Recall | None, *, explain: bool
+def _answered_batch(  # noqa: PLR0913 - all that an answer depends on
+    scorer: Scorer,
+    body: bytes | bytearray,
+    headers: Headers,
+    recall: Recall | None,
+    control: Recorder | None,
+    *,
+    explain: bool,
 ) -> Answered:
     """A batch of requests, scored and answered."""
     requests = parsed(scorer.batch.validate_json, body, headers)
@@ -138,8 +182,8 @@ def _answered_batch(
     if explain and len(requests) > max_requests:
         raise _refusal("body", f"With explain=true a batch may hold at most {max_requests} requests", "too_long")
     unanswered = recall.complete(requests) if recall else None
-    scored = scorer.scores(requests)
-    answers = scorer.answers(requests, scored, explain=explain)
+    scored = scorer.explained(scorer.scores(requests), every=explain)
+    answers = scorer.answers(requests, _shown(scorer, requests, scored, control), explain=explain)
     return Answered(requests, scored, _warned(answers, unanswered) if unanswered else answers)
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from functools import cached_property
+from time import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema, create_model
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from handler.records.record import Recorder
+from handler.records.record import INCONCLUSIVE, Recorder
 from handler.releases.served import Slot
 from handler.scoring.contract import MAX_BATCH, MAX_ID_LENGTH
 from handler.web.body import read_body
@@ -19,14 +20,42 @@ if TYPE_CHECKING:
     from handler.history.store import PastStore
 
 
+def _seconds_at(value: object) -> float | None:
+    """The time of an outcome in seconds; refused as that of a request is."""
+    from handler.scoring.times import seconds_of_time  # noqa: PLC0415 - for deployments whose callers send it
+
+    return None if value is None else seconds_of_time(value, time())
+
+
+_AT_SCHEMA = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}, {"type": "null"}]}
+Source = Literal["chargeback", "review", "customer", "other"]
+MAX_BY_LENGTH, MAX_NOTE_LENGTH = 128, 1000
+
+
 class Outcome(BaseModel):
-    """Whether a scored request turned out to be fraud."""
+    """Whether a scored request turned out to be fraud, and how that is known."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     scorer: str
     id: Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, description="as in the request")]
-    label: Annotated[bool | Literal[0, 1], Field(description="whether it was fraud")]
+    label: Annotated[bool | Literal[0, 1, "inconclusive"], Field(description="whether it was fraud")]
+    source: Annotated[Source | None, Field(description="how it is known")] = None
+    by: Annotated[str, Field(min_length=1, max_length=MAX_BY_LENGTH)] | None = None
+    """Who says so; better a staff number than a name."""
+    at: Annotated[float | None, PlainValidator(_seconds_at), WithJsonSchema(_AT_SCHEMA)] = None
+    """When that became known; by default when it is sent."""
+    note: Annotated[str, Field(min_length=1, max_length=MAX_NOTE_LENGTH)] | None = None
+
+    @property
+    def is_fraud(self) -> bool | None:
+        """None where it is inconclusive."""
+        return None if self.label == INCONCLUSIVE else bool(self.label)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What else was sent, for the record."""
+        return {name: value for name in ("source", "by", "at", "note") if (value := getattr(self, name)) is not None}
 
 
 class Recorded(BaseModel):
@@ -66,8 +95,9 @@ class OutcomeEndpoint:
             raise HTTPException(
                 409, "this deployment records nothing; set PREDICTIONS to record predictions and outcomes"
             )
-        triples = [(item.scorer, item.id, bool(item.label)) for item in outcomes]
-        if is_remembered is False or (self._recorder and not self._recorder.record_outcomes(triples)):
+        triples = [(item.scorer, item.id, item.is_fraud) for item in outcomes]
+        details = [item.details for item in outcomes]
+        if is_remembered is False or (self._recorder and not self._recorder.record_outcomes(triples, details)):
             raise HTTPException(503, "the outcomes could not be recorded; send them again later")
         answer = Response(to_json(Recorded(recorded=len(outcomes))), media_type="application/json")
         await answer(scope, receive, send)
@@ -80,7 +110,7 @@ class OutcomeEndpoint:
         for name, slot in self._slots.items():
             past = slot.served.scorer.past
             if past and past.has_frauds:
-                ids = [item.id for item in outcomes if item.scorer == name and item.label]
+                ids = [item.id for item in outcomes if item.scorer == name and item.is_fraud]
                 answers.append(self._history.add_outcomes(past, ids) if ids else True)
         return all(answers) if answers else None
 

@@ -18,7 +18,7 @@ from handler.scoring.features import build_features
 from training.baseline import main
 from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import log_odds
-from training.model.distributions import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline
+from training.model.distributions import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline, score_scale
 from training.run.matrix import FeatureMatrix
 
 Read = Callable[[str], Any]
@@ -155,3 +155,33 @@ def test_stage_writes_the_same_bytes_twice(
     main("mini")
     assert path.read_bytes() == (trained / path).read_bytes()
     assert json.loads(capsys.readouterr().out)["rows"] == baseline["score"]["rows"]
+
+
+@pytest.mark.parametrize("n_legitimate", [1, 7, 1_000, 30_000])
+def test_scores_stand_for_false_positive_rates(n_legitimate: int) -> None:
+    """Of the legitimate rows at most 2 % have 900 or more and 10 % have 600 or more, and no fewer than that by one row.
+
+    At 0 all have as much, at 1000 none; in between the share falls evenly: at 950 it is 1 %, at 300 it is 55 %.
+    """
+    rng = np.random.default_rng(n_legitimate)
+    legitimate = np.unique(np.round(rng.beta(0.5, 20, n_legitimate * 2), 12))[:n_legitimate]
+    probability = np.concatenate([legitimate, rng.beta(2, 4, 40)])
+    label = np.repeat([0, 1], [len(legitimate), 40]).astype(np.int8)
+    scale = score_scale(probability, label)
+    assert len(scale) == 1000
+    assert scale == sorted(scale)
+    scores = np.searchsorted(scale, legitimate, side="left")
+    for score, share in ((1, 0.9985), (300, 0.55), (600, 0.1), (900, 0.02), (950, 0.01), (1000, 0.0)):
+        n_expected = np.floor(share * len(legitimate) + 1e-9)
+        assert n_expected - 1 <= (scores >= score).sum() <= n_expected
+
+
+def test_tied_rows_have_one_score() -> None:
+    """However many they are, they do not have a score that fewer should have."""
+    probability, label = np.repeat([0.1, 0.5], [500, 500]), np.zeros(1_000, dtype=np.int8)
+    scale = score_scale(probability, label)
+    scores = np.searchsorted(scale, [0.1, 0.5, 0.9], side="left").tolist()
+    # Half of the rows have 0.5 or more, which is more than 10 %: below 600.
+    assert scores[0] == 0
+    assert 0 < scores[1] < 600
+    assert scores[2] == 1000

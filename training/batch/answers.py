@@ -25,8 +25,8 @@ from training.data.times import read_dates
 from training.data.window import GIVEN
 
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
-# A further column where the decision has bands.
-BAND = "band"
+# Further columns, where the decision has bands and a scale.
+BAND, SCORE = "band", "score"
 EXPLANATIONS = ("reasons", "warnings")
 # A request's id is checked like a category: a text with a limited number of characters.
 ID_FIELD = DeclaredField(type="category", max_length=MAX_ID_LENGTH)
@@ -36,10 +36,15 @@ class Answers(NamedTuple):
     """Answered and rejected rows, by the index of the rows."""
 
     answered: pd.DataFrame
-    """ANSWER_COLUMNS, BAND if the decision has bands and, if requested, EXPLANATIONS (JSON texts, None where the
-    function gives none)."""
+    """ANSWER_COLUMNS, BAND and SCORE if the decision has them and, if requested, EXPLANATIONS (JSON texts, None where
+    the function gives none)."""
     rejected: pd.Series
     """Per row that is not a valid request the reasons, as in the quarantine of `prepare`."""
+
+
+def decision_columns(scorer: Scorer) -> tuple[str, ...]:
+    """Which further columns the answers of a scorer have."""
+    return (*((BAND,) if scorer.block is not None else ()), *((SCORE,) if scorer.scale is not None else ()))
 
 
 def answer_rows(
@@ -68,6 +73,8 @@ def answer_rows(
     ).assign(model_version=scorer.version)
     if scorer.block is not None:
         answered[BAND] = pd.Series(list(map(scorer.band, probabilities)), dtype=object)
+    if scorer.scale is not None:
+        answered[SCORE] = pd.Series(list(map(scorer.scaled, probabilities)), dtype=np.int16)
     if explain:
         for name, texts in _explained(scorer, requests, vectors, flagged).items():
             answered[name] = pd.Series(texts, dtype=object)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from handler.scoring.contract import Contract
 from handler.scoring.fields import NUMERIC_TYPES, STRING_TYPES
 from handler.scoring.scorer import Scorer, load_scorer
-from training.batch.answers import BAND, EXPLANATIONS, answer_rows
+from training.batch.answers import EXPLANATIONS, answer_rows
 from training.batch.checkpoint import finish_chunk
 from training.batch.outputs import scored_schema, write_arrow, write_csv, write_rejected
 from training.data.chunks import Chunk, frame_of, lines_of, read_chunk, with_decimal_points
@@ -49,13 +49,13 @@ class ScoringJob:
     """Of a scorer with a history the file of what happened before the rows; "" where nothing is known."""
     decimals: frozenset[str] = frozenset()
     """The keys whose column in a text file has whole numbers with decimals."""
-    has_bands: bool = False
-    """Whether the decision has bands."""
+    of_decision: tuple[str, ...] = ()
+    """The `decision_columns` of the scorer."""
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """The columns of texts that the answers have in this run."""
-        return (*((BAND,) if self.has_bands else ()), *(EXPLANATIONS if self.explain else ()))
+    def further(self) -> tuple[str, ...]:
+        """The columns that the answers of this run have, and not those of every run."""
+        return (*self.of_decision, *(EXPLANATIONS if self.explain else ()))
 
 
 def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
@@ -140,7 +140,7 @@ def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob, first: int | Non
     fields = field_columns(rows.table, part, job, scorer.contract)
     past = None if first is None else _past_of(job.run, scorer.contract, first, len(fields))
     answers = answer_rows(scorer, fields, explain=job.explain, now=job.now, past=past)
-    scored = _scored(rows.table, answers.answered, scored_schema(part.schema, job.texts))
+    scored = _scored(rows.table, answers.answered, scored_schema(part.schema, job.further))
     rejected = answers.rejected.to_dict()
     files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}
     if rejected or rows.broken:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.batch.answers import ANSWER_COLUMNS, BAND, EXPLANATIONS
+from training.batch.answers import ANSWER_COLUMNS, BAND, EXPLANATIONS, SCORE
 from training.data.chunks import Chunk, ChunkRows
 from training.data.input_files import InputFile, stem_of
 from training.data.row_checks import REJECTED_COLUMNS
@@ -80,7 +80,7 @@ def _is_same(first: Path, second: Path) -> bool:
 
 
 def _require_columns(part: InputFile, target: Path) -> None:
-    added = (*ANSWER_COLUMNS, BAND, *EXPLANATIONS, *REJECTED_COLUMNS)
+    added = (*ANSWER_COLUMNS, BAND, SCORE, *EXPLANATIONS, *REJECTED_COLUMNS)
     if clashing := sorted(set(added) & set(part.schema.names)):
         raise StageError(f"{part.path} has a column {', '.join(clashing)} already; rename it before it is scored")
     if target.suffix.lower() == ".csv":
@@ -89,9 +89,9 @@ def _require_columns(part: InputFile, target: Path) -> None:
                 raise StageError(f"{part.path} has column {column.name} as {column.type}, which no CSV can hold")
 
 
-def scored_schema(schema: pa.Schema, texts: Sequence[str]) -> pa.Schema:
-    """The input's columns, then those of the answers, of which some are texts that not every run has."""
-    for name, kind in (*_TYPES.items(), *((name, pa.string()) for name in texts)):
+def scored_schema(schema: pa.Schema, further: Sequence[str]) -> pa.Schema:
+    """The input's columns, then those of the answers, of which not every run has the further ones."""
+    for name, kind in (*_TYPES.items(), *((name, pa.int16() if name == SCORE else pa.string()) for name in further)):
         schema = schema.append(pa.field(name, kind))
     return schema
 
@@ -149,12 +149,12 @@ def _cells(column: pa.ChunkedArray) -> list[Any]:
     return values
 
 
-def join_parts(run: Path, part: InputFile, target: Path, names: Sequence[str], texts: Sequence[str]) -> Path:
+def join_parts(run: Path, part: InputFile, target: Path, names: Sequence[str], further: Sequence[str]) -> Path:
     """The whole file of a part, still in the run's folder, joined from its chunks with these names.
 
-    `texts` are those of `scored_schema`.
+    `further` are those of `scored_schema`.
     """
-    chunks, schema = [run / f"{name}.rows" for name in names], scored_schema(part.schema, texts)
+    chunks, schema = [run / f"{name}.rows" for name in names], scored_schema(part.schema, further)
     joined = _joined(run, target)
     join = _join_csv if target.suffix.lower() == ".csv" else _join_parquet
     write_whole(joined, partial(join, chunks, schema), durable=True)

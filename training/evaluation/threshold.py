@@ -62,6 +62,10 @@ def decided(probability: Floats, label: Labels, decision: Decision, money: Money
                 "lower recall"
             )
         made["block"] = {"policy": block.given, "threshold": thresholds[1]}
+    if decision.score:
+        made["score"] = decision.score
+    if decision.control:
+        made["control"] = {"share": decision.control.share}
     return made
 
 

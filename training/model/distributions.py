@@ -1,7 +1,7 @@
 """The reference distributions of features and scores in training."""
 
 from collections.abc import Sequence
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_UP, Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from training.model.encoder import FeatureEncoder
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
 PERCENTILES = np.arange(101)
+# Scores, and which share of the legitimate rows has as much or more.
+SCORE_ANCHORS = ((0, 1.0), (600, 0.1), (900, 0.02), (1000, 0.0))
+SCALE_DIGITS = 8
 # float32 holds seven significant digits; the reference needs no more.
 SIGNIFICANT = 7
 
@@ -71,6 +74,22 @@ def binned(column: Matrix, labels: Sequence[str] | None) -> dict[str, Any]:
         low, high = np.quantile(present, RARE, method="lower").astype(np.float32)
         rare = [*(-edge for edge in just_above(np.array([-low]))), *just_above(np.array([high]))]
     return {"edges": edges, "rare": rare, "counts": counts.tolist()}
+
+
+def score_scale(probability: Floats, label: Labels) -> list[float]:
+    """What probability a request must exceed for each score from 1 to 1000, on the rows that calibrate.
+
+    A score stands for the share of the legitimate rows that have it or a higher one: 10 % have 600 and 2 % 900 or more,
+    as in rules written for Amazon Fraud Detector, and in between, and towards 100 % at 0 and 0 % at 1000, the share
+    falls evenly. So a score means as many false alarms with the next model as with this one.
+    """
+    legitimate = np.sort(probability[label == 0])[::-1]
+    scores, shares = zip(*SCORE_ANCHORS, strict=True)
+    allowed = np.interp(np.arange(1, scores[-1] + 1), scores, shares) * len(legitimate)
+    exceeded = legitimate[np.floor(allowed + 1e-9).astype(np.intp)]
+    # Rounded up, so that the row itself does not exceed it on a processor whose exp() has other last bits.
+    context = Context(prec=SCALE_DIGITS, rounding=ROUND_UP)
+    return [float(context.create_decimal_from_float(value)) for value in exceeded.tolist()]
 
 
 def score_baseline(probability: Floats, label: Labels, threshold: float, block: float | None = None) -> dict[str, Any]:

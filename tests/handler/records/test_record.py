@@ -1,14 +1,15 @@
 """The prediction record: its lines and files; a failure to write never fails a request."""
 
 import json
+import math
 import os
-import random
 import re
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from time import time
@@ -100,9 +101,10 @@ def test_each_prediction_has_its_line(folder: Path, refund: Scorer) -> None:
     before = time()
     rows = record(folder, refund)
     assert [row["id"] for row in rows] == ["r1", None, "é\n"]
-    keys = ["record", "time", "scorer", "version", "id", "features", "probability", "flagged"]
+    keys = ["record", "time", "scorer", "version", "id", "features", "probability", "flagged", "threshold"]
     for row, scored in zip(rows, refund.scores(read(refund)), strict=True):
-        assert list(row) == [*keys, "reasons", "warnings", "milliseconds", "band"]
+        assert list(row) == [*keys, "reasons", "warnings", "milliseconds", "band", "block"]
+        assert (row["threshold"], row["block"]) == (refund.threshold, refund.block)
         assert (row["probability"], row["flagged"]) == (scored.probability, scored.is_flagged)
         assert (row["record"], row["scorer"], row["version"]) == (1, "refund", refund.version)
         assert before <= row["time"] <= time()
@@ -254,28 +256,73 @@ def test_different_values_have_different_hashes() -> None:
     assert len({keyed_hash(f"value {number}", KEY) for number in range(10_000)}) == 10_000
 
 
-@pytest.fixture
-def seeded() -> Iterator[None]:
-    """The sample is drawn from one seed; other tests' draws are not affected."""
-    state = random.getstate()
-    random.seed(7)
-    yield
-    random.setstate(state)
+def test_a_line_has_what_made_up_the_decision(folder: Path, refund: Scorer) -> None:
+    """Base and contributions of all recorded features, where the answer needed them: their sum is its log-odds."""
+    parsed = read(refund)
+    scored = refund.explained(refund.scores(parsed), every=True)
+    Recorder(str(folder)).record(refund, Answered(parsed, scored, refund.answers(parsed, scored)), 0.0)
+    for line, result in zip(record_lines(folder), scored, strict=True):
+        assert list(line["contributions"]) == list(line["features"])
+        log_odds = math.log(result.probability / (1 - result.probability))
+        assert line["base"] + sum(line["contributions"].values()) == pytest.approx(log_odds, abs=1e-9)
 
 
-@pytest.mark.usefixtures("seeded")
+def test_what_is_omitted_has_no_contribution(folder: Path, refund: Scorer) -> None:
+    """It would tell of the value."""
+    hiding = private(refund, amount="omit")
+    parsed = read(hiding)
+    scored = hiding.explained(hiding.scores(parsed), every=True)
+    Recorder(str(folder)).record(hiding, Answered(parsed, scored, hiding.answers(parsed, scored)), 0.0)
+    assert "amount" not in record_lines(folder)[0]["contributions"]
+
+
+def test_a_line_has_the_ids_of_its_invocation(folder: Path, refund: Scorer) -> None:
+    """Beside the request's own."""
+    sources = {"gateway_request": "g1", "trace": "Root=1-5"}
+    Recorder(str(folder)).record(refund, answered(refund), 0.0, sources=sources)
+    assert all(line | sources == line for line in record_lines(folder))
+
+
+def test_a_control_group_is_drawn_from_what_is_blocked(folder: Path, refund: Scorer) -> None:
+    """By the id and the key: the share, within five standard deviations; the same requests whenever they come."""
+    refund = copy(refund)
+    refund.control, refund.block, refund.threshold = 0.25, 0.0, 0.0
+    recorder, other = Recorder(str(folder), key=KEY), Recorder(str(folder), key=b"another")
+    predictions = answered(refund, [{**REQUESTS[0], "refund_id": str(number)} for number in range(1000)])
+    recorder.record(refund, predictions, 0.0)
+    recorder.record(refund, predictions, 0.0)
+    controls = [line["control"] for line in record_lines(folder)]
+    assert {control["share"] for control in controls} == {0.25}
+    drawn = [control["let_through"] for control in controls]
+    assert drawn[:1000] == drawn[1000:] == [recorder.is_let_through(refund, str(number)) for number in range(1000)]
+    assert sum(drawn[:1000]) == pytest.approx(250, abs=5 * (1000 * 0.25 * 0.75) ** 0.5)
+    assert drawn[:1000] != [other.is_let_through(refund, str(number)) for number in range(1000)]
+    refund.block = 1.0
+    recorder.record(refund, answered(refund), 0.0)
+    assert all("control" not in line for line in record_lines(folder)[2000:])
+
+
 @pytest.mark.parametrize("rate", [0.02, 0.25, 0.9])
 def test_a_share_of_the_predictions_is_recorded(folder: Path, refund: Scorer, rate: float) -> None:
     """Each by its own draw, within five standard deviations, with the rate and its own shadow's score."""
     recorder = Recorder(str(folder), rate=rate)
     predictions = answered(refund, [{**REQUESTS[0], "refund_id": str(number)} for number in range(1000)])
     shadowed = [Scored([], 0.0, number / 1000, is_flagged=False) for number in range(1000)]
-    for _ in range(4):
-        recorder.record(refund, predictions, 0.0, (refund.version, shadowed))
+    recorder.record(refund, predictions, 0.0, (refund.version, shadowed))
     recorded = record_lines(folder)
-    assert len(recorded) == pytest.approx(4000 * rate, abs=5 * (4000 * rate * (1 - rate)) ** 0.5)
+    assert len(recorded) == pytest.approx(1000 * rate, abs=5 * (1000 * rate * (1 - rate)) ** 0.5)
     assert {line["rate"] for line in recorded} == {rate}
     assert [line["shadow"]["probability"] for line in recorded] == [int(line["id"]) / 1000 for line in recorded]
+    # Sent again, an id is drawn as before.
+    recorder.record(refund, predictions, 0.0)
+    assert [line["id"] for line in record_lines(folder)] == 2 * [line["id"] for line in recorded]
+
+
+def test_requests_without_an_id_are_drawn_one_by_one(folder: Path, refund: Scorer) -> None:
+    """Not all or none of them, though nothing tells them apart."""
+    recorder = Recorder(str(folder), rate=0.5)
+    recorder.record(refund, answered(refund, [REQUESTS[1]] * 1000), 0.0)
+    assert len(record_lines(folder)) == pytest.approx(500, abs=5 * 250**0.5)
 
 
 OUTCOMES = [("refund", "r1", True), ("transaction", "é\n", False)]
@@ -302,7 +349,6 @@ def test_an_outcome_has_scorer_id_and_label(folder: Path) -> None:
     assert type(first["label"]) is type(second["label"]) is int
 
 
-@pytest.mark.usefixtures("seeded")
 def test_every_outcome_is_recorded_whatever_the_rate(folder: Path, refund: Scorer) -> None:
     """A batch of which no prediction is drawn leaves neither a line nor a folder."""
     recorder = Recorder(str(folder), rate=1e-9)

@@ -86,6 +86,24 @@ def test_bands_are_approve_review_and_block(tmp_path: Path, name: str) -> None:
         assert "band" not in plain.answer_model.model_fields
 
 
+def test_a_score_counts_what_the_probability_exceeds(tmp_path: Path) -> None:
+    """From 0 to 1000, in the answers and their model, singly and in a batch; without the declaration there is none."""
+    shipped = load_scorer(BUNDLES / "refund")
+    parsed = shipped.request_model.model_validate(ABUSE)
+    given = shipped.answer(parsed)
+    probability, decision = shipped.score(parsed).probability, dict(shipped.bundle.manifest["decision"])
+    assert "score" not in given
+    assert "score" not in shipped.answer_model.model_fields
+    for n_exceeded in (0, 1, 617, 1000):
+        scale = [probability / 2] * n_exceeded + [probability] * (1000 - n_exceeded)
+        folder = tmp_path / str(n_exceeded)
+        write_variant(BUNDLES / "refund", folder, scale=scale, decision=decision | {"score": 1000})
+        scorer = load_scorer(folder)
+        expected = given | {"score": n_exceeded, "model_version": scorer.version}
+        assert scorer.answer(parsed) == scorer.answers([parsed])[0] == expected
+        assert scorer.answer_model.model_validate(expected).score == n_exceeded  # type: ignore[attr-defined]  # made at run time
+
+
 def test_reasons_and_base_sum_to_the_calibrated_log_odds(scorer: Scorer) -> None:
     """Exactly, for every golden request, as an auditor adds them up.
 

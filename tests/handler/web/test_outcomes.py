@@ -104,6 +104,35 @@ def test_an_invalid_outcome_is_refused_with_its_position(
     assert record() == []
 
 
+def test_an_outcome_says_how_it_is_known(client: TestClient, record: Record) -> None:
+    """From whom, when, and why; what was not sent is not recorded. An inconclusive one is neither of both."""
+    details = {"source": "review", "by": "analyst 7", "note": "card holder confirmed"}
+    client.post(ROUTE, json=[OUTCOME | details | {"at": "2026-01-02T03:04:05Z"}, OUTCOME | {"label": "inconclusive"}])
+    first, second = record()
+    assert first | details | {"at": 1_767_323_045.0, "label": 1} == first
+    assert second.pop("time")
+    assert second == {"outcome": FORMAT, "scorer": "refund", "id": "r1", "label": "inconclusive"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("source", "rumour", "Input should be 'chargeback', 'review', 'customer' or 'other'"),
+        ("by", "", "String should have at least 1 character"),
+        ("note", "x" * 1001, "String should have at most 1000 characters"),
+        ("at", "yesterday", "Input should be a time in ISO 8601, such as 2026-11-28T18:05:00Z, or seconds since 1970"),
+        ("at", 4_000_000_000.0, "The time is more than 5 minutes ahead of the server's clock;"),
+        ("at", True, "Input should be a time in ISO 8601"),
+    ],
+)
+def test_details_that_cannot_be(client: TestClient, record: Record, key: str, value: object, message: str) -> None:
+    """Each is refused with what would be right, and nothing is recorded."""
+    (problem,) = client.post(ROUTE, json=[OUTCOME, OUTCOME | {key: value}]).json()["detail"]
+    assert problem["loc"] == ["body", 1, key]
+    assert problem["msg"].startswith(message)
+    assert record() == []
+
+
 @pytest.mark.parametrize("key", ["scorer", "id", "label"])
 def test_a_missing_key_is_refused(client: TestClient, key: str) -> None:
     """There are no defaults."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -306,3 +307,43 @@ def test_a_server_watches_its_store_while_it_runs(deployment: Deployment) -> Non
         version = deployment.promote(shift=0.5)
         wait_until(lambda: client.post(ROUTE, content=BODY).json()["model_version"] == version)
     wait_until(lambda: not is_looking())
+
+
+@pytest.mark.parametrize("batch", [False, True], ids=["one by one", "batch"])
+def test_a_control_group_is_let_through(refund: Scorer, tmp_path: Path, *, batch: bool) -> None:
+    """The answer says that the request is approved, and nothing of the group; the record has what the model decided."""
+    blocking = copy(refund)
+    blocking.threshold, blocking.block, blocking.control = 0.0, 0.0, 0.5
+    client = TestClient(create_app({"refund": Slot(blocking)}, recorder=Recorder(str(tmp_path / "log"), key=b"key")))
+    requests = [REQUEST | {"refund_id": f"r{number}"} for number in range(40)]
+    if batch:
+        answers = client.post(f"{ROUTE}/batch", json=requests).json()
+    else:
+        answers = [client.post(ROUTE, json=request).json() for request in requests]
+    lines = record_lines(tmp_path / "log")
+    assert {(line["flagged"], line["band"]) for line in lines} == {(True, "block")}
+    let_through = [line["control"]["let_through"] for line in lines]
+    assert 0 < sum(let_through) < len(requests)
+    for answer, is_let_through in zip(answers, let_through, strict=True):
+        assert (answer["prediction"], answer["band"]) == ((0, "approve") if is_let_through else (1, "block"))
+        assert ("reasons" in answer) != is_let_through
+        assert "control" not in json.dumps(answer)
+
+
+def test_nobody_is_let_through_where_nothing_is_recorded(refund: Scorer) -> None:
+    """Nor whoever has no id: the outcome could not be joined."""
+    blocking = copy(refund)
+    blocking.threshold, blocking.block, blocking.control = 0.0, 0.0, 0.5
+    client = TestClient(create_app({"refund": Slot(blocking)}))
+    requests = [REQUEST | {"refund_id": f"r{number}"} for number in range(40)]
+    assert {answer["band"] for answer in client.post(f"{ROUTE}/batch", json=requests).json()} == {"block"}
+
+
+def test_requests_without_an_id_are_never_let_through(refund: Scorer, tmp_path: Path) -> None:
+    """Their outcome could not be joined."""
+    blocking = copy(refund)
+    blocking.threshold, blocking.block, blocking.control = 0.0, 0.0, 0.5
+    client = TestClient(create_app({"refund": Slot(blocking)}, recorder=Recorder(str(tmp_path / "log"), key=b"key")))
+    nameless = {key: value for key, value in REQUEST.items() if key != "refund_id"}
+    assert {answer["band"] for answer in client.post(f"{ROUTE}/batch", json=[nameless] * 40).json()} == {"block"}
+    assert all("control" not in line for line in record_lines(tmp_path / "log"))

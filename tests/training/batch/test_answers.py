@@ -154,6 +154,20 @@ def test_bands_are_the_functions(scorer: Scorer, mini_bundle: Path, tmp_path: Pa
     assert "band" not in plain
 
 
+def test_scores_are_the_functions(scorer: Scorer, mini_bundle: Path, tmp_path: Path) -> None:
+    """A column of whole numbers where the decision has a scale."""
+    rows = frame([{name: pool[0] for name, pool in CELLS.items()} for _ in range(3)], is_text=False)
+    rows["amount"] = [1.0, 50.0, 5_000.0]
+    plain = answer_rows(scorer, rows).answered
+    scale = np.linspace(0, 1, 1000).tolist()
+    decision = scorer.bundle.manifest["decision"] | {"score": 1000}
+    write_variant(mini_bundle, tmp_path / "scaled", decision=decision, scale=scale)
+    scored = answer_rows(load_scorer(tmp_path / "scaled"), rows).answered["score"]
+    assert scored.dtype == np.int16
+    assert scored.tolist() == [sum(limit < p for limit in scale) for p in plain["fraud_probability"]]
+    assert "score" not in plain
+
+
 FLOATS = st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from(NUMBERS)
 ROW = st.fixed_dictionaries(
     {
