@@ -32,11 +32,14 @@ CARD_AND_PAIR = {
     "card": {"key": "card", "ttl": "90d", "ignore": ["", "none"]},
     "pair": {"key": ["card", "device"], "ttl": "30d"},
 }
+# The same over several items of a table, of which none can tell what `age` reads.
+SHARDED = {name: entity | {"shards": 3} for name, entity in CARD_AND_PAIR.items()}
 
 
 def declared_takes(entities: dict[str, Any], **changes: object) -> History:
     """A history of a card, and of a pair where the entities have one; `changes` replace keys of the block."""
-    features = {name: {"entity": "card", **take} for name, take in TAKES.items()}
+    takes = TAKES.items() if "shards" not in entities["card"] else [item for item in TAKES.items() if item[0] != "age"]
+    features = {name: {"entity": "card", **take} for name, take in takes}
     if "pair" in entities:
         features["pairs"] = {"entity": "pair", "take": "count", "over": "30d"}
     block = {"entities": entities, "features": features, "label_delay_days": DELAY / DAY, "usual_fraud_rate": RATE}

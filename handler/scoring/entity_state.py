@@ -131,6 +131,8 @@ class EntityPast:
         self._caps = tuple(
             max(feature.cap for feature in capped if feature.field == field) for field in self.remembered
         )
+        self.shards = entity.shards
+        """Over how many states a store that many use at once may spread the events of one key."""
         self._ttl, self._lateness = seconds_of(entity.ttl), seconds_of(history.lateness)
         self._delay, self._usual = round(history.label_delay_days * DAY), history.usual_fraud_rate
         self._n_totals = 1 + 3 * len(self.measured)
@@ -195,7 +197,7 @@ class EntityPast:
         if event.time <= state.last:
             self._compact(state, self._tick(event))
         else:
-            self._add_raw(state, event)
+            self._add_raw(state, self._tick(event))
         self._settle(state)
         return True
 
@@ -242,16 +244,41 @@ class EntityPast:
                 state.first = max(live.first, as_of)
             state.last = live.last
         for number, (step, columns) in enumerate(zip(self._steps, self._columns, strict=True)):
-            state.tiles[number] = _united(state.tiles[number], live.tiles[number], columns, as_of // step)
+            tiles = live.tiles[number]
+            n_before = bisect_left(tiles[0], as_of // step)
+            since = [column[n_before:] for column in tiles]
+            state.tiles[number] = _united([state.tiles[number], since], columns)
         for seen, others, cap in zip(state.seen, live.seen, self._caps, strict=True):
             seen.update((value, last) for value, last in others.items() if last >= as_of)
-            for value, _ in sorted(seen.items(), key=_by_time)[:-cap]:
-                del seen[value]
-        state.raw += (
-            Tick(tick.time, [*tick.totals], [[*values] for values in tick.values])
-            for tick in live.raw
-            if tick.time >= as_of
-        )
+            _keep_latest(seen, cap)
+        state.raw += (_copied(tick) for tick in live.raw if tick.time >= as_of)
+        self._settle(state)
+        return state
+
+    def united(self, states: Sequence[State]) -> State:
+        """The state of the events of all of these, each of which is in one of them.
+
+        Equal to the fold of these events but for two things: it has all their ids, and `first` is only the earliest
+        that they tell, because a state that was forgotten in between does not know that others were not.
+        """
+        state = self.empty()
+        for part in sorted(states, key=_last, reverse=True):
+            if state.last == NONE:
+                state.first, state.last = part.first, part.last
+            elif state.first - part.last <= self._ttl:
+                state.first = min(state.first, part.first)
+        ids = sorted(pair for part in states for pair in zip(part.id_times, part.ids, strict=True))
+        state.id_times, state.ids = (array("q", (pair[place] for pair in ids)) for place in (0, 1))
+        for number, columns in enumerate(self._columns):
+            state.tiles[number] = _united([part.tiles[number] for part in states], columns)
+        for place, cap in enumerate(self._caps):
+            state.seen[place] = _last_of([part.seen[place] for part in states], cap)
+        for part in states:
+            for tick in part.raw:
+                if tick.time <= state.last:
+                    self._compact(state, tick)
+                else:
+                    self._add_raw(state, _copied(tick))
         self._settle(state)
         return state
 
@@ -339,10 +366,11 @@ class EntityPast:
             totals += (0, 0, NONE) if value is None else (1, value, value)
         return Tick(event.time, totals, [[] if value is None else [value] for value in event.values])
 
-    def _add_raw(self, state: State, event: Event) -> None:
-        raw, tick = state.raw, self._tick(event)
-        place = len(raw) if not raw or raw[-1].time < event.time else bisect_left(raw, event.time, key=_time)
-        if place == len(raw) or raw[place].time != event.time:
+    def _add_raw(self, state: State, tick: Tick) -> None:
+        """Add a tick, which becomes the state's own, to those that are kept one by one."""
+        raw = state.raw
+        place = len(raw) if not raw or raw[-1].time < tick.time else bisect_left(raw, tick.time, key=_time)
+        if place == len(raw) or raw[place].time != tick.time:
             raw.insert(place, tick)
             return
         same = raw[place]
@@ -350,10 +378,11 @@ class EntityPast:
             before = same.totals[number]
             same.totals[number] = max(before, total) if _is_largest(number) else before + total
         for values, new, cap in zip(same.values, tick.values, self._caps, strict=True):
-            if new and new[0] not in values:
-                values.append(new[0])
-                values.sort()
-                del values[:-cap]
+            for value in new:
+                if value not in values:
+                    values.append(value)
+                    values.sort()
+                    del values[:-cap]
 
     def _compact(self, state: State, tick: Tick) -> None:
         """Move a tick into the tiles."""
@@ -557,23 +586,44 @@ def _remember(state: State, time: int, identifier: int) -> bool:
     return True
 
 
-def _united(
-    tiles: Sequence[array[int]], others: Sequence[array[int]], columns: Sequence[int], start: int
-) -> list[array[int]]:
-    """Tiles, and the others from a number on: their totals are added, of largest values the larger one counts."""
-    totals = {number: values for number, *values in zip(*tiles, strict=True)}
-    for number, *values in zip(*others, strict=True):
-        if number >= start:
-            before = totals.get(number, [NONE if _is_largest(column) else 0 for column in columns])
-            totals[number] = [
-                max(pair) if _is_largest(column) else min(max(sum(pair), -_LARGEST), _LARGEST)
-                for column, *pair in zip(columns, before, values, strict=True)
-            ]
-    numbers = sorted(totals)
-    return [
-        array("q", numbers),
-        *(array("q", [totals[number][place] for number in numbers]) for place in range(len(columns))),
-    ]
+def _united(parts: Sequence[Sequence[array[int]]], columns: Sequence[int]) -> list[array[int]]:
+    """Tiles of several states as one: their totals are added, of largest values the largest counts."""
+    numbers = sorted({number for tiles in parts for number in tiles[0]})
+    place_of = {number: place for place, number in enumerate(numbers)}
+    places = [[place_of[number] for number in tiles[0]] for tiles in parts]
+    united = [array("q", numbers)]
+    for index, column in enumerate(columns, 1):
+        is_largest = _is_largest(column)
+        totals = [NONE if is_largest else 0] * len(numbers)
+        for tiles, of_part in zip(parts, places, strict=True):
+            for place, total in zip(of_part, tiles[index], strict=True):
+                if not is_largest:
+                    totals[place] += total
+                elif total > totals[place]:
+                    totals[place] = total
+        united.append(array("q", totals if is_largest else [min(max(t, -_LARGEST), _LARGEST) for t in totals]))
+    return united
+
+
+def _last_of(parts: Sequence[Mapping[int, int]], cap: int) -> dict[int, int]:
+    """The most recent values of several states, with the last time of each."""
+    seen: dict[int, int] = {}
+    for part in parts:
+        for value, last in part.items():
+            seen[value] = max(seen.get(value, NONE), last)
+    _keep_latest(seen, cap)
+    return seen
+
+
+def _keep_latest(seen: dict[int, int], cap: int) -> None:
+    """Forget all but the most recent values."""
+    if len(seen) > cap:
+        for value, _ in sorted(seen.items(), key=_by_time)[:-cap]:
+            del seen[value]
+
+
+def _copied(tick: Tick) -> Tick:
+    return Tick(tick.time, [*tick.totals], [[*values] for values in tick.values])
 
 
 def _is_largest(place: int) -> bool:
@@ -583,6 +633,10 @@ def _is_largest(place: int) -> bool:
 
 def _time(tick: Tick) -> int:
     return tick.time
+
+
+def _last(state: State) -> int:
+    return state.last
 
 
 def _by_time(item: tuple[int, int]) -> tuple[int, int]:

@@ -25,6 +25,8 @@ LONGEST_TTL = 400 * DAY
 MOST_VALUES = 64
 # Values are summed as whole numbers: cents, or millionths, up to this many of them.
 LARGEST_MEASURE = 9_000_000_000_000
+# Each request of an entity reads all of its shards.
+MOST_SHARDS = 16
 
 Take = Literal["count", "sum", "mean", "max", "since_last", "since_first", "distinct", "seen", "fraud_rate"]
 _OVER = ("count", "sum", "mean", "max", "distinct", "fraud_rate")
@@ -85,6 +87,9 @@ class Entity(Frozen):
     """How long without an event until it is forgotten."""
     ignore: Annotated[tuple[str, ...], AfterValidator(_with_empty)] = ("",)
     """Keys that stand for no entity; an empty one is always among them."""
+    # Not in bundles that do not need it: they, and their versions, are those of before.
+    shards: Annotated[int, Field(ge=1, le=MOST_SHARDS, exclude_if=lambda shards: shards == 1)] = 1
+    """Over how many items of a table the events of one key are spread."""
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -155,7 +160,12 @@ class History(Frozen):
                 raise ValueError(
                     f"features.{name}.entity is {feature.entity}; it must be one of {', '.join(self.entities)}"
                 )
-            ttl = self.entities[feature.entity].ttl
+            ttl, shards = self.entities[feature.entity].ttl, self.entities[feature.entity].shards
+            if feature.take == "since_first" and shards > 1:
+                raise ValueError(
+                    f"features.{name}.take is since_first, but {feature.entity} has shards: {shards}, of which none "
+                    "can tell when the others forgot it; remove shards, or take since_last"
+                )
             if feature.over and feature.window > seconds_of(ttl):
                 raise ValueError(
                     f"features.{name}.over is {feature.over}, but {feature.entity} is forgotten after ttl {ttl}; "
@@ -217,6 +227,8 @@ class History(Frozen):
     def id_of(self, fields: Mapping[str, DeclaredField]) -> str:
         """Equal for histories whose states are equal: 12 hexadecimal digits of a hash of all that shapes them."""
         content = self.model_dump(mode="json", exclude={"warmup_days", "usual_fraud_rate"})
+        for entity in content["entities"].values():
+            entity.pop("shards", None)
         measured = {str(feature.field) for feature in self.features.values() if feature.take in MEASURES}
         # Amounts of money are remembered as cents, other numbers as millionths.
         content["scales"] = {name: scale_of(fields[name]) for name in sorted(measured)}

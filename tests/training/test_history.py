@@ -22,7 +22,7 @@ from handler.records.record import Recorder
 from handler.releases.served import Served, Slot
 from handler.releases.shadow import Shadow
 from handler.scoring.entity_state import PRIOR_EVENTS
-from handler.scoring.history import DAY, Entity
+from handler.scoring.history import DAY, Entity, history_of
 from handler.scoring.past import RequestPast
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import END_OF_TIMES
@@ -469,6 +469,26 @@ REFUSALS = [
     ("warmup_days: 3", "warmup: 3", "history.warmup is not a known key"),
     ("      card:    {type: key}\n", "", "history.entities.card.key is card; it must be a field of type key"),
     ("cap: 3}", "cap: 65}", "history.features.devices.cap is 65; it must be less than or equal to 64"),
+    (
+        "ttl: 30d, ignore",
+        "ttl: 30d, shards: 0, ignore",
+        "history.entities.card.shards is 0; it must be greater than or equal to 1",
+    ),
+    (
+        "ttl: 30d, ignore",
+        "ttl: 30d, shards: 17, ignore",
+        "history.entities.card.shards is 17; it must be less than or equal to 16",
+    ),
+    (
+        "ttl: 30d, ignore",
+        "ttl: 30d, shards: many, ignore",
+        "history.entities.card.shards is 'many'; it must be a valid integer",
+    ),
+    (
+        "[card, device], ttl: 30d}\n      features:\n",
+        "[card, device], ttl: 30d, shards: 4}\n      features:\n        age: {entity: both, take: since_first}\n",
+        "history.features.age.take is since_first, but both has shards: 4, of which none can tell when the others ",
+    ),
     ("idle:         ", "amount_to_mean: ", "amount_to_mean is used twice"),
     *(
         (
@@ -480,6 +500,22 @@ REFUSALS = [
     ),
     ("warmup_days: 3", "resolution: 1w", "history.resolution: must be a whole number and s, m, h or d"),
 ]
+
+
+@pytest.mark.parametrize(("shards", "dumped"), [(1, {}), (8, {"shards": 8})])
+def test_shards_do_not_shape_states(remembered: Path, shards: int, dumped: dict[str, int]) -> None:
+    """The id of the history is that of before; a bundle has them only where there are several."""
+    contract = declared_scorer("mini", remembered / "params.yaml").contract
+    assert contract.history is not None
+    before = contract.history.model_dump(mode="json")
+    assert not any("shards" in entity for entity in before["entities"].values())
+    spread = history_of(
+        before | {"entities": {name: of | {"shards": shards} for name, of in before["entities"].items()}}
+    )
+    assert spread is not None
+    assert spread.id_of(contract.fields) == contract.history.id_of(contract.fields)
+    for name, entity in before["entities"].items():
+        assert spread.entities[name].model_dump(mode="json") == entity | dumped
 
 
 @pytest.mark.parametrize(("declared", "kept"), [([], [""]), (["none"], ["", "none"]), (["none", ""], ["none", ""])])

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handler.scoring.entity_state import MOST_BYTES, PRIOR_EVENTS, EntityPast, Event, State, hash_of, whole
+from handler.scoring.entity_state import (
+    MOST_BYTES,
+    N_IDS,
+    PRIOR_EVENTS,
+    RAW_TICKS,
+    EntityPast,
+    Event,
+    State,
+    hash_of,
+    whole,
+)
 from handler.scoring.history import DAY, HOUR, MINUTE, HistoryFeature
 from tests.entity_takes import CARD, DELAY, FIELDS, RATE, declared_takes
 
@@ -332,3 +342,59 @@ def test_events_that_cannot_be_told_apart_are_not_merged(drawn: list[Any], cut: 
     if any(rows[-1][1].time - 80 * DAY < row.time < as_of for _, row in rows) and as_of % DAY:
         with pytest.raises(ValueError, match="no midnight"):
             PAST.merged(PAST.empty(), added(rows), as_of)
+
+
+# Some near each other, so that more than RAW_TICKS, and more ids than a state has, are within `lateness`.
+CLOSE_ROWS = st.tuples(ROWS, st.integers(0, 3 * RAW_TICKS)).map(
+    lambda drawn: drawn[0] + [(7, 5.0, None, "a", False)] * drawn[1]
+)
+
+
+@given(CLOSE_ROWS, st.integers(1, 5), st.randoms(use_true_random=False))
+@settings(max_examples=200, deadline=None)
+def test_united_states_are_that_of_all_events(drawn: list[Any], n_shards: int, random: Random) -> None:
+    """Byte for byte, but for the ids that one state forgets, and the first event, which shards cannot tell.
+
+    However the events are spread, and in whatever order they come: so the features are equal at any time, even where
+    one state can no longer tell the ticks within `lateness` apart, because the union settles as it does.
+    """
+    rows = rows_of(drawn)
+    arrival = sorted(enumerate(rows), key=lambda item: item[1].time + random.uniform(0, 900))
+    shards: list[list[tuple[int, Row]]] = [[] for _ in range(n_shards)]
+    for item in arrival:
+        random.choice(shards).append(item)
+    states, expected = [added(shard) for shard in shards], added(arrival)
+    packed = [PAST.pack(state) for state in states]
+    united = PAST.united(states)
+    for _, row in arrival[-4:]:
+        for later in (-599, -1, 0, 1, DAY, 9 * DAY):
+            asked = Row(row.time + later, None, None, row.device, fraud=False).event()
+            pairs = zip(PAST.names, PAST.values(united, asked), PAST.values(expected, asked), strict=True)
+            assert all(name == "age" or same(left, right) for name, left, right in pairs)
+    assert {*united.ids} >= {*expected.ids}
+    assert [*united.ids[-N_IDS:]] == [*expected.ids]
+    united.ids, united.id_times, united.first = expected.ids, expected.id_times, expected.first
+    assert PAST.pack(united) == PAST.pack(expected)
+    PAST.add(united, Event(START + 200 * DAY, [None, None], [None]))
+    assert [PAST.pack(state) for state in states] == packed, "none is changed"
+
+
+def test_a_resent_request_is_known_to_its_shard() -> None:
+    """Though a single state would have forgotten its id: it has the features of its first time."""
+    old, others = PAST.empty(), PAST.empty()
+    first = Row(START, None, None, None, fraud=False)
+    PAST.add(old, first.event(0))
+    for number in range(1, N_IDS + 8):
+        PAST.add(others, Row(START + 1, None, None, None, fraud=False).event(number))
+    again = Row(START + HOUR // 2, None, None, None, fraud=False).event(0)
+    assert PAST.values(PAST.united([old, others]), again)[PAST.names.index("count_24h")] == 0.0
+
+
+@pytest.mark.parametrize(("gap", "first"), [(80, 0), (100, 100)])
+def test_the_first_event_of_shards_is_that_since_all_forgot_it(gap: int, first: int) -> None:
+    """As far as they can tell: one without an event for longer than the ttl before the others does not count."""
+    states = [
+        added([(n, Row(START + days * DAY, None, None, None, fraud=False)) for n, days in enumerate(of)])
+        for of in ([0], [gap, gap + 1, gap + 2], [gap + 3])
+    ]
+    assert PAST.united(states[::-1]).first == START + first * DAY
