@@ -169,8 +169,7 @@ def _state(database: str, key: bytes, entity: EntityPast) -> State | None:
     """The state of a key in a served history; None where there is none."""
     if is_table(database):
         with opened_table(database, "HISTORY", os.environ) as table:
-            item = table.item(key, entity)
-            return item.state if item else None
+            return table.state(key, entity)
     with opened_file(existing_file(database)) as served:
         packed = served.state(key)
         return None if packed is None else entity.unpack(packed)

@@ -165,8 +165,8 @@ def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) ->
         different = 0
         for key, fold in folds.items():
             entity = past.entity(0)
-            item = target.item(key, entity)
-            different += item is None or entity.pack(item.state) != entity.pack(fold)
+            state = target.state(key, entity)
+            different += state is None or entity.pack(state) != entity.pack(fold)
     return {
         "states": options.states,
         "seconds": seconds,

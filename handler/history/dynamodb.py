@@ -5,6 +5,9 @@ that two callers send at once is lost, and the order is the table's. An item has
 (`b`), how often that was done (`v`), the events since (`l`), when all is forgotten (`x`), and up to when it was loaded
 from a file (`a`). Once there are more than RAW_EVENTS, whoever adds one packs them, guarded by `v`: who loses that race
 does nothing. Where outcomes are read, another item notes the events of a request (`n`) until they are settled (`s`).
+
+The events of an entity with shards are spread over several such items, because a table writes one item only so often. A
+request adds itself to one of them and reads the others, side by side.
 """
 
 import json
@@ -13,7 +16,8 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
-from itertools import batched
+from itertools import batched, islice
+from os import urandom
 from time import monotonic, time
 from typing import Any, NamedTuple
 
@@ -46,6 +50,8 @@ class Item(NamedTuple):
     n_events: int
     """How many events follow the packed ones."""
     version: int
+    loaded: int
+    """Up to when it was loaded from a file; NONE where it was not."""
 
 
 class Placed(NamedTuple):
@@ -102,9 +108,7 @@ class DynamoHistory(PastStore):
         self.n_failed += sum(None in of_request for of_request in values)
         return values
 
-    def _turns(
-        self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool
-    ) -> Iterator[tuple["_Job", ...]]:
+    def _turns(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool) -> Iterator[list["_Job"]]:
         """What is called at once: notes of ids that outcomes may name, and the events of each key in order of time.
 
         A key with very many events has several turns.
@@ -121,31 +125,45 @@ class DynamoHistory(PastStore):
             if is_written and place.event.past.has_frauds and place.event.event.id is not None:
                 notes.setdefault(place.event.event.id, {}).setdefault(place.event.entity, place)
         jobs = [
-            _Job(list(noted.values()), self._noting(identifier, noted.values()), is_note=True)
+            _Job(list(noted.values()), [self._noting(identifier, noted.values())], is_note=True)
             for identifier, noted in notes.items()
         ]
         for start in range(0, max(map(len, keys.values()), default=0), MOST_EVENTS):
             parts = ((key, of_key[start : start + MOST_EVENTS]) for key, of_key in keys.items())
-            jobs += [
-                _Job(part, self._adding(key, part) if is_written else self._reading(key)) for key, part in parts if part
-            ]
-            yield from batched(jobs, CONNECTIONS, strict=False)
+            jobs += [self._job(key, part, is_written=is_written) for key, part in parts if part]
+            yield from _at_once(jobs)
             jobs = []
+
+    def _job(self, key: bytes, placed: Sequence[Placed], *, is_written: bool) -> "_Job":
+        """The calls for the events of one key: to each shard that gets some, and one that reads the others."""
+        if (n_shards := placed[0].event.past.shards) == 1:
+            return _Job(placed, [self._adding(key, placed) if is_written else self._reading(key)])
+        added: dict[int, list[Placed]] = {}
+        if is_written:
+            # Not by turns: environments that start from one snapshot would all take the same ones.
+            other = urandom(1)[0]
+            for place in placed:
+                identifier = place.event.event.id
+                added.setdefault((other if identifier is None else identifier) % n_shards, []).append(place)
+        calls = [self._adding(shard_key(key, shard), of_shard) for shard, of_shard in added.items()]
+        read = [shard_key(key, shard) for shard in range(n_shards) if shard not in added]
+        return _Job(placed, [*calls, self._reading_all(read)] if read else calls, added)
 
     def _exchange(self, jobs: Sequence["_Job"], values: Sequence[Values], *, is_written: bool) -> list["_Failed"]:
         """Set the values of some keys' events; which jobs failed, and why."""
         deadline = monotonic() + self._budget
-        answers = self._client.call([job.call for job in jobs], self._budget)
+        answers = iter(self._client.call([call for job in jobs for call in job.calls], self._budget))
         failed: list[_Failed] = []
         packing: list[Call] = []
-        for job, answer in zip(jobs, answers, strict=True):
-            if isinstance(answer, AwsError):
-                failed.append((job, answer))
-            elif not job.is_note:
-                try:
-                    packing += self._set_values(job, answer, values, is_written=is_written)
-                except StateError as error:
-                    failed.append((job, error))
+        for job in jobs:
+            try:
+                given = _all_given(list(islice(answers, len(job.calls))))
+                if job.added is not None:
+                    packing += self._set_values_of_shards(job, given, values)
+                elif not job.is_note:
+                    packing += self._set_values(job, given[0], values, is_written=is_written)
+            except (AwsError, StateError) as error:
+                failed.append((job, error))
         if packing and (left := deadline - monotonic()) > 0:
             # The next request does what fails here.
             self._client.call(packing, left)
@@ -162,8 +180,35 @@ class DynamoHistory(PastStore):
             values[place.request][place.event.entity] = past.values(item.state, place.event.event)
             if is_written:
                 past.add(item.state, place.event.event)
-        n_events = item.n_events + len(job.placed)
-        if not is_written or n_events <= RAW_EVENTS:
+        return self._due_packing(key, past, before, item, len(job.placed)) if is_written else []
+
+    def _set_values_of_shards(
+        self, job: "_Job", given: Sequence[Mapping[str, Any]], values: Sequence[Values]
+    ) -> list[Call]:
+        """Set the values of the events of one key, which has shards; the calls that pack those for which it is due."""
+        (_, event), added = job.placed[0], job.added or {}
+        keys = [shard_key(event.key, shard) for shard in range(event.past.shards)]
+        known = {item["k"]["B"]: item for item in _items_of(given)}
+        before = [known.get(self.item_key(key), {}) for key in keys]
+        items = [read_item(event.past, item) for item in before]
+        state = united(event.past, items)
+        for place in job.placed:
+            values[place.request][place.event.entity] = event.past.values(state, place.event.event)
+            if added:
+                event.past.add(state, place.event.event)
+        packing: list[Call] = []
+        for shard, of_shard in added.items():
+            for place in of_shard:
+                event.past.add(items[shard].state, place.event.event)
+            packing += self._due_packing(keys[shard], event.past, before[shard], items[shard], len(of_shard))
+        return packing
+
+    def _due_packing(
+        self, key: bytes, past: EntityPast, before: Mapping[str, Any], item: Item, n_added: int
+    ) -> list[Call]:
+        """The call that packs an item, to which so many events were added, if that is due."""
+        n_events = item.n_events + n_added
+        if n_events <= RAW_EVENTS:
             return []
         if n_events > MOST_EVENTS:
             n_events = min(item.n_events, MOST_EVENTS)
@@ -205,6 +250,11 @@ class DynamoHistory(PastStore):
     def _reading(self, key: bytes, secret: bytes | None = None) -> Call:
         return "GetItem", self._body(self.item_key(key, secret), '"ConsistentRead":true')
 
+    def _reading_all(self, keys: Iterable[bytes]) -> Call:
+        """The call that reads several items."""
+        asked = {"Keys": [{"k": {"B": self.item_key(key)}} for key in keys], "ConsistentRead": True}
+        return "BatchGetItem", json.dumps({"RequestItems": {self._table: asked}}).encode()
+
     def _adding(self, key: bytes, placed: Sequence[Placed]) -> Call:
         """The call that adds events to an item and gives what it held before."""
         past, events = placed[0].event.past, [place.event.event for place in placed]
@@ -230,7 +280,8 @@ class DynamoHistory(PastStore):
         """The call that notes, by the id of a request, the events that its outcome may make frauds."""
         events = [place.event for place in placed]
         content = b"".join(
-            b64decode(self.item_key(event.key)) + array("q", (event.entity, event.event.time)).tobytes()
+            b64decode(self.item_key(shard_key(event.key, identifier % event.past.shards)))
+            + array("q", (event.entity, event.event.time)).tobytes()
             for event in events
         )
         expires = max(_expires(event.past, event.event.time) for event in events)
@@ -265,10 +316,12 @@ class DynamoHistory(PastStore):
 
 
 class _Job(NamedTuple):
-    """A call for the events of one key, or for the note of one request."""
+    """The calls for the events of one key, or the one for the note of one request."""
 
     placed: Sequence[Placed]
-    call: Call
+    calls: Sequence[Call]
+    added: Mapping[int, Sequence[Placed]] | None = None
+    """Of a key with shards: by the shard the events that are added to it."""
     is_note: bool = False
 
 
@@ -290,8 +343,28 @@ def read_item(past: EntityPast, item: Mapping[str, Any], most: int | None = None
                 past.add(state, _unpacked(numbers, n_measures))
             elif numbers[0] >= loaded:
                 past.add_fraud(state, numbers[0])
-        return Item(state, len(events), int(item["v"]["N"]) if "v" in item else 0)
+        return Item(state, len(events), int(item["v"]["N"]) if "v" in item else 0, loaded)
     except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise StateError("an item of the table is not of this history") from error
+
+
+def shard_key(key: bytes, shard: int) -> bytes:
+    """The key of a shard, which of the first is the key itself: more shards lose nothing of what it has."""
+    return key + bytes((shard,)) if shard else key
+
+
+def united(past: EntityPast, shards: Sequence[Item]) -> State:
+    """The state of a key from all of its shards, in their order; raises StateError where they are not of this history.
+
+    A load writes to the first, and then removes from the others what the file has: what it has not yet removed does
+    not count.
+    """
+    loaded = shards[0].loaded
+    try:
+        return past.united(
+            [past.merged(past.empty(), item.state, loaded) if item.loaded < loaded else item.state for item in shards]
+        )
+    except ValueError as error:
         raise StateError("an item of the table is not of this history") from error
 
 
@@ -311,6 +384,40 @@ def version_values(version: int, n_events: int) -> dict[str, Any]:
     values = {":v": {"N": str(version + 1)}}
     values |= {":o": {"N": str(version)}} if version else {}
     return values | ({":c": {"N": str(n_events)}} if n_events else {})
+
+
+def _at_once(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
+    """Jobs of at most CONNECTIONS calls together, or a single one of more."""
+    turn, n_calls = list[_Job](), 0
+    for job in jobs:
+        if turn and n_calls + len(job.calls) > CONNECTIONS:
+            yield turn
+            turn, n_calls = [], 0
+        turn.append(job)
+        n_calls += len(job.calls)
+    if turn:
+        yield turn
+
+
+def _all_given(answers: Sequence[dict[str, Any] | AwsError]) -> list[dict[str, Any]]:
+    """The answers to the calls of a job; raises the first error where one failed, or a part of one."""
+    given = []
+    for answer in answers:
+        if isinstance(answer, AwsError):
+            raise answer
+        if answer.get("UnprocessedKeys"):
+            raise AwsError("UnprocessedKeys", "the table reads some items no more often")
+        given.append(answer)
+    return given
+
+
+def _items_of(answers: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The items in answers to calls that add to one item or read several."""
+    for answer in answers:
+        if "Attributes" in answer:
+            yield answer["Attributes"]
+        for items in answer.get("Responses", {}).values():
+            yield from items
 
 
 def _packed(event: Event) -> bytes:

@@ -6,6 +6,7 @@ import sqlite3
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import batched
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -17,16 +18,18 @@ from handler.history.dynamodb import (
     MOST_EVENTS,
     TARGET,
     DynamoHistory,
-    Item,
     read_item,
     removal,
+    shard_key,
+    united,
     version_condition,
     version_values,
 )
 from handler.history.loading import marked_as_loaded
 from handler.history.sqlite import HistoryFileError, SqliteHistory
 from handler.history.store import week_end
-from handler.scoring.entity_state import EntityPast, StateError
+from handler.scoring.entity_state import EntityPast, State, StateError
+from handler.scoring.history import MOST_SHARDS
 from handler.scoring.past import RequestPast
 from handler.settings import TABLE, Settings
 from training.data.near_names import near_file
@@ -72,8 +75,16 @@ class HistoryTable:
     def load(self, states: Sequence[StoredState], past: RequestPast, as_of: int) -> None:
         """Merge at most BATCH states of events before `as_of`, a midnight, into the table.
 
-        Raises StateError where one, or what the table has of its key, is damaged, StageError where the table fails.
+        They are those of the first shards. From the others everything before `as_of` is removed; until that is done
+        requests leave it out. Raises StateError where one, or what the table has of its key, is damaged, StageError
+        where the table fails.
         """
+        self._load(states, past, as_of)
+        for others in batched(_other_shards(states, past), BATCH, strict=False):
+            self._load(others, past, as_of)
+
+    def _load(self, states: Sequence[StoredState], past: RequestPast, as_of: int) -> None:
+        """Merge states into the items of their own keys."""
         answers = self._answers([self._put(state, as_of) for state in states])
         for state, answer in zip(states, answers, strict=True):
             if isinstance(answer, AwsError):
@@ -90,18 +101,27 @@ class HistoryTable:
         item = answer.get("Item") if isinstance(answer, dict) else None
         return int(item["a"]["N"]) if item else None
 
-    def item(self, key: bytes, past: EntityPast) -> Item | None:
-        """What the table has of a key; raises StateError where that is damaged."""
-        content = {"Key": {"k": {"B": self._key(key)}}, "ConsistentRead": True}
-        (answer,) = self._answers([self._call("GetItem", content)])
-        item = answer.get("Item") if isinstance(answer, dict) else None
-        return read_item(past, item) if item else None
+    def state(self, key: bytes, past: EntityPast) -> State | None:
+        """The state that the table has of a key; None where it has none. Raises StateError where it is damaged."""
+        contents = [
+            {"Key": {"k": {"B": self._key(shard_key(key, shard))}}, "ConsistentRead": True}
+            for shard in range(past.shards)
+        ]
+        answers = self._answers([self._call("GetItem", content) for content in contents])
+        items = [answer.get("Item", {}) for answer in answers if isinstance(answer, dict)]
+        return united(past, [read_item(past, item) for item in items]) if any(items) else None
 
     def delete(self, key: bytes) -> bool:
-        """Delete all that the table has of a key, and say whether there was anything."""
-        content = {"Key": {"k": {"B": self._key(key)}}, "ReturnValues": "ALL_OLD"}
-        (answer,) = self._answers([self._call("DeleteItem", content)])
-        return isinstance(answer, dict) and "Attributes" in answer
+        """Delete all that the table has of a key, and say whether there was anything.
+
+        Of all shards that it may ever have had.
+        """
+        contents = [
+            {"Key": {"k": {"B": self._key(shard_key(key, shard))}}, "ReturnValues": "ALL_OLD"}
+            for shard in range(MOST_SHARDS)
+        ]
+        answers = self._answers([self._call("DeleteItem", content) for content in contents])
+        return any(isinstance(answer, dict) and "Attributes" in answer for answer in answers)
 
     def _key(self, key: bytes) -> str:
         return self._served.item_key(key)
@@ -173,6 +193,15 @@ class HistoryTable:
                     f"{TABLE}{self._name} does not answer: {answer}; run it again, nothing counts twice"
                 ) from answer
         return answers
+
+
+def _other_shards(states: Sequence[StoredState], past: RequestPast) -> Iterator[StoredState]:
+    """What a load merges into the shards that have no state in the file: nothing."""
+    for state in states:
+        entity = past.entity(state.entity)
+        empty = entity.pack(entity.empty())
+        for shard in range(1, entity.shards):
+            yield state._replace(key=shard_key(state.key, shard), state=empty)
 
 
 def _may_succeed(answer: Answer) -> bool:
