@@ -2,7 +2,7 @@
 
 A stand-in for DynamoDB runs on the same machine, so that what is measured is this project's own work, and what becomes
 of requests: while the table is silent for a minute, while a hundred callers name one merchant, and while a million
-states are loaded.
+states are loaded; and while one merchant has more of them than one item takes, with and without shards.
 """
 
 import time
@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Barrier
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from tqdm import tqdm
@@ -22,12 +23,14 @@ from tqdm import tqdm
 from benchmarks.command import keep, options_of
 from benchmarks.history.paced_calls import FIRST_TIME, N_ENTITIES, Limits, working
 from benchmarks.history.payments import SCORER, START, trained_bundles
-from benchmarks.history.table_stand_in import table_stand_in
+from benchmarks.history.table_stand_in import DYNAMODB, Units, table_stand_in
 from benchmarks.machine import machine
 from benchmarks.tables import date_of, number, table
 from handler.history.aws import CONNECT_SECONDS, AwsClient
 from handler.history.dynamodb import TARGET, DynamoHistory
-from handler.scoring.history import DAY
+from handler.history.store import logger
+from handler.scoring.contract import Contract
+from handler.scoring.history import DAY, History
 from handler.scoring.past import KeyedEvent, RequestPast
 from handler.scoring.scorer import load_scorer
 from training.data.state_file import StoredState
@@ -39,11 +42,15 @@ SIZES = {
     "rate": (200, 50),
     "silent_seconds": (60, 1),
     "callers": (100, 4),
+    "hot_seconds": (20, 1),
     "states": (1_000_000, 200),
     # States a second. DynamoDB is slower too; if it were not, the stand-in would answer nobody in time.
     "load_rate": (8_000, 8_000),
 }
 NAME, SECRET = "past", b"a secret"
+# Requests a second of one merchant, and its shards. This machine cannot send the 1,500 that are too many for an item of
+# DynamoDB: so its items, and the requests, are limited to a tenth.
+HOT_RATE, HOT_SHARDS, SCALE = 150, (1, 8), 10
 BUDGET_MS = 50
 # Before the silence, and after it: longer than a table that failed is left alone.
 EDGE_SECONDS = 15
@@ -115,6 +122,32 @@ def one_merchant(past: RequestPast, model: Any, n_callers: int) -> dict[str, int
     return {"requests": n_callers * n_each, "unanswered": n_failed, "counted": int((values or [-1])[0])}
 
 
+def hot_merchant(past: History, contract: Contract, model: Any, seconds: float) -> dict[str, Any]:  # noqa: ANN401
+    """How many requests of one merchant, more than an item takes, have no answer of the history, by its shards."""
+    unanswered: dict[str, int] = {}
+    n_requests = round(HOT_RATE * seconds)
+    for shards in HOT_SHARDS:
+        merchant = past.entities["merchant"].model_copy(update={"shards": shards})
+        spread = past.model_copy(update={"entities": {**past.entities, "merchant": merchant}})
+        events = RequestPast(SCORER, contract, spread).events
+        with (
+            table_stand_in(Units(*(units / SCALE for units in DYNAMODB))) as environment,
+            # It would say of nearly each request that it fails, or that it does not.
+            patch.object(logger, "disabled", new=True),
+            DynamoHistory(NAME, 1_000, SECRET, AwsClient("dynamodb", TARGET, environment)) as history,
+        ):
+            begin = time.monotonic()
+            for number_of in range(n_requests):
+                time.sleep(max(0.0, begin + number_of / HOT_RATE - time.monotonic()))
+                named = {"payment_id": f"hot {number_of}", "card": f"card {number_of}", "merchant": "one"}
+                history.exchange([events(model.model_validate(named | {"amount": 1.0, "at": START + number_of}))])
+            unanswered[str(shards)] = history.n_failed
+            took = time.monotonic() - begin
+        if took > 1.1 * seconds + 1:
+            raise SystemExit(f"{n_requests} requests took {took:.1f} s, too long for {HOT_RATE} a second")
+    return {"rate": HOT_RATE, "scale": SCALE, "requests": n_requests, "unanswered": unanswered}
+
+
 def card_event(past: RequestPast, model: Any, request: dict[str, Any]) -> KeyedEvent:  # noqa: ANN401
     """A request as an event of its card."""
     event = past.events(model.model_validate(request))[0]
@@ -178,17 +211,18 @@ def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) ->
 
 
 def measure(options: Namespace) -> dict[str, Any]:
-    """All four."""
+    """All five."""
     with TemporaryDirectory() as name:
         folders = trained_bundles(Path(name), options.rows)
         scorer = load_scorer(folders[0] / SCORER)
-        if scorer.past is None:
+        if scorer.past is None or scorer.contract.history is None:
             raise SystemExit("the scorer has no history")
         past, model = scorer.past, scorer.request_model
         return {
             "own": own_work(folders, options.calls),
             "silence": silence(folders[0], options.rate, options.silent_seconds),
             "merchant": one_merchant(past, model, options.callers),
+            "hot": hot_merchant(scorer.contract.history, scorer.contract, model, options.hot_seconds),
             "loading": loading(folders[0], past, model, options) | {"rate": options.rate},
         }
 
@@ -217,6 +251,15 @@ def history_table_table(report: Mapping[str, Any]) -> str:
         ["states a second", f"{loaded['states'] / loaded['seconds']:,.0f}"],
         [f"of {loaded['compared']:,} states other than the fold of both", f"{loaded['different']}"],
     ]
+    # A report of before is none of shards.
+    if hot := report.get("hot"):
+        limits = " and ".join(f"{units // hot['scale']:,} {kind}" for kind, units in DYNAMODB._asdict().items())
+        name = (
+            f"{hot['rate']} requests a second that name one merchant, each item limited to 1/{hot['scale']} of "
+            f"DynamoDB's units ({limits} a second): without an answer with "
+            f"{' shard, with '.join(hot['unanswered'])} shards"
+        )
+        rows.append([name, f"{', '.join(map(str, hot['unanswered'].values()))} of {hot['requests']:,}"])
     return table([f"`make bench-history` on {date_of(report)}", "a stand-in on the same machine"], rows)
 
 
@@ -228,9 +271,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own, silent, merchant, loaded = (report[part] for part in ("own", "silence", "merchant", "loading"))
     if merchant["counted"] != merchant["requests"] or loaded["different"] or silent["failed"]:
         raise SystemExit("an event was lost, or counted twice, or an answer failed")
+    few, many = (report["hot"]["unanswered"][str(shards)] for shards in HOT_SHARDS)
     added = own["with"] - own["without"]
     excesses = [f"own work beside the wire of {added:.0f} µs, at most {MOST_OWN:g}"] if added > MOST_OWN else []
     excesses += [f"{loaded['failed']} requests without an answer"] if loaded["failed"] else []
+    excesses += [f"of a merchant {few} requests without an answer, with shards {many}"] if many or not few else []
     excesses += [f"p99 of {silent['p99']:.0f} ms, at most {BUDGET_MS}"] if silent["p99"] > BUDGET_MS else []
     slowest = BUDGET_MS + 1e3 * CONNECT_SECONDS
     excesses += [f"a request took {silent['slowest']:.0f} ms"] if silent["slowest"] > slowest else []

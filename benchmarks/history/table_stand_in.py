@@ -1,7 +1,8 @@
 """A table of DynamoDB in memory, as far as histories use one: a server of its own process, which answers at once.
 
 A test compares its answers with moto's. It has no transactions, which outcomes need. Its operation `Silence` makes it
-keep all answers back for some seconds.
+keep all answers back for some seconds. It may limit how much is written to, and read of, one item in a second, as
+DynamoDB does, which moto does not.
 """
 
 import asyncio
@@ -13,35 +14,56 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 Item = dict[str, Any]
+_ERROR = "com.amazonaws.dynamodb.v20120810#"
 _APPENDED, _DEFAULT = r"list_append\(if_not_exists\(\w+, (:\w+)\), (:\w+)\)", r"if_not_exists\(\w+, (:\w+)\)"
 _ASSIGNMENT = re.compile(rf"(\w+) = ({_APPENDED}|{_DEFAULT}|(:\w+))")
 _REMOVED = re.compile(r"l\[(\d+)\]")
 
 
+class Units(NamedTuple):
+    """What one item can take in a second: a write is a unit for each begun kB, a consistent read one for each 4 kB."""
+
+    written: float
+    read: float
+
+
+DYNAMODB = Units(1_000, 3_000)
+
+
 class StandIn:
     """The items, by key, and what calls do to them, one after the other."""
 
-    def __init__(self) -> None:
-        """Begin without any item."""
+    def __init__(self, most: Units | None = None) -> None:
+        """Begin without any item, of which each takes so much."""
         self.items: dict[str, Item] = {}
         self.silent_until = 0.0
+        self._most = most
+        self._left: dict[str, tuple[float, Units]] = {}
 
     def answer(self, operation: str, content: Mapping[str, Any]) -> tuple[int, Item]:
         """The status and the answer of a call."""
         if operation == "Silence":
             self.silent_until = time.monotonic() + content["seconds"]
             return 200, {}
+        if operation == "BatchGetItem":
+            return 200, self._read(content["RequestItems"])
         key = (content["Item"] if operation == "PutItem" else content["Key"])["k"]["B"]
         before = self.items.get(key)
+        if self._is_throttled(key, is_read=operation == "GetItem"):
+            return 400, {"__type": f"{_ERROR}ProvisionedThroughputExceededException", "message": "too often"}
         if operation == "GetItem":
             return 200, {} if before is None else {"Item": before}
+        return self._written(operation, content, key, before)
+
+    def _written(self, operation: str, content: Mapping[str, Any], key: str, before: Item | None) -> tuple[int, Item]:
+        """The status and the answer of a call that writes, if its condition holds."""
         if not _holds(
             content.get("ConditionExpression", ""), before or {}, content.get("ExpressionAttributeValues", {})
         ):
-            problem = {"__type": "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException", "message": "no"}
+            problem = {"__type": f"{_ERROR}ConditionalCheckFailedException", "message": "no"}
             return 400, problem | ({"Item": before} if "ReturnValuesOnConditionCheckFailure" in content else {})
         if operation == "PutItem":
             self.items[key] = content["Item"]
@@ -50,6 +72,42 @@ class StandIn:
         self.items[key] = after
         kind = content.get("ReturnValues")
         return 200, {"Attributes": after} if kind == "ALL_NEW" else {"Attributes": before} if before and kind else {}
+
+    def _read(self, asked: Mapping[str, Any]) -> Item:
+        """The answer to a call that reads several items: those there are, and which it refuses."""
+        responses: dict[str, list[Item]] = {}
+        refused: dict[str, Any] = {}
+        for name, of_table in asked.items():
+            keys = of_table["Keys"]
+            throttled = [key for key in keys if self._is_throttled(key["k"]["B"], is_read=True)]
+            found = [self.items.get(key["k"]["B"]) for key in keys if key not in throttled]
+            responses[name] = [item for item in found if item is not None]
+            if throttled:
+                refused[name] = {**of_table, "Keys": throttled}
+        return {"Responses": responses, "UnprocessedKeys": refused}
+
+    def _is_throttled(self, key: str, *, is_read: bool) -> bool:
+        """Whether an item takes no more in this second; what it has left of the last one it may use as well."""
+        if self._most is None:
+            return False
+        now, size = time.monotonic(), _bytes_of(self.items.get(key, {}))
+        at, left = self._left.get(key, (now, self._most))
+        written, read = (min(most, of_kind + (now - at) * most) for of_kind, most in zip(left, self._most, strict=True))
+        needed = max(-(-size // 4_096), 1) if is_read else max(-(-size // 1_024), 1)
+        is_refused = (read if is_read else written) < needed
+        if not is_refused:
+            written, read = (written, read - needed) if is_read else (written - needed, read)
+        self._left[key] = now, Units(written, read)
+        return is_refused
+
+
+def _bytes_of(value: object) -> int:
+    """About how large an item is."""
+    if isinstance(value, dict):
+        return sum(len(name) + (len(of) * 3 // 4 if name == "B" else _bytes_of(of)) for name, of in value.items())
+    if isinstance(value, list):
+        return sum(map(_bytes_of, value))
+    return len(value) if isinstance(value, str) else 1
 
 
 def _holds(condition: str, item: Item, values: Mapping[str, Any]) -> bool:
@@ -84,8 +142,8 @@ def _updated(item: Item, content: Mapping[str, Any]) -> Item:
     return after
 
 
-async def _serve(connection: Connection) -> None:
-    table = StandIn()
+async def _serve(connection: Connection, most: Units | None) -> None:
+    table = StandIn(most)
 
     async def answer_calls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -93,7 +151,7 @@ async def _serve(connection: Connection) -> None:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 length = int(head.partition("content-length:")[2].split("\r\n")[0])
                 operation = head.partition("x-amz-target:")[2].split("\r\n")[0].rpartition(".")[2]
-                names = {name.lower(): name for name in ("GetItem", "PutItem", "UpdateItem", "Silence")}
+                names = {name.lower(): name for name in ("GetItem", "PutItem", "UpdateItem", "BatchGetItem", "Silence")}
                 body = json.loads(await reader.readexactly(length))
                 if (seconds := table.silent_until - time.monotonic()) > 0:
                     # What was asked meanwhile is done, and nobody hears of it.
@@ -111,18 +169,21 @@ async def _serve(connection: Connection) -> None:
     await server.serve_forever()
 
 
-def _run(connection: Connection) -> None:
+def _run(connection: Connection, most: Units | None) -> None:
     # With a million items a collection takes longer than a request waits.
     gc.disable()
-    asyncio.run(_serve(connection))
+    asyncio.run(_serve(connection, most))
 
 
 @contextmanager
-def table_stand_in() -> Iterator[dict[str, str]]:
-    """The environment in which a client finds such a table, as long as a block lasts."""
+def table_stand_in(most: Units | None = None) -> Iterator[dict[str, str]]:
+    """The environment in which a client finds such a table, as long as a block lasts.
+
+    `most` is what one of its items takes in a second; without it they take anything.
+    """
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_run, args=(theirs,), daemon=True)
+    process = context.Process(target=_run, args=(theirs, most), daemon=True)
     process.start()
     try:
         yield {

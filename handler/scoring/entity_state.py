@@ -267,7 +267,8 @@ class EntityPast:
                 state.first, state.last = part.first, part.last
             elif state.first - part.last <= self._ttl:
                 state.first = min(state.first, part.first)
-        ids = sorted(pair for part in states for pair in zip(part.id_times, part.ids, strict=True))
+        # After a load the first has ids that the others still know.
+        ids = sorted({pair for part in states for pair in zip(part.id_times, part.ids, strict=True)})
         state.id_times, state.ids = (array("q", (pair[place] for pair in ids)) for place in (0, 1))
         for number, columns in enumerate(self._columns):
             state.tiles[number] = _united([part.tiles[number] for part in states], columns)

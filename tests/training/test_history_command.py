@@ -55,9 +55,8 @@ def past_of(scorer: Scorer) -> RequestPast:
     return scorer.past
 
 
-def play(requests: Sequence[tuple[BaseModel, bool]], scorer: Scorer, served: SqliteHistory) -> None:
+def play(requests: Sequence[tuple[BaseModel, bool]], past: RequestPast, served: SqliteHistory) -> None:
     """Send requests to a history, each with its label."""
-    past = past_of(scorer)
     for request, is_fraud in requests:
         served.exchange([past.events(request)])
         if is_fraud:
@@ -65,10 +64,10 @@ def play(requests: Sequence[tuple[BaseModel, bool]], scorer: Scorer, served: Sql
     assert not served.n_failed
 
 
-def replayed(requests: Sequence[tuple[BaseModel, bool]], scorer: Scorer) -> States:
+def replayed(requests: Sequence[tuple[BaseModel, bool]], past: RequestPast) -> States:
     """The states after requests, by the function's own code."""
     with closing(SqliteHistory(":memory:", 1_000)) as served:
-        play(requests, scorer, served)
+        play(requests, past, served)
         return dict(served.connection().execute("SELECT key, state FROM states").fetchall())
 
 
@@ -88,7 +87,7 @@ def test_states_are_those_that_the_function_would_have(
     assert " after 1,500 rows, as of 2025-03-01T23:24:52Z, 359 keys forgotten by then, " in printed
     table = pq.read_table(STATES)
     built = dict(zip(table["key"].to_pylist(), table["state"].to_pylist(), strict=True))
-    expected = replayed(sent, scorer)
+    expected = replayed(sent, past_of(scorer))
     assert built == {key: expected[key] for key in built}
     assert len(expected) - len(built) == 359
 
@@ -99,7 +98,7 @@ def test_only_rows_before_a_midnight_are_folded(run: Run, scorer: Scorer, sent: 
     before, _ = split_at(sent, MIDNIGHT)
     assert f" after {len(before):,} rows, as of {DAY_TEXT}T00:00:00Z, " in printed
     run("--load", "h.db")
-    expected = replayed(before, scorer)
+    expected = replayed(before, past_of(scorer))
     assert states_in("h.db").items() <= expected.items()
 
 
@@ -122,12 +121,12 @@ def test_a_load_completes_what_live_traffic_brought(
     """Live events before the midnight count once, those since are kept; a second load changes nothing."""
     before, since = split_at(sent, MIDNIGHT)
     with closing(SqliteHistory("h.db", 1_000)) as served:
-        play(before[-200:] + since, scorer, served)
+        play(before[-200:] + since, past_of(scorer), served)
     live = states_in("h.db")
     run("--before", DAY_TEXT)
     ended, printed = run("--load", "h.db")
     assert (ended, f" states as of {DAY_TEXT}T00:00:00Z from {STATES}\n" in printed) == (None, True)
-    loaded, expected = states_in("h.db"), replayed(sent, scorer)
+    loaded, expected = states_in("h.db"), replayed(sent, past_of(scorer))
     in_file = set(pq.read_table(STATES)["key"].to_pylist())
     assert {key: loaded[key] for key in in_file} == {key: expected[key] for key in in_file}
     assert {key: loaded[key] for key in live.keys() - in_file} == {key: live[key] for key in live.keys() - in_file}
@@ -147,7 +146,7 @@ def test_a_request_after_a_load_sees_the_rows(run: Run, scorer: Scorer, sent: li
     request = {"amountUsd": 9.0, "country": "DE", "card": "card-7", "device": "device-3", "at": 1_740_900_000}
     events = past_of(scorer).events(scorer.request_model.model_validate(request))
     with closing(SqliteHistory("h.db", 1_000)) as served, closing(SqliteHistory(":memory:", 1_000)) as all_rows:
-        play(sent, scorer, all_rows)
+        play(sent, past_of(scorer), all_rows)
         values, expected = (history.exchange([events], is_written=False) for history in (served, all_rows))
     assert values[0][0][0] is not None
     assert repr(values) == repr(expected)
@@ -173,7 +172,7 @@ def test_an_interrupted_load_goes_on(
     n_loaded = len(states_in("h.db"))
     assert 0 < n_loaded < 600
     assert f" states ({n_loaded} of them before) as of " in run("--load", "h.db")[1]
-    expected = replayed(sent, scorer)
+    expected = replayed(sent, past_of(scorer))
     assert len(states_in("h.db")) == pq.read_metadata(STATES).num_rows
     assert states_in("h.db").items() <= expected.items()
 
@@ -182,14 +181,14 @@ def test_an_outcome_that_the_file_has_counts_once(run: Run, scorer: Scorer, sent
     """Though the request was live, and its outcome comes after the load; that of a later request counts too."""
     before, since = split_at(sent, MIDNIGHT)
     with closing(SqliteHistory("h.db", 1_000)) as served:
-        play([(request, False) for request, _ in before[-200:] + since], scorer, served)
+        play([(request, False) for request, _ in before[-200:] + since], past_of(scorer), served)
     run("--before", DAY_TEXT)
     run("--load", "h.db")
     in_file = set(pq.read_table(STATES)["key"].to_pylist())
     with closing(SqliteHistory("h.db", 1_000)) as served:
         frauds = [request.row_id for request, is_fraud in before[-200:] + since if is_fraud]  # type: ignore[attr-defined]  # as above
         assert served.add_outcomes(past_of(scorer), frauds)
-    loaded, expected = states_in("h.db"), replayed(sent, scorer)
+    loaded, expected = states_in("h.db"), replayed(sent, past_of(scorer))
     assert {key: loaded[key] for key in in_file} == {key: expected[key] for key in in_file}
 
 
@@ -201,16 +200,16 @@ def test_requests_go_on_during_a_load(run: Run, scorer: Scorer, sent: list[tuple
 
     def write() -> None:
         with closing(SqliteHistory("h.db", 10_000)) as served:
-            play(live, scorer, served)
+            play(live, past_of(scorer), served)
 
     with ThreadPoolExecutor(1) as pool:
         writer = pool.submit(write)
         assert run("--load", "h.db")[0] is None
         writer.result()
     in_file = set(pq.read_table(STATES)["key"].to_pylist())
-    loaded, expected = states_in("h.db"), replayed(before + live, scorer)
+    loaded, expected = states_in("h.db"), replayed(before + live, past_of(scorer))
     assert {key: loaded[key] for key in in_file} == {key: expected[key] for key in in_file}
-    assert loaded.keys() - in_file == {key for key in replayed(live, scorer) if key not in in_file}
+    assert loaded.keys() - in_file == {key for key in replayed(live, past_of(scorer)) if key not in in_file}
 
 
 def test_a_request_during_a_merge_counts(
@@ -225,7 +224,7 @@ def test_a_request_during_a_merge_counts(
         row = merged(self, loaded, live)
         if loaded[1] == key and not played:
             with closing(SqliteHistory("h.db", 1_000)) as served:
-                play([request], scorer, served)
+                play([request], past_of(scorer), served)
             played.append(request)
         return row
 
@@ -233,7 +232,7 @@ def test_a_request_during_a_merge_counts(
     monkeypatch.setattr(Loading, "_merged", play_meanwhile)
     assert run("--load", "h.db")[0] is None
     assert played
-    assert states_in("h.db")[key] == replayed([*before, request], scorer)[key]
+    assert states_in("h.db")[key] == replayed([*before, request], past_of(scorer))[key]
 
 
 def test_durations_are_described_in_words(run: Run, scorer: Scorer) -> None:
@@ -241,7 +240,7 @@ def test_durations_are_described_in_words(run: Run, scorer: Scorer) -> None:
     sent = {"amountUsd": 20.0, "country": "DE", "card": "card-now", "at": time() - 150}
     request = scorer.request_model.model_validate(sent)
     with closing(SqliteHistory("h.db", 1_000)) as served:
-        play([(request, False)], scorer, served)
+        play([(request, False)], past_of(scorer), served)
     _, printed = run("--history", "h.db", "--key", "card=card-now")
     assert re.search(r"  idle of a request of now: \d minutes? since the last event of this card\n", printed)
 
@@ -272,7 +271,7 @@ def test_a_key_of_several_fields_is_a_list(run: Run, sent: list[tuple[BaseModel,
 def test_a_key_is_deleted(run: Run, scorer: Scorer, sent: list[tuple[BaseModel, bool]]) -> None:
     """With the requests whose outcomes are awaited, and nothing else; whether it was there is said."""
     with closing(SqliteHistory("h.db", 1_000)) as served:
-        play(sent, scorer, served)
+        play(sent, past_of(scorer), served)
     before = states_in("h.db")
     ended, printed = run("--history", "h.db", "--delete", "card=card-7")
     assert ended is None
@@ -412,7 +411,7 @@ def test_events_that_cannot_be_told_apart_are_not_loaded(
 ) -> None:
     """The sentence names the midnight at which they can, and with which the load then succeeds."""
     with closing(SqliteHistory("h.db", 1_000)) as served:
-        play(sent[-100:], scorer, served)
+        play(sent[-100:], past_of(scorer), served)
     before = states_in("h.db")
     run()
     ended = run("--load", "h.db")[0]

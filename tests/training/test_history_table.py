@@ -14,15 +14,17 @@ from pydantic import BaseModel
 
 from handler.history import dynamodb
 from handler.history.aws import AwsClient
-from handler.history.dynamodb import TARGET, DynamoHistory, read_item
+from handler.history.dynamodb import TARGET, DynamoHistory, read_item, shard_key, united
 from handler.scoring.past import RequestPast
 from handler.scoring.scorer import Scorer
 from tests.handler.history.faulty_table import FAULTS, FaultyTable, faulty_table
 from tests.handler.history.test_dynamodb import TABLE
-from tests.training.conftest import RunRemembered, split_at
+from tests.handler.history.test_sqlite import packed
+from tests.training.conftest import REMEMBERED_PARAMS, RunRemembered, split_at
 from tests.training.test_history_command import DAY_TEXT, MIDNIGHT, STATES, past_of, replayed
 from training import history
 from training.data.state_file import StoredState
+from training.declaration import declared_scorer
 from training.delivery.served_history import HistoryTable
 
 SECRET = "unguessable"  # noqa: S105 - of a test
@@ -59,8 +61,23 @@ def served(table: str) -> Iterator[DynamoHistory]:
         yield served
 
 
+@pytest.fixture(params=[1, 3], ids=["one item", "three shards"])
+def past(request: pytest.FixtureRequest, scorer: Scorer, run_remembered: RunRemembered) -> RequestPast:  # noqa: ARG001 - declares what this changes
+    """What requests add to the past, whose cards are declared with so many shards."""
+    block = REMEMBERED_PARAMS.replace("card: {key: card,", f"card: {{key: card, shards: {request.param},")
+    Path("params.yaml").write_text(block)
+    contract = declared_scorer("mini").contract
+    # The usual share of frauds is learned.
+    history = scorer.contract.history
+    assert history is not None
+    assert contract.history is not None
+    spread = RequestPast("mini", contract, history.model_copy(update={"entities": contract.history.entities}))
+    assert (spread.id, spread.entity(0).shards) == (past_of(scorer).id, request.param)
+    return spread
+
+
 @pytest.fixture
-def load(run_remembered: RunRemembered, table: str) -> Callable[[], Any]:
+def load(run_remembered: RunRemembered, table: str, past: RequestPast) -> Callable[[], Any]:  # noqa: ARG001 - declares it
     """Builds the states before a midnight and loads those of the cards, which are few: what that ends with."""
 
     def load() -> Any:  # noqa: ANN401 - None, or a sentence
@@ -87,21 +104,27 @@ def loaded_states(served: DynamoHistory, past: RequestPast) -> dict[bytes, bytes
     """The states that the table has of the keys of the file."""
     rows, states = pq.read_table(STATES), {}
     for number, key in zip(rows["entity"].to_pylist(), rows["key"].to_pylist(), strict=True):
-        (answer,) = served._client.call([served._reading(key)], 5.0)  # noqa: SLF001 - what a request reads
-        assert isinstance(answer, dict), answer
         entity = past.entity(number)
-        states[key] = entity.pack(read_item(entity, answer["Item"]).state)
+        calls = [served._reading(shard_key(key, shard)) for shard in range(entity.shards)]  # noqa: SLF001 - what a request reads
+        items = [
+            read_item(entity, answer.get("Item", {}))
+            for answer in served._client.call(calls, 5.0)  # noqa: SLF001 - as above
+            if isinstance(answer, dict)
+        ]
+        assert len(items) == len(calls)
+        states[key] = packed(entity, united(entity, items) if len(items) > 1 else items[0].state)
     return states
 
 
-def assert_loaded(served: DynamoHistory, requests: Sent, scorer: Scorer) -> None:
+def assert_loaded(served: DynamoHistory, requests: Sent, past: RequestPast) -> None:
     """Of each key of the file, the state is that of these requests."""
-    states, expected = loaded_states(served, past_of(scorer)), replayed(requests, scorer)
-    assert states == {key: expected[key] for key in states}
+    states, expected = loaded_states(served, past), replayed(requests, past)
+    fold = past.entity(0)
+    assert states == {key: packed(fold, fold.unpack(expected[key])) for key in states}
 
 
 def test_a_load_completes_what_live_traffic_brought(
-    load: Callable[[], Any], scorer: Scorer, sent: Sent, served: DynamoHistory
+    load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast
 ) -> None:
     """Live events before the midnight count once, those since are kept; a second load changes nothing.
 
@@ -109,44 +132,44 @@ def test_a_load_completes_what_live_traffic_brought(
     """
     before, since = split_at(sent, MIDNIGHT)
     live = before[-100:] + since
-    play([(request, False) for request, _ in live], past_of(scorer), served)
+    play([(request, False) for request, _ in live], past, served)
     assert load() is None
-    assert served.add_outcomes(past_of(scorer), [request.row_id for request, is_fraud in live if is_fraud])  # type: ignore[attr-defined]  # as above
-    assert_loaded(served, sent, scorer)
+    assert served.add_outcomes(past, [request.row_id for request, is_fraud in live if is_fraud])  # type: ignore[attr-defined]  # as above
+    assert_loaded(served, sent, past)
     assert load() is None
-    assert_loaded(served, sent, scorer)
+    assert_loaded(served, sent, past)
 
 
 def test_requests_go_on_during_a_load(
-    load: Callable[[], Any], scorer: Scorer, sent: Sent, table: str, served: DynamoHistory
+    load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast
 ) -> None:
     """Each is answered, and no event is lost or counts twice."""
     before, since = split_at(sent, MIDNIGHT)
     live = [(request, False) for request, _ in since[:80]]
 
     def traffic() -> None:
-        with DynamoHistory(table, 10_000, SECRET.encode()) as own:
+        with DynamoHistory(served._table, 10_000, SECRET.encode()) as own:  # noqa: SLF001 - the same one
             for item in live:
-                play([item], past_of(scorer), own)
+                play([item], past, own)
 
     with ThreadPoolExecutor(1) as pool:
         writer = pool.submit(traffic)
         assert load() is None
         writer.result()
-    assert_loaded(served, before + live, scorer)
+    assert_loaded(served, before + live, past)
 
 
 def test_a_load_survives_what_befalls_its_calls(
-    load: Callable[[], Any], scorer: Scorer, sent: Sent, served: DynamoHistory, way: FaultyTable
+    load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast, way: FaultyTable
 ) -> None:
     """Refused ones and lost answers: each is tried again, and nothing counts twice."""
     before, since = split_at(sent, MIDNIGHT)
     live = before[-60:] + since[:60]
-    play(live, past_of(scorer), served)
+    play(live, past, served)
     way.share = 0.25
     assert load() is None
     way.share = 0.0
-    assert_loaded(served, before + since[:60], scorer)
+    assert_loaded(served, before + since[:60], past)
     assert all(way.counts[fault] > 0 for fault in FAULTS), way.counts
 
 
@@ -156,8 +179,8 @@ def test_a_state_that_is_packed_during_its_merge_is_merged_anew(
     """And what is added at the item's end meanwhile stays there."""
     past, before = past_of(scorer), [item for item in sent if item[0].card == "card-7"]  # type: ignore[attr-defined]  # as above
     first, live = split_at(before, MIDNIGHT)
-    key, expected = past.stored_key(0, "card-7"), replayed(before, scorer)
-    state = StoredState(0, key, replayed(first, scorer)[key], MIDNIGHT)
+    key, expected = past.stored_key(0, "card-7"), replayed(before, past)
+    state = StoredState(0, key, replayed(first, past)[key], MIDNIGHT)
     call, parts = AwsClient.call, [live[:1], live[1:]]
 
     def add_meanwhile(self: AwsClient, calls: Any, seconds: float) -> Any:  # noqa: ANN401 - as the method itself
@@ -176,14 +199,15 @@ def test_a_state_that_is_packed_during_its_merge_is_merged_anew(
 
 
 def test_a_key_is_described_and_deleted(
-    run_remembered: RunRemembered, scorer: Scorer, sent: Sent, table: str, served: DynamoHistory
+    run_remembered: RunRemembered, past: RequestPast, sent: Sent, table: str, served: DynamoHistory
 ) -> None:
     """In the words that a file has."""
-    play(sent[:100], past_of(scorer), served)
+    play(sent[:100], past, served)
+    visits = sum(request.card == "card-7" for request, _ in sent[:100])  # type: ignore[attr-defined]  # as above
     named = ("--history", f"dynamodb://{table}")
     printed = run_remembered(history, *named, "--key", "card=card-7")[1]
     assert printed.startswith(f"dynamodb://{table}, card=card-7:\n  first event 20")
-    assert " recent ids, as hashes; " in printed
+    assert f"\n  {visits} recent ids, as hashes; " in printed
     assert "is deleted; " in run_remembered(history, *named, "--delete", "card=card-7")[1]
     assert "remembered nothing of card=card-7; " in run_remembered(history, *named, "--delete", "card=card-7")[1]
     assert " remembers nothing of card=card-7" in run_remembered(history, *named, "--key", "card=card-7")[1]

@@ -11,15 +11,26 @@ import boto3
 import numpy as np
 import pytest
 
-from benchmarks.history.table_stand_in import table_stand_in
+from benchmarks.history.table_stand_in import Units, table_stand_in
 from handler.history import dynamodb
 from handler.history.aws import AwsClient, AwsError
-from handler.history.dynamodb import MOST_EVENTS, RAW_EVENTS, TARGET, DynamoHistory, read_item, removal
+from handler.history.dynamodb import (
+    MOST_EVENTS,
+    RAW_EVENTS,
+    TARGET,
+    DynamoHistory,
+    read_item,
+    removal,
+    shard_key,
+    united,
+)
 from handler.history.sqlite import SqliteHistory
 from handler.history.store import MAX_FAILURES
-from handler.scoring.history import DAY
+from handler.scoring.history import DAY, MOST_SHARDS
+from handler.scoring.past import RequestPast
+from tests.entity_takes import SHARDED, declared_takes
 from tests.handler.history.faulty_table import FAULTS, FaultyTable, faulty_table
-from tests.handler.history.test_sqlite import PAST, START, drawn_schedule, folded, paid
+from tests.handler.history.test_sqlite import CONTRACT, PAST, START, drawn_schedule, folded, packed, paid
 from training.data.state_file import StoredState
 from training.delivery.served_history import HistoryTable
 from training.errors import StageError
@@ -27,6 +38,17 @@ from training.errors import StageError
 # The table that stands in for DynamoDB does some 150 calls a second; a thousand were tried (docs/history.md).
 N_SCHEDULES, N_THREADS, N_BURSTS = int(os.environ.get("SCHEDULES", "12")), 8, 6
 SECRET = b"a secret"
+
+
+def spread(shards: int) -> RequestPast:
+    """The past of cards and pairs over so many shards."""
+    history = declared_takes(SHARDED)
+    entities = {name: entity.model_copy(update={"shards": shards}) for name, entity in history.entities.items()}
+    return RequestPast("paid", CONTRACT, history.model_copy(update={"entities": entities}))
+
+
+PASTS = {"one item": PAST, "three shards": spread(3)}
+both_pasts = pytest.mark.parametrize("past", PASTS.values(), ids=PASTS)
 TABLE = {
     "KeySchema": [{"AttributeName": "k", "KeyType": "HASH"}],
     "AttributeDefinitions": [{"AttributeName": "k", "AttributeType": "B"}],
@@ -67,30 +89,41 @@ def items(table: str) -> dict[bytes, dict[str, Any]]:
     return {item["k"]["B"]: item for page in pages for item in page["Items"]}
 
 
-def states_in(history: DynamoHistory, requests: list[Any]) -> dict[bytes, bytes]:
+def states_in(history: DynamoHistory, requests: list[Any], past: RequestPast = PAST) -> dict[bytes, bytes]:
     """The states of these requests' keys."""
     states = {}
-    for event in {event.key: event for request in requests for event in PAST.events(request) if event}.values():
-        (answer,) = history._client.call([history._reading(event.key)], 5.0)  # noqa: SLF001 - what a request reads
-        assert isinstance(answer, dict), answer
-        states[event.key] = event.past.pack(read_item(event.past, answer.get("Item", {})).state)
+    for event in {event.key: event for request in requests for event in past.events(request) if event}.values():
+        calls = [history._reading(shard_key(event.key, shard)) for shard in range(event.past.shards)]  # noqa: SLF001 - what a request reads
+        answers = [answer for answer in history._client.call(calls, 5.0) if isinstance(answer, dict)]  # noqa: SLF001 - as above
+        assert len(answers) == len(calls)
+        items = [read_item(event.past, answer.get("Item", {})) for answer in answers]
+        states[event.key] = packed(event.past, united(event.past, items) if len(items) > 1 else items[0].state)
     return states
 
 
-def test_the_benchmarks_stand_in_is_such_a_table(table: str) -> None:
+def states_of(file: SqliteHistory, requests: list[Any], past: RequestPast) -> dict[bytes, bytes]:
+    """The same in a file."""
+    keys = {event.key: event.past for request in requests for event in past.events(request) if event}
+    return {key: packed(fold, fold.unpack(file.state(key) or b"")) for key, fold in keys.items()}
+
+
+@both_pasts
+def test_the_benchmarks_stand_in_is_such_a_table(table: str, past: RequestPast) -> None:
     """It leaves the items, and gives the answers, that moto does: requests, packing, reading, loading and merging."""
     requests = [paid(card, START + 40 * number, f"{card} {number}") for card in "abc" for number in range(30)]
-    events = {event.key: event for request in requests for event in PAST.events(request) if event}.values()
+    events = {event.key: event for request in requests for event in past.events(request) if event}.values()
     loaded = [StoredState(event.entity, event.key, event.past.pack(event.past.empty()), START) for event in events]
     as_of = (START // DAY + 1) * DAY
 
     def used(client: AwsClient) -> tuple[Any, ...]:
         with DynamoHistory(table, 5_000, SECRET, client) as history:
-            values = [history.exchange([PAST.events(request)]) for request in requests[: len(requests) // 2]]
-            HistoryTable(table, SECRET, client).load(loaded, PAST, as_of)
-            values += [history.exchange([PAST.events(request) for request in requests[len(requests) // 2 :]])]
-            HistoryTable(table, SECRET, client).load(loaded[:3], PAST, as_of)
-            reads = [history._client.call([history._reading(event.key)], 5.0) for event in events]  # noqa: SLF001
+            values = [history.exchange([past.events(request)]) for request in requests[: len(requests) // 2]]
+            HistoryTable(table, SECRET, client).load(loaded, past, as_of)
+            values += [history.exchange([past.events(request) for request in requests[len(requests) // 2 :]])]
+            HistoryTable(table, SECRET, client).load(loaded[:3], past, as_of)
+            values += [history.exchange([past.events(request) for request in requests[::20]], is_written=False)]
+            keys = [shard_key(event.key, shard) for event in events for shard in range(event.past.shards)]
+            reads = [history._client.call([history._reading(key)], 5.0) for key in keys]  # noqa: SLF001
             assert HistoryTable(table, SECRET, client).check_key() is None
             return repr(values), reads
 
@@ -98,7 +131,8 @@ def test_the_benchmarks_stand_in_is_such_a_table(table: str) -> None:
         assert used(AwsClient("dynamodb", TARGET, environment)) == used(AwsClient("dynamodb", TARGET))
 
 
-def test_a_table_answers_as_sqlite_does(history: DynamoHistory) -> None:
+@both_pasts
+def test_a_table_answers_as_sqlite_does(history: DynamoHistory, past: RequestPast) -> None:
     """Requests alone and in batches, some sent again, and outcomes."""
     draw = np.random.default_rng(0)
     seconds = np.cumsum(draw.choice([7, 500, 4_000, 86_400], 250))
@@ -107,24 +141,24 @@ def test_a_table_answers_as_sqlite_does(history: DynamoHistory) -> None:
         for number, request in enumerate(requests[:150]):
             again = [request] * (1 + (number % 10 == 0))
             for sent in again:
-                events = [PAST.events(sent)]
+                events = [past.events(sent)]
                 np.testing.assert_equal(history.exchange(events), file.exchange(events))
             if number % 17 == 0:
                 ids = [f"id {number}", f"id {number - 1}", "unknown"]
-                assert history.add_outcomes(PAST, ids)
-                assert history.add_outcomes(PAST, ids[:1])
-                assert file.add_outcomes(PAST, ids)
+                assert history.add_outcomes(past, ids)
+                assert history.add_outcomes(past, ids[:1])
+                assert file.add_outcomes(past, ids)
         for start in range(150, 250, 25):
-            batch = [PAST.events(request) for request in requests[start : start + 25][::-1]]
+            batch = [past.events(request) for request in requests[start : start + 25][::-1]]
             np.testing.assert_equal(history.exchange(batch), file.exchange(batch))
-        packed = states_in(history, requests)
-        assert packed == {key: file.state(key) for key in packed}
+        assert states_in(history, requests, past) == states_of(file, requests, past)
     assert history.n_failed == 0
 
 
+@both_pasts
 @pytest.mark.parametrize("share", [0.0, 0.25])
 def test_every_schedule_leaves_the_same_states(
-    history: DynamoHistory, table: str, s3_address: str, share: float
+    history: DynamoHistory, table: str, s3_address: str, share: float, past: RequestPast
 ) -> None:
     """By eight threads, each request until it is answered, over a way that may lose any call or answer."""
     draw, own, opened = np.random.default_rng(11), local(), []
@@ -137,7 +171,7 @@ def test_every_schedule_leaves_the_same_states(
             if not hasattr(own, "history"):
                 own.history = DynamoHistory(table, round(1_000 * seconds), SECRET, client_of(way))
                 opened.append(own.history)
-            while None in own.history.exchange([PAST.events(request)])[0]:
+            while None in own.history.exchange([past.events(request)])[0]:
                 own.history._paused_until = 0.0  # noqa: SLF001 - so that it is asked again at once
 
         with ThreadPoolExecutor(N_THREADS) as pool:
@@ -147,7 +181,7 @@ def test_every_schedule_leaves_the_same_states(
     for store in opened:
         store.close()
     every = [request for schedule in schedules for burst in schedule for request in burst]
-    assert states_in(history, every) == folded(every)
+    assert states_in(history, every, past) == folded(every, past)
     assert len(opened) == N_THREADS
     if share:
         assert all(way.counts[fault] > 0 for fault in FAULTS), way.counts
@@ -155,7 +189,10 @@ def test_every_schedule_leaves_the_same_states(
         assert not any(store.n_failed for store in opened)
 
 
-def test_events_of_one_merchant_at_once_are_all_counted(history: DynamoHistory, table: str, s3_address: str) -> None:
+@both_pasts
+def test_events_of_one_merchant_at_once_are_all_counted(
+    history: DynamoHistory, table: str, s3_address: str, past: RequestPast
+) -> None:
     """A hundred by twenty threads: each answered, and the count is exact."""
     own, opened = local(), []
     with faulty_table(s3_address, 0.0, 0.0) as way:
@@ -164,16 +201,16 @@ def test_events_of_one_merchant_at_once_are_all_counted(history: DynamoHistory, 
             if not hasattr(own, "history"):
                 own.history = DynamoHistory(table, 20_000, SECRET, client_of(way))
                 opened.append(own.history)
-            (values,) = own.history.exchange([PAST.events(paid("hot", START, f"id {number}"))])
+            (values,) = own.history.exchange([past.events(paid("hot", START, f"id {number}"))])
             assert None not in values
 
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(exchange, range(100)))
     for store in opened:
         store.close()
-    (values,) = history.exchange([PAST.events(paid("hot", START + 60, "after"))], is_written=False)
+    (values,) = history.exchange([past.events(paid("hot", START + 60, "after"))], is_written=False)
     assert values[0] is not None
-    assert values[0][PAST.entity(0).names.index("count_24h")] == 100.0
+    assert values[0][past.entity(0).names.index("count_24h")] == 100.0
     counted = [len(item["l"]["L"]) for item in items(table).values() if "l" in item]
     assert max(counted) <= RAW_EVENTS + 20
 
@@ -267,13 +304,14 @@ def test_an_item_that_is_not_ours_is_no_past(
     assert (history.n_failed, history.is_answering) == (1 + MAX_FAILURES, True)
 
 
-def test_a_batch_of_one_merchant_is_packed(history: DynamoHistory, table: str) -> None:
+@both_pasts
+def test_a_batch_of_one_merchant_is_packed(history: DynamoHistory, table: str, past: RequestPast) -> None:
     """However long: no call adds or removes more events than DynamoDB takes; none is lost, and answers are SQLite's."""
     requests = [paid("hot", START + number, f"id {number}") for number in range(230)]
-    events = [PAST.events(request) for request in requests]
+    events = [past.events(request) for request in requests]
     with SqliteHistory(":memory:", 1_000) as file:
         np.testing.assert_equal(history.exchange(events), file.exchange(events))
-        after = [PAST.events(paid("hot", START + 3_600, "after"))]
+        after = [past.events(paid("hot", START + 3_600, "after"))]
         np.testing.assert_equal(history.exchange(after), file.exchange(after))
     assert history.n_failed == 0
     assert max(len(item["l"]["L"]) for item in items(table).values() if "l" in item) <= MOST_EVENTS + RAW_EVENTS
@@ -284,10 +322,13 @@ def test_an_expression_is_short_enough() -> None:
     assert len(f"SET b = :b, v = :v, x = :x, a = :a {removal(MOST_EVENTS)}") < 4_096
 
 
-def test_an_outcome_counts_once_whatever_befalls_its_calls(history: DynamoHistory, table: str, s3_address: str) -> None:
+@both_pasts
+def test_an_outcome_counts_once_whatever_befalls_its_calls(
+    history: DynamoHistory, table: str, s3_address: str, past: RequestPast
+) -> None:
     """Each is sent until the store has taken it; some that it has, are sent again."""
     requests = [paid(f"card {number % 5}", START + number, f"id {number}") for number in range(24)]
-    events = [PAST.events(request) for request in requests]
+    events = [past.events(request) for request in requests]
     history.exchange([*events[:12], events[0]])
     for event in events[12:]:
         history.exchange([event])
@@ -296,12 +337,11 @@ def test_an_outcome_counts_once_whatever_befalls_its_calls(history: DynamoHistor
         with faulty_table(s3_address, 0.3, 0.6) as way, DynamoHistory(table, 400, SECRET, client_of(way)) as store:
             for start in range(0, 24, 12):
                 ids = [f"id {number}" for number in range(max(start - 4, 0), start + 12)]
-                while not store.add_outcomes(PAST, ids):
+                while not store.add_outcomes(past, ids):
                     pass
-                assert file.add_outcomes(PAST, ids)
+                assert file.add_outcomes(past, ids)
             assert sum(way.counts[fault] for fault in FAULTS) > 5
-        packed = states_in(history, requests)
-        assert packed == {key: file.state(key) for key in packed}
+        assert states_in(history, requests, past) == states_of(file, requests, past)
 
 
 def test_a_request_whose_note_is_missing_is_told_so(history: DynamoHistory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,3 +378,85 @@ def test_a_batch_takes_no_longer_than_lambda_waits(history: DynamoHistory, monke
     assert [None in of_request for of_request in values] == [False] * 4 + [True] * 16
     assert history.n_failed == 16
     assert history.is_answering
+
+
+def test_requests_without_ids_are_spread_too(history: DynamoHistory, table: str) -> None:
+    """Those of a batch stay together, because each item that is written costs."""
+    past, name = spread(4), "count_24h"
+    for number in range(30):
+        history.exchange([past.events(paid("hot", START + number))])
+    assert len(items(table)) == 8
+    values = history.exchange([past.events(paid("hot", START + 60 + number)) for number in range(20)])
+    counted = [of_request[0][past.entity(0).names.index(name)] for of_request in values if of_request[0]]
+    assert counted == [30.0 + number for number in range(20)]
+    in_items = [len(item["l"]["L"]) if "l" in item else 0 for item in items(table).values()]
+    assert sum(in_items) <= 8 * RAW_EVENTS
+
+
+def test_more_shards_lose_nothing(history: DynamoHistory) -> None:
+    """The first one is the item of before."""
+    for shards in (1, 2, 16):
+        past = spread(shards)
+        values = history.exchange([past.events(paid("card", START + 60 * shards, f"{shards} {n}")) for n in range(8)])
+        place = past.entity(0).names.index("count_24h")
+        expected = {1: 0.0, 2: 8.0, 16: 16.0}[shards]
+        assert [of_request[0][place] for of_request in values if of_request[0]] == [expected] * 8
+
+
+@pytest.mark.parametrize(
+    ("most", "error"),
+    [
+        (Units(0, 99), "ProvisionedThroughputExceededException: too often"),
+        (Units(99, 0), "UnprocessedKeys: the table reads some items no more often"),
+    ],
+)
+def test_a_throttled_shard_is_no_past(most: Units, error: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whether it was to be written or read; the request may be sent again, and counts once."""
+    events = [spread(3).events(paid("card", START, "x1"))]
+    with (
+        table_stand_in(most) as environment,
+        DynamoHistory("past", 5_000, SECRET, AwsClient("dynamodb", TARGET, environment)) as history,
+    ):
+        assert history.exchange(events) == [[None, None]]
+        assert history.n_failed == 1
+    # The note of the id is not read.
+    some = " for some keys" if most.written else ""
+    assert caplog.messages == [f"the history does not answer{some}: {error}"]
+
+
+@pytest.mark.parametrize("shards", [1, MOST_SHARDS])
+def test_shards_take_what_one_item_does_not(shards: int) -> None:
+    """Forty requests of one card at once, of an item that takes ten writes a second."""
+    past = spread(shards)
+    with (
+        table_stand_in(Units(10, 200)) as environment,
+        DynamoHistory("past", 5_000, SECRET, AwsClient("dynamodb", TARGET, environment)) as history,
+    ):
+        for number in range(40):
+            history.exchange([past.events(paid("hot", START + number, f"id {number}"))])
+            history._paused_until = 0.0  # noqa: SLF001 - so that it is asked again at once
+        assert (history.n_failed > 0) == (shards == 1)
+
+
+def test_a_load_that_has_not_come_to_all_shards_counts_once(history: DynamoHistory, table: str) -> None:
+    """What it has still to remove from the others does not count meanwhile, nor if it is interrupted."""
+    past, as_of = spread(3), (START // DAY + 1) * DAY
+    requests = [paid("card", as_of + 600 * number, f"id {number}") for number in range(-20, 20)]
+    history.exchange([past.events(request) for request in requests])
+    fold, file = past.entity(0), past.entity(0).empty()
+    events = [event for request in requests if (event := past.events(request)[0])]
+    for keyed in events[:20]:
+        fold.add(file, keyed.event)
+    state = StoredState(0, events[0].key, fold.pack(file), as_of + 90 * DAY)
+    target = HistoryTable(table, SECRET, history._client)  # noqa: SLF001 - the same connections
+    expected = {event.key: folded(requests, past)[event.key] for event in events}
+
+    def loaded() -> dict[bytes, bytes]:
+        return {key: of for key, of in states_in(history, requests, past).items() if key in expected}
+
+    target._load([state], past, as_of)  # noqa: SLF001 - the first part of a load
+    assert loaded() == expected
+    for _ in range(2):
+        target.load([state], past, as_of)
+        assert loaded() == expected
+        assert {item["a"]["N"] for item in items(table).values() if "a" in item} == {str(as_of)}

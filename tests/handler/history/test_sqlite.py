@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import local
@@ -16,7 +17,7 @@ import pytest
 from handler.history import sqlite
 from handler.history.sqlite import BATCH_KEYS, SqliteHistory
 from handler.scoring.contract import Contract
-from handler.scoring.entity_state import N_IDS, PRIOR_EVENTS
+from handler.scoring.entity_state import N_IDS, NONE, PRIOR_EVENTS, EntityPast, State
 from handler.scoring.history import DAY
 from handler.scoring.past import RequestPast
 from tests.entity_takes import CARD_AND_PAIR, FIELDS, RATE, declared_takes
@@ -63,16 +64,23 @@ def drawn_schedule(name: str, draw: np.random.Generator) -> list[list[Any]]:
     return bursts
 
 
-def folded(requests: list[Any]) -> dict[bytes, bytes]:
+def folded(requests: list[Any], past: RequestPast = PAST) -> dict[bytes, bytes]:
     """The states after these requests in order of time, each once."""
     states: dict[bytes, Any] = {}
     once = {request.payment_id: request for request in requests}
     for request in sorted(once.values(), key=lambda request: request.at):
-        for event in PAST.events(request):
+        for event in past.events(request):
             if event is not None:
                 fold, state = states.setdefault(event.key, (event.past, event.past.empty()))
                 assert fold.add(state, event.event)
-    return {key: fold.pack(state) for key, (fold, state) in states.items()}
+    return {key: packed(fold, state) for key, (fold, state) in states.items()}
+
+
+def packed(fold: EntityPast, state: State) -> bytes:
+    """A state as bytes; of several shards without what they tell otherwise: the first event, and more ids than one."""
+    if fold.shards > 1:
+        state = replace(state, first=NONE, ids=state.ids[-N_IDS:], id_times=state.id_times[-N_IDS:])
+    return fold.pack(state)
 
 
 def written(path: Path) -> dict[bytes, bytes]:
