@@ -284,6 +284,7 @@ def test_the_function_may_only_write_its_log(given: dict[str, str], resources: d
         "s3:GetObject": {"Fn::Sub": "${ModelStore.Arn}/*"},
         "s3:ListBucket": {"Fn::GetAtt": ["ModelStore", "Arn"]},
         "dynamodb:GetItem": table,
+        "dynamodb:BatchGetItem": table,
         "dynamodb:UpdateItem": table,
         "kms:Decrypt": KEY_ARN,
     }
