@@ -380,6 +380,23 @@ def test_a_batch_takes_no_longer_than_lambda_waits(history: DynamoHistory, monke
     assert history.is_answering
 
 
+@both_pasts
+def test_a_batch_is_sent_again_until_all_of_it_is_answered(
+    history: DynamoHistory, table: str, s3_address: str, past: RequestPast
+) -> None:
+    """Of a key of which one call failed no event has a past, whatever was written; in the end each counts once."""
+    requests = [paid(f"card {number % 3}", START + number, f"id {number}") for number in range(40)]
+    n_batches = 0
+    with faulty_table(s3_address, 0.3, 0.6) as way, DynamoHistory(table, 400, SECRET, client_of(way)) as store:
+        left = [past.events(request) for request in requests]
+        while left:
+            values = store.exchange(left)
+            left = [events for events, answered in zip(left, values, strict=True) if None in answered]
+            store._paused_until, n_batches = 0.0, n_batches + 1  # noqa: SLF001 - so that it is asked again at once
+    assert n_batches > 1
+    assert states_in(history, requests, past) == folded(requests, past)
+
+
 def test_requests_without_ids_are_spread_too(history: DynamoHistory, table: str) -> None:
     """Those of a batch stay together, because each item that is written costs."""
     past, name = spread(4), "count_24h"
