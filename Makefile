@@ -18,7 +18,7 @@ END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
 
 # These count only where they are typed (make promote FORCE='a reason'): containers and CI systems hold a VERSION, a LOG
 # or a TIME of their own. STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY may also come from the environment.
-TYPED := ARCHITECTURE BEFORE BUILD_DIR DATA DELETE ENGINE EVERY FORCE INPUT KEY LABEL LABEL_DELAY LOAD LOG OUT OUTPUT PAST REASONS ROWS \
+TYPED := ARCHITECTURE BEFORE BUILD_DIR DATA DELETE ENGINE EVERY FORCE ID INPUT KEY LABEL LABEL_DELAY LOAD LOG OUT OUTPUT PAST REASONS ROWS \
   SCORER TIME VERSION
 AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(name)))
 IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
@@ -54,7 +54,7 @@ ifneq ($(origin SIDE_BY_SIDE),command line)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score history history-check agreement monitor backtest \
+.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score history history-check explain agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
   bench-automl bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
@@ -113,6 +113,9 @@ shadow: env  ## score a version as the shadow of the current one: make shadow SC
 
 releases: env  ## list the released versions, their roles, and every pointer update
 	@$(call name_ignored,SCORER)$(PYTHON) -m training.release list --scorer "$$SCORER"
+
+explain: env  ## a recorded decision as it was, computed again: make explain SCORER=refund ID=r-17 LOG=predictions [OUTPUT=decision.json]
+	@$(call name_ignored,SCORER ID LOG OUTPUT)$(PYTHON) -m training.explain "$$SCORER" "$$LOG" --id "$$ID" --output "$$OUTPUT" || $(END_QUIETLY)
 
 agreement: env  ## compare a shadow's answers with the champion's: make agreement SCORER=refund LOG=predictions
 	@$(call name_ignored,SCORER LOG)$(PYTHON) -m training.agreement "$$SCORER" "$$LOG"

@@ -129,14 +129,15 @@ class Scorer:
     def score(self, request: BaseModel) -> Scored:
         """The score of one validated request."""
         vector = self.vector(request)
-        return self._scored(vector, self._booster.margin(vector))
+        return self.scored(vector, self._booster.margin(vector))
 
     def scores(self, requests: Sequence[BaseModel]) -> list[Scored]:
         """The scores of several requests, in order; each equals `score` of its request."""
         vectors = [self.vector(request) for request in requests]
-        return list(map(self._scored, vectors, self._booster.margins(vectors)))
+        return list(map(self.scored, vectors, self._booster.margins(vectors)))
 
-    def _scored(self, vector: list[float], margin: float) -> Scored:
+    def scored(self, vector: list[float], margin: float) -> Scored:
+        """The result of a vector with this margin."""
         probability = self.probability(margin)
         is_flagged, band = probability >= self.threshold, self.band(probability)
         return Scored(vector, margin, probability, is_flagged, band, self.scaled(probability))

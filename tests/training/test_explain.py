@@ -1,0 +1,199 @@
+"""`make explain`: a recorded decision as it was, computed again by the version that made it, compared to the bit."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.variants import write_variant
+from handler.records.record import Recorder
+from handler.scoring.scorer import Answered, Scorer, load_scorer
+from tests.handler.record_lines import record_files, record_lines
+from tests.training.workplace import Workplace
+from training import explain
+from training.data.requests import requests_of
+from training.delivery.publish import publish
+from training.delivery.store_writer import open_store_writer
+
+KEY = b"a deployment's own"
+SCALE = [number / 1000 for number in range(1000)]
+
+
+@pytest.fixture
+def versions(workplace: Workplace) -> list[Scorer]:
+    """The packaged version, and two that are released: one with bands, a scale and a control group, one plain."""
+    packaged = Path("build/bundles/mini")
+    decision = json.loads((packaged / "manifest.json").read_text())["decision"]
+    banded = decision | {"block": {"policy": {}, "threshold": 0.5}, "score": 1000, "control": {"share": 0.5}}
+    write_variant(packaged, workplace.folder / "banded", shift=0.5, scale=SCALE, decision=banded)
+    write_variant(packaged, workplace.folder / "plain", slope=0.9)
+    store = open_store_writer("store")
+    for name in ("banded", "plain"):
+        publish(store, workplace.folder / name)
+    return [load_scorer(folder) for folder in (packaged, workplace.folder / "banded", workplace.folder / "plain")]
+
+
+@pytest.fixture
+def recorded(versions: list[Scorer], trained_rows: Callable[[str], Any], workplace: Workplace) -> list[dict[str, Any]]:
+    """1,002 decisions of the three versions by turns, some of them explained, with outcomes of the first."""
+    recorder, number = Recorder("log", key=KEY), 0
+    rows = [*requests_of(trained_rows("test"), versions[0].contract)]
+    rows += [*requests_of(trained_rows("train").tail(334 - len(rows)), versions[0].contract)]
+    for values in rows:
+        for scorer in versions:
+            request = scorer.request_model.model_validate({**values, "row_id": f"r{number}"})
+            scored = scorer.explained((scorer.score(request),), every=number % 2 == 0)
+            answered = Answered((request,), scored, (scorer.answer(request, scored[0]),))
+            recorder.record(scorer, answered, 0.0, sources={"gateway_request": f"g{number}"})
+            number += 1
+    details = [{"source": "review", "by": "analyst 7", "note": "card holder confirmed"}, {"source": "chargeback"}]
+    recorder.record_outcomes([("mini", "r1", False), ("mini", "r1", True)], details)
+    return [line for line in record_lines(workplace.folder / "log") if "record" in line]
+
+
+def rewrite(workplace: Workplace, identifier: str, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change one recorded prediction."""
+    (path,) = record_files(workplace.folder / "log")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if "record" in line and line["id"] == identifier:
+            change(line)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@pytest.mark.usefixtures("recorded")
+def test_all_decisions_are_recomputed(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    """1,002 of three versions, each by its own."""
+    assert workplace.run(explain, "mini", "log") == 0
+    assert capsys.readouterr().out == (
+        "mini: 1,002 decisions of 3 versions: 1,002 recomputed equal, 0 recomputed different, 0 not recomputed\n"
+    )
+
+
+def test_a_decision_in_words_and_as_json(
+    workplace: Workplace,
+    recorded: list[dict[str, Any]],
+    versions: list[Scorer],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """What was decided from which thresholds, why, by which invocation, and what came of it."""
+    assert workplace.run(explain, "mini", "log", "--id", "r1", "--output", "decision.json") == 0
+    text, line, scorer = capsys.readouterr().out, recorded[1], versions[1]
+    assert text.startswith("mini r1, ")
+    assert f"version {scorer.version}\n  probability {line['probability']:.6g}: {line['band']} (review from " in text
+    assert ", block from 0.5 on)" in text
+    assert f"  score {line['score']}\n" in text
+    assert "  gateway request g1\n  recomputed equal\n  log-odds before any reason " in text
+    assert ": legitimate (review, by analyst 7, card holder confirmed)\n" in text
+    assert text.rstrip().endswith(": fraud (chargeback)")
+    (content,) = json.loads(Path("decision.json").read_text())
+    assert content["record"] == content["record"] | line
+    assert [reason["field"] for reason in content["reasons"]] != []
+    total = content["record"]["base"] + sum(reason["contribution"] for reason in content["reasons"])
+    assert 1 / (1 + math.exp(-total)) == pytest.approx(line["probability"], abs=1e-12)
+    assert [outcome["label"] for outcome in content["outcomes"]] == [0, 1]
+
+
+@pytest.mark.usefixtures("recorded")
+def test_who_was_let_through_is_told(
+    workplace: Workplace, recorded: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That the decision was to block, and that the control group let it pass."""
+    line = next(line for line in recorded if line.get("control", {}).get("let_through"))
+    assert workplace.run(explain, "mini", "log", "--id", line["id"]) == 0
+    text = capsys.readouterr().out
+    assert ": block (review from" in text
+    assert "  let through all the same, as one of the control group (50.00%)\n" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        (lambda line: line.update(probability=0.25), 1, "recomputed different: probability: recorded 0.25, recomputed"),
+        (lambda line: line.update(band="approve"), 1, "recomputed different: band: recorded 'approve', recomputed '"),
+        (lambda line: line["features"].pop("amount"), 0, "not recomputed: amount is not in the record (private: omit)"),
+        (
+            lambda line: line.update(version="0123456789ab"),
+            0,
+            "not recomputed: version 0123456789ab is not the packaged",
+        ),
+        (lambda line: line["features"].update(country="Atlantis"), 0, "not recomputed: country is no value of version"),
+        (lambda line: line.pop("features"), 0, "not recomputed: the line is no whole record: KeyError('features')"),
+    ],
+    ids=["another probability", "another band", "omitted", "no such version", "no such value", "cut"],
+)
+@pytest.mark.usefixtures("recorded")
+def test_what_differs_is_told(
+    workplace: Workplace,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[dict[str, Any]], None],
+    status: int,
+    said: str,
+) -> None:
+    """Of one decision with both values, of all with their number; what cannot be recomputed says why."""
+    rewrite(workplace, "r1", change)
+    assert workplace.run(explain, "mini", "log", "--id", "r1") == status
+    assert f"  {said}" in capsys.readouterr().out
+    assert workplace.run(explain, "mini", "log") == status
+    assert "1,001 recomputed equal" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("recorded")
+def test_lines_of_before_are_compared_as_far_as_they_go(
+    workplace: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without thresholds, contributions and ids of the invocation."""
+    keys = ("threshold", "block", "base", "contributions", "gateway_request", "score", "control", "band")
+
+    def shorten(line: dict[str, Any]) -> None:
+        for key in keys:
+            line.pop(key, None)
+
+    rewrite(workplace, "r1", shorten)
+    assert workplace.run(explain, "mini", "log", "--id", "r1") == 0
+    assert "(no threshold)\n  recomputed equal\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("mini", "log", "--id", "r9999"), "holds no prediction with the id 'r9999' of mini"),
+        (("mini", "nowhere"), "nowhere does not exist"),
+        (("mimi", "log"), "there is no scorers.mimi"),
+    ],
+)
+@pytest.mark.usefixtures("recorded")
+def test_mistakes_are_one_sentence(workplace: Workplace, arguments: tuple[str, ...], sentence: str) -> None:
+    """With the thing and what would be right."""
+    assert sentence in workplace.run(explain, *arguments)
+
+
+def test_hashed_values_are_found_by_the_key(
+    workplace: Workplace,
+    versions: list[Scorer],
+    trained_rows: Callable[[str], Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of a field that is private: hash; without the key or with another one the decision is not recomputed."""
+    contract = json.loads((workplace.folder / "build/bundles/mini/manifest.json").read_text())["contract"]
+    contract["fields"]["country"]["private"] = "hash"
+    write_variant(workplace.folder / "build/bundles/mini", workplace.folder / "hashing", contract=contract)
+    publish(open_store_writer("store"), workplace.folder / "hashing")
+    scorer = load_scorer(workplace.folder / "hashing")
+    values = next(values for values in requests_of(trained_rows("test"), versions[0].contract) if values.get("country"))
+    request = scorer.request_model.model_validate({**values, "row_id": "r1"})
+    scored = (scorer.score(request),)
+    recorder = Recorder("log", key=KEY)
+    recorder.record(scorer, Answered((request,), scored, (scorer.answer(request, scored[0]),)), 0.0)
+    for key, said in (
+        (KEY, "recomputed equal"),
+        (b"", "country is no value of version"),
+        (b"x", "country is no value"),
+    ):
+        monkeypatch.setenv("PREDICTIONS_KEY", key.decode())
+        assert workplace.run(explain, "mini", "log", "--id", "r1") == 0
+        assert said in capsys.readouterr().out

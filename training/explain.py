@@ -1,0 +1,263 @@
+"""Explain a recorded decision as it was: `make explain SCORER=refund ID=r-17 LOG=predictions`.
+
+The version that made it computes it again from the recorded features, and both are compared to the last bit: the
+probability, what follows from it, and the contributions. Without ID all decisions of the log are compared and counted.
+Exit status 1 where one differs.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handler.records.record import INCONCLUSIVE, keyed_hash
+from handler.releases.store import StoreError
+from handler.scoring.bundle import MANIFEST, BundleError
+from handler.scoring.scorer import Scored, Scorer, load_scorer
+from handler.scoring.sentence import reason_sentence
+from handler.scoring.times import iso_text
+from training.declaration import declared_scorer
+from training.delivery.contenders import released_scorer
+from training.delivery.store_writer import open_store_writer
+from training.errors import DataError, StageError, counted
+from training.monitoring.log_files import read_lines
+from training.monitoring.log_lines import OUTCOMES, PREDICTIONS, read_records
+from training.run.command import one_line_errors
+from training.run.files import BUNDLES, write_text
+from training.run.progress import say
+
+EQUAL, DIFFERENT, UNKNOWN = "recomputed equal", "recomputed different", "not recomputed"
+# The keys of a record that say what was decided, and what they are in the recomputed result.
+COMPARED = ("probability", "flagged", "threshold", "band", "block", "score", "base", "contributions")
+SHOWN = 5
+
+Record = dict[str, Any]
+
+
+class UncomputableError(ValueError):
+    """Raised where a recorded decision cannot be computed again, with the reason."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A recorded decision, and how it compares with what its version computes from the recorded features."""
+
+    record: Record
+    verdict: str
+    """EQUAL, DIFFERENT or UNKNOWN."""
+    why: str = ""
+    """What differs, or why it was not recomputed."""
+    reasons: Sequence[Record] = ()
+    """Per feature, by falling absolute contribution: field, value, contribution, sentence; none if not recomputed."""
+    outcomes: Sequence[Record] = ()
+
+    @property
+    def content(self) -> Record:
+        """All of it, for JSON."""
+        return {
+            "record": self.record,
+            "comparison": self.verdict,
+            "why": self.why or None,
+            "reasons": list(self.reasons),
+            "outcomes": list(self.outcomes),
+        }
+
+
+class Versions:
+    """The versions of a scorer, each loaded once: the packaged one, and those of the store."""
+
+    def __init__(self, name: str, address: str) -> None:
+        """Look for versions of the scorer in the store at an address."""
+        self._name, self._address = name, address
+        self._found: dict[str, Scorer | UncomputableError] = {}
+        folder = BUNDLES / name
+        if (folder / MANIFEST).exists():
+            packaged = load_scorer(folder)
+            self._found[packaged.version] = packaged
+
+    def scorer(self, version: str) -> Scorer:
+        """A version; raises UncomputableError where there is none."""
+        if version not in self._found:
+            self._found[version] = self._released(version)
+        if isinstance(found := self._found[version], UncomputableError):
+            raise found
+        return found
+
+    def _released(self, version: str) -> Scorer | UncomputableError:
+        try:
+            return released_scorer(open_store_writer(self._address), self._name, version)
+        except (StageError, StoreError, BundleError) as error:
+            return UncomputableError(f"version {version} is not the packaged one of {BUNDLES / self._name}; {error}")
+
+
+def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
+    """The feature vector of a record; raises UncomputableError where the record does not tell it."""
+    features = scorer.bundle.features
+    vector = []
+    for name, labels in zip(features.names, features.labels, strict=True):
+        if name not in recorded:
+            what = "needs PREDICTIONS_KEY when it is recorded" if name in scorer.hashed_features else "private: omit"
+            raise UncomputableError(f"{name} is not in the record ({what})")
+        value = recorded[name]
+        if value is None:
+            vector.append(math.nan)
+        elif labels is None:
+            vector.append(float(value))
+        else:
+            known = [keyed_hash(label, key) for label in labels] if name in scorer.hashed_features else list(labels)
+            if value not in known:
+                raise UncomputableError(f"{name} is no value of version {scorer.version}; is PREDICTIONS_KEY the key?")
+            vector.append(float(known.index(value)))
+    return vector
+
+
+def scored_again(scorer: Scorer, vector: list[float]) -> Scored:
+    """What the version's code gives for a vector, with contributions."""
+    margin = scorer.bundle.booster.margin(vector)
+    (scored,) = scorer.explained((scorer.scored(vector, margin),), every=True)
+    return scored
+
+
+def explained(record: Record, versions: Versions, key: bytes, outcomes: Sequence[Record] = ()) -> Explained:
+    """A record compared with what its version computes from its features."""
+    try:
+        scorer = versions.scorer(record["version"])
+        vector = vector_of(scorer, record["features"], key)
+    except UncomputableError as error:
+        return Explained(record, UNKNOWN, str(error), outcomes=outcomes)
+    except (KeyError, TypeError, ValueError) as error:
+        return Explained(record, UNKNOWN, f"the line is no whole record: {error!r}", outcomes=outcomes)
+    scored = scored_again(scorer, vector)
+    shares = scored.contributions or ()
+    names = scorer.bundle.features.names
+    again = {
+        "probability": scored.probability,
+        "flagged": scored.is_flagged,
+        "threshold": scorer.threshold,
+        "band": scored.band,
+        "block": scorer.block,
+        "score": scored.score,
+        "base": scorer.base_log_odds(scored.margin, shares),
+        "contributions": {name: shares[place] for place, name, _ in scorer.recorded_features},
+    }
+    # Records of before hold less, and those of what is not flagged no contributions.
+    different = [name for name in COMPARED if name in record and record[name] != again[name]]
+    why = "; ".join(f"{name}: recorded {record[name]!r}, recomputed {again[name]!r}" for name in different)
+    reasons = [
+        {
+            "field": names[place],
+            "value": scorer.display(place, vector[place]),
+            "contribution": shares[place],
+            "sentence": reason_sentence(
+                scorer.bundle.features, scorer.bundle.reference, place, vector[place], shares[place]
+            ),
+        }
+        for place in sorted(range(len(shares)), key=lambda place: -abs(shares[place]))
+    ]
+    return Explained(record | {"base": again["base"]}, DIFFERENT if different else EQUAL, why, reasons, outcomes)
+
+
+def in_words(decision: Explained) -> str:
+    """A decision for a reader."""
+    record = decision.record
+    lines = [f"{record['scorer']} {record.get('id')}, {iso_text(record['time'])}, version {record['version']}"]
+    verdict = record.get("band") or ("flagged" if record.get("flagged") else "not flagged")
+    thresholds = [f"{name} from {record[key]:.6g} on" for key, name in _thresholds(record)]
+    lines.append(
+        f"  probability {record.get('probability'):.6g}: {verdict} ({', '.join(thresholds) or 'no threshold'})"
+    )
+    if record.get("score") is not None:
+        lines.append(f"  score {record['score']}")
+    if (control := record.get("control")) and control["let_through"]:
+        lines.append(f"  let through all the same, as one of the control group ({control['share']:.2%})")
+    sources = {name: record[name] for name in ("gateway_request", "function_request", "trace") if name in record}
+    lines += [f"  {name.replace('_', ' ')} {value}" for name, value in sources.items()]
+    lines.append(f"  {decision.verdict}{f': {decision.why}' if decision.why else ''}")
+    if decision.reasons:
+        lines.append(f"  log-odds before any reason {record['base']:+.4f}, then")
+        lines += [f"    {reason['contribution']:+.4f}  {reason['sentence']}" for reason in decision.reasons]
+    lines += [f"  {_outcome_text(outcome)}" for outcome in decision.outcomes]
+    return "\n".join(lines)
+
+
+def _thresholds(record: Record) -> Iterator[tuple[str, str]]:
+    if "threshold" in record:
+        yield "threshold", "review" if "block" in record else "flagged"
+    if "block" in record:
+        yield "block", "block"
+
+
+def _outcome_text(outcome: Record) -> str:
+    label = outcome["label"]
+    what = label if label == INCONCLUSIVE else "fraud" if label else "legitimate"
+    said = [f"by {outcome['by']}"] if "by" in outcome else []
+    said += [f"at {iso_text(outcome['at'])}"] if "at" in outcome else []
+    said += [outcome["note"]] if "note" in outcome else []
+    source = outcome.get("source", "of no source")
+    return f"outcome of {iso_text(outcome['time'])}: {what} ({', '.join([source, *said])})"
+
+
+def decisions(name: str, lines: Iterable[bytes], identifier: str, versions: Versions, key: bytes) -> list[Explained]:
+    """The decisions about an id, each with the id's outcomes; of all ids, without outcomes, where it is empty."""
+    found, outcomes = list[Record](), list[Record]()
+    for kind, record in read_records(lines, name):
+        if kind == PREDICTIONS and (not identifier or str(record.get("id")) == identifier):
+            found.append(record)
+        elif kind == OUTCOMES and identifier and str(record.get("id")) == identifier:
+            outcomes.append(record)
+    return [explained(record, versions, key, outcomes) for record in found]
+
+
+def summary(name: str, compared: Sequence[Explained]) -> str:
+    """How many decisions are equal, by version, and the first that are not."""
+    versions = Counter(str(decision.record.get("version")) for decision in compared)
+    verdicts = Counter(decision.verdict for decision in compared)
+    counts = ", ".join(f"{verdicts[verdict]:,} {verdict}" for verdict in (EQUAL, DIFFERENT, UNKNOWN))
+    lines = [f"{name}: {counted(len(compared), 'decision')} of {counted(len(versions), 'version')}: {counts}"]
+    others = [decision for decision in compared if decision.verdict != EQUAL]
+    lines += [f"  {decision.record.get('id')}: {decision.why}" for decision in others[:SHOWN]]
+    return "\n".join(lines)
+
+
+def run(name: str, identifier: str, address: str, store: str, key: bytes, output: str) -> tuple[str, bool]:  # noqa: PLR0913, PLR0917 - as typed
+    """What the log shows, and whether nothing differs; raises StageError or DataError."""
+    declared_scorer(name)
+    compared = decisions(name, read_lines(address), identifier, Versions(name, store), key)
+    if not compared:
+        what = f"no prediction with the id {identifier!r}" if identifier else "no prediction"
+        raise DataError(
+            f"{address} holds {what} of {name}; ids are as in the requests, and a rate below 1 records only some"
+        )
+    if output:
+        contents = [decision.content for decision in compared]
+        write_text(Path(output), json.dumps(contents, indent=1, ensure_ascii=False) + "\n")
+    text = "\n\n".join(map(in_words, compared)) if identifier else summary(name, compared)
+    return text, all(decision.verdict != DIFFERENT for decision in compared)
+
+
+def main() -> None:
+    """Print what was decided and why; exit status 1 where it is not what the version computes."""
+    parser = argparse.ArgumentParser(prog="python -m training.explain", description=__doc__)
+    parser.add_argument("scorer")
+    parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; gzip or not")
+    parser.add_argument("--id", default="", help="of the request; all of the log by default")
+    parser.add_argument("--output", default="", help="a file of JSON")
+    parser.add_argument("--store", default=os.environ.get("STORE") or "store")
+    options = parser.parse_args()
+    if not options.scorer or not options.log:
+        parser.error("SCORER and LOG must be given: make explain SCORER=... ID=... LOG=predictions")
+    with one_line_errors(f"explain {options.scorer}", OSError):
+        key = os.environ.get("PREDICTIONS_KEY", "").encode()
+        text, is_equal = run(options.scorer, options.id, options.log, options.store, key, options.output)
+    say(text)
+    sys.exit(0 if is_equal else 1)
+
+
+if __name__ == "__main__":
+    main()
