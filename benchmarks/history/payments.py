@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -131,21 +133,28 @@ def requests(n_rows: int) -> Iterator[dict[str, Any]]:
         yield from batch.drop_columns(["is_fraud"]).to_pylist()
 
 
+@cache
+def trained_contents(n_rows: int) -> dict[str, bytes]:
+    """The files of the bundle of a scorer that learned so many rows; a process trains it once."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_rows(folder / scorer_in(folder).data, n_rows)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_STAGES], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"the scorer of the benchmark could not be trained: {done.stderr}")
+        return contents_of(folder / BUNDLES / SCORER)
+
+
 def trained_bundles(folder: Path, n_rows: int) -> tuple[Path, Path]:
     """Folders with the bundle of a scorer that learned so many rows, and with that of the same without its history.
 
     The latter has the same model; what the history computes is a field, which a request may carry. No request is ever
     flagged, because the reasons that a flagged one has would hide what is measured.
     """
-    scorer = scorer_in(folder)
-    write_rows(folder / scorer.data, n_rows)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_STAGES], cwd=folder, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"the scorer of the benchmark could not be trained: {done.stderr}")
-    contents = contents_of(folder / BUNDLES / SCORER)
+    contents = dict(trained_contents(n_rows))
     manifest = json.loads(contents.pop(MANIFEST))
     described = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
     described["decision"] |= {"threshold": 1.0}
