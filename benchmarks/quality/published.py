@@ -31,11 +31,16 @@ SIZES = {
     "trials": (10, 1),
     "draws": (200, 3),
 }
+# The sets of the parts that train step by step, and in the smallest run one of each kind: the others go the same way.
+SETS = {"steps": ("handbook", "ulb", *SCORERS), "tuning_rows": ("ulb", *SCORERS)}
+SMALLEST = {"steps": ("handbook", "refund"), "tuning_rows": ("ulb", "refund")}
 
 
-def one_in(options: Namespace) -> dict[str, int]:
-    """Of ULB and of each shipped scorer's rows one in so many."""
-    return {"ulb": options.ulb_one_in, **dict.fromkeys(SCORERS, options.shipped_one_in)}
+def one_in(part: str, options: Namespace) -> dict[str, int]:
+    """The sets of a part, of each of which one in so many rows or customers is taken."""
+    shares = {"handbook": options.steps_one_in, "ulb": options.ulb_one_in}
+    names = (SMALLEST if options.smallest else SETS)[part]
+    return {name: shares.get(name, options.shipped_one_in) for name in names}
 
 
 # By their names in the report. All but the last take minutes and change with the code only; the last takes seconds and
@@ -45,8 +50,8 @@ PARTS: dict[str, Callable[[Namespace], list[Line]]] = {
     "ulb": lambda options: ulb(options.ulb_one_in),
     "handbook_variants": lambda options: handbook_variants(options.handbook_one_in),
     "ulb_variants": lambda options: ulb_variants(options.ulb_one_in),
-    "steps": lambda options: all_steps({"handbook": options.steps_one_in} | one_in(options), options.trials),
-    "tuning_rows": lambda options: all_tuning_rows(one_in(options), options.trials),
+    "steps": lambda options: all_steps(one_in("steps", options), options.trials),
+    "tuning_rows": lambda options: all_tuning_rows(one_in("tuning_rows", options), options.trials),
     "recall_bound": lambda options: recall_bound(options.draws),
 }
 
