@@ -35,6 +35,8 @@ name_ignored = $(if $(filter $(1),$(IGNORED)),echo "make $@ ignores the environm
 # `dvc repro` runs its stages with `python`, which must be this project's and look for modules in this folder.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 unexport PYTHONSAFEPATH
+# Where it is set, as in many containers, each stage and each process that a test starts would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 export SAM_CLI_TELEMETRY := 0
 # uv keeps packages below the home folder, or here where that cannot be written.
 ifndef UV_CACHE_DIR

@@ -109,7 +109,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("checkout") / "project"
     for package in ("handler", "training"):
         shutil.copytree(PROJECT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", "requirements-model.lock"):
+    for name in ("dvc.yaml", ".dvcignore", "requirements-model.lock"):
         shutil.copy(PROJECT / name, folder)
     (folder / "data").mkdir()
     with pytest.MonkeyPatch.context() as environment:

@@ -104,9 +104,9 @@ def test_targets_follow_each_other(how: tuple[str, ...]) -> None:
 
 
 def test_variables_of_the_machine_do_not_break_commands(tmp_path: Path) -> None:
-    """A hardened image keeps Python from modules in this folder; a home folder may be read-only or missing."""
-    content = recipe_environment(PYTHONSAFEPATH="1", HOME=str(tmp_path))
-    assert "PYTHONSAFEPATH" not in content
+    """A hardened image keeps Python from modules in this folder or from compiled ones; a home folder may be missing."""
+    content = recipe_environment(PYTHONSAFEPATH="1", PYTHONDONTWRITEBYTECODE="1", HOME=str(tmp_path))
+    assert not {"PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE"} & content.keys()
     assert "UV_CACHE_DIR" not in content
     assert recipe_environment(HOME="/proc/nowhere")["UV_CACHE_DIR"] == str(PROJECT / ".uv" / "cache")
     assert recipe_environment(HOME="/proc/nowhere", UV_CACHE_DIR="/cache")["UV_CACHE_DIR"] == "/cache"
