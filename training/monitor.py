@@ -17,13 +17,13 @@ from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.serving import monitored_scorer
 from training.errors import counted
 from training.monitoring.binning import Binning
-from training.monitoring.blocks import Reference, blocks_of, join_outcomes
+from training.monitoring.blocks import Reference, blocks_of, join_outcomes, reviews_of
 from training.monitoring.log import Log, read_log
 from training.monitoring.sufficiency import notes, other_versions, shortfalls
 from training.monitoring.verdict import LEVELS, BlockVerdict, judge_block, state_after
 from training.params import Monitoring
 from training.report.monitor_page import day, monitor_page
-from training.report.monitor_report import INSUFFICIENT, Block, JudgedBlock, MonitorReport
+from training.report.monitor_report import INSUFFICIENT, Block, JudgedBlock, MonitorReport, Reviews
 from training.run.command import one_line_errors
 from training.run.files import REPORTS, write_json, write_table, write_text
 
@@ -40,6 +40,7 @@ def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str
     joined = join_outcomes(log, policy, declared.split.label_delay_days)
     blocks = _judged_blocks(blocks_of(log, joined.label, reference, policy), policy)
     state, reasons = _state(log, blocks, policy, reference)
+    reviews = reviews_of(log, policy)
     return MonitorReport(
         scorer=scorer.bundle.scorer,
         baseline=scorer.version,
@@ -47,8 +48,9 @@ def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str
         ends=round(log.time[-1]) if len(log.time) else None,
         state=state,
         reasons=reasons,
-        notes=(*notes(log, blocks, state, policy), *_of_version(scorer, blocks, origin)),
+        notes=(*notes(log, blocks, state, policy), *_of_version(scorer, blocks, origin), *_of_people(blocks, reviews)),
         counts=log.counts | joined.counts | other_versions(log, reference),
+        reviews=reviews,
         blocks=blocks,
     )
 
@@ -60,6 +62,25 @@ def _of_version(scorer: Scorer, blocks: Sequence[JudgedBlock], origin: str) -> I
         yield f"{', '.join(hashed)}: recorded as keyed hashes, for which the function needs PREDICTIONS_KEY"
     if origin:
         yield f"version {scorer.version} is {origin}"
+
+
+def _of_people(blocks: Sequence[JudgedBlock], reviews: Reviews | None) -> Iterator[str]:
+    """What reviewers found, and whether what was blocked is known."""
+    if reviews:
+        low, high = reviews.agreed_interval
+        yield (
+            f"reviewers agree with the model on {reviews.agreed / reviews.reviewed:.0%} ({low:.0%} to {high:.0%}) of "
+            f"{counted(reviews.reviewed, 'request')}, and confirm {reviews.confirmed:,} of {reviews.flagged:,} flags"
+        )
+    if blocks and blocks[-1].measured.control:
+        yield (
+            f"what was blocked is measured by {counted(blocks[-1].measured.control, 'request')} of the control group"
+        )
+    elif any(block.block_rate for block in blocks):
+        yield (
+            "what was blocked is never known, so that the recall is that of the other requests; decision.control would "
+            "measure it"
+        )
 
 
 def _judged_blocks(blocks: Iterable[Block], policy: Monitoring) -> tuple[JudgedBlock, ...]:

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from handler.scoring.contract import SOURCES, Source
 from handler.scoring.fields import SECONDS_A_DAY, Frozen, Name
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -305,6 +306,8 @@ class Monitoring(Frozen):
     """How many consecutive blocks must agree before the state changes, to worse or back."""
     unlabelled: Literal["unknown", "legitimate"] = "unknown"
     """How a prediction without an outcome counts once it is older than split.label_delay_days."""
+    precedence: Annotated[tuple[Source, ...], Field(min_length=1)] = SOURCES
+    """Whose outcome counts where several of an id disagree, first the one that overrules all; of equals the latest."""
     min_rows: Annotated[int, Field(ge=1)] = 500
     """A block with fewer predictions is not judged for drift."""
     min_frauds: Annotated[int, Field(ge=1)] = 30
@@ -321,6 +324,16 @@ class Monitoring(Frozen):
     """Retrain where the recall is significantly lower by more; watch where only its estimate is."""
     calibration_ratio: Annotated[float, Field(gt=1)] = 1.5
     """Retrain where observed and expected frauds significantly differ by a larger factor, up or down."""
+
+    @field_validator("precedence")
+    @classmethod
+    def _names_each_source_once(cls, precedence: tuple[Source, ...]) -> tuple[Source, ...]:
+        if sorted(precedence) != sorted(SOURCES):
+            raise ValueError(
+                f"it is {', '.join(precedence)}; it must name each of {', '.join(SOURCES)} once, first the source that "
+                "overrules the others"
+            )
+        return precedence
 
 
 class Gate(Frozen):

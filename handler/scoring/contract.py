@@ -6,7 +6,7 @@ The same records are read from `params.yaml` by training and from a bundle's man
 from collections.abc import Callable
 from math import ceil, floor
 from time import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
@@ -30,6 +30,9 @@ else:
 
 Band = Literal["approve", "review", "block"]
 """What is to be done with a request."""
+Source = Literal["chargeback", "review", "customer", "other"]
+"""How the outcome of a request is known."""
+SOURCES: tuple[Source, ...] = get_args(Source)
 MAX_BATCH = 1000
 MAX_ID_LENGTH = 128
 # The label of a category that was rare in training or is unknown, and of a text that resembles nothing known.

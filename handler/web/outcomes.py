@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from handler.records.record import INCONCLUSIVE, Recorder
 from handler.releases.served import Slot
-from handler.scoring.contract import MAX_BATCH, MAX_ID_LENGTH
+from handler.scoring.contract import MAX_BATCH, MAX_ID_LENGTH, Source
 from handler.web.body import read_body
 from handler.web.endpoint import parsed
 from handler.web.startup import HTTPException
@@ -28,7 +28,6 @@ def _seconds_at(value: object) -> float | None:
 
 
 _AT_SCHEMA = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}, {"type": "null"}]}
-Source = Literal["chargeback", "review", "customer", "other"]
 MAX_BY_LENGTH, MAX_NOTE_LENGTH = 128, 1000
 
 

@@ -29,6 +29,7 @@ from training.delivery.store_writer import FolderStoreWriter
 from training.evaluation.calibration import calibrated
 from training.model.distributions import binned, score_baseline
 from training.monitoring.binning import Binning
+from training.monitoring.blocks import OUTCOME_COLUMNS
 from training.monitoring.log import Log
 from training.report.monitor_page import monitor_page
 
@@ -65,6 +66,7 @@ class Pool:
             probability=self.probability[drawn],
             flagged=self.flagged[drawn],
             blocked=np.full(size, -1, dtype=np.int8),
+            label_weight=np.ones(size),
             n_warnings=np.zeros(size, dtype=np.uint8),
             milliseconds=np.full(size, 0.3),
             weight=np.ones(size),
@@ -75,6 +77,8 @@ class Pool:
             outcome_time=time + SECONDS_A_DAY,
             outcome_id=ids,
             outcome_label=self.label[drawn],
+            outcome_source=np.full(len(drawn), 3, dtype=np.uint8),
+            outcome_by=np.zeros(len(drawn), dtype=np.uint64),
             counts={},
         )
 
@@ -188,7 +192,7 @@ def test_one_bad_week_does_not_change_the_state(pool: Pool) -> None:
 def test_without_outcomes_it_is_not_retrained(pool: Pool) -> None:
     """Without an outcome nothing contradicts the model, and its performance is unknown."""
     log = pool.log(0)
-    nothing = {name: getattr(log, name)[:0] for name in ("outcome_time", "outcome_id", "outcome_label")}
+    nothing = {name: getattr(log, name)[:0] for name in OUTCOME_COLUMNS}
     report = pool.report(replace(log, **nothing))
     assert report["state"] == "ok"
     assert {block["measured"]["recall"] for block in report["blocks"]} == {None}

@@ -1,13 +1,13 @@
 """The predictions of a log, block by block: how far they are from the baseline, and how well the model did."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from handler.scoring.contract import OTHER
+from handler.scoring.contract import OTHER, SOURCES
 from handler.scoring.fields import SECONDS_A_DAY
 from training.evaluation.calibration import log_odds
 from training.evaluation.intervals import share_interval
@@ -16,8 +16,17 @@ from training.monitoring.binning import UNRECORDED
 from training.monitoring.drift import category_distance, holm, number_distance
 from training.monitoring.log import NO_ID, Log
 from training.params import Monitoring
-from training.report.monitor_report import Block, EstimatedPerformance, FeatureShift, MeasuredPerformance, ScoreShift
+from training.report.monitor_report import (
+    Block,
+    EstimatedPerformance,
+    FeatureShift,
+    MeasuredPerformance,
+    Reviews,
+    ScoreShift,
+)
 from training.run.matrix import Floats, Labels, Positions
+
+OUTCOME_COLUMNS = ("outcome_time", "outcome_id", "outcome_label", "outcome_source", "outcome_by")
 
 
 @dataclass(frozen=True)
@@ -29,10 +38,15 @@ class JoinedLabels:
 
 
 def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> JoinedLabels:
-    """Each prediction's label by its id: the latest outcome of an id counts, and an id's first prediction has it."""
+    """Each prediction's label by its id, which an id's first prediction has.
+
+    Of several outcomes of an id a conclusive one counts, of these the one of the source that comes first in
+    `policy.precedence`, and of these the latest.
+    """
     label = np.full(len(log.time), -1, dtype=np.int8)
-    ids, last = _last_of_each(log.outcome_id)
+    ids, last = _counting_of_each(log, policy)
     latest_label = log.outcome_label[last]
+    is_inconclusive = np.zeros(len(log.time), dtype=bool)
     has_id = log.id != NO_ID
     counts = {
         "predictions without an id": int((~has_id).sum()),
@@ -46,11 +60,13 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
         places = np.searchsorted(ids, predicted).clip(max=len(ids) - 1)
         is_known = ids[places] == predicted
         label[of_first[is_known]] = latest_label[places[is_known]]
+        is_inconclusive[of_first[is_known]] = label[of_first[is_known]] < 0
         early = log.outcome_time[last][places[is_known]] < log.time[of_first[is_known]]
         counts["outcomes before their prediction"] = int(early.sum())
     if policy.unlabelled == "legitimate" and len(log.time):
         latest = max(log.time[-1], log.outcome_time[-1] if len(log.outcome_time) else 0.0)
-        is_old = log.time < latest - label_delay_days * SECONDS_A_DAY
+        # What was blocked nobody complains of, and what is inconclusive somebody has looked at.
+        is_old = (log.time < latest - label_delay_days * SECONDS_A_DAY) & (log.blocked < 1) & ~is_inconclusive
         # Where an id was scored several times only the first prediction counts.
         is_repeated = has_id.copy()
         is_repeated[of_first] = False
@@ -60,20 +76,53 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
 
 
 def _repeated_outcomes(log: Log) -> dict[str, int]:
-    """How many outcomes follow one of the same id, with another label and with the same."""
-    order = np.argsort(log.outcome_id, kind="stable")
+    """How many outcomes follow one that the same source gave of the same id, with another label and with the same.
+
+    And of how many ids the latest conclusive outcomes of two sources, or of two people, differ.
+    """
+    keys = (log.outcome_by, log.outcome_source, log.outcome_id)
+    order = np.lexsort((np.arange(len(log.outcome_id)), *keys))
     ids, labels = log.outcome_id[order], log.outcome_label[order]
-    is_again, is_changed = ids[1:] == ids[:-1], labels[1:] != labels[:-1]
+    is_again = np.logical_and.reduce([key[order][1:] == key[order][:-1] for key in keys])
+    is_changed = labels[1:] != labels[:-1]
+    latest = np.append(~is_again, True)[: len(labels)]
+    disagreed = np.intersect1d(ids[latest & (labels == 1)], ids[latest & (labels == 0)])
     return {
         "outcomes that correct an earlier one": int((is_again & is_changed).sum()),
         "outcomes recorded again": int((is_again & ~is_changed).sum()),
+        "inconclusive outcomes": int((labels < 0).sum()),
+        "ids of which sources or reviewers disagree": len(disagreed),
     }
 
 
-def _last_of_each(ids: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], Positions]:
-    """The different ids in order, and where each stands last."""
-    different, from_behind = np.unique(ids[::-1], return_index=True)
-    return different, len(ids) - 1 - from_behind
+def _counting_of_each(log: Log, policy: Monitoring) -> tuple[npt.NDArray[np.uint64], Positions]:
+    """The different ids of outcomes in order, and the place of the outcome of each that counts."""
+    rank = np.array([policy.precedence.index(source) for source in SOURCES])[log.outcome_source]
+    order = np.lexsort((np.arange(len(rank)), -rank, log.outcome_label >= 0, log.outcome_id))
+    different, from_behind = np.unique(log.outcome_id[order][::-1], return_index=True)
+    return different, order[len(order) - 1 - from_behind]
+
+
+def reviews_of(log: Log, policy: Monitoring) -> Reviews | None:
+    """How reviewers judged what the model did, by the latest conclusive review of each id; None without reviews."""
+    is_review = (log.outcome_source == SOURCES.index("review")) & (log.outcome_label >= 0)
+    ids, last = _counting_of_each(replace(log, **{n: getattr(log, n)[is_review] for n in OUTCOME_COLUMNS}), policy)
+    labels = log.outcome_label[is_review][last]
+    predicted, first = np.unique(log.id, return_index=True)
+    known = np.isin(ids, predicted[predicted != NO_ID])
+    if not known.any():
+        return None
+    flagged = log.flagged[first[np.searchsorted(predicted, ids[known])]]
+    is_fraud = labels[known] == 1
+    n, agreed, confirmed = len(flagged), int((flagged == is_fraud).sum()), int((flagged & is_fraud).sum())
+    return Reviews(
+        reviewed=n,
+        agreed=agreed,
+        agreed_interval=share_interval(agreed, n),
+        flagged=int(flagged.sum()),
+        confirmed=confirmed,
+        confirmed_interval=share_interval(confirmed, int(flagged.sum())),
+    )
 
 
 class Reference(NamedTuple):
@@ -102,7 +151,8 @@ def blocks_of(log: Log, label: Labels, reference: Reference, policy: Monitoring)
     """Each block of time that has predictions, the first beginning with the first of them."""
     if len(log.time):
         for rows in _rows_of_blocks(log, policy):
-            measured = _measured(log.probability[rows.pooled], log.flagged[rows.pooled], label[rows.pooled])
+            pooled = rows.pooled
+            measured = _measured(log.probability[pooled], log.flagged[pooled], label[pooled], log.label_weight[pooled])
             yield _block(log, rows, measured, reference)
 
 
@@ -229,10 +279,20 @@ def _baseline_estimated(score: Mapping[str, Any], threshold: float) -> Estimated
     return estimated(probability, probability >= threshold, np.array(score["counts"], dtype=float))
 
 
-def _measured(probability: Floats, flagged: npt.NDArray[np.bool_], label: Labels) -> MeasuredPerformance:
-    """The performance on rows with a known label; the intervals are Wilson's."""
-    is_labelled = label >= 0
+def _measured(
+    probability: Floats, flagged: npt.NDArray[np.bool_], label: Labels, weight: Floats
+) -> MeasuredPerformance:
+    """The performance on rows with a known label; the intervals are Wilson's.
+
+    Rows of weight 0 do not count. Where weights differ, counts are those of as many equal rows as vary as much (Kish
+    1965, effective sample size).
+    """
+    is_labelled = (label >= 0) & (weight > 0)
     probability, flagged, label = probability[is_labelled], flagged[is_labelled], label[is_labelled]
+    weight, n_control = weight[is_labelled], int((weight[is_labelled] > 1).sum())
+    is_fraud = label == 1
+    if n_control:
+        return _measured_by_weight(probability, flagged, is_fraud, weight, n_control)
     frauds, alerts, caught = int(label.sum()), int(flagged.sum()), int(label[flagged].sum())
     has_both_classes = 0 < frauds < len(label)
     return MeasuredPerformance(
@@ -247,3 +307,45 @@ def _measured(probability: Floats, flagged: npt.NDArray[np.bool_], label: Labels
         precision_interval=share_interval(caught, alerts),
         average_precision=average_precision(*rank(probability, label).counts()) if has_both_classes else None,
     )
+
+
+def _measured_by_weight(
+    probability: Floats,
+    flagged: npt.NDArray[np.bool_],
+    is_fraud: npt.NDArray[np.bool_],
+    weight: Floats,
+    n_control: int,
+) -> MeasuredPerformance:
+    """The performance on rows of which some stand for several, `n_control` of them."""
+    recall, precision = (
+        _weighted_share(flagged, is_fraud, weight),
+        _weighted_share(is_fraud, flagged, weight),
+    )
+    frauds, alerts = _effective(weight[is_fraud]), _effective(weight[flagged])
+    total = weight[is_fraud].sum()
+    expected = float((weight * probability).sum())
+    ranking = rank(probability, is_fraud.astype(np.int8))
+    return MeasuredPerformance(
+        labelled=len(weight),
+        frauds=round(frauds),
+        alerts=round(alerts),
+        caught=round(recall * frauds),
+        # In the same units as the frauds, which stand for more.
+        expected_frauds=expected * frauds / float(total) if total else expected,
+        recall=recall if total else None,
+        recall_interval=share_interval(recall * frauds, frauds),
+        precision=precision if alerts else None,
+        precision_interval=share_interval(precision * alerts, alerts),
+        average_precision=average_precision(*ranking.counts(weight)) if 0 < is_fraud.sum() < len(weight) else None,
+        control=n_control,
+    )
+
+
+def _weighted_share(hits: npt.NDArray[np.bool_], cases: npt.NDArray[np.bool_], weight: Floats) -> float:
+    total = weight[cases].sum()
+    return float(weight[hits & cases].sum() / total) if total else 0.0
+
+
+def _effective(weight: Floats) -> float:
+    """As many equal rows as vary as much as these."""
+    return float(weight.sum() ** 2 / (weight**2).sum()) if len(weight) else 0.0

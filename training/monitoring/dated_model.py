@@ -166,6 +166,7 @@ def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDecla
         **joined,
         bins=np.concatenate([week.bins for week in weeks]),
         blocked=np.full(n, -1, dtype=np.int8),
+        label_weight=np.ones(n),
         n_warnings=np.zeros(n, dtype=np.uint8),
         milliseconds=np.zeros(n),
         weight=np.ones(n),
@@ -175,6 +176,8 @@ def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDecla
         outcome_time=np.zeros(0),
         outcome_id=np.zeros(0, dtype=np.uint64),
         outcome_label=np.zeros(0, dtype=np.int8),
+        outcome_source=np.zeros(0, dtype=np.uint8),
+        outcome_by=np.zeros(0, dtype=np.uint64),
         counts={},
     )
     labels = np.where(log.time < now - scorer.split.label_delay_seconds, label, -1).astype(np.int8)

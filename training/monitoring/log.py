@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
 
+from handler.records.record import INCONCLUSIVE
+from handler.scoring.contract import SOURCES
 from handler.scoring.fields import SECONDS_A_DAY
 from training.monitoring.binning import Binning
 from training.monitoring.log_files import read_chunks
@@ -44,6 +46,9 @@ class Log:
     flagged: npt.NDArray[np.bool_]
     blocked: npt.NDArray[np.int8]
     """Whether each is blocked; -1 where the version's decision had no bands."""
+    label_weight: Floats
+    """How many requests each stands for where labels are concerned: 1, but of what was to be blocked while there is a
+    control group that group stands for all, and the others for none, because nobody learns what they were."""
     n_warnings: npt.NDArray[np.uint8]
     milliseconds: Floats
     weight: Floats
@@ -58,6 +63,11 @@ class Log:
     outcome_time: Floats
     outcome_id: npt.NDArray[np.uint64]
     outcome_label: Labels
+    """-1 where it is inconclusive."""
+    outcome_source: npt.NDArray[np.uint8]
+    """The index into SOURCES."""
+    outcome_by: npt.NDArray[np.uint64]
+    """A hash of who says so; NO_ID where that is unknown."""
     counts: dict[str, int]
     """How many lines of each kind were read, unusable ones too."""
 
@@ -88,6 +98,7 @@ class Log:
             "probability",
             "flagged",
             "blocked",
+            "label_weight",
             "n_warnings",
             "milliseconds",
             "weight",
@@ -145,6 +156,7 @@ class Prediction(NamedTuple):
     flagged: bool
     blocked: int
     """-1 where the version's decision had no bands."""
+    label_weight: float
     n_warnings: int
     milliseconds: float
     weight: float
@@ -157,6 +169,8 @@ class _Outcome(NamedTuple):
     time: float
     id: int
     label: int
+    source: int
+    by: int
 
 
 class UnusableError(ValueError):
@@ -200,6 +214,7 @@ def _prediction_columns(predictions: Sequence[Prediction], versions: Sequence[st
         "weight": np.array([prediction.weight for prediction in predictions], dtype=np.float64),
         "flagged": np.array([prediction.flagged for prediction in predictions], dtype=bool),
         "blocked": np.array([prediction.blocked for prediction in predictions], dtype=np.int8),
+        "label_weight": np.array([prediction.label_weight for prediction in predictions], dtype=np.float64),
         "n_warnings": np.array([prediction.n_warnings for prediction in predictions], dtype=np.uint8),
         "id": np.array([prediction.id for prediction in predictions], dtype=np.uint64),
         "version": np.array([places[prediction.version] for prediction in predictions], dtype=np.intp),
@@ -211,6 +226,8 @@ def _outcome_columns(outcomes: Sequence[_Outcome]) -> dict[str, Any]:
         "outcome_time": np.array([outcome.time for outcome in outcomes], dtype=np.float64),
         "outcome_id": np.array([outcome.id for outcome in outcomes], dtype=np.uint64),
         "outcome_label": np.array([outcome.label for outcome in outcomes], dtype=np.int8),
+        "outcome_source": np.array([outcome.source for outcome in outcomes], dtype=np.uint8),
+        "outcome_by": np.array([outcome.by for outcome in outcomes], dtype=np.uint64),
     }
 
 
@@ -263,7 +280,21 @@ def _weight(rate: Any) -> float:  # noqa: ANN401
     return 1.0 if rate is None else 1 / _within(rate, LEAST_RATE, 1.0)
 
 
+def _label_weight(control: Any) -> float:  # noqa: ANN401
+    if control is None:
+        return 1.0
+    share = _within(control["share"], LEAST_RATE, 1.0)
+    return 1 / share if _of_type(bool, control["let_through"]) else 0.0
+
+
+def _source(value: Any) -> int:  # noqa: ANN401
+    """Its place among SOURCES; one that is not named, or that this code does not know, is another."""
+    return SOURCES.index(value if value in SOURCES else "other")
+
+
 def _label(value: Any) -> int:  # noqa: ANN401
+    if value == INCONCLUSIVE:
+        return -1
     if value not in (0, 1):
         raise ValueError(value)
     return int(value)
@@ -282,6 +313,7 @@ _PREDICTION: dict[str, Callable[[Any], Any]] = {
     "probability": partial(_within, least=0.0, most=1.0),
     "flagged": partial(_of_type, bool),
     "band": lambda band: -1 if band is None else int(band == "block"),
+    "control": _label_weight,
     "warnings": lambda names: min(len(names or ()), 255),
     "milliseconds": _milliseconds,
     "rate": _weight,
@@ -289,4 +321,10 @@ _PREDICTION: dict[str, Callable[[Any], Any]] = {
     "version": partial(_of_type, str),
     "features": _features,
 }
-_OUTCOME: dict[str, Callable[[Any], Any]] = {"time": _finite, "id": _id_hash, "label": _label}
+_OUTCOME: dict[str, Callable[[Any], Any]] = {
+    "time": _finite,
+    "id": _id_hash,
+    "label": _label,
+    "source": _source,
+    "by": lambda by: int(NO_ID) if by is None else _id_hash(by),
+}

@@ -50,6 +50,22 @@ class MeasuredPerformance(ReportRecord):
     precision: float | None
     precision_interval: tuple[float, float]
     average_precision: float | None
+    control: int | None = None
+    """How many of these are of the control group and stand for all that was blocked; the other counts are then those of
+    as many equal requests as vary as much. None where there are none."""
+
+
+class Reviews(ReportRecord):
+    """How reviewers judged what the model did, with 95 % intervals."""
+
+    reviewed: int
+    agreed: int
+    """Found to be fraud and flagged, or neither."""
+    agreed_interval: tuple[float, float]
+    flagged: int
+    confirmed: int
+    """Flagged, and found to be fraud."""
+    confirmed_interval: tuple[float, float]
 
 
 class Block(ReportRecord):
@@ -111,4 +127,6 @@ class MonitorReport(ReportRecord):
     """What else must be known about the log and the comparison."""
     counts: dict[str, int]
     """How many lines of each kind were read."""
+    reviews: Reviews | None = None
+    """None where no outcome came from a review."""
     blocks: tuple[JudgedBlock, ...]

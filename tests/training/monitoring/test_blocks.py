@@ -5,11 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from sklearn.metrics import average_precision_score
 
+from handler.scoring.contract import SOURCES
 from handler.scoring.fields import SECONDS_A_DAY
+from training.evaluation.intervals import share_interval
 from training.monitoring.binning import UNRECORDED
-from training.monitoring.blocks import Reference, blocks_of, estimated, join_outcomes
+from training.monitoring.blocks import Reference, blocks_of, estimated, join_outcomes, reviews_of
 from training.monitoring.drift import category_distance, number_distance
 from training.monitoring.log import Log
 from training.params import Monitoring
@@ -17,6 +20,7 @@ from training.params import Monitoring
 START = 1_750_000_000.0
 POLICY = Monitoring()
 LEGITIMATE = Monitoring(unlabelled="legitimate")
+CORRECTED = "outcomes that correct an earlier one"
 BASELINE: dict[str, Any] = {
     "features": {
         "amount": {"edges": [1.0, 2.0], "counts": [10, 60, 20, 10]},
@@ -28,9 +32,10 @@ BASELINE: dict[str, Any] = {
 THRESHOLD = 0.5
 
 
-def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (), **columns: Any) -> Log:  # noqa: ANN401 - columns of any kind
-    """A log of predictions at some days, with ids 1, 2, ...; `outcomes` are day, id, label."""
+def log_of(days: Sequence[float], outcomes: Sequence[tuple[Any, ...]] = (), **columns: Any) -> Log:  # noqa: ANN401 - columns of any kind
+    """A log of predictions at some days, with ids 1, 2, ...; `outcomes` are day, id, label, perhaps source and by."""
     size = len(days)
+    outcomes = [(*outcome, *("other", 0)[len(outcome) - 3 :]) for outcome in outcomes]
     usual: dict[str, Any] = {
         "probability": [0.1] * size,
         "flagged": [False] * size,
@@ -38,6 +43,7 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (
         "blocked": [-1] * size,
         "milliseconds": [0.3] * size,
         "weight": [1.0] * size,
+        "label_weight": [1.0] * size,
         "id": range(1, size + 1),
         "version": [0] * size,
         "bins": [[1, 2, 1]] * size,
@@ -54,9 +60,11 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[float, int, int]] = (
         time=START + SECONDS_A_DAY * np.array(days, dtype=float),
         **{name: np.array(values, dtype=types.get(name, float)) for name, values in (usual | columns).items()},
         versions=["a", "b"],
-        outcome_time=START + SECONDS_A_DAY * np.array([day for day, _, _ in outcomes], dtype=float),
-        outcome_id=np.array([identifier for _, identifier, _ in outcomes], dtype=np.uint64),
-        outcome_label=np.array([label for _, _, label in outcomes], dtype=np.int8),
+        outcome_time=START + SECONDS_A_DAY * np.array([outcome[0] for outcome in outcomes], dtype=float),
+        outcome_id=np.array([outcome[1] for outcome in outcomes], dtype=np.uint64),
+        outcome_label=np.array([outcome[2] for outcome in outcomes], dtype=np.int8),
+        outcome_source=np.array([SOURCES.index(outcome[3]) for outcome in outcomes], dtype=np.uint8),
+        outcome_by=np.array([outcome[4] for outcome in outcomes], dtype=np.uint64),
         counts={},
     )
 
@@ -316,3 +324,83 @@ def test_the_block_rate_is_of_versions_with_bands() -> None:
     first, second = blocks(log_of(days, blocked=[-1, 0, 1, 1, -1, -1]))
     assert first["block_rate"] == pytest.approx(2 / 3)
     assert "block_rate" not in second or second["block_rate"] is None
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "label", "count"),
+    [
+        # A chargeback overrules a review, whichever comes later.
+        ([(2, 1, 0, "review"), (1, 1, 1, "chargeback")], 1, "ids of which sources or reviewers disagree"),
+        ([(2, 1, 1, "customer"), (3, 1, 0, "other")], 1, "ids of which sources or reviewers disagree"),
+        # Of one source the latest counts; two people disagree, one person corrects himself.
+        ([(2, 1, 0, "review", 7), (3, 1, 1, "review", 8)], 1, "ids of which sources or reviewers disagree"),
+        ([(2, 1, 0, "review", 7), (3, 1, 1, "review", 7)], 1, CORRECTED),
+        # What is inconclusive overrules nothing, and is no disagreement.
+        ([(2, 1, 1, "other"), (3, 1, -1, "chargeback")], 1, "inconclusive outcomes"),
+        ([(3, 1, -1, "review")], -1, "inconclusive outcomes"),
+        # Who corrects himself agrees in the end.
+        ([(2, 1, 0, "review", 7), (3, 1, 1, "review", 7), (4, 1, 1, "review", 8)], 1, CORRECTED),
+    ],
+)
+def test_which_of_several_outcomes_counts(outcomes: Sequence[tuple[Any, ...]], label: int, count: str) -> None:
+    """By precedence, then the latest; what disagrees is counted once."""
+    joined = join_outcomes(log_of([0], outcomes), POLICY, 0)
+    assert joined.label.tolist() == [label]
+    assert joined.counts == {count: 1}
+
+
+def test_precedence_is_declared() -> None:
+    """Here a review overrules a chargeback."""
+    policy = Monitoring(precedence=("review", "chargeback", "customer", "other"))
+    log = log_of([0], [(2, 1, 0, "review"), (3, 1, 1, "chargeback")])
+    assert join_outcomes(log, policy, 0).label.tolist() == [0]
+    with pytest.raises(ValidationError, match="it is review; it must name each of chargeback, review, customer, other"):
+        Monitoring(precedence=("review",))
+    with pytest.raises(ValidationError, match="Input should be 'chargeback', 'review', 'customer' or 'other'"):
+        Monitoring.model_validate({"precedence": ("rumour", "review", "customer", "other")})
+
+
+def test_silence_says_nothing_of_what_was_blocked() -> None:
+    """Nor of what somebody found inconclusive; of the rest it means that nobody complained."""
+    policy = Monitoring(unlabelled="legitimate")
+    log = log_of([0, 0, 0, 30], [(1, 2, -1, "review")], blocked=[1, 0, 0, 0])
+    assert join_outcomes(log, policy, 10).label.tolist() == [-1, -1, 0, -1]
+
+
+def test_reviewers_and_the_model() -> None:
+    """By the latest conclusive review of each id that was scored: how often both agree, also on what was flagged."""
+    outcomes = [
+        (2, 1, 1, "review", 7),
+        (2, 2, 0, "review", 7),
+        (3, 2, 1, "review", 8),
+        (2, 3, 0, "review", 7),
+        (2, 4, 0, "review", 7),
+        (2, 5, -1, "review", 7),
+        (2, 99, 1, "review", 7),
+        (2, 6, 1, "chargeback"),
+    ]
+    log = log_of([0] * 6, outcomes, flagged=[True, True, True, False, True, False])
+    reviews = reviews_of(log, POLICY)
+    assert reviews
+    assert (reviews.reviewed, reviews.agreed, reviews.flagged, reviews.confirmed) == (4, 3, 3, 2)
+    assert reviews_of(log_of([0], [(1, 1, 1, "chargeback")]), POLICY) is None
+
+
+def test_a_control_group_stands_for_what_was_blocked() -> None:
+    """Ten were blocked, one of them let through as one in ten: it counts for all, whatever is said of the others."""
+    flagged = [True] * 10 + [True] * 4 + [False] * 26
+    label_weight = [10.0] + [0.0] * 9 + [1.0] * 30
+    is_fraud = [1] + [0] * 9 + [1] * 2 + [0] * 2 + [1] * 8 + [0] * 18
+    outcomes = [(1, identifier, label) for identifier, label in enumerate(is_fraud, 1)]
+    (block,) = blocks(
+        log_of([0] * 40, outcomes, flagged=flagged, label_weight=label_weight, blocked=[1] * 10 + [0] * 30)
+    )
+    measured = block["measured"]
+    assert measured["recall"] == pytest.approx((10 + 2) / (10 + 2 + 8))
+    assert measured["precision"] == pytest.approx((10 + 2) / (10 + 4))
+    assert (measured["labelled"], measured["control"]) == (31, 1)
+    # As sure as twenty squared over a hundred and ten equal frauds: 3.6.
+    assert measured["frauds"] == 4
+    assert measured["recall_interval"] == pytest.approx(share_interval(0.6 * 400 / 110, 400 / 110))
+    (plain,) = blocks(log_of([0] * 40, outcomes, flagged=flagged))
+    assert plain["measured"].get("control") is None

@@ -315,15 +315,15 @@ def test_bands_are_described(reports: Reports) -> None:
 def test_costs_are_told_in_their_parts(reports: Reports) -> None:
     """What each decision costs, what the declared one cost, and whether more is reviewed than can be."""
     text = words(reports)
-    assert "| a missed fraud costs its `amount`, a review 2 |" in text
-    assert "Of 1,230 USD that 1,000 requests cost, 1,000 are missed frauds, 4.5 what of flagged ones is lost" in text
+    assert "| a missed fraud costs its `amount`, a review 2.00 |" in text
+    assert "Of 1,234 USD that 1,000 requests cost, 1,000 are missed frauds, 4.50 what of flagged ones is lost" in text
     assert "97.3 requests a day were to be reviewed." in text
     costs = Costs.model_validate(
         {"amount": "amount", "review": 4, "insult": {"flat": 10, "share": 0.02}, "recovered": 0.9, "capacity": 90}
     )
     text = words(replace(reports, scorer=reports.scorer.model_copy(update={"costs": costs})))
-    assert "a legitimate request that is blocked 10 and 2 % of its `amount`; 90 % of a flagged fraud is saved |" in text
-    assert "97.3 requests a day were to be reviewed, of 90 that can be. **That is more than can be reviewed**" in text
+    assert "a legitimate request that is blocked 10.0 and 2 % of its `amount`; 90 % of a flagged fraud is saved |" in text
+    assert "97.3 requests a day were to be reviewed, of 90.0 that can be. **That is more than can be reviewed**" in text
 
 
 def test_declared_threshold_is_listed_once(reports: Reports) -> None:
