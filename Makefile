@@ -58,7 +58,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score history history-check explain agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
-  bench-automl bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
+  bench-automl bench-control bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -187,6 +187,9 @@ bench-gate: train  ## how often the promotion gate lets equal and worse challeng
 
 alarms: train  ## the false alarms of the monitor, what it detects, and after how many requests
 	$(PYTHON) -m benchmarks.monitoring.alarms
+
+bench-control: train  ## what the control group measures of what is blocked, and a year of retraining with it and without
+	$(PYTHON) -m benchmarks.monitoring.control
 
 bench-history: env  ## what a history adds to a request, eight workers on one file, a table that fails, ten million rows in training
 	$(PYTHON) -m benchmarks.history.request

@@ -19,6 +19,7 @@ from benchmarks.history.training import history_training_fact, history_training_
 from benchmarks.history.workers import workers_table
 from benchmarks.monitoring.alarms import alarms_table
 from benchmarks.monitoring.backtests import backtests_table, estimates_fact
+from benchmarks.monitoring.control import control_table, retraining_table
 from benchmarks.monitoring.cost import monitoring_fact
 from benchmarks.monitoring.recording import recording_table
 from benchmarks.quality.handbook import handbook_table
@@ -94,6 +95,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "gate": partial(_of, "gate.json", gate_table),
     "swaps": partial(_of, "swaps.json", swaps_table),
     "alarms": partial(_of, "alarms.json", alarms_table),
+    "control": partial(_of, "control.json", control_table),
+    "retraining_control": partial(_of, "control.json", retraining_table),
     "recording": partial(_of, "recording.json", recording_table),
     "backtests": partial(_of, "backtests.json", backtests_table),
     "history_request": partial(_of, "history_request.json", request_table),

@@ -32,6 +32,7 @@ COMMANDS = {
     "history.table": (),
     "history.training": (),
     "monitoring.alarms": (),
+    "monitoring.control": (),
     "monitoring.recording": (),
     "monitoring.cost": (),
     "monitoring.backtests": (),

@@ -112,6 +112,28 @@ def test_every_route_is_authorized_but_the_preflight(given: dict[str, str], reso
     assert len(of_type(resources, "AWS::ApiGatewayV2::Authorizer")) == (authorizer == "JWT")
 
 
+def test_labels_and_thresholds_have_routes_of_their_own(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """With scopes and a rate of their own; the function refuses them by another route, which might ask for less."""
+    scopes = {"ScoreScope": "fraud/score", "OutcomesScope": "fraud/label", "ModelsScope": "fraud/audit"}
+    is_by_token = given.get("Authorizer") == "JWT"
+    of_stack = deployed(given | scopes)["Resources"] if is_by_token else resources
+    routes = {route["RouteKey"]: route for route in of_type(of_stack, "AWS::ApiGatewayV2::Route").values()}
+    own = {"POST /outcomes": "fraud/label", "GET /models/{scorer}": "fraud/audit"}
+    every = "ANY /{proxy+}" if is_by_token else "$default"
+    for key, scope in {**own, every: "fraud/score"}.items():
+        assert routes[key].get("AuthorizationScopes") == ([scope] if is_by_token else None)
+    assert routes.keys() - {PREFLIGHT[0]} == {every, *own}
+    stage = only(of_stack, "AWS::ApiGatewayV2::Stage")
+    assert stage["RouteSettings"] == {"POST /outcomes": {"ThrottlingRateLimit": "20", "ThrottlingBurstLimit": "20"}}
+    (variables,) = [
+        function["Environment"]["Variables"] for function in of_type(of_stack, "AWS::Lambda::Function").values()
+    ]
+    assert all(any(f" {path}" in key for key in own) for path in variables["OWN_ROUTES"].split(","))
+    if not is_by_token:
+        with pytest.raises(RefusedParameterError, match="ScoreScope, OutcomesScope and ModelsScope have no effect"):
+            deployed(given | {"OutcomesScope": "fraud/label"})
+
+
 def test_the_stage_limits_and_logs(resources: dict[str, Any]) -> None:
     """Rate and burst are limited; the access log is kept for a while and holds nothing of address, query or body."""
     stage = only(resources, "AWS::ApiGatewayV2::Stage")
@@ -424,7 +446,7 @@ def test_every_parameter_is_documented() -> None:
     declared = dict(
         re.findall(r"^  (\w+):\n    Type: .*\n    Default: (.*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
     )
-    assert len(declared) == 26
+    assert len(declared) == 30
     for name, default in declared.items():
         shown = default.strip('"')
         assert re.search(rf"^\| `{name}` \| {re.escape(shown) or 'none'} \|", page, re.MULTILINE), name

@@ -78,15 +78,15 @@ def repeated(table: pa.Table, time: str, days: int) -> pa.Table:
     return kept.set_column(kept.schema.get_field_index(time), time, later.cast(table.schema.field(time).type))
 
 
-def history(name: str, scorer: ScorerDeclaration, n_rows: int) -> pd.DataFrame:
-    """A shipped scorer's rows and eight weeks more, checked, in order of time."""
+def history(name: str, scorer: ScorerDeclaration, n_rows: int, more: int = MORE) -> pd.DataFrame:
+    """A shipped scorer's rows and so many times four weeks more, checked, in order of time."""
 
     def draw(turn: int) -> pa.Table:
         drawn: Drawn = DRAW[name](n_rows, SeedSequence(SEED + turn).spawn(2)[list(DRAW).index(name)])
         return drawn.table
 
     length = REPEATED[1] - REPEATED[0]
-    further = [repeated(draw(turn), scorer.time, turn * length) for turn in range(1, MORE + 1)]
+    further = [repeated(draw(turn), scorer.time, turn * length) for turn in range(1, more + 1)]
     rows = pa.concat_tables([draw(0), *further]).to_pandas()
     # Ids of another seed are drawn from the same names; they are not needed here.
     without_id = scorer.model_copy(update={"id": None})

@@ -50,7 +50,7 @@ class Labelled:
     def drawn(self, scored: ScoredRows, index: npt.NDArray[np.intp]) -> ScoredRows:
         """Some of the rows, one after the other at the rows' pace."""
         seconds = np.arange(len(index)) * (SECONDS_A_DAY / self.rows_a_day)
-        kept = {name: getattr(scored, name)[index] for name in ("label", "probability", "flagged", "bins")}
+        kept = {name: getattr(scored, name)[index] for name in ("label", "probability", "flagged", "blocked", "bins")}
         return ScoredRows(time=seconds, **kept)
 
     def state(self, scored: ScoredRows) -> str:

@@ -51,7 +51,9 @@ class HttpApiHandler(_EventHandler, HTTPGateway):
         """The ASGI scope, cached because Mangum reads it twice."""
         scope: MutableMapping[str, Any] = super().scope
         stage = self.event["requestContext"].get("stage", "$default")
-        return _with_root_path(scope, "" if stage == "$default" else f"/{stage}")
+        scope = _with_root_path(scope, "" if stage == "$default" else f"/{stage}")
+        _require_own_route(scope, self.event.get("routeKey") or "")
+        return scope
 
 
 class RestApiHandler(_EventHandler, APIGateway):
@@ -94,6 +96,17 @@ def _with_root_path(scope: MutableMapping[str, Any], stage: str) -> MutableMappi
             scope["root_path"] = root
             break
     return scope
+
+
+def _require_own_route(scope: MutableMapping[str, Any], route_key: str) -> None:
+    """Raise BadEventError for a path that came by another route than its own, whose authorisation it would evade.
+
+    Such as an encoded path, or one behind BASE_PATH, if the gateway does not take it for the same.
+    """
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    for own in SETTINGS.own_routes:
+        if (path == own or path.startswith(f"{own}/")) and own not in route_key and scope["method"] != "OPTIONS":
+            raise BadEventError(f"{own} has a route of its own; send the path as it stands there")
 
 
 def is_warm_up(event: Any) -> bool:  # noqa: ANN401 - Lambda passes whatever the caller sent

@@ -81,6 +81,7 @@ def test_a_wrong_public_key_is_named_and_not_quoted(value: str) -> None:
         ("STORE_SECONDS", "0.5", 0.5),
         ("STORE_BUDGET_MS", "20", 20),
         ("STORE_PUBLIC_KEY", base64.b64encode(PUBLIC_KEY).decode(), (PUBLIC_KEY,)),
+        ("OWN_ROUTES", "/outcomes,/models", ("/outcomes", "/models")),
         ("PREDICTIONS", "/srv/log", "/srv/log"),
         ("PREDICTIONS_RATE", "0.25", 0.25),
         ("PREDICTIONS_KEY", "ä", "ä".encode()),
@@ -98,6 +99,7 @@ def test_the_defaults() -> None:
     """The packaged bundles, no store, no metrics, no record."""
     assert Settings().model_dump() == {
         "bundles": PACKAGED_BUNDLES,
+        "own_routes": (),
         "max_body_bytes": 1 << 20,
         "body_timeout_seconds": 10,
         "cors_origins": (),

@@ -151,8 +151,10 @@ def blocks_of(log: Log, label: Labels, reference: Reference, policy: Monitoring)
     """Each block of time that has predictions, the first beginning with the first of them."""
     if len(log.time):
         for rows in _rows_of_blocks(log, policy):
-            pooled = rows.pooled
-            measured = _measured(log.probability[pooled], log.flagged[pooled], label[pooled], log.label_weight[pooled])
+            kept = rows.pooled
+            measured = measured_performance(
+                log.probability[kept], log.flagged[kept], label[kept], log.label_weight[kept]
+            )
             yield _block(log, rows, measured, reference)
 
 
@@ -279,7 +281,7 @@ def _baseline_estimated(score: Mapping[str, Any], threshold: float) -> Estimated
     return estimated(probability, probability >= threshold, np.array(score["counts"], dtype=float))
 
 
-def _measured(
+def measured_performance(
     probability: Floats, flagged: npt.NDArray[np.bool_], label: Labels, weight: Floats
 ) -> MeasuredPerformance:
     """The performance on rows with a known label; the intervals are Wilson's.
@@ -287,12 +289,11 @@ def _measured(
     Rows of weight 0 do not count. Where weights differ, counts are those of as many equal rows as vary as much (Kish
     1965, effective sample size).
     """
+    has_control = bool((weight != 1).any())
     is_labelled = (label >= 0) & (weight > 0)
     probability, flagged, label = probability[is_labelled], flagged[is_labelled], label[is_labelled]
-    weight, n_control = weight[is_labelled], int((weight[is_labelled] > 1).sum())
-    is_fraud = label == 1
-    if n_control:
-        return _measured_by_weight(probability, flagged, is_fraud, weight, n_control)
+    if has_control:
+        return _measured_by_weight(probability, flagged, label == 1, weight[is_labelled])
     frauds, alerts, caught = int(label.sum()), int(flagged.sum()), int(label[flagged].sum())
     has_both_classes = 0 < frauds < len(label)
     return MeasuredPerformance(
@@ -310,20 +311,15 @@ def _measured(
 
 
 def _measured_by_weight(
-    probability: Floats,
-    flagged: npt.NDArray[np.bool_],
-    is_fraud: npt.NDArray[np.bool_],
-    weight: Floats,
-    n_control: int,
+    probability: Floats, flagged: npt.NDArray[np.bool_], is_fraud: npt.NDArray[np.bool_], weight: Floats
 ) -> MeasuredPerformance:
-    """The performance on rows of which some stand for several, `n_control` of them."""
-    recall, precision = (
-        _weighted_share(flagged, is_fraud, weight),
-        _weighted_share(is_fraud, flagged, weight),
-    )
+    """The performance on rows of which those of the control group stand for several; unknown where it has none yet."""
+    n_control = int((weight > 1).sum())
+    if not n_control:
+        is_fraud = is_fraud & False
+    recall, precision = _weighted_share(flagged, is_fraud, weight), _weighted_share(is_fraud, flagged, weight)
     frauds, alerts = _effective(weight[is_fraud]), _effective(weight[flagged])
-    total = weight[is_fraud].sum()
-    expected = float((weight * probability).sum())
+    total, expected = weight[is_fraud].sum(), float((weight * probability).sum())
     ranking = rank(probability, is_fraud.astype(np.int8))
     return MeasuredPerformance(
         labelled=len(weight),
@@ -334,8 +330,8 @@ def _measured_by_weight(
         expected_frauds=expected * frauds / float(total) if total else expected,
         recall=recall if total else None,
         recall_interval=share_interval(recall * frauds, frauds),
-        precision=precision if alerts else None,
-        precision_interval=share_interval(precision * alerts, alerts),
+        precision=precision if alerts and n_control else None,
+        precision_interval=share_interval(precision * alerts, alerts if n_control else 0),
         average_precision=average_precision(*ranking.counts(weight)) if 0 < is_fraud.sum() < len(weight) else None,
         control=n_control,
     )

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from handler.app import handler
+from handler.settings import SETTINGS
+from handler.web import gateway as gateway_events
 
 EVENTS = Path(__file__).parents[2] / "events"
 GATEWAYS = sorted(path.stem for path in (EVENTS / "gateways").glob("*.json"))
@@ -227,3 +229,32 @@ def test_a_refusal_has_its_headers_for_every_gateway(event: object) -> None:
     answer = handler(event, None)
     assert answer["headers"] == {"content-type": "application/json"}
     assert answer["multiValueHeaders"] == {"content-type": ["application/json"]}
+
+
+@pytest.mark.parametrize(
+    ("key", "method", "path", "status"),
+    [
+        ("POST /outcomes", "POST", "/outcomes", 409),
+        ("$default", "POST", "/outcomes", 400),
+        ("ANY /{proxy+}", "POST", "/outcomes", 400),
+        ("OPTIONS /{proxy+}", "OPTIONS", "/outcomes", 405),
+        ("GET /models/{scorer}", "GET", "/models/refund", 200),
+        ("$default", "GET", "/models/refund", 400),
+        ("$default", "GET", "/health", 200),
+    ],
+)
+def test_what_has_a_route_of_its_own_comes_by_that(
+    monkeypatch: pytest.MonkeyPatch, key: str, method: str, path: str, status: int
+) -> None:
+    """Whose authorisation another route would evade; where the gateway has no such routes, all come by one."""
+    event = through("http_api", method=method, path=path, body='[{"scorer": "refund", "id": "r1", "label": 1}]')
+    event["routeKey"] = key
+    usual = handler(event, None)["statusCode"]
+    monkeypatch.setattr(
+        gateway_events, "SETTINGS", SETTINGS.model_copy(update={"own_routes": ("/outcomes", "/models")})
+    )
+    answer = handler(event, None)
+    assert answer["statusCode"] == status
+    if status == 400:
+        assert usual != 400
+        assert body_of(answer)["detail"].endswith("has a route of its own; send the path as it stands there")

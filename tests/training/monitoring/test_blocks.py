@@ -404,3 +404,13 @@ def test_a_control_group_stands_for_what_was_blocked() -> None:
     assert measured["recall_interval"] == pytest.approx(share_interval(0.6 * 400 / 110, 400 / 110))
     (plain,) = blocks(log_of([0] * 40, outcomes, flagged=flagged))
     assert plain["measured"].get("control") is None
+
+
+def test_without_anybody_let_through_the_recall_is_unknown() -> None:
+    """Ten were blocked and held: nobody knows what they were, and the frauds among the others say nothing of that."""
+    outcomes = [(1, identifier, 1) for identifier in range(11, 15)]
+    columns = {"flagged": [True] * 14, "label_weight": [0.0] * 10 + [1.0] * 4, "blocked": [1] * 10 + [0] * 4}
+    (block,) = blocks(log_of([0] * 14, outcomes, **columns))
+    measured = block["measured"]
+    assert (measured["recall"], measured["frauds"], measured["control"]) == (None, 0, 0)
+    assert measured["recall_interval"] == [0.0, 1.0]

@@ -322,7 +322,9 @@ def test_costs_are_told_in_their_parts(reports: Reports) -> None:
         {"amount": "amount", "review": 4, "insult": {"flat": 10, "share": 0.02}, "recovered": 0.9, "capacity": 90}
     )
     text = words(replace(reports, scorer=reports.scorer.model_copy(update={"costs": costs})))
-    assert "a legitimate request that is blocked 10.0 and 2 % of its `amount`; 90 % of a flagged fraud is saved |" in text
+    assert (
+        "a legitimate request that is blocked 10.0 and 2 % of its `amount`; 90 % of a flagged fraud is saved |" in text
+    )
     assert "97.3 requests a day were to be reviewed, of 90.0 that can be. **That is more than can be reviewed**" in text
 
 

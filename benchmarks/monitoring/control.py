@@ -1,0 +1,195 @@
+"""What a control group is worth: `make bench-control`.
+
+First the recall that the monitor measures of a model that blocks half of the frauds, whose labels nobody learns, with
+control groups of several sizes and without one, over many draws of the group. Then a year of retraining every four
+weeks, in which each model learns from what the models before it let pass: with every label, without those of what was
+blocked, and with a control group whose rows count as often as they stand for. The rows are the shipped refunds,
+continued with other seeds.
+"""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from contextlib import chdir
+from itertools import pairwise
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from benchmarks.command import ROOT, keep, options_of
+from benchmarks.machine import machine
+from benchmarks.monitoring.backtests import history
+from benchmarks.monitoring.steady_log import TEST_DAYS, labelled_rows
+from benchmarks.tables import SCORERS, date_of, table
+from handler.scoring.fields import SECONDS_A_DAY
+from training.backtest import by_days
+from training.data.catalogue import read_catalogues
+from training.errors import StageError
+from training.evaluation.metrics import average_precision, rank
+from training.evaluation.threshold import threshold_for
+from training.intake.synthetic.population import START
+from training.model.chosen import chosen_model, chosen_scorer
+from training.monitoring.blocks import measured_performance
+from training.monitoring.dated_model import DatedModel, ScoredRows, model_at
+from training.params import Policy
+
+SIZES = {"draws": (1_000, 3), "rows": (120_000, 24_000), "periods": (13, 1), "every": (1, 40)}
+SHARES = (0.01, 0.05, 0.1)
+# As many of the frauds are blocked where the recall is measured.
+BLOCKED = 0.5
+# The control group of the year of retraining.
+SHARE = 0.05
+NAME = "refund"
+FIRST_DAY, PERIOD_DAYS = 119, 28
+ALL, NONE, CONTROL = "every label is known", "what was blocked is never known", f"a control group of {SHARE:.0%}"
+
+
+def estimates(name: str, options: Namespace) -> dict[str, Any]:
+    """The recall measured with control groups and without, of a model that blocks half of the frauds."""
+    labelled = labelled_rows(name, options.every)
+    scored = labelled.scored(labelled.rows)
+    label, flagged = scored.label, scored.flagged
+    blocked = scored.probability >= threshold_for(scored.probability, label, Policy(recall=BLOCKED))
+    flagged = flagged | blocked
+    truth = float(label[flagged].sum() / label.sum())
+    unknown = np.where(blocked, -1, label).astype(np.int8)
+    without = measured_performance(scored.probability, flagged, unknown, np.ones(len(label)))
+    shares: dict[str, Any] = {}
+    for share in SHARES:
+        drawn = []
+        for seed in tqdm(range(options.draws), f"{name}, {share:.0%}", leave=False):
+            let_through = np.random.default_rng(seed).random(len(label)) < share
+            weight = np.where(blocked, np.where(let_through, 1 / share, 0.0), 1.0)
+            drawn.append(measured_performance(scored.probability, flagged, label, weight))
+        recalls = [draw.recall for draw in drawn if draw.recall is not None]
+        widths = [draw.recall_interval[1] - draw.recall_interval[0] for draw in drawn]
+        shares[f"{share:g}"] = {
+            "requests": fmean(draw.control or 0 for draw in drawn),
+            "recall": fmean(recalls) if recalls else None,
+            "within": fmean(draw.recall_interval[0] <= truth <= draw.recall_interval[1] for draw in drawn),
+            "width": fmean(widths),
+        }
+    return {
+        "frauds": int(label.sum()),
+        "blocked": int(blocked.sum()),
+        "recall": truth,
+        "without": {"recall": without.recall, "interval": list(without.recall_interval)},
+        "shares": shares,
+    }
+
+
+def known(rows: pd.DataFrame, scored: ScoredRows, arm: str, seed: int) -> pd.DataFrame:
+    """The rows whose labels are known afterwards, those of the control group as often as they stand for."""
+    if arm == ALL:
+        return rows
+    let_through = np.random.default_rng(seed).random(len(rows)) < SHARE
+    times = np.where(scored.blocked, (let_through & (arm == CONTROL)) * round(1 / SHARE), 1)
+    return rows.iloc[np.repeat(np.arange(len(rows)), times)]
+
+
+def retrained(rows: pd.DataFrame, options: Namespace) -> dict[str, Any]:
+    """Per arm what the models of each period did on all of its rows."""
+    scorer, parameters = by_days(chosen_scorer(NAME, ROOT), TEST_DAYS), chosen_model(NAME, ROOT)
+    with chdir(ROOT):
+        catalogue = read_catalogues(scorer)
+    seconds = rows[scorer.time].to_numpy()
+    start = START.astype("datetime64[s]").astype(float) + FIRST_DAY * SECONDS_A_DAY
+    edges = np.searchsorted(seconds, start + PERIOD_DAYS * SECONDS_A_DAY * np.arange(options.periods + 1))
+    arms: dict[str, Any] = {}
+    for arm in (ALL, NONE, CONTROL):
+        learned, model, described = [rows.iloc[: edges[0]]], None, list[dict[str, float]]()
+        for number, (begin, end) in enumerate(pairwise(edges.tolist())):
+            at = start + number * PERIOD_DAYS * SECONDS_A_DAY
+            later = rows.iloc[begin:end]
+            model = _next(model, at, pd.concat(learned, ignore_index=True), scorer, parameters, catalogue)
+            scored = model.scored(later, scorer)
+            learned.append(known(later, scored, arm, number))
+            frauds, legitimate = rank(scored.probability, scored.label).counts()
+            described.append(
+                {
+                    "average_precision": average_precision(frauds, legitimate),
+                    "recall": float(scored.label[scored.flagged].sum() / scored.label.sum()),
+                    "blocked_frauds": float(scored.label[scored.blocked].sum() / scored.label.sum()),
+                    "is_new": float(model.at == at),
+                }
+            )
+        arms[arm] = described
+    return arms
+
+
+def _next(model: DatedModel | None, at: float, rows: pd.DataFrame, *arguments: Any) -> DatedModel:  # noqa: ANN401 - of model_at
+    """The model of a date, or the one before where what is known makes none."""
+    try:
+        return model_at(at, rows, *arguments)
+    except StageError:
+        if model is None:
+            raise
+        return model
+
+
+def control_table(report: Mapping[str, Any]) -> str:
+    """The measured recall with its interval, and how often that holds the truth."""
+    names = [name for name in SCORERS if name in report]
+    of = [report[name] for name in names]
+    rows = [
+        ["frauds, requests to be blocked", *(f"{each['frauds']:,}, {each['blocked']:,}" for each in of)],
+        ["recall in truth", *(f"{each['recall']:.1%}" for each in of)],
+        ["measured without a control group", *(_measured(each["without"]) for each in of)],
+    ]
+    for share in SHARES:
+        groups = [each["shares"][f"{share:g}"] for each in of]
+        rows.append(
+            [
+                f"with one of {share:.0%}: mean, width of the interval, how often it holds the truth",
+                *(f"{group['recall']:.1%}, {group['width']:.1%}, {group['within']:.1%}" for group in groups),
+            ]
+        )
+    return table([f"`make bench-control` on {date_of(report)}", *names], rows)
+
+
+def _measured(without: Mapping[str, Any]) -> str:
+    low, high = without["interval"]
+    return f"{without['recall']:.1%} ({low:.1%} to {high:.1%})"
+
+
+def retraining_table(report: Mapping[str, Any]) -> str:
+    """A year of models that learn from what is known, by what is known."""
+    rows = []
+    for arm, periods in report["retrained"].items():
+        differences = [
+            period["average_precision"] - full["average_precision"]
+            for period, full in zip(periods, report["retrained"][ALL], strict=True)
+        ]
+        error = stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
+        rows.append(
+            [
+                arm,
+                f"{fmean(period['average_precision'] for period in periods):.3f}",
+                "" if arm == ALL else f"{fmean(differences):+.3f} ± {error:.3f}",
+                f"{fmean(period['recall'] for period in periods):.1%}",
+                f"{fmean(period['blocked_frauds'] for period in periods):.1%}",
+                f"{sum(period['is_new'] for period in periods):.0f} of {len(periods)}",
+            ]
+        )
+    headings = ["of what the models learn", "average precision", "difference", "recall", "frauds blocked", "new models"]
+    return table(headings, rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print both tables."""
+    options = options_of("monitoring.control", __doc__, SIZES, arguments)
+    report: dict[str, Any] = {"machine": machine(), "draws": options.draws}
+    report |= {name: estimates(name, options) for name in ((NAME,) if options.smallest else SCORERS)}
+    scorer = chosen_scorer(NAME, ROOT)
+    with chdir(ROOT):
+        rows = history(NAME, scorer, options.rows, more=options.periods)
+    report["retrained"] = retrained(rows, options)
+    print(control_table(report))
+    print(retraining_table(report))
+    keep("control", report, options)
+
+
+if __name__ == "__main__":
+    main()
