@@ -30,6 +30,7 @@ RULES = {name: text for text, name in re.findall(r"^(([a-z-]+):.*\n(?:\t.*\n)*)"
 PROGRAMS = {".venv-sam/bin/sam", ".venv/bin/dask", "aws", "curl", "dask", "dvc", "echo", "git", "make"}
 # What commands write that are no stages, and names that stand for a user's file or for a page that is gone.
 NOT_HERE = {
+    "decision.json",
     "<OUTPUT>.rejected.csv",
     "build/refund/latency.csv",
     "build/refund/state.parquet",

@@ -27,6 +27,8 @@ from training.run.files import BUNDLES
 SIZES = {"turns": (61, 2), "calls": (200, 2)}
 # What a request in Lambda may pay for its record. A folder is for uvicorn, where the answer is sent before.
 MAX_MICROSECONDS = 15.0
+# What the contributions of an explained or flagged request may take beyond that.
+MAX_CONTRIBUTIONS_MICROSECONDS = 25.0
 OFF = "off"
 TARGETS = {"stdout": "to stdout", "folder": "to a folder"}
 
@@ -75,6 +77,14 @@ def measure(function: Service, options: Namespace) -> dict[str, dict[str, Any]]:
                 turns.append({kind: median(report.seconds) * 1e6 for kind, report in calls.items()})
             costs[workload.scorer] = {"unrecorded": median(turn[OFF] for turn in turns)}
             costs[workload.scorer] |= {kind: cost(turns, kind) for kind in TARGETS}
+            explained = event_of(replace(workload, query="explain=true"))
+            turns = []
+            for turn in tqdm(range(options.turns), unit="turn"):
+                calls = {
+                    kind: processes[kind].call([explained], options.calls) for kind in in_turn((OFF, "stdout"), turn)
+                }
+                turns.append({kind: median(report.seconds) * 1e6 for kind, report in calls.items()})
+            costs[workload.scorer]["explained"] = cost(turns, "stdout")
         if not any(Path(name).glob("*.jsonl")):
             raise SystemExit("nothing was recorded; the artifact is older than the recorder: run `make build`")
     return costs
@@ -87,6 +97,13 @@ def recording_table(report: Mapping[str, Any]) -> str:
     rows += [
         [f"a record {where} adds", *(_added(scorer[target]) for scorer in costs)] for target, where in TARGETS.items()
     ]
+    if all("explained" in scorer for scorer in costs):
+        rows.append(
+            [
+                "a record to stdout of an explained request, with its contributions, adds",
+                *(_added(scorer["explained"]) for scorer in costs),
+            ]
+        )
     return table([f"`make bench-monitoring` on {date_of(report)}", *SCORERS], rows)
 
 
@@ -105,6 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{scorer}: a record to stdout adds {microseconds:.1f} µs, at most {MAX_MICROSECONDS:g}"
         for scorer, microseconds in added.items()
         if microseconds > MAX_MICROSECONDS
+    ]
+    excesses += [
+        f"{scorer}: contributions add {more:.1f} µs to a record, at most {MAX_CONTRIBUTIONS_MICROSECONDS:g}"
+        for scorer, of in costs.items()
+        if (more := of["explained"]["microseconds"] - of["stdout"]["microseconds"]) > MAX_CONTRIBUTIONS_MICROSECONDS
     ]
     keep("recording", report, options, excesses)
 

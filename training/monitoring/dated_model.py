@@ -16,7 +16,7 @@ from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.cost import declared_money
-from training.evaluation.threshold import decided
+from training.evaluation.threshold import PolicyError, decided
 from training.model.bins import label_bins, number_bins
 from training.model.distributions import feature_baseline, score_baseline
 from training.model.encoder import FeatureEncoder
@@ -25,7 +25,7 @@ from training.model.folds import out_of_time_margins
 from training.monitoring.blocks import Reference, blocks_of
 from training.monitoring.log import Log
 from training.monitoring.verdict import judge_block, state_after
-from training.params import Model
+from training.params import Decision, Model
 from training.report.monitor_report import INSUFFICIENT
 from training.run.matrix import Floats, Labels, Matrix, Positions
 from training.run.processes import Workers
@@ -119,7 +119,12 @@ def model_at(
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
     money = declared_money(scorer, lambda column: later[column].to_numpy())
-    decision = decided(probability, later_labels, scorer.decision, money)
+    try:
+        decision = decided(probability, later_labels, scorer.decision, money)
+    except PolicyError:
+        # Of the rows of then the band to block may ask too much; without it the model is still one to compare with.
+        flagging = Decision.model_validate(scorer.decision.flagging.given)
+        decision = decided(probability, later_labels, flagging, money)
     features = build_features(scorer.contract, pipeline[0].vocabulary_)
     baseline = {
         "features": feature_baseline(matrix, features),

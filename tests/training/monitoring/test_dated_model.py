@@ -24,7 +24,7 @@ from training.errors import DataError
 from training.model.fit import fit_pipeline, margins
 from training.monitoring.binning import Binning
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
-from training.params import Model
+from training.params import Decision, Model
 
 AT = pd.Timestamp("2025-03-05").timestamp()
 """Nine weeks after the history begins."""
@@ -201,6 +201,18 @@ def test_a_refitted_model_is_judged_by_its_twin(make: Make, model: DatedModel, d
     assert refitted.learned_until == model.window["at"].max() > model.learned_until
     assert (refitted.calibration, refitted.threshold) == (model.calibration, model.threshold)
     assert content(refitted.judged)["booster"] == content(model)["booster"] != content(refitted)["booster"]
+
+
+def test_bands_are_those_of_the_date(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
+    """What is blocked is told; where the rows of then make no band to block, nothing is."""
+    review, rows = dated_scorer.decision.given, model.window
+    for block, is_possible in (({"recall": 0.3}, True), ({"precision": 1.0, "confidence": 0.999}, False)):
+        decision = Decision.model_validate({"review": review, "block": block})
+        banded = make(scorer=dated_scorer.model_copy(update={"decision": decision}))
+        assert banded.threshold == model.threshold
+        scored = banded.scored(rows, dated_scorer)
+        assert ("block" in banded.decision) == scored.blocked.any() == is_possible
+        assert not (scored.blocked & ~scored.flagged).any()
 
 
 @pytest.mark.parametrize(
