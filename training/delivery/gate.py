@@ -81,6 +81,7 @@ def judge_challenger(
             judged,
             agreed=agreed_rate(score),
             agreed_blocks=agreed_rate(score, "blocked"),
+            policy=Policy.model_validate(challenger.scorer.bundle.manifest["decision"]["policy"]),
         )
     measured = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
     window = (timestamp_text(first), timestamp_text(rows[declared.time].max()))

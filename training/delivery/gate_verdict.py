@@ -28,7 +28,7 @@ class ChallengerCalibration(ReportRecord):
 
 
 class PolicyKept(ReportRecord):
-    """What a first release measures of its policy, with the 95 % interval, and what it has promised."""
+    """What a release measures of its policy, with the 95 % interval, and what it has promised."""
 
     name: PolicyName
     promised: float

@@ -93,11 +93,14 @@ def weigh(  # noqa: PLR0913 - by their names
     *,
     agreed: float,
     agreed_blocks: float = 0.0,
+    policy: Policy | None = None,
 ) -> GateVerdict:
     """The verdict on rows of both classes, by the answers alone.
 
     `agreed` is the alert rate that the champion was meant to have, `agreed_blocks` the share that it was meant to
     block. They count where it flags or blocks less by now, because it may have become blind to fraud that changed.
+    `policy` is what the challenger's threshold was chosen by: where that is a recall that it keeps, a lower recall than
+    the champion's, at other alerts, is what was declared, and no objection.
     """
     error, objections = _calibration(challenger.probability, rows)
     gains, former = _gains(challenger, champion, best_former, rows)
@@ -116,11 +119,16 @@ def weigh(  # noqa: PLR0913 - by their names
             objections.append(sentence)
         else:
             doubts.append(f"{sentence}, which may be a loss of more than gate.margin, {margin:g}")
+    kept = _policy_kept(challenger.flagged, rows, policy) if policy else None
+    is_as_declared = kept is not None and kept.name == "recall" and not _policy_objections("", kept)
     objections += [
-        _gain_sentence(name, gains[name]) for name in RECALLS if gains[name].high < 0 and gains[name].gain <= -margin
+        _gain_sentence(name, gains[name])
+        for name in RECALLS
+        if gains[name].high < 0 and gains[name].gain <= -margin and not (name == "recall" and is_as_declared)
     ]
     measured: dict[str, Any] = {
         **_rates(challenger, champion),
+        **({"policy": kept} if kept else {}),
         "calibration_error": error,
         **gains,
     }

@@ -102,6 +102,7 @@ class Replay:
             answers[timestamp_text(best.at)] if best is not champion else None,
             JudgedRows(rows[scorer.label].to_numpy(np.int8), scorer.gate, scorer.seed, groups),
             agreed=agreed_rate(champion.baseline["score"]),
+            policy=scorer.decision.flagging,
         )
         if verdict.reasons:
             return champion, best, "; ".join(verdict.reasons)

@@ -128,6 +128,25 @@ def test_significant_loss_is_refused_unless_the_margin_allows_it() -> None:
     assert sentence not in verdict(WORSE, margin=-gain.low + STEP).objections
 
 
+def test_the_declared_recall_is_enough() -> None:
+    """A champion that catches more than was declared, with more alerts, does not speak against what was declared.
+
+    Where the rows show that the recall is missed, or its policy is another, the loss counts.
+    """
+    strict, rows = alarms(CHAMPION, 250), replace(ROWS, gate=Gate(margin=0.02))
+    recall = verdict(strict).measured.recall
+    assert recall.high < 0
+
+    def weighed(policy: Policy) -> GateVerdict:
+        return weigh(strict, CHAMPION, None, rows, agreed=0.1, policy=policy)
+
+    kept = weighed(Policy(recall=recall.challenger - 0.01))
+    assert (kept.kind, kept.measured.policy.name, kept.measured.recall) == ("promote", "recall", recall)
+    for policy in (Policy(recall=0.999), Policy(precision=0.1), Policy(review_rate=0.2)):
+        (objection,) = weighed(policy).objections
+        assert objection.startswith("its recall is ")
+
+
 def test_significantly_lower_recall_is_refused() -> None:
     """However well it ranks: what it flags is what is caught. Within the margin it may be lower."""
     strict = alarms(CHAMPION, 250)
