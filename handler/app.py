@@ -87,7 +87,9 @@ def _recorder() -> Recorder | None:
         if slot.served.scorer.hashed_features and not SETTINGS.predictions_key:
             raise ValueError(f"PREDICTIONS_KEY is empty; {name} declares fields private: hash, which need a key")
         if slot.served.scorer.control and not SETTINGS.predictions_key:
-            raise ValueError(f"PREDICTIONS_KEY is empty; {name} has a control group, which is drawn with a key")
+            logger.warning(
+                "%s has a control group, which is drawn with PREDICTIONS_KEY: without it there is none", name
+            )
     return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=SETTINGS.predictions_key)
 
 

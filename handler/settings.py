@@ -58,7 +58,7 @@ class Settings(Frozen):
         AfterValidator(lambda path: path.rstrip("/")),
     ] = ""
     own_routes: Annotated[tuple[str, ...], BeforeValidator(_items)] = ()
-    """Paths that the gateway has routes of their own for, with an authorisation of their own."""
+    """Methods and paths that the gateway has routes of their own for, with an authorisation of their own."""
     metrics: Annotated[Literal["", "emf"], Field(description="be emf, or empty for none")] = ""
     store: str = ""
     store_seconds: Annotated[float, Field(gt=0, strict=False, description="be a number of seconds above 0")] = 30.0

@@ -124,11 +124,16 @@ def test_labels_and_thresholds_have_routes_of_their_own(given: dict[str, str], r
         assert routes[key].get("AuthorizationScopes") == ([scope] if is_by_token else None)
     assert routes.keys() - {PREFLIGHT[0]} == {every, *own}
     stage = only(of_stack, "AWS::ApiGatewayV2::Stage")
-    assert stage["RouteSettings"] == {"POST /outcomes": {"ThrottlingRateLimit": "20", "ThrottlingBurstLimit": "20"}}
+    assert stage["RouteSettings"] == {
+        key: {"ThrottlingRateLimit": rate, "ThrottlingBurstLimit": rate}
+        for key, rate in zip(own, ("20", "5"), strict=True)
+    }
     (variables,) = [
         function["Environment"]["Variables"] for function in of_type(of_stack, "AWS::Lambda::Function").values()
     ]
-    assert all(any(f" {path}" in key for key in own) for path in variables["OWN_ROUTES"].split(","))
+    assert [any(key.startswith(own_route) for key in own) for own_route in variables["OWN_ROUTES"].split(",")] == [
+        True
+    ] * 2
     if not is_by_token:
         with pytest.raises(RefusedParameterError, match="ScoreScope, OutcomesScope and ModelsScope have no effect"):
             deployed(given | {"OutcomesScope": "fraud/label"})
@@ -446,7 +451,7 @@ def test_every_parameter_is_documented() -> None:
     declared = dict(
         re.findall(r"^  (\w+):\n    Type: .*\n    Default: (.*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
     )
-    assert len(declared) == 30
+    assert len(declared) == 31
     for name, default in declared.items():
         shown = default.strip('"')
         assert re.search(rf"^\| `{name}` \| {re.escape(shown) or 'none'} \|", page, re.MULTILINE), name

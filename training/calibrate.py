@@ -108,6 +108,11 @@ def main(name: str) -> None:
                 say(warning)
     if money and (warning := beyond_capacity(money, probability, threshold, blocked_from)):
         say(warning)
+    if blocked_from == threshold:
+        say(
+            "WARNING: both bands begin at the same threshold, so that nothing is reviewed: with these costs it is "
+            "cheapest to block; check costs.review, costs.insult and costs.capacity"
+        )
     fitted = {
         "calibration": calibration,
         "decision": decision,

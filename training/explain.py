@@ -16,16 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handler.records.record import INCONCLUSIVE, keyed_hash
+from handler.records.record import keyed_hash
 from handler.releases.store import StoreError
 from handler.scoring.bundle import MANIFEST, BundleError
 from handler.scoring.scorer import Scored, Scorer, load_scorer
 from handler.scoring.sentence import reason_sentence
-from handler.scoring.times import iso_text
+from handler.scoring.times import END_OF_TIMES, iso_text
 from training.declaration import declared_scorer
 from training.delivery.contenders import released_scorer
 from training.delivery.store_writer import open_store_writer
 from training.errors import DataError, StageError, counted
+from training.monitoring.log import UnusableError, prediction_of
 from training.monitoring.log_files import read_lines
 from training.monitoring.log_lines import OUTCOMES, PREDICTIONS, read_records
 from training.run.command import one_line_errors
@@ -56,6 +57,8 @@ class Explained:
     reasons: Sequence[Record] = ()
     """Per feature, by falling absolute contribution: field, value, contribution, sentence; none if not recomputed."""
     outcomes: Sequence[Record] = ()
+    base: float | None = None
+    """The log-odds before any reason, recomputed."""
 
     @property
     def content(self) -> Record:
@@ -64,6 +67,7 @@ class Explained:
             "record": self.record,
             "comparison": self.verdict,
             "why": self.why or None,
+            "base_log_odds": self.base,
             "reasons": list(self.reasons),
             "outcomes": list(self.outcomes),
         }
@@ -102,7 +106,14 @@ def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
     vector = []
     for name, labels in zip(features.names, features.labels, strict=True):
         if name not in recorded:
-            what = "needs PREDICTIONS_KEY when it is recorded" if name in scorer.hashed_features else "private: omit"
+            is_private = name not in {recorded_name for _, recorded_name, _ in scorer.recorded_features}
+            what = (
+                "private: omit"
+                if is_private
+                else "hashed, but without a key"
+                if name in scorer.hashed_features
+                else "lost"
+            )
             raise UncomputableError(f"{name} is not in the record ({what})")
         value = recorded[name]
         if value is None:
@@ -127,15 +138,14 @@ def scored_again(scorer: Scorer, vector: list[float]) -> Scored:
 def explained(record: Record, versions: Versions, key: bytes, outcomes: Sequence[Record] = ()) -> Explained:
     """A record compared with what its version computes from its features."""
     try:
+        prediction_of(record, latest=math.inf)
         scorer = versions.scorer(record["version"])
         vector = vector_of(scorer, record["features"], key)
-    except UncomputableError as error:
+    except (UncomputableError, UnusableError) as error:
         return Explained(record, UNKNOWN, str(error), outcomes=outcomes)
-    except (KeyError, TypeError, ValueError) as error:
-        return Explained(record, UNKNOWN, f"the line is no whole record: {error!r}", outcomes=outcomes)
     scored = scored_again(scorer, vector)
-    shares = scored.contributions or ()
-    names = scorer.bundle.features.names
+    shares, features = scored.contributions or (), scorer.bundle.features
+    shown = {name: shares[place] for place, name, _ in scorer.recorded_features}
     again = {
         "probability": scored.probability,
         "flagged": scored.is_flagged,
@@ -143,47 +153,55 @@ def explained(record: Record, versions: Versions, key: bytes, outcomes: Sequence
         "band": scored.band,
         "block": scorer.block,
         "score": scored.score,
-        "base": scorer.base_log_odds(scored.margin, shares),
-        "contributions": {name: shares[place] for place, name, _ in scorer.recorded_features},
+        "base": scorer.base_log_odds(scored.margin, shown.values()),
+        "contributions": shown,
     }
     # Records of before hold less, and those of what is not flagged no contributions.
     different = [name for name in COMPARED if name in record and record[name] != again[name]]
     why = "; ".join(f"{name}: recorded {record[name]!r}, recomputed {again[name]!r}" for name in different)
     reasons = [
         {
-            "field": names[place],
+            "field": features.names[place],
             "value": scorer.display(place, vector[place]),
             "contribution": shares[place],
-            "sentence": reason_sentence(
-                scorer.bundle.features, scorer.bundle.reference, place, vector[place], shares[place]
-            ),
+            "sentence": reason_sentence(features, scorer.bundle.reference, place, vector[place], shares[place]),
         }
         for place in sorted(range(len(shares)), key=lambda place: -abs(shares[place]))
     ]
-    return Explained(record | {"base": again["base"]}, DIFFERENT if different else EQUAL, why, reasons, outcomes)
+    verdict = DIFFERENT if different else EQUAL
+    return Explained(record, verdict, why, reasons, outcomes, scorer.base_log_odds(scored.margin, shares))
 
 
 def in_words(decision: Explained) -> str:
-    """A decision for a reader."""
+    """A decision for a reader, on lines that nothing in it can break or forge."""
     record = decision.record
-    lines = [f"{record['scorer']} {record.get('id')}, {iso_text(record['time'])}, version {record['version']}"]
+    lines = [f"{record['scorer']} {record.get('id')}, {_time(record)}, version {record.get('version')}"]
     verdict = record.get("band") or ("flagged" if record.get("flagged") else "not flagged")
-    thresholds = [f"{name} from {record[key]:.6g} on" for key, name in _thresholds(record)]
-    lines.append(
-        f"  probability {record.get('probability'):.6g}: {verdict} ({', '.join(thresholds) or 'no threshold'})"
-    )
+    thresholds = [f"{name} from {record[key]} on" for key, name in _thresholds(record)]
+    lines.append(f"  probability {record.get('probability')}: {verdict} ({', '.join(thresholds) or 'no threshold'})")
     if record.get("score") is not None:
         lines.append(f"  score {record['score']}")
-    if (control := record.get("control")) and control["let_through"]:
-        lines.append(f"  let through all the same, as one of the control group ({control['share']:.2%})")
+    if isinstance(control := record.get("control"), dict) and control.get("let_through") is True:
+        lines.append(f"  let through all the same, as one of the control group (share {control.get('share')})")
     sources = {name: record[name] for name in ("gateway_request", "function_request", "trace") if name in record}
     lines += [f"  {name.replace('_', ' ')} {value}" for name, value in sources.items()]
     lines.append(f"  {decision.verdict}{f': {decision.why}' if decision.why else ''}")
     if decision.reasons:
-        lines.append(f"  log-odds before any reason {record['base']:+.4f}, then")
+        lines.append(f"  log-odds before any reason {decision.base:+.4f}, then")
         lines += [f"    {reason['contribution']:+.4f}  {reason['sentence']}" for reason in decision.reasons]
     lines += [f"  {_outcome_text(outcome)}" for outcome in decision.outcomes]
-    return "\n".join(lines)
+    return "\n".join(map(_printable, lines))
+
+
+def _printable(text: str) -> str:
+    """A text without line breaks and other characters that a terminal obeys."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _time(record: Record, key: str = "time") -> str:
+    """A time of a record, as it is where it is none."""
+    seconds = record.get(key)
+    return iso_text(seconds) if isinstance(seconds, int | float) and abs(seconds) < END_OF_TIMES else str(seconds)
 
 
 def _thresholds(record: Record) -> Iterator[tuple[str, str]]:
@@ -194,13 +212,13 @@ def _thresholds(record: Record) -> Iterator[tuple[str, str]]:
 
 
 def _outcome_text(outcome: Record) -> str:
-    label = outcome["label"]
-    what = label if label == INCONCLUSIVE else "fraud" if label else "legitimate"
-    said = [f"by {outcome['by']}"] if "by" in outcome else []
-    said += [f"at {iso_text(outcome['at'])}"] if "at" in outcome else []
-    said += [outcome["note"]] if "note" in outcome else []
-    source = outcome.get("source", "of no source")
-    return f"outcome of {iso_text(outcome['time'])}: {what} ({', '.join([source, *said])})"
+    label = outcome.get("label")
+    what = {0: "legitimate", 1: "fraud"}.get(label, str(label)) if isinstance(label, int) else str(label)
+    said = [str(outcome.get("source", "of no source"))]
+    said += [f"by {outcome['by']}"] if "by" in outcome else []
+    said += [f"at {_time(outcome, 'at')}"] if "at" in outcome else []
+    said += [str(outcome["note"])] if "note" in outcome else []
+    return f"outcome of {_time(outcome)}: {what} ({', '.join(said)})"
 
 
 def decisions(name: str, lines: Iterable[bytes], identifier: str, versions: Versions, key: bytes) -> list[Explained]:

@@ -72,14 +72,18 @@ def _of_people(blocks: Sequence[JudgedBlock], reviews: Reviews | None) -> Iterat
             f"reviewers agree with the model on {reviews.agreed / reviews.reviewed:.0%} ({low:.0%} to {high:.0%}) of "
             f"{counted(reviews.reviewed, 'request')}, and confirm {reviews.confirmed:,} of {reviews.flagged:,} flags"
         )
-    if blocks and blocks[-1].measured.control:
+    latest = blocks[-1].measured if blocks else None
+    if latest and latest.control:
         yield (
-            f"what was blocked is measured by {counted(blocks[-1].measured.control, 'request')} of the control group"
+            f"what was blocked is measured by {counted(latest.control, 'request')} of the control group; the frauds "
+            f"are known as surely as {counted(latest.frauds, 'fraud')} of which each stands for itself"
         )
-    elif any(block.block_rate for block in blocks):
+    elif latest and latest.control == 0:
+        yield "of the control group no outcome is known yet, so that nothing is known of what was blocked"
+    elif latest and latest.lacks_blocked:
         yield (
-            "what was blocked is never known, so that the recall is that of the other requests; decision.control would "
-            "measure it"
+            "of what was blocked hardly anything is known, so that recall, precision and fraud rate are those of the "
+            "other requests, and compared with theirs; decision.control would measure all"
         )
 
 

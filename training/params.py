@@ -255,6 +255,13 @@ class Control(Frozen):
     share: Annotated[float, Field(gt=0, le=0.5)]
     """Of the requests to be blocked."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_block(cls, value: Any) -> Any:  # noqa: ANN401 - what a file declares
+        if isinstance(value, int | float | str):
+            raise ValueError(f"it is {value!r}; it must be {{share: ...}}, such as {{share: 0.01}}")  # noqa: TRY004 - pydantic's
+        return value
+
 
 class Decision(Policy):
     """One policy, whose threshold flags; or two: from one threshold on a request is reviewed, from another blocked."""

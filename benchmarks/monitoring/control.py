@@ -63,13 +63,14 @@ def estimates(name: str, options: Namespace) -> dict[str, Any]:
             let_through = np.random.default_rng(seed).random(len(label)) < share
             weight = np.where(blocked, np.where(let_through, 1 / share, 0.0), 1.0)
             drawn.append(measured_performance(scored.probability, flagged, label, weight))
-        recalls = [draw.recall for draw in drawn if draw.recall is not None]
-        widths = [draw.recall_interval[1] - draw.recall_interval[0] for draw in drawn]
+        # Where nobody was let through the recall is unknown, and says so.
+        measured = [(draw.recall, draw.recall_interval) for draw in drawn if draw.recall is not None]
         shares[f"{share:g}"] = {
             "requests": fmean(draw.control or 0 for draw in drawn),
-            "recall": fmean(recalls) if recalls else None,
-            "within": fmean(draw.recall_interval[0] <= truth <= draw.recall_interval[1] for draw in drawn),
-            "width": fmean(widths),
+            "unknown": 1 - len(measured) / len(drawn),
+            "recall": fmean(recall for recall, _ in measured),
+            "within": fmean(low <= truth <= high for _, (low, high) in measured),
+            "width": fmean(high - low for _, (low, high) in measured),
         }
     return {
         "frauds": int(label.sum()),
@@ -142,8 +143,11 @@ def control_table(report: Mapping[str, Any]) -> str:
         groups = [each["shares"][f"{share:g}"] for each in of]
         rows.append(
             [
-                f"with one of {share:.0%}: mean, width of the interval, how often it holds the truth",
-                *(f"{group['recall']:.1%}, {group['width']:.1%}, {group['within']:.1%}" for group in groups),
+                f"with one of {share:.0%}: requests in it, mean, width of the interval, how often it holds the truth",
+                *(
+                    f"{group['requests']:.1f}, {group['recall']:.1%}, {group['width']:.1%}, {group['within']:.1%}"
+                    for group in groups
+                ),
             ]
         )
     return table([f"`make bench-control` on {date_of(report)}", *names], rows)

@@ -94,7 +94,7 @@ class Recorder:
                 "probability": scored.probability,
                 "flagged": scored.is_flagged,
                 "threshold": scorer.threshold,
-                "reasons": [reason["field"] for reason in answer.get("reasons", ())],
+                "reasons": _reasons(scorer, scored, answer),
                 "warnings": [warning["field"] for warning in answer.get("warnings", ())],
                 "milliseconds": round(seconds * 1000, 3),
             }
@@ -120,13 +120,15 @@ class Recorder:
         """Add to a line what a decision has that not every scorer or request has."""
         if scored.band:
             line["band"], line["block"] = scored.band, scorer.block
-            if scorer.control and scored.band == "block" and identifier is not None:
+            if scorer.control and scored.band == "block" and identifier is not None and self._key:
                 line["control"] = {"share": scorer.control, "let_through": self.is_let_through(scorer, identifier)}
         if scored.score is not None:
             line["score"] = scored.score
         if (contributions := scored.contributions) is not None:
-            line["base"] = scorer.base_log_odds(scored.margin, contributions)
-            line["contributions"] = {name: contributions[place] for place, name, _ in scorer.recorded_features}
+            shown = {name: contributions[place] for place, name, _ in scorer.recorded_features}
+            # With what is not recorded, which the sum would otherwise tell.
+            line["base"] = scorer.base_log_odds(scored.margin, shown.values())
+            line["contributions"] = shown
 
     def record_outcomes(
         self, outcomes: Sequence[tuple[str, str, bool | None]], details: Sequence[Mapping[str, Any]] = ()
@@ -152,8 +154,13 @@ class Recorder:
         return self._write(b"\n".join(lines) + b"\n")
 
     def is_let_through(self, scorer: Scorer, identifier: str | None) -> bool:
-        """Whether a request to be blocked belongs to the control group, as it does whenever it is sent again."""
-        return identifier is not None and self._drawn(identifier, b"control") < scorer.control
+        """Whether a request to be blocked belongs to the control group, as it does whenever it is sent again.
+
+        Nobody does without a key: who chooses ids could choose those that are let through.
+        """
+        if identifier is None or not self._key:
+            return False
+        return self._drawn(f"{scorer.bundle.scorer}\0{identifier}", b"control") < scorer.control
 
     def _drawn(self, identifier: str | None, purpose: bytes) -> float:
         """A number from 0 to below 1 by id, purpose and key alone; of a request without an id the kernel's.
@@ -258,6 +265,13 @@ def past_part(past: "RequestPast", history: "History", recalled: Recalled, key: 
                 "features": None if features is None else dict(zip(fold.names, features, strict=True)),
             }
     return part
+
+
+def _reasons(scorer: Scorer, scored: Scored, answer: dict[str, Any]) -> list[str]:
+    """The fields of the answer's reasons; of a request that was let through, those that the answer kept back."""
+    if scored.is_flagged and "reasons" not in answer and scored.contributions is not None:
+        return scorer.reason_fields(scored.contributions)
+    return [reason["field"] for reason in answer.get("reasons", ())]
 
 
 def _shadow_part(version: str, scored: Scored | str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A scorer: request -> vector -> margin -> calibrated probability -> decision -> reasons."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from math import fsum
 from operator import attrgetter
@@ -174,7 +174,7 @@ class Scorer:
             explained[place] = scored[place]._replace(contributions=[self._slope * share for share in shares[:-1]])
         return explained
 
-    def base_log_odds(self, margin: float, contributions: Sequence[float]) -> float:
+    def base_log_odds(self, margin: float, contributions: Iterable[float]) -> float:
         """The log-odds before any reason, so that with the contributions they are the calibrated ones.
 
         Not the model's own bias: XGBoost adds up in float32, and the base absorbs the rounding (below 1e-4), so that
@@ -205,18 +205,17 @@ class Scorer:
             answer["warnings"] = warnings
         return answer
 
+    def reason_fields(self, contributions: Sequence[float]) -> list[str]:
+        """The fields that the reasons of a flagged request name."""
+        return [self._features.names[place] for place in _largest(contributions)]
+
     def _reasons(self, vector: list[float], shares: Sequence[float], *, every: bool) -> list[dict[str, Any]]:
         """The features' contributions to the calibrated log-odds, largest first.
 
         With `every`, all features by absolute contribution: their sum plus `base_log_odds` is the calibrated log-odds.
         Otherwise the N_REASONS features that raise the risk most.
         """
-        if every:
-            order = sorted(range(len(shares)), key=lambda index: -abs(shares[index]))
-        else:
-            order = sorted(range(len(shares)), key=lambda index: -shares[index])[:N_REASONS]
-            # If none raises the risk, the threshold flags every request, and the first ones are all there is to name.
-            order = [index for index in order if shares[index] > 0] or order
+        order = sorted(range(len(shares)), key=lambda index: -abs(shares[index])) if every else _largest(shares)
         return [
             {
                 "field": self._features.names[index],
@@ -226,6 +225,13 @@ class Scorer:
             }
             for index in order
         ]
+
+
+def _largest(shares: Sequence[float]) -> list[int]:
+    """The places of the contributions that raise the risk most, the largest first."""
+    order = sorted(range(len(shares)), key=lambda index: -shares[index])[:N_REASONS]
+    # If none raises the risk, the threshold flags every request, and the first ones are all there is to name.
+    return [index for index in order if shares[index] > 0] or order
 
 
 def _past_of(scorer: str, contract: Contract) -> "RequestPast | None":

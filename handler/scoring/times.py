@@ -62,7 +62,7 @@ def seconds_of_time(value: object, now: float) -> float:
         )
     if seconds < EARLIEST_SECONDS:
         raise PydanticCustomError(
-            "time_before_1900", "The time is before 1900; send the request's own time, or leave it out"
+            "time_before_1900", "The time is before 1900; send that of the event itself, or leave it out"
         )
     return float(seconds)
 

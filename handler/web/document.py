@@ -98,7 +98,7 @@ def _add_outcomes(app: FastAPI, scorers: Mapping[str, Scorer]) -> None:
         "/outcomes",
         _placeholder,
         response_model=Recorded,
-        summary="Report the outcomes of requests by their ids; the latest outcome of an id counts",
+        summary="Report the outcomes of requests by their ids; of several of an id one counts, by source and time",
         **operation,
     )
 

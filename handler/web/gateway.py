@@ -52,7 +52,7 @@ class HttpApiHandler(_EventHandler, HTTPGateway):
         scope: MutableMapping[str, Any] = super().scope
         stage = self.event["requestContext"].get("stage", "$default")
         scope = _with_root_path(scope, "" if stage == "$default" else f"/{stage}")
-        _require_own_route(scope, self.event.get("routeKey") or "")
+        _require_own_route(scope, self.event)
         return scope
 
 
@@ -66,7 +66,9 @@ class RestApiHandler(_EventHandler, APIGateway):
         full_path, path = self.event["requestContext"].get("path") or "", self.event["path"]
         stage = full_path.removesuffix(path) if full_path.endswith(path) else ""
         scope["path"] = stage + scope["path"]
-        return _with_root_path(scope, stage)
+        scope = _with_root_path(scope, stage)
+        _require_own_route(scope, self.event)
+        return scope
 
 
 class LoadBalancerHandler(_EventHandler, ALB):
@@ -98,14 +100,17 @@ def _with_root_path(scope: MutableMapping[str, Any], stage: str) -> MutableMappi
     return scope
 
 
-def _require_own_route(scope: MutableMapping[str, Any], route_key: str) -> None:
-    """Raise BadEventError for a path that came by another route than its own, whose authorisation it would evade.
+def _require_own_route(scope: MutableMapping[str, Any], event: dict[str, Any]) -> None:
+    """Raise BadEventError for what came by another route than its own, whose authorisation it would evade.
 
-    Such as an encoded path, or one behind BASE_PATH, if the gateway does not take it for the same.
+    Such as by an encoded path, or one behind BASE_PATH, if the gateway does not take it for the same. The payload
+    format 1.0 names the route by its path alone.
     """
-    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    path, route = scope["path"].removeprefix(scope.get("root_path", "")), event.get("routeKey") or event.get("resource")
     for own in SETTINGS.own_routes:
-        if (path == own or path.startswith(f"{own}/")) and own not in route_key and scope["method"] != "OPTIONS":
+        method, _, begin = own.partition(" ")
+        is_own = scope["method"] == method and (path == begin or path.startswith(f"{begin}/"))
+        if is_own and begin not in (route or ""):
             raise BadEventError(f"{own} has a route of its own; send the path as it stands there")
 
 

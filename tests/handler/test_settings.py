@@ -81,7 +81,7 @@ def test_a_wrong_public_key_is_named_and_not_quoted(value: str) -> None:
         ("STORE_SECONDS", "0.5", 0.5),
         ("STORE_BUDGET_MS", "20", 20),
         ("STORE_PUBLIC_KEY", base64.b64encode(PUBLIC_KEY).decode(), (PUBLIC_KEY,)),
-        ("OWN_ROUTES", "/outcomes,/models", ("/outcomes", "/models")),
+        ("OWN_ROUTES", "POST /outcomes,GET /models", ("POST /outcomes", "GET /models")),
         ("PREDICTIONS", "/srv/log", "/srv/log"),
         ("PREDICTIONS_RATE", "0.25", 0.25),
         ("PREDICTIONS_KEY", "ä", "ä".encode()),

@@ -83,16 +83,16 @@ def test_a_decision_in_words_and_as_json(
     assert workplace.run(explain, "mini", "log", "--id", "r1", "--output", "decision.json") == 0
     text, line, scorer = capsys.readouterr().out, recorded[1], versions[1]
     assert text.startswith("mini r1, ")
-    assert f"version {scorer.version}\n  probability {line['probability']:.6g}: {line['band']} (review from " in text
+    assert f"version {scorer.version}\n  probability {line['probability']}: {line['band']} (review from " in text
     assert ", block from 0.5 on)" in text
     assert f"  score {line['score']}\n" in text
     assert "  gateway request g1\n  recomputed equal\n  log-odds before any reason " in text
     assert ": legitimate (review, by analyst 7, card holder confirmed)\n" in text
     assert text.rstrip().endswith(": fraud (chargeback)")
     (content,) = json.loads(Path("decision.json").read_text())
-    assert content["record"] == content["record"] | line
+    assert content["record"] == line
     assert [reason["field"] for reason in content["reasons"]] != []
-    total = content["record"]["base"] + sum(reason["contribution"] for reason in content["reasons"])
+    total = content["base_log_odds"] + sum(reason["contribution"] for reason in content["reasons"])
     assert 1 / (1 + math.exp(-total)) == pytest.approx(line["probability"], abs=1e-12)
     assert [outcome["label"] for outcome in content["outcomes"]] == [0, 1]
 
@@ -106,7 +106,7 @@ def test_who_was_let_through_is_told(
     assert workplace.run(explain, "mini", "log", "--id", line["id"]) == 0
     text = capsys.readouterr().out
     assert ": block (review from" in text
-    assert "  let through all the same, as one of the control group (50.00%)\n" in text
+    assert "  let through all the same, as one of the control group (share 0.5)\n" in text
 
 
 @pytest.mark.parametrize(
@@ -114,16 +114,31 @@ def test_who_was_let_through_is_told(
     [
         (lambda line: line.update(probability=0.25), 1, "recomputed different: probability: recorded 0.25, recomputed"),
         (lambda line: line.update(band="approve"), 1, "recomputed different: band: recorded 'approve', recomputed '"),
-        (lambda line: line["features"].pop("amount"), 0, "not recomputed: amount is not in the record (private: omit)"),
+        (lambda line: line["features"].pop("amount"), 0, "not recomputed: amount is not in the record (lost)"),
+        (lambda line: line.update(base=7.5), 1, "recomputed different: base: recorded 7.5, recomputed "),
         (
             lambda line: line.update(version="0123456789ab"),
             0,
             "not recomputed: version 0123456789ab is not the packaged",
         ),
         (lambda line: line["features"].update(country="Atlantis"), 0, "not recomputed: country is no value of version"),
-        (lambda line: line.pop("features"), 0, "not recomputed: the line is no whole record: KeyError('features')"),
+        (lambda line: line.pop("features"), 0, "not recomputed: broken lines (no usable features)"),
+        (lambda line: line.pop("version"), 0, "not recomputed: broken lines (no usable version)"),
+        (lambda line: line.pop("probability"), 0, "not recomputed: broken lines (no usable probability)"),
+        (lambda line: line.update(time="noon"), 0, "not recomputed: broken lines (no usable time)"),
     ],
-    ids=["another probability", "another band", "omitted", "no such version", "no such value", "cut"],
+    ids=[
+        "another probability",
+        "another band",
+        "lost",
+        "another base",
+        "no such version",
+        "no such value",
+        "no features",
+        "no version",
+        "no probability",
+        "no time",
+    ],
 )
 @pytest.mark.usefixtures("recorded")
 def test_what_differs_is_told(
@@ -197,3 +212,14 @@ def test_hashed_values_are_found_by_the_key(
         monkeypatch.setenv("PREDICTIONS_KEY", key.decode())
         assert workplace.run(explain, "mini", "log", "--id", "r1") == 0
         assert said in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("recorded")
+def test_nobody_can_forge_a_line(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever reports outcomes may write anything into a note; a terminal and a reader see it as text."""
+    Recorder("log", key=KEY).record_outcomes([("mini", "r1", True)], [{"note": "x)\n  recomputed equal\n\x1b[2J"}])
+    assert workplace.run(explain, "mini", "log", "--id", "r1") == 0
+    text = capsys.readouterr().out
+    assert text.count("\n  recomputed equal\n") == 1
+    assert "x)\\n  recomputed equal\\n\\x1b[2J" in text
+    assert "\x1b" not in text

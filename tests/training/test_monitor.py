@@ -485,7 +485,7 @@ def damage(log: Path) -> dict[str, int]:
         "lines dated before 2020 or in the future": 4,
         "outcomes that correct an earlier one": 1,
         "outcomes recorded again": 1,
-        "outcomes of unknown ids": 1,
+        "outcomes of ids that were never scored, recorded or read": 1,
     }
 
 

@@ -68,10 +68,11 @@ def judge_challenger(
     answers = [_model_answers(contender, frame.loc[labels.index]) for contender, frame in pairs]
     groups = entity_groups(rows.loc[labels.index, declared.entity]) if declared.entity else None
     judged = JudgedRows(labels.to_numpy(), declared.gate, declared.seed, groups)
+    decision = challenger.scorer.bundle.manifest["decision"]
+    policy = Policy.model_validate(decision["policy"])
+    block_policy = Policy.model_validate(decision["block"]["policy"]) if "block" in decision else None
     if champion is None:
-        decision = challenger.scorer.bundle.manifest["decision"]
-        block_policy = Policy.model_validate(decision["block"]["policy"]) if "block" in decision else None
-        verdict = weigh_first(answers[0], judged, Policy.model_validate(decision["policy"]), block_policy)
+        verdict = weigh_first(answers[0], judged, policy, block_policy)
     else:
         score = champion.scorer.bundle.baseline["score"]
         verdict = weigh(
@@ -81,7 +82,8 @@ def judge_challenger(
             judged,
             agreed=agreed_rate(score),
             agreed_blocks=agreed_rate(score, "blocked"),
-            policy=Policy.model_validate(challenger.scorer.bundle.manifest["decision"]["policy"]),
+            policy=policy,
+            block_policy=block_policy,
         )
     measured = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
     window = (timestamp_text(first), timestamp_text(rows[declared.time].max()))
@@ -90,7 +92,15 @@ def judge_challenger(
 
 
 def _contract_objections(champion: Contender | None, challenger: Contender) -> list[str]:
-    changes = breaking_changes(champion.scorer.contract, challenger.scorer.contract) if champion else []
+    """How callers would notice: by what is accepted, and by keys of answers that rules may read."""
+    if champion is None:
+        return []
+    own, others = (
+        {"band": contender.scorer.block is not None, "score": contender.scorer.scale is not None}
+        for contender in (challenger, champion)
+    )
+    changes = breaking_changes(champion.scorer.contract, challenger.scorer.contract)
+    changes += [f"its answers have no {key}" for key, has in others.items() if has and not own[key]]
     return [f"its contract is not the champion's: {change}" for change in changes]
 
 

@@ -94,19 +94,30 @@ def weigh(  # noqa: PLR0913 - by their names
     agreed: float,
     agreed_blocks: float = 0.0,
     policy: Policy | None = None,
+    block_policy: Policy | None = None,
 ) -> GateVerdict:
     """The verdict on rows of both classes, by the answers alone.
 
     `agreed` is the alert rate that the champion was meant to have, `agreed_blocks` the share that it was meant to
     block. They count where it flags or blocks less by now, because it may have become blind to fraud that changed.
     `policy` is what the challenger's threshold was chosen by: where that is a recall that it keeps, a lower recall than
-    the champion's, at other alerts, is what was declared, and no objection.
+    the champion's, at other alerts, is what was declared, and no objection. `block_policy`, of the challenger's band to
+    block, is asked for where the champion's decision has no bands.
     """
     error, objections = _calibration(challenger.probability, rows)
     gains, former = _gains(challenger, champion, best_former, rows)
     objections += _alert_objections("flag", challenger.flagged, champion.flagged, agreed, rows)
+    blocks: dict[str, PolicyKept] = {}
     if challenger.blocked is not None and champion.blocked is not None:
         objections += _alert_objections("block", challenger.blocked, champion.blocked, agreed_blocks, rows)
+    elif (
+        challenger.blocked is not None
+        and block_policy
+        and (held := _policy_kept(challenger.blocked, rows, block_policy))
+    ):
+        # The first that blocks, of which nobody has seen anything yet.
+        blocks["block_policy"] = held
+        objections += _policy_objections("its policy for what it blocks", held)
     doubts, margin = _doubts(rows), rows.gate.margin
     ranking = gains["average_precision"]
     compared: list[tuple[str, Gain | BestFormer]] = [(_gain_sentence("average_precision", ranking), ranking)]
@@ -129,6 +140,7 @@ def weigh(  # noqa: PLR0913 - by their names
     measured: dict[str, Any] = {
         **_rates(challenger, champion),
         **({"policy": kept} if kept else {}),
+        **blocks,
         "calibration_error": error,
         **gains,
     }

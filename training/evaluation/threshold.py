@@ -55,9 +55,10 @@ def decided(probability: Floats, label: Labels, decision: Decision, money: Money
     thresholds = [_rounded_down(ranking, position) for position in positions if position is not None]
     made: dict[str, Any] = {"policy": review.given, "threshold": thresholds[0]}
     if block:
-        if thresholds[1] < thresholds[0]:
+        is_given = not review.cost and not block.cost
+        if thresholds[1] < thresholds[0] or (is_given and thresholds[1] == thresholds[0]):
             raise PolicyError(
-                f"decision.block picks the threshold {thresholds[1]:.4g}, below that of decision.review, "
+                f"decision.block picks the threshold {thresholds[1]:.4g}, which is not above that of decision.review, "
                 f"{thresholds[0]:.4g}, so that nothing would be reviewed; let block aim at a higher precision or a "
                 "lower recall"
             )
@@ -93,9 +94,9 @@ def _cheapest(
     if not chosen[0]:
         if costs.most_reviews < costs.n_flagged[1]:
             raise PolicyError(
-                f"{keys[0]}.cost: costs.capacity is {money.costs.capacity:g} reviews a day, which is fewer than the "
-                f"{costs.n_flagged[1]:,.0f} rows of {money.days:.1f} days with the highest probability, and these have "
-                "equal probabilities; raise costs.capacity"
+                f"{keys[0]}.cost: costs.capacity is {money.costs.capacity:g} reviews a day, so that none of the rows "
+                f"of {money.days:.1f} days can be reviewed: {costs.n_flagged[1]:,.0f} of them share the highest "
+                "probability; raise costs.capacity"
             )
         raise PolicyError(
             f"{keys[0]}.cost: with costs.review {money.costs.review:g} it is cheapest to flag nothing at all; check "

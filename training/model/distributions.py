@@ -106,7 +106,15 @@ def score_baseline(probability: Floats, label: Labels, threshold: float, block: 
         "frauds": int(label.sum()),
         "flagged": int(flagged.sum()),
         "caught": int(label[flagged].sum()),
-    } | ({} if block is None else {"blocked": int((probability >= block).sum())})
+    } | ({} if block is None else _of_blocks(probability, label, threshold, block))
+
+
+def _of_blocks(probability: Floats, label: Labels, threshold: float, block: float) -> dict[str, Any]:
+    """How many rows are blocked, and of the others what `score_baseline` counts of all: their labels become known."""
+    blocked = probability >= block
+    flagged, others = (probability >= threshold) & ~blocked, label[~blocked]
+    unblocked = {"rows": len(others), "frauds": int(others.sum()), "caught": int(label[flagged].sum())}
+    return {"blocked": int(blocked.sum()), "unblocked": unblocked}
 
 
 def feature_baseline(matrix: Matrix | FeatureMatrix, features: Features) -> dict[str, dict[str, Any]]:

@@ -26,6 +26,8 @@ from training.report.monitor_report import (
 )
 from training.run.matrix import Floats, Labels, Positions
 
+# At least this share of what was blocked must have a label to be judged like the rest.
+KNOWN_BLOCKS = 0.5
 OUTCOME_COLUMNS = ("outcome_time", "outcome_id", "outcome_label", "outcome_source", "outcome_by")
 
 
@@ -54,7 +56,7 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
     }
     predicted, first = np.unique(log.id[has_id], return_index=True)
     counts["predictions of an id that was scored before"] = int(has_id.sum()) - len(predicted)
-    counts["outcomes of unknown ids"] = int((~np.isin(ids, predicted)).sum())
+    counts["outcomes of ids that were never scored, recorded or read"] = int((~np.isin(ids, predicted)).sum())
     of_first = np.flatnonzero(has_id)[first]
     if len(ids):
         places = np.searchsorted(ids, predicted).clip(max=len(ids) - 1)
@@ -66,7 +68,9 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
     if policy.unlabelled == "legitimate" and len(log.time):
         latest = max(log.time[-1], log.outcome_time[-1] if len(log.outcome_time) else 0.0)
         # What was blocked nobody complains of, and what is inconclusive somebody has looked at.
-        is_old = (log.time < latest - label_delay_days * SECONDS_A_DAY) & (log.blocked < 1) & ~is_inconclusive
+        # Of the control group, which was served, silence means what it means of others.
+        is_served = (log.blocked < 1) | (log.label_weight > 1)
+        is_old = (log.time < latest - label_delay_days * SECONDS_A_DAY) & is_served & ~is_inconclusive
         # Where an id was scored several times only the first prediction counts.
         is_repeated = has_id.copy()
         is_repeated[of_first] = False
@@ -152,10 +156,21 @@ def blocks_of(log: Log, label: Labels, reference: Reference, policy: Monitoring)
     if len(log.time):
         for rows in _rows_of_blocks(log, policy):
             kept = rows.pooled
-            measured = measured_performance(
-                log.probability[kept], log.flagged[kept], label[kept], log.label_weight[kept]
-            )
+            known, lacks_blocked = _without_unknown_blocks(label[kept], log.blocked[kept], log.label_weight[kept])
+            measured = measured_performance(log.probability[kept], log.flagged[kept], known, log.label_weight[kept])
+            measured = measured.model_copy(update={"lacks_blocked": lacks_blocked})
             yield _block(log, rows, measured, reference)
+
+
+def _without_unknown_blocks(label: Labels, blocked: npt.NDArray[np.int8], weight: Floats) -> tuple[Labels, bool]:
+    """The labels without those of what was blocked, and that it is so, where less than half of these are known.
+
+    They would be a selection: a model that blocks well would seem to miss most frauds. A control group is none.
+    """
+    is_blocked = blocked == 1
+    if (weight != 1).any() or not is_blocked.any() or (label[is_blocked] >= 0).mean() >= KNOWN_BLOCKS:
+        return label, False
+    return np.where(is_blocked, -1, label).astype(np.int8), True
 
 
 def _rows_of_blocks(log: Log, policy: Monitoring) -> Iterator[_BlockRows]:
@@ -178,6 +193,8 @@ def _block(log: Log, rows: _BlockRows, measured: MeasuredPerformance, reference:
     observed = np.bincount(bins, share, minlength=len(score["counts"]))
     distance = number_distance(np.array(score["counts"], dtype=float), observed)
     latency = log.milliseconds[kept]
+    # Bundles of before bands have no baseline of their own for what is not blocked, and need none.
+    comparable = score.get("unblocked", score) if measured.lacks_blocked else score
     return Block(
         begins=rows.begins,
         ends=rows.ends,
@@ -195,10 +212,10 @@ def _block(log: Log, rows: _BlockRows, measured: MeasuredPerformance, reference:
         unrecorded=_unrecorded_shares(log, kept, reference),
         estimated=estimated(probability, flagged, share),
         baseline_estimated=_baseline_estimated(score, reference.threshold),
-        baseline_recall=score["caught"] / score["frauds"],
-        baseline_caught=score["caught"],
-        baseline_frauds=score["frauds"],
-        baseline_fraud_rate=score["frauds"] / score["rows"],
+        baseline_recall=comparable["caught"] / max(comparable["frauds"], 1),
+        baseline_caught=comparable["caught"],
+        baseline_frauds=comparable["frauds"],
+        baseline_fraud_rate=comparable["frauds"] / comparable["rows"],
         measured=measured,
     )
 
@@ -307,6 +324,7 @@ def measured_performance(
         precision=caught / alerts if alerts else None,
         precision_interval=share_interval(caught, alerts),
         average_precision=average_precision(*rank(probability, label).counts()) if has_both_classes else None,
+        fraud_rate=frauds / len(label) if len(label) else None,
     )
 
 
@@ -333,6 +351,7 @@ def _measured_by_weight(
         precision=precision if alerts and n_control else None,
         precision_interval=share_interval(precision * alerts, alerts if n_control else 0),
         average_precision=average_precision(*ranking.counts(weight)) if 0 < is_fraud.sum() < len(weight) else None,
+        fraud_rate=float(total / weight.sum()) if total else None,
         control=n_control,
     )
 

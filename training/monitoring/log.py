@@ -192,7 +192,8 @@ def read_columns(
             if kind == PREDICTIONS:
                 predictions.append(prediction_of(record, latest))
             elif kind == OUTCOMES:
-                outcomes.append(_Outcome(*_parsed(record, _OUTCOME, latest)))
+                known = {"time": record["at"]} if record.get("at") is not None else {}
+                outcomes.append(_Outcome(*_parsed(record | known, _OUTCOME, latest)))
         except UnusableError as error:
             counts[str(error)] += 1
         else:
@@ -321,6 +322,7 @@ _PREDICTION: dict[str, Callable[[Any], Any]] = {
     "version": partial(_of_type, str),
     "features": _features,
 }
+# Of an outcome that says when it became known, that is its time; else when it arrived.
 _OUTCOME: dict[str, Callable[[Any], Any]] = {
     "time": _finite,
     "id": _id_hash,

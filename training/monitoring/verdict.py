@@ -105,8 +105,9 @@ def _rates(block: Block, policy: Monitoring) -> list[str]:
             reasons.append(f"{now:.2%} of the requests are {what}, {before:.2%} when the threshold was chosen")
     if measured.frauds >= policy.min_frauds and measured.labelled >= block.rows * LABELLED:
         rate = block.baseline_fraud_rate
-        if _is_beyond(measured.frauds, measured.labelled, rate, policy.ratio):
-            share = measured.frauds / measured.labelled
+        share = measured.frauds / measured.labelled if measured.fraud_rate is None else measured.fraud_rate
+        # As many requests as hold the frauds at this rate: those of a control group stand for several.
+        if _is_beyond(measured.frauds, round(measured.frauds / share), rate, policy.ratio):
             reasons.append(f"{share:.2%} of the requests are frauds, {rate:.2%} when the threshold was chosen")
     return reasons
 
@@ -126,7 +127,7 @@ def _estimate(block: Block, policy: Monitoring) -> list[str]:
 
 def _performance(block: Block, policy: Monitoring) -> list[str]:
     measured = block.measured
-    if measured.frauds < policy.min_frauds:
+    if measured.frauds < policy.min_frauds or not block.baseline_frauds:
         return []
     reasons = []
     recall, recall_before = measured.caught / measured.frauds, block.baseline_recall

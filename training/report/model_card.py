@@ -105,6 +105,22 @@ def _head(reports: Reports) -> Facts:
         "threshold": f"{reports.threshold:.8g}",
         "wrong_share": percent(1 - reports.metrics["precision"]),
         "seed": reports.scorer.seed,
+        "has_score": "score" in reports.manifest["decision"],
+        "control": _control(reports),
+    }
+
+
+def _control(reports: Reports) -> Facts | None:
+    """What the control group lets through, of 1,000 requests of the test window; None where there is none."""
+    if (control := reports.manifest["decision"].get("control")) is None:
+        return None
+    share = control["share"]
+    blocked = next(row for row in reports.thresholds if row["aim"] == "block")
+    amount = blocked.get("caught_amount_of_1000")
+    return {
+        "share": target(share),
+        "of_1000": number(1000 * blocked["alert_rate"] * share),
+        "amount_of_1000": None if amount is None else number(amount * share),
     }
 
 

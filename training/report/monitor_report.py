@@ -50,9 +50,13 @@ class MeasuredPerformance(ReportRecord):
     precision: float | None
     precision_interval: tuple[float, float]
     average_precision: float | None
+    fraud_rate: float | None = None
+    """The share of the frauds; None where nothing is labelled."""
     control: int | None = None
     """How many of these are of the control group and stand for all that was blocked; the other counts are then those of
-    as many equal requests as vary as much. None where there are none."""
+    as many equal requests as vary as much. None where there is none."""
+    lacks_blocked: bool = False
+    """Whether this is the performance on what was not blocked, because of what was blocked hardly anything is known."""
 
 
 class Reviews(ReportRecord):

@@ -273,7 +273,11 @@ def test_what_is_omitted_has_no_contribution(folder: Path, refund: Scorer) -> No
     parsed = read(hiding)
     scored = hiding.explained(hiding.scores(parsed), every=True)
     Recorder(str(folder)).record(hiding, Answered(parsed, scored, hiding.answers(parsed, scored)), 0.0)
-    assert "amount" not in record_lines(folder)[0]["contributions"]
+    for line, result in zip(record_lines(folder), scored, strict=True):
+        assert "amount" not in line["contributions"]
+        # Nor does the sum of the others tell it.
+        log_odds = math.log(result.probability / (1 - result.probability))
+        assert line["base"] + sum(line["contributions"].values()) == pytest.approx(log_odds, abs=1e-9)
 
 
 def test_a_line_has_the_ids_of_its_invocation(folder: Path, refund: Scorer) -> None:
@@ -300,6 +304,29 @@ def test_a_control_group_is_drawn_from_what_is_blocked(folder: Path, refund: Sco
     refund.block = 1.0
     recorder.record(refund, answered(refund), 0.0)
     assert all("control" not in line for line in record_lines(folder)[2000:])
+
+
+def test_without_a_key_nobody_is_let_through(folder: Path, refund: Scorer) -> None:
+    """Whoever chooses ids could choose one that is."""
+    refund = copy(refund)
+    refund.control, refund.block, refund.threshold = 0.5, 0.0, 0.0
+    recorder = Recorder(str(folder))
+    assert not any(recorder.is_let_through(refund, str(number)) for number in range(100))
+    recorder.record(refund, answered(refund), 0.0)
+    assert all("control" not in line for line in record_lines(folder))
+
+
+def test_what_was_let_through_has_its_reasons_in_the_record(folder: Path, refund: Scorer) -> None:
+    """The decision was to block; the answer keeps them back."""
+    refund = copy(refund)
+    refund.control, refund.block, refund.threshold = 0.5, 0.0, 0.0
+    parsed = read(refund)
+    scored = refund.explained(refund.scores(parsed))
+    shown = [result._replace(is_flagged=False, band="approve") for result in scored]
+    Recorder(str(folder), key=KEY).record(refund, Answered(parsed, scored, refund.answers(parsed, shown)), 0.0)
+    usual = refund.answers(parsed, scored)
+    for line, answer in zip(record_lines(folder), usual, strict=True):
+        assert line["reasons"] == [reason["field"] for reason in answer["reasons"]]
 
 
 @pytest.mark.parametrize("rate", [0.02, 0.25, 0.9])

@@ -238,6 +238,7 @@ def test_a_refusal_has_its_headers_for_every_gateway(event: object) -> None:
         ("$default", "POST", "/outcomes", 400),
         ("ANY /{proxy+}", "POST", "/outcomes", 400),
         ("OPTIONS /{proxy+}", "OPTIONS", "/outcomes", 405),
+        ("$default", "GET", "/outcomes", 405),
         ("GET /models/{scorer}", "GET", "/models/refund", 200),
         ("$default", "GET", "/models/refund", 400),
         ("$default", "GET", "/health", 200),
@@ -251,10 +252,20 @@ def test_what_has_a_route_of_its_own_comes_by_that(
     event["routeKey"] = key
     usual = handler(event, None)["statusCode"]
     monkeypatch.setattr(
-        gateway_events, "SETTINGS", SETTINGS.model_copy(update={"own_routes": ("/outcomes", "/models")})
+        gateway_events, "SETTINGS", SETTINGS.model_copy(update={"own_routes": ("POST /outcomes", "GET /models")})
     )
     answer = handler(event, None)
     assert answer["statusCode"] == status
     if status == 400:
         assert usual != 400
         assert body_of(answer)["detail"].endswith("has a route of its own; send the path as it stands there")
+
+
+@pytest.mark.parametrize("gateway", ["rest_api"])
+def test_the_routes_of_a_rest_api_are_known_by_their_paths(monkeypatch: pytest.MonkeyPatch, gateway: str) -> None:
+    """Its events name no method with the route."""
+    own = SETTINGS.model_copy(update={"own_routes": ("GET /models",)})
+    monkeypatch.setattr(gateway_events, "SETTINGS", own)
+    for resource, status in (("/models/{scorer}", 200), ("/{proxy+}", 400)):
+        event = through(gateway, method="GET", path="/models/refund") | {"resource": resource}
+        assert handler(event, None)["statusCode"] == status

@@ -271,6 +271,17 @@ def test_rows_beyond_the_champions_contract_are_left_out(gate: Gate) -> None:
     assert "its contract is not the champion's: its amountUsd has a maximum of 200, not 100000" in objections
 
 
+def test_what_rules_read_must_not_vanish(gate: Gate) -> None:
+    """A client that reads band or score would fail; a plain champion has neither, and loses nothing."""
+    plain = gate.champion.bundle.manifest["decision"]
+    banded = gate.version(
+        decision=plain | {"block": {"policy": {"precision": 0.1}, "threshold": 0.9}, "score": 1000}, scale=[0.5] * 1000
+    )
+    missing = [f"its contract is not the champion's: its answers have no {key}" for key in ("band", "score")]
+    assert [text for text in gate.judge(banded, gate.champion).objections if "no " in text] == missing
+    assert not [text for text in gate.judge(gate.champion, banded).objections if "have no" in text]
+
+
 def test_former_release_is_compared_by_the_rows_that_it_takes(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
     """All are judged by these if they are nearly all of either class; otherwise it is left out with a warning."""
     former, dear = gate.narrower(), gate.window["amount"] > 200

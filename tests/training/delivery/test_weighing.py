@@ -94,6 +94,19 @@ def test_first_release_keeps_its_policy_for_what_it_blocks() -> None:
     assert weigh_first(CHAMPION, ROWS, flagged, Policy(precision=0.9)).measured.block_policy is None
 
 
+def test_the_first_bands_keep_their_policy() -> None:
+    """A champion without bands says nothing of how much may be blocked: the declared policy does."""
+    rows = replace(ROWS, gate=Gate(margin=0.2))
+
+    def weighed(challenger: ModelAnswers) -> GateVerdict:
+        return weigh(challenger, CHAMPION, None, rows, agreed=0.1, block_policy=Policy(precision=0.3))
+
+    kept = weighed(blocks(EQUAL, 60))
+    assert (kept.kind, kept.measured.block_policy is None) == ("promote", False)
+    (objection,) = weighed(blocks(EQUAL, 1_500)).objections
+    assert objection.startswith("its policy for what it blocks is a precision of at least 0.3; on these rows it is 0.")
+
+
 def test_equal_challenger_is_promoted() -> None:
     """Where the margin is wider than chance."""
     assert (verdict(EQUAL).kind, verdict(EQUAL).reasons) == ("promote", ())

@@ -153,7 +153,7 @@ def test_capacity_bounds_what_is_reviewed() -> None:
         (
             {"capacity": 0.2},
             {"cost": "lowest"},
-            r"^decision\.cost: costs\.capacity is 0\.2 reviews a day, which is fewer",
+            r"^decision\.cost: costs\.capacity is 0\.2 reviews a day, so that none of",
         ),
         (
             {"review": 500.0},

@@ -322,10 +322,10 @@ def test_two_bands_have_two_thresholds() -> None:
 
 
 def test_nothing_is_blocked_that_is_not_flagged() -> None:
-    """A threshold to block below that to review is refused, with both; equal ones leave nothing to review."""
+    """A threshold to block that is not above that to review is refused, with both: nothing would be reviewed."""
     decision = {"review": {"recall": 0.25}, "block": {"recall": 0.9}}
     probability, label = separated(80, 120)
-    with pytest.raises(PolicyError, match=r"decision.block picks the threshold 0\.54.*, below .* 0\.80"):
+    with pytest.raises(PolicyError, match=r"decision.block picks the threshold 0\.54.*, which is not above .* 0\.80"):
         decided(probability, label, Decision.model_validate(decision))
     for band in ("review", "block"):
         hopeless = {"review": {"recall": 0.9}, "block": {"recall": 0.25}} | {
@@ -334,8 +334,8 @@ def test_nothing_is_blocked_that_is_not_flagged() -> None:
         with pytest.raises(PolicyError, match=rf"decision\.{band}\.precision is 0\.9; the highest lower bound"):
             decided(np.linspace(0, 1, 50), np.repeat([1, 0], 25).astype(np.int8), Decision.model_validate(hopeless))
     same = Decision.model_validate({"review": {"recall": 0.5}, "block": {"recall": 0.5}})
-    both = decided(probability, label, same)
-    assert both["threshold"] == both["block"]["threshold"]
+    with pytest.raises(PolicyError, match=r"picks the threshold 0\.70.*, which is not above that of .* 0\.70"):
+        decided(probability, label, same)
 
 
 def test_the_threshold_to_block_is_an_operating_point() -> None:

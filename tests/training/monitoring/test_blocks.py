@@ -11,10 +11,12 @@ from sklearn.metrics import average_precision_score
 from handler.scoring.contract import SOURCES
 from handler.scoring.fields import SECONDS_A_DAY
 from training.evaluation.intervals import share_interval
+from training.model.distributions import score_baseline
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.blocks import Reference, blocks_of, estimated, join_outcomes, reviews_of
 from training.monitoring.drift import category_distance, number_distance
 from training.monitoring.log import Log
+from training.monitoring.verdict import judge_block
 from training.params import Monitoring
 
 START = 1_750_000_000.0
@@ -82,8 +84,16 @@ def blocks(log: Log, policy: Monitoring = POLICY) -> list[dict[str, Any]]:
         (log_of([0, 1], [(2, 1, 1), (3, 1, 0), (4, 2, 0), (5, 2, 1)]), [0, 1], "outcomes that correct an earlier one"),
         # Of two with the same time the one that was read last counts.
         (log_of([0, 0], [(1, 1, 0), (1, 1, 1), (1, 2, 1), (1, 2, 0)]), [1, 0], "outcomes that correct an earlier one"),
-        (log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1)], id=[1, 2, 50]), [-1, -1, -1], "outcomes of unknown ids"),
-        (log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1), (1, 2, 1)], id=[1, 2, 50]), [-1, 1, -1], "outcomes of unknown ids"),
+        (
+            log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1)], id=[1, 2, 50]),
+            [-1, -1, -1],
+            "outcomes of ids that were never scored, recorded or read",
+        ),
+        (
+            log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1), (1, 2, 1)], id=[1, 2, 50]),
+            [-1, 1, -1],
+            "outcomes of ids that were never scored, recorded or read",
+        ),
         (log_of([5, 6, 6], [(1, 1, 1), (7, 2, 0), (2, 3, 1)]), [1, 0, 1], "outcomes before their prediction"),
         (
             log_of([0, 1, 2, 3], [(4, 7, 1)], id=[5, 7, 7, 7]),
@@ -103,7 +113,7 @@ def test_outcomes_join_by_id(log: Log, labels: list[int], kind: str | None) -> N
 @pytest.mark.parametrize(
     ("log", "labels", "counts"),
     [
-        (log_of([], [(0, 1, 1)]), [], {"outcomes of unknown ids": 1}),
+        (log_of([], [(0, 1, 1)]), [], {"outcomes of ids that were never scored, recorded or read": 1}),
         (
             log_of([0, 1, 4, 7.5, 12], [(12, 2, 1), (13, 5, 0)]),
             [0, 1, 0, -1, 0],
@@ -414,3 +424,63 @@ def test_without_anybody_let_through_the_recall_is_unknown() -> None:
     measured = block["measured"]
     assert (measured["recall"], measured["frauds"], measured["control"]) == (None, 0, 0)
     assert measured["recall_interval"] == [0.0, 1.0]
+
+
+def test_whom_the_control_group_lets_through_was_served() -> None:
+    """So that silence about it means what it means of others; about what was held it means nothing."""
+    policy = Monitoring(unlabelled="legitimate")
+    columns = {"blocked": [1, 1, 0, 0], "label_weight": [20.0, 0.0, 1.0, 1.0]}
+    log = log_of([0, 0, 0, 30], [(1, 9, 1)], **columns)
+    assert join_outcomes(log, policy, 10).label.tolist() == [0, -1, 0, -1]
+
+
+@pytest.mark.parametrize(("n_known", "lacks_blocked"), [(0, True), (4, True), (5, False), (10, False)])
+def test_unknown_blocks_are_left_out(n_known: int, *, lacks_blocked: bool) -> None:
+    """Where less than half of what was blocked is known; then the others are compared with the others' baseline."""
+    blocked, flagged = [1] * 10 + [0] * 20, [True] * 14 + [False] * 16
+    outcomes = [(1, identifier, 1) for identifier in range(1, n_known + 1)]
+    outcomes += [(1, identifier, int(identifier in {11, 20})) for identifier in range(11, 31)]
+    log = log_of([0] * 30, outcomes, flagged=flagged, blocked=blocked)
+    labels = join_outcomes(log, POLICY, 0).label
+    unblocked = {"rows": 80, "frauds": 3, "caught": 1}
+    baseline = BASELINE | {"score": BASELINE["score"] | {"blocked": 20, "unblocked": unblocked}}
+    (block,) = [block.content() for block in blocks_of(log, labels, Reference(baseline, THRESHOLD), POLICY)]
+    measured = block["measured"]
+    assert measured["lacks_blocked"] == lacks_blocked
+    n_frauds = 2 + (0 if lacks_blocked else n_known)
+    assert (measured["frauds"], measured["caught"]) == (n_frauds, n_frauds - 1)
+    assert measured["fraud_rate"] == n_frauds / measured["labelled"]
+    assert block["baseline_recall"] == (1 / 3 if lacks_blocked else 6 / 8)
+    assert block["baseline_fraud_rate"] == (3 / 80 if lacks_blocked else 8 / 100)
+
+
+@pytest.mark.parametrize("case", ["with a control group", "never known", "legitimate where silent"])
+def test_a_steady_world_stays_calm(case: str) -> None:
+    """A calibrated model that blocks half of the frauds: nothing drifts, and nothing of what is held is ever known."""
+    rng, n = np.random.default_rng(5), 120_000
+    probability = rng.beta(0.08, 3.0, n)
+    label = (rng.random(n) < probability).astype(np.int8)
+    blocked, flagged = probability >= 0.45, probability >= 0.05
+    share = 0.0 if case == "never known" else 0.1
+    let_through = blocked & (rng.random(n) < share)
+    weight = np.where(blocked, np.where(let_through, 1 / max(share, 1e-9), 0.0), 1.0) if share else np.ones(n)
+    is_known = ~blocked | let_through
+    if case == "legitimate where silent":
+        is_known &= label == 1
+    score = score_baseline(probability, label, 0.05, 0.45)
+    days = np.linspace(0, 20.9, n)
+    log = log_of(
+        days.tolist(),
+        [(25, int(identifier) + 1, int(label[identifier])) for identifier in np.flatnonzero(is_known)],
+        probability=probability,
+        flagged=flagged,
+        blocked=blocked,
+        label_weight=weight,
+        bins=[[1, 2, 1]] * n,
+    )
+    policy = Monitoring(unlabelled="legitimate" if case == "legitimate where silent" else "unknown")
+    labels = join_outcomes(log, policy, 0).label
+    found = list(blocks_of(log, labels, Reference({"features": {}, "score": score}, 0.05), policy))
+    verdicts = [judge_block(block, policy) for block in found]
+    assert [verdict for verdict in verdicts if verdict.level != "ok"] == []
+    assert found[-1].measured.frauds > policy.min_frauds

@@ -409,3 +409,18 @@ def test_many_segments_are_cut(reports: Reports) -> None:
     assert f"{MOST_SEGMENTS} are shown; all are in `reports/mini/segments.csv`." in text
     assert text.count("| `country` |") == MOST_SEGMENTS
     assert text.rstrip().splitlines()[-1].startswith("| `country` | low |")
+
+
+def test_control_group_and_score_are_told(reports: Reports) -> None:
+    """The approver reads what is let through on purpose, and what a score stands for."""
+    block = {"policy": {"precision": 0.9}, "threshold": 0.56789}
+    decision = reports.manifest["decision"] | {"block": block, "control": {"share": 0.01}, "score": 1000}
+    row = threshold_row("block", 0.56789, 0.3, 0.92) | {"caught_amount_of_1000": 5_000.0}
+    text = words(
+        replace(reports, manifest=reports.manifest | {"decision": decision}, thresholds=[*reports.thresholds, row])
+    )
+    assert "**Of what is to be blocked 1 % is let through on purpose**" in text
+    assert "of 1,000 requests of the test window that were 0.800, with frauds of 50.0 in all." in text
+    assert "Answers also have a score from 0 to 1000: 10 % of the legitimate calibration rows have 600 or more" in text
+    assert "let through" not in words(reports)
+    assert "from 0 to 1000" not in words(reports)
