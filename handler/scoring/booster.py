@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 LIBRARY = Path("xgboost") / "lib" / "libxgboost.so"
 _MARGIN = 1
@@ -116,6 +117,16 @@ class Booster:
         finally:
             self._call("XGDMatrixFree", matrix)
         return [flat[start : start + width] for start in range(0, len(flat), width)]
+
+    def model_json(self) -> dict[str, Any]:
+        """The whole model as XGBoost's JSON."""
+        length, content = ctypes.c_uint64(), ctypes.c_char_p()
+        config = b'{"format": "json"}'
+        with self._lock:
+            self._call("XGBoosterSaveModelToBuffer", self._handle, config, ctypes.byref(length), ctypes.byref(content))
+            text = ctypes.string_at(content, length.value)
+        model: dict[str, Any] = json.loads(text)
+        return model
 
     def _flat(self, vectors: Sequence[Sequence[float]]) -> "ctypes.Array[ctypes.c_float]":
         return (ctypes.c_float * (len(vectors) * self._width))(*(value for vector in vectors for value in vector))

@@ -289,6 +289,23 @@ class Warned(BaseModel):
     sentence: str
 
 
+class Changed(BaseModel):
+    """Another value of one field."""
+
+    field: str
+    value: float | bool | str | None
+    to: float | bool | str
+
+
+class WouldPass(BaseModel):
+    """The smallest change that would have led to a lower band; no changes where none does."""
+
+    changes: list[Changed]
+    probability: float | None = None
+    band: Band | None = None
+    sentence: str
+
+
 def answer_model(
     title: str, contract: Contract, *, has_bands: bool = False, has_score: bool = False
 ) -> type[BaseModel]:
@@ -310,6 +327,9 @@ def answer_model(
     }
     if has_bands:
         verdict["band"] = Annotated[Band, Field(description="what is to be done with the request")], ...
+    if any(field.changeable for field in contract.fields.values()):
+        described = Field(description="of a flagged request, with whatif=true only")
+        optional["whatif"] = Annotated[WouldPass | None, described], None
     if has_score:
         text = "2 % of the legitimate requests have 900 or more, 10 % have 600 or more"
         verdict["score"] = Annotated[int, Field(ge=0, le=1000, description=text)], ...

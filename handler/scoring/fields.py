@@ -15,6 +15,7 @@ NUMERIC_TYPES = ("number", "money", "count")
 # A feature computed from two fields reads numbers, and the ages of dates.
 OPERAND_TYPES = (*NUMERIC_TYPES, "date")
 STRING_TYPES = ("category", "text", "key")
+CHANGEABLE_TYPES = (*NUMERIC_TYPES, "category", "flag")
 # A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
@@ -56,6 +57,9 @@ class DeclaredField(Frozen):
     """The direction in which the risk may change as this value, or a date's age, grows; a constraint of the model."""
     private: Literal["omit", "hash"] | None = None
     """How the prediction record treats this value: omitted with the features computed from it, or (strings) hashed."""
+    # Not in bundles that do not need it: they, and their versions, are those of before.
+    changeable: Annotated[bool, Field(exclude_if=lambda changeable: not changeable)] = False
+    """Whether a what-if may say that another value would have passed."""
 
     @model_validator(mode="after")
     def _belongs_together(self) -> Self:
@@ -69,6 +73,8 @@ class DeclaredField(Frozen):
             raise ValueError(
                 f"monotone is {self.monotone}, but a {self.type} has no order; remove it, or declare a numeric type"
             )
+        if self.changeable and self.type not in CHANGEABLE_TYPES:
+            raise ValueError(f"changeable is for {', '.join(CHANGEABLE_TYPES)}; the type here is {self.type}")
         if self.private == "hash" and self.type not in STRING_TYPES:
             raise ValueError(f"private: hash is for {', '.join(STRING_TYPES)}; of a {self.type} it must be omit")
         return self

@@ -185,6 +185,13 @@ class History(Frozen):
         """Raise ValueError where a key or a field is not declared, or has a type that does not suit."""
         keys = sorted(name for name, field in fields.items() if field.type in {"key", "category"})
         numbers = sorted(name for name, field in fields.items() if field.type in NUMERIC_TYPES)
+        read = {key for entity in self.entities.values() for key in entity.keys}
+        read |= {str(feature.field) for feature in self.features.values() if feature.take == "seen"}
+        if changing := sorted(name for name in read if name in fields and fields[name].changeable):
+            raise ValueError(
+                f"fields.{changing[0]} is changeable, and the history looks up what is known of its value: nobody can "
+                "tell what another one would lead to; remove changeable there"
+            )
         for name, entity in self.entities.items():
             if unknown := sorted(set(entity.keys) - set(keys)):
                 raise ValueError(

@@ -21,6 +21,7 @@ from handler.scoring.sentence import reason_sentence
 
 if TYPE_CHECKING:
     from handler.scoring.past import RequestPast
+    from handler.scoring.whatif import WhatIf
 
 # How many of the features that raise the risk an answer names unless explain=true.
 N_REASONS = 3
@@ -98,6 +99,13 @@ class Scorer:
             self.bundle.scorer, self.contract, has_bands=self.block is not None, has_score=self.scale is not None
         )
 
+    @cached_property
+    def whatif(self) -> "WhatIf":
+        """What finds the changes after which a request would have passed; made for the first one that asks."""
+        from handler.scoring.whatif import WhatIf  # noqa: PLC0415 - see there
+
+        return WhatIf(self)
+
     def golden_request(self, case: dict[str, Any]) -> BaseModel:
         """The request of a golden case, with the features of its past."""
         request = self.request_model.model_validate(case["request"])
@@ -147,7 +155,9 @@ class Scorer:
 
         It has reasons if the request is flagged or with `explain`. `scored` is the result of `score`, if already known.
         """
-        (scored,) = self.explained((scored or self.score(request),), every=explain)
+        scored = scored or self.score(request)
+        if scored.contributions is None and (explain or scored.is_flagged):
+            (scored,) = self.explained((scored,), every=explain)
         return self._assemble(request, scored, explain=explain)
 
     def answers(

@@ -25,6 +25,14 @@ _EXPLAIN = {
 }
 
 
+_WHATIF = {
+    "name": "whatif",
+    "in": "query",
+    "description": "of a flagged request the smallest change of a changeable field, or of two, that would have passed",
+    "schema": {"type": "boolean", "default": False},
+}
+
+
 class Error(BaseModel):
     """The body of an error that does not concern a field of the request."""
 
@@ -141,7 +149,7 @@ def _operation(tag: str, body: dict[str, Any]) -> dict[str, Any]:
         "tags": [tag],
         "responses": responses,
         "openapi_extra": {
-            "parameters": [_EXPLAIN],
+            "parameters": [_EXPLAIN, _WHATIF],
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         },
     }

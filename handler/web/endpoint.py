@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Headers = Iterable[tuple[bytes, bytes]]
 # About 175 bytes each; Lambda allows answers of up to 6 MB.
 MAX_REASONS = 20_000
+# Each takes as long as some hundreds of requests.
+MAX_WHATIF = 20
 # Of an id that a caller may have made up.
 LONGEST_SOURCE = 256
 
@@ -57,7 +59,7 @@ class ScoreEndpoint:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
         """Send the answer; raises HTTPException for a request that cannot be scored."""
         start, n_unanswered = perf_counter(), self._history.n_failed if self._history else 0
-        explain = _is_explained(scope["query_string"])
+        explain, whatif = _asked(scope["query_string"])
         body = await read_body(scope, receive)
         # Read once, so that one version validates, scores and answers even if another is swapped in meanwhile.
         served = self._slot.served
@@ -66,6 +68,8 @@ class ScoreEndpoint:
         recall = Recall(served.scorer.past, self._history, is_written=is_written) if served.scorer.past else None
         control = self._recorder if served.scorer.control else None
         answered = self._answered(served.scorer, body, scope["headers"], recall, control, explain=explain)
+        if whatif:
+            _add_whatif(served.scorer, answered)
         content = to_json(answered.answers if self._is_batch else answered.answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         seconds = perf_counter() - start
@@ -136,11 +140,9 @@ def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:
 
 
 def _shown(
-    scorer: Scorer, requests: Sequence[BaseModel], scored: Sequence[Scored], control: Recorder | None
+    scorer: Scorer, requests: Sequence[BaseModel], scored: Sequence[Scored], control: Recorder
 ) -> Sequence[Scored]:
     """What the answers tell: of a request that the control group lets through, that it is approved."""
-    if control is None:
-        return scored
     return [
         result._replace(is_flagged=False, band="approve")
         if result.band == "block" and control.is_let_through(scorer, scorer.id_of(request))
@@ -161,10 +163,12 @@ def _answered_single(  # noqa: PLR0913 - all that an answer depends on
     """A single request, scored and answered."""
     request = parsed(scorer.request_model.model_validate_json, body, headers)
     unanswered = recall.complete((request,)) if recall else None
-    scored = scorer.explained((scorer.score(request),), every=explain)
-    (shown,) = _shown(scorer, (request,), scored, control)
+    scored = scorer.score(request)
+    if explain or scored.is_flagged:
+        (scored,) = scorer.explained((scored,), every=explain)
+    shown = scored if control is None else _shown(scorer, (request,), (scored,), control)[0]
     answers = (scorer.answer(request, shown, explain=explain),)
-    return Answered((request,), scored, _warned(answers, unanswered) if unanswered else answers)
+    return Answered((request,), (scored,), _warned(answers, unanswered) if unanswered else answers)
 
 
 def _answered_batch(  # noqa: PLR0913 - all that an answer depends on
@@ -183,18 +187,40 @@ def _answered_batch(  # noqa: PLR0913 - all that an answer depends on
         raise _refusal("body", f"With explain=true a batch may hold at most {max_requests} requests", "too_long")
     unanswered = recall.complete(requests) if recall else None
     scored = scorer.explained(scorer.scores(requests), every=explain)
-    answers = scorer.answers(requests, _shown(scorer, requests, scored, control), explain=explain)
+    shown = scored if control is None else _shown(scorer, requests, scored, control)
+    answers = scorer.answers(requests, shown, explain=explain)
     return Answered(requests, scored, _warned(answers, unanswered) if unanswered else answers)
 
 
-def _is_explained(query: bytes) -> bool:
-    """The query parameter `explain`; 422 if it is neither true nor false."""
+def _asked(query: bytes) -> tuple[bool, bool]:
+    """The query parameters `explain` and `whatif`; 422 if one is neither true nor false."""
     if not query:
-        return False
-    value = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("explain", ["false"])[-1]
-    if value not in {"true", "false"}:
-        raise _refusal("query", "Input should be true or false", "bool_parsing", "explain")
-    return value == "true"
+        return False, False
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    asked = []
+    for name in ("explain", "whatif"):
+        value = given.get(name, ["false"])[-1]
+        if value not in {"true", "false"}:
+            raise _refusal("query", "Input should be true or false", "bool_parsing", name)
+        asked.append(value == "true")
+    return asked[0], asked[1]
+
+
+def _add_whatif(scorer: Scorer, answered: Answered) -> None:
+    """Add to the answers about flagged requests what would have passed; 422 where that cannot be told."""
+    if not scorer.whatif.names:
+        text = "This scorer declares no changeable field, so that nobody can say what would have passed"
+        raise _refusal("query", text, "no_changeable_field", "whatif")
+    shown = [
+        (request, scored, answer)
+        for request, scored, answer in zip(*answered, strict=True)
+        if answer.get("is_flagged", answer.get("prediction"))
+    ]
+    if len(shown) > MAX_WHATIF:
+        text = f"With whatif=true a batch may hold at most {MAX_WHATIF} flagged requests; it holds {len(shown):,}"
+        raise _refusal("query", text, "too_long", "whatif")
+    for request, scored, answer in shown:
+        answer["whatif"] = scorer.whatif.answer(request, scored)
 
 
 def _refusal(place: str, message: str, error_type: str, *names: str | int) -> HTTPException:

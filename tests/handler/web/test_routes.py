@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from benchmarks.variants import contents_of
+from benchmarks.variants import contents_of, write_variant
 from handler.records.record import Recorder
 from handler.releases.served import Served, Slot
 from handler.releases.shadow import MAX_STRIKES, Shadow
@@ -347,3 +347,45 @@ def test_requests_without_an_id_are_never_let_through(refund: Scorer, tmp_path: 
     nameless = {key: value for key, value in REQUEST.items() if key != "refund_id"}
     assert {answer["band"] for answer in client.post(f"{ROUTE}/batch", json=[nameless] * 40).json()} == {"block"}
     assert all("control" not in line for line in record_lines(tmp_path / "log"))
+
+
+@pytest.fixture
+def changing(tmp_path: Path) -> TestClient:
+    """A client of refund, whose amount and number of refunds may change."""
+    contract = json.loads((BUNDLES / "refund" / MANIFEST).read_text())["contract"]
+    for name in ("amount", "refunds"):
+        contract["fields"][name]["changeable"] = True
+    write_variant(BUNDLES / "refund", tmp_path / "changing", contract=contract)
+    return TestClient(create_app({"refund": Slot(load_scorer(tmp_path / "changing"))}))
+
+
+def test_a_flagged_request_is_told_what_would_have_passed(changing: TestClient) -> None:
+    """Where that is asked for, singly and in a batch; sent so, it passes. One that is not flagged needs none."""
+    plain = changing.post(ROUTE, json=REQUEST).json()
+    answer = changing.post(f"{ROUTE}?whatif=true", json=REQUEST).json()
+    told = answer.pop("whatif")
+    assert answer == plain
+    changed = REQUEST | {change["field"]: change["to"] for change in told["changes"]}
+    passed = changing.post(ROUTE, json=changed).json()
+    assert (passed["prediction"], passed["band"]) == (0, told["band"]) == (0, "approve")
+    assert told["sentence"].endswith("it would have been: approve, not review")
+    batch = changing.post(f"{ROUTE}/batch?whatif=true", json=[REQUEST, changed]).json()
+    assert [item.get("whatif") for item in batch] == [told, None]
+
+
+def test_what_cannot_be_told_is_refused(client: TestClient, changing: TestClient) -> None:
+    """A scorer without a changeable field, a batch that would take too long, a parameter that is neither."""
+    for asked, path, body, message in (
+        (client, f"{ROUTE}?whatif=true", REQUEST, "This scorer declares no changeable field"),
+        (
+            changing,
+            f"{ROUTE}/batch?whatif=true",
+            [REQUEST] * 21,
+            "With whatif=true a batch may hold at most 20 flagged",
+        ),
+        (changing, f"{ROUTE}?whatif=1", REQUEST, "Input should be true or false"),
+    ):
+        answer = asked.post(path, json=body)
+        (problem,) = answer.json()["detail"]
+        assert (answer.status_code, problem["loc"]) == (422, ["query", "whatif"])
+        assert problem["msg"].startswith(message)
