@@ -8,7 +8,7 @@ continued with other seeds.
 """
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import chdir
 from itertools import pairwise
 from statistics import fmean, stdev
@@ -68,9 +68,9 @@ def estimates(name: str, options: Namespace) -> dict[str, Any]:
         shares[f"{share:g}"] = {
             "requests": fmean(draw.control or 0 for draw in drawn),
             "unknown": 1 - len(measured) / len(drawn),
-            "recall": fmean(recall for recall, _ in measured),
-            "within": fmean(low <= truth <= high for _, (low, high) in measured),
-            "width": fmean(high - low for _, (low, high) in measured),
+            "recall": _mean(recall for recall, _ in measured),
+            "within": _mean(low <= truth <= high for _, (low, high) in measured),
+            "width": _mean(high - low for _, (low, high) in measured),
         }
     return {
         "frauds": int(label.sum()),
@@ -79,6 +79,11 @@ def estimates(name: str, options: Namespace) -> dict[str, Any]:
         "without": {"recall": without.recall, "interval": list(without.recall_interval)},
         "shares": shares,
     }
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean; NaN of none, in a run that is too small for a figure."""
+    return fmean(found) if (found := list(values)) else float("nan")
 
 
 def known(rows: pd.DataFrame, scored: ScoredRows, arm: str, seed: int) -> pd.DataFrame:

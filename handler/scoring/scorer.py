@@ -21,7 +21,6 @@ from handler.scoring.sentence import reason_sentence
 
 if TYPE_CHECKING:
     from handler.scoring.past import RequestPast
-    from handler.scoring.whatif import WhatIf
 
 # How many of the features that raise the risk an answer names unless explain=true.
 N_REASONS = 3
@@ -86,6 +85,8 @@ class Scorer:
         self._outliers = Outliers(bundle)
         self.past = _past_of(bundle.scorer, bundle.contract)
         """Of a scorer with a history: what a request adds to the past, and learns from it."""
+        self.whatif: Any = None
+        """What `handler.scoring.whatif.WhatIf` has prepared, since a first request asked for it."""
         self.display = bundle.features.display
         self.recorded_features = recorded_features(bundle.contract)
         history = bundle.contract.history
@@ -98,13 +99,6 @@ class Scorer:
         return answer_model(
             self.bundle.scorer, self.contract, has_bands=self.block is not None, has_score=self.scale is not None
         )
-
-    @cached_property
-    def whatif(self) -> "WhatIf":
-        """What finds the changes after which a request would have passed; made for the first one that asks."""
-        from handler.scoring.whatif import WhatIf  # noqa: PLC0415 - see there
-
-        return WhatIf(self)
 
     def golden_request(self, case: dict[str, Any]) -> BaseModel:
         """The request of a golden case, with the features of its past."""

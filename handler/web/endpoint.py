@@ -208,6 +208,10 @@ def _asked(query: bytes) -> tuple[bool, bool]:
 
 def _add_whatif(scorer: Scorer, answered: Answered) -> None:
     """Add to the answers about flagged requests what would have passed; 422 where that cannot be told."""
+    from handler.scoring.whatif import WhatIf  # noqa: PLC0415 - for the requests that ask alone
+
+    if scorer.whatif is None:
+        scorer.whatif = WhatIf(scorer)
     if not scorer.whatif.names:
         text = "This scorer declares no changeable field, so that nobody can say what would have passed"
         raise _refusal("query", text, "no_changeable_field", "whatif")

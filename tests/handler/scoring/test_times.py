@@ -90,7 +90,7 @@ AHEAD = (
             "openedOn",
             "The date is before 1900, as no date of an event is; leave an unknown date out",
         ),
-        ({"at": "1899-12-31"}, "at", "The time is before 1900; send the request's own time, or leave it out"),
+        ({"at": "1899-12-31"}, "at", "The time is before 1900; send that of the event itself, or leave it out"),
         ({"openedOn": "2026-11-29"}, "openedOn", AFTER),
         ({"openedOn": "2026-11-20T12:05:01Z", "at": "2026-11-20T12:00:00Z"}, "openedOn", AFTER),
         ({"at": "2026-11-28T12:06:00Z"}, "at", AHEAD),

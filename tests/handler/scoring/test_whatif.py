@@ -14,7 +14,7 @@ from benchmarks.variants import write_variant
 from handler.scoring.contract import Contract
 from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import Scored, Scorer, load_scorer
-from handler.scoring.whatif import _float32, _n_reached, _position
+from handler.scoring.whatif import WhatIf, _float32, _n_reached, _position
 from tests.handler.deployment import BUNDLES
 
 CHANGEABLE = {
@@ -31,7 +31,9 @@ def changing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     for field in CHANGEABLE[name]:
         contract["fields"][field]["changeable"] = True
     write_variant(BUNDLES / name, folder / name, contract=contract)
-    return load_scorer(folder / name)
+    scorer = load_scorer(folder / name)
+    scorer.whatif = WhatIf(scorer)
+    return scorer
 
 
 def drawn(scorer: Scorer, n: int, seed: int) -> Iterator[tuple[BaseModel, Scored]]:
