@@ -167,7 +167,7 @@ def _cells(replay: Mapping[str, Any]) -> dict[str, str]:
         cells[f"{name}: as set: recall, alerts"] = f"{total['recall']:.3f}, {total['alerts']:,}"
     for name, total in totals.items():
         cost = f"{total['cost']:,.0f}" if "cost" in total else "not declared"
-        cells[f"{name}: missed and reviews, USD"] = cost
+        cells[f"{name}: cost, USD"] = cost
     for name, total in totals.items():
         refused = f", {total['refused']} refused" if total["refused"] else ""
         cells[f"{name}: retrained"] = f"{total['retrained']} times{refused}"
