@@ -7,7 +7,7 @@ with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
 import re
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ValidationError
@@ -23,6 +23,7 @@ from handler.web.startup import HTTPException
 if TYPE_CHECKING:
     from handler.history.store import PastStore
     from handler.scoring.past import RequestPast
+    from handler.scoring.whatif import WhatIf
 
 Headers = Iterable[tuple[bytes, bytes]]
 # About 175 bytes each; Lambda allows answers of up to 6 MB.
@@ -31,6 +32,16 @@ MAX_REASONS = 20_000
 MAX_WHATIF = 20
 # Of an id that a caller may have made up.
 LONGEST_SOURCE = 256
+
+
+class Asked(NamedTuple):
+    """The query parameters of a request."""
+
+    explain: bool
+    whatif: bool
+
+
+NOTHING_ASKED = Asked(explain=False, whatif=False)
 
 
 class ScoreEndpoint:
@@ -59,17 +70,21 @@ class ScoreEndpoint:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
         """Send the answer; raises HTTPException for a request that cannot be scored."""
         start, n_unanswered = perf_counter(), self._history.n_failed if self._history else 0
-        explain, whatif = _asked(scope["query_string"])
+        asked = _asked(scope["query_string"])
         body = await read_body(scope, receive)
         # Read once, so that one version validates, scores and answers even if another is swapped in meanwhile.
         served = self._slot.served
         # The warm-up request at the start leaves no trace.
         is_written = scope.get("aws.context", True) is not None
+        # Before the history hears of the request: one that is refused leaves nothing there.
+        whatif = _whatif_of(served.scorer) if asked.whatif else None
         recall = Recall(served.scorer.past, self._history, is_written=is_written) if served.scorer.past else None
         control = self._recorder if served.scorer.control else None
-        answered = self._answered(served.scorer, body, scope["headers"], recall, control, explain=explain)
+        answered = self._answered(served.scorer, body, scope["headers"], recall, control, asked=asked)
         if whatif:
-            _add_whatif(served.scorer, answered)
+            for request, scored, answer in zip(*answered, strict=True):
+                if answer.get("is_flagged", answer.get("prediction")):
+                    answer["whatif"] = whatif.answer(request, scored)
         content = to_json(answered.answers if self._is_batch else answered.answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         seconds = perf_counter() - start
@@ -158,16 +173,16 @@ def _answered_single(  # noqa: PLR0913 - all that an answer depends on
     recall: Recall | None,
     control: Recorder | None,
     *,
-    explain: bool,
+    asked: Asked,
 ) -> Answered:
     """A single request, scored and answered."""
     request = parsed(scorer.request_model.model_validate_json, body, headers)
     unanswered = recall.complete((request,)) if recall else None
     scored = scorer.score(request)
-    if explain or scored.is_flagged:
-        (scored,) = scorer.explained((scored,), every=explain)
+    if asked.explain or scored.is_flagged:
+        (scored,) = scorer.explained((scored,), every=asked.explain)
     shown = scored if control is None else _shown(scorer, (request,), (scored,), control)[0]
-    answers = (scorer.answer(request, shown, explain=explain),)
+    answers = (scorer.answer(request, shown, explain=asked.explain),)
     return Answered((request,), (scored,), _warned(answers, unanswered) if unanswered else answers)
 
 
@@ -178,53 +193,46 @@ def _answered_batch(  # noqa: PLR0913 - all that an answer depends on
     recall: Recall | None,
     control: Recorder | None,
     *,
-    explain: bool,
+    asked: Asked,
 ) -> Answered:
     """A batch of requests, scored and answered."""
     requests = parsed(scorer.batch.validate_json, body, headers)
     max_requests = MAX_REASONS // len(scorer.bundle.features.names)
-    if explain and len(requests) > max_requests:
-        raise _refusal("body", f"With explain=true a batch may hold at most {max_requests} requests", "too_long")
+    for is_asked, name, most in ((asked.explain, "explain", max_requests), (asked.whatif, "whatif", MAX_WHATIF)):
+        if is_asked and len(requests) > most:
+            raise _refusal("body", f"With {name}=true a batch may hold at most {most} requests", "too_long")
     unanswered = recall.complete(requests) if recall else None
-    scored = scorer.explained(scorer.scores(requests), every=explain)
+    scored = scorer.explained(scorer.scores(requests), every=asked.explain)
     shown = scored if control is None else _shown(scorer, requests, scored, control)
-    answers = scorer.answers(requests, shown, explain=explain)
+    answers = scorer.answers(requests, shown, explain=asked.explain)
     return Answered(requests, scored, _warned(answers, unanswered) if unanswered else answers)
 
 
-def _asked(query: bytes) -> tuple[bool, bool]:
-    """The query parameters `explain` and `whatif`; 422 if one is neither true nor false."""
+def _asked(query: bytes) -> Asked:
+    """What a query asks for; 422 if one of its parameters is neither true nor false."""
     if not query:
-        return False, False
+        return NOTHING_ASKED
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     asked = []
-    for name in ("explain", "whatif"):
+    for name in Asked._fields:
         value = given.get(name, ["false"])[-1]
         if value not in {"true", "false"}:
             raise _refusal("query", "Input should be true or false", "bool_parsing", name)
         asked.append(value == "true")
-    return asked[0], asked[1]
+    return Asked(*asked)
 
 
-def _add_whatif(scorer: Scorer, answered: Answered) -> None:
-    """Add to the answers about flagged requests what would have passed; 422 where that cannot be told."""
+def _whatif_of(scorer: Scorer) -> "WhatIf":
+    """What finds the changes that would have passed; 422 where nothing may change."""
     from handler.scoring.whatif import WhatIf  # noqa: PLC0415 - for the requests that ask alone
 
     if scorer.whatif is None:
         scorer.whatif = WhatIf(scorer)
-    if not scorer.whatif.names:
+    whatif: WhatIf = scorer.whatif
+    if not whatif.names:
         text = "This scorer declares no changeable field, so that nobody can say what would have passed"
         raise _refusal("query", text, "no_changeable_field", "whatif")
-    shown = [
-        (request, scored, answer)
-        for request, scored, answer in zip(*answered, strict=True)
-        if answer.get("is_flagged", answer.get("prediction"))
-    ]
-    if len(shown) > MAX_WHATIF:
-        text = f"With whatif=true a batch may hold at most {MAX_WHATIF} flagged requests; it holds {len(shown):,}"
-        raise _refusal("query", text, "too_long", "whatif")
-    for request, scored, answer in shown:
-        answer["whatif"] = scorer.whatif.answer(request, scored)
+    return whatif
 
 
 def _refusal(place: str, message: str, error_type: str, *names: str | int) -> HTTPException:

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from benchmarks.variants import contents_of, write_variant
+from handler.history.sqlite import SqliteHistory
 from handler.records.record import Recorder
 from handler.releases.served import Served, Slot
 from handler.releases.shadow import MAX_STRIKES, Shadow
@@ -375,17 +376,30 @@ def test_a_flagged_request_is_told_what_would_have_passed(changing: TestClient) 
 
 def test_what_cannot_be_told_is_refused(client: TestClient, changing: TestClient) -> None:
     """A scorer without a changeable field, a batch that would take too long, a parameter that is neither."""
-    for asked, path, body, message in (
-        (client, f"{ROUTE}?whatif=true", REQUEST, "This scorer declares no changeable field"),
+    for asked, path, body, place, message in (
+        (client, f"{ROUTE}?whatif=true", REQUEST, ["query", "whatif"], "This scorer declares no changeable field"),
         (
             changing,
             f"{ROUTE}/batch?whatif=true",
             [REQUEST] * 21,
-            "With whatif=true a batch may hold at most 20 flagged",
+            ["body"],
+            "With whatif=true a batch may hold at most 20",
         ),
-        (changing, f"{ROUTE}?whatif=1", REQUEST, "Input should be true or false"),
+        (changing, f"{ROUTE}?whatif=1", REQUEST, ["query", "whatif"], "Input should be true or false"),
     ):
         answer = asked.post(path, json=body)
         (problem,) = answer.json()["detail"]
-        assert (answer.status_code, problem["loc"]) == (422, ["query", "whatif"])
+        assert (answer.status_code, problem["loc"]) == (422, place)
         assert problem["msg"].startswith(message)
+
+
+def test_what_is_refused_leaves_nothing_in_the_history(refund: Scorer) -> None:
+    """Sent again without the parameter, it counts once."""
+    with SqliteHistory(":memory:", 1_000) as history:
+        client = TestClient(create_app({"refund": Slot(refund)}, history=history))
+        named = {key: value for key, value in REQUEST.items() if key != "refund_id"} | {"accountId": "a-17"}
+        assert client.post(f"{ROUTE}?whatif=true", json=named).status_code == 422
+        rows = history.connection().execute("SELECT count(*) FROM states").fetchone()
+        assert rows == (0,)
+        client.post(ROUTE, json=named).raise_for_status()
+        assert history.connection().execute("SELECT count(*) FROM states").fetchone() == (1,)
