@@ -24,8 +24,9 @@ def main(name: str) -> None:
     folder = BUILD / name
     score = json.loads((folder / "calibration.json").read_text())["score"]
     encoder: FeatureEncoder = joblib.load(folder / "pipeline.joblib")[0]
-    window, _ = read_training(name)
-    with workers_of(declared_scorer(name).compute) as workers:
+    scorer = declared_scorer(name)
+    window, _ = read_training(scorer, name)
+    with workers_of(scorer.compute) as workers:
         baseline = baseline_of(encoder, encoder.encoded(window, workers), score)
     write_bytes(folder / "baseline.json", to_json(baseline))
     say(json.dumps({key: value for key, value in score.items() if key not in {"edges", "counts"}}))

@@ -5,7 +5,6 @@ calibration window of its own, where one is declared.
 """
 
 import json
-from typing import Any
 
 import joblib
 import numpy as np
@@ -36,10 +35,10 @@ from training.run.progress import progress, say
 def later_margins(name: str, scorer: ScorerDeclaration, workers: Workers) -> tuple[Window, Positions | None, Matrix]:
     """The window that calibrates, the positions of its rows that do (None: all), and the margins of these."""
     if scorer.split.has_calibration_window:
-        window = Window(BUILD / name / "rows" / "calibrate.parquet")
+        window = Window(BUILD / name / "rows" / "calibrate.parquet", weight=scorer.split.weight)
         pipeline = joblib.load(BUILD / name / "pipeline.joblib")
         return window, None, matrix_margins(pipeline, pipeline[0].encoded(window, workers))
-    window, catalogue = read_training(name)
+    window, catalogue = read_training(scorer, name)
     parameters, label = chosen_model(name), window.column(scorer.label)
 
     def margins_of(train: Positions, block: Positions) -> Matrix:
@@ -54,21 +53,21 @@ def later_margins(name: str, scorer: ScorerDeclaration, workers: Workers) -> tup
 
 
 def overstated_confidence(
-    key: str, policy: Policy, entity_name: str, cases: npt.NDArray[np.bool_], entity: npt.NDArray[Any]
+    key: str, policy: Policy, values: str, cases: npt.NDArray[np.bool_], groups: Positions
 ) -> str | None:
-    """A warning where several of the cases that the confidence of a policy counts are of one entity; else None.
+    """A warning where several of the cases that the confidence of a policy counts are of one group; else None.
 
-    The cases are frauds for a recall, alerts for a precision. The bound (Clopper and Pearson 1934) takes them for
-    independent, while the intervals of the test window draw entities.
+    `values` says what the groups are. The cases are frauds for a recall, alerts for a precision. The bound (Clopper and
+    Pearson 1934) takes them for independent, while the intervals of the test window draw groups.
     """
-    n_cases, n_entities = int(cases.sum()), count_groups(cases, entity_groups(entity))
-    if n_entities == n_cases:
+    n_cases, n_groups = int(cases.sum()), count_groups(cases, groups)
+    if n_groups == n_cases:
         return None
     what = "frauds" if policy.recall is not None else "alerts"
     return (
         f"WARNING: {key}.confidence is {policy.confidence:g} for {n_cases:,} independent {what}, but these are of "
-        f"{n_entities:,} {entity_name} values, so that the target is kept less surely; raise the target, or rely on "
-        "the interval of the test window, which draws entities"
+        f"{n_groups:,} {values}, so that the target is kept less surely; raise the target, or rely on the interval of "
+        "the test window, which draws these"
     )
 
 
@@ -96,15 +95,17 @@ def main(name: str) -> None:
     calibration = {"slope": slope, "intercept": intercept}
     probability = calibrated(margin, calibration)
     decision = decided(probability, label, scorer.decision, money)
+    drawn_by = window.drawn_by(scorer.entity)
+    groups = None if drawn_by is None else entity_groups(drawn_by[slice(None) if positions is None else positions])
     threshold, blocked_from = decision["threshold"], decision.get("block", {}).get("threshold")
     for key, policy, band in (
         ("decision", scorer.decision.flagging, threshold),
         ("decision.block", scorer.decision.block, blocked_from),
     ):
-        if policy and policy.confidence and scorer.entity:
+        if policy and policy.confidence and groups is not None:
             cases = label == 1 if policy.recall is not None else probability >= band
-            entity = window.column(scorer.entity)[slice(None) if positions is None else positions]
-            if warning := overstated_confidence(key, policy, scorer.entity, cases, entity):
+            what = f"{scorer.entity} values" if scorer.entity else "rows, which stand for several requests each"
+            if warning := overstated_confidence(key, policy, what, cases, groups):
                 say(warning)
     if money and (warning := beyond_capacity(money, probability, threshold, blocked_from)):
         say(warning)

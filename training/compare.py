@@ -235,7 +235,7 @@ def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[
 def main(name: str) -> None:
     """Compare the resampling variants for one scorer: `python -m training.compare refund`."""
     scorer = declared_scorer(name)
-    window, catalogue = read_training(name)
+    window, catalogue = read_training(scorer, name)
     chosen, choice, report = compare_variants(training_folds(window, scorer, catalogue), scorer)
     is_automatic = scorer.resampling.method == "auto"
     sentence = verdict_of(report, chosen, is_automatic=is_automatic)

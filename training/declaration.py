@@ -66,7 +66,7 @@ class ScorerDeclaration(Contract):
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> Self:
-        optional = {"id": self.id, "entity": self.entity}
+        optional = {"id": self.id, "entity": self.entity, "split.weight": self.split.weight}
         roles = {"label": self.label, "time": self.time, **{role: name for role, name in optional.items() if name}}
         for role, column in roles.items():
             is_key = column in self.fields and self.fields[column].type == "key"

@@ -66,7 +66,7 @@ class Evaluation:
     thresholds: Sequence[float]
     money: Money | None = None
     groups: Positions | None = None
-    """The number of each row's entity, where one is declared."""
+    """What intervals draw together (`Window.drawn_by`), numbered from 0."""
     block: float | None = None
     """From which probability on a request is blocked, and so not reviewed; None where that is declared of none."""
 
@@ -241,10 +241,11 @@ def main(name: str) -> None:
     folder, report = BUILD / name, REPORTS / name
     fitted = json.loads((folder / "calibration.json").read_text())
     pipeline = joblib.load(folder / "pipeline.joblib")
-    window = Window(folder / "rows" / "test.parquet")
+    window = Window(folder / "rows" / "test.parquet", weight=scorer.split.weight)
     label = window.column(scorer.label)
     points = fitted["operating_points"]
-    groups = entity_groups(window.column(scorer.entity)) if scorer.entity else None
+    drawn_by = window.drawn_by(scorer.entity)
+    groups = None if drawn_by is None else entity_groups(drawn_by)
     encoder = pipeline[0]
     features = build_features(scorer.contract, encoder.vocabulary_)
     with workers_of(scorer.compute) as workers:

@@ -30,7 +30,7 @@ from training.errors import StageError
 from training.evaluation.calibration import calibrated
 from training.model.fit import margins
 from training.run.command import run
-from training.run.files import BUILD, BUNDLES, JUDGED, REFIT, REPORTS, read_table, read_texts, replace_folder
+from training.run.files import BUILD, BUNDLES, JUDGED, REFIT, REPORTS, read_table, read_texts, replace_folder, rounded
 from training.run.processes import Workers
 from training.run.progress import say
 
@@ -216,7 +216,10 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
     fitted = json.loads((built / "calibration.json").read_text())
     contract = declared.contract
     if contract.history:
-        learned = contract.history.learned(declared.split.label_delay_days, windows["train"]["fraud_rate"])
+        # Of the rows as they are: a history counts each of them once, whatever it stands for.
+        label = Window(built / "rows" / "train.parquet").column(declared.label)
+        usual = rounded(int(label.sum()) / len(label))
+        learned = contract.history.learned(declared.split.label_delay_days, usual)
         contract = contract.model_copy(update={"history": learned})
     described = {
         "scorer": name,

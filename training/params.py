@@ -42,6 +42,8 @@ class Split(Frozen):
     """Rows this close before the next window are left out, because their labels would not have been known."""
     sample: Share = 1.0
     """The share of the rows that is used; 0.1 to 0.2 gives a quick prototype."""
+    weight: Name | None = None
+    """The column of how many requests a row stands for (`training.data.window.repeated`): never for the model."""
     refit: bool = False
     """Whether the model that ships also learns the later windows, after one that has not seen them was judged there."""
 

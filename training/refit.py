@@ -28,7 +28,9 @@ def main(name: str) -> None:
         say("split.refit is not declared: the model that was judged is the one that ships")
         return
     # Without a calibration window of its own the file of it is empty.
-    window, catalogue = read_training(name, *(["calibrate"] if scorer.split.has_calibration_window else []), "test")
+    window, catalogue = read_training(
+        scorer, name, *(["calibrate"] if scorer.split.has_calibration_window else []), "test"
+    )
     fitted = json.loads((BUILD / name / "calibration.json").read_text())
     with workers_of(scorer.compute) as workers:
         encoder, matrix, report = write_model(scorer, chosen_model(name), (window, catalogue), folder, workers)

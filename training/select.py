@@ -102,7 +102,7 @@ def main(name: str) -> None:
     scorer = scorer.model_copy(
         update={"model": scorer.model.model_copy(update={"rounds": chosen_resampling(name).rounds})}
     )
-    window, catalogue = read_training(name)
+    window, catalogue = read_training(scorer, name)
     folds = resample_folds(training_folds(window, scorer, catalogue), scorer)
     report, latencies = compare_candidates(folds, scorer)
     table = pd.DataFrame(

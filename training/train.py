@@ -15,7 +15,7 @@ def main(name: str) -> None:
     """Train one scorer's model: `python -m training.train refund`."""
     scorer = chosen_scorer(name)
     with workers_of(scorer.compute) as workers:
-        _, _, report = write_model(scorer, chosen_model(name), read_training(name), BUILD / name, workers)
+        _, _, report = write_model(scorer, chosen_model(name), read_training(scorer, name), BUILD / name, workers)
     write_json(REPORTS / name / "training.json", report)
     say(json.dumps(report, indent=1))
 

@@ -204,7 +204,7 @@ def chosen_history(
     for stage in ("catalogue", "prepare"):
         run_stage(stage, name, folder)
     with chdir(folder):
-        window, catalogue = read_training(name)
+        window, catalogue = read_training(every, name)
         folds = training_folds(window, every, catalogue)
     chance = np.array([fold.validate_label.mean() for fold in folds])
     gains = chosen_blocks(

@@ -163,7 +163,7 @@ def describe_gain(finished: Sequence[Trial]) -> str:
 def main(name: str) -> None:
     """Tune one scorer's model: `python -m training.tune refund`."""
     scorer = chosen_scorer(name)
-    window, catalogue = read_training(name)
+    window, catalogue = read_training(scorer, name)
     folds = resample_folds(training_folds(window, scorer, catalogue), scorer)
     finished = search(folds, scorer)
     best = best_of(finished)

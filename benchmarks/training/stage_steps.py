@@ -26,7 +26,7 @@ def train(name: str, folder: Path, parameters: Model) -> None:
     """The train stage's own functions, one after the other; then the matrix and the labels, for `bare`."""
     begins("features")
     scorer = chosen_scorer(name)
-    window, catalogue = read_training(name)
+    window, catalogue = read_training(scorer, name)
     label = window.column(scorer.label)
     with workers_of(scorer.compute) as workers:
         encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers)

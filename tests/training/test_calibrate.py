@@ -125,7 +125,7 @@ def test_rows_are_scored_by_models_of_earlier_rows(place: Place, trained_rows: R
     Those within the label delay before a block are left out. Platt's numbers are those of these margins.
     """
     scorer = place.declare(f"{{test: 0.2, label_delay_days: {delay_days}}}")
-    rows, (_, catalogue), parameters = trained_rows("train"), read_training("mini"), chosen_model("mini")
+    rows, (_, catalogue), parameters = trained_rows("train"), read_training(scorer, "mini"), chosen_model("mini")
     by_hand = []
     for start in (600, 800, 1_000):
         known = rows[rows["at"] < rows["at"][start] - delay_days * SECONDS_A_DAY]

@@ -93,7 +93,7 @@ REFUSED = [
         update("split", train=0.6),
         (
             ".split.train (value 0.6) is not a known key; the known keys are "
-            "calibrate, calibrate_days, label_delay_days, refit, sample, test, test_days."
+            "calibrate, calibrate_days, label_delay_days, refit, sample, test, test_days, weight."
         ),
     ),
     (

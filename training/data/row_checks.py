@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from handler.scoring.fields import DeclaredField
 from training.data.column_checks import as_text, check_field, check_id, check_label
 from training.data.times import EARLIEST_DATE, check_time, time_is_number
 from training.declaration import ScorerDeclaration
@@ -14,6 +15,10 @@ from training.errors import DataError
 # Written before a rejected row's own columns: its file, its row number there, counted from 1, the line number in a CSV,
 # its reasons, and the text of a line that cannot be read.
 REJECTED_COLUMNS = ("rejected_part", "rejected_row", "rejected_line", "rejected_because", "rejected_text")
+
+
+# How many requests a row may stand for: the highest is that of a control group of 0.0001.
+WEIGHT = DeclaredField(type="number", required=True, min=0, max=10_000)
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class CheckedRows:
 
 def columns_of(scorer: ScorerDeclaration) -> list[str]:
     """The columns that a scorer's file must have."""
-    names = (*filter(None, (scorer.id, scorer.entity)), scorer.time, *scorer.fields, scorer.label)
+    names = (*filter(None, (scorer.id, scorer.entity, scorer.split.weight)), scorer.time, *scorer.fields, scorer.label)
     return list(dict.fromkeys(names))
 
 
@@ -64,6 +69,8 @@ def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool
         clean[scorer.id], problems[scorer.id] = check_id(rows[scorer.id])
     if scorer.entity:
         clean[scorer.entity] = as_text(rows[scorer.entity])
+    if scorer.split.weight:
+        clean[scorer.split.weight], problems[scorer.split.weight] = check_field(rows[scorer.split.weight], WEIGHT)
     clean[scorer.time] = seconds
     for name, field in scorer.fields.items():
         clean[name], problems[name] = check_field(rows[name], field, seconds)

@@ -12,12 +12,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.run.files import BUILD, read_texts
 from training.run.matrix import Positions
 
 # After the name of a field: the column of what the file held, before the past filled what was missing.
 GIVEN = ".given"
+# A sum of thirds that should be a whole number may be less by rounding.
+ROUNDING = 1e-6
 
 
 @contextmanager
@@ -26,6 +29,25 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowException) as error:
         raise StageError(f"{path} cannot be read; run prepare again: {error}") from error
+
+
+def repeated(weight: npt.NDArray[np.floating[Any]]) -> Positions:
+    """The position of each row as often as it stands for a request, ascending.
+
+    Of fractions the remainder is carried on to the next rows, so that any run of rows is repeated as often as its
+    weights sum to, within one. A row of weight 0 is part of the history, and nothing is learned from it.
+    """
+    ends = np.floor(np.cumsum(weight, dtype=np.float64) + ROUNDING).astype(np.intp)
+    return np.repeat(np.arange(len(weight)), np.diff(ends, prepend=0))
+
+
+def drawn_by(entity: pd.Series | None, copy_of: npt.NDArray[Any] | None) -> npt.NDArray[Any] | None:
+    """What intervals draw rows together by: their entities, or of which row each is a copy; None: each by itself."""
+    if entity is None or copy_of is None:
+        return copy_of if entity is None else entity.to_numpy()
+    # Copies of a row without an entity are still one row.
+    values: npt.NDArray[Any] = entity.astype(object).where(entity.notna().to_numpy(), copy_of).to_numpy()
+    return values
 
 
 class RowGroup(NamedTuple):
@@ -44,9 +66,12 @@ class RowGroup(NamedTuple):
 
 
 class Window:
-    """The file of a window, or those of several that follow each other."""
+    """The file of a window, or those of several that follow each other.
 
-    def __init__(self, *paths: Path) -> None:
+    With `weight`, the column of how many requests a row stands for, it has each row so many times.
+    """
+
+    def __init__(self, *paths: Path, weight: str | None = None) -> None:
         """Read the files' metadata; raises StageError where one is absent or damaged."""
         # Workers may have another working directory.
         self.paths = [path.resolve() for path in paths]
@@ -57,18 +82,27 @@ class Window:
             sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
             self._groups += [(path, group, size) for group, size in enumerate(sizes)]
         self.names = list(metadata.schema.names)
+        self._repeated = repeated(self._stored(weight).to_numpy()) if weight else None
 
     @property
     def sizes(self) -> list[int]:
         """How many rows each row group has."""
-        return [size for _, _, size in self._groups]
+        return [part.n_rows for part in self.parts()]
 
     def __len__(self) -> int:
         """How many rows."""
-        return sum(self.sizes)
+        return sum(self.sizes) if self._repeated is None else len(self._repeated)
 
     def __getitem__(self, name: str) -> pd.Series:
         """One column, as pandas reads it."""
+        column = self._stored(name)
+        return column if self._repeated is None else column.iloc[self._repeated].reset_index(drop=True)
+
+    def drawn_by(self, entity: str | None) -> npt.NDArray[Any] | None:
+        """What intervals draw rows together by (`drawn_by`); `entity` names the column of the declared one."""
+        return drawn_by(self[entity] if entity else None, self._repeated)
+
+    def _stored(self, name: str) -> pd.Series:
         columns = []
         for path in self.paths:
             with _readable(path):
@@ -82,9 +116,11 @@ class Window:
 
     def parts(self, positions: Positions | None = None) -> list[RowGroup]:
         """Its row groups; with `positions`, which must ascend, only the rows there."""
+        if self._repeated is not None:
+            positions = self._repeated if positions is None else self._repeated[positions]
         if positions is None:
             return [RowGroup(path, group, None, size) for path, group, size in self._groups]
-        starts = np.concatenate([[0], np.cumsum(self.sizes)])
+        starts = np.concatenate([[0], np.cumsum([size for _, _, size in self._groups])])
         cuts = np.searchsorted(positions, starts)
         parts = (
             RowGroup(path, group, positions[first:last] - start, int(last - first))
@@ -104,8 +140,9 @@ class Window:
             yield part.read(columns)
 
 
-def read_training(name: str, *later: str) -> tuple[Window, pd.DataFrame]:
+def read_training(scorer: ScorerDeclaration, name: str, *later: str) -> tuple[Window, pd.DataFrame]:
     """A scorer's training window, with later ones if they are named, and its catalogue, as the stages wrote them."""
     folder = BUILD / name
     catalogue = read_texts(folder / "catalogue.csv")
-    return Window(*(folder / "rows" / f"{window}.parquet" for window in ("train", *later))), catalogue
+    paths = (folder / "rows" / f"{window}.parquet" for window in ("train", *later))
+    return Window(*paths, weight=scorer.split.weight), catalogue

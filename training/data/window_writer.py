@@ -87,11 +87,11 @@ class WindowWriter:
         self._write(in_order, bounds, past)
         reports = {}
         for name in bounds:
-            window = Window(self._folder / f"{name}.parquet")
+            window = Window(self._folder / f"{name}.parquet", weight=self._scorer.split.weight)
             label = window.column(self._scorer.label)
             require_classes(name, label, self._scorer)
             reports[name] = window_report(window.column(time), label)
-        train = Window(self._folder / "train.parquet")
+        train = Window(self._folder / "train.parquet", weight=self._scorer.split.weight)
         warnings = [*_few_frauds(reports), *_short_warmup(self._scorer)]
         return reports, [*warnings, *leakage_warnings(train.spread(LEAKAGE_ROWS), self._scorer)]
 
@@ -162,7 +162,7 @@ class _InGroups:
 def row_schema(scorer: ScorerDeclaration) -> pa.Schema:
     """The columns of checked rows."""
     kinds = {name: pa.string() for name in filter(None, (scorer.id, scorer.entity))}
-    kinds[scorer.time] = pa.float64()
+    kinds |= dict.fromkeys(filter(None, (scorer.split.weight, scorer.time)), pa.float64())
     for name, field in scorer.fields.items():
         kinds[name] = pa.string() if field.type in STRING_TYPES else pa.float64()
     return pa.schema([*kinds.items(), (scorer.label, pa.int8())])

@@ -10,7 +10,7 @@ from handler.scoring.scorer import Scorer
 from handler.scoring.times import END_OF_TIMES
 from training.batch.answers import BAND, answer_rows
 from training.data.times import dates_of, timestamp_text
-from training.data.window import GIVEN
+from training.data.window import GIVEN, drawn_by, repeated
 from training.declaration import ScorerDeclaration
 from training.delivery.contenders import Contender, overlap_with, warn_of_former
 from training.delivery.gate_verdict import GateMeasures, GateVerdict
@@ -30,7 +30,7 @@ def judge_challenger(
     """The verdict on a challenger: it must be calibrated, and neither rank nor catch worse (`weighing` has the rules).
 
     `rows` are recent, such as `check_columns` accepts, and the challenger has not learned from them; they have the past
-    of each contender that has none of its own. The gains are the
+    of each contender that has none of its own, and count as often as a declared `weight` says. The gains are the
     challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share of the
     rows that the champion flags. Without a champion it must keep its policy instead. A best former release that does
     not accept nearly all rows that the others do is left out with a warning.
@@ -44,12 +44,13 @@ def judge_challenger(
     rows = rows.reset_index(drop=True)
     contenders = [challenger, champion] if champion else [challenger]
     answered = [_answered(contender, rows) for contender in contenders]
-    labels = rows[declared.label][answered[0].index.intersection(answered[-1].index)]
-    takers = "both take" if champion else "it takes"
-    if len(rows) - len(labels) > declared.gate.max_left_out * len(rows):
-        objections.append(
-            f"{len(rows) - len(labels):,} of the window's {len(rows):,} rows are not requests that {takers}"
-        )
+    accepted = rows.loc[answered[0].index.intersection(answered[-1].index)]
+    n_left_out, takers = len(rows) - len(accepted), "both take" if champion else "it takes"
+    if n_left_out > declared.gate.max_left_out * len(rows):
+        objections.append(f"{n_left_out:,} of the window's {len(rows):,} rows are not requests that {takers}")
+    labels = accepted[declared.label]
+    if declared.split.weight:
+        labels = labels.iloc[repeated(accepted[declared.split.weight].to_numpy())]
     if not 0 < labels.sum() < len(labels):
         lack = (
             f"{labels.sum():,} of the window's {len(labels):,} rows that {takers} are frauds; a gate needs frauds and "
@@ -57,16 +58,19 @@ def judge_challenger(
         )
         return GateVerdict(GateMeasures(rows=len(labels)), tuple(objections), (*doubts, lack))
     if champion and best_former:
-        of_former = _answered(best_former, rows.loc[labels.index])
+        of_former = _answered(best_former, rows.loc[labels.index.unique()])
         if reason := _left_out_by_former(labels, of_former.index, declared.gate.max_left_out):
             warn_of_former(best_former.version, reason)
         else:
             contenders.append(best_former)
             answered.append(of_former)
-            labels = labels[of_former.index]
+            n_left_out += labels.index.nunique() - len(of_former)
+            labels = labels[labels.index.isin(of_former.index)]
     pairs = zip(contenders, answered, strict=True)
     answers = [_model_answers(contender, frame.loc[labels.index]) for contender, frame in pairs]
-    groups = entity_groups(rows.loc[labels.index, declared.entity]) if declared.entity else None
+    entity = rows.loc[labels.index, declared.entity] if declared.entity else None
+    together = drawn_by(entity, labels.index.to_numpy() if declared.split.weight else None)
+    groups = None if together is None else entity_groups(together)
     judged = JudgedRows(labels.to_numpy(), declared.gate, declared.seed, groups)
     decision = challenger.scorer.bundle.manifest["decision"]
     policy = Policy.model_validate(decision["policy"])
@@ -85,7 +89,7 @@ def judge_challenger(
             policy=policy,
             block_policy=block_policy,
         )
-    measured = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": len(rows) - len(labels)}
+    measured = {"rows": len(labels), "frauds": int(labels.sum()), "left_out": n_left_out}
     window = (timestamp_text(first), timestamp_text(rows[declared.time].max()))
     described = verdict.measured.model_copy(update={"window": window, **measured}).rounded()
     return GateVerdict(described, (*objections, *verdict.objections), (*doubts, *verdict.doubts))
@@ -106,8 +110,8 @@ def _contract_objections(champion: Contender | None, challenger: Contender) -> l
 
 def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
     """Raise DataError where the rows are not as `prepare` leaves them."""
-    entity = [declared.entity] if declared.entity else []
-    needed = [declared.time, declared.label, *entity, *challenger.contract.keys, *challenger.contract.inputs]
+    others = filter(None, (declared.entity, declared.split.weight))
+    needed = [declared.time, declared.label, *others, *challenger.contract.keys, *challenger.contract.inputs]
     if missing := sorted(set(needed) - set(rows.columns)):
         raise DataError(
             f"the rows have no {', '.join(missing)}; they must be the scorer's own, as `prepare` leaves them"

@@ -47,7 +47,7 @@ class JudgedRows:
     gate: Gate
     seed: int
     groups: Positions | None = None
-    """The number of each row's entity, where one is declared."""
+    """What intervals draw together: the number of each row's entity, or of the row that it repeats."""
 
     @property
     def is_fraud(self) -> Flags:

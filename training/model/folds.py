@@ -28,7 +28,7 @@ class Fold:
     validate: Matrix
     validate_label: Labels
     validate_groups: Positions | None = None
-    """The number of each validation row's entity, where one is declared, so that intervals draw entities."""
+    """What intervals draw together (`Window.drawn_by`), numbered from 0."""
 
 
 def encode_folds(
@@ -36,13 +36,13 @@ def encode_folds(
 ) -> list[Fold]:
     """The folds as features; each vocabulary is learned from its fold's training rows."""
     label, workers = window.column(scorer.label), Workers(scorer.compute)
-    entity = window.column(scorer.entity) if scorer.entity else None
+    drawn_by = window.drawn_by(scorer.entity)
     folds = []
     for train, block in progress(positions, "encoding folds", total=len(positions)):
         encoder = FeatureEncoder(scorer.contract, catalogue).fit_window(window, workers, train)
         # Copies, because an unlinked file cannot be passed to other processes.
         matrices = [np.array(encoder.encoded(window, workers, part)[:]) for part in (train, block)]
-        groups = None if entity is None else entity_groups(entity[block])
+        groups = None if drawn_by is None else entity_groups(drawn_by[block])
         folds.append(Fold(matrices[0], label[train], matrices[1], label[block], groups))
     return folds
 

@@ -287,7 +287,8 @@ def _measures(reports: Reports) -> Facts:
         "value": value,
         "interval": interval,
         "guessed": {"average_precision": number(rate), "brier_score": number(rate * (1 - rate))},
-        "entity": code(reports.scorer.entity or ""),
+        "entity": code(reports.scorer.entity) if reports.scorer.entity else "",
+        "weight": code(reports.scorer.split.weight) if reports.scorer.split.weight else "",
         "top_entities": [
             {"top": name.removeprefix(ENTITY_PRECISION), "value": value[name], "interval": interval[name]}
             for name in tops
@@ -339,7 +340,7 @@ def _promise(reports: Reports) -> Facts:
     return {
         "promise": promise,
         "lacks_confidence": aim in {"recall", "precision"} and not confidence,
-        "overstates_confidence": bool(confidence and reports.scorer.entity),
+        "overstates_confidence": bool(confidence and (reports.scorer.entity or reports.scorer.split.weight)),
         "is_beyond_chance": aim == "recall" and _is_beyond_chance(reports, policy["recall"]),
         "missed": _missed(reports) if aim == "recall" else None,
     }

@@ -365,13 +365,15 @@ def test_row_groups_change_no_fold(
         assert fold.validate.tobytes() == whole.validate.tobytes()
 
 
-def test_read_training_knows_the_country_na(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_training_knows_the_country_na(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_scorer: ScorerDeclaration
+) -> None:
     """The training window and the catalogue come from the stages' files; a name like NA is a name, not a gap."""
     folder = tmp_path / "build" / "mini"
     (folder / "rows").mkdir(parents=True)
     pd.DataFrame({"amount": [1.5, np.nan]}).to_parquet(folder / "rows" / "train.parquet")
     (folder / "catalogue.csv").write_text("field,name,category\nitem,NA,Food\nitem,007,Toys\n")
     monkeypatch.chdir(tmp_path)
-    rows, catalogue = read_training("mini")
+    rows, catalogue = read_training(mini_scorer, "mini")
     assert rows["amount"].isna().tolist() == [False, True]
     assert catalogue.to_dict("list") == {"field": ["item"] * 2, "name": ["NA", "007"], "category": ["Food", "Toys"]}

@@ -257,6 +257,17 @@ def test_confidence_is_less_where_rows_are_of_one_entity(reports: Reports) -> No
     assert "The confidence takes" not in words(sure) + words(with_scorer(reports, entity="card"))
 
 
+def test_rows_that_stand_for_several_requests(reports: Reports) -> None:
+    """The card says by what they count, that a row is drawn with its copies, and what that does to a confidence."""
+    split = reports.scorer.split.model_copy(update={"weight": "stands_for"})
+    card = words(with_scorer(with_policy(reports, recall=0.9, confidence=0.95), split=split))
+    assert "Each row counts as often as `stands_for` says" in card
+    assert "a row is drawn with all the requests that it stands for" in card
+    assert "The confidence takes the requests that one row stands for for independent" in card
+    assert "stands for" not in words(reports)
+    assert "takes rows of one customer for as independent" in words(with_scorer(reports, entity=None))
+
+
 def test_reports_from_before_there_were_warnings(reports: Reports) -> None:
     """A report of rows without the list of warnings leads to a card without them."""
     old = {key: value for key, value in reports.rows.items() if key != "warnings"}
