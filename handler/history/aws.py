@@ -46,6 +46,18 @@ class Credentials(NamedTuple):
     """In seconds since 1970."""
 
 
+class _Head(NamedTuple):
+    """What requests of one operation have in common."""
+
+    canonical: Any
+    """The SHA-256 of what comes before the body's own."""
+    text: bytes
+    """What is signed before the canonical request's hash."""
+    key: bytes
+    sent: bytes
+    """What is sent before the signature."""
+
+
 Call = tuple[str, bytes]
 """An operation, such as UpdateItem, and its JSON."""
 
@@ -64,7 +76,8 @@ class AwsClient:
         if not region:
             raise ValueError("AWS_REGION is empty; set it to the region of the table, such as eu-central-1")
         endpoint = environment.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environment.get("AWS_ENDPOINT_URL")
-        address = urlsplit(endpoint or f"https://{service}.{region}.amazonaws.com")
+        domain = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
+        address = urlsplit(endpoint or f"https://{service}.{region}.{domain}")
         self._host, self._is_secure = address.hostname or "", address.scheme == "https"
         self._port = address.port or (443 if self._is_secure else 80)
         self._scope, self._target = f"{region}/{service}/aws4_request", target
@@ -74,6 +87,8 @@ class AwsClient:
         self._connections: list[_Connection] = []
         self._credentials: Credentials | None = None
         self._signing_key: tuple[str, str, bytes] = ("", "", b"")
+        self._of_second: tuple[int, Credentials] | None = None
+        self._heads: dict[str, _Head] = {}
 
     def close(self) -> None:
         """Close the connections and forget the credentials: after a restore neither is of use."""
@@ -147,8 +162,21 @@ class AwsClient:
 
     def _signed(self, operation: str, body: bytes) -> bytes:
         """A request with its signature."""
-        key_id, secret, token, _ = self._credentials or self._current_credentials()
-        stamp = strftime("%Y%m%dT%H%M%SZ", gmtime(time()))
+        credentials, now = self._credentials or self._current_credentials(), int(time())
+        # The calls of a request, and of those of the same second, differ in their bodies alone.
+        if self._of_second != (now, credentials):
+            self._of_second, self._heads = (now, credentials), {}
+        if (head := self._heads.get(operation)) is None:
+            head = self._heads[operation] = self._head(operation, now, credentials)
+        canonical = head.canonical.copy()
+        canonical.update(sha256(body).hexdigest().encode())
+        signature = hmac.digest(head.key, head.text + canonical.hexdigest().encode(), "sha256").hex()
+        return b"%s%s\r\ncontent-length:%d\r\n\r\n%s" % (head.sent, signature.encode(), len(body), body)
+
+    def _head(self, operation: str, now: int, credentials: Credentials) -> _Head:
+        """What the requests of an operation have in common that are signed in a second."""
+        key_id, secret, token, _ = credentials
+        stamp = strftime("%Y%m%dT%H%M%SZ", gmtime(now))
         headers = {
             "content-type": "application/x-amz-json-1.0",
             "host": self._host if self._port in {80, 443} else f"{self._host}:{self._port}",
@@ -158,13 +186,14 @@ class AwsClient:
             headers["x-amz-security-token"] = token
         headers["x-amz-target"] = f"{self._target}.{operation}"
         lines, names = "".join(f"{name}:{value}\n" for name, value in headers.items()), ";".join(headers)
-        canonical = f"POST\n/\n\n{lines}\n{names}\n{sha256(body).hexdigest()}"
         scope = f"{stamp[:8]}/{self._scope}"
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(stamp[:8], secret), text.encode(), "sha256").hex()
-        authorization = f"AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
-        head = f"POST / HTTP/1.1\n{lines}authorization:{authorization}\ncontent-length:{len(body)}\n\n"
-        return head.replace("\n", "\r\n").encode() + body
+        authorization = f"AWS4-HMAC-SHA256 Credential={key_id}/{scope}, SignedHeaders={names}, Signature="
+        return _Head(
+            sha256(f"POST\n/\n\n{lines}\n{names}\n".encode()),
+            f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n".encode(),
+            self._key(stamp[:8], secret),
+            f"POST / HTTP/1.1\n{lines}authorization:{authorization}".replace("\n", "\r\n").encode(),
+        )
 
     def _key(self, day: str, secret: str) -> bytes:
         """The key of a day's signatures."""

@@ -176,11 +176,13 @@ class DynamoHistory(PastStore):
         key, past = job.placed[0].event.key, job.placed[0].event.past
         before = answer.get("Attributes" if is_written else "Item", {})
         item = read_item(past, before)
+        # Nobody reads the state of the last event, unless it is packed.
+        is_added = is_written and (len(job.placed) > 1 or item.n_events >= RAW_EVENTS)
         for place in job.placed:
             values[place.request][place.event.entity] = past.values(item.state, place.event.event)
-            if is_written:
+            if is_added:
                 past.add(item.state, place.event.event)
-        return self._due_packing(key, past, before, item, len(job.placed)) if is_written else []
+        return self._due_packing(key, past, before, item, len(job.placed)) if is_added else []
 
     def _set_values_of_shards(
         self, job: "_Job", given: Sequence[Mapping[str, Any]], values: Sequence[Values]

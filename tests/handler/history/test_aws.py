@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import ThreadingHTTPServer
@@ -67,23 +67,33 @@ def client(environment: dict[str, str]) -> Iterator[AwsClient]:
 
 @pytest.mark.parametrize("token", ["", "a session's token"])
 def test_a_call_is_signed_as_botocore_signs_it(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same signature for the same headers, body, time and credentials."""
-    monkeypatch.setattr(aws, "time", NOW.timestamp)
-    with service((200, {"done": 1})) as server:
+    """The same signature for the same headers, body, time and credentials, of each call of a second and of another."""
+    calls = [("GetItem", b'{"TableName": "past"}'), ("UpdateItem", b"{}"), ("GetItem", b"")]
+    with service(*[(200, {"done": 1})] * (2 * len(calls))) as server:
         given = {**KEYS, **REGION, "AWS_SESSION_TOKEN": token, "AWS_ENDPOINT_URL_DYNAMODB": server.address}
         with client(given) as ours:
-            assert ours.call([("GetItem", b'{"TableName": "past"}')], 5.0) == [{"done": 1}]
-        ((path, headers, body),) = server.asked
+            for later in (timedelta(), timedelta(days=1)):
+                monkeypatch.setattr(aws, "time", (NOW + later).timestamp)
+                for call in calls:
+                    assert ours.call([call], 5.0) == [{"done": 1}]
+        assert len({headers["authorization"] for _, headers, _ in server.asked}) == 2 * len(calls)
+        for (path, headers, body), (operation, sent) in zip(server.asked, calls * 2, strict=True):
+            assert body == sent
+            require_botocores_signature(f"{server.address}{path}", headers, body, token)
+            assert headers["x-amz-target"] == f"DynamoDB_20120810.{operation}"
+            assert headers.get("x-amz-security-token", "") == token
+
+
+def require_botocores_signature(address: str, headers: Mapping[str, str], body: bytes, token: str) -> None:
+    """Assert that a request has the signature that botocore gives it."""
     signed = ("content-type", "host", "x-amz-date", "x-amz-security-token", "x-amz-target")
-    request = AWSRequest("POST", f"{server.address}{path}", {n: headers[n] for n in signed if n in headers}, body)
+    request = AWSRequest("POST", address, {n: headers[n] for n in signed if n in headers}, body)
     credentials = BotocoreCredentials(KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"], token or None)
     signer = SigV4Auth(credentials, "dynamodb", "eu-central-1")
     request.context["timestamp"] = headers["x-amz-date"]
     canonical = signer.canonical_request(request)
     signature = signer.signature(signer.string_to_sign(request, canonical), request)
     assert headers["authorization"].endswith(f"Signature={signature}")
-    assert headers["x-amz-target"] == "DynamoDB_20120810.GetItem"
-    assert headers.get("x-amz-security-token", "") == token
 
 
 def test_the_address_is_that_of_the_region() -> None:
@@ -91,6 +101,8 @@ def test_the_address_is_that_of_the_region() -> None:
     with client({**KEYS, **REGION}) as ours:
         assert (ours._host, ours._port) == ("dynamodb.eu-central-1.amazonaws.com", 443)  # noqa: SLF001 - what it calls
         assert ours._context is not None  # noqa: SLF001 - as above
+    with client({**KEYS, "AWS_REGION": "cn-north-1"}) as ours:
+        assert ours._host == "dynamodb.cn-north-1.amazonaws.com.cn"  # noqa: SLF001 - as above
     with pytest.raises(ValueError, match=r"^AWS_REGION is empty; set it to the region of the table"):
         AwsClient("dynamodb", "DynamoDB_20120810", KEYS)
 
