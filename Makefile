@@ -18,8 +18,8 @@ END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
 
 # These count only where they are typed (make promote FORCE='a reason'): containers and CI systems hold a VERSION, a LOG
 # or a TIME of their own. STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY may also come from the environment.
-TYPED := ARCHITECTURE BEFORE BUILD_DIR DATA DELETE ENGINE EVERY FORCE ID INPUT KEY LABEL LABEL_DELAY LOAD LOG OUT OUTPUT PAST REASONS ROWS \
-  SCORER TIME VERSION
+TYPED := ADD ARCHITECTURE BEFORE BUILD_DIR DATA DELETE ENGINE EVERY EXPIRES FIELD FILE FORCE ID INPUT KEY LABEL LABEL_DELAY LOAD \
+  LOG OUT OUTPUT PAST REASON REASONS REMOVE ROWS SCORER TIME VALUE VERSION
 AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(name)))
 IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
 $(foreach name,$(AMBIENT),$(eval override undefine $(name)))
@@ -56,7 +56,7 @@ ifneq ($(origin SIDE_BY_SIDE),command line)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow releases score history history-check explain agreement monitor backtest \
+.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow lists releases release-card score history history-check explain agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
   bench-automl bench-control bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
@@ -110,11 +110,17 @@ promote: env  ## put a released version into production if the gate agrees: make
 rollback: env  ## return to the previous version: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']
 	@$(call name_ignored,SCORER VERSION FORCE)$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
+lists: env  ## values whose requests are approved, reviewed or blocked: make lists SCORER=refund [ADD=block FIELD=... VALUE=... REASON=... EXPIRES=... | REMOVE=block FIELD=... VALUE=... | FILE=lists.csv] [SIGNING_KEY=key.pem]
+	@$(call name_ignored,SCORER ADD REMOVE FIELD VALUE REASON EXPIRES FILE)$(PYTHON) -m training.lists "$$SCORER" --add "$$ADD" --remove "$$REMOVE" --field "$$FIELD" --value "$$VALUE" --reason "$$REASON" --expires "$$EXPIRES" --file "$$FILE" --signing-key "$$SIGNING_KEY"
+
 shadow: env  ## score a version as the shadow of the current one: make shadow SCORER=refund [VERSION=... or none]
 	@$(call name_ignored,SCORER VERSION)$(PYTHON) -m training.release shadow --scorer "$$SCORER" --version "$$VERSION"
 
 releases: env  ## list the released versions, their roles, and every pointer update
 	@$(call name_ignored,SCORER)$(PYTHON) -m training.release list --scorer "$$SCORER"
+
+release-card: env  ## purpose, owner, approver, what changed, of a released version: make release-card SCORER=refund [VERSION=...] [OUT=folder]
+	@$(call name_ignored,SCORER VERSION OUT)$(PYTHON) -m training.release card --scorer "$$SCORER" --version "$$VERSION" --out "$$OUT"
 
 explain: env  ## a recorded decision as it was, computed again: make explain SCORER=refund ID=r-17 LOG=predictions [OUTPUT=decision.json]
 	@$(call name_ignored,SCORER ID LOG OUTPUT)$(PYTHON) -m training.explain "$$SCORER" "$$LOG" --id "$$ID" --output "$$OUTPUT" || $(END_QUIETLY)

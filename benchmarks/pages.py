@@ -36,6 +36,7 @@ from benchmarks.serving.figures import speed_table
 from benchmarks.serving.gateway import http_event
 from benchmarks.serving.robustness import robustness_caption, robustness_table
 from benchmarks.serving.speed import artifact_fact, speed_caption
+from benchmarks.serving.whatif import whatif_table
 from benchmarks.tables import report
 from benchmarks.training.billion import billion_table, cost_fact
 from benchmarks.training.repro import repro_fact
@@ -97,6 +98,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "alarms": partial(_of, "alarms.json", alarms_table),
     "control": partial(_of, "control.json", control_table),
     "retraining_control": partial(_of, "control.json", retraining_table),
+    "whatif": partial(_of, "whatif.json", whatif_table),
     "recording": partial(_of, "recording.json", recording_table),
     "backtests": partial(_of, "backtests.json", backtests_table),
     "history_request": partial(_of, "history_request.json", request_table),

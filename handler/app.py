@@ -72,6 +72,7 @@ def _started_watcher() -> Watcher | None:
         seconds=SETTINGS.store_seconds,
         public_keys=SETTINGS.store_public_key,
         meter=StoreMeter() if SETTINGS.metrics else None,
+        lists_key=SETTINGS.predictions_key,
     )
     watcher.look_if_due(START_SECONDS)
     # The versions in a snapshot may be weeks old.

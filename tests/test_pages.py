@@ -35,6 +35,7 @@ NOT_HERE = {
     "build/refund/latency.csv",
     "build/refund/state.parquet",
     "docs/billion-rows.md",
+    "lists.csv",
     "monitor.csv",
     "monitor.json",
     "payments.csv",

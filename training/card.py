@@ -1,14 +1,14 @@
-"""Card: the reports on one scorer -> its model card for an auditor, as Markdown and as one HTML page with figures."""
+"""Card: the reports on one scorer -> its model card, as Markdown, as JSON, and as one HTML page with figures."""
 
 import logging
 
 from training.declaration import declared_scorer
 from training.report.card_figures import pictures
 from training.report.html import page
-from training.report.model_card import model_card
+from training.report.model_card import card_content, model_card
 from training.report.stage_reports import read_reports
 from training.run.command import run
-from training.run.files import REPORTS, write_text
+from training.run.files import REPORTS, write_json, write_text
 from training.run.progress import say
 
 
@@ -20,6 +20,7 @@ def main(name: str) -> None:
     card = model_card(reports)
     folder = REPORTS / name
     write_text(folder / "card.md", card.markdown)
+    write_json(folder / "card.json", card_content(reports))
     write_text(folder / "card.html", page(f"Model card: {name}", card.sections, pictures(reports)))
     say(f"{folder / 'card.md'}, {folder / 'card.html'}: {card.verdict.replace('*', '')}")
 

@@ -63,6 +63,8 @@ class ScorerDeclaration(Contract):
     """Read by the monitor, not by a stage."""
     gate: Gate = Gate()
     """Read by the promotion gate, not by a stage."""
+    owner: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """Who answers for the model; read by the release card, not by a stage."""
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> Self:

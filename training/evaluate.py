@@ -254,7 +254,9 @@ def main(name: str) -> None:
         probability = calibrated(margin, fitted["calibration"])
         say(f"permutation importance of {len(features.names)} features")
         importance = importance_table(pipeline[-1], encoded, label, features.names, seed=scorer.seed)
-        segments = segment_table(features, encoded, Decisions(probability, label, points["declared"], groups))
+        audited = {name: window.column(name) for name in scorer.contract.audited}
+        decisions = Decisions(probability, label, points["declared"], groups)
+        segments = segment_table(features, encoded, decisions, audited)
     uncalibrated = calibrated(margin, {"slope": 1.0, "intercept": 0.0})
     aims = ["declared", *(aim for aim in points if aim != "declared")]
     money = declared_money(scorer, window.column)

@@ -183,6 +183,8 @@ def in_words(decision: Explained) -> str:
         lines.append(f"  score {record['score']}")
     if isinstance(control := record.get("control"), dict) and control.get("let_through") is True:
         lines.append(f"  let through all the same, as one of the control group (share {control.get('share')})")
+    if "list" in record:
+        lines.append(f"  decided all the same by a list: {record['list']}")
     sources = {name: record[name] for name in ("gateway_request", "function_request", "trace") if name in record}
     lines += [f"  {name.replace('_', ' ')} {value}" for name, value in sources.items()]
     lines.append(f"  {decision.verdict}{f': {decision.why}' if decision.why else ''}")

@@ -18,12 +18,13 @@ from training.delivery.serving import monitored_scorer
 from training.errors import counted
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import Reference, blocks_of, join_outcomes, reviews_of
+from training.monitoring.groups import group_rates
 from training.monitoring.log import Log, read_log
 from training.monitoring.sufficiency import notes, other_versions, shortfalls
 from training.monitoring.verdict import LEVELS, BlockVerdict, judge_block, state_after
 from training.params import Monitoring
 from training.report.monitor_page import day, monitor_page
-from training.report.monitor_report import INSUFFICIENT, Block, JudgedBlock, MonitorReport, Reviews
+from training.report.monitor_report import INSUFFICIENT, Block, GroupRates, JudgedBlock, MonitorReport, Reviews
 from training.run.command import one_line_errors
 from training.run.files import REPORTS, write_json, write_table, write_text
 
@@ -40,7 +41,7 @@ def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str
     joined = join_outcomes(log, policy, declared.split.label_delay_days)
     blocks = _judged_blocks(blocks_of(log, joined.label, reference, policy), policy)
     state, reasons = _state(log, blocks, policy, reference)
-    reviews = reviews_of(log, policy)
+    reviews, groups = reviews_of(log, policy), group_rates(log, joined.label)
     return MonitorReport(
         scorer=scorer.bundle.scorer,
         baseline=scorer.version,
@@ -48,9 +49,15 @@ def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str
         ends=round(log.time[-1]) if len(log.time) else None,
         state=state,
         reasons=reasons,
-        notes=(*notes(log, blocks, state, policy), *_of_version(scorer, blocks, origin), *_of_people(blocks, reviews)),
+        notes=(
+            *notes(log, blocks, state, policy),
+            *_of_version(scorer, blocks, origin),
+            *_of_people(blocks, reviews),
+            *_of_groups(groups),
+        ),
         counts=log.counts | joined.counts | other_versions(log, reference),
         reviews=reviews,
+        **({"groups": groups} if groups else {}),
         blocks=blocks,
     )
 
@@ -85,6 +92,17 @@ def _of_people(blocks: Sequence[JudgedBlock], reviews: Reviews | None) -> Iterat
             "of what was blocked hardly anything is known, so that recall, precision and fraud rate are those of the "
             "other requests, and compared with theirs; decision.control would measure all"
         )
+
+
+def _of_groups(groups: Sequence[GroupRates]) -> Iterator[str]:
+    """The groups of which legitimate requests are flagged significantly more often than others'."""
+    for rates in groups:
+        if rates.ratio and rates.ratio_interval and rates.ratio_interval[0] > 1:
+            low, high = rates.ratio_interval
+            yield (
+                f"legitimate requests with {rates.field} {rates.group} are flagged {rates.ratio:.2f} times as often as "
+                f"others ({low:.2f} to {high:.2f})"
+            )
 
 
 def _judged_blocks(blocks: Iterable[Block], policy: Monitoring) -> tuple[JudgedBlock, ...]:
@@ -142,7 +160,8 @@ def main() -> None:
         declared = declared_scorer(options.scorer)
         scorer, origin = monitored_scorer(options.scorer, options.store)
         binning = Binning(scorer.bundle.baseline["features"], options.key.encode(), frozenset(scorer.hashed_features))
-        log = read_log(options.log, options.scorer, binning).during(options.since, options.until)
+        audited = [name for name, _ in scorer.recorded_groups]
+        log = read_log(options.log, options.scorer, binning, audited).during(options.since, options.until)
         report = report_of(log, scorer, declared, origin).rounded()
     folder = REPORTS / options.scorer
     write_json(folder / "monitor.json", report.content())

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from handler.history.sqlite import SqliteHistory
 from handler.scoring.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
 from handler.scoring.contract import OTHER, Contract
-from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, DeclaredField
+from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, UNLEARNED_TYPES, DeclaredField
 from handler.scoring.scorer import Scorer
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_text
 from training.data.entity_fold import fold_rows
@@ -52,7 +52,9 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
     known, so that it is answered alike with any history.
     """
     values_of = {
-        name: _known_values(name, field, reference, catalogue) if field.type != "key" else [f"{name} of nobody"]
+        name: _known_values(name, field, reference, catalogue)
+        if field.type not in UNLEARNED_TYPES
+        else [f"{name} of nobody" if field.type == "key" else None]
         for name, field in contract.fields.items()
     }
     requests = []
@@ -247,7 +249,7 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
         build_bundle(folder, contents | {"golden.json": to_json(golden)}, described)
         scorer = Scorer(load_bundle(folder))
         window, pipeline = Window(built / "rows" / "test.parquet"), joblib.load(source / "pipeline.joblib")
-        frames = window.frames(window.names if contract.history else contract.inputs)
+        frames = window.frames(window.names)
         # Rows may be later than this machine's clock, as synthetic ones are.
         timeless = Scorer(scorer.bundle, clock=lambda: END_OF_TIMES)
         with ExitStack() as stack:

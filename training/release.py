@@ -1,4 +1,4 @@
-"""Publish the packaged bundle, promote a version, roll back, set a shadow, list releases (`make release` ...)."""
+"""Publish the packaged bundle, promote a version, roll back, set a shadow, list releases, write a release's card."""
 
 import argparse
 import os
@@ -8,11 +8,13 @@ from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
 from training.declaration import declared_scorer, read_params
 from training.delivery.pointer import promote, roll_back, set_shadow
+from training.delivery.release_facts import release_card
 from training.delivery.releasing import announce_update, list_releases, packaged_version, release_packaged
-from training.delivery.store_writer import STORE, open_store_writer
+from training.delivery.store_writer import STORE, StoreWriter, open_store_writer, read_current_pointer
 from training.errors import StageError
+from training.report.release_card import release_page
 from training.run.command import one_line_errors
-from training.run.files import BUILD
+from training.run.files import BUILD, write_json, write_text
 from training.run.progress import say
 
 
@@ -23,7 +25,10 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="publish the packaged bundle (of every scorer, if none is named)")
     release.add_argument("--signing-key", default="", help="a PEM file with an Ed25519 key, or kms:KEY-ID")
     updates = [commands.add_parser(name) for name in ("promote", "rollback", "shadow")]
-    for command in (release, *updates, commands.add_parser("list", help="list versions and pointer updates")):
+    card = commands.add_parser("card", help="write the card of a release, for whoever approves or audits it")
+    card.add_argument("--version", default="", help="by default the current one")
+    card.add_argument("--out", default="", help="a folder; by default release-cards")
+    for command in (release, *updates, card, commands.add_parser("list", help="list versions and pointer updates")):
         command.add_argument("--scorer", default="")
     for command in updates:
         command.add_argument("--version", default="")
@@ -54,6 +59,9 @@ def _run(options: argparse.Namespace) -> None:
     if len(scorers) > 1:
         raise StageError(f"SCORER= must name one of {', '.join(scorers)}")
     (scorer,) = scorers
+    if options.command == "card":
+        say(_write_card(store, scorer, options.version, Path(options.out or "release-cards")))
+        return
     if options.command == "promote":
         rows = options.rows or BUILD / scorer / "rows" / "test.parquet"
         pointer = promote(store, scorer, options.version or packaged_version(scorer), rows, force=options.force or None)
@@ -63,6 +71,21 @@ def _run(options: argparse.Namespace) -> None:
         version = options.version or packaged_version(scorer)
         pointer = set_shadow(store, scorer, None if version == "none" else version)
     announce_update(scorer, pointer)
+
+
+def _write_card(store: StoreWriter, scorer: str, version: str, folder: Path) -> str:
+    """Write the release card of a version, by default the current one; where it is."""
+    pointer, _ = read_current_pointer(store, scorer)
+    if not (version := version or (pointer and pointer.current) or ""):
+        raise StageError(f"no version of {scorer} is in production; name one of `make releases` as VERSION")
+    card = release_card(store, declared_scorer(scorer), scorer, version)
+    markdown, html = release_page(card)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{scorer}-{version}"
+    write_text(path.with_suffix(".md"), markdown)
+    write_text(path.with_suffix(".html"), html)
+    write_json(path.with_suffix(".json"), card.content())
+    return f"{path}.md, .html and .json"
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
+from handler.settings import SETTINGS
 from training.batch.answers import decision_columns
 from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, columns_of, decimals_of, fractions_of, score_chunk, unread_text
@@ -28,7 +29,9 @@ from training.data.chunks import chunks_of, n_chunks
 from training.data.input_files import InputFile, changed, read_as, read_input_files
 from training.data.set_aside import Lines, LinesByKind, joined, sentences
 from training.declaration import declared_scorer
+from training.delivery.lists_writer import served_lists
 from training.delivery.serving import chosen_bundle
+from training.delivery.store_writer import open_store_writer
 from training.errors import DataError, StageError
 from training.params import Compute, Engine
 from training.run.command import one_line_errors
@@ -95,6 +98,10 @@ def score_files(options: ScoreOptions) -> ScoreResult:
             say(f"{options.input}: {text}")
     if options.past and not scorer.past:
         raise StageError(f"PAST is {options.past}, but {options.scorer} has no history; leave it out")
+    store, key, public_keys = open_store_writer(options.store), SETTINGS.predictions_key, SETTINGS.store_public_key
+    lists = served_lists(store, options.scorer, scorer.contract, key, public_keys)
+    if lists:
+        say(f"decided by lists {lists.version} of {store} too")
     kind = targets[0].suffix.lower()
     state: dict[str, Any] = {
         "input": [[part.name, part.sha256] for part in parts],
@@ -104,6 +111,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         "explain": options.explain,
         "chunk_rows": options.chunk_rows,
         "code": code_version(),
+        "lists": lists and lists.version,
     }
     if scorer.past:
         state["past"] = past_identity(options.past)
@@ -115,7 +123,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
         # The state was written as the run began; rows without a time have the same one where a run is resumed.
         now = (run / STATE).stat().st_mtime
         job = ScoringJob(
-            run, kind, columns, fractions, options.explain, now, options.past, decimals, decision_columns(scorer)
+            run, kind, columns, fractions, options.explain, now, options.past, decimals, decision_columns(scorer), lists
         )
         with workers_of(Compute(engine=options.engine or declared_scorer(options.scorer).compute.engine)) as workers:
             workers.require_visible(job.run)

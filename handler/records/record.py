@@ -16,6 +16,7 @@ from pathlib import Path
 from time import gmtime, strftime, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from handler.records.telemetry import write
@@ -98,7 +99,7 @@ class Recorder:
                 "warnings": [warning["field"] for warning in answer.get("warnings", ())],
                 "milliseconds": round(seconds * 1000, 3),
             }
-            self._add_decision(line, scorer, scored, identifier)
+            self._add_decision(line, scorer, scored, request, answer.get("list"))
             if sources:
                 line |= sources
             if self._rate < 1:
@@ -116,12 +117,21 @@ class Recorder:
         if content := metrics + b"\n".join(lines):
             self._write(content)
 
-    def _add_decision(self, line: dict[str, Any], scorer: Scorer, scored: Scored, identifier: str | None) -> None:
-        """Add to a line what a decision has that not every scorer or request has."""
+    def _add_decision(
+        self, line: dict[str, Any], scorer: Scorer, scored: Scored, request: BaseModel, listed: Mapping[str, str] | None
+    ) -> None:
+        """Add to a line what a decision has that not every scorer or request has; `listed` is what a list decided."""
+        identifier = scorer.id_of(request)
+        if scorer.recorded_groups:
+            line["audit"] = self._groups(scorer, request)
         if scored.band:
             line["band"], line["block"] = scored.band, scorer.block
-            if scorer.control and scored.band == "block" and identifier is not None and self._key:
+            # Of what is on a list nothing is drawn.
+            if scorer.control and scored.band == "block" and identifier is not None and self._key and not listed:
                 line["control"] = {"share": scorer.control, "let_through": self.is_let_through(scorer, identifier)}
+        if listed:
+            # What the model decided stands above, so that it is judged by its own decisions.
+            line["list"] = listed["name"]
         if scored.score is not None:
             line["score"] = scored.score
         if (contributions := scored.contributions) is not None:
@@ -188,6 +198,16 @@ class Recorder:
             elif isinstance(text := recorded[name], str):
                 recorded[name] = keyed_hash(text, self._key)
         return recorded
+
+    def _groups(self, scorer: Scorer, request: BaseModel) -> dict[str, str | None]:
+        """The values by which a monitor compares decisions; hashed ones where there is a key alone."""
+        values = {
+            name: getattr(request, name) for name, is_hashed in scorer.recorded_groups if self._key or not is_hashed
+        }
+        for name, is_hashed in scorer.recorded_groups:
+            if is_hashed and values.get(name) is not None:
+                values[name] = keyed_hash(values[name], self._key)
+        return values
 
     def _write(self, content: bytes) -> bool:
         """Write without Python's buffers, which Lambda may freeze; returns whether that succeeded.

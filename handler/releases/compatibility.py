@@ -12,6 +12,7 @@ _ACCEPTING_TYPES = {
     "text": set(STRING_TYPES),
     # Of a key an empty text is valid, and a number too.
     "key": {"key"},
+    "audit": set(STRING_TYPES),
     "flag": {"flag"},
     "date": {"date"},
 }

@@ -1,10 +1,14 @@
 """The version that serves a scorer's requests: one reference, which a swap replaces atomically."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from handler.releases.shadow import Shadow
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer
+
+if TYPE_CHECKING:
+    from handler.releases.lists import Lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +17,8 @@ class Served:
 
     scorer: Scorer
     shadow: Shadow | None = None
+    lists: "Lists | None" = None
+    """Where a pointer names some: what decides a request whatever its score."""
 
 
 class Slot:

@@ -64,11 +64,16 @@ def _read_public_key(text: str, place: int) -> bytes:
 
 def is_signed(manifest: bytes, signature: bytes, key: bytes) -> bool:
     """Whether a signature file's content, base64, is the signature of a manifest by a raw public key's owner."""
+    return is_signature(signed_statement(manifest), signature, key)
+
+
+def is_signature(statement: bytes, signature: bytes, key: bytes) -> bool:
+    """Whether a text in base64 is the signature of a statement by a raw public key's owner."""
     try:
         raw = base64.b64decode(signature.strip(), validate=True)
     except (binascii.Error, ValueError):
         return False
-    return _verifies(key, signed_statement(manifest), raw)
+    return _verifies(key, statement, raw)
 
 
 def _verifies(key: bytes, message: bytes, signature: bytes) -> bool:

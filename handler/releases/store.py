@@ -4,6 +4,7 @@
     <scorer>/history/<serial>.json     every earlier pointer
     <scorer>/releases/<version>.json   by whom a version was released, when, from which commit
     <scorer>/bundles/<version>/        the bundle of a version
+    <scorer>/lists/<version>.json      lists of values that are approved, reviewed or blocked (`handler.releases.lists`)
 
 The function only reads; `training.delivery.publish` writes.
 """
@@ -61,17 +62,20 @@ class Pointer(Frozen):
     previous: Version | None
     """The version that served before the current one."""
     shadow: Version | None
-    action: Literal["promote", "rollback", "shadow"]
+    action: Literal["promote", "rollback", "shadow", "lists"]
     at: str
     by: str
     reason: str | None
     gate: dict[str, Any] | None
     """The promotion gate's report, if it ran."""
+    # Not in pointers that have none, so that functions from before there were lists can read them.
+    lists: Annotated[Version | None, Field(exclude_if=lambda lists: lists is None)] = None
+    """The version of the lists, which outlives those of models."""
 
     @property
-    def position(self) -> tuple[int, str | None, str | None]:
+    def position(self) -> tuple[int, str | None, str | None, str | None]:
         """The part of the pointer that decides which versions serve."""
-        return self.serial, self.current, self.shadow
+        return self.serial, self.current, self.shadow, self.lists
 
 
 class FolderStore:

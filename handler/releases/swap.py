@@ -8,12 +8,13 @@ look finishes during later invocations.
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Event, Lock, Thread
 from time import perf_counter, time
 
 from handler.records.telemetry import REFUSED, STORE_FAILED, SWAPPED, TROUBLE, StoreMeter
 from handler.releases.compatibility import breaking_changes
-from handler.releases.served import Served, Slot
+from handler.releases.served import Slot
 from handler.releases.shadow import Shadow
 from handler.releases.signature import is_signed, signature_name
 from handler.releases.store import Pointer, Store, StoreError, read_bundle, read_pointer
@@ -21,7 +22,7 @@ from handler.scoring.bundle import MANIFEST, BundleError, parse_bundle
 from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer, servable_scorer
 
-Position = tuple[int, str | None, str | None]
+Position = tuple[int, str | None, str | None, str | None]
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 class Watcher:
     """Keeps the slots of an application at the versions that a store's pointers name."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - by their names
         self,
         store: Store,
         slots: Mapping[str, Slot],
@@ -37,11 +38,14 @@ class Watcher:
         seconds: float,
         public_keys: tuple[bytes, ...] = (),
         meter: StoreMeter | None = None,
+        lists_key: bytes = b"",
     ) -> None:
         """Watch a store for these slots (by scorer), looking at it every so many `seconds`.
 
-        With public keys, only versions signed by one of them are served.
+        With public keys, only versions and lists signed by one of them are served. `lists_key` is what the values of
+        lists are hashed with.
         """
+        self._lists_key = lists_key
         self._store, self._slots, self._seconds = store, slots, seconds
         self._public_keys, self._meter = public_keys, meter
         self.counts = Counter[str]()
@@ -133,7 +137,7 @@ class Watcher:
         if pointer.current and pointer.current != (before := slot.served.scorer.version):
             start = perf_counter()
             if scorer := self._loaded(slot, name, pointer.current):
-                slot.served = Served(scorer, slot.served.shadow)
+                slot.served = replace(slot.served, scorer=scorer)
                 self._count(name, SWAPPED)
                 # As a warning, because Lambda shows no lower level.
                 milliseconds = (perf_counter() - start) * 1000
@@ -141,7 +145,29 @@ class Watcher:
         shadow = None
         if pointer.shadow and (scorer := self._loaded(slot, name, pointer.shadow)):
             shadow = Shadow(scorer)
-        slot.served = Served(slot.served.scorer, shadow)
+        slot.served = replace(slot.served, shadow=shadow)
+        self._follow_lists(slot, pointer)
+
+    def _follow_lists(self, slot: Slot, pointer: Pointer) -> None:
+        """Load the lists that a pointer names; where they are refused the former ones stay."""
+        name, served = pointer.scorer, slot.served
+        if pointer.lists is None:
+            slot.served = replace(served, lists=None)
+            return
+        if pointer.lists in self._refused_versions[name][1]:
+            return
+        from handler.releases.lists import Lists, ListsError, read_lists  # noqa: PLC0415 - for deployments with lists alone
+
+        try:
+            file = read_lists(self._store, name, pointer.lists, self._public_keys, self._lists_key)
+        except ListsError as error:
+            self._refuse(name, pointer.lists, str(error))
+            return
+        # Prepared for the model's fields, which a swap may have changed.
+        slot.served = replace(served, lists=Lists(pointer.lists, file, served.scorer.contract, self._lists_key))
+        if served.lists is None or served.lists.version != pointer.lists:
+            self._count(name, SWAPPED)
+            logger.warning("%s: now by lists %s with %d entries", name, pointer.lists, len(file.entries))
 
     def _loaded(self, slot: Slot, name: str, version: str) -> Scorer | None:
         """A released version, verified; None if it is refused, which is counted and logged once."""
@@ -154,11 +180,14 @@ class Watcher:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a bundle causes, it is refused and the current version serves on
             reason = str(error) if isinstance(error, BundleError) else f"{type(error).__name__}: {error}"
-            self.refused[name] = f"{self.refused[name]}; {reason}" if name in self.refused else reason
-            self._refused_versions[name][1].add(version)
-            self._count(name, REFUSED)
-            logger.error("%s: %s is refused: %s", name, version, reason)  # noqa: TRY400 - no traceback needed
+            self._refuse(name, version, reason)
             return None
+
+    def _refuse(self, name: str, version: str, reason: str) -> None:
+        self.refused[name] = f"{self.refused[name]}; {reason}" if name in self.refused else reason
+        self._refused_versions[name][1].add(version)
+        self._count(name, REFUSED)
+        logger.error("%s: %s is refused: %s", name, version, reason)
 
     def _record_failure(self, name: str, reason: str) -> None:
         """Count each failure; log it once, until the reason changes."""

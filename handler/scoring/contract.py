@@ -20,7 +20,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from handler.scoring.fields import OPERAND_TYPES, STRING_TYPES, DeclaredField, Frozen, Name
+from handler.scoring.fields import (
+    OPERAND_TYPES,
+    STRING_TYPES,
+    UNLEARNED_TYPES,
+    CustomerReason,
+    DeclaredField,
+    DeclaredReason,
+    Frozen,
+    Name,
+)
 
 if TYPE_CHECKING:
     from handler.scoring.history import History
@@ -44,6 +53,7 @@ ANSWER_KEYS = frozenset(
         "confidence",
         "fraud_probability",
         "is_flagged",
+        "list",
         "model_version",
         "prediction",
         "reasons",
@@ -62,6 +72,7 @@ class DerivedFeature(Frozen):
     ratio: tuple[str, str] | None = None
     product: tuple[str, str] | None = None
     unit: str | None = None
+    reason: DeclaredReason = None
     # Written only where they are declared, so that other scorers' manifests, and so their versions, stay as they were.
     hour_of_day: Annotated[Name | None, Field(exclude_if=_is_absent)] = None
     """The time column: the feature is its hour in UTC, 0 to 23."""
@@ -122,13 +133,26 @@ class Contract(Frozen):
     @property
     def columns(self) -> dict[str, DeclaredField]:
         """What the model reads: the fields but the keys of entities, then what only the history knows."""
-        columns = {name: field for name, field in self.fields.items() if field.type != "key"}
+        columns = {name: field for name, field in self.fields.items() if field.type not in UNLEARNED_TYPES}
         return columns | self.history.columns(self.fields) if self.history else columns
 
     @property
     def keys(self) -> tuple[str, ...]:
         """The fields that name entities and are no features."""
         return tuple(name for name, field in self.fields.items() if field.type == "key")
+
+    @property
+    def audited(self) -> tuple[str, ...]:
+        """The fields by whose values the decisions are compared, and that are no features."""
+        return tuple(name for name, field in self.fields.items() if field.type == "audit")
+
+    @property
+    def customer_reasons(self) -> dict[str, CustomerReason]:
+        """What a customer is told of each feature of which anything is declared."""
+        declared = [(field.categories or name, field.reason) for name, field in self.fields.items()]
+        declared += [(name, feature.reason) for name, feature in self.features.items()]
+        declared += [(name, feature.reason) for name, feature in self.history.features.items()] if self.history else []
+        return {name: reason for name, reason in declared if reason}
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -145,6 +169,19 @@ class Contract(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _reasons_are_single(self) -> Self:
+        declared = [field.reason for field in self.fields.values()]
+        declared += [feature.reason for feature in self.features.values()]
+        declared += [feature.reason for feature in self.history.features.values()] if self.history else []
+        codes = [reason.code for reason in declared if reason]
+        if twice := sorted({code for code in codes if codes.count(code) > 1}):
+            raise ValueError(
+                f"the reason code {', '.join(twice)} is given more than once; a code must stand for one feature, so "
+                "that whoever is told it can be told why"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _names_are_known_and_single(self) -> Self:
         if self.history:
             self.history.check_fields(self.fields, (*self.features, *filter(None, (self.id, self.time))))
@@ -153,7 +190,9 @@ class Contract(Frozen):
                 f"fields.{self.keys[0]} is a key, which a history reads; declare history, or remove the field"
             )
         if not self.columns:
-            raise ValueError("all fields are keys; declare a field that the model reads, or a feature of the history")
+            raise ValueError(
+                "no field is a feature; declare one that is neither key nor audit, or a feature of the history"
+            )
         numbers = sorted(name for name, field in self.columns.items() if field.type in OPERAND_TYPES)
         for name, feature in self.features.items():
             if unknown := sorted(set(feature.operands) - set(numbers)):
@@ -163,7 +202,7 @@ class Contract(Frozen):
         computed = [name for name in self.columns if name not in self.fields]
         names = [*self.fields, *computed, *self.features]
         names += [field.categories for field in self.fields.values() if field.categories]
-        attributes = (*self.inputs, *self.keys)
+        attributes = (*self.inputs, *self.keys, *self.audited)
         if clashing := sorted(name for name in attributes if name.startswith("_") or hasattr(BaseModel, name)):
             what = "time" if clashing == [self.time] else "fields"
             raise ValueError(f"{what} may not be called {', '.join(clashing)}: a request model has that name already")
@@ -273,12 +312,16 @@ class Refusal(BaseModel):
 
 
 class Reason(BaseModel):
-    """One feature's exact contribution to a decision."""
+    """One feature's exact contribution to a decision; for a customer, only what is declared for one."""
 
-    field: str
-    value: float | str | None
-    contribution: Annotated[float, Field(description="log-odds added to (or, negative, taken from) the fraud risk")]
-    sentence: str
+    field: str | None = None
+    value: float | str | None = None
+    contribution: Annotated[
+        float | None, Field(description="log-odds added to (or, negative, taken from) the fraud risk")
+    ] = None
+    sentence: Annotated[str | None, Field(description="for the analyst")] = None
+    code: Annotated[str | None, Field(description="for the customer, with text")] = None
+    text: str | None = None
 
 
 class Warned(BaseModel):
@@ -287,6 +330,14 @@ class Warned(BaseModel):
     field: str
     value: float | str | None
     sentence: str
+
+
+class Listed(BaseModel):
+    """The list that decided, whatever the score."""
+
+    name: Literal["block", "review", "allow"]
+    field: str
+    reason: str
 
 
 class Changed(BaseModel):
@@ -324,6 +375,7 @@ def answer_model(
         "base_log_odds": (base, None),
         "reasons": (list[Reason] | None, None),
         "warnings": (list[Warned] | None, None),
+        "list": (Listed | None, None),
     }
     if has_bands:
         verdict["band"] = Annotated[Band, Field(description="what is to be done with the request")], ...

@@ -9,12 +9,14 @@ LARGEST_NUMBER = 1e15
 # Dates are learned as ages in days, and times as hours; here, because `times` is imported by few scorers only.
 SECONDS_AN_HOUR, SECONDS_A_DAY = 3_600, 86_400
 
-FieldType = Literal["number", "money", "count", "category", "text", "flag", "date", "key"]
+FieldType = Literal["number", "money", "count", "category", "text", "flag", "date", "key", "audit"]
 Direction = Literal["increasing", "decreasing"]
 NUMERIC_TYPES = ("number", "money", "count")
 # A feature computed from two fields reads numbers, and the ages of dates.
 OPERAND_TYPES = (*NUMERIC_TYPES, "date")
-STRING_TYPES = ("category", "text", "key")
+STRING_TYPES = ("category", "text", "key", "audit")
+# No features: what names an entity of the history, and what the model is only judged by.
+UNLEARNED_TYPES = ("key", "audit")
 CHANGEABLE_TYPES = (*NUMERIC_TYPES, "category", "flag")
 # A feature's name is a column, a JSON key and a line in a report: letters, digits, underscores.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
@@ -37,6 +39,17 @@ def _unpickled(kind: type[Frozen], content: str) -> Frozen:
     return kind.model_validate_json(content)
 
 
+class CustomerReason(Frozen):
+    """What the person whose request it is may be told of a feature."""
+
+    code: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,32}$")]
+    text: Annotated[str, StringConstraints(min_length=1, max_length=300)]
+
+
+# Not in bundles that do not declare it: they, and their versions, are those of before.
+DeclaredReason = Annotated[CustomerReason | None, Field(exclude_if=lambda reason: reason is None)]
+
+
 class DeclaredField(Frozen):
     """One value of a request, and one column of the data."""
 
@@ -57,7 +70,9 @@ class DeclaredField(Frozen):
     """The direction in which the risk may change as this value, or a date's age, grows; a constraint of the model."""
     private: Literal["omit", "hash"] | None = None
     """How the prediction record treats this value: omitted with the features computed from it, or (strings) hashed."""
-    # Not in bundles that do not need it: they, and their versions, are those of before.
+    reason: DeclaredReason = None
+    """What the customer is told where the feature of this value raises the risk."""
+    # As above.
     changeable: Annotated[bool, Field(exclude_if=lambda changeable: not changeable)] = False
     """Whether a what-if may say that another value would have passed."""
 
@@ -75,6 +90,10 @@ class DeclaredField(Frozen):
             )
         if self.changeable and self.type not in CHANGEABLE_TYPES:
             raise ValueError(f"changeable is for {', '.join(CHANGEABLE_TYPES)}; the type here is {self.type}")
+        if self.reason and self.type in UNLEARNED_TYPES:
+            raise ValueError(f"reason is for what the model reads, and a field of type {self.type} is no feature")
+        if self.type == "audit" and self.required:
+            raise ValueError("an audit field may not be required: callers need not know it, and the model never does")
         if self.private == "hash" and self.type not in STRING_TYPES:
             raise ValueError(f"private: hash is for {', '.join(STRING_TYPES)}; of a {self.type} it must be omit")
         return self

@@ -11,7 +11,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY, SECONDS_AN_HOUR, DeclaredField, Frozen, Name
+from handler.scoring.fields import (
+    NUMERIC_TYPES,
+    SECONDS_A_DAY,
+    SECONDS_AN_HOUR,
+    DeclaredField,
+    DeclaredReason,
+    Frozen,
+    Name,
+)
 
 MINUTE, HOUR, DAY = 60, SECONDS_AN_HOUR, SECONDS_A_DAY
 _SECONDS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
@@ -106,6 +114,8 @@ class HistoryFeature(Frozen):
     over: Duration | None = None
     cap: Annotated[int, Field(ge=1, le=MOST_VALUES)] = 25
     """Of distinct and seen: how many of the most recent values are remembered."""
+    reason: DeclaredReason = None
+    """What the customer is told where this raises the risk."""
 
     @property
     def window(self) -> int:
@@ -236,6 +246,8 @@ class History(Frozen):
         content = self.model_dump(mode="json", exclude={"warmup_days", "usual_fraud_rate"})
         for entity in content["entities"].values():
             entity.pop("shards", None)
+        for feature in content["features"].values():
+            feature.pop("reason", None)
         measured = {str(feature.field) for feature in self.features.values() if feature.take in MEASURES}
         # Amounts of money are remembered as cents, other numbers as millionths.
         content["scales"] = {name: scale_of(fields[name]) for name in sorted(measured)}

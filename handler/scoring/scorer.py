@@ -91,6 +91,12 @@ class Scorer:
         self.recorded_features = recorded_features(bundle.contract)
         history = bundle.contract.history
         self.recorded_history = history if history and history.is_recorded(bundle.contract.fields) else None
+        self.recorded_groups = [
+            (name, field.private == "hash")
+            for name, field in bundle.contract.fields.items()
+            if field.type == "audit" and field.private != "omit"
+        ]
+        """The fields by whose values a monitor compares the decisions, and whether records have hashes of them."""
         self.hashed_features = tuple(name for _, name, is_hashed in self.recorded_features if is_hashed)
 
     @cached_property

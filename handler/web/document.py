@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from handler.scoring.contract import MAX_BATCH, Refusal
 from handler.scoring.scorer import Scorer
 from handler.settings import SETTINGS
-from handler.web.endpoint import MAX_REASONS
+from handler.web.endpoint import MAX_REASONS, READERS
 from handler.web.headers import MAX_HEADER_BYTES
 from handler.web.outcomes import Recorded, outcome_model
 from handler.web.startup import FastAPI
@@ -30,6 +30,15 @@ _WHATIF = {
     "in": "query",
     "description": "of a flagged request the smallest change of a changeable field, or of two, that would have passed",
     "schema": {"type": "boolean", "default": False},
+}
+
+
+_READER = {
+    "name": "reader",
+    "in": "query",
+    "description": "for whom the reasons are: analyst (sentences), customer (codes and texts without numbers) or "
+    "auditor (the contributions of all features)",
+    "schema": {"type": "string", "enum": list(READERS), "default": READERS[0]},
 }
 
 
@@ -149,7 +158,7 @@ def _operation(tag: str, body: dict[str, Any]) -> dict[str, Any]:
         "tags": [tag],
         "responses": responses,
         "openapi_extra": {
-            "parameters": [_EXPLAIN, _WHATIF],
+            "parameters": [_EXPLAIN, _WHATIF, _READER],
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         },
     }

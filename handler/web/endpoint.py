@@ -22,6 +22,7 @@ from handler.web.startup import HTTPException
 
 if TYPE_CHECKING:
     from handler.history.store import PastStore
+    from handler.releases.lists import Entry, Lists
     from handler.scoring.past import RequestPast
     from handler.scoring.whatif import WhatIf
 
@@ -34,14 +35,19 @@ MAX_WHATIF = 20
 LONGEST_SOURCE = 256
 
 
+# For whom an answer's reasons are.
+READERS = ("analyst", "customer", "auditor")
+
+
 class Asked(NamedTuple):
     """The query parameters of a request."""
 
     explain: bool
     whatif: bool
+    reader: str
 
 
-NOTHING_ASKED = Asked(explain=False, whatif=False)
+NOTHING_ASKED = Asked(explain=False, whatif=False, reader="analyst")
 
 
 class ScoreEndpoint:
@@ -78,14 +84,22 @@ class ScoreEndpoint:
         is_written = scope.get("aws.context", True) is not None
         # Before the history hears of the request: one that is refused leaves nothing there.
         whatif = _whatif_of(served.scorer) if asked.whatif else None
+        if asked.reader == "customer" and not served.scorer.contract.customer_reasons:
+            text = "This scorer declares no reason for customers; ask for the analyst's"
+            raise _refusal("query", text, "no_customer_reason", "reader")
         recall = Recall(served.scorer.past, self._history, is_written=is_written) if served.scorer.past else None
         control = self._recorder if served.scorer.control else None
-        answered = self._answered(served.scorer, body, scope["headers"], recall, control, asked=asked)
+        means = Means(recall, control, served.lists, asked)
+        answered = self._answered(served.scorer, body, scope["headers"], means)
         if whatif:
             for request, scored, answer in zip(*answered, strict=True):
-                if answer.get("is_flagged", answer.get("prediction")):
+                # What is on a list no other value of a field would have changed.
+                if answer.get("is_flagged", answer.get("prediction")) and "list" not in answer:
                     answer["whatif"] = whatif.answer(request, scored)
-        content = to_json(answered.answers if self._is_batch else answered.answers[0])
+        answers = answered.answers
+        if asked.reader != NOTHING_ASKED.reader:
+            answers = _addressed(served.scorer, answered, asked.reader)
+        content = to_json(answers if self._is_batch else answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         seconds = perf_counter() - start
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -154,57 +168,68 @@ def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:
     return {name: str(value)[:LONGEST_SOURCE] for name, value in sources.items() if value}
 
 
-def _shown(
-    scorer: Scorer, requests: Sequence[BaseModel], scored: Sequence[Scored], control: Recorder
-) -> Sequence[Scored]:
-    """What the answers tell: of a request that the control group lets through, that it is approved."""
-    return [
-        result._replace(is_flagged=False, band="approve")
-        if result.band == "block" and control.is_let_through(scorer, scorer.id_of(request))
-        else result
-        for request, result in zip(requests, scored, strict=True)
-    ]
+class Means(NamedTuple):
+    """What an answer depends on beside the scorer and the request."""
+
+    recall: Recall | None
+    control: Recorder | None
+    """Who draws the control group, where there is one."""
+    lists: "Lists | None"
+    asked: Asked
+
+    def shown(
+        self, scorer: Scorer, requests: Sequence[BaseModel], scored: Sequence[Scored]
+    ) -> tuple[Sequence[Scored], Sequence["Entry | None"]]:
+        """What the answers tell, and the entries of lists that decide: they come before the model, and before control.
+
+        Of a request that the control group lets through answers tell that it is approved.
+        """
+        if self.control is None and self.lists is None:
+            return scored, ()
+        entries = self.lists.found(requests, time()) if self.lists else [None] * len(requests)
+        return [
+            entry.decided(result)
+            if entry
+            else result._replace(is_flagged=False, band="approve")
+            if self.control and result.band == "block" and self.control.is_let_through(scorer, scorer.id_of(request))
+            else result
+            for request, result, entry in zip(requests, scored, entries, strict=True)
+        ], entries
 
 
-def _answered_single(  # noqa: PLR0913 - all that an answer depends on
-    scorer: Scorer,
-    body: bytes | bytearray,
-    headers: Headers,
-    recall: Recall | None,
-    control: Recorder | None,
-    *,
-    asked: Asked,
-) -> Answered:
+def _listed(answers: Sequence[dict[str, Any]], entries: Sequence["Entry | None"]) -> Sequence[dict[str, Any]]:
+    """The answers, which name the list that decided."""
+    for answer, entry in zip(answers, entries, strict=False):
+        if entry:
+            answer["list"] = entry.told
+    return answers
+
+
+def _answered_single(scorer: Scorer, body: bytes | bytearray, headers: Headers, means: Means) -> Answered:
     """A single request, scored and answered."""
+    asked = means.asked
     request = parsed(scorer.request_model.model_validate_json, body, headers)
-    unanswered = recall.complete((request,)) if recall else None
+    unanswered = means.recall.complete((request,)) if means.recall else None
     scored = scorer.score(request)
     if asked.explain or scored.is_flagged:
         (scored,) = scorer.explained((scored,), every=asked.explain)
-    shown = scored if control is None else _shown(scorer, (request,), (scored,), control)[0]
-    answers = (scorer.answer(request, shown, explain=asked.explain),)
+    (shown,), entries = means.shown(scorer, (request,), (scored,))
+    answers = _listed((scorer.answer(request, shown, explain=asked.explain),), entries)
     return Answered((request,), (scored,), _warned(answers, unanswered) if unanswered else answers)
 
 
-def _answered_batch(  # noqa: PLR0913 - all that an answer depends on
-    scorer: Scorer,
-    body: bytes | bytearray,
-    headers: Headers,
-    recall: Recall | None,
-    control: Recorder | None,
-    *,
-    asked: Asked,
-) -> Answered:
+def _answered_batch(scorer: Scorer, body: bytes | bytearray, headers: Headers, means: Means) -> Answered:
     """A batch of requests, scored and answered."""
+    asked = means.asked
     requests = parsed(scorer.batch.validate_json, body, headers)
     max_requests = MAX_REASONS // len(scorer.bundle.features.names)
     for is_asked, name, most in ((asked.explain, "explain", max_requests), (asked.whatif, "whatif", MAX_WHATIF)):
         if is_asked and len(requests) > most:
             raise _refusal("body", f"With {name}=true a batch may hold at most {most} requests", "too_long")
-    unanswered = recall.complete(requests) if recall else None
+    unanswered = means.recall.complete(requests) if means.recall else None
     scored = scorer.explained(scorer.scores(requests), every=asked.explain)
-    shown = scored if control is None else _shown(scorer, requests, scored, control)
-    answers = scorer.answers(requests, shown, explain=asked.explain)
+    shown, entries = means.shown(scorer, requests, scored)
+    answers = _listed(scorer.answers(requests, shown, explain=asked.explain), entries)
     return Answered(requests, scored, _warned(answers, unanswered) if unanswered else answers)
 
 
@@ -214,12 +239,22 @@ def _asked(query: bytes) -> Asked:
         return NOTHING_ASKED
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
     asked = []
-    for name in Asked._fields:
+    for name in ("explain", "whatif"):
         value = given.get(name, ["false"])[-1]
         if value not in {"true", "false"}:
             raise _refusal("query", "Input should be true or false", "bool_parsing", name)
         asked.append(value == "true")
-    return Asked(*asked)
+    reader = given.get("reader", [NOTHING_ASKED.reader])[-1]
+    if reader not in READERS:
+        raise _refusal("query", "Input should be 'analyst', 'customer' or 'auditor'", "literal_error", "reader")
+    return Asked(asked[0] or reader == "auditor", asked[1], reader)
+
+
+def _addressed(scorer: Scorer, answered: Answered, reader: str) -> list[dict[str, Any]]:
+    """The answers with the reasons of a customer or an auditor; records keep the analyst's."""
+    from handler.scoring.readers import for_auditors, for_customers  # noqa: PLC0415 - for the requests that ask alone
+
+    return for_customers(scorer, answered) if reader == "customer" else for_auditors(answered.answers)
 
 
 def _whatif_of(scorer: Scorer) -> "WhatIf":

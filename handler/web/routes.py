@@ -128,6 +128,8 @@ def _scorer_health(slot: Slot) -> dict[str, Any]:
     health: dict[str, Any] = {"version": served.scorer.version, "route": slot.promised.route}
     if served.shadow:
         health |= {"shadow": served.shadow.version, "shadow_is_dropped": served.shadow.is_disabled}
+    if served.lists:
+        health["lists"] = served.lists.version
     return health
 
 

@@ -427,10 +427,10 @@ def _trained_on(place: Path, params: str, rows: pd.DataFrame) -> Path:
     return _trained(place, write, TIMED_STAGES)[0]
 
 
-@pytest.fixture
-def train_on(tmp_path: Path) -> Callable[[str, str, pd.DataFrame], Path]:
+@pytest.fixture(scope="session")
+def train_on(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str, pd.DataFrame], Path]:
     """Trains the mini scorer in a folder of a name, by a declaration and rows: the folder in which the stages ran."""
-    return lambda name, params, rows: _trained_on(tmp_path / name, params, rows)
+    return lambda name, params, rows: _trained_on(tmp_path_factory.mktemp(name), params, rows)
 
 
 @pytest.fixture(scope="session")

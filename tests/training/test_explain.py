@@ -107,6 +107,9 @@ def test_who_was_let_through_is_told(
     text = capsys.readouterr().out
     assert ": block (review from" in text
     assert "  let through all the same, as one of the control group (share 0.5)\n" in text
+    rewrite(workplace, "r1", lambda line: line.update(list="allow"))
+    assert workplace.run(explain, "mini", "log", "--id", "r1") == 0
+    assert "  decided all the same by a list: allow\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

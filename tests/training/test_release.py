@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from handler.releases.store import MAX_POINTER_BYTES, Pointer, read_pointer
+from handler.scoring.bundle import MANIFEST
 from training import release
 from training.delivery import releasing
 from training.delivery.pointer import read_history
@@ -283,3 +284,60 @@ def test_one_of_several_scorers_must_be_named(command: Command, monkeypatch: pyt
     monkeypatch.chdir(PROJECT)
     with pytest.raises(SystemExit, match=r"^promote: SCORER= must name one of transaction, refund$"):
         command("promote")
+
+
+def test_the_card_of_a_release(
+    command: Command, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str, tmp_path: Path
+) -> None:
+    """Who built and approved it, what it replaced, what changed, what a person is told; by default the current one."""
+    contract = json.loads((variant(shift=0.02) / MANIFEST).read_text())["contract"]
+    contract["fields"]["visits"]["reason"] = {"code": "V1", "text": "Too many visits."}
+    contract["fields"]["amount"]["changeable"] = True
+    challenger = publish(folder_store, variant(shift=0.01, contract=contract))
+    command("promote", "--version", challenger)
+    assert f"mini-{challenger}.md, .html and .json" in command("card", "--scorer", "mini", "--out", str(tmp_path))
+    card = json.loads((tmp_path / f"mini-{challenger}.json").read_text())
+    pointer = read_pointer(folder_store, "mini")
+    assert (card["role"], card["predecessor"], card["owner"], card["signatures"]) == ("current", packaged, None, 0)
+    assert card["approval"] == {"at": pointer.at, "by": pointer.by, "forced": None, "objections": [], "doubts": []}
+    assert "fields declared otherwise: amount, visits" in card["changes"]
+    assert any(change.startswith("calibration: slope") for change in card["changes"])
+    assert card["customer_reasons"] == {"visits": {"code": "V1", "text": "Too many visits."}}
+    assert card["metrics"]["recall"]["before"] == card["metrics"]["recall"]["value"]
+    text = (tmp_path / f"mini-{challenger}.md").read_text()
+    for sentence in (
+        f"# Release card: mini `{challenger}`, now the current version",
+        "not to decide who may be a customer",
+        "- V1, of visits: Too many visits.",
+        "Which smallest change of amount would have led to another answer",
+    ):
+        assert sentence in text
+    assert "<html" in (tmp_path / f"mini-{challenger}.html").read_text()
+    command("card", "--scorer", "mini", "--version", packaged, "--out", str(tmp_path))
+    first = (tmp_path / f"mini-{packaged}.md").read_text()
+    assert "There was nothing before it." in first
+    assert "No reasons for customers are declared." in first
+
+
+def test_a_release_that_was_forced_says_so(
+    command: Command, variant: Callable[..., Path], folder_store: FolderStoreWriter, packaged: str, tmp_path: Path
+) -> None:
+    """With the reason, and with what the gate said; one that never served has no approval."""
+    worse = publish(folder_store, variant(slope=-1))
+    command("card", "--scorer", "mini", "--version", worse, "--out", str(tmp_path))
+    assert "never in production" in (tmp_path / f"mini-{worse}.md").read_text()
+    command("promote", "--version", worse, "--force", "a drill")
+    command("card", "--scorer", "mini", "--out", str(tmp_path))
+    text = (tmp_path / f"mini-{worse}.md").read_text()
+    assert "**The gate objected and was overruled: a drill.**" in text
+    assert "- it objected: its average precision is" in text
+    assert packaged in text
+
+
+def test_a_card_of_nothing_is_refused(command: Command) -> None:
+    """Where nothing is in production, and of a version that was never released."""
+    command("release")
+    with pytest.raises(SystemExit, match="no version of mini is in production; name one of `make releases` as VERSION"):
+        command("card", "--scorer", "mini")
+    with pytest.raises(SystemExit, match=f"{ABSENT} of mini is not in .*; `make releases` lists what there is"):
+        command("card", "--scorer", "mini", "--version", ABSENT)

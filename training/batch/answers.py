@@ -14,6 +14,7 @@ import pandas as pd
 from pandas.api.types import is_datetime64_any_dtype
 from pydantic_core import to_json
 
+from handler.releases.lists import Lists
 from handler.scoring.contract import MAX_ID_LENGTH, Contract
 from handler.scoring.fields import DeclaredField
 from handler.scoring.outliers import Outliers
@@ -27,6 +28,8 @@ from training.data.window import GIVEN
 ANSWER_COLUMNS = ("fraud_probability", "is_flagged", "model_version")
 # Further columns, where the decision has bands and a scale.
 BAND, SCORE = "band", "score"
+# What the function's answers call "list", where a store has lists.
+LISTED = "list"
 EXPLANATIONS = ("reasons", "warnings")
 # A request's id is checked like a category: a text with a limited number of characters.
 ID_FIELD = DeclaredField(type="category", max_length=MAX_ID_LENGTH)
@@ -36,8 +39,8 @@ class Answers(NamedTuple):
     """Answered and rejected rows, by the index of the rows."""
 
     answered: pd.DataFrame
-    """ANSWER_COLUMNS, BAND and SCORE if the decision has them and, if requested, EXPLANATIONS (JSON texts, None where
-    the function gives none)."""
+    """ANSWER_COLUMNS, BAND and SCORE if the decision has them and, if requested, EXPLANATIONS, and with lists LISTED
+    (JSON texts, None where the function gives none)."""
     rejected: pd.Series
     """Per row that is not a valid request the reasons, as in the quarantine of `prepare`."""
 
@@ -47,19 +50,21 @@ def decision_columns(scorer: Scorer) -> tuple[str, ...]:
     return (*((BAND,) if scorer.block is not None else ()), *((SCORE,) if scorer.scale is not None else ()))
 
 
-def answer_rows(
+def answer_rows(  # noqa: PLR0913 - by their names
     scorer: Scorer,
     rows: pd.DataFrame,
     *,
     explain: bool = False,
     now: float | None = None,
     past: pd.DataFrame | None = None,
+    lists: Lists | None = None,
 ) -> Answers:
     """The answers to rows, whose columns are named like the contract's inputs and, optionally, its id.
 
     A field that has no column is missing in every row; the time of a row without one is `now`, by default the clock's.
     `explain` adds the reasons for flagged rows, and all warnings, as the function gives them by default; they take
-    several times as long as the rest. `past` has the features of each row's past, with the index of the rows.
+    several times as long as the rest. `past` has the features of each row's past, with the index of the rows. `lists`
+    decide whatever the score, by what time it is now.
     """
     requests, rejected = checked_requests(rows, scorer.contract, time() if now is None else now)
     if past is not None:
@@ -68,16 +73,23 @@ def answer_rows(
     margins = scorer.bundle.booster.margins(vectors) if vectors else []
     probabilities = list(map(scorer.probability, margins))
     flagged = np.array(probabilities, dtype=np.float64) >= scorer.threshold
+    bands = list(map(scorer.band, probabilities))
+    entries = lists.found_in(requests, time()) if lists else []
+    for place, entry in enumerate(entries):
+        if entry:
+            flagged[place], bands[place] = entry.is_flagging, entry.band if scorer.block is not None else None
     answered = pd.DataFrame(
         {"fraud_probability": pd.Series(probabilities, dtype=np.float64), "is_flagged": pd.Series(flagged, dtype=bool)}
     ).assign(model_version=scorer.version)
     if scorer.block is not None:
-        answered[BAND] = pd.Series(list(map(scorer.band, probabilities)), dtype=object)
+        answered[BAND] = pd.Series(bands, dtype=object)
     if scorer.scale is not None:
         answered[SCORE] = pd.Series(list(map(scorer.scaled, probabilities)), dtype=np.int16)
     if explain:
         for name, texts in _explained(scorer, requests, vectors, flagged).items():
             answered[name] = pd.Series(texts, dtype=object)
+    if lists:
+        answered[LISTED] = pd.Series([_json(entry.told) if entry else None for entry in entries], dtype=object)
     return Answers(answered.set_axis(requests.index, axis="index"), rejected)
 
 
@@ -158,11 +170,14 @@ def _explained(
     reasons: list[str | None] = [None] * len(vectors)
     # Reasons come from the function itself; next to the contributions, converting rows to requests costs nothing.
     flagged_requests = list(parsed_requests(requests[flagged], scorer.contract, scorer.request_model))
-    answers = iter(scorer.answers(flagged_requests) if flagged_requests else ())
+    scored = scorer.scores(flagged_requests) if flagged_requests else []
+    # Those that only a list flags, too.
+    shown = [result._replace(is_flagged=True) for result in scored]
+    answers = iter(scorer.answers(flagged_requests, shown) if shown else ())
     for index in np.flatnonzero(flagged).tolist():
         reasons[index] = _json(next(answers)["reasons"])
     return {"reasons": reasons, "warnings": warnings}
 
 
-def _json(items: list[dict[str, Any]]) -> str | None:
+def _json(items: list[dict[str, Any]] | dict[str, str]) -> str | None:
     return to_json(items).decode() if items else None

@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from handler.releases.lists import Lists
 from handler.scoring.contract import Contract
 from handler.scoring.fields import NUMERIC_TYPES, STRING_TYPES
 from handler.scoring.scorer import Scorer, load_scorer
-from training.batch.answers import EXPLANATIONS, answer_rows
+from training.batch.answers import EXPLANATIONS, LISTED, answer_rows
 from training.batch.checkpoint import finish_chunk
 from training.batch.outputs import scored_schema, write_arrow, write_csv, write_rejected
 from training.data.chunks import Chunk, frame_of, lines_of, read_chunk, with_decimal_points
@@ -51,11 +52,13 @@ class ScoringJob:
     """The keys whose column in a text file has whole numbers with decimals."""
     of_decision: tuple[str, ...] = ()
     """The `decision_columns` of the scorer."""
+    lists: Lists | None = None
+    """What decides rows whatever their score."""
 
     @property
     def further(self) -> tuple[str, ...]:
         """The columns that the answers of this run have, and not those of every run."""
-        return (*self.of_decision, *(EXPLANATIONS if self.explain else ()))
+        return (*self.of_decision, *(EXPLANATIONS if self.explain else ()), *((LISTED,) if self.lists else ()))
 
 
 def columns_of(part: InputFile, contract: Contract) -> dict[str, str]:
@@ -139,7 +142,7 @@ def score_chunk(chunk: Chunk, part: InputFile, job: ScoringJob, first: int | Non
     rows, scorer = read_chunk(chunk.content, part), scorer_of(job)
     fields = field_columns(rows.table, part, job, scorer.contract)
     past = None if first is None else _past_of(job.run, scorer.contract, first, len(fields))
-    answers = answer_rows(scorer, fields, explain=job.explain, now=job.now, past=past)
+    answers = answer_rows(scorer, fields, explain=job.explain, now=job.now, past=past, lists=job.lists)
     scored = _scored(rows.table, answers.answered, scored_schema(part.schema, job.further))
     rejected = answers.rejected.to_dict()
     files = {".rows": partial(write_csv if job.kind == ".csv" else write_arrow, scored)}

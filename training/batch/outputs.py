@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.batch.answers import ANSWER_COLUMNS, BAND, EXPLANATIONS, SCORE
+from training.batch.answers import ANSWER_COLUMNS, BAND, EXPLANATIONS, LISTED, SCORE
 from training.data.chunks import Chunk, ChunkRows
 from training.data.input_files import InputFile, stem_of
 from training.data.row_checks import REJECTED_COLUMNS
@@ -80,7 +80,7 @@ def _is_same(first: Path, second: Path) -> bool:
 
 
 def _require_columns(part: InputFile, target: Path) -> None:
-    added = (*ANSWER_COLUMNS, BAND, SCORE, *EXPLANATIONS, *REJECTED_COLUMNS)
+    added = (*ANSWER_COLUMNS, BAND, SCORE, *EXPLANATIONS, LISTED, *REJECTED_COLUMNS)
     if clashing := sorted(set(added) & set(part.schema.names)):
         raise StageError(f"{part.path} has a column {', '.join(clashing)} already; rename it before it is scored")
     if target.suffix.lower() == ".csv":

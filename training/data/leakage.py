@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY, STRING_TYPES, DeclaredField
+from handler.scoring.fields import NUMERIC_TYPES, SECONDS_A_DAY, STRING_TYPES, UNLEARNED_TYPES, DeclaredField
 from training.declaration import ScorerDeclaration
 from training.errors import counted
 from training.evaluation.metrics import rank, roc_auc
@@ -38,7 +38,7 @@ def leakage_warnings(rows: pd.DataFrame, scorer: ScorerDeclaration) -> list[str]
     return [
         f"{name} {problem}"
         for name, field in scorer.fields.items()
-        if field.type != "key"
+        if field.type not in UNLEARNED_TYPES
         for problem in _problems(name, rows[name], field, label, scorer.label)
     ]
 

@@ -51,7 +51,11 @@ def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]
 
 def sign(manifest: bytes, key: str) -> dict[str, bytes]:
     """The signature of a manifest, by the name of its file; raises StageError where the key cannot sign."""
-    statement = signed_statement(manifest)
+    return signature_of(signed_statement(manifest), key)
+
+
+def signature_of(statement: bytes, key: str) -> dict[str, bytes]:
+    """The signature of a statement, by the name that its key gives it; raises StageError where the key cannot sign."""
     signed = _signed_by_kms(statement, key.removeprefix(KMS)) if key.startswith(KMS) else _signed(statement, Path(key))
     public_key, signature = signed
     return {signature_name(public_key): base64.b64encode(signature) + b"\n"}

@@ -86,10 +86,20 @@ def grouped_share_interval(
     1, as many as there are entities. Where a few entities have most of the cases it is still too narrow: of 20 entities
     with sizes of a heavy tail it holds the true share three times in four.
     """
+    share, effective = effective_share(hits, cases, groups)
+    return share_interval(share * effective, effective)
+
+
+def effective_share(
+    hits: npt.NDArray[np.bool_], cases: npt.NDArray[np.bool_], groups: Positions | None
+) -> tuple[float, float]:
+    """The share of `cases` that are `hits`, and of how many independent cases it tells as much; 0 and 0 of none."""
     hits = hits & cases
     n_hits, n_cases = int(hits.sum()), int(cases.sum())
-    if groups is None or not n_cases:
-        return share_interval(n_hits, n_cases)
+    if not n_cases:
+        return 0.0, 0.0
+    if groups is None:
+        return n_hits / n_cases, n_cases
     sizes = np.bincount(groups[cases])
     share, is_there = n_hits / n_cases, sizes > 0
     hits_of = np.bincount(groups[hits], minlength=len(sizes))
@@ -97,12 +107,18 @@ def grouped_share_interval(
     # In whole numbers, so that equal rates differ by nothing.
     deviations = (hits_of * n_cases - n_hits * sizes)[is_there] / n_cases
     if not deviations.any():
-        return share_interval(share * n_entities, n_entities)
+        return share, n_entities
     variance = float(deviations @ deviations) / n_cases**2 * n_entities / (n_entities - 1)
     quantile = PERCENTS[1] / 100
     narrower = float(norm.ppf(quantile) / t.ppf(quantile, n_entities - 1))
-    effective = min(share * (1 - share) / variance, n_cases) * narrower**2
-    return share_interval(share * effective, effective)
+    return share, min(share * (1 - share) / variance, n_cases) * narrower**2
+
+
+def ratio_interval(share: float, n: float, other: float, n_other: float) -> tuple[float, float]:
+    """The 95 % interval of the ratio of two shares of so many independent cases each, both above 0 (Katz 1978)."""
+    error = np.sqrt((1 - share) / (share * n) + (1 - other) / (other * n_other))
+    wide = float(np.exp(norm.ppf(PERCENTS[1] / 100) * error))
+    return share / other / wide, share / other * wide
 
 
 def share_of_sample_interval(bounds: tuple[float, float], share: float, total: float) -> tuple[float, float]:

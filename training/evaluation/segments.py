@@ -1,7 +1,8 @@
 """The quality of decisions for each category that has enough rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from handler.scoring.features import Features
-from training.evaluation.intervals import grouped_share_interval
+from training.evaluation.intervals import effective_share, grouped_share_interval, ratio_interval
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix, Positions
 
 MIN_ROWS = 200
@@ -18,7 +19,10 @@ COLUMNS = [
     *("feature", "segment", "rows", "frauds", "fraud_rate", "predicted_rate", "alert_rate"),
     *("recall", "recall_low", "recall_high"),
     *("false_positive_rate", "false_positive_rate_low", "false_positive_rate_high"),
+    *("false_positive_ratio", "false_positive_ratio_low", "false_positive_ratio_high"),
 ]
+UNKNOWN = "(missing)"
+Members = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,21 @@ class Decisions:
     """The number of each row's entity, where one is declared."""
 
 
-def segment_table(features: Features, rows: Matrix | FeatureMatrix, decisions: Decisions) -> pd.DataFrame:
+def segment_table(
+    features: Features,
+    rows: Matrix | FeatureMatrix,
+    decisions: Decisions,
+    audited: Mapping[str, npt.NDArray[Any]] | None = None,
+) -> pd.DataFrame:
     """One row per category with at least MIN_ROWS rows, "(missing)" included; rates with 95 % intervals.
 
-    Recall is empty where a segment has fewer than MIN_FRAUDS frauds.
+    Recall is empty where a segment has fewer than MIN_FRAUDS frauds. `audited` are columns that the model does not
+    know: their values also have the ratio of their false positive rate to that of all other rows.
     """
     probability, groups = decisions.probability, decisions.groups
     is_flagged, is_fraud = probability >= decisions.threshold, decisions.label == 1
     segments = []
-    for feature, name, member in _segments(features, rows):
+    for feature, name, member in chain(_segments(features, rows), _groups(audited or {})):
         if (n := int(member.sum())) < MIN_ROWS:
             continue
         frauds, legitimate = member & is_fraud, member & ~is_fraud
@@ -55,6 +65,7 @@ def segment_table(features: Features, rows: Matrix | FeatureMatrix, decisions: D
                 "alert_rate": float(is_flagged[member].mean()),
                 **_share("recall", is_flagged, frauds, groups, least=MIN_FRAUDS),
                 **_share("false_positive_rate", is_flagged, legitimate, groups),
+                **(parity(is_flagged, member, ~is_fraud, groups) if feature in (audited or {}) else {}),
             }
         )
     return pd.DataFrame(segments, columns=COLUMNS)
@@ -68,7 +79,29 @@ def _segments(features: Features, rows: Matrix | FeatureMatrix) -> Iterator[tupl
         column = rows[:, index]
         for code, category in enumerate(labels):
             yield name, category, column == code
-        yield name, "(missing)", np.isnan(column)
+        yield name, UNKNOWN, np.isnan(column)
+
+
+def _groups(audited: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, str, Members]]:
+    """Each value of each column that is no feature, and a mask of its rows."""
+    for name, values in audited.items():
+        codes, texts = pd.factorize(values)
+        large = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(texts)) >= MIN_ROWS)
+        for code in sorted(large.tolist(), key=lambda code: str(texts[code])):
+            yield name, str(texts[code]), codes == code
+        yield name, UNKNOWN, codes < 0
+
+
+def parity(flagged: Members, member: Members, legitimate: Members, groups: Positions | None) -> dict[str, float | None]:
+    """How many times as often as others' a group's legitimate rows are flagged, with its interval; 1 is parity.
+
+    All None where of one of the two none is flagged, or there are none.
+    """
+    own, n_own = effective_share(flagged, member & legitimate, groups)
+    other, n_other = effective_share(flagged, ~member & legitimate, groups)
+    if not own or not other:
+        return dict.fromkeys(COLUMNS[-3:])
+    return dict(zip(COLUMNS[-3:], (own / other, *ratio_interval(own, n_own, other, n_other)), strict=True))
 
 
 def _share(

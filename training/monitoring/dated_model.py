@@ -162,7 +162,7 @@ def state_of(weeks: Sequence[ScoredRows], model: DatedModel, scorer: ScorerDecla
     """The state that the monitor would have given, on a date, to a model that has served these weeks."""
     if not weeks:
         return INSUFFICIENT
-    joined = {
+    joined: dict[str, Any] = {
         name: np.concatenate([getattr(week, name) for week in weeks]) for name in ("time", "probability", "flagged")
     }
     label = np.concatenate([week.label for week in weeks])

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import time
 from typing import Any, NamedTuple, Self
@@ -33,6 +33,8 @@ ALIKE = "predictions without an id that equal another of the same time"
 OUTSIDE = "predictions outside of the window"
 # Beyond these a value comes from no function, and sums of it may overflow.
 LEAST_RATE, MOST_MILLISECONDS = 1e-9, 1e9
+# Before the names of audit fields, among the columns of a log that is being read.
+_AUDIT = "audit "
 # Above it a float is not the whole number that it was written as.
 EXACT = 2**53
 
@@ -70,6 +72,10 @@ class Log:
     """A hash of who says so; NO_ID where that is unknown."""
     counts: dict[str, int]
     """How many lines of each kind were read, unusable ones too."""
+    audit: Mapping[str, npt.NDArray[np.uint64]] = field(default_factory=dict)
+    """Per audit field a hash of each prediction's value; NO_ID where it is unknown."""
+    audit_texts: Mapping[int, str] = field(default_factory=dict)
+    """The values by their hashes."""
 
     def during(self, since: float, until: float) -> Self:
         """The predictions from `since` to before `until`; all outcomes stay, because they may come later."""
@@ -90,7 +96,7 @@ class Log:
         ordered = values[:, np.lexsort(values)]
         n_alike = int((ordered[:, 1:] == ordered[:, :-1]).all(axis=0).sum())
         once = self._of(np.flatnonzero(~is_repeat), REPEATED, int(is_repeat.sum()))
-        return type(self)(**{**once.__dict__, "counts": once.counts | ({ALIKE: n_alike} if n_alike else {})})
+        return replace(once, counts=once.counts | ({ALIKE: n_alike} if n_alike else {}))
 
     def _of(self, kept: slice | Positions, why: str, n_others: int) -> Self:
         columns = (
@@ -106,24 +112,25 @@ class Log:
             "version",
             "bins",
         )
-        counts = self.counts | ({why: n_others} if n_others else {})
-        return type(self)(
-            **{**self.__dict__, **{name: getattr(self, name)[kept] for name in columns}, "counts": counts}
-        )
+        changed: dict[str, Any] = {name: getattr(self, name)[kept] for name in columns}
+        changed["audit"] = {name: values[kept] for name, values in self.audit.items()}
+        return replace(self, **changed, counts=self.counts | ({why: n_others} if n_others else {}))
 
 
-def read_log(address: str, scorer: str, binning: Binning) -> Log:
+def read_log(address: str, scorer: str, binning: Binning, audited: Sequence[str] = ()) -> Log:
     """The records of a scorer in a file, a folder or a prefix of S3 (s3://bucket/prefix), packed by gzip or not.
 
-    Raises DataError where there is no file, or one cannot be read.
+    `audited` names the audit fields. Raises DataError where there is no file, or one cannot be read.
     """
     latest = time() + CLOCK_SLACK
     read = Parallel(n_jobs=-1, return_as="generator")(
-        delayed(_read)(chunk, scorer, binning, latest) for chunk in read_chunks(address)
+        delayed(_read)(chunk, scorer, binning, latest, audited) for chunk in read_chunks(address)
     )
     # Reading no lines gives empty columns of the right types.
-    parts, counts, versions = [read_columns((), scorer, binning, latest=latest)[0]], Counter[str](), list[str]()
-    for columns, named, counted in read:
+    parts, counts, versions = [_read(b"", scorer, binning, latest, audited)[0]], Counter[str](), list[str]()
+    texts: dict[int, str] = {}
+    for columns, named, counted, texts_here in read:
+        texts |= texts_here
         versions += [version for version in named if version not in versions]
         places = np.array([versions.index(version) for version in named], dtype=np.intp)
         parts.append(columns | {"version": places[columns["version"]]})
@@ -131,11 +138,18 @@ def read_log(address: str, scorer: str, binning: Binning) -> Log:
     columns = _joined(parts)
     ordered = sorted(versions)
     places = np.array([ordered.index(version) for version in versions], dtype=np.intp)
-    return Log(**columns | {"version": places[columns["version"]]}, versions=ordered, counts=dict(counts))
+    audit = {name: columns.pop(f"{_AUDIT}{name}") for name in audited}
+    columns |= {"version": places[columns["version"]], "audit": audit, "audit_texts": texts}
+    return Log(**columns, versions=ordered, counts=dict(counts))
 
 
-def _read(chunk: bytes, scorer: str, binning: Binning, latest: float) -> tuple[dict[str, Any], list[str], Counter[str]]:
-    return read_columns(chunk.split(b"\n"), scorer, binning, latest=latest)
+def _read(
+    chunk: bytes, scorer: str, binning: Binning, latest: float, audited: Sequence[str]
+) -> tuple[dict[str, Any], list[str], Counter[str], dict[int, str]]:
+    texts: dict[int, str] = {}
+    lines = chunk.split(b"\n") if chunk else ()
+    columns, versions, counts = read_columns(lines, scorer, binning, latest=latest, audited=audited, texts=texts)
+    return columns, versions, counts, texts
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
@@ -163,6 +177,7 @@ class Prediction(NamedTuple):
     id: int
     version: str
     features: dict[str, Any]
+    audit: dict[str, str | None]
 
 
 class _Outcome(NamedTuple):
@@ -177,12 +192,19 @@ class UnusableError(ValueError):
     """Raised when a record holds no usable value of a key; its text is the kind under which the line is counted."""
 
 
-def read_columns(
-    lines: Iterable[bytes], scorer: str, binning: Binning, *, latest: float
+def read_columns(  # noqa: PLR0913 - of the audit by its names
+    lines: Iterable[bytes],
+    scorer: str,
+    binning: Binning,
+    *,
+    latest: float,
+    audited: Sequence[str] = (),
+    texts: dict[int, str] | None = None,
 ) -> tuple[dict[str, Any], list[str], Counter[str]]:
     """The columns of a `Log`, the versions that `version` counts through, and counts of lines.
 
-    A line that is dated after `latest` (seconds) is not used, because it would stay the newest line forever.
+    A line that is dated after `latest` (seconds) is not used, because it would stay the newest line forever. Of the
+    `audited` fields there are columns of hashes too, whose values are added to `texts`.
     """
     counts = Counter[str]()
     predictions: list[Prediction] = []
@@ -203,7 +225,16 @@ def read_columns(
     versions = sorted({prediction.version for prediction in predictions})
     columns = _prediction_columns(predictions, versions) | _outcome_columns(outcomes)
     bins = binning.matrix([prediction.features for prediction in predictions])
-    return columns | {"bins": bins}, versions, merged(counts)
+    audit = {f"{_AUDIT}{name}": _hashes([p.audit.get(name) for p in predictions], texts) for name in audited}
+    return columns | {"bins": bins} | audit, versions, merged(counts)
+
+
+def _hashes(values: Sequence[str | None], texts: dict[int, str] | None) -> npt.NDArray[np.uint64]:
+    """The hashes of values, NO_ID of those that are unknown; `texts` has the values by their hashes."""
+    hash_of = {value: _id_hash(value) for value in set(values) if value is not None}
+    if texts is not None:
+        texts |= {number: value for value, number in hash_of.items()}
+    return np.array([int(NO_ID) if value is None else hash_of[value] for value in values], dtype=np.uint64)
 
 
 def _prediction_columns(predictions: Sequence[Prediction], versions: Sequence[str]) -> dict[str, Any]:
@@ -321,6 +352,7 @@ _PREDICTION: dict[str, Callable[[Any], Any]] = {
     "id": lambda identifier: int(NO_ID) if identifier is None else _id_hash(identifier),
     "version": partial(_of_type, str),
     "features": _features,
+    "audit": lambda groups: {name: value and _of_type(str, value) for name, value in (groups or {}).items()},
 }
 # Of an outcome that says when it became known, that is its time; else when it arrived.
 _OUTCOME: dict[str, Callable[[Any], Any]] = {

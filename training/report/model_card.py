@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from math import hypot, sqrt
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from handler.scoring.contract import DerivedFeature
 from handler.scoring.features import feature_names
+from handler.scoring.scorer import N_REASONS
 from training.monotone import monotone_signs
 from training.params import COST_PARTS, Resampling
 from training.report.html import Section
@@ -33,6 +35,11 @@ ENVIRONMENT = Environment(
 BREAK = re.compile(r"(?<=[^\n]) *+\n *+(?![\n|#]|- |$)")
 FIGURES = re.compile(r"\n<!-- figures: (.+) -->\n")
 
+# What the numbers come from; XGBoost is one of two packages.
+COMPUTING = {
+    *("xgboost", "xgboost-cpu", "scikit-learn", "imbalanced-learn"),
+    *("numpy", "scipy", "pandas", "duckdb", "optuna"),
+}
 LONGEST_WARNING = 400
 MOST_FEATURES = 25
 MOST_SEGMENTS = 20
@@ -107,6 +114,34 @@ def _head(reports: Reports) -> Facts:
         "seed": reports.scorer.seed,
         "has_score": "score" in reports.manifest["decision"],
         "control": _control(reports),
+        "n_reasons": N_REASONS,
+        "customer_reasons": [
+            {"feature": code(name), "code": plain(reason.code), "text": plain(reason.text, longest=LONGEST_WARNING)}
+            for name, reason in reports.contract.customer_reasons.items()
+        ],
+        "changeable": ", ".join(code(name) for name, field in reports.contract.fields.items() if field.changeable),
+        "libraries": ", ".join(f"{name} {version}" for name, version in libraries().items()),
+    }
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what the numbers come from, as they are installed."""
+    installed = {package.name.lower(): package.version for package in metadata.distributions()}
+    return {name: installed[name] for name in sorted(COMPUTING & installed.keys())}
+
+
+def card_content(reports: Reports) -> dict[str, Any]:
+    """The card for programs: what the bundle says of itself, and the rows of the card's tables."""
+    manifest = {key: value for key, value in reports.manifest.items() if key not in {"files", "format"}}
+    return {
+        **manifest,
+        "purpose": "detecting fraud in single requests; never eligibility, prices, credit, insurance or work",
+        "customer_reasons": {name: r.model_dump() for name, r in reports.contract.customer_reasons.items()},
+        "changeable": [name for name, field in reports.contract.fields.items() if field.changeable],
+        "libraries": libraries(),
+        "training": reports.training,
+        "segments": reports.segments,
+        "warnings": reports.rows.get("warnings", []),
     }
 
 
@@ -436,7 +471,8 @@ def _calibration(reports: Reports) -> Facts:
 
 def _segments(reports: Reports) -> Facts:
     """The categories in the report's order; if there are too many to show, first those that differ from the whole."""
-    marked = [(row, _marks(row, reports)) for row in reports.segments]
+    audited = reports.scorer.contract.audited
+    marked = [(row, _marks(row, reports)) for row in reports.segments if row["feature"] not in audited]
     kept = sorted(range(len(marked)), key=lambda place: _urgency(*marked[place]))[:MOST_SEGMENTS]
     n_intervals = sum(row[name] is not None for row, _ in marked for name in ("recall", "false_positive_rate"))
     return {
@@ -446,6 +482,8 @@ def _segments(reports: Reports) -> Facts:
         "n_intervals": f"{n_intervals:,}",
         "n_by_chance": f"{n_intervals * BY_CHANCE:.0f}",
         "is_cut": len(marked) > MOST_SEGMENTS,
+        "audited": ", ".join(map(code, audited)),
+        "groups": [_group(row, reports) for row in reports.segments if row["feature"] in audited],
     }
 
 
@@ -467,6 +505,16 @@ def _marks(row: Row, reports: Reports) -> list[str]:
 def _urgency(row: Row, marks: Sequence[str]) -> tuple[bool, bool, bool, float]:
     """Segments that miss frauds first, then those with false alarms, then others that are marked, then the largest."""
     return "recall below" not in marks, "more false alarms" not in marks, not marks, -row["rows"]
+
+
+def _group(row: Row, reports: Reports) -> Facts:
+    """A group that the model does not know, with how often its legitimate requests are flagged beside others'."""
+    ratio = row["false_positive_ratio"]
+    bounds = [row[f"false_positive_ratio_{end}"] for end in ("low", "high")]
+    return _segment(row, _marks(row, reports)) | {
+        "ratio": None if ratio is None else f"{ratio:.2f} ({bounds[0]:.2f} to {bounds[1]:.2f})",
+        "is_above": bool(ratio) and bounds[0] > 1,
+    }
 
 
 def _segment(row: Row, marks: Sequence[str]) -> Facts:

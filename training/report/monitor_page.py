@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from training.report.axes import BLUE, GREY, ORANGE, blank_axes
 from training.report.html import Picture, Section, page
 from training.report.markdown import number, percent, plain, table
-from training.report.monitor_report import JudgedBlock, MonitorReport
+from training.report.monitor_report import GroupRates, JudgedBlock, MonitorReport
 
 SAYS = {
     "ok": "Leave it.",
@@ -29,6 +29,7 @@ def monitor_page(report: MonitorReport) -> str:
         Section(_head(report), ("performance", "alerts") if blocks else ()),
         Section(_drift(blocks), ("drift",) if blocks else ()),
         Section(_blocks(blocks)),
+        *([Section(_groups(report.groups))] if report.groups else []),
         Section(_counts(report.counts)),
     ]
     return page(f"Monitor: {report.scorer}", sections, _pictures(blocks))
@@ -79,6 +80,33 @@ def _blocks(blocks: Sequence[JudgedBlock]) -> str:
         + table("ll" + "r" * (len(headers) - 2), headers, rows)
         + "\n\n"
         + "\n".join(reasons)
+        + "\n"
+    )
+
+
+def _groups(groups: Sequence[GroupRates]) -> str:
+    rows = []
+    for rates in groups:
+        low, high = rates.false_positive_interval
+        rows.append(
+            [
+                plain(rates.field),
+                plain(rates.group),
+                f"{rates.predictions:,}",
+                percent(rates.alert_rate),
+                f"{rates.legitimate:,}",
+                "unknown"
+                if rates.false_positive_rate is None
+                else f"{percent(rates.false_positive_rate)} ({percent(low)} to {percent(high)})",
+                "unknown"
+                if rates.ratio is None or rates.ratio_interval is None
+                else f"{rates.ratio:.2f} ({rates.ratio_interval[0]:.2f} to {rates.ratio_interval[1]:.2f})",
+            ]
+        )
+    headers = ["field", "group", "predictions", "flagged", "known legitimate", "of these flagged", "times as others"]
+    return (
+        "## Groups that the model does not know\n\nIn the whole log; 1 times as often as others is parity.\n\n"
+        + table("llrrrrr", headers, rows)
         + "\n"
     )
 

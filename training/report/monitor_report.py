@@ -72,6 +72,23 @@ class Reviews(ReportRecord):
     confirmed_interval: tuple[float, float]
 
 
+class GroupRates(ReportRecord):
+    """How requests with one value of an audit field were treated, in the whole log, with 95 % intervals."""
+
+    field: str
+    group: str
+    predictions: int
+    alert_rate: float
+    legitimate: int
+    """Known to be no fraud."""
+    false_positive_rate: float | None
+    """The share of these that was flagged."""
+    false_positive_interval: tuple[float, float]
+    ratio: float | None = None
+    """To that of all others; 1 is parity. None where of one of the two none is known, or none was flagged."""
+    ratio_interval: tuple[float, float] | None = None
+
+
 class Block(ReportRecord):
     """The predictions of a block of time, compared with the baseline."""
 
@@ -133,4 +150,6 @@ class MonitorReport(ReportRecord):
     """How many lines of each kind were read."""
     reviews: Reviews | None = None
     """None where no outcome came from a review."""
+    groups: tuple[GroupRates, ...] = ()
+    """Of the audit fields; empty where none is declared."""
     blocks: tuple[JudgedBlock, ...]

@@ -213,7 +213,7 @@ HIGHEST = st.sampled_from([1.0, 1.5, 2.0, 7.5, 1e15, 1e20, None])
 def declared_fields(draw: st.DrawFn, kinds: st.SearchStrategy[str] = KINDS) -> dict[str, Any]:
     """A field of any type, with limits that values often reach."""
     kind = draw(kinds)
-    keys: dict[str, Any] = {"type": kind, "required": draw(st.booleans())}
+    keys: dict[str, Any] = {"type": kind, "required": draw(st.booleans()) if kind != "audit" else False}
     if kind in NUMERIC_TYPES:
         keys |= {"min": draw(LOWEST), "max": draw(HIGHEST)}
     elif kind in STRING_TYPES:
@@ -227,7 +227,8 @@ def later_fields(draw: st.DrawFn, promised: dict[str, Any]) -> dict[str, Any]:
     alike = NUMERIC_TYPES if promised["type"] in NUMERIC_TYPES else (promised["type"], *STRING_TYPES)
     other = draw(declared_fields(st.sampled_from(alike)))
     kept = draw(st.sets(st.sampled_from(["required", "min", "max", "max_length"])))
-    return other | {key: promised[key] for key in kept & promised.keys() & other.keys()}
+    later = other | {key: promised[key] for key in kept & promised.keys() & other.keys()}
+    return later | ({"required": False} if later["type"] == "audit" else {})
 
 
 def values_of(field: DeclaredField) -> st.SearchStrategy[Any]:

@@ -117,7 +117,7 @@ def test_an_invalid_value_is_refused_by_name(body: str, field: str, problem: str
         *(
             (
                 {"type": kind, "private": "hash"},
-                f"private: hash is for category, text, key; of a {kind} it must be omit",
+                f"private: hash is for category, text, key, audit; of a {kind} it must be omit",
             )
             for kind in ("number", "money", "count", "flag", "date")
         ),

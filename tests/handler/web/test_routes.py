@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Sequence
 from copy import copy
+from math import exp
 from pathlib import Path
 from typing import Any
 
@@ -403,3 +404,62 @@ def test_what_is_refused_leaves_nothing_in_the_history(refund: Scorer) -> None:
         assert rows == (0,)
         client.post(ROUTE, json=named).raise_for_status()
         assert history.connection().execute("SELECT count(*) FROM states").fetchone() == (1,)
+
+
+@pytest.fixture
+def addressed(tmp_path: Path) -> tuple[TestClient, Path]:
+    """A client of refund, with reasons for customers of three features, and the folder of its records."""
+    contract = json.loads((BUNDLES / "refund" / MANIFEST).read_text())["contract"]
+    contract["fields"]["refunds"]["reason"] = {"code": "R1", "text": "Many refunds were asked for."}
+    contract["features"]["refund_rate"]["reason"] = {"code": "R2", "text": "Refunds are frequent for this account."}
+    contract["history"]["features"]["ip_count_7d"]["reason"] = {"code": "R3", "text": "Many requests came from here."}
+    write_variant(BUNDLES / "refund", tmp_path / "addressed", contract=contract)
+    app = create_app({"refund": Slot(load_scorer(tmp_path / "addressed"))}, recorder=Recorder(str(tmp_path / "log")))
+    return TestClient(app), tmp_path / "log"
+
+
+def test_a_request_is_explained_for_three_readers(addressed: tuple[TestClient, Path]) -> None:
+    """Sentences, codes and texts without a number, and contributions that sum up; the record is always the same."""
+    client, log = addressed
+    analyst = client.post(ROUTE, json=REQUEST).json()
+    customer = client.post(f"{ROUTE}?reader=customer", json=REQUEST).json()
+    auditor = client.post(f"{ROUTE}?reader=auditor", json=REQUEST).json()
+    assert [reason["field"] for reason in analyst["reasons"]][:2] == ["refunds", "refund_rate"]
+    assert customer["reasons"] == [
+        {"code": "R1", "text": "Many refunds were asked for."},
+        {"code": "R2", "text": "Refunds are frequent for this account."},
+    ]
+    assert "warnings" not in customer
+    everything = client.post(f"{ROUTE}?explain=true", json=REQUEST).json()
+    for reason in everything["reasons"]:
+        del reason["sentence"]
+    assert auditor == everything
+    shares = [reason["contribution"] for reason in auditor["reasons"]]
+    total = auditor["base_log_odds"] + sum(shares)
+    assert 1 / (1 + exp(-total)) == pytest.approx(auditor["confidence"], abs=1e-12)
+    for line in (lines := record_lines(log)):
+        for key in ("time", "milliseconds"):
+            del line[key]
+    assert lines[0] == lines[1]
+    assert lines[0]["warnings"] == lines[2]["warnings"] != []
+
+
+def test_a_customer_is_told_of_an_approved_request_only_on_demand(addressed: tuple[TestClient, Path]) -> None:
+    """As the analyst is; in a batch in order."""
+    harmless = {"yearsActive": 5.0, "amount": 20.0, "refunds": 0}
+    batch = addressed[0].post(f"{ROUTE}/batch?reader=customer", json=[harmless, REQUEST]).json()
+    assert ["reasons" in answer for answer in batch] == [False, True]
+    asked = addressed[0].post(f"{ROUTE}?reader=customer&explain=true", json=harmless).json()
+    assert all(reason.keys() == {"code", "text"} for reason in asked["reasons"])
+    assert "base_log_odds" not in asked
+
+
+def test_an_unknown_reader_is_refused(client: TestClient, addressed: tuple[TestClient, Path]) -> None:
+    """And a customer, where nothing is declared for one."""
+    for asked, reader, message in (
+        (addressed[0], "judge", "Input should be 'analyst', 'customer' or 'auditor'"),
+        (client, "customer", "This scorer declares no reason for customers; ask for the analyst's"),
+    ):
+        answer = asked.post(f"{ROUTE}?reader={reader}", json=REQUEST)
+        (problem,) = answer.json()["detail"]
+        assert (answer.status_code, problem["loc"], problem["msg"]) == (422, ["query", "reader"], message)

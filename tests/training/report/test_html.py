@@ -19,7 +19,7 @@ def content(reports: Reports) -> str:
 
 def test_page_runs_nothing_and_refers_to_nothing_else(content: str) -> None:
     """There is no script, and no reference to anything but the page's own parts."""
-    require_whole_page(content, sections=11, pictures=8)
+    require_whole_page(content, sections=12, pictures=8)
     root = parsed(content)
     for element in root.iter():
         assert not element.tag.endswith("image")

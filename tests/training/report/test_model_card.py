@@ -197,6 +197,7 @@ def test_sections_are_in_order(reports: Reports) -> None:
         "Calibration",
         "Segments",
         "Explanations",
+        "What a person is told",
         "Limits and what to watch",
         "Reproducing it",
     ]

@@ -1,0 +1,191 @@
+"""What would have passed, on the flagged test rows of the shipped scorers: `python -m benchmarks.serving.whatif`.
+
+Some fields are declared changeable. Each change that is told is sent again, and must leave the band. Then a grid is
+tried: per field the thresholds of its own feature, the values on either side of them, and values drawn between the
+percentiles of the training rows, which also reach the thresholds of the features that are computed from it; of two
+fields all pairs of some of these. Nothing on it that is nearer may leave the band.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations, product
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+from tqdm import tqdm
+
+from benchmarks.command import ROOT, keep, options_of
+from benchmarks.machine import machine
+from benchmarks.tables import date_of, table
+from benchmarks.variants import write_variant
+from handler.scoring.bundle import MANIFEST
+from handler.scoring.scorer import Scored, Scorer, load_scorer
+from handler.scoring.times import END_OF_TIMES
+from handler.scoring.whatif import WhatIf, _position, _thresholds_of
+from training.data.requests import parsed_requests
+from training.run.files import BUILD, BUNDLES
+
+CHANGEABLE = {
+    "transaction": ("amount_usd", "gas_price", "avg_tx_value", "chain"),
+    "refund": ("amount", "refunds", "years_active"),
+}
+# Flagged rows of each scorer; of these, those of which pairs are tried; values of each of two fields; drawn values.
+SIZES = {"rows": (1_000, 10), "pairs": (40, 2), "values": (40, 4), "drawn": (200, 20)}
+BANDS = ("approve", "review", "block")
+
+
+def changeable_scorer(name: str, folder: Path) -> Scorer:
+    """A shipped scorer some of whose fields may change."""
+    contract = json.loads((ROOT / BUNDLES / name / MANIFEST).read_text())["contract"]
+    for field in CHANGEABLE[name]:
+        contract["fields"][field]["changeable"] = True
+    write_variant(ROOT / BUNDLES / name, folder / name, contract=contract)
+    return Scorer(load_scorer(folder / name).bundle, clock=lambda: END_OF_TIMES)
+
+
+def flagged_rows(scorer: Scorer, n_rows: int) -> Iterator[tuple[BaseModel, Scored]]:
+    """The first flagged rows of the test window, with their past."""
+    rows = pd.read_parquet(ROOT / BUILD / scorer.bundle.scorer / "rows" / "test.parquet")
+    for request in parsed_requests(rows, scorer.contract, scorer.request_model):
+        if (scored := scorer.score(request)).is_flagged:
+            yield request, scored
+            n_rows -= 1
+            if not n_rows:
+                return
+
+
+def grid(scorer: Scorer, thresholds: Sequence[float], name: str, draw: np.random.Generator, n_drawn: int) -> list[Any]:
+    """Values of a field: its thresholds, those beside them, and drawn ones."""
+    field, place = scorer.contract.fields[name], list(scorer.contract.columns).index(name)
+    if field.type == "category":
+        return list((scorer.bundle.features.labels[place] or ())[1:])
+    beside = [value for edge in thresholds for value in (edge * (1 - 1e-6), edge, edge * (1 + 1e-6))]
+    drawn = np.quantile(scorer.bundle.reference[name]["percentiles"], draw.random(n_drawn)).tolist()
+    digits = {"money": 2, "count": 0}.get(field.type)
+    values = {value if digits is None else round(value, digits) for value in (*beside, *drawn)}
+    return [value for value in values if field.lowest <= value <= field.highest]
+
+
+def distance(scorer: Scorer, name: str, now: Any, to: Any) -> float:  # noqa: ANN401 - a request's values
+    """The share of the training rows between two values of a field."""
+    percentiles = scorer.bundle.reference[name].get("percentiles")
+    if now is None or not percentiles:
+        return 0.0 if now == to else 1.0
+    return abs(_position(percentiles, float(to)) - _position(percentiles, float(now)))
+
+
+def changed(request: BaseModel, changes: Mapping[str, Any]) -> BaseModel:
+    """A request with other values."""
+    copy = request.model_copy()
+    vars(copy).update(changes)
+    return copy
+
+
+def leaves(before: Scored, after: Scored) -> bool:
+    """Whether a result is in a lower band."""
+    return BANDS.index(str(after.band)) < BANDS.index(str(before.band))
+
+
+class Grids:
+    """The values that are tried, and what is nearer than a change that was told."""
+
+    def __init__(self, scorer: Scorer, n_drawn: int) -> None:
+        """Draw them."""
+        draw = np.random.default_rng(1)
+        thresholds = _thresholds_of(scorer.bundle.booster.model_json(), len(scorer.bundle.features.names))
+        columns = list(scorer.contract.columns)
+        self._scorer, self._draw = scorer, draw
+        self.values = {
+            name: grid(scorer, thresholds[columns.index(name)], name, draw, n_drawn)
+            for name in CHANGEABLE[scorer.bundle.scorer]
+        }
+
+    def nearer(self, request: BaseModel, scored: Scored, told: float, n_fields: int, most: int = 0) -> tuple[int, int]:
+        """How many changes of so many fields were tried, and how many nearer ones leave the band."""
+        n_tried = n_nearer = 0
+        for names in combinations(self.values, n_fields):
+            grids = [self.values[name] for name in names]
+            if most:
+                grids = [[values[at] for at in self._draw.permutation(len(values))[:most]] for values in grids]
+            tried = list(product(*grids))
+            far = [
+                sum(distance(self._scorer, n, vars(request)[n], v) for n, v in zip(names, values, strict=True))
+                for values in tried
+            ]
+            near = [values for values, how_far in zip(tried, far, strict=True) if how_far < told - 1e-6]
+            requests = [changed(request, dict(zip(names, values, strict=True))) for values in near]
+            n_tried += len(tried)
+            n_nearer += sum(leaves(scored, after) for after in self._scorer.scores(requests)) if requests else 0
+        return n_tried, n_nearer
+
+
+def measured(name: str, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """What was told of a scorer's flagged rows, whether it holds, and how long it took."""
+    with TemporaryDirectory() as folder:
+        scorer = changeable_scorer(name, Path(folder))
+        whatif, grids = WhatIf(scorer), Grids(scorer, sizes["drawn"])
+        aliases = {field.alias or field_name: field_name for field_name, field in scorer.contract.fields.items()}
+        counts = dict.fromkeys(("one", "two", "none", "left", "tried", "nearer"), 0)
+        seconds = []
+        rows = tqdm(flagged_rows(scorer, sizes["rows"]), name, total=sizes["rows"], disable=None)
+        for number, (request, scored) in enumerate(rows):
+            begin = perf_counter()
+            answer = whatif.answer(request, scored)
+            seconds.append(perf_counter() - begin)
+            changes = {aliases[change["field"]]: change["to"] for change in answer["changes"]}
+            counts[("none", "one", "two")[len(changes)]] += 1
+            counts["left"] += bool(changes) and leaves(scored, scorer.score(changed(request, changes)))
+            told = sum(distance(scorer, field, vars(request)[field], to) for field, to in changes.items())
+            tried, nearer = grids.nearer(request, scored, told if len(changes) == 1 else np.inf, 1)
+            if number < sizes["pairs"] and len(changes) != 1:
+                of_pairs = grids.nearer(request, scored, told if changes else np.inf, 2, sizes["values"])
+                tried, nearer = tried + of_pairs[0], nearer + of_pairs[1]
+            counts["tried"] += tried
+            counts["nearer"] += nearer
+    times = 1000 * np.array(seconds)
+    return {
+        "rows": len(times),
+        **counts,
+        "p50": float(np.median(times)),
+        "p99": float(np.percentile(times, 99)),
+        "slowest": float(times.max()),
+    }
+
+
+def whatif_table(report: Mapping[str, Any]) -> str:
+    """What was told, by scorer."""
+    of = [report[name] for name in CHANGEABLE]
+
+    def row(title: str, text: str) -> list[str]:
+        return [title, *(text.format(**each, told=each["one"] + each["two"]) for each in of)]
+
+    rows = [
+        row("flagged test rows", "{rows:,}"),
+        row("told a change of one field, of two, none", "{one:,}, {two:,}, {none:,}"),
+        row("left the band when sent again", "{left:,} of {told:,}"),
+        row("changes tried on the grid, nearer ones that leave the band", "{tried:,}, {nearer:,}"),
+        row("milliseconds: median, p99, slowest", "{p50:.1f}, {p99:,.0f}, {slowest:,.0f}"),
+    ]
+    return table([f"`python -m benchmarks.serving.whatif` on {date_of(report)}", *CHANGEABLE], rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print the table."""
+    options = options_of("serving.whatif", __doc__, SIZES, arguments)
+    report = {"machine": machine(), **{name: measured(name, vars(options)) for name in CHANGEABLE}}
+    print(whatif_table(report))
+    wrong = []
+    for name in CHANGEABLE:
+        each = report[name]
+        if (n_stayed := each["one"] + each["two"] - each["left"]) or each["nearer"]:
+            wrong.append(f"of {name} {n_stayed} changes do not leave the band, {each['nearer']} are not the nearest")
+    keep("whatif", report, options, wrong)
+
+
+if __name__ == "__main__":
+    main()

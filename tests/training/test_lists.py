@@ -1,0 +1,165 @@
+"""The lists command: what it writes, what it says of every mistake, and that batch scoring goes by the lists."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from fastapi.testclient import TestClient
+
+from handler.releases.lists import Lists, hashed_value
+from handler.releases.served import Served, Slot
+from handler.releases.store import pointer_key
+from handler.scoring.scorer import load_scorer
+from handler.settings import SETTINGS
+from handler.web.routes import create_app
+from tests.training.workplace import Workplace
+from training import lists, release, score
+from training.data.column_checks import check_field
+from training.data.requests import requests_of
+from training.delivery.lists_writer import served_lists
+from training.delivery.store_writer import open_store_writer
+
+KEY = "a deployment's own"
+NEXT_YEAR = f"{datetime.now(UTC) + timedelta(days=365):%Y-%m-%d}"
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def run(workplace: Workplace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs the command in a user's folder: what it prints, or its error."""
+    monkeypatch.setenv("PREDICTIONS_KEY", KEY)
+    monkeypatch.delenv("STORE", raising=False)
+
+    def command(*arguments: str) -> str:
+        capsys.readouterr()
+        ended = workplace.run(lists, "mini", *arguments)
+        return f"{ended or ''}{''.join(capsys.readouterr())}"
+
+    return command
+
+
+def add(name: str = "block", value: str = "DE", **options: str) -> list[str]:
+    """The arguments that add a value of country to a list."""
+    given = {"field": "country", "value": value, "reason": "chargebacks", **options}
+    return ["--add", name, *(part for key, text in given.items() for part in (f"--{key.replace('_', '-')}", text))]
+
+
+def test_a_value_is_added_shown_and_removed(run: Run, workplace: Workplace) -> None:
+    """The store holds its hash alone; the pointer's history says who did what and why."""
+    assert "lists none in store, 0 entries" in run()
+    assert "1 entry; block of country: chargebacks" in run(*add(expires=NEXT_YEAR))
+    assert "2 entries" in run(*add("allow", "FR"))
+    said = run()
+    assert "block  country: 1 value" in said
+    assert f"the first of 1 that expire does so on {NEXT_YEAR}" in said
+    assert "block: chargebacks, by" in run("--field", "country", "--value", "DE")
+    assert "it is on no list" in run("--field", "country", "--value", "NA")
+    texts = [path.read_text() for path in (workplace.folder / "store" / "mini" / "lists").iterdir()]
+    assert not any('"DE"' in text for text in texts)
+    assert any(hashed_value("country", "DE", KEY.encode()) in text for text in texts)
+    assert "1 entry; removed from block of country" in run("--remove", "block", "--field", "country", "--value", "DE")
+    pointer = json.loads((workplace.folder / "store" / pointer_key("mini")).read_text())
+    assert (pointer["action"], pointer["current"]) == ("lists", None)
+    assert pointer["reason"].startswith("removed from block")
+    assert len(list((workplace.folder / "store" / "mini" / "history").iterdir())) == 2
+
+
+def test_a_value_that_is_added_again_is_replaced(run: Run) -> None:
+    """With its new reason."""
+    run(*add())
+    assert "1 entry; block of country: proven" in run(*add(reason="proven"))
+    assert "block: proven" in run("--field", "country", "--value", "DE")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_is_added(run: Run, tmp_path: Path, suffix: str) -> None:
+    """With dates of expiry or without; a row that is wrong is named, and nothing is written."""
+    table = pd.DataFrame(
+        {"list": ["block", "allow"], "field": ["country"] * 2, "value": ["DE", "FR"], "reason": ["a", "b"]}
+    )
+    path = tmp_path / f"lists.{suffix}"
+    write = table.to_csv if suffix == "csv" else table.to_parquet
+    write(path, index=False)
+    assert "2 entries; 2 entries of lists" in run("--file", str(path))
+    table = table.assign(value=["NA", "GB"], expires=[NEXT_YEAR, "2020-01-31"])
+    write = table.to_csv if suffix == "csv" else table.to_parquet
+    write(path, index=False)
+    assert "row 2: expires is 2020-01-31, which is past" in run("--file", str(path))
+    assert "2 entries" in run()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (add("maybe"), "list is 'maybe'; it must be one of block, review, allow"),
+        (add(field="amount"), "field is 'amount'; it must be one of country, item"),
+        (add(value=""), "value is empty"),
+        (add(reason=" "), "reason is empty; say why"),
+        (add(expires="soon"), "expires is 'soon'; it must be a date, such as 2027-01-31"),
+        (add(expires="2020-01-31"), "expires is 2020-01-31, which is past"),
+        ([*add(), "--remove", "block"], "give one of ADD, REMOVE and FILE"),
+        (
+            ["--remove", "block", "--field", "country", "--value", "NA"],
+            "this value of country is not on the list block",
+        ),
+        (["--file", "absent.csv"], "absent.csv"),
+        ([*add(), "--key", ""], "PREDICTIONS_KEY is empty; give the deployment's"),
+        ([*add(), "--signing-key", "absent.pem"], "absent.pem is not a private key in PEM"),
+    ],
+)
+def test_mistakes_are_one_sentence(run: Run, workplace: Workplace, arguments: list[str], sentence: str) -> None:
+    """And nothing is written."""
+    assert sentence in run(*arguments)
+    assert not (workplace.folder / "store" / "mini" / "pointer.json").exists()
+
+
+def test_another_key_is_refused(run: Run) -> None:
+    """Its hashes could not be looked up."""
+    run(*add())
+    assert "its values were hashed with another PREDICTIONS_KEY" in run(*add("allow", "FR"), "--key", "another")
+
+
+def test_batch_scoring_goes_by_the_lists_of_the_store(
+    run: Run,
+    workplace: Workplace,
+    mini_rows: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Each row as the function answers it; without the key it refuses."""
+    run(*add("block", "DE"))
+    run(*add("allow", "NA"))
+    rows = mini_rows.sample(300, random_state=1)
+    rows.to_parquet(workplace.folder / "rows.parquet", index=False)
+    arguments = ("mini", "rows.parquet", "scored.parquet", "--reasons")
+    assert "for which PREDICTIONS_KEY is needed" in str(workplace.run(score, *arguments))
+    monkeypatch.setattr(score, "SETTINGS", SETTINGS.model_copy(update={"predictions_key": KEY.encode()}))
+    assert workplace.run(score, *arguments) is None
+    assert "decided by lists" in capsys.readouterr().out
+    scored = pd.read_parquet(workplace.folder / "scored.parquet")
+    scorer = load_scorer(workplace.folder / "build" / "bundles" / "mini")
+    found = served_lists(open_store_writer("store"), "mini", scorer.contract, KEY.encode())
+    assert isinstance(found, Lists)
+    slot = Slot(scorer)
+    slot.served = Served(scorer, None, found)
+    client = TestClient(create_app({"mini": slot}))
+    checked = {name: check_field(rows[name], field)[0] for name, field in scorer.contract.fields.items()}
+    requests = list(requests_of(pd.DataFrame(checked), scorer.contract))
+    answers = client.post("/mini/batch", json=requests).raise_for_status().json()
+    texts = scored[["list", "reasons"]].astype(object).where(scored[["list", "reasons"]].notna(), "null")
+    assert scored["is_flagged"].tolist() == [answer["is_flagged"] for answer in answers]
+    assert scored["fraud_probability"].tolist() == [answer["fraud_probability"] for answer in answers]
+    for name in texts:
+        assert [json.loads(text) for text in texts[name]] == [answer.get(name) for answer in answers]
+    n_listed = sum("list" in answer for answer in answers)
+    assert n_listed > 100
+
+
+def test_releases_list_the_changes_of_lists(run: Run, workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
+    """With who made them, and why."""
+    run(*add())
+    workplace.run(release, "list", "--scorer", "mini")
+    assert "lists -> " in capsys.readouterr().out

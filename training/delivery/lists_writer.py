@@ -1,0 +1,85 @@
+"""The lists of a scorer in the store: read, changed, signed, and named by the pointer."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from handler.releases.lists import (
+    Entry,
+    ListFile,
+    Lists,
+    ListsError,
+    fingerprint,
+    lists_key,
+    lists_statement,
+    lists_version,
+    read_lists,
+)
+from handler.releases.store import Pointer
+from handler.scoring.contract import Contract
+from training.delivery.pointer import as_json, update_pointer
+from training.delivery.publish import signature_of
+from training.delivery.store_writer import StoreWriter, read_current_pointer
+from training.errors import StageError
+
+Change = Callable[[Sequence[Entry]], Iterable[Entry]]
+
+
+@dataclass(frozen=True)
+class ListStore:
+    """The lists of one scorer in a store, whose values are hashed with a key."""
+
+    store: StoreWriter
+    scorer: str
+    key: bytes
+
+    def read(self) -> tuple[str | None, tuple[Entry, ...]]:
+        """The version that the pointer names, and its entries; None and nothing where it names none.
+
+        Raises StageError where they are damaged, or hashed with another key.
+        """
+        pointer, _ = read_current_pointer(self.store, self.scorer)
+        if pointer is None or pointer.lists is None:
+            return None, ()
+        try:
+            return pointer.lists, read_lists(self.store, self.scorer, pointer.lists, (), self.key).entries
+        except ListsError as error:
+            raise StageError(str(error)) from error
+
+    def write(self, change: Change, reason: str, signing_key: str = "") -> tuple[Pointer, int]:
+        """The pointer after a change of the entries, of which expired ones are left out, and how many there are."""
+        version, before = self.read()
+        now = time()
+        entries = tuple(entry for entry in change(before) if entry.expires is None or entry.expires > now)
+        file = ListFile(format=1, scorer=self.scorer, fingerprint=fingerprint(self.key), entries=entries)
+        content = json.dumps(file.model_dump(mode="json"), ensure_ascii=False)
+        signatures = signature_of(lists_statement(content), signing_key) if signing_key else {}
+        envelope = {"lists": content, "signatures": {name: text.decode() for name, text in signatures.items()}}
+        new = lists_version(content)
+        self.store.put_new(lists_key(self.scorer, new), as_json(envelope))
+
+        def named(now: Pointer | None) -> dict[str, Any]:
+            if (now.lists if now else None) != version:
+                raise StageError(f"the lists of {self.scorer} were changed by somebody else meanwhile; try again")
+            return {"lists": new, "reason": reason}
+
+        return update_pointer(self.store, self.scorer, "lists", named), len(entries)
+
+
+def served_lists(
+    store: StoreWriter, scorer: str, contract: Contract, key: bytes, public_keys: tuple[bytes, ...] = ()
+) -> Lists | None:
+    """The lists that a function with this store goes by; None where there are none.
+
+    Raises StageError where there are some and a function would refuse them.
+    """
+    pointer, _ = read_current_pointer(store, scorer)
+    if pointer is None or pointer.lists is None:
+        return None
+    try:
+        file = read_lists(store, scorer, pointer.lists, public_keys, key)
+    except ListsError as error:
+        raise StageError(str(error)) from error
+    return Lists(pointer.lists, file, contract, key)

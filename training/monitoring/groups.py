@@ -1,0 +1,58 @@
+"""Whether the decisions treat groups alike that the model does not know: the audit fields of the prediction log."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.evaluation.intervals import ratio_interval, share_interval
+from training.evaluation.segments import MIN_ROWS, UNKNOWN
+from training.monitoring.log import NO_ID, Log
+from training.report.monitor_report import GroupRates
+from training.run.matrix import Floats, Labels
+
+Members = npt.NDArray[np.bool_]
+
+
+def group_rates(log: Log, label: Labels) -> tuple[GroupRates, ...]:
+    """Per audit field each value with at least MIN_ROWS predictions: how often it, and its legitimate part, is flagged.
+
+    `label` is 1, 0, or -1 where it is unknown.
+    """
+    return tuple(_rates(log, label))
+
+
+def _rates(log: Log, label: Labels) -> Iterator[GroupRates]:
+    legitimate = (label == 0) & (log.label_weight > 0)
+    for name, hashes in log.audit.items():
+        values, counts = np.unique(hashes, return_counts=True)
+        known = [value for value, count in zip(values.tolist(), counts.tolist(), strict=True) if count >= MIN_ROWS]
+        for value in sorted(known, key=lambda value: (value == NO_ID, log.audit_texts.get(value, ""))):
+            yield _of_group(log, name, value, hashes == value, legitimate)
+
+
+def _of_group(log: Log, name: str, value: int, member: Members, legitimate: Members) -> GroupRates:
+    alerts, _ = _share(log.flagged[member], log.weight[member])
+    weight = log.weight * log.label_weight
+    own, n_own = _share(log.flagged[member & legitimate], weight[member & legitimate])
+    other, n_other = _share(log.flagged[~member & legitimate], weight[~member & legitimate])
+    known: dict[str, Any] = {}
+    if own and other:
+        known = {"ratio": own / other, "ratio_interval": ratio_interval(own, n_own, other, n_other)}
+    return GroupRates(
+        field=name,
+        group=UNKNOWN if value == NO_ID else log.audit_texts[value],
+        predictions=int(member.sum()),
+        alert_rate=alerts,
+        legitimate=int((member & legitimate).sum()),
+        false_positive_rate=own if n_own else None,
+        false_positive_interval=share_interval(own * n_own, n_own),
+        **known,
+    )
+
+
+def _share(flagged: Members, weight: Floats) -> tuple[float, float]:
+    """The weighted share that is flagged, and of how many equal rows it tells as much (Kish 1965); 0 and 0 of none."""
+    total = float(weight.sum())
+    return (float(weight @ flagged) / total, total**2 / float(weight @ weight)) if total else (0.0, 0.0)
