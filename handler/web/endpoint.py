@@ -252,7 +252,7 @@ def _asked(query: bytes) -> Asked:
 
 def _addressed(scorer: Scorer, answered: Answered, reader: str) -> list[dict[str, Any]]:
     """The answers with the reasons of a customer or an auditor; records keep the analyst's."""
-    from handler.scoring.readers import for_auditors, for_customers  # noqa: PLC0415 - for the requests that ask alone
+    from handler.web.readers import for_auditors, for_customers  # noqa: PLC0415 - for the requests that ask alone
 
     return for_customers(scorer, answered) if reader == "customer" else for_auditors(answered.answers)
 

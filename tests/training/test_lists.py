@@ -162,4 +162,5 @@ def test_releases_list_the_changes_of_lists(run: Run, workplace: Workplace, caps
     """With who made them, and why."""
     run(*add())
     workplace.run(release, "list", "--scorer", "mini")
-    assert "lists -> " in capsys.readouterr().out
+    pointer = json.loads((workplace.folder / "store" / pointer_key("mini")).read_text())
+    assert f"lists -> {pointer['lists']}, by " in capsys.readouterr().out

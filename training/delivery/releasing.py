@@ -41,7 +41,8 @@ def list_releases(store: StoreWriter, scorer: str) -> str:
     for update in reversed(read_history(store, scorer)):
         shadow = f", shadow {update.shadow}" if update.shadow else ""
         reason = f": {update.reason}" if update.reason else ""
-        lines.append(f"{update.at} {update.action} -> {update.current}{shadow}, by {update.by}{reason}")
+        named = update.lists if update.action == "lists" else update.current
+        lines.append(f"{update.at} {update.action} -> {named}{shadow}, by {update.by}{reason}")
     return "\n".join(lines)
 
 

@@ -76,8 +76,21 @@ def test_a_list_decides_and_the_score_is_computed_all_the_same(
         assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-15)
         line = record_lines(tmp_path / "log")[-1]
         assert (line["list"], line["flagged"], line["band"]) == (name, bool(expected["prediction"]), expected["band"])
+    told = client.post(f"{ROUTE}?reader=auditor", json=REQUEST | {"accountId": "a-17"}).json()
+    assert told["list"] == {"name": name, "field": "account_id", "reason": f"{name} it"}
     other = client.post(ROUTE, json=REQUEST | {"accountId": "a-18"}).json()
     assert "list" not in other
+
+
+def test_a_customer_is_not_told_of_lists(refund: Scorer) -> None:
+    """Neither the analyst's words, nor the model's reasons, which would not be why."""
+    client = client_of(refund, entry("review", "a-17"))
+    listed, other = (
+        client.post(f"{ROUTE}?reader=customer", json=REQUEST | {"accountId": account}).json()
+        for account in ("a-17", "a-18")
+    )
+    assert (listed["reasons"], "list" in listed) == ([], False)
+    assert {"code": "R1", "text": "Many refunds were asked for."} in other["reasons"]
 
 
 def test_the_strictest_list_counts(refund: Scorer) -> None:

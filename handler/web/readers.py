@@ -8,17 +8,20 @@ from typing import Any
 
 from handler.scoring.scorer import N_REASONS, Answered, Scorer
 
-# They have values, which tell how to pass, or what is known of others.
-_FOR_ANALYSTS = ("base_log_odds", "warnings")
+# They have values, which tell how to pass or what is known of others, and the analyst's own words.
+_FOR_ANALYSTS = ("base_log_odds", "list", "warnings")
 
 
 def for_customers(scorer: Scorer, answered: Answered) -> list[dict[str, Any]]:
-    """The answers, of whose reasons is left what is declared for customers: a code and a text of each."""
+    """The answers, of whose reasons is left what is declared for customers: a code and a text of each.
+
+    Where a list decided there are none: those of the model would not be why.
+    """
     addressed = []
     for scored, answer in zip(answered.scored, answered.answers, strict=True):
         kept = {key: value for key, value in answer.items() if key not in _FOR_ANALYSTS}
         if "reasons" in kept:
-            kept["reasons"] = customer_reasons(scorer, scored.contributions or ())
+            kept["reasons"] = [] if "list" in answer else customer_reasons(scorer, scored.contributions or ())
         addressed.append(kept)
     return addressed
 
