@@ -18,7 +18,7 @@ from handler.releases.store import open_store
 from handler.releases.swap import Watcher
 from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import Scorer, load_scorer
-from handler.settings import SETTINGS
+from handler.settings import KEYS, SETTINGS
 from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, detail_answer, is_warm_up, post_event
 from handler.web.routes import create_app
 from handler.web.startup import Mangum
@@ -72,7 +72,7 @@ def _started_watcher() -> Watcher | None:
         seconds=SETTINGS.store_seconds,
         public_keys=SETTINGS.store_public_key,
         meter=StoreMeter() if SETTINGS.metrics else None,
-        lists_key=SETTINGS.predictions_key,
+        lists_key=_keys["predictions_key"],
     )
     watcher.look_if_due(START_SECONDS)
     # The versions in a snapshot may be weeks old.
@@ -80,21 +80,21 @@ def _started_watcher() -> Watcher | None:
     return watcher
 
 
-def _recorder() -> Recorder | None:
+def _started_recorder() -> Recorder | None:
     """The recorder of predictions and outcomes; None without PREDICTIONS."""
     if not SETTINGS.predictions:
         return None
     for name, slot in _slots.items():
-        if slot.served.scorer.hashed_features and not SETTINGS.predictions_key:
+        if slot.served.scorer.hashed_features and not _keys["predictions_key"]:
             raise ValueError(f"PREDICTIONS_KEY is empty; {name} declares fields private: hash, which need a key")
-        if slot.served.scorer.control and not SETTINGS.predictions_key:
+        if slot.served.scorer.control and not _keys["predictions_key"]:
             logger.warning(
                 "%s has a control group, which is drawn with PREDICTIONS_KEY: without it there is none", name
             )
-    return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=SETTINGS.predictions_key)
+    return Recorder(SETTINGS.predictions, rate=SETTINGS.predictions_rate, key=_keys["predictions_key"])
 
 
-def _history() -> "PastStore | None":
+def _started_history() -> "PastStore | None":
     """The configured history; None without HISTORY.
 
     Raises ValueError for a file in Lambda, where each environment would have a past of its own.
@@ -113,7 +113,7 @@ def _history() -> "PastStore | None":
         return SqliteHistory(SETTINGS.history, SETTINGS.history_budget_ms)
     from handler.history.dynamodb import DynamoHistory  # noqa: PLC0415 - no other deployment needs TLS
 
-    history = DynamoHistory(table, SETTINGS.history_budget_ms, SETTINGS.history_key)
+    history = DynamoHistory(table, SETTINGS.history_budget_ms, _keys["history_key"])
     history.connect()
     # The connections in a snapshot are broken, and its credentials have expired.
     _after_restore(history.connect)
@@ -129,12 +129,30 @@ def _after_restore(action: Callable[..., Any], *arguments: Any, **options: Any) 
         register_after_restore(action, *arguments, **options)
 
 
+def _read_keys_again() -> None:
+    """Take the keys as they are now: a snapshot may be weeks old. What cannot be read stays as it was."""
+    try:
+        _keys.update({name: SETTINGS.key(name) for name in KEYS})
+    except ValueError:
+        logger.exception("the keys of the snapshot stay in use")
+        return
+    if _recorder:
+        _recorder.use_key(_keys["predictions_key"])
+    if _watcher:
+        _watcher.use_key(_keys["predictions_key"])
+    if _history and SETTINGS.history_table:
+        _history.use_key(_keys["history_key"])  # type: ignore[attr-defined]  # a table's
+
+
 hide_exception_texts()
+_keys = {name: SETTINGS.key(name) for name in KEYS}
+if any(getattr(SETTINGS, f"{name}_arn") for name in KEYS):
+    # Before the history connects anew, which asks the table whether the key is its own.
+    _after_restore(_read_keys_again)
 _slots = {name: Slot(scorer) for name, scorer in load_scorers(SETTINGS.bundles).items()}
 _watcher = _started_watcher()
-app = create_app(
-    _slots, with_metrics=bool(SETTINGS.metrics), recorder=_recorder(), watcher=_watcher, history=_history()
-)
+_recorder, _history = _started_recorder(), _started_history()
+app = create_app(_slots, with_metrics=bool(SETTINGS.metrics), recorder=_recorder, watcher=_watcher, history=_history)
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
 _adapter = Mangum(app, lifespan="off", custom_handlers=EVENT_HANDLERS)

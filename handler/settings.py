@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from handler.releases.signature import read_public_keys
 from handler.scoring.fields import Frozen
 
 TABLE = "dynamodb://"
+KEYS = ("history_key", "predictions_key")
 MOST_KEY_BYTES = 64
 PACKAGED_BUNDLES = Path(__file__).parent.parent / "build" / "bundles"
 
@@ -40,6 +41,15 @@ def _short_key(key: bytes) -> bytes:
 
 
 WholeNumber = Annotated[int, BeforeValidator(_whole_number), Field(gt=0, description="be a whole number above 0")]
+
+
+SecretArn = Annotated[
+    str,
+    Field(
+        pattern=r"^arn:aws[a-z-]*:(secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:|ssm:[a-z0-9-]+:[0-9]{12}:parameter/).+$",
+        description="be the ARN of a secret of Secrets Manager or of a parameter of Systems Manager",
+    ),
+]
 
 
 class Settings(Frozen):
@@ -71,9 +81,33 @@ class Settings(Frozen):
     ] = ""
     history_budget_ms: WholeNumber = 50
     history_key: Annotated[bytes, Field(strict=False), AfterValidator(_short_key)] = b""
+    history_key_arn: SecretArn = ""
+    """Where the key is kept, in place of the key itself."""
     predictions: str = ""
     predictions_rate: Annotated[float, Field(gt=0, le=1, strict=False, description="be above 0 and at most 1")] = 1.0
     predictions_key: Annotated[bytes, Field(strict=False)] = b""
+    predictions_key_arn: SecretArn = ""
+    """As above."""
+
+    @model_validator(mode="after")
+    def _keys_are_single(self) -> Self:
+        for name in KEYS:
+            if getattr(self, name) and getattr(self, f"{name}_arn"):
+                raise ValueError(f"{name.upper()} and {name.upper()}_ARN are both set; leave one of them empty")
+        return self
+
+    def key(self, name: str) -> bytes:
+        """One of KEYS, read from where its ARN names it; raises ValueError where it cannot be read, or is too long."""
+        if not (arn := getattr(self, f"{name}_arn")):
+            given: bytes = getattr(self, name)
+            return given
+        from handler.history.secret import read_secret  # noqa: PLC0415 - for deployments that name one alone
+
+        try:
+            key = read_secret(arn)
+            return _short_key(key) if name == "history_key" else key
+        except ValueError as error:
+            raise ValueError(f"{name.upper()}_ARN: {error}") from error
 
     @property
     def history_table(self) -> str | None:
@@ -92,6 +126,8 @@ class Settings(Frozen):
         except ValidationError as error:
             problem = error.errors()[0]
         # Outside the except clause, and so without pydantic's error, which would quote a key pasted by mistake.
+        if not problem["loc"]:
+            raise ValueError(str(problem["ctx"]["error"]))
         name = str(problem["loc"][0])
         if rule := cls.model_fields[name].description:
             raise ValueError(f"{name.upper()} is {given[name]!r}; it must {rule}")

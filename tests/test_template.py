@@ -21,7 +21,17 @@ if not SAM_PYTHON.exists():
 JWT = {"Authorizer": "JWT", "JwtIssuer": "https://issuer.example/tenant", "JwtAudience": "fraud,console"}
 CORS = {"CorsOrigins": "https://console.example,http://localhost:3000"}
 KEY_ARN = "arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-STORES = {"ModelBucket": "create", "PredictionLog": "create", "HistoryTable": "create", "HistoryTableKeyArn": KEY_ARN}
+SECRET_ARN = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:fraud/key-a1B2c3"  # noqa: S105 - its name
+PARAMETER_ARN = "arn:aws:ssm:eu-central-1:123456789012:parameter/fraud/history-key"
+STORES = {
+    "ModelBucket": "create",
+    "PredictionLog": "create",
+    "HistoryTable": "create",
+    "HistoryTableKeyArn": KEY_ARN,
+    "PredictionsKeyArn": SECRET_ARN,
+    "HistoryKeyArn": PARAMETER_ARN,
+    "SecretsKeyArn": KEY_ARN,
+}
 EXTRAS = {
     "AlarmTopicArn": "arn:aws:sns:eu-central-1:123456789012:on-call",
     "ReservedConcurrency": "10",
@@ -292,7 +302,7 @@ def test_no_role_reaches_everything(resources: dict[str, Any]) -> None:
 
 
 def test_the_function_may_only_write_its_log(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """Beyond its own log it reads the model bucket, and items of the table of pasts, where there are such."""
+    """Beyond its own log it reads the model bucket, items of the table of pasts, and its keys, where there are such."""
     role = resources["FunctionRole"]["Properties"]
     assert "ManagedPolicyArns" not in role
     writing, *reading = role["Policies"]
@@ -301,21 +311,20 @@ def test_the_function_may_only_write_its_log(given: dict[str, str], resources: d
     assert statement["Resource"] == {"Fn::GetAtt": ["FunctionLog", "Arn"]}
     assert not of_type(resources, "AWS::IAM::RolePolicy")
     allowed = {
-        action: item["Resource"]
+        (action, str(item["Resource"]))
         for policy in reading
         for item in policy["PolicyDocument"]["Statement"]
         for action in ([item["Action"]] if isinstance(item["Action"], str) else item["Action"])
     }
     table = {"Fn::GetAtt": ["PastStore", "Arn"]}
     stores = {
-        "s3:GetObject": {"Fn::Sub": "${ModelStore.Arn}/*"},
-        "s3:ListBucket": {"Fn::GetAtt": ["ModelStore", "Arn"]},
-        "dynamodb:GetItem": table,
-        "dynamodb:BatchGetItem": table,
-        "dynamodb:UpdateItem": table,
-        "kms:Decrypt": KEY_ARN,
+        ("s3:GetObject", str({"Fn::Sub": "${ModelStore.Arn}/*"})),
+        ("s3:ListBucket", str({"Fn::GetAtt": ["ModelStore", "Arn"]})),
+        *((f"dynamodb:{operation}", str(table)) for operation in ("GetItem", "BatchGetItem", "UpdateItem")),
+        ("kms:Decrypt", KEY_ARN),
+        *product(("secretsmanager:GetSecretValue", "ssm:GetParameter"), (SECRET_ARN, PARAMETER_ARN)),
     }
-    assert allowed == (stores if "ModelBucket" in given else {})
+    assert allowed == (stores if "ModelBucket" in given else set())
 
 
 def test_parameters_reach_the_function(given: dict[str, str], resources: dict[str, Any]) -> None:
@@ -327,6 +336,9 @@ def test_parameters_reach_the_function(given: dict[str, str], resources: dict[st
     variables, origins = function["Environment"]["Variables"], given.get("CorsOrigins", "")
     store, target = ({"Fn::Sub": "s3://${ModelStore}"}, "stdout") if "ModelBucket" in given else ("", "")
     assert (variables["STORE"], variables["PREDICTIONS"], variables["CORS_ORIGINS"]) == (store, target, origins)
+    assert variables["PREDICTIONS_KEY_ARN"] == given.get("PredictionsKeyArn", "")
+    assert variables["HISTORY_KEY_ARN"] == given.get("HistoryKeyArn", "")
+    assert not {"PREDICTIONS_KEY", "HISTORY_KEY"} & variables.keys()
     assert variables["HISTORY"] == ({"Fn::Sub": "dynamodb://${PastStore}"} if "HistoryTable" in given else "")
     assert function.get("ReservedConcurrentExecutions") == given.get("ReservedConcurrency")
     assert function["SnapStart"] == {"ApplyOn": given.get("SnapStart", "PublishedVersions")}
@@ -338,11 +350,12 @@ def test_the_longest_settings_fit_a_versions_description() -> None:
     """It may have 256 characters; without every setting in it a change of one would publish no version."""
     template = YAML().load(ROOT / "template.yaml")
     parameters = template["Parameters"]
-    text = template["Resources"]["FraudFunction"]["Properties"]["VersionDescription"].value
-    length = len(re.sub(r"\$\{\w+\}", "", text))
-    for name in re.findall(r"\$\{(\w+)\}", text):
+    text, letters = template["Resources"]["FraudFunction"]["Properties"]["VersionDescription"]
+    length = len(re.sub(r"\$\{\w+\}", "", text)) + len(letters)
+    for name in set(re.findall(r"\$\{(\w+)\}", text)) - letters.keys():
         declared = parameters[name]
-        values = [*map(str, declared.get("AllowedValues", [])), str(declared.get("MaxValue", ""))]
+        values = [str(value) for value in (*declared.get("AllowedValues", []), declared.get("MaxValue", ""))]
+        values.append(str(declared.get("MinValue", "")))
         length += declared.get("MaxLength") or max(map(len, values))
     assert length <= 256
 
@@ -408,7 +421,17 @@ def test_the_architecture_is_the_artifacts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"MemorySize": "1024"}, {"SnapStart": "None"}, {"CorsOrigins": "https://console.example"}, STORES]
+    "change",
+    [
+        {"MemorySize": "1024"},
+        {"SnapStart": "None"},
+        {"CorsOrigins": "https://console.example"},
+        {"BasePath": "/fraud"},
+        {"PredictionsRate": "0.25"},
+        {"StoreBudgetMs": "80"},
+        {"Revision": "2"},
+        STORES,
+    ],
 )
 def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> None:
     """Another description replaces the version, without which the alias would keep the old settings."""
@@ -432,6 +455,11 @@ def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> Non
         ({"ModelBucket": "create", "StorePublicKey": "key.pem"}, "StorePublicKey is .* must be an Ed25519 public key"),
         ({"HistoryTableKeyArn": KEY_ARN}, "no effect without HistoryTable=create"),
         ({"HistoryTable": "create", "HistoryTableKeyArn": "alias/fraud"}, "must be the ARN of a KMS key"),
+        ({"HistoryKeyArn": SECRET_ARN}, "HistoryKeyArn has no effect without HistoryTable=create"),
+        ({"SecretsKeyArn": KEY_ARN}, "no effect without PredictionsKeyArn or HistoryKeyArn"),
+        ({"PredictionsKeyArn": "the key itself"}, "PredictionsKeyArn is .* must be the ARN of a secret"),
+        ({"BasePath": "fraud"}, "BasePath is .* must begin with /"),
+        ({"PredictionsRate": "0"}, "PredictionsRate is '0'"),
         ({"StoreSeconds": "0"}, "StoreSeconds is '0'"),
         ({"AlarmTopicArn": "on-call"}, "AlarmTopicArn is .* must be the ARN of an SNS topic"),
         ({"Authorizer": "none"}, "Authorizer is 'none'"),
@@ -451,7 +479,7 @@ def test_every_parameter_is_documented() -> None:
     declared = dict(
         re.findall(r"^  (\w+):\n    Type: .*\n    Default: (.*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
     )
-    assert len(declared) == 31
+    assert len(declared) == 38
     for name, default in declared.items():
         shown = default.strip('"')
         assert re.search(rf"^\| `{name}` \| {re.escape(shown) or 'none'} \|", page, re.MULTILINE), name

@@ -65,13 +65,20 @@ Call = tuple[str, bytes]
 class AwsClient:
     """Calls of one service, of which several at once each have a connection of their own."""
 
-    def __init__(self, service: str, target: str, environment: Mapping[str, str] = os.environ) -> None:
-        """Prepare the calls of a service, whose operations are named `target`.Operation.
+    def __init__(
+        self,
+        service: str,
+        target: str,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        content_type: str = "application/x-amz-json-1.0",
+    ) -> None:
+        """Prepare the calls of a service, whose operations are named `target`.Operation and speak a kind of JSON.
 
         Region and endpoint are those of the environment, as AWS's own clients read them, and credentials those of the
         environment or the container. Raises ValueError where no region is set.
         """
-        self._environment = environment
+        self._environment, self._content_type = environment, content_type
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
         if not region:
             raise ValueError("AWS_REGION is empty; set it to the region of the table, such as eu-central-1")
@@ -178,7 +185,7 @@ class AwsClient:
         key_id, secret, token, _ = credentials
         stamp = strftime("%Y%m%dT%H%M%SZ", gmtime(now))
         headers = {
-            "content-type": "application/x-amz-json-1.0",
+            "content-type": self._content_type,
             "host": self._host if self._port in {80, 443} else f"{self._host}:{self._port}",
             "x-amz-date": stamp,
         }

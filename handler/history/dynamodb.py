@@ -74,6 +74,10 @@ class DynamoHistory(PastStore):
         """Close the connections; a later request opens them again, with new credentials."""
         self._client.close()
 
+    def use_key(self, secret: bytes) -> None:
+        """Hash the keys of items with this secret from now on."""
+        self._secret = secret
+
     def connect(self) -> None:
         """Open the connections anew, so that no request has to; raises ValueError where the table has another secret.
 

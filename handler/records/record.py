@@ -57,12 +57,16 @@ class Recorder:
 
         `rate` is the share of predictions that is recorded, `key` the key for hashing private values.
         """
-        self._rate, self._key = rate, key
-        # BLAKE2 takes keys of at most 64 bytes.
-        self._draw_key = hashlib.sha256(key).digest()
+        self._rate = rate
+        self.use_key(key)
         self._folder = None if target == STDOUT else Path(target)
         self._file, self._bytes_left, self._end_of_day = sys.stdout.fileno() if self._folder is None else -1, 0, 0.0
         self._is_failing = False
+
+    def use_key(self, key: bytes) -> None:
+        """Hash and draw with this key from now on."""
+        # BLAKE2 takes keys of at most 64 bytes.
+        self._key, self._draw_key = key, hashlib.sha256(key).digest()
 
     def record(  # noqa: PLR0913, PLR0917 - all that is known of one invocation
         self,

@@ -102,6 +102,13 @@ class Watcher:
         """Stop looking."""
         self._stopped.set()
 
+    def use_key(self, lists_key: bytes) -> None:
+        """Look up the values of lists by this key from now on; what another one made refused is tried again."""
+        if lists_key != self._lists_key:
+            self._lists_key = lists_key
+            self._followed.clear()
+            self._refused_versions.clear()
+
     @property
     def seconds_since_look(self) -> float:
         """How long ago the last look began."""

@@ -27,6 +27,7 @@ from handler.settings import PACKAGED_BUNDLES, Settings
 from handler.web.gateway import post_event
 from handler.web.unread import UnreadRecordsError
 from tests.handler.deployment import Deployment
+from tests.handler.history.test_aws import KEYS, service
 from tests.handler.history.test_dynamodb import TABLE
 from tests.handler.record_lines import record_lines
 
@@ -315,6 +316,31 @@ def test_a_version_that_fails_its_own_request_does_not_start(
     monkeypatch.setattr(Scorer, "answer", lambda *_, **__: {}["model"])
     with pytest.raises(RuntimeError, match=r"^/\S+ answers its own golden request with 500$"):
         load_app()
+
+
+def test_keys_are_read_at_the_start_and_after_a_restore(
+    load_app: LoadApp,
+    restore_hooks: list[Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A key that was rotated in between is used; one that cannot be read leaves that of the snapshot, and is said."""
+    arn = "arn:aws:secretsmanager:eu-central-1:123456789012:secret:fraud-a1B2c3"
+    denied = {"__type": "AccessDeniedException", "message": "no"}
+    answers = [(200, {"SecretString": key}) for key in ("old", "new")] + [(400, denied)] * 2
+    with service(*answers) as server:
+        for name, value in {**KEYS, "AWS_ENDPOINT_URL": server.address}.items():
+            monkeypatch.setenv(name, value)
+        app = load_app(PREDICTIONS=str(tmp_path / "log"), PREDICTIONS_KEY_ARN=arn)
+        assert app._recorder._key == b"old"  # noqa: SLF001 - what it hashes with
+        restore_hooks[0]()
+        assert app._recorder._key == b"new"  # noqa: SLF001 - as above
+        restore_hooks[0]()
+        assert app._recorder._key == b"new"  # noqa: SLF001 - as above
+        assert "the keys of the snapshot stay in use" in caplog.text
+        with pytest.raises(ValueError, match=f"^PREDICTIONS_KEY_ARN: {arn} cannot be read: AccessDeniedException$"):
+            load_app(PREDICTIONS=str(tmp_path / "log"), PREDICTIONS_KEY_ARN=arn)
 
 
 def test_a_table_keeps_the_past_of_all_environments(

@@ -112,9 +112,11 @@ def test_the_defaults() -> None:
         "history": "",
         "history_budget_ms": 50,
         "history_key": b"",
+        "history_key_arn": "",
         "predictions": "",
         "predictions_rate": 1.0,
         "predictions_key": b"",
+        "predictions_key_arn": "",
     }
 
 

@@ -144,7 +144,7 @@ def test_a_what_if_is_not_told_where_a_list_decides(tmp_path: Path) -> None:
 @pytest.fixture
 def lists(deployment: Deployment) -> ListStore:
     """The lists of a deployment's store."""
-    deployment.watcher._lists_key = KEY  # noqa: SLF001 - as the application sets it
+    deployment.watcher.use_key(KEY)
     return ListStore(deployment.writer, "refund", KEY)
 
 

@@ -131,7 +131,7 @@ def test_an_unusable_pointer_is_named(
         (pointer_bytes(serial=0), "serial: Input should be greater than or equal to 1"),
         (pointer_bytes(serial=1.5), "serial: Input should be a valid integer"),
         (pointer_bytes(serial="7"), "serial: Input should be a valid integer"),
-        (pointer_bytes(action="delete"), "action: Input should be 'promote', 'rollback' or 'shadow'"),
+        (pointer_bytes(action="delete"), "action: Input should be 'promote', 'rollback', 'shadow' or 'lists'"),
         (pointer_bytes(by=None), "by: Input should be a valid string"),
         (pointer_bytes(gate=[]), "gate: Input should be an object"),
         (pointer_bytes(current=1), "current: Input should be a valid string"),
