@@ -18,8 +18,8 @@ END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
 
 # These count only where they are typed (make promote FORCE='a reason'): containers and CI systems hold a VERSION, a LOG
 # or a TIME of their own. STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY may also come from the environment.
-TYPED := ADD ARCHITECTURE BEFORE BUILD_DIR DATA DELETE ENGINE EVERY EXPIRES FIELD FILE FORCE ID INPUT KEY LABEL LABEL_DELAY LOAD \
-  LOG OUT OUTPUT PAST REASON REASONS REMOVE ROWS SCORER TIME VALUE VERSION
+TYPED := ADD ARCHITECTURE BEFORE BUILD_DIR CLEAR DATA DELETE ENGINE EVERY EXPIRES FIELD FILE FORCE ID INPUT KEY LABEL LABEL_DELAY LOAD \
+  LOG OUT OUTPUT PAST REASON REASONS REMOVE REPLACE ROWS SCORER TIME VALUE VERSION
 AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(name)))
 IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
 $(foreach name,$(AMBIENT),$(eval override undefine $(name)))
@@ -110,8 +110,8 @@ promote: env  ## put a released version into production if the gate agrees: make
 rollback: env  ## return to the previous version: make rollback SCORER=refund [VERSION=...] [FORCE='a reason']
 	@$(call name_ignored,SCORER VERSION FORCE)$(PYTHON) -m training.release rollback --scorer "$$SCORER" --version "$$VERSION" --force "$$FORCE"
 
-lists: env  ## values whose requests are approved, reviewed or blocked: make lists SCORER=refund [ADD=block FIELD=... VALUE=... REASON=... EXPIRES=... | REMOVE=block FIELD=... VALUE=... | FILE=lists.csv] [SIGNING_KEY=key.pem]
-	@$(call name_ignored,SCORER ADD REMOVE FIELD VALUE REASON EXPIRES FILE)$(PYTHON) -m training.lists "$$SCORER" --add "$$ADD" --remove "$$REMOVE" --field "$$FIELD" --value "$$VALUE" --reason "$$REASON" --expires "$$EXPIRES" --file "$$FILE" --signing-key "$$SIGNING_KEY"
+lists: env  ## values whose requests are approved, reviewed or blocked: make lists SCORER=refund [ADD=block FIELD=... VALUE=... REASON=... EXPIRES=... | REMOVE=block FIELD=... VALUE=... | FILE=lists.csv REPLACE=yes | CLEAR=yes] [SIGNING_KEY=key.pem]
+	@$(call name_ignored,SCORER ADD REMOVE FIELD VALUE REASON EXPIRES FILE REPLACE CLEAR)$(PYTHON) -m training.lists "$$SCORER" --add "$$ADD" --remove "$$REMOVE" --field "$$FIELD" --value "$$VALUE" --reason "$$REASON" --expires "$$EXPIRES" --file "$$FILE" --replace "$$REPLACE" --clear "$$CLEAR" --signing-key "$$SIGNING_KEY"
 
 shadow: env  ## score a version as the shadow of the current one: make shadow SCORER=refund [VERSION=... or none]
 	@$(call name_ignored,SCORER VERSION)$(PYTHON) -m training.release shadow --scorer "$$SCORER" --version "$$VERSION"

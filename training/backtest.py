@@ -13,6 +13,7 @@ from training.data.source import read_checked
 from training.data.split import split_by_time
 from training.data.times import parse_utc_date, timestamp_text
 from training.declaration import ScorerDeclaration
+from training.errors import StageError
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.replay import Replay, total
 from training.report.backtest_page import backtest_page
@@ -63,6 +64,11 @@ def by_days(scorer: ScorerDeclaration, test_days: float) -> ScorerDeclaration:
 def replay_of(name: str, *, since: float | None, every: int, days: float | None) -> Replay:
     """The replay of a declared scorer; by default from where its training window ends, on which it was tuned."""
     scorer, parameters = chosen_scorer(name), chosen_model(name)
+    if scorer.split.weight:
+        raise StageError(
+            f"split.weight of {name} is {scorer.split.weight}, and a backtest counts each row once; remove it for a "
+            "backtest of rows that all have labels"
+        )
     rows = history_of(scorer)
     start = float(split_by_time(rows, scorer)["test"][scorer.time].min()) if since is None else since
     return Replay(rows, by_days(scorer, days) if days else scorer, parameters, read_catalogues(scorer), start, every)

@@ -2,8 +2,9 @@
 
 `make lists SCORER=refund ADD=block FIELD=account_id VALUE=a-17 REASON='chargebacks' [EXPIRES=2027-01-31]` adds a value,
 `REMOVE=block` removes one, `FILE=lists.csv` adds all of a table with the columns list, field, value, reason and,
-optionally, expires. Without any of these it shows what there is, and with FIELD and VALUE whether that is on a list.
-The store has hashes of the values, for which PREDICTIONS_KEY is needed.
+optionally, expires, or, with `REPLACE=yes`, has it take the place of all others. `CLEAR=yes` removes everything.
+Without any of these it shows what there is, and with FIELD and VALUE whether that is on a list. The store has hashes
+of the values, for which PREDICTIONS_KEY is needed.
 """
 
 import argparse
@@ -13,15 +14,17 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import time
-from typing import Any, get_args
+from typing import NamedTuple, get_args
 
+import pandas as pd
 from pydantic import ValidationError
 
-from handler.releases.lists import Entry, ListName, hashed_value
+from handler.releases.lists import LISTED_TYPES, Entry, ListName, hashed_value
 from handler.releases.store import StoreError
 from handler.scoring.contract import Contract
-from handler.scoring.fields import STRING_TYPES
+from handler.settings import SETTINGS
 from training.data.chunks import read_columns
+from training.data.column_checks import check_field
 from training.data.input_files import read_input_files
 from training.data.times import parse_utc_date
 from training.declaration import declared_scorer
@@ -33,50 +36,81 @@ from training.run.progress import say
 from training.run.provenance import person
 
 NAMES = get_args(ListName)
-COLUMNS = ("list", "field", "value", "reason")
+COLUMNS, EXPIRES = ("list", "field", "value", "reason"), "expires"
 
 
-def new_entry(row: dict[str, Any], contract: Contract, key: bytes, where: str) -> Entry:
-    """The entry of a row of texts; raises DataError with what is wrong, and never with the value."""
-    name, field, value, reason = (str(row[column] or "").strip() for column in COLUMNS)
-    listed = [name for name, declared in contract.fields.items() if declared.type in STRING_TYPES]
+class Typed(NamedTuple):
+    """An entry as it was typed."""
+
+    name: str
+    field: str
+    value: object
+    reason: str
+    expires: str
+
+
+def new_entry(typed: Typed, contract: Contract, key: bytes, by: str) -> Entry:
+    """An entry of what was typed; raises DataError with what is wrong, and never with the value."""
+    name, field, value, reason, expires = typed
     if name not in NAMES:
-        raise DataError(f"{where}: list is {name!r}; it must be one of {', '.join(NAMES)}")
-    if field not in listed:
-        raise DataError(f"{where}: field is {field!r}; it must be one of {', '.join(listed) or '(no field is a text)'}")
-    if not value:
-        raise DataError(f"{where}: value is empty")
-    if not reason:
-        raise DataError(f"{where}: reason is empty; say why, so that whoever reads the answer knows")
-    expires = None
-    if text := str(row.get("expires") or "").strip():
+        raise DataError(f"list is {name!r}; it must be one of {', '.join(NAMES)}")
+    check_listed(field, contract)
+    if isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
+        raise DataError("value is no text in UTF-8")
+    # As a request's value is read: a whole number is a key, a fraction is none.
+    declared = contract.fields[field].model_copy(update={"required": True})
+    # Beside a text, without which a number alone would be a column of numbers.
+    values, problems = check_field(pd.Series([value, "a"], dtype=object), declared)
+    if problems[0]:
+        raise DataError(f"value {problems[0]}")
+    if not reason.strip():
+        raise DataError("reason is empty; say why, so that whoever reads the answer knows")
+    until = None
+    if expires:
         try:
-            expires = parse_utc_date(text)
+            until = parse_utc_date(expires)
         except (ValueError, argparse.ArgumentTypeError) as error:
-            raise DataError(f"{where}: expires is {text!r}; it must be a date, such as 2027-01-31") from error
-        if expires <= time():
-            raise DataError(f"{where}: expires is {text}, which is past")
+            raise DataError(f"expires is {expires!r}; it must be a date, such as 2027-01-31") from error
+        if until <= time():
+            raise DataError(f"expires is {expires}, which is past")
     try:
         return Entry(
             list=name,  # type: ignore[arg-type]  # one of NAMES
             field=field,
-            value=hashed_value(field, value, key),
-            reason=reason,
-            by=person(),
+            value=hashed_value(field, values[0], key),
+            reason=reason.strip(),
+            by=by,
             at=time(),
-            expires=expires,
+            expires=until,
         )
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
-        raise DataError(f"{where}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+        raise DataError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+
+
+def check_listed(field: str, contract: Contract) -> None:
+    """Raise DataError where no list may have values of a field."""
+    listed = [name for name, declared in contract.fields.items() if declared.type in LISTED_TYPES]
+    if field not in listed:
+        raise DataError(f"field is {field!r}; it must be one of {', '.join(listed) or '(no field is a text)'}")
 
 
 def entries_of(path: Path, contract: Contract, key: bytes) -> list[Entry]:
-    """The entries of a table; raises DataError where one is wrong."""
-    optional = [name for name in ("expires",) if name in read_input_files(path)[0].schema.names]
-    table = read_columns(path, [*COLUMNS, *optional])
+    """The entries of a table; raises DataError where one is wrong, or a column is none of these."""
+    names = read_input_files(path)[0].schema.names
+    if unknown := sorted(set(names) - {*COLUMNS, EXPIRES}):
+        raise DataError(f"{path} has a column {', '.join(unknown)}; it may have {', '.join((*COLUMNS, EXPIRES))}")
+    table = read_columns(path, [*COLUMNS, *(name for name in (EXPIRES,) if name in names)])
     rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return [new_entry(row, contract, key, f"{path}, row {place}") for place, row in enumerate(rows, start=1)]
+    by, entries = person(), []
+    for place, row in enumerate(rows, start=1):
+        texts = [str(row.get(column) or "").strip() for column in ("list", "field", "reason", EXPIRES)]
+        name, field, reason, expires = texts
+        try:
+            entries.append(new_entry(Typed(name, field, row["value"], reason, expires), contract, key, by))
+        except DataError as error:
+            raise DataError(f"{path}, row {place:,}: {error}") from error
+    return entries
 
 
 def summary(entries: Sequence[Entry]) -> str:
@@ -114,6 +148,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reason", default="")
     parser.add_argument("--expires", default="", help="a date, in UTC")
     parser.add_argument("--file", default="", help="a table of entries to add")
+    parser.add_argument("--replace", default="", choices=("yes", ""), help="with --file: in place of all others")
+    parser.add_argument("--clear", default="", choices=("yes", ""), help="remove all entries, whatever they are")
     parser.add_argument("--signing-key", default="", help="a PEM file with an Ed25519 key, or kms:KEY-ID")
     parser.add_argument("--store", default=os.environ.get("STORE") or STORE, help="a folder, or s3://bucket/prefix")
     parser.add_argument("--key", default=os.environ.get("PREDICTIONS_KEY", ""), help="what values are hashed with")
@@ -124,39 +160,59 @@ def _run(options: argparse.Namespace) -> None:
     contract = declared_scorer(options.scorer).contract
     if not options.key:
         raise StageError("PREDICTIONS_KEY is empty; give the deployment's, with which values are hashed")
-    if sum(map(bool, (options.add, options.remove, options.file))) > 1:
-        raise StageError("give one of ADD, REMOVE and FILE")
+    given = [name for name in ("add", "remove", "file", "clear") if getattr(options, name)]
+    if len(given) > 1:
+        raise StageError("give one of ADD, REMOVE, FILE and CLEAR")
+    if options.replace and not options.file:
+        raise StageError("REPLACE=yes needs FILE, whose entries take the place of all others")
     key = options.key.encode()
-    lists = ListStore(open_store_writer(options.store), options.scorer, key)
-    if not (options.add or options.remove or options.file):
-        version, entries = lists.read()
-        say(
-            f"{options.scorer}: lists {version or 'none'} in {lists.store}, {counted(len(entries), 'entry', 'entries')}"
-        )
-        say(found(entries, options.field, options.value, key) if options.value else summary(entries))
+    lists = ListStore(open_store_writer(options.store), options.scorer, key, SETTINGS.store_public_key)
+    if not given:
+        _show(lists, options, contract)
         return
-    row = {"list": options.add or options.remove, **{name: getattr(options, name) for name in ("field", "value")}}
+    gone: set[tuple[str, str, str]] = set()
+    new: list[Entry] = []
     if options.file:
         new = entries_of(Path(options.file), contract, key)
         reason = f"{counted(len(new), 'entry', 'entries')} of {Path(options.file).name}"
-    elif options.add:
-        new = [new_entry(row | {"reason": options.reason, "expires": options.expires}, contract, key, "ADD")]
-        reason = f"{options.add} of {options.field}: {options.reason}"
+    elif options.clear:
+        reason = f"cleared: {options.reason or 'no reason given'}"
     else:
-        new = []
-        reason = f"removed from {options.remove} of {options.field}: {options.reason or 'no reason given'}"
-    gone = {(entry.list, entry.field, entry.value) for entry in new}
-    if options.remove:
-        removed = new_entry(row | {"reason": "removed"}, contract, key, "REMOVE")
-        gone = {(removed.list, removed.field, removed.value)}
-        if not any((entry.list, entry.field, entry.value) in gone for entry in lists.read()[1]):
-            raise StageError(f"this value of {options.field} is not on the list {options.remove}")
-    pointer, n_entries = lists.write(
-        lambda entries: [*(e for e in entries if (e.list, e.field, e.value) not in gone), *new],
-        reason,
-        options.signing_key,
-    )
-    say(f"{options.scorer}: lists {pointer.lists}, {counted(n_entries, 'entry', 'entries')}; {reason}")
+        name, reason = options.add or options.remove, options.reason or ("" if options.add else "no reason given")
+        typed = new_entry(Typed(name, options.field, options.value, reason, options.expires), contract, key, person())
+        new = [typed] if options.add else []
+        gone = {_place(typed)}
+        reason = (
+            f"{options.add} of {options.field}: {reason}"
+            if options.add
+            else f"removed from {name} of {options.field}: {reason}"
+        )
+        if options.remove and not any(_place(entry) in gone for entry in lists.read()[1]):
+            raise StageError(f"this value of {options.field} is not on the list {name}")
+    gone |= {_place(entry) for entry in new}
+    if options.clear or options.replace:
+        pointer, n_entries = lists.replace(new, reason, options.signing_key)
+    else:
+        pointer, n_entries = lists.write(
+            lambda entries: [*(entry for entry in entries if _place(entry) not in gone), *new],
+            reason,
+            options.signing_key,
+        )
+    say(f"{options.scorer}: lists {pointer.lists or 'none'}, {counted(n_entries, 'entry', 'entries')}; {reason}")
+
+
+def _place(entry: Entry) -> tuple[str, str, str]:
+    """What a later entry takes the place of."""
+    return entry.list, entry.field, entry.value
+
+
+def _show(lists: ListStore, options: argparse.Namespace, contract: Contract) -> None:
+    if options.value or options.field:
+        check_listed(options.field, contract)
+    version, entries = lists.read()
+    n_entries = counted(len(entries), "entry", "entries")
+    say(f"{options.scorer}: lists {version or 'none'} in {lists.store}, {n_entries}")
+    say(found(entries, options.field, options.value, lists.key) if options.value else summary(entries))
 
 
 def main() -> None:

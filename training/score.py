@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
 from handler.settings import SETTINGS
-from training.batch.answers import decision_columns
+from training.batch.answers import LISTED, decision_columns
 from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
 from training.batch.chunk import ScoringJob, columns_of, decimals_of, fractions_of, score_chunk, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
@@ -91,17 +91,17 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     scorer, bundle = chosen_bundle(options.scorer, options.version, options.store)
     output = options.output.resolve()
     parts = read_input_files(options.input)
-    targets = targets_of(options.input, output, parts)
+    store, key, public_keys = open_store_writer(options.store), SETTINGS.predictions_key, SETTINGS.store_public_key
+    lists = served_lists(store, options.scorer, scorer.contract, key, public_keys)
+    if lists:
+        say(f"decided by lists {lists.version} of {store} too")
+    targets = targets_of(options.input, output, parts, (LISTED,) if lists else ())
     columns = columns_of(parts[0], scorer.contract)
     for text in (read_as(parts), unread_text(parts[0], columns, scorer.contract)):
         if text:
             say(f"{options.input}: {text}")
     if options.past and not scorer.past:
         raise StageError(f"PAST is {options.past}, but {options.scorer} has no history; leave it out")
-    store, key, public_keys = open_store_writer(options.store), SETTINGS.predictions_key, SETTINGS.store_public_key
-    lists = served_lists(store, options.scorer, scorer.contract, key, public_keys)
-    if lists:
-        say(f"decided by lists {lists.version} of {store} too")
     kind = targets[0].suffix.lower()
     state: dict[str, Any] = {
         "input": [[part.name, part.sha256] for part in parts],

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field, StringConstraints, ValidationError
 
 from handler.releases.signature import is_signature, signature_name
 from handler.releases.store import Store
-from handler.scoring.fields import STRING_TYPES, Frozen, Name
+from handler.scoring.fields import Frozen, Name
 from handler.scoring.scorer import Scored
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 ListName = Literal["block", "review", "allow"]
 """Of several that a request is on the first counts."""
-MAX_LISTS_BYTES = 32_000_000
+# Some 40,000 entries, which take 70 MB in the function, and twice that while they are swapped.
+MAX_LISTS_BYTES = 8_000_000
+# Not audit: what no model may know decides nothing.
+LISTED_TYPES = ("key", "category", "text")
 HASH_DIGITS = 32
 _BANDS: dict[ListName, "Band"] = {"block": "block", "review": "review", "allow": "approve"}
 
@@ -70,6 +73,8 @@ class ListFile(Frozen):
 
     format: Literal[1]
     scorer: str
+    serial: Annotated[int, Field(ge=1)]
+    """Counts the versions: an older one is not taken again, and no two are equal."""
     fingerprint: str
     """Tells the key by which the values were hashed from another one."""
     entries: tuple[Entry, ...]
@@ -80,12 +85,12 @@ class Lists:
 
     def __init__(self, version: str, file: ListFile, contract: "Contract", key: bytes) -> None:
         """Prepare the look-up of the fields that the contract has."""
-        self.version, self._key = version, key
+        self.version, self.serial, self._key = version, file.serial, key
         # The order in which entries of one value are kept is that in which they count.
         order = get_args(ListName)
         by_field: dict[str, dict[str, list[Entry]]] = {}
         for entry in sorted(file.entries, key=lambda entry: order.index(entry.list)):
-            if entry.field in contract.fields and contract.fields[entry.field].type in STRING_TYPES:
+            if entry.field in contract.fields and contract.fields[entry.field].type in LISTED_TYPES:
                 by_field.setdefault(entry.field, {}).setdefault(entry.value, []).append(entry)
         self._by_field = by_field
         self._order = order

@@ -149,9 +149,12 @@ class Watcher:
                 # As a warning, because Lambda shows no lower level.
                 milliseconds = (perf_counter() - start) * 1000
                 logger.warning("%s: now serving %s instead of %s (%.0f ms)", name, scorer.version, before, milliseconds)
-        shadow = None
-        if pointer.shadow and (scorer := self._loaded(slot, name, pointer.shadow)):
-            shadow = Shadow(scorer)
+        shadow = slot.served.shadow
+        if pointer.shadow is None:
+            shadow = None
+        elif shadow is None or shadow.version != pointer.shadow:
+            scorer = self._loaded(slot, name, pointer.shadow)
+            shadow = Shadow(scorer) if scorer else None
         slot.served = replace(slot.served, shadow=shadow)
         self._follow_lists(slot, pointer)
 
@@ -159,6 +162,8 @@ class Watcher:
         """Load the lists that a pointer names; where they are refused the former ones stay."""
         name, served = pointer.scorer, slot.served
         if pointer.lists is None:
+            if served.lists:
+                logger.warning("%s: now without lists, after %s", name, served.lists.version)
             slot.served = replace(served, lists=None)
             return
         if pointer.lists in self._refused_versions[name][1]:
@@ -169,6 +174,9 @@ class Watcher:
             file = read_lists(self._store, name, pointer.lists, self._public_keys, self._lists_key)
         except ListsError as error:
             self._refuse(name, pointer.lists, str(error))
+            return
+        if served.lists and file.serial < served.lists.serial:
+            self._refuse(name, pointer.lists, f"lists {pointer.lists} are older than {served.lists.version}, in use")
             return
         # Prepared for the model's fields, which a swap may have changed.
         slot.served = replace(served, lists=Lists(pointer.lists, file, served.scorer.contract, self._lists_key))

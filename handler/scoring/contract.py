@@ -174,6 +174,10 @@ class Contract(Frozen):
         declared += [feature.reason for feature in self.features.values()]
         declared += [feature.reason for feature in self.history.features.values()] if self.history else []
         codes = [reason.code for reason in declared if reason]
+        both = self.history.features.keys() & self.fields.keys() if self.history else set()
+        for name in sorted(both):
+            if self.fields[name].reason and self.history and self.history.features[name].reason:
+                raise ValueError(f"fields.{name} and history.features.{name} both have a reason; give it once")
         if twice := sorted({code for code in codes if codes.count(code) > 1}):
             raise ValueError(
                 f"the reason code {', '.join(twice)} is given more than once; a code must stand for one feature, so "

@@ -186,14 +186,15 @@ class Means(NamedTuple):
         """
         if self.control is None and self.lists is None:
             return scored, ()
-        entries = self.lists.found(requests, time()) if self.lists else [None] * len(requests)
+        entries = self.lists.found(requests, time()) if self.lists else ()
+        every: Sequence[Entry | None] = entries or [None] * len(requests)
         return [
             entry.decided(result)
             if entry
             else result._replace(is_flagged=False, band="approve")
             if self.control and result.band == "block" and self.control.is_let_through(scorer, scorer.id_of(request))
             else result
-            for request, result, entry in zip(requests, scored, entries, strict=True)
+            for request, result, entry in zip(requests, scored, every, strict=True)
         ], entries
 
 
@@ -205,6 +206,17 @@ def _listed(answers: Sequence[dict[str, Any]], entries: Sequence["Entry | None"]
     return answers
 
 
+def _explained(
+    scorer: Scorer, shown: Sequence[Scored], scored: Sequence[Scored]
+) -> tuple[Sequence[Scored], Sequence[Scored]]:
+    """Both with the contributions of what only a list flags: its reasons are recorded and answered like any other's."""
+    shown = scorer.explained(shown)
+    return shown, [
+        result if result.contributions is not None else result._replace(contributions=told.contributions)
+        for result, told in zip(scored, shown, strict=True)
+    ]
+
+
 def _answered_single(scorer: Scorer, body: bytes | bytearray, headers: Headers, means: Means) -> Answered:
     """A single request, scored and answered."""
     asked = means.asked
@@ -213,8 +225,10 @@ def _answered_single(scorer: Scorer, body: bytes | bytearray, headers: Headers, 
     scored = scorer.score(request)
     if asked.explain or scored.is_flagged:
         (scored,) = scorer.explained((scored,), every=asked.explain)
-    (shown,), entries = means.shown(scorer, (request,), (scored,))
-    answers = _listed((scorer.answer(request, shown, explain=asked.explain),), entries)
+    shown, entries = means.shown(scorer, (request,), (scored,))
+    if entries:
+        shown, (scored,) = _explained(scorer, shown, (scored,))
+    answers = _listed((scorer.answer(request, shown[0], explain=asked.explain),), entries)
     return Answered((request,), (scored,), _warned(answers, unanswered) if unanswered else answers)
 
 
@@ -229,6 +243,8 @@ def _answered_batch(scorer: Scorer, body: bytes | bytearray, headers: Headers, m
     unanswered = means.recall.complete(requests) if means.recall else None
     scored = scorer.explained(scorer.scores(requests), every=asked.explain)
     shown, entries = means.shown(scorer, requests, scored)
+    if entries:
+        shown, scored = _explained(scorer, shown, scored)
     answers = _listed(scorer.answers(requests, shown, explain=asked.explain), entries)
     return Answered(requests, scored, _warned(answers, unanswered) if unanswered else answers)
 

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from handler.releases.lists import Lists, hashed_value
 from handler.releases.served import Served, Slot
 from handler.releases.store import pointer_key
+from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import load_scorer
 from handler.settings import SETTINGS
 from handler.web.routes import create_app
@@ -19,8 +20,10 @@ from tests.training.workplace import Workplace
 from training import lists, release, score
 from training.data.column_checks import check_field
 from training.data.requests import requests_of
+from training.declaration import declared_scorer
 from training.delivery.lists_writer import served_lists
 from training.delivery.store_writer import open_store_writer
+from training.errors import DataError
 
 KEY = "a deployment's own"
 NEXT_YEAR = f"{datetime.now(UTC) + timedelta(days=365):%Y-%m-%d}"
@@ -57,12 +60,14 @@ def test_a_value_is_added_shown_and_removed(run: Run, workplace: Workplace) -> N
     assert f"the first of 1 that expire does so on {NEXT_YEAR}" in said
     assert "block: chargebacks, by" in run("--field", "country", "--value", "DE")
     assert "it is on no list" in run("--field", "country", "--value", "NA")
+    assert "field is 'Country'; it must be one of country, item" in run("--field", "Country", "--value", "DE")
     texts = [path.read_text() for path in (workplace.folder / "store" / "mini" / "lists").iterdir()]
     assert not any('"DE"' in text for text in texts)
     assert any(hashed_value("country", "DE", KEY.encode()) in text for text in texts)
     assert "1 entry; removed from block of country" in run("--remove", "block", "--field", "country", "--value", "DE")
     pointer = json.loads((workplace.folder / "store" / pointer_key("mini")).read_text())
     assert (pointer["action"], pointer["current"]) == ("lists", None)
+    assert "lists" in pointer
     assert pointer["reason"].startswith("removed from block")
     assert len(list((workplace.folder / "store" / "mini" / "history").iterdir())) == 2
 
@@ -96,11 +101,14 @@ def test_a_table_is_added(run: Run, tmp_path: Path, suffix: str) -> None:
     [
         (add("maybe"), "list is 'maybe'; it must be one of block, review, allow"),
         (add(field="amount"), "field is 'amount'; it must be one of country, item"),
-        (add(value=""), "value is empty"),
+        (add(value=""), "value is missing"),
         (add(reason=" "), "reason is empty; say why"),
         (add(expires="soon"), "expires is 'soon'; it must be a date, such as 2027-01-31"),
         (add(expires="2020-01-31"), "expires is 2020-01-31, which is past"),
-        ([*add(), "--remove", "block"], "give one of ADD, REMOVE and FILE"),
+        ([*add(), "--remove", "block"], "give one of ADD, REMOVE, FILE and CLEAR"),
+        ([*add(), "--replace", "yes"], "REPLACE=yes needs FILE"),
+        (add(value="x" * 33), "value is longer than 32 characters"),
+        (add(value="\udcff"), "value is no text in UTF-8"),
         (
             ["--remove", "block", "--field", "country", "--value", "NA"],
             "this value of country is not on the list block",
@@ -120,6 +128,40 @@ def test_another_key_is_refused(run: Run) -> None:
     """Its hashes could not be looked up."""
     run(*add())
     assert "its values were hashed with another PREDICTIONS_KEY" in run(*add("allow", "FR"), "--key", "another")
+
+
+def test_lists_are_written_anew_after_a_change_of_the_key(run: Run, tmp_path: Path) -> None:
+    """From the team's own table; or removed."""
+    run(*add())
+    path = tmp_path / "lists.csv"
+    path.write_text("list,field,value,reason\nallow,country,FR,known\n")
+    assert "1 entry; 1 entry of lists.csv" in run("--file", str(path), "--replace", "yes", "--key", "another")
+    assert "allow  country: 1 value" in run("--key", "another")
+    assert "lists none, 0 entries; cleared" in run("--clear", "yes")
+    assert "lists none in store, 0 entries" in run()
+
+
+def test_a_table_with_another_column_is_refused(run: Run, tmp_path: Path) -> None:
+    """A misspelt expiry would make an entry that never expires."""
+    path = tmp_path / "lists.csv"
+    path.write_text("list,field,value,reason,Expires\nallow,country,FR,known,2099-01-01\n")
+    assert "has a column Expires; it may have list, field, value, reason, expires" in run("--file", str(path))
+
+
+@pytest.mark.usefixtures("workplace")
+def test_keys_are_compared_as_requests_have_them() -> None:
+    """17.0, as pandas writes whole numbers beside gaps, is the key 17."""
+    contract = declared_scorer("mini").contract
+    fields = {**contract.fields, "country": DeclaredField(type="key")}
+    keyed = contract.model_copy(update={"fields": fields})
+    typed = lists.Typed("block", "country", 17.0, "x", "")
+    assert lists.new_entry(typed, keyed, b"k", "me").value == hashed_value("country", "17", b"k")
+    assert lists.new_entry(typed._replace(value=0), keyed, b"k", "me").value == hashed_value("country", "0", b"k")
+    with pytest.raises(DataError, match="value is a fraction and no key"):
+        lists.new_entry(typed._replace(value=1.5), keyed, b"k", "me")
+    audited = contract.model_copy(update={"fields": {**contract.fields, "region": DeclaredField(type="audit")}})
+    with pytest.raises(DataError, match="field is 'region'; it must be one of country, item"):
+        lists.new_entry(typed._replace(field="region"), audited, b"k", "me")
 
 
 def test_batch_scoring_goes_by_the_lists_of_the_store(

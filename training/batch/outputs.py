@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.batch.answers import ANSWER_COLUMNS, BAND, EXPLANATIONS, LISTED, SCORE
+from training.batch.answers import ANSWER_COLUMNS, BAND, EXPLANATIONS, SCORE
 from training.data.chunks import Chunk, ChunkRows
 from training.data.input_files import InputFile, stem_of
 from training.data.row_checks import REJECTED_COLUMNS
@@ -30,7 +30,7 @@ def rejected_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.rejected.csv")
 
 
-def targets_of(source: Path, output: Path, parts: Sequence[InputFile]) -> list[Path]:
+def targets_of(source: Path, output: Path, parts: Sequence[InputFile], further: Sequence[str] = ()) -> list[Path]:
     """The file that each part is scored to: the output or, where the input is a folder, a file of its name in it.
 
     Raises StageError where that would overwrite the input or other files, or cannot hold the rows.
@@ -47,7 +47,7 @@ def targets_of(source: Path, output: Path, parts: Sequence[InputFile]) -> list[P
     for target in (*targets, rejected_path(output)):
         if target.resolve() in inputs or any(_is_same(target, part.path) for part in parts):
             raise StageError(f"{target} would be overwritten, and it is an INPUT; name another OUTPUT")
-    _require_columns(parts[0], targets[0])
+    _require_columns(parts[0], targets[0], further)
     return targets
 
 
@@ -79,8 +79,8 @@ def _is_same(first: Path, second: Path) -> bool:
     return first.exists() and first.samefile(second)
 
 
-def _require_columns(part: InputFile, target: Path) -> None:
-    added = (*ANSWER_COLUMNS, BAND, SCORE, *EXPLANATIONS, LISTED, *REJECTED_COLUMNS)
+def _require_columns(part: InputFile, target: Path, further: Sequence[str]) -> None:
+    added = (*ANSWER_COLUMNS, BAND, SCORE, *EXPLANATIONS, *further, *REJECTED_COLUMNS)
     if clashing := sorted(set(added) & set(part.schema.names)):
         raise StageError(f"{part.path} has a column {', '.join(clashing)} already; rename it before it is scored")
     if target.suffix.lower() == ".csv":

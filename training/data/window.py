@@ -122,11 +122,13 @@ class Window:
             return [RowGroup(path, group, None, size) for path, group, size in self._groups]
         starts = np.concatenate([[0], np.cumsum([size for _, _, size in self._groups])])
         cuts = np.searchsorted(positions, starts)
-        parts = (
-            RowGroup(path, group, positions[first:last] - start, int(last - first))
-            for (path, group, _), start, (first, last) in zip(self._groups, starts[:-1], pairwise(cuts), strict=True)
-        )
-        return [part for part in parts if part.n_rows]
+        parts = []
+        for (path, group, size), start, (first, last) in zip(self._groups, starts[:-1], pairwise(cuts), strict=True):
+            # Copies may be many times as many as the rows of a group, which is what fits into memory.
+            for begin in range(first, last, size):
+                end = min(begin + size, last)
+                parts.append(RowGroup(path, group, positions[begin:end] - start, int(end - begin)))
+        return parts
 
     def spread(self, n_rows: int) -> pd.DataFrame:
         """At most `n_rows` of its rows, evenly spread."""

@@ -69,9 +69,10 @@ def judge_challenger(
     pairs = zip(contenders, answered, strict=True)
     answers = [_model_answers(contender, frame.loc[labels.index]) for contender, frame in pairs]
     entity = rows.loc[labels.index, declared.entity] if declared.entity else None
-    together = drawn_by(entity, labels.index.to_numpy() if declared.split.weight else None)
+    copy_of = labels.index.to_numpy() if declared.split.weight else None
+    together = drawn_by(entity, copy_of)
     groups = None if together is None else entity_groups(together)
-    judged = JudgedRows(labels.to_numpy(), declared.gate, declared.seed, groups)
+    judged = JudgedRows(labels.to_numpy(), declared.gate, declared.seed, groups, copy_of)
     decision = challenger.scorer.bundle.manifest["decision"]
     policy = Policy.model_validate(decision["policy"])
     block_policy = Policy.model_validate(decision["block"]["policy"]) if "block" in decision else None

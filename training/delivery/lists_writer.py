@@ -7,6 +7,7 @@ from time import time
 from typing import Any
 
 from handler.releases.lists import (
+    MAX_LISTS_BYTES,
     Entry,
     ListFile,
     Lists,
@@ -34,38 +35,67 @@ class ListStore:
     store: StoreWriter
     scorer: str
     key: bytes
+    public_keys: tuple[bytes, ...] = ()
+    """Of which one must have signed what is read: who signs a change signs what was there before, too."""
 
     def read(self) -> tuple[str | None, tuple[Entry, ...]]:
         """The version that the pointer names, and its entries; None and nothing where it names none.
 
-        Raises StageError where they are damaged, or hashed with another key.
+        Raises StageError where a function would refuse them.
         """
-        pointer, _ = read_current_pointer(self.store, self.scorer)
-        if pointer is None or pointer.lists is None:
+        version = self._version()
+        if version is None:
             return None, ()
         try:
-            return pointer.lists, read_lists(self.store, self.scorer, pointer.lists, (), self.key).entries
+            return version, read_lists(self.store, self.scorer, version, self.public_keys, self.key).entries
         except ListsError as error:
-            raise StageError(str(error)) from error
+            raise StageError(
+                f"{error}; REPLACE=yes with FILE writes all of them anew, CLEAR=yes removes them"
+            ) from error
 
     def write(self, change: Change, reason: str, signing_key: str = "") -> tuple[Pointer, int]:
         """The pointer after a change of the entries, of which expired ones are left out, and how many there are."""
         version, before = self.read()
+        return self._name(version, change(before), reason, signing_key)
+
+    def replace(self, entries: Iterable[Entry], reason: str, signing_key: str = "") -> tuple[Pointer, int]:
+        """The same with other entries, whatever there is, and whether it can be read or not; without any, none."""
+        return self._name(self._version(), entries, reason, signing_key)
+
+    def _version(self) -> str | None:
+        pointer, _ = read_current_pointer(self.store, self.scorer)
+        return pointer.lists if pointer else None
+
+    def _name(
+        self, version: str | None, entries: Iterable[Entry], reason: str, signing_key: str
+    ) -> tuple[Pointer, int]:
+        """Write the entries as a new file, which the pointer names, unless it changed since `version`."""
         now = time()
-        entries = tuple(entry for entry in change(before) if entry.expires is None or entry.expires > now)
-        file = ListFile(format=1, scorer=self.scorer, fingerprint=fingerprint(self.key), entries=entries)
-        content = json.dumps(file.model_dump(mode="json"), ensure_ascii=False)
-        signatures = signature_of(lists_statement(content), signing_key) if signing_key else {}
-        envelope = {"lists": content, "signatures": {name: text.decode() for name, text in signatures.items()}}
-        new = lists_version(content)
-        self.store.put_new(lists_key(self.scorer, new), as_json(envelope))
+        kept = tuple(entry for entry in entries if entry.expires is None or entry.expires > now)
+        new = self._put(kept, signing_key) if kept else None
 
         def named(now: Pointer | None) -> dict[str, Any]:
             if (now.lists if now else None) != version:
                 raise StageError(f"the lists of {self.scorer} were changed by somebody else meanwhile; try again")
             return {"lists": new, "reason": reason}
 
-        return update_pointer(self.store, self.scorer, "lists", named), len(entries)
+        return update_pointer(self.store, self.scorer, "lists", named), len(kept)
+
+    def _put(self, entries: tuple[Entry, ...], signing_key: str) -> str:
+        pointer, _ = read_current_pointer(self.store, self.scorer)
+        serial = pointer.serial + 1 if pointer else 1
+        file = ListFile(format=1, scorer=self.scorer, serial=serial, fingerprint=fingerprint(self.key), entries=entries)
+        content = json.dumps(file.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+        signatures = signature_of(lists_statement(content), signing_key) if signing_key else {}
+        envelope = {"lists": content, "signatures": {name: text.decode() for name, text in signatures.items()}}
+        if (size := len(written := as_json(envelope))) > MAX_LISTS_BYTES:
+            raise StageError(
+                f"{len(entries):,} entries take {size:,} bytes, and functions read lists of at most "
+                f"{MAX_LISTS_BYTES:,}; leave out what nobody needs, or let more of it expire"
+            )
+        new = lists_version(content)
+        self.store.put_new(lists_key(self.scorer, new), written)
+        return new
 
 
 def served_lists(

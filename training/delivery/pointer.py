@@ -113,7 +113,7 @@ def promote(store: StoreWriter, scorer: str, version: str, rows: Path, *, force:
     gate = verdict.measured.model_copy(update=said).content()
 
     def change(now: Pointer | None) -> dict[str, Any]:
-        if now != before and not is_lost:
+        if _models_of(now) != _models_of(before) and not is_lost:
             raise StageError("the pointer was updated while the gate ran; promote again")
         # Where the gate agrees there was nothing to force.
         reason = force if verdict.reasons else None
@@ -166,6 +166,11 @@ def set_shadow(store: StoreWriter, scorer: str, version: str | None) -> Pointer:
         return {"shadow": version}
 
     return update_pointer(store, scorer, "shadow", change)
+
+
+def _models_of(pointer: Pointer | None) -> tuple[str | None, ...]:
+    """What a gate's verdict depends on; not the lists, which may change while it runs."""
+    return (pointer.current, pointer.previous, pointer.shadow) if pointer else ()
 
 
 def _with_current(now: Pointer | None, version: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from handler.scoring.scorer import load_scorer
 from training.delivery.pointer import as_json, utc_now
 from training.delivery.store_writer import StoreWriter, read_if_there
 from training.errors import StageError
+from training.report.model_card import libraries
 from training.run.provenance import origin, person
 
 # The metrics that a release note keeps.
@@ -45,7 +46,17 @@ def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]
     if read_if_there(store, key) is None:
         listed = {name: metrics[name] for name in LISTED}
         store.put_new(
-            key, as_json({"version": version, "at": utc_now(), "by": person(), **origin(), "metrics": listed})
+            key,
+            as_json(
+                {
+                    "version": version,
+                    "at": utc_now(),
+                    "by": person(),
+                    **origin(),
+                    "metrics": listed,
+                    "libraries": libraries(),
+                }
+            ),
         )
 
 

@@ -1,8 +1,11 @@
 """The facts of a release card, as the store has them."""
 
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from handler.releases.store import Pointer
+from handler.releases.store import Pointer, StoreError
+from handler.scoring.bundle import BundleError
 from training.declaration import ScorerDeclaration
 from training.delivery.contenders import released_scorer
 from training.delivery.pointer import read_history
@@ -17,9 +20,8 @@ def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, ver
         raise StageError(f"{version} of {name} is not in {store}; `make releases` lists what there is")
     released, manifest = json.loads(note), released_scorer(store, name, version).bundle.manifest
     history = read_history(store, name)
-    approved = _approval_of(history, version)
-    predecessor = approved.previous if approved else None
-    before = released_scorer(store, name, predecessor).bundle.manifest if predecessor else None
+    approved, predecessor = _approval_of(history, version)
+    before = _manifest_of(store, name, predecessor)
     contract = released_scorer(store, name, version).contract
     now = history[-1] if history else None
     role = next((role for role in ("current", "previous", "shadow") if now and getattr(now, role) == version), "")
@@ -34,6 +36,7 @@ def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, ver
         built_by=released["by"],
         built_at=released["at"],
         commit=released["commit"],
+        libraries=released.get("libraries", {}),
         signatures=sum(file.endswith(".sig") for file in files),
         approval=Approval(
             at=approved.at,
@@ -54,6 +57,19 @@ def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, ver
     )
 
 
-def _approval_of(history: list[Pointer], version: str) -> Pointer | None:
-    """The first update that put a version into production."""
-    return next((pointer for pointer in history if pointer.action == "promote" and pointer.current == version), None)
+def _manifest_of(store: StoreWriter, name: str, version: str | None) -> Mapping[str, Any] | None:
+    """The manifest of a predecessor; None where there is none, or it cannot be loaded any more."""
+    try:
+        return released_scorer(store, name, version).bundle.manifest if version else None
+    except (BundleError, StageError, StoreError):
+        return None
+
+
+def _approval_of(history: Sequence[Pointer], version: str) -> tuple[Pointer | None, str | None]:
+    """The last update that put the version into production, and the version that it took the place of."""
+    approved, predecessor, current = None, None, None
+    for pointer in history:
+        if pointer.current == version != current:
+            approved, predecessor = pointer, current
+        current = pointer.current
+    return approved, predecessor

@@ -18,7 +18,7 @@ from training.delivery.gate_verdict import (
     PolicyKept,
     PolicyName,
 )
-from training.evaluation.intervals import bootstrap, grouped_share_interval, interval
+from training.evaluation.intervals import bootstrap, count_groups, grouped_share_interval, interval
 from training.evaluation.metrics import average_precision, calibration_bins, expected_calibration_error, rank
 from training.params import Gate, Policy
 from training.run.matrix import Floats, Labels, Positions
@@ -48,6 +48,14 @@ class JudgedRows:
     seed: int
     groups: Positions | None = None
     """What intervals draw together: the number of each row's entity, or of the row that it repeats."""
+
+    copy_of: Positions | None = None
+    """Which row each is, where rows stand for several requests."""
+
+    @property
+    def n_frauds(self) -> int:
+        """How many different rows are frauds."""
+        return count_groups(self.is_fraud, self.copy_of)
 
     @property
     def is_fraud(self) -> Flags:
@@ -162,7 +170,7 @@ def agreed_rate(score: Mapping[str, Any], what: str = "flagged") -> float:
 
 def _doubts(rows: JudgedRows) -> list[str]:
     """A doubt where the rows hold fewer frauds than declared."""
-    n_frauds, needed = int(rows.is_fraud.sum()), rows.gate.min_frauds
+    n_frauds, needed = rows.n_frauds, rows.gate.min_frauds
     if n_frauds >= needed:
         return []
     frauds = "fraud" if n_frauds == 1 else "frauds"

@@ -115,10 +115,14 @@ def effective_share(
 
 
 def ratio_interval(share: float, n: float, other: float, n_other: float) -> tuple[float, float]:
-    """The 95 % interval of the ratio of two shares of so many independent cases each, both above 0 (Katz 1978)."""
-    error = np.sqrt((1 - share) / (share * n) + (1 - other) / (other * n_other))
-    wide = float(np.exp(norm.ppf(PERCENTS[1] / 100) * error))
-    return share / other / wide, share / other * wide
+    """The 95 % interval of the ratio of two shares of so many independent cases each (Katz 1978).
+
+    With half a hit and half a miss more in each (Walter 1975), so that it has a width at shares of 0 and 1 too.
+    """
+    ratio = (share * n + 0.5) / (n + 1) / ((other * n_other + 0.5) / (n_other + 1))
+    variance = sum(1 / (s * m + 0.5) - 1 / (m + 1) for s, m in ((share, n), (other, n_other)))
+    wide = float(np.exp(norm.ppf(PERCENTS[1] / 100) * np.sqrt(variance)))
+    return ratio / wide, ratio * wide
 
 
 def share_of_sample_interval(bounds: tuple[float, float], share: float, total: float) -> tuple[float, float]:

@@ -15,6 +15,8 @@ from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix, Positions
 
 MIN_ROWS = 200
 MIN_FRAUDS = 10
+# With fewer legitimate rows of a group, or of all others, their false positive rates are not compared.
+MIN_LEGITIMATE = 50
 COLUMNS = [
     *("feature", "segment", "rows", "frauds", "fraud_rate", "predicted_rate", "alert_rate"),
     *("recall", "recall_low", "recall_high"),
@@ -95,11 +97,11 @@ def _groups(audited: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, str,
 def parity(flagged: Members, member: Members, legitimate: Members, groups: Positions | None) -> dict[str, float | None]:
     """How many times as often as others' a group's legitimate rows are flagged, with its interval; 1 is parity.
 
-    All None where of one of the two none is flagged, or there are none.
+    All None where one of the two tells as little as fewer than MIN_LEGITIMATE independent rows, or none is flagged.
     """
     own, n_own = effective_share(flagged, member & legitimate, groups)
     other, n_other = effective_share(flagged, ~member & legitimate, groups)
-    if not own or not other:
+    if not own or not other or min(n_own, n_other) < MIN_LEGITIMATE:
         return dict.fromkeys(COLUMNS[-3:])
     return dict(zip(COLUMNS[-3:], (own / other, *ratio_interval(own, n_own, other, n_other)), strict=True))
 

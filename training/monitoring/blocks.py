@@ -69,8 +69,7 @@ def join_outcomes(log: Log, policy: Monitoring, label_delay_days: float) -> Join
         latest = max(log.time[-1], log.outcome_time[-1] if len(log.outcome_time) else 0.0)
         # What was blocked nobody complains of, and what is inconclusive somebody has looked at.
         # Of the control group, which was served, silence means what it means of others.
-        is_served = (log.blocked < 1) | (log.label_weight > 1)
-        is_old = (log.time < latest - label_delay_days * SECONDS_A_DAY) & is_served & ~is_inconclusive
+        is_old = (log.time < latest - label_delay_days * SECONDS_A_DAY) & log.is_served & ~is_inconclusive
         # Where an id was scored several times only the first prediction counts.
         is_repeated = has_id.copy()
         is_repeated[of_first] = False
@@ -156,13 +155,13 @@ def blocks_of(log: Log, label: Labels, reference: Reference, policy: Monitoring)
     if len(log.time):
         for rows in _rows_of_blocks(log, policy):
             kept = rows.pooled
-            known, lacks_blocked = _without_unknown_blocks(label[kept], log.blocked[kept], log.label_weight[kept])
+            known, lacks_blocked = without_unknown_blocks(label[kept], log.blocked[kept], log.label_weight[kept])
             measured = measured_performance(log.probability[kept], log.flagged[kept], known, log.label_weight[kept])
             measured = measured.model_copy(update={"lacks_blocked": lacks_blocked})
             yield _block(log, rows, measured, reference)
 
 
-def _without_unknown_blocks(label: Labels, blocked: npt.NDArray[np.int8], weight: Floats) -> tuple[Labels, bool]:
+def without_unknown_blocks(label: Labels, blocked: npt.NDArray[np.int8], weight: Floats) -> tuple[Labels, bool]:
     """The labels without those of what was blocked, and that it is so, where less than half of these are known.
 
     They would be a selection: a model that blocks well would seem to miss most frauds. A control group is none.

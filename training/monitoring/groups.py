@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from training.evaluation.intervals import ratio_interval, share_interval
-from training.evaluation.segments import MIN_ROWS, UNKNOWN
+from training.evaluation.segments import MIN_LEGITIMATE, MIN_ROWS, UNKNOWN
+from training.monitoring.blocks import without_unknown_blocks
 from training.monitoring.log import NO_ID, Log
 from training.report.monitor_report import GroupRates
 from training.run.matrix import Floats, Labels
@@ -18,9 +19,11 @@ Members = npt.NDArray[np.bool_]
 def group_rates(log: Log, label: Labels) -> tuple[GroupRates, ...]:
     """Per audit field each value with at least MIN_ROWS predictions: how often it, and its legitimate part, is flagged.
 
-    `label` is 1, 0, or -1 where it is unknown.
+    `label` is 1, 0, or -1 where it is unknown. Where of what was blocked hardly anything is known the false alarms that
+    matter most are not, and no group's are told.
     """
-    return tuple(_rates(log, label))
+    _, lacks_blocked = without_unknown_blocks(label, log.blocked, log.label_weight)
+    return tuple(_rates(log, np.full_like(label, -1) if lacks_blocked else label))
 
 
 def _rates(log: Log, label: Labels) -> Iterator[GroupRates]:
@@ -38,7 +41,7 @@ def _of_group(log: Log, name: str, value: int, member: Members, legitimate: Memb
     own, n_own = _share(log.flagged[member & legitimate], weight[member & legitimate])
     other, n_other = _share(log.flagged[~member & legitimate], weight[~member & legitimate])
     known: dict[str, Any] = {}
-    if own and other:
+    if own and other and min(n_own, n_other) >= MIN_LEGITIMATE:
         known = {"ratio": own / other, "ratio_interval": ratio_interval(own, n_own, other, n_other)}
     return GroupRates(
         field=name,

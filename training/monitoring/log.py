@@ -33,6 +33,7 @@ ALIKE = "predictions without an id that equal another of the same time"
 OUTSIDE = "predictions outside of the window"
 # Beyond these a value comes from no function, and sums of it may overflow.
 LEAST_RATE, MOST_MILLISECONDS = 1e-9, 1e9
+SERVING_LISTS = ("review", "allow")
 # Before the names of audit fields, among the columns of a log that is being read.
 _AUDIT = "audit "
 # Above it a float is not the whole number that it was written as.
@@ -76,6 +77,18 @@ class Log:
     """Per audit field a hash of each prediction's value; NO_ID where it is unknown."""
     audit_texts: Mapping[int, str] = field(default_factory=dict)
     """The values by their hashes."""
+    listed_as_blocked: npt.NDArray[np.bool_] | None = None
+    """Which were held because of a list; None where no record names one."""
+    listed_as_served: npt.NDArray[np.bool_] | None = None
+    """Which were reviewed or allowed because of a list, whatever the model decided."""
+
+    @property
+    def is_served(self) -> npt.NDArray[np.bool_]:
+        """Which requests were not held: silence of their customers may mean something."""
+        served = (self.blocked < 1) | (self.label_weight > 1)
+        if self.listed_as_blocked is not None and self.listed_as_served is not None:
+            served = (served | self.listed_as_served) & ~self.listed_as_blocked
+        return served
 
     def during(self, since: float, until: float) -> Self:
         """The predictions from `since` to before `until`; all outcomes stay, because they may come later."""
@@ -114,6 +127,9 @@ class Log:
         )
         changed: dict[str, Any] = {name: getattr(self, name)[kept] for name in columns}
         changed["audit"] = {name: values[kept] for name, values in self.audit.items()}
+        for name in ("listed_as_blocked", "listed_as_served"):
+            if (values := getattr(self, name)) is not None:
+                changed[name] = values[kept]
         return replace(self, **changed, counts=self.counts | ({why: n_others} if n_others else {}))
 
 
@@ -178,6 +194,7 @@ class Prediction(NamedTuple):
     version: str
     features: dict[str, Any]
     audit: dict[str, str | None]
+    listed: str | None
 
 
 class _Outcome(NamedTuple):
@@ -247,6 +264,8 @@ def _prediction_columns(predictions: Sequence[Prediction], versions: Sequence[st
         "flagged": np.array([prediction.flagged for prediction in predictions], dtype=bool),
         "blocked": np.array([prediction.blocked for prediction in predictions], dtype=np.int8),
         "label_weight": np.array([prediction.label_weight for prediction in predictions], dtype=np.float64),
+        "listed_as_blocked": np.array([prediction.listed == "block" for prediction in predictions], dtype=bool),
+        "listed_as_served": np.array([prediction.listed in SERVING_LISTS for prediction in predictions], dtype=bool),
         "n_warnings": np.array([prediction.n_warnings for prediction in predictions], dtype=np.uint8),
         "id": np.array([prediction.id for prediction in predictions], dtype=np.uint64),
         "version": np.array([places[prediction.version] for prediction in predictions], dtype=np.intp),
@@ -304,6 +323,11 @@ def _features(features: Any) -> dict[str, Any]:  # noqa: ANN401
     return dict(features)
 
 
+def _groups(groups: Any) -> dict[str, str | None]:  # noqa: ANN401
+    given = {} if groups is None else _of_type(dict, groups)
+    return {name: None if value is None else _of_type(str, value) for name, value in given.items()}
+
+
 def _milliseconds(value: Any) -> float:  # noqa: ANN401
     return 0.0 if value is None else _within(value, 0.0, MOST_MILLISECONDS)
 
@@ -352,7 +376,8 @@ _PREDICTION: dict[str, Callable[[Any], Any]] = {
     "id": lambda identifier: int(NO_ID) if identifier is None else _id_hash(identifier),
     "version": partial(_of_type, str),
     "features": _features,
-    "audit": lambda groups: {name: value and _of_type(str, value) for name, value in (groups or {}).items()},
+    "audit": _groups,
+    "list": lambda name: None if name is None else _of_type(str, name),
 }
 # Of an outcome that says when it became known, that is its time; else when it arrived.
 _OUTCOME: dict[str, Callable[[Any], Any]] = {

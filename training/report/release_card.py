@@ -45,6 +45,8 @@ class ReleaseCard(ReportRecord):
     built_by: str
     built_at: str
     commit: str | None
+    libraries: dict[str, str]
+    """What it was computed with; empty for releases that did not note it."""
     signatures: int
     """By how many keys it is signed."""
     approval: Approval | None
@@ -124,6 +126,7 @@ def _lines(card: ReleaseCard) -> Iterator[str]:
         ["purpose", card.purpose],
         ["owner", card.owner or "not declared (`owner` in params.yaml)"],
         ["built", f"{card.built_at}, by {card.built_by}, from {card.commit or 'an unknown commit'}"],
+        ["computed with", ", ".join(f"{name} {version}" for name, version in card.libraries.items()) or "not recorded"],
         ["signed", f"by {card.signatures} key{'' if card.signatures == 1 else 's'}" if card.signatures else "no"],
         ["approved", f"{card.approval.at}, by {card.approval.by}" if card.approval else "never in production"],
         ["predecessor", card.predecessor or "none"],
@@ -153,7 +156,7 @@ def _gate(approval: Approval) -> Iterator[str]:
 
 
 def _nothing(card: ReleaseCard) -> str:
-    return "Nothing but the model itself." if card.predecessor else "There was nothing before it."
+    return "Nothing but the model itself, as far as is known." if card.predecessor else "There was nothing before it."
 
 
 def _row(name: str, metric: Measured) -> Sequence[str]:

@@ -31,6 +31,7 @@ from tests.handler.deployment import BUNDLES, Deployment
 from tests.handler.record_lines import record_lines
 from training.delivery.lists_writer import ListStore
 from training.delivery.pointer import as_json
+from training.errors import StageError
 
 ROUTE = "/api/v1/refund-predict"
 REQUEST: dict[str, Any] = {"yearsActive": 1.5, "amount": 45.0, "ipAccounts": 2, "refunds": 20, "refund_id": "r1"}
@@ -46,7 +47,7 @@ def entry(name: str, value: str, field: str = "account_id", key: bytes = KEY, **
 
 def lists_of(scorer: Scorer, *entries: Entry) -> Lists:
     """Lists with these entries."""
-    file = ListFile(format=1, scorer="refund", fingerprint=fingerprint(KEY), entries=entries)
+    file = ListFile(format=1, scorer="refund", serial=1, fingerprint=fingerprint(KEY), entries=entries)
     return Lists("0" * 12, file, scorer.contract, KEY)
 
 
@@ -76,6 +77,7 @@ def test_a_list_decides_and_the_score_is_computed_all_the_same(
         assert probabilities[0] == pytest.approx(probabilities[1], abs=1e-15)
         line = record_lines(tmp_path / "log")[-1]
         assert (line["list"], line["flagged"], line["band"]) == (name, bool(expected["prediction"]), expected["band"])
+        assert ("contributions" in line) == bool(prediction or expected["prediction"])
     told = client.post(f"{ROUTE}?reader=auditor", json=REQUEST | {"accountId": "a-17"}).json()
     assert told["list"] == {"name": name, "field": "account_id", "reason": f"{name} it"}
     other = client.post(ROUTE, json=REQUEST | {"accountId": "a-18"}).json()
@@ -230,12 +232,65 @@ def signing_key(path: Path) -> tuple[Path, bytes]:
     return path, key.public_key().public_bytes_raw()
 
 
+def test_a_running_function_takes_no_older_lists(deployment: Deployment, lists: ListStore) -> None:
+    """Whoever can write to the store could bring back what was removed; and it is said when there are none any more."""
+    lists.write(lambda _: [entry("allow", "a-17")], "first")
+    deployment.look()
+    first = deployment.slot.served.lists
+    lists.write(lambda _: [entry("block", "a-17")], "second")
+    deployment.look()
+    second = deployment.slot.served.lists
+    assert first
+    assert second
+    deployment.point(lists=first.version)
+    deployment.look()
+    assert deployment.slot.served.lists is second
+    assert "are older than" in deployment.watcher.refused["refund"]
+
+
+def test_what_is_signed_was_signed_before(deployment: Deployment, tmp_path: Path) -> None:
+    """An analyst's signature does not cover what somebody else put there."""
+    path, public = signing_key(tmp_path / "own.pem")
+    own = ListStore(deployment.writer, "refund", KEY, (public,))
+    own.write(lambda _: [entry("block", "a-17")], "signed", str(path))
+    ListStore(deployment.writer, "refund", KEY).write(lambda _: [entry("allow", "a-17")], "forged")
+    with pytest.raises(StageError, match=r"is not signed by a trusted key .* REPLACE=yes with FILE writes all of them"):
+        own.write(lambda before: [*before, entry("block", "a-99")], "another", str(path))
+    pointer, _ = own.replace([entry("block", "a-17")], "from the table", str(path))
+    assert own.read()[0] == pointer.lists
+
+
+def test_the_last_entry_can_be_removed_and_lists_must_fit(
+    lists: ListStore, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without entries the pointer names none; too many are refused before anything is written."""
+    lists.write(lambda _: [entry("block", "a-17")], "one")
+    deployment.look()
+    pointer, n_entries = lists.write(lambda _: [], "none")
+    deployment.look()
+    assert (pointer.lists, n_entries, deployment.slot.served.lists) == (None, 0, None)
+    monkeypatch.setattr("training.delivery.lists_writer.MAX_LISTS_BYTES", 1_000)
+    with pytest.raises(StageError, match=r"20 entries take .* functions read lists of at most 1,000"):
+        lists.write(lambda _: [entry("block", f"a-{number}") for number in range(20)], "many")
+    assert lists.read() == (None, ())
+
+
+def test_a_shadow_stays_while_lists_change(deployment: Deployment, lists: ListStore) -> None:
+    """It is not loaded again, nor are its strikes forgotten."""
+    deployment.point(shadow=deployment.release(shift=0.5))
+    deployment.look()
+    shadow = deployment.slot.served.shadow
+    lists.write(lambda _: [entry("block", "a-17")], "one")
+    deployment.look()
+    assert deployment.slot.served.shadow is shadow is not None
+
+
 def test_with_public_keys_unsigned_lists_are_refused(deployment: Deployment, lists: ListStore, tmp_path: Path) -> None:
     """And those that are signed with another key; signed ones serve."""
     (path, public), (other, _) = signing_key(tmp_path / "own.pem"), signing_key(tmp_path / "other.pem")
     deployment.watcher._public_keys = (public,)  # noqa: SLF001 - as the application sets them
     for key, is_served in (("", False), (str(other), False), (str(path), True)):
-        lists.write(lambda _, key=key: [entry("block", f"a-{key}")], "another", key)
+        lists.replace([entry("block", f"a-{key}")], "another", key)
         deployment.look()
         assert (deployment.slot.served.lists is not None) == is_served
         assert ("not signed by a trusted key" in deployment.watcher.refused.get("refund", "")) != is_served

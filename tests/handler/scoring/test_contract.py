@@ -276,7 +276,7 @@ def test_a_record_is_pickled_by_what_was_given() -> None:
 def test_an_answer_has_the_declared_keys(kind: str, verdict: set[str], id_name: set[str]) -> None:
     """The verdict depends on the kind of answer, and the id is echoed if there is one; the other keys are in all."""
     model = answer_model("payment", CONTRACT.model_copy(update={"answer": kind, "id": next(iter(id_name), None)}))
-    always = {"model_version", "base_log_odds", "reasons", "warnings"}
+    always = {"model_version", "base_log_odds", "reasons", "warnings", "list"}
     assert set(model.model_fields) == verdict | id_name | always
 
 
