@@ -334,6 +334,19 @@ def test_a_release_that_was_forced_says_so(
     assert packaged in text
 
 
+def test_the_card_after_a_rollback(
+    command: Command, second: str, folder_store: FolderStoreWriter, packaged: str, tmp_path: Path
+) -> None:
+    """It is that of the last update that put the version into production, and of what that took the place of."""
+    command("promote", "--version", second)
+    command("rollback")
+    command("card", "--scorer", "mini", "--out", str(tmp_path))
+    card = json.loads((tmp_path / f"mini-{packaged}.json").read_text())
+    assert (card["role"], card["predecessor"]) == ("current", second)
+    assert card["approval"]["at"] == read_pointer(folder_store, "mini").at
+    assert card["libraries"]["scikit-learn"].count(".") == 2
+
+
 def test_a_card_of_nothing_is_refused(command: Command) -> None:
     """Where nothing is in production, and of a version that was never released."""
     command("release")

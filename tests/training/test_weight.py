@@ -18,6 +18,7 @@ from training.delivery.contenders import Contender
 from training.delivery.gate import judge_challenger
 from training.errors import StageError
 from training.evaluation.intervals import entity_groups
+from training.params import Gate
 
 DAYS = PARAMS.replace("{test: 0.2}", "{test_days: 12}")
 WEIGHTED = DAYS.replace("test_days: 12", "test_days: 12, weight: stands_for")
@@ -46,6 +47,17 @@ def test_a_window_repeats_rows_across_row_groups(tmp_path: Path) -> None:
     rows.assign(card=[*"abc", None, "b", None, "c", *"def"]).to_parquet(tmp_path / "cards.parquet")
     window = Window(tmp_path / "cards.parquet", weight="times")
     assert entity_groups(window.drawn_by("card")).tolist() == [0, 1, 1, 1, 0, 0, 2, 3, 3, 3, 3]
+
+
+def test_copies_are_read_in_parts_of_the_size_of_a_group(tmp_path: Path) -> None:
+    """However often a row stands for a request: no more rows are in memory at once than a group has."""
+    rows = pd.DataFrame({"value": np.arange(10.0), "times": [50.0, *[1.0] * 9]})
+    rows.to_parquet(tmp_path / "rows.parquet", row_group_size=5)
+    window = Window(tmp_path / "rows.parquet", weight="times")
+    assert max(window.sizes) == 5
+    assert sum(window.sizes) == len(window) == 59
+    read = [value for part in window.frames(["value"]) for value in part["value"]]
+    assert read == window.column("value").tolist()
 
 
 @pytest.fixture
@@ -90,6 +102,17 @@ def test_rows_count_as_if_they_were_written_so_often(
         verdicts.append(judge_challenger(contender, contender, window, declared_scorer("mini")).measured)
     assert verdicts[0].rows == verdicts[1].rows == rows["test"]["rows"]
     assert verdicts[0].average_precision == verdicts[1].average_precision
+    # A fraud that stands for three shows no more than one.
+    weighted = json.loads((folders[0] / "reports" / "mini" / "rows.json").read_text())["windows"]["test"]["frauds"]
+    gate = Gate(min_frauds=weighted // 3 + 1)
+    for folder, is_doubted in zip(folders, (True, False), strict=True):
+        monkeypatch.chdir(folder)
+        scorer = load_scorer(folder / "build" / "bundles" / "mini")
+        window = pd.read_parquet(folder / "build" / "mini" / "rows" / "test.parquet")
+        contender = Contender(scorer.version, scorer)
+        declared = declared_scorer("mini").model_copy(update={"gate": gate})
+        doubts = judge_challenger(contender, contender, window, declared).doubts
+        assert any("gate.min_frauds is" in doubt for doubt in doubts) == is_doubted
     assert verdicts[0].policy
     assert verdicts[1].policy
     assert verdicts[0].policy.value == verdicts[1].policy.value

@@ -53,6 +53,8 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[Any, ...]] = (), **co
     types = {
         "flagged": bool,
         "blocked": np.int8,
+        "listed_as_blocked": bool,
+        "listed_as_served": bool,
         "n_warnings": np.uint8,
         "id": np.uint64,
         "version": np.intp,
@@ -432,6 +434,15 @@ def test_whom_the_control_group_lets_through_was_served() -> None:
     columns = {"blocked": [1, 1, 0, 0], "label_weight": [20.0, 0.0, 1.0, 1.0]}
     log = log_of([0, 0, 0, 30], [(1, 9, 1)], **columns)
     assert join_outcomes(log, policy, 10).label.tolist() == [0, -1, 0, -1]
+
+
+def test_what_a_list_held_or_served_counts_as_that() -> None:
+    """Nobody complains of what a list blocked, whatever the model decided; what a list let through was served."""
+    policy = Monitoring(unlabelled="legitimate")
+    columns = {"blocked": [0, 1, 0, 1, 0], "listed_as_blocked": [True, False, False, False, False]}
+    log = log_of([0, 0, 0, 0, 30], [(1, 9, 1)], **columns, listed_as_served=[False, True, True, False, False])
+    assert join_outcomes(log, policy, 10).label.tolist() == [-1, 0, 0, -1, -1]
+    assert log.during(START - 1, START + 1).is_served.tolist() == [False, True, True, False]
 
 
 @pytest.mark.parametrize(("n_known", "lacks_blocked"), [(0, True), (4, True), (5, False), (10, False)])

@@ -330,3 +330,18 @@ def test_no_value_ends_the_run(changes: dict[str, Any], is_outcome: bool) -> Non
     lengths = {name: len(column) for name, column in columns.items()}
     assert {length for name, length in lengths.items() if not name.startswith("outcome_")} == {counts["predictions"]}
     assert {length for name, length in lengths.items() if name.startswith("outcome_")} == {counts["outcomes"]}
+
+
+@pytest.mark.parametrize("audit", [[], False, {"region": []}, {"region": 1}, {"region": False}])
+def test_a_broken_audit_value_is_a_broken_line(audit: Any) -> None:  # noqa: ANN401 - any JSON
+    """It is counted, and ends nothing."""
+    _, counts = read_with_causes(prediction(audit=audit), prediction(audit={"region": None}), prediction(list="allow"))
+    assert counts["broken lines (no usable audit)"] == 1
+    assert counts["predictions"] == 2
+
+
+def test_what_a_list_decided_is_read() -> None:
+    """Whether it was held or served because of it."""
+    columns, _ = read(*(prediction(list=name) for name in ("block", "review", "allow")), prediction())
+    assert columns["listed_as_blocked"].tolist() == [True, False, False, False]
+    assert columns["listed_as_served"].tolist() == [False, True, True, False]
