@@ -58,7 +58,7 @@ endif
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow lists releases release-card score history history-check explain agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
-  bench-automl bench-control bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
+  bench-automl bench-control bench-whatif bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -196,6 +196,9 @@ alarms: train  ## the false alarms of the monitor, what it detects, and after ho
 
 bench-control: train  ## what the control group measures of what is blocked, and a year of retraining with it and without
 	$(PYTHON) -m benchmarks.monitoring.control
+
+bench-whatif: train  ## whether what would have passed passes, and nothing nearer would, on 2,000 flagged test rows
+	$(PYTHON) -m benchmarks.serving.whatif
 
 bench-history: env  ## what a history adds to a request, eight workers on one file, a table that fails, ten million rows in training
 	$(PYTHON) -m benchmarks.history.request

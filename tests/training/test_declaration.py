@@ -100,7 +100,7 @@ REFUSED = [
         update("fields", "amount", minimum=0),
         (
             ".fields.amount.minimum (value 0) is not a known key; the known keys are alias, catalogue, categories, "
-            "changeable, max, max_length, min, min_rows, monotone, private, required, type, unit."
+            "changeable, max, max_length, min, min_rows, monotone, private, reason, required, type, unit."
         ),
     ),
     (

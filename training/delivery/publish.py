@@ -1,6 +1,7 @@
 """Publish a packaged bundle to the store, with who released it, when and from which commit; signed on request."""
 
 import base64
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from handler.scoring.scorer import load_scorer
 from training.delivery.pointer import as_json, utc_now
 from training.delivery.store_writer import StoreWriter, read_if_there
 from training.errors import StageError
-from training.report.model_card import libraries
 from training.run.provenance import origin, person
 
 # The metrics that a release note keeps.
@@ -22,17 +22,18 @@ LISTED = ("average_precision", "recall", "precision", "alert_rate", "expected_ca
 KMS = "kms:"
 
 
-def publish(store: StoreWriter, folder: Path, signing_key: str = "") -> str:
+def publish(store: StoreWriter, folder: Path, signing_key: str = "", libraries: Mapping[str, str] | None = None) -> str:
     """The version of a bundle's folder, once the store holds it.
 
     `signing_key` names a PEM file with an Ed25519 key, or kms: and the id of one in AWS KMS; empty, nothing is signed.
-    Raises BundleError where the bundle is damaged; StageError or StoreError where it cannot be signed or written.
+    `libraries` are noted as what it was computed with. Raises BundleError where the bundle is damaged; StageError or
+    StoreError where it cannot be signed or written.
     """
     scorer = load_scorer(folder)
     name, version = scorer.bundle.scorer, scorer.version
     contents = {file: (folder / file).read_bytes() for file in (*FILES, MANIFEST)}
     signature = sign(contents[MANIFEST], signing_key) if signing_key else {}
-    _note(store, name, version, scorer.bundle.manifest["metrics"])
+    _note(store, name, version, scorer.bundle.manifest["metrics"], libraries or {})
     store.put_bundle(name, version, {**signature, **contents})
     for file, content in signature.items():
         # Adds the signature where the bundle was published before, unsigned or signed with another key.
@@ -40,7 +41,7 @@ def publish(store: StoreWriter, folder: Path, signing_key: str = "") -> str:
     return version
 
 
-def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]) -> None:
+def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any], libraries: Mapping[str, str]) -> None:
     """Write the release note, unless an earlier release wrote it."""
     key = f"{scorer}/releases/{version}.json"
     if read_if_there(store, key) is None:
@@ -54,7 +55,7 @@ def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any]
                     "by": person(),
                     **origin(),
                     "metrics": listed,
-                    "libraries": libraries(),
+                    "libraries": dict(libraries),
                 }
             ),
         )

@@ -9,6 +9,7 @@ from training.delivery.publish import publish
 from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.delivery.tracking import Tracker, TrackError
 from training.errors import StageError
+from training.report.model_card import libraries
 from training.run.files import BUILD, BUNDLES, JUDGED
 from training.run.progress import say
 
@@ -71,9 +72,9 @@ def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -
     """Publish the packaged bundles of these scorers, and track them."""
     for scorer in scorers:
         if (judged := BUILD / scorer / JUDGED / MANIFEST).exists():
-            twin = publish(store, judged.parent, signing_key)
+            twin = publish(store, judged.parent, signing_key, libraries())
             say(f"{scorer}: {twin} is in {store}, which has not seen the test window; the gate judges by it")
-        version = publish(store, BUNDLES / scorer, signing_key)
+        version = publish(store, BUNDLES / scorer, signing_key, libraries())
         signed = ", signed" if signing_key else ""
         say(f"{scorer}: {version} is in {store}{signed}; `make promote` puts it into production")
         try:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from math import hypot, sqrt
@@ -126,8 +127,11 @@ def _head(reports: Reports) -> Facts:
 
 def libraries() -> dict[str, str]:
     """The versions of what the numbers come from, as they are installed."""
-    installed = {package.name.lower(): package.version for package in metadata.distributions()}
-    return {name: installed[name] for name in sorted(COMPUTING & installed.keys())}
+    found = {}
+    for name in sorted(COMPUTING):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def card_content(reports: Reports) -> dict[str, Any]:

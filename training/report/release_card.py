@@ -124,7 +124,7 @@ def _lines(card: ReleaseCard) -> Iterator[str]:
     yield f"# Release card: {plain(card.scorer)} `{card.version}`{role}\n"
     rows = [
         ["purpose", card.purpose],
-        ["owner", card.owner or "not declared (`owner` in params.yaml)"],
+        ["owner", card.owner or "not declared (owner, in params.yaml)"],
         ["built", f"{card.built_at}, by {card.built_by}, from {card.commit or 'an unknown commit'}"],
         ["computed with", ", ".join(f"{name} {version}" for name, version in card.libraries.items()) or "not recorded"],
         ["signed", f"by {card.signatures} key{'' if card.signatures == 1 else 's'}" if card.signatures else "no"],
