@@ -119,15 +119,14 @@ def test_rows_count_as_if_they_were_written_so_often(
     assert verdicts[0].policy.high - verdicts[0].policy.low > verdicts[1].policy.high - verdicts[1].policy.low
 
 
-def test_a_history_counts_each_row_once(train_on: Callable[[str, str, pd.DataFrame], Path]) -> None:
+def test_a_history_counts_each_row_once(train_on: Callable[[str, str, pd.DataFrame], Path], remembered: Path) -> None:
     """A row of weight 0, blocked and of unknown label, is part of the past; the function computes what training did."""
     rows, rng = remembered_rows(), np.random.default_rng(9)
     weights = rng.choice([0.0, 1.0, 100 / 3], len(rows), p=[0.1, 0.8, 0.1])
     params = REMEMBERED_PARAMS.replace("{test: 0.2", "{test: 0.2, weight: stands_for")
     # package compares the function with training, row by row.
     folder = train_on("weighted", params, rows.assign(stands_for=weights))
-    plain = train_on("plain", REMEMBERED_PARAMS, rows)
-    read = [pd.read_parquet(place / "build" / "mini" / "rows" / "train.parquet") for place in (folder, plain)]
+    read = [pd.read_parquet(place / "build" / "mini" / "rows" / "train.parquet") for place in (folder, remembered)]
     pd.testing.assert_frame_equal(read[0].drop(columns="stands_for"), read[1])
 
 

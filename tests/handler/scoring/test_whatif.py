@@ -82,9 +82,9 @@ def distance(scorer: Scorer, name: str, now: Any, to: Any) -> float:  # noqa: AN
 
 
 def test_the_change_leaves_the_band(changing: Scorer) -> None:
-    """Of 60 flagged requests each, re-scored by the function with the values that are told."""
+    """Of 24 flagged requests each (2,000 in `make bench-whatif`), re-scored by the function with the values that are told."""
     n_found = 0
-    for request, scored in drawn(changing, 60, seed=1):
+    for request, scored in drawn(changing, 24, seed=1):
         told = changing.whatif.answer(request, scored)
         if not told["changes"]:
             assert told["sentence"].startswith("no change of one or two of ")
@@ -94,7 +94,7 @@ def test_the_change_leaves_the_band(changing: Scorer) -> None:
         assert leaves(scored, result)
         assert (result.probability, result.band) == (told["probability"], told.get("band"))
         assert len({change["field"] for change in told["changes"]}) == len(told["changes"]) <= 2
-    assert n_found > 40
+    assert n_found > 16
 
 
 def grid(scorer: Scorer, request: BaseModel, name: str) -> list[Any]:
