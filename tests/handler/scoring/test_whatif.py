@@ -82,7 +82,7 @@ def distance(scorer: Scorer, name: str, now: Any, to: Any) -> float:  # noqa: AN
 
 
 def test_the_change_leaves_the_band(changing: Scorer) -> None:
-    """Of 24 flagged requests each (2,000 in `make bench-whatif`), re-scored by the function with the values that are told."""
+    """Of 24 flagged requests each, re-scored by the function; `make bench-whatif` does so with 2,000."""
     n_found = 0
     for request, scored in drawn(changing, 24, seed=1):
         told = changing.whatif.answer(request, scored)
