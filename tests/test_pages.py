@@ -146,8 +146,8 @@ def test_the_categorisers_figures_are_the_reports() -> None:
 
 
 def test_the_shown_answers_are_the_real_ones() -> None:
-    """The README shows one request, docs/api.md two, each with what the function answers."""
-    assert len(ANSWERS) == 3
+    """The README shows one, docs/api.md two, docs/explanations.md one for three readers, each with its answer."""
+    assert len(ANSWERS) == 6
     assert len(COMMAND.findall(TEXTS[README])) == 1
     for command, answer in ANSWERS:
         assert json.loads(answer) == answer_to(command), command
