@@ -149,12 +149,12 @@ class Watcher:
                 # As a warning, because Lambda shows no lower level.
                 milliseconds = (perf_counter() - start) * 1000
                 logger.warning("%s: now serving %s instead of %s (%.0f ms)", name, scorer.version, before, milliseconds)
-        shadow = slot.served.shadow
-        if pointer.shadow is None:
-            shadow = None
-        elif shadow is None or shadow.version != pointer.shadow:
-            scorer = self._loaded(slot, name, pointer.shadow)
-            shadow = Shadow(scorer) if scorer else None
+        shadow, former = None, slot.served.shadow
+        if pointer.action == "lists" and former and former.version == pointer.shadow:
+            # Nobody set it anew: what it did so far counts.
+            shadow = former
+        elif pointer.shadow and (scorer := self._loaded(slot, name, pointer.shadow)):
+            shadow = Shadow(scorer)
         slot.served = replace(slot.served, shadow=shadow)
         self._follow_lists(slot, pointer)
 

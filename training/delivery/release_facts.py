@@ -18,11 +18,11 @@ def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, ver
     """The card of a released version; raises StageError where it was never released."""
     if (note := read_if_there(store, f"{name}/releases/{version}.json")) is None:
         raise StageError(f"{version} of {name} is not in {store}; `make releases` lists what there is")
-    released, manifest = json.loads(note), released_scorer(store, name, version).bundle.manifest
+    released, scorer = json.loads(note), released_scorer(store, name, version)
+    manifest, contract = scorer.bundle.manifest, scorer.contract
     history = read_history(store, name)
     approved, predecessor = _approval_of(history, version)
     before = _manifest_of(store, name, predecessor)
-    contract = released_scorer(store, name, version).contract
     now = history[-1] if history else None
     role = next((role for role in ("current", "previous", "shadow") if now and getattr(now, role) == version), "")
     files = store.names(f"{name}/bundles/{version}")
