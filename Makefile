@@ -152,7 +152,8 @@ artifact: .venv-sam/.installed
 	ARTIFACT_FOR="$$ARCHITECTURE" $(SAM) build --build-dir "$$BUILD_DIR"
 	@sed -i -e "/^  Architecture:/,/^  [A-Z]/s/Default: x86_64$$/Default: $$ARCHITECTURE/" \
 	  -e "/^  ArchitectureIsTheArtifacts:/,/^  [A-Z]/s/- x86_64$$/- $$ARCHITECTURE/" "$$BUILD_DIR/template.yaml"
-	@grep -cE "(Default:|-) $$ARCHITECTURE\$$" "$$BUILD_DIR/template.yaml" | grep -qx 3 || \
+	@sed -n -e "/^  Architecture:/,/^  [A-Z]/s/Default: $$ARCHITECTURE$$/&/p" \
+	  -e "/^  ArchitectureIsTheArtifacts:/,/^  [A-Z]/s/- $$ARCHITECTURE$$/&/p" "$$BUILD_DIR/template.yaml" | grep -c . | grep -qx 2 || \
 	  { echo "the built template does not bind Architecture to $$ARCHITECTURE" >&2; exit 1; }
 
 deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## check what can be checked before a deployment, for both processors

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pytest
 from handler.app import handler
 from training.delivery.artifact import MAX_BYTES, Artifact, faults, read_artifact
 from training.delivery.ask_golden import ask_all, event_of, probability_of
-from training.deploy_check import aligned, checked, golden_answers, made, own_architecture
+from training.delivery.template import RefusedParameterError, deployed
+from training.deploy_check import EMULATED, aligned, checked, golden_answers, made, own_architecture
 
 BUNDLES = Path(__file__).parents[1] / "build" / "bundles"
 X86_64, ARM64 = 62, 183
+OTHER = "x86_64" if own_architecture() == "arm64" else "arm64"
 
 
 def library(machine: int, *versions: str) -> bytes:
@@ -71,6 +74,7 @@ def test_the_golden_requests_are_answered_as_in_training() -> None:
         "past" not in case for path in BUNDLES.glob("*/golden.json") for case in json.loads(path.read_bytes())
     )
     assert result["wrong"] == []
+    assert 0 < result["off"] < 1e-12
 
 
 def test_a_decision_gives_the_probability_of_its_class() -> None:
@@ -81,19 +85,25 @@ def test_a_decision_gives_the_probability_of_its_class() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "sentence"),
+    ("answer", "sentence", "off"),
     [
-        ({"statusCode": 500, "body": "{}"}, "golden request 1 is answered with 500"),
-        ({"statusCode": 200, "body": '{"fraud_probability": 0.5}'}, "golden request 1 gives 0.5; in training 0.25"),
+        ({"statusCode": 500, "body": "{}"}, "golden request 1 is answered with 500", 1.0),
+        (
+            {"statusCode": 200, "body": '{"fraud_probability": 0.5}'},
+            "golden request 1 gives 0.5; in training 0.25",
+            0.25,
+        ),
     ],
 )
-def test_a_wrong_answer_is_reported(answer: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+def test_a_wrong_answer_is_reported(answer: dict[str, Any], sentence: str, off: float, tmp_path: Path) -> None:
     """With the bundle, the request's number and both values."""
     bundle = tmp_path / "mini"
     bundle.mkdir()
     (bundle / "manifest.json").write_text('{"contract": {"route": "/mini"}}')
     (bundle / "golden.json").write_text('[{"request": {}, "probability": 0.25}]')
-    assert ask_all(lambda _event, _context: answer, tmp_path) == {"asked": 1, "wrong": [f"mini: {sentence}"]}
+    asked = ask_all(lambda _event, _context: answer, tmp_path)
+    assert (asked["asked"], asked["wrong"]) == (1, [f"mini: {sentence}"])
+    assert asked["off"] == off
 
 
 def test_an_event_is_one_that_the_handler_takes() -> None:
@@ -106,16 +116,39 @@ def test_the_built_artifact_answers_alone(built_template: Path) -> None:
     line, problems = checked(own_architecture(), built_template.parent / "FraudFunction")
     assert problems == []
     assert line[0] == own_architecture()
-    assert line[-1] == "24 of 24"
+    assert re.fullmatch(r"run: 24 of 24, at most \de-1\d off", line[-1])
 
 
-def test_the_other_processors_artifact_is_not_run(tmp_path: Path) -> None:
-    """And its line says so."""
-    other = "x86_64" if own_architecture() == "arm64" else "arm64"
-    (tmp_path / "lib.so").write_bytes(library(X86_64 if other == "x86_64" else ARM64, "2.17"))
-    line, problems = checked(other, tmp_path)
+@pytest.fixture
+def other_artifact(tmp_path: Path) -> Path:
+    """The artifact for the processor that this machine is not."""
+    arguments = (f"ARCHITECTURE={OTHER}", f"BUILD_DIR={tmp_path / 'build'}")
+    assert made("artifact", *arguments) == []
+    return tmp_path / "build" / "FraudFunction"
+
+
+def test_the_other_processors_artifact_is_bound_to_it(other_artifact: Path) -> None:
+    """It is whole, and its template takes no other processor; without emulation its line says that it was not run."""
+    template = other_artifact.parent / "template.yaml"
+    function = deployed({}, template=template)["Resources"]["FraudFunction"]["Properties"]
+    assert function["Architectures"] == [OTHER]
+    with pytest.raises(RefusedParameterError, match="for another processor"):
+        deployed({"Architecture": own_architecture()}, template=template)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PATH", str(other_artifact))
+        line, problems = checked(OTHER, other_artifact)
     assert problems == []
-    assert line[-1] == f"not run: this machine is {own_architecture()}"
+    assert line[-1] == "not run: there is no apt-get; emulation needs Debian"
+
+
+@pytest.mark.skipif(
+    not (EMULATED / OTHER).exists(), reason="there is no emulated Python; `make deploy-check` fetches one, on Debian"
+)
+def test_the_other_processors_artifact_answers_under_emulation(other_artifact: Path) -> None:
+    """The golden requests give the same on both processors."""
+    line, problems = checked(OTHER, other_artifact)
+    assert problems == []
+    assert re.fullmatch(r"run by QEMU: 24 of 24, at most \de-1\d off", line[-1])
 
 
 def test_an_artifact_that_does_not_start_is_reported(built_template: Path, tmp_path: Path) -> None:
@@ -132,7 +165,7 @@ def test_an_artifact_without_golden_requests_is_reported(tmp_path: Path) -> None
     (tmp_path / "handler").mkdir()
     (tmp_path / "handler" / "app.py").write_text("handler = None\n")
     (tmp_path / "build" / "bundles").mkdir(parents=True)
-    assert golden_answers(tmp_path, {}) == ("0 of 0", ["its bundles hold no golden requests"])
+    assert golden_answers(tmp_path, {}) == ("0 of 0, at most 0e+00 off", ["its bundles hold no golden requests"])
 
 
 def test_a_failed_make_is_reported() -> None:

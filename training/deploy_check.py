@@ -1,7 +1,7 @@
 """Check what can be checked before a deployment: `python -m training.deploy_check`, or `make deploy-check`.
 
-The template through its linters; an artifact for each processor, measured; and, where this machine can run it, its
-answers to the golden requests in a bare interpreter. It needs no Docker and no account.
+The template through its linters; an artifact for each processor, measured; and its answers to the golden requests in a
+bare interpreter, which for the other processor is an emulated one, on Debian. It needs no Docker and no account.
 """
 
 import argparse
@@ -21,9 +21,12 @@ from training.delivery.artifact import (
     faults,
     read_artifact,
 )
+from training.delivery.emulation import EmulationError, emulated_python
 
 ROOT = Path(__file__).parents[1]
 ASK = Path(__file__).parent / "delivery" / "ask_golden.py"
+# Where the other processor's Python is unpacked.
+EMULATED = ROOT / ".emulated"
 HEADINGS = (
     "processor",
     "MB unzipped",
@@ -56,10 +59,12 @@ def made(*arguments: str) -> list[str]:
     return [f"make {' '.join(arguments)} failed:\n{output}"]
 
 
-def golden_answers(folder: Path, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+def golden_answers(
+    folder: Path, environment: Mapping[str, str], python: Sequence[str] = (sys.executable,)
+) -> tuple[str, list[str]]:
     """How many golden requests the artifact in a folder answers in a bare interpreter, and a sentence per fault."""
-    done = subprocess.run(  # noqa: S603 - this interpreter, on a file of ours
-        [sys.executable, "-I", "-S", "-B", ASK, folder],
+    done = subprocess.run(  # noqa: S603 - an interpreter, on a file of ours
+        [*python, "-I", "-S", "-B", ASK, folder],
         env=dict(environment),
         capture_output=True,
         text=True,
@@ -70,7 +75,13 @@ def golden_answers(folder: Path, environment: Mapping[str, str]) -> tuple[str, l
     # The lines above are the function's metrics.
     result = json.loads(done.stdout.splitlines()[-1])
     asked, wrong = result["asked"], result["wrong"]
-    return f"{asked - len(wrong)} of {asked}", wrong if asked else ["its bundles hold no golden requests"]
+    golden = f"{asked - len(wrong)} of {asked}, at most {result['off']:.0e} off"
+    return golden, wrong if asked else ["its bundles hold no golden requests"]
+
+
+def interpreter(architecture: str) -> list[str]:
+    """A Python that runs a processor's artifact; raises EmulationError where none can be had."""
+    return [sys.executable] if architecture == own_architecture() else emulated_python(architecture, EMULATED)
 
 
 def row(architecture: str, artifact: Artifact, golden: str) -> list[str]:
@@ -92,9 +103,13 @@ def checked(architecture: str, folder: Path) -> tuple[list[str], list[str]]:
     """The table line of the artifact in a folder, and a sentence per fault."""
     artifact = read_artifact(folder)
     sentences = faults(artifact, architecture)
-    golden = f"not run: this machine is {own_architecture()}"
-    if architecture == own_architecture():
-        golden, wrong = golden_answers(folder, declared_environment(folder.parent / "template.yaml"))
+    try:
+        python = interpreter(architecture)
+    except EmulationError as error:
+        golden = f"not run: {error}"
+    else:
+        answers, wrong = golden_answers(folder, declared_environment(folder.parent / "template.yaml"), python)
+        golden = f"{'run' if python == [sys.executable] else 'run by QEMU'}: {answers}"
         sentences += wrong
     return row(architecture, artifact, golden), [f"{architecture}: {fault}" for fault in sentences]
 

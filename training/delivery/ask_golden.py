@@ -41,34 +41,41 @@ def probability_of(answer: dict[str, Any]) -> float:
     return confidence if answer["prediction"] == 1 else 1.0 - confidence
 
 
-def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[int, list[str]]:
-    """How many golden requests of a bundle were asked, and a sentence for each that was answered otherwise.
+def ask(handler: Callable[[Any, Any], dict[str, Any]], bundle: Path) -> tuple[list[float], list[str]]:
+    """For each golden request that a bundle was asked how far its probability is off; a sentence for each wrong answer.
 
     Those with a past are not asked: no request can carry it.
     """
     route = json.loads((bundle / "manifest.json").read_bytes())["contract"]["route"]
     golden = json.loads((bundle / "golden.json").read_bytes())
-    asked, wrong = 0, []
+    off: list[float] = []
+    wrong = []
     for number, case in enumerate(golden, start=1):
         if "past" in case:
             continue
-        asked += 1
+        off.append(1.0)
         response = handler(event_of(route, case["request"]), CONTEXT)
         if response["statusCode"] != 200:  # noqa: PLR2004 - HTTP's own number
             wrong.append(f"{bundle.name}: golden request {number} is answered with {response['statusCode']}")
             continue
         probability = probability_of(json.loads(response["body"]))
-        if abs(probability - case["probability"]) > TOLERANCE:
+        off[-1] = abs(probability - case["probability"])
+        if off[-1] > TOLERANCE:
             wrong.append(
                 f"{bundle.name}: golden request {number} gives {probability}; in training {case['probability']}"
             )
-    return asked, wrong
+    return off, wrong
 
 
 def ask_all(handler: Callable[[Any, Any], dict[str, Any]], bundles: Path) -> dict[str, Any]:
-    """The number asked and the sentences, over every bundle of a folder."""
+    """The number asked, the largest difference and the sentences, over every bundle of a folder."""
     results = [ask(handler, path) for path in sorted(bundles.iterdir())]
-    return {"asked": sum(asked for asked, _ in results), "wrong": [text for _, wrong in results for text in wrong]}
+    off = [difference for differences, _ in results for difference in differences]
+    return {
+        "asked": len(off),
+        "off": max(off, default=0.0),
+        "wrong": [text for _, wrong in results for text in wrong],
+    }
 
 
 if __name__ == "__main__":
