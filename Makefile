@@ -164,7 +164,8 @@ lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template t
 	$(SAM) validate --lint
 	$(CHECKOV) --file template.yaml
 	@$(PYTHON) -m training.delivery.template build/template.json Authorizer=JWT JwtIssuer=https://issuer.example JwtAudience=fraud \
-	  CorsOrigins=https://console.example WarmUp=enabled ModelBucket=create PredictionLog=create ReservedConcurrency=10
+	  CorsOrigins=https://console.example WarmUp=enabled ModelBucket=create PredictionLog=create ReservedConcurrency=10 \
+	  HistoryTable=create Dashboard=create Tracing=Active PredictionsKeyArn=arn:aws:ssm:eu-central-1:123456789012:parameter/key
 	$(CHECKOV) --file build/template.json
 
 # None of them needs the network: GitHub's schema is in the package, and zizmor leaves out what it would have to ask for.

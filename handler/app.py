@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from handler.records.logs import hide_exception_texts
 from handler.records.record import Recorder
-from handler.records.telemetry import StoreMeter, record_failure, record_unread
+from handler.records.telemetry import StoreMeter, record_cold_start, record_failure, record_unread
 from handler.releases.served import Slot
 from handler.releases.store import open_store
 from handler.releases.swap import Watcher
@@ -156,6 +156,8 @@ app = create_app(_slots, with_metrics=bool(SETTINGS.metrics), recorder=_recorder
 _loop = asyncio.new_event_loop()
 asyncio.set_event_loop(_loop)
 _adapter = Mangum(app, lifespan="off", custom_handlers=EVENT_HANDLERS)
+# Read from the snapshot by each environment that is restored from it.
+_is_cold = True
 
 
 def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambda passes whatever the caller sent
@@ -163,6 +165,11 @@ def handler(event: Any, context: Any) -> dict[str, Any]:  # noqa: ANN401 - Lambd
 
     Raises UnreadRecordsError for records of a queue, topic, stream or bucket, which an answer would lose.
     """
+    global _is_cold  # noqa: PLW0603 - of the environment, as Lambda has it
+    if _is_cold and context:
+        _is_cold = False
+        if SETTINGS.metrics:
+            record_cold_start(context)
     if is_warm_up(event):
         if _watcher:
             # No caller waits for this answer.

@@ -222,6 +222,8 @@ def test_every_path_exists() -> None:
     missing = [
         path
         for path in set(paths()) - NOT_HERE
-        if not any(list(ROOT.glob(f"{folder}{path.rstrip('/')}")) for folder in ("", "tests/", ".github/workflows/"))
+        # A route, not a file.
+        if path != "/openapi.json"
+        and not any(list(ROOT.glob(f"{folder}{path.rstrip('/')}")) for folder in ("", "tests/", ".github/workflows/"))
     ]
     assert sorted(missing) == []

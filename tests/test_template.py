@@ -38,6 +38,8 @@ EXTRAS = {
     "WarmUp": "enabled",
     "SnapStart": "None",
     "Deployment": "AllAtOnce",
+    "Tracing": "Active",
+    "Dashboard": "create",
 }
 AUTHORIZERS: tuple[dict[str, str], ...] = ({}, JWT, {"Authorizer": "NONE"})
 SETS = tuple(
@@ -45,6 +47,7 @@ SETS = tuple(
     for authorizer, cors, others in product(AUTHORIZERS, ({}, CORS), ({}, {**STORES, **EXTRAS}))
 )
 PREFLIGHT = ("OPTIONS /{proxy+}", "NONE")
+OPEN_DOCS = {"GET /docs", "GET /openapi.json"}
 
 
 @pytest.fixture(
@@ -122,15 +125,45 @@ def test_every_route_is_authorized_but_the_preflight(given: dict[str, str], reso
     assert len(of_type(resources, "AWS::ApiGatewayV2::Authorizer")) == (authorizer == "JWT")
 
 
-def test_labels_and_thresholds_have_routes_of_their_own(given: dict[str, str], resources: dict[str, Any]) -> None:
-    """With scopes and a rate of their own; the function refuses them by another route, which might ask for less."""
-    scopes = {"ScoreScope": "fraud/score", "OutcomesScope": "fraud/label", "ModelsScope": "fraud/audit"}
+@pytest.mark.parametrize("authorizer", AUTHORIZERS)
+def test_open_documentation_opens_nothing_else(authorizer: dict[str, str]) -> None:
+    """The contracts may be read by everyone, in a browser, with a rate of their own; all else asks as before."""
+    stack = deployed(authorizer | {"DocsAccess": "open"})
+    assert set(referred(stack["Resources"]["HttpStage"])) <= stack["Resources"].keys()
+    routes = {
+        route["RouteKey"]: route["AuthorizationType"]
+        for route in of_type(stack["Resources"], "AWS::ApiGatewayV2::Route").values()
+    }
+    assert {key for key, authorization in routes.items() if authorization == "NONE"} >= OPEN_DOCS
+    assert {routes[key] for key in routes.keys() - OPEN_DOCS} == {authorizer.get("Authorizer", "AWS_IAM")}
+    assert only(stack["Resources"], "AWS::ApiGatewayV2::Stage")["RouteSettings"].keys() == routes.keys() - {
+        "$default",
+        "ANY /{proxy+}",
+    }
+
+
+def test_doors_are_apart(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """Labels, thresholds and documentation have routes of their own.
+
+    With scopes and a rate of their own; the function refuses them by another route, which might ask for less.
+    """
+    scopes = {
+        "ScoreScope": "fraud/score",
+        "OutcomesScope": "fraud/label",
+        "ModelsScope": "fraud/audit",
+        "DocsScope": "fraud/read",
+    }
     is_by_token = given.get("Authorizer") == "JWT"
     of_stack = deployed(given | scopes)["Resources"] if is_by_token else resources
     routes = {route["RouteKey"]: route for route in of_type(of_stack, "AWS::ApiGatewayV2::Route").values()}
     # Of other keys where tokens are asked for, so that a stack can change its authorizer.
     methods = ("ANY", "ANY") if is_by_token else ("POST", "GET")
-    own = {f"{methods[0]} /outcomes": "fraud/label", f"{methods[1]} /models/{{scorer}}": "fraud/audit"}
+    own = {
+        f"{methods[0]} /outcomes": "fraud/label",
+        f"{methods[1]} /models/{{scorer}}": "fraud/audit",
+        f"{methods[1]} /docs": "fraud/read",
+        f"{methods[1]} /openapi.json": "fraud/read",
+    }
     every = "ANY /{proxy+}" if is_by_token else "$default"
     for key, scope in {**own, every: "fraud/score"}.items():
         assert routes[key].get("AuthorizationScopes") == ([scope] if is_by_token else None)
@@ -138,14 +171,14 @@ def test_labels_and_thresholds_have_routes_of_their_own(given: dict[str, str], r
     stage = only(of_stack, "AWS::ApiGatewayV2::Stage")
     assert stage["RouteSettings"] == {
         key: {"ThrottlingRateLimit": rate, "ThrottlingBurstLimit": rate}
-        for key, rate in zip(own, ("20", "5"), strict=True)
+        for key, rate in zip(own, ("20", "5", "5", "5"), strict=True)
     }
     (variables,) = [
         function["Environment"]["Variables"] for function in of_type(of_stack, "AWS::Lambda::Function").values()
     ]
-    assert variables["OWN_ROUTES"] == "POST /outcomes,GET /models"
+    assert variables["OWN_ROUTES"] == "POST /outcomes,GET /models,GET /docs,GET /openapi.json"
     if not is_by_token:
-        with pytest.raises(RefusedParameterError, match="ScoreScope, OutcomesScope and ModelsScope have no effect"):
+        with pytest.raises(RefusedParameterError, match="ModelsScope and DocsScope have no effect"):
             deployed(given | {"OutcomesScope": "fraud/label"})
 
 
@@ -166,9 +199,11 @@ def test_the_stage_limits_and_logs(resources: dict[str, Any]) -> None:
 
 def metrics_of(alarm: Mapping[str, Any]) -> set[tuple[str, str, str, frozenset[tuple[str, str]]]]:
     """Namespace, name, statistic and dimensions of every metric that an alarm reads."""
-    metrics = [{**item["MetricStat"]["Metric"], **item["MetricStat"]} for item in alarm.get("Metrics", ())[1:]] or [
-        alarm
-    ]
+    metrics = [
+        {**item["MetricStat"]["Metric"], **item["MetricStat"]}
+        for item in alarm.get("Metrics", ())
+        if "MetricStat" in item
+    ] or [alarm]
     return {
         (
             metric["Namespace"],
@@ -206,7 +241,14 @@ def test_alarms_of_the_new_version_roll_back(resources: dict[str, Any]) -> None:
             (telemetry.NAMESPACE, metric, "Sum", by_telemetry)
             for metric in (telemetry.FLAGGED, telemetry.BLOCKED, telemetry.SCORED)
         },
+        "NewVersionBesideRunning": {
+            (telemetry.NAMESPACE, metric, "Sum", dimensions)
+            for metric in (telemetry.FLAGGED, telemetry.SCORED)
+            for dimensions in (by_telemetry, frozenset({function}))
+        },
     }
+    # What CloudWatch computes one alarm from; and CodeDeploy watches ten alarms at most.
+    assert all(len(resources[name]["Properties"].get("Metrics", ())) <= 10 for name in watched)
     # Made anew with each version, so that none rings already when its deployment begins.
     for name in watched:
         assert resources[name]["Properties"]["AlarmName"]["Fn::Sub"][1] == {"Version": json.loads(number)}
@@ -231,15 +273,104 @@ def test_too_few_decisions_ring(scored: int, flagged: int, blocked: int, n_beyon
 
     The expression is read as CloudWatch's grammar has it, with a limit of 1 % of blocked requests.
     """
-    (expression,) = re.findall(r"Expression: !Sub >-\n(.+?)\n +- Id", (ROOT / "template.yaml").read_text(), re.DOTALL)
-    expression = " ".join(expression.split())
-    for name, share in (("MinFlaggedShare", 0.005), ("MinBlockedShare", 0.01), ("MaxBlockedShare", 0.1)):
-        expression = expression.replace(f"${{{name}}}", str(share))
-    for ours, python in ((" AND ", " and "), ("^", "**"), ("IF(", "choose(")):
-        expression = expression.replace(ours, python)
-    names = {"scored": scored, "flagged": flagged, "blocked": blocked, "FILL": lambda value, _: value}
+    shares = {"MinFlaggedShare": 0.005, "MinBlockedShare": 0.01, "MaxBlockedShare": 0.1}
+    counts = {"scored": scored, "flagged": flagged, "blocked": blocked}
+    assert computed("NewVersionBands", shares, counts) == n_beyond
+
+
+def computed(alarm: str, parameters: Mapping[str, float], counts: Mapping[str, float]) -> float:
+    """The value of an alarm's expressions, read as CloudWatch's grammar has them, for sums of its metrics."""
+    template = YAML().load(ROOT / "template.yaml")
+    names: dict[str, Any] = {**counts, "FILL": lambda value, _: value}
     names["choose"] = lambda condition, true, false: true if condition else false
-    assert eval(expression, {"__builtins__": {}}, names) == n_beyond  # noqa: S307 - the template's own
+    metrics = template["Resources"][alarm]["Properties"]["Metrics"]
+    # The first one is made of the others, those of others that stand below them.
+    for item in reversed(metrics):
+        if "Expression" in item:
+            expression = str(getattr(item["Expression"], "value", item["Expression"]))
+            for name, value in parameters.items():
+                expression = expression.replace(f"${{{name}}}", str(value))
+            for ours, python in ((" AND ", " and "), ("^", "**"), ("IF(", "choose(")):
+                expression = expression.replace(ours, python)
+            names[item["Id"]] = eval(" ".join(expression.split()), {"__builtins__": {}}, names)  # noqa: S307 - the template's own
+    return float(names[metrics[0]["Id"]])
+
+
+@pytest.mark.parametrize(
+    ("scored", "flagged", "rest", "flags", "rings"),
+    [
+        # The rest flags 1 %: half of that would be 50 of 10,000; three deviations of both counts are 21.8.
+        (10_000, 29, 90_000, 900, False),
+        (10_000, 28, 90_000, 900, True),
+        (10_000, 100, 90_000, 900, False),
+        # Three times as many would be 301; three deviations 60.
+        (10_000, 361, 90_000, 900, False),
+        (10_000, 362, 90_000, 900, True),
+        # Little traffic says nothing, neither does a rest that says little.
+        (100, 0, 900, 9, False),
+        (10, 0, 49, 40, False),
+        # Where the rest flags nothing the first flags here are no reason.
+        (1_000, 4, 9_000, 0, False),
+        (1_000, 5, 9_000, 0, True),
+        (1_000, 1_000, 9_000, 0, True),
+    ],
+)
+def test_a_version_is_compared_with_the_running_one(
+    scored: int, flagged: int, rest: int, flags: int, *, rings: bool
+) -> None:
+    """Below half or above three times its share of flagged requests, by three standard deviations."""
+    counts = {"scored": scored, "flagged": flagged, "every": scored + rest, "flags": flagged + flags}
+    ratios = {"MinFlaggedRatio": 0.5, "MaxFlaggedRatio": 3}
+    assert computed("NewVersionBesideRunning", ratios, counts) == rings
+    off = computed("NewVersionBesideRunning", {"MinFlaggedRatio": 0, "MaxFlaggedRatio": 0}, counts)
+    assert off == 0
+
+
+@pytest.mark.parametrize("alarm", ["Errors", "ApiErrors"])
+@pytest.mark.parametrize(
+    ("failed", "every", "share"), [(1, 1, 0), (1, 10_000, 0), (2, 3, 2 / 3), (2, 1_000, 0.002), (100, 1_000, 0.1)]
+)
+def test_one_error_at_night_wakes_nobody(alarm: str, failed: int, every: int, share: float) -> None:
+    """From the second one within five minutes on it is their share that counts, beside the declared one."""
+    assert computed(alarm, {}, {"failed": failed, "every": every}) == share
+    assert deployed({"MaxErrorShare": "0.02"})["Resources"][alarm]["Properties"]["Threshold"] == "0.02"
+
+
+def test_the_dashboard_shows_what_is_measured(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """Every metric is one that the function writes, Lambda or API Gateway; no two widgets overlap."""
+    boards = of_type(resources, "AWS::CloudWatch::Dashboard")
+    assert len(boards) == ("Dashboard" in given)
+    for board in boards.values():
+        widgets = json.loads(board["DashboardBody"]["Fn::Sub"])["widgets"]
+        shown = {tuple(metric[:3]) for widget in widgets for metric in widget["properties"]["metrics"] if metric[1:]}
+        ours = {name for namespace, name, _ in shown if namespace == telemetry.NAMESPACE}
+        counted = {telemetry.SCORED, telemetry.FLAGGED, telemetry.WARNED, telemetry.BLOCKED, telemetry.COLD_START}
+        of_stores = {telemetry.SWAPPED, telemetry.REFUSED, telemetry.STORE_FAILED, telemetry.TROUBLE}
+        assert ours == counted | of_stores | {telemetry.UNANSWERED, telemetry.UNREAD, *telemetry.MEASURED}
+        assert {(namespace, dimension) for namespace, _, dimension in shown} == {
+            (telemetry.NAMESPACE, *telemetry.BY_FUNCTION),
+            ("AWS/Lambda", "FunctionName"),
+            ("AWS/ApiGateway", "ApiId"),
+        }
+        places = [
+            (widget["x"] + dx, widget["y"] + dy)
+            for widget in widgets
+            for dx in range(widget["width"])
+            for dy in range(widget["height"])
+        ]
+        assert len(places) == len(set(places))
+        assert max(x for x, _ in places) < 24
+        searched = re.findall(r"SEARCH\('\{([^}]+)\}", board["DashboardBody"]["Fn::Sub"])
+        assert set(searched) == {",".join((telemetry.NAMESPACE, *telemetry.BY_SCORER))}
+
+
+def test_traces_are_kept_by_parameter(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """Only then may the function write to X-Ray."""
+    is_traced = "Tracing" in given
+    mode = only(resources, "AWS::Lambda::Function")["TracingConfig"]["Mode"]
+    assert mode == ("Active" if is_traced else "PassThrough")
+    actions = [action for statement in statements(resources) for action in statement["Action"]]
+    assert ("xray:PutTraceSegments" in actions) == is_traced
 
 
 def test_alarms_remain_after_a_deployment(given: dict[str, str], resources: dict[str, Any]) -> None:
@@ -255,8 +386,10 @@ def test_alarms_remain_after_a_deployment(given: dict[str, str], resources: dict
     assert {name: metrics for name, metrics in read.items() if name in of_stores} == expected
     assert set().union(*(metrics for name, metrics in read.items() if name not in of_stores)) == {
         ("AWS/ApiGateway", "5xx", "Sum"),
+        ("AWS/ApiGateway", "Count", "Sum"),
         ("AWS/Lambda", "Duration", "p99"),
         ("AWS/Lambda", "Errors", "Sum"),
+        ("AWS/Lambda", "Invocations", "Sum"),
         ("AWS/Lambda", "Throttles", "Sum"),
         (telemetry.NAMESPACE, telemetry.UNREAD, "Sum"),
     }
@@ -298,7 +431,8 @@ def test_no_role_reaches_everything(resources: dict[str, Any]) -> None:
         )
         assert statement["Effect"] == "Allow"
         assert not [action for action in actions if "*" in action]
-        assert "*" not in targets
+        # X-Ray knows no resources.
+        assert "*" not in targets or all(action.startswith("xray:Put") for action in actions)
 
 
 def test_the_function_may_only_write_its_log(given: dict[str, str], resources: dict[str, Any]) -> None:
@@ -322,6 +456,7 @@ def test_the_function_may_only_write_its_log(given: dict[str, str], resources: d
         ("s3:ListBucket", str({"Fn::GetAtt": ["ModelStore", "Arn"]})),
         *((f"dynamodb:{operation}", str(table)) for operation in ("GetItem", "BatchGetItem", "UpdateItem")),
         ("kms:Decrypt", KEY_ARN),
+        *product(("xray:PutTraceSegments", "xray:PutTelemetryRecords"), ("*",)),
         *product(("secretsmanager:GetSecretValue", "ssm:GetParameter"), (SECRET_ARN, PARAMETER_ARN)),
     }
     assert allowed == (stores if "ModelBucket" in given else set())
@@ -401,7 +536,7 @@ def test_outputs_name_what_was_made(given: dict[str, str]) -> None:
     """Buckets only where they exist; a curl line that fits the authorizer."""
     outputs = deployed(given)["Outputs"]
     assert {"Url", "FunctionAlias", "Curl"} <= outputs.keys()
-    names = {"ModelBucketName", "PredictionBucketName", "HistoryTableName"}
+    names = {"ModelBucketName", "PredictionBucketName", "HistoryTableName", "DashboardUrl"}
     assert (names & outputs.keys()) == (names if "ModelBucket" in given else set())
     line = str(outputs["Curl"]["Value"])
     assert ("--aws-sigv4" in line) == ("Authorizer" not in given)
@@ -430,6 +565,7 @@ def test_the_architecture_is_the_artifacts(tmp_path: Path) -> None:
         {"PredictionsRate": "0.25"},
         {"StoreBudgetMs": "80"},
         {"Revision": "2"},
+        {"Tracing": "Active"},
         STORES,
     ],
 )
@@ -462,6 +598,10 @@ def test_a_change_of_settings_publishes_a_version(change: dict[str, str]) -> Non
         ({"PredictionsRate": "0"}, "PredictionsRate is '0'"),
         ({"StoreSeconds": "0"}, "StoreSeconds is '0'"),
         ({"AlarmTopicArn": "on-call"}, "AlarmTopicArn is .* must be the ARN of an SNS topic"),
+        ({**JWT, "DocsScope": "fraud/read", "DocsAccess": "open"}, "DocsScope has no effect with DocsAccess=open"),
+        ({"MaxErrorShare": "1.5"}, "MaxErrorShare is '1.5'"),
+        ({"MinFlaggedRatio": "2"}, "MinFlaggedRatio is '2'"),
+        ({"Tracing": "on"}, "Tracing is 'on'"),
         ({"Authorizer": "none"}, "Authorizer is 'none'"),
         ({"MemorySize": "128"}, "MemorySize is '128'"),
         ({"Memory": "512"}, "no parameter Memory"),
@@ -479,7 +619,7 @@ def test_every_parameter_is_documented() -> None:
     declared = dict(
         re.findall(r"^  (\w+):\n    Type: .*\n    Default: (.*)$", (ROOT / "template.yaml").read_text(), re.MULTILINE)
     )
-    assert len(declared) == 38
+    assert len(declared) == 46
     for name, default in declared.items():
         shown = default.strip('"')
         assert re.search(rf"^\| `{name}` \| {re.escape(shown) or 'none'} \|", page, re.MULTILINE), name

@@ -19,7 +19,7 @@ from handler.history.sqlite import SqliteHistory
 from handler.scoring.bundle import FILES, FORMAT, MANIFEST, content_version, load_bundle, manifest_bytes, to_json
 from handler.scoring.contract import OTHER, Contract
 from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES, UNLEARNED_TYPES, DeclaredField
-from handler.scoring.scorer import Scorer
+from handler.scoring.scorer import CONTRIBUTION_DIGITS, Scorer
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_text
 from training.data.entity_fold import fold_rows
 from training.data.requests import as_request, requests_of
@@ -33,6 +33,7 @@ from training.run.command import run
 from training.run.files import BUILD, BUNDLES, JUDGED, REFIT, REPORTS, read_table, read_texts, replace_folder, rounded
 from training.run.processes import Workers
 from training.run.progress import say
+from training.run.provenance import libraries
 
 if TYPE_CHECKING:
     from handler.scoring.past import RequestPast
@@ -233,6 +234,7 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
         "thresholds": read_table(reports / "thresholds.csv").to_dict(orient="records"),
         "importance": read_table(reports / "importance.csv").to_dict(orient="records"),
         "windows": windows,
+        "libraries": libraries(),
     }
     contents = {file: (source / file).read_bytes() for file in FILES if file != "golden.json"}
     catalogue = read_texts(built / "catalogue.csv")
@@ -302,13 +304,19 @@ def remove_undeclared(declared: set[str]) -> list[Path]:
 def _golden_cases(
     scorer: Scorer, requests: list[dict[str, Any]], pasts: Sequence[dict[str, float]]
 ) -> list[dict[str, Any]]:
-    cases = []
+    """Requests with their pasts and probabilities; the most probable one also with its contributions to the margin."""
+    cases: list[dict[str, Any]] = []
+    vectors: list[list[float]] = []
     for request, past in zip(requests, pasts, strict=True):
-        case = {"request": request} | ({"past": past} if past else {})
-        parsed = scorer.golden_request(case)
-        margin = scorer.bundle.booster.margin(scorer.vector(parsed))
+        case: dict[str, Any] = {"request": request} | ({"past": past} if past else {})
+        vectors.append(scorer.vector(scorer.golden_request(case)))
         # exp() depends on the platform; its last bits would change the version.
-        cases.append(case | {"probability": round(scorer.probability(margin), GOLDEN_DIGITS)})
+        probability = round(scorer.probability(scorer.bundle.booster.margin(vectors[-1])), GOLDEN_DIGITS)
+        cases.append(case | {"probability": probability})
+    probabilities = [float(case["probability"]) for case in cases]
+    top = probabilities.index(max(probabilities))
+    (contributions,) = scorer.bundle.booster.contributions([vectors[top]])
+    cases[top]["contributions"] = [round(value, CONTRIBUTION_DIGITS) for value in contributions[:-1]]
     return cases
 
 

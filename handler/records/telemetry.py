@@ -5,6 +5,7 @@ Source of the format: "Specification: embedded metric format", Amazon CloudWatch
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import time
@@ -23,11 +24,17 @@ MEASURED = {"Latency": ("Milliseconds", "%.3f"), "Probability": ("None", "%s")}
 # CloudWatch's limit for one metric in one line.
 MOST_VALUES = 100
 SWAPPED, REFUSED, STORE_FAILED = "Swapped", "Refused", "StoreFailed"
+# The first invocation of an environment, after its start or its restore.
+COLD_START = "ColdStart"
 # Counted at every look at the store while a scorer's pointer, or a version that it names, is unusable.
 TROUBLE = "StoreTrouble"
-# Read by template.yaml's alarms on the version being deployed, and by a dashboard per scorer.
+# Read by template.yaml's alarms on the version being deployed, beside all versions together, and by its dashboard.
 BY_VERSION = ("FunctionName", "FunctionVersion")
+BY_FUNCTION = ("FunctionName",)
 BY_SCORER = ("FunctionName", "Scorer")
+# Set by Lambda's runtime for each invocation.
+TRACE_VARIABLE = "_X_AMZN_TRACE_ID"
+_ROOT = re.compile(r"(?:^|;)\s*Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?![^;\s])")
 _STDOUT = 1
 
 
@@ -37,7 +44,7 @@ def _line(
     dimension_values: Mapping[str, str],
     measured: Mapping[str, tuple[str, str]] = MappingProxyType({}),
 ) -> str:
-    """A format string for the timestamp, the function's version and each metric, in this order.
+    """A format string for the timestamp, the function's version, the request's id and each metric, in this order.
 
     `measured` are the metrics other than counts: per name the unit and the value's format.
     """
@@ -51,11 +58,28 @@ def _line(
     text = f'"CloudWatchMetrics":{json.dumps([directive])}}},{json.dumps(fixed)[1:-1]}'.replace("%", "%%")
     formats = {**dict.fromkeys(counts, "%d"), **{name: value_format for name, (_, value_format) in measured.items()}}
     values = "".join(f',"{name}":{value_format}' for name, value_format in formats.items())
-    return '{"_aws":{"Timestamp":%d,' + text + ',"FunctionVersion":"%s"' + values + "}\n"
+    return '{"_aws":{"Timestamp":%d,' + text + ',"FunctionVersion":"%s"%s' + values + "}\n"
 
 
-def _format(line: str, version: str, *values: float | str) -> bytes:
-    return (line % (time() * 1000, version, *values)).encode()
+def _format(line: str, version: str, *values: float | str, ids: str = "") -> bytes:
+    return (line % (time() * 1000, version, ids, *values)).encode()
+
+
+def _ids(context: Any) -> str:  # noqa: ANN401 - Lambda's context
+    """The members by which a line is found: the invocation's id, and its trace where X-Ray keeps one."""
+    identifier = getattr(context, "aws_request_id", "")
+    trace = os.environ.get(TRACE_VARIABLE, "")
+    ids = f',"RequestId":"{identifier}"' if identifier else ""
+    return f'{ids},"Trace":"{trace_root(trace)}"' if "Sampled=1" in trace else ids
+
+
+def trace_root(text: str) -> str:
+    """The id of the trace that a tracing header names; empty where it names none, as garbage does.
+
+    Source of the form: "Tracing header", AWS X-Ray Developer Guide.
+    """
+    found = _ROOT.search(text)
+    return found[1] if found else ""
 
 
 def write(line: bytes) -> None:
@@ -72,7 +96,8 @@ class Meter:
         """Prepare the constant part of the lines, without bands and with them."""
         counts = (SCORED, FLAGGED, WARNED)
         self._line, self._line_with_bands = (
-            _line(of, (BY_VERSION, BY_SCORER), {"Scorer": scorer}, MEASURED) for of in (counts, (*counts, BLOCKED))
+            _line(of, (BY_VERSION, BY_FUNCTION, BY_SCORER), {"Scorer": scorer}, MEASURED)
+            for of in (counts, (*counts, BLOCKED))
         )
 
     def line(self, context: Any, answered: Answered, seconds: float) -> bytes:  # noqa: ANN401 - Lambda's context
@@ -83,7 +108,8 @@ class Meter:
         if answered.scored[0].band:
             line = self._line_with_bands
             counts.append(sum(scored.band == "block" for scored in answered.scored))
-        return _format(line, context.function_version, *counts, seconds * 1000, _distribution(answered.scored))
+        probabilities = _distribution(answered.scored)
+        return _format(line, context.function_version, *counts, seconds * 1000, probabilities, ids=_ids(context))
 
 
 def _distribution(scored: Sequence[Scored]) -> str:
@@ -99,17 +125,22 @@ def _distribution(scored: Sequence[Scored]) -> str:
 
 def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
     """Count an invocation that was answered with a 5xx, which Lambda's own metrics count as a success."""
-    write(_format(_line((FAILED,), (BY_VERSION,), {}), context.function_version, 1))
+    write(_format(_line((FAILED,), (BY_VERSION,), {}), context.function_version, 1, ids=_ids(context)))
+
+
+def record_cold_start(context: Any) -> None:  # noqa: ANN401 - Lambda's context
+    """Count the first invocation of an environment."""
+    write(_format(_line((COLD_START,), (BY_FUNCTION,), {}), context.function_version, 1))
 
 
 def record_unread(context: Any) -> None:  # noqa: ANN401 - Lambda's context
     """Count an event that could not be read, for all versions together: the fault is its sender's."""
-    write(_format(_line((UNREAD,), (("FunctionName",),), {}), context.function_version, 1))
+    write(_format(_line((UNREAD,), (BY_FUNCTION,), {}), context.function_version, 1, ids=_ids(context)))
 
 
 def record_unanswered(context: Any, n_requests: int) -> None:  # noqa: ANN401 - Lambda's context
     """Count requests that were scored without their past, for all versions together, which share it."""
-    write(_format(_line((UNANSWERED,), (("FunctionName",),), {}), context.function_version, n_requests))
+    write(_format(_line((UNANSWERED,), (BY_FUNCTION,), {}), context.function_version, n_requests))
 
 
 class StoreMeter:
@@ -119,4 +150,4 @@ class StoreMeter:
         """Count one of SWAPPED, REFUSED, STORE_FAILED, TROUBLE for a scorer."""
         # Outside an invocation there is no context; the environment names the published version.
         version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "local")
-        write(_format(_line((metric,), (("FunctionName",), BY_SCORER), {"Scorer": scorer}), version, 1))
+        write(_format(_line((metric,), (BY_FUNCTION, BY_SCORER), {"Scorer": scorer}), version, 1))

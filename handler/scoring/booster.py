@@ -33,6 +33,13 @@ def _load_library() -> ctypes.CDLL:
     raise BoosterError(f"{LIBRARY} is not in any folder of sys.path; install xgboost-cpu")
 
 
+def library_version() -> str:
+    """The version of XGBoost's library, such as 3.4.1."""
+    numbers = [ctypes.c_int() for _ in range(3)]
+    _load_library().XGBoostVersion(*map(ctypes.byref, numbers))
+    return ".".join(str(number.value) for number in numbers)
+
+
 def _config(prediction_type: int) -> bytes:
     # json.dumps writes NaN, which XGBoost's parser accepts.
     return json.dumps(

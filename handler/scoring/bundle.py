@@ -13,7 +13,9 @@ from handler.scoring.booster import Booster, BoosterError
 from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features, feature_types
 
-FORMAT = 3
+FORMAT = 4
+# What was released before format 4 does not say with which libraries it was trained.
+READABLE: dict[object, set[str]] = {3: {"libraries"}, FORMAT: set()}
 MANIFEST = "manifest.json"
 FILES = ("baseline.json", "golden.json", "model.ubj", "reference.json", "vocabulary.json")
 # For all files together. The shipped bundles have 0.6 MB; a thousand trees of depth 8 about 40.
@@ -30,6 +32,7 @@ _KEYS = {
     "thresholds",
     "importance",
     "windows",
+    "libraries",
     "files",
 }
 
@@ -53,6 +56,13 @@ class Bundle:
     baseline: Mapping[str, Any]
     """The reference distributions, for warnings and monitoring; written by `training.baseline`."""
     golden: list[dict[str, Any]]
+
+    @property
+    def trained_with(self) -> str | None:
+        """The version of XGBoost that trained the model; None where the bundle does not say."""
+        libraries = self.manifest.get("libraries", {})
+        version: str | None = libraries.get("xgboost-cpu") or libraries.get("xgboost")
+        return version
 
 
 def to_json(value: object, *, indent: int | None = None) -> bytes:
@@ -119,10 +129,11 @@ def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
         raise BundleError(f"{where} is damaged: it is not JSON ({error})") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise BundleError(f"{where} is not the manifest of a bundle: it has no format")
-    if manifest["format"] != FORMAT:
-        raise BundleError(f"{where} has format {manifest['format']!r}; this code reads format {FORMAT}")
-    if manifest.keys() != _KEYS or not isinstance(manifest["files"], dict):
-        raise BundleError(f"{where} is damaged: its keys differ from those of format {FORMAT}")
+    if (number := manifest["format"]) not in READABLE:
+        readable = " and ".join(map(str, READABLE))
+        raise BundleError(f"{where} has format {number!r}; this code reads formats {readable}")
+    if manifest.keys() != _KEYS - READABLE[number] or not isinstance(manifest["files"], dict):
+        raise BundleError(f"{where} is damaged: its keys differ from those of format {number}")
     if set(manifest["files"]) != set(FILES):
         names = ", ".join(sorted(manifest["files"]))
         raise BundleError(f"{where} names the files {names}; a bundle has exactly {', '.join(FILES)}")

@@ -1,5 +1,6 @@
 """A scorer: request -> vector -> margin -> calibrated probability -> decision -> reasons."""
 
+import logging
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
+from handler.scoring.booster import library_version
 from handler.scoring.bundle import Bundle, BundleError, load_bundle
 from handler.scoring.calibration import log_odds_to_probability
 from handler.scoring.contract import MAX_BATCH, Band, Contract, answer_model, request_model
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 N_REASONS = 3
 # A golden answer may differ in the last bits, because exp() depends on the platform.
 GOLDEN_TOLERANCE = 1e-9
+# Of golden contributions, whose last bits differ between processors.
+CONTRIBUTION_DIGITS = 3
+
+logger = logging.getLogger(__name__)
 
 
 class Scored(NamedTuple):
@@ -299,4 +305,23 @@ def verified_scorer(bundle: Bundle, where: str) -> Scorer:
                 f"{where}: the golden request {case['request']} gives {probability}; "
                 f"in training it gave {case['probability']}"
             )
+    _warn_of_other_reasons(scorer, where)
     return scorer
+
+
+def _warn_of_other_reasons(scorer: Scorer, where: str) -> None:
+    """Log a warning where another version of XGBoost than the one in training computes other contributions."""
+    bundle, version = scorer.bundle, library_version()
+    if bundle.trained_with in {version, None}:
+        return
+    for case in bundle.golden:
+        if (expected := case.get("contributions")) is not None:
+            vector = scorer.vector(scorer.golden_request(case))
+            found = bundle.booster.contributions([vector])[0][:-1]
+            worst = max(abs(value - other) for value, other in zip(found, expected, strict=True))
+            if worst > 10**-CONTRIBUTION_DIGITS:
+                logger.warning(
+                    "%s was trained with XGBoost %s: %s gives the same probabilities, but contributions that differ by "
+                    "up to %.3g, so that its reasons may differ; train it again with this version",
+                    *(where, bundle.trained_with, version, worst),
+                )

@@ -4,6 +4,7 @@ It parses query and body itself: FastAPI's parameters took as long as the model,
 with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from time import perf_counter, time
@@ -14,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from handler.records.record import Recalled, Recorder
-from handler.records.telemetry import Meter, record_unanswered, write
+from handler.records.telemetry import TRACE_VARIABLE, Meter, record_unanswered, trace_root, write
 from handler.releases.served import Slot
 from handler.scoring.scorer import Answered, Scored, Scorer
 from handler.web.body import read_body
@@ -159,11 +160,12 @@ def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:
     """The ids by which the gateway's log, the function's and a trace know an invocation; none outside of Lambda."""
     if context is None:
         return {}
-    headers = dict(scope["headers"])
+    # A caller may send a header of its own making; API Gateway and load balancers put theirs into it.
+    header = dict(scope["headers"]).get(b"x-amzn-trace-id", b"").decode("latin-1")
     sources = {
         "gateway_request": scope.get("aws.event", {}).get("requestContext", {}).get("requestId"),
         "function_request": getattr(context, "aws_request_id", None),
-        "trace": headers.get(b"x-amzn-trace-id", b"").decode("latin-1"),
+        "trace": trace_root(header) or trace_root(os.environ.get(TRACE_VARIABLE, "")),
     }
     return {name: str(value)[:LONGEST_SOURCE] for name, value in sources.items() if value}
 

@@ -221,10 +221,19 @@ def invoke_all(app: ModuleType, name: str, route: str) -> None:
 def test_each_invocation_is_counted_once(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
     """A batch by its size; neither a refused request nor the warm-up is counted. Without METRICS nothing is."""
     invoke_all(load_app(METRICS="emf"), "transaction", "/predict")
-    lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    start, *lines = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert start["ColdStart"] == 1
     assert [(line["Scored"], line["Flagged"]) for line in lines] == [(1, 1), (2, 2)]
     invoke_all(load_app(), "transaction", "/predict")
     assert capfd.readouterr().out == ""
+
+
+def test_an_environments_first_invocation_is_counted(load_app: LoadApp, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever it is, and no other; the requests of the start itself are none."""
+    app = load_app(METRICS="emf")
+    for _ in range(2):
+        app.handler({"warmer": True}, INVOKED)
+    assert capfd.readouterr().out.count('"ColdStart":1}\n') == 1
 
 
 def test_each_prediction_is_recorded_once(load_app: LoadApp, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,9 @@ from training.delivery.publish import publish
 from training.delivery.store_writer import StoreWriter, read_current_pointer
 from training.delivery.tracking import Tracker, TrackError
 from training.errors import StageError
-from training.report.model_card import libraries
 from training.run.files import BUILD, BUNDLES, JUDGED
 from training.run.progress import say
+from training.run.provenance import libraries
 
 # The metrics that the list of releases shows.
 SHOWN = ("average_precision", "recall", "precision", "alert_rate")

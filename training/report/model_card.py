@@ -2,9 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from math import hypot, sqrt
 from pathlib import Path
 from typing import Any
@@ -36,11 +34,6 @@ ENVIRONMENT = Environment(
 BREAK = re.compile(r"(?<=[^\n]) *+\n *+(?![\n|#]|- |$)")
 FIGURES = re.compile(r"\n<!-- figures: (.+) -->\n")
 
-# What the numbers come from; XGBoost is one of two packages.
-COMPUTING = {
-    *("xgboost", "xgboost-cpu", "scikit-learn", "imbalanced-learn"),
-    *("numpy", "scipy", "pandas", "duckdb", "optuna"),
-}
 LONGEST_WARNING = 400
 MOST_FEATURES = 25
 MOST_SEGMENTS = 20
@@ -121,17 +114,8 @@ def _head(reports: Reports) -> Facts:
             for name, reason in reports.contract.customer_reasons.items()
         ],
         "changeable": ", ".join(code(name) for name, field in reports.contract.fields.items() if field.changeable),
-        "libraries": ", ".join(f"{name} {version}" for name, version in libraries().items()),
+        "libraries": ", ".join(f"{name} {version}" for name, version in reports.manifest["libraries"].items()),
     }
-
-
-def libraries() -> dict[str, str]:
-    """The versions of what the numbers come from, as they are installed."""
-    found = {}
-    for name in sorted(COMPUTING):
-        with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def card_content(reports: Reports) -> dict[str, Any]:
@@ -142,7 +126,6 @@ def card_content(reports: Reports) -> dict[str, Any]:
         "purpose": "detecting fraud in single requests; never eligibility, prices, credit, insurance or work",
         "customer_reasons": {name: r.model_dump() for name, r in reports.contract.customer_reasons.items()},
         "changeable": [name for name, field in reports.contract.fields.items() if field.changeable],
-        "libraries": libraries(),
         "training": reports.training,
         "segments": reports.segments,
         "warnings": reports.rows.get("warnings", []),

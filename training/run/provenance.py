@@ -1,10 +1,11 @@
-"""Where a model comes from: the commit, whether files differ from it, and the hash of dvc.lock."""
+"""Where a model comes from: commit, changed files, the hash of dvc.lock, and the libraries that computed it."""
 
 import getpass
 import hashlib
 import os
 import subprocess
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 
 from training.run.progress import warn_once
@@ -12,6 +13,11 @@ from training.run.progress import warn_once
 LOCK = Path("dvc.lock")
 # Tracked by the repository whose commit counts; a folder may lie within a repository of somebody else.
 CODE = Path(__file__).resolve()
+# What the numbers come from; XGBoost is one of two packages.
+COMPUTING = {
+    *("xgboost", "xgboost-cpu", "scikit-learn", "imbalanced-learn"),
+    *("numpy", "scipy", "pandas", "duckdb", "optuna"),
+}
 
 
 class GitError(Exception):
@@ -25,6 +31,15 @@ def origin() -> dict[str, str | None]:
     """
     lock = hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else None
     return {"commit": _commit(), "dvc_lock_sha256": lock}
+
+
+def libraries() -> dict[str, str]:
+    """The versions of what the numbers come from, as they are installed."""
+    found = {}
+    for name in sorted(COMPUTING):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _commit() -> str | None:

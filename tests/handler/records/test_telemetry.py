@@ -15,19 +15,22 @@ from hypothesis import strategies as st
 from handler.records.telemetry import (
     MOST_VALUES,
     SWAPPED,
+    TRACE_VARIABLE,
     TROUBLE,
     Meter,
     StoreMeter,
     _distribution,
+    record_cold_start,
     record_failure,
     record_unread,
+    trace_root,
     write,
 )
 from handler.scoring.scorer import Answered, Scored
 
 ROOT = Path(__file__).parents[3]
 CONTEXT = SimpleNamespace(function_version="7")
-COUNTS = ("Scored", "Flagged", "Warned", "Blocked", "Failed", "Unread", "Swapped", "StoreTrouble")
+COUNTS = ("Scored", "Flagged", "Warned", "Blocked", "Failed", "Unread", "ColdStart", "Swapped", "StoreTrouble")
 UNITS = {**dict.fromkeys(COUNTS, "Count"), "Latency": "Milliseconds", "Probability": "None"}
 
 
@@ -57,7 +60,7 @@ def in_bands(probabilities: Sequence[float]) -> Answered:
     return plain._replace(scored=scored)
 
 
-@pytest.fixture(params=["scored", "batch", "bands", "failed", "unread", "swapped", "trouble"])
+@pytest.fixture(params=["scored", "batch", "bands", "failed", "unread", "cold", "swapped", "trouble"])
 def line(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> dict[str, Any]:
@@ -70,6 +73,7 @@ def line(
         "bands": lambda: write(Meter("refund").line(CONTEXT, in_bands([0.25, 0.5, 0.75, 0.9, 1.0]), 1.5)),
         "failed": lambda: record_failure(CONTEXT),
         "unread": lambda: record_unread(CONTEXT),
+        "cold": lambda: record_cold_start(CONTEXT),
         "swapped": lambda: StoreMeter().record("refund", SWAPPED),
         "trouble": lambda: StoreMeter().record("refund", TROUBLE),
     }
@@ -92,6 +96,7 @@ def line(
         ),
         ("failed", {"Failed": 1}),
         ("unread", {"Unread": 1}),
+        ("cold", {"ColdStart": 1}),
         ("swapped", {"Swapped": 1}),
         ("trouble", {"StoreTrouble": 1}),
     ],
@@ -102,7 +107,7 @@ def test_a_line_has_its_values(line: dict[str, Any], values: dict[str, Any]) -> 
     metrics = [metric["Name"] for metric in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]]
     assert metrics == list(values)
     assert {name: line[name] for name in metrics} == values
-    assert line.get("Scorer") == (None if values.keys() & {"Failed", "Unread"} else "refund")
+    assert line.get("Scorer") == (None if values.keys() & {"Failed", "Unread", "ColdStart"} else "refund")
 
 
 @pytest.mark.parametrize("n_requests", [1, 2, 99, 100, 101, 150, 199, 200, 999, 1000])
@@ -133,6 +138,49 @@ def test_a_probability_is_a_number_in_json(capfd: pytest.CaptureFixture[str], pr
     """However small, to six digits."""
     write(Meter("refund").line(CONTEXT, answered([probability]), 0.1))
     assert written(capfd)["Probability"] == pytest.approx(probability, rel=1e-5)
+
+
+TRACE = "1-6afacd18-5d1f7b3a0c9e42186f0b7d10"
+
+
+@pytest.mark.parametrize(
+    ("header", "ids"),
+    [
+        (f"Root={TRACE};Parent=53995c3f42cd8ad8;Sampled=1", {"RequestId": "r-1", "Trace": TRACE}),
+        # X-Ray keeps no trace of these.
+        (f"Root={TRACE};Parent=53995c3f42cd8ad8;Sampled=0", {"RequestId": "r-1"}),
+        ("", {"RequestId": "r-1"}),
+    ],
+)
+def test_a_line_names_its_invocation(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], header: str, ids: dict[str, str]
+) -> None:
+    """So that the log's other lines of the same invocation are found, and its trace where there is one."""
+    monkeypatch.setenv(TRACE_VARIABLE, header)
+    context = SimpleNamespace(function_version="7", aws_request_id="r-1")
+    write(Meter("refund").line(context, answered([0.25]), 0.1))
+    line = written(capfd)
+    assert {name: line[name] for name in ("RequestId", "Trace") if name in line} == ids
+
+
+@pytest.mark.parametrize(
+    ("text", "root"),
+    [
+        (f"Root={TRACE}", TRACE),
+        (f"Self=1-0-1; Root={TRACE};Sampled=?", TRACE),
+        (f"Parent=1;Root={TRACE}", TRACE),
+        (f"Root={TRACE}0", ""),
+        (f"Root={TRACE[:-1]}", ""),
+        (f"Root={TRACE.upper()}", ""),
+        (f"NotRoot={TRACE}", ""),
+        ('Root=1-"}{', ""),
+        ("Root=" * 5_000, ""),
+        ("\xff\x00", ""),
+    ],
+)
+def test_garbage_names_no_trace(text: str, root: str) -> None:
+    """A caller may send any header."""
+    assert trace_root(text) == root
 
 
 @pytest.mark.parametrize("line", ["swapped", "trouble"], indirect=True)

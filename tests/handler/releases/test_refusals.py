@@ -93,7 +93,7 @@ REFUSALS = [
     (shutil.rmtree, "manifest.json is missing; the bundle is incomplete"),
     (under_another_version, " of refund"),
     (with_manifest(scorer="transaction"), " of transaction"),
-    (with_manifest(format=FORMAT + 1), f"has format {FORMAT + 1}; this code reads format {FORMAT}"),
+    (with_manifest(format=FORMAT + 1), f"has format {FORMAT + 1}; this code reads formats 3 and {FORMAT}"),
     (with_field("amount", max=100.0), "breaks the contract: its amount has a maximum of 100, not 1e+15"),
     (with_field("item", required=True), "breaks the contract: it requires item"),
     (with_manifest(calibration={"slope": 1.0, "intercept": 0.0}), "the golden request "),

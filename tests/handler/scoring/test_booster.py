@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import xgboost
 
-from handler.scoring.booster import Booster, BoosterError
+from handler.scoring.booster import Booster, BoosterError, library_version
 
 TYPES = ["q", "c", "q", "q"]
 
@@ -39,6 +39,11 @@ def loaded(trained: xgboost.Booster) -> Booster:
 def python_package(rows: npt.NDArray[np.float32]) -> xgboost.DMatrix:
     """Rows in the Python package's type."""
     return xgboost.DMatrix(rows, feature_types=TYPES, enable_categorical=True)
+
+
+def test_the_library_tells_its_version() -> None:
+    """As the Python package has it, which a bundle names as what trained it."""
+    assert library_version() == xgboost.__version__
 
 
 def test_margins_equal_the_python_packages_to_the_bit(trained: xgboost.Booster, loaded: Booster) -> None:

@@ -16,7 +16,9 @@ from handler.scoring.bundle import (
     FORMAT,
     MANIFEST,
     BundleError,
+    content_version,
     load_bundle,
+    manifest_bytes,
     parse_bundle,
 )
 from tests.handler.deployment import BUNDLES
@@ -48,7 +50,7 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": FORMAT + 1}, f"has format {FORMAT + 1}; this code reads format {FORMAT}"),
+        ({"format": FORMAT + 1}, f"has format {FORMAT + 1}; this code reads formats 3 and {FORMAT}"),
         (
             {"files": {**HASHES, "../other.json": "0"}},
             r"names the files \.\./other.json, .*; a bundle has exactly",
@@ -63,6 +65,22 @@ def test_a_manifest_that_does_not_fit_is_refused(copy: Path, changes: dict[str, 
     rewrite_manifest(copy, **changes)
     with pytest.raises(BundleError, match=message):
         load_bundle(copy)
+
+
+def test_a_bundle_of_the_format_before_loads(copy: Path) -> None:
+    """It does not say what trained it, and cannot; one of today has to."""
+    manifest = json.loads((copy / MANIFEST).read_bytes())
+    assert load_bundle(copy).trained_with == manifest["libraries"]["xgboost-cpu"]
+    del manifest["libraries"]
+    for number, is_read in ((3, True), (FORMAT, False)):
+        manifest["format"] = number
+        manifest["version"] = content_version(manifest)
+        (copy / MANIFEST).write_bytes(manifest_bytes(manifest))
+        if is_read:
+            assert load_bundle(copy).trained_with is None
+        else:
+            with pytest.raises(BundleError, match=f"its keys differ from those of format {FORMAT}"):
+                load_bundle(copy)
 
 
 def unnoticed(name: str, contents: Iterable[bytes]) -> list[bytes]:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.variants import rewrite_manifest, write_variant
-from handler.scoring.booster import Booster
+from handler.scoring.booster import Booster, library_version
 from handler.scoring.bundle import BundleError
 from handler.scoring.calibration import log_odds_to_probability
 from handler.scoring.scorer import Scorer, load_scorer, servable_scorer, verified_scorer
@@ -249,6 +249,38 @@ def test_a_bundle_that_answers_differently_in_a_batch_is_refused(refund: Scorer)
     booster: Any = Inconsistent(refund.bundle.booster)
     with pytest.raises(BundleError, match=r"^here answers its golden requests differently in a batch than one by one$"):
         servable_scorer(replace(refund.bundle, booster=booster), "here")
+
+
+def with_contributions(scorer: Scorer, *, trained_with: str, added: float) -> Any:  # noqa: ANN401 - a bundle
+    """A bundle of another XGBoost, which found more in the first feature of the golden case that has contributions."""
+    golden = [
+        case
+        if "contributions" not in case
+        else case | {"contributions": [case["contributions"][0] + added, *case["contributions"][1:]]}
+        for case in scorer.bundle.golden
+    ]
+    libraries = {**scorer.bundle.manifest["libraries"], "xgboost-cpu": trained_with}
+    return replace(scorer.bundle, golden=golden, manifest={**scorer.bundle.manifest, "libraries": libraries})
+
+
+@pytest.mark.parametrize(
+    ("trained_with", "added", "warning"),
+    [
+        ("2.1.4", 0.0, None),
+        ("2.1.4", 0.002, "contributions that differ by up to 0.00"),
+        (library_version(), 0.002, None),
+    ],
+)
+def test_other_reasons_of_another_xgboost_are_a_warning(
+    refund: Scorer, caplog: pytest.LogCaptureFixture, trained_with: str, added: float, warning: str | None
+) -> None:
+    """Only where they differ; other probabilities are refused, as in the test below."""
+    verified_scorer(with_contributions(refund, trained_with=trained_with, added=added), "here")
+    if warning is None:
+        assert caplog.text == ""
+    else:
+        assert f"here was trained with XGBoost 2.1.4: {library_version()} gives the same probabilities" in caplog.text
+        assert warning in caplog.text
 
 
 def test_another_calibration_than_the_golden_cases_is_refused(refund: Scorer, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from math import exp
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,12 +17,13 @@ from pydantic_core import to_json
 from benchmarks.variants import contents_of, write_variant
 from handler.history.sqlite import SqliteHistory
 from handler.records.record import Recorder
+from handler.records.telemetry import TRACE_VARIABLE
 from handler.releases.served import Served, Slot
 from handler.releases.shadow import MAX_STRIKES, Shadow
 from handler.releases.swap import Watcher
 from handler.scoring.bundle import MANIFEST
 from handler.scoring.scorer import Scored, Scorer, load_scorer
-from handler.web.endpoint import ScoreEndpoint
+from handler.web.endpoint import ScoreEndpoint, sources_of
 from handler.web.routes import create_app
 from tests.handler.deployment import BUNDLES, PATIENCE_SECONDS, Deployment, is_looking, wait_until
 from tests.handler.record_lines import record_lines
@@ -476,3 +478,27 @@ def test_an_unknown_reader_is_refused(tmp_path: Path, addressed: tuple[TestClien
         answer = asked.post(f"{ROUTE}?reader={reader}", json=REQUEST)
         (problem,) = answer.json()["detail"]
         assert (answer.status_code, problem["loc"], problem["msg"]) == (422, ["query", "reader"], message)
+
+
+TRACE = "1-6afacd18-5d1f7b3a0c9e42186f0b7d10"
+
+
+@pytest.mark.parametrize(
+    ("header", "variable", "trace"),
+    [
+        (f"Root={TRACE}", f"Root={TRACE[::-1]}", TRACE),
+        ("Root=garbage\xff", f"Root={TRACE};Sampled=1", TRACE),
+        ("", f"Root={TRACE};Sampled=1", TRACE),
+        ("4111 1111 1111 1111", "", None),
+    ],
+)
+def test_a_record_names_a_trace_and_no_garbage(
+    monkeypatch: pytest.MonkeyPatch, header: str, variable: str, trace: str | None
+) -> None:
+    """Of the caller's header the id of a trace, or else Lambda's own; a header may hold anything."""
+    monkeypatch.setenv(TRACE_VARIABLE, variable)
+    headers = [(b"x-amzn-trace-id", header.encode("latin-1"))] if header else []
+    scope = {"headers": headers, "aws.event": {"requestContext": {"requestId": "g" * 300}}}
+    found = sources_of(scope, SimpleNamespace(aws_request_id="f1"))
+    assert found == {"gateway_request": "g" * 256, "function_request": "f1"} | ({"trace": trace} if trace else {})
+    assert sources_of(scope, None) == {}
