@@ -56,7 +56,7 @@ ifneq ($(origin SIDE_BY_SIDE),command line)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow lists releases release-card score history history-check explain agreement monitor backtest \
+.PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow lists releases release-card documents score history history-check explain agreement monitor backtest \
   retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
   bench-automl bench-control bench-whatif bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
@@ -121,6 +121,9 @@ releases: env  ## list the released versions, their roles, and every pointer upd
 
 release-card: env  ## purpose, owner, approver, what changed, of a released version: make release-card SCORER=refund [VERSION=...] [OUT=folder]
 	@$(call name_ignored,SCORER VERSION OUT)$(PYTHON) -m training.release card --scorer "$$SCORER" --version "$$VERSION" --out "$$OUT"
+
+documents: train  ## the OpenAPI document and the SBOM of what is packaged, without a store: make documents [SCORER=refund] [OUT=folder]
+	@$(call name_ignored,SCORER OUT)$(PYTHON) -m training.release documents --scorer "$$SCORER" --out "$$OUT"
 
 explain: env  ## a recorded decision as it was, computed again: make explain SCORER=refund ID=r-17 LOG=predictions [OUTPUT=decision.json]
 	@$(call name_ignored,SCORER ID LOG OUTPUT)$(PYTHON) -m training.explain "$$SCORER" "$$LOG" --id "$$ID" --output "$$OUTPUT" || $(END_QUIETLY)

@@ -1,4 +1,4 @@
-"""Publish the packaged bundle, promote a version, roll back, set a shadow, list releases, write a release's card."""
+"""Publish a packaged bundle or write its documents, promote, roll back, set a shadow, list releases, write a card."""
 
 import argparse
 import os
@@ -6,15 +6,19 @@ from pathlib import Path
 
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
+from handler.scoring.scorer import load_scorer
 from training.declaration import declared_scorer, read_params
+from training.delivery.documents import release_documents
 from training.delivery.pointer import promote, roll_back, set_shadow
 from training.delivery.release_facts import release_card
 from training.delivery.releasing import announce_update, list_releases, packaged_version, release_packaged
+from training.delivery.runtime_packages import read_runtime_packages
 from training.delivery.store_writer import STORE, StoreWriter, open_store_writer, read_current_pointer
 from training.errors import StageError
+from training.report.model_card import libraries
 from training.report.release_card import release_page
 from training.run.command import one_line_errors
-from training.run.files import BUILD, write_json, write_text
+from training.run.files import BUILD, BUNDLES, write_bytes, write_json, write_text
 from training.run.progress import say
 
 
@@ -28,7 +32,10 @@ def _parser() -> argparse.ArgumentParser:
     card = commands.add_parser("card", help="write the card of a release, for whoever approves or audits it")
     card.add_argument("--version", default="", help="by default the current one")
     card.add_argument("--out", default="", help="a folder; by default release-cards")
-    for command in (release, *updates, card, commands.add_parser("list", help="list versions and pointer updates")):
+    documents = commands.add_parser("documents", help="write the OpenAPI document and the SBOM of the packaged bundle")
+    documents.add_argument("--out", default="", help="a folder; by default release-documents")
+    listed = commands.add_parser("list", help="list versions and pointer updates")
+    for command in (release, documents, *updates, card, listed):
         command.add_argument("--scorer", default="")
     for command in updates:
         command.add_argument("--version", default="")
@@ -41,10 +48,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    store = open_store_writer(options.store)
     scorers = [options.scorer] if options.scorer else list(read_params().scorers)
     for scorer in scorers:
         declared_scorer(scorer)
+    if options.command == "documents":
+        say("\n".join(map(str, _write_documents(scorers, options.out or "release-documents"))))
+        return
+    store = open_store_writer(options.store)
     if options.command == "release":
         release_packaged(store, scorers, options.signing_key)
         return
@@ -60,7 +70,7 @@ def _run(options: argparse.Namespace) -> None:
         raise StageError(f"SCORER= must name one of {', '.join(scorers)}")
     (scorer,) = scorers
     if options.command == "card":
-        say(_write_card(store, scorer, options.version, Path(options.out or "release-cards")))
+        say(_write_card(store, scorer, options.version, options.out or "release-cards"))
         return
     if options.command == "promote":
         rows = options.rows or BUILD / scorer / "rows" / "test.parquet"
@@ -73,15 +83,36 @@ def _run(options: argparse.Namespace) -> None:
     announce_update(scorer, pointer)
 
 
-def _write_card(store: StoreWriter, scorer: str, version: str, folder: Path) -> str:
+def _made_folder(out: str) -> Path:
+    """The folder that OUT names, which is made where it is missing; raises StageError where a file is in its place."""
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StageError(f"OUT is {out}, where a file is in the way; it must name a folder") from error
+    return Path(out)
+
+
+def _write_documents(scorers: list[str], out: str) -> list[Path]:
+    """Write the documents of the packaged bundles, as their release would; where they are."""
+    packages, contents = read_runtime_packages(), dict[str, bytes]()
+    for scorer in scorers:
+        name = f"{scorer}-{packaged_version(scorer)}"
+        documents = release_documents(load_scorer(BUNDLES / scorer), packages, libraries())
+        contents |= {f"{name}.{ending}": content for ending, content in documents.items()}
+    folder = _made_folder(out)
+    for file, content in contents.items():
+        write_bytes(folder / file, content)
+    return [folder / file for file in contents]
+
+
+def _write_card(store: StoreWriter, scorer: str, version: str, out: str) -> str:
     """Write the release card of a version, by default the current one; where it is."""
     pointer, _ = read_current_pointer(store, scorer)
     if not (version := version or (pointer and pointer.current) or ""):
         raise StageError(f"no version of {scorer} is in production; name one of `make releases` as VERSION")
     card = release_card(store, declared_scorer(scorer), scorer, version)
     markdown, html = release_page(card)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{scorer}-{version}"
+    path = _made_folder(out) / f"{scorer}-{version}"
     write_text(path.with_suffix(".md"), markdown)
     write_text(path.with_suffix(".html"), html)
     write_json(path.with_suffix(".json"), card.content())

@@ -2,7 +2,8 @@
 
     <scorer>/pointer.json              the current, previous and shadow version: the only file that changes
     <scorer>/history/<serial>.json     every earlier pointer
-    <scorer>/releases/<version>.json   by whom a version was released, when, from which commit
+    <scorer>/releases/<version>.json   by whom a version was released, when, from which commit; beside it the OpenAPI
+                                       document (.openapi.json) and the SBOM (.cdx.json)
     <scorer>/bundles/<version>/        the bundle of a version
     <scorer>/lists/<version>.json      lists of values that are approved, reviewed or blocked (`handler.releases.lists`)
 

@@ -1,6 +1,7 @@
-"""Publish a packaged bundle to the store, with who released it, when and from which commit; signed on request."""
+"""Publish a bundle to the store with its documents, who released it, when and from which commit; signed on request."""
 
 import base64
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from handler.releases.signature import SignatureError, read_public_keys, signatu
 from handler.releases.store import bundle_key
 from handler.scoring.bundle import FILES, MANIFEST
 from handler.scoring.scorer import load_scorer
+from training.delivery.documents import release_documents
 from training.delivery.pointer import as_json, utc_now
+from training.delivery.runtime_packages import REQUIREMENTS, read_runtime_packages
 from training.delivery.store_writer import StoreWriter, read_if_there
 from training.errors import StageError
 from training.run.provenance import origin, person
@@ -22,18 +25,33 @@ LISTED = ("average_precision", "recall", "precision", "alert_rate", "expected_ca
 KMS = "kms:"
 
 
-def publish(store: StoreWriter, folder: Path, signing_key: str = "", libraries: Mapping[str, str] | None = None) -> str:
+def publish(
+    store: StoreWriter,
+    folder: Path,
+    signing_key: str = "",
+    libraries: Mapping[str, str] | None = None,
+    requirements: Path = REQUIREMENTS,
+) -> str:
     """The version of a bundle's folder, once the store holds it.
 
     `signing_key` names a PEM file with an Ed25519 key, or kms: and the id of one in AWS KMS; empty, nothing is signed.
-    `libraries` are noted as what it was computed with. Raises BundleError where the bundle is damaged; StageError or
-    StoreError where it cannot be signed or written.
+    `libraries` are noted as what it was computed with, `requirements` pins what the artifact is built from. Note and
+    documents are those of the first release. Raises BundleError where the bundle is damaged; StageError or StoreError
+    where it cannot be described, signed or written.
     """
     scorer = load_scorer(folder)
     name, version = scorer.bundle.scorer, scorer.version
     contents = {file: (folder / file).read_bytes() for file in (*FILES, MANIFEST)}
+    key = f"{name}/releases/{version}"
+    earlier = read_if_there(store, f"{key}.json")
+    noted = json.loads(earlier).get("libraries", {}) if earlier else dict(libraries or {})
+    documents = release_documents(scorer, read_runtime_packages(requirements), noted)
     signature = sign(contents[MANIFEST], signing_key) if signing_key else {}
-    _note(store, name, version, scorer.bundle.manifest["metrics"], libraries or {})
+    if earlier is None:
+        store.put_new(f"{key}.json", as_json(_note(version, scorer.bundle.manifest["metrics"], noted)))
+    for ending, content in documents.items():
+        if read_if_there(store, f"{key}.{ending}") is None:
+            store.put_new(f"{key}.{ending}", content)
     store.put_bundle(name, version, {**signature, **contents})
     for file, content in signature.items():
         # Adds the signature where the bundle was published before, unsigned or signed with another key.
@@ -41,24 +59,16 @@ def publish(store: StoreWriter, folder: Path, signing_key: str = "", libraries: 
     return version
 
 
-def _note(store: StoreWriter, scorer: str, version: str, metrics: dict[str, Any], libraries: Mapping[str, str]) -> None:
-    """Write the release note, unless an earlier release wrote it."""
-    key = f"{scorer}/releases/{version}.json"
-    if read_if_there(store, key) is None:
-        listed = {name: metrics[name] for name in LISTED}
-        store.put_new(
-            key,
-            as_json(
-                {
-                    "version": version,
-                    "at": utc_now(),
-                    "by": person(),
-                    **origin(),
-                    "metrics": listed,
-                    "libraries": dict(libraries),
-                }
-            ),
-        )
+def _note(version: str, metrics: Mapping[str, Any], libraries: Mapping[str, str]) -> dict[str, Any]:
+    """The release note."""
+    return {
+        "version": version,
+        "at": utc_now(),
+        "by": person(),
+        **origin(),
+        "metrics": {name: metrics[name] for name in LISTED},
+        "libraries": libraries,
+    }
 
 
 def sign(manifest: bytes, key: str) -> dict[str, bytes]:

@@ -1,0 +1,27 @@
+"""What a release says of itself to programs: the OpenAPI document of its scorer, and its SBOM."""
+
+from collections.abc import Iterable, Mapping
+
+from handler.releases.served import Slot
+from handler.scoring.bundle import to_json
+from handler.scoring.scorer import Scorer
+from handler.web.routes import create_app
+from training.delivery.bill_of_materials import bill_of_materials
+from training.delivery.runtime_packages import RuntimePackage
+
+OPENAPI, SBOM = "openapi.json", "cdx.json"
+
+
+def release_documents(
+    scorer: Scorer, packages: Iterable[RuntimePackage], libraries: Mapping[str, str]
+) -> dict[str, bytes]:
+    """The documents of a scorer by OPENAPI and SBOM, the ends of their names; the same bytes for the same content."""
+    return {
+        OPENAPI: openapi_document(scorer),
+        SBOM: bill_of_materials(scorer.bundle, packages, libraries),
+    }
+
+
+def openapi_document(scorer: Scorer) -> bytes:
+    """What /openapi.json answers where this scorer alone is served, indented; limits are those of the environment."""
+    return to_json(create_app({scorer.bundle.scorer: Slot(scorer)}).openapi(), indent=1)
