@@ -187,7 +187,8 @@ def test_list_has_each_version_with_its_role_and_metrics(
 def test_list_has_the_latest_release_first(command: Command, folder_store: FolderStoreWriter, second: str) -> None:
     """Versions are listed by when they were released, not by their names."""
     command("release")
-    notes = {name: folder_store.root / "mini" / "releases" / name for name in folder_store.names("mini/releases")}
+    folder = folder_store.root / "mini" / "releases"
+    notes = {name: folder / f"{name}.json" for name in folder_store.names("mini/bundles")}
     for year, name in zip((2031, 2030), sorted(notes), strict=True):
         note = json.loads(notes[name].read_bytes())
         notes[name].write_text(json.dumps({**note, "at": f"{year}-01-01T00:00:00Z"}))
@@ -269,7 +270,7 @@ def test_unusable_store_is_one_sentence(command: Command, folder_store: FolderSt
         command("list")
 
 
-@pytest.mark.parametrize("name", ["release", "promote", "shadow"])
+@pytest.mark.parametrize("name", ["release", "documents", "promote", "shadow"])
 def test_without_a_packaged_bundle_nothing_is_released(
     command: Command, project: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -317,6 +318,32 @@ def test_the_card_of_a_release(
     first = (tmp_path / f"mini-{packaged}.md").read_text()
     assert "There was nothing before it." in first
     assert "No reasons for customers are declared." in first
+
+
+def test_the_documents_without_a_store(
+    command: Command, folder_store: FolderStoreWriter, packaged: str, tmp_path: Path
+) -> None:
+    """Those of what is packaged, named by scorer and version, are those that its release has in the store."""
+    out = tmp_path / "new" / "folder"
+    paths = [out / f"mini-{packaged}.{ending}" for ending in ("openapi.json", "cdx.json")]
+    printed = command("documents", "--out", str(out), store=str(tmp_path / "no store"))
+    assert printed.splitlines() == [str(path) for path in paths]
+    assert sorted(out.iterdir()) == sorted(paths)
+    for path in paths:
+        released = folder_store.root / "mini" / "releases" / path.name.removeprefix("mini-")
+        assert path.read_bytes() == released.read_bytes()
+    assert not (tmp_path / "no store").exists()
+
+
+@pytest.mark.usefixtures("packaged")
+@pytest.mark.parametrize("name", ["documents", "card"])
+def test_a_file_in_place_of_the_folder_is_one_sentence(command: Command, tmp_path: Path, name: str) -> None:
+    """Whether OUT itself or a folder above it is a file."""
+    (tmp_path / "file").write_text("kept")
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(SystemExit, match=rf"^{name}: OUT is {out}, where a file is in the way; it must name a fo"):
+            command(name, "--out", str(out))
+    assert (tmp_path / "file").read_text() == "kept"
 
 
 def test_a_release_that_was_forced_says_so(

@@ -31,8 +31,11 @@ def bill_of_materials(bundle: Bundle, packages: Iterable[RuntimePackage], librar
     JSON of CycloneDX 1.6. The same for the same content: it has no time, which the release note has, and its serial
     number is a hash of the rest.
     """
-    served = {(package.name, package.version): _package(package) for package in packages}
-    trained = {pair: served.get(pair) or _library(*pair) for pair in libraries.items()}
+    served = {
+        (package.name, package.version): _python(package.name, package.version, ComponentScope.REQUIRED, package.sha256)
+        for package in packages
+    }
+    trained = {pair: served.get(pair) or _python(*pair, ComponentScope.EXCLUDED) for pair in libraries.items()}
     model = _model(bundle)
     function = Component(
         type=ComponentType.APPLICATION,
@@ -68,18 +71,10 @@ def _model(bundle: Bundle) -> Component:
     )
 
 
-def _package(package: RuntimePackage) -> Component:
-    return _python(
-        package.name, package.version, ComponentScope.REQUIRED, [_sha256(digest) for digest in package.sha256]
-    )
-
-
-def _library(name: str, version: str) -> Component:
-    return _python(name, version, ComponentScope.EXCLUDED, [])
-
-
-def _python(name: str, version: str, scope: ComponentScope, hashes: Iterable[HashType]) -> Component:
+def _python(name: str, version: str, scope: ComponentScope, digests: Iterable[str] = ()) -> Component:
+    """A package of PyPI; where it has hashes, one of each of its files."""
     purl = PackageURL(type="pypi", name=name, version=version)
+    hashes = map(_sha256, digests)
     return Component(name=name, version=version, purl=purl, bom_ref=purl.to_string(), scope=scope, hashes=hashes)
 
 

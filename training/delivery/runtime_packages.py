@@ -4,12 +4,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from training.errors import StageError
 
 REQUIREMENTS = Path(__file__).parents[2] / "handler" / "requirements.txt"
-_PINNED = re.compile(
-    r"(?P<name>[a-z0-9]+(?:-[a-z0-9]+)*)==(?P<version>[^\s;\\]+)(?P<hashes>(?: --hash=sha256:[0-9a-f]{64})+)"
-)
+_HASHES = re.compile(r"( --hash=sha256:[0-9a-f]{64})+")
 _REMEDY = "`make lock` writes it, `git checkout` brings the committed one back"
 
 
@@ -24,7 +25,7 @@ class RuntimePackage:
 
 
 def read_runtime_packages(path: Path = REQUIREMENTS) -> tuple[RuntimePackage, ...]:
-    """The packages that a requirements file pins by version and hash.
+    """The packages that a requirements file pins by version and hash, without those for other systems or Pythons.
 
     Raises StageError, which names the line, where the file is missing, empty, or has anything else in it.
     """
@@ -35,14 +36,29 @@ def read_runtime_packages(path: Path = REQUIREMENTS) -> tuple[RuntimePackage, ..
     except UnicodeDecodeError as error:
         raise StageError(f"{path} is damaged: it is not a text in UTF-8; {_REMEDY}") from error
     packages: dict[str, RuntimePackage] = {}
-    for line in text.replace("\\\n", " ").splitlines():
-        if not (requirement := " ".join(line.split())) or requirement.startswith("#"):
+    # A backslash that nothing follows stays, and is refused: the file was cut off there.
+    for line in re.sub(r"\\\n(?=.)", " ", text).splitlines():
+        if not (pinned := " ".join(line.split())) or pinned.startswith("#"):
             continue
-        if not (pinned := _PINNED.fullmatch(requirement)) or pinned["name"] in packages:
-            problem = "is there twice" if pinned else "is no package with a version and hashes"
-            raise StageError(f"{path} is damaged: {requirement[:60]!r} {problem}; {_REMEDY}")
-        hashes = tuple(sorted(part.removeprefix("--hash=sha256:") for part in pinned["hashes"].split()))
-        packages[pinned["name"]] = RuntimePackage(pinned["name"], pinned["version"], hashes)
+        try:
+            package = _parsed(pinned)
+        except (InvalidRequirement, ValueError) as error:
+            problem = "is no package with a version and hashes"
+            raise StageError(f"{path} is damaged: {pinned[:60]!r} {problem}; {_REMEDY}") from error
+        if package and packages.setdefault(package.name, package) is not package:
+            raise StageError(f"{path} is damaged: {package.name} is there twice; {_REMEDY}")
     if not packages:
         raise StageError(f"{path} is damaged: it pins no package; {_REMEDY}")
     return tuple(packages.values())
+
+
+def _parsed(pinned: str) -> RuntimePackage | None:
+    """The package of a line; None where it is for another system. Raises ValueError where it is not pinned."""
+    requirement, separator, hashes = pinned.partition(" --hash")
+    parsed = Requirement(requirement)
+    (version,) = (one.version for one in parsed.specifier if one.operator in {"==", "==="})
+    if not _HASHES.fullmatch(separator + hashes) or "*" in version:
+        raise ValueError(pinned)
+    if parsed.marker and not parsed.marker.evaluate():
+        return None
+    return RuntimePackage(canonicalize_name(parsed.name), version, tuple(sorted(re.findall("[0-9a-f]{64}", hashes))))

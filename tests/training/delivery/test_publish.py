@@ -24,7 +24,9 @@ from handler.releases.signature import is_signed, signature_name, signed_stateme
 from handler.releases.store import bundle_key
 from handler.releases.swap import load_released
 from handler.scoring.bundle import MANIFEST, BundleError, load_bundle
+from training.delivery.documents import OPENAPI, SBOM
 from training.delivery.publish import LISTED, publish, sign
+from training.delivery.runtime_packages import REQUIREMENTS
 from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, read_if_there
 from training.errors import StageError
 
@@ -115,6 +117,57 @@ def test_note_describes_the_first_release(
     commit("two")
     publish(folder_store, mini_bundle)
     assert note_of(folder_store, version)["commit"] == head
+
+
+def test_release_has_its_documents(store: AnyStore, mini_bundle: Path) -> None:
+    """Beside the note: the scorer's OpenAPI document, and the SBOM with what the model was computed with."""
+    version = publish(store, mini_bundle, libraries={"scikit-learn": "1.9"})
+    assert store.names("mini/releases") == [f"{version}.{SBOM}", f"{version}.json", f"{version}.{OPENAPI}"]
+    document, bill = (json.loads(store.read(f"mini/releases/{version}.{end}", 1 << 20)) for end in (OPENAPI, SBOM))
+    assert load_bundle(mini_bundle).contract.route in document["paths"]
+    scopes = {entry["purl"]: entry["scope"] for entry in bill["components"] if "purl" in entry}
+    assert scopes["pkg:pypi/scikit-learn@1.9"] == "excluded"
+    assert sum(scope == "required" for scope in scopes.values()) == REQUIREMENTS.read_text().count("==")
+
+
+def test_documents_are_those_of_the_first_release(store: AnyStore, mini_bundle: Path, tmp_path: Path) -> None:
+    """Releasing a version again, with other packages and libraries by now, succeeds and changes neither of them."""
+    version = publish(store, mini_bundle, libraries={"numpy": "2.0"})
+    first = {name: store.read(f"mini/releases/{name}", 1 << 20) for name in store.names("mini/releases")}
+    changed = tmp_path / "requirements.txt"
+    changed.write_text(REQUIREMENTS.read_text().replace("fastapi==", "fastapi==9."))
+    assert publish(store, mini_bundle, libraries={"numpy": "3.0"}, requirements=changed) == version
+    assert {name: store.read(f"mini/releases/{name}", 1 << 20) for name in store.names("mini/releases")} == first
+
+
+def test_documents_are_added_to_an_older_release(folder_store: FolderStoreWriter, mini_bundle: Path) -> None:
+    """One that has a note alone gets them when it is released again, with the libraries of its note, if it has any."""
+    version = publish(folder_store, mini_bundle, libraries={"numpy": "2.0"})
+    folder = folder_store.root / "mini" / "releases"
+    bill = (folder / f"{version}.{SBOM}").read_bytes()
+    for ending in (OPENAPI, SBOM):
+        (folder / f"{version}.{ending}").unlink()
+    publish(folder_store, mini_bundle, libraries={"numpy": "3.0"})
+    assert (folder / f"{version}.{SBOM}").read_bytes() == bill
+    (folder / f"{version}.{SBOM}").unlink()
+    note = note_of(folder_store, version)
+    del note["libraries"]
+    (folder / f"{version}.json").write_text(json.dumps(note))
+    publish(folder_store, mini_bundle, libraries={"numpy": "3.0"})
+    assert "numpy" not in (folder / f"{version}.{SBOM}").read_text()
+
+
+def test_release_without_its_packages_is_refused(
+    folder_store: FolderStoreWriter, mini_bundle: Path, tmp_path: Path
+) -> None:
+    """Where the file that pins them is missing or damaged the error names it, and nothing is written."""
+    path = tmp_path / "requirements.txt"
+    with pytest.raises(StageError, match=r"requirements\.txt cannot be read: No such file or directory; `make lock`"):
+        publish(folder_store, mini_bundle, requirements=path)
+    path.write_text("fastapi")
+    with pytest.raises(StageError, match=r"requirements\.txt is damaged: 'fastapi' is no package with a version"):
+        publish(folder_store, mini_bundle, requirements=path)
+    assert folder_store.names("mini") == []
 
 
 def test_signature_is_of_one_key_and_one_manifest(
