@@ -39,6 +39,8 @@ NOT_HERE = {
     "monitor.csv",
     "monitor.json",
     "payments.csv",
+    "score_transaction.py",
+    *(f"refund/releases/<version>.{ending}" for ending in ("cdx.json", "openapi.json")),
     *(f"reports/refund/{name}" for name in ("backtest.html", "monitor.csv", "monitor.html", "retrain.md")),
 }
 # A word in code that begins so is a path of this repository.
