@@ -15,7 +15,6 @@ from training.delivery.releasing import announce_update, list_releases, packaged
 from training.delivery.runtime_packages import read_runtime_packages
 from training.delivery.store_writer import STORE, StoreWriter, open_store_writer, read_current_pointer
 from training.errors import StageError
-from training.report.model_card import libraries
 from training.report.release_card import release_page
 from training.run.command import one_line_errors
 from training.run.files import BUILD, BUNDLES, write_bytes, write_json, write_text
@@ -97,7 +96,7 @@ def _write_documents(scorers: list[str], out: str) -> list[Path]:
     packages, contents = read_runtime_packages(), dict[str, bytes]()
     for scorer in scorers:
         name = f"{scorer}-{packaged_version(scorer)}"
-        documents = release_documents(load_scorer(BUNDLES / scorer), packages, libraries())
+        documents = release_documents(load_scorer(BUNDLES / scorer), packages)
         contents |= {f"{name}.{ending}": content for ending, content in documents.items()}
     folder = _made_folder(out)
     for file, content in contents.items():

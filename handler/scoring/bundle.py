@@ -58,11 +58,15 @@ class Bundle:
     golden: list[dict[str, Any]]
 
     @property
+    def libraries(self) -> Mapping[str, str]:
+        """The versions of the libraries that trained the model, by name; empty where the bundle does not say."""
+        versions: Mapping[str, str] = self.manifest.get("libraries", {})
+        return versions
+
+    @property
     def trained_with(self) -> str | None:
-        """The version of XGBoost that trained the model; None where the bundle does not say."""
-        libraries = self.manifest.get("libraries", {})
-        version: str | None = libraries.get("xgboost-cpu") or libraries.get("xgboost")
-        return version
+        """The version of XGBoost among them, or None."""
+        return self.libraries.get("xgboost-cpu") or self.libraries.get("xgboost")
 
 
 def to_json(value: object, *, indent: int | None = None) -> bytes:

@@ -7,7 +7,7 @@ a card of its own.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid5
@@ -25,8 +25,8 @@ NAME = "fraud-scorer"
 _SERIALS = UUID("5f0f3c6e-2f0b-4c55-9f86-0c4f4f5c1e27")
 
 
-def bill_of_materials(bundle: Bundle, packages: Iterable[RuntimePackage], libraries: Mapping[str, str]) -> bytes:
-    """The SBOM of a bundle, these packages that serve it, and these libraries (name, version) that it was trained with.
+def bill_of_materials(bundle: Bundle, packages: Iterable[RuntimePackage]) -> bytes:
+    """The SBOM of a bundle, of these packages that serve it, and of the libraries that it was trained with.
 
     JSON of CycloneDX 1.6. The same for the same content: it has no time, which the release note has, and its serial
     number is a hash of the rest.
@@ -35,7 +35,7 @@ def bill_of_materials(bundle: Bundle, packages: Iterable[RuntimePackage], librar
         (package.name, package.version): _python(package.name, package.version, ComponentScope.REQUIRED, package.sha256)
         for package in packages
     }
-    trained = {pair: served.get(pair) or _python(*pair, ComponentScope.EXCLUDED) for pair in libraries.items()}
+    trained = {pair: served.get(pair) or _python(*pair, ComponentScope.EXCLUDED) for pair in bundle.libraries.items()}
     model = _model(bundle)
     function = Component(
         type=ComponentType.APPLICATION,

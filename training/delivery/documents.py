@@ -1,6 +1,6 @@
 """What a release says of itself to programs: the OpenAPI document of its scorer, and its SBOM."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from handler.releases.served import Slot
 from handler.scoring.bundle import to_json
@@ -12,13 +12,11 @@ from training.delivery.runtime_packages import RuntimePackage
 OPENAPI, SBOM = "openapi.json", "cdx.json"
 
 
-def release_documents(
-    scorer: Scorer, packages: Iterable[RuntimePackage], libraries: Mapping[str, str]
-) -> dict[str, bytes]:
+def release_documents(scorer: Scorer, packages: Iterable[RuntimePackage]) -> dict[str, bytes]:
     """The documents of a scorer by OPENAPI and SBOM, the ends of their names; the same bytes for the same content."""
     return {
         OPENAPI: openapi_document(scorer),
-        SBOM: bill_of_materials(scorer.bundle, packages, libraries),
+        SBOM: bill_of_materials(scorer.bundle, packages),
     }
 
 

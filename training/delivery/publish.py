@@ -1,7 +1,6 @@
 """Publish a bundle to the store with its documents, who released it, when and from which commit; signed on request."""
 
 import base64
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,30 +24,21 @@ LISTED = ("average_precision", "recall", "precision", "alert_rate", "expected_ca
 KMS = "kms:"
 
 
-def publish(
-    store: StoreWriter,
-    folder: Path,
-    signing_key: str = "",
-    libraries: Mapping[str, str] | None = None,
-    requirements: Path = REQUIREMENTS,
-) -> str:
+def publish(store: StoreWriter, folder: Path, signing_key: str = "", requirements: Path = REQUIREMENTS) -> str:
     """The version of a bundle's folder, once the store holds it.
 
     `signing_key` names a PEM file with an Ed25519 key, or kms: and the id of one in AWS KMS; empty, nothing is signed.
-    `libraries` are noted as what it was computed with, `requirements` pins what the artifact is built from. Note and
-    documents are those of the first release. Raises BundleError where the bundle is damaged; StageError or StoreError
-    where it cannot be described, signed or written.
+    `requirements` pins what the artifact is built from. Note and documents are those of the first release. Raises
+    BundleError where the bundle is damaged; StageError or StoreError where it cannot be described, signed or written.
     """
     scorer = load_scorer(folder)
     name, version = scorer.bundle.scorer, scorer.version
     contents = {file: (folder / file).read_bytes() for file in (*FILES, MANIFEST)}
     key = f"{name}/releases/{version}"
-    earlier = read_if_there(store, f"{key}.json")
-    noted = json.loads(earlier).get("libraries", {}) if earlier else dict(libraries or {})
-    documents = release_documents(scorer, read_runtime_packages(requirements), noted)
+    documents = release_documents(scorer, read_runtime_packages(requirements))
     signature = sign(contents[MANIFEST], signing_key) if signing_key else {}
-    if earlier is None:
-        store.put_new(f"{key}.json", as_json(_note(version, scorer.bundle.manifest["metrics"], noted)))
+    if read_if_there(store, f"{key}.json") is None:
+        store.put_new(f"{key}.json", as_json(_note(version, scorer.bundle.manifest["metrics"])))
     for ending, content in documents.items():
         if read_if_there(store, f"{key}.{ending}") is None:
             store.put_new(f"{key}.{ending}", content)
@@ -59,7 +49,7 @@ def publish(
     return version
 
 
-def _note(version: str, metrics: Mapping[str, Any], libraries: Mapping[str, str]) -> dict[str, Any]:
+def _note(version: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The release note."""
     return {
         "version": version,
@@ -67,7 +57,6 @@ def _note(version: str, metrics: Mapping[str, Any], libraries: Mapping[str, str]
         "by": person(),
         **origin(),
         "metrics": {name: metrics[name] for name in LISTED},
-        "libraries": libraries,
     }
 
 

@@ -36,7 +36,7 @@ def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, ver
         built_by=released["by"],
         built_at=released["at"],
         commit=released["commit"],
-        libraries=released.get("libraries", {}),
+        libraries=dict(scorer.bundle.libraries),
         signatures=sum(file.endswith(".sig") for file in files),
         approval=Approval(
             at=approved.at,

@@ -11,7 +11,6 @@ from training.delivery.tracking import Tracker, TrackError
 from training.errors import StageError
 from training.run.files import BUILD, BUNDLES, JUDGED
 from training.run.progress import say
-from training.run.provenance import libraries
 
 # The metrics that the list of releases shows.
 SHOWN = ("average_precision", "recall", "precision", "alert_rate")
@@ -72,9 +71,9 @@ def release_packaged(store: StoreWriter, scorers: list[str], signing_key: str) -
     """Publish the packaged bundles of these scorers, and track them."""
     for scorer in scorers:
         if (judged := BUILD / scorer / JUDGED / MANIFEST).exists():
-            twin = publish(store, judged.parent, signing_key, libraries())
+            twin = publish(store, judged.parent, signing_key)
             say(f"{scorer}: {twin} is in {store}, which has not seen the test window; the gate judges by it")
-        version = publish(store, BUNDLES / scorer, signing_key, libraries())
+        version = publish(store, BUNDLES / scorer, signing_key)
         signed = ", signed" if signing_key else ""
         say(f"{scorer}: {version} is in {store}{signed}; `make promote` puts it into production")
         try:
