@@ -207,7 +207,8 @@ def test_the_log_names_no_path(runnable: Artifact, tmp_path: Path) -> None:
     with running(runnable, tmp_path / "log") as started:
         answer_to(started, event_of("transaction"))
     lines = (tmp_path / "log").read_text().splitlines()
-    (metrics,) = (json.loads(line) for line in lines if line.startswith("{"))
+    start, metrics = (json.loads(line) for line in lines if line.startswith("{"))
+    assert start["ColdStart"] == 1
     assert (metrics["Scored"], metrics["Flagged"]) == (1, 1)
     assert not [line for line in lines if "/predict" in line]
 

@@ -121,7 +121,7 @@ class Function:
 
     def count(self, metric: str) -> int:
         """How often something was counted of the refund scorer; the store has no other."""
-        return sum(line.get(metric, 0) for line in self.metrics if line["Scorer"] == "refund")
+        return sum(line.get(metric, 0) for line in self.metrics if line.get("Scorer") == "refund")
 
     def ask_until(self, is_so: Callable[[dict[str, Any]], bool], seconds: float = 20) -> dict[str, Any]:
         """What it answers once something is so."""

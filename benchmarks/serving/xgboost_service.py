@@ -13,6 +13,12 @@ import xgboost
 BoosterError = xgboost.core.XGBoostError
 
 
+def library_version() -> str:
+    """The version of XGBoost."""
+    version: str = xgboost.__version__
+    return version
+
+
 class Booster:
     """A loaded model; scores float32 rows one at a time or together."""
 

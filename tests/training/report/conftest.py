@@ -71,6 +71,7 @@ def reports(mini_scorer: ScorerDeclaration) -> Reports:
             "calibration": {"slope": 0.8, "intercept": -1.0},
             "decision": {"policy": {"recall": 0.9}, "threshold": 0.012345678},
             "metrics": METRICS,
+            "libraries": {"scikit-learn": "1.9.0"},
             "windows": dict.fromkeys(("train", "calibrate", "test"), window),
         },
         rows={
