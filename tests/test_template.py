@@ -364,6 +364,13 @@ def test_the_dashboard_shows_what_is_measured(given: dict[str, str], resources: 
         assert set(searched) == {",".join((telemetry.NAMESPACE, *telemetry.BY_SCORER))}
 
 
+def test_records_alone_go_on_to_the_bucket(given: dict[str, str], resources: dict[str, Any]) -> None:
+    """Predictions and outcomes say `scorer`; the metrics, which nobody would read there, say `Scorer`."""
+    filters = of_type(resources, "AWS::Logs::SubscriptionFilter")
+    assert [item["FilterPattern"] for item in filters.values()] == ["{ $.scorer = * }"] * ("PredictionLog" in given)
+    assert telemetry.BY_SCORER[1] == "Scorer"
+
+
 def test_traces_are_kept_by_parameter(given: dict[str, str], resources: dict[str, Any]) -> None:
     """Only then may the function write to X-Ray."""
     is_traced = "Tracing" in given
