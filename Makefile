@@ -57,7 +57,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow lists releases release-card documents score history history-check explain agreement monitor backtest \
-  retrain track mlflow build artifact deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
+  retrain track mlflow build artifact image deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
   bench-automl bench-control bench-whatif bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
@@ -159,6 +159,11 @@ artifact: .venv-sam/.installed
 	  -e "/^  ArchitectureIsTheArtifacts:/,/^  [A-Z]/s/- $$ARCHITECTURE$$/&/p" "$$BUILD_DIR/template.yaml" | grep -c . | grep -qx 2 || \
 	  { echo "the built template does not bind Architecture to $$ARCHITECTURE" >&2; exit 1; }
 
+# The Dockerfile copies the artifact from where `make build` puts it, whatever BUILD_DIR says.
+image: override BUILD_DIR := .aws-sam/build
+image: build  ## the artifact under uvicorn as the container image fraud-scorer (needs Docker; ARCHITECTURE=arm64)
+	docker build --platform linux/$(subst x86_64,amd64,$(ARCHITECTURE)) --tag fraud-scorer .
+
 deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## check what can be checked before a deployment, for both processors
 	@$(PYTHON) -m training.deploy_check
 
@@ -236,7 +241,7 @@ lock:  ## resolve requirements*.in anew into hash-pinned files
 	$(COMPILE) requirements-model.in -o requirements-model.lock --no-deps
 	$(COMPILE) requirements.in -o requirements.lock $$(sed -n 's/^\([a-z]\)/--no-emit-package \1/p' requirements-model.in)
 	$(COMPILE) requirements-automl.in -o requirements-automl.lock --no-emit-package nvidia-nccl-cu12
-	for name in requirements-sam requirements-runtime requirements-lint requirements-uv; do $(COMPILE) $$name.in -o $$name.lock || exit 1; done
+	for name in requirements-image requirements-sam requirements-runtime requirements-lint requirements-uv; do $(COMPILE) $$name.in -o $$name.lock || exit 1; done
 
 clean:  ## remove what was built; data, environments and DVC's cache stay
 	rm -rf build .aws-sam

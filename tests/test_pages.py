@@ -27,7 +27,7 @@ TEXTS_WITH_LINKS = TEXTS | {
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 RULES = {name: text for text, name in re.findall(r"^(([a-z-]+):.*\n(?:\t.*\n)*)", MAKEFILE, re.MULTILINE)}
 # What the console blocks call.
-PROGRAMS = {".venv-sam/bin/sam", ".venv/bin/dask", "aws", "curl", "dask", "dvc", "echo", "git", "make"}
+PROGRAMS = {".venv-sam/bin/sam", ".venv/bin/dask", "aws", "curl", "dask", "docker", "dvc", "echo", "git", "make"}
 # What commands write that are no stages, and names that stand for a user's file or for a page that is gone.
 NOT_HERE = {
     "decision.json",

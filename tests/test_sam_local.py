@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,17 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.docker_engine import has_docker
+
 TESTS = Path(__file__).parent
 SAM = TESTS.parent / ".venv-sam" / "bin" / "sam"
 EVENTS = ("transaction", "refund", "refund_explained", "negative_amount", "health")
 WAYS = ("invoke", "start-api")
-
-
-def has_docker() -> bool:
-    """Whether a Docker engine answers."""
-    if not shutil.which("docker"):
-        return False
-    return subprocess.run(["docker", "info"], capture_output=True, timeout=60, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
