@@ -9,10 +9,12 @@ from ruamel.yaml import YAML
 
 from tests.imports import imported_names
 from training.declaration import ScorerDeclaration, read_params
+from training.delivery.tracking import registered_name
 
 PROJECT = Path(__file__).parents[1]
 OURS = ("handler", "training")
-STAGES: dict[str, Any] = YAML(typ="safe", pure=True).load(PROJECT / "dvc.yaml")["stages"]
+PIPELINE: dict[str, Any] = YAML(typ="safe", pure=True).load(PROJECT / "dvc.yaml")
+STAGES: dict[str, Any] = PIPELINE["stages"]
 
 
 def module_path(module: str) -> Path | None:
@@ -118,3 +120,15 @@ def test_stages_feed_each_other() -> None:
                 assert any(dep == out or dep.startswith(f"{out}/") for out in outputs), dep
         for kind in ("outs", "metrics", "plots"):
             outputs += [out if isinstance(out, str) else next(iter(out)) for out in stage["do"].get(kind, [])]
+
+
+def test_artifacts_are_bundles_of_declared_scorers() -> None:
+    """Each by the name that MLflow has for it, and an output of `package`; the shipped scorers have one each."""
+    scorers = read_params(PROJECT / "params.yaml").scorers
+    packaged = {out if isinstance(out, str) else next(iter(out)) for out in STAGES["package"]["do"]["outs"]}
+    assert "build/bundles/${key}" in packaged
+    bundles = {registered_name(scorer): f"build/bundles/{scorer}" for scorer in scorers}
+    declared = {name: artifact["path"] for name, artifact in PIPELINE["artifacts"].items()}
+    assert declared.items() <= bundles.items()
+    assert {registered_name("transaction"), registered_name("refund")} <= declared.keys()
+    assert {artifact["type"] for artifact in PIPELINE["artifacts"].values()} == {"model"}

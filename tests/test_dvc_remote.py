@@ -1,6 +1,7 @@
-"""A DVC remote in S3: what one checkout pushed, another pulls, and trains nothing."""
+"""A DVC remote in S3: what one checkout pushed, another pulls, and trains nothing. Without one, what to do is said."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,18 @@ def test_a_fresh_clone_pulls_and_trains_nothing(pushed: Path, tmp_path: Path) ->
     assert "up to date" in run(clone, "dvc", "status")
     assert "Running stage" not in run(clone, "dvc", "repro")
     assert run(clone, "git", "status", "--porcelain") == ""
+
+
+def test_a_fresh_clone_without_a_remote_is_told(tmp_path: Path) -> None:
+    """DVC says that there is none in the words that the pages quote; its settings and data.dvc name what to do."""
+    run(tmp_path, "git", "clone", "--quiet", str(PROJECT), "clone")
+    for name in (".dvc/config", "data.dvc"):
+        # What is not committed yet belongs to it too.
+        shutil.copy(PROJECT / name, tmp_path / "clone" / name)
+    done = subprocess.run([BIN / "dvc", "pull"], cwd=tmp_path / "clone", capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    words = "No remote provided and no default remote set"
+    assert words in done.stderr + done.stdout
+    assert f"`{words}`" in (PROJECT / "docs" / "releases.md").read_text()
+    assert "`No remote provided`" in (PROJECT / "README.md").read_text()
+    assert all("`make data`" in (tmp_path / "clone" / name).read_text() for name in (".dvc/config", "data.dvc"))
