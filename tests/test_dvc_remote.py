@@ -67,7 +67,16 @@ def test_a_fresh_clone_without_a_remote_is_told(tmp_path: Path) -> None:
     for name in (".dvc/config", "data.dvc"):
         # What is not committed yet belongs to it too.
         shutil.copy(PROJECT / name, tmp_path / "clone" / name)
-    done = subprocess.run([BIN / "dvc", "pull"], cwd=tmp_path / "clone", capture_output=True, text=True, check=False)
+    # A cache that this machine's settings name may hold everything.
+    settings = dict.fromkeys(("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR"), str(tmp_path))
+    done = subprocess.run(
+        [BIN / "dvc", "pull"],
+        cwd=tmp_path / "clone",
+        env=unmeasured_environment() | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1
     words = "No remote provided and no default remote set"
     assert words in done.stderr + done.stdout
