@@ -19,7 +19,7 @@ END_QUIETLY = { status=$$?; kill -PIPE $$PPID; exit $$status; }
 # These count only where they are typed (make promote FORCE='a reason'): containers and CI systems hold a VERSION, a LOG
 # or a TIME of their own. STORE, SIGNING_KEY, BENCHMARK_DATA and HISTORY may also come from the environment.
 TYPED := ADD ARCHITECTURE BEFORE BUILD_DIR CLEAR DATA DELETE ENGINE EVERY EXPIRES FIELD FILE FORCE ID INPUT KEY LABEL LABEL_DELAY LOAD \
-  LOG OUT OUTPUT PAST REASON REASONS REMOVE REPLACE ROWS SCORER TIME VALUE VERSION
+  LOG OUT OUTPUT PAST REASON REASONS REMOVE REPLACE REQUESTS ROWS SCORER TIME VALUE VERSION
 AMBIENT := $(foreach name,$(TYPED),$(if $(findstring environment,$(origin $(name))),$(name)))
 IGNORED := $(foreach name,$(AMBIENT),$(if $(value $(name)),$(name)))
 $(foreach name,$(AMBIENT),$(eval override undefine $(name)))
@@ -57,8 +57,8 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help env data train try test test-from-nothing lint serve release promote rollback shadow lists releases release-card documents score history history-check explain agreement monitor backtest \
-  retrain track mlflow build artifact image deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
-  bench-automl bench-control bench-whatif bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
+  retrain track mlflow build artifact image cost deploy-check lint-template lint-workflows bench robust swaps bench-gate alarms \
+  bench-automl bench-cost bench-control bench-whatif bench-history bench-monitoring bench-training bench-repro backtests quality lock clean build-FraudFunction
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 18
@@ -164,6 +164,9 @@ image: override BUILD_DIR := .aws-sam/build
 image: build  ## the artifact under uvicorn as the container image fraud-scorer (needs Docker; ARCHITECTURE=arm64)
 	docker build --platform linux/$(subst x86_64,amd64,$(ARCHITECTURE)) --tag fraud-scorer .
 
+cost: env  ## what a deployment costs in a month, line by line: make cost [REQUESTS=1000000]
+	@$(call name_ignored,REQUESTS)$(PYTHON) -m training.cost --requests "$${REQUESTS-1000000}"
+
 deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## check what can be checked before a deployment, for both processors
 	@$(PYTHON) -m training.deploy_check
 
@@ -191,6 +194,9 @@ bench: build .venv-runtime/.installed  ## speed and weight beside an empty funct
 	  echo "installing Debian's wrk"; apt-get update -qq && apt-get install -y -qq --no-install-recommends wrk || true; \
 	fi
 	$(PYTHON) -m benchmarks.serving.speed
+
+bench-cost: build .venv-runtime/.installed  ## what a request takes of AWS, by memory size; make cost reads the record
+	$(PYTHON) -m benchmarks.serving.footprint
 
 robust: train  ## generated requests and events, four times the sustainable load, a million predictions
 	$(PYTHON) -m benchmarks.serving.robustness

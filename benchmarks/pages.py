@@ -32,7 +32,16 @@ from benchmarks.quality.tuning_rows import tuning_rows_table
 from benchmarks.quality.ulb import ulb_table
 from benchmarks.releases.gate import gate_table
 from benchmarks.releases.swaps import swaps_caption, swaps_table
+from benchmarks.serving.cost_tables import (
+    cost_options_table,
+    cost_scale_table,
+    cost_table,
+    log_designs_table,
+    month_fact,
+    prices_table,
+)
 from benchmarks.serving.figures import speed_table
+from benchmarks.serving.footprint import memory_caption, memory_table
 from benchmarks.serving.gateway import http_event
 from benchmarks.serving.robustness import robustness_caption, robustness_table
 from benchmarks.serving.speed import artifact_fact, speed_caption
@@ -92,6 +101,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "tuning_rows": partial(_of, "quality.json", tuning_rows_table),
     "recall_bound": partial(_of, "quality.json", recall_bound_table),
     "speed": partial(_of, "serving.json", speed_table),
+    "cost": cost_table,
+    "cost_options": cost_options_table,
+    "cost_scale": cost_scale_table,
+    "memory": partial(_of, "footprint.json", memory_table),
+    "log_designs": log_designs_table,
+    "prices": prices_table,
     "robustness": partial(_of, "robustness.json", robustness_table),
     "gate": partial(_of, "gate.json", gate_table),
     "swaps": partial(_of, "swaps.json", swaps_table),
@@ -112,6 +127,8 @@ TABLES: dict[str, Callable[[], str]] = {
 # What stands in the pages' sentences.
 FACTS: dict[str, Callable[[], str]] = {
     r"`make bench` on .*": partial(_of, "serving.json", speed_caption),
+    r"`make bench-cost` on .*": partial(_of, "footprint.json", memory_caption),
+    r"A million requests a month cost [\d.]+ USD on x86_64, [\d.]+ on arm64": month_fact,
     r"`make robust` on .*": partial(_of, "robustness.json", robustness_caption),
     r"`make swaps` on .* for a minute": partial(_of, "swaps.json", swaps_caption),
     r"AutoGluon [\d., ]+ had at most .*\(recorded on .*\)": partial(_of, "race.json", race_caption),

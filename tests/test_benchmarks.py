@@ -24,6 +24,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 # By what they need beyond the virtual environment and the trained bundles. `releases.swaps` runs in test_swaps.py.
 COMMANDS = {
     "serving.speed": (ROOT / ".venv-sam", ROOT / ".venv-runtime"),
+    "serving.footprint": (ROOT / ".venv-sam", ROOT / ".venv-runtime"),
     "serving.whatif": (),
     "serving.robustness": (),
     "serving.batch": (),

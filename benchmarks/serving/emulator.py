@@ -1,8 +1,9 @@
-"""A cold start in AWS's Runtime Interface Emulator, which aws-sam-cli carries, with the client that runs in Lambda."""
+"""The function in AWS's Runtime Interface Emulator, which aws-sam-cli carries, with the client that runs in Lambda."""
 
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,12 @@ TIMEOUT_SECONDS = 60
 INIT = re.compile(rb"INIT REPORT\(durationMs: ([\d.]+)")
 
 
-def init_milliseconds(service: Service, event: Mapping[str, Any], log: Path) -> float:
-    """What the emulator says that the start of a service took; the service then answered the event."""
+@contextmanager
+def emulated(service: Service, log: Path, *, memory_mb: int = 512) -> Iterator[tuple[int, str]]:
+    """The emulator's process id, and the address that invokes a service in it; `log` receives what both print.
+
+    The runtime starts with the first invocation. The memory is what the function is told, and limits nothing.
+    """
     address, runtime_address = (f"127.0.0.1:{free_port()}" for _ in range(2))
     options = ["--log-level", "info", "--runtime-interface-emulator-address", address]
     runtime = ["--runtime-api-address", runtime_address, "python", "-m", "awslambdaric", f"{service.module}.handler"]
@@ -33,13 +38,18 @@ def init_milliseconds(service: Service, event: Mapping[str, Any], log: Path) -> 
         "_HANDLER": f"{service.module}.handler",
         "AWS_LAMBDA_FUNCTION_NAME": "FraudFunction",
         "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
         "AWS_LAMBDA_FUNCTION_TIMEOUT": str(TIMEOUT_SECONDS),
         "AWS_REGION": "eu-central-1",
     }
     url = f"http://{address}"
-    with running([_program(), *options, *runtime], service.folder, environment, url, log):
-        invocation = f"{url}/2015-03-31/functions/function/invocations"
+    with running([_program(), *options, *runtime], service.folder, environment, url, log) as pid:
+        yield pid, f"{url}/2015-03-31/functions/function/invocations"
+
+
+def init_milliseconds(service: Service, event: Mapping[str, Any], log: Path) -> float:
+    """What the emulator says that the start of a service took; the service then answered the event."""
+    with emulated(service, log) as (_, invocation):
         answer = httpx2.post(invocation, json=event, timeout=TIMEOUT_SECONDS, trust_env=False).json()
     report = INIT.search(log.read_bytes())
     if not report or answer.get("statusCode") != HTTP_OK:

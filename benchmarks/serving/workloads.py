@@ -1,12 +1,17 @@
 """The kinds of request that are measured, and who answers them."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from benchmarks.command import ROOT
 from benchmarks.serving.gateway import http_event
-from training.run.files import BUNDLES
+from handler.scoring.contract import Contract
+from training.data.requests import requests_of
+from training.run.files import BUILD, BUNDLES
 
 BATCH = 100
 ALL = ("ours", "echo", "xgboost", "joblib")
@@ -47,3 +52,14 @@ EXPLAINED = Workload(
 BATCHED = Workload(
     "transaction", {50: f"warm: transaction, in a batch of {BATCH}, each"}, ("ours", "xgboost"), batch=BATCH
 )
+
+
+def window_rows(name: str) -> pd.DataFrame:
+    """The rows of a shipped scorer's test window, in order of time."""
+    return pd.read_parquet(ROOT / BUILD / name / "rows" / "test.parquet")
+
+
+def requests_with_ids(rows: pd.DataFrame, contract: Contract) -> Iterator[dict[str, Any]]:
+    """Each row as the JSON object of a caller who gives it an id, so that outcomes can name it."""
+    for request, identifier in zip(requests_of(rows, contract), rows[str(contract.id)], strict=True):
+        yield request | {str(contract.id): identifier}

@@ -1,0 +1,82 @@
+"""The tables of docs/cost.md, from the record of `make bench-cost`, the template and AWS's prices."""
+
+from benchmarks.tables import table
+from training.delivery.bill import MILLION, Line, lines_of, log_designs, read_footprint, totals_of
+from training.delivery.billed_template import billed_template
+from training.delivery.prices import PRICES
+
+REQUESTS_A_MONTH = (10_000, MILLION, 10 * MILLION, 100 * MILLION)
+DESIGNS = {
+    "today": ("records and lines of metrics go through Firehose", "ring"),
+    "narrowed": ("the filter sends the records alone", "ring"),
+    "direct": ("the function itself sends the records to Firehose, and waits for it", "ring"),
+    "delivery": (
+        "the function's log is of the class DELIVERY, to S3",
+        "those of the function's own metrics do not ring",
+    ),
+}
+
+
+def _lines(requests: int = MILLION) -> tuple[Line, ...]:
+    return lines_of(requests, read_footprint(), billed_template())
+
+
+def cost_table() -> str:
+    """The lines of the default deployment for a million requests, and their sum."""
+    lines = _lines()
+    rows = [[line.what, line.amount, f"{line.x86_64:.4f}", f"{line.arm64:.4f}"] for line in lines if not line.option]
+    totals = totals_of(lines, with_options=False)
+    rows.append(["total", "", f"{totals.x86_64:.2f}", f"{totals.arm64:.2f}"])
+    return table(["a million requests a month", "amount", "USD, x86_64", "USD, arm64"], rows)
+
+
+def cost_options_table() -> str:
+    """The lines of what is off by default, and the sum of everything."""
+    lines = _lines()
+    rows = [
+        [f"`{line.option}`", line.what, line.amount, f"{line.x86_64:.4f}", f"{line.arm64:.4f}"]
+        for line in lines
+        if line.option
+    ]
+    totals = totals_of(lines, with_options=True)
+    rows.append(["total with every option", "", "", f"{totals.x86_64:.2f}", f"{totals.arm64:.2f}"])
+    return table(["not in the default deployment", "", "amount", "USD, x86_64", "USD, arm64"], rows)
+
+
+def cost_scale_table() -> str:
+    """The default deployment's sum for several numbers of requests, and what a million of them come to."""
+    rows = []
+    for requests in REQUESTS_A_MONTH:
+        totals = totals_of(_lines(requests), with_options=False)
+        both = (totals.x86_64, totals.arm64)
+        rows.append(
+            [
+                f"{requests:,}",
+                *(f"{usd:,.2f}" for usd in both),
+                *(f"{usd * MILLION / requests:,.2f}" for usd in both),
+            ]
+        )
+    head = ["requests a month", "USD, x86_64", "USD, arm64", "a million, x86_64", "a million, arm64"]
+    return table(head, rows)
+
+
+def log_designs_table() -> str:
+    """What a million records of predictions cost by each way to their bucket, and what becomes of the alarms."""
+    usd = log_designs(MILLION, read_footprint(), billed_template())
+    rows = [[what, f"{usd[name]:.2f}", alarms] for name, (what, alarms) in DESIGNS.items()]
+    return table(["records of predictions and Lambda's lines", "USD more a million", "the alarms"], rows)
+
+
+def prices_table() -> str:
+    """Every price with its page, and where it was read."""
+    rows = [
+        [price.unit, f"{price.usd:.10f}".rstrip("0").rstrip("."), price.page, price.seen or "not checked"]
+        for price in PRICES.all()
+    ]
+    return table(["a", "USD", "its page", "read in"], rows)
+
+
+def month_fact() -> str:
+    """What a million requests a month cost with the defaults."""
+    totals = totals_of(_lines(), with_options=False)
+    return f"A million requests a month cost {totals.x86_64:.2f} USD on x86_64, {totals.arm64:.2f} on arm64"

@@ -1,0 +1,172 @@
+"""The bill's lines are what a calculation by hand gives."""
+
+from pathlib import Path
+
+import pytest
+
+from training.delivery.bill import (
+    DASHBOARD,
+    HISTORY_TABLE,
+    MODEL_BUCKET,
+    PREDICTION_LOG,
+    SECRETS,
+    TRACING,
+    Footprint,
+    Line,
+    LogLines,
+    MemoryFigures,
+    ScorerTimes,
+    TableUnits,
+    lines_of,
+    log_designs,
+    read_footprint,
+    totals_of,
+)
+from training.delivery.billed_template import BilledTemplate
+from training.delivery.prices import GB, PRICES
+from training.errors import StageError
+
+TIMES = {"transaction": ScorerTimes(p50_ms=1.2, p99_ms=1.9), "refund": ScorerTimes(p50_ms=1.3, p99_ms=2.0)}
+FOOTPRINT = Footprint(
+    machine={"date": "2026-11-30 05:00 UTC"},
+    effort={},
+    quota="cgroup v2",
+    memory={"1024": MemoryFigures(init_ms=500.0, used_mb=60.0, scorers=TIMES, billed_ms=2.0, busy_billed_ms=3.0)},
+    log={
+        "system": LogLines(lines=3.0, bytes=222.0, gzipped=50.0),
+        "metrics": LogLines(lines=1.0, bytes=474.0, gzipped=60.0),
+        "record": LogLines(lines=1.0, bytes=974.0, gzipped=200.0),
+        "access": LogLines(lines=1.0, bytes=374.0, gzipped=40.0),
+    },
+    metrics=18,
+    response_bytes=GB / 1e6,
+    table=TableUnits(writes=3.0, reads=0.5, bytes=GB / 1e6),
+)
+TEMPLATE = BilledTemplate(
+    memory_mb=1024,
+    store_seconds=30.0,
+    log_days=30,
+    prediction_days=365,
+    access_format="",
+    alarm_metrics={"": 13, "HasPredictionLog": 1, "HasModelBucket": 1, "HasHistoryTable": 1},
+)
+MILLION = 1_000_000
+
+
+def lines(requests: int = MILLION, option: str = "") -> dict[str, Line]:
+    """The lines of an option, by what they are."""
+    return {line.what: line for line in lines_of(requests, FOOTPRINT, TEMPLATE) if line.option == option}
+
+
+def test_gateway_and_lambda() -> None:
+    """A million requests of 2 ms at 1 GB are 2,000 GB-seconds; arm64's cost a fifth less."""
+    found = lines()
+    assert found["API Gateway, HTTP API"].x86_64 == pytest.approx(1.0)
+    assert found["answers to the internet"].x86_64 == pytest.approx(0.09)
+    assert found["Lambda, requests"].arm64 == pytest.approx(0.2)
+    time = found["Lambda, time at 1024 MB"]
+    assert time.x86_64 == pytest.approx(2_000 * 0.0000166667)
+    assert time.arm64 == pytest.approx(2_000 * 0.0000133334)
+    assert time.amount == "2.00 ms each: 2,000 GB-s"
+
+
+def test_snapshot_is_paid_by_the_month() -> None:
+    """One GB for 730 hours; one environment that is restored every two hours."""
+    found = lines()
+    assert found["SnapStart, snapshot cached"].x86_64 == pytest.approx(730 * 3600 * 0.0000015046)
+    assert found["SnapStart, restored"].x86_64 == pytest.approx(365 * 0.0001397998)
+
+
+def test_logs_count_their_lines() -> None:
+    """Three lines of 222 bytes together are 300 with the 26 of each; 300 million bytes at half a dollar a GB."""
+    found = lines()
+    assert found["function's log: START, END, REPORT"].x86_64 == pytest.approx(300e6 / GB * 0.5)
+    assert found["function's log: lines of metrics"].x86_64 == pytest.approx(500e6 / GB * 0.5)
+    assert found["access log"].x86_64 == pytest.approx(400e6 / GB * 0.5)
+    kept = 150e6 / GB * 30 / (730 / 24) * 0.03
+    assert found["logs, kept for 30 days"].x86_64 == pytest.approx(kept)
+
+
+def test_metrics_and_alarms() -> None:
+    """18 metrics at 0.30, 13 metrics that alarms read at 0.10."""
+    found = lines()
+    assert found["CloudWatch, custom metrics"].x86_64 == pytest.approx(5.4)
+    assert found["CloudWatch, alarms"].x86_64 == pytest.approx(1.3)
+
+
+def test_prediction_log() -> None:
+    """The record in the log, a record of 5 kB for Firehose, an object every five minutes, a year in the bucket."""
+    found = lines(option=PREDICTION_LOG)
+    assert found["function's log: records of predictions"].x86_64 == pytest.approx(1_000e6 / GB * 0.5)
+    assert found["Firehose, at most a record a request"].x86_64 == pytest.approx(5_120e6 / GB * 0.029)
+    assert found["S3, objects written"].x86_64 == pytest.approx(8_760 * 0.005 / 1_000)
+    assert found["S3, kept for 365 days"].x86_64 == pytest.approx(260e6 * 12 / GB * 0.023)
+    assert lines(10, PREDICTION_LOG)["S3, objects written"].amount == "10 objects"
+
+
+def test_model_bucket() -> None:
+    """One environment reads two pointers every 30 seconds: 175,200 times a month."""
+    found = lines(option=MODEL_BUCKET)
+    assert found["S3, pointers read"].amount == "175,200 reads"
+    assert found["S3, pointers read"].x86_64 == pytest.approx(0.07008)
+    # 2 ms of 5,000 requests a second keep ten environments at work.
+    assert lines(5_000 * 730 * 3600, MODEL_BUCKET)["S3, pointers read"].amount == "1,752,000 reads"
+
+
+def test_history_table() -> None:
+    """Three writes and half a read for each request, a GB kept and backed up, and 5 ms of waiting."""
+    found = lines(option=HISTORY_TABLE)
+    assert found["DynamoDB, writes"].x86_64 == pytest.approx(3 * 0.625)
+    assert found["DynamoDB, reads"].x86_64 == pytest.approx(0.5 * 0.125)
+    assert found["DynamoDB, kept and backed up"].x86_64 == pytest.approx(0.45)
+    assert found["Lambda, waiting for DynamoDB"].arm64 == pytest.approx(5_000 * 0.0000133334)
+
+
+def test_secrets_traces_and_dashboard() -> None:
+    """Two secrets, each read by 365 starts; a trace for each request as long as no second has two; one dashboard."""
+    assert lines(option=SECRETS)["Secrets Manager"].x86_64 == pytest.approx(0.8 + 730 * 0.05 / 10_000)
+    assert lines(option=TRACING)["X-Ray, traces recorded"].x86_64 == pytest.approx(5.0)
+    twice = lines(2 * 730 * 3600, TRACING)["X-Ray, traces recorded"]
+    assert twice.x86_64 == pytest.approx(1.05 * 730 * 3600 * 5 / 1e6)
+    assert lines(option=DASHBOARD)["CloudWatch, dashboard"].x86_64 == pytest.approx(3.0)
+
+
+def test_totals_leave_out_what_is_off_by_default() -> None:
+    """The smaller sum is that of the lines without an option; the difference that of the others."""
+    every = lines_of(MILLION, FOOTPRINT, TEMPLATE)
+    default, whole = (totals_of(every, with_options=with_options) for with_options in (False, True))
+    assert default.x86_64 == pytest.approx(sum(line.x86_64 for line in lines().values()))
+    options = sum(line.arm64 for line in every if line.option)
+    assert whole.arm64 - default.arm64 == pytest.approx(options)
+    assert default.arm64 < default.x86_64
+
+
+def test_ways_of_the_records() -> None:
+    """Without the lines of metrics Firehose unpacks, and the bucket keeps, less; the rest is as it was."""
+    usd = log_designs(MILLION, FOOTPRINT, TEMPLATE)
+    today = sum(line.x86_64 for line in lines(option=PREDICTION_LOG).values())
+    assert usd["today"] == pytest.approx(today)
+    spared = 474e6 / GB * PRICES.decompressed.usd + 60e6 * 12 / GB * 0.023
+    assert usd["narrowed"] == pytest.approx(today - spared)
+    direct = 5_120e6 / GB * 0.029 + 5_000 * 0.0000166667 + 8_760 * 0.005 / 1_000 + 200e6 * 12 / GB * 0.023 + 0.1
+    assert usd["direct"] == pytest.approx(direct)
+    # All of 1,800 bytes at a quarter, in place of 800 at a half that nobody keeps any more.
+    kept = 110e6 / GB * 30 / (730 / 24) * 0.03
+    delivery = 1_800e6 / GB * 0.25 - 800e6 / GB * 0.5 - kept + 8_760 * 0.005 / 1_000 + 310e6 * 12 / GB * 0.023
+    assert usd["delivery"] == pytest.approx(delivery)
+
+
+def test_memory_size_that_was_not_measured_is_refused() -> None:
+    """By its number, with those that were."""
+    other = BilledTemplate(**{name: getattr(TEMPLATE, name) for name in BilledTemplate.__slots__} | {"memory_mb": 768})
+    with pytest.raises(StageError, match=r"MemorySize is 768; reports/footprint\.json has 1024: add it to MEMORY_MB"):
+        lines_of(1, FOOTPRINT, other)
+
+
+def test_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """One that is missing, or of another format, with the command that makes it."""
+    with pytest.raises(StageError, match=r"footprint\.json is missing; `python -m benchmarks\.serving\.footprint"):
+        read_footprint(tmp_path / "footprint.json")
+    (tmp_path / "footprint.json").write_text('{"memory": {}}')
+    with pytest.raises(StageError, match="is of another format; `make bench-cost` measures anew"):
+        read_footprint(tmp_path / "footprint.json")

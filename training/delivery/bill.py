@@ -1,0 +1,332 @@
+"""What a deployment of template.yaml costs in a month, line by line, for a number of requests.
+
+Milliseconds, bytes and units are those that `make bench-cost` measured and recorded. What cannot be measured without
+AWS is assumed here, by name.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from training.delivery.billed_template import ALWAYS, BilledTemplate
+from training.delivery.prices import (
+    FIREHOSE_BYTES,
+    GB,
+    LINE_BYTES,
+    MONTH_HOURS,
+    MONTH_SECONDS,
+    PRICES,
+    Prices,
+)
+from training.errors import StageError, counted
+from training.report.record import ReportRecord
+from training.run.files import REPORTS
+
+FOOTPRINT = Path(__file__).parents[2] / REPORTS / "footprint.json"
+MILLION = 1_000_000
+PROCESSORS = ("x86_64", "arm64")
+# Lambda promises nothing of how long it keeps an environment; each new one is restored from the snapshot.
+ENVIRONMENT_HOURS = 2
+# Versions that keep a snapshot and metrics of their own: the live one.
+VERSIONS = 1
+# AWS promises single-digit milliseconds of DynamoDB and of Firehose; the function waits, and is paid meanwhile.
+WAIT_MS = 5.0
+# The template's buffering of the delivery stream.
+DELIVERY_SECONDS = 300
+# X-Ray's default rule: the first request of each second, and this share of the others.
+TRACED_SHARE = 0.05
+MONTH_DAYS = MONTH_HOURS / 24
+PREDICTION_LOG, MODEL_BUCKET = "PredictionLog=create", "ModelBucket=create"
+HISTORY_TABLE, SECRETS = "HistoryTable=create", "PredictionsKeyArn, HistoryKeyArn"
+TRACING, DASHBOARD = "Tracing=Active", "Dashboard=create"
+
+
+class ScorerTimes(ReportRecord):
+    """Milliseconds of a scorer's requests."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+class MemoryFigures(ReportRecord):
+    """What a memory size was measured to need."""
+
+    init_ms: float
+    used_mb: float
+    scorers: dict[str, ScorerTimes]
+    billed_ms: float
+    busy_billed_ms: float
+
+
+class LogLines(ReportRecord):
+    """What a request writes of one kind of line."""
+
+    lines: float
+    bytes: float
+    gzipped: float
+
+    @property
+    def paid_bytes(self) -> float:
+        """What CloudWatch counts of it."""
+        return self.bytes + LINE_BYTES * self.lines
+
+
+class TableUnits(ReportRecord):
+    """What a request takes of the table of pasts."""
+
+    writes: float
+    reads: float
+    bytes: float
+
+
+class Footprint(ReportRecord):
+    """The record of `make bench-cost`."""
+
+    machine: dict[str, str | int]
+    effort: dict[str, int]
+    quota: str
+    memory: dict[str, MemoryFigures]
+    log: dict[str, LogLines]
+    metrics: int
+    response_bytes: float
+    table: TableUnits
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the bill, in dollars a month for each processor."""
+
+    what: str
+    amount: str
+    x86_64: float
+    arm64: float
+    option: str = ""
+    """The parameter that brings it; empty for what the defaults bring."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Dollars a month for each processor."""
+
+    x86_64: float
+    arm64: float
+
+
+def read_footprint(path: Path = FOOTPRINT) -> Footprint:
+    """The recorded measurement; raises StageError where there is none of this format."""
+    try:
+        return Footprint.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StageError(f"{path} is missing; `python -m benchmarks.serving.footprint --record` makes it") from error
+    except ValidationError as error:
+        raise StageError(f"{path} is of another format; `make bench-cost` measures anew: {error}") from error
+
+
+def lambda_usd(requests: float, billed_ms: float, memory_mb: int, prices: Prices = PRICES) -> tuple[float, float]:
+    """The dollars for the time of requests, on x86_64 and arm64.
+
+    >>> x86_64, arm64 = lambda_usd(1_000_000, 2.0, 512)
+    >>> round(x86_64, 6), round(arm64, 6)
+    (0.016667, 0.013333)
+    """
+    seconds = gb_seconds(requests, billed_ms, memory_mb)
+    return prices.x86_64.of(seconds), prices.arm64.of(seconds)
+
+
+def gb_seconds(requests: float, billed_ms: float, memory_mb: int) -> float:
+    """What Lambda is paid by: seconds times GB of memory."""
+    return requests * billed_ms / 1e3 * memory_mb / 1024
+
+
+def lines_of(
+    requests: int, footprint: Footprint, template: BilledTemplate, prices: Prices = PRICES
+) -> tuple[Line, ...]:
+    """Every line, first those of the defaults; raises StageError for a memory size that was not measured."""
+    usage = Usage(requests, footprint, template, prices)
+    return (
+        *usage.gateway(),
+        *usage.function(),
+        *usage.logs(),
+        *usage.monitoring(),
+        *usage.prediction_log(),
+        *usage.model_bucket(),
+        *usage.history_table(),
+        *usage.others(),
+    )
+
+
+def totals_of(lines: tuple[Line, ...], *, with_options: bool) -> Totals:
+    """The sums of the lines that the defaults bring, or of all."""
+    summed = [line for line in lines if with_options or not line.option]
+    return Totals(sum(line.x86_64 for line in summed), sum(line.arm64 for line in summed))
+
+
+def _same(what: str, amount: str, usd: float, option: str = "") -> Line:
+    """A line that costs the same on both processors."""
+    return Line(what, amount, usd, usd, option)
+
+
+class Usage:
+    """What a number of requests in a month uses, and what that costs."""
+
+    def __init__(self, requests: int, footprint: Footprint, template: BilledTemplate, prices: Prices = PRICES) -> None:
+        """Take the measurement of the template's memory size; raises StageError where there is none."""
+        self.requests, self.footprint, self.template, self.prices = requests, footprint, template, prices
+        figures = footprint.memory.get(str(template.memory_mb))
+        if figures is None:
+            raise StageError(
+                f"template.yaml's MemorySize is {template.memory_mb}; reports/footprint.json has "
+                f"{', '.join(footprint.memory)}: add it to MEMORY_MB in benchmarks/serving/footprint.py, and measure"
+            )
+        self.billed_ms = figures.billed_ms
+        self.memory_gb = template.memory_mb / 1024
+        # As many as work at once on average, and one that waits.
+        self.environments = ceil(requests * self.billed_ms / 1e3 / MONTH_SECONDS)
+        self.starts = self.environments * MONTH_HOURS / ENVIRONMENT_HOURS
+
+    def gateway(self) -> Iterator[Line]:
+        """API Gateway, and what leaves AWS."""
+        requests = f"{self.requests:,} requests"
+        yield _same("API Gateway, HTTP API", requests, self.prices.gateway.of(self.requests))
+        out = self.requests * self.footprint.response_bytes / GB
+        yield _same("answers to the internet", f"{out:.3g} GB", self.prices.data_out.of(out))
+
+    def function(self) -> Iterator[Line]:
+        """Lambda."""
+        yield _same("Lambda, requests", f"{self.requests:,} requests", self.prices.invocations.of(self.requests))
+        seconds = gb_seconds(self.requests, self.billed_ms, self.template.memory_mb)
+        amount = f"{self.billed_ms:.2f} ms each: {seconds:,.0f} GB-s"
+        usd = lambda_usd(self.requests, self.billed_ms, self.template.memory_mb, self.prices)
+        yield Line(f"Lambda, time at {self.template.memory_mb} MB", amount, *usd)
+        cached = VERSIONS * self.memory_gb * MONTH_SECONDS
+        yield _same("SnapStart, snapshot cached", counted(VERSIONS, "version"), self.prices.snapshot.of(cached))
+        restored = self.starts * self.memory_gb
+        yield _same("SnapStart, restored", f"{self.starts:,.0f} times", self.prices.restore.of(restored))
+
+    def logs(self) -> Iterator[Line]:
+        """The function's log and the access log, without records of predictions."""
+        names = {
+            "system": "function's log: START, END, REPORT",
+            "metrics": "function's log: lines of metrics",
+            "access": "access log",
+        }
+        for kind, what in names.items():
+            yield self._ingested(what, self.footprint.log[kind])
+        kept = sum(self.footprint.log[kind].gzipped for kind in names)
+        yield self.logs_kept("logs", kept)
+
+    def monitoring(self) -> Iterator[Line]:
+        """CloudWatch's metrics and alarms."""
+        n_metrics = VERSIONS * self.footprint.metrics
+        yield _same("CloudWatch, custom metrics", counted(n_metrics, "metric"), self.prices.metric.of(n_metrics))
+        yield self._alarms(ALWAYS, "")
+
+    def prediction_log(self) -> Iterator[Line]:
+        """Records of predictions, as the template delivers them today, together with the lines of metrics."""
+        record, metrics = self.footprint.log["record"], self.footprint.log["metrics"]
+        yield self._ingested("function's log: records of predictions", record, PREDICTION_LOG)
+        yield self.logs_kept("records in the log", record.gzipped, PREDICTION_LOG)
+        yield self.streamed(PREDICTION_LOG)
+        size = self.requests * (record.bytes + metrics.bytes) / GB
+        what = "Firehose, decompressed (records and metrics)"
+        yield _same(what, f"{size:.3g} GB", self.prices.decompressed.of(size), PREDICTION_LOG)
+        yield self.objects(PREDICTION_LOG)
+        yield self.stored(record.gzipped + metrics.gzipped, PREDICTION_LOG)
+        yield self._alarms("HasPredictionLog", PREDICTION_LOG)
+
+    def streamed(self, option: str) -> Line:
+        """Firehose's line for at most one record a request; fewer where CloudWatch sends several lines at once."""
+        size = self.requests * FIREHOSE_BYTES / GB
+        return _same("Firehose, at most a record a request", f"{size:.3g} GB", self.prices.firehose.of(size), option)
+
+    def objects(self, option: str) -> Line:
+        """S3's line for the objects of the delivery, one for each time that its buffer is emptied."""
+        written = min(self.requests, MONTH_SECONDS / DELIVERY_SECONDS)
+        return _same("S3, objects written", f"{written:,.0f} objects", self.prices.s3_put.of(written), option)
+
+    def stored(self, gzipped: float, option: str) -> Line:
+        """S3's line for what is kept, gzipped, once the bucket is as full as it gets."""
+        months = self.template.prediction_days / MONTH_DAYS
+        size = self.requests * gzipped * months / GB
+        what = f"S3, kept for {self.template.prediction_days} days"
+        return _same(what, f"{size:.3g} GB", self.prices.s3_kept.of(size), option)
+
+    def model_bucket(self) -> Iterator[Line]:
+        """The store of releases: each environment reads the pointer of each scorer every few seconds."""
+        scorers = len(next(iter(self.footprint.memory.values())).scorers)
+        reads = self.environments * scorers * MONTH_SECONDS / self.template.store_seconds
+        yield _same("S3, pointers read", f"{reads:,.0f} reads", self.prices.s3_get.of(reads), MODEL_BUCKET)
+        yield self._alarms("HasModelBucket", MODEL_BUCKET)
+
+    def history_table(self) -> Iterator[Line]:
+        """The table of pasts; what it keeps is that of a month's requests, and no key comes again."""
+        table = self.footprint.table
+        writes, reads = self.requests * table.writes, self.requests * table.reads
+        yield _same("DynamoDB, writes", f"{writes:,.0f} units", self.prices.table_write.of(writes), HISTORY_TABLE)
+        yield _same("DynamoDB, reads", f"{reads:,.0f} units", self.prices.table_read.of(reads), HISTORY_TABLE)
+        size = self.requests * table.bytes / GB
+        usd = self.prices.table_kept.of(size) + self.prices.table_backup.of(size)
+        yield _same("DynamoDB, kept and backed up", f"{size:.3g} GB", usd, HISTORY_TABLE)
+        yield self.waited("DynamoDB", HISTORY_TABLE)
+        yield self._alarms("HasHistoryTable", HISTORY_TABLE)
+
+    def waited(self, service: str, option: str) -> Line:
+        """Lambda's line for waiting for another service, whose time is assumed."""
+        usd = lambda_usd(self.requests, WAIT_MS, self.template.memory_mb, self.prices)
+        return Line(f"Lambda, waiting for {service}", f"{WAIT_MS:g} ms each, assumed", *usd, option)
+
+    def others(self) -> Iterator[Line]:
+        """Secrets, traces, a dashboard."""
+        secrets = 2
+        usd = self.prices.secret.of(secrets) + self.prices.secret_read.of(self.starts * secrets)
+        yield _same("Secrets Manager", f"{secrets} secrets", usd, SECRETS)
+        traces = self._traces()
+        yield _same("X-Ray, traces recorded", f"{traces:,.0f} traces", self.prices.trace.of(traces), TRACING)
+        yield _same("CloudWatch, dashboard", "1 dashboard", self.prices.dashboard.of(1), DASHBOARD)
+
+    def _traces(self) -> float:
+        """How many requests X-Ray's default rule records, where they come evenly."""
+        always = min(self.requests, MONTH_SECONDS)
+        return always + TRACED_SHARE * (self.requests - always)
+
+    def _ingested(self, what: str, lines: LogLines, option: str = "") -> Line:
+        size = self.requests * lines.paid_bytes / GB
+        amount = f"{lines.paid_bytes:,.0f} bytes each: {size:.3g} GB"
+        return _same(what, amount, self.prices.logs.of(size), option)
+
+    def logs_kept(self, what: str, gzipped: float, option: str = "") -> Line:
+        """CloudWatch's line for what is kept; how it compresses it does not tell, and gzip stands for it."""
+        size = self.requests * gzipped / GB * self.template.log_days / MONTH_DAYS
+        usd = self.prices.logs_kept.of(size)
+        return _same(f"{what}, kept for {self.template.log_days} days", f"{size:.3g} GB", usd, option)
+
+    def _alarms(self, condition: str, option: str) -> Line:
+        read = self.template.alarm_metrics.get(condition, 0)
+        return _same("CloudWatch, alarms", f"{counted(read, 'metric')} read", self.prices.alarm.of(read), option)
+
+
+def log_designs(
+    requests: int, footprint: Footprint, template: BilledTemplate, prices: Prices = PRICES
+) -> Mapping[str, float]:
+    """Dollars a month, on x86_64, for the records of predictions by the ways in which they could reach their bucket."""
+    usage = Usage(requests, footprint, template, prices)
+    record, metrics, system = (footprint.log[kind] for kind in ("record", "metrics", "system"))
+    today = sum(line.x86_64 for line in usage.prediction_log())
+    spared = prices.decompressed.of(requests * metrics.bytes / GB)
+    spared += usage.stored(metrics.gzipped, "").x86_64
+    alarm = prices.alarm.of(template.alarm_metrics.get("HasPredictionLog", 0))
+    direct = [usage.streamed(""), usage.waited("Firehose", ""), usage.objects(""), usage.stored(record.gzipped, "")]
+    # Everything goes to S3, the lines of metrics and of Lambda too, at half the price; CloudWatch keeps nothing.
+    paid = {kind: requests * lines.paid_bytes / GB for kind, lines in footprint.log.items() if kind != "access"}
+    delivered = prices.logs_to_s3.of(sum(paid.values())) - prices.logs.of(paid["system"] + paid["metrics"])
+    delivered -= usage.logs_kept("", metrics.gzipped + system.gzipped).x86_64
+    everything = usage.stored(record.gzipped + metrics.gzipped + system.gzipped, "").x86_64
+    return {
+        "today": today,
+        "narrowed": today - spared,
+        "direct": sum(line.x86_64 for line in direct) + alarm,
+        "delivery": delivered + usage.objects("").x86_64 + everything,
+    }
