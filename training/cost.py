@@ -6,8 +6,9 @@ Dollars, line by line, for both processors, from AWS's prices and what `make ben
 import argparse
 import re
 
-from training.delivery.bill import Footprint, Line, lines_of, read_footprint, totals_of
+from training.delivery.bill import MILLION, Line, lines_of, totals_of
 from training.delivery.billed_template import BilledTemplate, billed_template
+from training.delivery.footprint import Footprint, read_footprint
 from training.delivery.prices import DATE, REGION
 from training.errors import StageError
 from training.run.command import one_line_errors
@@ -72,7 +73,7 @@ def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
 def main() -> None:
     """Print the bill."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", default=f"{1_000_000}", help="requests in a month")
+    parser.add_argument("--requests", default=str(MILLION), help="requests in a month")
     arguments = parser.parse_args()
     with one_line_errors("cost"):
         print(bill_text(requests_of(arguments.requests), read_footprint(), billed_template()))  # noqa: T201 - output

@@ -1,8 +1,10 @@
 """The tables of docs/cost.md, from the record of `make bench-cost`, the template and AWS's prices."""
 
 from benchmarks.tables import table
-from training.delivery.bill import MILLION, Line, lines_of, log_designs, read_footprint, totals_of
+from training.delivery.bill import MILLION, Line, lines_of, totals_of
 from training.delivery.billed_template import billed_template
+from training.delivery.footprint import read_footprint
+from training.delivery.log_designs import log_designs
 from training.delivery.prices import PRICES
 
 REQUESTS_A_MONTH = (10_000, MILLION, 10 * MILLION, 100 * MILLION)

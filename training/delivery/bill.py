@@ -4,28 +4,15 @@ Milliseconds, bytes and units are those that `make bench-cost` measured and reco
 AWS is assumed here, by name.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
-
-from pydantic import ValidationError
 
 from training.delivery.billed_template import ALWAYS, BilledTemplate
-from training.delivery.prices import (
-    FIREHOSE_BYTES,
-    GB,
-    LINE_BYTES,
-    MONTH_HOURS,
-    MONTH_SECONDS,
-    PRICES,
-    Prices,
-)
+from training.delivery.footprint import Footprint, LogLines
+from training.delivery.prices import FIREHOSE_BYTES, GB, MONTH_HOURS, MONTH_SECONDS, PRICES, Prices
 from training.errors import StageError, counted
-from training.report.record import ReportRecord
-from training.run.files import REPORTS
 
-FOOTPRINT = Path(__file__).parents[2] / REPORTS / "footprint.json"
 MILLION = 1_000_000
 PROCESSORS = ("x86_64", "arm64")
 # Lambda promises nothing of how long it keeps an environment; each new one is restored from the snapshot.
@@ -42,57 +29,6 @@ MONTH_DAYS = MONTH_HOURS / 24
 PREDICTION_LOG, MODEL_BUCKET = "PredictionLog=create", "ModelBucket=create"
 HISTORY_TABLE, SECRETS = "HistoryTable=create", "PredictionsKeyArn, HistoryKeyArn"
 TRACING, DASHBOARD = "Tracing=Active", "Dashboard=create"
-
-
-class ScorerTimes(ReportRecord):
-    """Milliseconds of a scorer's requests."""
-
-    p50_ms: float
-    p99_ms: float
-
-
-class MemoryFigures(ReportRecord):
-    """What a memory size was measured to need."""
-
-    init_ms: float
-    used_mb: float
-    scorers: dict[str, ScorerTimes]
-    billed_ms: float
-    busy_billed_ms: float
-
-
-class LogLines(ReportRecord):
-    """What a request writes of one kind of line."""
-
-    lines: float
-    bytes: float
-    gzipped: float
-
-    @property
-    def paid_bytes(self) -> float:
-        """What CloudWatch counts of it."""
-        return self.bytes + LINE_BYTES * self.lines
-
-
-class TableUnits(ReportRecord):
-    """What a request takes of the table of pasts."""
-
-    writes: float
-    reads: float
-    bytes: float
-
-
-class Footprint(ReportRecord):
-    """The record of `make bench-cost`."""
-
-    machine: dict[str, str | int]
-    effort: dict[str, int]
-    quota: str
-    memory: dict[str, MemoryFigures]
-    log: dict[str, LogLines]
-    metrics: int
-    response_bytes: float
-    table: TableUnits
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,16 +49,6 @@ class Totals:
 
     x86_64: float
     arm64: float
-
-
-def read_footprint(path: Path = FOOTPRINT) -> Footprint:
-    """The recorded measurement; raises StageError where there is none of this format."""
-    try:
-        return Footprint.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StageError(f"{path} is missing; `python -m benchmarks.serving.footprint --record` makes it") from error
-    except ValidationError as error:
-        raise StageError(f"{path} is of another format; `make bench-cost` measures anew: {error}") from error
 
 
 def lambda_usd(requests: float, billed_ms: float, memory_mb: int, prices: Prices = PRICES) -> tuple[float, float]:
@@ -306,27 +232,3 @@ class Usage:
     def _alarms(self, condition: str, option: str) -> Line:
         read = self.template.alarm_metrics.get(condition, 0)
         return _same("CloudWatch, alarms", f"{counted(read, 'metric')} read", self.prices.alarm.of(read), option)
-
-
-def log_designs(
-    requests: int, footprint: Footprint, template: BilledTemplate, prices: Prices = PRICES
-) -> Mapping[str, float]:
-    """Dollars a month, on x86_64, for the records of predictions by the ways in which they could reach their bucket."""
-    usage = Usage(requests, footprint, template, prices)
-    record, metrics, system = (footprint.log[kind] for kind in ("record", "metrics", "system"))
-    today = sum(line.x86_64 for line in usage.prediction_log())
-    spared = prices.decompressed.of(requests * metrics.bytes / GB)
-    spared += usage.stored(metrics.gzipped, "").x86_64
-    alarm = prices.alarm.of(template.alarm_metrics.get("HasPredictionLog", 0))
-    direct = [usage.streamed(""), usage.waited("Firehose", ""), usage.objects(""), usage.stored(record.gzipped, "")]
-    # Everything goes to S3, the lines of metrics and of Lambda too, at half the price; CloudWatch keeps nothing.
-    paid = {kind: requests * lines.paid_bytes / GB for kind, lines in footprint.log.items() if kind != "access"}
-    delivered = prices.logs_to_s3.of(sum(paid.values())) - prices.logs.of(paid["system"] + paid["metrics"])
-    delivered -= usage.logs_kept("", metrics.gzipped + system.gzipped).x86_64
-    everything = usage.stored(record.gzipped + metrics.gzipped + system.gzipped, "").x86_64
-    return {
-        "today": today,
-        "narrowed": today - spared,
-        "direct": sum(line.x86_64 for line in direct) + alarm,
-        "delivery": delivered + usage.objects("").x86_64 + everything,
-    }

@@ -1,56 +1,24 @@
 """The bill's lines are what a calculation by hand gives."""
 
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 
+from tests.training.delivery.small_footprint import FOOTPRINT, TEMPLATE
 from training.delivery.bill import (
     DASHBOARD,
     HISTORY_TABLE,
+    MILLION,
     MODEL_BUCKET,
     PREDICTION_LOG,
     SECRETS,
     TRACING,
-    Footprint,
     Line,
-    LogLines,
-    MemoryFigures,
-    ScorerTimes,
-    TableUnits,
     lines_of,
-    log_designs,
-    read_footprint,
     totals_of,
 )
-from training.delivery.billed_template import BilledTemplate
-from training.delivery.prices import GB, PRICES
+from training.delivery.prices import GB
 from training.errors import StageError
-
-TIMES = {"transaction": ScorerTimes(p50_ms=1.2, p99_ms=1.9), "refund": ScorerTimes(p50_ms=1.3, p99_ms=2.0)}
-FOOTPRINT = Footprint(
-    machine={"date": "2026-11-30 05:00 UTC"},
-    effort={},
-    quota="cgroup v2",
-    memory={"1024": MemoryFigures(init_ms=500.0, used_mb=60.0, scorers=TIMES, billed_ms=2.0, busy_billed_ms=3.0)},
-    log={
-        "system": LogLines(lines=3.0, bytes=222.0, gzipped=50.0),
-        "metrics": LogLines(lines=1.0, bytes=474.0, gzipped=60.0),
-        "record": LogLines(lines=1.0, bytes=974.0, gzipped=200.0),
-        "access": LogLines(lines=1.0, bytes=374.0, gzipped=40.0),
-    },
-    metrics=18,
-    response_bytes=GB / 1e6,
-    table=TableUnits(writes=3.0, reads=0.5, bytes=GB / 1e6),
-)
-TEMPLATE = BilledTemplate(
-    memory_mb=1024,
-    store_seconds=30.0,
-    log_days=30,
-    prediction_days=365,
-    access_format="",
-    alarm_metrics={"": 13, "HasPredictionLog": 1, "HasModelBucket": 1, "HasHistoryTable": 1},
-)
-MILLION = 1_000_000
 
 
 def lines(requests: int = MILLION, option: str = "") -> dict[str, Line]:
@@ -141,32 +109,8 @@ def test_totals_leave_out_what_is_off_by_default() -> None:
     assert default.arm64 < default.x86_64
 
 
-def test_ways_of_the_records() -> None:
-    """Without the lines of metrics Firehose unpacks, and the bucket keeps, less; the rest is as it was."""
-    usd = log_designs(MILLION, FOOTPRINT, TEMPLATE)
-    today = sum(line.x86_64 for line in lines(option=PREDICTION_LOG).values())
-    assert usd["today"] == pytest.approx(today)
-    spared = 474e6 / GB * PRICES.decompressed.usd + 60e6 * 12 / GB * 0.023
-    assert usd["narrowed"] == pytest.approx(today - spared)
-    direct = 5_120e6 / GB * 0.029 + 5_000 * 0.0000166667 + 8_760 * 0.005 / 1_000 + 200e6 * 12 / GB * 0.023 + 0.1
-    assert usd["direct"] == pytest.approx(direct)
-    # All of 1,800 bytes at a quarter, in place of 800 at a half that nobody keeps any more.
-    kept = 110e6 / GB * 30 / (730 / 24) * 0.03
-    delivery = 1_800e6 / GB * 0.25 - 800e6 / GB * 0.5 - kept + 8_760 * 0.005 / 1_000 + 310e6 * 12 / GB * 0.023
-    assert usd["delivery"] == pytest.approx(delivery)
-
-
 def test_memory_size_that_was_not_measured_is_refused() -> None:
     """By its number, with those that were."""
-    other = BilledTemplate(**{name: getattr(TEMPLATE, name) for name in BilledTemplate.__slots__} | {"memory_mb": 768})
+    other = replace(TEMPLATE, memory_mb=768)
     with pytest.raises(StageError, match=r"MemorySize is 768; reports/footprint\.json has 1024: add it to MEMORY_MB"):
         lines_of(1, FOOTPRINT, other)
-
-
-def test_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """One that is missing, or of another format, with the command that makes it."""
-    with pytest.raises(StageError, match=r"footprint\.json is missing; `python -m benchmarks\.serving\.footprint"):
-        read_footprint(tmp_path / "footprint.json")
-    (tmp_path / "footprint.json").write_text('{"memory": {}}')
-    with pytest.raises(StageError, match="is of another format; `make bench-cost` measures anew"):
-        read_footprint(tmp_path / "footprint.json")

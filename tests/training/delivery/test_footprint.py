@@ -1,0 +1,25 @@
+"""The record of `make bench-cost`."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.delivery.small_footprint import FOOTPRINT
+from training.delivery.footprint import read_footprint
+from training.errors import StageError
+
+
+def test_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """Each figure by its name."""
+    path = tmp_path / "footprint.json"
+    path.write_text(FOOTPRINT.model_dump_json())
+    assert read_footprint(path) == FOOTPRINT
+
+
+def test_record_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """One that is missing, or of another format, with the command that makes it."""
+    with pytest.raises(StageError, match=r"footprint\.json is missing; `python -m benchmarks\.serving\.footprint"):
+        read_footprint(tmp_path / "footprint.json")
+    (tmp_path / "footprint.json").write_text('{"memory": {}}')
+    with pytest.raises(StageError, match="is of another format; `make bench-cost` measures anew"):
+        read_footprint(tmp_path / "footprint.json")
