@@ -36,7 +36,6 @@ from benchmarks.serving.cost_tables import (
     cost_options_table,
     cost_scale_table,
     cost_table,
-    log_designs_table,
     month_fact,
     prices_table,
 )
@@ -105,7 +104,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "cost_options": cost_options_table,
     "cost_scale": cost_scale_table,
     "memory": partial(_of, "footprint.json", memory_table),
-    "log_designs": log_designs_table,
     "prices": prices_table,
     "robustness": partial(_of, "robustness.json", robustness_table),
     "gate": partial(_of, "gate.json", gate_table),

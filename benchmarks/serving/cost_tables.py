@@ -4,19 +4,9 @@ from benchmarks.tables import table
 from training.delivery.bill import MILLION, Line, lines_of, totals_of
 from training.delivery.billed_template import billed_template
 from training.delivery.footprint import read_footprint
-from training.delivery.log_designs import log_designs
 from training.delivery.prices import PRICES
 
 REQUESTS_A_MONTH = (10_000, MILLION, 10 * MILLION, 100 * MILLION)
-DESIGNS = {
-    "today": ("records and lines of metrics go through Firehose", "ring"),
-    "narrowed": ("the filter sends the records alone", "ring"),
-    "direct": ("the function itself sends the records to Firehose, and waits for it", "ring"),
-    "delivery": (
-        "the function's log is of the class DELIVERY, to S3",
-        "those of the function's own metrics do not ring",
-    ),
-}
 
 
 def _lines(requests: int = MILLION) -> tuple[Line, ...]:
@@ -62,20 +52,10 @@ def cost_scale_table() -> str:
     return table(head, rows)
 
 
-def log_designs_table() -> str:
-    """What a million records of predictions cost by each way to their bucket, and what becomes of the alarms."""
-    usd = log_designs(MILLION, read_footprint(), billed_template())
-    rows = [[what, f"{usd[name]:.2f}", alarms] for name, (what, alarms) in DESIGNS.items()]
-    return table(["records of predictions and Lambda's lines", "USD more a million", "the alarms"], rows)
-
-
 def prices_table() -> str:
-    """Every price with its page, and where it was read."""
-    rows = [
-        [price.unit, f"{price.usd:.10f}".rstrip("0").rstrip("."), price.page, price.seen or "not checked"]
-        for price in PRICES.all()
-    ]
-    return table(["a", "USD", "its page", "read in"], rows)
+    """Every price with its page."""
+    rows = [[price.unit, f"{price.usd:.10f}".rstrip("0").rstrip("."), price.page] for price in PRICES.all()]
+    return table(["a", "USD", "its page"], rows)
 
 
 def month_fact() -> str:

@@ -19,7 +19,7 @@ PROCESSORS = ("x86_64", "arm64")
 ENVIRONMENT_HOURS = 2
 # Versions that keep a snapshot and metrics of their own: the live one.
 VERSIONS = 1
-# AWS promises single-digit milliseconds of DynamoDB and of Firehose; the function waits, and is paid meanwhile.
+# AWS promises single-digit milliseconds of DynamoDB; the function waits, and is paid meanwhile.
 WAIT_MS = 5.0
 # The template's buffering of the delivery stream.
 DELIVERY_SECONDS = 300
@@ -142,7 +142,7 @@ class Usage:
         for kind, what in names.items():
             yield self._ingested(what, self.footprint.log[kind])
         kept = sum(self.footprint.log[kind].gzipped for kind in names)
-        yield self.logs_kept("logs", kept)
+        yield self._kept("logs", kept)
 
     def monitoring(self) -> Iterator[Line]:
         """CloudWatch's metrics and alarms."""
@@ -151,34 +151,25 @@ class Usage:
         yield self._alarms(ALWAYS, "")
 
     def prediction_log(self) -> Iterator[Line]:
-        """Records of predictions, as the template delivers them today, together with the lines of metrics."""
-        record, metrics = self.footprint.log["record"], self.footprint.log["metrics"]
+        """Records of predictions: in the function's log, through Firehose, in their bucket."""
+        record = self.footprint.log["record"]
         yield self._ingested("function's log: records of predictions", record, PREDICTION_LOG)
-        yield self.logs_kept("records in the log", record.gzipped, PREDICTION_LOG)
-        yield self.streamed(PREDICTION_LOG)
-        size = self.requests * (record.bytes + metrics.bytes) / GB
-        what = "Firehose, decompressed (records and metrics)"
-        yield _same(what, f"{size:.3g} GB", self.prices.decompressed.of(size), PREDICTION_LOG)
-        yield self.objects(PREDICTION_LOG)
-        yield self.stored(record.gzipped + metrics.gzipped, PREDICTION_LOG)
-        yield self._alarms("HasPredictionLog", PREDICTION_LOG)
-
-    def streamed(self, option: str) -> Line:
-        """Firehose's line for at most one record a request; fewer where CloudWatch sends several lines at once."""
+        yield self._kept("records in the log", record.gzipped, PREDICTION_LOG)
+        # Fewer where CloudWatch sends several lines at once.
         size = self.requests * FIREHOSE_BYTES / GB
-        return _same("Firehose, at most a record a request", f"{size:.3g} GB", self.prices.firehose.of(size), option)
-
-    def objects(self, option: str) -> Line:
-        """S3's line for the objects of the delivery, one for each time that its buffer is emptied."""
+        usd = self.prices.firehose.of(size)
+        yield _same("Firehose, at most a record a request", f"{size:.3g} GB", usd, PREDICTION_LOG)
+        size = self.requests * record.bytes / GB
+        yield _same("Firehose, decompressed", f"{size:.3g} GB", self.prices.decompressed.of(size), PREDICTION_LOG)
+        # One for each time that the buffer is emptied.
         written = min(self.requests, MONTH_SECONDS / DELIVERY_SECONDS)
-        return _same("S3, objects written", f"{written:,.0f} objects", self.prices.s3_put.of(written), option)
-
-    def stored(self, gzipped: float, option: str) -> Line:
-        """S3's line for what is kept, gzipped, once the bucket is as full as it gets."""
-        months = self.template.prediction_days / MONTH_DAYS
-        size = self.requests * gzipped * months / GB
+        usd = self.prices.s3_put.of(written)
+        yield _same("S3, objects written", f"{written:,.0f} objects", usd, PREDICTION_LOG)
+        # Once the bucket is as full as it gets.
+        size = self.requests * record.gzipped * self.template.prediction_days / MONTH_DAYS / GB
         what = f"S3, kept for {self.template.prediction_days} days"
-        return _same(what, f"{size:.3g} GB", self.prices.s3_kept.of(size), option)
+        yield _same(what, f"{size:.3g} GB", self.prices.s3_kept.of(size), PREDICTION_LOG)
+        yield self._alarms("HasPredictionLog", PREDICTION_LOG)
 
     def model_bucket(self) -> Iterator[Line]:
         """The store of releases: each environment reads the pointer of each scorer every few seconds."""
@@ -196,13 +187,9 @@ class Usage:
         size = self.requests * table.bytes / GB
         usd = self.prices.table_kept.of(size) + self.prices.table_backup.of(size)
         yield _same("DynamoDB, kept and backed up", f"{size:.3g} GB", usd, HISTORY_TABLE)
-        yield self.waited("DynamoDB", HISTORY_TABLE)
+        waited = lambda_usd(self.requests, WAIT_MS, self.template.memory_mb, self.prices)
+        yield Line("Lambda, waiting for DynamoDB", f"{WAIT_MS:g} ms each, assumed", *waited, HISTORY_TABLE)
         yield self._alarms("HasHistoryTable", HISTORY_TABLE)
-
-    def waited(self, service: str, option: str) -> Line:
-        """Lambda's line for waiting for another service, whose time is assumed."""
-        usd = lambda_usd(self.requests, WAIT_MS, self.template.memory_mb, self.prices)
-        return Line(f"Lambda, waiting for {service}", f"{WAIT_MS:g} ms each, assumed", *usd, option)
 
     def others(self) -> Iterator[Line]:
         """Secrets, traces, a dashboard."""
@@ -223,7 +210,7 @@ class Usage:
         amount = f"{lines.paid_bytes:,.0f} bytes each: {size:.3g} GB"
         return _same(what, amount, self.prices.logs.of(size), option)
 
-    def logs_kept(self, what: str, gzipped: float, option: str = "") -> Line:
+    def _kept(self, what: str, gzipped: float, option: str = "") -> Line:
         """CloudWatch's line for what is kept; how it compresses it does not tell, and gzip stands for it."""
         size = self.requests * gzipped / GB * self.template.log_days / MONTH_DAYS
         usd = self.prices.logs_kept.of(size)

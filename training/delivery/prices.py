@@ -1,7 +1,6 @@
 """AWS's prices in one region on one day, in dollars, each with the page that it is from.
 
-Always the first tier, without the free tier, so that nothing costs more. AWS's pages draw their figures by script and
-could not be read as text: `seen` says where else a price was read, and is empty where it was not.
+Always the first tier, without the free tier, so that nothing costs more.
 """
 
 from dataclasses import dataclass, fields
@@ -17,15 +16,12 @@ GATEWAY_BYTES, FIREHOSE_BYTES = 512 * 1024, 5 * 1024
 # CloudWatch Logs adds so many to each line (PutLogEvents, CloudWatch Logs API Reference).
 LINE_BYTES = 26
 
-_PRICE_LIST = "AWS's Price List API, as quoted in public repositories (offers of 2025-10-01 and 2026-09-19)"
 _CLOUDWATCH = "aws.amazon.com/cloudwatch/pricing"
 _DYNAMODB = "aws.amazon.com/dynamodb/pricing/on-demand"
 _FIREHOSE = "aws.amazon.com/firehose/pricing"
 _LAMBDA = "aws.amazon.com/lambda/pricing"
 _S3 = "aws.amazon.com/s3/pricing"
-_S3_SEEN = "devnotes.tech, understanding-aws-s3-pricing"
 _SECRETS = "aws.amazon.com/secrets-manager/pricing"
-_SECRETS_SEEN = "hivebook.wiki, aws-secrets-manager"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,6 @@ class Price:
     per: float
     unit: str
     page: str
-    seen: str = ""
 
     def of(self, amount: float) -> float:
         """The dollars for an amount of units."""
@@ -47,49 +42,30 @@ class Price:
 class Prices:
     """The price of everything that the template can make."""
 
-    gateway: Price = Price(
-        1.00, 1e6, "million requests to an HTTP API", "aws.amazon.com/api-gateway/pricing",
-        "AWS whitepaper on private APIs of API Gateway, cost optimization",
-    )  # fmt: skip
-    data_out: Price = Price(
-        0.09, 1, "GB to the internet", "aws.amazon.com/ec2/pricing/on-demand", "apigatewaycost.com/aws"
-    )
-    invocations: Price = Price(0.20, 1e6, "million requests to Lambda", _LAMBDA, _PRICE_LIST)
-    x86_64: Price = Price(0.0000166667, 1, "GB-second of Lambda, x86_64", _LAMBDA, _PRICE_LIST)
-    arm64: Price = Price(0.0000133334, 1, "GB-second of Lambda, arm64", _LAMBDA, _PRICE_LIST)
-    snapshot: Price = Price(0.0000015046, 1, "GB-second of a SnapStart snapshot, cached", _LAMBDA, _PRICE_LIST)
-    restore: Price = Price(0.0001397998, 1, "GB of a SnapStart snapshot, restored", _LAMBDA, _PRICE_LIST)
-    logs: Price = Price(
-        0.50, 1, "GB of logs, to CloudWatch", _CLOUDWATCH, "duckbillgroup.com, on Lambda's logs since May 2025"
-    )
-    logs_to_s3: Price = Price(
-        0.25, 1, "GB of Lambda's logs, to S3 or Firehose (class DELIVERY)", _CLOUDWATCH,
-        "dev.classmethod.jp, aws-lambda-logs-s3-firehose-cost",
-    )  # fmt: skip
-    logs_kept: Price = Price(
-        0.03, 1, "GB-month of logs kept, compressed", _CLOUDWATCH, "c3x.dev, cloudwatch-logs-cost-optimization"
-    )
-    metric: Price = Price(0.30, 1, "custom metric", _CLOUDWATCH, "hivebook.wiki, cloudwatch-logs-cost")
-    alarm: Price = Price(0.10, 1, "metric of an alarm", _CLOUDWATCH, "an AWS bill in a public repository")
-    dashboard: Price = Price(
-        3.00, 1, "dashboard", _CLOUDWATCH, "factualminds.com, amazon-cloudwatch-pricing-metrics-logs-alarms-dashboards"
-    )
-    trace: Price = Price(5.00, 1e6, "million traces recorded", "aws.amazon.com/xray/pricing", "the page itself")
+    gateway: Price = Price(1.00, 1e6, "million requests to an HTTP API", "aws.amazon.com/api-gateway/pricing")
+    data_out: Price = Price(0.09, 1, "GB to the internet", "aws.amazon.com/ec2/pricing/on-demand")
+    invocations: Price = Price(0.20, 1e6, "million requests to Lambda", _LAMBDA)
+    x86_64: Price = Price(0.0000166667, 1, "GB-second of Lambda, x86_64", _LAMBDA)
+    arm64: Price = Price(0.0000133334, 1, "GB-second of Lambda, arm64", _LAMBDA)
+    snapshot: Price = Price(0.0000015046, 1, "GB-second of a SnapStart snapshot, cached", _LAMBDA)
+    restore: Price = Price(0.0001397998, 1, "GB of a SnapStart snapshot, restored", _LAMBDA)
+    logs: Price = Price(0.50, 1, "GB of logs", _CLOUDWATCH)
+    logs_kept: Price = Price(0.03, 1, "GB-month of logs kept, compressed", _CLOUDWATCH)
+    metric: Price = Price(0.30, 1, "custom metric", _CLOUDWATCH)
+    alarm: Price = Price(0.10, 1, "metric of an alarm", _CLOUDWATCH)
+    dashboard: Price = Price(3.00, 1, "dashboard", _CLOUDWATCH)
+    trace: Price = Price(5.00, 1e6, "million traces recorded", "aws.amazon.com/xray/pricing")
     firehose: Price = Price(0.029, 1, "GB to Firehose, in records of at least 5 kB", _FIREHOSE)
     decompressed: Price = Price(0.00325, 1, "GB that Firehose decompresses", _FIREHOSE)
-    s3_put: Price = Price(0.005, 1e3, "thousand objects written to S3", _S3, _S3_SEEN)
-    s3_get: Price = Price(0.0004, 1e3, "thousand objects read from S3", _S3, _S3_SEEN)
-    s3_kept: Price = Price(0.023, 1, "GB-month in S3", _S3, _S3_SEEN)
-    table_write: Price = Price(
-        0.625, 1e6, "million write units of DynamoDB, on demand", _DYNAMODB, "airbyte.com, dynamodb-pricing"
-    )
-    table_read: Price = Price(
-        0.125, 1e6, "million read units of DynamoDB, on demand", _DYNAMODB, "airbyte.com, dynamodb-pricing"
-    )
+    s3_put: Price = Price(0.005, 1e3, "thousand objects written to S3", _S3)
+    s3_get: Price = Price(0.0004, 1e3, "thousand objects read from S3", _S3)
+    s3_kept: Price = Price(0.023, 1, "GB-month in S3", _S3)
+    table_write: Price = Price(0.625, 1e6, "million write units of DynamoDB, on demand", _DYNAMODB)
+    table_read: Price = Price(0.125, 1e6, "million read units of DynamoDB, on demand", _DYNAMODB)
     table_kept: Price = Price(0.25, 1, "GB-month in DynamoDB", _DYNAMODB)
     table_backup: Price = Price(0.20, 1, "GB-month of point-in-time recovery", _DYNAMODB)
-    secret: Price = Price(0.40, 1, "secret", _SECRETS, _SECRETS_SEEN)
-    secret_read: Price = Price(0.05, 1e4, "ten thousand reads of secrets", _SECRETS, _SECRETS_SEEN)
+    secret: Price = Price(0.40, 1, "secret", _SECRETS)
+    secret_read: Price = Price(0.05, 1e4, "ten thousand reads of secrets", _SECRETS)
 
     def all(self) -> list[Price]:
         """Each of them, in this order."""

@@ -67,8 +67,9 @@ def test_prediction_log() -> None:
     found = lines(option=PREDICTION_LOG)
     assert found["function's log: records of predictions"].x86_64 == pytest.approx(1_000e6 / GB * 0.5)
     assert found["Firehose, at most a record a request"].x86_64 == pytest.approx(5_120e6 / GB * 0.029)
+    assert found["Firehose, decompressed"].x86_64 == pytest.approx(974e6 / GB * 0.00325)
     assert found["S3, objects written"].x86_64 == pytest.approx(8_760 * 0.005 / 1_000)
-    assert found["S3, kept for 365 days"].x86_64 == pytest.approx(260e6 * 12 / GB * 0.023)
+    assert found["S3, kept for 365 days"].x86_64 == pytest.approx(200e6 * 12 / GB * 0.023)
     assert lines(10, PREDICTION_LOG)["S3, objects written"].amount == "10 objects"
 
 
