@@ -170,13 +170,17 @@ cost: env  ## what a deployment costs in a month, line by line: make cost [REQUE
 deploy-check: train .venv-sam/.installed .venv-lint/.installed  ## check what can be checked before a deployment, for both processors
 	@$(PYTHON) -m training.deploy_check
 
+lint-template: ARN := arn:aws:
+lint-template: KMS := kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab
 # Both read the template; checkov also reads it with every option on, because it does not evaluate conditions.
 lint-template: env .venv-sam/.installed .venv-lint/.installed  ## the template through cfn-lint and checkov
 	$(SAM) validate --lint
 	$(CHECKOV) --file template.yaml
 	@$(PYTHON) -m training.delivery.template build/template.json Authorizer=JWT JwtIssuer=https://issuer.example JwtAudience=fraud \
 	  CorsOrigins=https://console.example WarmUp=enabled ModelBucket=create PredictionLog=create ReservedConcurrency=10 \
-	  HistoryTable=create Dashboard=create Tracing=Active PredictionsKeyArn=arn:aws:ssm:eu-central-1:123456789012:parameter/key
+	  HistoryTable=create Dashboard=create Tracing=Active PredictionsKeyArn=$(ARN)ssm:eu-central-1:123456789012:parameter/key \
+	  HistoryKeyArn=$(ARN)ssm:eu-central-1:123456789012:parameter/table HistoryTableKeyArn=$(ARN)$(KMS) SecretsKeyArn=$(ARN)$(KMS) \
+	  ScoreScope=score OutcomesScope=label ModelsScope=audit DocsScope=read AlarmTopicArn=$(ARN)sns:eu-central-1:123456789012:on-call
 	$(CHECKOV) --file build/template.json
 
 # None of them needs the network: GitHub's schema is in the package, and zizmor leaves out what it would have to ask for.

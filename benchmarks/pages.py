@@ -126,7 +126,7 @@ TABLES: dict[str, Callable[[], str]] = {
 FACTS: dict[str, Callable[[], str]] = {
     r"`make bench` on .*": partial(_of, "serving.json", speed_caption),
     r"`make bench-cost` on .*": partial(_of, "footprint.json", memory_caption),
-    r"A million requests a month cost [\d.]+ USD on x86_64, [\d.]+ on arm64": month_fact,
+    r"A million requests in a month cost [\d.]+ USD \(.*?\)": month_fact,
     r"`make robust` on .*": partial(_of, "robustness.json", robustness_caption),
     r"`make swaps` on .* for a minute": partial(_of, "swaps.json", swaps_caption),
     r"AutoGluon [\d., ]+ had at most .*\(recorded on .*\)": partial(_of, "race.json", race_caption),

@@ -83,32 +83,3 @@ def test_a_fresh_clone_without_a_remote_is_told(tmp_path: Path) -> None:
     assert f"`{words}`" in (PROJECT / "docs" / "releases.md").read_text()
     assert "`No remote provided`" in (PROJECT / "README.md").read_text()
     assert all("`make data`" in (tmp_path / "clone" / name).read_text() for name in (".dvc/config", "data.dvc"))
-
-
-def test_two_runs_records_are_not_merged_by_lines(tmp_path: Path) -> None:
-    """Git keeps ours whole and reports a conflict, although the branches changed lines far apart."""
-    shutil.copy(PROJECT / ".gitattributes", tmp_path)
-    lock = tmp_path / "dvc.lock"
-    settings = {f"GIT_{person}_{key}": "a@b" for person in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
-    lines = (PROJECT / "dvc.lock").read_text().splitlines(keepends=True)
-
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = unmeasured_environment() | settings
-        return subprocess.run(
-            ["git", *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-
-    def commit(*content: str) -> None:
-        lock.write_text("".join(content))
-        git("add", ".")
-        assert git("commit", "--quiet", "--message", "Trained").returncode == 0
-
-    git("init", "--quiet", "--initial-branch", "ours")
-    commit(*lines)
-    git("switch", "--quiet", "--create", "theirs")
-    commit(*lines, "# theirs\n")
-    git("switch", "--quiet", "ours")
-    commit("# ours\n", *lines)
-    merged = git("merge", "theirs")
-    assert (merged.returncode, "CONFLICT" in merged.stdout) == (1, True)
-    assert lock.read_text() == "".join(["# ours\n", *lines])

@@ -13,7 +13,7 @@ from training.delivery.prices import DATE, REGION
 from training.errors import StageError
 from training.run.command import one_line_errors
 
-# More than a thousand million a second.
+# Hundreds of millions a second.
 MOST_REQUESTS = 10**15
 HEAD = ("", "", "x86_64", "arm64")
 

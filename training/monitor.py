@@ -7,8 +7,10 @@ exit status 0 (ok), 10 (watch), 20 (retrain) or 30 (insufficient: too little was
 import argparse
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pandas as pd
 
 from handler.scoring.scorer import Scorer
@@ -16,7 +18,7 @@ from training.data.times import parse_utc_date
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.serving import monitored_scorer
 from training.errors import counted
-from training.monitoring.binning import Binning
+from training.monitoring.binning import UNRECORDED, Binning, unread_hashes
 from training.monitoring.blocks import Reference, blocks_of, join_outcomes, reviews_of
 from training.monitoring.groups import group_rates
 from training.monitoring.log import Log, read_log
@@ -36,7 +38,13 @@ MEASURES = ("recall", "precision", "average_precision", "labelled", "frauds")
 def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str = "") -> MonitorReport:
     """What the log shows of a scorer, block by block, and the state that follows; `origin` says where it is from."""
     log, policy = log.without_repeats(), declared.monitoring
-    recorded = frozenset(name for _, name, _ in scorer.recorded_features)
+    features = scorer.bundle.baseline["features"]
+    # Read with another key, each value would be new.
+    unread = unread_hashes(log.bins, features, scorer.hashed_features)
+    if unread:
+        is_unread = [name in unread for name in features]
+        log = replace(log, bins=np.where(is_unread, np.uint16(UNRECORDED), log.bins))
+    recorded = frozenset(name for _, name, _ in scorer.recorded_features if name not in unread)
     reference = Reference(scorer.bundle.baseline, scorer.threshold, scorer.version, recorded)
     joined = join_outcomes(log, policy, declared.split.label_delay_days)
     blocks = _judged_blocks(blocks_of(log, joined.label, reference, policy), policy)
@@ -51,7 +59,7 @@ def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str
         reasons=reasons,
         notes=(
             *notes(log, blocks, state, policy),
-            *_of_version(scorer, blocks, origin),
+            *_of_version(scorer, blocks, origin, unread),
             *_of_people(blocks, reviews),
             *_of_groups(groups),
         ),
@@ -62,8 +70,13 @@ def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str
     )
 
 
-def _of_version(scorer: Scorer, blocks: Sequence[JudgedBlock], origin: str) -> Iterator[str]:
-    """What must be known of the version that the log is compared with."""
+def _of_version(scorer: Scorer, blocks: Sequence[JudgedBlock], origin: str, unread: Sequence[str]) -> Iterator[str]:
+    """What must be known of the version that the log is compared with; `unread` are features of another key."""
+    if unread:
+        yield (
+            f"{', '.join(unread)}: recorded as keyed hashes, which this PREDICTIONS_KEY does not fit; set the "
+            "function's, or nothing is said of them"
+        )
     unrecorded = {name for block in blocks for name in block.unrecorded}
     if hashed := sorted(unrecorded & set(scorer.hashed_features)):
         yield f"{', '.join(hashed)}: recorded as keyed hashes, for which the function needs PREDICTIONS_KEY"

@@ -61,4 +61,7 @@ def prices_table() -> str:
 def month_fact() -> str:
     """What a million requests a month cost with the defaults."""
     totals = totals_of(_lines(), with_options=False)
-    return f"A million requests a month cost {totals.x86_64:.2f} USD on x86_64, {totals.arm64:.2f} on arm64"
+    arm64 = f"{totals.arm64:.2f} on arm64"
+    if arm64 == f"{totals.x86_64:.2f} on arm64":
+        arm64 = "as on arm64"
+    return f"A million requests in a month cost {totals.x86_64:.2f} USD (x86_64; {arm64})"

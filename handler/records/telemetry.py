@@ -68,9 +68,9 @@ def _format(line: str, version: str, *values: float | str, ids: str = "") -> byt
 def _ids(context: Any) -> str:  # noqa: ANN401 - Lambda's context
     """The members by which a line is found: the invocation's id, and its trace where X-Ray keeps one."""
     identifier = getattr(context, "aws_request_id", "")
-    trace = os.environ.get(TRACE_VARIABLE, "")
-    ids = f',"RequestId":"{identifier}"' if identifier else ""
-    return f'{ids},"Trace":"{trace_root(trace)}"' if "Sampled=1" in trace else ids
+    header = os.environ.get(TRACE_VARIABLE, "")
+    trace = trace_root(header) if "Sampled=1" in header else ""
+    return "".join(f',"{name}":"{value}"' for name, value in (("RequestId", identifier), ("Trace", trace)) if value)
 
 
 def trace_root(text: str) -> str:
@@ -130,7 +130,7 @@ def record_failure(context: Any) -> None:  # noqa: ANN401 - Lambda's context
 
 def record_cold_start(context: Any) -> None:  # noqa: ANN401 - Lambda's context
     """Count the first invocation of an environment."""
-    write(_format(_line((COLD_START,), (BY_FUNCTION,), {}), context.function_version, 1))
+    write(_format(_line((COLD_START,), (BY_FUNCTION,), {}), context.function_version, 1, ids=_ids(context)))
 
 
 def record_unread(context: Any) -> None:  # noqa: ANN401 - Lambda's context
@@ -140,7 +140,8 @@ def record_unread(context: Any) -> None:  # noqa: ANN401 - Lambda's context
 
 def record_unanswered(context: Any, n_requests: int) -> None:  # noqa: ANN401 - Lambda's context
     """Count requests that were scored without their past, for all versions together, which share it."""
-    write(_format(_line((UNANSWERED,), (BY_FUNCTION,), {}), context.function_version, n_requests))
+    line = _line((UNANSWERED,), (BY_FUNCTION,), {})
+    write(_format(line, context.function_version, n_requests, ids=_ids(context)))
 
 
 class StoreMeter:

@@ -15,7 +15,7 @@ from handler.scoring.features import Features, build_features, feature_types
 
 FORMAT = 4
 # What was released before format 4 does not say with which libraries it was trained.
-READABLE: dict[object, set[str]] = {3: {"libraries"}, FORMAT: set()}
+READABLE: dict[int, set[str]] = {3: {"libraries"}, FORMAT: set()}
 MANIFEST = "manifest.json"
 FILES = ("baseline.json", "golden.json", "model.ubj", "reference.json", "vocabulary.json")
 # For all files together. The shipped bundles have 0.6 MB; a thousand trees of depth 8 about 40.
@@ -133,11 +133,14 @@ def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
         raise BundleError(f"{where} is damaged: it is not JSON ({error})") from error
     if not isinstance(manifest, dict) or "format" not in manifest:
         raise BundleError(f"{where} is not the manifest of a bundle: it has no format")
-    if (number := manifest["format"]) not in READABLE:
+    if not isinstance(number := manifest["format"], int) or number not in READABLE:
         readable = " and ".join(map(str, READABLE))
         raise BundleError(f"{where} has format {number!r}; this code reads formats {readable}")
     if manifest.keys() != _KEYS - READABLE[number] or not isinstance(manifest["files"], dict):
         raise BundleError(f"{where} is damaged: its keys differ from those of format {number}")
+    libraries = manifest.get("libraries", {})
+    if not isinstance(libraries, dict) or not all(isinstance(version, str) for version in libraries.values()):
+        raise BundleError(f"{where} is damaged: its libraries are {libraries!r:.100}; they must be versions by name")
     if set(manifest["files"]) != set(FILES):
         names = ", ".join(sorted(manifest["files"]))
         raise BundleError(f"{where} names the files {names}; a bundle has exactly {', '.join(FILES)}")

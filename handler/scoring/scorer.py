@@ -310,18 +310,24 @@ def verified_scorer(bundle: Bundle, where: str) -> Scorer:
 
 
 def _warn_of_other_reasons(scorer: Scorer, where: str) -> None:
-    """Log a warning where another version of XGBoost than the one in training computes other contributions."""
+    """Log a warning where another version of XGBoost than the one in training computes other contributions.
+
+    Raises BundleError where the golden cases cannot tell.
+    """
     bundle, version = scorer.bundle, library_version()
     if bundle.trained_with in {version, None}:
         return
-    for case in bundle.golden:
-        if (expected := case.get("contributions")) is not None:
-            vector = scorer.vector(scorer.golden_request(case))
-            found = bundle.booster.contributions([vector])[0][:-1]
-            worst = max(abs(value - other) for value, other in zip(found, expected, strict=True))
-            if worst > 10**-CONTRIBUTION_DIGITS:
-                logger.warning(
-                    "%s was trained with XGBoost %s: %s gives the same probabilities, but contributions that differ by "
-                    "up to %.3g, so that its reasons may differ; train it again with this version",
-                    *(where, bundle.trained_with, version, worst),
-                )
+    case = next((case for case in bundle.golden if "contributions" in case), None)
+    if case is None:
+        raise BundleError(f"{where} has no golden contributions; nothing tells whether XGBoost {version} computes them")
+    found = bundle.booster.contributions([scorer.vector(scorer.golden_request(case))])[0][:-1]
+    try:
+        worst = max(abs(value - expected) for value, expected in zip(found, case["contributions"], strict=True))
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"{where}: its golden contributions are no {len(found)} numbers") from error
+    if worst > 10**-CONTRIBUTION_DIGITS:
+        logger.warning(
+            "%s was trained with XGBoost %s: %s gives the same probabilities, but contributions that differ by up to "
+            "%.3g, so that its reasons may differ; train it again with this version",
+            *(where, bundle.trained_with, version, worst),
+        )

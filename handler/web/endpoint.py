@@ -160,12 +160,12 @@ def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:
     """The ids by which the gateway's log, the function's and a trace know an invocation; none outside of Lambda."""
     if context is None:
         return {}
-    # A caller may send a header of its own making; API Gateway and load balancers put theirs into it.
+    # Of Lambda's own, which X-Ray knows; a gateway's header may name another, and a caller's anything.
     header = dict(scope["headers"]).get(b"x-amzn-trace-id", b"").decode("latin-1")
     sources = {
         "gateway_request": scope.get("aws.event", {}).get("requestContext", {}).get("requestId"),
         "function_request": getattr(context, "aws_request_id", None),
-        "trace": trace_root(header) or trace_root(os.environ.get(TRACE_VARIABLE, "")),
+        "trace": trace_root(os.environ.get(TRACE_VARIABLE, "")) or trace_root(header),
     }
     return {name: str(value)[:LONGEST_SOURCE] for name, value in sources.items() if value}
 

@@ -109,7 +109,9 @@ def _require_own_route(scope: MutableMapping[str, Any], event: dict[str, Any]) -
     path, route = scope["path"].removeprefix(scope.get("root_path", "")), event.get("routeKey") or event.get("resource")
     for own in SETTINGS.own_routes:
         method, _, begin = own.partition(" ")
-        is_own = scope["method"] == method and (path == begin or path.startswith(f"{begin}/"))
+        # A HEAD asks for what a GET does.
+        is_asked = scope["method"] == method or (scope["method"], method) == ("HEAD", "GET")
+        is_own = is_asked and (path == begin or path.startswith(f"{begin}/"))
         if is_own and begin not in (route or ""):
             raise BadEventError(f"{own} has a route of its own; send the path as it stands there")
 

@@ -75,6 +75,8 @@ def create_app(
             Route("/models/{scorer}", model),
             Route("/outcomes", OutcomeEndpoint(slots, recorder, history), methods=["POST"]),
         ],
+        # /docs is enough, and has a route of its own in the template.
+        redoc_url=None,
         redirect_slashes=False,
         lifespan=_lifespan(watcher, history),
         # It would look up three OpenTelemetry providers at every request, and may log a refused body.

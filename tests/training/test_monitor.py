@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,21 @@ def with_more_frauds(pool: Pool) -> Pool:
 def without_speed(pool: Pool) -> Pool:
     """The pool with the feature `speed` missing everywhere."""
     return pool.with_bins("speed", slice(None), 0)
+
+
+def test_hashes_of_another_key_are_no_drift(pool: Pool) -> None:
+    """Without the function's key each value would be new: the feature is left out, and a note says so."""
+    hashing = copy(pool.scorer)
+    hashing.hashed_features = ("country",)
+    unread = replace(pool.with_bins("country", slice(None), 1), scorer=hashing)
+    report = monitor.report_of(unread.log(0), hashing, pool.declaration)
+    assert (report.state, report.reasons) == ("ok", ())
+    assert not any("country" in block.features for block in report.blocks)
+    assert report.notes[0].startswith("country: recorded as keyed hashes, which this PREDICTIONS_KEY does not fit")
+    # Of a field that is not hashed the same is drift; and one known hash tells that the key is right.
+    assert replace(unread, scorer=pool.scorer).report()["state"] == "watch"
+    known = unread.with_bins("country", slice(0, 1), 2)
+    assert monitor.report_of(known.log(0), hashing, pool.declaration).state == "watch"
 
 
 @pytest.mark.parametrize(

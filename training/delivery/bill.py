@@ -164,7 +164,7 @@ class Usage:
         # One for each time that the buffer is emptied.
         written = min(self.requests, MONTH_SECONDS / DELIVERY_SECONDS)
         usd = self.prices.s3_put.of(written)
-        yield _same("S3, objects written", f"{written:,.0f} objects", usd, PREDICTION_LOG)
+        yield _same("S3, objects written", counted(round(written), "object"), usd, PREDICTION_LOG)
         # Once the bucket is as full as it gets.
         size = self.requests * record.gzipped * self.template.prediction_days / MONTH_DAYS / GB
         what = f"S3, kept for {self.template.prediction_days} days"
@@ -197,7 +197,7 @@ class Usage:
         usd = self.prices.secret.of(secrets) + self.prices.secret_read.of(self.starts * secrets)
         yield _same("Secrets Manager", f"{secrets} secrets", usd, SECRETS)
         traces = self._traces()
-        yield _same("X-Ray, traces recorded", f"{traces:,.0f} traces", self.prices.trace.of(traces), TRACING)
+        yield _same("X-Ray, traces recorded", counted(round(traces), "trace"), self.prices.trace.of(traces), TRACING)
         yield _same("CloudWatch, dashboard", "1 dashboard", self.prices.dashboard.of(1), DASHBOARD)
 
     def _traces(self) -> float:

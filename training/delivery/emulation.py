@@ -16,7 +16,7 @@ PACKAGES = ("python3.13", "libstdc++6")
 DEBIAN_NAMES = {"x86_64": "amd64", "arm64": "arm64"}
 QEMU_NAMES = {"x86_64": "x86_64", "arm64": "aarch64"}
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-LAST = 300
+LONGEST_MESSAGE = 300
 
 
 class EmulationError(Exception):
@@ -97,6 +97,6 @@ def _run(command: Sequence[str], more: Mapping[str, str] | None = None) -> str:
         command, env={**os.environ, **(more or {})}, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
-        raise EmulationError(f"{command[0]} failed: {said[:LAST]}")
+        message = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        raise EmulationError(f"{command[0]} failed: {message[:LONGEST_MESSAGE]}")
     return done.stdout

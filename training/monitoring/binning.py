@@ -1,7 +1,7 @@
 """The bins of recorded values, as the baseline counts its own."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from training.model.bins import number_bins
 
 # A feature that the record does not hold: it is private, or the version that scored had another contract.
 UNRECORDED = 65_535
+# With fewer labels to be expected among the hashes than this, that none is recognised may be chance.
+SURELY_KNOWN = 20
 _ABSENT = object()
 
 
@@ -49,3 +51,20 @@ class Binning:
             if is_recorded.any():
                 matrix[is_recorded, index] = self.bins(name, [value for value in values if value is not _ABSENT])
         return matrix
+
+
+def unread_hashes(
+    bins: npt.NDArray[np.uint16], features: Mapping[str, Mapping[str, Any]], hashed: Iterable[str]
+) -> list[str]:
+    """The hashed features of a log of which no hash is one of the baseline's labels: its key is another, or missing.
+
+    `bins` are those of `Binning.matrix`, `features` the baseline's.
+    """
+    unread = []
+    for index, name in enumerate(features):
+        recorded = bins[:, index][(bins[:, index] != UNRECORDED) & (bins[:, index] > 0)]
+        if name in set(hashed) and (recorded == 1).all():
+            _, other, *known = features[name]["counts"]
+            if len(recorded) * sum(known) >= SURELY_KNOWN * (other + sum(known)) > 0:
+                unread.append(name)
+    return unread

@@ -150,6 +150,7 @@ TRACE = "1-6afacd18-5d1f7b3a0c9e42186f0b7d10"
         # X-Ray keeps no trace of these.
         (f"Root={TRACE};Parent=53995c3f42cd8ad8;Sampled=0", {"RequestId": "r-1"}),
         ("", {"RequestId": "r-1"}),
+        ("Root=garbage;Sampled=1", {"RequestId": "r-1"}),
     ],
 )
 def test_a_line_names_its_invocation(

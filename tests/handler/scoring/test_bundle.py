@@ -51,6 +51,9 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
     ("changes", "message"),
     [
         ({"format": FORMAT + 1}, f"has format {FORMAT + 1}; this code reads formats 3 and {FORMAT}"),
+        ({"format": [4]}, r"has format \[4\]; this code reads formats 3 and"),
+        ({"libraries": ["xgboost"]}, r"its libraries are \['xgboost'\]; they must be versions by name"),
+        ({"libraries": {"xgboost": 3}}, r"its libraries are \{'xgboost': 3\}; they must be versions by name"),
         (
             {"files": {**HASHES, "../other.json": "0"}},
             r"names the files \.\./other.json, .*; a bundle has exactly",
@@ -58,7 +61,15 @@ def test_a_missing_file_is_named(copy: Path, name: str) -> None:
         ({"files": {**HASHES, "/etc/passwd": "0"}}, r"names the files /etc/passwd, .*; a bundle has exactly "),
         ({"contract": CONTRACT | {"features": {}}}, "the model has 11 features; the contract declares 10"),
     ],
-    ids=["newer format", "file elsewhere", "absolute path", "contract of another width"],
+    ids=[
+        "newer format",
+        "no number",
+        "list of libraries",
+        "version as a number",
+        "file elsewhere",
+        "absolute path",
+        "contract of another width",
+    ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(copy: Path, changes: dict[str, Any], message: str) -> None:
     """The error has the value found and the right one."""

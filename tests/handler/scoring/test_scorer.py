@@ -283,6 +283,25 @@ def test_other_reasons_of_another_xgboost_are_a_warning(
         assert warning in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("contributions", "message"),
+    [
+        (None, "here has no golden contributions; nothing tells whether XGBoost"),
+        ([0.5], "here: its golden contributions are no 11 numbers"),
+        (["a"] * 11, "here: its golden contributions are no 11 numbers"),
+        (7, "here: its golden contributions are no 11 numbers"),
+    ],
+)
+def test_golden_contributions_that_tell_nothing_are_refused(refund: Scorer, contributions: Any, message: str) -> None:  # noqa: ANN401 - damaged
+    """Where another XGBoost trained, so that they are needed."""
+    bundle = with_contributions(refund, trained_with="2.1.4", added=0.0)
+    golden = [{key: value for key, value in case.items() if key != "contributions"} for case in bundle.golden]
+    if contributions is not None:
+        golden[0]["contributions"] = contributions
+    with pytest.raises(BundleError, match=message):
+        verified_scorer(replace(bundle, golden=golden), "here")
+
+
 def test_another_calibration_than_the_golden_cases_is_refused(refund: Scorer, tmp_path: Path) -> None:
     """A bundle must compute what training computed."""
     folder = Path(shutil.copytree(BUNDLES / "refund", tmp_path / "refund"))

@@ -12,7 +12,7 @@ from handler.settings import SETTINGS
 from handler.web.endpoint import ScoreEndpoint
 from handler.web.headers import MAX_HEADER_BYTES
 
-FASTAPI_ROUTES = {"/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc"}
+FASTAPI_ROUTES = {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
 ROUTE = "/api/v1/refund-predict"
 
 

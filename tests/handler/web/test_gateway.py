@@ -241,6 +241,8 @@ def test_a_refusal_has_its_headers_for_every_gateway(event: object) -> None:
         ("$default", "GET", "/outcomes", 405),
         ("GET /models/{scorer}", "GET", "/models/refund", 200),
         ("$default", "GET", "/models/refund", 400),
+        ("$default", "HEAD", "/models/refund", 400),
+        ("ANY /models/{scorer}", "HEAD", "/models/refund", 200),
         ("$default", "GET", "/health", 200),
     ],
 )

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from handler.records.record import keyed_hash
 from tests.training.monitoring.log_lines import BINNING, FEATURES
-from training.monitoring.binning import UNRECORDED, Binning
+from training.monitoring.binning import UNRECORDED, Binning, unread_hashes
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,28 @@ def test_hashed_labels_join_by_their_key(key: bytes, expected: list[int]) -> Non
     labels = [keyed_hash(label, b"secret") for label in ("DE", "NA", "FR")]
     binning = Binning(FEATURES, key, frozenset({"country"}))
     assert binning.bins("country", [*labels, None]).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "bins", "unread"),
+    [
+        # Missing, other, known: 40 recorded values, of which 30 should be known.
+        ([5, 1, 3], [1] * 40 + [0] * 9 + [UNRECORDED] * 9, ["country"]),
+        ([5, 1, 3], [1] * 40 + [2], []),
+        # Of 40 only 10 are to be expected, of 26 only 19.5: too few to tell.
+        ([5, 3, 1], [1] * 40, []),
+        ([5, 1, 3], [1] * 26, []),
+        ([5, 1, 3], [0] * 40, []),
+        ([5, 1, 0], [1] * 40, []),
+        ([0, 0, 0], [1] * 40, []),
+    ],
+)
+def test_hashes_of_another_key_are_known(counts: list[int], bins: list[int], unread: list[str]) -> None:
+    """None of them is a label's, although many should be."""
+    features = {"amount": {"counts": [1, 1, 1]}, "country": {"counts": counts}}
+    matrix = np.array([[1, code] for code in bins], dtype=np.uint16)
+    assert unread_hashes(matrix, features, ("country",)) == unread
+    assert unread_hashes(matrix, features, ()) == []
 
 
 @pytest.mark.parametrize(
