@@ -36,7 +36,7 @@ from training.delivery.served_history import HistoryTable
 from training.errors import StageError
 
 # The table that stands in for DynamoDB does some 150 calls a second; a thousand were tried (docs/history.md).
-N_SCHEDULES, N_THREADS, N_BURSTS = int(os.environ.get("SCHEDULES", "12")), 8, 6
+N_SCHEDULES, N_THREADS, N_BURSTS = int(os.environ.get("SCHEDULES", "8")), 8, 6
 SECRET = b"a secret"
 
 
