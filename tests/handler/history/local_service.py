@@ -11,6 +11,8 @@ class Handler(BaseHTTPRequestHandler):
     """Keeps connections, and says nothing of calls."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body of an answer are two writes, of which the second would wait 40 ms for the first to be acknowledged.
+    disable_nagle_algorithm = True
 
     def answer(self, status: int, content: bytes, length: int | None = None) -> None:
         """Answer a call; a length other than the content's is told where one is given."""
