@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from contextlib import AbstractContextManager, closing
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -17,6 +18,31 @@ from tests.handler.history.local_service import Handler, serving
 # What may befall a call: refused before it is done; or done, and then no answer, half of one, or one too late; or
 # answered, and the kept connection reset.
 FAULTS = ("throttled", "unavailable", "lost", "cut off", "late", "reset")
+
+
+class Turns:
+    """A lock that is given in the order in which it is asked for; Python's own lets some wait for very long."""
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self._waiting: deque[threading.Semaphore] = deque()
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> None:
+        """Wait for one's turn."""
+        mine = threading.Semaphore(0)
+        with self._guard:
+            self._waiting.append(mine)
+            if len(self._waiting) == 1:
+                mine.release()
+        mine.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        """Give the next one theirs."""
+        with self._guard:
+            self._waiting.popleft()
+            if self._waiting:
+                self._waiting[0].release()
 
 
 class FaultyTable(ThreadingHTTPServer):
@@ -33,7 +59,7 @@ class FaultyTable(ThreadingHTTPServer):
         """How often each fault happened."""
         self._draw, self._lock = np.random.default_rng(7), threading.Lock()
         # Moto's threads change an item at once, and then one's change is lost; DynamoDB's calls of one item take turns.
-        self.turn = threading.Lock()
+        self.turn = Turns()
 
     @property
     def address(self) -> str:
