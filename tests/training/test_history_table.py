@@ -79,7 +79,7 @@ def past(request: pytest.FixtureRequest, scorer: Scorer, run_remembered: RunReme
 
 @pytest.fixture
 def load(run_remembered: RunRemembered, table: str, past: RequestPast) -> Callable[[], Any]:  # noqa: ARG001 - declares it
-    """Builds the states before a midnight and loads those of some cards, because each is a call: what that ends with."""
+    """Builds the states before a midnight and loads some cards', because each is a call; what that ends with."""
 
     def load() -> Any:  # noqa: ANN401 - None, or a sentence
         if not Path(STATES).exists():
