@@ -68,9 +68,11 @@ def _format(line: str, version: str, *values: float | str, ids: str = "") -> byt
 def _ids(context: Any) -> str:  # noqa: ANN401 - Lambda's context
     """The members by which a line is found: the invocation's id, and its trace where X-Ray keeps one."""
     identifier = getattr(context, "aws_request_id", "")
+    ids = f',"RequestId":"{identifier}"' if identifier else ""
     header = os.environ.get(TRACE_VARIABLE, "")
-    trace = trace_root(header) if "Sampled=1" in header else ""
-    return "".join(f',"{name}":"{value}"' for name, value in (("RequestId", identifier), ("Trace", trace)) if value)
+    if "Sampled=1" in header and (trace := trace_root(header)):
+        ids += f',"Trace":"{trace}"'
+    return ids
 
 
 def trace_root(text: str) -> str:

@@ -9,7 +9,7 @@ import binascii
 import json
 import re
 from collections.abc import MutableMapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -106,14 +106,24 @@ def _require_own_route(scope: MutableMapping[str, Any], event: dict[str, Any]) -
     Such as by an encoded path, or one behind BASE_PATH, if the gateway does not take it for the same. The payload
     format 1.0 names the route by its path alone.
     """
-    path, route = scope["path"].removeprefix(scope.get("root_path", "")), event.get("routeKey") or event.get("resource")
-    for own in SETTINGS.own_routes:
-        method, _, begin = own.partition(" ")
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    begins = _begins(SETTINGS.own_routes)
+    # Most requests are for a scorer.
+    if not path.startswith(begins):
+        return
+    route = event.get("routeKey") or event.get("resource") or ""
+    for own, begin in zip(SETTINGS.own_routes, begins, strict=True):
+        method = own.partition(" ")[0]
         # A HEAD asks for what a GET does.
         is_asked = scope["method"] == method or (scope["method"], method) == ("HEAD", "GET")
-        is_own = is_asked and (path == begin or path.startswith(f"{begin}/"))
-        if is_own and begin not in (route or ""):
+        if is_asked and (path == begin or path.startswith(f"{begin}/")) and begin not in route:
             raise BadEventError(f"{own} has a route of its own; send the path as it stands there")
+
+
+@cache
+def _begins(own_routes: tuple[str, ...]) -> tuple[str, ...]:
+    """The paths with which routes of their own begin."""
+    return tuple(own.partition(" ")[2] for own in own_routes)
 
 
 def is_warm_up(event: Any) -> bool:  # noqa: ANN401 - Lambda passes whatever the caller sent
