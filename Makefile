@@ -73,10 +73,10 @@ try: env  ## train a model on your own file: make try DATA=payments.csv LABEL=is
 	@$(call name_ignored,DATA LABEL TIME LABEL_DELAY OUT)$(PYTHON) -m training.try_file --data "$$DATA" --label "$$LABEL" --time "$$TIME" --label-delay "$$LABEL_DELAY" --out "$$OUT" || $(END_QUIETLY)
 
 # The training seldom keeps two cores busy: beside it run the linters, and the tests that train a scorer of their own.
-# Two processes more than there are cores, because many tests wait for processes that they start or end.
+# One process more than there are cores, because some tests wait for processes that they start or end.
 test: env  ## lint, types and all tests
 	@$(MAKE) --no-print-directory --jobs 2 SIDE_BY_SIDE=yes train test-from-nothing
-	pytest --cov --ignore $(FROM_NOTHING) --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 2)) --dist loadfile --no-loadscope-reorder \
+	pytest --cov --ignore $(FROM_NOTHING) --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadfile --no-loadscope-reorder \
 	  --durations 40 --durations-min 2
 
 test-from-nothing: lint
