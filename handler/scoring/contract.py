@@ -359,6 +359,7 @@ class WouldPass(BaseModel):
     probability: float | None = None
     band: Band | None = None
     sentence: str
+    complete: Annotated[bool | None, Field(description="false where the search ended before all was tried")] = None
 
 
 def answer_model(

@@ -6,12 +6,13 @@ request that asks.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched, combinations, product
 from math import ceil, floor, inf, isnan
 from operator import attrgetter
 from struct import pack, unpack
+from time import monotonic
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -75,37 +76,61 @@ class WhatIf:
         """The fields that a change may touch."""
         return tuple(changeable.name for changeable in self._changeable)
 
-    def answer(self, request: BaseModel, scored: Scored) -> dict[str, Any]:
-        """The smallest change, and what the answer would be after it; without one a sentence that says so."""
+    def answer(self, request: BaseModel, scored: Scored, ends: float = inf) -> dict[str, Any]:
+        """The smallest change, and what the answer would be after it; without one a sentence that says so.
+
+        Where not everything was tried when the clock (`time.monotonic`) reached `ends`, it is the smallest of what was,
+        and `complete` is False.
+        """
         values = dict(zip(self._scorer.contract.inputs, self._values(request), strict=True))
         for n_fields in (1, 2):
-            if found := self._smallest(values, scored, n_fields):
-                return self._found(values, scored, *found)
+            found, is_complete = self._smallest(values, scored, n_fields, ends)
+            if found:
+                answer = self._found(values, scored, *found)
+                if not is_complete:
+                    answer["sentence"] += "; a smaller change may exist, because the search ended early"
+                return answer if is_complete else answer | {"complete": False}
+            if not is_complete:
+                text = "no change was found until the search ended early; not every one was tried"
+                return {"changes": [], "sentence": text, "complete": False}
         names = " and ".join(self.names) if len(self.names) < 3 else f"one or two of {', '.join(self.names)}"  # noqa: PLR2004
         return {"changes": [], "sentence": f"no change of {names} alone would lead to another decision"}
 
     def _smallest(
-        self, values: Mapping[str, Any], scored: Scored, n_fields: int
-    ) -> tuple[tuple[_Changeable, ...], tuple[Change, ...], Scored] | None:
-        """The nearest change of so many fields that leaves the band, and its result."""
-        scorer, best = self._scorer, None
-        limit = scorer.block if scored.band == "block" else scorer.threshold
-        nearest = (inf, inf)
-        for fields in combinations(self._changeable, n_fields):
-            tried = sorted(self._changes(values, scored.vector, fields), key=_distance)
-            for some in batched(tried, ROWS_AT_ONCE, strict=False):
-                if _distance(some[0]) >= nearest:
+        self, values: Mapping[str, Any], scored: Scored, n_fields: int, ends: float
+    ) -> tuple[tuple[tuple[_Changeable, ...], tuple[Change, ...], Scored] | None, bool]:
+        """The nearest change of so many fields that leaves the band with its result, and whether all were tried."""
+        best, nearest = None, (inf, inf)
+        # Those that share a feature take longest: by then something near may be known.
+        for fields in sorted(combinations(self._changeable, n_fields), key=_share_a_feature):
+            for least, group in self._groups(values, scored.vector, fields):
+                if least >= nearest:
                     break
-                vectors = [self._moved(scored.vector, fields, changes) for changes in some]
-                for changes, vector, margin in zip(some, vectors, self._booster.margins(vectors), strict=True):
-                    if scorer.probability(margin) < limit:  # type: ignore[operator]  # a band to block has a threshold
-                        if (distance := _distance(changes)) < nearest:
-                            nearest, best = distance, (fields, changes, scorer.scored(vector, margin))
-                        break
-                else:
-                    continue
-                break
-        return best
+                if monotonic() >= ends:
+                    return best, False
+                nearer = (changes for changes in group if _distance(changes) < nearest)
+                try:
+                    found = self._first(scored, fields, sorted(nearer, key=_distance), ends)
+                except TimeoutError:
+                    return best, False
+                if found:
+                    nearest, best = _distance(found[0]), (fields, *found)
+        return best, True
+
+    def _first(
+        self, scored: Scored, fields: Sequence[_Changeable], tried: Sequence[tuple[Change, ...]], ends: float
+    ) -> tuple[tuple[Change, ...], Scored] | None:
+        """The first of several changes that leaves the band, and its result; raises TimeoutError when time is up."""
+        scorer = self._scorer
+        limit = scorer.block if scored.band == "block" else scorer.threshold
+        for some in batched(tried, ROWS_AT_ONCE, strict=False):
+            if monotonic() >= ends:
+                raise TimeoutError
+            vectors = [self._moved(scored.vector, fields, changes) for changes in some]
+            for changes, vector, margin in zip(some, vectors, self._booster.margins(vectors), strict=True):
+                if scorer.probability(margin) < limit:  # type: ignore[operator]  # a band to block has a threshold
+                    return changes, scorer.scored(vector, margin)
+        return None
 
     def _moved(self, vector: list[float], fields: Sequence[_Changeable], changes: Sequence[Change]) -> list[float]:
         """The vector of a request after changes: their features, and those that are computed from them."""
@@ -118,22 +143,30 @@ class WhatIf:
                 moved[feature] = operation(moved[left], moved[right])
         return moved
 
-    def _changes(
+    def _groups(
         self, values: Mapping[str, Any], vector: list[float], fields: Sequence[_Changeable]
-    ) -> Iterator[tuple[Change, ...]]:
-        """Every change of these fields, one for each stretch of values between which the answer cannot move."""
+    ) -> Iterator[tuple[tuple[float, float], Iterable[tuple[Change, ...]]]]:
+        """Every change of these fields, one for each stretch of values between which the answer cannot move.
+
+        In groups, each with a distance that none of its changes is below, in ascending order.
+        """
         first, *others = fields
         changes = self._changes_of(values, vector, first)
         if not others:
-            yield from ((change,) for change in changes)
-            return
-        (second,) = others
-        if not set(first.derived) & set(second.derived):
-            yield from product(changes, self._changes_of(values, vector, second))
-            return
-        for change in changes:
-            moved = self._moved(vector, (first,), (change,))
-            yield from ((change, other) for other in self._changes_of(values, moved, second))
+            yield (0.0, 0.0), ((change,) for change in changes)
+        elif not _share_a_feature(fields):
+            yield (0.0, 0.0), product(changes, self._changes_of(values, vector, others[0]))
+        else:
+            for change in sorted(changes, key=lambda change: (change.distance, change.difference)):
+                yield _distance((change,)), self._pairs(values, vector, fields, change)
+
+    def _pairs(
+        self, values: Mapping[str, Any], vector: list[float], fields: Sequence[_Changeable], change: Change
+    ) -> Iterator[tuple[Change, ...]]:
+        """The changes of a second field beside one of the first, which a feature of both depends on."""
+        first, second = fields
+        moved = self._moved(vector, (first,), (change,))
+        yield from ((change, other) for other in self._changes_of(values, moved, second))
 
     def _changes_of(self, values: Mapping[str, Any], vector: list[float], changeable: _Changeable) -> list[Change]:
         """The changes of one field, the other features being as in the vector."""
@@ -208,6 +241,11 @@ class WhatIf:
             answer["band"] = result.band
         was = scored.band or "flagged"
         return answer | {"sentence": f"with {' and '.join(texts)} it would have been: {became}, not {was}"}
+
+
+def _share_a_feature(fields: Sequence[_Changeable]) -> bool:
+    """Whether a feature is computed from two of these fields."""
+    return any(set(one.derived) & set(other.derived) for one, other in combinations(fields, 2))
 
 
 def _distance(changes: Sequence[Change]) -> tuple[float, float]:

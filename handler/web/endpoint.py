@@ -7,7 +7,7 @@ with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
 import os
 import re
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
-from time import perf_counter, time
+from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -32,6 +32,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 MAX_REASONS = 20_000
 # Each takes as long as some hundreds of requests.
 MAX_WHATIF = 20
+# Of all searches of an invocation; Lambda ends one after ten.
+WHATIF_SECONDS = 2.0
 # Of an id that a caller may have made up.
 LONGEST_SOURCE = 256
 
@@ -93,10 +95,11 @@ class ScoreEndpoint:
         means = Means(recall, control, served.lists, asked)
         answered = self._answered(served.scorer, body, scope["headers"], means)
         if whatif:
+            ends = monotonic() + WHATIF_SECONDS
             for request, scored, answer in zip(*answered, strict=True):
                 # What is on a list no other value of a field would have changed.
                 if answer.get("is_flagged", answer.get("prediction")) and "list" not in answer:
-                    answer["whatif"] = whatif.answer(request, scored)
+                    answer["whatif"] = whatif.answer(request, scored, ends)
         answers = answered.answers
         if asked.reader != NOTHING_ASKED.reader:
             answers = _addressed(served.scorer, answered, asked.reader)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import combinations, product
+from itertools import combinations, count, product
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from benchmarks.variants import write_variant
+from handler.scoring import whatif
 from handler.scoring.contract import Contract
 from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import Scored, Scorer, load_scorer
@@ -173,3 +174,24 @@ def test_a_contract_without_changes_is_as_before(refund: Scorer) -> None:
     """Its bundle does not name the key, so that its version stays."""
     assert "changeable" not in json.dumps(refund.contract.model_dump(mode="json"))
     assert Path(BUNDLES / "refund").exists()
+
+
+def test_a_search_that_is_cut_short_says_so(changing: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it found by then leaves the band, if not by the smallest change; the first look at the clock may end it."""
+    n_found = 0
+    for request, scored in drawn(changing, 8, seed=3):
+        at_once = changing.whatif.answer(request, scored, 0.0)
+        assert (at_once["changes"], at_once["complete"]) == ([], False)
+        assert at_once["sentence"] == "no change was found until the search ended early; not every one was tried"
+        whole = changing.whatif.answer(request, scored)
+        assert "complete" not in whole
+        clock = count()
+        monkeypatch.setattr(whatif, "monotonic", lambda clock=clock: next(clock))
+        for ends in (1, 3, 7, 12):
+            told = changing.whatif.answer(request, scored, ends + next(clock))
+            if told["changes"] and "complete" in told:
+                n_found += 1
+                assert leaves(scored, applied(changing, request, told["changes"]))
+                assert told["sentence"].endswith("; a smaller change may exist, because the search ended early")
+        monkeypatch.undo()
+    assert n_found > 0
