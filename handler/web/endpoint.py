@@ -33,7 +33,7 @@ MAX_REASONS = 20_000
 # Each takes as long as some hundreds of requests.
 MAX_WHATIF = 20
 # Of all searches of an invocation; Lambda ends one after ten.
-WHATIF_SECONDS = 2.0
+WHATIF_SECONDS = 5.0
 # Of an id that a caller may have made up.
 LONGEST_SOURCE = 256
 
