@@ -6,7 +6,7 @@ from time import time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, TypeAdapter, WithJsonSchema, create_model
-from pydantic_core import to_json
+from pydantic_core import PydanticCustomError, to_json
 from starlette.responses import Response
 
 from handler.records.record import INCONCLUSIVE, Recorder
@@ -27,6 +27,14 @@ def _seconds_at(value: object) -> float | None:
     return None if value is None else seconds_of_time(value, time())
 
 
+def _known_label(value: object) -> object:
+    """A label; one sentence where it is none, instead of one for each kind that it might have been."""
+    if value == INCONCLUSIVE or (isinstance(value, int | float) and value in {0, 1}):
+        return value
+    raise PydanticCustomError("outcome_label", "Input should be true, false, 0, 1 or 'inconclusive'")
+
+
+_LABEL_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": [0, 1, INCONCLUSIVE]}]}
 _AT_SCHEMA = {"anyOf": [{"type": "string", "format": "date-time"}, {"type": "number"}, {"type": "null"}]}
 MAX_BY_LENGTH, MAX_NOTE_LENGTH = 128, 1000
 
@@ -38,7 +46,12 @@ class Outcome(BaseModel):
 
     scorer: str
     id: Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, description="as in the request")]
-    label: Annotated[bool | Literal[0, 1, "inconclusive"], Field(description="whether it was fraud")]
+    label: Annotated[
+        bool | Literal[0, 1, "inconclusive"],
+        PlainValidator(_known_label),
+        WithJsonSchema(_LABEL_SCHEMA),
+        Field(description="whether it was fraud"),
+    ]
     source: Annotated[Source | None, Field(description="how it is known")] = None
     by: Annotated[str, Field(min_length=1, max_length=MAX_BY_LENGTH)] | None = None
     """Who says so; better a staff number than a name."""

@@ -84,12 +84,14 @@ def test_a_label_may_be_a_boolean_or_a_number(client: TestClient, record: Record
         ({"id": "x" * 129}, ["id"]),
         ({"id": 7}, ["id"]),
         ({"id": None}, ["id"]),
-        ({"label": 2}, ["label", "bool"]),
-        ({"label": -1}, ["label", "bool"]),
-        ({"label": 0.5}, ["label", "bool"]),
-        ({"label": "true"}, ["label", "bool"]),
-        ({"label": "1"}, ["label", "bool"]),
-        ({"label": None}, ["label", "bool"]),
+        ({"label": 2}, ["label"]),
+        ({"label": -1}, ["label"]),
+        ({"label": 0.5}, ["label"]),
+        ({"label": "true"}, ["label"]),
+        ({"label": "1"}, ["label"]),
+        ({"label": None}, ["label"]),
+        ({"label": "maybe"}, ["label"]),
+        ({"label": []}, ["label"]),
         ({"colour": "red"}, ["colour"]),
     ],
 )
@@ -98,8 +100,9 @@ def test_an_invalid_outcome_is_refused_with_its_position(
 ) -> None:
     """With the key, and without its value; none of the valid outcomes beside it is recorded."""
     answer = client.post(ROUTE, json=[OUTCOME, {**OUTCOME, **changes}, OUTCOME])
-    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", 1, *where])
-    assert all(problem.keys() == {"loc", "msg", "type"} for problem in answer.json()["detail"])
+    (problem,) = answer.json()["detail"]
+    assert (answer.status_code, problem["loc"]) == (422, ["body", 1, *where])
+    assert problem.keys() == {"loc", "msg", "type"}
     assert "refunds" not in answer.text
     assert record() == []
 
