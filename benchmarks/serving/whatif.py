@@ -26,7 +26,8 @@ from benchmarks.variants import write_variant
 from handler.scoring.bundle import MANIFEST
 from handler.scoring.scorer import Scored, Scorer, load_scorer
 from handler.scoring.times import END_OF_TIMES
-from handler.scoring.whatif import WhatIf, _position, _thresholds_of
+from handler.scoring.trees import sum_of, trees_of
+from handler.scoring.whatif import WhatIf, _position
 from training.data.requests import parsed_requests
 from training.run.files import BUILD, BUNDLES
 
@@ -97,11 +98,11 @@ class Grids:
     def __init__(self, scorer: Scorer, n_drawn: int) -> None:
         """Draw them."""
         draw = np.random.default_rng(1)
-        thresholds = _thresholds_of(scorer.bundle.booster.model_json(), len(scorer.bundle.features.names))
+        thresholds = sum_of(trees_of(scorer.bundle.booster.model_json())).thresholds()
         columns = list(scorer.contract.columns)
         self._scorer, self._draw = scorer, draw
         self.values = {
-            name: grid(scorer, thresholds[columns.index(name)], name, draw, n_drawn)
+            name: grid(scorer, thresholds.get(columns.index(name), []), name, draw, n_drawn)
             for name in CHANGEABLE[scorer.bundle.scorer]
         }
 

@@ -7,7 +7,7 @@ so the numbers agree to the last bit.
 import ctypes
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -101,10 +101,16 @@ class Booster:
 
     def margins(self, vectors: Sequence[Sequence[float]]) -> list[float]:
         """The margins of several vectors, in order; each equals `margin` of its vector."""
-        rows = self._flat(vectors)
-        with self._lock:
-            self._predict_dense(self._interface(rows, len(vectors)))
-            return [float(value) for value in self._result[: len(vectors)]]
+        return self._margins(self._flat(vectors), len(vectors))
+
+    def changed_margins(self, vector: Sequence[float], changes: Sequence[Mapping[int, float]]) -> list[float]:
+        """The margins of a vector after several changes, each the new values by feature."""
+        row = (ctypes.c_float * self._width)(*vector)
+        rows = (ctypes.c_float * (self._width * len(changes))).from_buffer(bytearray(row) * len(changes))
+        for number, change in enumerate(changes):
+            for feature, value in change.items():
+                rows[number * self._width + feature] = value
+        return self._margins(rows, len(changes))
 
     def contributions(self, vectors: Sequence[Sequence[float]]) -> list[list[float]]:
         """Per vector the exact contribution of each feature to the margin, then the bias (TreeSHAP, Lundberg 2020)."""
@@ -134,6 +140,11 @@ class Booster:
             text = ctypes.string_at(content, length.value)
         model: dict[str, Any] = json.loads(text)
         return model
+
+    def _margins(self, rows: "ctypes.Array[ctypes.c_float]", n_rows: int) -> list[float]:
+        with self._lock:
+            self._predict_dense(self._interface(rows, n_rows))
+            return [float(value) for value in self._result[:n_rows]]
 
     def _flat(self, vectors: Sequence[Sequence[float]]) -> "ctypes.Array[ctypes.c_float]":
         return (ctypes.c_float * (len(vectors) * self._width))(*(value for vector in vectors for value in vector))

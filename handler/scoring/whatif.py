@@ -1,17 +1,16 @@
 """What would have passed: the smallest change of one field, else of two, after which a request leaves its band.
 
-Exact, because the answer of a sum of trees moves only at the thresholds of its nodes: of each stretch of values between
-two of them the nearest one is tried, through the features that are computed from the field too. Imported by the first
-request that asks.
+Exact, because the answer of a sum of trees moves only at the thresholds of its nodes: beyond each threshold that the
+request can reach the nearest value is tried, through the features that are computed from the field too, unless a lower
+bound of the sum says that none of them would do. Imported by the first request that asks.
 """
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import batched, combinations, product
-from math import ceil, floor, inf, isnan
+from itertools import batched, combinations, permutations
+from math import ceil, floor, inf, isnan, nan
 from operator import attrgetter
-from struct import pack, unpack
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -21,11 +20,16 @@ from handler.scoring.contract import OTHER
 from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import Scored, Scorer
 from handler.scoring.sentence import value_text
+from handler.scoring.trees import Sum, float32, resolved, sum_of, trees_of
 
 # So many rows are scored by one call.
 ROWS_AT_ONCE = 1_000
 # Another category, or a value in place of a missing one, counts as a way past all training rows.
 WHOLE = 1.0
+# Between two values that a field can have.
+STEPS = {"money": 0.01, "count": 1.0}
+# How far XGBoost's sum of float32 leaves may be from that of the same leaves here.
+TOLERANCE = 1e-3
 
 
 class Change(NamedTuple):
@@ -48,25 +52,37 @@ class _Changeable:
     derived: tuple[int, ...]
     """The features that are computed from it."""
 
+    @property
+    def features(self) -> tuple[int, ...]:
+        """All that move with it."""
+        return self.place, *self.derived
+
+
+class _Found(NamedTuple):
+    """A change that leaves the band, and its result."""
+
+    distance: tuple[float, float]
+    fields: tuple[_Changeable, ...]
+    changes: tuple[Change, ...]
+    result: Scored
+
 
 class WhatIf:
     """Finds the smallest changes for one scorer."""
 
     def __init__(self, scorer: Scorer) -> None:
-        """Read the thresholds of the model's nodes."""
+        """Read the model's trees."""
         contract, self._scorer = scorer.contract, scorer
-        self._features, self._booster = scorer.bundle.features, scorer.bundle.booster
         columns = list(contract.columns.items())
-        self._n_columns = len(columns)
-        operands = [{left, right} for _, left, right in self._features.derived]
+        operands = [{left, right} for _, left, right in scorer.bundle.features.derived]
         self._changeable = [
             _Changeable(
-                name, place, field, tuple(self._n_columns + at for at, read in enumerate(operands) if place in read)
+                name, place, field, tuple(len(columns) + at for at, read in enumerate(operands) if place in read)
             )
             for place, (name, field) in enumerate(columns)
             if field.changeable
         ]
-        self._thresholds = _thresholds_of(self._booster.model_json(), len(self._features.names))
+        self._trees = trees_of(scorer.bundle.booster.model_json())
         names = contract.inputs
         values = attrgetter(*names)
         self._values = values if len(names) > 1 else lambda request: (values(request),)
@@ -83,10 +99,16 @@ class WhatIf:
         and `complete` is False.
         """
         values = dict(zip(self._scorer.contract.inputs, self._values(request), strict=True))
+        moving = {feature for changeable in self._changeable for feature in changeable.features}
+        row = [float32(value) for value in scored.vector]
+        trees = sum_of(resolved(tree, row, moving) for tree in self._trees)
+        # The leaves of the present values add up to the margin, and what is missing is the model's base score.
+        base = self._scorer.bundle.booster.margin(scored.vector) - trees.resolved(row, ()).rest
+        search = _Search(self._scorer, values, scored, trees._replace(rest=trees.rest + base), ends)
         for n_fields in (1, 2):
-            found, is_complete = self._smallest(values, scored, n_fields, ends)
+            found, is_complete = search.smallest(combinations(self._changeable, n_fields))
             if found:
-                answer = self._found(values, scored, *found)
+                answer = self._found(values, scored, found.fields, found.changes, found.result)
                 if not is_complete:
                     answer["sentence"] += "; a smaller change may exist, because the search ended early"
                 return answer if is_complete else answer | {"complete": False}
@@ -95,128 +117,6 @@ class WhatIf:
                 return {"changes": [], "sentence": text, "complete": False}
         names = " and ".join(self.names) if len(self.names) < 3 else f"one or two of {', '.join(self.names)}"  # noqa: PLR2004
         return {"changes": [], "sentence": f"no change of {names} alone would lead to another decision"}
-
-    def _smallest(
-        self, values: Mapping[str, Any], scored: Scored, n_fields: int, ends: float
-    ) -> tuple[tuple[tuple[_Changeable, ...], tuple[Change, ...], Scored] | None, bool]:
-        """The nearest change of so many fields that leaves the band with its result, and whether all were tried."""
-        best, nearest = None, (inf, inf)
-        # Those that share a feature take longest: by then something near may be known.
-        for fields in sorted(combinations(self._changeable, n_fields), key=_share_a_feature):
-            for least, group in self._groups(values, scored.vector, fields):
-                if least >= nearest:
-                    break
-                if monotonic() >= ends:
-                    return best, False
-                nearer = (changes for changes in group if _distance(changes) < nearest)
-                try:
-                    found = self._first(scored, fields, sorted(nearer, key=_distance), ends)
-                except TimeoutError:
-                    return best, False
-                if found:
-                    nearest, best = _distance(found[0]), (fields, *found)
-        return best, True
-
-    def _first(
-        self, scored: Scored, fields: Sequence[_Changeable], tried: Sequence[tuple[Change, ...]], ends: float
-    ) -> tuple[tuple[Change, ...], Scored] | None:
-        """The first of several changes that leaves the band, and its result; raises TimeoutError when time is up."""
-        scorer = self._scorer
-        limit = scorer.block if scored.band == "block" else scorer.threshold
-        for some in batched(tried, ROWS_AT_ONCE, strict=False):
-            if monotonic() >= ends:
-                raise TimeoutError
-            vectors = [self._moved(scored.vector, fields, changes) for changes in some]
-            for changes, vector, margin in zip(some, vectors, self._booster.margins(vectors), strict=True):
-                if scorer.probability(margin) < limit:  # type: ignore[operator]  # a band to block has a threshold
-                    return changes, scorer.scored(vector, margin)
-        return None
-
-    def _moved(self, vector: list[float], fields: Sequence[_Changeable], changes: Sequence[Change]) -> list[float]:
-        """The vector of a request after changes: their features, and those that are computed from them."""
-        moved = vector.copy()
-        for changeable, change in zip(fields, changes, strict=True):
-            moved[changeable.place] = self._features.encoders[changeable.place](change.value)
-        for changeable in fields:
-            for feature in changeable.derived:
-                operation, left, right = self._features.derived[feature - self._n_columns]
-                moved[feature] = operation(moved[left], moved[right])
-        return moved
-
-    def _groups(
-        self, values: Mapping[str, Any], vector: list[float], fields: Sequence[_Changeable]
-    ) -> Iterator[tuple[tuple[float, float], Iterable[tuple[Change, ...]]]]:
-        """Every change of these fields, one for each stretch of values between which the answer cannot move.
-
-        In groups, each with a distance that none of its changes is below, in ascending order.
-        """
-        first, *others = fields
-        changes = self._changes_of(values, vector, first)
-        if not others:
-            yield (0.0, 0.0), ((change,) for change in changes)
-        elif not _share_a_feature(fields):
-            yield (0.0, 0.0), product(changes, self._changes_of(values, vector, others[0]))
-        else:
-            for change in sorted(changes, key=lambda change: (change.distance, change.difference)):
-                yield _distance((change,)), self._pairs(values, vector, fields, change)
-
-    def _pairs(
-        self, values: Mapping[str, Any], vector: list[float], fields: Sequence[_Changeable], change: Change
-    ) -> Iterator[tuple[Change, ...]]:
-        """The changes of a second field beside one of the first, which a feature of both depends on."""
-        first, second = fields
-        moved = self._moved(vector, (first,), (change,))
-        yield from ((change, other) for other in self._changes_of(values, moved, second))
-
-    def _changes_of(self, values: Mapping[str, Any], vector: list[float], changeable: _Changeable) -> list[Change]:
-        """The changes of one field, the other features being as in the vector."""
-        field, now = changeable.field, values[changeable.name]
-        if field.type == "flag":
-            return [Change(WHOLE, WHOLE, value) for value in (False, True) if value is not now]
-        if field.type == "category":
-            labels = [label for label in self._features.labels[changeable.place] or () if label not in {OTHER, now}]
-            return [Change(WHOLE, WHOLE, label) for label in labels]
-        nearest: dict[tuple[int, ...], Change] = {}
-        for value in self._candidates(vector, changeable):
-            change = self._change(now, value, changeable)
-            cell = self._cell(self._moved(vector, (changeable,), (change,)), changeable)
-            if cell not in nearest or change < nearest[cell]:
-                nearest[cell] = change
-        nearest.pop(self._cell(vector, changeable), None)
-        return list(nearest.values())
-
-    def _candidates(self, vector: list[float], changeable: _Changeable) -> set[float]:
-        """Values on either side of each threshold of the field's feature and of those computed from it."""
-        place, field = changeable.place, changeable.field
-        edges = list(self._thresholds[place])
-        for feature in changeable.derived:
-            _, left, right = self._features.derived[feature - self._n_columns]
-            other = vector[right if place == left else left]
-            edges += (
-                _solved(self._scorer, feature, is_left=place == left, other=other, threshold=threshold)
-                for threshold in self._thresholds[feature]
-            )
-        step = {"money": 0.01, "count": 1.0}.get(field.type)
-        values = {0.0}
-        for edge in edges:
-            if not isnan(edge) and abs(edge) < inf:
-                values |= _around(edge, step)
-        return {value for value in values if field.lowest <= value <= field.highest}
-
-    def _cell(self, vector: list[float], changeable: _Changeable) -> tuple[int, ...]:
-        """Between which thresholds a vector lies in the features that the field decides; -1 for a missing one."""
-        return tuple(
-            -1 if isnan(value := vector[at]) else _n_reached(self._thresholds[at], value)
-            for at in (changeable.place, *changeable.derived)
-        )
-
-    def _change(self, now: Any, value: float, changeable: _Changeable) -> Change:  # noqa: ANN401 - a request's value
-        shown = int(value) if changeable.field.type == "count" else value
-        if now is None:
-            return Change(WHOLE, abs(value), shown)
-        percentiles = self._scorer.bundle.reference[changeable.name].get("percentiles") or [0.0]
-        distance = abs(_position(percentiles, value) - _position(percentiles, now))
-        return Change(distance, abs(value - now), shown)
 
     def _found(
         self,
@@ -227,7 +127,7 @@ class WhatIf:
         result: Scored,
     ) -> dict[str, Any]:
         """The answer that tells a change."""
-        features = self._features
+        features = self._scorer.bundle.features
         texts, shown = [], []
         for changeable, change in zip(fields, changes, strict=True):
             key = changeable.field.alias or changeable.name
@@ -243,6 +143,187 @@ class WhatIf:
         return answer | {"sentence": f"with {' and '.join(texts)} it would have been: {became}, not {was}"}
 
 
+class _Search:
+    """The search for one request."""
+
+    def __init__(self, scorer: Scorer, values: Mapping[str, Any], scored: Scored, trees: Sum, ends: float) -> None:
+        """Take the request's values, its result, the trees that changeable fields move, and when to end."""
+        self._scorer, self._features, self._booster = scorer, scorer.bundle.features, scorer.bundle.booster
+        self._n_columns = len(scorer.contract.columns)
+        self._values, self._vector, self._trees, self._ends = values, scored.vector, trees, ends
+        # By feature and threshold, of those features that are a field's own: no other field moves what is beyond.
+        self._crossed: dict[tuple[int, float], Sequence[float]] = {}
+        limit = scorer.block if scored.band == "block" else scorer.threshold
+        self._limit: float = limit  # type: ignore[assignment]  # a band to block has a threshold
+
+    def smallest(self, combined: Iterable[tuple[_Changeable, ...]]) -> tuple[_Found | None, bool]:
+        """The nearest change of some combination of fields that leaves the band, and whether all were tried."""
+        best, nearest = None, (inf, inf)
+        # Those that share a feature take longest: by then something near may be known.
+        for fields in sorted(combined, key=_share_a_feature):
+            for ordered, least, changes in self._groups(fields):
+                if least >= nearest:
+                    continue
+                try:
+                    found = self._first(ordered, changes, nearest)
+                except TimeoutError:
+                    return best, False
+                if found:
+                    best, nearest = found, found.distance
+        return best, True
+
+    def _groups(
+        self, fields: tuple[_Changeable, ...]
+    ) -> Iterator[tuple[tuple[_Changeable, ...], tuple[float, float], Iterable[tuple[Change, ...]]]]:
+        """The changes of these fields that may leave the band: the fields in order, a least distance, the changes."""
+        first, *others = fields
+        trees = self._trees_of(self._trees, self._vector, fields)
+        if not self._may_leave(trees):
+            return
+        if not others:
+            yield fields, (0.0, 0.0), ((change,) for change in self._changes_of(first, self._vector, trees))
+            return
+        # A feature of both moves with either: then each is taken first once, and the other beside every value of it.
+        for ordered in permutations(fields) if _share_a_feature(fields) else (fields,):
+            for change in sorted(self._changes_of(ordered[0], self._vector, trees)):
+                yield ordered, change[:2], self._pairs(ordered, change, trees)
+
+    def _pairs(self, fields: tuple[_Changeable, ...], change: Change, trees: Sum) -> Iterator[tuple[Change, ...]]:
+        """The changes of a second field beside one of the first; none where no value of it would do."""
+        first, second = fields
+        vector = _applied(self._vector, self._moved((first,), (change,)))
+        trees = self._trees_of(trees, vector, (second,))
+        if self._may_leave(trees):
+            yield from ((change, other) for other in self._changes_of(second, vector, trees))
+
+    def _trees_of(self, trees: Sum, vector: Sequence[float], fields: Iterable[_Changeable]) -> Sum:
+        """What some fields move of the trees, the others being as in a vector."""
+        moving = {feature for field in fields for feature in field.features}
+        return trees.resolved([float32(value) for value in vector], moving)
+
+    def _may_leave(self, trees: Sum) -> bool:
+        return self._scorer.probability(trees.least() - TOLERANCE) < self._limit
+
+    def _first(
+        self, fields: tuple[_Changeable, ...], tried: Iterable[tuple[Change, ...]], nearest: tuple[float, float]
+    ) -> _Found | None:
+        """The nearest of several changes that leaves the band, if nearer; raises TimeoutError when time is up."""
+        self._watch_the_clock()
+        nearer = [(distance, changes) for changes in tried if (distance := _distance(changes)) < nearest]
+        nearer.sort(key=lambda pair: pair[0])
+        for some in batched(nearer, ROWS_AT_ONCE, strict=False):
+            self._watch_the_clock()
+            moved = [self._moved(fields, changes) for _, changes in some]
+            margins = self._booster.changed_margins(self._vector, moved)
+            for (distance, changes), features, margin in zip(some, moved, margins, strict=True):
+                if self._scorer.probability(margin) < self._limit:
+                    result = self._scorer.scored(_applied(self._vector, features), margin)
+                    return _Found(distance, fields, changes, result)
+        return None
+
+    def _watch_the_clock(self) -> None:
+        if monotonic() >= self._ends:
+            raise TimeoutError
+
+    def _moved(self, fields: Sequence[_Changeable], changes: Sequence[Change]) -> dict[int, float]:
+        """The features that changes move: those of their fields, and those that are computed from them."""
+        encoders, derived, vector = self._features.encoders, self._features.derived, self._vector
+        moved = {
+            changeable.place: encoders[changeable.place](change.value)
+            for changeable, change in zip(fields, changes, strict=True)
+        }
+        for changeable in fields:
+            for feature in changeable.derived:
+                operation, left, right = derived[feature - self._n_columns]
+                moved[feature] = operation(
+                    moved[left] if left in moved else vector[left], moved[right] if right in moved else vector[right]
+                )
+        return moved
+
+    def _changes_of(self, changeable: _Changeable, vector: Sequence[float], trees: Sum) -> list[Change]:
+        """The changes of one field that may move the trees, the other features being as in the vector."""
+        field, now = changeable.field, self._values[changeable.name]
+        if field.type == "flag":
+            return [Change(WHOLE, WHOLE, value) for value in (False, True) if value is not now]
+        if field.type == "category":
+            labels = [label for label in self._features.labels[changeable.place] or () if label not in {OTHER, now}]
+            return [Change(WHOLE, WHOLE, label) for label in labels]
+        step = STEPS.get(field.type, 0.0)
+        # Next to 0 as well, where a quotient has a pole.
+        tried = {0.0, -step, step, *self._beyond(changeable, vector, trees)}
+        valid = [value for value in tried if field.lowest <= value <= field.highest and value != now]
+        shown = [int(value) if field.type == "count" else value for value in valid]
+        if now is None:
+            return [Change(WHOLE, abs(value), value) for value in shown]
+        percentiles = self._scorer.bundle.reference[changeable.name].get("percentiles") or [0.0]
+        position = _position(percentiles, now)
+        return [Change(abs(_position(percentiles, value) - position), abs(value - now), value) for value in shown]
+
+    def _beyond(self, changeable: _Changeable, vector: Sequence[float], trees: Sum) -> Iterator[float]:
+        """The nearest values beyond all thresholds of the trees that a field moves."""
+        thresholds = trees.thresholds()
+        for threshold in thresholds.get(changeable.place, ()):
+            crossing = changeable.place, threshold
+            if crossing not in self._crossed:
+                self._crossed[crossing] = self._across(changeable, vector, *crossing)
+            yield from self._crossed[crossing]
+        for feature in changeable.derived:
+            for threshold in thresholds.get(feature, ()):
+                yield from self._across(changeable, vector, feature, threshold)
+
+    def _across(
+        self, changeable: _Changeable, vector: Sequence[float], feature: int, threshold: float
+    ) -> Sequence[float]:
+        """The value nearest to the present one for which a feature is on the other side of a threshold.
+
+        And one on the same side where its sign is another, because a quotient has a pole at 0.
+        """
+        edge = self._solved(changeable, vector, feature, threshold)
+        if isnan(edge) or abs(edge) == inf:
+            return ()
+        now = self._values[changeable.name] or 0.0
+        found: dict[bool, float] = {}
+        for value in sorted(_around(edge, STEPS.get(changeable.field.type)), key=lambda value: abs(value - now)):
+            found.setdefault(self._feature_at(changeable, vector, feature, value) >= threshold, value)
+            if len(found) > 1:
+                break
+        if edge * now > 0:
+            found.pop(self._feature_at(changeable, vector, feature, now) >= threshold, None)
+        return tuple(found.values())
+
+    def _feature_at(self, changeable: _Changeable, vector: Sequence[float], feature: int, value: float) -> float:
+        """What a feature is where a field has a value, as the model compares it."""
+        place = changeable.place
+        encoded = self._features.encoders[place](value)
+        if feature != place:
+            operation, left, right = self._features.derived[feature - self._n_columns]
+            encoded = operation(
+                encoded if left == place else vector[left], encoded if right == place else vector[right]
+            )
+        return float32(encoded)
+
+    def _solved(self, changeable: _Changeable, vector: Sequence[float], feature: int, threshold: float) -> float:
+        """The value of a field at which a feature has a value; NaN where there is none."""
+        if feature == changeable.place:
+            return threshold
+        _, left, right = self._features.derived[feature - self._n_columns]
+        is_left = left == changeable.place
+        other = vector[right if is_left else left]
+        if self._scorer.contract.features[self._features.names[feature]].product:
+            return threshold / other if other else nan
+        if is_left:
+            return threshold * other
+        return other / threshold if threshold else nan
+
+
+def _applied(vector: Sequence[float], moved: Mapping[int, float]) -> list[float]:
+    """A vector with other values of some features."""
+    applied = list(vector)
+    for feature, value in moved.items():
+        applied[feature] = value
+    return applied
+
+
 def _share_a_feature(fields: Sequence[_Changeable]) -> bool:
     """Whether a feature is computed from two of these fields."""
     return any(set(one.derived) & set(other.derived) for one, other in combinations(fields, 2))
@@ -251,40 +332,6 @@ def _share_a_feature(fields: Sequence[_Changeable]) -> bool:
 def _distance(changes: Sequence[Change]) -> tuple[float, float]:
     """How far all changes together are."""
     return sum(change.distance for change in changes), sum(change.difference for change in changes)
-
-
-def _thresholds_of(model: Mapping[str, Any], n_features: int) -> list[list[float]]:
-    """Per feature the values from which on nodes send a number to the right, ascending."""
-    thresholds: list[set[float]] = [set() for _ in range(n_features)]
-    for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
-        nodes = zip(
-            tree["left_children"], tree["split_type"], tree["split_indices"], tree["split_conditions"], strict=True
-        )
-        for left, kind, index, condition in nodes:
-            if left != -1 and kind == 0:
-                thresholds[index].add(_float32(condition))
-    return [sorted(of_feature) for of_feature in thresholds]
-
-
-def _float32(value: float) -> float:
-    return float(unpack("<f", pack("<f", value))[0])
-
-
-def _n_reached(thresholds: Sequence[float], value: float) -> int:
-    """How many thresholds a value reaches, as XGBoost compares them: in float32."""
-    value = _float32(value)
-    place = bisect_left(thresholds, value)
-    return place + (place < len(thresholds) and thresholds[place] == value)
-
-
-def _solved(scorer: Scorer, feature: int, *, is_left: bool, other: float, threshold: float) -> float:
-    """The value of an operand at which a ratio or a product has a value; NaN where there is none."""
-    name = scorer.bundle.features.names[feature]
-    if scorer.contract.features[name].product:
-        return threshold / other if other else float("nan")
-    if is_left:
-        return threshold * other
-    return other / threshold if threshold else float("nan")
 
 
 def _around(edge: float, step: float | None) -> set[float]:

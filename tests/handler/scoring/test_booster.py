@@ -54,6 +54,14 @@ def test_margins_equal_the_python_packages_to_the_bit(trained: xgboost.Booster, 
     assert loaded.margins(rows.tolist()) == expected
 
 
+def test_margins_of_changes_are_those_of_the_changed_rows(loaded: Booster) -> None:
+    """Some, one or no feature changed, also to missing."""
+    row = random_rows(1, seed=5)[0].tolist()
+    changes: list[dict[int, float]] = [{}, {0: 1.5}, {1: 3.0, 3: np.nan}, {2: -0.5}]
+    changed = [[change.get(feature, value) for feature, value in enumerate(row)] for change in changes]
+    assert loaded.changed_margins(row, changes) == loaded.margins(changed)
+
+
 def test_contributions_equal_the_python_packages_to_the_bit(trained: xgboost.Booster, loaded: Booster) -> None:
     """TreeSHAP and the bias, row by row."""
     rows = random_rows(50, seed=3)

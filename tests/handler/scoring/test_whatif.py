@@ -15,7 +15,8 @@ from handler.scoring import whatif
 from handler.scoring.contract import Contract
 from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import Scored, Scorer, load_scorer
-from handler.scoring.whatif import WhatIf, _float32, _n_reached, _position
+from handler.scoring.trees import sum_of, trees_of
+from handler.scoring.whatif import WhatIf, _position
 from tests.handler.deployment import BUNDLES
 
 CHANGEABLE = {
@@ -103,7 +104,7 @@ def grid(scorer: Scorer, request: BaseModel, name: str) -> list[Any]:
     field, place = scorer.contract.fields[name], list(scorer.contract.columns).index(name)
     if field.type == "category":
         return [label for label in (scorer.bundle.features.labels[place] or ())[1:] if label != vars(request)[name]]
-    edges = scorer.whatif._thresholds[place]  # noqa: SLF001 - the grid of the issue
+    edges = sum_of(trees_of(scorer.bundle.booster.model_json())).thresholds()[place]
     rng = np.random.default_rng(2)
     values = [value for edge in edges for value in (edge * (1 - 1e-6), edge, edge * (1 + 1e-6))]
     values += np.quantile(scorer.bundle.reference[name]["percentiles"], rng.random(200)).tolist()
@@ -141,10 +142,12 @@ def test_no_smaller_change_would_do(changing: Scorer) -> None:
                         assert not leaves(scored, changing.score(copy)), (fields, values, told)
 
 
-def test_thresholds_are_compared_as_the_model_does() -> None:
-    """In float32; a value that is a threshold reaches it."""
-    edges = [_float32(0.1), _float32(0.3)]
-    assert [_n_reached(edges, value) for value in (0.0, 0.1, 0.1 + 1e-10, 0.2, 0.3, 9.0)] == [0, 1, 1, 1, 2, 2]
+def test_the_bound_leaves_out_nothing(changing: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same change is told where every stretch of values is scored."""
+    drawn_here = list(drawn(changing, 6, seed=5))
+    told = [changing.whatif.answer(request, scored) for request, scored in drawn_here]
+    monkeypatch.setattr(whatif, "TOLERANCE", float("inf"))
+    assert [changing.whatif.answer(request, scored) for request, scored in drawn_here] == told
 
 
 def test_position_among_the_training_rows() -> None:
