@@ -43,7 +43,7 @@ scorers:
     split:      {{test: 0.2}}
     quarantine: {{max_share: 0.0}}
     compute:    {{engine: local}}
-    folds:      {{count: 2, validate_share: 0.15, sample: 0.06}}
+    folds:      {{count: 2, validate_share: 0.15, sample: 0.03}}
     resampling: {{method: smote, ratio: 0.1}}
     model:
       {{rounds: 100, max_depth: 6, learning_rate: 0.2, subsample: 0.8, colsample_bytree: 0.5, reg_lambda: 10}}
