@@ -12,8 +12,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.history.payments import START
-from benchmarks.history.request import ROUTE
+from benchmarks.history.payments import ROUTE, START
 from benchmarks.serving.child import CONTEXT
 from benchmarks.serving.gateway import http_event
 from handler.scoring.history import DAY

@@ -1,27 +1,16 @@
 """Drawn payments of cards, devices and merchants, and a scorer with a history of these three: twelve features."""
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.command import ROOT
-from benchmarks.variants import contents_of
-from handler.scoring.bundle import MANIFEST, to_json
 from training.declaration import ScorerDeclaration, declared_scorer
-from training.package import build_bundle
-from training.run.files import BUNDLES
 
-SCORER = "payments"
+SCORER, ROUTE = "payments", "/payments"
 PARAMS = """\
 scorers:
   payments:
@@ -77,13 +66,6 @@ ROWS_A_BATCH = 100_000
 ROWS_A_CARD, ROWS_A_DEVICE, ROWS_A_MERCHANT = 20, 15, 1_000
 FRAUD_RATE = 0.02
 OTHER_DEVICE_RATE = 0.1
-# What makes a bundle of rows, in an interpreter of its own, because the stages work in the working folder.
-STAGES = ("catalogue", "prepare", "compare", "tune", "train", "calibrate", "evaluate", "baseline", "package")
-RUN_STAGES = f"""
-import importlib
-for stage in {STAGES!r}:
-    importlib.import_module(f"training.{{stage}}").main({SCORER!r})
-"""
 
 
 def scorer_in(folder: Path) -> ScorerDeclaration:
@@ -131,47 +113,3 @@ def requests(n_rows: int) -> Iterator[dict[str, Any]]:
     """The same payments as requests."""
     for batch in batches(n_rows):
         yield from batch.drop_columns(["is_fraud"]).to_pylist()
-
-
-@cache
-def trained_contents(n_rows: int) -> dict[str, bytes]:
-    """The files of the bundle of a scorer that learned so many rows; a process trains it once."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
-        write_rows(folder / scorer_in(folder).data, n_rows)
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [sys.executable, "-c", RUN_STAGES], cwd=folder, env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise SystemExit(f"the scorer of the benchmark could not be trained: {done.stderr}")
-        return contents_of(folder / BUNDLES / SCORER)
-
-
-def trained_bundles(folder: Path, n_rows: int) -> tuple[Path, Path]:
-    """Folders with the bundle of a scorer that learned so many rows, and with that of the same without its history.
-
-    The latter has the same model; what the history computes is a field, which a request may carry. No request is ever
-    flagged, because the reasons that a flagged one has would hide what is measured.
-    """
-    contents = dict(trained_contents(n_rows))
-    manifest = json.loads(contents.pop(MANIFEST))
-    described = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
-    described["decision"] |= {"threshold": 1.0}
-    with_history, without = folder / "with", folder / "without"
-    for bundles in (with_history, without):
-        (bundles / SCORER).mkdir(parents=True)
-    build_bundle(with_history / SCORER, contents, described)
-    contract = described["contract"]
-    computed = {
-        name: {"type": "flag" if feature["take"] == "seen" else "number"}
-        for name, feature in contract["history"]["features"].items()
-    }
-    fields = {"amount": contract["fields"]["amount"], **computed}
-    golden = json.loads(contents["golden.json"])
-    for case in golden:
-        given = {key: value for key, value in case["request"].items() if key in {"payment_id", "amount"}}
-        case["request"] = given | case.pop("past", {})
-    described["contract"] = contract | {"history": None, "fields": fields, "time": None}
-    build_bundle(without / SCORER, contents | {"golden.json": to_json(golden)}, described)
-    return with_history, without

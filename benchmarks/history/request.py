@@ -16,7 +16,8 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.command import keep, options_of
-from benchmarks.history.payments import SCORER, requests, trained_bundles
+from benchmarks.history.payment_bundles import trained_bundles
+from benchmarks.history.payments import ROUTE, SCORER, requests
 from benchmarks.machine import in_turn, machine
 from benchmarks.serving.function import FunctionProcess
 from benchmarks.serving.gateway import http_event
@@ -29,7 +30,6 @@ SIZES = {"rows": (50_000, 3_000), "turns": (61, 2), "calls": (200, 5)}
 PERCENTILES = {"p50": 50, "p99": 99}
 # What a request may pay for its history, in microseconds.
 MOST_ADDED = {"p50": 250.0, "p99": 600.0}
-ROUTE = "/payments"
 
 
 def remember(bundle: Path, path: Path, past: Sequence[Mapping[str, Any]]) -> None:

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from benchmarks.command import keep, options_of
 from benchmarks.history.paced_calls import FIRST_TIME, N_ENTITIES, Limits, working
-from benchmarks.history.payments import SCORER, START, trained_bundles
+from benchmarks.history.payment_bundles import trained_bundles
+from benchmarks.history.payments import SCORER, START
 from benchmarks.history.table_stand_in import DYNAMODB, Units, table_stand_in
 from benchmarks.machine import machine
 from benchmarks.tables import date_of, number, table
