@@ -44,7 +44,7 @@ from training.run.files import write_whole
 from training.synthesize import SEED
 
 # `weeks` are replayed at most; `one_in` of the handbook's customers are taken.
-SIZES = {"transaction": (300_000, 0), "refund": (120_000, 40_000), "weeks": (520, 2), "one_in": (1, 30)}
+SIZES = {"transaction": (300_000, 0), "refund": (120_000, 20_000), "weeks": (520, 2), "one_in": (1, 60)}
 DRAW = {"transaction": draw_transactions, "refund": draw_refunds}
 # The other shipped scorer goes the same way.
 SMALLEST = ("refund",)

@@ -35,7 +35,7 @@ from training.monitoring.blocks import measured_performance
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at
 from training.params import Policy
 
-SIZES = {"draws": (1_000, 3), "rows": (120_000, 24_000), "periods": (13, 1), "every": (1, 40)}
+SIZES = {"draws": (1_000, 3), "rows": (120_000, 12_000), "periods": (13, 1), "every": (1, 40)}
 SHARES = (0.01, 0.05, 0.1)
 # As many of the frauds are blocked where the recall is measured.
 BLOCKED = 0.5

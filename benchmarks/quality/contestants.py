@@ -40,7 +40,6 @@ CACHE = ROOT / BUILD / "benchmarks" / "race"
 # AutoGluon's default, by name, because another version may have another.
 PRESETS = "medium_quality"
 XGBOOST_ROUNDS = 300
-LATENCY_CALLS = 200
 LATENCY_ROWS = 50
 
 
@@ -53,7 +52,7 @@ class Entry:
     """Seconds and CPU seconds, bytes of the artifact, CPU seconds of one row; AutoGluon's models and limits too."""
 
 
-def tried(name: str, raced_set: RacedSet, folder: Path) -> tuple[Entry, Labels]:
+def tried(name: str, raced_set: RacedSet, folder: Path, n_calls: int) -> tuple[Entry, Labels]:
     """What `make try` makes of the rows, and the labels of its test window; raises SystemExit where it fails."""
     data, out = folder / f"race_{name}.parquet", folder / "try"
     raced_set.rows.to_parquet(data, index=False)
@@ -73,22 +72,22 @@ def tried(name: str, raced_set: RacedSet, folder: Path) -> tuple[Entry, Labels]:
         raise SystemExit(f"the bundle of {name} rejects {len(rejected)} of its test rows, such as: {rejected.iloc[0]}")
     facts = times | {
         "bytes": sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file()),
-        "row_cpu_seconds": request_cpu_seconds(scorer),
+        "row_cpu_seconds": request_cpu_seconds(scorer, n_calls),
     }
     label = declared_scorer(bundle.name, out / "params.yaml").label
     return Entry(answered["fraud_probability"].to_numpy(), facts), test[label].to_numpy()
 
 
-def request_cpu_seconds(scorer: Scorer) -> float:
+def request_cpu_seconds(scorer: Scorer, n_calls: int) -> float:
     """The median CPU time of checking and scoring one request."""
 
     def probability(request: dict[str, Any]) -> float:
         return scorer.score(scorer.request_model.model_validate(request)).probability
 
-    return median_cpu_seconds(probability, [case["request"] for case in scorer.bundle.golden])
+    return median_cpu_seconds(probability, [case["request"] for case in scorer.bundle.golden], n_calls)
 
 
-def with_xgboost(train: pd.DataFrame, test: pd.DataFrame, label: str) -> Entry:
+def with_xgboost(train: pd.DataFrame, test: pd.DataFrame, label: str, n_calls: int) -> Entry:
     """XGBoost with its defaults, but for 300 rounds and base_score .5; texts become whole numbers."""
     numbers = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
     columns = make_column_transformer((numbers, make_column_selector(dtype_exclude="number")), remainder="passthrough")
@@ -99,7 +98,7 @@ def with_xgboost(train: pd.DataFrame, test: pd.DataFrame, label: str) -> Entry:
     times = {"seconds": perf_counter() - start, "cpu_seconds": cpu_seconds(resource.RUSAGE_SELF) - cpu_start}
     features = test.drop(columns=label)
     single_rows = [features.iloc[[place]] for place in range(min(LATENCY_ROWS, len(features)))]
-    row_cpu_seconds = median_cpu_seconds(pipeline.predict_proba, single_rows)
+    row_cpu_seconds = median_cpu_seconds(pipeline.predict_proba, single_rows, n_calls)
     scores = pipeline.predict_proba(features)[:, 1].astype(np.float64)
     return Entry(scores, times | {"bytes": pickled_bytes(pipeline), "row_cpu_seconds": row_cpu_seconds})
 
@@ -160,10 +159,10 @@ def cpu_seconds(who: int) -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def median_cpu_seconds[T](call: Callable[[T], Any], arguments: Iterable[T]) -> float:
+def median_cpu_seconds[T](call: Callable[[T], Any], arguments: Iterable[T], n_calls: int) -> float:
     """The median CPU time, to which other processes add nothing, of a call with the arguments in turn."""
     seconds = []
-    for argument in islice(cycle(arguments), LATENCY_CALLS):
+    for argument in islice(cycle(arguments), n_calls):
         start = process_time()
         call(argument)
         seconds.append(process_time() - start)

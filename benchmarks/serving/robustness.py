@@ -9,7 +9,7 @@ from benchmarks.serving.fuzz import fuzz_events, fuzz_routes
 from benchmarks.serving.overload import million, overload
 from benchmarks.tables import date_of, table
 
-SIZES = {"cases": (2_000, 1), "examples": (20_000, 2), "seconds": (60, 1), "predictions": (1_000_000, 200)}
+SIZES = {"cases": (2_000, 1), "examples": (20_000, 2), "seconds": (60, 1), "predictions": (1_000_000, 100)}
 # Of a million predictions between a tenth of them and all: what a leak of one byte a prediction would take.
 MAX_GROWTH_MB = {"overload": 2.0, "million": 1.0}
 

@@ -36,7 +36,7 @@ CHANGEABLE = {
     "refund": ("amount", "refunds", "years_active"),
 }
 # Flagged rows of each scorer; of these, those of which pairs are tried; values of each of two fields; drawn values.
-SIZES = {"rows": (1_000, 10), "pairs": (40, 2), "values": (40, 4), "drawn": (200, 20)}
+SIZES = {"rows": (1_000, 3), "pairs": (40, 3), "values": (40, 4), "drawn": (200, 20)}
 BANDS = ("approve", "review", "block")
 
 

@@ -29,7 +29,7 @@ from training.run.files import BUILD, BUNDLES
 SCORER = "transaction"
 TRAIN = ("features", "resampling", "fit")
 # The largest number of rows; the others are a tenth and a hundredth of it.
-SIZES = {"rows": (10_000_000, 20_000), "row_counts": (3, 1)}
+SIZES = {"rows": (10_000_000, 10_000), "row_counts": (3, 1)}
 ROW_GROUP = 100_000
 DAYS = 365
 MORE = tuple(f"more_{number}" for number in range(1, 8))
