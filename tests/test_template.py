@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,12 @@ def given(request: pytest.FixtureRequest) -> dict[str, str]:
 def resources(given: dict[str, str]) -> dict[str, Any]:
     """What a set of parameters makes."""
     return deployed(given)["Resources"]
+
+
+@cache
+def source() -> Mapping[str, Any]:
+    """The template as it is written."""
+    return YAML().load(ROOT / "template.yaml")
 
 
 def of_type(resources: Mapping[str, Any], kind: str) -> dict[str, Any]:
@@ -284,7 +291,7 @@ def test_too_few_decisions_ring(scored: int, flagged: int, blocked: int, n_beyon
 
 def computed(alarm: str, parameters: Mapping[str, float], counts: Mapping[str, float]) -> float:
     """The value of an alarm's expressions, read as CloudWatch's grammar has them, for sums of its metrics."""
-    template = YAML().load(ROOT / "template.yaml")
+    template = source()
     names: dict[str, Any] = {**counts, "FILL": lambda value, _: value}
     names["choose"] = lambda condition, true, false: true if condition else false
     # CloudWatch refuses an IF whose condition is of constants alone.
@@ -497,7 +504,7 @@ def test_parameters_reach_the_function(given: dict[str, str], resources: dict[st
 
 def test_the_longest_settings_fit_a_versions_description() -> None:
     """It may have 256 characters; without every setting in it a change of one would publish no version."""
-    template = YAML().load(ROOT / "template.yaml")
+    template = source()
     parameters = template["Parameters"]
     text, letters = template["Resources"]["FraudFunction"]["Properties"]["VersionDescription"]
     length = len(re.sub(r"\$\{\w+\}", "", text)) + len(letters)
@@ -560,8 +567,8 @@ def test_outputs_name_what_was_made(given: dict[str, str]) -> None:
 def test_the_architecture_is_the_artifacts(tmp_path: Path) -> None:
     """It is the function's; CloudFormation refuses an artifact for another processor before it touches anything."""
     arm64 = tmp_path / "template.yaml"
-    source = (ROOT / "template.yaml").read_text()
-    arm64.write_text(source.replace("[!Ref Architecture, x86_64]", "[!Ref Architecture, arm64]"))
+    text = (ROOT / "template.yaml").read_text()
+    arm64.write_text(text.replace("[!Ref Architecture, x86_64]", "[!Ref Architecture, arm64]"))
     function = only(deployed({"Architecture": "arm64"}, template=arm64)["Resources"], "AWS::Lambda::Function")
     assert function["Architectures"] == ["arm64"]
     for architecture, path in (("arm64", ROOT / "template.yaml"), ("x86_64", arm64)):

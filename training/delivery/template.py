@@ -4,32 +4,36 @@
 """
 
 import argparse
+import atexit
 import json
 import re
 import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "template.yaml"
 SAM_PYTHON = ROOT / ".venv-sam" / "bin" / "python"
 # SAM's translator lives in an environment of its own. The code's address stands for what `sam deploy` uploads.
+# To import it takes a second, a translation a twentieth of that: so one process answers line by line.
 _TRANSLATE = """
 import json, logging, sys
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 logging.disable()
-template = yaml_parse(open(sys.argv[1], encoding="utf-8").read())
-for resource in template["Resources"].values():
-    if "CodeUri" in resource.get("Properties", {}):
-        resource["Properties"]["CodeUri"] = "s3://bucket/artifact"
 class Policies:
     def load(self):
         name = "AWSCodeDeployRoleForLambda"
         return {name: "arn:aws:iam::aws:policy/service-role/" + name}
-json.dump(transform(template, json.loads(sys.argv[2]), Policies()), sys.stdout)
+for line in sys.stdin:
+    path, parameters = json.loads(line)
+    template = yaml_parse(open(path, encoding="utf-8").read())
+    for resource in template["Resources"].values():
+        if "CodeUri" in resource.get("Properties", {}):
+            resource["Properties"]["CodeUri"] = "s3://bucket/artifact"
+    print(json.dumps(transform(template, parameters, Policies())), flush=True)
 """
 _REGION = "eu-central-1"  # the translator asks for one; nothing of ours depends on which
 _NO_VALUE = object()
@@ -64,15 +68,28 @@ def deployed(parameters: Mapping[str, str], *, template: Path = TEMPLATE) -> dic
 @cache
 def translated(template: Path, **parameters: str) -> dict[str, Any]:
     """What SAM's transform makes of the template; conditions and parameters are still in it."""
-    done = subprocess.run(  # noqa: S603 - the project's own environment and template
-        [SAM_PYTHON, "-c", _TRANSLATE, template, json.dumps(parameters)],
-        env={"AWS_DEFAULT_REGION": _REGION},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
+    asked, answers = _translator()
+    asked.write(json.dumps([str(template), parameters]) + "\n")
+    asked.flush()
+    if not (answer := answers.readline()):
+        raise RuntimeError(f"SAM's translator cannot translate {template}; what it says stands above")
+    found: dict[str, Any] = json.loads(answer)
     return found
+
+
+@cache
+def _translator() -> tuple[IO[str], IO[str]]:
+    """What SAM's translator reads and what it answers: a process that ends with this one."""
+    process = subprocess.Popen(  # noqa: S603 - the project's own environment
+        [SAM_PYTHON, "-c", _TRANSLATE],
+        env={"AWS_DEFAULT_REGION": _REGION},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    )
+    atexit.register(process.communicate)
+    return cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
 
 
 def _parameter_values(declared: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, str]:
