@@ -1,8 +1,8 @@
 """A table of DynamoDB in memory, as far as histories use one: a server of its own process, which answers at once.
 
-A test compares its answers with moto's. It has no transactions, which outcomes need. Its operation `Silence` makes it
-keep all answers back for some seconds. It may limit how much is written to, and read of, one item in a second, as
-DynamoDB does, which moto does not.
+A test compares its answers with moto's. Its operation `Silence` makes it keep all answers back for some seconds. It may
+limit how much is written to, and read of, one item in a second, as DynamoDB does, which moto does not; transactions,
+which outcomes need, are not limited.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import gc
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -20,6 +20,7 @@ Item = dict[str, Any]
 _ERROR = "com.amazonaws.dynamodb.v20120810#"
 _APPENDED, _DEFAULT = r"list_append\(if_not_exists\(\w+, (:\w+)\), (:\w+)\)", r"if_not_exists\(\w+, (:\w+)\)"
 _ASSIGNMENT = re.compile(rf"(\w+) = ({_APPENDED}|{_DEFAULT}|(:\w+))")
+_OPERATIONS = ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "BatchGetItem", "TransactWriteItems", "Silence")
 _REMOVED = re.compile(r"l\[(\d+)\]")
 
 
@@ -50,6 +51,8 @@ class StandIn:
             return 200, {}
         if operation == "BatchGetItem":
             return 200, self._read(content["RequestItems"])
+        if operation == "TransactWriteItems":
+            return self._transacted([item["Update"] for item in content["TransactItems"]])
         key = (content["Item"] if operation == "PutItem" else content["Key"])["k"]["B"]
         before = self.items.get(key)
         if self._is_throttled(key, is_read=operation == "GetItem"):
@@ -65,6 +68,8 @@ class StandIn:
         ):
             problem = {"__type": f"{_ERROR}ConditionalCheckFailedException", "message": "no"}
             return 400, problem | ({"Item": before} if "ReturnValuesOnConditionCheckFailure" in content else {})
+        if operation == "DeleteItem":
+            return 200, {"Attributes": self.items.pop(key)} if before else {}
         if operation == "PutItem":
             self.items[key] = content["Item"]
             return 200, {}
@@ -72,6 +77,20 @@ class StandIn:
         self.items[key] = after
         kind = content.get("ReturnValues")
         return 200, {"Attributes": after} if kind == "ALL_NEW" else {"Attributes": before} if before and kind else {}
+
+    def _transacted(self, updates: Sequence[Mapping[str, Any]]) -> tuple[int, Item]:
+        """The status and the answer of a call that makes all of some updates, or none."""
+        keyed = [(update["Key"]["k"]["B"], update) for update in updates]
+        held = [
+            _holds(update.get("ConditionExpression", ""), self.items.get(key, {}), update["ExpressionAttributeValues"])
+            for key, update in keyed
+        ]
+        if not all(held):
+            reasons = ", ".join("None" if holds else "ConditionalCheckFailed" for holds in held)
+            return 400, {"__type": f"{_ERROR}TransactionCanceledException", "message": f"[{reasons}]"}
+        for key, update in keyed:
+            self.items[key] = _updated({"k": {"B": key}} | self.items.get(key, {}), update)
+        return 200, {}
 
     def _read(self, asked: Mapping[str, Any]) -> Item:
         """The answer to a call that reads several items: those there are, and which it refuses."""
@@ -115,6 +134,8 @@ def _holds(condition: str, item: Item, values: Mapping[str, Any]) -> bool:
     for part in condition.split(" AND ") if condition else ():
         if part.startswith("attribute_not_exists"):
             holds = part[len("attribute_not_exists(") : -1] not in item
+        elif part.startswith("attribute_exists"):
+            holds = part[len("attribute_exists(") : -1] in item
         elif part.startswith("size"):
             holds = "l" in item and len(item["l"]["L"]) >= int(values[":c"]["N"])
         else:
@@ -151,7 +172,7 @@ async def _serve(connection: Connection, most: Units | None) -> None:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
                 length = int(head.partition("content-length:")[2].split("\r\n")[0])
                 operation = head.partition("x-amz-target:")[2].split("\r\n")[0].rpartition(".")[2]
-                names = {name.lower(): name for name in ("GetItem", "PutItem", "UpdateItem", "BatchGetItem", "Silence")}
+                names = {name.lower(): name for name in _OPERATIONS}
                 body = json.loads(await reader.readexactly(length))
                 if (seconds := table.silent_until - time.monotonic()) > 0:
                     # What was asked meanwhile is done, and nobody hears of it.

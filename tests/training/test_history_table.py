@@ -4,21 +4,19 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import boto3
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
 
+from benchmarks.history.table_stand_in import StandIn
 from handler.history import dynamodb
 from handler.history.aws import AwsClient
-from handler.history.dynamodb import TARGET, DynamoHistory, read_item, shard_key, united
+from handler.history.dynamodb import DynamoHistory, read_item, shard_key, united
 from handler.scoring.past import RequestPast
 from handler.scoring.scorer import Scorer
 from tests.handler.history.faulty_table import FAULTS, FaultyTable, faulty_table
-from tests.handler.history.test_dynamodb import TABLE
 from tests.handler.history.test_sqlite import packed
 from tests.training.conftest import REMEMBERED_PARAMS, RunRemembered, split_at
 from tests.training.test_history_command import DAY_TEXT, MIDNIGHT, STATES, past_of, replayed
@@ -28,37 +26,30 @@ from training.declaration import declared_scorer
 from training.delivery.served_history import HistoryTable
 
 SECRET = "unguessable"  # noqa: S105 - of a test
+TABLE = "dynamodb://past"
 N_CARDS = 30
 Sent = Sequence[tuple[BaseModel, bool]]
 
 
 @pytest.fixture
-def way(s3_address: str, s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyTable]:  # noqa: ARG001 - the client reads the environment
-    """The way by which everything calls the table, one after the other, without faults at first."""
-    with faulty_table(s3_address, 0.0, 0.0) as way:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", way.address)
-        monkeypatch.setenv("HISTORY_KEY", SECRET)
-        yield way
+def table(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyTable]:
+    """An empty table in memory, which commands find too, without faults at first."""
+    with faulty_table(StandIn()) as table:
+        for name, value in (table.environment | {"HISTORY_KEY": SECRET}).items():
+            monkeypatch.setenv(name, value)
+        yield table
 
 
 @pytest.fixture(autouse=True)
 def _batches_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What stands in for DynamoDB is slow."""
+    """The machine may be busy."""
     monkeypatch.setattr(dynamodb, "BATCH_SECONDS", 120.0)
 
 
 @pytest.fixture
-def table(way: FaultyTable) -> str:  # noqa: ARG001 - the client reads the environment
-    """The name of an empty table."""
-    name = f"past-{uuid4().hex[:12]}"
-    boto3.client("dynamodb").create_table(TableName=name, **TABLE)
-    return name
-
-
-@pytest.fixture
-def served(table: str) -> Iterator[DynamoHistory]:
+def served(table: FaultyTable) -> Iterator[DynamoHistory]:
     """The history that requests use."""
-    with DynamoHistory(table, 10_000, SECRET.encode()) as served:
+    with DynamoHistory("past", 10_000, SECRET.encode(), table.client()) as served:
         yield served
 
 
@@ -78,15 +69,15 @@ def past(request: pytest.FixtureRequest, scorer: Scorer, run_remembered: RunReme
 
 
 @pytest.fixture
-def load(run_remembered: RunRemembered, table: str, past: RequestPast) -> Callable[[], Any]:  # noqa: ARG001 - declares it
-    """Builds the states before a midnight and loads some cards', because each is a call; what that ends with."""
+def load(run_remembered: RunRemembered, table: FaultyTable, past: RequestPast) -> Callable[[], Any]:  # noqa: ARG001 - declares it
+    """Builds the states before a midnight and loads some cards'; what that ends with."""
 
     def load() -> Any:  # noqa: ANN401 - None, or a sentence
         if not Path(STATES).exists():
             run_remembered(history, "--before", DAY_TEXT)
             states = pq.read_table(STATES)
             pq.write_table(states.filter(pc.equal(states["entity"], 0)).slice(0, N_CARDS), STATES)
-        return run_remembered(history, "--load", f"dynamodb://{table}")[0]
+        return run_remembered(history, "--load", TABLE)[0]
 
     return load
 
@@ -144,14 +135,14 @@ def test_a_load_completes_what_live_traffic_brought(
 
 
 def test_requests_go_on_during_a_load(
-    load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast
+    load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast, table: FaultyTable
 ) -> None:
     """Each is answered, and no event is lost or counts twice."""
     before, since = split_at(sent, MIDNIGHT)
     live = [(request, False) for request, _ in since[:80]]
 
     def traffic() -> None:
-        with DynamoHistory(served._table, 10_000, SECRET.encode()) as own:  # noqa: SLF001 - the same one
+        with DynamoHistory("past", 10_000, SECRET.encode(), table.client()) as own:
             for item in live:
                 play([item], past, own)
 
@@ -163,21 +154,21 @@ def test_requests_go_on_during_a_load(
 
 
 def test_a_load_survives_what_befalls_its_calls(
-    load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast, way: FaultyTable
+    load: Callable[[], Any], sent: Sent, served: DynamoHistory, past: RequestPast, table: FaultyTable
 ) -> None:
     """Refused ones and lost answers: each is tried again, and nothing counts twice."""
     before, since = split_at(sent, MIDNIGHT)
     live = before[-60:] + since[:60]
     play(live, past, served)
-    way.share = 0.25
+    table.share = 0.25
     assert load() is None
-    way.share = 0.0
+    table.share = 0.0
     assert_loaded(served, before + since[:60], past)
-    assert all(way.counts[fault] > 0 for fault in FAULTS), way.counts
+    assert all(table.counts[fault] > 0 for fault in FAULTS), table.counts
 
 
 def test_a_state_that_is_packed_during_its_merge_is_merged_anew(
-    scorer: Scorer, sent: Sent, table: str, served: DynamoHistory, monkeypatch: pytest.MonkeyPatch
+    scorer: Scorer, sent: Sent, table: FaultyTable, served: DynamoHistory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what is added at the item's end meanwhile stays there."""
     past, before = past_of(scorer), [item for item in sent if item[0].card == "card-7"]  # type: ignore[attr-defined]  # as above
@@ -191,9 +182,9 @@ def test_a_state_that_is_packed_during_its_merge_is_merged_anew(
             play(parts.pop(0), past, served)
         return call(self, calls, seconds)
 
-    client = AwsClient("dynamodb", TARGET)
+    client = table.client()
     monkeypatch.setattr(AwsClient, "call", add_meanwhile)
-    HistoryTable(table, SECRET.encode(), client).load([state], past, MIDNIGHT)
+    HistoryTable("past", SECRET.encode(), client).load([state], past, MIDNIGHT)
     assert not parts
     client.close()
     (answer,) = served._client.call([served._reading(key)], 5.0)  # noqa: SLF001 - what a request reads
@@ -202,14 +193,14 @@ def test_a_state_that_is_packed_during_its_merge_is_merged_anew(
 
 
 def test_a_key_is_described_and_deleted(
-    run_remembered: RunRemembered, past: RequestPast, sent: Sent, table: str, served: DynamoHistory
+    run_remembered: RunRemembered, past: RequestPast, sent: Sent, served: DynamoHistory
 ) -> None:
     """In the words that a file has."""
     play(sent[:100], past, served)
     visits = sum(request.card == "card-7" for request, _ in sent[:100])  # type: ignore[attr-defined]  # as above
-    named = ("--history", f"dynamodb://{table}")
+    named = ("--history", TABLE)
     printed = run_remembered(history, *named, "--key", "card=card-7")[1]
-    assert printed.startswith(f"dynamodb://{table}, card=card-7:\n  first event 20")
+    assert printed.startswith(f"{TABLE}, card=card-7:\n  first event 20")
     assert f"\n  {visits} recent ids, as hashes; " in printed
     assert "is deleted; " in run_remembered(history, *named, "--delete", "card=card-7")[1]
     assert "remembered nothing of card=card-7; " in run_remembered(history, *named, "--delete", "card=card-7")[1]
@@ -217,24 +208,25 @@ def test_a_key_is_described_and_deleted(
 
 
 def test_what_cannot_be_loaded_is_said(
-    run_remembered: RunRemembered, table: str, monkeypatch: pytest.MonkeyPatch
+    run_remembered: RunRemembered, table: FaultyTable, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     """No midnight, no table, no region: one sentence, and nothing is written."""
     run_remembered(history)
-    ended = run_remembered(history, "--load", f"dynamodb://{table}")[0]
+    ended = run_remembered(history, "--load", TABLE)[0]
     assert ended == (
         f"history mini: {STATES} is as of 2025-03-01T23:24:52Z, and a table tells the events from then on apart at a "
         "midnight in UTC alone: make history SCORER=mini BEFORE=2025-03-01, then load again"
     )
-    assert not boto3.client("dynamodb").scan(TableName=table)["Items"]
+    assert not table.items
     run_remembered(history, "--before", DAY_TEXT)
+    # The table in memory has any name; moto has none yet.
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", request.getfixturevalue("s3_address"))
     ended = run_remembered(history, "--load", "dynamodb://no-such-table")[0]
     assert ended.startswith("history mini: dynamodb://no-such-table does not answer: ResourceNotFoundException: ")
     for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
-    ended = run_remembered(history, "--load", f"dynamodb://{table}")[0]
+    ended = run_remembered(history, "--load", TABLE)[0]
     assert ended == (
-        f"history mini: LOAD is dynamodb://{table}: AWS_REGION is empty; set it to the region of the table, such as "
-        "eu-central-1"
+        f"history mini: LOAD is {TABLE}: AWS_REGION is empty; set it to the region of the table, such as eu-central-1"
     )
     assert Path(STATES).is_file()

@@ -1,18 +1,19 @@
-"""A way to a table on which calls are refused and answers are lost, late, cut off or reset, as drawn."""
+"""A table whose calls are refused, and whose answers are lost, late, cut off or reset, as drawn."""
 
-import http.client
 import json
 import socket
 import struct
 import threading
 import time
-from collections import deque
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager
 from http.server import ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 
+from benchmarks.history.table_stand_in import StandIn
+from handler.history.aws import AwsClient
+from handler.history.dynamodb import TARGET
 from tests.handler.history.local_service import Handler, serving
 
 # What may befall a call: refused before it is done; or done, and then no answer, half of one, or one too late; or
@@ -20,51 +21,37 @@ from tests.handler.history.local_service import Handler, serving
 FAULTS = ("throttled", "unavailable", "lost", "cut off", "late", "reset")
 
 
-class Turns:
-    """A lock that is given in the order in which it is asked for; Python's own lets some wait for very long."""
-
-    def __init__(self) -> None:
-        """Begin with nobody."""
-        self._waiting: deque[threading.Semaphore] = deque()
-        self._guard = threading.Lock()
-
-    def __enter__(self) -> None:
-        """Wait for one's turn."""
-        mine = threading.Semaphore(0)
-        with self._guard:
-            self._waiting.append(mine)
-            if len(self._waiting) == 1:
-                mine.release()
-        mine.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        """Give the next one theirs."""
-        with self._guard:
-            self._waiting.popleft()
-            if self._waiting:
-                self._waiting[0].release()
-
-
 class FaultyTable(ThreadingHTTPServer):
-    """Passes calls on to a table; so large a share of them has a fault."""
+    """Answers the calls of a table in memory; so large a share of them has a fault."""
 
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address: str, share: float, late_seconds: float) -> None:
-        """Pass calls on to this address; late answers come after so many seconds."""
+    def __init__(self, table: StandIn, share: float, late_seconds: float) -> None:
+        """Answer for this table; late answers come after so many seconds."""
         super().__init__(("127.0.0.1", 0), _Call)
-        self.table, self.share, self.late_seconds = address.removeprefix("http://"), share, late_seconds
+        self._table, self.share, self.late_seconds = table, share, late_seconds
+        self.items = table.items
         self.counts = dict.fromkeys((*FAULTS, "none"), 0)
         """How often each fault happened."""
         self._draw, self._lock = np.random.default_rng(7), threading.Lock()
-        # Moto's threads change an item at once, and then one's change is lost; DynamoDB's calls of one item take turns.
-        self.turn = Turns()
+        self.environment = {
+            "AWS_ENDPOINT_URL_DYNAMODB": f"http://127.0.0.1:{self.server_port}",
+            "AWS_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+        }
+        """Where a client finds it."""
 
-    @property
-    def address(self) -> str:
-        """Where the way begins."""
-        return f"http://127.0.0.1:{self.server_port}"
+    def client(self) -> AwsClient:
+        """A client of its own connections."""
+        return AwsClient("dynamodb", TARGET, self.environment)
+
+    def answer(self, operation: str, body: bytes) -> tuple[int, bytes]:
+        """The table's status and answer: calls take turns."""
+        with self._lock:
+            status, content = self._table.answer(operation, json.loads(body))
+            return status, json.dumps(content).encode()
 
     def drawn(self) -> str:
         """What befalls the next call."""
@@ -88,7 +75,7 @@ class _Call(Handler):
         if fault == "unavailable":
             self.answer(503, b"<html>no JSON</html>")
             return
-        status, content = self._done(body)
+        status, content = self.server.answer(self.headers["x-amz-target"].rpartition(".")[2], body)
         if fault == "lost":
             self.close_connection = True
             return
@@ -100,14 +87,7 @@ class _Call(Handler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = fault in {"reset", "cut off"}
 
-    def _done(self, body: bytes) -> tuple[int, bytes]:
-        """The table's answer."""
-        with self.server.turn, closing(http.client.HTTPConnection(self.server.table)) as connection:
-            connection.request("POST", "/", body, dict(self.headers.items()))
-            answer = connection.getresponse()
-            return answer.status, answer.read()
 
-
-def faulty_table(address: str, share: float, late_seconds: float) -> AbstractContextManager[FaultyTable]:
-    """Such a way, as long as a block lasts."""
-    return serving(FaultyTable(address, share, late_seconds))
+def faulty_table(table: StandIn, share: float = 0.0, late_seconds: float = 0.0) -> AbstractContextManager[FaultyTable]:
+    """Such a table, as long as a block lasts."""
+    return serving(FaultyTable(table, share, late_seconds))
