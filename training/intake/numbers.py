@@ -35,6 +35,8 @@ _SPACES = r"[\s\x{200b}\x{feff}]+"
 _BRACKETS = r"^([^()\d]*)\(([^()]*\d[^()]*)\)([^()\d]*)$"
 _SIGNED = r"^(?P<before>[+-]?)\s?(?P<digits>[^+-]*?(?:[eE][+-]?\d+)?)\s?(?P<after>[+-]?)$"
 _PLUS_DIGITS = 10
+# Without one of these no text is a number; pandas reads inf too.
+_DIGIT = r"\pN|(?i:inf)"
 
 
 def _no_texts() -> pd.Series:
@@ -122,6 +124,8 @@ def numbers_of(values: pd.Series) -> ReadNumbers:
 
 def _has_numbers(distinct: pa.Array) -> bool:
     """Whether there are numbers among different texts, judged by a sample of many."""
+    if not pc.any(pc.match_substring_regex(distinct, _DIGIT)).as_py():
+        return False
     if len(distinct) <= SAMPLE:
         return True
     sample = distinct.take(pa.array(np.linspace(0, len(distinct) - 1, SAMPLE, dtype=np.int64)))

@@ -1,13 +1,15 @@
 """The gate's rules on drawn answers: every limit decides exactly where it is declared."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+from training.delivery import weighing
 from training.delivery.gate_verdict import GateVerdict
 from training.delivery.weighing import JudgedRows, ModelAnswers, agreed_rate, weigh, weigh_first
-from training.evaluation.intervals import share_interval
+from training.evaluation.intervals import bootstrap, share_interval
 from training.params import Decision, Gate, Policy
 
 N_ROWS, N_FRAUDS = 3_000, 300
@@ -16,6 +18,12 @@ ROWS = JudgedRows(LABEL, Gate(), seed=7)
 SIGNAL = 1.8 * LABEL + np.random.default_rng(1).normal(size=N_ROWS)
 # Far more, or far less, than any limit is from what is measured; a hundredth is the least that must be noticed.
 STEP = 0.005
+
+
+@pytest.fixture(autouse=True)
+def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rules are the same for wider and narrower intervals, of which hundreds are drawn here."""
+    monkeypatch.setattr(weighing, "bootstrap", partial(bootstrap, draws=150))
 
 
 def model(version: str, noise: float, seed: int = 2) -> ModelAnswers:
