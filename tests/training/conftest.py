@@ -6,7 +6,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from types import ModuleType
@@ -47,16 +50,6 @@ PROJECT = Path(__file__).parents[2]
 Frames = dict[str, pd.DataFrame]
 RunRemembered = Callable[..., tuple[Any, str]]
 STAGES = tuple(YAML(typ="safe").load(PROJECT / "dvc.yaml")["stages"])
-# All stages in one interpreter: to start one for each, and to import everything in it, would take longer than they do.
-RUN_STAGES = """
-import contextlib, importlib, io, json, sys
-printed = {}
-for stage in sys.argv[1:]:
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        importlib.import_module(f"training.{stage}").main("mini")
-    printed[stage] = output.getvalue()
-print(json.dumps(printed))
-"""
 N_ROWS = 1_500
 FRAUD_RATE = 0.08
 PARAMS = """\
@@ -379,21 +372,28 @@ def project(tmp_path: Path) -> Path:
     return _write_project(tmp_path / "project")
 
 
-def _run_python(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(PROJECT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="session")
 def run_stage() -> Callable[[Path, str], subprocess.CompletedProcess[str]]:
     """Runs one stage for the mini scorer in a user's folder, as a user would."""
-    return lambda folder, stage: _run_python(folder, "-m", f"training.{stage}", "mini")
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+
+    def run(folder: Path, stage: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", f"training.{stage}", "mini"]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+def _run_stages(folder: Path, stages: Sequence[str]) -> dict[str, str]:
+    """What stages print, of which each runs in this process: another one would take longer to import what they need."""
+    printed = {}
+    with chdir(folder), redirect_stderr(StringIO()) as warnings:
+        for stage in stages:
+            with redirect_stdout(StringIO()) as output:
+                import_module(f"training.{stage}").main("mini")
+            printed[stage] = output.getvalue()
+    assert not warnings.getvalue()
+    return printed
 
 
 def _trained(place: Path, write: Callable[[Path], object], stages: Sequence[str]) -> tuple[Path, dict[str, str]]:
@@ -403,10 +403,7 @@ def _trained(place: Path, write: Callable[[Path], object], stages: Sequence[str]
     with FileLock(place / ".lock"):
         if not output.exists():
             write(folder)
-            done = _run_python(folder, "-c", RUN_STAGES, *stages)
-            assert done.returncode == 0, done.stderr
-            assert done.stderr == "", f"a stage warns: {done.stderr}"
-            output.write_text(done.stdout)
+            output.write_text(json.dumps(_run_stages(folder, stages)))
     return folder, json.loads(output.read_text())
 
 
