@@ -16,7 +16,6 @@ import httpx2
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
-from moto.server import ThreadedMotoServer
 
 from handler.settings import Settings
 from tests.unmeasured import coverage_variables, unmeasured_environment
@@ -149,6 +148,8 @@ def under_uvicorn() -> Callable[..., AbstractContextManager[tuple[str, int]]]:
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
     """Where a server speaks S3's protocol (moto)."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - as long as boto3, below
+
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
