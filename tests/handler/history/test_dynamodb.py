@@ -179,7 +179,7 @@ def test_every_schedule_leaves_the_same_states(
     draw, own, opened = np.random.default_rng(11), local(), []
     schedules = [drawn_schedule(f"card {number}", draw) for number in range(N_SCHEDULES)]
     # Without faults nothing is late but on a busy machine.
-    seconds = 0.4 if share else 20.0
+    seconds = 0.2 if share else 20.0
     table.share, table.late_seconds = share, 1.2 * seconds
 
     def exchange(request: Any) -> None:  # noqa: ANN401 - a stand-in for a request
@@ -344,8 +344,8 @@ def test_an_outcome_counts_once_whatever_befalls_its_calls(
         history.exchange([event])
     with SqliteHistory(":memory:", 1_000) as file:
         file.exchange(events)
-        table.share, table.late_seconds = 0.3, 0.24
-        with history_in(table, 200) as store:
+        table.share, table.late_seconds = 0.3, 0.12
+        with history_in(table, 100) as store:
             for start in range(0, 24, 12):
                 ids = [f"id {number}" for number in range(max(start - 4, 0), start + 12)]
                 while not store.add_outcomes(past, ids):
@@ -399,8 +399,8 @@ def test_a_batch_is_sent_again_until_all_of_it_is_answered(
     """Of a key of which one call failed no event has a past, whatever was written; in the end each counts once."""
     requests = [paid(f"card {number % 3}", START + number, f"id {number}") for number in range(40)]
     n_batches = 0
-    table.share, table.late_seconds = 0.3, 0.24
-    with history_in(table, 200) as store:
+    table.share, table.late_seconds = 0.3, 0.12
+    with history_in(table, 100) as store:
         left = [past.events(request) for request in requests]
         while left:
             values = store.exchange(left)
