@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtrit  # scipy.stats has them too, and takes a second to import
 
 from training.run.matrix import Floats, Labels, Positions
 
@@ -70,7 +70,7 @@ def share_interval(count: float, total: float) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927), which has a width even at 0 and 1; 0 to 1 where the total is 0."""
     if not total:
         return 0.0, 1.0
-    share, z = count / total, float(norm.ppf(PERCENTS[1] / 100))
+    share, z = count / total, float(ndtri(PERCENTS[1] / 100))
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     return (centre - half if share > 0 else 0.0), (centre + half if share < 1 else 1.0)
@@ -110,7 +110,7 @@ def effective_share(
         return share, n_entities
     variance = float(deviations @ deviations) / n_cases**2 * n_entities / (n_entities - 1)
     quantile = PERCENTS[1] / 100
-    narrower = float(norm.ppf(quantile) / t.ppf(quantile, n_entities - 1))
+    narrower = float(ndtri(quantile) / stdtrit(n_entities - 1, quantile))
     return share, min(share * (1 - share) / variance, n_cases) * narrower**2
 
 
@@ -121,7 +121,7 @@ def ratio_interval(share: float, n: float, other: float, n_other: float) -> tupl
     """
     ratio = (share * n + 0.5) / (n + 1) / ((other * n_other + 0.5) / (n_other + 1))
     variance = sum(1 / (s * m + 0.5) - 1 / (m + 1) for s, m in ((share, n), (other, n_other)))
-    wide = float(np.exp(norm.ppf(PERCENTS[1] / 100) * np.sqrt(variance)))
+    wide = float(np.exp(ndtri(PERCENTS[1] / 100) * np.sqrt(variance)))
     return ratio / wide, ratio * wide
 
 

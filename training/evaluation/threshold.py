@@ -5,7 +5,7 @@ from decimal import ROUND_DOWN, Context
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from training.errors import StageError
 from training.evaluation.cost import Money, RankedCosts
@@ -167,7 +167,7 @@ def _last_within_rate(flagged: Floats, rate: float, key: str) -> int:
 def lower_bound(successes: Floats, trials: Floats, confidence: float) -> Floats:
     """The one-sided lower confidence bound of each share (Clopper and Pearson 1934)."""
     shifted = np.maximum(successes, 1)
-    bound: Floats = np.where(successes > 0, beta.ppf(1 - confidence, shifted, trials - shifted + 1), 0.0)
+    bound: Floats = np.where(successes > 0, betaincinv(shifted, trials - shifted + 1, 1 - confidence), 0.0)
     return bound
 
 
