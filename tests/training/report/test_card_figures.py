@@ -1,4 +1,4 @@
-"""The card's plots: what they show of hand-made reports, as SVG that is the same everywhere."""
+"""The figures of a model card: what they show of hand-made reports, as SVG that is the same everywhere."""
 
 import re
 from collections.abc import Callable
@@ -10,9 +10,8 @@ from matplotlib import style
 from matplotlib.axes import Axes
 
 from tests.training.report.pages import parsed
-from training.report import plots
 from training.report.axes import LOWEST_DECADE, blank_axes, decades, percent_ticks, round_ticks
-from training.report.card_figures import pictures
+from training.report.card_figures import importance, pictures
 from training.report.html import Picture, svg
 from training.report.stage_reports import Reports
 
@@ -24,7 +23,7 @@ NAMES = ("precision_recall", "reliability", "tradeoff", "costs", "importance", "
 def importance_svg(*names: str) -> str:
     """The plot of features that are all alike, as SVG."""
     rows = [{"feature": name, "gain": 0.1, "permutation": 0.02, "permutation_std": 0.01} for name in names]
-    return svg("x", Picture("", "", partial(plots.importance, rows)))
+    return svg("x", Picture("", "", partial(importance, rows)))
 
 
 @pytest.fixture(scope="module")
