@@ -29,8 +29,7 @@ from training.data.chunks import chunks_of, n_chunks
 from training.data.input_files import InputFile, changed, read_as, read_input_files
 from training.data.set_aside import Lines, LinesByKind, joined, sentences
 from training.declaration import declared_scorer
-from training.delivery.lists_writer import served_lists
-from training.delivery.serving import chosen_bundle
+from training.delivery.serving import chosen_bundle, served_lists
 from training.delivery.store_writer import open_store_writer
 from training.errors import DataError, StageError
 from training.params import Compute, Engine

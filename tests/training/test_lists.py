@@ -21,7 +21,7 @@ from training import lists, release, score
 from training.data.column_checks import check_field
 from training.data.requests import requests_of
 from training.declaration import declared_scorer
-from training.delivery.lists_writer import served_lists
+from training.delivery.serving import served_lists
 from training.delivery.store_writer import open_store_writer
 from training.errors import DataError
 

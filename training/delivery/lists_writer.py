@@ -10,7 +10,6 @@ from handler.releases.lists import (
     MAX_LISTS_BYTES,
     Entry,
     ListFile,
-    Lists,
     ListsError,
     fingerprint,
     lists_key,
@@ -19,7 +18,6 @@ from handler.releases.lists import (
     read_lists,
 )
 from handler.releases.store import Pointer
-from handler.scoring.contract import Contract
 from training.delivery.pointer import as_json, update_pointer
 from training.delivery.publish import signature_of
 from training.delivery.store_writer import StoreWriter, read_current_pointer
@@ -96,20 +94,3 @@ class ListStore:
         new = lists_version(content)
         self.store.put_new(lists_key(self.scorer, new), written)
         return new
-
-
-def served_lists(
-    store: StoreWriter, scorer: str, contract: Contract, key: bytes, public_keys: tuple[bytes, ...] = ()
-) -> Lists | None:
-    """The lists that a function with this store goes by; None where there are none.
-
-    Raises StageError where there are some and a function would refuse them.
-    """
-    pointer, _ = read_current_pointer(store, scorer)
-    if pointer is None or pointer.lists is None:
-        return None
-    try:
-        file = read_lists(store, scorer, pointer.lists, public_keys, key)
-    except ListsError as error:
-        raise StageError(str(error)) from error
-    return Lists(pointer.lists, file, contract, key)

@@ -1,11 +1,13 @@
-"""The version of a scorer that scores or is monitored, with the files of its bundle."""
+"""What serves of a scorer: the version that scores or is monitored, its bundle's files, and the lists beside it."""
 
+from handler.releases.lists import Lists, ListsError, read_lists
 from handler.releases.store import StoreError, read_bundle
 from handler.releases.swap import load_released
 from handler.scoring.bundle import FILES, MANIFEST, BundleError, parse_bundle
+from handler.scoring.contract import Contract
 from handler.scoring.scorer import Scorer, load_scorer, verified_scorer
 from handler.settings import SETTINGS
-from training.delivery.store_writer import STORE, VERSION, open_store_writer, read_current_pointer
+from training.delivery.store_writer import STORE, VERSION, StoreWriter, open_store_writer, read_current_pointer
 from training.errors import StageError
 from training.run.files import BUNDLES
 from training.run.progress import warn_once
@@ -48,3 +50,20 @@ def monitored_scorer(name: str, address: str) -> tuple[Scorer, str]:
         raise StageError(f"{name} cannot be read from the store: {error}") from error
     folder = BUNDLES / name
     return load_scorer(folder), f"packaged in {folder}, because {store} holds no release of {name}"
+
+
+def served_lists(
+    store: StoreWriter, scorer: str, contract: Contract, key: bytes, public_keys: tuple[bytes, ...] = ()
+) -> Lists | None:
+    """The lists that a function with this store goes by; None where there are none.
+
+    Raises StageError where there are some and a function would refuse them.
+    """
+    pointer, _ = read_current_pointer(store, scorer)
+    if pointer is None or pointer.lists is None:
+        return None
+    try:
+        file = read_lists(store, scorer, pointer.lists, public_keys, key)
+    except ListsError as error:
+        raise StageError(str(error)) from error
+    return Lists(pointer.lists, file, contract, key)
