@@ -12,7 +12,6 @@ from fastapi.testclient import TestClient
 from handler.releases.lists import Lists, hashed_value
 from handler.releases.served import Served, Slot
 from handler.releases.store import pointer_key
-from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import load_scorer
 from handler.settings import SETTINGS
 from handler.web.routes import create_app
@@ -20,10 +19,8 @@ from tests.training.workplace import Workplace
 from training import lists, release, score
 from training.data.column_checks import check_field
 from training.data.requests import requests_of
-from training.declaration import declared_scorer
 from training.delivery.serving import served_lists
 from training.delivery.store_writer import open_store_writer
-from training.errors import DataError
 
 KEY = "a deployment's own"
 NEXT_YEAR = f"{datetime.now(UTC) + timedelta(days=365):%Y-%m-%d}"
@@ -146,22 +143,6 @@ def test_a_table_with_another_column_is_refused(run: Run, tmp_path: Path) -> Non
     path = tmp_path / "lists.csv"
     path.write_text("list,field,value,reason,Expires\nallow,country,FR,known,2099-01-01\n")
     assert "has a column Expires; it may have list, field, value, reason, expires" in run("--file", str(path))
-
-
-@pytest.mark.usefixtures("workplace")
-def test_keys_are_compared_as_requests_have_them() -> None:
-    """17.0, as pandas writes whole numbers beside gaps, is the key 17."""
-    contract = declared_scorer("mini").contract
-    fields = {**contract.fields, "country": DeclaredField(type="key")}
-    keyed = contract.model_copy(update={"fields": fields})
-    typed = lists.Typed("block", "country", 17.0, "x", "")
-    assert lists.new_entry(typed, keyed, b"k", "me").value == hashed_value("country", "17", b"k")
-    assert lists.new_entry(typed._replace(value=0), keyed, b"k", "me").value == hashed_value("country", "0", b"k")
-    with pytest.raises(DataError, match="value is a fraction and no key"):
-        lists.new_entry(typed._replace(value=1.5), keyed, b"k", "me")
-    audited = contract.model_copy(update={"fields": {**contract.fields, "region": DeclaredField(type="audit")}})
-    with pytest.raises(DataError, match="field is 'region'; it must be one of country, item"):
-        lists.new_entry(typed._replace(field="region"), audited, b"k", "me")
 
 
 def test_batch_scoring_goes_by_the_lists_of_the_store(

@@ -1,28 +1,39 @@
-"""The lists of a scorer in the store: read, changed, signed, and named by the pointer."""
+"""The lists of a scorer in the store: what is typed as an entry; read, changed, signed, and named by the pointer."""
 
+import argparse
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import time
-from typing import Any
+from typing import Any, NamedTuple, get_args
+
+import pandas as pd
+from pydantic import ValidationError
 
 from handler.releases.lists import (
+    LISTED_TYPES,
     MAX_LISTS_BYTES,
     Entry,
     ListFile,
+    ListName,
     ListsError,
     fingerprint,
+    hashed_value,
     lists_key,
     lists_statement,
     lists_version,
     read_lists,
 )
 from handler.releases.store import Pointer
+from handler.scoring.contract import Contract
+from training.data.column_checks import check_field
+from training.data.times import parse_utc_date
 from training.delivery.pointer import as_json, update_pointer
 from training.delivery.publish import signature_of
 from training.delivery.store_writer import StoreWriter, read_current_pointer
-from training.errors import StageError
+from training.errors import DataError, StageError
 
+LIST_NAMES = get_args(ListName)
 Change = Callable[[Sequence[Entry]], Iterable[Entry]]
 
 
@@ -94,3 +105,59 @@ class ListStore:
         new = lists_version(content)
         self.store.put_new(lists_key(self.scorer, new), written)
         return new
+
+
+class Typed(NamedTuple):
+    """An entry as it was typed."""
+
+    name: str
+    field: str
+    value: object
+    reason: str
+    expires: str
+
+
+def new_entry(typed: Typed, contract: Contract, key: bytes, by: str) -> Entry:
+    """An entry of what was typed; raises DataError with what is wrong, and never with the value."""
+    name, field, value, reason, expires = typed
+    if name not in LIST_NAMES:
+        raise DataError(f"list is {name!r}; it must be one of {', '.join(LIST_NAMES)}")
+    check_listed(field, contract)
+    if isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
+        raise DataError("value is no text in UTF-8")
+    # As a request's value is read: a whole number is a key, a fraction is none.
+    declared = contract.fields[field].model_copy(update={"required": True})
+    # Beside a text, without which a number alone would be a column of numbers.
+    values, problems = check_field(pd.Series([value, "a"], dtype=object), declared)
+    if problems[0]:
+        raise DataError(f"value {problems[0]}")
+    if not reason.strip():
+        raise DataError("reason is empty; say why, so that whoever reads the answer knows")
+    until = None
+    if expires:
+        try:
+            until = parse_utc_date(expires)
+        except (ValueError, argparse.ArgumentTypeError) as error:
+            raise DataError(f"expires is {expires!r}; it must be a date, such as 2027-01-31") from error
+        if until <= time():
+            raise DataError(f"expires is {expires}, which is past")
+    try:
+        return Entry(
+            list=name,  # type: ignore[arg-type]  # one of LIST_NAMES
+            field=field,
+            value=hashed_value(field, values[0], key),
+            reason=reason.strip(),
+            by=by,
+            at=time(),
+            expires=until,
+        )
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        raise DataError(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}") from error
+
+
+def check_listed(field: str, contract: Contract) -> None:
+    """Raise DataError where no list may have values of a field."""
+    listed = [name for name, declared in contract.fields.items() if declared.type in LISTED_TYPES]
+    if field not in listed:
+        raise DataError(f"field is {field!r}; it must be one of {', '.join(listed) or '(no field is a text)'}")
