@@ -25,7 +25,6 @@ from benchmarks.quality.handbook import FIRST_DAY
 from benchmarks.quality.sets import AbsentError, declared_set
 from benchmarks.tables import SCORERS, date_of, number, table
 from handler.scoring.fields import SECONDS_A_DAY
-from training.backtest import by_days, report_of
 from training.data.catalogue import read_catalogues
 from training.data.entity_history import add_past
 from training.data.row_checks import check_rows
@@ -35,7 +34,8 @@ from training.intake.synthetic.population import START, Drawn
 from training.intake.synthetic.refunds import draw_refunds
 from training.intake.synthetic.transactions import draw_transactions
 from training.model.chosen import chosen_model, chosen_scorer
-from training.monitoring.replay import Replay
+from training.monitoring.dated_model import by_days
+from training.monitoring.replay import Replay, replay_report
 from training.params import Decision, Model, Quarantine
 from training.report.backtest_page import draw_recall
 from training.report.backtest_report import Week
@@ -99,7 +99,7 @@ def replayed(
 ) -> dict[str, Any]:
     """The report of a replay of at most so many weeks."""
     rows = rows[rows[scorer.time] <= start + (7 * weeks + 1) * SECONDS_A_DAY]
-    return report_of(Replay(rows, scorer, parameters, read_catalogues(scorer), start, EVERY)).content()
+    return replay_report(Replay(rows, scorer, parameters, read_catalogues(scorer), start, EVERY)).content()
 
 
 def refitted(scorer: ScorerDeclaration) -> ScorerDeclaration:

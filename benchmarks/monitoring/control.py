@@ -24,7 +24,6 @@ from benchmarks.monitoring.backtests import history
 from benchmarks.monitoring.steady_log import TEST_DAYS, labelled_rows
 from benchmarks.tables import SCORERS, date_of, table
 from handler.scoring.fields import SECONDS_A_DAY
-from training.backtest import by_days
 from training.data.catalogue import read_catalogues
 from training.errors import StageError
 from training.evaluation.metrics import average_precision, rank
@@ -32,7 +31,7 @@ from training.evaluation.threshold import threshold_for
 from training.intake.synthetic.population import START
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.blocks import measured_performance
-from training.monitoring.dated_model import DatedModel, ScoredRows, model_at
+from training.monitoring.dated_model import DatedModel, ScoredRows, by_days, model_at
 from training.params import Policy
 
 SIZES = {"draws": (1_000, 3), "rows": (120_000, 12_000), "periods": (13, 1), "every": (1, 40)}

@@ -10,11 +10,11 @@ import pandas as pd
 
 from benchmarks.command import ROOT
 from handler.scoring.fields import SECONDS_A_DAY
-from training.backtest import by_days, history_of
 from training.data.catalogue import read_catalogues
+from training.data.entity_history import read_with_past
 from training.declaration import ScorerDeclaration
 from training.model.chosen import chosen_model, chosen_scorer
-from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
+from training.monitoring.dated_model import DatedModel, ScoredRows, by_days, model_at, state_of
 
 # Before it: the transaction rows get a new chain on day 140, both their late fraud on day 150.
 STEADY_UNTIL_DAY = 140
@@ -69,7 +69,7 @@ def labelled_rows(name: str, every: int = 1) -> Labelled:
     """The rows after MODEL_DAY, or one of so many, and the model that a retraining on that day would have given."""
     declared = chosen_scorer(name, ROOT)
     with chdir(ROOT):
-        rows = history_of(declared)
+        rows = read_with_past(declared)
         catalogue = read_catalogues(declared)
     seconds, is_fraud = rows[declared.time], rows[declared.label] == 1
     began = float(seconds.iloc[0])

@@ -9,6 +9,7 @@ import pytest
 from tests.training.workplace import Workplace
 from training import backtest
 from training.monitoring.replay import POLICIES
+from training.report.backtest_report import WEEK_COLUMNS
 
 
 def declare(workplace: Workplace, old: str, new: str) -> None:
@@ -37,9 +38,9 @@ def test_command_prints_and_writes(workplace: Workplace, capsys: pytest.CaptureF
     after = {path for path in workplace.folder.rglob("*") if path.is_file()}
     assert after - before == {workplace.reports / f"backtest.{end}" for end in ("csv", "html", "json")}
     assert table["policy"].tolist() == [name for name in POLICIES for _ in range(report["weeks"])]
-    assert list(table.columns) == ["policy", "week", *backtest.COLUMNS]
+    assert list(table.columns) == ["policy", "week", *WEEK_COLUMNS]
     weeks = [week for policy in report["policies"].values() for week in policy["weeks"]]
-    for name in backtest.COLUMNS:
+    for name in WEEK_COLUMNS:
         assert table[name].tolist() == [week[name] for week in weeks]
     for policy in report["policies"].values():
         for name in ("rows", "frauds", "alerts", "caught", "caught_at_frozen_alerts"):

@@ -18,6 +18,7 @@ from handler.scoring.fields import SECONDS_A_DAY, DeclaredField
 from handler.scoring.history import DAY, LARGEST_MEASURE, Entity, History, HistoryFeature, scale_of, seconds_of
 from training.data.folded_sample import require_equal_to_fold
 from training.data.past_rows import Codes, Integers, PastRows, past_rows
+from training.data.source import read_checked
 from training.data.split import window_bounds
 from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
@@ -107,6 +108,11 @@ def add_past(rows: pd.DataFrame, scorer: ScorerDeclaration) -> pd.DataFrame:
     _, end = window_bounds(seconds, scorer.split)["train"]
     past = history_of_rows([batch], scorer, (seconds[0] + scorer.history.warmup_days * SECONDS_A_DAY, end))
     return with_past(batch, past, 0).to_pandas()
+
+
+def read_with_past(scorer: ScorerDeclaration) -> pd.DataFrame:
+    """The checked rows of a scorer's file, in order of time, with the features of their past."""
+    return add_past(read_checked(scorer).sort_values(scorer.time, kind="stable", ignore_index=True), scorer)
 
 
 def past_schema(scorer: ScorerDeclaration) -> pa.Schema:

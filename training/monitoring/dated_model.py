@@ -95,6 +95,12 @@ class DatedModel:
         )
 
 
+def by_days(scorer: ScorerDeclaration, test_days: float) -> ScorerDeclaration:
+    """The scorer with a test window of this length, and without a calibration window of its own."""
+    days = {"test": None, "test_days": test_days, "calibrate": None, "calibrate_days": None}
+    return scorer.model_copy(update={"split": scorer.split.model_copy(update=days)})
+
+
 def model_at(
     at: float, rows: pd.DataFrame, scorer: ScorerDeclaration, parameters: Model, catalogue: pd.DataFrame
 ) -> DatedModel:

@@ -19,7 +19,7 @@ from training.evaluation.metrics import average_precision, rank
 from training.monitoring.blocks import estimated
 from training.monitoring.dated_model import DatedModel, ScoredRows, model_at, state_of
 from training.params import Model
-from training.report.backtest_report import PolicyTotal, Week, WeekEstimate
+from training.report.backtest_report import BacktestReport, PolicyReport, PolicyTotal, Week, WeekEstimate
 from training.run.matrix import Positions
 from training.run.progress import progress, say
 
@@ -40,7 +40,7 @@ class Replay:
     """History, and the models trained on it so far; policies that retrain on the same day share one."""
 
     rows: pd.DataFrame
-    """Checked rows in order of time, as `training.prepare.check_rows` gives them."""
+    """Checked rows in order of time, as `training.data.row_checks.check_rows` gives them."""
     scorer: ScorerDeclaration
     parameters: Model
     catalogue: pd.DataFrame
@@ -211,4 +211,15 @@ def total(weeks: Sequence[Week]) -> PolicyTotal:
         average_precision=float(np.mean(precisions)) if precisions else None,
         refused=sum(week.refused is not None for week in weeks),
         **costs,
+    )
+
+
+def replay_report(replay: Replay) -> BacktestReport:
+    """What each policy would have done, in total and week by week."""
+    return BacktestReport(
+        begins=timestamp_text(replay.start),
+        weeks=len(replay.begins),
+        every_weeks=replay.every,
+        label_delay_days=replay.scorer.split.label_delay_days,
+        policies={name: PolicyReport(total=total(weeks), weeks=tuple(weeks)) for name, weeks in replay.run().items()},
     )

@@ -1,8 +1,21 @@
 """The backtest's report: what each policy would have caught and cost, week by week and in total."""
 
+import pandas as pd
 from pydantic import Field
 
+from training.data.times import timestamp_text
 from training.report.record import ReportRecord
+
+WEEK_COLUMNS = (
+    "state",
+    "retrained",
+    "rows",
+    "frauds",
+    "alerts",
+    "caught",
+    "caught_at_frozen_alerts",
+    "average_precision",
+)
 
 
 class WeekEstimate(ReportRecord):
@@ -82,3 +95,34 @@ class BacktestReport(ReportRecord):
     def has_costs(self) -> bool:
         """Whether the scorer declares costs."""
         return all(policy.total.cost is not None for policy in self.policies.values())
+
+
+def week_table(report: BacktestReport) -> pd.DataFrame:
+    """One line per policy and week, for DVC's plots and a spreadsheet."""
+    return pd.DataFrame(
+        [
+            {
+                "policy": name,
+                "week": timestamp_text(week.begins),
+                **{column: getattr(week, column) for column in WEEK_COLUMNS},
+            }
+            for name, policy in report.policies.items()
+            for week in policy.weeks
+        ]
+    )
+
+
+def policy_lines(report: BacktestReport) -> str:
+    """The policies' totals for a terminal."""
+    lines = [f"{'policy':12} retrained refused  alerts  recall  at the frozen model's alerts       cost"]
+    for name, policy in report.policies.items():
+        sums = policy.total
+        recall, recall_at_frozen_alerts = (
+            "unknown" if share is None else f"{share:.3f}" for share in (sums.recall, sums.recall_at_frozen_alerts)
+        )
+        cost = "" if sums.cost is None else f"{sums.cost:10,.0f}"
+        lines.append(
+            f"{name:12} {sums.retrained:9} {sums.refused:7} {sums.alerts:7,} {recall:>7} "
+            f"{recall_at_frozen_alerts:>29} {cost}"
+        )
+    return "\n".join(lines)
