@@ -10,11 +10,12 @@ from math import ceil
 
 from training.delivery.billed_template import ALWAYS, BilledTemplate
 from training.delivery.footprint import Footprint, LogLines
-from training.delivery.prices import FIREHOSE_BYTES, GB, MONTH_HOURS, MONTH_SECONDS, PRICES, Prices
+from training.delivery.prices import DATE, FIREHOSE_BYTES, GB, MONTH_HOURS, MONTH_SECONDS, PRICES, REGION, Prices
 from training.errors import StageError, counted
 
 MILLION = 1_000_000
 PROCESSORS = ("x86_64", "arm64")
+HEAD = ("", "", *PROCESSORS)
 # Lambda promises nothing of how long it keeps an environment; each new one is restored from the snapshot.
 ENVIRONMENT_HOURS = 2
 # Versions that keep a snapshot and metrics of their own: the live one.
@@ -219,3 +220,45 @@ class Usage:
     def _alarms(self, condition: str, option: str) -> Line:
         read = self.template.alarm_metrics.get(condition, 0)
         return _same("CloudWatch, alarms", f"{counted(read, 'metric')} read", self.prices.alarm.of(read), option)
+
+
+def bill_text(requests: int, footprint: Footprint, template: BilledTemplate) -> str:
+    """The bill as text, its columns below each other."""
+    lines = lines_of(requests, footprint, template)
+    rows = [HEAD, *(_cells(line) for line in lines if not line.option), _total(lines, with_options=False)]
+    option = ""
+    for line in lines:
+        if line.option and line.option != option:
+            option = line.option
+            rows.append((f"not in the default deployment, {option}:", "", "", ""))
+        if line.option:
+            rows.append(_cells(line))
+    rows.append(_total(lines, with_options=True))
+    measured = str(footprint.machine["date"]).split()[0]
+    head = (
+        f"USD a month for {requests:,} requests at {template.memory_mb} MB; {REGION}, prices of {DATE}, measured on "
+        f"{measured} on x86_64, whose milliseconds stand for arm64's too"
+    )
+    end = "Prices are those of the first tier; free tiers are left out. docs/cost.md says what is assumed."
+    return "\n".join([head, *_aligned(rows), end])
+
+
+def _cells(line: Line) -> tuple[str, str, str, str]:
+    return line.what, line.amount, f"{line.x86_64:.4f}", f"{line.arm64:.4f}"
+
+
+def _total(lines: tuple[Line, ...], *, with_options: bool) -> tuple[str, str, str, str]:
+    totals = totals_of(lines, with_options=with_options)
+    name = "total with every option" if with_options else "total of the default deployment"
+    return name, "", f"{totals.x86_64:.2f}", f"{totals.arm64:.2f}"
+
+
+def _aligned(rows: list[tuple[str, str, str, str]]) -> list[str]:
+    """The rows with their columns below each other; the line that names an option is as long as it is."""
+    widths = [max(len(row[column]) for row in rows if row[3]) for column in range(len(HEAD))]
+    return [
+        f"  {row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  {row[3]:>{widths[3]}}"
+        if row[3]
+        else row[0]
+        for row in rows
+    ]
