@@ -29,10 +29,10 @@ from training.data.state_file import (
     StateFile,
     StoredState,
     build_states,
-    day_text,
     declared_history,
     midnight_of,
 )
+from training.data.times import day_text
 from training.declaration import declared_scorer
 from training.delivery.served_history import BATCH, existing_file, is_table, opened_file, opened_table
 from training.errors import StageError, counted

@@ -11,7 +11,6 @@ import argparse
 import os
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from handler.releases.lists import Entry, hashed_value
@@ -20,6 +19,7 @@ from handler.scoring.contract import Contract
 from handler.settings import SETTINGS
 from training.data.chunks import read_columns
 from training.data.input_files import read_input_files
+from training.data.times import day_text
 from training.declaration import declared_scorer
 from training.delivery.lists_writer import ListStore, Typed, check_listed, new_entry
 from training.delivery.store_writer import STORE, open_store_writer
@@ -54,7 +54,7 @@ def summary(entries: Sequence[Entry]) -> str:
     counts = Counter((entry.list, entry.field) for entry in entries)
     lines = [f"  {name:6} {field}: {counted(n, 'value')}" for (name, field), n in sorted(counts.items())]
     if expiring := sorted(entry.expires for entry in entries if entry.expires):
-        lines.append(f"  the first of {len(expiring):,} that expire does so on {_day(expiring[0])}")
+        lines.append(f"  the first of {len(expiring):,} that expire does so on {day_text(expiring[0])}")
     return "\n".join(lines) or "  they are empty"
 
 
@@ -62,16 +62,12 @@ def found(entries: Sequence[Entry], field: str, value: str, key: bytes) -> str:
     """On which lists a value is."""
     hashed = hashed_value(field, value, key)
     lines = [
-        f"  {entry.list}: {entry.reason}, by {entry.by} on {_day(entry.at)}"
-        + (f", until {_day(entry.expires)}" if entry.expires else "")
+        f"  {entry.list}: {entry.reason}, by {entry.by} on {day_text(entry.at)}"
+        + (f", until {day_text(entry.expires)}" if entry.expires else "")
         for entry in entries
         if (entry.field, entry.value) == (field, hashed)
     ]
     return "\n".join(lines) or "  it is on no list"
-
-
-def _day(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 def _parser() -> argparse.ArgumentParser:

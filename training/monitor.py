@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from handler.scoring.scorer import Scorer
-from training.data.times import parse_utc_date
+from training.data.times import day_text, parse_utc_date
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.serving import monitored_scorer
 from training.errors import counted
@@ -25,7 +25,7 @@ from training.monitoring.log import Log, read_log
 from training.monitoring.sufficiency import notes, other_versions, shortfalls
 from training.monitoring.verdict import LEVELS, BlockVerdict, judge_block, state_after
 from training.params import Monitoring
-from training.report.monitor_page import day, monitor_page
+from training.report.monitor_page import monitor_page
 from training.report.monitor_report import INSUFFICIENT, Block, GroupRates, JudgedBlock, MonitorReport, Reviews
 from training.run.command import one_line_errors
 from training.run.files import REPORTS, write_json, write_table, write_text
@@ -197,7 +197,7 @@ def summary(report: MonitorReport) -> str:
 def _when(report: MonitorReport) -> str:
     if report.begins is None or report.ends is None:
         return ""
-    days = sorted({day(report.begins), day(report.ends)})
+    days = sorted({day_text(report.begins), day_text(report.ends)})
     return f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[1]}"
 
 

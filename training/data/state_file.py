@@ -17,7 +17,7 @@ from handler.scoring.past import KEY_BYTES, RequestPast
 from training.data.entity_fold import fold_rows, id_hashes
 from training.data.past_rows import PastRows, past_rows, read_columns
 from training.data.split import UNLEARNED, WINDOWS
-from training.data.times import timestamp_text
+from training.data.times import day_text, timestamp_text
 from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration
 from training.errors import StageError
@@ -60,11 +60,6 @@ def midnight_of(text: str) -> int:
     except ValueError as error:
         raise StageError(f"BEFORE is {text!r}; it must be a day, such as 2026-01-31") from error
     return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
-
-
-def day_text(seconds: int) -> str:
-    """The day of a time, as BEFORE names it."""
-    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
 
 
 class Built(NamedTuple):

@@ -109,6 +109,15 @@ def timestamp_text(seconds: float) -> str:
     return str(pd.Timestamp(seconds, unit="s").floor("s").isoformat())
 
 
+def day_text(seconds: float) -> str:
+    """The day of a time, in UTC.
+
+    >>> day_text(0)
+    '1970-01-01'
+    """
+    return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+
+
 def text_timestamp(text: str) -> float:
     """The timestamp that `timestamp_text` printed, to the second or row."""
     # Every date that is printed has a T; a step such as "12,345" is none, whatever pandas takes it for.

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from handler.scoring.fields import SECONDS_A_DAY
+from training.data.times import day_text
 from training.errors import counted
 from training.monitoring.binning import UNRECORDED
 from training.monitoring.blocks import Reference
 from training.monitoring.log import MISDATED, OUTSIDE, Log
 from training.monitoring.log_lines import BROKEN, FOREIGN, OUTCOMES, PREDICTIONS, is_unusable
 from training.params import Monitoring
-from training.report.monitor_page import day
 from training.report.monitor_report import JudgedBlock
 
 MOST_UNUSABLE = 0.5
@@ -61,7 +61,7 @@ def _unjudged(blocks: Sequence[JudgedBlock], policy: Monitoring) -> str | None:
         return f"no block of {policy.block_days:g} days was judged: the largest has {largest}, {needed}"
     blocks_since = (blocks[-1].begins - judged[-1].begins) / (policy.block_days * SECONDS_A_DAY)
     if round(blocks_since) > policy.consecutive:
-        return f"the last judged block ended on {day(judged[-1].ends)}; each since has {needed}"
+        return f"the last judged block ended on {day_text(judged[-1].ends)}; each since has {needed}"
     return None
 
 
@@ -88,7 +88,7 @@ def notes(log: Log, blocks: Sequence[JudgedBlock], state: str, policy: Monitorin
     alone = []
     if judged and judged[-1].reasons and judged[-1].verdict != state and state not in {"watch", "retrain"}:
         block = judged[-1]
-        alone = [f"the block from {day(block.begins)} alone says {block.verdict}: {'; '.join(block.reasons)}"]
+        alone = [f"the block from {day_text(block.begins)} alone says {block.verdict}: {'; '.join(block.reasons)}"]
     return (*_silences(log, policy), *alone)
 
 
@@ -97,7 +97,8 @@ def _silences(log: Log, policy: Monitoring) -> list[str]:
     lengths = np.diff(log.time)
     longest = np.argsort(-lengths, kind="stable")[:NAMED_SILENCES]
     return [
-        f"no prediction from {day(log.time[at])} to {day(log.time[at + 1])}, {lengths[at] / SECONDS_A_DAY:.0f} days"
+        f"no prediction from {day_text(log.time[at])} to {day_text(log.time[at + 1])}, "
+        f"{lengths[at] / SECONDS_A_DAY:.0f} days"
         for at in sorted(longest)
         if lengths[at] > policy.block_days * SECONDS_A_DAY
     ]

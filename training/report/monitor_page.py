@@ -1,11 +1,11 @@
 """The monitor's report as one HTML page."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from functools import partial
 
 from matplotlib.figure import Figure
 
+from training.data.times import day_text
 from training.report.axes import BLUE, GREY, ORANGE, blank_axes
 from training.report.html import Picture, Section, page
 from training.report.markdown import number, percent, plain, table
@@ -61,7 +61,7 @@ def _blocks(blocks: Sequence[JudgedBlock]) -> str:
         measured = block.measured
         rows.append(
             [
-                day(block.begins),
+                day_text(block.begins),
                 block.verdict,
                 f"{block.predictions:,}",
                 percent(block.alert_rate),
@@ -73,7 +73,9 @@ def _blocks(blocks: Sequence[JudgedBlock]) -> str:
             ]
         )
     reasons = [
-        f"- {day(block.begins)}: {plain('; '.join(block.reasons), longest=400)}" for block in blocks if block.reasons
+        f"- {day_text(block.begins)}: {plain('; '.join(block.reasons), longest=400)}"
+        for block in blocks
+        if block.reasons
     ]
     return (
         "## Block by block\n\n"
@@ -136,11 +138,6 @@ def _counts(counts: dict[str, int]) -> str:
 
 def _share(value: float | None) -> str:
     return "unknown" if value is None else percent(value)
-
-
-def day(seconds: float) -> str:
-    """The day of a time, in UTC."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 def _pictures(blocks: Sequence[JudgedBlock]) -> dict[str, Picture]:
