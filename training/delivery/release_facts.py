@@ -1,7 +1,7 @@
 """The facts of a release card, as the store has them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from handler.releases.store import Pointer, StoreError
@@ -11,7 +11,7 @@ from training.delivery.contenders import released_scorer
 from training.delivery.pointer import read_history
 from training.delivery.store_writer import StoreWriter, read_if_there
 from training.errors import StageError
-from training.report.release_card import PURPOSE, Approval, ReleaseCard, changes_of, measured_metrics
+from training.report.release_card import PURPOSE, Approval, ReleaseCard, measured_metrics
 
 
 def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, version: str) -> ReleaseCard:
@@ -55,6 +55,45 @@ def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, ver
         changeable=tuple(field for field, known in contract.fields.items() if known.changeable),
         audited=contract.audited,
     )
+
+
+def changes_of(manifest: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two manifests, one sentence each."""
+    own, other = manifest["contract"], before["contract"]
+    for kind, now, then in (
+        ("fields", own["fields"], other["fields"]),
+        ("features", own["features"], other["features"]),
+        *(
+            (f"history {part}", (own.get("history") or {}).get(part, {}), (other.get("history") or {}).get(part, {}))
+            for part in ("entities", "features")
+        ),
+    ):
+        groups = {
+            "added": sorted(now.keys() - then.keys()),
+            "removed": sorted(then.keys() - now.keys()),
+            "declared otherwise": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
+        }
+        yield from (f"{kind} {what}: {', '.join(names)}" for what, names in groups.items() if names)
+    for key in ("route", "answer", "id", "time"):
+        if own.get(key) != other.get(key):
+            yield f"{key}: {other.get(key)} became {own.get(key)}"
+    for name, policy in (("decision", manifest["decision"]), ("calibration", manifest["calibration"])):
+        if policy != before[name]:
+            yield f"{name}: {_flat(before[name])} became {_flat(policy)}"
+    for window, described in manifest["windows"].items():
+        then = before["windows"].get(window)
+        if then and (then["from"], then["to"]) != (described["from"], described["to"]):
+            yield f"{window} window: {then['from']} to {then['to']} became {described['from']} to {described['to']}"
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> str:
+    parts = []
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            parts.append(_flat(value, f"{prefix}{key}."))
+        else:
+            parts.append(f"{prefix}{key} {value:.6g}" if isinstance(value, float) else f"{prefix}{key} {value}")
+    return ", ".join(part for part in parts if part)
 
 
 def _manifest_of(store: StoreWriter, name: str, version: str | None) -> Mapping[str, Any] | None:

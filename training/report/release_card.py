@@ -74,45 +74,6 @@ def measured_metrics(manifest: Mapping[str, Any], before: Mapping[str, Any] | No
     }
 
 
-def changes_of(manifest: Mapping[str, Any], before: Mapping[str, Any]) -> Iterator[str]:
-    """What differs between two manifests, one sentence each."""
-    own, other = manifest["contract"], before["contract"]
-    for kind, now, then in (
-        ("fields", own["fields"], other["fields"]),
-        ("features", own["features"], other["features"]),
-        *(
-            (f"history {part}", (own.get("history") or {}).get(part, {}), (other.get("history") or {}).get(part, {}))
-            for part in ("entities", "features")
-        ),
-    ):
-        groups = {
-            "added": sorted(now.keys() - then.keys()),
-            "removed": sorted(then.keys() - now.keys()),
-            "declared otherwise": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
-        }
-        yield from (f"{kind} {what}: {', '.join(names)}" for what, names in groups.items() if names)
-    for key in ("route", "answer", "id", "time"):
-        if own.get(key) != other.get(key):
-            yield f"{key}: {other.get(key)} became {own.get(key)}"
-    for name, policy in (("decision", manifest["decision"]), ("calibration", manifest["calibration"])):
-        if policy != before[name]:
-            yield f"{name}: {_flat(before[name])} became {_flat(policy)}"
-    for window, described in manifest["windows"].items():
-        then = before["windows"].get(window)
-        if then and (then["from"], then["to"]) != (described["from"], described["to"]):
-            yield f"{window} window: {then['from']} to {then['to']} became {described['from']} to {described['to']}"
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> str:
-    parts = []
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            parts.append(_flat(value, f"{prefix}{key}."))
-        else:
-            parts.append(f"{prefix}{key} {value:.6g}" if isinstance(value, float) else f"{prefix}{key} {value}")
-    return ", ".join(part for part in parts if part)
-
-
 def release_page(card: ReleaseCard) -> tuple[str, str]:
     """The card as Markdown, and as a self-contained page."""
     text = "\n".join(_lines(card))
