@@ -7,7 +7,6 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from handler.records.logs import hide_exception_texts
@@ -16,8 +15,7 @@ from handler.records.telemetry import StoreMeter, record_cold_start, record_fail
 from handler.releases.served import Slot
 from handler.releases.store import open_store
 from handler.releases.swap import Watcher
-from handler.scoring.bundle import BundleError
-from handler.scoring.scorer import Scorer, load_scorer
+from handler.scoring.scorer import load_scorers
 from handler.settings import KEYS, SETTINGS
 from handler.web.gateway import EVENT_HANDLERS, BadEventError, checked_event, detail_answer, is_warm_up, post_event
 from handler.web.routes import create_app
@@ -33,30 +31,6 @@ START_SECONDS = 2.0
 _BUDGET_SECONDS = SETTINGS.store_budget_ms / 1000
 
 logger = logging.getLogger(__name__)
-
-
-def load_scorers(folder: Path) -> dict[str, Scorer]:
-    """The scorers of every bundle in a folder, by name.
-
-    Raises BundleError if there is none, if one is damaged or in a folder of another name, or if two share a route.
-    """
-    folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
-    if not folders:
-        raise BundleError(f"{folder} contains no bundle; `make train` makes them, or set BUNDLES to their folder")
-    scorers: dict[str, Scorer] = {}
-    for path in folders:
-        scorer = load_scorer(path)
-        if path.name != scorer.bundle.scorer:
-            raise BundleError(
-                f"{path} contains the bundle of {scorer.bundle.scorer}; a bundle's folder must have its scorer's name"
-            )
-        for other in scorers.values():
-            if scorer.contract.route == other.contract.route:
-                raise BundleError(
-                    f"{path}: the route {scorer.contract.route} is already taken by {other.bundle.scorer}"
-                )
-        scorers[scorer.bundle.scorer] = scorer
-    return scorers
 
 
 def _started_watcher() -> Watcher | None:

@@ -283,6 +283,30 @@ def load_scorer(folder: Path) -> Scorer:
     return verified_scorer(load_bundle(folder), str(folder))
 
 
+def load_scorers(folder: Path) -> dict[str, Scorer]:
+    """The scorers of every bundle in a folder, by name.
+
+    Raises BundleError if there is none, if one is damaged or in a folder of another name, or if two share a route.
+    """
+    folders = sorted(path for path in folder.glob("[!.]*") if path.is_dir())
+    if not folders:
+        raise BundleError(f"{folder} contains no bundle; `make train` makes them, or set BUNDLES to their folder")
+    scorers: dict[str, Scorer] = {}
+    for path in folders:
+        scorer = load_scorer(path)
+        if path.name != scorer.bundle.scorer:
+            raise BundleError(
+                f"{path} contains the bundle of {scorer.bundle.scorer}; a bundle's folder must have its scorer's name"
+            )
+        for other in scorers.values():
+            if scorer.contract.route == other.contract.route:
+                raise BundleError(
+                    f"{path}: the route {scorer.contract.route} is already taken by {other.bundle.scorer}"
+                )
+        scorers[scorer.bundle.scorer] = scorer
+    return scorers
+
+
 def verified_scorer(bundle: Bundle, where: str) -> Scorer:
     """The scorer of a bundle, after it reproduced the golden cases; error messages name the bundle as `where`.
 

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from handler.app import app, handler, load_scorers
-from handler.scoring.bundle import BundleError, content_version, manifest_bytes
+from handler.app import app, handler
 from handler.settings import SETTINGS
 
 EVENTS = Path(__file__).parents[1] / "events"
@@ -184,37 +182,6 @@ def test_the_documents_examples_work(client: TestClient) -> None:
     for path, schema in posts.items():
         example = [schema["items"]["examples"][0]] if schema["type"] == "array" else schema["examples"][0]
         assert client.post(path, json=example).status_code == (409 if path == "/outcomes" else 200)
-
-
-def test_no_bundle_stops_the_start(tmp_path: Path) -> None:
-    """The message has the folder and the command that makes bundles."""
-    with pytest.raises(BundleError, match="contains no bundle; `make train` makes them"):
-        load_scorers(tmp_path)
-
-
-def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
-    """The message names both scorers."""
-    for name in ("refund", "returns"):
-        shutil.copytree(SETTINGS.bundles / "refund", tmp_path / name)
-    path = tmp_path / "returns" / "manifest.json"
-    manifest = {**json.loads(path.read_text()), "scorer": "returns"}
-    path.write_bytes(manifest_bytes({**manifest, "version": content_version(manifest)}))
-    with pytest.raises(BundleError, match=f"returns: the route {REFUND_ROUTE} is already taken by refund"):
-        load_scorers(tmp_path)
-
-
-def test_a_bundle_in_another_scorers_folder_stops_the_start(tmp_path: Path) -> None:
-    """Otherwise it would be unclear which of two copies is served."""
-    shutil.copytree(SETTINGS.bundles / "refund", tmp_path / "copy")
-    with pytest.raises(BundleError, match="copy contains the bundle of refund"):
-        load_scorers(tmp_path)
-
-
-def test_hidden_folders_are_no_bundles(tmp_path: Path) -> None:
-    """Such as those of an editor."""
-    shutil.copytree(SETTINGS.bundles / "refund", tmp_path / "refund")
-    (tmp_path / ".ipynb_checkpoints").mkdir()
-    assert list(load_scorers(tmp_path)) == ["refund"]
 
 
 def test_every_reference_of_the_document_resolves(client: TestClient) -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from benchmarks.variants import rewrite_manifest, write_variant
 from handler.scoring.booster import Booster, library_version
-from handler.scoring.bundle import BundleError
+from handler.scoring.bundle import BundleError, content_version, manifest_bytes
 from handler.scoring.calibration import log_odds_to_probability
-from handler.scoring.scorer import Scorer, load_scorer, servable_scorer, verified_scorer
+from handler.scoring.scorer import Scorer, load_scorer, load_scorers, servable_scorer, verified_scorer
 from tests.handler.deployment import BUNDLES
 
 RISKY: dict[str, Any] = {
@@ -309,3 +309,34 @@ def test_another_calibration_than_the_golden_cases_is_refused(refund: Scorer, tm
     rewrite_manifest(folder, calibration={**calibration, "slope": calibration["slope"] + 0.001})
     with pytest.raises(BundleError, match=r"the golden request .* in training it gave"):
         load_scorer(folder)
+
+
+def test_no_bundle_stops_the_start(tmp_path: Path) -> None:
+    """The message has the folder and the command that makes bundles."""
+    with pytest.raises(BundleError, match="contains no bundle; `make train` makes them"):
+        load_scorers(tmp_path)
+
+
+def test_two_bundles_on_one_route_stop_the_start(tmp_path: Path) -> None:
+    """The message names both scorers."""
+    for name in ("refund", "returns"):
+        shutil.copytree(BUNDLES / "refund", tmp_path / name)
+    path = tmp_path / "returns" / "manifest.json"
+    manifest = {**json.loads(path.read_text()), "scorer": "returns"}
+    path.write_bytes(manifest_bytes({**manifest, "version": content_version(manifest)}))
+    with pytest.raises(BundleError, match="returns: the route /api/v1/refund-predict is already taken by refund"):
+        load_scorers(tmp_path)
+
+
+def test_a_bundle_in_another_scorers_folder_stops_the_start(tmp_path: Path) -> None:
+    """Otherwise it would be unclear which of two copies is served."""
+    shutil.copytree(BUNDLES / "refund", tmp_path / "copy")
+    with pytest.raises(BundleError, match="copy contains the bundle of refund"):
+        load_scorers(tmp_path)
+
+
+def test_hidden_folders_are_no_bundles(tmp_path: Path) -> None:
+    """Such as those of an editor."""
+    shutil.copytree(BUNDLES / "refund", tmp_path / "refund")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    assert list(load_scorers(tmp_path)) == ["refund"]
