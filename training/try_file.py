@@ -19,17 +19,16 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from training.data.input_files import stem_of
 from training.data.split import FEW_FRAUDS
 from training.data.window import read_training
-from training.declaration import PARAMS, RESERVED, SCORER_NAME, ScorerDeclaration, declared_scorer, read_params
+from training.declaration import PARAMS, ScorerDeclaration, declared_scorer, read_params
 from training.errors import DataError, StageError, counted
 from training.evaluation.intervals import share_interval
 from training.evaluation.threshold import PolicyError
 from training.intake.infer import Inferred, infer
 from training.intake.label_times import check_label_times
 from training.intake.proposed_history import Block, proposed_blocks, with_blocks
-from training.intake.suggested_params import RECALL_DECISION, TEST, params_text, settings_for, split_of
+from training.intake.suggested_params import RECALL_DECISION, TEST, params_text, scorer_name, settings_for, split_of
 from training.intake.user_file import read_user_file
 from training.model.blocks import chosen_blocks, precisions
 from training.model.folds import training_folds
@@ -69,18 +68,6 @@ POINTS = {
     "review_rate 0.05": "5 % of traffic",
     "recall 0.9": "90 % of the frauds",
 }
-
-
-def scorer_name(path: Path) -> tuple[str, str]:
-    """A scorer's name and route derived from a file's name, neither of them used by the repository's params.yaml."""
-    stem = re.sub(r"[^a-z0-9]+", "_", stem_of(path).lower()).strip("_")
-    stem = (stem if re.match(SCORER_NAME, stem) else f"scorer_{stem}".rstrip("_"))[:50]
-    declared = read_params(PROJECT / PARAMS).scorers
-    taken = {part for name, scorer in declared.items() for part in (name, scorer.route, scorer.data)} | set(RESERVED)
-    name, count = stem, 2
-    while {name, f"/{name}", f"data/{name}.parquet"} & taken:
-        name, count = f"{stem}_{count}", count + 1
-    return name, f"/{name}"
 
 
 def check_folder(folder: Path) -> str | None:
@@ -325,7 +312,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
 
     Raises StageError, with one sentence, where the file, its columns or the folder cannot be used.
     """
-    name, route = scorer_name(data)
+    name, route = scorer_name(data, read_params(PROJECT / PARAMS).scorers)
     folder = out or PROJECT.parent / f"{name}-scorer"
     earlier = check_folder(folder)
     inferred, gaps = inferred_file(data, label, time, label_delay_days)

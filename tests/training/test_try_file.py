@@ -31,7 +31,6 @@ from training.try_file import (
     read_delay,
     remove_results,
     run_stage,
-    scorer_name,
 )
 
 
@@ -43,23 +42,6 @@ def write(path: Path, content: str) -> Path:
 
 PROJECT = Path(__file__).parents[2]
 Payments = Callable[..., pd.DataFrame]
-
-
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("Wild Payments 2024.csv", "wild_payments_2024"),
-        ("2024.csv", "scorer_2024"),
-        ("金额.csv", "scorer"),
-        ("refund.csv", "refund_2"),
-        ("transactions.parquet", "transactions_2"),
-        ("predict.csv", "predict_2"),
-        ("health.csv", "health_2"),
-    ],
-)
-def test_scorer_is_named_after_the_file(file: str, name: str) -> None:
-    """The name is valid in params.yaml, and not that of a scorer, route or data file of the repository."""
-    assert scorer_name(Path(file)) == (name, f"/{name}")
 
 
 def test_folders(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:

@@ -1,14 +1,19 @@
-"""The block of params.yaml suggested for a file: settings that suit its size, frauds and fields."""
+"""The block of params.yaml suggested for a file: its name, and settings that suit its size, frauds and fields."""
 
 import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
 from handler.scoring.contract import DerivedFeature
 from handler.scoring.fields import SECONDS_A_DAY, DeclaredField
 from handler.scoring.history import Entity, HistoryFeature
+from training.data.input_files import stem_of
 from training.data.split import FoldError, prequential_positions, window_bounds
 from training.data.times import check_time, timestamp_text
+from training.declaration import RESERVED, SCORER_NAME, ScorerDeclaration
 from training.errors import DataError, counted
 from training.intake.infer import Inferred
 from training.intake.time_column import MAX_BAD_TIMES
@@ -41,6 +46,17 @@ OTHER_POLICIES = "recall: 0.90, precision: 0.50, cost: lowest (needs costs) or a
 # For rows of which more have the same, highest probability than a review_rate allows: some threshold always has it.
 RECALL_DECISION = "{recall: 0.90}   # or precision: 0.50, cost: lowest (needs costs) or a larger review_rate"
 WIDTH = 24
+
+
+def scorer_name(path: Path, declared: Mapping[str, ScorerDeclaration]) -> tuple[str, str]:
+    """A scorer's name and route derived from a file's name, neither of them used by a declared scorer."""
+    stem = re.sub(r"[^a-z0-9]+", "_", stem_of(path).lower()).strip("_")
+    stem = (stem if re.match(SCORER_NAME, stem) else f"scorer_{stem}".rstrip("_"))[:50]
+    taken = {part for name, scorer in declared.items() for part in (name, scorer.route, scorer.data)} | set(RESERVED)
+    name, count = stem, 2
+    while {name, f"/{name}", f"data/{name}.parquet"} & taken:
+        name, count = f"{stem}_{count}", count + 1
+    return name, f"/{name}"
 
 
 def split_of(label_delay_days: float) -> Split:

@@ -11,12 +11,20 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from training.data.split import prequential_positions, window_bounds
-from training.declaration import declared_scorer
+from training.declaration import PARAMS, declared_scorer, read_params
 from training.errors import DataError
 from training.intake.infer import Inferred, infer
-from training.intake.suggested_params import FOLD_CELLS, FOLD_ROWS, _sample_and_trials, params_text, settings_for
+from training.intake.suggested_params import (
+    FOLD_CELLS,
+    FOLD_ROWS,
+    _sample_and_trials,
+    params_text,
+    scorer_name,
+    settings_for,
+)
 from training.params import Folds, Split
 
+PROJECT = Path(__file__).parents[3]
 N = 2_000
 
 
@@ -24,6 +32,24 @@ def write(path: Path, content: str | bytes) -> Path:
     """A file with this content."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("Wild Payments 2024.csv", "wild_payments_2024"),
+        ("2024.csv", "scorer_2024"),
+        ("金额.csv", "scorer"),
+        ("refund.csv", "refund_2"),
+        ("transactions.parquet", "transactions_2"),
+        ("predict.csv", "predict_2"),
+        ("health.csv", "health_2"),
+    ],
+)
+def test_scorer_is_named_after_the_file(file: str, name: str) -> None:
+    """The name is valid in params.yaml, and not that of a scorer, route or data file of the repository."""
+    declared = read_params(PROJECT / PARAMS).scorers
+    assert scorer_name(Path(file), declared) == (name, f"/{name}")
 
 
 def test_block_is_a_valid_declaration(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
