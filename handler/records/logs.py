@@ -1,10 +1,16 @@
-"""Logs without request data: of an exception only type and frames are logged, because its text may quote a request."""
+"""What the function logs: lines that are written at once, and exceptions without request data.
+
+Of an exception only type and frames are logged, because its text may quote a request.
+"""
 
 import logging
+import os
+from contextlib import suppress
 from traceback import format_tb
 
 # The loggers of exceptions that no route handled: Mangum's in Lambda, uvicorn's elsewhere.
 _LOGGERS = ("mangum.http", "uvicorn.error")
+_STDOUT = 1
 
 
 def hide_exception_texts() -> None:
@@ -19,3 +25,10 @@ def _without_text(record: logging.LogRecord) -> bool:
         record.exc_info = None
         record.exc_text = f"{''.join(format_tb(frames))}{kind.__name__}"
     return True
+
+
+def write(line: bytes) -> None:
+    """Write to stdout at once, without Python's buffers, which Lambda may freeze before they are flushed."""
+    # A metric that cannot be written must not fail a request, nor the thread that watches the store.
+    with suppress(OSError):
+        os.write(_STDOUT, line)

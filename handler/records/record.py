@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from handler.records.telemetry import write
+from handler.records.logs import write
 from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import Answered, Scored, Scorer
 

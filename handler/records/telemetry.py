@@ -7,11 +7,11 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from time import time
 from types import MappingProxyType
 from typing import Any
 
+from handler.records.logs import write
 from handler.scoring.scorer import Answered, Scored
 
 NAMESPACE = "FraudScorer"
@@ -35,7 +35,6 @@ BY_SCORER = ("FunctionName", "Scorer")
 # Set by Lambda's runtime for each invocation.
 TRACE_VARIABLE = "_X_AMZN_TRACE_ID"
 _ROOT = re.compile(r"(?:^|;)\s*Root=(1-[0-9a-f]{8}-[0-9a-f]{24})(?![^;\s])")
-_STDOUT = 1
 
 
 def _line(
@@ -82,13 +81,6 @@ def trace_root(text: str) -> str:
     """
     found = _ROOT.search(text)
     return found[1] if found else ""
-
-
-def write(line: bytes) -> None:
-    """Write to stdout at once, without Python's buffers, which Lambda may freeze before they are flushed."""
-    # A metric that cannot be written must not fail a request, nor the thread that watches the store.
-    with suppress(OSError):
-        os.write(_STDOUT, line)
 
 
 class Meter:

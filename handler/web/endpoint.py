@@ -14,8 +14,9 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from handler.records.logs import write
 from handler.records.record import Recalled, Recorder
-from handler.records.telemetry import TRACE_VARIABLE, Meter, record_unanswered, trace_root, write
+from handler.records.telemetry import TRACE_VARIABLE, Meter, record_unanswered, trace_root
 from handler.releases.served import Slot
 from handler.scoring.scorer import Answered, Scored, Scorer
 from handler.web.body import read_body

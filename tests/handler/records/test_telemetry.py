@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from handler.records.logs import write
 from handler.records.telemetry import (
     MOST_VALUES,
     SWAPPED,
@@ -24,7 +25,6 @@ from handler.records.telemetry import (
     record_failure,
     record_unread,
     trace_root,
-    write,
 )
 from handler.scoring.scorer import Answered, Scored
 
@@ -226,7 +226,8 @@ BROKEN_STDOUT = """
 import os
 from types import SimpleNamespace
 from handler.scoring.scorer import Answered, Scored
-from handler.records.telemetry import SWAPPED, Meter, StoreMeter, record_failure, write
+from handler.records.logs import write
+from handler.records.telemetry import SWAPPED, Meter, StoreMeter, record_failure
 
 def nobody_reads():
     reader, writer = os.pipe()
