@@ -50,7 +50,7 @@ SMOTE_COLUMNS, SMOTE_CELLS = 100, 20_000_000
 
 @dataclass(frozen=True)
 class VariantScores:
-    """One variant's scores of one validation block: the ranking of all rows, and the later rows' probabilities."""
+    """A resampling variant's scores of one validation block: the ranking of all rows, the later rows' probabilities."""
 
     ranking: Ranking
     later: slice
@@ -72,7 +72,7 @@ class VariantScores:
 
 
 def fit_resampled(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) -> Any:  # noqa: ANN401 - xgboost has no types
-    """The fit of the declared and default parameters on a fold whose training rows are rebalanced."""
+    """A resampling variant's fit on a fold, whose training rows it rebalances, by declared and default parameters."""
     return fit_fold(resampled(fold, scorer, variant), scorer, scorer.model, variant)
 
 
@@ -112,7 +112,7 @@ def _recalibration(margin: Matrix, label: Labels) -> tuple[float, float]:
 
 
 def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, tuple[Resampling, FoldFits]]:
-    """Per name each variant that the rows allow, the declared one among them, and its fits on the folds."""
+    """Per name each resampling variant that the rows allow, the declared one too, and its fits on the folds."""
     declared = () if scorer.resampling.method == "auto" else (scorer.resampling,)
     variants = {variant_name(variant): variant for variant in (*possible(VARIANTS, folds, scorer), *declared)}
     tasks = [(fit_resampled, variant, fold, scorer) for variant in variants.values() for fold in folds]
@@ -125,7 +125,7 @@ def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, 
 
 
 def chosen_name(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDeclaration) -> str:
-    """The declared variant; with `auto` the simplest within one standard error of the best (Breiman 1984)."""
+    """The declared resampling variant; with `auto` the simplest within a standard error of the best (Breiman 1984)."""
     if scorer.resampling.method != "auto":
         return variant_name(scorer.resampling)
     precisions = {name: np.array(fit.precisions) for name, (_, fit) in fits.items()}
@@ -136,7 +136,7 @@ def chosen_name(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDecl
 def variant_report(
     fits: dict[str, tuple[Resampling, FoldFits]], folds: Sequence[Fold], scorer: ScorerDeclaration, reference: str
 ) -> dict[str, Any]:
-    """Per variant its METRICS, and their differences from the reference's with 95 % intervals over paired draws."""
+    """Per resampling variant its METRICS, and how far from the reference's they are, with paired 95 % intervals."""
     by_fold = [[scores_of(fit.margins[number], fold) for _, fit in fits.values()] for number, fold in enumerate(folds)]
     measured = _over_folds(by_fold, [np.ones(len(fold.validate_label)) for fold in folds])
     # One stream of draws per fold, the same for every variant, so that differences are due to the variant alone.
@@ -167,7 +167,7 @@ def _centred(differences: Floats, measured: Floats) -> Floats:
 
 
 def possible(variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Resampling]:
-    """The variants that suit the rows; a line says what is left out, and why."""
+    """The resampling variants that suit the rows; a line says what is left out, and why."""
     fewest = min(int(fold.train_label.sum()) for fold in folds)
     n_rows, n_columns = max(fold.train.shape for fold in folds)
     without, why = [variant for variant in variants if variant.method != "smote"], ""
@@ -192,12 +192,12 @@ def _over_folds(by_fold: Sequence[Sequence[VariantScores]], weights: Sequence[Fl
 
 
 def variant_name(variant: Resampling) -> str:
-    """The name of a variant in reports, such as "smote 0.1" or "none"."""
+    """The name of a resampling variant in reports, such as "smote 0.1" or "none"."""
     return "none" if variant.method == "none" or not variant.ratio else f"{variant.method} {variant.ratio:g}"
 
 
 def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> str:
-    """One sentence on the chosen variant beside the best of the others.
+    """One sentence on the chosen resampling variant beside the best of the others.
 
     The interval covers the choice of validation rows; it does not correct for choosing the best of several variants.
     """
@@ -221,7 +221,7 @@ def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> st
 
 
 def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[str, ChosenResampling, dict[str, Any]]:
-    """The name of the chosen variant, the choice itself, and the report of all variants beside it."""
+    """The name of the chosen resampling variant, the choice itself, and the report of all variants beside it."""
     fits = fit_variants(folds, scorer)
     chosen = chosen_name(fits, scorer)
     resampling, fit = fits[chosen]

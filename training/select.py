@@ -1,4 +1,4 @@
-"""Compare candidate kinds of model on the prequential folds of the training window."""
+"""Compare model candidates (kinds of model) on the prequential folds of the training window."""
 
 import pickle
 import time
@@ -23,7 +23,7 @@ LATENCY_CALLS = 100
 
 
 def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Per candidate ROC AUC and average precision over the folds, and size in kB; and a table of latencies.
+    """Per model candidate ROC AUC and average precision over the folds, and size in kB; and a table of latencies.
 
     The folds' training rows are used as they are; resample them first where that is declared.
     """
@@ -44,7 +44,7 @@ def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tupl
 
 
 def _evaluated(name: str, fold: Fold, scorer: ScorerDeclaration) -> tuple[Any, int, float, float]:
-    """A candidate fitted on a fold, its size in kB, its ROC AUC and its average precision there.
+    """A model candidate fitted on a fold, its size in kB, its ROC AUC and its average precision there.
 
     The size is measured in the process that fitted the model, because its pickle grows in transfer to another.
     """
@@ -54,18 +54,18 @@ def _evaluated(name: str, fold: Fold, scorer: ScorerDeclaration) -> tuple[Any, i
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Mean and spread (sample standard deviation) over folds, and each fold's value."""
+    """A model candidate's mean and spread (sample standard deviation) over folds, and each fold's value."""
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "folds": list(values)}
 
 
 def _size_kb(model: Any) -> int:  # noqa: ANN401 - scikit-learn has no types
-    """The size of the model in the bundle: XGBoost's own format, for the others a pickle."""
+    """The size of a model candidate in the bundle: XGBoost's own format, for the others a pickle."""
     content = model.get_booster().save_raw("ubj") if hasattr(model, "get_booster") else pickle.dumps(model)
     return round(len(content) / 1000)
 
 
 def _latency(model: Any, rows: Matrix) -> dict[str, float]:  # noqa: ANN401 - as above
-    """The time to score one row with the candidate's Python code, in milliseconds: median and 95th percentile."""
+    """The time to score one row with the model candidate's Python code, in milliseconds: median and 95th percentile."""
     times = []
     for row in rows[np.arange(LATENCY_CALLS) % len(rows)]:
         start = time.perf_counter()
@@ -75,7 +75,7 @@ def _latency(model: Any, rows: Matrix) -> dict[str, float]:  # noqa: ANN401 - as
 
 
 def describe_lead(report: dict[str, Any]) -> str:
-    """One sentence on whether another candidate beats the shipped model by more than the spread between folds."""
+    """One sentence on whether another model candidate beats the shipped model by more than the spread between folds."""
     shipped = np.array(report[SHIPPED]["average_precision"]["folds"])
     leads: dict[str, Floats] = {
         name: np.array(candidate["average_precision"]["folds"]) - shipped
@@ -97,7 +97,7 @@ def describe_lead(report: dict[str, Any]) -> str:
 
 
 def main(name: str) -> None:
-    """Compare the candidates for one scorer: `python -m training.select refund`."""
+    """Compare the model candidates for one scorer: `python -m training.select refund`."""
     scorer = chosen_scorer(name)
     scorer = scorer.model_copy(
         update={"model": scorer.model.model_copy(update={"rounds": chosen_resampling(name).rounds})}
