@@ -22,7 +22,8 @@ from handler.scoring.bundle import BundleError
 from handler.settings import SETTINGS
 from training.batch.answers import LISTED, decision_columns
 from training.batch.checkpoint import STATE, discard, finished_chunks, run_folder
-from training.batch.chunk import ScoringJob, columns_of, decimals_of, fractions_of, score_chunk, unread_text
+from training.batch.chunk import ScoringJob, score_chunk
+from training.batch.input_columns import columns_by_field, decimals_of, fractions_of, unread_text
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.batch.past import complete_past, past_identity
 from training.data.chunks import chunks_of, n_chunks
@@ -95,7 +96,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     if lists:
         say(f"decided by lists {lists.version} of {store} too")
     targets = targets_of(options.input, output, parts, (LISTED,) if lists else ())
-    columns = columns_of(parts[0], scorer.contract)
+    columns = columns_by_field(parts[0], scorer.contract)
     for text in (read_as(parts), unread_text(parts[0], columns, scorer.contract)):
         if text:
             say(f"{options.input}: {text}")
