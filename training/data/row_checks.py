@@ -33,7 +33,7 @@ class CheckedRows:
     """How many rows have each problem."""
 
 
-def columns_of(scorer: ScorerDeclaration) -> list[str]:
+def declared_columns(scorer: ScorerDeclaration) -> list[str]:
     """The columns that a scorer's file must have."""
     names = (*filter(None, (scorer.id, scorer.entity, scorer.split.weight)), scorer.time, *scorer.fields, scorer.label)
     return list(dict.fromkeys(names))
@@ -53,13 +53,13 @@ def check_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> CheckedRows:
 
     Raises DataError where a label is wrong or too many rows are bad.
     """
-    checked = check_columns(rows, scorer, time_is_number(rows[scorer.time]))
+    checked = check_each_row(rows, scorer, time_is_number(rows[scorer.time]))
     require_enough(len(rows), len(checked.quarantined), checked.counts, scorer)
     return checked
 
 
-def check_columns(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedRows:  # noqa: FBT001 - what `time_is_number` says
-    """The rows of a scorer, however many are bad; raises DataError where a label is wrong."""
+def check_each_row(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedRows:  # noqa: FBT001 - what `time_is_number` says
+    """Each row of a scorer checked, however many are bad; raises DataError where a label is wrong."""
     label = check_label(rows[scorer.label], scorer.label)
     seconds = check_time(rows[scorer.time], is_number=is_number)
     _require_dates(seconds, scorer)

@@ -24,7 +24,7 @@ from training.data.chunks import (
 )
 from training.data.column_checks import REPEATED, as_text
 from training.data.input_files import InputFile, are_whole, read_input_files, require_columns
-from training.data.row_checks import REJECTED_COLUMNS, check_columns, columns_of, require_enough, sample_of
+from training.data.row_checks import REJECTED_COLUMNS, check_each_row, declared_columns, require_enough, sample_of
 from training.data.set_aside import LinesByKind, joined, kind_of, lines_by_kind, sentences
 from training.data.times import time_is_number
 from training.data.written_keys import decimal_keys, with_numbers
@@ -84,7 +84,7 @@ class Source:
 
     def chunks(self) -> Iterator[Chunk]:
         """All rows, in order."""
-        return chunks_of(self.parts, self.scorer.compute.chunk_rows, columns_of(self.scorer))
+        return chunks_of(self.parts, self.scorer.compute.chunk_rows, declared_columns(self.scorer))
 
     def rows(self, chunk: Chunk) -> ChunkRows:
         """The rows of a chunk that can be read, and those that cannot."""
@@ -95,7 +95,7 @@ class Source:
 
     def frame(self, rows: ChunkRows) -> pd.DataFrame:
         """The declared columns of rows, indexed by their position in their chunk."""
-        frame = with_numbers(frame_of(rows.table.select(columns_of(self.scorer)), self.fractions), self.decimals)
+        frame = with_numbers(frame_of(rows.table.select(declared_columns(self.scorer)), self.fractions), self.decimals)
         return frame.set_axis(pd.Index(rows.places), axis="index")
 
     def rows_at(self, places: npt.NDArray[np.int64]) -> Iterator[RereadRows]:
@@ -116,7 +116,7 @@ def open_source(scorer: ScorerDeclaration) -> Source:
     Raises DataError where a file cannot be read, lacks a column, or has other columns than the first file.
     """
     path = Path(scorer.data)
-    parts, columns = read_input_files(path), columns_of(scorer)
+    parts, columns = read_input_files(path), declared_columns(scorer)
     require_columns(parts[0], columns)
     if clashing := set(columns) & set(REJECTED_COLUMNS):
         raise DataError(f"{path} has a column {', '.join(clashing)}, as quarantine.csv has; rename it in both places")
@@ -191,7 +191,7 @@ def check_source(source: Source, workers: Workers) -> Iterator[CheckedChunk]:
 
 
 def check_chunk(source: Source, chunk: Chunk, offset: int) -> CheckedChunk:
-    """The rows of a chunk, checked; `offset` is how many rows came before it."""
+    """One chunk of a source, its rows checked; `offset` is how many rows came before it."""
     scorer, n_rows = source.scorer, len(chunk.content)
     chunk_rows = scorer.compute.chunk_rows
     read = source.rows(chunk)
@@ -228,8 +228,8 @@ def _with_lines(rows: pd.DataFrame, chunk: Chunk, broken: Container[int] = ()) -
     return rows.assign(rejected_line=numbers, rejected_text=texts)
 
 
-def checked_chunk(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedChunk:  # noqa: FBT001 - as `check_columns`
+def checked_chunk(rows: pd.DataFrame, scorer: ScorerDeclaration, is_number: bool) -> CheckedChunk:  # noqa: FBT001 - as `check_each_row`
     """Rows in memory as a checked chunk."""
-    checked = check_columns(rows, scorer, is_number)
+    checked = check_each_row(rows, scorer, is_number)
     ids = as_text(rows[scorer.id]) if scorer.id else None
     return CheckedChunk(len(rows), len(rows), checked.clean, ids, checked.quarantined, Counter(checked.counts))

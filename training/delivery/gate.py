@@ -29,11 +29,11 @@ def judge_challenger(
 ) -> GateVerdict:
     """The verdict on a challenger: it must be calibrated, and neither rank nor catch worse (`weighing` has the rules).
 
-    `rows` are recent, such as `check_columns` accepts, and the challenger has not learned from them; they have the past
-    of each contender that has none of its own, and count as often as a declared `weight` says. The gains are the
-    challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share of the
-    rows that the champion flags. Without a champion it must keep its policy instead. A best former release that does
-    not accept nearly all rows that the others do is left out with a warning.
+    `rows` are recent, such as `require_prepared_columns` accepts, and the challenger has not learned from them; they
+    have the past of each contender that has none of its own, and count as often as a declared `weight` says. The gains
+    are the challenger's less the champion's, with their paired 95 % bootstrap intervals; the alert budget is the share
+    of the rows that the champion flags. Without a champion it must keep its policy instead. A best former release that
+    does not accept nearly all rows that the others do is left out with a warning.
     """
     objections = _contract_objections(champion, challenger)
     first, doubts = rows[declared.time].min(), []
@@ -109,7 +109,7 @@ def _contract_objections(champion: Contender | None, challenger: Contender) -> l
     return [f"its contract is not the champion's: {change}" for change in changes]
 
 
-def check_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
+def require_prepared_columns(rows: pd.DataFrame, challenger: Scorer, declared: ScorerDeclaration) -> None:
     """Raise DataError where the rows are not as `prepare` leaves them."""
     others = filter(None, (declared.entity, declared.split.weight))
     needed = [declared.time, declared.label, *others, *challenger.contract.keys, *challenger.contract.inputs]

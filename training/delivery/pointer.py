@@ -15,7 +15,7 @@ from handler.scoring.bundle import BundleError
 from handler.scoring.contract import Contract
 from training.declaration import declared_scorer
 from training.delivery.contenders import best_former, released_scorer, unseeing, warn_of_former
-from training.delivery.gate import check_columns, judge_challenger
+from training.delivery.gate import judge_challenger, require_prepared_columns
 from training.delivery.gate_verdict import GateVerdict
 from training.delivery.loaded_past import missing_past
 from training.delivery.own_past import with_own_past
@@ -209,7 +209,7 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
             f"{rows}, by which the gate judges, cannot be read: {error}; it must be Parquet, as `make train` leaves "
             f"{BUILD / scorer / 'rows' / 'test.parquet'}"
         ) from error
-    check_columns(window, released, declared)
+    require_prepared_columns(window, released, declared)
     first = float(window[declared.time].min())
     challenger = unseeing(store, released, first)
     if before and before.current:

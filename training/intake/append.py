@@ -18,7 +18,7 @@ from training.data.chunks import read_columns
 from training.data.column_checks import as_text
 from training.data.dialect import Dialect
 from training.data.input_files import column_names, read_input_files
-from training.data.row_checks import check_rows, columns_of
+from training.data.row_checks import check_rows, declared_columns
 from training.data.text_files import is_parquet
 from training.data.times import EARLIEST_DATE, check_time, timestamp_text
 from training.declaration import ScorerDeclaration
@@ -52,7 +52,7 @@ def append_rows(new: Path, scorer: ScorerDeclaration) -> Appended:
     impossible or in another format than in the file, or rows are repeated or in the data already; UsedError where all
     of them are.
     """
-    path, columns = Path(scorer.data), columns_of(scorer)
+    path, columns = Path(scorer.data), declared_columns(scorer)
     if path.is_dir():
         raise DataError(f"{path} is a folder of files: put {new} into it, and run make retrain without ROWS")
     new_names = column_names(new)
@@ -98,7 +98,7 @@ def _refuse_used(clean: pd.DataFrame, existing: pd.DataFrame, scorer: ScorerDecl
         is_used = ids.notna() & ids.isin(set(as_text(existing[scorer.id]).dropna()))
     if ids.isna().any():
         # Compared as the contract types them, because a CSV's 1.50 and a Parquet file's 1.5 are one value.
-        whole = check_rows(read_columns(Path(scorer.data), columns_of(scorer), skip_broken=True), scorer).clean
+        whole = check_rows(read_columns(Path(scorer.data), declared_columns(scorer), skip_broken=True), scorer).clean
         new_hashes, old_hashes = (
             pd.util.hash_pandas_object(table, index=False) for table in (clean, whole[clean.columns])
         )

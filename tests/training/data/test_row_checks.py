@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.row_checks import check_columns, check_rows, columns_of, require_enough, sample_of
+from training.data.row_checks import check_each_row, check_rows, declared_columns, require_enough, sample_of
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
@@ -42,22 +42,22 @@ def test_sample_is_that_of_numpys_generator(mini_scorer: ScorerDeclaration) -> N
 def test_columns_stand_in_the_order_of_the_roles(mini_scorer: ScorerDeclaration) -> None:
     """The id and the entity first, then time, fields and label."""
     declared = mini_scorer.model_copy(update={"entity": "account"})
-    assert columns_of(declared) == ["row_id", "account", "at", *mini_scorer.fields, "is_fraud"]
+    assert declared_columns(declared) == ["row_id", "account", "at", *mini_scorer.fields, "is_fraud"]
 
 
 def test_a_chunk_is_read_as_declared(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
     """Seconds among dates are no times, even where a chunk has nothing else, and the other way round."""
     seconds = mini_rows.assign(at=np.arange(len(mini_rows), dtype=float))
-    assert len(check_columns(seconds, mini_scorer, is_number=True).clean) == len(mini_rows)
-    found = check_columns(seconds, mini_scorer, is_number=False)
+    assert len(check_each_row(seconds, mini_scorer, is_number=True).clean) == len(mini_rows)
+    found = check_each_row(seconds, mini_scorer, is_number=False)
     assert set(found.quarantined["rejected_because"]) == {"at is not a time"}
-    assert len(check_columns(mini_rows, mini_scorer, is_number=True).clean) == 0
+    assert len(check_each_row(mini_rows, mini_scorer, is_number=True).clean) == 0
 
 
 def test_any_number_of_rows_of_a_chunk_may_be_bad(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
     """Whether too many are is decided over all chunks together."""
     bad = mini_rows.assign(amount=-1.0)
-    assert len(check_columns(bad, mini_scorer, is_number=False).clean) == 0
+    assert len(check_each_row(bad, mini_scorer, is_number=False).clean) == 0
     with pytest.raises(DataError, match=r"1,500 of 1,500 rows \(100.00%\) break the contract"):
         check_rows(bad, mini_scorer)
 

@@ -12,7 +12,7 @@ import pytest
 
 from handler.scoring.fields import DeclaredField
 from training.data.chunks import read_columns
-from training.data.row_checks import check_rows, columns_of
+from training.data.row_checks import check_rows, declared_columns
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 from training.intake.append import UsedError, append_rows
@@ -38,7 +38,7 @@ def new_rows(mini_rows: Frame) -> Frame:
 
 def rows_of(scorer: Scorer) -> Frame:
     """What the scorer's file holds, as its contract types it."""
-    return check_rows(read_columns(Path(scorer.data), columns_of(scorer)), scorer).clean.reset_index(drop=True)
+    return check_rows(read_columns(Path(scorer.data), declared_columns(scorer)), scorer).clean.reset_index(drop=True)
 
 
 def write(rows: Frame, name: str) -> Path:

@@ -17,7 +17,7 @@ from handler.scoring.fields import SECONDS_A_DAY
 from handler.scoring.scorer import load_scorer
 from training.data.chunks import read_columns
 from training.data.requests import requests_of
-from training.data.row_checks import check_rows, columns_of
+from training.data.row_checks import check_rows, declared_columns
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
@@ -68,7 +68,7 @@ def model(make: Make) -> DatedModel:
 @pytest.fixture(scope="module")
 def present(trained: Path, mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> DatedModel:
     """The model of the day after the trained scorer's rows end, with the parameters that tuning found."""
-    read = read_columns(trained / "data" / "rows.parquet", columns_of(mini_scorer))
+    read = read_columns(trained / "data" / "rows.parquet", declared_columns(mini_scorer))
     parameters = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
     checked = check_rows(read, mini_scorer).clean
     return model_at(checked["at"].max() + SECONDS_A_DAY, checked, mini_scorer, parameters, mini_catalogue)
