@@ -8,13 +8,11 @@ import argparse
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import numpy as np
-import pandas as pd
 
 from handler.scoring.scorer import Scorer
-from training.data.times import day_text, parse_utc_date
+from training.data.times import parse_utc_date
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.serving import monitored_scorer
 from training.errors import counted
@@ -26,13 +24,20 @@ from training.monitoring.sufficiency import notes, other_versions, shortfalls
 from training.monitoring.verdict import LEVELS, BlockVerdict, judge_block, state_after
 from training.params import Monitoring
 from training.report.monitor_page import monitor_page
-from training.report.monitor_report import INSUFFICIENT, Block, GroupRates, JudgedBlock, MonitorReport, Reviews
+from training.report.monitor_report import (
+    INSUFFICIENT,
+    Block,
+    GroupRates,
+    JudgedBlock,
+    MonitorReport,
+    Reviews,
+    block_table,
+    monitor_summary,
+)
 from training.run.command import one_line_errors
 from training.run.files import REPORTS, write_json, write_table, write_text
 
 EXIT_STATUS = dict(zip((*LEVELS, INSUFFICIENT), (0, 10, 20, 30), strict=True))
-# Measured performance that the table has columns for.
-MEASURES = ("recall", "precision", "average_precision", "labelled", "frauds")
 
 
 def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str = "") -> MonitorReport:
@@ -135,26 +140,6 @@ def _state(
     return state, next((block.reasons for block in reversed(blocks) if block.verdict == state), ())
 
 
-def block_table(report: MonitorReport) -> pd.DataFrame:
-    """One line per block, for DVC's plots and a spreadsheet."""
-    return pd.DataFrame(
-        [
-            {
-                "from": f"{datetime.fromtimestamp(block.begins, UTC):%Y-%m-%d %H:%M}",
-                "verdict": block.verdict,
-                "predictions": block.predictions,
-                "alert_rate": block.alert_rate,
-                **({} if block.block_rate is None else {"block_rate": block.block_rate}),
-                "estimated_recall": block.estimated.recall,
-                **{name: getattr(block.measured, name) for name in MEASURES},
-                "psi_score": block.score.psi,
-                **{f"psi_{name}": shift.psi for name, shift in block.features.items()},
-            }
-            for block in report.blocks
-        ]
-    )
-
-
 def main() -> None:
     """Write the report of one scorer, and end with the status of its state."""
     parser = argparse.ArgumentParser(prog="python -m training.monitor", description=__doc__)
@@ -180,25 +165,9 @@ def main() -> None:
     write_json(folder / "monitor.json", report.content())
     write_table(folder / "monitor.csv", block_table(report))
     write_text(folder / "monitor.html", monitor_page(report))
-    print(summary(report))  # noqa: T201 - the command's answer
+    print(monitor_summary(report))  # noqa: T201 - the command's answer
     print(folder / "monitor.html")  # noqa: T201 - as above
     raise SystemExit(EXIT_STATUS[report.state])
-
-
-def summary(report: MonitorReport) -> str:
-    """The state, what was read, the reasons and the notes, for the person on call."""
-    predictions = counted(sum(block.predictions for block in report.blocks), "prediction")
-    blocks = counted(len(report.blocks), "block")
-    counts = ", ".join(f"{name}: {count:,}" for name, count in report.counts.items()) or "nothing was read"
-    first = f"{report.scorer}: {report.state}, {predictions}{_when(report)} in {blocks} ({counts})"
-    return "\n".join([first, *(f"  {sentence}" for sentence in (*report.reasons, *report.notes))])
-
-
-def _when(report: MonitorReport) -> str:
-    if report.begins is None or report.ends is None:
-        return ""
-    days = sorted({day_text(report.begins), day_text(report.ends)})
-    return f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[1]}"
 
 
 if __name__ == "__main__":

@@ -365,7 +365,10 @@ def test_a_table_keeps_the_past_of_all_environments(
         load_app(HISTORY="history.db")
     name = f"past-{uuid4().hex[:12]}"
     boto3.client("dynamodb").create_table(TableName=name, **TABLE)
-    one, other = (load_app(HISTORY=f"dynamodb://{name}", HISTORY_KEY="secret", METRICS="emf") for _ in range(2))
+    one, other = (
+        load_app(HISTORY=f"dynamodb://{name}", HISTORY_BUDGET_MS="2000", HISTORY_KEY="secret", METRICS="emf")
+        for _ in range(2)
+    )
     assert not boto3.client("dynamodb").scan(TableName=name)["Items"]
 
     def counted(app: ModuleType, number: int, at: int) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from training.monitoring.binning import Binning
 from training.monitoring.blocks import OUTCOME_COLUMNS
 from training.monitoring.log import Log
 from training.report.monitor_page import monitor_page
+from training.report.monitor_report import block_table
 
 PROJECT = Path(__file__).parents[2]
 START = 1_750_000_000.0
@@ -140,7 +141,7 @@ def test_log_without_drift_gives_no_reason(pool: Pool) -> None:
     report = monitor.report_of(pool.log(0), pool.scorer, pool.declaration)
     assert (report.state, report.reasons, len(report.blocks)) == ("ok", (), WEEKS)
     assert all(block.rows > 500 and block.measured.frauds > 30 for block in report.blocks)
-    table = monitor.block_table(report)
+    table = block_table(report)
     assert len(table) == WEEKS
     assert table["from"].str.fullmatch(r"2025-0[67]-\d\d \d\d:\d\d").all()
     assert table["recall"].to_list() == [block.measured.recall for block in report.blocks]
@@ -484,7 +485,7 @@ def test_ok_implies_a_judged_block(pool: Pool, days: list[float], is_own: bool, 
     assert report.state != "insufficient" or report.reasons
     json.dumps(report.content(), allow_nan=False)
     assert "nan" not in monitor_page(report).lower().split()
-    assert not monitor.block_table(report).isin([np.inf, -np.inf]).any(axis=None)
+    assert not block_table(report).isin([np.inf, -np.inf]).any(axis=None)
 
 
 def damage(log: Path) -> dict[str, int]:

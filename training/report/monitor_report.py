@@ -1,11 +1,18 @@
 """The monitor's report: what each block of time shows, and the state that follows."""
 
+from datetime import UTC, datetime
+
+import pandas as pd
 from pydantic import Field
 
+from training.data.times import day_text
+from training.errors import counted
 from training.report.record import ReportRecord
 
 # The state of a log, and the verdict on a block, that is too small to be judged.
 INSUFFICIENT = "insufficient"
+# Measured performance that the table has columns for.
+MEASURES = ("recall", "precision", "average_precision", "labelled", "frauds")
 
 
 class ScoreShift(ReportRecord):
@@ -153,3 +160,39 @@ class MonitorReport(ReportRecord):
     groups: tuple[GroupRates, ...] = ()
     """Of the audit fields; empty where none is declared."""
     blocks: tuple[JudgedBlock, ...]
+
+
+def block_table(report: MonitorReport) -> pd.DataFrame:
+    """One line per block, for DVC's plots and a spreadsheet."""
+    return pd.DataFrame(
+        [
+            {
+                "from": f"{datetime.fromtimestamp(block.begins, UTC):%Y-%m-%d %H:%M}",
+                "verdict": block.verdict,
+                "predictions": block.predictions,
+                "alert_rate": block.alert_rate,
+                **({} if block.block_rate is None else {"block_rate": block.block_rate}),
+                "estimated_recall": block.estimated.recall,
+                **{name: getattr(block.measured, name) for name in MEASURES},
+                "psi_score": block.score.psi,
+                **{f"psi_{name}": shift.psi for name, shift in block.features.items()},
+            }
+            for block in report.blocks
+        ]
+    )
+
+
+def monitor_summary(report: MonitorReport) -> str:
+    """The state, what was read, the reasons and the notes, for the person on call."""
+    predictions = counted(sum(block.predictions for block in report.blocks), "prediction")
+    blocks = counted(len(report.blocks), "block")
+    counts = ", ".join(f"{name}: {count:,}" for name, count in report.counts.items()) or "nothing was read"
+    first = f"{report.scorer}: {report.state}, {predictions}{_when(report)} in {blocks} ({counts})"
+    return "\n".join([first, *(f"  {sentence}" for sentence in (*report.reasons, *report.notes))])
+
+
+def _when(report: MonitorReport) -> str:
+    if report.begins is None or report.ends is None:
+        return ""
+    days = sorted({day_text(report.begins), day_text(report.ends)})
+    return f" on {days[0]}" if len(days) == 1 else f" from {days[0]} to {days[1]}"
