@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import batched, combinations, permutations
-from math import ceil, floor, inf, isnan, nan
+from math import ceil, floor, inf, nan
 from operator import attrgetter
 from time import monotonic
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from handler.scoring.contract import OTHER
+from handler.scoring.features import LARGEST_FLOAT32
 from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import Scored, Scorer
 from handler.scoring.sentence import value_text
@@ -30,6 +31,13 @@ WHOLE = 1.0
 STEPS = {"money": 0.01, "count": 1.0}
 # How far XGBoost's sum of float32 leaves may be from that of the same leaves here.
 TOLERANCE = 1e-3
+
+
+NOT_TRIED = {
+    "changes": [],
+    "sentence": "no change was found until the search ended early; not every one was tried",
+    "complete": False,
+}
 
 
 class Change(NamedTuple):
@@ -99,6 +107,8 @@ class WhatIf:
         and `complete` is False.
         """
         values = dict(zip(self._scorer.contract.inputs, self._values(request), strict=True))
+        if monotonic() >= ends:
+            return NOT_TRIED.copy()
         moving = {feature for changeable in self._changeable for feature in changeable.features}
         row = [float32(value) for value in scored.vector]
         trees = sum_of(resolved(tree, row, moving) for tree in self._trees)
@@ -113,8 +123,7 @@ class WhatIf:
                     answer["sentence"] += "; a smaller change may exist, because the search ended early"
                 return answer if is_complete else answer | {"complete": False}
             if not is_complete:
-                text = "no change was found until the search ended early; not every one was tried"
-                return {"changes": [], "sentence": text, "complete": False}
+                return NOT_TRIED.copy()
         names = " and ".join(self.names) if len(self.names) < 3 else f"one or two of {', '.join(self.names)}"  # noqa: PLR2004
         return {"changes": [], "sentence": f"no change of {names} alone would lead to another decision"}
 
@@ -152,7 +161,7 @@ class _Search:
         self._n_columns = len(scorer.contract.columns)
         self._values, self._vector, self._trees, self._ends = values, scored.vector, trees, ends
         # By feature and threshold, of those features that are a field's own: no other field moves what is beyond.
-        self._crossed: dict[tuple[int, float], Sequence[float]] = {}
+        self._crossed: dict[tuple[int, float, bool], Sequence[float]] = {}
         limit = scorer.block if scored.band == "block" else scorer.threshold
         self._limit: float = limit  # type: ignore[assignment]  # a band to block has a threshold
 
@@ -160,16 +169,14 @@ class _Search:
         """The nearest change of some combination of fields that leaves the band, and whether all were tried."""
         best, nearest = None, (inf, inf)
         # Those that share a feature take longest: by then something near may be known.
-        for fields in sorted(combined, key=_share_a_feature):
-            for ordered, least, changes in self._groups(fields):
-                if least >= nearest:
-                    continue
-                try:
-                    found = self._first(ordered, changes, nearest)
-                except TimeoutError:
-                    return best, False
-                if found:
-                    best, nearest = found, found.distance
+        try:
+            for fields in sorted(combined, key=_share_a_feature):
+                self._watch_the_clock()
+                for ordered, least, changes in self._groups(fields):
+                    if least < nearest and (found := self._first(ordered, changes, nearest)):
+                        best, nearest = found, found.distance
+        except TimeoutError:
+            return best, False
         return best, True
 
     def _groups(
@@ -183,9 +190,11 @@ class _Search:
         if not others:
             yield fields, (0.0, 0.0), ((change,) for change in self._changes_of(first, self._vector, trees))
             return
-        # A feature of both moves with either: then each is taken first once, and the other beside every value of it.
-        for ordered in permutations(fields) if _share_a_feature(fields) else (fields,):
-            for change in sorted(self._changes_of(ordered[0], self._vector, trees)):
+        # A feature of both moves with either: then each is taken first, at both ends of each stretch of its values, and
+        # the other beside it. Where any pair of a stretch would do, one of these does.
+        is_shared = _share_a_feature(fields)
+        for ordered in permutations(fields) if is_shared else (fields,):
+            for change in sorted(self._changes_of(ordered[0], self._vector, trees, both_ends=is_shared)):
                 yield ordered, change[:2], self._pairs(ordered, change, trees)
 
     def _pairs(self, fields: tuple[_Changeable, ...], change: Change, trees: Sum) -> Iterator[tuple[Change, ...]]:
@@ -240,17 +249,26 @@ class _Search:
                 )
         return moved
 
-    def _changes_of(self, changeable: _Changeable, vector: Sequence[float], trees: Sum) -> list[Change]:
-        """The changes of one field that may move the trees, the other features being as in the vector."""
+    def _changes_of(
+        self, changeable: _Changeable, vector: Sequence[float], trees: Sum, *, both_ends: bool = False
+    ) -> list[Change]:
+        """The changes of one field that may move the trees, the other features being as in the vector.
+
+        Of each stretch of values between two thresholds the nearest one, or those at both of its ends.
+        """
         field, now = changeable.field, self._values[changeable.name]
         if field.type == "flag":
             return [Change(WHOLE, WHOLE, value) for value in (False, True) if value is not now]
         if field.type == "category":
             labels = [label for label in self._features.labels[changeable.place] or () if label not in {OTHER, now}]
             return [Change(WHOLE, WHOLE, label) for label in labels]
-        step = STEPS.get(field.type, 0.0)
-        # Next to 0 as well, where a quotient has a pole.
-        tried = {0.0, -step, step, *self._beyond(changeable, vector, trees)}
+        # What is nearest to 0, and next to it, where a quotient has a pole, if the field has steps.
+        step, least = STEPS.get(field.type), min(max(0.0, field.lowest), field.highest)
+        tried = {
+            least,
+            *(_around(least, step) if step else ()),
+            *self._beyond(changeable, vector, trees, both_ends=both_ends),
+        }
         valid = [value for value in tried if field.lowest <= value <= field.highest and value != now]
         shown = [int(value) if field.type == "count" else value for value in valid]
         if now is None:
@@ -259,27 +277,30 @@ class _Search:
         position = _position(percentiles, now)
         return [Change(abs(_position(percentiles, value) - position), abs(value - now), value) for value in shown]
 
-    def _beyond(self, changeable: _Changeable, vector: Sequence[float], trees: Sum) -> Iterator[float]:
-        """The nearest values beyond all thresholds of the trees that a field moves."""
+    def _beyond(
+        self, changeable: _Changeable, vector: Sequence[float], trees: Sum, *, both_ends: bool
+    ) -> Iterator[float]:
+        """The nearest values beyond all thresholds of the trees that a field moves, or those on both sides of them."""
         thresholds = trees.thresholds()
         for threshold in thresholds.get(changeable.place, ()):
-            crossing = changeable.place, threshold
+            crossing = changeable.place, threshold, both_ends
             if crossing not in self._crossed:
-                self._crossed[crossing] = self._across(changeable, vector, *crossing)
+                across = self._across(changeable, vector, changeable.place, threshold, both_ends=both_ends)
+                self._crossed[crossing] = across
             yield from self._crossed[crossing]
         for feature in changeable.derived:
             for threshold in thresholds.get(feature, ()):
-                yield from self._across(changeable, vector, feature, threshold)
+                yield from self._across(changeable, vector, feature, threshold, both_ends=both_ends)
 
     def _across(
-        self, changeable: _Changeable, vector: Sequence[float], feature: int, threshold: float
+        self, changeable: _Changeable, vector: Sequence[float], feature: int, threshold: float, *, both_ends: bool
     ) -> Sequence[float]:
         """The value nearest to the present one for which a feature is on the other side of a threshold.
 
-        And one on the same side where its sign is another, because a quotient has a pole at 0.
+        And one on the same side where it is asked for, or its sign is another, because a quotient has a pole at 0.
         """
         edge = self._solved(changeable, vector, feature, threshold)
-        if isnan(edge) or abs(edge) == inf:
+        if not abs(edge) <= LARGEST_FLOAT32:
             return ()
         now = self._values[changeable.name] or 0.0
         found: dict[bool, float] = {}
@@ -287,7 +308,7 @@ class _Search:
             found.setdefault(self._feature_at(changeable, vector, feature, value) >= threshold, value)
             if len(found) > 1:
                 break
-        if edge * now > 0:
+        if edge * now > 0 and not both_ends:
             found.pop(self._feature_at(changeable, vector, feature, now) >= threshold, None)
         return tuple(found.values())
 
@@ -336,14 +357,16 @@ def _distance(changes: Sequence[Change]) -> tuple[float, float]:
 
 def _around(edge: float, step: float | None) -> set[float]:
     """The values on either side of an edge that a field can have."""
+    # The model compares in float32, which is coarser than cents from some hundred thousand on.
+    spacing = max(abs(edge), 1e-30) * 2**-23
+    near = [edge]
+    if step is None or 4 * spacing > step:
+        near += [edge + sign * scale * spacing for sign in (-1, 1) for scale in (0.5, 1, 2)]
     if step is None:
-        # A few steps of float32, in which the model compares, and the edge itself.
-        return {
-            edge,
-            *(edge + sign * scale * max(abs(edge), 1e-30) * 2**-23 for sign in (-1, 1) for scale in (0.5, 1, 2)),
-        }
-    near = floor(edge / step), ceil(edge / step)
-    return {round(number * step, 2) for number in range(near[0] - 1, near[1] + 2)}
+        return set(near)
+    return {
+        round(number * step, 2) for value in near for number in range(floor(value / step) - 1, ceil(value / step) + 2)
+    }
 
 
 def _position(percentiles: Sequence[float], value: float) -> float:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import combinations, count, product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 from benchmarks.variants import write_variant
 from handler.scoring import whatif
+from handler.scoring.calibration import log_odds_to_probability
 from handler.scoring.contract import Contract
+from handler.scoring.features import build_features
 from handler.scoring.fields import DeclaredField
 from handler.scoring.scorer import Scored, Scorer, load_scorer
-from handler.scoring.trees import sum_of, trees_of
+from handler.scoring.trees import Split, Tree, float32, sum_of, trees_of
 from handler.scoring.whatif import WhatIf, _position
 from tests.handler.deployment import BUNDLES
 
@@ -143,11 +146,99 @@ def test_no_smaller_change_would_do(changing: Scorer) -> None:
 
 
 def test_the_bound_leaves_out_nothing(changing: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same change is told where every stretch of values is scored."""
+    """The same change is told where the bound rules nothing out."""
     drawn_here = list(drawn(changing, 6, seed=5))
     told = [changing.whatif.answer(request, scored) for request, scored in drawn_here]
     monkeypatch.setattr(whatif, "TOLERANCE", float("inf"))
     assert [changing.whatif.answer(request, scored) for request, scored in drawn_here] == told
+
+
+class TreeScorer:
+    """Scores by hand-written trees of which a positive sum is flagged, as far as a search needs a scorer."""
+
+    threshold, block = 0.5, None
+    scored, band, scaled, scale = Scorer.scored, Scorer.band, Scorer.scaled, None
+    probability = staticmethod(log_odds_to_probability)
+
+    def __init__(self, fields: dict[str, Any], trees: list[Tree], **features: Any) -> None:  # noqa: ANN401 - declarations
+        """Declare fields and features; the percentiles of every field are evenly from 0 to 100."""
+        declared = {"route": "/x", "answer": "probability", "id": None, "fields": fields, "features": features}
+        self.contract = Contract.model_validate(declared, strict=False)
+        self._sum = sum_of(trees)
+        encoded, percentiles = build_features(self.contract, {}), {"percentiles": [float(n) for n in range(101)]}
+        self.bundle = SimpleNamespace(features=encoded, booster=self, reference=dict.fromkeys(fields, percentiles))
+        self.whatif = WhatIf(self)  # type: ignore[arg-type]  # a stand-in
+
+    def model_json(self) -> list[Tree]:
+        """The trees, which `trees_of` takes as they are."""
+        return list(self._sum.trees)
+
+    def margin(self, vector: list[float]) -> float:
+        """The sum of the leaves."""
+        return self._sum.resolved([float32(value) for value in vector], ()).rest
+
+    def changed_margins(self, vector: list[float], changes: list[dict[int, float]]) -> list[float]:
+        """Those of the changed vector."""
+        return [self.margin([c.get(at, value) for at, value in enumerate(vector)]) for c in changes]
+
+    def told(self, ends: float = np.inf, **values: Any) -> dict[str, Any]:  # noqa: ANN401 - a request's values
+        """What is told of a request."""
+        vector = self.bundle.features.encode(tuple(values.values()))
+        scored = self.scored(vector, self.margin(vector))  # type: ignore[arg-type]  # a stand-in
+        assert scored.is_flagged
+        return self.whatif.answer(SimpleNamespace(**values), scored, ends)  # type: ignore[arg-type]  # as above
+
+
+@pytest.fixture
+def tree_scorer(monkeypatch: pytest.MonkeyPatch) -> type[TreeScorer]:
+    """Such scorers."""
+    monkeypatch.setattr(whatif, "trees_of", list)
+    return TreeScorer
+
+
+def from_on(feature: int, threshold: float, below: Tree, above: Tree, missing: Tree = 1.0) -> Split:
+    """A node."""
+    return Split(feature, float32(threshold), None, below, above, missing)
+
+
+@pytest.mark.parametrize(("kind", "edge", "now"), [("money", 279_188.875, 360_000.0), ("count", 4e7, 50_000_000)])
+def test_numbers_that_float32_rounds(tree_scorer: type[TreeScorer], kind: str, edge: float, now: float) -> None:
+    """Between two of them lie more than a cent, or a whole number: a threshold is crossed all the same, just so."""
+    scorer = tree_scorer({"a": {"type": kind, "changeable": True, "min": 0}}, [from_on(0, edge, -1.0, 1.0)])
+    (change,) = scorer.told(a=now)["changes"]
+    assert edge - 4 < change["to"] < edge
+
+
+def test_a_factor_near_0_is_no_error(tree_scorer: type[TreeScorer]) -> None:
+    """No value of the other one would do."""
+    fields = {"a": {"type": "money", "changeable": True, "min": 0}, "b": {"type": "number", "min": 0}}
+    scorer = tree_scorer(fields, [from_on(2, 1e6, 1.0, -1.0)], ab={"product": ["a", "b"]})
+    assert scorer.told(a=5.0, b=3e-302)["changes"] == []
+
+
+def test_a_pair_that_passes_between_the_ends_of_stretches(tree_scorer: type[TreeScorer]) -> None:
+    """At their near ends the ratio of both is too small."""
+    fields = {name: {"type": "money", "changeable": True, "min": 0} for name in "ab"}
+    tree = from_on(0, 20.0, from_on(1, 10.0, 1.0, from_on(2, 1.5, 1.0, -1.0)), 1.0)
+    changes = tree_scorer(fields, [tree], ab={"ratio": ["a", "b"]}).told(a=8.0, b=25.0)["changes"]
+    to = {change["field"]: change["to"] for change in changes}
+    assert to["a"] < 20
+    assert to["b"] >= 10
+    assert to["a"] / to["b"] >= 1.5
+
+
+@pytest.mark.parametrize(("bounds", "to"), [({"min": 1, "max": 5}, 1.0), ({"min": -9, "max": -2}, -2.0), ({}, 0.0)])
+def test_any_value_in_place_of_none(tree_scorer: type[TreeScorer], bounds: dict[str, float], to: float) -> None:
+    """The one nearest to 0, wherever the thresholds are."""
+    scorer = tree_scorer({"a": {"type": "number", "changeable": True, **bounds}}, [from_on(0, 99.0, -1.0, 1.0)])
+    assert [change["to"] for change in scorer.told(a=None)["changes"]] == [to]
+
+
+def test_what_the_bound_rules_out_takes_time_too(tree_scorer: type[TreeScorer]) -> None:
+    """A search whose time is up says so, before the first field."""
+    scorer = tree_scorer({"a": {"type": "number", "changeable": True}}, [from_on(0, 9.0, 2.0, 1.0)])
+    assert "complete" not in scorer.told(a=1.0)
+    assert scorer.told(ends=0.0, a=1.0)["complete"] is False
 
 
 def test_position_among_the_training_rows() -> None:
