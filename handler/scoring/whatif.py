@@ -2,7 +2,8 @@
 
 Exact, because the answer of a sum of trees moves only at the thresholds of its nodes: beyond each threshold that the
 request can reach the nearest value is tried, through the features that are computed from the field too, unless a lower
-bound of the sum says that none of them would do. Imported by the first request that asks.
+bound of the sum says that none of them would do. Of two fields that one feature reads some pair is found wherever one
+would pass, not always the nearest. Imported by the first request that asks.
 """
 
 from bisect import bisect_left
