@@ -38,8 +38,8 @@ def pinned(lock: str) -> dict[str, str]:
 
 def command(instruction: str, port: int) -> list[str]:
     """What an instruction of the Dockerfile runs, by this Python and on another port."""
-    (found,) = re.findall(rf"^ *{instruction} (\[.+\])$", DOCKERFILE, re.MULTILINE)
-    python, *arguments = json.loads(found)
+    (content,) = re.findall(rf"^ *{instruction} (\[.+\])$", DOCKERFILE, re.MULTILINE)
+    python, *arguments = json.loads(content)
     assert python == "/usr/bin/python3"
     return [sys.executable, *(argument.replace("8000", str(port)) for argument in arguments)]
 

@@ -101,9 +101,9 @@ def test_a_wrong_answer_is_reported(answer: dict[str, Any], sentence: str, off: 
     bundle.mkdir()
     (bundle / "manifest.json").write_text('{"contract": {"route": "/mini"}}')
     (bundle / "golden.json").write_text('[{"request": {}, "probability": 0.25}]')
-    asked = ask_all(lambda _event, _context: answer, tmp_path)
-    assert (asked["asked"], asked["wrong"]) == (1, [f"mini: {sentence}"])
-    assert asked["off"] == off
+    answers = ask_all(lambda _event, _context: answer, tmp_path)
+    assert (answers["asked"], answers["wrong"]) == (1, [f"mini: {sentence}"])
+    assert answers["off"] == off
 
 
 def test_an_event_is_one_that_the_handler_takes() -> None:

@@ -57,9 +57,9 @@ def test_access_line_fills_the_format() -> None:
     """What API Gateway knows of the request, and a dash for what there is not; no id comes twice."""
     pattern = '{"path": "$context.path", "status": "$context.status", "error": "$context.error.message"}'
     assert access_line(pattern, "/predict") == b'{"path": "/predict", "status": "200", "error": "-"}\n'
-    one, other = (access_line("$context.requestId", "/predict") for _ in range(2))
-    assert len(one) == len(other) == len("JKJaXj2VliAEP9g=\n")
-    assert one != other
+    first, other = (access_line("$context.requestId", "/predict") for _ in range(2))
+    assert len(first) == len(other) == len("JKJaXj2VliAEP9g=\n")
+    assert first != other
 
 
 def test_response_has_body_and_headers() -> None:

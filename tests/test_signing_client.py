@@ -55,26 +55,26 @@ def _hmac(key: bytes, text: str) -> bytes:
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
 
-def signature_of(asked: Asked, scope: str, names: str) -> str:
+def signature_of(request: Asked, scope: str, names: str) -> str:
     """The signature of a request, of whose headers these names are signed."""
-    lines = "".join(f"{name}:{' '.join(asked.headers[name].split())}\n" for name in names.split(";"))
-    canonical = "\n".join((asked.method, asked.path, "", lines, names, hashlib.sha256(asked.body).hexdigest()))
+    lines = "".join(f"{name}:{' '.join(request.headers[name].split())}\n" for name in names.split(";"))
+    canonical = "\n".join((request.method, request.path, "", lines, names, hashlib.sha256(request.body).hexdigest()))
     digest = hashlib.sha256(canonical.encode()).hexdigest()
     date, region, service, end = scope.split("/")
     key = _hmac(_hmac(_hmac(_hmac(f"AWS4{SECRET}".encode(), date), region), service), end)
-    return _hmac(key, f"AWS4-HMAC-SHA256\n{asked.headers['x-amz-date']}\n{scope}\n{digest}").hex()
+    return _hmac(key, f"AWS4-HMAC-SHA256\n{request.headers['x-amz-date']}\n{scope}\n{digest}").hex()
 
 
-def is_accepted(asked: Asked) -> bool:
+def is_accepted(request: Asked) -> bool:
     """Whether an API in REGION would take the signature for the caller's."""
     form = r"AWS4-HMAC-SHA256 Credential=([^/]+)/([^,]+), SignedHeaders=([^,]+), Signature=([0-9a-f]{64})"
-    signed = re.fullmatch(form, asked.headers.get("authorization", ""))
+    signed = re.fullmatch(form, request.headers.get("authorization", ""))
     if not signed or signed[1] != KEY or not {"host", "x-amz-date"} <= {*signed[3].split(";")}:
         return False
-    at = datetime.strptime(asked.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    at = datetime.strptime(request.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     scope = f"{at:%Y%m%d}/{REGION}/execute-api/aws4_request"
     is_fresh = abs(datetime.now(UTC) - at) < FRESH
-    return is_fresh and signed[2] == scope and signature_of(asked, scope, signed[3]) == signed[4]
+    return is_fresh and signed[2] == scope and signature_of(request, scope, signed[3]) == signed[4]
 
 
 class SignedApi(ThreadingHTTPServer):
@@ -100,12 +100,12 @@ class _Gateway(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Refuse, or let the function answer."""
         headers = {name.lower(): value for name, value in self.headers.items()}
-        asked = Asked(self.path, headers, self.rfile.read(int(headers["content-length"])))
-        self.server.asked.append(asked)
+        request = Asked(self.path, headers, self.rfile.read(int(headers["content-length"])))
+        self.server.asked.append(request)
         time.sleep(self.server.delay_seconds)
         status, content = 403, b'{"message":"Forbidden"}'
-        if is_accepted(asked):
-            answer = self.server.function.post(asked.path, content=asked.body)
+        if is_accepted(request):
+            answer = self.server.function.post(request.path, content=request.body)
             status, content = answer.status_code, answer.content
         if self.server.first_statuses:
             status, content = self.server.first_statuses.pop(0), b'{"message":"Later"}'
@@ -165,26 +165,26 @@ def test_the_client_prints_the_answer(api: SignedApi, run_client: RunClient, tok
     """Probability, band, and a line for each reason, as the function answers; a session's token is signed too."""
     done = run_client(f"{api.url}/", **CREDENTIALS, **({"AWS_SESSION_TOKEN": token} if token else {}))
     assert (done.returncode, done.stderr) == (0, "")
-    (asked,) = api.asked
-    answer = api.function.post("/predict", content=asked.body).json()
-    assert asked.path == "/predict"
+    (request,) = api.asked
+    answer = api.function.post("/predict", content=request.body).json()
+    assert request.path == "/predict"
     assert done.stdout.splitlines() == [
         f"{answer['fraud_probability']:.4f}, {answer['band']}",
         *(f"- {reason['sentence']}" for reason in answer["reasons"]),
     ]
     assert answer["reasons"]
-    assert asked.headers.get("x-amz-security-token", "") == token
-    assert ("x-amz-security-token" in asked.headers["authorization"]) == bool(token)
+    assert request.headers.get("x-amz-security-token", "") == token
+    assert ("x-amz-security-token" in request.headers["authorization"]) == bool(token)
 
 
 def test_a_tampered_request_is_refused(api: SignedApi, run_client: RunClient) -> None:
     """What the client signed is accepted again; with another amount, header, path or date it is not."""
     assert run_client(api.url, **CREDENTIALS).returncode == 0
-    (asked,) = api.asked
-    other = json.dumps({**json.loads(asked.body), "amount_usd": 1.0}).encode()
+    (original,) = api.asked
+    other = json.dumps({**json.loads(original.body), "amount_usd": 1.0}).encode()
 
     def status_of(path: str, body: bytes, **changed: str) -> int:
-        sent = {name: value for name, value in asked.headers.items() if name != "content-length"}
+        sent = {name: value for name, value in original.headers.items() if name != "content-length"}
         request = Request(api.url + path, body, sent | {name.replace("_", "-"): text for name, text in changed.items()})  # noqa: S310 - the loopback
         try:
             with urlopen(request) as answer:  # noqa: S310 - as above
@@ -194,11 +194,11 @@ def test_a_tampered_request_is_refused(api: SignedApi, run_client: RunClient) ->
                 return error.code
         return status
 
-    assert status_of(asked.path, asked.body) == 200
-    assert status_of(asked.path, other) == 403
-    assert status_of("/outcomes", asked.body) == 403
-    assert status_of(asked.path, asked.body, content_type="text/plain") == 403
-    assert status_of(asked.path, asked.body, x_amz_date="20150830T123600Z") == 403
+    assert status_of(original.path, original.body) == 200
+    assert status_of(original.path, other) == 403
+    assert status_of("/outcomes", original.body) == 403
+    assert status_of(original.path, original.body, content_type="text/plain") == 403
+    assert status_of(original.path, original.body, x_amz_date="20150830T123600Z") == 403
 
 
 def test_the_client_tries_again(api: SignedApi, run_client: RunClient) -> None:
@@ -206,7 +206,7 @@ def test_the_client_tries_again(api: SignedApi, run_client: RunClient) -> None:
     api.first_statuses = [429, 503]
     done = run_client(api.url, **CREDENTIALS)
     assert (done.returncode, len(api.asked)) == (0, 3)
-    assert len({asked.body for asked in api.asked}) == 1
+    assert len({request.body for request in api.asked}) == 1
 
 
 def test_the_client_gives_up(api: SignedApi, run_client: RunClient) -> None:

@@ -116,8 +116,8 @@ def test_a_thousand_slow_bodies_are_each_refused(address: tuple[str, int]) -> No
         slow = [asyncio.create_task(slowly(address)) for _ in range(N_SLOW)]
         await asyncio.sleep(0.5)
         async with httpx2.AsyncClient(trust_env=False) as client:
-            asked = [await client.post(url(address, ROUTE), json=REFUND) for _ in range(20)]
-        return await asyncio.gather(*slow), [answer.status_code for answer in asked]
+            answers = [await client.post(url(address, ROUTE), json=REFUND) for _ in range(20)]
+        return await asyncio.gather(*slow), [answer.status_code for answer in answers]
 
     slow, whole = asyncio.run(all_at_once())
     assert slow == [408] * N_SLOW

@@ -74,9 +74,9 @@ def golden_answers(
         return "it does not start", [f"it does not start: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"]
     # The lines above are the function's metrics.
     result = json.loads(done.stdout.splitlines()[-1])
-    asked, wrong = result["asked"], result["wrong"]
-    golden = f"{asked - len(wrong)} of {asked}, at most {result['off']:.0e} off"
-    return golden, wrong if asked else ["its bundles hold no golden requests"]
+    n_requests, wrong = result["asked"], result["wrong"]
+    golden = f"{n_requests - len(wrong)} of {n_requests}, at most {result['off']:.0e} off"
+    return golden, wrong if n_requests else ["its bundles hold no golden requests"]
 
 
 def interpreter(architecture: str) -> list[str]:

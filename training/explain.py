@@ -79,19 +79,19 @@ class Versions:
     def __init__(self, name: str, address: str) -> None:
         """Look for versions of the scorer in the store at an address."""
         self._name, self._address = name, address
-        self._found: dict[str, Scorer | UncomputableError] = {}
+        self._loaded: dict[str, Scorer | UncomputableError] = {}
         folder = BUNDLES / name
         if (folder / MANIFEST).exists():
             packaged = load_scorer(folder)
-            self._found[packaged.version] = packaged
+            self._loaded[packaged.version] = packaged
 
     def scorer(self, version: str) -> Scorer:
         """A version; raises UncomputableError where there is none."""
-        if version not in self._found:
-            self._found[version] = self._released(version)
-        if isinstance(found := self._found[version], UncomputableError):
-            raise found
-        return found
+        if version not in self._loaded:
+            self._loaded[version] = self._released(version)
+        if isinstance(loaded := self._loaded[version], UncomputableError):
+            raise loaded
+        return loaded
 
     def _released(self, version: str) -> Scorer | UncomputableError:
         try:
@@ -121,10 +121,10 @@ def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
         elif labels is None:
             vector.append(float(value))
         else:
-            known = [keyed_hash(label, key) for label in labels] if name in scorer.hashed_features else list(labels)
-            if value not in known:
+            levels = [keyed_hash(label, key) for label in labels] if name in scorer.hashed_features else list(labels)
+            if value not in levels:
                 raise UncomputableError(f"{name} is no value of version {scorer.version}; is PREDICTIONS_KEY the key?")
-            vector.append(float(known.index(value)))
+            vector.append(float(levels.index(value)))
     return vector
 
 
@@ -225,13 +225,13 @@ def _outcome_text(outcome: Record) -> str:
 
 def decisions(name: str, lines: Iterable[bytes], identifier: str, versions: Versions, key: bytes) -> list[Explained]:
     """The decisions about an id, each with the id's outcomes; of all ids, without outcomes, where it is empty."""
-    found, outcomes = list[Record](), list[Record]()
+    matching, outcomes = list[Record](), list[Record]()
     for kind, record in read_records(lines, name):
         if kind == PREDICTIONS and (not identifier or str(record.get("id")) == identifier):
-            found.append(record)
+            matching.append(record)
         elif kind == OUTCOMES and identifier and str(record.get("id")) == identifier:
             outcomes.append(record)
-    return [explained(record, versions, key, outcomes) for record in found]
+    return [explained(record, versions, key, outcomes) for record in matching]
 
 
 def summary(name: str, compared: Sequence[Explained]) -> str:

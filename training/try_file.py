@@ -355,8 +355,8 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
     except StageError as error:
         # Users know their own file, not the rows that the stages read.
         raise StageError(str(error).replace(f"data/{name}.parquet", str(data))) from error
-    found = [*filter(is_warning, (*inferred.notices, *gaps)), *changes, *data_warnings(name, folder)]
-    for warning in dict.fromkeys(found):
+    warnings = [*filter(is_warning, (*inferred.notices, *gaps)), *changes, *data_warnings(name, folder)]
+    for warning in dict.fromkeys(warnings):
         say(f"WARNING: {warning.removeprefix('WARNING: ')}")
     say(headline(name, folder))
     say(operating_points(name, folder))

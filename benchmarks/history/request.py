@@ -66,10 +66,10 @@ def measure(options: Namespace) -> dict[str, dict[str, float]]:
             "without": checkout_service(BUNDLES=str(without)),
         }
         with (
-            FunctionProcess(services["with"], events["with"][0]) as one,
-            FunctionProcess(services["without"], events["without"][0]) as other,
+            FunctionProcess(services["with"], events["with"][0]) as asking,
+            FunctionProcess(services["without"], events["without"][0]) as apart,
         ):
-            processes, streams = {"with": one, "without": other}, {kind: iter(of) for kind, of in events.items()}
+            processes, streams = {"with": asking, "without": apart}, {kind: iter(of) for kind, of in events.items()}
             # The first turn warms up.
             for turn in tqdm(range(-1, options.turns), unit="turn"):
                 for kind in in_turn(processes, turn):

@@ -68,8 +68,8 @@ def own_work(folders: tuple[Path, Path], n_calls: int) -> dict[str, float]:
             served = environment | {"HISTORY": f"dynamodb://{NAME}"} if kind == "with" else {}
             with working(bundles, served, Limits(n_calls)) as future:
                 sent = future.result()[n_calls // 10 :]
-        figures[kind] = float(np.median([one.own for one in sent]))
-        figures[f"{kind}, milliseconds"] = float(np.median([one.milliseconds for one in sent]))
+        figures[kind] = float(np.median([call.own for call in sent]))
+        figures[f"{kind}, milliseconds"] = float(np.median([call.milliseconds for call in sent]))
     return figures
 
 
@@ -86,18 +86,18 @@ def silence(bundles: Path, rate: float, seconds: float) -> dict[str, float]:
             begin = time.time()
             sent = future.result()
         client.close()
-    during = [one for one in sent if begin <= one.at < begin + seconds]
-    after = [one for one in sent if one.at >= begin + seconds]
-    recovered = min((one.at for one in after if one.is_answered), default=np.inf)
+    during = [call for call in sent if begin <= call.at < begin + seconds]
+    after = [call for call in sent if call.at >= begin + seconds]
+    recovered = min((call.at for call in after if call.is_answered), default=np.inf)
     return {
         "seconds": seconds,
         "requests": len(during),
-        "failed": sum(one.status != HTTP_OK for one in sent),
-        "unanswered": sum(not one.is_answered for one in during),
-        "p99": float(np.percentile([one.milliseconds for one in during], 99)),
-        "slowest": max(one.milliseconds for one in during),
+        "failed": sum(call.status != HTTP_OK for call in sent),
+        "unanswered": sum(not call.is_answered for call in during),
+        "p99": float(np.percentile([call.milliseconds for call in during], 99)),
+        "slowest": max(call.milliseconds for call in during),
         "recovery": recovered - begin - seconds,
-        "unanswered later": sum(not one.is_answered for one in after if one.at > recovered),
+        "unanswered later": sum(not call.is_answered for call in after if call.at > recovered),
     }
 
 
@@ -192,7 +192,7 @@ def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) ->
         }
         expected |= {card: state_of(past, model, card) for card in range(min(N_ENTITIES, options.states))}
         folds = {of.key: past.entity(of.entity).unpack(of.state) for of in expected.values()}
-        for request in (one.request for one in sent):
+        for request in (call.request for call in sent):
             keyed = card_event(past, model, request)
             if keyed.key in folds:
                 keyed.past.add(folds[keyed.key], keyed.event)
@@ -205,7 +205,7 @@ def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) ->
         "states": options.states,
         "seconds": seconds,
         "requests": len(sent),
-        "failed": sum(one.status != HTTP_OK or not one.is_answered for one in sent),
+        "failed": sum(call.status != HTTP_OK or not call.is_answered for call in sent),
         "compared": len(folds),
         "different": different,
     }

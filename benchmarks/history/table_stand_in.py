@@ -92,15 +92,15 @@ class StandIn:
             self.items[key] = _updated({"k": {"B": key}} | self.items.get(key, {}), update)
         return 200, {}
 
-    def _read(self, asked: Mapping[str, Any]) -> Item:
+    def _read(self, by_table: Mapping[str, Any]) -> Item:
         """The answer to a call that reads several items: those there are, and which it refuses."""
         responses: dict[str, list[Item]] = {}
         refused: dict[str, Any] = {}
-        for name, of_table in asked.items():
+        for name, of_table in by_table.items():
             keys = of_table["Keys"]
             throttled = [key for key in keys if self._is_throttled(key["k"]["B"], is_read=True)]
-            found = [self.items.get(key["k"]["B"]) for key in keys if key not in throttled]
-            responses[name] = [item for item in found if item is not None]
+            items = [self.items.get(key["k"]["B"]) for key in keys if key not in throttled]
+            responses[name] = [item for item in items if item is not None]
             if throttled:
                 refused[name] = {**of_table, "Keys": throttled}
         return {"Responses": responses, "UnprocessedKeys": refused}

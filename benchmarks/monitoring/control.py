@@ -82,7 +82,7 @@ def estimates(name: str, options: Namespace) -> dict[str, Any]:
 
 def _mean(values: Iterable[float]) -> float:
     """The mean; NaN of none, in a run that is too small for a figure."""
-    return fmean(found) if (found := list(values)) else float("nan")
+    return fmean(numbers) if (numbers := list(values)) else float("nan")
 
 
 def known(rows: pd.DataFrame, scored: ScoredRows, arm: str, seed: int) -> pd.DataFrame:

@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             say(f"{name} is skipped: {error}")
             continue
         say(race_table({name: sets[name]}))
-        keep("race", {known: sets[known] for known in SETS if known in sets}, options)
+        keep("race", {kept: sets[kept] for kept in SETS if kept in sets}, options)
 
 
 if __name__ == "__main__":

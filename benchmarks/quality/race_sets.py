@@ -67,8 +67,8 @@ def earlier_ratings(ratings: pd.DataFrame, trader: str, role: str) -> pd.DataFra
     values = pd.DataFrame({"n": 1.0, "mean": ratings["rating"], "bad_share": ratings["rating"] < 0}).astype(float)
     places = np.arange(len(ratings))
     sums = values.groupby(ratings[role]).cumsum().assign(trader=ratings[role], place=places)
-    asked = pd.DataFrame({"trader": ratings[trader], "place": places})
-    earlier = pd.merge_asof(asked, sums, on="place", by="trader", allow_exact_matches=False)
+    traders = pd.DataFrame({"trader": ratings[trader], "place": places})
+    earlier = pd.merge_asof(traders, sums, on="place", by="trader", allow_exact_matches=False)
     shares = earlier[["mean", "bad_share"]].div(earlier["n"], axis="index")
     return shares.assign(n=earlier["n"].fillna(0.0)).set_axis(ratings.index, axis="index")
 

@@ -65,8 +65,8 @@ def metrics_of(log: Path) -> int:
 def access_line(pattern: str, path: str) -> bytes:
     """The line of the access log for a request of a role to a path, by the format of the template."""
     # As long as API Gateway's, and as little compressible.
-    known = ACCESS | {"path": path, "requestId": b64encode(urandom(11)).decode()}
-    return (re.sub(r"\$context\.([\w.]+)", lambda match: known.get(match[1], "-"), pattern) + "\n").encode()
+    context = ACCESS | {"path": path, "requestId": b64encode(urandom(11)).decode()}
+    return (re.sub(r"\$context\.([\w.]+)", lambda match: context.get(match[1], "-"), pattern) + "\n").encode()
 
 
 def response_bytes(answers: Sequence[Mapping[str, Any]]) -> float:

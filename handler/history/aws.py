@@ -333,8 +333,8 @@ def _left(deadline: float) -> float:
 
 def _length_of(head: bytes) -> int:
     """The bytes of a body by its header; raises ValueError where they are not told or too many."""
-    _, found, rest = head.partition(b"\r\ncontent-length:")
-    length = int(rest.partition(b"\r\n")[0]) if found else -1
+    _, separator, rest = head.partition(b"\r\ncontent-length:")
+    length = int(rest.partition(b"\r\n")[0]) if separator else -1
     if not 0 <= length <= _MOST_BYTES:
         raise ValueError(f"an answer without a usable content-length: {length}")
     return length

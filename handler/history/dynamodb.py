@@ -87,8 +87,8 @@ class DynamoHistory(PastStore):
         with suppress(OSError, AwsError):
             self._client.connect(CONNECTIONS // 2)
         (answer,) = self._client.call([self._reading(FINGERPRINT, b"")], CONNECT_SECONDS)
-        known = answer.get("Item", {}).get("f") if not isinstance(answer, AwsError) else None
-        if known and known != {"B": self.fingerprint()}:
+        stored = answer.get("Item", {}).get("f") if not isinstance(answer, AwsError) else None
+        if stored and stored != {"B": self.fingerprint()}:
             raise ValueError(f"HISTORY_KEY is not the one by which the keys of {self._table} were hashed")
 
     def exchange(self, requests: Sequence[Sequence[KeyedEvent | None]], *, is_written: bool = True) -> list[Values]:
@@ -194,8 +194,8 @@ class DynamoHistory(PastStore):
         """Set the values of the events of one key, which has shards; the calls that pack those for which it is due."""
         (_, event), added = job.placed[0], job.added or {}
         keys = [shard_key(event.key, shard) for shard in range(event.past.shards)]
-        known = {item["k"]["B"]: item for item in _items_of(given)}
-        before = [known.get(self.item_key(key), {}) for key in keys]
+        by_key = {item["k"]["B"]: item for item in _items_of(given)}
+        before = [by_key.get(self.item_key(key), {}) for key in keys]
         items = [read_item(event.past, item) for item in before]
         state = united(event.past, items)
         for place in job.placed:
@@ -258,8 +258,8 @@ class DynamoHistory(PastStore):
 
     def _reading_all(self, keys: Iterable[bytes]) -> Call:
         """The call that reads several items."""
-        asked = {"Keys": [{"k": {"B": self.item_key(key)}} for key in keys], "ConsistentRead": True}
-        return "BatchGetItem", json.dumps({"RequestItems": {self._table: asked}}).encode()
+        of_table = {"Keys": [{"k": {"B": self.item_key(key)}} for key in keys], "ConsistentRead": True}
+        return "BatchGetItem", json.dumps({"RequestItems": {self._table: of_table}}).encode()
 
     def _adding(self, key: bytes, placed: Sequence[Placed]) -> Call:
         """The call that adds events to an item and gives what it held before."""

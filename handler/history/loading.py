@@ -48,8 +48,8 @@ class Loading:
             past = self._past.entity(number)
             past.unpack(state)
             if (live := self._history.state(key)) is not None:
-                known = past.earliest(past.unpack(live))
-                is_apart &= self._as_of % DAY == 0 or known >= self._as_of
+                earliest = past.earliest(past.unpack(live))
+                is_apart &= self._as_of % DAY == 0 or earliest >= self._as_of
         return is_apart
 
     def begin(self) -> None:
@@ -78,8 +78,8 @@ class Loading:
                 written = row if live == before else self._merged(loaded, live)
                 connection.execute("INSERT OR REPLACE INTO states (key, state, expires) VALUES (?, ?, ?)", written)
                 if live is not None and self._past.has_frauds:
-                    known = connection.execute("SELECT id, entity FROM known WHERE key = ?", (key,)).fetchall()
-                    connection.executemany("UPDATE requests SET is_settled = 1 WHERE id = ? AND entity = ?", known)
+                    settled = connection.execute("SELECT id, entity FROM known WHERE key = ?", (key,)).fetchall()
+                    connection.executemany("UPDATE requests SET is_settled = 1 WHERE id = ? AND entity = ?", settled)
             n_loaded = n_before + len(states)
             connection.execute("INSERT OR REPLACE INTO loads VALUES (?, ?)", (self._file, n_loaded))
         sleep(perf_counter() - begin)

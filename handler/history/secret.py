@@ -24,11 +24,11 @@ def read_secret(arn: str, environment: Mapping[str, str] = os.environ) -> bytes:
     The message has the ARN and AWS's word for the problem, never what was read.
     """
     _, _, service, region, *_ = arn.split(":")
-    target, operation, asked, place = _READERS[service]
+    target, operation, body, place = _READERS[service]
     of_region = {**environment, "AWS_REGION": region}
     client = AwsClient(service, target, of_region, content_type="application/x-amz-json-1.1")
     try:
-        (answer,) = client.call([(operation, (asked % json.dumps(arn)).encode())], READ_SECONDS)
+        (answer,) = client.call([(operation, (body % json.dumps(arn)).encode())], READ_SECONDS)
     finally:
         client.close()
     if isinstance(answer, AwsError):

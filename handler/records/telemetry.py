@@ -79,8 +79,8 @@ def trace_root(text: str) -> str:
 
     Source of the form: "Tracing header", AWS X-Ray Developer Guide.
     """
-    found = _ROOT.search(text)
-    return found[1] if found else ""
+    match = _ROOT.search(text)
+    return match[1] if match else ""
 
 
 class Meter:

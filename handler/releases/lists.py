@@ -108,7 +108,7 @@ class Lists:
         return [self._found(dict(zip(fields, values, strict=True)), now) for values in zip(*columns, strict=True)]
 
     def _found(self, request: Mapping[str, Any], now: float) -> Entry | None:
-        found: Entry | None = None
+        strongest: Entry | None = None
         for field, entries in self._by_field.items():
             # The next version of the model may lack a field while its lists are on the way.
             if (value := request.get(field)) is None:
@@ -116,10 +116,10 @@ class Lists:
             for entry in entries.get(hashed_value(field, value, self._key), ()):
                 if entry.expires is not None and entry.expires <= now:
                     continue
-                if found is None or self._order.index(entry.list) < self._order.index(found.list):
-                    found = entry
+                if strongest is None or self._order.index(entry.list) < self._order.index(strongest.list):
+                    strongest = entry
                 break
-        return found
+        return strongest
 
 
 def hashed_value(field: str, value: str, key: bytes) -> str:

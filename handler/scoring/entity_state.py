@@ -536,8 +536,8 @@ class EntityPast:
         events, frauds = (1 + self._columns[number].index(place) for place in (0, FRAUDS))
 
         def fraud_rate(state: State, earlier: Sequence[Tick], event: Event) -> float:
-            tiles, known = state.tiles[number], event.time - self._delay
-            begin, end = (known - window) // DAY, known // DAY
+            tiles, known_until = state.tiles[number], event.time - self._delay
+            begin, end = (known_until - window) // DAY, known_until // DAY
             days = slice(bisect_left(tiles[0], begin), bisect_left(tiles[0], end))
             n_events = sum(tiles[events][days])
             n_events += sum(tick.totals[0] for tick in earlier if begin * DAY <= tick.time < end * DAY)

@@ -215,12 +215,12 @@ class History(Frozen):
                 raise ValueError(f"history.features.{name} computes a number; fields.{name} is a {fields[name].type}")
             if feature.field == name:
                 raise ValueError(f"history.features.{name} reads itself; let it read another field")
-            known = numbers if feature.take in MEASURES else keys
-            if feature.field is not None and feature.field not in known:
+            readable = numbers if feature.take in MEASURES else keys
+            if feature.field is not None and feature.field not in readable:
                 what = "a numeric field" if feature.take in MEASURES else "a field of type key or category"
                 raise ValueError(
                     f"history.features.{name}.field is {feature.field}; take: {feature.take} needs {what}: "
-                    f"{', '.join(known) or 'none is declared'}"
+                    f"{', '.join(readable) or 'none is declared'}"
                 )
 
     def columns(self, fields: Mapping[str, DeclaredField]) -> dict[str, DeclaredField]:

@@ -93,10 +93,10 @@ class RequestPast:
 
     def complete_like(self, request: BaseModel, other: BaseModel) -> None:
         """Set what a request does not carry itself as in the same request that another version completed."""
-        attributes, known = vars(request), vars(other)
+        attributes, completed = vars(request), vars(other)
         for name in self.names:
             if attributes.get(name) is None:
-                attributes[name] = known.get(name)
+                attributes[name] = completed.get(name)
 
 
 def _stored_key(prefix: str, key: str) -> bytes:

@@ -344,11 +344,11 @@ def _warn_of_other_reasons(scorer: Scorer, where: str) -> None:
     case = next((case for case in bundle.golden if "contributions" in case), None)
     if case is None:
         raise BundleError(f"{where} has no golden contributions; nothing tells whether XGBoost {version} computes them")
-    found = bundle.booster.contributions([scorer.vector(scorer.golden_request(case))])[0][:-1]
+    contributions = bundle.booster.contributions([scorer.vector(scorer.golden_request(case))])[0][:-1]
     try:
-        worst = max(abs(value - expected) for value, expected in zip(found, case["contributions"], strict=True))
+        worst = max(abs(value - expected) for value, expected in zip(contributions, case["contributions"], strict=True))
     except (TypeError, ValueError) as error:
-        raise BundleError(f"{where}: its golden contributions are no {len(found)} numbers") from error
+        raise BundleError(f"{where}: its golden contributions are no {len(contributions)} numbers") from error
     if worst > 10**-CONTRIBUTION_DIGITS:
         logger.warning(
             "%s was trained with XGBoost %s: %s gives the same probabilities, but contributions that differ by up to "

@@ -84,11 +84,11 @@ class Sum(NamedTuple):
 
     def thresholds(self) -> dict[int, list[float]]:
         """Per feature the numbers, ascending, from which on a node sends a number to the right."""
-        found: dict[int, set[float]] = {}
+        by_feature: dict[int, set[float]] = {}
         for tree in self.trees:
             for feature, threshold in _thresholds(tree):
-                found.setdefault(feature, set()).add(threshold)
-        return {feature: sorted(thresholds) for feature, thresholds in found.items()}
+                by_feature.setdefault(feature, set()).add(threshold)
+        return {feature: sorted(thresholds) for feature, thresholds in by_feature.items()}
 
 
 def sum_of(trees: Iterable[Tree], rest: float = 0.0) -> Sum:

@@ -117,9 +117,9 @@ class WhatIf:
         base = self._scorer.bundle.booster.margin(scored.vector) - trees.resolved(row, ()).rest
         search = _Search(self._scorer, values, scored, trees._replace(rest=trees.rest + base), ends)
         for n_fields in (1, 2):
-            found, is_complete = search.smallest(combinations(self._changeable, n_fields))
-            if found:
-                answer = self._found(values, scored, found.fields, found.changes, found.result)
+            nearest, is_complete = search.smallest(combinations(self._changeable, n_fields))
+            if nearest:
+                answer = self._found(values, scored, nearest.fields, nearest.changes, nearest.result)
                 if not is_complete:
                     answer["sentence"] += "; a smaller change may exist, because the search ended early"
                 return answer if is_complete else answer | {"complete": False}
@@ -174,8 +174,8 @@ class _Search:
             for fields in sorted(combined, key=_share_a_feature):
                 self._watch_the_clock()
                 for ordered, least, changes in self._groups(fields):
-                    if least < nearest and (found := self._first(ordered, changes, nearest)):
-                        best, nearest = found, found.distance
+                    if least < nearest and (candidate := self._first(ordered, changes, nearest)):
+                        best, nearest = candidate, candidate.distance
         except TimeoutError:
             return best, False
         return best, True
@@ -304,14 +304,14 @@ class _Search:
         if not abs(edge) <= LARGEST_FLOAT32:
             return ()
         now = self._values[changeable.name] or 0.0
-        found: dict[bool, float] = {}
+        by_side: dict[bool, float] = {}
         for value in sorted(_around(edge, STEPS.get(changeable.field.type)), key=lambda value: abs(value - now)):
-            found.setdefault(self._feature_at(changeable, vector, feature, value) >= threshold, value)
-            if len(found) > 1:
+            by_side.setdefault(self._feature_at(changeable, vector, feature, value) >= threshold, value)
+            if len(by_side) > 1:
                 break
         if edge * now > 0 and not both_ends:
-            found.pop(self._feature_at(changeable, vector, feature, now) >= threshold, None)
-        return tuple(found.values())
+            by_side.pop(self._feature_at(changeable, vector, feature, now) >= threshold, None)
+        return tuple(by_side.values())
 
     def _feature_at(self, changeable: _Changeable, vector: Sequence[float], feature: int, value: float) -> float:
         """What a feature is where a field has a value, as the model compares it."""
@@ -348,7 +348,7 @@ def _applied(vector: Sequence[float], moved: Mapping[int, float]) -> list[float]
 
 def _share_a_feature(fields: Sequence[_Changeable]) -> bool:
     """Whether a feature is computed from two of these fields."""
-    return any(set(one.derived) & set(other.derived) for one, other in combinations(fields, 2))
+    return any(set(field.derived) & set(other.derived) for field, other in combinations(fields, 2))
 
 
 def _distance(changes: Sequence[Change]) -> tuple[float, float]:

@@ -43,7 +43,7 @@ LONGEST_SOURCE = 256
 READERS = ("analyst", "customer", "auditor")
 
 
-class Asked(NamedTuple):
+class QueryOptions(NamedTuple):
     """The query parameters of a request."""
 
     explain: bool
@@ -51,7 +51,7 @@ class Asked(NamedTuple):
     reader: str
 
 
-NOTHING_ASKED = Asked(explain=False, whatif=False, reader="analyst")
+DEFAULT_OPTIONS = QueryOptions(explain=False, whatif=False, reader="analyst")
 
 
 class ScoreEndpoint:
@@ -80,21 +80,21 @@ class ScoreEndpoint:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI's callables
         """Send the answer; raises HTTPException for a request that cannot be scored."""
         start, n_unanswered = perf_counter(), self._history.n_failed if self._history else 0
-        asked = _asked(scope["query_string"])
+        options = _options_of(scope["query_string"])
         body = await read_body(scope, receive)
         # Read once, so that one version validates, scores and answers even if another is swapped in meanwhile.
         served = self._slot.served
         # The warm-up request at the start leaves no trace.
         is_written = scope.get("aws.context", True) is not None
         # Before the history hears of the request: one that is refused leaves nothing there.
-        whatif = _whatif_of(served.scorer) if asked.whatif else None
-        if asked.reader == "customer" and not served.scorer.contract.customer_reasons:
+        whatif = _whatif_of(served.scorer) if options.whatif else None
+        if options.reader == "customer" and not served.scorer.contract.customer_reasons:
             text = "This scorer declares no reason for customers; ask for the analyst's"
             raise _refusal("query", text, "no_customer_reason", "reader")
         recall = Recall(served.scorer.past, self._history, is_written=is_written) if served.scorer.past else None
         control = self._recorder if served.scorer.control else None
-        means = Means(recall, control, served.lists, asked)
-        answered = self._answered(served.scorer, body, scope["headers"], means)
+        answer_context = AnswerContext(recall, control, served.lists, options)
+        answered = self._answered(served.scorer, body, scope["headers"], answer_context)
         if whatif:
             ends = monotonic() + WHATIF_SECONDS
             for request, scored, answer in zip(*answered, strict=True):
@@ -102,8 +102,8 @@ class ScoreEndpoint:
                 if answer.get("is_flagged", answer.get("prediction")) and "list" not in answer:
                     answer["whatif"] = whatif.answer(request, scored, ends)
         answers = answered.answers
-        if asked.reader != NOTHING_ASKED.reader:
-            answers = _addressed(served.scorer, answered, asked.reader)
+        if options.reader != DEFAULT_OPTIONS.reader:
+            answers = _addressed(served.scorer, answered, options.reader)
         content = to_json(answers if self._is_batch else answers[0])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
         seconds = perf_counter() - start
@@ -174,14 +174,14 @@ def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:
     return {name: str(value)[:LONGEST_SOURCE] for name, value in sources.items() if value}
 
 
-class Means(NamedTuple):
+class AnswerContext(NamedTuple):
     """What an answer depends on beside the scorer and the request."""
 
     recall: Recall | None
     control: Recorder | None
     """Who draws the control group, where there is one."""
     lists: "Lists | None"
-    asked: Asked
+    options: QueryOptions
 
     def shown(
         self, scorer: Scorer, requests: Sequence[BaseModel], scored: Sequence[Scored]
@@ -218,58 +218,58 @@ def _explained(
     """Both with the contributions of what only a list flags: its reasons are recorded and answered like any other's."""
     shown = scorer.explained(shown)
     return shown, [
-        result if result.contributions is not None else result._replace(contributions=told.contributions)
-        for result, told in zip(scored, shown, strict=True)
+        result if result.contributions is not None else result._replace(contributions=explained.contributions)
+        for result, explained in zip(scored, shown, strict=True)
     ]
 
 
-def _answered_single(scorer: Scorer, body: bytes | bytearray, headers: Headers, means: Means) -> Answered:
+def _answered_single(scorer: Scorer, body: bytes | bytearray, headers: Headers, context: AnswerContext) -> Answered:
     """A single request, scored and answered."""
-    asked = means.asked
+    options = context.options
     request = parsed(scorer.request_model.model_validate_json, body, headers)
-    unanswered = means.recall.complete((request,)) if means.recall else None
+    unanswered = context.recall.complete((request,)) if context.recall else None
     scored = scorer.score(request)
-    if asked.explain or scored.is_flagged:
-        (scored,) = scorer.explained((scored,), every=asked.explain)
-    shown, entries = means.shown(scorer, (request,), (scored,))
+    if options.explain or scored.is_flagged:
+        (scored,) = scorer.explained((scored,), every=options.explain)
+    shown, entries = context.shown(scorer, (request,), (scored,))
     if entries:
         shown, (scored,) = _explained(scorer, shown, (scored,))
-    answers = _listed((scorer.answer(request, shown[0], explain=asked.explain),), entries)
+    answers = _listed((scorer.answer(request, shown[0], explain=options.explain),), entries)
     return Answered((request,), (scored,), _warned(answers, unanswered) if unanswered else answers)
 
 
-def _answered_batch(scorer: Scorer, body: bytes | bytearray, headers: Headers, means: Means) -> Answered:
+def _answered_batch(scorer: Scorer, body: bytes | bytearray, headers: Headers, context: AnswerContext) -> Answered:
     """A batch of requests, scored and answered."""
-    asked = means.asked
+    options = context.options
     requests = parsed(scorer.batch.validate_json, body, headers)
     max_requests = MAX_REASONS // len(scorer.bundle.features.names)
-    for is_asked, name, most in ((asked.explain, "explain", max_requests), (asked.whatif, "whatif", MAX_WHATIF)):
+    for is_asked, name, most in ((options.explain, "explain", max_requests), (options.whatif, "whatif", MAX_WHATIF)):
         if is_asked and len(requests) > most:
             raise _refusal("body", f"With {name}=true a batch may hold at most {most} requests", "too_long")
-    unanswered = means.recall.complete(requests) if means.recall else None
-    scored = scorer.explained(scorer.scores(requests), every=asked.explain)
-    shown, entries = means.shown(scorer, requests, scored)
+    unanswered = context.recall.complete(requests) if context.recall else None
+    scored = scorer.explained(scorer.scores(requests), every=options.explain)
+    shown, entries = context.shown(scorer, requests, scored)
     if entries:
         shown, scored = _explained(scorer, shown, scored)
-    answers = _listed(scorer.answers(requests, shown, explain=asked.explain), entries)
+    answers = _listed(scorer.answers(requests, shown, explain=options.explain), entries)
     return Answered(requests, scored, _warned(answers, unanswered) if unanswered else answers)
 
 
-def _asked(query: bytes) -> Asked:
+def _options_of(query: bytes) -> QueryOptions:
     """What a query asks for; 422 if one of its parameters is neither true nor false."""
     if not query:
-        return NOTHING_ASKED
+        return DEFAULT_OPTIONS
     given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
-    asked = []
+    switches = []
     for name in ("explain", "whatif"):
         value = given.get(name, ["false"])[-1]
         if value not in {"true", "false"}:
             raise _refusal("query", "Input should be true or false", "bool_parsing", name)
-        asked.append(value == "true")
-    reader = given.get("reader", [NOTHING_ASKED.reader])[-1]
+        switches.append(value == "true")
+    reader = given.get("reader", [DEFAULT_OPTIONS.reader])[-1]
     if reader not in READERS:
         raise _refusal("query", "Input should be 'analyst', 'customer' or 'auditor'", "literal_error", "reader")
-    return Asked(asked[0] or reader == "auditor", asked[1], reader)
+    return QueryOptions(switches[0] or reader == "auditor", switches[1], reader)
 
 
 def _addressed(scorer: Scorer, answered: Answered, reader: str) -> list[dict[str, Any]]:

@@ -365,7 +365,7 @@ def test_a_table_keeps_the_past_of_all_environments(
         load_app(HISTORY="history.db")
     name = f"past-{uuid4().hex[:12]}"
     boto3.client("dynamodb").create_table(TableName=name, **TABLE)
-    one, other = (
+    first, other = (
         load_app(HISTORY=f"dynamodb://{name}", HISTORY_BUDGET_MS="2000", HISTORY_KEY="secret", METRICS="emf")
         for _ in range(2)
     )
@@ -386,11 +386,13 @@ def test_a_table_keeps_the_past_of_all_environments(
         return values | {"warned": "did not answer" in answer["body"]}
 
     at = 1_760_000_000
-    values = [counted(app, number, at + 60 * number)["tx_count_24h"] for number, app in enumerate((one, other, one))]
+    values = [
+        counted(app, number, at + 60 * number)["tx_count_24h"] for number, app in enumerate((first, other, first))
+    ]
     assert values == [0, 1, 2]
     capfd.readouterr()
     restore_hooks[0]()
-    assert counted(one, 3, at + 240)["tx_count_24h"] == 3
+    assert counted(first, 3, at + 240)["tx_count_24h"] == 3
     boto3.client("dynamodb").delete_table(TableName=name)
     values = counted(other, 4, at + 300)
     assert values["tx_count_24h"] is None

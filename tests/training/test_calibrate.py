@@ -128,9 +128,9 @@ def test_rows_are_scored_by_models_of_earlier_rows(place: Place, trained_rows: R
     rows, (_, catalogue), parameters = trained_rows("train"), read_training(scorer, "mini"), chosen_model("mini")
     by_hand = []
     for start in (600, 800, 1_000):
-        known = rows[rows["at"] < rows["at"][start] - delay_days * SECONDS_A_DAY]
-        assert len(known) == start or delay_days
-        by_hand.append(margins(fit_pipeline(scorer, parameters, catalogue, known), rows[start : start + 200]))
+        settled = rows[rows["at"] < rows["at"][start] - delay_days * SECONDS_A_DAY]
+        assert len(settled) == start or delay_days
+        by_hand.append(margins(fit_pipeline(scorer, parameters, catalogue, settled), rows[start : start + 200]))
     fitted, report = place.fitted()
     scored, label = pd.read_parquet(place.built / "calibration.parquet"), rows["is_fraud"][600:].to_numpy()
     np.testing.assert_array_equal(scored["at"], rows["at"][600:])

@@ -171,7 +171,7 @@ def test_nothing_is_unknown_whatever_happens(
                 if draw.random() < 0.2:
                     assert client.post("/mini/batch", json=[content, *again, content]).status_code == 200
                 else:
-                    assert all(client.post("/mini", json=one).status_code == 200 for one in (content, *again))
+                    assert all(client.post("/mini", json=body).status_code == 200 for body in (content, *again))
                 if is_fraud and draw.random() < 0.8:
                     outcome = {"scorer": "mini", "id": content["row_id"], "label": 1}
                     client.post("/outcomes", json=[outcome] * int(draw.integers(1, 3)))

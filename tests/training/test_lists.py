@@ -164,10 +164,10 @@ def test_batch_scoring_goes_by_the_lists_of_the_store(
     assert "decided by lists" in capsys.readouterr().out
     scored = pd.read_parquet(workplace.folder / "scored.parquet")
     scorer = load_scorer(workplace.folder / "build" / "bundles" / "mini")
-    found = served_lists(open_store_writer("store"), "mini", scorer.contract, KEY.encode())
-    assert isinstance(found, Lists)
+    lists = served_lists(open_store_writer("store"), "mini", scorer.contract, KEY.encode())
+    assert isinstance(lists, Lists)
     slot = Slot(scorer)
-    slot.served = Served(scorer, None, found)
+    slot.served = Served(scorer, None, lists)
     client = TestClient(create_app({"mini": slot}))
     checked = {name: check_field(rows[name], field)[0] for name, field in scorer.contract.fields.items()}
     requests = list(requests_of(pd.DataFrame(checked), scorer.contract))

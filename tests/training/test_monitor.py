@@ -175,8 +175,8 @@ def test_hashes_of_another_key_are_no_drift(pool: Pool) -> None:
     assert report.notes[0].startswith("country: recorded as keyed hashes, which this PREDICTIONS_KEY does not fit")
     # Of a field that is not hashed the same is drift; and one known hash tells that the key is right.
     assert replace(unread, scorer=pool.scorer).report()["state"] == "watch"
-    known = unread.with_bins("country", slice(0, 1), 2)
-    assert monitor.report_of(known.log(0), hashing, pool.declaration).state == "watch"
+    readable = unread.with_bins("country", slice(0, 1), 2)
+    assert monitor.report_of(readable.log(0), hashing, pool.declaration).state == "watch"
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,10 @@ NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str
 
 def calibration_of(project: Path) -> dict[str, float]:
     """The fitted calibration of the project's scorer."""
-    found: dict[str, float] = json.loads((project / "build" / "mini" / "calibration.json").read_text())["calibration"]
-    return found
+    packaged: dict[str, float] = json.loads((project / "build" / "mini" / "calibration.json").read_text())[
+        "calibration"
+    ]
+    return packaged
 
 
 @pytest.fixture(scope="module")

@@ -55,12 +55,12 @@ def as_texts(rows: Frame) -> Frame:
     return pd.read_csv(StringIO(rows.to_csv(index=False)), dtype=str, keep_default_na=False).set_index(rows.index)
 
 
-def require_same(one: Any, other: Any) -> None:  # noqa: ANN401 - conftest's Prepared
+def require_same(first: Any, other: Any) -> None:  # noqa: ANN401 - conftest's Prepared
     """Compare reports, windows and quarantined rows, down to the last bit."""
-    assert one.report == other.report
-    for window in one.windows:
-        pd.testing.assert_frame_equal(one.windows[window], other.windows[window], check_exact=True)
-    pd.testing.assert_frame_equal(one.quarantined.sort_index(), other.quarantined.sort_index())
+    assert first.report == other.report
+    for window in first.windows:
+        pd.testing.assert_frame_equal(first.windows[window], other.windows[window], check_exact=True)
+    pd.testing.assert_frame_equal(first.quarantined.sort_index(), other.quarantined.sort_index())
 
 
 def test_csv_and_parquet_give_the_same_windows(mini_rows: Frame, by_chunks: PrepareFile) -> None:

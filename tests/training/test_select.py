@@ -87,14 +87,14 @@ def test_every_candidate_is_evaluated_on_every_fold(folds: list[Fold], mini_scor
     with parallel_config(backend="sequential"), threadpool_limits(1):
         report, latencies = compare_candidates(folds, mini_scorer)
     assert list(report) == latencies["candidate"].tolist() == list(CANDIDATES)
-    assert all(found["size_kb"] > 0 for found in report.values())
+    assert all(scores["size_kb"] > 0 for scores in report.values())
     assert (latencies["p95_ms"] >= latencies["p50_ms"]).all()
     assert (latencies["p50_ms"] > 0).all()
     for name in ("logistic_regression", SHIPPED):
         for position, fold in enumerate(folds):
             model = CANDIDATES[name](mini_scorer, fold.train_label).fit(fold.train, fold.train_label)
-            found = score(model, fold.validate)
-            expected = roc_auc_score(fold.validate_label, found), average_precision_score(fold.validate_label, found)
+            scores = score(model, fold.validate)
+            expected = roc_auc_score(fold.validate_label, scores), average_precision_score(fold.validate_label, scores)
             reported = (report[name][metric]["folds"][position] for metric in ("roc_auc", "average_precision"))
             assert tuple(reported) == pytest.approx(expected)
 

@@ -150,9 +150,9 @@ def test_segments_have_their_declared_shares(drawn: dict[str, Drawn], name: str)
     """Before the late day each segment is as common as declared, within four standard deviations."""
     population = population_of(name)
     before = drawn[name].segment[days_of(drawn[name].table) < LATE_PATTERN_DAY]
-    known = population.legitimate + population.fraud
-    assert sum(segment.per_100k for segment in known) == 100_000
-    for segment in known:
+    segments = population.legitimate + population.fraud
+    assert sum(segment.per_100k for segment in segments) == 100_000
+    for segment in segments:
         share = segment.per_100k / 100_000
         deviation = (share * (1 - share) / before.size) ** 0.5
         assert (before == segment.name).mean() == pytest.approx(share, abs=4 * deviation), segment.name
@@ -163,7 +163,7 @@ def test_late_pattern_appears_only_late(drawn: dict[str, Drawn], name: str) -> N
     population, segment = population_of(name), drawn[name].segment
     is_late_day = days_of(drawn[name].table) >= LATE_PATTERN_DAY
     is_late_fraud = np.isin(segment, [late.name for late in population.late_fraud])
-    is_fraud = is_late_fraud | np.isin(segment, [known.name for known in population.fraud])
+    is_fraud = is_late_fraud | np.isin(segment, [fraud.name for fraud in population.fraud])
     assert not is_late_fraud[~is_late_day].any()
     assert 0.10 < is_late_fraud[is_late_day].sum() / is_fraud[is_late_day].sum() < 0.25
 

@@ -136,8 +136,8 @@ def test_operating_points_end_the_report(fields: str, money: str, tmp_path: Path
     first, *lines, last = operating_points("shop", tmp_path).splitlines()
     assert "95 % intervals" in first
     assert [line[:20].strip() for line in lines] == ["1 % of traffic", "5 % of traffic", "90 % of the frauds"]
-    told = f"recall 0.500 (0.400 to 0.600), precision 0.250 (0.200 to 0.300), flags 1.1%{money}"
-    assert all(told in line for line in lines)
+    headline = f"recall 0.500 (0.400 to 0.600), precision 0.250 (0.200 to 0.300), flags 1.1%{money}"
+    assert all(headline in line for line in lines)
     assert ("61%" in lines[0]) == bool(money)
     assert last.startswith("The policy is review_rate: 0.05. For another, change `decision` in ")
 
@@ -174,10 +174,10 @@ def test_missing_labels_are_told_in_a_users_words(
                 str(tmp_path / "pay.csv" / "out"),
             ]
         )
-    told = capsys.readouterr().out + str(refused.value)
-    assert shown in told
+    output = capsys.readouterr().out + str(refused.value)
+    assert shown in output
     for word in ("folds", "split", "params.yaml", "parquet"):
-        assert word not in told.replace(str(tmp_path), "")
+        assert word not in output.replace(str(tmp_path), "")
 
 
 def test_too_few_frauds_are_refused(tmp_path: Path, payments: Payments) -> None:

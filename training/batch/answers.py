@@ -126,13 +126,13 @@ def checked_requests(rows: pd.DataFrame, contract: Contract, now: float) -> tupl
 def _completed(requests: pd.DataFrame, past: pd.DataFrame, contract: Contract) -> pd.DataFrame:
     """Requests with the features of their past, which fill a field of the same name where it is missing."""
     completed = requests.copy()
-    known = past.loc[requests.index]
-    for name in known:
+    features = past.loc[requests.index]
+    for name in features:
         if name in contract.fields:
             completed[f"{name}{GIVEN}"] = requests[name]
-            completed[name] = requests[name].fillna(known[name])
+            completed[name] = requests[name].fillna(features[name])
         else:
-            completed[name] = known[name]
+            completed[name] = features[name]
     return completed
 
 

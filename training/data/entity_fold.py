@@ -158,10 +158,10 @@ def _fold(contract: Contract, number: int, rows: KeyRows, is_read: bool) -> Fold
     history: History = contract.history  # type: ignore[assignment]  # `fold_rows` has checked it
     past = EntityPast(history, list(history.entities)[number], contract.fields)
     events = _events(past, rows)
-    states, expires, features, known = [], [], [], []
+    states, expires, features, latest = [], [], [], []
     for before, size in zip(rows.states, rows.sizes, strict=True):
         state = past.empty() if before is None else past.unpack(before)
-        known += [past.latest(state)] * size
+        latest += [past.latest(state)] * size
         for _ in range(size):
             event, is_fraud = next(events)
             if is_read:
@@ -172,7 +172,7 @@ def _fold(contract: Contract, number: int, rows: KeyRows, is_read: bool) -> Fold
         states.append(past.pack(state))
         expires.append(past.latest(state) + past.kept_seconds)
     values = np.array(features, np.float64).reshape(len(features), len(past.names))
-    late = rows.places[rows.times <= np.array(known, np.int64)]
+    late = rows.places[rows.times <= np.array(latest, np.int64)]
     return Folded(number, rows.keys, states, expires, rows.places, values, late)
 
 

@@ -202,9 +202,9 @@ class _SortedPast:
 
     def _risk(self, feature: HistoryFeature) -> Floats:
         delay = round(self._history.label_delay_days * DAY)
-        known = self._time - delay
-        first = (known + self._start - feature.window) // DAY * DAY - self._start
-        last = (known + self._start) // DAY * DAY - self._start
+        known_until = self._time - delay
+        first = (known_until + self._start - feature.window) // DAY * DAY - self._start
+        last = (known_until + self._start) // DAY * DAY - self._start
         begin, end = self._from(first), np.where(last > 0, self._from(last), 0)
         end = np.maximum(end, begin)
         frauds = _between((self._rows.label[self.places] == 1).astype(np.int64), begin, end)
@@ -258,8 +258,8 @@ class _SortedPast:
 
     def _rows_of(self, places: Integers, codes: Integers, texts: Sequence[str]) -> "Iterator[Row]":
         """Rows one by one, which count values within the ttl."""
-        known, numbers = np.unique(codes[places], return_inverse=True)
-        hashes = np.array([hash_of(texts[code]) if code >= 0 else 0 for code in known.tolist()])[numbers]
+        distinct, numbers = np.unique(codes[places], return_inverse=True)
+        hashes = np.array([hash_of(texts[code]) if code >= 0 else 0 for code in distinct.tolist()])[numbers]
         time = self._time[places]
         columns = (self._key[places], time, codes[places], hashes, time - self._ttl)
         return zip(*(column.tolist() for column in columns), strict=True)

@@ -52,7 +52,7 @@ def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, ver
         windows=manifest["windows"],
         metrics=measured_metrics(manifest, before),
         customer_reasons={feature: reason.model_dump() for feature, reason in contract.customer_reasons.items()},
-        changeable=tuple(field for field, known in contract.fields.items() if known.changeable),
+        changeable=tuple(field for field, of_field in contract.fields.items() if of_field.changeable),
         audited=contract.audited,
     )
 

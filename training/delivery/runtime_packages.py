@@ -56,7 +56,7 @@ def _parsed(pinned: str) -> RuntimePackage | None:
     """The package of a line; None where it is for another system. Raises ValueError where it is not pinned."""
     requirement, separator, hashes = pinned.partition(" --hash")
     parsed = Requirement(requirement)
-    (version,) = (one.version for one in parsed.specifier if one.operator in {"==", "==="})
+    (version,) = (clause.version for clause in parsed.specifier if clause.operator in {"==", "==="})
     if not _HASHES.fullmatch(separator + hashes) or "*" in version:
         raise ValueError(pinned)
     if parsed.marker and not parsed.marker.evaluate():

@@ -68,13 +68,13 @@ def deployed(parameters: Mapping[str, str], *, template: Path = TEMPLATE) -> dic
 @cache
 def translated(template: Path, **parameters: str) -> dict[str, Any]:
     """What SAM's transform makes of the template; conditions and parameters are still in it."""
-    asked, answers = _translator()
-    asked.write(json.dumps([str(template), parameters]) + "\n")
-    asked.flush()
+    requests, answers = _translator()
+    requests.write(json.dumps([str(template), parameters]) + "\n")
+    requests.flush()
     if not (answer := answers.readline()):
         raise RuntimeError(f"SAM's translator cannot translate {template}; what it says stands above")
-    found: dict[str, Any] = json.loads(answer)
-    return found
+    translation: dict[str, Any] = json.loads(answer)
+    return translation
 
 
 @cache

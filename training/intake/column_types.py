@@ -320,8 +320,8 @@ def _dates(values: pd.Series, column: str = "") -> Column:
         shown = values[is_unread].iloc[0]
         values_become = counted(int(is_unread.sum()), "value is no date and becomes", "values are no dates and become")
         notices.append(f"{values_become} missing, such as '{shown}'")
-    told = "; ".join(notice.removeprefix(f"{column}: ") for notice in notices)
-    return Column(DeclaredField(type="date"), dates.astype("datetime64[us, UTC]"), told)
+    remark = "; ".join(notice.removeprefix(f"{column}: ") for notice in notices)
+    return Column(DeclaredField(type="date"), dates.astype("datetime64[us, UTC]"), remark)
 
 
 def _number(read: ReadNumbers, original: pd.Series, column: str) -> Column:

@@ -125,10 +125,10 @@ def suggested_label(values: pd.Series) -> str:
     """An expression over a column by which some rows are frauds and others are not; "" where there is none."""
     column = str(values.name)
     present = values[~(is_missing(values) | is_no_label(values))]
-    known = present[~says_unknown(present)]
-    if len(known.unique()) < len(CLASSES):
-        known = present
-    typed = read_numbers(known) if is_numeric(known) else as_text(known)
+    labelled = present[~says_unknown(present)]
+    if len(labelled.unique()) < len(CLASSES):
+        labelled = present
+    typed = read_numbers(labelled) if is_numeric(labelled) else as_text(labelled)
     # The rarest first, because frauds are rare.
     distinct = typed.dropna().value_counts().index[::-1].tolist()
     table = values.to_frame(column)

@@ -43,9 +43,9 @@ class Unit:
     start: float = 0.0
     """The first instant of the count, in seconds since 1970."""
 
-    def fits(self, known: pd.Series) -> bool:
+    def fits(self, numbers: pd.Series) -> bool:
         """Whether most numbers are times in this unit."""
-        return bool(known.between(self.low, self.high).mean() > 0.5)  # noqa: PLR2004 - a majority
+        return bool(numbers.between(self.low, self.high).mean() > 0.5)  # noqa: PLR2004 - a majority
 
     def seconds(self, numbers: pd.Series) -> pd.Series:
         """The numbers as seconds since 1970."""
@@ -110,49 +110,49 @@ def read_timestamps(rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[st
 
 def _from_numbers(numbers: pd.Series, rows: pd.DataFrame, column: str) -> tuple[pd.Series, list[str]]:
     """Numbers as timestamps where they spell dates, else as seconds in the unit that most of them are times in."""
-    known = numbers[np.isfinite(numbers)]
+    finite = numbers[np.isfinite(numbers)]
     for layout, low, high in STAMPS:
-        if known.between(low, high).mean() > 0.5:  # noqa: PLR2004 - a majority
+        if finite.between(low, high).mean() > 0.5:  # noqa: PLR2004 - a majority
             whole = numbers.where(numbers.between(low, high) & (numbers % 1 == 0)).astype("Int64").astype("str")
             dates = iso_dates(pd.to_datetime(whole, format=layout, errors="coerce", utc=True))
-            if dates.notna().sum() >= (1 - MAX_BAD_TIMES) * len(known):
+            if dates.notna().sum() >= (1 - MAX_BAD_TIMES) * len(finite):
                 return dates, [f"{column}: read as dates, as in {numbers[dates.notna()].iloc[0]:.0f}"]
-    if known.between(*YEARS).all() and (known % 1 == 0).all() and known.nunique() <= MOST_YEARS:
+    if finite.between(*YEARS).all() and (finite % 1 == 0).all() and finite.nunique() <= MOST_YEARS:
         years = numbers.astype("Int64").astype("str")
         return pd.to_datetime(years, format="%Y", errors="coerce", utc=True), [f"{column}: read as years"]
-    _refuse_clock(known, rows, column)
-    if day_unit := _day_unit(known, words_of(column)):
+    _refuse_clock(finite, rows, column)
+    if day_unit := _day_unit(finite, words_of(column)):
         seconds = plausible_seconds(day_unit.seconds(numbers).round(3))
         dates = pd.to_datetime((seconds * 1e3).round(), unit="ms", utc=True)
-        shown, date = number_text(known.iloc[0]), _date(seconds.dropna().iloc[0])
+        shown, date = number_text(finite.iloc[0]), _date(seconds.dropna().iloc[0])
         return dates, [f"{column}: read as {day_unit.name}, so that {shown} is {date}"]
-    unit = next((unit for unit in UNITS if unit.fits(known)), None)
+    unit = next((unit for unit in UNITS if unit.fits(finite)), None)
     if unit:
         notices = [f"{column}: read as {unit.name}"] if unit.per_second != 1 else []
         return plausible_seconds(unit.seconds(numbers)), notices
-    period = f"from {number_text(known.min())} to {number_text(known.max())}"
+    period = f"from {number_text(finite.min())} to {number_text(finite.max())}"
     meaning = "taken as seconds, which order the rows, but periods in days have no meaning"
     return plausible_seconds(numbers), [f"{column}: counts something {period}, not dates: {meaning}"]
 
 
-def _day_unit(known: pd.Series, words: set[str]) -> Unit | None:
+def _day_unit(numbers: pd.Series, words: set[str]) -> Unit | None:
     """The unit of numbers that count days, as Excel does; None where they count something else."""
-    is_whole = bool((known % 1 == 0).all())
+    is_whole = bool((numbers % 1 == 0).all())
     is_date = bool(words & (DATE_WORDS | TIME_WORDS - {"time", "ts"}))
     for unit, is_likely in ((EXCEL, is_date or not is_whole), (DAYS, is_date and is_whole)):
-        fitting = known[known.between(unit.low, unit.high)]
-        if is_likely and len(fitting) >= (1 - MAX_BAD_TIMES) * len(known) and np.ptp(fitting) <= MOST_DAYS:
+        fitting = numbers[numbers.between(unit.low, unit.high)]
+        if is_likely and len(fitting) >= (1 - MAX_BAD_TIMES) * len(numbers) and np.ptp(fitting) <= MOST_DAYS:
             return unit
     return None
 
 
-def _refuse_clock(known: pd.Series, rows: pd.DataFrame, column: str) -> None:
+def _refuse_clock(numbers: pd.Series, rows: pd.DataFrame, column: str) -> None:
     """Raise DataError where numbers are times of day, such as 93000 for 09:30:00."""
-    is_sound = (known >= 0) & (known % 1 == 0) & (known % 100 < 60) & (known // 100 % 100 < 60)  # noqa: PLR2004
-    latest = known[is_sound].max()
+    is_sound = (numbers >= 0) & (numbers % 1 == 0) & (numbers % 100 < 60) & (numbers // 100 % 100 < 60)  # noqa: PLR2004
+    latest = numbers[is_sound].max()
     has_seconds = latest >= HOURS_A_DAY * 100
     fewest, end = (10_000, HOURS_A_DAY * 10_000) if has_seconds else (1_000, HOURS_A_DAY * 100)
-    if is_sound.mean() < 1 - MAX_BAD_TIMES or known.nunique() < HOURS_A_DAY or not fewest <= latest < end:
+    if is_sound.mean() < 1 - MAX_BAD_TIMES or numbers.nunique() < HOURS_A_DAY or not fewest <= latest < end:
         return
     digits = f"{int(latest):06}" if has_seconds else f"{int(latest):04}"
     clock = ":".join(digits[place : place + 2] for place in range(0, len(digits), 2))

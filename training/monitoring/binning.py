@@ -64,7 +64,7 @@ def unread_hashes(
     for index, name in enumerate(features):
         recorded = bins[:, index][(bins[:, index] != UNRECORDED) & (bins[:, index] > 0)]
         if name in set(hashed) and (recorded == 1).all():
-            _, other, *known = features[name]["counts"]
-            if len(recorded) * sum(known) >= SURELY_KNOWN * (other + sum(known)) > 0:
+            _, other, *counts = features[name]["counts"]
+            if len(recorded) * sum(counts) >= SURELY_KNOWN * (other + sum(counts)) > 0:
                 unread.append(name)
     return unread

@@ -112,11 +112,11 @@ def reviews_of(log: Log, policy: Monitoring) -> Reviews | None:
     ids, last = _counting_of_each(replace(log, **{n: getattr(log, n)[is_review] for n in OUTCOME_COLUMNS}), policy)
     labels = log.outcome_label[is_review][last]
     predicted, first = np.unique(log.id, return_index=True)
-    known = np.isin(ids, predicted[predicted != NO_ID])
-    if not known.any():
+    is_predicted = np.isin(ids, predicted[predicted != NO_ID])
+    if not is_predicted.any():
         return None
-    flagged = log.flagged[first[np.searchsorted(predicted, ids[known])]]
-    is_fraud = labels[known] == 1
+    flagged = log.flagged[first[np.searchsorted(predicted, ids[is_predicted])]]
+    is_fraud = labels[is_predicted] == 1
     n, agreed, confirmed = len(flagged), int((flagged == is_fraud).sum()), int((flagged & is_fraud).sum())
     return Reviews(
         reviewed=n,
@@ -155,8 +155,8 @@ def blocks_of(log: Log, label: Labels, reference: Reference, policy: Monitoring)
     if len(log.time):
         for rows in _rows_of_blocks(log, policy):
             kept = rows.pooled
-            known, lacks_blocked = without_unknown_blocks(label[kept], log.blocked[kept], log.label_weight[kept])
-            measured = measured_performance(log.probability[kept], log.flagged[kept], known, log.label_weight[kept])
+            usable, lacks_blocked = without_unknown_blocks(label[kept], log.blocked[kept], log.label_weight[kept])
+            measured = measured_performance(log.probability[kept], log.flagged[kept], usable, log.label_weight[kept])
             measured = measured.model_copy(update={"lacks_blocked": lacks_blocked})
             yield _block(log, rows, measured, reference)
 

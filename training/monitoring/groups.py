@@ -30,8 +30,8 @@ def _rates(log: Log, label: Labels) -> Iterator[GroupRates]:
     legitimate = (label == 0) & (log.label_weight > 0)
     for name, hashes in log.audit.items():
         values, counts = np.unique(hashes, return_counts=True)
-        known = [value for value, count in zip(values.tolist(), counts.tolist(), strict=True) if count >= MIN_ROWS]
-        for value in sorted(known, key=lambda value: (value == NO_ID, log.audit_texts.get(value, ""))):
+        frequent = [value for value, count in zip(values.tolist(), counts.tolist(), strict=True) if count >= MIN_ROWS]
+        for value in sorted(frequent, key=lambda value: (value == NO_ID, log.audit_texts.get(value, ""))):
             yield _of_group(log, name, value, hashes == value, legitimate)
 
 
@@ -40,9 +40,9 @@ def _of_group(log: Log, name: str, value: int, member: Members, legitimate: Memb
     weight = log.weight * log.label_weight
     own, n_own = _share(log.flagged[member & legitimate], weight[member & legitimate])
     other, n_other = _share(log.flagged[~member & legitimate], weight[~member & legitimate])
-    known: dict[str, Any] = {}
+    ratio: dict[str, Any] = {}
     if own and other and min(n_own, n_other) >= MIN_LEGITIMATE:
-        known = {"ratio": own / other, "ratio_interval": ratio_interval(own, n_own, other, n_other)}
+        ratio = {"ratio": own / other, "ratio_interval": ratio_interval(own, n_own, other, n_other)}
     return GroupRates(
         field=name,
         group=UNKNOWN if value == NO_ID else log.audit_texts[value],
@@ -51,7 +51,7 @@ def _of_group(log: Log, name: str, value: int, member: Members, legitimate: Memb
         legitimate=int((member & legitimate).sum()),
         false_positive_rate=own if n_own else None,
         false_positive_interval=share_interval(own * n_own, n_own),
-        **known,
+        **ratio,
     )
 
 

@@ -231,8 +231,8 @@ def read_columns(  # noqa: PLR0913 - of the audit by its names
             if kind == PREDICTIONS:
                 predictions.append(prediction_of(record, latest))
             elif kind == OUTCOMES:
-                known = {"time": record["at"]} if record.get("at") is not None else {}
-                outcomes.append(_Outcome(*_parsed(record | known, _OUTCOME, latest)))
+                renamed = {"time": record["at"]} if record.get("at") is not None else {}
+                outcomes.append(_Outcome(*_parsed(record | renamed, _OUTCOME, latest)))
         except UnusableError as error:
             counts[str(error)] += 1
         else:

@@ -222,7 +222,7 @@ class _Held:
             state = self._with([optional[place] for place in chosen]) if chosen else self._state
             for frauds in (False, True) if self._recent_outcomes(exchange) else (False,):
                 held = self._with_frauds(state, exchange) if frauds else state
-                answers += [(values, chosen) for one in events if fits(values := fold.values(held, one))]
+                answers += [(values, chosen) for same in events if fits(values := fold.values(held, same))]
             if answers and (not unsure or len(optional) > MOST_TRIED):
                 break
         if not answers:
@@ -329,6 +329,6 @@ def _may_add(take: str, recorded: float, computed: float) -> bool:
     return math.isnan(computed) if take == "since_last" else True
 
 
-def _equal(one: float, other: float) -> bool:
+def _equal(left: float, right: float) -> bool:
     """Whether two features are equal to the last bit; missing ones equal each other."""
-    return one == other or (math.isnan(one) and math.isnan(other))
+    return left == right or (math.isnan(left) and math.isnan(right))

@@ -35,11 +35,11 @@ def origin() -> dict[str, str | None]:
 
 def libraries() -> dict[str, str]:
     """The versions of what the numbers come from, as they are installed."""
-    found = {}
+    versions = {}
     for name in sorted(COMPUTING):
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _commit() -> str | None:

@@ -257,8 +257,8 @@ def test_a_retry_counts_once_even_after_many_others(history: SqliteHistory, late
             feature(history, paid("card", START + 60 * number + 60, f"other {number}"), "count_24h")
         feature(history, paid("card", START + later, "x1"), "count_24h")
         history.add_outcomes(PAST, ["x1"])
-    asked = paid("card", START + 4 * 3_600)
-    assert feature(history, asked, "count_24h") == 1 + N_IDS + 8
+    payment = paid("card", START + 4 * 3_600)
+    assert feature(history, payment, "count_24h") == 1 + N_IDS + 8
     # The rate: one fraud of all events of the day, drawn towards the usual rate.
     risk = feature(history, paid("card", START + 4 * DAY), "risk")
     assert risk == (1 + PRIOR_EVENTS * RATE) / (2 + N_IDS + 8 + PRIOR_EVENTS)

@@ -78,8 +78,8 @@ def test_a_list_decides_and_the_score_is_computed_all_the_same(
         line = record_lines(tmp_path / "log")[-1]
         assert (line["list"], line["flagged"], line["band"]) == (name, bool(expected["prediction"]), expected["band"])
         assert ("contributions" in line) == bool(prediction or expected["prediction"])
-    told = client.post(f"{ROUTE}?reader=auditor", json=REQUEST | {"accountId": "a-17"}).json()
-    assert told["list"] == {"name": name, "field": "account_id", "reason": f"{name} it"}
+    for_auditors = client.post(f"{ROUTE}?reader=auditor", json=REQUEST | {"accountId": "a-17"}).json()
+    assert for_auditors["list"] == {"name": name, "field": "account_id", "reason": f"{name} it"}
     other = client.post(ROUTE, json=REQUEST | {"accountId": "a-18"}).json()
     assert "list" not in other
 
@@ -110,7 +110,7 @@ def test_an_expired_entry_does_not_count(refund: Scorer) -> None:
     """From its second on; another one of the same value that does not expire does."""
     lists = lists_of(refund, entry("block", "a-17", expires=NOW), entry("allow", "a-17"))
     request = refund.request_model.model_validate(REQUEST | {"accountId": "a-17"})
-    names = [found.list if found else None for now in (NOW - 1, NOW) for found in lists.found([request], now)]
+    names = [decisive.list if decisive else None for now in (NOW - 1, NOW) for decisive in lists.found([request], now)]
     assert names == ["block", "allow"]
 
 

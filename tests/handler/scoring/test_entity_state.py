@@ -75,8 +75,8 @@ def by_definition(rows: list[Row], row: Row, feature: HistoryFeature) -> float: 
         return float(value in newest and last[value] >= row.time - 90 * DAY)
     if feature.take == "fraud_rate":
         days = ((row.time - DELAY - feature.window) // DAY * DAY, (row.time - DELAY) // DAY * DAY)
-        known = [other for other in rows if days[0] <= other.time < days[1]]
-        return (sum(r.fraud for r in known) + PRIOR_EVENTS * RATE) / (len(known) + PRIOR_EVENTS) if known else nan
+        settled = [other for other in rows if days[0] <= other.time < days[1]]
+        return (sum(r.fraud for r in settled) + PRIOR_EVENTS * RATE) / (len(settled) + PRIOR_EVENTS) if settled else nan
     times = sorted({other.time for other in earlier})
     if not times or row.time - times[-1] > 90 * DAY:
         return nan
@@ -265,8 +265,8 @@ def test_a_late_event_of_before_the_entity_was_forgotten_is_not_its_first() -> N
     old, first, later = (Row(START + days * DAY, None, None, None, fraud=False) for days in (0, 200, 201))
     for row in (first, later, old):
         PAST.add(state, row.event())
-    asked = Row(START + 203 * DAY, None, None, None, fraud=False)
-    assert PAST.values(state, asked.event())[PAST.names.index("age")] == 3 * DAY
+    last_row = Row(START + 203 * DAY, None, None, None, fraud=False)
+    assert PAST.values(state, last_row.event())[PAST.names.index("age")] == 3 * DAY
     in_order = PAST.empty()
     for row in (old, first, later):
         PAST.add(in_order, row.event())
@@ -322,8 +322,8 @@ def test_a_merged_state_is_that_of_all_events(drawn: list[Any], cut: int, offset
         as_of = (as_of + shift) // DAY * DAY
     before = [(number, row) for number, row in rows if row.time < as_of]
     since = [(number, row) for number, row in rows if row.time >= as_of]
-    known = [item for item in before if random.random() < 0.7] if random else []
-    base, live = added(before), added(known + since)
+    settled = [item for item in before if random.random() < 0.7] if random else []
+    base, live = added(before), added(settled + since)
     packed = PAST.pack(base), PAST.pack(live)
     merged = PAST.merged(base, live, as_of)
     assert PAST.pack(merged) == PAST.pack(added(rows))
@@ -368,8 +368,8 @@ def test_united_states_are_that_of_all_events(drawn: list[Any], n_shards: int, r
     united = PAST.united(states)
     for _, row in arrival[-4:]:
         for later in (-599, -1, 0, 1, DAY, 9 * DAY):
-            asked = Row(row.time + later, None, None, row.device, fraud=False).event()
-            pairs = zip(PAST.names, PAST.values(united, asked), PAST.values(expected, asked), strict=True)
+            later_event = Row(row.time + later, None, None, row.device, fraud=False).event()
+            pairs = zip(PAST.names, PAST.values(united, later_event), PAST.values(expected, later_event), strict=True)
             assert all(name == "age" or same(left, right) for name, left, right in pairs)
     assert {*united.ids} >= {*expected.ids}
     assert [*united.ids[-N_IDS:]] == [*expected.ids]

@@ -90,15 +90,15 @@ def test_the_change_leaves_the_band(changing: Scorer) -> None:
     """Of 24 flagged requests each, re-scored by the function; `make bench-whatif` does so with 2,000."""
     n_found = 0
     for request, scored in drawn(changing, 24, seed=1):
-        told = changing.whatif.answer(request, scored)
-        if not told["changes"]:
-            assert told["sentence"].startswith("no change of one or two of ")
+        answer = changing.whatif.answer(request, scored)
+        if not answer["changes"]:
+            assert answer["sentence"].startswith("no change of one or two of ")
             continue
         n_found += 1
-        result = applied(changing, request, told["changes"])
+        result = applied(changing, request, answer["changes"])
         assert leaves(scored, result)
-        assert (result.probability, result.band) == (told["probability"], told.get("band"))
-        assert len({change["field"] for change in told["changes"]}) == len(told["changes"]) <= 2
+        assert (result.probability, result.band) == (answer["probability"], answer.get("band"))
+        assert len({change["field"] for change in answer["changes"]}) == len(answer["changes"]) <= 2
     assert n_found > 16
 
 
@@ -120,12 +120,12 @@ def test_no_smaller_change_would_do(changing: Scorer) -> None:
     """By brute force over the thresholds and values between them: of one field, of two where one does not suffice."""
     names = CHANGEABLE[changing.bundle.scorer]
     for request, scored in drawn(changing, 8, seed=3):
-        told = changing.whatif.answer(request, scored)
+        answer = changing.whatif.answer(request, scored)
         aliases = {field.alias or name: name for name, field in changing.contract.fields.items()}
         best = sum(
-            distance(changing, aliases[change["field"]], change["value"], change["to"]) for change in told["changes"]
+            distance(changing, aliases[change["field"]], change["value"], change["to"]) for change in answer["changes"]
         )
-        n_told = len(told["changes"]) or 3
+        n_told = len(answer["changes"]) or 3
         for n_fields in (1, 2):
             if n_fields > n_told:
                 break
@@ -142,15 +142,15 @@ def test_no_smaller_change_would_do(changing: Scorer) -> None:
                         for name, value in zip(fields, values, strict=True)
                     )
                     if n_fields < n_told or far < best - 1e-6:
-                        assert not leaves(scored, changing.score(copy)), (fields, values, told)
+                        assert not leaves(scored, changing.score(copy)), (fields, values, answer)
 
 
 def test_the_bound_leaves_out_nothing(changing: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same change is told where the bound rules nothing out."""
     drawn_here = list(drawn(changing, 6, seed=5))
-    told = [changing.whatif.answer(request, scored) for request, scored in drawn_here]
+    answers = [changing.whatif.answer(request, scored) for request, scored in drawn_here]
     monkeypatch.setattr(whatif, "TOLERANCE", float("inf"))
-    assert [changing.whatif.answer(request, scored) for request, scored in drawn_here] == told
+    assert [changing.whatif.answer(request, scored) for request, scored in drawn_here] == answers
 
 
 class TreeScorer:
@@ -282,10 +282,10 @@ def test_a_search_that_is_cut_short_says_so(changing: Scorer, monkeypatch: pytes
         clock = count()
         monkeypatch.setattr(whatif, "monotonic", lambda clock=clock: next(clock))
         for ends in (1, 3, 7, 12):
-            told = changing.whatif.answer(request, scored, ends + next(clock))
-            if told["changes"] and "complete" in told:
+            answer = changing.whatif.answer(request, scored, ends + next(clock))
+            if answer["changes"] and "complete" in answer:
                 n_found += 1
-                assert leaves(scored, applied(changing, request, told["changes"]))
-                assert told["sentence"].endswith("; a smaller change may exist, because the search ended early")
+                assert leaves(scored, applied(changing, request, answer["changes"]))
+                assert answer["sentence"].endswith("; a smaller change may exist, because the search ended early")
         monkeypatch.undo()
     assert n_found > 0

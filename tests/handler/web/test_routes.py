@@ -367,19 +367,19 @@ def test_a_flagged_request_is_told_what_would_have_passed(changing: TestClient) 
     """Where that is asked for, singly and in a batch; sent so, it passes. One that is not flagged needs none."""
     plain = changing.post(ROUTE, json=REQUEST).json()
     answer = changing.post(f"{ROUTE}?whatif=true", json=REQUEST).json()
-    told = answer.pop("whatif")
+    whatif = answer.pop("whatif")
     assert answer == plain
-    changed = REQUEST | {change["field"]: change["to"] for change in told["changes"]}
+    changed = REQUEST | {change["field"]: change["to"] for change in whatif["changes"]}
     passed = changing.post(ROUTE, json=changed).json()
-    assert (passed["prediction"], passed["band"]) == (0, told["band"]) == (0, "approve")
-    assert told["sentence"].endswith("it would have been: approve, not review")
+    assert (passed["prediction"], passed["band"]) == (0, whatif["band"]) == (0, "approve")
+    assert whatif["sentence"].endswith("it would have been: approve, not review")
     batch = changing.post(f"{ROUTE}/batch?whatif=true", json=[REQUEST, changed]).json()
-    assert [item.get("whatif") for item in batch] == [told, None]
+    assert [item.get("whatif") for item in batch] == [whatif, None]
 
 
 def test_what_cannot_be_told_is_refused(client: TestClient, changing: TestClient) -> None:
     """A scorer without a changeable field, a batch that would take too long, a parameter that is neither."""
-    for asked, path, body, place, message in (
+    for served, path, body, place, message in (
         (client, f"{ROUTE}?whatif=true", REQUEST, ["query", "whatif"], "This scorer declares no changeable field"),
         (
             changing,
@@ -390,7 +390,7 @@ def test_what_cannot_be_told_is_refused(client: TestClient, changing: TestClient
         ),
         (changing, f"{ROUTE}?whatif=1", REQUEST, ["query", "whatif"], "Input should be true or false"),
     ):
-        answer = asked.post(path, json=body)
+        answer = served.post(path, json=body)
         (problem,) = answer.json()["detail"]
         assert (answer.status_code, problem["loc"]) == (422, place)
         assert problem["msg"].startswith(message)
@@ -462,20 +462,20 @@ def test_a_customer_is_told_of_an_approved_request_only_on_demand(addressed: tup
     harmless = {"yearsActive": 5.0, "amount": 20.0, "refunds": 0}
     batch = addressed[0].post(f"{ROUTE}/batch?reader=customer", json=[harmless, REQUEST]).json()
     assert ["reasons" in answer for answer in batch] == [False, True]
-    asked = addressed[0].post(f"{ROUTE}?reader=customer&explain=true", json=harmless).json()
-    assert all(reason.keys() == {"code", "text"} for reason in asked["reasons"])
-    assert "base_log_odds" not in asked
+    explained = addressed[0].post(f"{ROUTE}?reader=customer&explain=true", json=harmless).json()
+    assert all(reason.keys() == {"code", "text"} for reason in explained["reasons"])
+    assert "base_log_odds" not in explained
 
 
 def test_an_unknown_reader_is_refused(tmp_path: Path, addressed: tuple[TestClient, Path]) -> None:
     """And a customer, where nothing is declared for one."""
     write_variant(BUNDLES / "refund", tmp_path / "silent", contract=without_reasons())
     client = TestClient(create_app({"refund": Slot(load_scorer(tmp_path / "silent"))}))
-    for asked, reader, message in (
+    for served, reader, message in (
         (addressed[0], "judge", "Input should be 'analyst', 'customer' or 'auditor'"),
         (client, "customer", "This scorer declares no reason for customers; ask for the analyst's"),
     ):
-        answer = asked.post(f"{ROUTE}?reader={reader}", json=REQUEST)
+        answer = served.post(f"{ROUTE}?reader={reader}", json=REQUEST)
         (problem,) = answer.json()["detail"]
         assert (answer.status_code, problem["loc"], problem["msg"]) == (422, ["query", "reader"], message)
 
@@ -500,6 +500,6 @@ def test_a_record_names_a_trace_and_no_garbage(
     monkeypatch.setenv(TRACE_VARIABLE, variable)
     headers = [(b"x-amzn-trace-id", header.encode("latin-1"))] if header else []
     scope = {"headers": headers, "aws.event": {"requestContext": {"requestId": "g" * 300}}}
-    found = sources_of(scope, SimpleNamespace(aws_request_id="f1"))
-    assert found == {"gateway_request": "g" * 256, "function_request": "f1"} | ({"trace": trace} if trace else {})
+    sources = sources_of(scope, SimpleNamespace(aws_request_id="f1"))
+    assert sources == {"gateway_request": "g" * 256, "function_request": "f1"} | ({"trace": trace} if trace else {})
     assert sources_of(scope, None) == {}

@@ -234,6 +234,6 @@ def test_a_field_without_a_column_is_missing(scorer: Scorer, client: TestClient)
 def test_no_rows_have_no_answers(scorer: Scorer) -> None:
     """Without a row, or where every row is rejected, the answers are empty and have their columns."""
     for rows in (frame([]), frame([dict.fromkeys(TYPES, None)])):
-        found = answer_rows(scorer, rows, explain=True)
-        assert len(found.answered) == 0
-        assert list(found.answered) == ["fraud_probability", "is_flagged", "model_version", "reasons", "warnings"]
+        answers = answer_rows(scorer, rows, explain=True)
+        assert len(answers.answered) == 0
+        assert list(answers.answered) == ["fraud_probability", "is_flagged", "model_version", "reasons", "warnings"]

@@ -74,5 +74,5 @@ def test_damage_costs_the_damaged_lines_alone(
     assert [line for record in records for line in record.content.split(b"\n") if line.strip()] == [
         line for line in body.split(b"\n") if line.strip()
     ]
-    found = iter([value or "" for value in row.values()] for chunk in read for row in chunk.table.to_pylist())
-    assert all(row in found for row in sound)
+    table_rows = iter([value or "" for value in row.values()] for chunk in read for row in chunk.table.to_pylist())
+    assert all(row in table_rows for row in sound)

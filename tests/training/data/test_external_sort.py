@@ -47,9 +47,9 @@ def test_rows_come_in_order(tmp_path_factory: pytest.TempPathFactory, seconds: l
     """Rows come by time, without those at the places that are left out."""
     file = rows_in(tmp_path_factory.mktemp("rows"), seconds)
     without = np.array(sorted(left_out), dtype=np.int64)
-    found = [batch.column("at").to_pylist() for batch in file.in_order("at", without, 2_048)]
+    times = [batch.column("at").to_pylist() for batch in file.in_order("at", without, 2_048)]
     kept = [value for place, value in enumerate(seconds) if place not in left_out]
-    assert [value for batch in found for value in batch] == sorted(kept)
+    assert [value for batch in times for value in batch] == sorted(kept)
 
 
 def test_rows_with_the_same_timestamp_keep_their_order(tmp_path: Path) -> None:

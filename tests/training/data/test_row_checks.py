@@ -49,8 +49,8 @@ def test_a_chunk_is_read_as_declared(mini_rows: pd.DataFrame, mini_scorer: Score
     """Seconds among dates are no times, even where a chunk has nothing else, and the other way round."""
     seconds = mini_rows.assign(at=np.arange(len(mini_rows), dtype=float))
     assert len(check_each_row(seconds, mini_scorer, is_number=True).clean) == len(mini_rows)
-    found = check_each_row(seconds, mini_scorer, is_number=False)
-    assert set(found.quarantined["rejected_because"]) == {"at is not a time"}
+    checked = check_each_row(seconds, mini_scorer, is_number=False)
+    assert set(checked.quarantined["rejected_because"]) == {"at is not a time"}
     assert len(check_each_row(mini_rows, mini_scorer, is_number=True).clean) == 0
 
 

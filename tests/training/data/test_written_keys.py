@@ -42,17 +42,17 @@ def checked(scorer: ScorerDeclaration, cards: pa.Array | list[str], kind: str) -
     else:
         pq.write_table(pa.Table.from_pandas(rows, preserve_index=False).append_column("card", cards), path)
     source = open_source(scorer.model_copy(update={"data": str(path)}))
-    found: dict[int, str | None] = {}
+    keys: dict[int, str | None] = {}
     for chunk in check_source(source, Workers(scorer.compute, 1)):
-        found |= dict(
+        keys |= dict(
             zip(
                 chunk.clean.index,
                 chunk.clean["card"].astype(object).where(chunk.clean["card"].notna(), None),
                 strict=True,
             )
         )
-        found |= chunk.quarantined["rejected_because"].to_dict()
-    return [found[place] for place in range(len(cards))]
+        keys |= chunk.quarantined["rejected_because"].to_dict()
+    return [keys[place] for place in range(len(cards))]
 
 
 def requested(scorer: ScorerDeclaration, value: object) -> str | None:
@@ -88,13 +88,13 @@ def test_a_value_of_a_parquet_file_is_the_key_of_its_request(
     scorer: ScorerDeclaration, cards: pa.Array, refused: str
 ) -> None:
     """Cell by cell, whatever else is in the column; what a request may not carry is refused with its kind."""
-    found = checked(scorer, cards, "parquet")
+    keys = checked(scorer, cards, "parquet")
     expected = [requested(scorer, value) for value in cards.to_pylist()]
     reasons = [
         f"card {refused}" if key is None and given.is_valid else key for key, given in zip(expected, cards, strict=True)
     ]
-    assert found == reasons
-    assert bool(refused) == any(text and text.startswith("card ") for text in found)
+    assert keys == reasons
+    assert bool(refused) == any(text and text.startswith("card ") for text in keys)
 
 
 WRITTEN: list[tuple[list[str], list[str | None]]] = [

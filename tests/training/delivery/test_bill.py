@@ -28,11 +28,11 @@ def lines(requests: int = MILLION, option: str = "") -> dict[str, Line]:
 
 def test_gateway_and_lambda() -> None:
     """A million requests of 2 ms at 1 GB are 2,000 GB-seconds; arm64's cost a fifth less."""
-    found = lines()
-    assert found["API Gateway, HTTP API"].x86_64 == pytest.approx(1.0)
-    assert found["answers to the internet"].x86_64 == pytest.approx(0.09)
-    assert found["Lambda, requests"].arm64 == pytest.approx(0.2)
-    time = found["Lambda, time at 1024 MB"]
+    bill = lines()
+    assert bill["API Gateway, HTTP API"].x86_64 == pytest.approx(1.0)
+    assert bill["answers to the internet"].x86_64 == pytest.approx(0.09)
+    assert bill["Lambda, requests"].arm64 == pytest.approx(0.2)
+    time = bill["Lambda, time at 1024 MB"]
     assert time.x86_64 == pytest.approx(2_000 * 0.0000166667)
     assert time.arm64 == pytest.approx(2_000 * 0.0000133334)
     assert time.amount == "2.00 ms each: 2,000 GB-s"
@@ -40,55 +40,55 @@ def test_gateway_and_lambda() -> None:
 
 def test_snapshot_is_paid_by_the_month() -> None:
     """One GB for 730 hours; one environment that is restored every two hours."""
-    found = lines()
-    assert found["SnapStart, snapshot cached"].x86_64 == pytest.approx(730 * 3600 * 0.0000015046)
-    assert found["SnapStart, restored"].x86_64 == pytest.approx(365 * 0.0001397998)
+    bill = lines()
+    assert bill["SnapStart, snapshot cached"].x86_64 == pytest.approx(730 * 3600 * 0.0000015046)
+    assert bill["SnapStart, restored"].x86_64 == pytest.approx(365 * 0.0001397998)
 
 
 def test_logs_count_their_lines() -> None:
     """Three lines of 222 bytes together are 300 with the 26 of each; 300 million bytes at half a dollar a GB."""
-    found = lines()
-    assert found["function's log: START, END, REPORT"].x86_64 == pytest.approx(300e6 / GB * 0.5)
-    assert found["function's log: lines of metrics"].x86_64 == pytest.approx(500e6 / GB * 0.5)
-    assert found["access log"].x86_64 == pytest.approx(400e6 / GB * 0.5)
+    bill = lines()
+    assert bill["function's log: START, END, REPORT"].x86_64 == pytest.approx(300e6 / GB * 0.5)
+    assert bill["function's log: lines of metrics"].x86_64 == pytest.approx(500e6 / GB * 0.5)
+    assert bill["access log"].x86_64 == pytest.approx(400e6 / GB * 0.5)
     kept = 150e6 / GB * 30 / (730 / 24) * 0.03
-    assert found["logs, kept for 30 days"].x86_64 == pytest.approx(kept)
+    assert bill["logs, kept for 30 days"].x86_64 == pytest.approx(kept)
 
 
 def test_metrics_and_alarms() -> None:
     """18 metrics at 0.30, 13 metrics that alarms read at 0.10."""
-    found = lines()
-    assert found["CloudWatch, custom metrics"].x86_64 == pytest.approx(5.4)
-    assert found["CloudWatch, alarms"].x86_64 == pytest.approx(1.3)
+    bill = lines()
+    assert bill["CloudWatch, custom metrics"].x86_64 == pytest.approx(5.4)
+    assert bill["CloudWatch, alarms"].x86_64 == pytest.approx(1.3)
 
 
 def test_prediction_log() -> None:
     """The record in the log, a record of 5 kB for Firehose, an object every five minutes, a year in the bucket."""
-    found = lines(option=PREDICTION_LOG)
-    assert found["function's log: records of predictions"].x86_64 == pytest.approx(1_000e6 / GB * 0.5)
-    assert found["Firehose, at most a record a request"].x86_64 == pytest.approx(5_120e6 / GB * 0.029)
-    assert found["Firehose, decompressed"].x86_64 == pytest.approx(974e6 / GB * 0.00325)
-    assert found["S3, objects written"].x86_64 == pytest.approx(8_760 * 0.005 / 1_000)
-    assert found["S3, kept for 365 days"].x86_64 == pytest.approx(200e6 * 12 / GB * 0.023)
+    bill = lines(option=PREDICTION_LOG)
+    assert bill["function's log: records of predictions"].x86_64 == pytest.approx(1_000e6 / GB * 0.5)
+    assert bill["Firehose, at most a record a request"].x86_64 == pytest.approx(5_120e6 / GB * 0.029)
+    assert bill["Firehose, decompressed"].x86_64 == pytest.approx(974e6 / GB * 0.00325)
+    assert bill["S3, objects written"].x86_64 == pytest.approx(8_760 * 0.005 / 1_000)
+    assert bill["S3, kept for 365 days"].x86_64 == pytest.approx(200e6 * 12 / GB * 0.023)
     assert lines(10, PREDICTION_LOG)["S3, objects written"].amount == "10 objects"
 
 
 def test_model_bucket() -> None:
     """One environment reads two pointers every 30 seconds: 175,200 times a month."""
-    found = lines(option=MODEL_BUCKET)
-    assert found["S3, pointers read"].amount == "175,200 reads"
-    assert found["S3, pointers read"].x86_64 == pytest.approx(0.07008)
+    bill = lines(option=MODEL_BUCKET)
+    assert bill["S3, pointers read"].amount == "175,200 reads"
+    assert bill["S3, pointers read"].x86_64 == pytest.approx(0.07008)
     # 2 ms of 5,000 requests a second keep ten environments at work.
     assert lines(5_000 * 730 * 3600, MODEL_BUCKET)["S3, pointers read"].amount == "1,752,000 reads"
 
 
 def test_history_table() -> None:
     """Three writes and half a read for each request, a GB kept and backed up, and 5 ms of waiting."""
-    found = lines(option=HISTORY_TABLE)
-    assert found["DynamoDB, writes"].x86_64 == pytest.approx(3 * 0.625)
-    assert found["DynamoDB, reads"].x86_64 == pytest.approx(0.5 * 0.125)
-    assert found["DynamoDB, kept and backed up"].x86_64 == pytest.approx(0.45)
-    assert found["Lambda, waiting for DynamoDB"].arm64 == pytest.approx(5_000 * 0.0000133334)
+    bill = lines(option=HISTORY_TABLE)
+    assert bill["DynamoDB, writes"].x86_64 == pytest.approx(3 * 0.625)
+    assert bill["DynamoDB, reads"].x86_64 == pytest.approx(0.5 * 0.125)
+    assert bill["DynamoDB, kept and backed up"].x86_64 == pytest.approx(0.45)
+    assert bill["Lambda, waiting for DynamoDB"].arm64 == pytest.approx(5_000 * 0.0000133334)
 
 
 def test_secrets_traces_and_dashboard() -> None:

@@ -94,7 +94,9 @@ class Gate:
     def probabilities(self, scorer: Scorer) -> npt.NDArray[np.float64]:
         """What a scorer answers to each of the test rows."""
         requests = requests_of(self.window, scorer.contract)
-        return np.array([scorer.score(scorer.request_model.model_validate(one)).probability for one in requests])
+        return np.array(
+            [scorer.score(scorer.request_model.model_validate(request)).probability for request in requests]
+        )
 
 
 @pytest.fixture
@@ -190,10 +192,10 @@ def test_without_a_champion_calibration_and_policy_are_judged(gate: Gate) -> Non
 def test_rows_that_chose_the_threshold_are_refused(trained: Path, gate: Gate) -> None:
     """A window that begins before the challenger's own rows end would judge it by what it has learned."""
     learned = pd.read_parquet(trained / "build" / "mini" / "rows" / "train.parquet")
-    known = gate.champion.bundle.manifest["windows"]["train"]
+    train_window = gate.champion.bundle.manifest["windows"]["train"]
     (objection,) = gate.judge(gate.champion, gate.champion, pd.concat([learned, gate.window])).objections
-    assert objection.startswith(f"it has learned from rows of this window, which begins {known['from']}; ")
-    assert objection.endswith(f"its own rows end {known['to']}")
+    assert objection.startswith(f"it has learned from rows of this window, which begins {train_window['from']}; ")
+    assert objection.endswith(f"its own rows end {train_window['to']}")
 
 
 def test_rows_that_the_champion_learned_are_a_doubt(gate: Gate) -> None:
@@ -226,20 +228,20 @@ def test_windows_of_steps_are_not_compared(gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "found"),
+    ("kept", "counts"),
     [
         pytest.param(lambda rows: rows[rows["is_fraud"] == 0], "0 of the window's 275 rows", id="no fraud"),
         pytest.param(lambda rows: rows[rows["is_fraud"] == 1], "25 of the window's 25 rows", id="only frauds"),
         pytest.param(lambda rows: rows.head(0), "0 of the window's 0 rows", id="no rows"),
     ],
 )
-def test_window_needs_both_classes(gate: Gate, kept: Callable[[pd.DataFrame], pd.DataFrame], found: str) -> None:
+def test_window_needs_both_classes(gate: Gate, kept: Callable[[pd.DataFrame], pd.DataFrame], counts: str) -> None:
     """On rows of one class, or none, no challenger passes, and the sentence says what would do."""
     for champion, takers in ((gate.champion, "both take"), (None, "it takes")):
         verdict = gate.judge(champion, gate.champion, kept(gate.window))
         assert (verdict.kind, verdict.reasons[-1]) == (
             "cannot tell",
-            f"{found} that {takers} are frauds; a gate needs frauds and other rows, so declare a longer test window",
+            f"{counts} that {takers} are frauds; a gate needs frauds and other rows, so declare a longer test window",
         )
 
 

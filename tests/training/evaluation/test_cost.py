@@ -91,8 +91,8 @@ def test_no_pair_of_thresholds_is_cheaper(rows: list[tuple[float, bool, float]],
     ranked = RankedCosts(rank(probability, label), money)
     given_place = len(ranked.n_flagged) // 2
     for review, block in ((None, None), (None, given_place), (given_place, None)):
-        found = ranked.cheapest(review, block)
-        at = [2.0 if not place else rank(probability, label).threshold_at(place) for place in found]
+        cheapest = ranked.cheapest(review, block)
+        at = [2.0 if not place else rank(probability, label).threshold_at(place) for place in cheapest]
         fixed = [None if place is None else at[number] for number, place in enumerate((review, block))]
         possible = [
             cost

@@ -63,14 +63,14 @@ def test_worked_case(rows: list[Row], top: int, expected: float) -> None:
 def test_table_of_texts(top: int) -> None:
     """A column as parquet gives it, with missing texts, is measured like an array of objects."""
     table = pd.DataFrame(TWO_DAYS, columns=["day", "card", "score", "is_fraud"])
-    found = precision_at_top(
+    measured = precision_at_top(
         table["card"].astype("string").to_numpy(),
         (table["day"] * DAY).to_numpy(),
         table["score"].to_numpy(),
         table["is_fraud"].to_numpy(np.int8),
         top,
     )
-    assert found == precision(TWO_DAYS, top)
+    assert measured == precision(TWO_DAYS, top)
 
 
 def test_a_column_without_an_entity_is_refused() -> None:

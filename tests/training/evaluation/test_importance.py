@@ -128,7 +128,7 @@ def test_equal_features_stand_in_the_order_of_their_names(label: Labels) -> None
 
 def test_chunks_have_the_table_of_the_rows(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
     """Rows that are read in chunks have the same table."""
-    found, expected = (
+    importances, expected = (
         importance_table(model, matrix, label, NAMES, seed=3) for matrix in (FeatureMatrix(rows, 70), rows)
     )
-    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    pd.testing.assert_frame_equal(importances, expected, check_exact=True)

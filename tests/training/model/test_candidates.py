@@ -157,5 +157,5 @@ def test_shipped_candidate_may_be_exact(mini_scorer: ScorerDeclaration) -> None:
 def test_signed_log_shortens_both_tails() -> None:
     """The logarithm keeps sign and order, zero and missing values."""
     values = np.array([[-1e6, -1.0, 0.0, 1.0, 1e6, np.nan]], dtype=np.float32)
-    found = signed_log(values)
-    np.testing.assert_allclose(found, [[-13.815512, -0.693147, 0, 0.693147, 13.815512, np.nan]], rtol=1e-5)
+    scaled = signed_log(values)
+    np.testing.assert_allclose(scaled, [[-13.815512, -0.693147, 0, 0.693147, 13.815512, np.nan]], rtol=1e-5)

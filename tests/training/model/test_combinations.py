@@ -25,11 +25,11 @@ def rows(seed: int = 2) -> Matrix:
     amount = rng.lognormal(3, 1, N_ROWS)
     country = rng.choice(4, N_ROWS, p=[0.05, 0.5, 0.3, 0.15])
     is_new = np.where(rng.random(N_ROWS) < 0.9, country >= 2, country < 2)
-    found = np.stack(
+    combined = np.stack(
         [amount, country, amount * rng.lognormal(0, 0.2, N_ROWS), is_new, rng.normal(size=N_ROWS)], axis=1
     ).astype(np.float32)
-    found[:, [0, 4]] = np.where(rng.random((N_ROWS, 2)) < 0.1, np.nan, found[:, [0, 4]])
-    return found
+    combined[:, [0, 4]] = np.where(rng.random((N_ROWS, 2)) < 0.1, np.nan, combined[:, [0, 4]])
+    return combined
 
 
 def share_unlikely(learned: Learned, matrix: Matrix) -> float:

@@ -112,9 +112,9 @@ def test_synthetic_codes_exist() -> None:
     matrix, label = drawn(MIXED)
     rows, _ = resampled((matrix, label), MIXED, SMOTE)
     for column in (1, 3):
-        known = set(matrix[label == 1, column][~np.isnan(matrix[label == 1, column])])
+        present = set(matrix[label == 1, column][~np.isnan(matrix[label == 1, column])])
         synthetic = rows[N_ROWS:, column]
-        assert set(synthetic[~np.isnan(synthetic)]) <= known
+        assert set(synthetic[~np.isnan(synthetic)]) <= present
 
 
 def test_column_that_is_missing_or_constant_throughout() -> None:

@@ -139,10 +139,10 @@ def test_old_predictions_without_an_outcome_are_legitimate(log: Log, labels: lis
 
 def test_blocks_have_their_bounds() -> None:
     """Blocks of the declared length begin with the first record, without their end; empty ones are left out."""
-    found = blocks(log_of([1, 7.99, 8, 14.99, 30]))
-    assert [(block["from"] - START) / SECONDS_A_DAY for block in found] == [1, 8, 29]
-    assert [(block["to"] - START) / SECONDS_A_DAY for block in found] == [8, 15, 36]
-    assert [block["rows"] for block in found] == [2, 2, 1]
+    in_order = blocks(log_of([1, 7.99, 8, 14.99, 30]))
+    assert [(block["from"] - START) / SECONDS_A_DAY for block in in_order] == [1, 8, 29]
+    assert [(block["to"] - START) / SECONDS_A_DAY for block in in_order] == [8, 15, 36]
+    assert [block["rows"] for block in in_order] == [2, 2, 1]
     assert len(blocks(log_of([0, 0.5, 1, 2.5, 2.9]), Monitoring(block_days=1))) == 3
     assert blocks(log_of([], [(0, 1, 1)])) == []
 
@@ -491,7 +491,7 @@ def test_a_steady_world_stays_calm(case: str) -> None:
     )
     policy = Monitoring(unlabelled="legitimate" if case == "legitimate where silent" else "unknown")
     labels = join_outcomes(log, policy, 0).label
-    found = list(blocks_of(log, labels, Reference({"features": {}, "score": score}, 0.05), policy))
-    verdicts = [judge_block(block, policy) for block in found]
+    in_order = list(blocks_of(log, labels, Reference({"features": {}, "score": score}, 0.05), policy))
+    verdicts = [judge_block(block, policy) for block in in_order]
     assert [verdict for verdict in verdicts if verdict.level != "ok"] == []
-    assert found[-1].measured.frauds > policy.min_frauds
+    assert in_order[-1].measured.frauds > policy.min_frauds

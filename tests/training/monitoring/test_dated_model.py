@@ -154,11 +154,11 @@ def test_bins_agree_on_any_values(
 
 def test_nothing_later_is_learned(make: Make, model: DatedModel, rows: pd.DataFrame) -> None:
     """Whatever happens later, and whatever the labels that were not known turn out to be, the model is the same."""
-    known = rows[rows["at"] < AT - 2 * SECONDS_A_DAY]
+    settled = rows[rows["at"] < AT - 2 * SECONDS_A_DAY]
     later = rows[rows["at"] >= AT - 2 * SECONDS_A_DAY]
     turned = later.assign(is_fraud=1 - later["is_fraud"], amount=later["amount"] * 7, country="new", item="rice")
     for unknown in (turned, turned.iloc[::2], turned.head(0)):
-        assert content(make(changed=pd.concat([known, unknown]))) == content(model)
+        assert content(make(changed=pd.concat([settled, unknown]))) == content(model)
 
 
 def test_the_last_known_label_counts(make: Make, model: DatedModel, rows: pd.DataFrame) -> None:

@@ -18,7 +18,7 @@ WINDOW = 700
 N_BINS = 20
 EDGES = norm.ppf(np.linspace(0, 1, N_BINS + 1)[1:-1])
 
-counts = st.lists(st.integers(1, 100_000), min_size=2, max_size=30).map(lambda found: np.array(found, dtype=float))
+counts = st.lists(st.integers(1, 100_000), min_size=2, max_size=30).map(lambda numbers: np.array(numbers, dtype=float))
 pairs_of_counts = st.integers(2, 30).flatmap(
     lambda size: st.tuples(*[st.lists(st.integers(0, 10_000), min_size=size, max_size=size).filter(any)] * 2)
 )
@@ -48,24 +48,24 @@ def test_equal_shares_have_no_distance(expected: Floats, scale: float) -> None:
 @given(pairs_of_counts)
 def test_psi_is_symmetric_and_finite(pair: tuple[list[int], list[int]]) -> None:
     """The PSI is the same from either side, at least 0, and finite for any counts, empty bins among them."""
-    one, other = (np.array(side, dtype=float) for side in pair)
-    psi = population_stability_index(one, other)
-    assert psi == pytest.approx(population_stability_index(other, one), abs=1e-12)
+    left, right = (np.array(side, dtype=float) for side in pair)
+    psi = population_stability_index(left, right)
+    assert psi == pytest.approx(population_stability_index(right, left), abs=1e-12)
     assert np.isfinite(psi)
     assert psi >= 0
 
 
 def test_psi_equals_its_formula() -> None:
     """The PSI of two bins is the sum that credit scoring computes."""
-    found = population_stability_index(np.array([50.0, 50.0]), np.array([30.0, 70.0]))
-    assert found == pytest.approx(-0.2 * np.log(0.6) + 0.2 * np.log(1.4))
+    index = population_stability_index(np.array([50.0, 50.0]), np.array([30.0, 70.0]))
+    assert index == pytest.approx(-0.2 * np.log(0.6) + 0.2 * np.log(1.4))
 
 
 def test_psi_grows_with_the_shift() -> None:
     """The farther a normal distribution moves, the larger the PSI."""
     shares = [np.diff(norm.cdf([-np.inf, *EDGES, np.inf], loc=shift)) for shift in (0, 0.1, 0.2, 0.5, 1, 2)]
-    found = [population_stability_index(shares[0], moved) for moved in shares]
-    assert found == sorted(set(found))
+    indices = [population_stability_index(shares[0], moved) for moved in shares]
+    assert indices == sorted(set(indices))
 
 
 def test_empty_bin_stays_finite() -> None:
@@ -107,8 +107,10 @@ def test_small_window_of_categories_has_no_small_p_values() -> None:
     """With forty labels, most of them rarer than a window has rows for, chance is still distinguished from drift."""
     rng = np.random.default_rng(6)
     shares = np.array([0.5, 0.3, *[0.2 / 38] * 38])
-    found = [category_distance(rng.multinomial(N_BASELINE, shares), rng.multinomial(200, shares)) for _ in range(300)]
-    assert 0.01 <= np.mean([one.p_value < 0.05 for one in found]) <= 0.09
+    distances = [
+        category_distance(rng.multinomial(N_BASELINE, shares), rng.multinomial(200, shares)) for _ in range(300)
+    ]
+    assert 0.01 <= np.mean([each.p_value < 0.05 for each in distances]) <= 0.09
 
 
 def test_rare_labels_are_counted_together() -> None:
@@ -116,8 +118,8 @@ def test_rare_labels_are_counted_together() -> None:
     expected = np.array([6_000.0, 3_900.0, *[10.0] * 10])
     observed = np.array([590.0, 370.0, *[4.0] * 10])
     pooled = chi2_contingency([[6_000, 3_900, 100], [590, 370, 40]], correction=False)
-    found = category_distance(expected, observed)
-    assert (found.statistic, found.p_value) == pytest.approx((pooled.statistic, pooled.pvalue))
+    distance = category_distance(expected, observed)
+    assert (distance.statistic, distance.p_value) == pytest.approx((pooled.statistic, pooled.pvalue))
 
 
 def test_new_label_drifts_and_a_single_one_never_does() -> None:

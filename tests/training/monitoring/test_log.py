@@ -52,12 +52,12 @@ def several(count: int = 40) -> list[dict[str, Any]]:
     return lines
 
 
-def assert_equal(one: Log, other: Log) -> None:
+def assert_equal(left: Log, right: Log) -> None:
     """Two logs hold the same in every column."""
-    for name, column in one.__dict__.items():
+    for name, column in left.__dict__.items():
         if isinstance(column, np.ndarray):
-            np.testing.assert_array_equal(column, getattr(other, name), err_msg=name)
-    assert (one.versions, one.counts) == (other.versions, other.counts)
+            np.testing.assert_array_equal(column, getattr(right, name), err_msg=name)
+    assert (left.versions, left.counts) == (right.versions, right.counts)
 
 
 @dataclass
@@ -77,9 +77,9 @@ class Recorded:
         recorder = Recorder(str(self.folder), **settings)
         answered = []
         for minute, values in zip(range(len(self.requests), 0, -1), self.requests, strict=True):
-            request = self.scorer.request_model.model_validate(values)
-            scored = self.scorer.score(request)
-            answered.append(Answered((request,), (scored,), (self.scorer.answer(request, scored),)))
+            left = self.scorer.request_model.model_validate(values)
+            scored = self.scorer.score(left)
+            answered.append(Answered((left,), (scored,), (self.scorer.answer(left, scored),)))
             clock[0] = START + 60.0 * minute
             recorder.record(self.scorer, answered[-1], 0.0125)
         return answered[::-1]
@@ -114,11 +114,11 @@ def expected_bins(scorer: Scorer, vectors: Sequence[Sequence[float]]) -> np.ndar
 def test_predictions_are_read_back(recorded: Recorded) -> None:
     """What was scored and when is read exactly, by time, and each value is in the bin of the baseline that holds it."""
     answered = recorded.record()
-    log, scored = recorded.read(), [one.scored[0] for one in answered]
+    log, scored = recorded.read(), [answer.scored[0] for answer in answered]
     assert log.time.tolist() == [START + 60 * number for number in range(1, N_REQUESTS + 1)]
     assert log.probability.tolist() == [row.probability for row in scored]
     assert log.flagged.tolist() == [row.is_flagged for row in scored]
-    assert log.n_warnings.tolist() == [len(one.answers[0].get("warnings", ())) for one in answered]
+    assert log.n_warnings.tolist() == [len(answer.answers[0].get("warnings", ())) for answer in answered]
     assert set(log.milliseconds.tolist()) == {12.5}
     assert set(log.weight.tolist()) == {1.0}
     assert [log.versions[code] for code in log.version] == [recorded.scorer.version] * N_REQUESTS

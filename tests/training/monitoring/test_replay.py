@@ -260,8 +260,8 @@ def test_week_of_one_class_has_no_average_precision(make: Make, rows: pd.DataFra
     weeks = make(without_frauds(rows, 7, 14)).run()["frozen"]
     assert [week.average_precision is None for week in weeks] == [number == 1 for number in range(8)]
     assert (weeks[1].frauds, weeks[1].caught, weeks[1].missed) == (0, 0, 0.0)
-    known = [week.average_precision for number, week in enumerate(weeks) if number != 1]
-    assert total(weeks).average_precision == pytest.approx(np.mean(known))
+    measured = [week.average_precision for number, week in enumerate(weeks) if number != 1]
+    assert total(weeks).average_precision == pytest.approx(np.mean(measured))
 
 
 def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration) -> None:

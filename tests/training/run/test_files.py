@@ -35,7 +35,7 @@ def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="disk full"):
         write_whole(path, half)
-    assert {found.name: found.read_text() for found in tmp_path.iterdir()} == {"report.json": "old"}
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"report.json": "old"}
 
 
 def test_write_makes_its_folders(tmp_path: Path) -> None:
