@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from handler.settings import Settings
 from tests.unmeasured import coverage_variables, unmeasured_environment
-from training.deploy_check import own_architecture
+from training.delivery.emulation import own_architecture
 
 # One set of examples everywhere: a gate must not fail by chance, nor because the machine is busy.
 settings.register_profile("gate", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -20,7 +20,7 @@ import pytest
 from tests.docker_engine import has_docker
 from tests.unmeasured import unmeasured_environment
 from training.delivery.ask_golden import ask_all
-from training.deploy_check import own_architecture
+from training.delivery.emulation import own_architecture
 
 PROJECT = Path(__file__).parents[1]
 DOCKERFILE = (PROJECT / "Dockerfile").read_text(encoding="utf-8")

@@ -12,8 +12,9 @@ import pytest
 from handler.app import handler
 from training.delivery.artifact import MAX_BYTES, Artifact, faults, read_artifact
 from training.delivery.ask_golden import ask_all, event_of, probability_of
+from training.delivery.emulation import EMULATED, own_architecture
 from training.delivery.template import RefusedParameterError, deployed
-from training.deploy_check import EMULATED, aligned, checked, golden_answers, made, own_architecture
+from training.deploy_check import aligned, checked, golden_answers, made
 
 BUNDLES = Path(__file__).parents[1] / "build" / "bundles"
 X86_64, ARM64 = 62, 183

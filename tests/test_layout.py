@@ -1,4 +1,4 @@
-"""Imports point downward, nobody imports a command, and `handler` never imports `training`."""
+"""Imports point downward, nobody imports a command, `handler` never imports `training`; names say what they hold."""
 
 import ast
 import re
@@ -132,3 +132,23 @@ def test_commands_are_the_root_of_training() -> None:
     for module in COMMANDS:
         assert module.count(".") == 1
         assert 'if __name__ == "__main__":' in path_of(module).read_text(), module
+
+
+def names_stored(node: ast.AST) -> list[str]:
+    """The name that a node gives to a value: an assignment's target, or a parameter."""
+    if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+        return [node.id]
+    return [node.arg] if isinstance(node, ast.arg) else []
+
+
+@pytest.mark.parametrize("folder", ["handler", "training", "benchmarks", "tests"])
+def test_local_names_say_what_they_hold(folder: str) -> None:
+    """No variable or parameter has a name that fits any value."""
+    stored = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {name}"
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in names_stored(node)
+        if name in {"one", "found", "known", "asked", "told"}
+    ]
+    assert stored == []

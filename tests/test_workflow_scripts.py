@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 
 from training.delivery import pointer
 from training.monitor import EXIT_STATUS
-from training.retrain import NOTHING_NEW, STATUS, RetrainReport, as_markdown
+from training.retrain import NOTHING_NEW, STATUS, RetrainReport, pull_request_text
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT / ".github" / "scripts"
@@ -226,7 +226,7 @@ def test_a_retraining_is_proposed(
     """On a branch of its own, with the data pushed before; as a draft, reasons first, unless the gate agrees."""
     folder = checkout / "reports" / "refund"
     (folder / "retrain.json").write_text(json.dumps(report))
-    (folder / "retrain.md").write_text(as_markdown(RetrainReport.model_validate_json(json.dumps(report))))
+    (folder / "retrain.md").write_text(pull_request_text(RetrainReport.model_validate_json(json.dumps(report))))
     done = run(f"{SCRIPTS}/propose.sh", PROPOSING, VERDICT=str(report["verdict"]), IS_TESTED=is_tested)
     assert done.returncode == 0, done.stderr
     calls = [call for call in called(tmp_path) if not call.startswith("python -c")]

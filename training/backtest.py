@@ -11,7 +11,7 @@ from training.data.split import split_by_time
 from training.data.times import parse_utc_date
 from training.errors import StageError
 from training.model.chosen import chosen_model, chosen_scorer
-from training.monitoring.dated_model import by_days
+from training.monitoring.dated_model import dated_declaration
 from training.monitoring.replay import Replay, replay_report
 from training.report.backtest_page import backtest_page
 from training.report.backtest_report import policy_lines, week_table
@@ -29,7 +29,9 @@ def replay_of(name: str, *, since: float | None, every: int, days: float | None)
         )
     rows = read_with_past(scorer)
     start = float(split_by_time(rows, scorer)["test"][scorer.time].min()) if since is None else since
-    return Replay(rows, by_days(scorer, days) if days else scorer, parameters, read_catalogues(scorer), start, every)
+    return Replay(
+        rows, dated_declaration(scorer, days) if days else scorer, parameters, read_catalogues(scorer), start, every
+    )
 
 
 def main() -> None:

@@ -7,27 +7,24 @@ calibration window of its own, where one is declared.
 import json
 
 import joblib
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from training.data.split import window_report
 from training.data.window import Window, read_training
 from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import calibrated, fit_platt
-from training.evaluation.cost import Money, declared_money
-from training.evaluation.intervals import count_groups, entity_groups
-from training.evaluation.threshold import decided, operating_points
+from training.evaluation.cost import declared_money
+from training.evaluation.intervals import entity_groups
+from training.evaluation.threshold import beyond_capacity, decided, operating_points, overstated_confidence
 from training.model.chosen import chosen_model, chosen_scorer
 from training.model.distributions import score_baseline, score_scale
 from training.model.encoder import FeatureEncoder
 from training.model.fit import fit_model, matrix_margins, pipeline_of
 from training.model.folds import declared_positions, out_of_time_margins
-from training.params import Policy
 from training.run.command import run
 from training.run.engine import workers_of
 from training.run.files import BUILD, REPORTS, write_json, write_text, write_whole
-from training.run.matrix import Floats, Matrix, Positions
+from training.run.matrix import Matrix, Positions
 from training.run.processes import Workers
 from training.run.progress import progress, say
 
@@ -50,37 +47,6 @@ def later_margins(name: str, scorer: ScorerDeclaration, workers: Workers) -> tup
     positions = declared_positions(window, scorer)
     blocks = progress(positions, "validation blocks", total=len(positions))
     return window, *out_of_time_margins(blocks, margins_of)
-
-
-def overstated_confidence(
-    key: str, policy: Policy, values: str, cases: npt.NDArray[np.bool_], groups: Positions
-) -> str | None:
-    """A warning where several of the cases that the confidence of a policy counts are of one group; else None.
-
-    `values` says what the groups are. The cases are frauds for a recall, alerts for a precision. The bound (Clopper and
-    Pearson 1934) takes them for independent, while the intervals of the test window draw groups.
-    """
-    n_cases, n_groups = int(cases.sum()), count_groups(cases, groups)
-    if n_groups == n_cases:
-        return None
-    what = "frauds" if policy.recall is not None else "alerts"
-    return (
-        f"WARNING: {key}.confidence is {policy.confidence:g} for {n_cases:,} independent {what}, but these are of "
-        f"{n_groups:,} {values}, so that the target is kept less surely; raise the target, or rely on the interval of "
-        "the test window, which draws these"
-    )
-
-
-def beyond_capacity(money: Money, probability: Floats, threshold: float, block: float | None) -> str | None:
-    """A warning where more requests a day are to be reviewed than can be; else None."""
-    flagged, blocked = probability >= threshold, probability >= (np.inf if block is None else block)
-    a_day = (flagged & ~blocked).sum() / money.days
-    if (capacity := money.costs.capacity) is None or a_day <= capacity:
-        return None
-    return (
-        f"WARNING: the decision sends {a_day:,.0f} requests a day to review, more than costs.capacity, {capacity:g}; "
-        "aim lower, raise the capacity, or declare cost: lowest, which keeps it"
-    )
 
 
 def main(name: str) -> None:

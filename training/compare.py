@@ -13,25 +13,26 @@ from training.data.split import FoldError
 from training.data.window import read_training
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.errors import counted
-from training.evaluation.calibration import CalibrationError, calibrated, fit_platt
-from training.evaluation.intervals import draw_weights, interval, is_within_standard_errors
-from training.evaluation.metrics import (
-    Ranking,
-    average_precision,
+from training.evaluation.calibration import (
+    CalibrationError,
     brier_score,
+    calibrated,
     calibration_bins,
     expected_calibration_error,
-    rank,
-    recall_at_fpr,
+    fit_platt,
 )
+from training.evaluation.intervals import draw_weights, interval, is_within_standard_errors
+from training.evaluation.metrics import Ranking, average_precision, rank, recall_at_fpr
 from training.model.chosen import ChosenResampling
 from training.model.early_stopping import FoldFits, cut, fit_fold
 from training.model.folds import Fold, resampled, training_folds
+from training.model.resampling import variant_name
 from training.params import Resampling
 from training.run.command import run
 from training.run.files import BUILD, REPORTS, write_json, write_table, write_text
 from training.run.matrix import Floats, Labels, Matrix
-from training.run.progress import on_all_cores, progress, say
+from training.run.processes import on_all_cores
+from training.run.progress import progress, say
 
 DRAWS = 200
 # Higher is better for the first two, lower for the rest; those named raw are before recalibration.
@@ -189,11 +190,6 @@ def _over_folds(by_fold: Sequence[Sequence[VariantScores]], weights: Sequence[Fl
     """The mean over folds of each variant's METRICS: (n_variants, n_metrics)."""
     metrics = [[scores.measured(weight) for scores in fold] for fold, weight in zip(by_fold, weights, strict=True)]
     return np.mean(metrics, axis=0)
-
-
-def variant_name(variant: Resampling) -> str:
-    """The name of a resampling variant in reports, such as "smote 0.1" or "none"."""
-    return "none" if variant.method == "none" or not variant.ratio else f"{variant.method} {variant.ratio:g}"
 
 
 def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> str:

@@ -6,27 +6,17 @@ bare interpreter, which for the other processor is an emulated one, on Debian. I
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from training.delivery.artifact import (
-    MACHINES,
-    MAX_BYTES,
-    MAX_GLIBC,
-    Artifact,
-    declared_environment,
-    faults,
-    read_artifact,
-)
-from training.delivery.emulation import EmulationError, emulated_python
+from training.delivery.artifact import MACHINES, MAX_BYTES, MAX_GLIBC, Artifact, faults, read_artifact
+from training.delivery.emulation import EmulationError, interpreter
+from training.delivery.template import declared_environment
 
 ROOT = Path(__file__).parents[1]
 ASK = Path(__file__).parent / "delivery" / "ask_golden.py"
-# Where the other processor's Python is unpacked.
-EMULATED = ROOT / ".emulated"
 HEADINGS = (
     "processor",
     "MB unzipped",
@@ -37,11 +27,6 @@ HEADINGS = (
     ".py without .pyc",
     "golden answers",
 )
-
-
-def own_architecture() -> str:
-    """The processor of this machine, in Lambda's words."""
-    return platform.machine().replace("aarch64", "arm64")
 
 
 def made(*arguments: str) -> list[str]:
@@ -77,11 +62,6 @@ def golden_answers(
     n_requests, wrong = result["asked"], result["wrong"]
     golden = f"{n_requests - len(wrong)} of {n_requests}, at most {result['off']:.0e} off"
     return golden, wrong if n_requests else ["its bundles hold no golden requests"]
-
-
-def interpreter(architecture: str) -> list[str]:
-    """A Python that runs a processor's artifact; raises EmulationError where none can be had."""
-    return [sys.executable] if architecture == own_architecture() else emulated_python(architecture, EMULATED)
 
 
 def row(architecture: str, artifact: Artifact, golden: str) -> list[str]:

@@ -23,7 +23,7 @@ from handler.scoring.scorer import Scored, Scorer, load_scorer
 from handler.scoring.sentence import reason_sentence
 from handler.scoring.times import END_OF_TIMES, iso_text
 from training.declaration import declared_scorer
-from training.delivery.contenders import released_scorer
+from training.delivery.serving import released_scorer
 from training.delivery.store_writer import open_store_writer
 from training.errors import DataError, StageError, counted
 from training.monitoring.log import UnusableError, prediction_of
@@ -234,7 +234,7 @@ def decisions(name: str, lines: Iterable[bytes], identifier: str, versions: Vers
     return [explained(record, versions, key, outcomes) for record in matching]
 
 
-def summary(name: str, compared: Sequence[Explained]) -> str:
+def summary_of_comparison(name: str, compared: Sequence[Explained]) -> str:
     """How many decisions are equal, by version, and the first that are not."""
     versions = Counter(str(decision.record.get("version")) for decision in compared)
     verdicts = Counter(decision.verdict for decision in compared)
@@ -257,7 +257,7 @@ def run(name: str, identifier: str, address: str, store: str, key: bytes, output
     if output:
         contents = [decision.content for decision in compared]
         write_text(Path(output), json.dumps(contents, indent=1, ensure_ascii=False) + "\n")
-    text = "\n\n".join(map(in_words, compared)) if identifier else summary(name, compared)
+    text = "\n\n".join(map(in_words, compared)) if identifier else summary_of_comparison(name, compared)
     return text, all(decision.verdict != DIFFERENT for decision in compared)
 
 

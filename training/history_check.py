@@ -114,7 +114,7 @@ def text_of(name: str, log: PastLog, findings: Findings, features: Iterable[str]
     return "\n".join([*lines, *([f"left out: {others}"] if (others := left_out(log)) else [])])
 
 
-def run(name: str, address: str, past_file: str, key: bytes) -> tuple[str, bool]:
+def check_log(name: str, address: str, past_file: str, key: bytes) -> tuple[str, bool]:
     """What the log of a scorer shows, and whether everything is explained; raises StageError or DataError."""
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
@@ -144,7 +144,7 @@ def main() -> None:
     if not options.scorer or not options.log:
         parser.error("SCORER and LOG must be given: make history-check SCORER=... LOG=predictions")
     with one_line_errors(f"history-check {options.scorer}", OSError):
-        text, is_explained = run(
+        text, is_explained = check_log(
             options.scorer, options.log, options.past, os.environ.get("PREDICTIONS_KEY", "").encode()
         )
     say(text)

@@ -58,7 +58,7 @@ def summary(entries: Sequence[Entry]) -> str:
     return "\n".join(lines) or "  they are empty"
 
 
-def found(entries: Sequence[Entry], field: str, value: str, key: bytes) -> str:
+def lists_with(entries: Sequence[Entry], field: str, value: str, key: bytes) -> str:
     """On which lists a value is."""
     hashed = hashed_value(field, value, key)
     lines = [
@@ -144,7 +144,7 @@ def _show(lists: ListStore, options: argparse.Namespace, contract: Contract) -> 
     version, entries = lists.read()
     n_entries = counted(len(entries), "entry", "entries")
     say(f"{options.scorer}: lists {version or 'none'} in {lists.store}, {n_entries}")
-    say(found(entries, options.field, options.value, lists.key) if options.value else summary(entries))
+    say(lists_with(entries, options.field, options.value, lists.key) if options.value else summary(entries))
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ from handler.scoring.fields import SECONDS_A_DAY, SECONDS_AN_HOUR, STRING_TYPES,
 from handler.scoring.scorer import CONTRIBUTION_DIGITS, Scorer
 from handler.scoring.times import EARLIEST_SECONDS, END_OF_TIMES, iso_text
 from training.data.entity_fold import fold_rows
-from training.data.requests import as_request, requests_of
+from training.data.requests import as_request, as_sent
 from training.data.state_file import checked_rows
 from training.data.window import Window
 from training.declaration import ScorerDeclaration, declared_scorer, read_params
@@ -156,12 +156,6 @@ def check_parity(  # noqa: PLR0913 - what is compared, and where the rows begin
             f"test window, counted from 0: {request}"
         )
     return worst
-
-
-def as_sent(scorer: Scorer, rows: pd.DataFrame) -> Iterator[BaseModel]:
-    """Each row as the function parses it from JSON."""
-    for request in requests_of(rows, scorer.contract):
-        yield scorer.request_model.model_validate_json(json.dumps(request))
 
 
 def recalled(scorer: Scorer, history: SqliteHistory, rows: pd.DataFrame, label: str) -> Iterator[BaseModel]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from training.data.input_files import changed, read_as
+from training.data.input_files import changed_files, read_as
 from training.data.quarantine import QuarantineWriter
 from training.data.set_aside import LinesByKind, joined, sentences
 from training.data.source import CheckedChunk, Source, check_source, open_source
@@ -39,7 +39,7 @@ def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dic
         for reread in source.rows_at(writer.repeated()) if writer.n_chunks > 1 and scorer.id else ():
             quarantine.add_repeated(reread, cast("str", scorer.id))
             writer.leave_out(reread.rows.index)
-    quarantine.require_enough(scorer)
+    quarantine.require_few_bad_rows(scorer)
     windows, warnings = writer.write_windows()
     return {
         "rows": quarantine.n_rows,
@@ -70,8 +70,8 @@ def main(name: str) -> None:
             report = prepare(check_source(source, workers), source, scratch)
         except DataError as error:
             raise DataError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
-        if changed_files := changed(source.parts):
-            raise DataError(f"{', '.join(changed_files)} was changed while it was read; run prepare again")
+        if changed := changed_files(source.parts):
+            raise DataError(f"{', '.join(changed)} was changed while it was read; run prepare again")
         folder.mkdir(parents=True, exist_ok=True)
         for file in (*(f"{window}.parquet" for window in (*WINDOWS, UNLEARNED)), "quarantine.csv"):
             Path(scratch, file).replace(folder / file)

@@ -10,7 +10,7 @@ from handler.scoring.scorer import load_scorer
 from training.declaration import declared_scorer, read_params
 from training.delivery.documents import release_documents
 from training.delivery.pointer import promote, roll_back, set_shadow
-from training.delivery.release_facts import release_card
+from training.delivery.release_facts import release_facts
 from training.delivery.releasing import announce_update, list_releases, packaged_version, release_packaged
 from training.delivery.runtime_packages import read_runtime_packages
 from training.delivery.store_writer import STORE, StoreWriter, open_store_writer, read_current_pointer
@@ -109,7 +109,7 @@ def _write_card(store: StoreWriter, scorer: str, version: str, out: str) -> str:
     pointer, _ = read_current_pointer(store, scorer)
     if not (version := version or (pointer and pointer.current) or ""):
         raise StageError(f"no version of {scorer} is in production; name one of `make releases` as VERSION")
-    card = release_card(store, declared_scorer(scorer), scorer, version)
+    card = release_facts(store, declared_scorer(scorer), scorer, version)
     markdown, html = release_page(card)
     path = _made_folder(out) / f"{scorer}-{version}"
     write_text(path.with_suffix(".md"), markdown)

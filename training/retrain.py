@@ -182,7 +182,7 @@ HEADLINES: Mapping[Verdict, str] = {
 }
 
 
-def as_markdown(report: RetrainReport) -> str:
+def pull_request_text(report: RetrainReport) -> str:
     """The verdict for the pull request."""
     measured = report.measured
     beside = f"beside `{report.champion}`" if report.champion else "without a champion"
@@ -233,8 +233,8 @@ def retrain(name: str, new: Path | None, address: str, *, is_candidate: bool, si
         reproduce()
     report = challenge(store, name, is_candidate=is_candidate, signing_key=signing_key)
     write_json(REPORTS / name / "retrain.json", report.content())
-    write_text(REPORTS / name / "retrain.md", as_markdown(report))
-    say(as_markdown(report))
+    write_text(REPORTS / name / "retrain.md", pull_request_text(report))
+    say(pull_request_text(report))
     return report.verdict
 
 

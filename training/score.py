@@ -27,7 +27,7 @@ from training.batch.input_columns import columns_by_field, decimals_of, fraction
 from training.batch.outputs import join_parts, join_rejected, move_to_targets, rejected_path, targets_of
 from training.batch.past import complete_past, past_identity
 from training.data.chunks import chunks_of, n_chunks
-from training.data.input_files import InputFile, changed, read_as, read_input_files
+from training.data.input_files import InputFile, changed_files, read_as, read_input_files
 from training.data.set_aside import Lines, LinesByKind, joined, sentences
 from training.declaration import declared_scorer
 from training.delivery.serving import chosen_bundle, served_lists
@@ -129,9 +129,9 @@ def score_files(options: ScoreOptions) -> ScoreResult:
             workers.require_visible(job.run)
             first = _first_rows(options, parts, job, workers) if scorer.past else {}
             counts, n_resumed = _score_chunks(options, parts, job, workers, first)
-        if other := changed(parts):
+        if changed := changed_files(parts):
             discard(output)
-            raise DataError(f"{', '.join(other)} was changed while it was scored; run it again")
+            raise DataError(f"{', '.join(changed)} was changed while it was scored; run it again")
         totals = {key: sum(chunk[key] for chunk in counts.values()) for key in ("rows", "flagged", "rejected")}
         if not totals["rows"]:
             discard(output)

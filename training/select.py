@@ -17,7 +17,8 @@ from training.model.folds import Fold, resample_folds, training_folds
 from training.run.command import run
 from training.run.files import BUILD, REPORTS, write_json, write_table
 from training.run.matrix import Floats, Matrix
-from training.run.progress import on_all_cores, say
+from training.run.processes import on_all_cores
+from training.run.progress import say
 
 LATENCY_CALLS = 100
 
@@ -35,8 +36,8 @@ def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tupl
         of_candidate = results[position * len(folds) : (position + 1) * len(folds)]
         models, sizes, areas, precisions = zip(*of_candidate, strict=True)
         report[name] = {
-            "roc_auc": summary(areas),
-            "average_precision": summary(precisions),
+            "roc_auc": candidate_summary(areas),
+            "average_precision": candidate_summary(precisions),
             "size_kb": sizes[-1],
         }
         latencies.append({"candidate": name, **_latency(models[-1], folds[-1].validate)})
@@ -53,7 +54,7 @@ def _evaluated(name: str, fold: Fold, scorer: ScorerDeclaration) -> tuple[Any, i
     return model, _size_kb(model), roc_auc(*counts), average_precision(*counts)
 
 
-def summary(values: Sequence[float]) -> dict[str, Any]:
+def candidate_summary(values: Sequence[float]) -> dict[str, Any]:
     """A model candidate's mean and spread (sample standard deviation) over folds, and each fold's value."""
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "folds": list(values)}
 

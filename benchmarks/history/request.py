@@ -66,10 +66,13 @@ def measure(options: Namespace) -> dict[str, dict[str, float]]:
             "without": checkout_service(BUNDLES=str(without)),
         }
         with (
-            FunctionProcess(services["with"], events["with"][0]) as asking,
-            FunctionProcess(services["without"], events["without"][0]) as apart,
+            FunctionProcess(services["with"], events["with"][0]) as process_with,
+            FunctionProcess(services["without"], events["without"][0]) as process_without,
         ):
-            processes, streams = {"with": asking, "without": apart}, {kind: iter(of) for kind, of in events.items()}
+            processes, streams = (
+                {"with": process_with, "without": process_without},
+                {kind: iter(of) for kind, of in events.items()},
+            )
             # The first turn warms up.
             for turn in tqdm(range(-1, options.turns), unit="turn"):
                 for kind in in_turn(processes, turn):

@@ -34,7 +34,7 @@ from training.intake.synthetic.population import START, Drawn
 from training.intake.synthetic.refunds import draw_refunds
 from training.intake.synthetic.transactions import draw_transactions
 from training.model.chosen import chosen_model, chosen_scorer
-from training.monitoring.dated_model import by_days
+from training.monitoring.dated_model import dated_declaration
 from training.monitoring.replay import Replay, replay_report
 from training.params import Decision, Model, Quarantine
 from training.report.backtest_page import draw_recall
@@ -104,7 +104,7 @@ def replayed(
 
 def refitted(scorer: ScorerDeclaration) -> ScorerDeclaration:
     """The scorer with a test window that is long enough for the gate, which an accepted model learns too."""
-    long = by_days(scorer, TEST_DAYS)
+    long = dated_declaration(scorer, TEST_DAYS)
     return long.model_copy(update={"split": long.split.model_copy(update={"refit": True})})
 
 

@@ -31,7 +31,7 @@ from training.evaluation.threshold import threshold_for
 from training.intake.synthetic.population import START
 from training.model.chosen import chosen_model, chosen_scorer
 from training.monitoring.blocks import measured_performance
-from training.monitoring.dated_model import DatedModel, ScoredRows, by_days, model_at
+from training.monitoring.dated_model import DatedModel, ScoredRows, dated_declaration, model_at
 from training.params import Policy
 
 SIZES = {"draws": (1_000, 3), "rows": (120_000, 12_000), "periods": (13, 1), "every": (1, 40)}
@@ -85,32 +85,32 @@ def _mean(values: Iterable[float]) -> float:
     return fmean(numbers) if (numbers := list(values)) else float("nan")
 
 
-def known(rows: pd.DataFrame, scored: ScoredRows, arm: str, seed: int) -> pd.DataFrame:
+def labelled(rows: pd.DataFrame, scored: ScoredRows, variant: str, seed: int) -> pd.DataFrame:
     """The rows whose labels are known afterwards, those of the control group as often as they stand for."""
-    if arm == ALL:
+    if variant == ALL:
         return rows
     let_through = np.random.default_rng(seed).random(len(rows)) < SHARE
-    times = np.where(scored.blocked, (let_through & (arm == CONTROL)) * round(1 / SHARE), 1)
+    times = np.where(scored.blocked, (let_through & (variant == CONTROL)) * round(1 / SHARE), 1)
     return rows.iloc[np.repeat(np.arange(len(rows)), times)]
 
 
 def retrained(rows: pd.DataFrame, options: Namespace) -> dict[str, Any]:
-    """Per arm what the models of each period did on all of its rows."""
-    scorer, parameters = by_days(chosen_scorer(NAME, ROOT), TEST_DAYS), chosen_model(NAME, ROOT)
+    """Per variant what the models of each period did on all of its rows."""
+    scorer, parameters = dated_declaration(chosen_scorer(NAME, ROOT), TEST_DAYS), chosen_model(NAME, ROOT)
     with chdir(ROOT):
         catalogue = read_catalogues(scorer)
     seconds = rows[scorer.time].to_numpy()
     start = START.astype("datetime64[s]").astype(float) + FIRST_DAY * SECONDS_A_DAY
     edges = np.searchsorted(seconds, start + PERIOD_DAYS * SECONDS_A_DAY * np.arange(options.periods + 1))
-    arms: dict[str, Any] = {}
-    for arm in (ALL, NONE, CONTROL):
+    variants: dict[str, Any] = {}
+    for variant in (ALL, NONE, CONTROL):
         learned, model, described = [rows.iloc[: edges[0]]], None, list[dict[str, float]]()
         for number, (begin, end) in enumerate(pairwise(edges.tolist())):
             at = start + number * PERIOD_DAYS * SECONDS_A_DAY
             later = rows.iloc[begin:end]
             model = _next(model, at, pd.concat(learned, ignore_index=True), scorer, parameters, catalogue)
             scored = model.scored(later, scorer)
-            learned.append(known(later, scored, arm, number))
+            learned.append(labelled(later, scored, variant, number))
             frauds, legitimate = rank(scored.probability, scored.label).counts()
             described.append(
                 {
@@ -120,8 +120,8 @@ def retrained(rows: pd.DataFrame, options: Namespace) -> dict[str, Any]:
                     "is_new": float(model.at == at),
                 }
             )
-        arms[arm] = described
-    return arms
+        variants[variant] = described
+    return variants
 
 
 def _next(model: DatedModel | None, at: float, rows: pd.DataFrame, *arguments: Any) -> DatedModel:  # noqa: ANN401 - of model_at
@@ -165,7 +165,7 @@ def _measured(without: Mapping[str, Any]) -> str:
 def retraining_table(report: Mapping[str, Any]) -> str:
     """A year of models that learn from what is known, by what is known."""
     rows = []
-    for arm, periods in report["retrained"].items():
+    for variant, periods in report["retrained"].items():
         differences = [
             period["average_precision"] - full["average_precision"]
             for period, full in zip(periods, report["retrained"][ALL], strict=True)
@@ -173,9 +173,9 @@ def retraining_table(report: Mapping[str, Any]) -> str:
         error = stdev(differences) / len(differences) ** 0.5 if len(differences) > 1 else 0.0
         rows.append(
             [
-                arm,
+                variant,
                 f"{fmean(period['average_precision'] for period in periods):.3f}",
-                "" if arm == ALL else f"{fmean(differences):+.3f} ± {error:.3f}",
+                "" if variant == ALL else f"{fmean(differences):+.3f} ± {error:.3f}",
                 f"{fmean(period['recall'] for period in periods):.1%}",
                 f"{fmean(period['blocked_frauds'] for period in periods):.1%}",
                 f"{sum(period['is_new'] for period in periods):.0f} of {len(periods)}",

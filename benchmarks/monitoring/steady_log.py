@@ -14,7 +14,7 @@ from training.data.catalogue import read_catalogues
 from training.data.entity_history import read_with_past
 from training.declaration import ScorerDeclaration
 from training.model.chosen import chosen_model, chosen_scorer
-from training.monitoring.dated_model import DatedModel, ScoredRows, by_days, model_at, state_of
+from training.monitoring.dated_model import DatedModel, ScoredRows, dated_declaration, model_at, state_of
 
 # Before it: the transaction rows get a new chain on day 140, both their late fraud on day 150.
 STEADY_UNTIL_DAY = 140
@@ -75,7 +75,9 @@ def labelled_rows(name: str, every: int = 1) -> Labelled:
     began = float(seconds.iloc[0])
     at = began + MODEL_DAY * SECONDS_A_DAY
     kept = (rows.index % every == 0) | is_fraud
-    model = model_at(at, rows[kept & (seconds < at)], by_days(declared, TEST_DAYS), chosen_model(name, ROOT), catalogue)
+    model = model_at(
+        at, rows[kept & (seconds < at)], dated_declaration(declared, TEST_DAYS), chosen_model(name, ROOT), catalogue
+    )
     later = rows[seconds >= at].iloc[::every].reset_index(drop=True)
     rows_a_day = round(len(later) / (np.ptp(later[declared.time]) / SECONDS_A_DAY))
     return Labelled(declared, model, later, began, rows_a_day)

@@ -24,8 +24,9 @@ from training.evaluation.metrics import average_precision, rank, roc_auc
 from training.model.candidates import CANDIDATES, SHIPPED, score
 from training.model.folds import Fold, encode_folds
 from training.params import Model
-from training.run.progress import on_all_cores, say
-from training.select import summary
+from training.run.processes import on_all_cores
+from training.run.progress import say
+from training.select import candidate_summary
 from training.tune import best_of, describe_gain, search
 
 TOP = 100
@@ -118,7 +119,7 @@ def measured_line(what: str, model: Model, weeks: Sequence[Week], scorer: Scorer
     line: Line = {"measured": what}
     published = PUBLISHED.get(what, (None, None, None))
     for metric, expected, values in zip(METRICS, published, zip(*judged, strict=True), strict=True):
-        spread = summary(values)["std"] if len(weeks) > 1 else None
+        spread = candidate_summary(values)["std"] if len(weeks) > 1 else None
         line |= {f"{metric}_published": expected, metric: float(np.mean(values)), f"{metric}_std": spread}
     return line
 

@@ -142,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             say(f"{name} is skipped: {error}")
             continue
         say(race_table({name: sets[name]}))
-        keep("race", {kept: sets[kept] for kept in SETS if kept in sets}, options)
+        keep("race", {raced: sets[raced] for raced in SETS if raced in sets}, options)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from training.data.entity_history import read_with_past
 from training.data.row_checks import check_rows
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration, declared_scorer
-from training.evaluate import Evaluation, measure
 from training.evaluation.intervals import entity_groups
+from training.evaluation.measure import Evaluation, measure
 from training.model.folds import resample_folds, training_folds
 from training.monitoring.dated_model import model_at
 from training.params import Folds, Model, Resampling

@@ -7,14 +7,14 @@ import pandas as pd
 
 from benchmarks.quality.sets import Line, declared_set
 from benchmarks.tables import table, with_interval
-from training.compare import variant_name
 from training.data.catalogue import read_catalogues
 from training.data.row_checks import check_rows, sample_of
 from training.data.split import split_by_time
 from training.declaration import ScorerDeclaration
-from training.evaluate import Evaluation, measure
 from training.evaluation.calibration import calibrated
+from training.evaluation.measure import Evaluation, measure
 from training.model.fit import fit_pipeline, margins
+from training.model.resampling import variant_name
 from training.params import Resampling
 from training.run.progress import say
 

@@ -29,7 +29,8 @@ from training.model.fit import margins
 from training.params import Gate
 from training.run.files import BUILD
 from training.run.matrix import Floats, Labels
-from training.run.progress import on_all_cores, say
+from training.run.processes import on_all_cores
+from training.run.progress import say
 
 SIZES = {"challengers": (200, 2), "copies": (20, 1), "one_in": (1, 20)}
 # Margins of two models that differ in their seed alone differ by a standard deviation of .62 and .31, which is this

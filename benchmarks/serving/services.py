@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from benchmarks.command import ROOT
-from training.delivery.artifact import declared_environment
+from training.delivery.template import declared_environment
 from training.run.files import BUNDLES
 
 ARTIFACT = ROOT / ".aws-sam" / "build" / "FraudFunction"

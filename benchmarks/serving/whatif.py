@@ -107,7 +107,7 @@ class Grids:
         }
 
     def nearer(
-        self, request: BaseModel, scored: Scored, distance_told: float, n_fields: int, most: int = 0
+        self, request: BaseModel, scored: Scored, distance_of_answer: float, n_fields: int, most: int = 0
     ) -> tuple[int, int]:
         """How many changes of so many fields were tried, and how many nearer ones leave the band."""
         n_tried = n_nearer = 0
@@ -120,7 +120,7 @@ class Grids:
                 sum(distance(self._scorer, n, vars(request)[n], v) for n, v in zip(names, values, strict=True))
                 for values in tried
             ]
-            near = [values for values, how_far in zip(tried, far, strict=True) if how_far < distance_told - 1e-6]
+            near = [values for values, how_far in zip(tried, far, strict=True) if how_far < distance_of_answer - 1e-6]
             requests = [changed(request, dict(zip(names, values, strict=True))) for values in near]
             n_tried += len(tried)
             n_nearer += sum(leaves(scored, after) for after in self._scorer.scores(requests)) if requests else 0
@@ -143,10 +143,10 @@ def measured(name: str, sizes: Mapping[str, int]) -> dict[str, Any]:
             changes = {aliases[change["field"]]: change["to"] for change in answer["changes"]}
             counts[("none", "one", "two")[len(changes)]] += 1
             counts["left"] += bool(changes) and leaves(scored, scorer.score(changed(request, changes)))
-            told_distance = sum(distance(scorer, field, vars(request)[field], to) for field, to in changes.items())
-            tried, nearer = grids.nearer(request, scored, told_distance if len(changes) == 1 else np.inf, 1)
+            distance_of_answer = sum(distance(scorer, field, vars(request)[field], to) for field, to in changes.items())
+            tried, nearer = grids.nearer(request, scored, distance_of_answer if len(changes) == 1 else np.inf, 1)
             if number < sizes["pairs"] and len(changes) != 1:
-                of_pairs = grids.nearer(request, scored, told_distance if changes else np.inf, 2, sizes["values"])
+                of_pairs = grids.nearer(request, scored, distance_of_answer if changes else np.inf, 2, sizes["values"])
                 tried, nearer = tried + of_pairs[0], nearer + of_pairs[1]
             counts["tried"] += tried
             counts["nearer"] += nearer

@@ -1,14 +1,21 @@
-"""A request's body, read within a time limit and decompressed within a size limit."""
+"""A request's body: read within a time limit, decompressed within a size limit, parsed by the contract's model.
+
+Not by FastAPI's parameters: these took as long as the model, and answered a number of 5,000 digits with a vague 400.
+"""
 
 import asyncio
+import re
 import zlib
-from collections.abc import MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from handler.settings import SETTINGS
 from handler.web.startup import HTTPException
 
 _GZIP = 16 + zlib.MAX_WBITS
+Headers = Iterable[tuple[bytes, bytes]]
 
 
 async def read_body(scope: MutableMapping[str, Any], receive: Any) -> bytes | bytearray:  # noqa: ANN401 - ASGI's callable
@@ -65,3 +72,66 @@ def _decompress(body: bytes | bytearray, encoding: bytes) -> bytes:
     if not decompressor.eof or decompressor.unused_data:
         raise HTTPException(400, "the body is not one complete gzip stream")
     return content
+
+
+def parsed[T: BaseModel | list[Any]](
+    validate: Callable[[bytes | bytearray], T], body: bytes | bytearray, headers: Headers
+) -> T:
+    """The body as the contract's model; 422 with place and problem, never the value, which may be personal."""
+    try:
+        content = validate(body)
+    except ValidationError as error:
+        detail = [
+            {"loc": ["body", *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
+            for problem in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        if detail[0]["type"] == "json_invalid":
+            from handler.web.body_problems import body_problem  # noqa: PLC0415 - see there
+
+            # The parser's message is a position, which helps only where the syntax is wrong.
+            detail[0]["msg"] = body_problem(body, headers) or detail[0]["msg"]
+        raise HTTPException(422, detail) from error
+    _refuse_doubled_keys(body, content if isinstance(content, list) else (content,))
+    return content
+
+
+def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) -> None:
+    """Raise HTTPException: 422 for the first key that an object of the body has more than once.
+
+    The parser would take its last value without a word. `items` are what it made of the objects, which are flat: with a
+    colon for each field, and those in the strings, a body has none left for another key. That takes 0.3 µs to count, a
+    second parser 5.
+    """
+    n_colons = body.count(b":") - sum([len(item.model_fields_set) for item in items])
+    # An escaped colon in a string would make up for that of a key.
+    if n_colons == 0:
+        return
+    texts = _with_colons(items)
+    if n_colons == sum([text.count(":") for text in texts]) and b"\\u003" not in body:
+        return
+    # Dates are no strings any more. Their colons follow a digit, as those of keys never do.
+    if b"\\u" not in body and n_colons - _after_digits(body) == sum(
+        [text.count(":") - _after_digits(text.encode()) for text in texts]
+    ):
+        return
+    from handler.web.body_problems import doubled_keys  # noqa: PLC0415 - see there
+
+    for index, key in enumerate(doubled_keys(body)):
+        if key is not None:
+            place = (index, key) if body.lstrip().startswith(b"[") else (key,)
+            raise refusal("body", f"The key {key} is given more than once; send it once", "duplicate_key", *place)
+
+
+def refusal(place: str, message: str, error_type: str, *names: str | int) -> HTTPException:
+    """The 422 for one problem, in pydantic's format."""
+    return HTTPException(422, [{"loc": [place, *names], "msg": message, "type": error_type}])
+
+
+def _with_colons(items: Sequence[BaseModel]) -> list[str]:
+    """The strings of these requests that hold a colon."""
+    return [value for item in items for value in vars(item).values() if isinstance(value, str) and ":" in value]
+
+
+def _after_digits(content: bytes | bytearray) -> int:
+    """How many colons follow a digit."""
+    return len(re.findall(rb"[0-9]:", content))

@@ -1,17 +1,16 @@
 """The ASGI endpoint of a scorer's route: read the request, score it, send the answer.
 
-It parses query and body itself: FastAPI's parameters took as long as the model, and answered a number of 5,000 digits
-with a vague 400. `handler.web.document` describes the endpoint for OpenAPI.
+It reads query and body without FastAPI's parameters (`handler.web.body` says why). `handler.web.document` describes the
+endpoint for OpenAPI.
 """
 
 import os
-import re
-from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from time import monotonic, perf_counter, time
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qs
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from handler.records.logs import write
@@ -19,8 +18,7 @@ from handler.records.record import Recalled, Recorder
 from handler.records.telemetry import TRACE_VARIABLE, Meter, record_unanswered, trace_root
 from handler.releases.served import Slot
 from handler.scoring.scorer import Answered, Scored, Scorer
-from handler.web.body import read_body
-from handler.web.startup import HTTPException
+from handler.web.body import Headers, parsed, read_body, refusal
 
 if TYPE_CHECKING:
     from handler.history.store import PastStore
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
     from handler.scoring.past import RequestPast
     from handler.scoring.whatif import WhatIf
 
-Headers = Iterable[tuple[bytes, bytes]]
 # About 175 bytes each; Lambda allows answers of up to 6 MB.
 MAX_REASONS = 20_000
 # Each takes as long as some hundreds of requests.
@@ -90,7 +87,7 @@ class ScoreEndpoint:
         whatif = _whatif_of(served.scorer) if options.whatif else None
         if options.reader == "customer" and not served.scorer.contract.customer_reasons:
             text = "This scorer declares no reason for customers; ask for the analyst's"
-            raise _refusal("query", text, "no_customer_reason", "reader")
+            raise refusal("query", text, "no_customer_reason", "reader")
         recall = Recall(served.scorer.past, self._history, is_written=is_written) if served.scorer.past else None
         control = self._recorder if served.scorer.control else None
         answer_context = AnswerContext(recall, control, served.lists, options)
@@ -223,32 +220,36 @@ def _explained(
     ]
 
 
-def _answered_single(scorer: Scorer, body: bytes | bytearray, headers: Headers, context: AnswerContext) -> Answered:
+def _answered_single(
+    scorer: Scorer, body: bytes | bytearray, headers: Headers, answer_context: AnswerContext
+) -> Answered:
     """A single request, scored and answered."""
-    options = context.options
+    options = answer_context.options
     request = parsed(scorer.request_model.model_validate_json, body, headers)
-    unanswered = context.recall.complete((request,)) if context.recall else None
+    unanswered = answer_context.recall.complete((request,)) if answer_context.recall else None
     scored = scorer.score(request)
     if options.explain or scored.is_flagged:
         (scored,) = scorer.explained((scored,), every=options.explain)
-    shown, entries = context.shown(scorer, (request,), (scored,))
+    shown, entries = answer_context.shown(scorer, (request,), (scored,))
     if entries:
         shown, (scored,) = _explained(scorer, shown, (scored,))
     answers = _listed((scorer.answer(request, shown[0], explain=options.explain),), entries)
     return Answered((request,), (scored,), _warned(answers, unanswered) if unanswered else answers)
 
 
-def _answered_batch(scorer: Scorer, body: bytes | bytearray, headers: Headers, context: AnswerContext) -> Answered:
+def _answered_batch(
+    scorer: Scorer, body: bytes | bytearray, headers: Headers, answer_context: AnswerContext
+) -> Answered:
     """A batch of requests, scored and answered."""
-    options = context.options
+    options = answer_context.options
     requests = parsed(scorer.batch.validate_json, body, headers)
     max_requests = MAX_REASONS // len(scorer.bundle.features.names)
     for is_asked, name, most in ((options.explain, "explain", max_requests), (options.whatif, "whatif", MAX_WHATIF)):
         if is_asked and len(requests) > most:
-            raise _refusal("body", f"With {name}=true a batch may hold at most {most} requests", "too_long")
-    unanswered = context.recall.complete(requests) if context.recall else None
+            raise refusal("body", f"With {name}=true a batch may hold at most {most} requests", "too_long")
+    unanswered = answer_context.recall.complete(requests) if answer_context.recall else None
     scored = scorer.explained(scorer.scores(requests), every=options.explain)
-    shown, entries = context.shown(scorer, requests, scored)
+    shown, entries = answer_context.shown(scorer, requests, scored)
     if entries:
         shown, scored = _explained(scorer, shown, scored)
     answers = _listed(scorer.answers(requests, shown, explain=options.explain), entries)
@@ -264,11 +265,11 @@ def _options_of(query: bytes) -> QueryOptions:
     for name in ("explain", "whatif"):
         value = given.get(name, ["false"])[-1]
         if value not in {"true", "false"}:
-            raise _refusal("query", "Input should be true or false", "bool_parsing", name)
+            raise refusal("query", "Input should be true or false", "bool_parsing", name)
         switches.append(value == "true")
     reader = given.get("reader", [DEFAULT_OPTIONS.reader])[-1]
     if reader not in READERS:
-        raise _refusal("query", "Input should be 'analyst', 'customer' or 'auditor'", "literal_error", "reader")
+        raise refusal("query", "Input should be 'analyst', 'customer' or 'auditor'", "literal_error", "reader")
     return QueryOptions(switches[0] or reader == "auditor", switches[1], reader)
 
 
@@ -288,68 +289,5 @@ def _whatif_of(scorer: Scorer) -> "WhatIf":
     whatif: WhatIf = scorer.whatif
     if not whatif.names:
         text = "This scorer declares no changeable field, so that nobody can say what would have passed"
-        raise _refusal("query", text, "no_changeable_field", "whatif")
+        raise refusal("query", text, "no_changeable_field", "whatif")
     return whatif
-
-
-def _refusal(place: str, message: str, error_type: str, *names: str | int) -> HTTPException:
-    """The 422 for one problem, in pydantic's format."""
-    return HTTPException(422, [{"loc": [place, *names], "msg": message, "type": error_type}])
-
-
-def parsed[T: BaseModel | list[Any]](
-    validate: Callable[[bytes | bytearray], T], body: bytes | bytearray, headers: Headers
-) -> T:
-    """The body as the contract's model; 422 with place and problem, never the value, which may be personal."""
-    try:
-        content = validate(body)
-    except ValidationError as error:
-        detail = [
-            {"loc": ["body", *problem["loc"]], "msg": problem["msg"], "type": problem["type"]}
-            for problem in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        if detail[0]["type"] == "json_invalid":
-            from handler.web.body_problems import body_problem  # noqa: PLC0415 - see there
-
-            # The parser's message is a position, which helps only where the syntax is wrong.
-            detail[0]["msg"] = body_problem(body, headers) or detail[0]["msg"]
-        raise HTTPException(422, detail) from error
-    _refuse_doubled_keys(body, content if isinstance(content, list) else (content,))
-    return content
-
-
-def _refuse_doubled_keys(body: bytes | bytearray, items: Sequence[BaseModel]) -> None:
-    """Raise HTTPException: 422 for the first key that an object of the body has more than once.
-
-    The parser would take its last value without a word. `items` are what it made of the objects, which are flat: with a
-    colon for each field, and those in the strings, a body has none left for another key. That takes 0.3 µs to count, a
-    second parser 5.
-    """
-    n_colons = body.count(b":") - sum([len(item.model_fields_set) for item in items])
-    # An escaped colon in a string would make up for that of a key.
-    if n_colons == 0:
-        return
-    texts = _with_colons(items)
-    if n_colons == sum([text.count(":") for text in texts]) and b"\\u003" not in body:
-        return
-    # Dates are no strings any more. Their colons follow a digit, as those of keys never do.
-    if b"\\u" not in body and n_colons - _after_digits(body) == sum(
-        [text.count(":") - _after_digits(text.encode()) for text in texts]
-    ):
-        return
-    from handler.web.body_problems import doubled_keys  # noqa: PLC0415 - see there
-
-    for index, key in enumerate(doubled_keys(body)):
-        if key is not None:
-            place = (index, key) if body.lstrip().startswith(b"[") else (key,)
-            raise _refusal("body", f"The key {key} is given more than once; send it once", "duplicate_key", *place)
-
-
-def _with_colons(items: Sequence[BaseModel]) -> list[str]:
-    """The strings of these requests that hold a colon."""
-    return [value for item in items for value in vars(item).values() if isinstance(value, str) and ":" in value]
-
-
-def _after_digits(content: bytes | bytearray) -> int:
-    """How many colons follow a digit."""
-    return len(re.findall(rb"[0-9]:", content))

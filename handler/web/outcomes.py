@@ -12,8 +12,7 @@ from starlette.responses import Response
 from handler.records.record import INCONCLUSIVE, Recorder
 from handler.releases.served import Slot
 from handler.scoring.contract import MAX_BATCH, MAX_ID_LENGTH, Source
-from handler.web.body import read_body
-from handler.web.endpoint import parsed
+from handler.web.body import parsed, read_body
 from handler.web.startup import HTTPException
 
 if TYPE_CHECKING:

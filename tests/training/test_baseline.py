@@ -18,7 +18,8 @@ from handler.scoring.features import build_features
 from training.baseline import main
 from training.declaration import ScorerDeclaration
 from training.evaluation.calibration import log_odds
-from training.model.distributions import QUANTILES, SCORE_EDGES, binned, feature_baseline, score_baseline, score_scale
+from training.model.bins import QUANTILES, binned
+from training.model.distributions import SCORE_EDGES, feature_baseline, score_baseline, score_scale
 from training.run.matrix import FeatureMatrix
 
 Read = Callable[[str], Any]

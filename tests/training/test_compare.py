@@ -25,7 +25,6 @@ from training.compare import (
     fit_resampled,
     fit_variants,
     scores_of,
-    variant_name,
     verdict_of,
 )
 from training.data.split import FoldError
@@ -36,7 +35,7 @@ from training.model.chosen import ChosenResampling, chosen_resampling
 from training.model.early_stopping import EVERY, FoldFits
 from training.model.fit import build_model
 from training.model.folds import Fold
-from training.model.resampling import Resampler, fraud_weight
+from training.model.resampling import Resampler, fraud_weight, variant_name
 from training.params import Resampling
 
 NONE = Resampling(method="none")

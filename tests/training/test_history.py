@@ -30,11 +30,12 @@ from handler.web.routes import create_app
 from tests.training.conftest import REMEMBERED_PARAMS, remembered_rows
 from training import prepare
 from training.data import entity_history
+from training.data.requests import as_sent
 from training.data.window import GIVEN
 from training.declaration import declared_scorer
 from training.errors import DataError, StageError
 from training.evaluation.metrics import average_precision, rank
-from training.package import as_sent, check_parity
+from training.package import check_parity
 
 COMPUTED = ("mean_amount", "most_amount", "idle", "devices", "known_device", "card_risk", "pair_count")
 NOW = 1_760_000_000

@@ -29,7 +29,8 @@ from training.delivery.pointer import promote
 from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter
 from training.evaluation.calibration import calibrated
-from training.model.distributions import binned, score_baseline
+from training.model.bins import binned
+from training.model.distributions import score_baseline
 from training.monitoring.binning import Binning
 from training.monitoring.blocks import OUTCOME_COLUMNS
 from training.monitoring.log import Log

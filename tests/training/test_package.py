@@ -27,10 +27,8 @@ NO_CATALOGUE = pd.DataFrame({"field": [], "name": [], "category": []}, dtype=str
 
 def calibration_of(project: Path) -> dict[str, float]:
     """The fitted calibration of the project's scorer."""
-    packaged: dict[str, float] = json.loads((project / "build" / "mini" / "calibration.json").read_text())[
-        "calibration"
-    ]
-    return packaged
+    fitted: dict[str, float] = json.loads((project / "build" / "mini" / "calibration.json").read_text())["calibration"]
+    return fitted
 
 
 @pytest.fixture(scope="module")

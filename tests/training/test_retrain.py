@@ -20,7 +20,7 @@ from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter, read_current_pointer
 from training.delivery.tracking import TrackError
 from training.errors import StageError
-from training.retrain import RetrainReport, as_markdown, challenge, retrain_lock, undone_on_failure
+from training.retrain import RetrainReport, challenge, pull_request_text, retrain_lock, undone_on_failure
 
 
 def unreachable_tracker() -> None:
@@ -272,7 +272,7 @@ def test_markdown_shows_champion_and_challenger_side_by_side() -> None:
         recall=gain,
         best_former=BestFormer(version="first", challenger=0.5, former=0.4, gain=0.1, low=0.0, high=0.2),
     )
-    text = as_markdown(
+    text = pull_request_text(
         RetrainReport(
             scorer="mini",
             version="new",

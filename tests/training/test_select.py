@@ -16,7 +16,7 @@ from training import select
 from training.declaration import ScorerDeclaration
 from training.model.candidates import CANDIDATES, SHIPPED, score
 from training.model.folds import Fold
-from training.select import compare_candidates, describe_lead, summary
+from training.select import candidate_summary, compare_candidates, describe_lead
 
 DVC = Path(__file__).parents[2] / "dvc.yaml"
 Read = Callable[[str], Any]
@@ -24,7 +24,7 @@ Read = Callable[[str], Any]
 
 def report_of(**precisions: list[float]) -> dict[str, Any]:
     """A report in which each candidate has these average precisions."""
-    return {name: {"average_precision": summary(values)} for name, values in precisions.items()}
+    return {name: {"average_precision": candidate_summary(values)} for name, values in precisions.items()}
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,11 @@ def test_the_lead_is_described(precisions: dict[str, list[float]], sentence: str
 
 def test_summary_is_of_the_sample() -> None:
     """Mean, sample standard deviation and the folds' own values."""
-    assert summary((0.2, 0.4)) == {"mean": pytest.approx(0.3), "std": pytest.approx(0.1414214), "folds": [0.2, 0.4]}
+    assert candidate_summary((0.2, 0.4)) == {
+        "mean": pytest.approx(0.3),
+        "std": pytest.approx(0.1414214),
+        "folds": [0.2, 0.4],
+    }
 
 
 def drawn_fold(seed: int, n_validated: int) -> Fold:

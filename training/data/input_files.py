@@ -13,11 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from training.data.detection import find_dialect
 from training.data.dialect import Dialect
+from training.data.dialect_detection import find_dialect
 from training.data.near_names import near_file, near_text
-from training.data.text_files import BUFFER_BYTES, is_parquet, packing_of, sha256_of, survey
+from training.data.text_files import BUFFER_BYTES, is_parquet, packing_of, survey
 from training.errors import DataError
+from training.run.files import sha256_of
 
 TEXTS = (".csv", ".tsv", ".txt")
 PACKED = (".gz", ".zip")
@@ -275,7 +276,7 @@ def are_whole(parts: Sequence[InputFile], column: str) -> bool:
     return True
 
 
-def changed(parts: Sequence[InputFile]) -> list[str]:
+def changed_files(parts: Sequence[InputFile]) -> list[str]:
     """The files that were changed after they were first read."""
     now = [(part, part.path.stat()) for part in parts]
     return [str(part.path) for part, status in now if (status.st_size, status.st_mtime_ns) != part.stamp]

@@ -4,6 +4,14 @@ import re
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from training.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_NAMES_SHOWN = 20
 
 
 def folded(name: str) -> str:
@@ -38,3 +46,14 @@ def spelled_otherwise(names: Collection[str], others: Iterable[str]) -> dict[str
 def near_file(path: Path) -> str:
     """A hint to the files beside a path that come close to its name, "" where none does."""
     return near_text(path.name, (other.name for other in path.parent.iterdir())) if path.parent.is_dir() else ""
+
+
+def require_column(name: str, rows: "pd.DataFrame", what: str) -> None:
+    """Raise DataError, with similar names, where a table has no such column."""
+    if name in rows:
+        return
+    close = near_names(name, rows)
+    listed, n_more = ", ".join(list(rows)[:MOST_NAMES_SHOWN]), len(rows.columns) - MOST_NAMES_SHOWN
+    more = f" and {n_more} more" if n_more > 0 else ""
+    hint = f"did you mean {' or '.join(close)}?" if close else f"the file has {listed}{more}"
+    raise DataError(f"{what} {name}, which is not a column; {hint}")

@@ -8,7 +8,7 @@ from typing import Self
 import pandas as pd
 
 from training.data.column_checks import REPEATED
-from training.data.row_checks import REJECTED_COLUMNS, require_enough
+from training.data.row_checks import REJECTED_COLUMNS, require_few_bad_rows
 from training.data.source import CheckedChunk, RereadRows
 from training.declaration import ScorerDeclaration
 
@@ -52,6 +52,6 @@ class QuarantineWriter:
         self._is_begun = True
         self.n_bad += len(rows)
 
-    def require_enough(self, scorer: ScorerDeclaration) -> None:
+    def require_few_bad_rows(self, scorer: ScorerDeclaration) -> None:
         """Raise DataError where more rows are bad than the declaration allows."""
-        require_enough(self.n_rows, self.n_bad, dict(sorted(self.counts.items())), scorer)
+        require_few_bad_rows(self.n_rows, self.n_bad, dict(sorted(self.counts.items())), scorer)

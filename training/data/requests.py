@@ -1,8 +1,9 @@
 """Rows of the data as the requests that a caller would send."""
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,9 @@ from handler.scoring.fields import STRING_TYPES
 from handler.scoring.times import iso_text
 from training.data.window import GIVEN
 from training.run.matrix import Floats
+
+if TYPE_CHECKING:
+    from handler.scoring.scorer import Scorer
 
 
 def field_values(rows: pd.DataFrame, contract: Contract) -> list[list[Any]]:
@@ -85,3 +89,9 @@ def parsed_requests(rows: pd.DataFrame, contract: Contract, model: type[BaseMode
         parsed = model.model_validate(request)
         vars(parsed).update(zip(computed, values, strict=True))
         yield parsed
+
+
+def as_sent(scorer: "Scorer", rows: pd.DataFrame) -> Iterator[BaseModel]:
+    """Each row as the function parses it from JSON."""
+    for request in requests_of(rows, scorer.contract):
+        yield scorer.request_model.model_validate_json(json.dumps(request))

@@ -54,7 +54,7 @@ def check_rows(rows: pd.DataFrame, scorer: ScorerDeclaration) -> CheckedRows:
     Raises DataError where a label is wrong or too many rows are bad.
     """
     checked = check_each_row(rows, scorer, time_is_number(rows[scorer.time]))
-    require_enough(len(rows), len(checked.quarantined), checked.counts, scorer)
+    require_few_bad_rows(len(rows), len(checked.quarantined), checked.counts, scorer)
     return checked
 
 
@@ -98,7 +98,7 @@ def _require_dates(seconds: pd.Series, scorer: ScorerDeclaration) -> None:
         )
 
 
-def require_enough(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: ScorerDeclaration) -> None:
+def require_few_bad_rows(n_rows: int, n_bad: int, counts: Mapping[str, int], scorer: ScorerDeclaration) -> None:
     """Raise DataError where more rows are bad than the declaration allows."""
     if n_bad > scorer.quarantine.max_share * n_rows:
         raise DataError(

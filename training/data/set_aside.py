@@ -40,7 +40,7 @@ def kind_of(reason: str) -> str:
 
 
 def lines_by_kind(lines: Iterable[Line]) -> LinesByKind:
-    """The lines, counted by kind."""
+    """The lines that were set aside, counted by kind."""
     counted: LinesByKind = {}
     for line in lines:
         first = counted.get(kind_of(line.reason), Lines(0, *line))

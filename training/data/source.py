@@ -24,7 +24,7 @@ from training.data.chunks import (
 )
 from training.data.column_checks import REPEATED, as_text
 from training.data.input_files import InputFile, are_whole, read_input_files, require_columns
-from training.data.row_checks import REJECTED_COLUMNS, check_each_row, declared_columns, require_enough, sample_of
+from training.data.row_checks import REJECTED_COLUMNS, check_each_row, declared_columns, require_few_bad_rows, sample_of
 from training.data.set_aside import LinesByKind, joined, kind_of, lines_by_kind, sentences
 from training.data.times import time_is_number
 from training.data.written_keys import decimal_keys, with_numbers
@@ -167,7 +167,7 @@ def read_checked(scorer: ScorerDeclaration) -> pd.DataFrame:
         counts += Counter({f"{scorer.id}: {REPEATED}": int(is_repeated.sum())})
         clean = clean[~is_repeated]
     n_rows = sum(chunk.n_drawn for chunk in chunks)
-    require_enough(n_rows, n_rows - len(clean), counts, scorer)
+    require_few_bad_rows(n_rows, n_rows - len(clean), counts, scorer)
     return clean
 
 

@@ -14,6 +14,7 @@ from typing import IO, NamedTuple, cast
 
 from training.data.encodings import iconv_name, other_encoding
 from training.errors import DataError
+from training.run.files import sha256_of
 
 BUFFER_BYTES = 1 << 20
 HEAD_BYTES = 4096
@@ -143,12 +144,6 @@ def _encoding_by_head(head: bytes) -> str:
     if max(even, odd) > least and min(even, odd) <= max(even, odd) // 8:
         return "utf-16-le" if odd > even else "utf-16-be"
     return ""
-
-
-def sha256_of(path: Path) -> str:
-    """The checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager

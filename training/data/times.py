@@ -1,4 +1,4 @@
-"""Times of rows, dates or seconds: reading, checking and printing them."""
+"""Times of rows, dates or seconds: reading, checking and printing them; and the time now."""
 
 import argparse
 from datetime import UTC, date, datetime
@@ -131,3 +131,8 @@ def parse_utc_date(text: str) -> float:
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-24 or 2026-11-24T06:00") from error
     return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+
+
+def utc_now() -> str:
+    """The current time in UTC, to the second."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -16,15 +16,7 @@ from training.data.entity_history import history_of_rows, past_schema, with_past
 from training.data.external_sort import Places, RowFile
 from training.data.leakage import leakage_warnings
 from training.data.source import CheckedChunk
-from training.data.split import (
-    FEW_FRAUDS,
-    UNLEARNED,
-    WINDOWS,
-    Bounds,
-    require_classes,
-    window_bounds,
-    window_report,
-)
+from training.data.split import FEW_FRAUDS, UNLEARNED, WINDOWS, Bounds, require_classes, window_bounds, window_report
 from training.data.window import Window
 from training.declaration import ScorerDeclaration
 from training.errors import DataError, counted

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
 MAX_BYTES = 45_000_000
 MAX_GLIBC = (2, 34)  # Amazon Linux 2023's
 # e_machine of the ELF header, which is little-endian for both. Source: System V ABI, "ELF Header".
@@ -77,12 +75,6 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(
         {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
     )
-
-
-def declared_environment(template: Path) -> dict[str, str]:
-    """The environment variables that a built template sets; references to resources exist only once deployed."""
-    declared = YAML(typ="safe").load(template)["Resources"]["FraudFunction"]["Properties"]["Environment"]["Variables"]
-    return {name: value for name, value in declared.items() if isinstance(value, str)}
 
 
 def faults(artifact: Artifact, architecture: str) -> list[str]:

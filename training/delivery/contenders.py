@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from handler.releases.store import Pointer, StoreError
-from handler.releases.swap import load_released
 from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import Scorer
-from handler.settings import SETTINGS
 from training.data.times import EARLIEST_DATE, text_timestamp, timestamp_text
+from training.delivery.serving import released_scorer
 from training.delivery.store_writer import StoreWriter
 from training.errors import StageError
 from training.run.progress import say
@@ -28,17 +27,6 @@ class Contender:
     scorer: Scorer
     past: pd.DataFrame | None = None
     """By the number of the row the features of its own history; None where the rows have them already."""
-
-
-def released_scorer(store: StoreWriter, scorer: str, version: str) -> Scorer:
-    """A released version, as a function with this environment's STORE_PUBLIC_KEY would take it.
-
-    Raises StageError where there is none, and what `load_released` raises where it may not serve.
-    """
-    if version not in (versions := store.names(f"{scorer}/bundles")):
-        released = f"released are {', '.join(versions)}" if versions else "none is released yet"
-        raise StageError(f"{scorer} has no released version {version!r}; {released} (`make release`)")
-    return load_released(store, scorer, version, public_keys=SETTINGS.store_public_key)
 
 
 def unseeing(store: StoreWriter, scorer: Scorer, first: float) -> Contender:

@@ -1,12 +1,14 @@
-"""A Python of another processor, run under QEMU's user-mode emulation, made of Debian's own signed packages.
+"""A Python of another processor (this one's has one), run under QEMU's emulation, made of Debian's own signed packages.
 
 Python 3.13 is the default of Debian 13, whose packages are unpacked into a folder of this project: nothing is installed
 but the emulator itself.
 """
 
 import os
+import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,10 +19,22 @@ DEBIAN_NAMES = {"x86_64": "amd64", "arm64": "arm64"}
 QEMU_NAMES = {"x86_64": "x86_64", "arm64": "aarch64"}
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 LONGEST_MESSAGE = 300
+# Where the other processor's Python is unpacked.
+EMULATED = Path(__file__).parents[2] / ".emulated"
 
 
 class EmulationError(Exception):
     """Why there is no such Python, in a few words."""
+
+
+def interpreter(architecture: str) -> list[str]:
+    """A Python that runs a processor's artifact; raises EmulationError where none can be had."""
+    return [sys.executable] if architecture == own_architecture() else emulated_python(architecture, EMULATED)
+
+
+def own_architecture() -> str:
+    """The processor of this machine, in Lambda's words."""
+    return platform.machine().replace("aarch64", "arm64")
 
 
 def emulated_python(architecture: str, folder: Path) -> list[str]:

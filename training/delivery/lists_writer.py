@@ -28,9 +28,9 @@ from handler.releases.store import Pointer
 from handler.scoring.contract import Contract
 from training.data.column_checks import check_field
 from training.data.times import parse_utc_date
-from training.delivery.pointer import as_json, update_pointer
+from training.delivery.pointer import update_pointer
 from training.delivery.publish import signature_of
-from training.delivery.store_writer import StoreWriter, read_current_pointer
+from training.delivery.store_writer import StoreWriter, as_json, read_current_pointer
 from training.errors import DataError, StageError
 
 LIST_NAMES = get_args(ListName)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,15 @@ from handler.releases.store import MAX_POINTER_BYTES, POINTER_FORMAT, Pointer, P
 from handler.releases.swap import load_released
 from handler.scoring.bundle import BundleError
 from handler.scoring.contract import Contract
+from training.data.times import utc_now
 from training.declaration import declared_scorer
-from training.delivery.contenders import best_former, released_scorer, unseeing, warn_of_former
+from training.delivery.contenders import best_former, unseeing, warn_of_former
 from training.delivery.gate import judge_challenger, require_prepared_columns
 from training.delivery.gate_verdict import GateVerdict
-from training.delivery.loaded_past import missing_past
 from training.delivery.own_past import with_own_past
-from training.delivery.store_writer import StoreWriter, read_current_pointer
+from training.delivery.served_history import missing_past
+from training.delivery.serving import released_scorer
+from training.delivery.store_writer import StoreWriter, as_json, read_current_pointer
 from training.errors import StageError
 from training.run.files import BUILD
 from training.run.progress import say
@@ -236,13 +237,3 @@ def verdict_on(store: StoreWriter, scorer: str, before: Pointer | None, version:
         say(f"{scorer}: {version} has learned from these rows, so its twin {challenger.scorer.version} is judged")
         measured = measured.model_copy(update={"judged_by": challenger.scorer.version})
     return GateVerdict(measured, (*lost, *verdict.objections), verdict.doubts)
-
-
-def as_json(content: dict[str, Any]) -> bytes:
-    """JSON as a store keeps it, indented for people."""
-    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
-
-
-def utc_now() -> str:
-    """The current time in UTC, to the second."""
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"

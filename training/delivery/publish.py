@@ -12,10 +12,10 @@ from handler.releases.signature import SignatureError, read_public_keys, signatu
 from handler.releases.store import bundle_key
 from handler.scoring.bundle import FILES, MANIFEST
 from handler.scoring.scorer import load_scorer
+from training.data.times import utc_now
 from training.delivery.documents import release_documents
-from training.delivery.pointer import as_json, utc_now
 from training.delivery.runtime_packages import REQUIREMENTS, read_runtime_packages
-from training.delivery.store_writer import StoreWriter, read_if_there
+from training.delivery.store_writer import StoreWriter, as_json, read_if_there
 from training.errors import StageError
 from training.run.provenance import origin, person
 

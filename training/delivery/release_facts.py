@@ -7,15 +7,15 @@ from typing import Any
 from handler.releases.store import Pointer, StoreError
 from handler.scoring.bundle import BundleError
 from training.declaration import ScorerDeclaration
-from training.delivery.contenders import released_scorer
 from training.delivery.pointer import read_history
+from training.delivery.serving import released_scorer
 from training.delivery.store_writer import StoreWriter, read_if_there
 from training.errors import StageError
 from training.report.release_card import PURPOSE, Approval, ReleaseCard, measured_metrics
 
 
-def release_card(store: StoreWriter, declared: ScorerDeclaration, name: str, version: str) -> ReleaseCard:
-    """The card of a released version; raises StageError where it was never released."""
+def release_facts(store: StoreWriter, declared: ScorerDeclaration, name: str, version: str) -> ReleaseCard:
+    """What the card of a released version tells; raises StageError where it was never released."""
     if (note := read_if_there(store, f"{name}/releases/{version}.json")) is None:
         raise StageError(f"{version} of {name} is not in {store}; `make releases` lists what there is")
     released, scorer = json.loads(note), released_scorer(store, name, version)

@@ -1,4 +1,7 @@
-"""Served histories as commands change them: a file, or a table, into which states are merged while it is used."""
+"""Served histories as commands change them: a file, or a table, into which states are merged while it is used.
+
+And what speaks against a version whose states are not there.
+"""
 
 import json
 import os
@@ -28,6 +31,7 @@ from handler.history.dynamodb import (
 from handler.history.loading import marked_as_loaded
 from handler.history.sqlite import HistoryFileError, SqliteHistory
 from handler.history.store import week_end
+from handler.scoring.contract import Contract
 from handler.scoring.entity_state import EntityPast, State, StateError
 from handler.scoring.history import MOST_SHARDS
 from handler.scoring.past import RequestPast
@@ -273,3 +277,23 @@ def loaded_as_of(address: str, scorer: str, past: RequestPast) -> int | None:
             return table.loaded_as_of(scorer, past)
     with opened_file(existing_file(address)) as served:
         return marked_as_loaded(served, scorer, past)
+
+
+def missing_past(scorer: str, served: Contract, offered: Contract) -> str | None:
+    """What speaks against a version that has another history than the one that serves; None where nothing does.
+
+    Versions of the same history share their states. Those of another begin without any, unless they were loaded into
+    the history that HISTORY names in the environment. Raises StageError where that one cannot be asked.
+    """
+    if offered.history is None:
+        return None
+    past, address = RequestPast(scorer, offered, offered.history), os.environ.get("HISTORY", "")
+    if served.history and served.history.id_of(served.fields) == past.id:
+        return None
+    if address and loaded_as_of(address, scorer, past) is not None:
+        return None
+    where = f"{address} has none of its states" if address else "HISTORY= does not say where its states are"
+    return (
+        f"it has another history than the current version, and {where}: make history SCORER={scorer} BEFORE=2026-01-31 "
+        f"builds them, LOAD={address or 'dynamodb://TABLE'} loads them"
+    )

@@ -1,4 +1,4 @@
-"""What serves of a scorer: the version that scores or is monitored, its bundle's files, and the lists beside it."""
+"""Versions as a function takes them: the one that scores or is monitored, its bundle, and the lists beside it."""
 
 from handler.releases.lists import Lists, ListsError, read_lists
 from handler.releases.store import StoreError, read_bundle
@@ -67,3 +67,14 @@ def served_lists(
     except ListsError as error:
         raise StageError(str(error)) from error
     return Lists(pointer.lists, file, contract, key)
+
+
+def released_scorer(store: StoreWriter, scorer: str, version: str) -> Scorer:
+    """A released version, as a function with this environment's STORE_PUBLIC_KEY would take it.
+
+    Raises StageError where there is none, and what `load_released` raises where it may not serve.
+    """
+    if version not in (versions := store.names(f"{scorer}/bundles")):
+        released = f"released are {', '.join(versions)}" if versions else "none is released yet"
+        raise StageError(f"{scorer} has no released version {version!r}; {released} (`make release`)")
+    return load_released(store, scorer, version, public_keys=SETTINGS.store_public_key)

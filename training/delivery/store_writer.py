@@ -4,6 +4,7 @@ Nothing that was published is ever changed. What a killed process leaves is hidd
 writer removes it, in S3 files of a bundle without a manifest wait to be completed.
 """
 
+import json
 import re
 import shutil
 import tempfile
@@ -259,6 +260,11 @@ def read_if_there(store: Any, key: str, limit: int = ANY_BYTES) -> bytes | None:
     except MissingError:
         return None
     return content
+
+
+def as_json(content: dict[str, Any]) -> bytes:
+    """JSON as a store keeps it, indented for people."""
+    return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def read_current_pointer(store: StoreWriter, scorer: str) -> tuple[Pointer | None, bytes | None]:

@@ -1,6 +1,7 @@
 """The template as CloudFormation would make it of given parameters: translated by SAM, conditions decided.
 
 `python -m training.delivery.template OUT NAME=VALUE ...` writes it as JSON, for linters that do not decide conditions.
+`declared_environment` reads a built template.
 """
 
 import argparse
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import IO, Any, cast
+
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 TEMPLATE = ROOT / "template.yaml"
@@ -166,6 +169,12 @@ def _filled_in(value: dict[str, Any], values: Mapping[str, str]) -> Any:  # noqa
             text = text.replace(f"${{{name}}}", given)
         return {"Fn::Sub": [text, *names] if names else text}
     return value
+
+
+def declared_environment(template: Path) -> dict[str, str]:
+    """The environment variables that a built template sets; references to resources exist only once deployed."""
+    declared = YAML(typ="safe").load(template)["Resources"]["FraudFunction"]["Properties"]["Environment"]["Variables"]
+    return {name: value for name, value in declared.items() if isinstance(value, str)}
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from training.delivery.gate_verdict import (
     PolicyKept,
     PolicyName,
 )
+from training.evaluation.calibration import calibration_bins, expected_calibration_error
 from training.evaluation.intervals import bootstrap, count_groups, grouped_share_interval, interval
-from training.evaluation.metrics import average_precision, calibration_bins, expected_calibration_error, rank
+from training.evaluation.metrics import average_precision, rank
 from training.params import Gate, Policy
 from training.run.matrix import Floats, Labels, Positions
 

@@ -1,4 +1,4 @@
-"""Calibration of margins as probabilities by Platt scaling (Platt 1999)."""
+"""Calibration: margins as probabilities by Platt scaling (Platt 1999), and how far these are from what happened."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from training.run.matrix import Floats, Labels
 # The fit passes through BLAS, whose last bits differ between processors.
 CALIBRATION_DIGITS = 8
 REMEDY = "check that the label means fraud and that the fields are known when it is scored, or bring more frauds"
+CALIBRATION_BINS = 15
 
 
 class CalibrationError(StageError):
@@ -55,3 +56,25 @@ def log_odds(probability: Floats) -> Floats:
     """The log-odds of probabilities, finite for 0 and 1 too."""
     clipped = probability.clip(1e-12, 1 - 1e-12)
     return np.log(clipped) - np.log1p(-clipped)
+
+
+def brier_score(probability: Floats, label: Labels, weight: Floats | None = None) -> float:
+    """The mean squared difference between probability and label."""
+    return float(np.average((probability - label) ** 2, weights=weight))
+
+
+def calibration_bins(probability: Floats, n_bins: int = CALIBRATION_BINS) -> npt.NDArray[np.intp]:
+    """The bin of each row, in bins of equally many rows; rows with equal probabilities share a bin."""
+    edges = np.unique(np.quantile(probability, np.linspace(0, 1, n_bins + 1)[1:-1]))
+    return np.searchsorted(edges, probability, side="right")
+
+
+def expected_calibration_error(
+    probability: Floats, label: Labels, bins: npt.NDArray[np.intp], weight: Floats | None = None
+) -> float:
+    """The mean distance between predicted and observed rate over bins of equally many rows (Naeini 2015).
+
+    Where fraud is rare, equally wide bins would put nearly all rows into the first and hide the errors above it.
+    """
+    weight = np.ones(len(label)) if weight is None else weight
+    return float(np.abs(np.bincount(bins, weight * (probability - label))).sum() / weight.sum())

@@ -6,6 +6,7 @@ import pandas as pd
 
 from handler.scoring.fields import SECONDS_A_DAY
 from training.errors import StageError
+from training.evaluation.intervals import DRAWS, interval, share_of_sample_interval
 from training.run.matrix import Floats, Labels
 
 TOP = (10, 50, 100)
@@ -37,3 +38,10 @@ def daily_precision(entity: npt.NDArray[np.object_], seconds: Floats, score: Flo
         found_entities.update(caught)
         shares.append(len(caught) / top)
     return np.array(shares)
+
+
+def daily_precision_interval(daily: Floats, top: int, seed: int) -> list[float]:
+    """The 95 % interval of the mean of daily precisions among so many entities; days are drawn."""
+    days = np.random.default_rng(seed).integers(0, len(daily), (DRAWS, len(daily)))
+    (bounds,) = interval(daily[days].mean(axis=1, keepdims=True))
+    return list(share_of_sample_interval(bounds, float(daily.mean()), len(daily) * top))

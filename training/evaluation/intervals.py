@@ -1,4 +1,4 @@
-"""Confidence intervals: the bootstrap (Efron 1979) of any statistic, and Wilson's interval of a share."""
+"""Confidence intervals: the bootstrap (Efron 1979) of any statistic, and intervals and lower bounds of a share."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import ndtri, stdtrit  # scipy.stats has them too, and takes a second to import
+from scipy.special import betaincinv, ndtri, stdtrit  # scipy.stats has them too, and takes a second to import
 
 from training.run.matrix import Floats, Labels, Positions
 
@@ -74,6 +74,13 @@ def share_interval(count: float, total: float) -> tuple[float, float]:
     centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
     half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
     return (centre - half if share > 0 else 0.0), (centre + half if share < 1 else 1.0)
+
+
+def lower_bound(successes: Floats, trials: Floats, confidence: float) -> Floats:
+    """The one-sided lower confidence bound of each share (Clopper and Pearson 1934)."""
+    shifted = np.maximum(successes, 1)
+    bound: Floats = np.where(successes > 0, betaincinv(shifted, trials - shifted + 1, 1 - confidence), 0.0)
+    return bound
 
 
 def grouped_share_interval(

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from training.run.matrix import Floats, Labels, Positions
 
 LOW_FPR = 0.01
-CALIBRATION_BINS = 15
 
 
 @dataclass(frozen=True)
@@ -71,25 +70,3 @@ def recall_at_fpr(frauds: Floats, legitimate: Floats, limit: float = LOW_FPR) ->
     """The largest recall with a false positive rate within the limit."""
     beyond = int(np.searchsorted(legitimate, limit * legitimate[-1] * (1 + 1e-12), side="right"))
     return float(frauds[beyond - 1] / frauds[-1])
-
-
-def brier_score(probability: Floats, label: Labels, weight: Floats | None = None) -> float:
-    """The mean squared difference between probability and label."""
-    return float(np.average((probability - label) ** 2, weights=weight))
-
-
-def calibration_bins(probability: Floats, n_bins: int = CALIBRATION_BINS) -> npt.NDArray[np.intp]:
-    """The bin of each row, in bins of equally many rows; rows with equal probabilities share a bin."""
-    edges = np.unique(np.quantile(probability, np.linspace(0, 1, n_bins + 1)[1:-1]))
-    return np.searchsorted(edges, probability, side="right")
-
-
-def expected_calibration_error(
-    probability: Floats, label: Labels, bins: npt.NDArray[np.intp], weight: Floats | None = None
-) -> float:
-    """The mean distance between predicted and observed rate over bins of equally many rows (Naeini 2015).
-
-    Where fraud is rare, equally wide bins would put nearly all rows into the first and hide the errors above it.
-    """
-    weight = np.ones(len(label)) if weight is None else weight
-    return float(np.abs(np.bincount(bins, weight * (probability - label))).sum() / weight.sum())

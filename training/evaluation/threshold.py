@@ -1,17 +1,18 @@
-"""The threshold that a declared policy picks on the labelled probabilities of calibration rows."""
+"""The threshold that a declared policy picks on labelled probabilities, and warnings where it promises too much."""
 
 from collections.abc import Sequence
 from decimal import ROUND_DOWN, Context
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv
+import numpy.typing as npt
 
 from training.errors import StageError
 from training.evaluation.cost import Money, RankedCosts
+from training.evaluation.intervals import count_groups, lower_bound
 from training.evaluation.metrics import Ranking, rank
 from training.params import Decision, Policy
-from training.run.matrix import Floats, Labels
+from training.run.matrix import Floats, Labels, Positions
 
 # The probabilities come from exp(), whose last bits differ between processors.
 THRESHOLD_DIGITS = 8
@@ -164,13 +165,6 @@ def _last_within_rate(flagged: Floats, rate: float, key: str) -> int:
     return position
 
 
-def lower_bound(successes: Floats, trials: Floats, confidence: float) -> Floats:
-    """The one-sided lower confidence bound of each share (Clopper and Pearson 1934)."""
-    shifted = np.maximum(successes, 1)
-    bound: Floats = np.where(successes > 0, betaincinv(shifted, trials - shifted + 1, 1 - confidence), 0.0)
-    return bound
-
-
 def operating_points(
     probability: Floats, label: Labels, declared: float, block: float | None = None
 ) -> dict[str, float]:
@@ -183,3 +177,34 @@ def operating_points(
             except PolicyError:
                 continue  # too few rows for so small a rate
     return dict(sorted(points.items(), key=lambda point: -point[1]))
+
+
+def overstated_confidence(
+    key: str, policy: Policy, values: str, cases: npt.NDArray[np.bool_], groups: Positions
+) -> str | None:
+    """A warning where several of the cases that the confidence of a policy counts are of one group; else None.
+
+    `values` says what the groups are. The cases are frauds for a recall, alerts for a precision. The bound (Clopper and
+    Pearson 1934) takes them for independent, while the intervals of the test window draw groups.
+    """
+    n_cases, n_groups = int(cases.sum()), count_groups(cases, groups)
+    if n_groups == n_cases:
+        return None
+    what = "frauds" if policy.recall is not None else "alerts"
+    return (
+        f"WARNING: {key}.confidence is {policy.confidence:g} for {n_cases:,} independent {what}, but these are of "
+        f"{n_groups:,} {values}, so that the target is kept less surely; raise the target, or rely on the interval of "
+        "the test window, which draws these"
+    )
+
+
+def beyond_capacity(money: Money, probability: Floats, threshold: float, block: float | None) -> str | None:
+    """A warning where more requests a day are to be reviewed than can be; else None."""
+    flagged, blocked = probability >= threshold, probability >= (np.inf if block is None else block)
+    a_day = (flagged & ~blocked).sum() / money.days
+    if (capacity := money.costs.capacity) is None or a_day <= capacity:
+        return None
+    return (
+        f"WARNING: the decision sends {a_day:,.0f} requests a day to review, more than costs.capacity, {capacity:g}; "
+        "aim lower, raise the capacity, or declare cost: lowest, which keeps it"
+    )

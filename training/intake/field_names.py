@@ -4,26 +4,11 @@ import re
 import unicodedata
 from collections.abc import Collection
 
-import pandas as pd
 from pydantic import BaseModel
 
 from handler.scoring.contract import ANSWER_KEYS
-from training.data.near_names import near_names
-from training.errors import DataError
 
 LONGEST_NAME = 64
-SHOWN = 20
-
-
-def require_column(name: str, rows: pd.DataFrame, what: str) -> None:
-    """Raise DataError, with similar names, where a table has no such column."""
-    if name in rows:
-        return
-    close = near_names(name, rows)
-    listed, n_more = ", ".join(list(rows)[:SHOWN]), len(rows.columns) - SHOWN
-    more = f" and {n_more} more" if n_more > 0 else ""
-    hint = f"did you mean {' or '.join(close)}?" if close else f"the file has {listed}{more}"
-    raise DataError(f"{what} {name}, which is not a column; {hint}")
 
 
 def fitting_name(column: str, taken: Collection[str]) -> str:

@@ -9,6 +9,7 @@ from pandas.api.types import is_string_dtype
 from handler.scoring.contract import DerivedFeature
 from handler.scoring.fields import NUMERIC_TYPES, DeclaredField
 from handler.scoring.history import History
+from training.data.near_names import MOST_NAMES_SHOWN, require_column
 from training.errors import DataError, counted
 from training.intake.column_types import (
     MAX_LEVELS_PER_FIELD,
@@ -20,7 +21,7 @@ from training.intake.column_types import (
     infer_column,
 )
 from training.intake.dates import time_features, with_ages
-from training.intake.field_names import SHOWN, fitting_name, require_column, unique_names
+from training.intake.field_names import fitting_name, unique_names
 from training.intake.label_expression import read_label
 from training.intake.quoted_cells import without_quotes
 from training.intake.repeated_rows import repeated_rows
@@ -82,7 +83,7 @@ def infer(rows: pd.DataFrame, label: str, time: str | None, *, is_text: bool = F
     time_name = fitting_name(time or "row_number", (label_name,))
     names = unique_names(list(kept), (label_name, time_name))
     if renamed := [f"{column!r} is {name}" for column, name in names.items() if column != name]:
-        shown = ", ".join(renamed[:SHOWN]) + ", ..." * (len(renamed) > SHOWN)
+        shown = ", ".join(renamed[:MOST_NAMES_SHOWN]) + ", ..." * (len(renamed) > MOST_NAMES_SHOWN)
         notices.append(f"{counted(len(renamed), 'column is', 'columns are')} renamed: {shown}")
     typed = {names[name]: column.typed for name, column in kept.items()}
     # Ids are no features, but may be keys of a history.

@@ -15,8 +15,8 @@ from unicodedata import normalize
 import pandas as pd
 
 from training.data.column_checks import as_text
+from training.data.near_names import require_column
 from training.errors import DataError, counted
-from training.intake.field_names import require_column
 from training.intake.label_values import (
     CLASSES,
     is_missing,

@@ -15,8 +15,9 @@ from sklearn.tree import DecisionTreeClassifier
 
 from handler.scoring.features import feature_types
 from training.declaration import ScorerDeclaration
+from training.model.encoder import numbers_and_codes
 from training.model.fit import build_model
-from training.model.resampling import MISSING_CODE, fraud_weight, numbers_and_codes
+from training.model.resampling import MISSING_CODE, fraud_weight
 from training.run.matrix import Floats, Labels, Matrix
 
 SHIPPED = "xgboost"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from handler.scoring.combinations import binner
-from training.model.bins import label_bins, number_bins
+from training.model.bins import just_above, label_bins, number_bins
 from training.run.matrix import FeatureMatrix, Floats, Matrix, Positions, by_chunk
 
 # Few bins: a pair's table has their square, and each cell should be filled.
@@ -78,16 +78,6 @@ def _scores(described: Sequence[dict[str, Any]], parents: Sequence[int], tables:
     for index, (parent, table) in enumerate(zip(parents, tables, strict=True)):
         scores += np.array(table)[coded[:, parent] if parent >= 0 else 0, coded[:, index]]
     return scores
-
-
-def just_above(values: Matrix) -> list[float]:
-    """Halfway from each number to the next float32, so that the float64 of the same decimal lies below it too.
-
-    The float32 of 9.99 is 9.989999771118164, which is below 9.99; that of 1/3 is 0.3333333432674408, which is above.
-    """
-    nearest = values.astype(np.float32)
-    halfway: list[float] = ((nearest.astype(np.float64) + np.nextafter(nearest, np.float32(np.inf))) / 2).tolist()
-    return halfway
 
 
 def _bins(column: Matrix, names: Sequence[str] | None) -> dict[str, Any]:

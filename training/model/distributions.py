@@ -1,6 +1,5 @@
 """The reference distributions of features and scores in training."""
 
-from collections.abc import Sequence
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_UP, Context, Decimal
 from typing import Any
 
@@ -9,8 +8,8 @@ import numpy as np
 from handler.scoring.contract import Contract
 from handler.scoring.features import Features, build_features, feature_names
 from training.evaluation.calibration import log_odds
-from training.model.bins import label_bins, number_bins
-from training.model.combinations import just_above, learn_combinations
+from training.model.bins import binned
+from training.model.combinations import learn_combinations
 from training.model.encoder import FeatureEncoder
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix
 
@@ -49,31 +48,8 @@ def describe(matrix: Matrix | FeatureMatrix, contract: Contract, vocabulary: dic
     return reference
 
 
-# Twenty bins with equal shares of the training rows: fine enough to show a shift by a tenth of the spread, coarse
-# enough for the rows of one day.
-QUANTILES = np.linspace(0, 1, 21)[1:-1]
-# One request in a thousand on each side is rare.
-RARE = (0.001, 0.999)
 # The edges of the score bins, in log-odds; below and above them is one bin each.
 SCORE_EDGES = np.linspace(-9, 5, 57)
-
-
-def binned(column: Matrix, labels: Sequence[str] | None) -> dict[str, Any]:
-    """A feature's bins and the number of rows in each; the first bin holds the missing values.
-
-    A number's bins end at its `edges`, the last one is open; a category has a bin for each of its `labels`.
-    """
-    if labels is not None:
-        counts = np.bincount(label_bins(column), minlength=1 + len(labels))
-        return {"labels": list(labels), "counts": counts.tolist()}
-    present = column[~np.isnan(column)]
-    edges = just_above(np.unique(np.quantile(present, QUANTILES, method="lower"))) if len(present) else []
-    counts = np.bincount(number_bins(column, edges), minlength=len(edges) + 2)
-    rare: list[float] = []
-    if len(present):
-        low, high = np.quantile(present, RARE, method="lower").astype(np.float32)
-        rare = [*(-edge for edge in just_above(np.array([-low]))), *just_above(np.array([high]))]
-    return {"edges": edges, "rare": rare, "counts": counts.tolist()}
 
 
 def score_scale(probability: Floats, label: Labels) -> list[float]:

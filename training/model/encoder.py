@@ -1,6 +1,6 @@
-"""The pipeline step that encodes a table of rows as a feature matrix, with the function's own code."""
+"""The pipeline step that encodes a table of rows as a feature matrix, with the function's own code, and its columns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, Self
 
@@ -112,3 +112,9 @@ def vocabulary_of(counts: Mapping[str, pd.Series], contract: Contract, catalogue
             names = catalogue[catalogue["field"] == name]
             vocabulary[name] = learn_categoriser(names["name"].tolist(), names["category"].tolist())
     return vocabulary
+
+
+def numbers_and_codes(feature_types: Sequence[str]) -> tuple[list[int], list[int]]:
+    """The positions of the numeric features, and of the category codes."""
+    numbers, codes = ([i for i, kind in enumerate(feature_types) if kind == wanted] for wanted in "qc")
+    return numbers, codes

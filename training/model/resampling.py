@@ -15,6 +15,7 @@ from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
 from training.errors import StageError
+from training.model.encoder import numbers_and_codes
 from training.params import Compute, Resampling
 from training.run.matrix import FeatureMatrix, Floats, Labels, Matrix, Positions, by_chunk
 from training.run.processes import Task, Workers
@@ -35,10 +36,9 @@ def fraud_weight(declared: Resampling, label: Labels) -> float:
     return max(declared.ratio * (len(label) - n_frauds) / n_frauds, 1.0)
 
 
-def numbers_and_codes(feature_types: Sequence[str]) -> tuple[list[int], list[int]]:
-    """The positions of the numeric features, and of the category codes."""
-    numbers, codes = ([i for i, kind in enumerate(feature_types) if kind == wanted] for wanted in "qc")
-    return numbers, codes
+def variant_name(variant: Resampling) -> str:
+    """The name of a resampling variant in reports, such as "smote 0.1" or "none"."""
+    return "none" if variant.method == "none" or not variant.ratio else f"{variant.method} {variant.ratio:g}"
 
 
 class Resampler(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

@@ -20,7 +20,7 @@ _ABSENT = object()
 
 @dataclass(frozen=True)
 class Binning:
-    """How recorded values become bins: 0 where missing, else as `training.model.distributions` counts them."""
+    """How recorded values become bins: 0 where missing, else as `training.model.bins` counts them."""
 
     features: Mapping[str, Mapping[str, Any]]
     hash_key: bytes = b""

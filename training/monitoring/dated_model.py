@@ -95,8 +95,8 @@ class DatedModel:
         )
 
 
-def by_days(scorer: ScorerDeclaration, test_days: float) -> ScorerDeclaration:
-    """The scorer with a test window of this length, and without a calibration window of its own."""
+def dated_declaration(scorer: ScorerDeclaration, test_days: float) -> ScorerDeclaration:
+    """The scorer as a replay declares it: with a test window of this length, without a calibration window."""
     days = {"test": None, "test_days": test_days, "calibrate": None, "calibrate_days": None}
     return scorer.model_copy(update={"split": scorer.split.model_copy(update=days)})
 

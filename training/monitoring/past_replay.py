@@ -222,7 +222,7 @@ class _Held:
             state = self._with([optional[place] for place in chosen]) if chosen else self._state
             for frauds in (False, True) if self._recent_outcomes(exchange) else (False,):
                 held = self._with_frauds(state, exchange) if frauds else state
-                answers += [(values, chosen) for same in events if fits(values := fold.values(held, same))]
+                answers += [(values, chosen) for timed in events if fits(values := fold.values(held, timed))]
             if answers and (not unsure or len(optional) > MOST_TRIED):
                 break
         if not answers:

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 
 from training.data.times import timestamp_text
 from training.report.axes import BLUE, GREY, INK, ORANGE, blank_axes
-from training.report.backtest_report import BacktestReport, Week
+from training.report.backtest_report import BacktestReport, Week, policy_table
 from training.report.html import Picture, Section, page
-from training.report.markdown import number, percent, percent_within, plain, table
+from training.report.markdown import plain, table
 
 LINES = {"frozen": (GREY, "-"), "scheduled": (BLUE, "-"), "on retrain": (ORANGE, "-"), "on watch": (INK, ":")}
 
@@ -46,39 +46,6 @@ def _head(report: BacktestReport) -> str:
         f"and had to pass the gate. Scheduled is every {report.every_weeks} weeks; on retrain and on watch are when "
         f"the monitor says so.\n\n{policy_table(report)}\n"
     )
-
-
-def policy_table(report: BacktestReport) -> str:
-    """One line per policy, as Markdown."""
-    headers = [
-        "policy",
-        "retrained",
-        "refused",
-        "flagged",
-        "recall",
-        "precision",
-        "recall at the frozen model's alerts",
-    ]
-    headers += ["missed", "cost"] if report.has_costs else []
-    rows = []
-    for name, policy in report.policies.items():
-        sums = policy.total
-        row = [name, str(sums.retrained), str(sums.refused), percent(sums.alert_rate)]
-        row += [_share(sums.recall), _share(sums.precision)]
-        row.append(
-            "unknown"
-            if sums.recall_at_frozen_alerts is None
-            else percent_within(sums.recall_at_frozen_alerts, *sums.recall_at_frozen_alerts_interval)
-        )
-        rows.append(
-            row
-            + ([number(sums.missed), number(sums.cost)] if sums.missed is not None and sums.cost is not None else [])
-        )
-    return table("l" + "r" * (len(headers) - 1), headers, rows)
-
-
-def _share(value: float | None) -> str:
-    return "unknown" if value is None else percent(value)
 
 
 def _weekly(weeks: Mapping[str, Sequence[Week]]) -> str:

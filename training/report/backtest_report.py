@@ -4,6 +4,7 @@ import pandas as pd
 from pydantic import Field
 
 from training.data.times import timestamp_text
+from training.report.markdown import number, percent, percent_within, table
 from training.report.record import ReportRecord
 
 WEEK_COLUMNS = (
@@ -126,3 +127,36 @@ def policy_lines(report: BacktestReport) -> str:
             f"{recall_at_frozen_alerts:>29} {cost}"
         )
     return "\n".join(lines)
+
+
+def policy_table(report: BacktestReport) -> str:
+    """One line per policy, as Markdown."""
+    headers = [
+        "policy",
+        "retrained",
+        "refused",
+        "flagged",
+        "recall",
+        "precision",
+        "recall at the frozen model's alerts",
+    ]
+    headers += ["missed", "cost"] if report.has_costs else []
+    rows = []
+    for name, policy in report.policies.items():
+        sums = policy.total
+        row = [name, str(sums.retrained), str(sums.refused), percent(sums.alert_rate)]
+        row += [_share(sums.recall), _share(sums.precision)]
+        row.append(
+            "unknown"
+            if sums.recall_at_frozen_alerts is None
+            else percent_within(sums.recall_at_frozen_alerts, *sums.recall_at_frozen_alerts_interval)
+        )
+        rows.append(
+            row
+            + ([number(sums.missed), number(sums.cost)] if sums.missed is not None and sums.cost is not None else [])
+        )
+    return table("l" + "r" * (len(headers) - 1), headers, rows)
+
+
+def _share(value: float | None) -> str:
+    return "unknown" if value is None else percent(value)

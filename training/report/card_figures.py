@@ -36,13 +36,13 @@ def pictures(reports: Reports) -> dict[str, Picture]:
         "importance": Picture(
             "What the model uses, and what it would lose",
             "Bars per feature; the table of features above has the numbers.",
-            partial(importance, reports.importance),
+            partial(importance_figure, reports.importance),
         ),
         "precision_recall": Picture(
             "Precision and recall on the test window",
             f"Precision falls as recall grows. At the declared threshold {at_threshold}.",
             partial(
-                precision_recall,
+                precision_recall_figure,
                 reports.precision_recall,
                 reports.thresholds,
                 declared,
@@ -52,34 +52,36 @@ def pictures(reports: Reports) -> dict[str, Picture]:
         "tradeoff": Picture(
             "What a threshold does on the test window",
             f"Above a higher threshold lie fewer frauds and fewer alerts. At the declared one {at_threshold}.",
-            partial(tradeoff, reports.thresholds, declared["threshold"]),
+            partial(tradeoff_figure, reports.thresholds, declared["threshold"]),
         ),
         "reliability": Picture(
             "Predicted and observed fraud rate on the test window",
             "Groups of like probability, before and after calibration, with 95 % intervals, on logarithmic axes. "
             "On the dotted line both rates are equal.",
-            partial(reliability, reports.reliability, reports.reliability_uncalibrated),
+            partial(reliability_figure, reports.reliability, reports.reliability_uncalibrated),
         ),
     }
     if reports.costs:
         figures["costs"] = Picture(
             "What 1,000 requests cost by how many are flagged",
             f"On the test window. At the declared threshold {percent(declared['alert_rate'])} are flagged.",
-            partial(costs, reports.costs, declared["alert_rate"]),
+            partial(cost_figure, reports.costs, declared["alert_rate"]),
         )
     if report := reports.resampling:
-        draw = partial(variants, report["variants"])
+        draw = partial(variants_figure, report["variants"])
         figures["variants"] = Picture("Ways to rebalance", f"With 95 % intervals. {report['verdict']}.", draw)
     if report := reports.selection:
-        draw = partial(candidates, report["candidates"])
+        draw = partial(candidates_figure, report["candidates"])
         figures["candidates"] = Picture("Kinds of model", f"Mean and spread over folds. {report['verdict']}.", draw)
     if report := reports.tuning:
-        draw = partial(history, report["trials"])
+        draw = partial(tuning_figure, report["trials"])
         figures["history"] = Picture("The search for parameters", f"One dot per trial. {report['verdict']}.", draw)
     return figures
 
 
-def precision_recall(curve: Sequence[Row], thresholds: Sequence[Row], declared: Row, fraud_rate: float) -> Figure:
+def precision_recall_figure(
+    curve: Sequence[Row], thresholds: Sequence[Row], declared: Row, fraud_rate: float
+) -> Figure:
     """The precision-recall curve, the declared threshold on it with its 95 % intervals, and what guessing gives."""
     figure, axes = blank_axes()
     # The curve has few points where recall is low; the report's thresholds add some there.
@@ -97,7 +99,7 @@ def precision_recall(curve: Sequence[Row], thresholds: Sequence[Row], declared: 
     return figure
 
 
-def reliability(calibrated: Sequence[Row], uncalibrated: Sequence[Row]) -> Figure:
+def reliability_figure(calibrated: Sequence[Row], uncalibrated: Sequence[Row]) -> Figure:
     """The observed fraud rate of each bin, with its 95 % interval, over the predicted one; both axes by decades.
 
     On linear axes rare fraud would be a dot in the corner. A bin without frauds is drawn at the lower edge.
@@ -119,7 +121,7 @@ def reliability(calibrated: Sequence[Row], uncalibrated: Sequence[Row]) -> Figur
     return figure
 
 
-def tradeoff(thresholds: Sequence[Row], declared: float) -> Figure:
+def tradeoff_figure(thresholds: Sequence[Row], declared: float) -> Figure:
     """Recall, precision and alert rate over the threshold, by decades, with bands of their 95 % intervals."""
     figure, axes = blank_axes()
     rows = sorted({row["threshold"]: row for row in thresholds}.values(), key=lambda row: float(row["threshold"]))
@@ -136,7 +138,7 @@ def tradeoff(thresholds: Sequence[Row], declared: float) -> Figure:
     return figure
 
 
-def costs(curve: Sequence[Row], declared: float) -> Figure:
+def cost_figure(curve: Sequence[Row], declared: float) -> Figure:
     """The parts of the cost of 1,000 requests, one upon the other, over the share that is flagged, by decades."""
     figure, axes = blank_axes()
     x, below = _column(curve, "alert_rate"), [0.0] * len(curve)
@@ -153,7 +155,7 @@ def costs(curve: Sequence[Row], declared: float) -> Figure:
     return figure
 
 
-def importance(features: Sequence[Row]) -> Figure:
+def importance_figure(features: Sequence[Row]) -> Figure:
     """Bars: each feature's share of gain, and the average precision lost without it, with its spread."""
     shown = features[:MOST_FEATURES]
     figure, (gain, lost) = line_axes(_column(shown, "feature"), panels=2)
@@ -167,7 +169,7 @@ def importance(features: Sequence[Row]) -> Figure:
     return figure
 
 
-def candidates(report: dict[str, Any]) -> Figure:
+def candidates_figure(report: dict[str, Any]) -> Figure:
     """The average precision of each candidate: its folds as dots, their mean and standard deviation as a bar."""
     figure, (axes,) = line_axes(list(report))
     scores = [candidate["average_precision"] for candidate in report.values()]
@@ -180,7 +182,7 @@ def candidates(report: dict[str, Any]) -> Figure:
     return figure
 
 
-def variants(report: dict[str, Any]) -> Figure:
+def variants_figure(report: dict[str, Any]) -> Figure:
     """How far each resampling variant's average precision is from the chosen one's, with 95 % intervals."""
     figure, (axes,) = line_axes(list(report))
     scores = [variant["average_precision"] for variant in report.values()]
@@ -193,7 +195,7 @@ def variants(report: dict[str, Any]) -> Figure:
     return figure
 
 
-def history(trials: Sequence[Row]) -> Figure:
+def tuning_figure(trials: Sequence[Row]) -> Figure:
     """The average precision of each tuning trial, and the best so far."""
     figure, axes = blank_axes()
     numbers, values = list(range(1, len(trials) + 1)), _column(trials, "average_precision")

@@ -1,5 +1,6 @@
-"""Where stages write, and how: a file or folder appears whole or not at all."""
+"""Where stages write, and how: a file or folder appears whole or not at all; and checksums."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -97,3 +98,9 @@ def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
     if isinstance(content, dict):
         return {key: rounded(value) for key, value in content.items()}
     return [rounded(value) for value in content] if isinstance(content, list | tuple) else content
+
+
+def sha256_of(path: Path) -> str:
+    """The checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

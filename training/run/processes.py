@@ -1,4 +1,4 @@
-"""Workers that run a stage's tasks on chunks of its rows, in processes of this machine.
+"""Workers that run a stage's tasks, on chunks of its rows or one on each core, in processes of this machine.
 
 `training.run.cluster` has their counterpart on a Dask cluster.
 """
@@ -14,6 +14,7 @@ from time import sleep
 from typing import TYPE_CHECKING, Any
 
 import joblib
+from joblib import Parallel, delayed
 from joblib.externals.loky import ProcessPoolExecutor
 
 from training.params import Compute
@@ -110,3 +111,10 @@ class Workers:
         from training.run.xgboost_fit import fit_booster  # noqa: PLC0415
 
         return fit_booster(parameters, rounds, training_set, self.compute)
+
+
+def on_all_cores(tasks: Sequence[tuple[Callable[..., Any], *tuple[Any, ...]]], name: str) -> list[Any]:
+    """The results of tasks (function, arguments), in order; each task has a process of its own with one core."""
+    jobs = (delayed(function)(*arguments) for function, *arguments in tasks)
+    results = Parallel(n_jobs=-1, return_as="generator")(jobs)
+    return list(progress(results, name, total=len(tasks)))

@@ -1,12 +1,10 @@
-"""The progress of long work, as a bar on a terminal or lines in a log, and tasks on all cores."""
+"""The progress of long work, as a bar on a terminal or lines in a log."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from time import perf_counter
-from typing import Any
 
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 # A rate measured over less time is mostly chance, and short work needs none.
@@ -71,10 +69,3 @@ def say(line: str) -> None:
 def warn_once(line: str) -> None:
     """Print a line on stderr, unless this process has printed it already."""
     tqdm.write(line, file=sys.stderr)
-
-
-def on_all_cores(tasks: Sequence[tuple[Callable[..., Any], *tuple[Any, ...]]], name: str) -> list[Any]:
-    """The results of tasks (function, arguments), in order; each task has a process of its own with one core."""
-    jobs = (delayed(function)(*arguments) for function, *arguments in tasks)
-    results = Parallel(n_jobs=-1, return_as="generator")(jobs)
-    return list(progress(results, name, total=len(tasks)))

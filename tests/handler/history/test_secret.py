@@ -19,7 +19,7 @@ def environment(server: Service) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("arn", "answer", "operation", "requests"),
+    ("arn", "answer", "operation", "sent"),
     [
         (SECRET, {"SecretString": "the key"}, "secretsmanager.GetSecretValue", {"SecretId": SECRET}),
         (
@@ -30,12 +30,12 @@ def environment(server: Service) -> dict[str, str]:
         ),
     ],
 )
-def test_the_key_is_read(arn: str, answer: dict[str, Any], operation: str, requests: dict[str, Any]) -> None:
+def test_the_key_is_read(arn: str, answer: dict[str, Any], operation: str, sent: dict[str, Any]) -> None:
     """In the region of the ARN, by one signed call."""
     with service((200, answer)) as server:
         assert read_secret(arn, environment(server)) == b"the key"
         ((_, headers, body),) = server.asked
-    assert (headers["x-amz-target"], json.loads(body)) == (operation, requests)
+    assert (headers["x-amz-target"], json.loads(body)) == (operation, sent)
     assert headers["content-type"] == "application/x-amz-json-1.1"
     assert "/eu-west-1/" in headers["authorization"]
 

@@ -30,7 +30,7 @@ from handler.web.routes import create_app
 from tests.handler.deployment import BUNDLES, Deployment
 from tests.handler.record_lines import record_lines
 from training.delivery.lists_writer import ListStore
-from training.delivery.pointer import as_json
+from training.delivery.store_writer import as_json
 from training.errors import StageError
 
 ROUTE = "/api/v1/refund-predict"

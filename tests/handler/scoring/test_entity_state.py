@@ -322,8 +322,8 @@ def test_a_merged_state_is_that_of_all_events(drawn: list[Any], cut: int, offset
         as_of = (as_of + shift) // DAY * DAY
     before = [(number, row) for number, row in rows if row.time < as_of]
     since = [(number, row) for number, row in rows if row.time >= as_of]
-    settled = [item for item in before if random.random() < 0.7] if random else []
-    base, live = added(before), added(settled + since)
+    remembered = [item for item in before if random.random() < 0.7] if random else []
+    base, live = added(before), added(remembered + since)
     packed = PAST.pack(base), PAST.pack(live)
     merged = PAST.merged(base, live, as_of)
     assert PAST.pack(merged) == PAST.pack(added(rows))

@@ -20,7 +20,8 @@ from handler.scoring.outliers import Outliers
 from handler.scoring.scorer import Scorer, load_scorer
 from handler.scoring.sentence import number_text
 from training.data.requests import field_values
-from training.model.distributions import binned, describe
+from training.model.bins import binned
+from training.model.distributions import describe
 
 BUILD = Path(__file__).parents[3] / "build"
 NAMES = ("refund", "transaction")

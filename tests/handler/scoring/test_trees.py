@@ -34,12 +34,12 @@ def test_leaves_add_up_to_the_margin(name: str, request: pytest.FixtureRequest) 
 def test_what_moves_is_left(refund: Scorer) -> None:
     """Decided in two steps it is the same; the bound is below every value, and all thresholds are the model's."""
     trees, rows = sum_of(trees_of(refund.bundle.booster.model_json())), drawn_rows(refund, 20)
-    decided, moving = trees.thresholds(), set(range(4))
+    all_thresholds, moving = trees.thresholds(), set(range(4))
     for row in rows:
         left = trees.resolved(row, moving)
         assert len(left.trees) < len(trees.trees)
         assert {feature for feature, thresholds in left.thresholds().items() if thresholds} <= moving
-        assert all(set(thresholds) <= set(decided[feature]) for feature, thresholds in left.thresholds().items())
+        assert all(set(thresholds) <= set(all_thresholds[feature]) for feature, thresholds in left.thresholds().items())
         for other in rows:
             moved = other[:4] + row[4:]
             assert left.resolved(moved, ()).rest == pytest.approx(trees.resolved(moved, ()).rest, abs=1e-9)

@@ -379,7 +379,7 @@ def test_a_flagged_request_is_told_what_would_have_passed(changing: TestClient) 
 
 def test_what_cannot_be_told_is_refused(client: TestClient, changing: TestClient) -> None:
     """A scorer without a changeable field, a batch that would take too long, a parameter that is neither."""
-    for served, path, body, place, message in (
+    for api, path, body, place, message in (
         (client, f"{ROUTE}?whatif=true", REQUEST, ["query", "whatif"], "This scorer declares no changeable field"),
         (
             changing,
@@ -390,7 +390,7 @@ def test_what_cannot_be_told_is_refused(client: TestClient, changing: TestClient
         ),
         (changing, f"{ROUTE}?whatif=1", REQUEST, ["query", "whatif"], "Input should be true or false"),
     ):
-        answer = served.post(path, json=body)
+        answer = api.post(path, json=body)
         (problem,) = answer.json()["detail"]
         assert (answer.status_code, problem["loc"]) == (422, place)
         assert problem["msg"].startswith(message)
@@ -471,11 +471,11 @@ def test_an_unknown_reader_is_refused(tmp_path: Path, addressed: tuple[TestClien
     """And a customer, where nothing is declared for one."""
     write_variant(BUNDLES / "refund", tmp_path / "silent", contract=without_reasons())
     client = TestClient(create_app({"refund": Slot(load_scorer(tmp_path / "silent"))}))
-    for served, reader, message in (
+    for api, reader, message in (
         (addressed[0], "judge", "Input should be 'analyst', 'customer' or 'auditor'"),
         (client, "customer", "This scorer declares no reason for customers; ask for the analyst's"),
     ):
-        answer = served.post(f"{ROUTE}?reader={reader}", json=REQUEST)
+        answer = api.post(f"{ROUTE}?reader={reader}", json=REQUEST)
         (problem,) = answer.json()["detail"]
         assert (answer.status_code, problem["loc"], problem["msg"]) == (422, ["query", "reader"], message)
 

@@ -67,9 +67,9 @@ def read(name: str) -> tuple[pd.DataFrame, PastRows]:
 
 def declared(name: str) -> tuple[History, dict[str, DeclaredField]]:
     """A history of both keys and of the pair of them, with features of every kind."""
-    (feature, other), (measure, kind) = SETS[name].keys, SETS[name].measure
+    (first, other), (measure, kind) = SETS[name].keys, SETS[name].measure
     features: dict[str, Any] = {"pair_count": {"entity": "pair", "take": "count", "over": "90d"}}
-    for entity, value in ((feature, other), (other, feature)):
+    for entity, value in ((first, other), (other, first)):
         of_entity = {
             **{f"count_{days}d": {"take": "count", "over": f"{days}d"} for days in WINDOWS},
             **{f"mean_{days}d": {"take": "mean", "field": measure, "over": f"{days}d"} for days in WINDOWS},
@@ -85,7 +85,7 @@ def declared(name: str) -> tuple[History, dict[str, DeclaredField]]:
         features |= {f"{entity}_{take}": {"entity": entity, **declaration} for take, declaration in of_entity.items()}
     history = history_of(
         {
-            "entities": {feature: {"key": feature}, other: {"key": other}, "pair": {"key": [feature, other]}},
+            "entities": {first: {"key": first}, other: {"key": other}, "pair": {"key": [first, other]}},
             "features": features,
             "label_delay_days": SETS[name].label_delay_days,
             "usual_fraud_rate": 0.02,
@@ -93,7 +93,7 @@ def declared(name: str) -> tuple[History, dict[str, DeclaredField]]:
     )
     assert history is not None
     return history, {
-        feature: DeclaredField(type="key"),
+        first: DeclaredField(type="key"),
         other: DeclaredField(type="key"),
         measure: DeclaredField(type=kind, unit="USD" if kind == "money" else None),
     }

@@ -54,10 +54,10 @@ def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: ScorerDecl
     with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({1: "visits is infinite", 2: "amount is below 0"}))
         quarantine.add(chunk_of({}))
-        quarantine.require_enough(mini_scorer)
+        quarantine.require_few_bad_rows(mini_scorer)
         quarantine.add(chunk_of({207: "amount is below 0", 208: "amount is below 0"}))
     with pytest.raises(DataError) as caught:
-        quarantine.require_enough(mini_scorer)
+        quarantine.require_few_bad_rows(mini_scorer)
     assert str(caught.value).endswith("amount: is below 0 in 3 rows; visits: is infinite in 1 rows")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.row_checks import check_each_row, check_rows, declared_columns, require_enough, sample_of
+from training.data.row_checks import check_each_row, check_rows, declared_columns, require_few_bad_rows, sample_of
 from training.declaration import ScorerDeclaration
 from training.errors import DataError
 
@@ -64,9 +64,9 @@ def test_any_number_of_rows_of_a_chunk_may_be_bad(mini_rows: pd.DataFrame, mini_
 
 def test_enough_rows_are_sound(mini_scorer: ScorerDeclaration) -> None:
     """The declared share itself is allowed; above it the message counts by reason."""
-    require_enough(200, 2, Counter(), mini_scorer)
+    require_few_bad_rows(200, 2, Counter(), mini_scorer)
     with pytest.raises(DataError) as caught:
-        require_enough(200, 3, {"amount: is below 0": 2, "the line is broken": 1}, mini_scorer)
+        require_few_bad_rows(200, 3, {"amount: is below 0": 2, "the line is broken": 1}, mini_scorer)
     assert str(caught.value) == (
         "3 of 200 rows (1.50%) break the contract; quarantine.max_share allows 1.00%. "
         "amount: is below 0 in 2 rows; the line is broken in 1 rows"

@@ -42,17 +42,17 @@ def checked(scorer: ScorerDeclaration, cards: pa.Array | list[str], kind: str) -
     else:
         pq.write_table(pa.Table.from_pandas(rows, preserve_index=False).append_column("card", cards), path)
     source = open_source(scorer.model_copy(update={"data": str(path)}))
-    keys: dict[int, str | None] = {}
+    key_or_reason: dict[int, str | None] = {}
     for chunk in check_source(source, Workers(scorer.compute, 1)):
-        keys |= dict(
+        key_or_reason |= dict(
             zip(
                 chunk.clean.index,
                 chunk.clean["card"].astype(object).where(chunk.clean["card"].notna(), None),
                 strict=True,
             )
         )
-        keys |= chunk.quarantined["rejected_because"].to_dict()
-    return [keys[place] for place in range(len(cards))]
+        key_or_reason |= chunk.quarantined["rejected_because"].to_dict()
+    return [key_or_reason[place] for place in range(len(cards))]
 
 
 def requested(scorer: ScorerDeclaration, value: object) -> str | None:

@@ -24,10 +24,10 @@ from training.data.window import GIVEN
 from training.declaration import ScorerDeclaration, declared_scorer
 from training.delivery.contenders import Contender
 from training.delivery.gate import _answered, judge_challenger
-from training.delivery.loaded_past import missing_past
 from training.delivery.own_past import with_own_past
 from training.delivery.pointer import RefusedError, promote
 from training.delivery.publish import publish
+from training.delivery.served_history import missing_past
 from training.delivery.store_writer import FolderStoreWriter
 from training.errors import StageError
 

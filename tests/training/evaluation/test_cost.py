@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.training.evaluation.test_measure import labels
 from training.declaration import ScorerDeclaration
-from training.evaluation.cost import Money, RankedCosts, costs_of, declared_money
+from training.evaluation.cost import Money, RankedCosts, caught_amounts, costs_of, declared_money
 from training.evaluation.metrics import rank
 from training.evaluation.threshold import PolicyError, decided
 from training.params import COST_PARTS, Costs, Decision
@@ -221,3 +222,12 @@ def test_days_of_the_rows(mini_scorer: ScorerDeclaration) -> None:
     assert of_an_hour
     assert of_an_hour.days == 0.5
     assert declared_money(mini_scorer.model_copy(update={"costs": None}), columns.__getitem__) is None
+
+
+def test_money_of_caught_frauds() -> None:
+    """Per threshold the amounts of flagged frauds count, in a thousand rows and as a share; a missing one is none."""
+    probability, label = np.array([0.9, 0.8, 0.7, 0.1]), labels(1, 0, 1, 1)
+    assert caught_amounts(probability, label, [0.5, 0.0], np.array([30.0, 99.0, np.nan, 10.0])) == {
+        "caught_amount_of_1000": [7_500.0, 10_000.0],
+        "caught_amount_share": [0.75, 1.0],
+    }

@@ -1,9 +1,9 @@
-"""Bootstrap: draws are resamples with both classes, intervals agree with theory, and both reproduce."""
+"""Intervals: draws are resamples with both classes, intervals agree with theory, bounds cover what they claim."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -16,6 +16,7 @@ from training.evaluation.intervals import (
     grouped_share_interval,
     interval,
     is_within_standard_errors,
+    lower_bound,
     share_interval,
     share_of_sample_interval,
     standard_error,
@@ -246,3 +247,22 @@ def test_share_of_entities_at_its_end_has_the_width_of_their_number() -> None:
         assert grouped_share_interval(hits, np.ones_like(hits), entities) == expected
     # Numbers that no case has do not count.
     assert grouped_share_interval(every, groups != 1, groups) == share_interval(2, 2)
+
+
+@settings(max_examples=50)
+@given(n_rows=st.integers(1, 400), confidence=st.sampled_from([0.5, 0.9, 0.95]) | st.floats(0.5, 0.999), data=st.data())
+def test_lower_bound_is_scipys(n_rows: int, confidence: float, data: st.DataObject) -> None:
+    """The bound equals that of scipy's exact one-sided binomial test."""
+    successes = data.draw(st.integers(0, n_rows))
+    expected = binomtest(successes, n_rows, alternative="greater").proportion_ci(confidence, method="exact").low
+    [bound] = lower_bound(np.array([successes]), np.array([n_rows]), confidence)
+    assert bound == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.97])
+def test_lower_bound_covers_the_true_share(share: float) -> None:
+    """In at least 95 of 100 samples the bound is not above the share that the samples were drawn with."""
+    samples = 20_000
+    successes = np.random.default_rng(9).binomial(120, share, samples)
+    covered = (lower_bound(successes, np.full(samples, 120), 0.95) <= share).mean()
+    assert covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / samples)

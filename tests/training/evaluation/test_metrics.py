@@ -1,4 +1,4 @@
-"""Ranking: weighted metrics are scikit-learn's, counts are what counting gives, bins part no equal probabilities."""
+"""Ranking: weighted metrics are scikit-learn's, counts are what counting gives."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,16 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
 
-from training.evaluation.metrics import (
-    CALIBRATION_BINS,
-    average_precision,
-    brier_score,
-    calibration_bins,
-    expected_calibration_error,
-    rank,
-    recall_at_fpr,
-    roc_auc,
-)
+from training.evaluation.calibration import brier_score, calibration_bins, expected_calibration_error
+from training.evaluation.metrics import average_precision, rank, recall_at_fpr, roc_auc
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
@@ -29,7 +21,6 @@ WEIGHTED_ROWS = st.lists(st.tuples(TIED, st.booleans(), WEIGHTS), max_size=60).m
     # One row of each class has a weight, as in every draw of the bootstrap.
     lambda rows: [*rows, (0.5, True, 1.0), (0.5, False, 1.0)]
 )
-PROBABILITIES = st.lists(st.one_of(TIED, st.floats(0, 1)), min_size=1, max_size=80).map(np.array)
 
 
 def columns_of(rows: Rows) -> tuple[Floats, Labels, Floats]:
@@ -112,46 +103,6 @@ def test_recall_at_exactly_the_limit() -> None:
     score = np.concatenate([[0.9, 0.8, 0.7], np.full(99, 0.1)])
     label = np.array([1, 0, 1] + [0] * 99, dtype=np.int8)
     assert recall_at_fpr(*rank(score, label).counts()) == 1.0
-
-
-@settings(max_examples=50)
-@given(probability=PROBABILITIES)
-def test_bins_follow_the_probability(probability: Floats) -> None:
-    """Rows of one probability share a bin, and a higher probability is never in a lower bin."""
-    bins = calibration_bins(probability)
-    order = np.argsort(probability)
-    steps, rises = np.diff(bins[order]), np.diff(probability[order])
-    assert (steps >= 0).all()
-    assert (steps[rises == 0] == 0).all()
-    assert 0 <= bins.min() <= bins.max() < CALIBRATION_BINS
-
-
-@pytest.mark.parametrize(("n_rows", "n_bins"), [(150, 15), (1_000, 10), (7, 3)])
-def test_bins_hold_equally_many_rows(n_rows: int, n_bins: int) -> None:
-    """Where no probabilities tie, the bins' sizes differ by one row at most."""
-    probability = np.random.default_rng(2).permutation(n_rows) ** 3 / n_rows**3
-    sizes = np.bincount(calibration_bins(probability, n_bins))
-    assert len(sizes) == n_bins
-    assert np.ptp(sizes) <= 1
-
-
-@settings(max_examples=50)
-@given(shift=st.just(0.0) | st.floats(0, 0.5))
-def test_calibration_error_is_a_known_shift(shift: float) -> None:
-    """Probabilities that are all too high by the same amount, or by none, have it as their calibration error."""
-    shares = (0.02, 0.1, 0.5)
-    label = np.concatenate([np.arange(100) < share * 100 for share in shares]).astype(np.int8)
-    probability = np.repeat(shares, 100)
-    shifted = probability + shift
-    assert expected_calibration_error(shifted, label, calibration_bins(shifted)) == pytest.approx(shift, abs=1e-12)
-
-
-def test_errors_of_opposite_sign_do_not_cancel() -> None:
-    """A group predicted 0.1 too high and one 0.1 too low make an error of 0.1, not of 0."""
-    label = np.tile(np.arange(10) < 5, 2).astype(np.int8)
-    probability = np.repeat([0.4, 0.6], 10)
-    error = expected_calibration_error(probability, label, calibration_bins(probability))
-    assert error == pytest.approx(0.1)
 
 
 @settings(max_examples=50)

@@ -1,4 +1,4 @@
-"""Policies: each threshold does what its policy says and no other does it better; a bound covers what it claims."""
+"""Policies: each threshold does what its policy says and no other does it better."""
 
 from contextlib import suppress
 from typing import Any
@@ -9,18 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from scipy.stats import binomtest
 
 from training.evaluation.cost import Money
-from training.evaluation.threshold import (
-    RECALLS,
-    REVIEW_RATES,
-    PolicyError,
-    decided,
-    lower_bound,
-    operating_points,
-    threshold_for,
-)
+from training.evaluation.intervals import lower_bound
+from training.evaluation.threshold import RECALLS, REVIEW_RATES, PolicyError, decided, operating_points, threshold_for
 from training.params import Costs, Decision
 
 Floats = npt.NDArray[np.float64]
@@ -192,25 +184,6 @@ def test_sure_recall_holds_for_rows_to_come() -> None:
     held = sum(1 - threshold_for(rng.random(150), label, policy) >= 0.8 for _ in range(samples))
     noise = 3 * np.sqrt(0.95 * 0.05 / samples)
     assert 0.95 - noise <= held / samples <= 0.99
-
-
-@settings(max_examples=50)
-@given(n_rows=st.integers(1, 400), confidence=CONFIDENCES, data=st.data())
-def test_lower_bound_is_scipys(n_rows: int, confidence: float, data: st.DataObject) -> None:
-    """The bound equals that of scipy's exact one-sided binomial test."""
-    successes = data.draw(st.integers(0, n_rows))
-    expected = binomtest(successes, n_rows, alternative="greater").proportion_ci(confidence, method="exact").low
-    [bound] = lower_bound(np.array([successes]), np.array([n_rows]), confidence)
-    assert bound == pytest.approx(expected, abs=1e-9)
-
-
-@pytest.mark.parametrize("share", [0.5, 0.9, 0.97])
-def test_lower_bound_covers_the_true_share(share: float) -> None:
-    """In at least 95 of 100 samples the bound is not above the share that the samples were drawn with."""
-    samples = 20_000
-    successes = np.random.default_rng(9).binomial(120, share, samples)
-    covered = (lower_bound(successes, np.full(samples, 120), 0.95) <= share).mean()
-    assert covered >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / samples)
 
 
 def test_28_frauds_are_too_few() -> None:

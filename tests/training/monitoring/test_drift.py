@@ -110,7 +110,7 @@ def test_small_window_of_categories_has_no_small_p_values() -> None:
     distances = [
         category_distance(rng.multinomial(N_BASELINE, shares), rng.multinomial(200, shares)) for _ in range(300)
     ]
-    assert 0.01 <= np.mean([each.p_value < 0.05 for each in distances]) <= 0.09
+    assert 0.01 <= np.mean([distance.p_value < 0.05 for distance in distances]) <= 0.09
 
 
 def test_rare_labels_are_counted_together() -> None:

@@ -77,9 +77,9 @@ class Recorded:
         recorder = Recorder(str(self.folder), **settings)
         answered = []
         for minute, values in zip(range(len(self.requests), 0, -1), self.requests, strict=True):
-            left = self.scorer.request_model.model_validate(values)
-            scored = self.scorer.score(left)
-            answered.append(Answered((left,), (scored,), (self.scorer.answer(left, scored),)))
+            request = self.scorer.request_model.model_validate(values)
+            scored = self.scorer.score(request)
+            answered.append(Answered((request,), (scored,), (self.scorer.answer(request, scored),)))
             clock[0] = START + 60.0 * minute
             recorder.record(self.scorer, answered[-1], 0.0125)
         return answered[::-1]

@@ -5,8 +5,8 @@ import pytest
 from tests.training.replayed_week import START, replayed_week
 from tests.training.report.pages import HOSTILE, parsed, require_whole_page, words
 from training.monitoring.replay import POLICIES, SECONDS_A_WEEK, total
-from training.report.backtest_page import LINES, backtest_page, policy_table
-from training.report.backtest_report import BacktestReport, PolicyReport, Week
+from training.report.backtest_page import LINES, backtest_page
+from training.report.backtest_report import BacktestReport, PolicyReport, Week, policy_table
 
 
 def report(*weeks: Week, scorer: str = "mini", **policies: list[Week]) -> BacktestReport:

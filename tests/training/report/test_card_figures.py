@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 from tests.training.report.pages import parsed
 from training.report.axes import LOWEST_DECADE, blank_axes, decades, percent_ticks, round_ticks
-from training.report.card_figures import importance, pictures
+from training.report.card_figures import importance_figure, pictures
 from training.report.html import Picture, svg
 from training.report.stage_reports import Reports
 
@@ -23,7 +23,7 @@ NAMES = ("precision_recall", "reliability", "tradeoff", "costs", "importance", "
 def importance_svg(*names: str) -> str:
     """The plot of features that are all alike, as SVG."""
     rows = [{"feature": name, "gain": 0.1, "permutation": 0.02, "permutation_std": 0.01} for name in names]
-    return svg("x", Picture("", "", partial(importance, rows)))
+    return svg("x", Picture("", "", partial(importance_figure, rows)))
 
 
 @pytest.fixture(scope="module")

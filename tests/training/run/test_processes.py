@@ -16,7 +16,7 @@ from training.errors import StageError
 from training.params import Compute
 from training.run.engine import workers_of
 from training.run.matrix import Matrix
-from training.run.processes import Task, Workers
+from training.run.processes import Task, Workers, on_all_cores
 
 pytestmark = pytest.mark.usefixtures("two_processes")
 
@@ -108,3 +108,28 @@ def test_the_declared_engine_is_used() -> None:
     with workers_of(Compute(chunk_rows=2_000)) as workers:
         assert type(workers) is Workers
         assert workers.compute.chunk_rows == 2_000
+
+
+def test_results_keep_the_order_of_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each task has its result at its place, whichever finished first."""
+    tasks = [(math.comb, 30_000 if number == 0 else 10, 5_000 if number == 0 else number) for number in range(6)]
+    assert on_all_cores(tasks, "folds") == [math.comb(*numbers) for _, *numbers in tasks]
+    assert capsys.readouterr().out.splitlines()[-1].startswith("folds: 6 of 6")
+
+
+def test_tasks_run_in_processes_of_one_core() -> None:
+    """A task runs in another process than the stage, and that one's libraries take a single core."""
+    *processes, threads = on_all_cores([(os.getpid,), (os.getpid,), (os.getenv, "OMP_NUM_THREADS")], "folds")
+    assert os.getpid() not in processes
+    assert threads == "1"
+
+
+def test_error_of_a_task_is_raised() -> None:
+    """A task that fails fails the stage, with its own error."""
+    with pytest.raises(ValueError, match="math domain error"):
+        on_all_cores([(math.sqrt, 4.0), (math.sqrt, -1.0), (math.sqrt, 9.0)], "roots")
+
+
+def test_no_tasks_have_no_results() -> None:
+    """Nothing to do is done at once."""
+    assert on_all_cores([], "nothing") == []

@@ -1,8 +1,7 @@
-"""Progress: a bar on a terminal, few lines in a log, and tasks on all cores in their order."""
+"""Progress: a bar on a terminal, few lines in a log."""
 
 import contextlib
 import io
-import math
 import os
 import select
 import termios
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.run import progress as module
-from training.run.progress import PACE_AFTER_SECONDS, on_all_cores, progress, say
+from training.run.progress import PACE_AFTER_SECONDS, progress, say
 
 
 @contextlib.contextmanager
@@ -90,34 +89,6 @@ def test_line_goes_to_the_output(capsys: pytest.CaptureFixture[str]) -> None:
     say("fold 1 of 4: 0.71")
     said = capsys.readouterr()
     assert (said.out, said.err) == ("fold 1 of 4: 0.71\n", "")
-
-
-@pytest.mark.usefixtures("two_processes")
-def test_results_keep_the_order_of_the_tasks(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each task has its result at its place, whichever finished first."""
-    tasks = [(math.comb, 30_000 if number == 0 else 10, 5_000 if number == 0 else number) for number in range(6)]
-    assert on_all_cores(tasks, "folds") == [math.comb(*numbers) for _, *numbers in tasks]
-    assert capsys.readouterr().out.splitlines()[-1].startswith("folds: 6 of 6")
-
-
-@pytest.mark.usefixtures("two_processes")
-def test_tasks_run_in_processes_of_one_core() -> None:
-    """A task runs in another process than the stage, and that one's libraries take a single core."""
-    *processes, threads = on_all_cores([(os.getpid,), (os.getpid,), (os.getenv, "OMP_NUM_THREADS")], "folds")
-    assert os.getpid() not in processes
-    assert threads == "1"
-
-
-@pytest.mark.usefixtures("two_processes")
-def test_error_of_a_task_is_raised() -> None:
-    """A task that fails fails the stage, with its own error."""
-    with pytest.raises(ValueError, match="math domain error"):
-        on_all_cores([(math.sqrt, 4.0), (math.sqrt, -1.0), (math.sqrt, 9.0)], "roots")
-
-
-def test_no_tasks_have_no_results() -> None:
-    """Nothing to do is done at once."""
-    assert on_all_cores([], "nothing") == []
 
 
 @pytest.fixture

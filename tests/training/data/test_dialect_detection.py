@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from training.data.detection import find_dialect
 from training.data.dialect import Dialect
+from training.data.dialect_detection import find_dialect
 from training.data.input_files import read_as, read_input_files
 from training.data.text_files import Packing
 from training.errors import DataError

@@ -1,0 +1,55 @@
+"""Calibration: bins part no equal probabilities, and the error is what is known of it."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from training.evaluation.calibration import CALIBRATION_BINS, calibration_bins, expected_calibration_error
+
+Floats = npt.NDArray[np.float64]
+
+PROBABILITIES = st.lists(
+    st.one_of(st.integers(0, 8).map(lambda n: n / 8), st.floats(0, 1)), min_size=1, max_size=80
+).map(np.array)
+
+
+@settings(max_examples=50)
+@given(probability=PROBABILITIES)
+def test_bins_follow_the_probability(probability: Floats) -> None:
+    """Rows of one probability share a bin, and a higher probability is never in a lower bin."""
+    bins = calibration_bins(probability)
+    order = np.argsort(probability)
+    steps, rises = np.diff(bins[order]), np.diff(probability[order])
+    assert (steps >= 0).all()
+    assert (steps[rises == 0] == 0).all()
+    assert 0 <= bins.min() <= bins.max() < CALIBRATION_BINS
+
+
+@pytest.mark.parametrize(("n_rows", "n_bins"), [(150, 15), (1_000, 10), (7, 3)])
+def test_bins_hold_equally_many_rows(n_rows: int, n_bins: int) -> None:
+    """Where no probabilities tie, the bins' sizes differ by one row at most."""
+    probability = np.random.default_rng(2).permutation(n_rows) ** 3 / n_rows**3
+    sizes = np.bincount(calibration_bins(probability, n_bins))
+    assert len(sizes) == n_bins
+    assert np.ptp(sizes) <= 1
+
+
+@settings(max_examples=50)
+@given(shift=st.just(0.0) | st.floats(0, 0.5))
+def test_calibration_error_is_a_known_shift(shift: float) -> None:
+    """Probabilities that are all too high by the same amount, or by none, have it as their calibration error."""
+    shares = (0.02, 0.1, 0.5)
+    label = np.concatenate([np.arange(100) < share * 100 for share in shares]).astype(np.int8)
+    probability = np.repeat(shares, 100)
+    shifted = probability + shift
+    assert expected_calibration_error(shifted, label, calibration_bins(shifted)) == pytest.approx(shift, abs=1e-12)
+
+
+def test_errors_of_opposite_sign_do_not_cancel() -> None:
+    """A group predicted 0.1 too high and one 0.1 too low make an error of 0.1, not of 0."""
+    label = np.tile(np.arange(10) < 5, 2).astype(np.int8)
+    probability = np.repeat([0.4, 0.6], 10)
+    error = expected_calibration_error(probability, label, calibration_bins(probability))
+    assert error == pytest.approx(0.1)
