@@ -1,4 +1,4 @@
-"""A Python of another processor (this one's has one), run under QEMU's emulation, made of Debian's own signed packages.
+"""The Python of a processor: this machine's own, or one run under QEMU's emulation, of Debian's own signed packages.
 
 Python 3.13 is the default of Debian 13, whose packages are unpacked into a folder of this project: nothing is installed
 but the emulator itself.

@@ -87,9 +87,9 @@ def distance(scorer: Scorer, name: str, now: Any, to: Any) -> float:  # noqa: AN
 
 
 def test_the_change_leaves_the_band(changing: Scorer) -> None:
-    """Of 24 flagged requests each, re-scored by the function; `make bench-whatif` does so with 2,000."""
+    """Of twelve flagged requests each, re-scored by the function; `make bench-whatif` does so with 2,000."""
     n_found = 0
-    for request, scored in drawn(changing, 24, seed=1):
+    for request, scored in drawn(changing, 12, seed=1):
         answer = changing.whatif.answer(request, scored)
         if not answer["changes"]:
             assert answer["sentence"].startswith("no change of one or two of ")
@@ -99,7 +99,7 @@ def test_the_change_leaves_the_band(changing: Scorer) -> None:
         assert leaves(scored, result)
         assert (result.probability, result.band) == (answer["probability"], answer.get("band"))
         assert len({change["field"] for change in answer["changes"]}) == len(answer["changes"]) <= 2
-    assert n_found > 16
+    assert n_found > 8
 
 
 def grid(scorer: Scorer, request: BaseModel, name: str) -> list[Any]:
@@ -114,6 +114,12 @@ def grid(scorer: Scorer, request: BaseModel, name: str) -> list[Any]:
     kinds: dict[str, Callable[[float], float]] = {"money": lambda v: round(v, 2), "count": round}
     snapped = {kinds.get(field.type, float)(value) for value in values}
     return [value for value in snapped if field.lowest <= value <= field.highest]
+
+
+def far(scorer: Scorer, request: BaseModel, fields: tuple[str, ...], values: tuple[Any, ...]) -> float:
+    """How far some values of fields are from a request's, together."""
+    now = vars(request)
+    return sum(distance(scorer, name, now[name], value) for name, value in zip(fields, values, strict=True))
 
 
 def test_no_smaller_change_would_do(changing: Scorer) -> None:
@@ -134,20 +140,21 @@ def test_no_smaller_change_would_do(changing: Scorer) -> None:
                 if n_fields == 2:
                     rng = np.random.default_rng(4)
                     grids = [[values[place] for place in rng.permutation(len(values))[:40]] for values in grids]
-                for values in product(*grids):
-                    copy = request.model_copy()
+                nearer = [
+                    values
+                    for values in product(*grids)
+                    if n_fields < n_told or far(changing, request, fields, values) < best - 1e-6
+                ]
+                copies = [request.model_copy() for _ in nearer]
+                for copy, values in zip(copies, nearer, strict=True):
                     vars(copy).update(zip(fields, values, strict=True))
-                    far = sum(
-                        distance(changing, name, vars(request)[name], value)
-                        for name, value in zip(fields, values, strict=True)
-                    )
-                    if n_fields < n_told or far < best - 1e-6:
-                        assert not leaves(scored, changing.score(copy)), (fields, values, answer)
+                for values, result in zip(nearer, changing.scores(copies) if copies else (), strict=True):
+                    assert not leaves(scored, result), (fields, values, answer)
 
 
 def test_the_bound_leaves_out_nothing(changing: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same change is told where the bound rules nothing out."""
-    drawn_here = list(drawn(changing, 6, seed=5))
+    drawn_here = list(drawn(changing, 3, seed=5))
     answers = [changing.whatif.answer(request, scored) for request, scored in drawn_here]
     monkeypatch.setattr(whatif, "TOLERANCE", float("inf"))
     assert [changing.whatif.answer(request, scored) for request, scored in drawn_here] == answers
