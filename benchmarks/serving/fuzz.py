@@ -12,6 +12,8 @@ from benchmarks.command import ROOT
 from benchmarks.serving.server import served
 from benchmarks.serving.services import checkout_service
 
+# No schema can say that a time must not be ahead of the server's clock or before 1900: such requests are refused.
+UNDECIDABLE = ("--exclude-checks", "positive_data_acceptance")
 EVENTS = str(ROOT / "tests" / "handler" / "web" / "test_events.py")
 
 
@@ -23,7 +25,7 @@ def fuzz_routes(cases: int, phases: str) -> dict[str, Any]:
     """
     with TemporaryDirectory() as folder, served(checkout_service(), Path(folder) / "log") as (_, address):
         program = str(Path(sys.executable).with_name("schemathesis"))
-        command = [program, "--no-color", "run", f"{address}/openapi.json"]
+        command = [program, "--no-color", "run", f"{address}/openapi.json", *UNDECIDABLE]
         printed = _run([*command, "--max-examples", str(cases), "--phases", phases], Path(folder))
     generated = re.search(r"(\d+) generated, (\d+) passed", printed)
     if not generated or generated[1] != generated[2]:

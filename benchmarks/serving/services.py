@@ -62,13 +62,15 @@ def compared_services(function: Service, folder: Path) -> dict[str, Service]:
     """Each service by its name, in the order of a round; `folder` receives links to their packages.
 
     Each sees the standard library, the function's own packages and those it needs, nothing else of the virtual
-    environment (XGBoost would import scikit-learn and pandas if it found them), and this repository's modules.
+    environment (XGBoost would import scikit-learn and pandas if it found them), and this repository's modules. Beside a
+    function from the checkout, whose path is the whole environment, a service that lacks a package fails all the same.
     """
     # A service's process writes no .pyc.
     compileall.compile_dir(Path(__file__).parent, quiet=1)
     services = {"ours": function}
+    shared = function.paths if function.folder == ARTIFACT else (link(folder / "web", WEB),)
     for name, packages in PACKAGES.items():
-        paths = (link(folder / name, packages), *function.paths, ROOT)
+        paths = (link(folder / name, packages), *shared, ROOT)
         services[name] = replace(function, module=f"benchmarks.serving.{name}_service", paths=paths)
     pickles = {**function.environment, "BUNDLES": str(ROOT / BUNDLES)}
     return services | {"joblib": replace(services["joblib"], environment=pickles)}

@@ -4,7 +4,7 @@ The served routes parse their requests themselves, so the document describes pla
 tests/handler/web/test_document.py and the fuzzing in tests/test_uvicorn.py keep the two in agreement.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -38,7 +38,6 @@ _READER = {
     "in": "query",
     "description": "for whom the reasons are: analyst (sentences), customer (codes and texts without numbers) or "
     "auditor (the contributions of all features)",
-    "schema": {"type": "string", "enum": list(READERS), "default": READERS[0]},
 }
 
 
@@ -108,7 +107,6 @@ def _add_outcomes(app: FastAPI, scorers: Mapping[str, Scorer]) -> None:
     item["examples"] = [{"scorer": min(scorers), "id": "a request's id", "label": True}]
     body = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_BATCH}
     operation = _operation("outcomes", body)
-    operation["openapi_extra"]["parameters"] = []
     operation["responses"][503] = {"description": "The outcomes could not be recorded", "model": Error}
     operation["responses"][409] = {"description": "This deployment does not record outcomes", "model": Error}
     app.add_api_route(
@@ -121,10 +119,14 @@ def _add_outcomes(app: FastAPI, scorers: Mapping[str, Scorer]) -> None:
 
 
 def _add_scorer(app: FastAPI, name: str, scorer: Scorer) -> None:
-    route, answer = scorer.contract.route, scorer.answer_model
+    route, answer, parameters = scorer.contract.route, scorer.answer_model, _parameters(scorer)
     request = scorer.request_model.model_json_schema()
     app.add_api_route(
-        route, _placeholder, response_model=answer, summary=f"Score one {name} request", **_operation(name, request)
+        route,
+        _placeholder,
+        response_model=answer,
+        summary=f"Score one {name} request",
+        **_operation(name, request, parameters),
     )
     batch = {"type": "array", "items": request, "minItems": 1, "maxItems": MAX_BATCH}
     app.add_api_route(
@@ -133,11 +135,19 @@ def _add_scorer(app: FastAPI, name: str, scorer: Scorer) -> None:
         response_model=list[answer],  # type: ignore[valid-type]  # made at run time
         summary=f"Score up to {MAX_BATCH:,} {name} requests, answered in order",
         description=f"With explain=true, as many requests as have {MAX_REASONS:,} reasons together.",
-        **_operation(name, batch),
+        **_operation(name, batch, parameters),
     )
 
 
-def _operation(tag: str, body: dict[str, Any]) -> dict[str, Any]:
+def _parameters(scorer: Scorer) -> list[dict[str, Any]]:
+    """What a caller may ask for: what would have passed only where a field may change, and who is told a reason."""
+    can_change = any(field.changeable for field in scorer.contract.fields.values())
+    readers = [name for name in READERS if name != "customer" or scorer.contract.customer_reasons]
+    reader = _READER | {"schema": {"type": "string", "enum": readers, "default": READERS[0]}}
+    return [_EXPLAIN, *([_WHATIF] if can_change else ()), reader]
+
+
+def _operation(tag: str, body: dict[str, Any], parameters: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """What the placeholder routes do not declare: query, body and errors."""
     descriptions = {
         400: "The body's gzip is damaged",
@@ -158,7 +168,7 @@ def _operation(tag: str, body: dict[str, Any]) -> dict[str, Any]:
         "tags": [tag],
         "responses": responses,
         "openapi_extra": {
-            "parameters": [_EXPLAIN, _WHATIF, _READER],
+            "parameters": [*parameters],
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
         },
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.declaration import ScorerDeclaration
 from training.errors import StageError
 from training.run.files import BUILD, read_texts
 from training.run.matrix import Positions
+
+if TYPE_CHECKING:
+    from training.declaration import ScorerDeclaration
 
 # After the name of a field: the column of what the file held, before the past filled what was missing.
 GIVEN = ".given"
@@ -142,7 +144,7 @@ class Window:
             yield part.read(columns)
 
 
-def read_training(scorer: ScorerDeclaration, name: str, *later: str) -> tuple[Window, pd.DataFrame]:
+def read_training(scorer: "ScorerDeclaration", name: str, *later: str) -> tuple[Window, pd.DataFrame]:
     """A scorer's training window, with later ones if they are named, and its catalogue, as the stages wrote them."""
     folder = BUILD / name
     catalogue = read_texts(folder / "catalogue.csv")

@@ -1,16 +1,23 @@
 """The OpenAPI document agrees with the served routes, which are declared separately."""
 
 import gzip
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 from starlette.routing import Route
 
+from benchmarks.variants import write_variant
 from handler.app import app
+from handler.releases.served import Slot
+from handler.scoring.scorer import load_scorer
 from handler.settings import SETTINGS
 from handler.web.endpoint import ScoreEndpoint
 from handler.web.headers import MAX_HEADER_BYTES
+from handler.web.routes import create_app
+from tests.handler.deployment import BUNDLES
 
 FASTAPI_ROUTES = {"/openapi.json", "/docs", "/docs/oauth2-redirect"}
 ROUTE = "/api/v1/refund-predict"
@@ -84,3 +91,20 @@ def test_the_models_route_lists_the_scorers(document: dict[str, Any]) -> None:
     """A reader of /docs can select one."""
     (parameter,) = document["paths"]["/models/{scorer}"]["get"]["parameters"]
     assert parameter["schema"]["enum"] == ["refund", "transaction"]
+
+
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_parameters_are_those_that_a_scorer_answers(tmp_path: Path, *, is_declared: bool) -> None:
+    """What would have passed where a field may change, and customers where a reason is declared for them."""
+    contract = json.loads((BUNDLES / "refund" / "manifest.json").read_text())["contract"]
+    contract["fields"]["amount"]["changeable"] = is_declared
+    for declared in (contract["fields"], contract["features"], contract["history"]["features"]):
+        for feature in () if is_declared else declared.values():
+            feature.pop("reason", None)
+    write_variant(BUNDLES / "refund", tmp_path / "refund", contract=contract)
+    served = create_app({"refund": Slot(load_scorer(tmp_path / "refund"))})
+    paths = TestClient(served).get("/openapi.json").json()["paths"]
+    for route in (ROUTE, f"{ROUTE}/batch"):
+        parameters = {item["name"]: item["schema"] for item in paths[route]["post"]["parameters"]}
+        assert list(parameters) == ["explain", *(["whatif"] if is_declared else []), "reader"]
+        assert ("customer" in parameters["reader"]["enum"]) == is_declared
