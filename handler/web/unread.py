@@ -51,6 +51,7 @@ def _record_source(event: Any) -> str | None:  # noqa: ANN401 - see above
     """
     records = event.get("Records") if isinstance(event, dict) else event
     for item in (event, *records) if isinstance(records, list) else (event,):
-        if isinstance(item, dict) and (source := item.get("eventSource") or item.get("EventSource")):
-            return ascii(str(source)[:_MAX_LENGTH])
+        source = (item.get("eventSource") or item.get("EventSource")) if isinstance(item, dict) else None
+        if source and isinstance(source, str):
+            return ascii(source[:_MAX_LENGTH])
     return None

@@ -27,6 +27,7 @@ UNREAD: dict[str, tuple[Any, str]] = {
     "a batch": ([PAYMENT], "not a JSON object"),
     "no records": ({"Records": []}, "'Records'"),
     "records of nobody": ({"Records": [{"cf": {}}, None, 1]}, "'Records'"),
+    "a source that is no text": ({"EventSource": True}, "'EventSource'"),
     "records that are no list": ({"Records": {"eventSource": 1}}, "'Records'"),
     "an event of a bus": ({**EVENTBRIDGE, "source": "shop.payments"}, "'detail-type'"),
     "an event of a service": ({**EVENTBRIDGE, "source": "aws.s3"}, "'detail-type'"),
