@@ -212,22 +212,6 @@ def test_variants_without_smote_need_no_neighbours(mini_scorer: Scorer) -> None:
     assert {"none", "undersample 0.1", "class_weight 1"} <= set(report)
 
 
-@pytest.mark.parametrize(
-    ("variant", "name"),
-    [
-        (NONE, "none"),
-        (Resampling(method="none", ratio=0.5), "none"),
-        (Resampling(method="undersample", ratio=0), "none"),
-        (Resampling(method="smote", ratio=0.1), "smote 0.1"),
-        (Resampling(method="undersample", ratio=0.03), "undersample 0.03"),
-        (Resampling(method="class_weight", ratio=1.0), "class_weight 1"),
-    ],
-)
-def test_variants_are_named_by_method_and_ratio(variant: Resampling, name: str) -> None:
-    """A variant's name is what tells it from the others; without an effect it is none."""
-    assert variant_name(variant) == name
-
-
 AUTO = Resampling(method="auto")
 
 

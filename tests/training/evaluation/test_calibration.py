@@ -5,8 +5,15 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import brier_score_loss
 
-from training.evaluation.calibration import CALIBRATION_BINS, calibration_bins, expected_calibration_error
+from tests.training.evaluation.test_metrics import WEIGHTED_ROWS, Rows, columns_of
+from training.evaluation.calibration import (
+    CALIBRATION_BINS,
+    brier_score,
+    calibration_bins,
+    expected_calibration_error,
+)
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,3 +60,23 @@ def test_errors_of_opposite_sign_do_not_cancel() -> None:
     probability = np.repeat([0.4, 0.6], 10)
     error = expected_calibration_error(probability, label, calibration_bins(probability))
     assert error == pytest.approx(0.1)
+
+
+@given(rows=WEIGHTED_ROWS)
+def test_brier_score_is_scikit_learns(rows: Rows) -> None:
+    """With weights and without."""
+    probability, label, weight = columns_of(rows)
+    assert brier_score(probability, label) == pytest.approx(brier_score_loss(label, probability))
+    weighted = brier_score_loss(label, probability, sample_weight=weight)
+    assert brier_score(probability, label, weight) == pytest.approx(weighted)
+
+
+@settings(max_examples=50)
+@given(rows=WEIGHTED_ROWS)
+def test_weight_of_a_row_is_how_often_it_counts(rows: Rows) -> None:
+    """The calibration error under whole weights is that of the rows repeated so often, in the same bins."""
+    probability, label, weight = columns_of(rows)
+    times, bins = (weight * 4).astype(int), calibration_bins(probability)
+    weighted = expected_calibration_error(probability, label, bins, weight * 4)
+    repeated = expected_calibration_error(*(np.repeat(column, times) for column in (probability, label, bins)))
+    assert weighted == pytest.approx(repeated)

@@ -5,9 +5,8 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from training.evaluation.calibration import brier_score, calibration_bins, expected_calibration_error
 from training.evaluation.metrics import average_precision, rank, recall_at_fpr, roc_auc
 
 Floats = npt.NDArray[np.float64]
@@ -31,7 +30,7 @@ def columns_of(rows: Rows) -> tuple[Floats, Labels, Floats]:
 
 @given(rows=WEIGHTED_ROWS, limit=st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0]))
 def test_metrics_are_scikit_learns(rows: Rows, limit: float) -> None:
-    """ROC AUC, average precision, Brier score and recall at a false positive rate, whatever ties and weights.
+    """ROC AUC, average precision and recall at a false positive rate, whatever ties and weights.
 
     The recall is the highest of scikit-learn's ROC points within the rate.
     """
@@ -41,8 +40,6 @@ def test_metrics_are_scikit_learns(rows: Rows, limit: float) -> None:
     assert average_precision(*counts) == pytest.approx(average_precision_score(label, score, **weights))
     rates, recalls, _ = roc_curve(label, score, **weights, drop_intermediate=False)
     assert recall_at_fpr(*counts, limit) == pytest.approx(recalls[rates <= limit + 1e-9].max())
-    assert brier_score(score, label) == pytest.approx(brier_score_loss(label, score))
-    assert brier_score(score, label, weight) == pytest.approx(brier_score_loss(label, score, **weights))
 
 
 @settings(max_examples=50)
@@ -103,14 +100,3 @@ def test_recall_at_exactly_the_limit() -> None:
     score = np.concatenate([[0.9, 0.8, 0.7], np.full(99, 0.1)])
     label = np.array([1, 0, 1] + [0] * 99, dtype=np.int8)
     assert recall_at_fpr(*rank(score, label).counts()) == 1.0
-
-
-@settings(max_examples=50)
-@given(rows=WEIGHTED_ROWS)
-def test_weight_of_a_row_is_how_often_it_counts(rows: Rows) -> None:
-    """The calibration error under whole weights is that of the rows repeated so often, in the same bins."""
-    probability, label, weight = columns_of(rows)
-    times, bins = (weight * 4).astype(int), calibration_bins(probability)
-    weighted = expected_calibration_error(probability, label, bins, weight * 4)
-    repeated = expected_calibration_error(*(np.repeat(column, times) for column in (probability, label, bins)))
-    assert weighted == pytest.approx(repeated)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler
 
-from training.model.resampling import Resampler, _joined, _moments, fraud_weight
+from training.model.resampling import Resampler, _joined, _moments, fraud_weight, variant_name
 from training.params import Compute, Resampling
 from training.run.matrix import FeatureMatrix, Matrix, by_chunk
 from training.run.processes import Workers
@@ -292,3 +292,19 @@ def test_chunks_are_undersampled_as_the_array() -> None:
     assert kept is not None
     assert matrix[kept].tobytes() == expected.tobytes()
     assert synthetic.shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("variant", "name"),
+    [
+        (Resampling(method="none"), "none"),
+        (Resampling(method="none", ratio=0.5), "none"),
+        (Resampling(method="undersample", ratio=0), "none"),
+        (Resampling(method="smote", ratio=0.1), "smote 0.1"),
+        (Resampling(method="undersample", ratio=0.03), "undersample 0.03"),
+        (Resampling(method="class_weight", ratio=1.0), "class_weight 1"),
+    ],
+)
+def test_variants_are_named_by_method_and_ratio(variant: Resampling, name: str) -> None:
+    """A variant's name is what tells it from the others; without an effect it is none."""
+    assert variant_name(variant) == name
