@@ -79,6 +79,14 @@ class ScorerDeclaration(Contract):
         return self
 
     @model_validator(mode="after")
+    def _ratios_vary(self) -> Self:
+        for name, feature in self.features.items():
+            if feature.ratio and feature.ratio[0] == feature.ratio[1]:
+                field = feature.ratio[0]
+                raise ValueError(f"features.{name}.ratio divides {field} by itself, which is always 1; name two fields")
+        return self
+
+    @model_validator(mode="after")
     def _catalogues_are_data(self) -> Self:
         for name, field in self.texts.items():
             if not re.match(DATA_PATH, field.catalogue or ""):

@@ -47,8 +47,9 @@ def categoriser(learned: Mapping[str, Any]) -> Callable[[str], int]:
             return 0
         totals = [weight * len(gram_weights) for weight in base]
         for extras in gram_weights:
-            for category, weight in zip(extras[::2], extras[1::2], strict=True):
-                totals[category] += weight
+            # By place: to slice so few pairs would take twice as long.
+            for place in range(0, len(extras), 2):
+                totals[extras[place]] += extras[place + 1]
         second, best = sorted(totals)[-2:]
         return totals.index(best) + 1 if best - second >= min_lead * len(gram_weights) else 0
 

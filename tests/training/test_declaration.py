@@ -157,6 +157,10 @@ REFUSED = [
             "what a legitimate request that is blocked costs, such as insult: 15 or insult: {share: 0.05}."
         ),
     ),
+    (
+        update("features", same={"ratio": ["visits", "visits"]}),
+        ": features.same.ratio divides visits by itself, which is always 1; name two fields.",
+    ),
     (update("folds", count=1), ".folds.count is 1; it must be greater than or equal to 2."),
     (update("model", max_depth=17), ".model.max_depth is 17; it must be less than or equal to 16."),
     (update("quarantine", max_share=float("nan")), ".quarantine.max_share is nan; it must be a finite number."),
