@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from tests.imports import imported_names
-from training.declaration import ScorerDeclaration, read_params
+from training.declaration import ScorerDeclaration, read_declarations
 from training.delivery.tracking import registered_name
 
 PROJECT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def test_stage_runs_the_module_of_its_name_for_every_scorer(name: str) -> None:
     """It names no scorer, and has a copy for each of params.yaml."""
     assert STAGES[name]["do"]["cmd"] == f"python -m training.{name} ${{key}}"
     assert STAGES[name]["foreach"] == "${scorers}"
-    assert not any(scorer in str(STAGES[name]) for scorer in read_params(PROJECT / "params.yaml").scorers)
+    assert not any(scorer in str(STAGES[name]) for scorer in read_declarations(PROJECT / "params.yaml").scorers)
 
 
 def test_deps_cover_the_imports(name: str) -> None:
@@ -124,7 +124,7 @@ def test_stages_feed_each_other() -> None:
 
 def test_artifacts_are_bundles_of_declared_scorers() -> None:
     """Each by the name that MLflow has for it, and an output of `package`; the shipped scorers have one each."""
-    scorers = read_params(PROJECT / "params.yaml").scorers
+    scorers = read_declarations(PROJECT / "params.yaml").scorers
     packaged = {out if isinstance(out, str) else next(iter(out)) for out in STAGES["package"]["do"]["outs"]}
     assert "build/bundles/${key}" in packaged
     bundles = {registered_name(scorer): f"build/bundles/{scorer}" for scorer in scorers}

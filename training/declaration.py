@@ -83,7 +83,9 @@ class ScorerDeclaration(Contract):
         for name, feature in self.features.items():
             if feature.ratio and feature.ratio[0] == feature.ratio[1]:
                 field = feature.ratio[0]
-                raise ValueError(f"features.{name}.ratio divides {field} by itself, which is always 1; name two fields")
+                raise ValueError(
+                    f"features.{name}.ratio divides {field} by itself, which is 1 or missing; name two different fields"
+                )
         return self
 
     @model_validator(mode="after")
@@ -214,14 +216,14 @@ def declared_scorer(name: str, params: Path = PARAMS) -> ScorerDeclaration:
 
     Raises StageError with file, key, value and remedy.
     """
-    scorers = read_params(params).scorers
+    scorers = read_declarations(params).scorers
     if name not in scorers:
         raise StageError(f"{params}: there is no scorers.{name}; declared are {', '.join(sorted(scorers))}")
     return scorers[name]
 
 
-def read_params(params: Path = PARAMS) -> Params:
-    """The validated content of a params file."""
+def read_declarations(params: Path = PARAMS) -> Params:
+    """The declarations of all scorers, as params.yaml holds them, validated."""
     try:
         content = YAML(typ="safe", pure=True).load(params)
     except OSError as error:
@@ -277,6 +279,6 @@ def _known_keys(location: tuple[str | int, ...]) -> list[str]:
 if __name__ == "__main__":
     # Checks the file and lists its scorers, for the Makefile.
     try:
-        print("\n".join(read_params().scorers))  # noqa: T201 - the command's answer
+        print("\n".join(read_declarations().scorers))  # noqa: T201 - the command's answer
     except StageError as error:
         raise SystemExit(str(error)) from error

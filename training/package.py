@@ -25,7 +25,7 @@ from training.data.entity_fold import fold_rows
 from training.data.requests import as_request, as_sent
 from training.data.state_file import checked_rows
 from training.data.window import Window
-from training.declaration import ScorerDeclaration, declared_scorer, read_params
+from training.declaration import ScorerDeclaration, declared_scorer, read_declarations
 from training.errors import StageError
 from training.evaluation.calibration import calibrated
 from training.model.fit import margins
@@ -283,7 +283,7 @@ def main(name: str) -> None:
         write_bundle(name, built / REFIT, windows, BUNDLES / name)
     else:
         write_bundle(name, built, windows_of(name, refit=False), BUNDLES / name)
-    for stale in remove_undeclared(set(read_params().scorers)):
+    for stale in remove_undeclared(set(read_declarations().scorers)):
         say(f"removed {stale}: params.yaml no longer declares it")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from handler.releases.store import StoreError
 from handler.scoring.bundle import BundleError
 from handler.scoring.scorer import load_scorer
-from training.declaration import declared_scorer, read_params
+from training.declaration import declared_scorer, read_declarations
 from training.delivery.documents import release_documents
 from training.delivery.pointer import promote, roll_back, set_shadow
 from training.delivery.release_facts import release_facts
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    scorers = [options.scorer] if options.scorer else list(read_params().scorers)
+    scorers = [options.scorer] if options.scorer else list(read_declarations().scorers)
     for scorer in scorers:
         declared_scorer(scorer)
     if options.command == "documents":

@@ -8,7 +8,7 @@ A scorer that cannot be tracked keeps no other from it.
 import os
 
 from handler.releases.store import MissingError, StoreError, read_pointer
-from training.declaration import read_params
+from training.declaration import read_declarations
 from training.delivery.store_writer import STORE, open_store_writer
 from training.delivery.tracking import Tracker, TrackError, UnreachableError
 from training.run.command import one_line_errors
@@ -20,7 +20,7 @@ def main() -> None:
     tracker = Tracker()
     store = open_store_writer(os.environ.get("STORE") or STORE)
     failures = []
-    for name in read_params().scorers:
+    for name in read_declarations().scorers:
         try:
             say(f"{name}: run {tracker.track(name)} at {tracker.address}")
             tracker.point(name, read_pointer(store, name))

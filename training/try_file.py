@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from training.data.split import FEW_FRAUDS
 from training.data.window import read_training
-from training.declaration import PARAMS, ScorerDeclaration, declared_scorer, read_params
+from training.declaration import PARAMS, ScorerDeclaration, declared_scorer, read_declarations
 from training.errors import DataError, StageError, counted
 from training.evaluation.intervals import share_interval
 from training.evaluation.threshold import PolicyError
@@ -312,7 +312,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
 
     Raises StageError, with one sentence, where the file, its columns or the folder cannot be used.
     """
-    name, route = scorer_name(data, read_params(PROJECT / PARAMS).scorers)
+    name, route = scorer_name(data, read_declarations(PROJECT / PARAMS).scorers)
     folder = out or PROJECT.parent / f"{name}-scorer"
     earlier = check_folder(folder)
     inferred, gaps = inferred_file(data, label, time, label_delay_days)
@@ -332,7 +332,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
         write_text(folder / PARAMS, params_text(name, route, data.name, chosen, settings))
 
     declare(every)
-    read_params(folder / PARAMS)
+    read_declarations(folder / PARAMS)
     kinds = pd.Series([field.type for field in inferred.fields.values()]).value_counts()
     say(f"{counted(len(inferred.fields), 'field')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
 

@@ -72,8 +72,8 @@ def work(limits: Limits, *, is_remembered: bool) -> list[Sent]:
 
 
 @contextmanager
-def working(bundles: Path, environment: Mapping[str, str], limits: Limits) -> Iterator[Future[list[Sent]]]:
-    """What a worker in a process of its own sends, once it has loaded the function."""
+def calls_of_worker(bundles: Path, environment: Mapping[str, str], limits: Limits) -> Iterator[Future[list[Sent]]]:
+    """The calls of a worker in a process of its own, once it has loaded the function."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         # The process begins with it: what it imports reads its settings at once.
         with patch.dict(os.environ, {"BUNDLES": str(bundles), **environment}):

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.command import keep, options_of
-from benchmarks.history.paced_calls import FIRST_TIME, N_ENTITIES, Limits, working
+from benchmarks.history.paced_calls import FIRST_TIME, N_ENTITIES, Limits, calls_of_worker
 from benchmarks.history.payment_bundles import trained_bundles
 from benchmarks.history.payments import SCORER, START
 from benchmarks.history.table_stand_in import DYNAMODB, Units, table_stand_in
@@ -66,7 +66,7 @@ def own_work(folders: tuple[Path, Path], n_calls: int) -> dict[str, float]:
     for kind, bundles in zip(("with", "without"), folders, strict=True):
         with table_stand_in() as environment:
             served = environment | {"HISTORY": f"dynamodb://{NAME}"} if kind == "with" else {}
-            with working(bundles, served, Limits(n_calls)) as future:
+            with calls_of_worker(bundles, served, Limits(n_calls)) as future:
                 sent = future.result()[n_calls // 10 :]
         figures[kind] = float(np.median([call.own for call in sent]))
         figures[f"{kind}, milliseconds"] = float(np.median([call.milliseconds for call in sent]))
@@ -80,7 +80,7 @@ def silence(bundles: Path, rate: float, seconds: float) -> dict[str, float]:
         served = environment | {"HISTORY": f"dynamodb://{NAME}", "HISTORY_BUDGET_MS": str(BUDGET_MS)}
         client = AwsClient("dynamodb", TARGET, environment)
         # Some seconds to load the function.
-        with working(bundles, served, Limits(rate=rate, until=time.time() + 2 * edge + seconds + 5)) as future:
+        with calls_of_worker(bundles, served, Limits(rate=rate, until=time.time() + 2 * edge + seconds + 5)) as future:
             time.sleep(edge)
             client.call([("Silence", f'{{"seconds":{seconds}}}'.encode())], 5.0)
             begin = time.time()
@@ -175,7 +175,7 @@ def loading(bundles: Path, past: RequestPast, model: Any, options: Namespace) ->
         served = environment | {"HISTORY": f"dynamodb://{NAME}", "HISTORY_KEY": SECRET.decode()}
         limits = Limits(rate=options.rate, stop=Path(name, "loaded"))
         target = HistoryTable(NAME, SECRET, client)
-        with working(bundles, served, limits) as future:
+        with calls_of_worker(bundles, served, limits) as future:
             begin = time.perf_counter()
             states = (state_of(past, model, card) for card in range(options.states))
             try:

@@ -11,7 +11,7 @@ import pandas as pd
 from benchmarks.command import ROOT
 from benchmarks.quality.sets import Line, existing
 from benchmarks.tables import SCORERS, table
-from training.declaration import ScorerDeclaration, read_params
+from training.declaration import ScorerDeclaration, read_declarations
 from training.evaluation.calibration import calibrated
 from training.evaluation.intervals import draw_weights
 from training.evaluation.threshold import threshold_for
@@ -63,7 +63,7 @@ def draws(
 def recall_bound(n_draws: int) -> list[Line]:
     """Per declared scorer and kind of fresh rows how often their recall is the target or more, and the alert rate."""
     measured = []
-    for name, scorer in read_params().scorers.items():
+    for name, scorer in read_declarations().scorers.items():
         calibration, test = scored_rows(name, scorer)
         for drawn, fresh in draws(calibration, test, n_draws, scorer.seed):
             for policy, decision in POLICIES.items():

@@ -21,7 +21,7 @@ from benchmarks.command import ROOT, keep, options_of
 from benchmarks.machine import machine
 from benchmarks.quality.sets import existing
 from benchmarks.tables import SCORERS, date_of, number, table
-from training.declaration import read_params
+from training.declaration import read_declarations
 from training.delivery.weighing import JudgedRows, ModelAnswers, weigh
 from training.evaluation.calibration import calibrated, fit_platt
 from training.evaluation.metrics import average_precision, rank
@@ -102,7 +102,7 @@ def challenge(
 
 def scored_test_window(name: str, one_in: int) -> tuple[Floats, Labels]:
     """The shipped model's margins of its test window's rows, and their labels."""
-    scorer, folder = read_params(ROOT / "params.yaml").scorers[name], ROOT / BUILD / name
+    scorer, folder = read_declarations(ROOT / "params.yaml").scorers[name], ROOT / BUILD / name
     paths = [existing(folder / file, "run `make train`") for file in ("rows/test.parquet", "pipeline.joblib")]
     rows = pd.read_parquet(paths[0]).iloc[::one_in]
     return margins(joblib.load(paths[1]), rows).astype(np.float64), rows[scorer.label].to_numpy(np.int8)

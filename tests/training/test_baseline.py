@@ -1,4 +1,4 @@
-"""Reference distributions: read in chunks or at once they are the same, and decisions are counted."""
+"""The stage baseline: what it writes is counted on the rows that it names, and the same bytes twice."""
 
 import json
 import shutil
@@ -6,58 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from handler.scoring.combinations import Combinations
-from handler.scoring.features import build_features
 from training.baseline import main
-from training.declaration import ScorerDeclaration
-from training.evaluation.calibration import log_odds
-from training.model.distributions import SCORE_EDGES, feature_baseline, score_baseline, score_scale
-from training.run.matrix import FeatureMatrix
 
 Read = Callable[[str], Any]
 Capture = pytest.CaptureFixture[str]
-
-
-def test_chunks_have_the_bins_of_the_rows(
-    trained_pipeline: Any,  # noqa: ANN401 - no types
-    trained_rows: Read,
-    mini_scorer: ScorerDeclaration,
-) -> None:
-    """A matrix that is read in chunks has the same bins, counts and rare values."""
-    encoder = trained_pipeline[0]
-    features = build_features(mini_scorer.contract, encoder.vocabulary_)
-    matrix = encoder.transform(trained_rows("train"))
-    assert feature_baseline(FeatureMatrix(matrix, 111), features) == feature_baseline(matrix, features)
-
-
-@given(st.floats(0, 1))
-def test_log_odds_are_finite(probability: float) -> None:
-    """Every probability has finite log-odds, which give it back."""
-    odds = log_odds(np.array([probability]))
-    assert np.isfinite(odds).all()
-    assert 1 / (1 + np.exp(-odds[0])) == pytest.approx(probability, abs=1e-9)
-
-
-def test_score_counts_every_row() -> None:
-    """The counts lie between the edges of the log-odds, the surest scores in the outermost bins."""
-    probability = np.array([0.0, 1e-9, 0.5, 0.5001, 0.9999999, 1.0])
-    score = score_baseline(probability, np.zeros(6, dtype=np.int8), 0.5)
-    middle = int(np.searchsorted(SCORE_EDGES, 0.0))
-    assert len(score["counts"]) == len(SCORE_EDGES) + 1
-    counts = {position: count for position, count in enumerate(score["counts"]) if count}
-    assert counts == {0: 2, middle: 1, middle + 1: 1, len(SCORE_EDGES): 2}
-
-
-def test_score_says_what_the_threshold_did() -> None:
-    """A score at the threshold is flagged; what is caught are flagged frauds."""
-    probability, label = np.array([0.1, 0.5, 0.6, 0.9]), np.array([1, 0, 1, 1], dtype=np.int8)
-    score = score_baseline(probability, label, 0.5)
-    assert [score[name] for name in ("rows", "frauds", "flagged", "caught")] == [4, 3, 3, 2]
 
 
 @pytest.fixture
@@ -104,33 +59,3 @@ def test_stage_writes_the_same_bytes_twice(
     main("mini")
     assert path.read_bytes() == (trained / path).read_bytes()
     assert json.loads(capsys.readouterr().out)["rows"] == baseline["score"]["rows"]
-
-
-@pytest.mark.parametrize("n_legitimate", [1, 7, 1_000, 30_000])
-def test_scores_stand_for_false_positive_rates(n_legitimate: int) -> None:
-    """Of the legitimate rows at most 2 % have 900 or more and 10 % have 600 or more, and no fewer than that by one row.
-
-    At 0 all have as much, at 1000 none; in between the share falls evenly: at 950 it is 1 %, at 300 it is 55 %.
-    """
-    rng = np.random.default_rng(n_legitimate)
-    legitimate = np.unique(np.round(rng.beta(0.5, 20, n_legitimate * 2), 12))[:n_legitimate]
-    probability = np.concatenate([legitimate, rng.beta(2, 4, 40)])
-    label = np.repeat([0, 1], [len(legitimate), 40]).astype(np.int8)
-    scale = score_scale(probability, label)
-    assert len(scale) == 1000
-    assert scale == sorted(scale)
-    scores = np.searchsorted(scale, legitimate, side="left")
-    for score, share in ((1, 0.9985), (300, 0.55), (600, 0.1), (900, 0.02), (950, 0.01), (1000, 0.0)):
-        n_expected = np.floor(share * len(legitimate) + 1e-9)
-        assert n_expected - 1 <= (scores >= score).sum() <= n_expected
-
-
-def test_tied_rows_have_one_score() -> None:
-    """However many they are, they do not have a score that fewer should have."""
-    probability, label = np.repeat([0.1, 0.5], [500, 500]), np.zeros(1_000, dtype=np.int8)
-    scale = score_scale(probability, label)
-    scores = np.searchsorted(scale, [0.1, 0.5, 0.9], side="left").tolist()
-    # Half of the rows have 0.5 or more, which is more than 10 %: below 600.
-    assert scores[0] == 0
-    assert 0 < scores[1] < 600
-    assert scores[2] == 1000

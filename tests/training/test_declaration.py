@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from ruamel.yaml import YAML
 
 from handler.scoring.contract import Contract
-from training.declaration import ScorerDeclaration, declared_scorer, read_params
+from training.declaration import ScorerDeclaration, declared_scorer, read_declarations
 from training.errors import StageError
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
@@ -59,13 +59,13 @@ def without(*path: str) -> Change:
 def refusal(path: Path) -> str:
     """The message with which a file is refused."""
     with pytest.raises(StageError) as caught:
-        read_params(path)
+        read_declarations(path)
     return str(caught.value)
 
 
 def test_shipped_file_parses() -> None:
     """The shipped params.yaml declares the transaction and the refund scorer."""
-    scorers = read_params(SHIPPED).scorers
+    scorers = read_declarations(SHIPPED).scorers
     assert {name: (scorer.route, scorer.answer) for name, scorer in scorers.items()} == {
         "transaction": ("/predict", "probability"),
         "refund": ("/api/v1/refund-predict", "decision"),
@@ -157,10 +157,6 @@ REFUSED = [
             "what a legitimate request that is blocked costs, such as insult: 15 or insult: {share: 0.05}."
         ),
     ),
-    (
-        update("features", same={"ratio": ["visits", "visits"]}),
-        ": features.same.ratio divides visits by itself, which is always 1; name two fields.",
-    ),
     (update("folds", count=1), ".folds.count is 1; it must be greater than or equal to 2."),
     (update("model", max_depth=17), ".model.max_depth is 17; it must be less than or equal to 16."),
     (update("quarantine", max_share=float("nan")), ".quarantine.max_share is nan; it must be a finite number."),
@@ -209,6 +205,10 @@ REFUSED = [
     (update(route="/health"), ".route is /health, which is reserved; choose another."),
     (update(route="predict"), ".route is 'predict'; it must match pattern '^(/[a-z0-9_-]+)+$'."),
     # Fields and features.
+    (
+        update("features", same={"ratio": ["visits", "visits"]}),
+        ": features.same.ratio divides visits by itself, which is 1 or missing; name two different fields.",
+    ),
     (update("fields", "speed", min=5, max=5), ".fields.speed: min 5 must be below max 5."),
     (
         update("fields", "country", min=1),

@@ -1,4 +1,4 @@
-"""Calibration: bins part no equal probabilities, and the error is what is known of it."""
+"""Calibration: bins part no equal probabilities, errors are what is known of them, log-odds are finite."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from training.evaluation.calibration import (
     brier_score,
     calibration_bins,
     expected_calibration_error,
+    log_odds,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -64,7 +65,7 @@ def test_errors_of_opposite_sign_do_not_cancel() -> None:
 
 @given(rows=WEIGHTED_ROWS)
 def test_brier_score_is_scikit_learns(rows: Rows) -> None:
-    """With weights and without."""
+    """The Brier score is scikit-learn's, with weights and without."""
     probability, label, weight = columns_of(rows)
     assert brier_score(probability, label) == pytest.approx(brier_score_loss(label, probability))
     weighted = brier_score_loss(label, probability, sample_weight=weight)
@@ -80,3 +81,11 @@ def test_weight_of_a_row_is_how_often_it_counts(rows: Rows) -> None:
     weighted = expected_calibration_error(probability, label, bins, weight * 4)
     repeated = expected_calibration_error(*(np.repeat(column, times) for column in (probability, label, bins)))
     assert weighted == pytest.approx(repeated)
+
+
+@given(st.floats(0, 1))
+def test_log_odds_are_finite(probability: float) -> None:
+    """Every probability has finite log-odds, which give it back."""
+    odds = log_odds(np.array([probability]))
+    assert np.isfinite(odds).all()
+    assert 1 / (1 + np.exp(-odds[0])) == pytest.approx(probability, abs=1e-9)

@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from training.data.split import prequential_positions, window_bounds
-from training.declaration import PARAMS, declared_scorer, read_params
+from training.declaration import PARAMS, declared_scorer, read_declarations
 from training.errors import DataError
 from training.intake.infer import Inferred, infer
 from training.intake.suggested_params import (
@@ -48,7 +48,7 @@ def write(path: Path, content: str | bytes) -> Path:
 )
 def test_scorer_is_named_after_the_file(file: str, name: str) -> None:
     """The name is valid in params.yaml, and not that of a scorer, route or data file of the repository."""
-    declared = read_params(PROJECT / PARAMS).scorers
+    declared = read_declarations(PROJECT / PARAMS).scorers
     assert scorer_name(Path(file), declared) == (name, f"/{name}")
 
 
