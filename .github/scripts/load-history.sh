@@ -4,8 +4,8 @@
 set -euo pipefail
 
 before=$(date --utc +%F)
-declared='from training.declaration import read_params
-for name, scorer in read_params().scorers.items():
+declared='from training.declaration import read_declarations
+for name, scorer in read_declarations().scorers.items():
     if scorer.history:
         print(name, scorer.data)'
 scorers=$(python -c "$declared")
