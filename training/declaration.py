@@ -81,10 +81,10 @@ class ScorerDeclaration(Contract):
     @model_validator(mode="after")
     def _ratios_vary(self) -> Self:
         for name, feature in self.features.items():
-            if feature.ratio and feature.ratio[0] == feature.ratio[1]:
-                field = feature.ratio[0]
+            if feature.ratio and len(set(feature.ratio)) == 1:
                 raise ValueError(
-                    f"features.{name}.ratio divides {field} by itself, which is 1 or missing; name two different fields"
+                    f"features.{name}.ratio divides {feature.ratio[0]} by itself, which is 1 or missing; name two "
+                    "different fields"
                 )
         return self
 
@@ -223,7 +223,10 @@ def declared_scorer(name: str, params: Path = PARAMS) -> ScorerDeclaration:
 
 
 def read_declarations(params: Path = PARAMS) -> Params:
-    """The declarations of all scorers, as params.yaml holds them, validated."""
+    """The validated declarations of all scorers in a params file.
+
+    Raises StageError where it cannot be read, and with a line for each value that is refused.
+    """
     try:
         content = YAML(typ="safe", pure=True).load(params)
     except OSError as error:

@@ -22,6 +22,7 @@ from benchmarks.serving.function import FunctionProcess
 from benchmarks.serving.services import Service, built_service, checkout_service
 from benchmarks.serving.workloads import REFUND, TRANSACTION, Workload
 from benchmarks.tables import SCORERS, date_of, number, table
+from handler.records.telemetry import TRACE_VARIABLE
 from training.run.files import BUNDLES
 
 SIZES = {"turns": (61, 2), "calls": (200, 2)}
@@ -30,6 +31,8 @@ MAX_MICROSECONDS = 15.0
 # What the contributions of an explained or flagged request may take beyond that.
 MAX_CONTRIBUTIONS_MICROSECONDS = 25.0
 OFF = "off"
+# As Lambda's runtime sets it for each invocation; a record has the id.
+TRACE = "Root=1-6afacd18-5d1f7b3a0c9e42186f0b7d10;Parent=53995c3f42cd8ad8;Sampled=0"
 TARGETS = {"stdout": "to stdout", "folder": "to a folder"}
 
 
@@ -41,7 +44,7 @@ def services(function: Service, folder: Path) -> dict[str, Service]:
             function,
             module="benchmarks.serving.piped_service",
             paths=(*function.paths, ROOT),
-            environment={**function.environment, "PREDICTIONS": target},
+            environment={**function.environment, "PREDICTIONS": target, TRACE_VARIABLE: TRACE},
         )
         for name, target in settings.items()
     }

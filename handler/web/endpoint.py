@@ -162,13 +162,15 @@ def sources_of(scope: MutableMapping[str, Any], context: Any) -> dict[str, str]:
     if context is None:
         return {}
     # Of Lambda's own, which X-Ray knows; a gateway's header may name another, and a caller's anything.
-    header = dict(scope["headers"]).get(b"x-amzn-trace-id", b"").decode("latin-1")
-    sources = {
-        "gateway_request": scope.get("aws.event", {}).get("requestContext", {}).get("requestId"),
-        "function_request": getattr(context, "aws_request_id", None),
-        "trace": trace_root(os.environ.get(TRACE_VARIABLE, "")) or trace_root(header),
-    }
-    return {name: str(value)[:LONGEST_SOURCE] for name, value in sources.items() if value}
+    trace = trace_root(os.environ.get(TRACE_VARIABLE, ""))
+    if not trace:
+        trace = trace_root(dict(scope["headers"]).get(b"x-amzn-trace-id", b"").decode("latin-1"))
+    sources = {"trace": trace} if trace else {}
+    if request := getattr(context, "aws_request_id", None):
+        sources["function_request"] = str(request)[:LONGEST_SOURCE]
+    if request := scope.get("aws.event", {}).get("requestContext", {}).get("requestId"):
+        sources["gateway_request"] = str(request)[:LONGEST_SOURCE]
+    return sources
 
 
 class AnswerContext(NamedTuple):

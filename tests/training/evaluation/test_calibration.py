@@ -1,4 +1,4 @@
-"""Calibration: bins part no equal probabilities, errors are what is known of them, log-odds are finite."""
+"""Calibration: equal probabilities share a bin, errors have their known values, log-odds are finite."""
 
 import numpy as np
 import numpy.typing as npt
