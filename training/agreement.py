@@ -1,7 +1,7 @@
 """Compare a shadow's answers in the prediction log with the champion's, in total and by segment.
 
-`make agreement SCORER=refund LOG=predictions`. A shadow scores the champion's requests and changes no answer, so the
-differences are what its promotion would change.
+`make agreement SCORER=refund LOG=predictions`. A shadow scores the champion's requests without changing any
+answer, so the differences show what promoting it would change.
 """
 
 import argparse
@@ -36,19 +36,19 @@ SHOWN_LOG_ODDS = 8.0
 
 @dataclass(frozen=True)
 class ShadowPairs:
-    """The predictions that a champion and a shadow both made, and counts of the log's other lines."""
+    """Requests that a champion and a shadow both scored, and counts of the log's other lines."""
 
     champion: str
     shadow: str
     rows: pd.DataFrame
-    """probability, flagged, blocked, the same of the shadow (shadow_probability and so on), and the features."""
+    """Columns: probability, flagged, blocked, the same for the shadow (shadow_probability and so on), the features."""
     counts: dict[str, int]
 
 
 def read_shadow_pairs(lines: Iterable[bytes], scorer: str) -> ShadowPairs:
-    """The predictions of a scorer that a shadow scored too, by the latest pair of versions in the log.
+    """A scorer's requests that a shadow scored too, by the latest pair of champion and shadow versions in the log.
 
-    Raises DataError where there are fewer than FEWEST.
+    Raises DataError if there are fewer than FEWEST.
     """
     counts, repeatable = Counter[str](), set[tuple[Any, ...]]()
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -83,7 +83,7 @@ def read_shadow_pairs(lines: Iterable[bytes], scorer: str) -> ShadowPairs:
 
 
 def _pair(record: dict[str, Any]) -> tuple[Prediction, Prediction]:
-    """A prediction and its shadow's; raises UnusableError where one of them is missing or cannot be used."""
+    """A prediction and its shadow's; raises UnusableError if either of them is missing or unusable."""
     prediction, shadow = prediction_of(record, latest=math.inf), record.get("shadow")
     if shadow is None:
         raise UnusableError("predictions without a shadow's")
@@ -91,7 +91,7 @@ def _pair(record: dict[str, Any]) -> tuple[Prediction, Prediction]:
         raise UnusableError(broken("no usable shadow"))
     if "error" in shadow:
         raise UnusableError(f"shadow failed: {shadow['error']!s:.40}")
-    # Checked as the prediction that it would have been, of its own values.
+    # Checked as a record of its own: the champion's, with the shadow's values, and None for those the shadow lacks.
     its_own = dict.fromkeys(("version", "probability", "flagged", "band")) | shadow
     return prediction, prediction_of(record | its_own, latest=math.inf)
 
@@ -149,7 +149,10 @@ def _share(is_true: npt.NDArray[np.bool_]) -> dict[str, float]:
 
 
 def _segments(rows: pd.DataFrame, differs: npt.NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Each feature's values, numbers in quarters, by their share of decisions that differ, the highest first."""
+    """Each feature's values (numbers in quartiles), with the share of their decisions that differ.
+
+    The segments are sorted by the lower end of the share's interval, the highest first.
+    """
     segments = []
     decided = ("probability", "flagged", "blocked")
     for name in rows.columns.difference([*decided, *(f"shadow_{name}" for name in decided)], sort=False):

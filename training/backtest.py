@@ -1,4 +1,4 @@
-"""Backtest a scorer on its history: what a frozen model, a schedule and alarms would have caught and cost.
+"""Backtest a scorer on its history: what a frozen model, a retraining schedule and alarms would have caught and cost.
 
 `make backtest SCORER=refund`. Writes reports/<scorer>/backtest.json, .csv and .html.
 """
@@ -20,7 +20,10 @@ from training.run.files import REPORTS, write_json, write_table, write_text
 
 
 def replay_of(name: str, *, since: float | None, every: int, days: float | None) -> Replay:
-    """The replay of a declared scorer; by default from where its training window ends, on which it was tuned."""
+    """The replay of a declared scorer.
+
+    By default it starts with the test window, because the model was tuned on the rows before it.
+    """
     scorer, parameters = chosen_scorer(name), chosen_model(name)
     if scorer.split.weight:
         raise StageError(

@@ -1,7 +1,7 @@
 """Write the reference distributions that monitoring compares with and that the function's warnings are based on.
 
-Those of the features are of the training rows; that of the scores is of the rows that calibrated, as models scored
-them that were not fitted on them.
+The features' distributions come from the training rows. The scores' distribution comes from the calibration rows, each
+scored by a model that was not fitted on it.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""Fit Platt's two numbers and the policy's threshold on margins of later rows, which no model here was fitted on.
+"""Fit Platt's two parameters and the policy's threshold on margins of rows later than those the models were fitted on.
 
-These are the validation blocks of the training window, each scored by a model of the rows before it, or the rows of a
-calibration window of its own, where one is declared.
+By default these rows are the validation blocks of the training window, each scored by a model of the rows before it. If
+a separate calibration window is declared, they are its rows, scored by the trained model.
 """
 
 import json
@@ -30,7 +30,7 @@ from training.run.progress import progress, say
 
 
 def later_margins(name: str, scorer: ScorerDeclaration, workers: Workers) -> tuple[Window, Positions | None, Matrix]:
-    """The window that calibrates, the positions of its rows that do (None: all), and the margins of these."""
+    """The window used for calibration, the positions of the rows used (None: all), and the margins of these."""
     if scorer.split.has_calibration_window:
         window = Window(BUILD / name / "rows" / "calibrate.parquet", weight=scorer.split.weight)
         pipeline = joblib.load(BUILD / name / "pipeline.joblib")

@@ -1,4 +1,4 @@
-"""Card: the reports on one scorer -> its model card, as Markdown, as JSON, and as one HTML page with figures."""
+"""Write a scorer's model card from its reports: as Markdown, as JSON, and as one HTML page with figures."""
 
 import logging
 
@@ -14,7 +14,7 @@ from training.run.progress import say
 
 def main(name: str) -> None:
     """Write one scorer's model card: `python -m training.card refund`."""
-    # On a new machine matplotlib logs once that it lists the fonts.
+    # On a new machine matplotlib logs once that it is building its font cache.
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     reports = read_reports(name, declared_scorer(name))
     card = model_card(reports)

@@ -1,4 +1,4 @@
-"""The catalogue stage: the declared catalogues of text fields, checked, as one table for the stages that follow."""
+"""The catalogue stage: check the declared catalogues of text fields, and write one table for later stages."""
 
 from functools import partial
 

@@ -35,9 +35,9 @@ from training.run.processes import on_all_cores
 from training.run.progress import progress, say
 
 DRAWS = 200
-# Higher is better for the first two, lower for the rest; those named raw are before recalibration.
+# Higher is better for the first two, lower for the rest; the `_raw` ones are measured before recalibration.
 METRICS = ("average_precision", "recall_at_1pct_fpr", "brier_score", "ece", "brier_score_raw", "ece_raw")
-# From the simplest on; of variants that are as good as each other the first is chosen.
+# In order of complexity, the simplest first: among equally good variants the first is chosen.
 VARIANTS = (
     Resampling(method="none"),
     Resampling(method="class_weight", ratio=1.0),
@@ -45,13 +45,13 @@ VARIANTS = (
     Resampling(method="smote", ratio=0.03),
     Resampling(method="smote", ratio=0.1),
 )
-# With more columns nearest neighbours mean little, and with more cells every variant takes minutes.
+# Limits for SMOTE: with more columns nearest neighbours mean little, and with more cells each variant takes minutes.
 SMOTE_COLUMNS, SMOTE_CELLS = 100, 20_000_000
 
 
 @dataclass(frozen=True)
 class VariantScores:
-    """A resampling variant's scores of one validation block: the ranking of all rows, the later rows' probabilities."""
+    """A variant's scores on one validation block: the ranking of all rows, and the later half's probabilities."""
 
     ranking: Ranking
     later: slice
@@ -61,7 +61,7 @@ class VariantScores:
     bins: dict[str, npt.NDArray[np.intp]]
 
     def measured(self, weight: Floats) -> list[float]:
-        """The METRICS of the block under the weights of its rows."""
+        """The METRICS of the block, with one weight per row."""
         counts = self.ranking.counts(weight)
         later = weight[self.later]
         values = [average_precision(*counts), recall_at_fpr(*counts)]
@@ -73,7 +73,7 @@ class VariantScores:
 
 
 def fit_resampled(variant: Resampling, fold: Fold, scorer: ScorerDeclaration) -> Any:  # noqa: ANN401 - xgboost has no types
-    """A resampling variant's fit on a fold, whose training rows it rebalances, by declared and default parameters."""
+    """Fit the declared and default parameters on a fold whose training rows the variant has rebalanced."""
     return fit_fold(resampled(fold, scorer, variant), scorer, scorer.model, variant)
 
 
@@ -83,7 +83,7 @@ def later_half(fold: Fold) -> slice:
 
 
 def scores_of(margin: Matrix, fold: Fold) -> VariantScores:
-    """A fold's scores; the earlier half of the block recalibrates, the later half is measured."""
+    """A fold's scores; probabilities are recalibrated on the earlier half of the block and measured on the later."""
     later = later_half(fold)
     half = later.start
     slope, intercept = _recalibration(margin[:half], fold.validate_label[:half])
@@ -100,7 +100,7 @@ def scores_of(margin: Matrix, fold: Fold) -> VariantScores:
 
 
 def _recalibration(margin: Matrix, label: Labels) -> tuple[float, float]:
-    """Platt's slope and intercept; for a model no better than chance those that give every row the fraud rate."""
+    """Platt's slope and intercept; for a model no better than chance, the pair that gives every row the fraud rate."""
     if not 0 < (n_frauds := int(label.sum())) < len(label):
         raise FoldError(
             f"{n_frauds} frauds in {len(label):,} rows, the earlier half of a validation block, which is needed "
@@ -113,7 +113,7 @@ def _recalibration(margin: Matrix, label: Labels) -> tuple[float, float]:
 
 
 def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, tuple[Resampling, FoldFits]]:
-    """Per name each resampling variant that the rows allow, the declared one too, and its fits on the folds."""
+    """By name, each resampling variant that the rows allow, and the declared one, with its fits on the folds."""
     declared = () if scorer.resampling.method == "auto" else (scorer.resampling,)
     variants = {variant_name(variant): variant for variant in (*possible(VARIANTS, folds, scorer), *declared)}
     tasks = [(fit_resampled, variant, fold, scorer) for variant in variants.values() for fold in folds]
@@ -126,7 +126,7 @@ def fit_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> dict[str, 
 
 
 def chosen_name(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDeclaration) -> str:
-    """The declared resampling variant; with `auto` the simplest within a standard error of the best (Breiman 1984)."""
+    """The declared variant's name; with `auto` the simplest one within a standard error of the best (Breiman 1984)."""
     if scorer.resampling.method != "auto":
         return variant_name(scorer.resampling)
     precisions = {name: np.array(fit.precisions) for name, (_, fit) in fits.items()}
@@ -137,7 +137,7 @@ def chosen_name(fits: dict[str, tuple[Resampling, FoldFits]], scorer: ScorerDecl
 def variant_report(
     fits: dict[str, tuple[Resampling, FoldFits]], folds: Sequence[Fold], scorer: ScorerDeclaration, reference: str
 ) -> dict[str, Any]:
-    """Per resampling variant its METRICS, and how far from the reference's they are, with paired 95 % intervals."""
+    """Each variant's METRICS, and their differences from the reference's with paired 95 % intervals."""
     by_fold = [[scores_of(fit.margins[number], fold) for _, fit in fits.values()] for number, fold in enumerate(folds)]
     measured = _over_folds(by_fold, [np.ones(len(fold.validate_label)) for fold in folds])
     # One stream of draws per fold, the same for every variant, so that differences are due to the variant alone.
@@ -161,14 +161,14 @@ def variant_report(
 
 
 def _centred(differences: Floats, measured: Floats) -> Floats:
-    """The draws; calibration errors, which a draw's noise only increases, are centred on the measured value."""
+    """Centre the drawn differences of calibration errors, which a draw's noise only increases, on the measured ones."""
     for column in (METRICS.index("ece"), METRICS.index("ece_raw")):
         differences[:, column] += measured[column] - np.median(differences[:, column])
     return differences
 
 
 def possible(variants: Sequence[Resampling], folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Resampling]:
-    """The resampling variants that suit the rows; a line says what is left out, and why."""
+    """The resampling variants that suit the rows; if SMOTE is left out, a printed line says why."""
     fewest = min(int(fold.train_label.sum()) for fold in folds)
     n_rows, n_columns = max(fold.train.shape for fold in folds)
     without, why = [variant for variant in variants if variant.method != "smote"], ""
@@ -193,7 +193,7 @@ def _over_folds(by_fold: Sequence[Sequence[VariantScores]], weights: Sequence[Fl
 
 
 def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> str:
-    """One sentence on the chosen resampling variant beside the best of the others.
+    """One sentence that compares the chosen resampling variant with the best of the others.
 
     The interval covers the choice of validation rows; it does not correct for choosing the best of several variants.
     """
@@ -217,7 +217,7 @@ def verdict_of(report: dict[str, Any], chosen: str, *, is_automatic: bool) -> st
 
 
 def compare_variants(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[str, ChosenResampling, dict[str, Any]]:
-    """The name of the chosen resampling variant, the choice itself, and the report of all variants beside it."""
+    """The name of the chosen resampling variant, the choice itself, and a report comparing all variants with it."""
     fits = fit_variants(folds, scorer)
     chosen = chosen_name(fits, scorer)
     resampling, fit = fits[chosen]

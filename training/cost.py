@@ -1,6 +1,6 @@
 """What a deployment of template.yaml costs in a month: `make cost REQUESTS=1000000`.
 
-Dollars, line by line, for both processors, from AWS's prices and what `make bench-cost` measured and recorded.
+In dollars, line by line, for both processors, from AWS's prices and the measurements that `make bench-cost` recorded.
 """
 
 import argparse
@@ -12,12 +12,12 @@ from training.delivery.footprint import read_footprint
 from training.errors import StageError
 from training.run.command import one_line_errors
 
-# Hundreds of millions a second.
+# Some 400 million requests a second.
 MOST_REQUESTS = 10**15
 
 
 def requests_of(text: str) -> int:
-    """A number of requests as it was typed; raises StageError where it is none."""
+    """Parse a number of requests as typed; raises StageError if it is not a whole number from 1 to MOST_REQUESTS."""
     if not re.fullmatch(r"[0-9]{1,3}(,[0-9]{3})+|[0-9]+(_[0-9]+)*", text, re.ASCII):
         raise StageError(f"REQUESTS is {text!r}; it must be a whole number of requests a month, such as 1000000")
     requests = int(text.replace(",", "").replace("_", ""))

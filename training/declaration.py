@@ -1,4 +1,4 @@
-"""`params.yaml` as frozen, validated records; unknown keys and impossible values are refused with a sentence."""
+"""`params.yaml` as frozen, validated records; unknown keys and impossible values are rejected with a sentence."""
 
 import json
 import re
@@ -32,7 +32,7 @@ from training.params import (
 PARAMS = Path("params.yaml")
 SCORER_NAME = r"^[a-z][a-z0-9_]*$"
 
-# Routes of the function itself; no scorer may have them or a route below them.
+# Routes of the function itself; no scorer may use one of them, or a route below it.
 RESERVED = ("/docs", "/health", "/models", "/openapi", "/outcomes", "/redoc")
 
 
@@ -48,7 +48,7 @@ class ScorerDeclaration(Contract):
     time: Name
     label: Name
     entity: Name | None
-    """The column of the card or account that a row belongs to, which may be a key: never for the model."""
+    """The column that names the card or account of a row. It may be a field of type key; the model never sees it."""
     split: Split
     quarantine: Quarantine
     compute: Compute
@@ -64,7 +64,7 @@ class ScorerDeclaration(Contract):
     gate: Gate = Gate()
     """Read by the promotion gate, not by a stage."""
     owner: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """Who answers for the model; read by the release card, not by a stage."""
+    """Who is responsible for the model; read by the release card, not by a stage."""
 
     @model_validator(mode="after")
     def _columns_have_one_role(self) -> Self:
@@ -171,7 +171,7 @@ class ScorerDeclaration(Contract):
     @property
     def contract(self) -> Contract:
         """The part of the declaration that the bundle contains."""
-        # Where nothing depends on the time, callers do not send it.
+        # If nothing depends on the time, callers do not send it.
         keys = set(Contract.model_fields) - (set() if self.time_key else {"time"})
         content = self.model_dump(include=keys)
         if self.history:
@@ -212,7 +212,7 @@ class Params(Frozen):
 
 
 def declared_scorer(name: str, params: Path = PARAMS) -> ScorerDeclaration:
-    """The scorer that the file declares under a name.
+    """The declaration of the scorer with this name.
 
     Raises StageError with file, key, value and remedy.
     """
@@ -225,7 +225,7 @@ def declared_scorer(name: str, params: Path = PARAMS) -> ScorerDeclaration:
 def read_declarations(params: Path = PARAMS) -> Params:
     """The validated declarations of all scorers in a params file.
 
-    Raises StageError where it cannot be read, and with a line for each value that is refused.
+    Raises StageError if the file cannot be read or values are invalid, with a line for each of these values.
     """
     try:
         content = YAML(typ="safe", pure=True).load(params)
@@ -234,7 +234,7 @@ def read_declarations(params: Path = PARAMS) -> Params:
     except YAMLError as error:
         raise StageError(f"{params} is not valid YAML: {error}") from error
     try:
-        # Through JSON, because there pydantic accepts a list as a tuple without also accepting a number as a string.
+        # Validated as JSON: there strict pydantic accepts a list as a tuple, but still refuses a number as a string.
         return Params.model_validate_json(json.dumps(content))
     except TypeError as error:
         raise StageError(f"{params}: {error}; write dates in quotes") from error
@@ -244,7 +244,7 @@ def read_declarations(params: Path = PARAMS) -> Params:
 
 
 def _sentence(problem: Any) -> str:  # noqa: ANN401 - pydantic's ErrorDetails, whose input is anything
-    """One of pydantic's errors as key, value and remedy."""
+    """One of pydantic's errors as a sentence with key, value and remedy."""
     location: tuple[str | int, ...] = tuple(part for part in problem["loc"] if part != "[key]")
     key = ".".join(map(str, location))
     if problem["type"] == "missing":

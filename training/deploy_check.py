@@ -1,7 +1,8 @@
 """Check what can be checked before a deployment: `python -m training.deploy_check`, or `make deploy-check`.
 
-The template through its linters; an artifact for each processor, measured; and its answers to the golden requests in a
-bare interpreter, which for the other processor is an emulated one, on Debian. It needs no Docker and no account.
+It runs the template's linters, builds and measures an artifact for each processor, and checks the artifact's answers to
+the golden requests in a bare interpreter, which is emulated for the other processor (on Debian). Neither Docker nor an
+AWS account is needed.
 """
 
 import argparse
@@ -30,7 +31,7 @@ HEADINGS = (
 
 
 def made(*arguments: str) -> list[str]:
-    """What make printed where it failed; empty where it succeeded."""
+    """Run make; if it fails, one text with the last lines that it printed, else an empty list."""
     done = subprocess.run(  # noqa: S603 - the project's own Makefile
         ["make", "--no-print-directory", *arguments],  # noqa: S607 - the user's make
         cwd=ROOT,
@@ -47,7 +48,7 @@ def made(*arguments: str) -> list[str]:
 def golden_answers(
     folder: Path, environment: Mapping[str, str], python: Sequence[str] = (sys.executable,)
 ) -> tuple[str, list[str]]:
-    """How many golden requests the artifact in a folder answers in a bare interpreter, and a sentence per fault."""
+    """How many golden requests an artifact answers correctly in a bare interpreter, and a sentence per fault."""
     done = subprocess.run(  # noqa: S603 - an interpreter, on a file of ours
         [*python, "-I", "-S", "-B", ASK, folder],
         env=dict(environment),
@@ -57,7 +58,7 @@ def golden_answers(
     )
     if done.returncode != 0:
         return "it does not start", [f"it does not start: {(done.stderr.strip().splitlines() or ['no word'])[-1]}"]
-    # The lines above are the function's metrics.
+    # The lines before the last one are the function's metrics.
     result = json.loads(done.stdout.splitlines()[-1])
     n_requests, wrong = result["asked"], result["wrong"]
     golden = f"{n_requests - len(wrong)} of {n_requests}, at most {result['off']:.0e} off"
@@ -103,7 +104,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def main() -> None:
-    """Print the table and every fault; exit with 1 where there is one."""
+    """Print the table and every fault; exit with status 1 if there is any."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     failures = made("lint-template")
     rows: list[Sequence[str]] = [HEADINGS]

@@ -10,7 +10,7 @@ class DataError(StageError):
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
-    """A number with its noun, one or many, as messages say it.
+    """A number with its noun in the singular or plural, for messages.
 
     >>> counted(1, "row"), counted(1200, "row"), counted(2, "row is", "rows are")
     ('1 row', '1,200 rows', '2 rows are')

@@ -1,4 +1,4 @@
-"""Evaluate the scorer on the latest window, unused until then: metrics with intervals, tables, and curves."""
+"""Evaluate the scorer on the test window, from which nothing was learned: metrics with intervals, tables and curves."""
 
 import json
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from training.run.engine import workers_of
 from training.run.files import BUILD, REPORTS, rounded, write_json, write_table
 from training.run.progress import say
 
-# What is also measured as if the history did not answer, and how these metrics' names end.
+# The metrics that are also measured as if the history did not answer, and the suffix of their names.
 OUTAGE, WITHOUT_HISTORY = ("average_precision", "recall", "precision", "alert_rate"), "_without_history"
 
 
@@ -36,7 +36,7 @@ def without_history(window: Window, scorer: ScorerDeclaration) -> Iterator[pd.Da
 
 
 def outage(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dict[str, list[float]]]:
-    """What is left without the history: the OUTAGE metrics with their intervals, under names that say so."""
+    """The OUTAGE metrics without the history, and their intervals, under names that end in WITHOUT_HISTORY."""
     metrics, intervals, _ = measure(evaluation, seed=seed)
     return (
         {f"{name}{WITHOUT_HISTORY}": metrics[name] for name in OUTAGE},

@@ -1,8 +1,8 @@
-"""Explain a recorded decision as it was: `make explain SCORER=refund ID=r-17 LOG=predictions`.
+"""Explain a recorded decision: `make explain SCORER=refund ID=r-17 LOG=predictions`.
 
-The version that made it computes it again from the recorded features, and both are compared to the last bit: the
-probability, what follows from it, and the contributions. Without ID all decisions of the log are compared and counted.
-Exit status 1 where one differs.
+The version that made the decision recomputes it from the recorded features. The recorded and the recomputed
+probability, what follows from it, and the contributions are compared to the last bit. Without ID all decisions of the
+log are compared and counted. Exit status 1 if any decision differs.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from training.run.files import BUNDLES, write_text
 from training.run.progress import say
 
 EQUAL, DIFFERENT, UNKNOWN = "recomputed equal", "recomputed different", "not recomputed"
-# The keys of a record that say what was decided, and what they are in the recomputed result.
+# The keys of a record that are compared with the recomputed result.
 COMPARED = ("probability", "flagged", "threshold", "band", "block", "score", "base", "contributions")
 SHOWN = 5
 
@@ -42,7 +42,7 @@ Record = dict[str, Any]
 
 
 class UncomputableError(ValueError):
-    """Raised where a recorded decision cannot be computed again, with the reason."""
+    """Raised with the reason if a recorded decision cannot be recomputed."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Explained:
     why: str = ""
     """What differs, or why it was not recomputed."""
     reasons: Sequence[Record] = ()
-    """Per feature, by falling absolute contribution: field, value, contribution, sentence; none if not recomputed."""
+    """By falling absolute contribution, each feature's field, value, contribution, sentence; none if not recomputed."""
     outcomes: Sequence[Record] = ()
     base: float | None = None
     """The log-odds before any reason, recomputed."""
 
     @property
     def content(self) -> Record:
-        """All of it, for JSON."""
+        """The content as JSON holds it."""
         return {
             "record": self.record,
             "comparison": self.verdict,
@@ -86,7 +86,7 @@ class Versions:
             self._loaded[packaged.version] = packaged
 
     def scorer(self, version: str) -> Scorer:
-        """A version; raises UncomputableError where there is none."""
+        """The scorer of a version; raises UncomputableError if it cannot be loaded."""
         if version not in self._loaded:
             self._loaded[version] = self._released(version)
         if isinstance(loaded := self._loaded[version], UncomputableError):
@@ -101,7 +101,7 @@ class Versions:
 
 
 def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
-    """The feature vector of a record; raises UncomputableError where the record does not tell it."""
+    """The feature vector of a record; raises UncomputableError if the record does not determine it."""
     features = scorer.bundle.features
     vector = []
     for name, labels in zip(features.names, features.labels, strict=True):
@@ -129,7 +129,7 @@ def vector_of(scorer: Scorer, recorded: Record, key: bytes) -> list[float]:
 
 
 def scored_again(scorer: Scorer, vector: list[float]) -> Scored:
-    """What the version's code gives for a vector, with contributions."""
+    """The version's result for a feature vector, with contributions."""
     margin = scorer.bundle.booster.margin(vector)
     (scored,) = scorer.explained((scorer.scored(vector, margin),), every=True)
     return scored
@@ -156,7 +156,7 @@ def explained(record: Record, versions: Versions, key: bytes, outcomes: Sequence
         "base": scorer.base_log_odds(scored.margin, shown.values()),
         "contributions": shown,
     }
-    # Records of before hold less, and those of what is not flagged no contributions.
+    # Older records have fewer keys, and records of requests that are not flagged have no contributions.
     different = [name for name in COMPARED if name in record and record[name] != again[name]]
     why = "; ".join(f"{name}: recorded {record[name]!r}, recomputed {again[name]!r}" for name in different)
     reasons = [
@@ -173,7 +173,7 @@ def explained(record: Record, versions: Versions, key: bytes, outcomes: Sequence
 
 
 def in_words(decision: Explained) -> str:
-    """A decision for a reader, on lines that nothing in it can break or forge."""
+    """A decision as lines of text, which no recorded value can break or forge."""
     record = decision.record
     lines = [f"{record['scorer']} {record.get('id')}, {_time(record)}, version {record.get('version')}"]
     verdict = record.get("band") or ("flagged" if record.get("flagged") else "not flagged")
@@ -196,12 +196,12 @@ def in_words(decision: Explained) -> str:
 
 
 def _printable(text: str) -> str:
-    """A text without line breaks and other characters that a terminal obeys."""
+    """A text with its line breaks and other unprintable characters escaped."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _time(record: Record, key: str = "time") -> str:
-    """A time of a record, as it is where it is none."""
+    """A time of a record in ISO format, or the recorded value as it is if that is not a time."""
     seconds = record.get(key)
     return iso_text(seconds) if isinstance(seconds, int | float) and abs(seconds) < END_OF_TIMES else str(seconds)
 
@@ -224,7 +224,7 @@ def _outcome_text(outcome: Record) -> str:
 
 
 def decisions(name: str, lines: Iterable[bytes], identifier: str, versions: Versions, key: bytes) -> list[Explained]:
-    """The decisions about an id, each with the id's outcomes; of all ids, without outcomes, where it is empty."""
+    """The decisions about an id, each with the id's outcomes; if the id is empty, all decisions, without outcomes."""
     matching, outcomes = list[Record](), list[Record]()
     for kind, record in read_records(lines, name):
         if kind == PREDICTIONS and (not identifier or str(record.get("id")) == identifier):
@@ -235,7 +235,7 @@ def decisions(name: str, lines: Iterable[bytes], identifier: str, versions: Vers
 
 
 def summary_of_comparison(name: str, compared: Sequence[Explained]) -> str:
-    """How many decisions are equal, by version, and the first that are not."""
+    """How many decisions are equal, different or not recomputed, and the first ones that are not equal."""
     versions = Counter(str(decision.record.get("version")) for decision in compared)
     verdicts = Counter(decision.verdict for decision in compared)
     counts = ", ".join(f"{verdicts[verdict]:,} {verdict}" for verdict in (EQUAL, DIFFERENT, UNKNOWN))
@@ -245,8 +245,8 @@ def summary_of_comparison(name: str, compared: Sequence[Explained]) -> str:
     return "\n".join(lines)
 
 
-def run(name: str, identifier: str, address: str, store: str, key: bytes, output: str) -> tuple[str, bool]:  # noqa: PLR0913, PLR0917 - as typed
-    """What the log shows, and whether nothing differs; raises StageError or DataError."""
+def run(name: str, identifier: str, address: str, store: str, key: bytes, output: str) -> tuple[str, bool]:  # noqa: PLR0913, PLR0917 - the command's options
+    """The text to print, and whether no decision differs; raises StageError or DataError."""
     declared_scorer(name)
     compared = decisions(name, read_lines(address), identifier, Versions(name, store), key)
     if not compared:
@@ -262,7 +262,7 @@ def run(name: str, identifier: str, address: str, store: str, key: bytes, output
 
 
 def main() -> None:
-    """Print what was decided and why; exit status 1 where it is not what the version computes."""
+    """Print what was decided and why; exit with status 1 if the version computes something else."""
     parser = argparse.ArgumentParser(prog="python -m training.explain", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; gzip or not")

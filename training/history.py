@@ -1,8 +1,8 @@
 """The past of a scorer's entities: `make history SCORER=transaction` builds it from the checked rows.
 
-LOAD=history.db merges what was built into a served history, HISTORY=history.db KEY='card=4711' says what that one
-remembers of a key, and DELETE= in place of KEY= makes it forget that; a table is named as dynamodb://TABLE.
-BEFORE=2026-01-31 builds from earlier rows alone.
+BEFORE=2026-01-31 builds it from earlier rows only. LOAD=history.db merges what was built into a served history.
+HISTORY=history.db KEY='card=4711' shows what a served history remembers of a key, and DELETE= in place of KEY= makes it
+forget the key. A table in place of the file is named as dynamodb://TABLE.
 """
 
 import argparse
@@ -48,15 +48,15 @@ class NamedKey(NamedTuple):
     entity: int
     """The number of the entity among those of the history."""
     text: str
-    """As the request of a caller has it; of several fields a JSON list."""
+    """The value as in a caller's request; for a key of several fields, a JSON list of their values."""
 
     def stored(self, past: RequestPast) -> bytes:
-        """As a store knows it."""
+        """The hash by which a store knows the key."""
         return past.stored_key(self.entity, self.text)
 
 
 def build(name: str, before: str) -> str:
-    """Build the states after the checked rows; what was built, in words."""
+    """Build the states after the checked rows, and return a summary of what was built."""
     scorer, path = declared_scorer(name), BUILD / name / STATES
     midnight = midnight_of(before) if before else None
     with workers_of(scorer.compute) as workers:
@@ -70,9 +70,9 @@ def build(name: str, before: str) -> str:
 
 
 def load(name: str, database: str) -> str:
-    """Merge the built states into a served history; what was loaded, in words.
+    """Merge the built states into a served history, and return a summary of what was loaded.
 
-    Raises StageError where that is not possible, in general before anything is written.
+    Raises StageError if that is not possible, in general before anything is written.
     """
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
@@ -104,7 +104,7 @@ def load(name: str, database: str) -> str:
 
 
 def _load_table(name: str, address: str, file: StateFile, past: RequestPast) -> str:
-    """Merge the states of a file into a table; what was loaded, in words."""
+    """Merge the states of a file into a table, and return a summary of what was loaded."""
     if file.as_of % SECONDS_A_DAY:
         raise StageError(
             f"{file.path} is as of {iso_text(file.as_of)}, and a table tells the events from then on apart at a "
@@ -121,7 +121,7 @@ def _load_table(name: str, address: str, file: StateFile, past: RequestPast) -> 
 
 
 def _check(loading: Loading, file: StateFile, name: str, database: str, n_before: int) -> None:
-    """Raise StageError where states are damaged, or cannot be merged; those that were merged before can."""
+    """Raise StageError if a state is damaged or cannot be merged; the first `n_before` are merged already."""
     counter, n_seen = ProgressCounter("states checked", file.n_keys), 0
     for states in file.states(BATCH_KEYS):
         try:
@@ -140,7 +140,7 @@ def _check(loading: Loading, file: StateFile, name: str, database: str, n_before
 
 
 def _add(loading: Loading, states: list[StoredState], n_before: int, database: str, file: StateFile) -> None:
-    """Merge a batch; raises StageError where a late request came in between, so that it cannot be merged any more."""
+    """Merge a batch; raises StageError if a late request has arrived since the check, so it can no longer be merged."""
     try:
         loading.add(states, n_before)
     except ValueError as error:
@@ -151,7 +151,7 @@ def _add(loading: Loading, states: list[StoredState], n_before: int, database: s
 
 
 def inspect(name: str, database: str, key: str) -> str:
-    """What a served history remembers of a key, in words."""
+    """A description of what a served history remembers of a key."""
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
     named, past = named_key(key, name, history, contract), RequestPast(name, contract, history)
@@ -166,7 +166,7 @@ def inspect(name: str, database: str, key: str) -> str:
 
 
 def _state(database: str, key: bytes, entity: EntityPast) -> State | None:
-    """The state of a key in a served history; None where there is none."""
+    """The state of a key in a served history; None if there is none."""
     if is_table(database):
         with opened_table(database, "HISTORY", os.environ) as table:
             return table.state(key, entity)
@@ -176,7 +176,7 @@ def _state(database: str, key: bytes, entity: EntityPast) -> State | None:
 
 
 def _words(past: EntityPast, state: State, history: History, contract: Contract, size: int) -> Iterator[str]:
-    """A state in words, and the features that a request of now would have."""
+    """Lines that describe a state, and the features that a request would get now."""
     first = state.first if state.last != NONE else state.raw[0].time if state.raw else NONE
     if first != NONE:
         yield f"  first event {iso_text(first)}, last event {iso_text(past.latest(state))}"
@@ -196,7 +196,7 @@ def _words(past: EntityPast, state: State, history: History, contract: Contract,
 
 
 def delete(name: str, database: str, key: str) -> str:
-    """Make a served history forget a key; whether there was anything to forget, in words."""
+    """Make a served history forget a key, and return a sentence on whether there was anything to forget."""
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
     stored = named_key(key, name, history, contract).stored(RequestPast(name, contract, history))
@@ -214,7 +214,7 @@ def delete(name: str, database: str, key: str) -> str:
 
 
 def named_key(text: str, name: str, history: History, contract: Contract) -> NamedKey:
-    """The key that entity=value names; raises StageError where there is no such entity, or a value is none."""
+    """The key that entity=value names; raises StageError if there is no such entity, or the value is not valid."""
     entity, equals, value = text.partition("=")
     shown = ", ".join(history.entities)
     if not equals or not value:
@@ -233,7 +233,7 @@ def named_key(text: str, name: str, history: History, contract: Contract) -> Nam
 
 
 def _list_of(value: str, keys: tuple[str, ...], entity: str) -> list[str]:
-    """The values of a key of several fields."""
+    """The values of a key of several fields, read from a JSON list; raises StageError if it is not such a list."""
     try:
         values = json.loads(value)
     except ValueError:
@@ -266,7 +266,7 @@ def _options() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Do what the command line names."""
+    """Run the command that the command line names."""
     options = _options()
     with one_line_errors(f"history {options.scorer}", OSError):
         if options.load:

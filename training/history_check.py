@@ -1,7 +1,7 @@
-"""Compute what a history told the function again from the prediction log: `make history-check SCORER=... LOG=...`.
+"""Recompute the answers of a history from the prediction log: `make history-check SCORER=... LOG=...`.
 
-Per feature how many values are equal, and of each difference why. PAST=state.parquet gives what was known before the
-log begins. Exit status 1 where a difference has no explanation.
+The report says for each feature how many recorded values are equal to the recomputed ones, and why the others differ.
+PAST=state.parquet gives what was known before the log begins. Exit status 1 if a difference has no explanation.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from training.monitoring.past_replay import CAUSES, UNKNOWN, Compared, KeyReplay
 from training.run.command import one_line_errors
 from training.run.progress import progress, say
 
-# So many differences without an explanation are shown.
+# How many unexplained differences are shown.
 SHOWN = 5
 
 
@@ -61,7 +61,7 @@ class Findings:
 def check(
     log: PastLog, name: str, contract: Contract, states: Mapping[tuple[int, str], bytes], as_of: float | None
 ) -> Findings:
-    """Compare all exchanges of a log with what it gives, together with the states as of a time where there are any."""
+    """Compare a log's exchanges with those recomputed from it, starting from the states as of a time, if any."""
     findings, history = Findings(), declared_history(name, contract)
     begins, entity_names = log.begins if as_of is None else -inf, list(history.entities)
 
@@ -74,7 +74,7 @@ def check(
         features = [checked_feature(feature, history, fold, begins) for feature in fold.names]
         since = -inf if as_of is None else as_of
         replay = KeyReplay(partial(fold_of, number), states.get((number, key)), log.frauds, features, since)
-        # A delivery may bring a line twice.
+        # A log line may be delivered twice.
         for exchange, compared in replay.compare(list(map(exchange_of, dict.fromkeys(lines)))):
             for feature, of_feature in zip(fold.names, compared, strict=True):
                 findings.add(feature, of_feature, exchange, f"{entity_names[number]} {key}")
@@ -82,7 +82,7 @@ def check(
 
 
 def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) -> dict[tuple[int, str], bytes]:
-    """The states of the log's keys; raises StageError where the file has none of these."""
+    """The states of the log's keys; raises StageError if the file has states, but none of these."""
     states = {}
     for batch in file.states(1_000):
         for stored in batch:
@@ -97,12 +97,12 @@ def states_before(file: StateFile, past: RequestPast, log: PastLog, key: bytes) 
 
 
 def left_out(log: PastLog) -> str:
-    """What of a log was not compared."""
+    """How many lines of a log were not compared, by kind."""
     return ", ".join(f"{kind}: {number:,}" for kind, number in merged(log.counts).items() if number)
 
 
 def text_of(name: str, log: PastLog, findings: Findings, features: Iterable[str]) -> str:
-    """What was found, as a table and in words."""
+    """The findings, as a table and in words."""
     columns = {"equal": findings.equal, "missing": findings.missing, "extra": findings.extra, "other": findings.other}
     lines = [f"{name}: {counted(log.n_requests, 'request')} with a past", ""]
     lines.append(f"{'feature':<32}" + "".join(f"{column:>12}" for column in columns))
@@ -115,7 +115,7 @@ def text_of(name: str, log: PastLog, findings: Findings, features: Iterable[str]
 
 
 def check_log(name: str, address: str, past_file: str, key: bytes) -> tuple[str, bool]:
-    """What the log of a scorer shows, and whether everything is explained; raises StageError or DataError."""
+    """The findings on a scorer's log as text, and whether all is explained; raises StageError or DataError."""
     contract = declared_scorer(name).contract
     history = declared_history(name, contract)
     past = RequestPast(name, contract, history)
@@ -135,7 +135,7 @@ def check_log(name: str, address: str, past_file: str, key: bytes) -> tuple[str,
 
 
 def main() -> None:
-    """Print what the log shows; exit status 1 where a difference has no explanation."""
+    """Print what the log shows; exit with status 1 if a difference has no explanation."""
     parser = argparse.ArgumentParser(prog="python -m training.history_check", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument("log")

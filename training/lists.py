@@ -1,10 +1,10 @@
-"""Lists of an analyst: values of a field whose requests are approved, reviewed or blocked, whatever their score.
+"""An analyst's lists: field values whose requests are approved, reviewed or blocked, whatever their score.
 
 `make lists SCORER=refund ADD=block FIELD=account_id VALUE=a-17 REASON='chargebacks' [EXPIRES=2027-01-31]` adds a value,
-`REMOVE=block` removes one, `FILE=lists.csv` adds all of a table with the columns list, field, value, reason and,
-optionally, expires, or, with `REPLACE=yes`, has it take the place of all others. `CLEAR=yes` removes everything.
-Without any of these it shows what there is, and with FIELD and VALUE whether that is on a list. The store has hashes
-of the values, for which PREDICTIONS_KEY is needed.
+`REMOVE=block` removes one. `FILE=lists.csv` adds all rows of a table with the columns list, field, value, reason and,
+optionally, expires; with `REPLACE=yes` they take the place of all existing entries. `CLEAR=yes` removes all entries.
+Without any of these the command shows a summary of the lists or, with FIELD and VALUE, which lists the value is on. The
+store holds hashes of the values, which are computed with PREDICTIONS_KEY.
 """
 
 import argparse
@@ -32,7 +32,7 @@ COLUMNS, EXPIRES = ("list", "field", "value", "reason"), "expires"
 
 
 def entries_of(path: Path, contract: Contract, key: bytes) -> list[Entry]:
-    """The entries of a table; raises DataError where one is wrong, or a column is none of these."""
+    """The entries of a table; raises DataError if an entry is invalid or a column is unknown."""
     names = read_input_files(path)[0].schema.names
     if unknown := sorted(set(names) - {*COLUMNS, EXPIRES}):
         raise DataError(f"{path} has a column {', '.join(unknown)}; it may have {', '.join((*COLUMNS, EXPIRES))}")
@@ -50,7 +50,7 @@ def entries_of(path: Path, contract: Contract, key: bytes) -> list[Entry]:
 
 
 def summary(entries: Sequence[Entry]) -> str:
-    """How many values each list has, by field, and which expire first."""
+    """How many values each list has, by field, and when the first of them expires."""
     counts = Counter((entry.list, entry.field) for entry in entries)
     lines = [f"  {name:6} {field}: {counted(n, 'value')}" for (name, field), n in sorted(counts.items())]
     if expiring := sorted(entry.expires for entry in entries if entry.expires):
@@ -59,7 +59,7 @@ def summary(entries: Sequence[Entry]) -> str:
 
 
 def lists_with(entries: Sequence[Entry], field: str, value: str, key: bytes) -> str:
-    """On which lists a value is."""
+    """The lists that a value is on."""
     hashed = hashed_value(field, value, key)
     lines = [
         f"  {entry.list}: {entry.reason}, by {entry.by} on {day_text(entry.at)}"
@@ -134,7 +134,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _place(entry: Entry) -> tuple[str, str, str]:
-    """What a later entry takes the place of."""
+    """What identifies an entry: a new one replaces an existing one with the same list, field and value."""
     return entry.list, entry.field, entry.value
 
 

@@ -1,4 +1,4 @@
-"""Monitor a scorer by its prediction log: leave the model, look at it, or retrain it, with the reasons.
+"""Monitor a scorer by its prediction log: whether to leave, watch or retrain the model, with the reasons.
 
 `make monitor SCORER=refund LOG=predictions`. Writes reports/<scorer>/monitor.json, .csv and .html, and ends with the
 exit status 0 (ok), 10 (watch), 20 (retrain) or 30 (insufficient: too little was read to say any of these).
@@ -41,10 +41,10 @@ EXIT_STATUS = dict(zip((*LEVELS, INSUFFICIENT), (0, 10, 20, 30), strict=True))
 
 
 def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str = "") -> MonitorReport:
-    """What the log shows of a scorer, block by block, and the state that follows; `origin` says where it is from."""
+    """What the log shows, block by block, and the resulting state; `origin` says where the scorer was read from."""
     log, policy = log.without_repeats(), declared.monitoring
     features = scorer.bundle.baseline["features"]
-    # Read with another key, each value would be new.
+    # Values hashed with another key would all look new.
     unread = unread_hashes(log.bins, features, scorer.hashed_features)
     if unread:
         is_unread = [name in unread for name in features]
@@ -76,7 +76,7 @@ def report_of(log: Log, scorer: Scorer, declared: ScorerDeclaration, origin: str
 
 
 def _of_version(scorer: Scorer, blocks: Sequence[JudgedBlock], origin: str, unread: Sequence[str]) -> Iterator[str]:
-    """What must be known of the version that the log is compared with; `unread` are features of another key."""
+    """Notes on the version that the log is compared with; `unread` are the features hashed with another key."""
     if unread:
         yield (
             f"{', '.join(unread)}: recorded as keyed hashes, which this PREDICTIONS_KEY does not fit; set the "
@@ -90,7 +90,7 @@ def _of_version(scorer: Scorer, blocks: Sequence[JudgedBlock], origin: str, unre
 
 
 def _of_people(blocks: Sequence[JudgedBlock], reviews: Reviews | None) -> Iterator[str]:
-    """What reviewers found, and whether what was blocked is known."""
+    """Notes on what reviewers found, and on how far the outcomes of blocked requests are known."""
     if reviews:
         low, high = reviews.agreed_interval
         yield (
@@ -113,7 +113,7 @@ def _of_people(blocks: Sequence[JudgedBlock], reviews: Reviews | None) -> Iterat
 
 
 def _of_groups(groups: Sequence[GroupRates]) -> Iterator[str]:
-    """The groups of which legitimate requests are flagged significantly more often than others'."""
+    """Notes on the groups whose legitimate requests are flagged significantly more often than those of others."""
     for rates in groups:
         if rates.ratio and rates.ratio_interval and rates.ratio_interval[0] > 1:
             low, high = rates.ratio_interval
@@ -133,7 +133,7 @@ def _judged_blocks(blocks: Iterable[Block], policy: Monitoring) -> tuple[JudgedB
 def _state(
     log: Log, blocks: Sequence[JudgedBlock], policy: Monitoring, reference: Reference
 ) -> tuple[str, tuple[str, ...]]:
-    """The state and its reasons; an alarm stands however little else was read, ok does not."""
+    """The state and its reasons; an alarm stands even if little else was read, but ok needs a sufficient log."""
     state = state_after([BlockVerdict(block.verdict, block.reasons) for block in blocks], policy)
     if state in {"ok", INSUFFICIENT} and (reasons := shortfalls(log, blocks, policy, reference)):
         return INSUFFICIENT, reasons
@@ -141,7 +141,7 @@ def _state(
 
 
 def main() -> None:
-    """Write the report of one scorer, and end with the status of its state."""
+    """Write the report on one scorer, and exit with the status of its state."""
     parser = argparse.ArgumentParser(prog="python -m training.monitor", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument("log", help="a file or folder of records, or s3://bucket/prefix; gzip or not")

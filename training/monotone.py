@@ -10,7 +10,7 @@ def monotone_signs(contract: Contract) -> list[int]:
     """The direction of each feature, in the order of the model's columns: 1 (the risk may only rise), -1 (fall) or 0.
 
     A derived feature inherits the directions of its fields: with `amount` increasing and `average` at least 0,
-    `amount / average` is increasing too. Raises ValueError where it cannot.
+    `amount / average` is increasing too. Raises ValueError if it cannot.
     """
     fields = [_SIGNS[field.monotone] for field in contract.columns.values()]
     return fields + [_derived_sign(name, feature, contract) for name, feature in contract.features.items()]
@@ -34,7 +34,7 @@ def _derived_sign(name: str, feature: DerivedFeature, contract: Contract) -> int
 
 
 def _sign_through(name: str, field: str, other: str, contract: Contract, *, inverted: bool) -> int:
-    """The direction that a derived feature must have, so that one of its two fields has its declared one."""
+    """The direction that a derived feature needs for one of its two fields to keep its declared direction."""
     sign = _SIGNS[contract.columns[field].monotone]
     if not sign:
         return 0

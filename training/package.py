@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-6
 N_GOLDEN = 20
 GOLDEN_DIGITS = 12
-# 2025-01-01, and 29 hours: twenty steps visit most hours and all days of the week.
+# From 2025-01-01 in steps of 29 hours: twenty steps visit most hours of the day and all days of the week.
 GOLDEN_TIME, GOLDEN_STEP = 1_735_689_600, 29 * SECONDS_AN_HOUR
 
 
@@ -49,8 +49,8 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
     """Synthetic requests across the range of the training rows, so that a bundle holds no real row.
 
     Numbers step through the percentiles, categories and texts through the known values; one request omits every
-    optional field, and one carries values that training never saw. Every second one names nobody whose past could be
-    known, so that it is answered alike with any history.
+    optional field, and one carries values that training never saw. Every second one has no keys, so its answer does not
+    depend on the history.
     """
     values_of = {
         name: _known_values(name, field, reference, catalogue)
@@ -77,7 +77,7 @@ def golden_requests(contract: Contract, reference: dict[str, Any], catalogue: pd
 
 
 def _golden_request(values: dict[str, Any], contract: Contract, step: int) -> dict[str, Any]:
-    """The request of a step, whose dates are given by their ages; it has a time of its own, not the clock's."""
+    """The request of a step, with a fixed time instead of the clock's; its dates are computed from their ages."""
     if not contract.time_key:
         return as_request(values, contract)
     time = GOLDEN_TIME + step * GOLDEN_STEP
@@ -90,7 +90,10 @@ def _golden_request(values: dict[str, Any], contract: Contract, step: int) -> di
 
 
 def golden_pasts(contract: Contract, reference: dict[str, Any], n_cases: int) -> list[dict[str, float]]:
-    """Per golden case what only its history knows, across the range of the training rows; nothing in every second."""
+    """For each golden case the values that only a history knows, across the range of the training rows.
+
+    Every second case, and every case after the first N_GOLDEN, has none.
+    """
     computed = {name: field for name, field in contract.columns.items() if name not in contract.fields}
     values_of = {name: _known_values(name, field, reference, pd.DataFrame()) for name, field in computed.items()}
     return [
@@ -119,8 +122,8 @@ def _known_values(name: str, field: DeclaredField, reference: dict[str, Any], ca
         return labels or [OTHER[: field.max_length]]
     if field.type == "flag":
         return [False, True]
-    # The reference is rounded, so its ends are clipped to the contract's. A field without a value in training still
-    # gets one in a request.
+    # The reference is rounded, so its ends are clipped to the contract's limits. A field without a value in training
+    # still gets one in a request.
     percentiles = reference[name]["percentiles"] or [0.0]
     return [min(max(value, field.lowest), field.highest) for value in percentiles]
 
@@ -136,9 +139,9 @@ def check_parity(  # noqa: PLR0913 - what is compared, and where the rows begin
 ) -> float:
     """The largest absolute difference, over all rows, between the function's probability and the pipeline's.
 
-    Each row goes through JSON, the contract, the features and the C library like a request; `requests` are the rows as
-    such, by default without a past. Raises StageError, with the worst row, where the difference exceeds TOLERANCE;
-    `first` is how many rows of the window came before these.
+    Each row passes through JSON, the contract, the features and the C library as a request does. `requests` are the
+    rows as requests; by default they have no past. `first` is how many rows of the window come before these. Raises
+    StageError, with the worst row, if the difference exceeds TOLERANCE.
     """
     expected = calibrated(margins(pipeline, rows), calibration).tolist()
     worst, place, worst_request = 0.0, 0, None
@@ -148,7 +151,7 @@ def check_parity(  # noqa: PLR0913 - what is compared, and where the rows begin
         if difference > worst or worst_request is None:
             worst, place, worst_request = difference, number, sent
     if worst > TOLERANCE:
-        # Whom the row is about is nobody's business who reads the log: its place finds it.
+        # The message ends up in logs, which must not show whom a row is about: its position is enough to find it.
         names = {*scorer.contract.keys, *filter(None, (scorer.contract.id,))}
         request = worst_request.model_dump(by_alias=True, exclude_unset=True, exclude=names) if worst_request else {}
         raise StageError(
@@ -159,7 +162,7 @@ def check_parity(  # noqa: PLR0913 - what is compared, and where the rows begin
 
 
 def recalled(scorer: Scorer, history: SqliteHistory, rows: pd.DataFrame, label: str) -> Iterator[BaseModel]:
-    """Each row as the function completes it from the history, to which it is added, with its label.
+    """Each row as the function completes it from the history, which then learns the row and its label.
 
     The fold itself hides labels that were not known yet.
     """
@@ -174,7 +177,7 @@ def recalled(scorer: Scorer, history: SqliteHistory, rows: pd.DataFrame, label: 
 
 
 def history_before(name: str, contract: Contract, rows: Path, declared: ScorerDeclaration) -> SqliteHistory:
-    """The history that knows all rows before the test window, by the fold of the function's own code."""
+    """A history of all rows before the test window, folded by the function's own code."""
     history = SqliteHistory(":memory:", 1_000)
     every = checked_rows(rows, name, contract, declared)
     n_before = np.searchsorted(every.seconds, Window(rows / "test.parquet").column(declared.time)[0])
@@ -194,9 +197,9 @@ def build_bundle(folder: Path, contents: dict[str, bytes], described: dict[str, 
 
 
 def windows_of(name: str, *, refit: bool) -> dict[str, Any]:
-    """The windows in time order, as reported; "calibrate" names the rows that calibrated, whatever window has them.
+    """The reported windows in time order; "calibrate" describes the calibration rows, whichever window they are in.
 
-    With `refit` also the rows that a model which learned the test window too was fitted on.
+    With `refit` also the rows of the refitted model, which has learned the test window too.
     """
     windows = json.loads((REPORTS / name / "rows.json").read_text())["windows"]
     calibrate = json.loads((REPORTS / name / "calibration.json").read_text())
@@ -205,15 +208,15 @@ def windows_of(name: str, *, refit: bool) -> dict[str, Any]:
 
 
 def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path) -> str:
-    """The version of the bundle that is made of a folder's files and replaces a target; nothing changes on failure.
+    """Write a bundle of a folder's files in place of the target, and return its version; nothing changes on failure.
 
-    Raises StageError where the function's code computes other probabilities than the folder's pipeline.
+    Raises StageError if the function's code computes other probabilities than the folder's pipeline.
     """
     declared, built, reports = declared_scorer(name), BUILD / name, REPORTS / name
     fitted = json.loads((built / "calibration.json").read_text())
     contract = declared.contract
     if contract.history:
-        # Of the rows as they are: a history counts each of them once, whatever it stands for.
+        # Without weights: a history counts each row once, however many requests it stands for.
         label = Window(built / "rows" / "train.parquet").column(declared.label)
         usual = rounded(int(label.sum()) / len(label))
         learned = contract.history.learned(declared.split.label_delay_days, usual)
@@ -239,7 +242,7 @@ def write_bundle(name: str, source: Path, windows: dict[str, Any], target: Path)
     with tempfile.TemporaryDirectory(dir=BUILD, prefix=f".{name}-bundle-") as scratch:
         folder = Path(scratch, "bundle")
         folder.mkdir()
-        # First without golden cases, to compute them with the function's own code; then complete.
+        # First without golden cases, so that the function's own code can compute them; then with them.
         build_bundle(folder, contents | {"golden.json": to_json([])}, described)
         golden = _golden_cases(Scorer(load_bundle(folder)), requests, pasts)
         build_bundle(folder, contents | {"golden.json": to_json(golden)}, described)
@@ -276,7 +279,7 @@ def main(name: str) -> None:
     shutil.rmtree(judged, ignore_errors=True)
     judged.mkdir()
     if refit:
-        # The twin that has not seen the test window: the numbers are its own, and the gate judges by it.
+        # The twin that has not seen the test window: the metrics belong to it, and the gate judges by it.
         version = write_bundle(name, built, windows_of(name, refit=False), judged)
         windows = windows_of(name, refit=True)
         windows["refit"]["judged_by"] = version
@@ -288,7 +291,7 @@ def main(name: str) -> None:
 
 
 def remove_undeclared(declared: set[str]) -> list[Path]:
-    """The removed bundles of undeclared scorers; the function would serve every bundle that it finds."""
+    """Remove and return the bundles of undeclared scorers; the function would serve every bundle that it finds."""
     stale = sorted(path for path in BUNDLES.iterdir() if path.is_dir() and path.name not in declared)
     for path in stale:
         shutil.rmtree(path)

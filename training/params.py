@@ -20,32 +20,33 @@ TUNED = (
     "reg_lambda",
     "max_bin",
 )
-# What the cost of decisions consists of (`training.evaluation.cost`), in the order in which a plot stacks it.
+# The parts of the cost of decisions (`training.evaluation.cost`), in the order in which a plot stacks them.
 COST_PARTS = ("missed", "not_recovered", "reviews", "insults")
-# What a grid may hold beside them.
+# The parameters that a grid may list.
 GRID = ("rounds", "learning_rate", *TUNED)
 
 
 class Split(Frozen):
-    """The test window, which is the latest rows; what precedes it; and how late labels arrive."""
+    """The test window (the latest rows), what precedes it, and how late labels arrive."""
 
     test: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """The share of the rows that the model is judged by."""
+    """The length of the test window as a share of the rows."""
     test_days: Annotated[float, Field(gt=0)] | None = None
-    """Instead of a share: the length of the window; as history grows, only the training window grows."""
+    """The length of the test window in days, instead of a share; as rows are added, only the training window grows."""
     calibrate: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """A calibration window of its own, before the test window, as a share of the rows; by default the validation blocks
-    of the training window calibrate, and the model learns from all rows before the test window."""
+    """The length of a separate calibration window before the test window, as a share of the rows. By default there is
+    none: the validation blocks of the training window calibrate, and the model learns from all rows before the test
+    window."""
     calibrate_days: Annotated[float, Field(gt=0)] | None = None
-    """The same in days."""
+    """The length of the separate calibration window in days, instead of a share."""
     label_delay_days: Annotated[float, Field(ge=0)] = 0.0
     """Rows this close before the next window are left out, because their labels would not have been known."""
     sample: Share = 1.0
     """The share of the rows that is used; 0.1 to 0.2 gives a quick prototype."""
     weight: Name | None = None
-    """The column of how many requests a row stands for (`training.data.window.repeated`): never for the model."""
+    """The column with how many requests a row stands for (`training.data.window.repeated`); the model never sees it."""
     refit: bool = False
-    """Whether the model that ships also learns the later windows, after one that has not seen them was judged there."""
+    """Whether the model that ships also learns the later windows, once a model that has not seen them is evaluated."""
 
     @model_validator(mode="after")
     def _is_complete(self) -> Self:
@@ -60,7 +61,7 @@ class Split(Frozen):
 
     @property
     def has_calibration_window(self) -> bool:
-        """Whether rows of their own calibrate, which the model does not learn from."""
+        """Whether a separate window, which the model does not learn from, is used for calibration."""
         return self.calibrate is not None or self.calibrate_days is not None
 
     @property
@@ -80,7 +81,7 @@ class Folds(Frozen):
 
     count: Annotated[int, Field(ge=2, le=20)] = 4
     validate_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """The share of the training window, its latest rows, that the validation blocks cover together."""
+    """The share of the training window that the validation blocks cover together; these are its latest rows."""
     sample: Share = 1.0
     """The share of a fold's training rows that is used; validation uses all rows of its block."""
 
@@ -102,10 +103,10 @@ class Resampling(Frozen):
 
 
 class Model(Frozen):
-    """XGBoost's parameters, under its own names except `rounds` and `threads`; given ones are not tuned."""
+    """XGBoost's parameters, under its own names except `rounds` and `threads`; declared ones are not tuned."""
 
     rounds: Annotated[int, Field(ge=1)] = 500
-    """The number of trees. Where it is not given, the folds choose it by early stopping, and the default is the limit:
+    """The number of trees. If it is not declared, the folds choose it by early stopping, and the default is the limit:
     more trees would make the function's explanations slow."""
     max_depth: Annotated[int, Field(ge=1, le=16)] = 5
     learning_rate: Share = 0.1
@@ -117,7 +118,7 @@ class Model(Frozen):
     tree_method: Literal["hist", "exact"] = "hist"
     """exact does not support categories."""
     threads: Annotated[int, Field(ge=1)] = 1
-    """Declared, because the order of XGBoost's sums, and so the last bits of the model, depends on it."""
+    """Declared, because the order in which XGBoost sums, and so the last bits of the model, depend on it."""
 
     @property
     def on_one_core(self) -> Self:
@@ -178,11 +179,11 @@ class Tuning(Frozen):
 
 
 class Insult(Frozen):
-    """What is lost where a legitimate request is blocked; a number alone is `flat`."""
+    """What is lost when a legitimate request is blocked; a plain number is taken as `flat`."""
 
     flat: Annotated[float, Field(ge=0)] = 0.0
     share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Of the request's amount."""
+    """The share of the request's amount that is lost."""
 
     @model_validator(mode="before")
     @classmethod
@@ -205,7 +206,7 @@ class Costs(Frozen):
     """The costs of decisions, in the unit of the amount."""
 
     amount: Name
-    """The money field whose value is lost where a fraud is not flagged."""
+    """The money field whose value is lost when a fraud is not flagged."""
     review: Annotated[float, Field(gt=0)]
     """The cost of one alert, right or wrong, that somebody reviews."""
     insult: Insult | None = None
@@ -217,7 +218,7 @@ class Costs(Frozen):
 
 
 class Policy(Frozen):
-    """What picks a threshold: exactly one of recall, precision, review_rate, cost."""
+    """How a threshold is picked: by exactly one of recall, precision, review_rate and cost."""
 
     recall: Share | None = None
     """At least this share of the frauds is flagged."""
@@ -226,13 +227,13 @@ class Policy(Frozen):
     review_rate: Share | None = None
     """At most this share of all rows is flagged."""
     cost: Literal["lowest"] | None = None
-    """The threshold, or the two, with the lowest cost; needs `costs`."""
+    """The threshold, or the pair of thresholds, with the lowest cost; needs `costs`."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] | None = None
     """With recall or precision: the confidence that the target holds for future rows."""
 
     @property
     def given(self) -> dict[str, Any]:
-        """The aim and, where there is one, the confidence, as they are declared."""
+        """The declared aim and, if there is one, the declared confidence."""
         return {name: value for name in Policy.model_fields if (value := getattr(self, name)) is not None}
 
     def _require_one_aim(self) -> None:
@@ -252,10 +253,10 @@ class Policy(Frozen):
 
 
 class Control(Frozen):
-    """The control group: requests that were to be blocked and are let through, so that their outcome is known."""
+    """The control group: requests that should be blocked but are let through, so that their outcome becomes known."""
 
     share: Annotated[float, Field(gt=0, le=0.5)]
-    """Of the requests to be blocked."""
+    """The share of the requests to be blocked that is let through."""
 
     @model_validator(mode="before")
     @classmethod
@@ -266,17 +267,17 @@ class Control(Frozen):
 
 
 class Decision(Policy):
-    """One policy, whose threshold flags; or two: from one threshold on a request is reviewed, from another blocked."""
+    """One policy, whose threshold flags requests; or two, one for the threshold to review from, one to block from."""
 
     review: Policy | None = None
     block: Policy | None = None
     score: Literal[1000] | None = None
-    """Answers also have a whole number from 0 to 1000 that depends on how few legitimate requests have as much."""
+    """Answers also have a score from 0 to 1000: the fewer legitimate requests score as high, the higher it is."""
     control: Control | None = None
 
     @property
     def flagging(self) -> Policy:
-        """The policy from whose threshold on a request is flagged, for review or for more."""
+        """The policy that picks the threshold from which a request is flagged, whether for review or to be blocked."""
         return self.review or self
 
     @model_validator(mode="after")
@@ -316,23 +317,23 @@ class Monitoring(Frozen):
     unlabelled: Literal["unknown", "legitimate"] = "unknown"
     """How a prediction without an outcome counts once it is older than split.label_delay_days."""
     precedence: Annotated[tuple[Source, ...], Field(min_length=1)] = SOURCES
-    """Whose outcome counts where several of an id disagree, first the one that overrules all; of equals the latest."""
+    """Which source's outcome counts if those of an id disagree, the strongest first; within a source the latest."""
     min_rows: Annotated[int, Field(ge=1)] = 500
     """A block with fewer predictions is not judged for drift."""
     min_frauds: Annotated[int, Field(ge=1)] = 30
     """A block with fewer known frauds is not judged for performance."""
     psi: Annotated[float, Field(gt=0)] = 0.1
-    """Watch where the population stability index of a feature or the score exceeds this."""
+    """Watch if the population stability index of a feature or of the score exceeds this."""
     missing: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """Watch where the share of missing, or of unseen, values has grown by more."""
+    """Watch if the share of a feature's missing, or unseen, values has grown by more than this."""
     ratio: Annotated[float, Field(gt=1)] = 1.5
-    """Watch where the alert rate or the fraud rate has changed by a larger factor, up or down."""
+    """Watch if the alert rate, block rate or fraud rate has changed significantly by a larger factor, up or down."""
     pooled: Annotated[int, Field(ge=1)] = 4
     """How many blocks are pooled to judge performance, because frauds are few."""
     recall_drop: Annotated[float, Field(gt=0, lt=1)] = 0.03
-    """Retrain where the recall is significantly lower by more; watch where only its estimate is."""
+    """Retrain if the measured recall is significantly lower by more than this; watch if only the estimated one is."""
     calibration_ratio: Annotated[float, Field(gt=1)] = 1.5
-    """Retrain where observed and expected frauds significantly differ by a larger factor, up or down."""
+    """Retrain if observed and expected frauds differ significantly by a larger factor, up or down."""
 
     @field_validator("precedence")
     @classmethod
@@ -349,16 +350,17 @@ class Gate(Frozen):
     """What the promotion gate asks of a challenger (`training.delivery.gate`)."""
 
     margin: float = 0.02
-    """By how much its average precision may be lower than the champion's, by the lower end of the interval; and its
-    recall, where that is significant."""
+    """The loss of average precision against the champion that is tolerated; the lower end of the gain's interval must
+    be above -margin. A recall that is significantly lower by at least this much is refused too."""
     min_frauds: Annotated[int, Field(ge=1)] = 50
-    """On a window with fewer frauds the gate cannot tell."""
+    """With fewer frauds in the window the gate cannot tell."""
     max_alert_ratio: Annotated[float, Field(gt=1)] = 1.5
-    """It may not flag significantly more than so many times what the champion does; more is a decision about staff."""
+    """The limit of its alert rate, as a multiple of what the champion flags or was meant to flag; to exceed it
+    significantly is a decision about staff."""
     max_calibration_share: Annotated[float, Field(gt=0)] = 0.5
-    """The limit of its calibration error, as a share of the fraud rate; beyond it probabilities cannot be relied on."""
+    """The limit of its calibration error, as a share of the fraud rate; above it probabilities cannot be relied on."""
     max_left_out: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """The share of the rows that one of the two may reject; without more of them the rest is no fair sample."""
+    """The share of the rows that either model may reject; if more are rejected, the rest is no fair sample."""
 
     @field_validator("margin")
     @classmethod

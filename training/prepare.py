@@ -1,4 +1,4 @@
-"""The prepare stage: the declared data, checked, as windows in time order; bad rows go into quarantine."""
+"""The prepare stage: check the declared data and write them as windows in time order; bad rows go into quarantine."""
 
 import json
 import shutil
@@ -22,9 +22,9 @@ from training.run.progress import say
 
 
 def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dict[str, Any]:
-    """Write the windows and the quarantine to a folder; the report of them.
+    """Write the windows and the quarantine to a folder, and return a report on them.
 
-    Raises DataError where too many rows are bad, or a window has one class only.
+    Raises DataError if too many rows are bad, or a window has only one class.
     """
     scorer = source.scorer
     writer = WindowWriter(folder, scorer)
@@ -51,7 +51,7 @@ def prepare(chunks: Iterator[CheckedChunk], source: Source, folder: Path) -> dic
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder that is removed in the end; files of a killed run are removed first."""
+    """An empty folder that is removed at the end; what a killed run left in it is removed first."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:

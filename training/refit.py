@@ -1,7 +1,7 @@
-"""Fit the model that ships on all windows, where `split.refit` declares it, with the same parameters.
+"""Fit the model that ships on all windows, with the same parameters, if `split.refit` is declared.
 
-Rows within the label delay before a window are in none, so that it does not learn these. Runs after the test window was
-read for the evaluation, whose numbers belong to the model that has not seen it.
+Rows within the label delay before a window are in no window, so the model does not learn them. This stage runs after
+the evaluation on the test window, whose metrics belong to the model that has not seen that window.
 """
 
 import json
@@ -27,7 +27,7 @@ def main(name: str) -> None:
     if not scorer.split.refit:
         say("split.refit is not declared: the model that was judged is the one that ships")
         return
-    # Without a calibration window of its own the file of it is empty.
+    # If no separate calibration window is declared, its file is empty.
     window, catalogue = read_training(
         scorer, name, *(["calibrate"] if scorer.split.has_calibration_window else []), "test"
     )

@@ -83,7 +83,7 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _made_folder(out: str) -> Path:
-    """The folder that OUT names, which is made where it is missing; raises StageError where a file is in its place."""
+    """The folder that OUT names, created if it is missing; raises StageError if a file is in its place."""
     try:
         Path(out).mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -92,7 +92,7 @@ def _made_folder(out: str) -> Path:
 
 
 def _write_documents(scorers: list[str], out: str) -> list[Path]:
-    """Write the documents of the packaged bundles, as their release would; where they are."""
+    """Write the documents of the packaged bundles, as a release would, and return their paths."""
     packages, contents = read_runtime_packages(), dict[str, bytes]()
     for scorer in scorers:
         name = f"{scorer}-{packaged_version(scorer)}"
@@ -105,7 +105,7 @@ def _write_documents(scorers: list[str], out: str) -> list[Path]:
 
 
 def _write_card(store: StoreWriter, scorer: str, version: str, out: str) -> str:
-    """Write the release card of a version, by default the current one; where it is."""
+    """Write the release card of a version, by default the current one, and return where it is."""
     pointer, _ = read_current_pointer(store, scorer)
     if not (version := version or (pointer and pointer.current) or ""):
         raise StageError(f"no version of {scorer} is in production; name one of `make releases` as VERSION")

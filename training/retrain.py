@@ -1,8 +1,9 @@
 """Retrain a scorer with new labelled rows: a new version of the data, a challenger, and the gate's verdict on it.
 
 `make retrain SCORER=refund ROWS=new.parquet`. Without ROWS it uses the data as they are. Writes
-reports/<scorer>/retrain.json and .md, and ends with the exit status 0 (the challenger serves), 3 (the gate refuses it),
-5 (the gate cannot tell) or 4 (every row is in the data already).
+reports/<scorer>/retrain.json and .md, and ends with the exit status 0 (the gate accepts the challenger, which now
+serves unless --candidate was given), 3 (the gate refuses it), 5 (the gate cannot tell) or 4 (every row is in the data
+already).
 """
 
 import argparse
@@ -38,20 +39,20 @@ DATA, LOCK = Path("data.dvc"), Path("dvc.lock")
 REFUSED, NOTHING_NEW, CANNOT_TELL = 3, 4, 5
 STATUS: Mapping[Verdict, int] = {"promote": 0, "refuse": REFUSED, "cannot tell": CANNOT_TELL}
 INTERRUPTED = 130
-# How long another DVC process is waited for, such as an editor's that looks at the status.
+# How long to wait for another DVC process, such as one that an editor starts to read the status.
 LOCK_SECONDS = 15
 LOCK_HELD = "Unable to acquire lock"
 DVC_LOCK = Path(".dvc/tmp/lock")
 
 
 def dvc(*arguments: str) -> str:
-    """The output of a DVC command; raises StageError with DVC's own message where it fails."""
+    """The output of a DVC command; raises StageError with DVC's own message if it fails."""
     end = monotonic() + LOCK_SECONDS
     while (done := _run_dvc(*arguments, capture_output=True)).returncode:
         message = " ".join(line.removeprefix("ERROR: ") for line in done.stderr.split("\n") if line.strip())
         if LOCK_HELD not in message:
             raise StageError(f"`dvc {' '.join(arguments)}` failed: {message}")
-        # Each attempt waits for three seconds by itself.
+        # There is no pause between attempts: each waits for the lock for three seconds by itself.
         if monotonic() > end:
             process = DVC_LOCK.read_text(encoding="utf-8").strip() if DVC_LOCK.exists() else "unknown"
             raise StageError(f"another DVC process (PID {process}) is at work here; let it end, or end it: {message}")
@@ -59,7 +60,7 @@ def dvc(*arguments: str) -> str:
 
 
 def reproduce() -> None:
-    """Run `dvc repro`, which shows what it does; raises StageError where it fails."""
+    """Run `dvc repro`, which shows what it does; raises StageError if it fails."""
     if _run_dvc("--wait-for-lock", "repro").returncode:
         raise StageError("`dvc repro` failed, as it says above")
 
@@ -71,7 +72,7 @@ def _run_dvc(*arguments: str, capture_output: bool = False) -> subprocess.Comple
 
 @contextmanager
 def retrain_lock() -> Iterator[None]:
-    """Hold an exclusive lock; raise StageError where another retraining holds it."""
+    """Hold an exclusive lock; raise StageError if another retraining holds it."""
     path = BUILD / "retrain" / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -83,7 +84,7 @@ def retrain_lock() -> Iterator[None]:
 
 
 def require_pinned(scorer: ScorerDeclaration) -> None:
-    """Raise StageError where data/ is not what data.dvc names, because a failure restores that."""
+    """Raise StageError unless data/ is what data.dvc names, because after a failure that version is restored."""
     path = Path(scorer.data)
     for stale in path.parent.glob(f".{path.name}.*"):
         stale.unlink()  # left by a retraining that was killed
@@ -94,7 +95,7 @@ def require_pinned(scorer: ScorerDeclaration) -> None:
 
 
 def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
-    """Make the data with the new rows the version that data.dvc names; raises DataError where they are refused."""
+    """Append the new rows to the data, and update data.dvc to name the result; raises DataError if rows are refused."""
     appended = append_rows(new, scorer)
     say(
         f"{scorer.data}: {appended.rows:,} new rows, {appended.frauds:,} of them frauds, "
@@ -110,13 +111,13 @@ def add_rows(name: str, scorer: ScorerDeclaration, new: Path) -> None:
 
 @contextmanager
 def undone_on_failure() -> Iterator[None]:
-    """Restore data/, data.dvc, dvc.lock, the reports and the build that DVC keeps, unless rows are merely refused."""
+    """On failure restore data/, data.dvc, dvc.lock, the reports and DVC's outputs, unless rows are only refused."""
     kept = (DATA, LOCK, *(path for path in REPORTS.rglob("*") if path.is_file()))
     before = {path: path.read_bytes() for path in kept if path.exists()}
     try:
         yield
     except DataError:
-        # Rows are refused before anything is written.
+        # Rows are refused before anything is written, so there is nothing to restore.
         raise
     except BaseException:
         for path, content in before.items():
@@ -136,21 +137,21 @@ def undone_on_failure() -> Iterator[None]:
 
 
 class RetrainReport(ReportRecord):
-    """What retraining made, and the gate's verdict on it."""
+    """The version that retraining made, and the gate's verdict on it."""
 
     scorer: str
     version: str
     champion: str | None
     verdict: Verdict
     objections: tuple[str, ...]
-    """What speaks against it."""
+    """The reasons against the version."""
     doubts: tuple[str, ...]
     """What the rows cannot show."""
     measured: GateMeasures
 
 
 def challenge(store: StoreWriter, name: str, *, is_candidate: bool, signing_key: str = "") -> RetrainReport:
-    """The gate's verdict on the packaged bundle, which is released, and promoted if it is accepted and no candidate."""
+    """Release the packaged bundle, promote it if the gate accepts it and it is no candidate, and return the verdict."""
     version, rows = packaged_version(name), BUILD / name / "rows" / "test.parquet"
     release_packaged(store, [name], signing_key)
     before, _ = read_current_pointer(store, name)
@@ -183,7 +184,7 @@ HEADLINES: Mapping[Verdict, str] = {
 
 
 def pull_request_text(report: RetrainReport) -> str:
-    """The verdict for the pull request."""
+    """The verdict as Markdown, for the pull request."""
     measured = report.measured
     beside = f"beside `{report.champion}`" if report.champion else "without a champion"
     lines = [
@@ -219,7 +220,7 @@ def pull_request_text(report: RetrainReport) -> str:
 
 
 def retrain(name: str, new: Path | None, address: str, *, is_candidate: bool, signing_key: str) -> Verdict:
-    """The gate's verdict on the model that is trained on the data, with the new rows if there are any."""
+    """Train on the data, with the new rows if there are any, and return the gate's verdict on the model."""
     scorer = declared_scorer(name)
     store = open_store_writer(address)
     # Checked before hours of training: the store can be read, and the key can sign.

@@ -1,9 +1,9 @@
 """Score files: .csv or .parquet in, the same rows with the function's answers out.
 
 `make score INPUT=payments.parquet OUTPUT=scored.parquet SCORER=transaction [REASONS=yes]`. INPUT may be a folder of
-files; then OUTPUT is a folder too. PAST=build/transaction/state.parquet, or a function's history.db, is what a scorer
-with a history knows before the rows. Exit status 4: finished, but a larger share of the rows was rejected than the
-scorer's `quarantine.max_share` allows.
+files; then OUTPUT is a folder too. For a scorer with a history, PAST=build/transaction/state.parquet, or a function's
+history.db, gives what was known before the rows. Exit status 4: finished, but a larger share of the rows was rejected
+than the scorer's `quarantine.max_share` allows.
 """
 
 import argparse
@@ -49,7 +49,7 @@ Counts = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """What is to be scored, by what, and how."""
+    """What to score, with which scorer and version, and how."""
 
     scorer: str
     input: Path
@@ -61,7 +61,7 @@ class ScoreOptions:
     engine: Engine | None = None
     """None: as the scorer declares it."""
     past: str = ""
-    """Of a scorer with a history the file of what happened before the rows."""
+    """For a scorer with a history: the file of what happened before the rows."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ class ScoreResult:
     lines: LinesByKind
     """The lines of the input that are not rows."""
     n_resumed: int
-    """The chunks that an earlier run had finished."""
+    """How many chunks an earlier run had finished."""
     seconds: float
 
 
 def score_files(options: ScoreOptions) -> ScoreResult:
-    """The result of scoring all rows of the input into the output.
+    """Score all rows of the input into the output, and return the counts of the run.
 
-    Raises StageError, BundleError or StoreError where nothing is written. The finished chunks of a run that ends with
-    an error are kept, and the next run resumes from them.
+    Raises StageError, BundleError or StoreError if nothing is written. The finished chunks of a run that ends with an
+    error are kept, and the next run resumes from them, unless the input has changed or has no rows.
     """
     begin = perf_counter()
     scorer, bundle = chosen_bundle(options.scorer, options.version, options.store)
@@ -120,7 +120,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
     with run_folder(output, state, bundle) as run:
         fractions = fractions_of(parts, columns, scorer.contract)
         decimals = decimals_of(parts, columns, scorer.contract, options.chunk_rows)
-        # The state was written as the run began; rows without a time have the same one where a run is resumed.
+        # Rows without a time get the one at which the run began, when the state was written: the same if it is resumed.
         now = (run / STATE).stat().st_mtime
         job = ScoringJob(
             run, kind, columns, fractions, options.explain, now, options.past, decimals, decision_columns(scorer), lists
@@ -152,7 +152,7 @@ def score_files(options: ScoreOptions) -> ScoreResult:
 def _first_rows(
     options: ScoreOptions, parts: Sequence[InputFile], job: ScoringJob, workers: Workers
 ) -> Mapping[str, int]:
-    """The place of each chunk's first row in the file of the features of the past, which is written first."""
+    """Write the file of the features of the past, and return the position of each chunk's first row in it."""
     past = complete_past(parts, options.chunk_rows, job, options.scorer, workers)
     if past.warning:
         say(f"WARNING: {past.warning}")
@@ -166,7 +166,7 @@ def _score_chunks(
     workers: Workers,
     first: Mapping[str, int],
 ) -> tuple[Counts, int]:
-    """The counts of each chunk, in order, and how many chunks an earlier run had finished."""
+    """Score the unfinished chunks; the counts of every chunk, in order, and how many an earlier run had finished."""
     finished, sizes = finished_chunks(job.run), dict[str, int]()
 
     def tasks() -> Iterator[Task]:
@@ -190,7 +190,7 @@ def _score_chunks(
 
 
 def _join(job: ScoringJob, parts: Sequence[InputFile], targets: Sequence[Path], counts: Counts) -> int:
-    """How many rows are in the whole files that the chunks were joined to, still in the run's folder."""
+    """Join the chunks into whole files, still in the run's folder, and return how many rows these have."""
     n_rows = 0
     for index, (part, target) in enumerate(zip(parts, targets, strict=True)):
         names = [name for name in counts if name.startswith(f"{index:05}-")]
@@ -205,7 +205,7 @@ def _join(job: ScoringJob, parts: Sequence[InputFile], targets: Sequence[Path], 
 
 def summary(options: ScoreOptions, result: ScoreResult) -> str:
     """The lines that the command ends with: counts, version, pace, and the most frequent reasons for rejection."""
-    # Where chunks were resumed, the seconds are not those of all rows.
+    # If the run was resumed, its seconds do not cover all rows.
     pace = "" if result.n_resumed else f" ({result.rows / result.seconds:,.0f} rows a second)"
     by = f"{options.scorer} {result.version}"
     lines = [
@@ -250,7 +250,7 @@ def _options() -> ScoreOptions:
 
 
 def main() -> None:
-    """Score what the command line names; ends with TOO_MANY_REJECTED where that many rows were."""
+    """Score what the command line names; exits with TOO_MANY_REJECTED if more rows are rejected than allowed."""
     options = _options()
     with one_line_errors(
         "score",

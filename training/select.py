@@ -24,9 +24,9 @@ LATENCY_CALLS = 100
 
 
 def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Per model candidate ROC AUC and average precision over the folds, and size in kB; and a table of latencies.
+    """Each model candidate's ROC AUC, average precision over the folds, and size in kB; and a table of latencies.
 
-    The folds' training rows are used as they are; resample them first where that is declared.
+    The folds' training rows are used as they are; resample them first if that is declared.
     """
     tasks = [(_evaluated, name, fold, scorer) for name in CANDIDATES for fold in folds]
     results = on_all_cores(tasks, "candidates x folds")
@@ -47,7 +47,7 @@ def compare_candidates(folds: Sequence[Fold], scorer: ScorerDeclaration) -> tupl
 def _evaluated(name: str, fold: Fold, scorer: ScorerDeclaration) -> tuple[Any, int, float, float]:
     """A model candidate fitted on a fold, its size in kB, its ROC AUC and its average precision there.
 
-    The size is measured in the process that fitted the model, because its pickle grows in transfer to another.
+    The size is measured in the process that fitted the model, because its pickle grows when it is passed to another.
     """
     model = CANDIDATES[name](scorer, fold.train_label).fit(fold.train, fold.train_label)
     counts = rank(score(model, fold.validate), fold.validate_label).counts()
@@ -60,7 +60,7 @@ def candidate_summary(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _size_kb(model: Any) -> int:  # noqa: ANN401 - scikit-learn has no types
-    """The size of a model candidate in the bundle: XGBoost's own format, for the others a pickle."""
+    """A model candidate's size in kB: in XGBoost's own format or, for the others, as a pickle."""
     content = model.get_booster().save_raw("ubj") if hasattr(model, "get_booster") else pickle.dumps(model)
     return round(len(content) / 1000)
 

@@ -6,7 +6,7 @@ Fraud among 100,000 transactions (name, rows, description); the fifth pattern ap
     account_takeover   300  an established address suddenly pays many times its average
     fresh_burst        280  an address a few days old pays many times within a day
     hurried_cash_out   220  several times the usual gas, to finish before anyone notices
-    corridor           200  USDT on TRON out of three countries (picked blindly; they mean nothing)
+    corridor           200  USDT on TRON out of three countries (picked at random; they mean nothing)
     dormant_address    220  ONLY FROM DAY 150 OF 182: an aged address, modest amounts, a new chain
 Fraud among 100,000 refund requests; again the fifth pattern appears only late:
     serial_refunder    450  many refunds a year, of anything
@@ -15,8 +15,8 @@ Fraud among 100,000 refund requests; again the fifth pattern appears only late:
     never_arrived      350  perishable food that "never arrived", again and again
     aged_account       300  ONLY FROM DAY 150 OF 182: a bought, clean account claims jewelry or codes
 Everyone else is legitimate, though whales, exchanges, offices behind one IP and generous refunders
-resemble a pattern. The labels have errors: 4 % of the fraud is not reported, and 3 in 10,000
-legitimate rows are.
+resemble a pattern. The labels have errors: 4 % of the fraud is not labelled as fraud,
+and 3 in 10,000 legitimate rows are.
 
 Why the bytes agree across processors: see training/intake/synthetic/draws.py.
 """
@@ -43,7 +43,7 @@ SEED: Final = 20_250_707
 def write_rows(drawn: Drawn, path: Path) -> None:
     """Write the rows as Parquet without metadata of this machine.
 
-    With Zstandard at a fixed level, because Snappy's bytes depend on the processor's CRC instruction.
+    Compressed with Zstandard at a fixed level, because Snappy's bytes depend on the processor's CRC instruction.
     """
     pq.write_table(
         drawn.table.replace_schema_metadata(None),

@@ -1,8 +1,8 @@
 """Track each trained scorer in MLflow: a run, its bundle as a version of a registered model, and the aliases.
 
-MLFLOW_TRACKING_URI names a server; without it a SQLite file here, mlflow.db, keeps them. Production reads the
-store alone: where MLflow cannot be reached, a warning is printed, and `make track` brings it up to date later.
-A scorer that cannot be tracked keeps no other from it.
+MLFLOW_TRACKING_URI names a server; without it a local SQLite file, mlflow.db, is used. Production reads only the
+store, so `make train` does not fail if MLflow cannot be reached: it prints a message, and `make track` brings MLflow up
+to date later. If one scorer cannot be tracked, the others still are.
 """
 
 import os
@@ -16,7 +16,7 @@ from training.run.progress import say
 
 
 def main() -> None:
-    """Track what is built of every declared scorer, and set the aliases by the store: `make track`."""
+    """Track the current build of every declared scorer, and set the aliases as the store says: `make track`."""
     tracker = Tracker()
     store = open_store_writer(os.environ.get("STORE") or STORE)
     failures = []

@@ -62,7 +62,7 @@ HEADLINE = (
     "false_positive_rate",
     "alert_rate",
 )
-# By their aims in the report of thresholds.
+# The operating points to show, by their aims in the report of thresholds.
 POINTS = {
     "review_rate 0.01": "1 % of traffic",
     "review_rate 0.05": "5 % of traffic",
@@ -71,9 +71,9 @@ POINTS = {
 
 
 def check_folder(folder: Path) -> str | None:
-    """The scorer that an earlier try left in a folder; None where the folder is new or empty.
+    """The scorer that an earlier try left in a folder; None if the folder is new or empty.
 
-    Raises StageError where it is inside the repository, or has files of another origin.
+    Raises StageError if it is inside the repository, or has files of another origin.
     """
     if folder.resolve().is_relative_to(PROJECT):
         raise StageError(f"OUT is {folder}, which is inside the repository; choose a folder outside")
@@ -97,7 +97,7 @@ def remove_results(folder: Path, name: str) -> None:
 
 
 class StageOutput(io.TextIOBase):
-    """The standard output of a stage: written to the log as a whole, and shown without blank lines and JSON."""
+    """The standard output of a stage: written to the log in full, and shown without blank lines and JSON."""
 
     def __init__(self, log: TextIO, screen: TextIO) -> None:
         """Write to the open log and to the screen."""
@@ -119,9 +119,9 @@ class StageOutput(io.TextIOBase):
 def run_stage(stage: str, name: str, folder: Path) -> None:
     """Run one stage in the folder, and show its lines as they come.
 
-    Raises StageError with the stage's own message where it fails, PolicyError where no threshold suits the policy.
+    Raises StageError with the stage's own message if it fails, PolicyError if no threshold satisfies the policy.
     """
-    # By name, because no module imports a command, and a try needs each stage's libraries only when that runs.
+    # Imported by name: no module imports a command, and a stage's libraries are needed only when it runs.
     command = import_module(f"training.{stage}")
     path = folder / LOG
     with path.open("a", encoding="utf-8") as log:
@@ -140,7 +140,7 @@ def run_stage(stage: str, name: str, folder: Path) -> None:
 
 
 def run_stages(name: str, folder: Path, change_policy: Callable[[], str]) -> list[str]:
-    """Run every stage; the warning of another policy, which `change_policy` declares where no threshold keeps this."""
+    """Run every stage; if no threshold keeps the policy, `change_policy` declares another and returns a warning."""
     warnings = []
     for stage in STAGES:
         say(f"{stage}:")
@@ -156,7 +156,8 @@ def run_stages(name: str, folder: Path, change_policy: Callable[[], str]) -> lis
 def with_folds(inferred: Inferred, blocks: list[Block], label_delay_days: float) -> tuple[list[Block], dict[str, str]]:
     """The histories that can be tried, and the settings with them.
 
-    None can where the rows after their warm-up make no folds, which is told. Raises DataError where no rows do.
+    If the rows after the warm-up make no folds, no history can be tried, and a line says so. Raises DataError if the
+    rows make no folds without a history either.
     """
     try:
         return blocks, settings_for(with_blocks(inferred, blocks), label_delay_days)
@@ -174,9 +175,9 @@ def with_folds(inferred: Inferred, blocks: list[Block], label_delay_days: float)
 def chosen_history(
     inferred: Inferred, blocks: Sequence[Block], name: str, folder: Path, declare: Callable[[Inferred], None]
 ) -> Inferred:
-    """The file with those histories that help on the folds; what was tried is told.
+    """The file with those histories that help on the folds; prints what was tried.
 
-    `declare` writes the declaration of a file with some histories. Raises StageError where nothing is left to learn.
+    `declare` writes the declaration of a file with some histories. Raises StageError if nothing is left to learn from.
     """
     if not blocks:
         return inferred
@@ -238,7 +239,7 @@ def operating_points(name: str, folder: Path) -> str:
 
 
 def _described_point(point: pd.Series, scorer: ScorerDeclaration) -> str:
-    """Recall, precision, alerts and, where there is an amount, the money at one threshold."""
+    """Recall, precision, alerts and, if there is an amount, the money at one threshold."""
     shares = [
         f"{metric} {point[metric]:.3f} ({point[f'{metric}_low']:.3f} to {point[f'{metric}_high']:.3f})"
         for metric in ("recall", "precision")
@@ -253,7 +254,7 @@ def _described_point(point: pd.Series, scorer: ScorerDeclaration) -> str:
 
 
 def too_few_frauds(n_frauds: int) -> str:
-    """What can be concluded from a handful of frauds, and what would do."""
+    """The message for too few frauds: how little they can show, and what to bring instead."""
     n_test = max(round(TEST * n_frauds), 1)
     low, _ = share_interval(n_test, n_test)
     return (
@@ -269,7 +270,7 @@ def is_warning(notice: str) -> bool:
 
 
 def data_warnings(name: str, folder: Path) -> list[str]:
-    """The warnings of columns, such as those that give the label away, from the report of prepare."""
+    """The warnings in the report of prepare, such as those of columns that give the label away."""
     report: dict[str, list[str]] = json.loads((folder / REPORTS / name / "rows.json").read_text())
     return report["warnings"]
 
@@ -285,9 +286,9 @@ def contents(name: str, folder: Path) -> str:
 
 
 def inferred_file(data: Path, label: str, time: str | None, label_delay_days: float) -> tuple[Inferred, list[str]]:
-    """A user's file as a scorer's data, and the notices of periods without frauds; what is to be told of it is told.
+    """A user's file as a scorer's data, and the notices of periods without frauds; prints what was found in the file.
 
-    Raises StageError where it has too few frauds.
+    Raises StageError if it has too few frauds.
     """
     rows, is_text, file_notices = read_user_file(data)
     inferred = infer(rows, label, time, is_text=is_text)
@@ -308,9 +309,9 @@ def inferred_file(data: Path, label: str, time: str | None, label_delay_days: fl
 
 
 def try_file(data: Path, label: str, time: str | None, out: Path | None, label_delay_days: float = 0.0) -> None:
-    """Train a scorer on a user's file, whose labels are known so many days later, in a folder of its own.
+    """Train a scorer on a user's file in a folder of its own; labels are known `label_delay_days` after their rows.
 
-    Raises StageError, with one sentence, where the file, its columns or the folder cannot be used.
+    Raises StageError, with one sentence, if the file, its columns or the folder cannot be used.
     """
     name, route = scorer_name(data, read_declarations(PROJECT / PARAMS).scorers)
     folder = out or PROJECT.parent / f"{name}-scorer"
@@ -326,7 +327,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
     path = folder / "data" / f"{name}.parquet"
 
     def declare(chosen: Inferred) -> None:
-        """Write the declaration of the file with some histories, and its rows where these read other columns."""
+        """Write the declaration of the file with some histories, and its rows if their columns have changed."""
         if not path.exists() or set(pq.read_schema(path).names) != set(chosen.rows):
             write_whole(path, lambda target: chosen.rows.to_parquet(target, index=False))
         write_text(folder / PARAMS, params_text(name, route, data.name, chosen, settings))
@@ -337,7 +338,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
     say(f"{counted(len(inferred.fields), 'field')}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.items()))
 
     def change_policy() -> str:
-        """Declare a recall, which some threshold always has, and give the warning of it."""
+        """Declare a recall, which some threshold always reaches, and return a warning that says so."""
         former, settings["decision"] = settings["decision"].partition("   ")[0], RECALL_DECISION
         declare(chosen)
         return (
@@ -348,12 +349,12 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
     try:
         chosen = chosen_history(inferred, blocks, name, folder, declare)
         if every.history and not chosen.history:
-            # Without a warm-up there are more rows to train on, and the folds are others.
+            # Without a warm-up there are more rows to train on, so the folds change.
             settings |= settings_for(chosen, label_delay_days)
             declare(chosen)
         changes = run_stages(name, folder, change_policy)
     except StageError as error:
-        # Users know their own file, not the rows that the stages read.
+        # Users know their own file, not the copy that the stages read.
         raise StageError(str(error).replace(f"data/{name}.parquet", str(data))) from error
     warnings = [*filter(is_warning, (*inferred.notices, *gaps)), *changes, *data_warnings(name, folder)]
     for warning in dict.fromkeys(warnings):
@@ -364,7 +365,7 @@ def try_file(data: Path, label: str, time: str | None, out: Path | None, label_d
 
 
 def read_delay(text: str) -> float:
-    """The days of LABEL_DELAY, 0 where it is not given; raises StageError where it is no number of days."""
+    """The days of LABEL_DELAY, 0 if it is not given; raises StageError if it is not a number of days."""
     try:
         days = float(text or 0)
     except ValueError:
@@ -384,7 +385,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", default="", help="the folder for the results; by default ../<file>-scorer")
     options = parser.parse_args(arguments)
     if not options.data or not options.label:
-        # Make passes an absent variable as an empty text.
+        # Make passes an absent variable as an empty string.
         parser.error("DATA and LABEL are needed")
     with one_line_errors("try", OSError):
         try_file(

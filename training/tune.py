@@ -22,18 +22,19 @@ from training.run.files import BUILD, REPORTS, rounded, write_json, write_table,
 from training.run.progress import progress, say
 
 Suggest = Callable[[optuna.Trial], int | float]
-# Wide enough for a model that the function explains in about a millisecond, and no wider.
+# No wider than for models that the function explains in about a millisecond.
 SPACE: dict[str, Suggest] = {
     "max_depth": lambda trial: trial.suggest_int("max_depth", 2, 7),
     "min_child_weight": lambda trial: trial.suggest_float("min_child_weight", 0.1, 20, log=True),
     "subsample": lambda trial: trial.suggest_float("subsample", 0.5, 1),
     "colsample_bytree": lambda trial: trial.suggest_float("colsample_bytree", 0.4, 1),
     "reg_lambda": lambda trial: trial.suggest_float("reg_lambda", 0.1, 30, log=True),
-    # Few bins cannot separate frauds with similar values: on the handbook's data 256 bins cost .04.
+    # Few bins cannot separate frauds with similar values: on the handbook's data 256 bins cost 0.04.
     "max_bin": lambda trial: trial.suggest_categorical("max_bin", [256, 1024, 4096]),
 }
 STARTUP_TRIALS = 8
-# The best of several settings that are as good as the default is ahead of it by one standard error more often than not.
+# In standard errors. One is too few: of several settings that are only as good as the default, the luckiest is ahead of
+# it by one standard error more often than not.
 CLEAR_LEAD = 2.0
 
 
@@ -44,7 +45,7 @@ class Trial:
     model: Model
     folds: tuple[float, ...]
     is_reference: bool = False
-    """With mode grid the declared model is only a reference; it is not in the grid."""
+    """Whether this is the declared model, which with mode grid is only a reference and not in the grid."""
 
     @property
     def mean(self) -> float:
@@ -53,7 +54,7 @@ class Trial:
 
 
 def trial_of(model: Model, folds: Sequence[Fold], scorer: ScorerDeclaration, *, is_reference: bool = False) -> Trial:
-    """The trial of a setting."""
+    """Fit a setting on the folds, and return its trial."""
     fits = fit_folds(folds, scorer, model)
     return Trial(model.model_copy(update={"rounds": fits.rounds}), fits.precisions, is_reference)
 
@@ -71,7 +72,7 @@ def searched_parameters(scorer: ScorerDeclaration) -> list[str]:
 def trials(folds: Sequence[Fold], scorer: ScorerDeclaration) -> Iterator[Trial]:
     """The trials, in turn; the first is the declared model with the defaults for what it leaves open.
 
-    The folds' training rows are used as they are; resample them first where that is declared.
+    The folds' training rows are used as they are; resample them first if that is declared.
     """
     if scorer.tuning.mode == "tpe" and searched_parameters(scorer):
         yield from _tpe(folds, scorer)
@@ -110,7 +111,7 @@ def _shortened(value: float) -> int | float:
 
 
 def search(folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Trial]:
-    """All trials in order; a line announces each new best, and only a declared time limit stops the search early."""
+    """Run all trials, print each new best, and return them in order; only a declared time limit stops them early."""
     finished: list[Trial] = []
     limit = scorer.tuning.time_limit_minutes
     start = time.monotonic()
@@ -125,14 +126,14 @@ def search(folds: Sequence[Fold], scorer: ScorerDeclaration) -> list[Trial]:
 
 
 def eligible(finished: Sequence[Trial]) -> list[Trial]:
-    """The trials that may be chosen: the declared settings, or the reference where no other has finished."""
+    """The trials that may be chosen: all but the reference, or the reference if no other has finished."""
     return [trial for trial in finished if not trial.is_reference] or [*finished[:1]]
 
 
 def best_of(finished: Sequence[Trial]) -> Trial:
-    """The trial with the highest mean over the folds; the first, unless another beats it by CLEAR_LEAD standard errors.
+    """The first trial, unless the one with the highest mean over the folds beats it by CLEAR_LEAD standard errors.
 
-    With mode grid the first is not among the declared settings, and the best of these is taken.
+    With mode grid the first trial is only a reference, and the best setting of the grid is taken.
     """
     best = max(eligible(finished), key=lambda trial: trial.mean)
     if finished[0].is_reference or best is finished[0]:
@@ -184,7 +185,7 @@ def main(name: str) -> None:
         ],
     }
     best_so_far = list(accumulate((trial.mean for trial in eligible(finished)), max))
-    # A reference comes first, and has no row.
+    # A reference comes first, and gets no row in the table.
     numbers = range(len(finished) - len(best_so_far) + 1, len(finished) + 1)
     table = pd.DataFrame({"trial": numbers, "best_average_precision": best_so_far})
     write_table(REPORTS / name / "tuning.csv", table)

@@ -1,1 +1,1 @@
-"""Statistics of scored, labelled rows; they know no file and no model."""
+"""Statistics of scored, labelled rows, independent of files and models."""

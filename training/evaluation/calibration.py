@@ -1,4 +1,4 @@
-"""Calibration: margins as probabilities by Platt scaling (Platt 1999), and how far these are from what happened."""
+"""Calibration: Platt scaling of margins to probabilities (Platt 1999), and how far these are from the labels."""
 
 from typing import Any
 
@@ -23,7 +23,8 @@ class CalibrationError(StageError):
 def fit_platt(margin: npt.NDArray[np.floating[Any]], label: Labels) -> tuple[float, float]:
     """Slope and intercept of the calibrated log-odds over the margin (Platt 1999, with his smoothed targets).
 
-    Raises CalibrationError where the slope is not positive: such a model ranks frauds below legitimate rows.
+    Raises CalibrationError if all margins are equal, or if the slope is not positive: such a model does not rank frauds
+    above legitimate rows.
     """
     if np.ptp(margin) == 0:
         raise CalibrationError(
@@ -74,7 +75,7 @@ def expected_calibration_error(
 ) -> float:
     """The mean distance between predicted and observed rate over bins of equally many rows (Naeini 2015).
 
-    Where fraud is rare, equally wide bins would put nearly all rows into the first and hide the errors above it.
+    If fraud is rare, equally wide bins would put nearly all rows into the first and hide the errors above it.
     """
     weight = np.ones(len(label)) if weight is None else weight
     return float(np.abs(np.bincount(bins, weight * (probability - label))).sum() / weight.sum())

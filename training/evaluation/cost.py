@@ -1,4 +1,4 @@
-"""What decisions cost: frauds that are missed, requests that are reviewed, legitimate ones that are blocked."""
+"""The cost of decisions: missed frauds, reviewed requests, and legitimate requests that are blocked."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,13 +19,13 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Money:
-    """What decisions on labelled rows cost, and how many of them may be reviewed."""
+    """What decisions on labelled rows cost, and how many of the rows may be reviewed."""
 
     amount: Floats
-    """Per row the money field that a missed fraud costs."""
+    """The amount of each row, which is lost if the row is a fraud and is missed."""
     costs: Costs
     days: float = np.inf
-    """How many days it takes until there are as many requests as rows."""
+    """How many days of requests the rows amount to."""
 
     @property
     def most_reviews(self) -> float:
@@ -34,7 +34,7 @@ class Money:
 
 
 def declared_money(scorer: ScorerDeclaration, column: Callable[[str], Floats]) -> Money | None:
-    """What decisions on some rows cost, whose columns `column` gives by name; None where no costs are declared."""
+    """What decisions on some rows cost; None if no costs are declared. `column` gives the rows' columns by name."""
     if not scorer.costs:
         return None
     days = max(float(np.ptp(column(scorer.time))) / SECONDS_A_DAY, 1.0) * scorer.split.sample
@@ -42,7 +42,7 @@ def declared_money(scorer: ScorerDeclaration, column: Callable[[str], Floats]) -
 
 
 def costs_of(label: Labels, flagged: Mask, blocked: Mask, money: Money) -> dict[str, float]:
-    """The COST_PARTS of what decisions on labelled rows cost; what is flagged and not blocked is reviewed."""
+    """The COST_PARTS of decisions on labelled rows; a row that is flagged but not blocked is reviewed."""
     is_fraud, amount, costs = label == 1, money.amount, money.costs
     insult = costs.insult or Insult.model_construct()
     stopped, insulted = amount[is_fraud & flagged].sum(), ~is_fraud & blocked
@@ -56,9 +56,9 @@ def costs_of(label: Labels, flagged: Mask, blocked: Mask, money: Money) -> dict[
 
 
 class RankedCosts:
-    """What it costs to decide by ranked rows, from whose positions on they are reviewed and blocked.
+    """The cost of decisions on ranked rows, by the positions of the thresholds to review and to block from.
 
-    Position 0 stands for none. `parts` is a function of both positions, or of arrays of them.
+    At position 0 no row is reviewed, or blocked. `parts` takes both positions, or arrays of them.
     """
 
     def __init__(self, ranking: Ranking, money: Money, weight: Floats | None = None) -> None:
@@ -75,7 +75,7 @@ class RankedCosts:
         self.n_flagged = ranking.cumulative(weights)
 
     def parts(self, review: Any, block: Any = 0) -> Floats:  # noqa: ANN401 - a position, or an array of them
-        """The COST_PARTS, one row each, with requests flagged from position `review` on and blocked from `block` on."""
+        """The COST_PARTS, one row each, with the thresholds to flag and to block from at these positions."""
         stopped, n_reviewed = self._stopped[review], self.n_flagged[review] - self.n_flagged[block]
         parts = [
             self._stopped[-1] - stopped,
@@ -90,9 +90,9 @@ class RankedCosts:
         return self.parts(review, block).sum(axis=0)
 
     def cheapest(self, review: int | None, block: int | None) -> tuple[int, int]:
-        """The cheapest positions to review and to block from; one that is given stays, and None is found.
+        """The cheapest positions to review and to block from; a given position is kept, and one that is None is found.
 
-        No more requests are reviewed than `most_reviews`. Of equal costs the higher thresholds.
+        No more requests are reviewed than `most_reviews`. At equal costs the higher thresholds are taken.
         """
         if review is not None and block is not None:
             return review, block
@@ -111,11 +111,11 @@ class RankedCosts:
         return int(reviews[best]), int(blocks[best])
 
     def _cheapest_reviews(self) -> npt.NDArray[np.intp]:
-        """Per position to block from the cheapest one to review from, at or after it and within the capacity."""
+        """For each position to block from, the cheapest one to review from, at or after it and within the capacity."""
         cost = self.total(np.arange(len(self.n_flagged))).tolist()
         last = np.searchsorted(self.n_flagged, self.n_flagged + self.most_reviews + 1e-9, side="right").tolist()
-        # The positions that may still be the cheapest, each dearer than the one before: a minimum over a window that
-        # only moves forward.
+        # A sliding-window minimum: the queue holds the positions that may still be the cheapest, none of them cheaper
+        # than the one before it.
         waiting: deque[int] = deque()
         cheapest, entered = [], 0
         for block, end in enumerate(last):
@@ -133,7 +133,7 @@ class RankedCosts:
 def caught_amounts(
     probability: Floats, label: Labels, thresholds: Sequence[float], amount: Floats
 ) -> dict[str, list[float]]:
-    """Per threshold the amount of the flagged frauds, in each thousand rows and as a share of that of all frauds."""
+    """For each threshold the amount of the flagged frauds: per thousand rows, and as a share of that of all frauds."""
     at_risk = np.where(label == 1, np.nan_to_num(amount), 0.0)
     caught = [float(at_risk[probability >= threshold].sum()) for threshold in thresholds]
     total = max(float(at_risk.sum()), 1e-12)

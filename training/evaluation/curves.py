@@ -1,4 +1,4 @@
-"""What plots show of scored, labelled rows: ROC, precision and recall, reliability, cost by threshold."""
+"""The data for plots of scored, labelled rows: ROC, precision and recall, reliability, cost by threshold."""
 
 import numpy as np
 import pandas as pd
@@ -17,14 +17,14 @@ COST_COLUMNS = ["threshold", "alert_rate", "reviews_a_day", *COST_PARTS, "cost_o
 
 
 def costs_at(evaluation: Evaluation, money: Money, positions: Positions) -> pd.DataFrame:
-    """The parts of what 1,000 requests cost that are flagged from each position on, and the reviews a day."""
+    """The parts of the cost of 1,000 requests, and the reviews a day, with the threshold at each position."""
     costs, block, n_rows = RankedCosts(evaluation.ranking, money), evaluation.blocked(positions), len(evaluation.label)
     parts = dict(zip(COST_PARTS, 1000 * costs.parts(positions, block) / n_rows, strict=True))
     return pd.DataFrame(parts | {"reviews_a_day": (costs.n_flagged[positions] - costs.n_flagged[block]) / money.days})
 
 
 def cost_curve(evaluation: Evaluation, money: Money) -> pd.DataFrame:
-    """The parts of what 1,000 requests cost by the threshold to flag from, with the declared one to block from."""
+    """The parts of the cost of 1,000 requests, by the threshold to flag from; the one to block from is as declared."""
     frauds, legitimate = evaluation.ranking.counts()
     flagged = frauds + legitimate
     positions = np.unique(np.clip(np.searchsorted(flagged, np.geomspace(1, flagged[-1], CURVE_POINTS)), 1, None))
@@ -45,14 +45,14 @@ def curves(probability: Floats, label: Labels) -> dict[str, pd.DataFrame]:
 
 
 def _thinned(curve: pd.DataFrame) -> pd.DataFrame:
-    """At most CURVE_POINTS of a curve's points, evenly spaced along its length, the ends among them."""
+    """At most CURVE_POINTS of a curve's points, evenly spaced along its length, including both ends."""
     length = np.concatenate([[0.0], np.cumsum(curve.diff().abs().sum(axis="columns").to_numpy()[1:])])
     kept = np.searchsorted(length, np.linspace(0, length[-1], CURVE_POINTS))
     return curve.iloc[np.unique(np.append(kept, len(curve) - 1))]
 
 
 def reliability(probability: Floats, label: Labels, groups: Positions | None = None) -> pd.DataFrame:
-    """Per bin of equally many rows the mean prediction and the observed rate with its 95 % interval."""
+    """For each bin of equally many rows, the mean prediction and the observed rate with its 95 % interval."""
     bins = calibration_bins(probability)
     rows = pd.DataFrame({"bin": bins, "predicted": probability, "observed": label})
     table = rows.groupby("bin").agg(

@@ -20,9 +20,9 @@ def precision_at_top(entity: npt.NDArray[np.object_], seconds: Floats, score: Fl
 def daily_precision(entity: npt.NDArray[np.object_], seconds: Floats, score: Floats, label: Labels, top: int) -> Floats:
     """Per day the share of frauds among the `top` entities with the highest score of the day: (n_days,).
 
-    This is the card precision of Le Borgne et al. (Fraud Detection Handbook, 2022): an entity counts as fraud where
+    This is the card precision of Le Borgne et al. (Fraud Detection Handbook, 2022): an entity counts as fraud if
     any of its rows of the day is, and one that was found on an earlier day is not reviewed again. On a day with fewer
-    entities than `top` the divisor is still `top`. Raises StageError where no row has an entity.
+    entities than `top` the divisor is still `top`. Raises StageError if no row has an entity.
     """
     rows = pd.DataFrame({"day": seconds // SECONDS_A_DAY, "entity": entity, "score": score, "is_fraud": label}).dropna(
         subset="entity"
@@ -41,7 +41,7 @@ def daily_precision(entity: npt.NDArray[np.object_], seconds: Floats, score: Flo
 
 
 def daily_precision_interval(daily: Floats, top: int, seed: int) -> list[float]:
-    """The 95 % interval of the mean of daily precisions among so many entities; days are drawn."""
+    """The 95 % bootstrap interval of the mean of daily precisions among `top` entities; days are drawn."""
     days = np.random.default_rng(seed).integers(0, len(daily), (DRAWS, len(daily)))
     (bounds,) = interval(daily[days].mean(axis=1, keepdims=True))
     return list(share_of_sample_interval(bounds, float(daily.mean()), len(daily) * top))

@@ -81,7 +81,7 @@ def importance_table(
     *,
     seed: int,
 ) -> pd.DataFrame:
-    """Per feature, most important first: share of gain, mean and spread of the average precision lost without it."""
+    """Per feature, most important first: share of gain, mean and spread of the average precision lost by shuffling."""
     gains = gain_shares(model.get_booster(), len(names))
     losses = permutation_losses(model, rows, label, seed=seed, gains=gains)
     table = pd.DataFrame(

@@ -19,9 +19,9 @@ ROUNDING = 1e-9
 
 
 def entity_groups(entity: Any) -> Positions:  # noqa: ANN401 - a column of any type
-    """The number of each row's entity, 0 to the number of entities less 1; a row without one is an entity of its own.
+    """Each row's entity as a number, from 0 to n_entities - 1; a row without an entity is an entity of its own.
 
-    Rows of one card or account are fraud, and are caught, together, so that they tell less than as many of others.
+    Rows of one card or account tend to be fraud, and to be caught, together, so they tell less than independent rows.
     """
     groups = np.asarray(pd.factorize(entity)[0], dtype=np.intp)
     is_alone = groups < 0
@@ -30,17 +30,17 @@ def entity_groups(entity: Any) -> Positions:  # noqa: ANN401 - a column of any t
 
 
 def count_groups(is_counted: npt.NDArray[np.bool_], groups: Positions | None) -> int:
-    """How many rows are counted, or of how many entities they are."""
+    """How many rows are counted or, with `groups`, how many entities these rows belong to."""
     return int(is_counted.sum()) if groups is None else len(np.unique(groups[is_counted]))
 
 
 def draw_weights(
     label: Labels, draws: int, seed: int, groups: Positions | None = None, needed: slice = slice(None)
 ) -> Iterator[Floats]:
-    """Per draw the number of times that each row was drawn, (n_rows,); every draw holds both classes.
+    """For each draw, how many times each row was drawn, (n_rows,); every draw holds both classes.
 
-    With `groups`, the number of each row's entity, entities are drawn, each with all of its rows. Every draw holds rows
-    of the `needed` part too, which entities could miss.
+    With `groups`, the number of each row's entity, entities are drawn, each with all of its rows. Every draw also holds
+    rows of the `needed` part, which a draw of entities could miss.
     """
     rng = np.random.default_rng(seed)
     n_groups = len(label) if groups is None else int(groups.max()) + 1
@@ -67,7 +67,7 @@ def bootstrap(
 
 
 def share_interval(count: float, total: float) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), which has a width even at 0 and 1; 0 to 1 where the total is 0."""
+    """The 95 % interval of a share (Wilson 1927), which has a width even at 0 and 1; 0 to 1 if the total is 0."""
     if not total:
         return 0.0, 1.0
     share, z = count / total, float(ndtri(PERCENTS[1] / 100))
@@ -88,10 +88,11 @@ def grouped_share_interval(
 ) -> tuple[float, float]:
     """The 95 % interval of the share of `cases` that are `hits`, by rows, or by the entities that `groups` numbers.
 
-    By entities it is Wilson's with as many cases as would vary as much if they were independent (Rao and Scott 1992),
-    fewer by what t(entities - 1) is wider than the normal (Korn and Graubard 1998); where nothing varies, as at 0 and
-    1, as many as there are entities. Where a few entities have most of the cases it is still too narrow: of 20 entities
-    with sizes of a heavy tail it holds the true share three times in four.
+    By entities it is Wilson's interval for an effective number of cases: as many as would vary as much if they were
+    independent (Rao and Scott 1992), reduced by how much wider t(entities - 1) is than the normal distribution (Korn
+    and Graubard 1998). If nothing varies, as at shares of 0 and 1, it is the number of entities. If a few entities have
+    most of the cases, the interval is still too narrow: with 20 entities of heavy-tailed sizes it holds the true share
+    three times in four.
     """
     share, effective = effective_share(hits, cases, groups)
     return share_interval(share * effective, effective)
@@ -100,7 +101,7 @@ def grouped_share_interval(
 def effective_share(
     hits: npt.NDArray[np.bool_], cases: npt.NDArray[np.bool_], groups: Positions | None
 ) -> tuple[float, float]:
-    """The share of `cases` that are `hits`, and of how many independent cases it tells as much; 0 and 0 of none."""
+    """The share of `cases` that are `hits`, and its effective number of independent cases; 0 and 0 without cases."""
     hits = hits & cases
     n_hits, n_cases = int(hits.sum()), int(cases.sum())
     if not n_cases:
@@ -111,7 +112,7 @@ def effective_share(
     share, is_there = n_hits / n_cases, sizes > 0
     hits_of = np.bincount(groups[hits], minlength=len(sizes))
     n_entities = int(is_there.sum())
-    # In whole numbers, so that equal rates differ by nothing.
+    # Computed in whole numbers, so that equal rates differ by exactly 0.
     deviations = (hits_of * n_cases - n_hits * sizes)[is_there] / n_cases
     if not deviations.any():
         return share, n_entities
@@ -122,9 +123,9 @@ def effective_share(
 
 
 def ratio_interval(share: float, n: float, other: float, n_other: float) -> tuple[float, float]:
-    """The 95 % interval of the ratio of two shares of so many independent cases each (Katz 1978).
+    """The 95 % interval of the ratio of two shares, of `n` and of `n_other` independent cases (Katz 1978).
 
-    With half a hit and half a miss more in each (Walter 1975), so that it has a width at shares of 0 and 1 too.
+    Half a hit and half a miss are added to each (Walter 1975), so that it has a width at shares of 0 and 1 too.
     """
     ratio = (share * n + 0.5) / (n + 1) / ((other * n_other + 0.5) / (n_other + 1))
     variance = sum(1 / (s * m + 0.5) - 1 / (m + 1) for s, m in ((share, n), (other, n_other)))
@@ -133,9 +134,9 @@ def ratio_interval(share: float, n: float, other: float, n_other: float) -> tupl
 
 
 def share_of_sample_interval(bounds: tuple[float, float], share: float, total: float) -> tuple[float, float]:
-    """The bootstrap's interval of a share of `total` cases; joined with Wilson's at 0 and 1 and without width.
+    """The bootstrap interval of a share of `total` cases, joined with Wilson's at 0 and 1 and if it has no width.
 
-    Of 8 frauds of which none is caught every draw catches none, although the recall may be .32.
+    If none of 8 frauds is caught, every draw catches none, although the recall may be 0.32.
     """
     low, high = bounds
     if low < high and EDGE <= share <= 1 - EDGE:
@@ -156,5 +157,5 @@ def standard_error(differences: Floats) -> float:
 
 
 def is_within_standard_errors(differences: Floats, n_errors: float = 1.0) -> bool:
-    """Whether paired differences over folds, (n_folds,), have a mean of at most so many standard errors."""
+    """Whether the mean of paired differences over folds, (n_folds,), is at most `n_errors` standard errors."""
     return bool(np.mean(differences) <= n_errors * standard_error(differences) + ROUNDING)

@@ -36,9 +36,9 @@ class Evaluation:
     thresholds: Sequence[float]
     money: Money | None = None
     groups: Positions | None = None
-    """What intervals draw together (`Window.drawn_by`), numbered from 0."""
+    """Each row's group, numbered from 0; intervals draw the rows of a group together (`Window.drawn_by`)."""
     block: float | None = None
-    """From which probability on a request is blocked, and so not reviewed; None where that is declared of none."""
+    """The probability from which a request is blocked instead of reviewed; None if no blocking is declared."""
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -61,11 +61,11 @@ class Evaluation:
         return [self.ranking.position_of(threshold) for threshold in self.thresholds]
 
     def blocked(self, positions: npt.ArrayLike) -> Positions:
-        """From which positions on requests are blocked, if they are flagged from these on."""
+        """The positions of the thresholds to block from, if those to flag from are at `positions`."""
         return np.minimum(positions, 0 if self.block is None else self.ranking.position_of(self.block))
 
     def measured(self, weight: Floats) -> Floats:
-        """The RANKING_METRICS under the weights of the rows, then the `columns` of each threshold in turn."""
+        """The RANKING_METRICS with one weight per row, then the `columns` of each threshold in turn."""
         frauds, legitimate = self.ranking.counts(weight)
         ranking_metrics = [
             roc_auc(frauds, legitimate),
@@ -99,7 +99,7 @@ class Evaluation:
 
 
 def measure(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dict[str, list[float]], pd.DataFrame]:
-    """Metrics with the first threshold, their 95 % intervals, and the table of all thresholds with theirs."""
+    """The metrics at the first threshold, their 95 % intervals, and a table of both for all thresholds."""
     say(f"bootstrap: {DRAWS:,} draws of {len(evaluation.label):,} rows")
     draws = bootstrap(evaluation.measured, evaluation.label, seed=seed, groups=evaluation.groups)
     whole = evaluation.measured(np.ones(len(evaluation.label)))
@@ -111,7 +111,7 @@ def measure(evaluation: Evaluation, *, seed: int) -> tuple[dict[str, float], dic
     n_fewer = min(count_groups(evaluation.label == label, evaluation.groups) for label in (0, 1))
     for position in map(RANKING_METRICS.index, RANKING_SHARES):
         drawn[position] = share_of_sample_interval(drawn[position], values[position], n_fewer)
-    # Where 6 of 6 frauds are flagged, every draw has a recall of 100 %; Wilson's formula for shares is more accurate.
+    # If 6 of 6 frauds are flagged, every draw has a recall of 100 %; Wilson's formula for shares is more accurate.
     width, first = len(evaluation.columns), len(RANKING_METRICS)
     for number, bounds in enumerate(evaluation.share_intervals()):
         start = first + number * width

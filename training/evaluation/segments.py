@@ -29,13 +29,13 @@ Members = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Decisions:
-    """What was decided on labelled rows: their probabilities, and a flag from the threshold on."""
+    """Decisions on labelled rows: their probabilities, and the threshold from which they are flagged."""
 
     probability: Floats
     label: Labels
     threshold: float
     groups: Positions | None = None
-    """The number of each row's entity, where one is declared."""
+    """The number of each row's entity, if one is declared."""
 
 
 def segment_table(
@@ -46,8 +46,8 @@ def segment_table(
 ) -> pd.DataFrame:
     """One row per category with at least MIN_ROWS rows, "(missing)" included; rates with 95 % intervals.
 
-    Recall is empty where a segment has fewer than MIN_FRAUDS frauds. `audited` are columns that the model does not
-    know: their values also have the ratio of their false positive rate to that of all other rows.
+    Recall is empty if a segment has fewer than MIN_FRAUDS frauds. `audited` are columns that the model does not see;
+    for their values the table also has the ratio of their false positive rate to that of all other rows.
     """
     probability, groups = decisions.probability, decisions.groups
     is_flagged, is_fraud = probability >= decisions.threshold, decisions.label == 1
@@ -85,7 +85,7 @@ def _segments(features: Features, rows: Matrix | FeatureMatrix) -> Iterator[tupl
 
 
 def _groups(audited: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, str, Members]]:
-    """Each value of each column that is no feature, and a mask of its rows."""
+    """Each value of each audited column that has at least MIN_ROWS rows, and UNKNOWN, with a mask of its rows."""
     for name, values in audited.items():
         codes, texts = pd.factorize(values)
         large = np.flatnonzero(np.bincount(codes[codes >= 0], minlength=len(texts)) >= MIN_ROWS)
@@ -95,9 +95,9 @@ def _groups(audited: Mapping[str, npt.NDArray[Any]]) -> Iterator[tuple[str, str,
 
 
 def parity(flagged: Members, member: Members, legitimate: Members, groups: Positions | None) -> dict[str, float | None]:
-    """How many times as often as others' a group's legitimate rows are flagged, with its interval; 1 is parity.
+    """A group's false positive rate as a multiple of that of all other rows, with its interval; 1 is parity.
 
-    All None where one of the two tells as little as fewer than MIN_LEGITIMATE independent rows, or none is flagged.
+    All None if either rate rests on fewer than MIN_LEGITIMATE independent rows (`effective_share`), or is 0.
     """
     own, n_own = effective_share(flagged, member & legitimate, groups)
     other, n_other = effective_share(flagged, ~member & legitimate, groups)
@@ -109,7 +109,7 @@ def parity(flagged: Members, member: Members, legitimate: Members, groups: Posit
 def _share(
     name: str, hits: npt.NDArray[np.bool_], cases: npt.NDArray[np.bool_], groups: Positions | None, *, least: int = 1
 ) -> dict[str, Any]:
-    """The share of the cases that are hits, with its interval; all None where there are fewer than `least` cases."""
+    """The share of the cases that are hits, with its interval; all None if there are fewer than `least` cases."""
     if cases.sum() < least:
         return {name: None, f"{name}_low": None, f"{name}_high": None}
     low, high = grouped_share_interval(hits, cases, groups)

@@ -1,4 +1,4 @@
-"""The threshold that a declared policy picks on labelled probabilities, and warnings where it promises too much."""
+"""The threshold that a declared policy picks on labelled probabilities, and warnings if it promises too much."""
 
 from collections.abc import Sequence
 from decimal import ROUND_DOWN, Context
@@ -28,11 +28,11 @@ class PolicyError(StageError):
 
 
 def threshold_for(probability: Floats, label: Labels, policy: Policy, money: Money | None = None) -> float:
-    """The threshold, flagging `probability >= threshold`, that a policy picks on labelled rows.
+    """The threshold that a policy picks on labelled rows; rows with `probability >= threshold` are flagged.
 
     recall: the largest with at least that recall. precision: the smallest with at least that precision. review_rate:
     the smallest that flags at most that share. cost: the cheapest one that flags no more than can be reviewed.
-    Raises PolicyError where no threshold satisfies the policy.
+    Raises PolicyError if no threshold satisfies the policy.
     """
     decision = Decision.model_validate(policy.given)
     threshold: float = decided(probability, label, decision, money)["threshold"]
@@ -40,11 +40,11 @@ def threshold_for(probability: Floats, label: Labels, policy: Policy, money: Mon
 
 
 def decided(probability: Floats, label: Labels, decision: Decision, money: Money | None = None) -> dict[str, Any]:
-    """The decision as a bundle has it: `policy` and `threshold`, from which on a request is flagged.
+    """The decision as a bundle has it: `policy`, and `threshold`, from which a request is flagged.
 
-    With two bands also `block`, the policy and the threshold from which on it is blocked; where both are to cost least,
-    their thresholds are chosen together. Raises PolicyError where no threshold satisfies a policy, or that of `block`
-    is the lower one.
+    With two bands it also has `block`: the policy, and the threshold from which a request is blocked. If both policies
+    are `cost: lowest`, their thresholds are chosen together. Raises PolicyError if no threshold satisfies a policy, or
+    if that of `block` is lower than the other or, unless one of the policies is `cost: lowest`, equal to it.
     """
     ranking = rank(probability, label)
     review, block = decision.flagging, decision.block
@@ -85,7 +85,7 @@ def _position(ranking: Ranking, policy: Policy, key: str) -> int:
 def _cheapest(
     ranking: Ranking, positions: Sequence[int | None], keys: Sequence[str], money: Money | None
 ) -> list[int | None]:
-    """The positions, and in place of None the cheapest ones."""
+    """The positions, with the cheapest ones in place of None; raises PolicyError if these flag or block nothing."""
     if money is None:
         raise PolicyError("decision.cost needs costs and the amounts of the rows")
     costs = RankedCosts(ranking, money)
@@ -112,7 +112,7 @@ def _cheapest(
 
 
 def _rounded_down(ranking: Ranking, position: int) -> float:
-    """The score at a position, rounded down so that its row is still flagged, unless that flags further rows."""
+    """The score at a position, rounded down so that its row is still flagged, unless that would flag more rows."""
     score = ranking.threshold_at(position)
     rounded = float(Context(prec=THRESHOLD_DIGITS, rounding=ROUND_DOWN).create_decimal_from_float(score))
     return rounded if ranking.position_of(rounded) == position else score
@@ -168,7 +168,7 @@ def _last_within_rate(flagged: Floats, rate: float, key: str) -> int:
 def operating_points(
     probability: Floats, label: Labels, declared: float, block: float | None = None
 ) -> dict[str, float]:
-    """The declared threshold, or both, and others to compare with, by their aims, from the highest to the lowest."""
+    """The one or two declared thresholds, and others to compare with, by their aims, from the highest to the lowest."""
     points = {"declared": declared} | ({} if block is None else {"block": block})
     for aims, key in ((RECALLS, "recall"), (REVIEW_RATES, "review_rate")):
         for aim in aims:
@@ -182,10 +182,10 @@ def operating_points(
 def overstated_confidence(
     key: str, policy: Policy, values: str, cases: npt.NDArray[np.bool_], groups: Positions
 ) -> str | None:
-    """A warning where several of the cases that the confidence of a policy counts are of one group; else None.
+    """A warning if several of the cases that a policy's confidence counts belong to one group; else None.
 
-    `values` says what the groups are. The cases are frauds for a recall, alerts for a precision. The bound (Clopper and
-    Pearson 1934) takes them for independent, while the intervals of the test window draw groups.
+    The cases are frauds for a recall, alerts for a precision; `values` says what the groups are. The policy's bound
+    (Clopper and Pearson 1934) takes the cases as independent, while the intervals of the test window draw groups.
     """
     n_cases, n_groups = int(cases.sum()), count_groups(cases, groups)
     if n_groups == n_cases:
@@ -199,7 +199,7 @@ def overstated_confidence(
 
 
 def beyond_capacity(money: Money, probability: Floats, threshold: float, block: float | None) -> str | None:
-    """A warning where more requests a day are to be reviewed than can be; else None."""
+    """A warning if the decision sends more requests a day to review than the declared capacity; else None."""
     flagged, blocked = probability >= threshold, probability >= (np.inf if block is None else block)
     a_day = (flagged & ~blocked).sum() / money.days
     if (capacity := money.costs.capacity) is None or a_day <= capacity:

@@ -40,11 +40,11 @@ POLL_SECONDS = 5
 ATTEMPTS = 3
 # How long XGBoost's workers wait for each other before they begin; by default for ever, even if one was lost.
 TRACKER_SECONDS = 30
-# A chunk of a CSV travels with its task; Dask warns from 10 MB on.
+# A chunk of a CSV file is sent with its task; by default Dask warns from 10 MB on.
 LARGEST_TASK = "1GB"
 NO_WORKER = "the cluster has no worker left; start some, and run this again"
 SCHEDULER_LOST = "the connection to the scheduler was lost; start one, and run this again"
-# What Dask and XGBoost raise where a worker or the scheduler was lost, though also for other reasons.
+# What Dask and XGBoost raise when a worker or the scheduler was lost, but also for other reasons.
 POSSIBLY_LOST = (OSError, RuntimeError, ValueError, KilledWorker, futures.CancelledError, xgboost.core.XGBoostError)
 
 
@@ -85,14 +85,14 @@ class ClusterWorkers(Workers):
         self.client = client
 
     def result(self, future: Future) -> Any:  # noqa: ANN401 - whatever the task gives
-        """The result of a task; raises StageError where no worker is left to run it."""
+        """The result of a task; raises StageError if no worker is left to run it."""
         return self._while_there_are_workers(future.result)
 
     def _await(self, future: Future) -> None:
         self._while_there_are_workers(lambda: wait(future))
 
     def _while_there_are_workers[T](self, work: Callable[[], T]) -> T:
-        """The result of `work`, which by itself would wait for ever where no worker is left."""
+        """The result of `work`; raises StageError if no worker is left, instead of waiting for ever as `work` does."""
         outcome: futures.Future[T] = futures.Future()
 
         def run() -> None:
@@ -107,8 +107,8 @@ class ClusterWorkers(Workers):
         return outcome.result()
 
     def _addresses(self) -> set[str]:
-        """The addresses of the current workers; raises StageError where the scheduler does not answer."""
-        # Not scheduler_info(): a concurrent query of Dask's own may leave the workers out of it.
+        """The addresses of the current workers; raises StageError if the scheduler does not answer."""
+        # Not scheduler_info(), which may omit the workers while Dask itself queries the scheduler.
         try:
             addresses = set(self.client.ncores()) if self.client.status == "running" else set()
         except OSError as error:
@@ -121,7 +121,7 @@ class ClusterWorkers(Workers):
         if not self._addresses():
             raise StageError(NO_WORKER)
 
-    def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:  # noqa: ARG002 - as on one machine
+    def _done(self, tasks: Iterator[Task], n_tasks: int) -> Iterator[Any]:  # noqa: ARG002 - the signature of Workers
         waiting: deque[Future] = deque()
         max_waiting = 2 * max(sum(self.client.ncores().values()), 1)
         try:
@@ -160,7 +160,7 @@ class ClusterWorkers(Workers):
         return Partitions(array, self.compute.chunk_rows, self)
 
     def fit(self, parameters: dict[str, Any], rounds: int, training_set: TrainingSet) -> xgboost.Booster:
-        """XGBoost's model of a training set; each worker reads its own partitions and uses all its threads."""
+        """The booster fitted to a training set; each worker reads its own partitions and uses all its threads."""
         for attempt in range(1, ATTEMPTS + 1):
             before = self._addresses()
             try:
@@ -228,7 +228,7 @@ class ClusterWorkers(Workers):
 def cluster(compute: Compute) -> Iterator[ClusterWorkers]:
     """The declared cluster, for as long as the block lasts.
 
-    Raises StageError where it cannot be reached, has no workers, runs other code, or the connection is lost.
+    Raises StageError if it cannot be reached, has no workers or runs other code, or if the connection is lost.
     """
     address = dask.config.get("scheduler-address", None)
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": LARGEST_TASK}), _client(address) as client:
@@ -252,7 +252,7 @@ def _client(address: str | None) -> Iterator[Client]:
             local = LocalCluster(
                 n_workers=joblib.cpu_count(), threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
             )
-        # Where the machine or a user's configuration of Dask is at fault, the kind of error depends on the setting.
+        # If the machine or the user's configuration of Dask is at fault, the type of the error depends on the setting.
         except Exception as error:
             raise StageError(
                 f"Dask cannot start a cluster on this machine: {error}; check its settings (DASK_CONFIG, "
@@ -274,7 +274,7 @@ def _client(address: str | None) -> Iterator[Client]:
 
 @cache
 def loaded_version() -> str:
-    """The `code_version` at the first call in this process, whose loaded code stays when its files change later."""
+    """The `code_version` at the first call in this process; loaded code stays the same if its files change later."""
     return code_version()
 
 

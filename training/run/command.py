@@ -1,4 +1,4 @@
-"""The command line of a stage, and errors that the user can repair as one line and exit status 1."""
+"""The command line of a stage; and one line and exit status 1 for errors that the user can repair."""
 
 import errno
 import io
@@ -24,8 +24,9 @@ def one_line_errors(
 ) -> Iterator[None]:
     """Turn errors that the user can repair into one line on stderr and exit status 1; others keep their traceback.
 
-    These are StageError, a full disk, a killed worker process, and `others`. For the middle two the line says where
-    there is no space, which option makes chunks smaller, and with `hint` how to go on afterwards.
+    These are StageError, a full disk, a killed worker process, and `others`. For a full disk the line names its
+    `place`; for a killed process, `chunk_rows`, the option that makes chunks smaller. For both, `hint` says how to go
+    on afterwards.
     """
     # A terminal that cannot show a character gets its code instead.
     if isinstance(sys.stdout, io.TextIOWrapper):

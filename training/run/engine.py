@@ -14,7 +14,7 @@ def workers_of(compute: Compute) -> AbstractContextManager[Workers]:
     # Dask takes a second to import, so it is imported only where it is used.
     try:
         from training.run.cluster import cluster  # noqa: PLC0415
-    except ValueError as error:  # a file of its configuration is no YAML
+    except ValueError as error:  # a file of its configuration is not valid YAML
         raise StageError(f"Dask cannot start: {' '.join(str(error).split())}") from error
 
     return cluster(compute)

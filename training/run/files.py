@@ -1,4 +1,4 @@
-"""Where stages write, and how: a file or folder appears whole or not at all; and checksums."""
+"""Where and how stages write (a file or folder appears whole or not at all), and checksums."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ import pandas as pd
 BUILD = Path("build")
 BUNDLES = BUILD / "bundles"
 REPORTS = Path("reports")
-# Below a scorer's build: the model that learned the later windows too, and the bundle of the one that has not.
+# Folders of a scorer's build: the model that learned the later windows too, and the bundle of the one that did not.
 REFIT, JUDGED = "refit", "judged"
 # Metrics pass through vectorised maths, whose last bits differ between processors.
 DIGITS = 6
@@ -26,7 +26,7 @@ def write_whole(path: Path, write: Callable[[Path], Any], *, durable: bool = Fal
     With `durable` both the content and the name are on the disk when this returns, so that they survive a power cut.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not the process's number: on a shared file system two machines may have processes with the same one.
+    # Not the process id: on a shared file system, processes of two machines may have the same one.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         write(temporary)
@@ -79,7 +79,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table of ours, as `write_table` wrote it: only an empty cell is missing.
+    """A table that `write_table` wrote; only an empty cell is a missing value.
 
     By default pandas would also take a feature that is called NA, null or None for a missing value.
     """
@@ -87,7 +87,7 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_texts(path: Path) -> pd.DataFrame:
-    """A table of ours whose cells are all texts; an empty one is an empty text."""
+    """A table whose cells are all strings; an empty cell is an empty string."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
@@ -101,6 +101,6 @@ def rounded(content: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold
 
 
 def sha256_of(path: Path) -> str:
-    """The checksum of a file."""
+    """The SHA-256 checksum of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -60,12 +60,12 @@ def by_chunk(matrix: Matrix | FeatureMatrix, function: Callable[[Matrix], Any]) 
 def on_disk(parts: Iterable[Matrix], shape: tuple[int, int]) -> Matrix:
     """The parts, in order, as one matrix in an unlinked file, which disappears with the process however it ends.
 
-    Raises OSError before anything is written where the disk has no room for it.
+    Raises OSError before anything is written if the disk has no room for it.
     """
     BUILD.mkdir(exist_ok=True)
     with TemporaryFile(dir=BUILD) as file:
         n_bytes = max(shape[0] * shape[1], 1) * np.dtype(np.float32).itemsize
-        # Now: where the disk is full, writing to a mapped file kills the process without a message.
+        # Reserved now: if the disk is full, writing to a mapped file kills the process without a message.
         os.posix_fallocate(file.fileno(), 0, n_bytes)
         array = np.memmap(file, np.float32, "r+", shape=shape)
     start = 0

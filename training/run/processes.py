@@ -1,6 +1,6 @@
-"""Workers that run a stage's tasks, on chunks of its rows or one on each core, in processes of this machine.
+"""Workers that run a stage's tasks in processes of this machine, on chunks of rows or with one task on each core.
 
-`training.run.cluster` has their counterpart on a Dask cluster.
+`training.run.cluster` has the counterpart on a Dask cluster.
 """
 
 import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # A process without work ends after this time.
 IDLE_SECONDS = 60
-# Each process has a core of its own.
+# Each process has a core of its own, so its libraries use one thread.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 type Task = tuple[Callable[..., Any], *tuple[Any, ...]]
@@ -37,7 +37,7 @@ type Task = tuple[Callable[..., Any], *tuple[Any, ...]]
 def end_with(owner: int) -> None:
     """End this process when its parent ends; a killed parent cannot stop the processes that it started.
 
-    Called at the start of a process, because one that waits for its first task would wait for ever.
+    Called when a process starts, because one that still waits for its first task would otherwise wait for ever.
     """
 
     def watch() -> None:
@@ -52,7 +52,7 @@ class Workers:
     """The processes of this machine."""
 
     def __init__(self, compute: Compute, n_processes: int | None = None) -> None:
-        """Keep the declaration; one process means this one, and by default there is one for each core."""
+        """Keep the declaration; by default there is one process for each core; with 1, this process does the work."""
         self.compute, self._n_processes = compute, n_processes or joblib.cpu_count()
 
     def spread(
@@ -85,13 +85,13 @@ class Workers:
 
     @cached_property
     def _executor(self) -> Any:  # noqa: ANN401 - joblib has no types
-        # joblib's own loop would go on when results are not consumed, and they would fill the memory.
+        # joblib's own loop would not wait until results are consumed, and they would fill the memory.
         return ProcessPoolExecutor(
             self._n_processes, initializer=end_with, initargs=(os.getpid(),), env=ONE_THREAD, timeout=IDLE_SECONDS
         )
 
     def require_visible(self, folder: Path) -> None:
-        """Raise StageError unless all workers see a folder, as the processes of one machine do."""
+        """Raise StageError unless all workers see a folder; the processes of one machine always do."""
 
     def encoded(
         self, tasks: Sequence[Task], sizes: Sequence[int], n_features: int, name: str = "features"
@@ -106,7 +106,7 @@ class Workers:
         return FeatureMatrix(array, self.compute.chunk_rows)
 
     def fit(self, parameters: dict[str, Any], rounds: int, training_set: "TrainingSet") -> "Booster":
-        """XGBoost's model of a training set."""
+        """The booster fitted to a training set."""
         # XGBoost takes a second to import in each process, and most of them fit nothing.
         from training.run.xgboost_fit import fit_booster  # noqa: PLC0415
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from training.run.progress import warn_once
 
 LOCK = Path("dvc.lock")
-# Tracked by the repository whose commit counts; a folder may lie within a repository of somebody else.
+# The repository must track this file for its commit to count; the project may lie within an unrelated repository.
 CODE = Path(__file__).resolve()
-# What the numbers come from; XGBoost is one of two packages.
+# The packages that compute the numbers; XGBoost is installed as one of two packages.
 COMPUTING = {
     *("xgboost", "xgboost-cpu", "scikit-learn", "imbalanced-learn"),
     *("numpy", "scipy", "pandas", "duckdb", "optuna"),
@@ -21,20 +21,20 @@ COMPUTING = {
 
 
 class GitError(Exception):
-    """Raised with Git's own words where a command of it fails."""
+    """Raised with Git's own message if a Git command fails."""
 
 
 def origin() -> dict[str, str | None]:
-    """The commit of this checkout ("+changes" where files differ from it) and the hash of its dvc.lock, or None.
+    """The commit of this checkout ("+changes" if files differ from it) and the hash of its dvc.lock, or None.
 
-    Why a commit is not known is said once, on stderr.
+    If the commit is unknown, the reason is printed once, on stderr.
     """
     lock = hashlib.sha256(LOCK.read_bytes()).hexdigest() if LOCK.exists() else None
     return {"commit": _commit(), "dvc_lock_sha256": lock}
 
 
 def libraries() -> dict[str, str]:
-    """The versions of what the numbers come from, as they are installed."""
+    """The installed versions of the packages that compute the numbers."""
     versions = {}
     for name in sorted(COMPUTING):
         with suppress(metadata.PackageNotFoundError):
@@ -56,7 +56,7 @@ def _commit() -> str | None:
 
 
 def person() -> str:
-    """The name of the user in git's configuration, or else the login name, or the number of one without a name."""
+    """The user's name in git's configuration, or else the login name, or the user id if there is none."""
     with suppress(GitError):
         if name := _git("config", "user.name"):
             return name
@@ -67,7 +67,7 @@ def person() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """The output of a git command; raises GitError where it fails, or git is not installed."""
+    """The output of a git command; raises GitError if it fails, or git is not installed."""
     try:
         done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)  # noqa: S603, S607 - fixed arguments, wherever git is installed
     except OSError as error:

@@ -18,9 +18,9 @@ from training.run.files import BUILD
 from training.run.matrix import FeatureMatrix, Labels, Matrix
 from training.run.progress import ProgressCounter
 
-# A bin, and as much again for its position in the row where values are missing.
+# For a value's bin, and as much again for its position in the row if values are missing.
 BYTES_A_VALUE = 8
-# The prefix of the folders of pages, and the file in each that its run holds locked.
+# The prefix of the folders for pages, and the file in each that the run using it keeps locked.
 PAGES, LOCK = ".xgboost-", "lock"
 
 
@@ -39,7 +39,7 @@ class BatchIterator(xgboost.DataIter):
         super().__init__(cache_prefix=cache)
 
     def next(self, input_data: Callable[..., Any]) -> bool:
-        """Pass the next batch to XGBoost; False where there is none."""
+        """Pass the next batch to XGBoost; False if there is none."""
         if (batch := next(self._iterator, None)) is None:
             return False
         rows, label = batch
@@ -64,7 +64,7 @@ class RoundProgress(xgboost.callback.TrainingCallback):
         return False
 
     def after_training(self, model: Any) -> Any:  # noqa: ANN401 - XGBoost's signature
-        """The unchanged model."""
+        """Close the counter, and return the model unchanged."""
         self._counter.close()
         return model
 
@@ -96,7 +96,7 @@ class TrainingSet:
 def fit_booster(
     parameters: dict[str, Any], rounds: int, training_set: TrainingSet, compute: Compute
 ) -> xgboost.Booster:
-    """XGBoost's model of a training set; `parameters` are XGBoost's, with the `feature_types`."""
+    """The booster fitted to a training set; `parameters` are XGBoost's, with the `feature_types`."""
     feature_types = parameters["feature_types"]
     native_parameters = {key: value for key, value in parameters.items() if key != "feature_types"}
     options = {"enable_categorical": True, "nthread": parameters["n_jobs"]}
@@ -123,7 +123,7 @@ def fit_booster(
 def _pages(n_bytes: int) -> Iterator[Path]:
     """A folder for XGBoost's pages while the block lasts; folders that killed runs left are removed first.
 
-    Raises OSError where the disk has no room for the pages, because XGBoost would end the process.
+    Raises OSError if the disk has no room for the pages, because XGBoost would end the process.
     """
     BUILD.mkdir(parents=True, exist_ok=True)
     for folder in BUILD.glob(f"{PAGES}*"):
