@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training.backtest", description=__doc__)
     parser.add_argument("scorer")
     parser.add_argument(
-        "--since", type=parse_utc_date, help="a date, in UTC; by default where the training window ends"
+        "--since", type=parse_utc_date, help="a date, in UTC; by default the first day of the test window"
     )
     parser.add_argument("--every", type=int, default=4, help="the schedule, in weeks")
     parser.add_argument("--days", type=float, metavar="TEST", help="another test window than split declares, in days")

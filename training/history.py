@@ -107,8 +107,8 @@ def _load_table(name: str, address: str, file: StateFile, past: RequestPast) -> 
     """Merge the states of a file into a table, and return a summary of what was loaded."""
     if file.as_of % SECONDS_A_DAY:
         raise StageError(
-            f"{file.path} is as of {iso_text(file.as_of)}, and a table tells the events from then on apart at a "
-            f"midnight in UTC alone: make history SCORER={name} BEFORE={day_text(file.as_of)}, then load again"
+            f"{file.path} is as of {iso_text(file.as_of)}; a table can only be loaded with states as of midnight in UTC: "
+            f"make history SCORER={name} BEFORE={day_text(file.as_of)}, then load again"
         )
     counter = ProgressCounter("states loaded", file.n_keys)
     with opened_table(address, "LOAD", os.environ) as table:
@@ -131,8 +131,8 @@ def _check(loading: Loading, file: StateFile, name: str, database: str, n_before
         if not is_apart:
             day = day_text(file.as_of)
             raise StageError(
-                f"{database} knows of events before {iso_text(file.as_of)}, up to which {file.path} has the rows, and "
-                f"only at a midnight can both be told apart: make history SCORER={name} BEFORE={day}, then load again"
+                f"{database} already has events before {iso_text(file.as_of)}, which {file.path} covers too; none is "
+                f"counted twice if it ends at midnight in UTC: make history SCORER={name} BEFORE={day}, then load again"
             )
         n_seen += len(states)
         counter.add(len(states))
@@ -188,7 +188,7 @@ def _words(past: EntityPast, state: State, history: History, contract: Contract,
             is_duration = declared.take in {"since_last", "since_first"}
             number = age_text(value / SECONDS_A_DAY) if is_duration and not isnan(value) else f"{value:,.10g}"
             text = f"{number} {unit_of(declared, contract.fields) or ''}".rstrip()
-            yield f"  {feature} of a request of now: {'missing' if isnan(value) else text}"
+            yield f"  {feature} for a request made now: {'missing' if isnan(value) else text}"
     for place, field in enumerate(past.remembered):
         values = {*state.seen[place], *(value for tick in state.raw for value in tick.values[place])}
         yield f"  {counted(len(values), 'recent value')} of {field}, as hashes"
@@ -261,7 +261,7 @@ def _options() -> argparse.Namespace:
         parser.error("SCORER must be given: make history SCORER=...")
     given = [name.upper() for name in ("before", "load", "key", "delete") if getattr(options, name)]
     if len(given) > 1:
-        parser.error(f"{' and '.join(given)} are given; each is a command by itself")
+        parser.error(f"{' and '.join(given)} cannot be combined; give one of them")
     return options
 
 

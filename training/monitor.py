@@ -79,8 +79,8 @@ def _of_version(scorer: Scorer, blocks: Sequence[JudgedBlock], origin: str, unre
     """Notes on the version that the log is compared with; `unread` are the features hashed with another key."""
     if unread:
         yield (
-            f"{', '.join(unread)}: recorded as keyed hashes, which this PREDICTIONS_KEY does not fit; set the "
-            "function's, or nothing is said of them"
+            f"{', '.join(unread)}: recorded as hashes made with another key; set PREDICTIONS_KEY to the function's, "
+            "or these features are not monitored"
         )
     unrecorded = {name for block in blocks for name in block.unrecorded}
     if hashed := sorted(unrecorded & set(scorer.hashed_features)):
@@ -100,15 +100,15 @@ def _of_people(blocks: Sequence[JudgedBlock], reviews: Reviews | None) -> Iterat
     latest = blocks[-1].measured if blocks else None
     if latest and latest.control:
         yield (
-            f"what was blocked is measured by {counted(latest.control, 'request')} of the control group; the frauds "
-            f"are known as surely as {counted(latest.frauds, 'fraud')} of which each stands for itself"
+            f"blocked requests are measured by {counted(latest.control, 'request')} of the control group; the estimate "
+            f"of the frauds is as precise as one from {counted(latest.frauds, 'fraud')} without weights"
         )
     elif latest and latest.control == 0:
-        yield "of the control group no outcome is known yet, so that nothing is known of what was blocked"
+        yield "no outcome of the control group is known yet, so nothing is known about the blocked requests"
     elif latest and latest.lacks_blocked:
         yield (
-            "of what was blocked hardly anything is known, so that recall, precision and fraud rate are those of the "
-            "other requests, and compared with theirs; decision.control would measure all"
+            "hardly any outcome of a blocked request is known, so recall, precision and fraud rate cover the other "
+            "requests only, and are compared with theirs; decision.control would measure all requests"
         )
 
 

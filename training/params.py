@@ -367,8 +367,8 @@ class Gate(Frozen):
     def _margin_decides(cls, margin: float) -> float:
         if margin <= 0:
             raise ValueError(
-                f"it is {margin:g}, by which no model that is merely as good would ever pass; give how much average "
-                "precision you would risk, such as 0.02"
+                f"it is {margin:g}; a model that is only as good as the champion could never pass. Give the loss of "
+                "average precision that you would accept, such as 0.02"
             )
         if margin >= 1:
             raise ValueError(

@@ -158,7 +158,7 @@ def describe_gain(finished: Sequence[Trial]) -> str:
         return f"{trial}: the best of the grid is taken, although the declared values, which it lacks, are better"
     if chosen is default:
         return f"{trial}: within {CLEAR_LEAD:g} standard errors, so the default values stay"
-    return f"{trial}, on folds that chose it"
+    return f"{trial}, measured on the folds that chose it"
 
 
 def main(name: str) -> None:

@@ -168,8 +168,12 @@ def test_threshold_keeps_the_declared_recall(trained: Path) -> None:
 @pytest.mark.parametrize(
     ("decision", "rows_a_card", "warned"),
     [
-        ("{recall: 0.7, confidence: 0.9}", 2, "is 0.9 for {frauds} independent frauds, but these are of {cards} card"),
-        ("{precision: 0.2, confidence: 0.6}", 2, " independent alerts, but these are of "),
+        (
+            "{recall: 0.7, confidence: 0.9}",
+            2,
+            "is 0.9 for {frauds} independent frauds, but these belong to only {cards} card",
+        ),
+        ("{precision: 0.2, confidence: 0.6}", 2, " independent alerts, but these belong to only "),
         ("{recall: 0.7, confidence: 0.9}", 1, None),
         ("{recall: 0.7}", 2, None),
     ],

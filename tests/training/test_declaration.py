@@ -172,8 +172,8 @@ REFUSED = [
     (
         update(gate={"margin": 0}),
         (
-            ".gate.margin: it is 0, by which no model that is merely as good would ever pass; give how much average "
-            "precision you would risk, such as 0.02."
+            ".gate.margin: it is 0; a model that is only as good as the champion could never pass. Give the loss of "
+            "average precision that you would accept, such as 0.02."
         ),
     ),
     (

@@ -242,7 +242,7 @@ def test_durations_are_described_in_words(run: Run, scorer: Scorer) -> None:
     with closing(SqliteHistory("h.db", 1_000)) as served:
         play([(request, False)], past_of(scorer), served)
     _, printed = run("--history", "h.db", "--key", "card=card-now")
-    assert re.search(r"  idle of a request of now: \d minutes? since the last event of this card\n", printed)
+    assert re.search(r"  idle for a request made now: \d minutes? since the last event of this card\n", printed)
 
 
 def test_a_key_is_described(run: Run) -> None:
@@ -253,8 +253,8 @@ def test_a_key_is_described(run: Run) -> None:
     assert ended is None
     assert printed.startswith("h.db, card=card-7:\n  first event 2025-01-0")
     assert ", last event 2025-0" in printed
-    assert "  visits of a request of now: 0 events of this card in 24 hours\n" in printed
-    assert "  mean_amount of a request of now: missing\n" in printed
+    assert "  visits for a request made now: 0 events of this card in 24 hours\n" in printed
+    assert "  mean_amount for a request made now: missing\n" in printed
     assert " recent values of device, as hashes\n" in printed
     assert run("--history", "h.db", "--key", "card=nobody") == (None, "h.db remembers nothing of card=nobody\n")
 
@@ -351,7 +351,7 @@ def test_only_one_thing_is_done_at_once(run: Run) -> None:
     """KEY and DELETE are two commands."""
     ended, printed = run("--key", "card=1", "--delete", "card=1")
     assert ended == 2
-    assert "KEY and DELETE are given; each is a command by itself" in printed
+    assert "KEY and DELETE cannot be combined; give one of them" in printed
 
 
 @pytest.fixture
@@ -415,7 +415,7 @@ def test_events_that_cannot_be_told_apart_are_not_loaded(
     before = states_in("h.db")
     run()
     ended = run("--load", "h.db")[0]
-    assert ended.startswith("history mini: h.db knows of events before 2025-03-01T23:24:52Z, up to which ")
+    assert ended.startswith("history mini: h.db already has events before 2025-03-01T23:24:52Z, which ")
     assert ended.endswith("make history SCORER=mini BEFORE=2025-03-01, then load again")
     assert states_in("h.db") == before
     run("--before", "2025-03-01")

@@ -214,8 +214,8 @@ def test_what_cannot_be_loaded_is_said(
     run_remembered(history)
     ended = run_remembered(history, "--load", TABLE)[0]
     assert ended == (
-        f"history mini: {STATES} is as of 2025-03-01T23:24:52Z, and a table tells the events from then on apart at a "
-        "midnight in UTC alone: make history SCORER=mini BEFORE=2025-03-01, then load again"
+        f"history mini: {STATES} is as of 2025-03-01T23:24:52Z; a table can only be loaded with states as of midnight "
+        "in UTC: make history SCORER=mini BEFORE=2025-03-01, then load again"
     )
     assert not table.items
     run_remembered(history, "--before", DAY_TEXT)

@@ -173,7 +173,7 @@ def test_hashes_of_another_key_are_no_drift(pool: Pool) -> None:
     report = monitor.report_of(unread.log(0), hashing, pool.declaration)
     assert (report.state, report.reasons) == ("ok", ())
     assert not any("country" in block.features for block in report.blocks)
-    assert report.notes[0].startswith("country: recorded as keyed hashes, which this PREDICTIONS_KEY does not fit")
+    assert report.notes[0].startswith("country: recorded as hashes made with another key; set PREDICTIONS_KEY")
     # Of a field that is not hashed the same is drift; and one known hash tells that the key is right.
     assert replace(unread, scorer=pool.scorer).report()["state"] == "watch"
     readable = unread.with_bins("country", slice(0, 1), 2)

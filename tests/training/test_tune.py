@@ -233,7 +233,8 @@ def test_gain_is_described() -> None:
     )
     assert describe_gain([default, worse]) == "none of 2 trials is better than the default values; they stay"
     assert describe_gain([default, worse, better]) == (
-        "trial 3 of 3 has average precision 0.7250, +0.2250 +- 0.0750 over the default values, on folds that chose it"
+        "trial 3 of 3 has average precision 0.7250, +0.2250 +- 0.0750 over the default values, measured on the folds "
+        "that chose it"
     )
     assert describe_gain([default, made_trial(0.4, 0.7)]) == (
         "trial 2 of 2 has average precision 0.5500, +0.0500 +- 0.1500 over the default values: within 2 "
@@ -250,7 +251,8 @@ def test_gain_of_a_grid_is_that_of_its_best_setting() -> None:
         "is taken, although the declared values, which it lacks, are better"
     )
     assert describe_gain([reference, worse, better]) == (
-        "trial 3 of 3 has average precision 0.6000, +0.1000 +- 0.0000 over the declared values, on folds that chose it"
+        "trial 3 of 3 has average precision 0.6000, +0.1000 +- 0.0000 over the declared values, measured on the folds "
+        "that chose it"
     )
     assert describe_gain([reference]).startswith("nothing was searched; ")
 

@@ -129,7 +129,7 @@ def _first_with_recall(frauds: Floats, target: float, confidence: float | None, 
             need = int(np.ceil(np.log(1 - confidence) / np.log(target)))
             raise PolicyError(
                 f"{key}.recall {target:g} with confidence {confidence:g}: the calibration rows hold {n_frauds:,} "
-                f"frauds, it takes {need:,}; lower recall or confidence, or bring more rows"
+                f"frauds, but at least {need:,} are needed; lower recall or confidence, or bring more rows"
             )
         needed = int(caught[enough[0]])
     return int(np.searchsorted(frauds, needed - 0.5))
@@ -192,8 +192,8 @@ def overstated_confidence(
         return None
     what = "frauds" if policy.recall is not None else "alerts"
     return (
-        f"WARNING: {key}.confidence is {policy.confidence:g} for {n_cases:,} independent {what}, but these are of "
-        f"{n_groups:,} {values}, so that the target is kept less surely; raise the target, or rely on the interval of "
+        f"WARNING: {key}.confidence is {policy.confidence:g} for {n_cases:,} independent {what}, but these belong "
+        f"to only {n_groups:,} {values}, so the real confidence is lower; raise the target, or rely on the interval of "
         "the test window, which draws these"
     )
 

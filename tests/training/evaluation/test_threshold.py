@@ -187,12 +187,12 @@ def test_sure_recall_holds_for_rows_to_come() -> None:
 
 
 def test_28_frauds_are_too_few() -> None:
-    """28 of 28 frauds do not prove a recall of .9; the sentence says that it takes 29, and 29 are enough."""
+    """28 of 28 frauds do not prove a recall of .9; the sentence says that 29 are needed, and 29 are enough."""
     policy = Decision(recall=0.9, confidence=0.95)
     with pytest.raises(PolicyError) as caught:
         threshold_for(*separated(28, 100), policy)
     assert str(caught.value) == (
-        "decision.recall 0.9 with confidence 0.95: the calibration rows hold 28 frauds, it takes 29; "
+        "decision.recall 0.9 with confidence 0.95: the calibration rows hold 28 frauds, but at least 29 are needed; "
         "lower recall or confidence, or bring more rows"
     )
     assert threshold_for(*separated(29, 100), policy) == 0.5
@@ -206,7 +206,7 @@ def test_the_number_of_frauds_it_takes_is_enough(recall: float, confidence: floa
     try:
         threshold_for(*separated(1, 5), policy)
     except PolicyError as error:
-        needed = int(str(error).split("it takes ")[1].split(";")[0].replace(",", ""))
+        needed = int(str(error).split("at least ")[1].split(" are")[0].replace(",", ""))
         assert needed > 1
         assert threshold_for(*separated(needed, 5), policy) == 0.5
 
