@@ -1,4 +1,4 @@
-"""A block of a monitor's report, as tests need it."""
+"""A block of a monitor's report for tests."""
 
 import json
 from typing import Any
@@ -49,7 +49,7 @@ _CALM: dict[str, Any] = {
 
 
 def monitored_block(**changes: Any) -> JudgedBlock:  # noqa: ANN401 - whatever a block holds
-    """A block that gives no reason for an alarm, except for these keys of its JSON; records keep their other keys."""
+    """A block without any reason for an alarm, with changes to its JSON; changes to a record are merged into it."""
     content = dict(_CALM)
     for name, value in changes.items():
         is_record = name in {"score", "estimated", "baseline_estimated", "measured"}

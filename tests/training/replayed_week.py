@@ -1,4 +1,4 @@
-"""A week of a replay, as tests need it."""
+"""A week of a replay for tests."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ START = 1_741_132_800
 
 
 def replayed_week(number: int = 0, **changes: Any) -> Week:  # noqa: ANN401 - whatever a week holds
-    """A week as a replay describes it, with some fields changed."""
+    """A week of a replay, with some fields changed."""
     usual: dict[str, Any] = {
         "begins": START + number * SECONDS_A_WEEK,
         "state": "ok",

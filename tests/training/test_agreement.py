@@ -1,4 +1,4 @@
-"""How a shadow's answers differ from the champion's, from the log that the function writes."""
+"""Agreement: how a shadow's answers differ from the champion's, read from the function's log."""
 
 import json
 import sys
@@ -29,7 +29,7 @@ def champion(mini_bundle: Path) -> Scorer:
 
 @pytest.fixture(scope="module")
 def bolder(mini_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Scorer:
-    """The same, with higher probabilities."""
+    """The same scorer with higher probabilities."""
     folder = tmp_path_factory.mktemp("bolder") / "mini"
     write_variant(mini_bundle, folder, shift=1.0)
     return load_scorer(folder)
@@ -43,7 +43,7 @@ def bodies(trained: Path, champion: Scorer) -> list[str]:
 
 
 def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> list[bytes]:
-    """The lines that the function writes of these requests."""
+    """The lines that the function records for these requests."""
     recorder, beside = Recorder(str(path)), Shadow(shadow)
     for body in bodies:
         request = scorer.request_model.model_validate_json(body)
@@ -55,12 +55,12 @@ def recorded(path: Path, scorer: Scorer, shadow: Scorer, bodies: list[str]) -> l
 
 @pytest.fixture(scope="module")
 def lines(champion: Scorer, bolder: Scorer, bodies: list[str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The log of the champion with the bolder shadow."""
+    """The champion's log with the bolder scorer as its shadow."""
     return recorded(tmp_path_factory.mktemp("log") / "predictions", champion, bolder, bodies)
 
 
 def test_agreement_counts_flips_and_correlates(lines: list[bytes]) -> None:
-    """A shadow whose log-odds are the champion's, shifted, flags more and never less, and correlates in full."""
+    """A shadow with shifted log-odds flags more, unflags nothing, and is fully correlated with the champion."""
     report = agreement(read_shadow_pairs(lines, "mini"))
     expected = sum(not record["flagged"] and record["shadow"]["flagged"] for record in map(json.loads, lines))
     assert report["flips"]["newly_flagged"]["count"] == expected > 0
@@ -72,7 +72,7 @@ def test_agreement_counts_flips_and_correlates(lines: list[bytes]) -> None:
 
 
 def test_blocks_are_compared_where_there_are_any(lines: list[bytes]) -> None:
-    """Rates and flips, as of flags; they are no feature."""
+    """If there are bands, block rates and flips are reported like those of flags, and are not features."""
     records = list(map(json.loads, lines))
     for record in records:
         record["band"] = "block" if record["probability"] >= 0.5 else "approve"
@@ -87,7 +87,7 @@ def test_blocks_are_compared_where_there_are_any(lines: list[bytes]) -> None:
 
 
 def test_segments_hold_every_row_of_a_feature(lines: list[bytes]) -> None:
-    """Missing values are a segment too; groups of fewer than 20 are left out."""
+    """Missing values are a segment too, and segments of fewer than 20 rows are left out."""
     segments = agreement(read_shadow_pairs(lines, "mini"))["segments"]
     rows = Counter[str]()
     for segment in segments:
@@ -98,7 +98,7 @@ def test_segments_hold_every_row_of_a_feature(lines: list[bytes]) -> None:
 
 
 def test_segment_that_differs_is_first(lines: list[bytes]) -> None:
-    """A shadow that flags one country's requests shows it."""
+    """The segment of a country for which the shadow decides otherwise is listed first."""
     changed = []
     for line in lines:
         record = json.loads(line)
@@ -112,7 +112,7 @@ def test_segment_that_differs_is_first(lines: list[bytes]) -> None:
 def test_only_the_latest_pair_of_versions_is_compared(
     champion: Scorer, bolder: Scorer, lines: list[bytes], bodies: list[str], tmp_path: Path
 ) -> None:
-    """Records of a former shadow are counted, and left out."""
+    """Records of earlier pairs of versions are counted and left out."""
     later = recorded(tmp_path / "later", bolder, champion, bodies[:50])
     shadowed = read_shadow_pairs([*lines, *later], "mini")
     assert (shadowed.champion, shadowed.shadow, len(shadowed.rows)) == (bolder.version, champion.version, 50)
@@ -120,7 +120,7 @@ def test_only_the_latest_pair_of_versions_is_compared(
 
 
 def test_what_cannot_be_compared_is_counted(lines: list[bytes]) -> None:
-    """Torn lines, other scorers and failures of the shadow are counted; too few pairs make no report."""
+    """Broken lines, other scorers and failures of the shadow are counted; too few pairs give no report."""
     whole: dict[str, Any] = json.loads(lines[0])
     others = [
         {**whole, "scorer": "refund"},
@@ -148,7 +148,7 @@ def test_what_cannot_be_compared_is_counted(lines: list[bytes]) -> None:
 
 
 def test_repeated_predictions_are_compared_once(lines: list[bytes]) -> None:
-    """A log that was delivered twice, in an envelope, compares what it holds once."""
+    """Predictions of a log that was delivered twice, in an envelope, are compared once."""
     named = [json.dumps({**json.loads(line), "id": str(number)}) for number, line in enumerate(lines)]
     envelope = json.dumps({"logEvents": [{"message": line} for line in named * 2]}).encode()
     shadowed = read_shadow_pairs([envelope], "mini")
@@ -157,7 +157,7 @@ def test_repeated_predictions_are_compared_once(lines: list[bytes]) -> None:
 
 
 def test_figure_has_a_dot_for_each_prediction(lines: list[bytes]) -> None:
-    """In two colours."""
+    """The figure has a dot for each prediction, in two colours."""
     (axes,) = draw(read_shadow_pairs(lines, "mini")).axes
     assert sum(len(np.asarray(dots.get_offsets())) for dots in axes.collections) == N_REQUESTS
 
@@ -165,7 +165,7 @@ def test_figure_has_a_dot_for_each_prediction(lines: list[bytes]) -> None:
 def test_command_writes_report_and_figure(
     lines: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It prints the main figures; a missing log ends it with a sentence."""
+    """The command prints the main figures; a missing log ends it with a sentence."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "log").write_bytes(b"\n".join(lines))
     monkeypatch.setattr(sys, "argv", ["agreement", "mini", "log"])
@@ -179,7 +179,7 @@ def test_command_writes_report_and_figure(
 
 
 def test_scorer_must_be_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """`make agreement` alone passes an empty name."""
+    """`make agreement` without SCORER passes an empty name."""
     monkeypatch.setattr(sys, "argv", ["agreement", "", "predictions"])
     with pytest.raises(SystemExit):
         main()

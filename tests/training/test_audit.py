@@ -1,4 +1,4 @@
-"""Audit fields: no model sees them, and card, record and monitor compare the decisions by them."""
+"""Audit fields: no model uses them; card, record and monitor compare decisions by their values."""
 
 import json
 from collections.abc import Callable
@@ -33,7 +33,7 @@ KEY = b"a key"
 
 
 def audited_rows(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a region, in which amounts differ, and a decade of birth, which is often unknown."""
+    """The rows with a region that amounts depend on, and a decade of birth that is often missing."""
     rng = np.random.default_rng(12)
     region = np.where(rng.random(len(rows)) < 0.4, "north", "south").astype(object)
     amount = np.round(rows["amount"] * np.where(region == "north", 4, 1), 2)
@@ -43,7 +43,7 @@ def audited_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def folder(train_on: Callable[[str, str, pd.DataFrame], Path]) -> Path:
-    """The folder in which the stages ran, with three times as many rows."""
+    """The folder in which the stages ran, on three times as many rows."""
     rows = pd.concat([timed_rows().drop(columns="opened")] * 3, ignore_index=True).assign(row_id=None)
     return train_on("audited", AUDITED, audited_rows(rows))
 
@@ -57,7 +57,7 @@ def scorer(folder: Path) -> Scorer:
 def test_from_the_rows_to_the_monitor(
     folder: Path, scorer: Scorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The model does not see it; card and monitor say how unequal false alarms are, as computed by hand."""
+    """The model does not use audit fields; card and monitor report the ratio of false alarms, as computed by hand."""
     assert not {"region", "born"} & set(scorer.bundle.features.names)
     assert not {"region", "born"} & set(scorer.contract.inputs)
     segments = pd.read_csv(folder / "reports" / "mini" / "segments.csv").set_index(["feature", "segment"])
@@ -112,7 +112,7 @@ def parsed_of(scorer: Scorer, rows: pd.DataFrame) -> list[object]:
 
 
 def test_a_value_may_be_left_out_or_hashed(scorer: Scorer, tmp_path: Path) -> None:
-    """Without a key nothing that is to be hashed is recorded; a request without the fields is answered alike."""
+    """Without a key, no value to be hashed is recorded; requests without audit fields get the same answers."""
     client = TestClient(create_app({"mini": Slot(scorer)}, recorder=Recorder(str(tmp_path / "log"))))
     request = {"amountUsd": 20.0, "country": "DE"}
     plain = client.post("/mini", json=request).json()
@@ -123,7 +123,7 @@ def test_a_value_may_be_left_out_or_hashed(scorer: Scorer, tmp_path: Path) -> No
 
 
 def test_records_from_before_the_declaration(scorer: Scorer, tmp_path: Path) -> None:
-    """They have no such value."""
+    """Records from before the declaration have no audit value."""
     recorder = Recorder(str(tmp_path / "log"))
     TestClient(create_app({"mini": Slot(scorer)}, recorder=recorder)).post(
         "/mini", json={"amountUsd": 20.0, "country": "DE"}
@@ -156,7 +156,7 @@ def test_records_from_before_the_declaration(scorer: Scorer, tmp_path: Path) -> 
     ],
 )
 def test_an_audit_field_that_would_be_a_feature_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
-    """In one sentence, with its name."""
+    """The refusal is one sentence with the field's name."""
     params = tmp_path / "params.yaml"
     assert AUDITED.count(old) == 1
     params.write_text(AUDITED.replace(old, new))
@@ -165,7 +165,7 @@ def test_an_audit_field_that_would_be_a_feature_is_refused(tmp_path: Path, old: 
 
 
 def test_a_reason_code_stands_for_one_feature(tmp_path: Path) -> None:
-    """A code that is given twice is refused."""
+    """A reason code that is given twice is refused."""
     reason = "reason: {code: R1, text: 'Too fast.'}"
     params = tmp_path / "params.yaml"
     text = PARAMS.replace("unit: km/h}", f"unit: km/h, {reason}}}").replace(
@@ -177,7 +177,7 @@ def test_a_reason_code_stands_for_one_feature(tmp_path: Path) -> None:
 
 
 def test_a_bundle_without_these_is_as_before(trained: Path) -> None:
-    """Neither key is in the manifest of a scorer that does not declare it, so that its version stays."""
+    """A scorer that declares neither has neither key in its manifest, so its version does not change."""
     contract = (trained / "build" / "bundles" / "mini" / MANIFEST).read_text()
     assert '"reason"' not in contract
     assert '"audit"' not in contract

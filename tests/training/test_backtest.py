@@ -1,4 +1,4 @@
-"""The backtest command: what it prints and writes, and how a mistake ends."""
+"""The backtest command: its output and files, and how mistakes end."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def declare(workplace: Workplace, old: str, new: str) -> None:
 
 
 def test_command_prints_and_writes(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
-    """It prints a line for each policy and the page's name, and writes three files; totals are the weeks' sums."""
+    """A line for each policy and the page's name are printed, and three files written; totals are sums of weeks."""
     before = {path for path in workplace.folder.rglob("*") if path.is_file()}
     assert workplace.run(backtest, "mini", "--every", "1") is None
     printed = capsys.readouterr()
@@ -48,7 +48,7 @@ def test_command_prints_and_writes(workplace: Workplace, capsys: pytest.CaptureF
 
 
 def test_replay_begins_where_training_ended(workplace: Workplace, trained: Path) -> None:
-    """Without a date the weeks begin with the test window's first row, to the second, also for other windows."""
+    """Without a date, the weeks begin with the test window's first row, to the second, even for other windows."""
     assert workplace.run(backtest, "mini") is None
     report = workplace.report("backtest")
     begins = pd.read_parquet(trained / "build" / "mini" / "rows" / "test.parquet")["at"].min()
@@ -56,7 +56,7 @@ def test_replay_begins_where_training_ended(workplace: Workplace, trained: Path)
     weeks = report["policies"]["frozen"]["weeks"]
     assert [week["from"] for week in weeks] == [begins]
     assert (report["weeks"], report["every_weeks"], report["label_delay_days"]) == (1, 4, 0)
-    # With a shorter window the models have learned from rows that end later.
+    # With a shorter window, the models learn from rows that end later.
     assert workplace.run(backtest, "mini", "--days", "7") is None
     after = workplace.report("backtest")["policies"]["frozen"]["weeks"]
     assert [week["from"] for week in after] == [week["from"] for week in weeks]
@@ -65,7 +65,7 @@ def test_replay_begins_where_training_ended(workplace: Workplace, trained: Path)
 
 
 def test_since_is_where_it_begins(workplace: Workplace) -> None:
-    """A date is midnight in UTC, in all three files."""
+    """The date is midnight in UTC, in all three files."""
     assert workplace.run(backtest, "mini", "--since", "2025-02-12", "--every", "2") is None
     report = workplace.report("backtest")
     assert (report["from"], report["weeks"], report["every_weeks"]) == ("2025-02-12T00:00:00", 2, 2)
@@ -77,14 +77,14 @@ def test_since_is_where_it_begins(workplace: Workplace) -> None:
 
 
 def test_declared_windows_of_days_are_replayed(workplace: Workplace) -> None:
-    """A scorer whose split is declared by days needs no option."""
+    """A split that is declared in days is replayed without any option."""
     declare(workplace, "{test: 0.2}", "{calibrate_days: 10, test_days: 15}")
     assert workplace.run(backtest, "mini") is None
     assert workplace.report("backtest")["weeks"] == 2
 
 
 def test_without_costs_there_are_none_in_the_report(workplace: Workplace, capsys: pytest.CaptureFixture[str]) -> None:
-    """A scorer that declares no costs has none in the report, and an empty column on the terminal."""
+    """Without declared costs, the report has none, and the printed column is empty."""
     declare(workplace, "{amount: amount, review: 2.0}", "null")
     assert workplace.run(backtest, "mini") is None
     text = (workplace.reports / "backtest.json").read_text()
@@ -129,7 +129,7 @@ def test_mistake_ends_in_a_sentence(workplace: Workplace, arguments: str, senten
     ],
 )
 def test_missing_file_is_named(workplace: Workplace, path: str, sentence: str) -> None:
-    """A missing file is named, with what makes it."""
+    """A missing file is named, with the command that makes it."""
     (workplace.folder / path).unlink()
     assert re.fullmatch(f"backtest: {re.escape(path)} {sentence}", str(workplace.run(backtest, "mini")))
 
@@ -148,6 +148,6 @@ def test_missing_file_is_named(workplace: Workplace, path: str, sentence: str) -
 def test_impossible_option_is_named(
     workplace: Workplace, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
 ) -> None:
-    """The message names the option, its value and what would be right."""
+    """The message names the option, its value and what is allowed."""
     assert workplace.run(backtest, "mini", *arguments) == 2
     assert sentence in capsys.readouterr().err

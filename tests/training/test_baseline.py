@@ -1,4 +1,4 @@
-"""The stage baseline: what it writes is counted on the rows that it names, and the same bytes twice."""
+"""The stage baseline: its counts are those of the rows it names, and it writes the same bytes each time."""
 
 import json
 import shutil
@@ -17,13 +17,13 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture
 def baseline(trained: Path) -> dict[str, Any]:
-    """What the stage wrote for the mini scorer."""
+    """The mini scorer's baseline, as the stage wrote it."""
     content: dict[str, Any] = json.loads((trained / "build" / "mini" / "baseline.json").read_text())
     return content
 
 
 def test_features_are_those_of_the_training_rows(trained_rows: Read, baseline: dict[str, Any]) -> None:
-    """Counts add up to the training rows, the missing and a category's are those of its column; rare is "other"."""
+    """Counts add up to the training rows and match each column's missing values and levels; rare ones are "other"."""
     rows, features = trained_rows("train"), baseline["features"]
     assert {sum(feature["counts"]) for feature in features.values()} == {len(rows)}
     missing = {name: features[name]["counts"][0] for name in ("amount", "speed", "visits", "is_new")}
@@ -36,7 +36,7 @@ def test_features_are_those_of_the_training_rows(trained_rows: Read, baseline: d
 
 
 def test_score_is_that_of_the_calibration_rows(trained: Path, baseline: dict[str, Any]) -> None:
-    """What the threshold did is what the stage calibrate counted, on rows that the scoring models had not seen."""
+    """The threshold's figures are those that calibrate counted, on rows that the scoring models had not seen."""
     fitted = json.loads((trained / "build" / "mini" / "calibration.json").read_text())
     assert baseline["score"] == fitted["score"]
     assert baseline["score"]["rows"] == 600

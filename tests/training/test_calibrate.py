@@ -1,4 +1,4 @@
-"""Calibration: Platt's numbers come back from simulated margins, and the stage writes the threshold of the policy."""
+"""Calibration: Platt's parameters are recovered from simulated margins, and the stage writes the policy's threshold."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ Rows = tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]
 
 
 def simulated(slope: float, intercept: float) -> Rows:
-    """Margins, and labels whose log-odds are a line over them."""
+    """Margins, and labels whose log-odds are a linear function of them."""
     rng = np.random.default_rng(3)
     margin = rng.normal(-2, 2, N_ROWS).astype(np.float32)
     probability = 1 / (1 + np.exp(-(slope * margin + intercept)))
@@ -44,9 +44,9 @@ def test_platt_recovers_the_line(slope: float, intercept: float) -> None:
 
 
 def test_calibrated_probabilities() -> None:
-    """Probabilities add up to the number of frauds, and a larger margin never has a smaller one.
+    """Probabilities add up to the number of frauds and never fall as the margin rises.
 
-    The two fitted numbers have at most eight digits after the point, the same on every processor.
+    The two fitted numbers are rounded to eight decimals, so they are the same on every processor.
     """
     margin, label = simulated(0.6, -1.5)
     slope, intercept = fit_platt(margin, label)
@@ -80,14 +80,14 @@ def test_constant_margins_are_refused(margin: float) -> None:
 
 
 def test_probability_is_the_functions_own() -> None:
-    """The calibrated probability equals, to the last bit, what the function computes from a margin."""
+    """The calibrated probability equals the function's, to the last bit."""
     margin = np.array([-80.5, -2.25, 0.0, 0.1, 700.0], dtype=np.float32)
     probability = calibrated(margin, {"slope": 0.7, "intercept": -1.1})
     assert probability.tolist() == [log_odds_to_probability(0.7 * float(value) - 1.1) for value in margin]
 
 
 class Place:
-    """A copy of the trained project, the working folder, in which the stage runs again with another split."""
+    """A copy of the trained project as working folder, in which the stage runs again with another split."""
 
     def __init__(self, folder: Path) -> None:
         """Use the folder."""
@@ -95,23 +95,23 @@ class Place:
         self._report = folder / "reports" / "mini" / "calibration.json"
 
     def declare(self, split: str) -> ScorerDeclaration:
-        """The scorer with a split."""
+        """Declare the split; returns the scorer."""
         self.replace("{test: 0.2}", split)
         return declared_scorer("mini", self._params)
 
     def replace(self, old: str, new: str) -> None:
-        """Declare something otherwise."""
+        """Change the text of the declaration."""
         self._params.write_text(self._params.read_text().replace(old, new))
 
     def fitted(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What the stage writes for the next ones, and its report."""
+        """Run the stage; returns what it writes for the next ones, and its report."""
         main("mini")
         return json.loads((self.built / "calibration.json").read_text()), json.loads(self._report.read_text())
 
 
 @pytest.fixture
 def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    """Such a copy."""
+    """A copy of the trained project."""
     folder = tmp_path / "again"
     shutil.copytree(trained, folder)
     monkeypatch.chdir(folder)
@@ -122,7 +122,7 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pla
 def test_rows_are_scored_by_models_of_earlier_rows(place: Place, trained_rows: Read, delay_days: int) -> None:
     """The later half of 1,200 rows calibrates, in three blocks, each scored by a model of the rows before it.
 
-    Those within the label delay before a block are left out. Platt's numbers are those of these margins.
+    Rows within the label delay before a block are left out. Platt's parameters are fitted to these margins.
     """
     scorer = place.declare(f"{{test: 0.2, label_delay_days: {delay_days}}}")
     rows, (_, catalogue), parameters = trained_rows("train"), read_training(scorer, "mini"), chosen_model("mini")
@@ -147,9 +147,9 @@ def test_rows_are_scored_by_models_of_earlier_rows(place: Place, trained_rows: R
 
 
 def test_threshold_keeps_the_declared_recall(trained: Path) -> None:
-    """On the rows of all blocks together, the threshold has at least the declared recall, and is not far above it.
+    """Over the rows of all blocks, the threshold reaches the declared recall and is not far above it.
 
-    Beside it stand the thresholds of other aims, and what it did on these rows.
+    The thresholds of other aims, and the figures of these rows, are written with it.
     """
     fitted = json.loads((trained / "build" / "mini" / "calibration.json").read_text())
     scored = pd.read_parquet(trained / "build" / "mini" / "calibration.parquet")
@@ -181,12 +181,12 @@ def test_threshold_keeps_the_declared_recall(trained: Path) -> None:
 def test_confidence_of_dependent_rows_is_warned_of(
     place: Place, decision: str, rows_a_card: int, warned: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The bound takes frauds, or alerts, for independent; where several are of one entity a warning says how many."""
+    """The bound takes frauds, or alerts, for independent; a warning counts the entities if several rows share one."""
     place.replace("{recall: 0.9}", decision)
     place.replace("entity: null", "entity: card")
     path = place.built / "rows" / "train.parquet"
     rows = pd.read_parquet(path)
-    # Frauds of one card follow each other, as they do.
+    # Frauds of one card follow each other, as in reality.
     number = rows.groupby("is_fraud").cumcount() // rows_a_card
     cards = number.astype(str) + rows["is_fraud"].map({0: "-good", 1: "-bad"})
     rows.assign(card=cards).to_parquet(path, index=False)
@@ -202,7 +202,7 @@ def test_confidence_of_dependent_rows_is_warned_of(
 
 
 def test_a_calibration_window_of_its_own(place: Place, trained_rows: Read, trained_pipeline: Any) -> None:  # noqa: ANN401 - no types
-    """Where a calibration window is declared, the model that ships scores it, and its rows alone calibrate."""
+    """If a calibration window is declared, its rows alone calibrate, scored by the model that ships."""
     place.declare("{calibrate: 0.2, test: 0.2}")
     shutil.copy(place.built / "rows" / "test.parquet", place.built / "rows" / "calibrate.parquet")
     fitted, report = place.fitted()

@@ -1,4 +1,4 @@
-"""The command that writes the model card."""
+"""The command that writes a model card."""
 
 import json
 import os
@@ -17,7 +17,7 @@ FILES = ("card.md", "card.html")
 
 @pytest.fixture
 def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with what the other stages wrote and no card."""
+    """The working folder, with the output of the other stages and no card."""
     for part in ("reports", "build/bundles"):
         shutil.copytree(trained / part, tmp_path / part, ignore=shutil.ignore_patterns("card.*"))
     shutil.copy(trained / "params.yaml", tmp_path)
@@ -26,7 +26,7 @@ def project(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def test_command_writes_both_files_and_prints_the_verdict(trained_output: tuple[Path, dict[str, str]]) -> None:
-    """Each file names the version of the bundle, and what is printed says whether the policy's promise was kept."""
+    """Each file names the bundle's version, and the output says whether the policy was kept."""
     trained, printed = trained_output
     assert "reports/mini/card.html: On the test window recall was" in printed["card"]
     version = json.loads((trained / "build/bundles/mini/manifest.json").read_text())["version"]
@@ -34,7 +34,7 @@ def test_command_writes_both_files_and_prints_the_verdict(trained_output: tuple[
 
 
 def test_card_is_the_same_in_every_process(project: Path, trained: Path) -> None:
-    """Neither the order of sets nor a user's plot settings change a byte, and pyplot is not imported."""
+    """Hash seeds and a user's plot settings do not change a byte, and pyplot is not imported."""
     (project / "matplotlibrc").write_text("font.size: 20\nsvg.hashsalt: other\n")
     command = "import sys; from training.card import main; main('mini'); sys.exit('matplotlib.pyplot' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONHASHSEED": "1", "MATPLOTLIBRC": str(project)}
@@ -44,7 +44,7 @@ def test_card_is_the_same_in_every_process(project: Path, trained: Path) -> None
 
 
 def test_missing_comparisons_stop_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command makes a card from the reports that exist."""
+    """The card is made from the reports that exist."""
     for stem in ("selection", "resampling", "tuning"):
         (project / f"reports/mini/{stem}.json").unlink()
     main("mini")

@@ -13,7 +13,7 @@ from training.errors import DataError
 def test_catalogue_names_its_field(
     project: Path, mini_scorer: ScorerDeclaration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The catalogues of all texts are one table, each row with the field it is for."""
+    """The catalogues of all text fields form one table, whose rows name the field that they are for."""
     monkeypatch.chdir(project)
     table = read_catalogues(mini_scorer)
     assert list(table.columns) == ["field", "name", "category"]
@@ -32,7 +32,7 @@ def test_catalogue_names_its_field(
     ],
 )
 def test_unusable_catalogue_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
-    """It is named, and no table is written."""
+    """The refused catalogue is named, and no table is written."""
     monkeypatch.chdir(project)
     Path("data/catalogue.csv").write_text(text)
     with pytest.raises(DataError) as caught:

@@ -1,4 +1,4 @@
-"""Resampling variants: measured on the same rows and draws, probabilities only on the later half of a block."""
+"""Resampling variants: compared on the same rows and resamples, with probabilities judged on a block's later half."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ Report = dict[str, Any]
 
 @pytest.fixture(autouse=True, scope="module")
 def in_one_process() -> Iterator[None]:
-    """What joblib would do in other processes happens in this one."""
+    """Run joblib's tasks in this process."""
     with parallel_config(backend="sequential"):
         yield
 
@@ -60,7 +60,7 @@ def folds() -> Folds:
 
 @pytest.fixture(scope="module")
 def report(in_one_process: None, folds: Folds, mini_scorer: Scorer) -> Report:  # noqa: ARG001 - goes first
-    """The mini scorer's comparison, smote 0.3 being declared."""
+    """The mini scorer's comparison, with smote 0.3 declared."""
     return report_on(folds, mini_scorer)
 
 
@@ -86,7 +86,7 @@ def one_core_model(scorer: Scorer, **keys: float) -> XGBClassifier:
 
 
 def test_a_declared_variant_joins_the_usual_ones(report: Report) -> None:
-    """A declared variant is compared with all usual ones; it differs from itself by exactly 0, in every draw."""
+    """A declared variant is compared with all usual ones; its difference from itself is 0 in every resample."""
     assert list(report) == [*map(variant_name, VARIANTS), "smote 0.3"]
     for metric in METRICS:
         assert report["smote 0.3"][metric]["difference"] == 0
@@ -108,7 +108,7 @@ def test_the_declared_variant_keeps_its_neighbours(mini_scorer: Scorer) -> None:
 
 
 def test_draws_are_paired(folds: Folds, mini_scorer: Scorer) -> None:
-    """Variants whose models are equal, as their ratio is met already, differ by nothing in every single draw."""
+    """Variants with equal models, because their ratio is already met, differ by 0 in every resample."""
     report = report_on(folds, declaring(mini_scorer, NONE))
     for name in ("smote 0.03", "undersample 0.1"):
         for metric in METRICS:
@@ -123,7 +123,7 @@ def test_one_seed_one_report(report: Report, folds: Folds, mini_scorer: Scorer) 
 
 
 def test_entities_of_the_earlier_half_alone_are_no_draw(folds: Folds, mini_scorer: Scorer) -> None:
-    """Where few entities have the rows of a block, each draw has some of its later half, which probabilities need."""
+    """If a block's rows are of few entities, each resample still has rows of the later half, as probabilities need."""
     scorer = declaring(mini_scorer, NONE)
     few = [replace(fold, validate_groups=np.repeat([0, 1], 75)) for fold in folds]
     report = report_on(few, scorer)
@@ -131,7 +131,7 @@ def test_entities_of_the_earlier_half_alone_are_no_draw(folds: Folds, mini_score
 
 
 def test_values_are_means_over_folds(report: Report, folds: Folds, mini_scorer: Scorer) -> None:
-    """A variant's value is the mean over folds of what scikit-learn finds for its models."""
+    """A variant's value is the mean over folds of scikit-learn's metric for its models."""
     precisions, errors = [], []
     for fold in folds:
         weight = (fold.train_label == 0).sum() / fold.train_label.sum()
@@ -144,7 +144,7 @@ def test_values_are_means_over_folds(report: Report, folds: Folds, mini_scorer: 
 
 
 def test_only_the_later_half_judges_probabilities(folds: Folds, mini_scorer: Scorer) -> None:
-    """The weight of the earlier half, which recalibrates, moves the ranking metrics and no other."""
+    """Weights of the earlier half, which recalibrates, change the ranking metrics and no others."""
     scores = scored(NONE, folds[0], mini_scorer)
     whole = np.ones(150)
     changed = np.where(np.arange(150) < 75, np.arange(150) % 3, 1.0)
@@ -155,7 +155,7 @@ def test_only_the_later_half_judges_probabilities(folds: Folds, mini_scorer: Sco
 
 
 def test_labels_of_the_later_half_do_not_recalibrate(folds: Folds, mini_scorer: Scorer) -> None:
-    """Whatever happened in the later half, the probabilities that it judges are the same, in the model's order."""
+    """Labels of the later half change neither the probabilities that are judged on it nor their order."""
     fold = folds[0]
     label = np.where(np.arange(150) < 75, fold.validate_label, 1 - fold.validate_label)
     scores, other = (scored(NONE, f, mini_scorer) for f in (fold, replace(fold, validate_label=label)))
@@ -166,7 +166,7 @@ def test_labels_of_the_later_half_do_not_recalibrate(folds: Folds, mini_scorer: 
 
 @pytest.mark.parametrize("method", ["smote", "class_weight"])
 def test_recalibration_mends_what_resampling_did(mini_scorer: Scorer, method: str) -> None:
-    """As many frauds as legitimate rows inflate the probabilities; two numbers from earlier rows correct most of it."""
+    """Equal numbers of frauds and legitimate rows inflate probabilities; recalibration mends most of this."""
     variant = Resampling.model_validate({"method": method, "ratio": 1.0})
     scores = scored(variant, made_fold(4, 2_000, 2_000, fraud_rate=0.05), mini_scorer)
     measures = dict(zip(METRICS, scores.measured(np.ones(2_000)), strict=True))
@@ -175,7 +175,7 @@ def test_recalibration_mends_what_resampling_did(mini_scorer: Scorer, method: st
 
 
 def test_smote_without_a_ratio_is_none(folds: Folds, mini_scorer: Scorer) -> None:
-    """A ratio of 0 asks for nothing: the same name, the same model, the same numbers."""
+    """A ratio of 0 does nothing: name, model and figures are those of `none`."""
     nothing = Resampling(method="smote", ratio=0)
     assert variant_name(nothing) == "none"
     without_ratio, none = (scored(variant, folds[0], mini_scorer) for variant in (nothing, NONE))
@@ -183,7 +183,7 @@ def test_smote_without_a_ratio_is_none(folds: Folds, mini_scorer: Scorer) -> Non
 
 
 def test_a_variant_is_scored_by_its_own_rows_and_weight(folds: Folds, mini_scorer: Scorer) -> None:
-    """A variant's margins are those of a model fitted by hand on its resampled rows."""
+    """A variant's margins are those of a model fitted directly on its resampled rows."""
     variant = mini_scorer.resampling
     types = ["q", "q", "q", "c", "q", "c", "q", "q"]
     rows, label = Resampler(variant, types, mini_scorer.seed).fit_resample(folds[0].train, folds[0].train_label)
@@ -195,7 +195,7 @@ def test_a_variant_is_scored_by_its_own_rows_and_weight(folds: Folds, mini_score
 
 
 def test_a_block_that_cannot_recalibrate_is_named(folds: Folds, mini_scorer: Scorer) -> None:
-    """Where a block's frauds all lie in its later half, the sentence is about the rows, not about the model."""
+    """If all frauds of a block are in its later half, the message is about the rows rather than the model."""
     label = np.where(np.arange(150) < 75, 0, folds[0].validate_label).astype(np.int8)
     late = replace(folds[0], validate_label=label)
     with pytest.raises(FoldError, match="0 frauds in 75"):
@@ -203,7 +203,7 @@ def test_a_block_that_cannot_recalibrate_is_named(folds: Folds, mini_scorer: Sco
 
 
 def test_variants_without_smote_need_no_neighbours(mini_scorer: Scorer) -> None:
-    """Four frauds are too few for SMOTE; without SMOTE declared the other variants are still compared."""
+    """With four frauds, which are too few for SMOTE, variants without SMOTE are still compared."""
     whole = made_fold(3, 400, 150, fraud_rate=0.08)
     frauds = np.flatnonzero(whole.train_label)
     kept = np.sort(np.append(np.flatnonzero(whole.train_label == 0), frauds[:4]))
@@ -216,20 +216,20 @@ AUTO = Resampling(method="auto")
 
 
 def fits_with(**precisions: tuple[float, ...]) -> dict[str, tuple[Resampling, FoldFits]]:
-    """Fits with these average precisions on each fold, by variant."""
+    """Fits by variant, with these average precisions on the folds."""
     return {name: (NONE, FoldFits(rounds=10, margins=(), precisions=values)) for name, values in precisions.items()}
 
 
 @pytest.mark.parametrize(
     ("precisions", "chosen"),
     [
-        # The best is ahead by .01 +- .005 of a, and by .001 +- .004 of b.
+        # The best one is ahead of a by .01 +- .005, and of b by .001 +- .004.
         ({"a": (0.50, 0.60), "b": (0.508, 0.610), "c": (0.505, 0.615)}, "b"),
         # Ahead by .005 +- .015.
         ({"a": (0.50, 0.60), "b": (0.49, 0.58), "c": (0.52, 0.59)}, "a"),
-        # Ahead by .01 without a doubt.
+        # Ahead by .01 in every fold.
         ({"a": (0.50, 0.60), "b": (0.51, 0.61)}, "b"),
-        # Exactly one standard error is within it: ahead by .01 +- .01.
+        # Ahead by .01 +- .01: a lead of exactly one standard error is within it.
         ({"a": (0.50, 0.60), "b": (0.50, 0.62)}, "a"),
         ({"a": (0.51, 0.61), "b": (0.50, 0.60)}, "a"),
         ({"a": (0.5, 0.6), "b": (0.5, 0.6)}, "a"),
@@ -238,18 +238,18 @@ def fits_with(**precisions: tuple[float, ...]) -> dict[str, tuple[Resampling, Fo
 def test_auto_takes_the_simplest_of_the_best(
     mini_scorer: Scorer, precisions: dict[str, tuple[float, ...]], chosen: str
 ) -> None:
-    """The first, which is the simplest, within one standard error of the best over the folds is chosen."""
+    """The simplest variant, which comes first, within one standard error of the best is chosen."""
     assert chosen_name(fits_with(**precisions), declaring(mini_scorer, AUTO)) == chosen
 
 
 def test_a_named_method_stays(mini_scorer: Scorer) -> None:
-    """However much better another is: what is declared is used."""
+    """A declared method is used, however much better another one is."""
     fits = fits_with(**{"none": (0.9, 0.9), "smote 0.3": (0.1, 0.1)})
     assert chosen_name(fits, mini_scorer) == "smote 0.3"
 
 
 def test_auto_is_compared_and_chosen(folds: Folds, mini_scorer: Scorer) -> None:
-    """With auto the usual variants are compared, with the chosen one as the reference, whose rounds are its fits'."""
+    """With auto, the usual variants are compared with the chosen one, and its fits give the number of rounds."""
     scorer = declaring(mini_scorer, AUTO)
     name, choice, report = compare_variants(folds, scorer)
     assert list(report) == list(map(variant_name, VARIANTS))
@@ -310,21 +310,21 @@ LOWER, HIGHER, MUCH_HIGHER = (0.4, -0.1, [-0.2, 0.1]), (0.6, 0.1, [-0.05, 0.25])
     ids=["declared is best", "significantly better", "not significantly better", "chosen is best", "chosen is simpler"],
 )
 def test_choice_is_reported_with_its_interval(smote: Any, is_automatic: bool, sentence: str) -> None:  # noqa: ANN401, FBT001 - three numbers; a parameter
-    """Another variant is recommended only where the interval of its gain over the declared one lies above 0."""
+    """Another variant is recommended only if the interval of its gain over the declared one is above 0."""
     report = report_of(none=(0.5, 0.0, [0.0, 0.0]), smote=smote)
     assert verdict_of(report, "none", is_automatic=is_automatic) == sentence
 
 
 def test_one_variant_alone_is_said() -> None:
-    """Where the rows allow one way only, there is nothing to compare it with."""
+    """If the rows allow only one variant, there is nothing to compare it with."""
     report = report_of(none=(0.5, 0.0, [0.0, 0.0]))
     assert verdict_of(report, "none", is_automatic=True) == "none is the only way that these rows allow"
 
 
 def test_stage_reports_every_variant(trained: Path, reported: Callable[[str], Any], mini_scorer: Scorer) -> None:
-    """The report names the declared variant and its verdict, and has a line per variant in the table.
+    """The report has the declared variant and a verdict, and the table a line for each variant.
 
-    The next stages read the declared way to rebalance and the declared rounds.
+    The next stages read the declared resampling and the declared number of rounds.
     """
     report, table = reported("resampling.json"), reported("resampling.csv")
     assert (report["is_automatic"], report["chosen"]) == (False, "smote 0.3")
@@ -339,7 +339,7 @@ def test_stage_reports_every_variant(trained: Path, reported: Callable[[str], An
 
 
 def test_the_choice_reaches_the_model(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With auto and without declared rounds the stages tune, train and calibrate use what compare and tune chose."""
+    """With auto and no declared rounds, tune, train and calibrate use what compare and tune chose."""
     project = Path(shutil.copytree(trained, tmp_path / "project"))
     params = project / "params.yaml"
     declared = params.read_text().replace("{method: smote, ratio: 0.3, neighbours: 3}", "{method: auto}")
@@ -357,7 +357,7 @@ def test_the_choice_reaches_the_model(trained: Path, tmp_path: Path, monkeypatch
     assert list(summary["variants"]) == list(map(variant_name, VARIANTS))
     assert chosen.rounds == summary["variants"][summary["chosen"]]["rounds"]
     assert training["resampling"] == chosen.resampling.model_dump()
-    # The only trial is the default on the same resampled folds.
+    # The only trial is the default model on the same resampled folds.
     assert training["model"]["rounds"] == tuning["trials"][0]["rounds"] == chosen.rounds
     assert chosen.rounds % EVERY == 0
     assert chosen.rounds < 500
@@ -368,7 +368,7 @@ def test_the_choice_reaches_the_model(trained: Path, tmp_path: Path, monkeypatch
 def test_smote_is_left_out_where_it_would_take_long(
     folds: Folds, mini_scorer: Scorer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of very many rows, or of very many features, no SMOTE is tried, and a line says why."""
+    """With very many rows or features SMOTE is not tried, and a line says why."""
     without = [variant for variant in VARIANTS if variant.method != "smote"]
     for limit, why in (("SMOTE_CELLS", "in a fold it would take long"), ("SMOTE_COLUMNS", "neighbours mean little")):
         with monkeypatch.context() as limited:

@@ -1,4 +1,4 @@
-"""`make cost`: what is typed, and what is printed."""
+"""`make cost`: its argument and its output."""
 
 import subprocess
 import sys
@@ -16,13 +16,13 @@ ROOT = Path(__file__).parents[2]
     ("typed", "requests"), [("1", 1), ("1000000", 1_000_000), ("1,000,000", 1_000_000), ("1_000_000", 1_000_000)]
 )
 def test_number_of_requests(typed: str, requests: int) -> None:
-    """With separators of thousands or without."""
+    """The number may have separators of thousands."""
     assert requests_of(typed) == requests
 
 
 @pytest.mark.parametrize("typed", ["", "-1", "abc", "1.5", "1e6", "1,00", " 1", "٣", "1_"])
 def test_what_is_no_number_is_refused(typed: str) -> None:
-    """With what was typed, and what would be right."""
+    """The refusal shows what was typed and what is expected."""
     with pytest.raises(StageError) as refused:
         requests_of(typed)
     assert str(refused.value) == (
@@ -32,13 +32,13 @@ def test_what_is_no_number_is_refused(typed: str) -> None:
 
 @pytest.mark.parametrize("typed", ["0", "9" * 30])
 def test_number_beyond_its_limits_is_refused(typed: str) -> None:
-    """None at all, and more than there can be."""
+    """A number of 0, or above the limit, is refused."""
     with pytest.raises(StageError, match=f"REQUESTS is {typed}; it must be from 1 to 1,000,000,000,000,000"):
         requests_of(typed)
 
 
 def test_bad_number_ends_with_one_sentence() -> None:
-    """On stderr, with exit status 1."""
+    """The sentence is on stderr, with exit status 1."""
     command = [sys.executable, "-m", "training.cost", "--requests", "abc"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
@@ -46,7 +46,7 @@ def test_bad_number_ends_with_one_sentence() -> None:
 
 
 def test_bill_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A million requests where nothing is typed: both processors, both sums, each option once."""
+    """By default a million requests are billed for both processors, with both totals and each option once."""
     monkeypatch.setattr(sys, "argv", ["cost"])
     main()
     head, *lines, end = capsys.readouterr().out.splitlines()

@@ -40,18 +40,18 @@ def scorer(timed: Path) -> Scorer:
 
 @pytest.fixture
 def client(scorer: Scorer, tmp_path: Path) -> TestClient:
-    """A client of the application that serves it, and records what it answers."""
+    """A client of an app that serves the scorer and records its answers."""
     return TestClient(create_app({"mini": Slot(scorer)}, recorder=Recorder(str(tmp_path / "records"))))
 
 
 def test_the_function_computes_what_training_computed(timed: Path) -> None:
-    """To the last bit, for requests whose dates are ISO 8601."""
+    """On the golden requests, whose dates are ISO 8601, both agree to the last bit."""
     printed = json.loads((timed.parent / "printed.json").read_text())
     assert "worst absolute difference 0\n" in printed["package"]
 
 
 def test_the_card_says_what_is_computed(timed: Path) -> None:
-    """From the date and from the time."""
+    """The card lists the features of the date and of the time."""
     card = (timed / "reports" / "mini" / "card.md").read_text()
     for row in (
         "| `opened` | age of a date | days | may only fall |",
@@ -62,7 +62,7 @@ def test_the_card_says_what_is_computed(timed: Path) -> None:
 
 
 def test_rows_hold_seconds(timed: Path) -> None:
-    """As the file has the dates, to the microsecond."""
+    """Prepared rows have the file's dates as seconds, to the microsecond."""
     rows, file = pd.read_parquet(timed / "build" / "mini" / "rows" / "test.parquet"), timed_rows().set_index("row_id")
     expected = (file.loc[rows["row_id"], "opened"] - pd.Timestamp(0)).dt.total_seconds()
     np.testing.assert_allclose(rows["opened"], expected, rtol=0, atol=1e-6)
@@ -70,7 +70,7 @@ def test_rows_hold_seconds(timed: Path) -> None:
 
 
 def test_golden_requests_bring_their_own_time(scorer: Scorer) -> None:
-    """So that no answer depends on the day on which it is checked; they visit every weekday."""
+    """Golden answers do not depend on the day of the check; the requests cover every weekday."""
     requests = [case["request"] for case in scorer.bundle.golden]
     assert all("at" in request for request in requests)
     assert {datetime.fromisoformat(request["at"]).weekday() for request in requests} == set(range(7))
@@ -82,12 +82,12 @@ NIGHT = "2025-03-08T02:30:00Z"
 
 
 def reasons_of(answer: dict[str, Any]) -> dict[str, tuple[Any, str]]:
-    """Value and sentence of each reason, by its field."""
+    """The value and sentence of each reason, by its field."""
     return {reason["field"]: (reason["value"], reason["sentence"]) for reason in answer["reasons"]}
 
 
 def test_reasons_are_in_words(client: TestClient) -> None:
-    """The age of the date, the hour and the weekday."""
+    """Reasons describe the date's age, the hour and the weekday in words."""
     sent = REQUEST | {"openedOn": "2025-03-05T02:30:00Z", "at": NIGHT}
     reasons = reasons_of(client.post("/mini?explain=true", json=sent).json())
     assert reasons["opened"][0] == 3.0
@@ -102,21 +102,21 @@ def test_reasons_are_in_words(client: TestClient) -> None:
 
 
 def test_an_unusual_age_is_warned_of(client: TestClient) -> None:
-    """In words too."""
+    """The warning gives the age in words."""
     (warning,) = client.post("/mini", json=REQUEST | {"openedOn": "1950-01-01", "at": NIGHT}).json()["warnings"]
     assert warning["field"] == "opened"
     assert warning["sentence"].startswith("opened 27,460 days is outside the range seen in training, ")
 
 
 def test_without_a_time_the_clock_counts(client: TestClient) -> None:
-    """The request is of now."""
+    """A request without a time counts as one of now."""
     opened = datetime.now(UTC) - timedelta(days=10)
     reasons = reasons_of(client.post("/mini?explain=true", json=REQUEST | {"openedOn": opened.isoformat()}).json())
     assert reasons["opened"][0] == pytest.approx(10, abs=0.01)
 
 
 def test_each_request_of_a_batch_has_its_own_time(client: TestClient) -> None:
-    """And is answered as by itself."""
+    """Each request of a batch is answered as if it were sent alone."""
     requests = [
         REQUEST | {"openedOn": "2025-03-05", "at": at} for at in (NIGHT, "2025-03-07", 1_741_500_000, 1_741_500_000.5)
     ]
@@ -137,7 +137,7 @@ def test_each_request_of_a_batch_has_its_own_time(client: TestClient) -> None:
 def test_bad_input_is_a_422(
     client: TestClient, changes: Callable[[datetime], dict[str, str]], key: str, start: str
 ) -> None:
-    """With one sentence, alone and in a batch."""
+    """A bad request is refused with one sentence, alone and in a batch."""
     request = REQUEST | changes(datetime.now(UTC))
     for path, body, place in (("/mini", request, [key]), ("/mini/batch", [REQUEST, request], [1, key])):
         answer = client.post(path, json=body)
@@ -150,7 +150,7 @@ def test_bad_input_is_a_422(
 @pytest.mark.parametrize("is_escaped", [True, False])
 @pytest.mark.parametrize("doubled", ["", '"at": 1, ', f'"at": "{NIGHT}", ', '"item": "1:2", ', '"openedOn": null, '])
 def test_a_key_given_twice_is_refused(client: TestClient, item: str, doubled: str, *, is_escaped: bool) -> None:
-    """Although dates have colons of their own, which are in no string of the parsed request."""
+    """Duplicate keys are found despite dates, whose colons are in no string of the parsed request."""
     sent = REQUEST | {"item": item, "at": NIGHT, "openedOn": "2025-03-05T01:02:03+00:30"}
     body = json.dumps(sent, ensure_ascii=is_escaped).replace("{", "{" + doubled)
     answer = client.post("/mini", content=body.encode())
@@ -159,7 +159,7 @@ def test_a_key_given_twice_is_refused(client: TestClient, item: str, doubled: st
 
 
 def test_records_hold_ages(client: TestClient, tmp_path: Path) -> None:
-    """Not dates, which would identify somebody more often."""
+    """Dates are not recorded, because they would identify people more often than ages do."""
     client.post("/mini", json=REQUEST | {"openedOn": "2025-03-05T02:30:00Z", "at": NIGHT})
     (file,) = (tmp_path / "records").glob("*.jsonl")
     features = json.loads(file.read_text())["features"]
@@ -167,7 +167,7 @@ def test_records_hold_ages(client: TestClient, tmp_path: Path) -> None:
 
 
 def as_requests(rows: pd.DataFrame, *, is_text: bool) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    """Rows as a file holds them, dates typed or as text, and the request of each."""
+    """Rows as in a file, with typed or textual dates, and the request for each row."""
     file = rows[["amount", "country", "opened", "at"]].copy()
     texts = {name: file[name].map(lambda date: date.isoformat(), na_action="ignore") for name in ("opened", "at")}
     requests = [
@@ -179,7 +179,7 @@ def as_requests(rows: pd.DataFrame, *, is_text: bool) -> tuple[pd.DataFrame, lis
 
 @pytest.mark.parametrize("is_text", [True, False])
 def test_a_file_is_scored_as_its_requests(scorer: Scorer, *, is_text: bool) -> None:
-    """Bit for bit, each row at its own time."""
+    """Scores are the same bit for bit, each row at its own time."""
     file, requests = as_requests(timed_rows().iloc[:200], is_text=is_text)
     answered = answer_rows(scorer, file).answered
     models = [scorer.request_model.model_validate_json(json.dumps(request)) for request in requests]
@@ -187,7 +187,7 @@ def test_a_file_is_scored_as_its_requests(scorer: Scorer, *, is_text: bool) -> N
 
 
 def test_a_file_is_refused_as_its_requests(scorer: Scorer) -> None:
-    """Each with the reason; a number is a time but no date."""
+    """Each row is refused with its reason; a number is valid as a time, but not as a date."""
     rows = pd.DataFrame(
         {
             "opened": ["2025-03-09", "1899-01-01", "1741500000", "soon", "2025-01-01", "2025-01-01", "2025-01-01", ""],
@@ -205,7 +205,7 @@ def test_a_file_is_refused_as_its_requests(scorer: Scorer) -> None:
 
 
 def test_without_a_time_a_files_rows_are_of_now(scorer: Scorer) -> None:
-    """That is, of when the run began."""
+    """Rows without a time count as of when the run began."""
     rows = pd.DataFrame({"opened": ["2025-03-05"] * 3, "at": [None, "", "2025-03-08"]}).assign(amount=1.0, country="NA")
     now = datetime(2025, 3, 8, tzinfo=UTC).timestamp()
     answered = answer_rows(scorer, rows, now=now).answered["fraud_probability"]
@@ -216,7 +216,7 @@ def test_without_a_time_a_files_rows_are_of_now(scorer: Scorer) -> None:
 def test_scoring_says_that_a_file_has_no_times(
     timed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Because the ages would be of another day than its rows."""
+    """Ages would be those of another day than the rows', so a line says it."""
     shutil.copytree(timed, tmp_path / "here")
     monkeypatch.chdir(tmp_path / "here")
     timed_rows().drop(columns="at").to_parquet("without.parquet")
@@ -226,7 +226,7 @@ def test_scoring_says_that_a_file_has_no_times(
 
 
 def test_the_gate_takes_prepared_rows(timed: Path, timed_scorer: ScorerDeclaration, scorer: Scorer) -> None:
-    """Whose dates are seconds, also where they are later than this machine's clock."""
+    """The dates of prepared rows are seconds, and may be later than this machine's clock."""
     rows = pd.read_parquet(timed / "build" / "mini" / "rows" / "test.parquet")
     contender = Contender(scorer.version, scorer)
     late = 50 * 365 * SECONDS_A_DAY
@@ -249,7 +249,7 @@ def test_the_gate_takes_prepared_rows(timed: Path, timed_scorer: ScorerDeclarati
 def test_bad_rows_are_quarantined(
     prepared: Callable[..., Prepared], timed_scorer: ScorerDeclaration, changes: dict[str, str], reason: str
 ) -> None:
-    """With the reason."""
+    """Each bad row is quarantined with its reason."""
     rows = timed_rows().astype({"opened": object, "at": object})
     for name, value in changes.items():
         rows.loc[7, name] = value
@@ -258,7 +258,7 @@ def test_bad_rows_are_quarantined(
 
 
 def test_a_date_needs_times_that_are_dates(prepared: Callable[..., Prepared], timed_scorer: ScorerDeclaration) -> None:
-    """A count of seconds from a first row gives no age, no hour and no weekday."""
+    """Seconds from an arbitrary start give no age, hour or weekday."""
     rows = timed_rows().assign(at=np.arange(1_500) * 60.0)
     fields = {name: field for name, field in timed_scorer.fields.items() if field.type != "date"}
     hour = {"hour": timed_scorer.features["hour"]}
@@ -277,7 +277,7 @@ def test_a_date_needs_times_that_are_dates(prepared: Callable[..., Prepared], ti
 
 
 def test_young_accounts_are_never_safer(scorer: Scorer) -> None:
-    """As declared: the risk may only fall with the age."""
+    """As declared, the risk only falls with the account's age."""
     night = datetime.fromisoformat(NIGHT)
     dates = [(night - timedelta(days=days)).isoformat() for days in range(0, 400, 5)]
     requests = [REQUEST | {"at": NIGHT, "openedOn": date} for date in dates]

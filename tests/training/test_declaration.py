@@ -1,4 +1,4 @@
-"""The declaration: what the shipped file says, and what is refused with which sentence."""
+"""The declaration: the shipped file, and the sentence for each mistake."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(mini_params: Path, tmp_path: Path) -> Write:
-    """Writes the mini declaration with changes to the scorer's block, and returns the file."""
+    """Write the mini declaration with changes to the scorer's block; returns its path."""
 
     def write_changed(*changes: Change) -> Path:
         yaml = YAML(typ="safe", pure=True)
@@ -35,7 +35,7 @@ def write(mini_params: Path, tmp_path: Path) -> Write:
 
 
 def update(*path: str, **keys: object) -> Change:
-    """The change that sets keys of a block inside the scorer's."""
+    """A change that sets keys of a block within the scorer's block."""
 
     def change(block: dict[str, Any]) -> None:
         for part in path:
@@ -46,7 +46,7 @@ def update(*path: str, **keys: object) -> Change:
 
 
 def without(*path: str) -> Change:
-    """The change that removes a key."""
+    """A change that removes a key."""
 
     def change(block: dict[str, Any]) -> None:
         for part in path[:-1]:
@@ -57,7 +57,7 @@ def without(*path: str) -> Change:
 
 
 def refusal(path: Path) -> str:
-    """The message with which a file is refused."""
+    """The message of a file's refusal."""
     with pytest.raises(StageError) as caught:
         read_declarations(path)
     return str(caught.value)
@@ -73,7 +73,7 @@ def test_shipped_file_parses() -> None:
 
 
 def test_contract_is_the_part_that_travels() -> None:
-    """A scorer's contract has the declared fields and nothing of the training."""
+    """A scorer's contract has the declared fields, and nothing about training."""
     scorer = declared_scorer("refund", SHIPPED)
     assert type(scorer.contract) is Contract
     assert scorer.contract.fields == scorer.fields
@@ -85,11 +85,11 @@ def test_texts_are_the_fields_with_a_catalogue(mini_scorer: ScorerDeclaration) -
     assert list(mini_scorer.texts) == ["item"]
 
 
-# What is wrong, and the sentence after "<file>: scorers.mini".
+# Changes that are mistakes, with the sentence that follows "<file>: scorers.mini".
 REFUSED = [
     # Keys that are unknown or missing.
     (
-        # The key of earlier versions.
+        # A key that earlier versions had.
         update("split", train=0.6),
         (
             ".split.train (value 0.6) is not a known key; the known keys are "
@@ -119,7 +119,7 @@ REFUSED = [
         ".tuning.timeout (value 5) is not a known key; the known keys are grid, mode, time_limit_minutes, trials.",
     ),
     (without("label"), ".label is missing; it is required."),
-    # Blocks that must be given, also where their value may be null.
+    # Blocks that must be given, even if their value may be null.
     (without("entity"), ".entity is missing; it is required."),
     (without("folds"), ".folds is missing; it is required."),
     (without("tuning"), ".tuning is missing; it is required."),
@@ -281,7 +281,7 @@ REFUSED = [
     (update(entity="is_fraud"), ": label and entity are both is_fraud; they must be two columns."),
     (update(entity="at"), ": time and entity are both at; they must be two columns."),
     (update(entity="row_id"), ": id and entity are both row_id; they must be two columns."),
-    # Policies and costs, which need a money field that each row has and that is not below 0.
+    # Policies and costs, which need a required money field that cannot be below 0.
     (
         update(decision={}),
         ".decision: no policy is given; it must be exactly one of cost, precision, recall, review_rate.",
@@ -371,7 +371,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("change", "sentence"), REFUSED)
 def test_refusal_is_one_sentence(write: Write, change: Change, sentence: str) -> None:
-    """A declaration is refused in one line: the file, the key, the value found and what would be right."""
+    """The refusal is one line with the file, the key, the value and what is allowed."""
     path = write(change)
     assert refusal(path) == f"{path}: scorers.mini{sentence}"
 
@@ -385,7 +385,7 @@ def test_every_problem_is_listed(write: Write) -> None:
 
 
 def test_costs_and_entity_may_be_null(write: Write) -> None:
-    """A scorer without an entity and without costs says so with null."""
+    """Null declares that a scorer has no entity or no costs."""
     scorer = declared_scorer("mini", write(update(costs=None, entity=None)))
     assert (scorer.costs, scorer.entity) == (None, None)
 
@@ -396,7 +396,7 @@ def test_what_the_model_leaves_open_is_not_pinned(mini_scorer: ScorerDeclaration
 
 
 def test_direction_travels_with_the_contract(write: Write) -> None:
-    """A declared direction is part of the contract, which the bundle carries."""
+    """A declared direction is part of the contract, and so of the bundle."""
     path = write(update("fields", "amount", monotone="increasing"), without("features", "momentum"))
     assert declared_scorer("mini", path).contract.fields["amount"].monotone == "increasing"
 
@@ -424,14 +424,14 @@ def test_two_scorers_on_one_route(mini_params: Path, tmp_path: Path, second_rout
     ],
 )
 def test_file_of_another_shape(tmp_path: Path, text: str, message: str) -> None:
-    """A file that holds no scorers is refused by name."""
+    """A file without scorers is refused by its name."""
     path = tmp_path / "params.yaml"
     path.write_text(text)
     assert refusal(path).startswith(f"{path}{message}")
 
 
 def test_duplicate_key(mini_params: Path, tmp_path: Path) -> None:
-    """A key written twice is refused, because one of the two would be lost."""
+    """A duplicate key is refused, because one of the values would be lost."""
     path = tmp_path / "params.yaml"
     path.write_text(mini_params.read_text() + "    seed: 8\n")
     message = refusal(path)

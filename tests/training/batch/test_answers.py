@@ -1,4 +1,4 @@
-"""Rows are answered as their requests are, and rejected where the function refuses them."""
+"""Rows of a file get the answers of the same values as requests, and are rejected if the function refuses those."""
 
 import json
 from pathlib import Path
@@ -50,11 +50,11 @@ CELLS: dict[str, list[Any]] = {
 
 
 def refused(*cells: str) -> list[tuple[str, Any]]:
-    """Cells for which no value stands."""
+    """Pair cells with NO_VALUE: no request can carry what is written in them."""
     return [(cell, NO_VALUE) for cell in cells]
 
 
-# What only a text can hold: the cell, and the value that a caller would send for it.
+# Cells that only a text column can hold, each with the value that a caller would send for it.
 WRITTEN: dict[str, list[tuple[str, Any]]] = {
     "amount": [(" 12.5 ", 12.5), ("1e2", 100), ("+5", 5), ("-0", -0.0), *refused("1,5", "nan", "$5")],
     "speed": [("7", 7), ("-0", -0.0), *refused("inf", "-Infinity", "NA", "1_0")],
@@ -71,7 +71,7 @@ def scorer(mini_bundle: Path) -> Scorer:
 
 @pytest.fixture(scope="session")
 def client(scorer: Scorer) -> TestClient:
-    """A client of the function that serves it."""
+    """A client of an app that serves the mini scorer."""
     return TestClient(create_app({"mini": Slot(scorer)}))
 
 
@@ -84,13 +84,13 @@ def frame(rows: list[Row], *, is_text: bool = False) -> pd.DataFrame:
 
 
 def expected(answer: Row) -> Row:
-    """An answer of the function as a row has it."""
+    """The function's answer in the columns that a scored row has."""
     explained = {key: to_json(answer[key]).decode() if key in answer else None for key in ("reasons", "warnings")}
     return {key: answer[key] for key in ("fraud_probability", "is_flagged", "model_version")} | explained
 
 
 def exactly(answer: Row) -> Row:
-    """The same, with floats comparable to the last bit, and every missing text as None."""
+    """Make two answers comparable: floats to the last bit, and every missing text as None."""
     plain = {key: None if value is None or value != value else value for key, value in answer.items()}  # noqa: PLR0124 - NaN
     return plain | {"fraud_probability": float(plain["fraud_probability"]).hex()}
 
@@ -108,7 +108,7 @@ def compare(answers: Answers, requests: list[Row | None], expected_answers: list
 
 
 def request_of(values: Row) -> Row | None:
-    """What a caller would send; None where no value stands for a cell."""
+    """The request that a caller would send, or None if no request can carry one of the cells."""
     if any(value is NO_VALUE for value in values.values()):
         return None
     return {KEYS[name]: value for name, value in values.items() if value is not MISSING}
@@ -116,13 +116,13 @@ def request_of(values: Row) -> Row | None:
 
 @pytest.mark.parametrize("is_text", [False, True], ids=["parquet", "csv"])
 def test_answers_are_the_functions(scorer: Scorer, client: TestClient, is_text: bool) -> None:  # noqa: FBT001 - a parameter
-    """Hundreds of rows of edge cases: through HTTP and as rows, the same bits, reasons, warnings and refusals."""
+    """Hundreds of rows of edge cases get the same bits, reasons, warnings and refusals as through HTTP."""
     rng = np.random.default_rng(5)
     rows, requests = [], []
     for _ in range(600):
         cells, values = {}, {}
         for name, pool in CELLS.items():
-            # Mostly sound values: a row with one refused cell says nothing of its others.
+            # Mostly sound values: a row with one refused cell says nothing about its other cells.
             value = pool[int(rng.integers(len(pool)))] if rng.random() < 0.5 else pool[0]
             cell = repr(value) if is_text and not isinstance(value, str) else value
             if rng.random() < 0.1:
@@ -139,7 +139,7 @@ def test_answers_are_the_functions(scorer: Scorer, client: TestClient, is_text: 
 
 
 def test_bands_are_the_functions(scorer: Scorer, mini_bundle: Path, tmp_path: Path) -> None:
-    """A column more where the decision has bands."""
+    """Rows get a band column only if the decision has bands."""
     rows = frame([{name: pool[0] for name, pool in CELLS.items()} for _ in range(3)], is_text=False)
     rows["amount"] = [1.0, 50.0, 5_000.0]
     plain = answer_rows(scorer, rows).answered
@@ -155,7 +155,7 @@ def test_bands_are_the_functions(scorer: Scorer, mini_bundle: Path, tmp_path: Pa
 
 
 def test_scores_are_the_functions(scorer: Scorer, mini_bundle: Path, tmp_path: Path) -> None:
-    """A column of whole numbers where the decision has a scale."""
+    """Rows get a score column of whole numbers only if the decision has a scale."""
     rows = frame([{name: pool[0] for name, pool in CELLS.items()} for _ in range(3)], is_text=False)
     rows["amount"] = [1.0, 50.0, 5_000.0]
     plain = answer_rows(scorer, rows).answered
@@ -185,10 +185,10 @@ ROW = st.fixed_dictionaries(
 @settings(max_examples=50)
 @given(st.lists(ROW, min_size=1, max_size=10))
 def test_any_row_is_answered_as_its_request(scorer: Scorer, rows: list[Row]) -> None:
-    """Whatever stands in the cells: what the function refuses is rejected, and every other answer is the same."""
+    """Whatever its cells hold, a row is rejected or answered exactly as its request would be."""
     requests, answers = [], list[Row | None]()
     for row in rows:
-        # An empty text is a missing one, as in training.
+        # An empty text counts as missing, as in training.
         request = {KEYS[name]: value for name, value in row.items() if value is not None and value != ""}
         requests.append(request)
         try:
@@ -202,7 +202,7 @@ def test_any_row_is_answered_as_its_request(scorer: Scorer, rows: list[Row]) -> 
 def test_a_training_file_gives_the_requests_of_training(
     scorer: Scorer, mini_rows: pd.DataFrame, tmp_path: Path, kind: str
 ) -> None:
-    """Read and checked as `prepare` does it, each row is the request whose answer it gets here."""
+    """Rows of a training file get the answers of the requests that training makes of them."""
     path = tmp_path / f"rows.{kind}"
     sample = mini_rows.head(400)
     sample.to_csv(path, index=False) if kind == "csv" else sample.to_parquet(path)
@@ -214,7 +214,7 @@ def test_a_training_file_gives_the_requests_of_training(
 
 
 def test_reasons_are_given_field_by_field(scorer: Scorer) -> None:
-    """The reasons are those of the quarantine of `prepare`."""
+    """A rejected row gets the same reasons as in the quarantine of `prepare`."""
     sound = dict.fromkeys(TYPES, None) | {"amount": 5.0, "country": "DE"}
     rows = [sound, sound | {"amount": -1.0, "country": None, "visits": 0.5}, sound | {"row_id": "r" * 129}]
     rejected = answer_rows(scorer, frame(rows)).rejected
@@ -232,7 +232,7 @@ def test_a_field_without_a_column_is_missing(scorer: Scorer, client: TestClient)
 
 
 def test_no_rows_have_no_answers(scorer: Scorer) -> None:
-    """Without a row, or where every row is rejected, the answers are empty and have their columns."""
+    """If there is no row, or every row is rejected, the answers are empty but have all their columns."""
     for rows in (frame([]), frame([dict.fromkeys(TYPES, None)])):
         answers = answer_rows(scorer, rows, explain=True)
         assert len(answers.answered) == 0

@@ -1,4 +1,4 @@
-"""Files of a scorer with a history: each row has the answer that the function gives after all rows before it."""
+"""Files scored with a history: each row has the answer that the function gives after all rows before it."""
 
 import shutil
 import sqlite3
@@ -33,13 +33,13 @@ Run = Callable[..., tuple[Any, str]]
 
 @pytest.fixture
 def run(run_remembered: RunRemembered) -> Run:
-    """Scores a file, or runs another command: what it exits with, and what it prints."""
+    """Score a file, or run another command; returns its exit status and its output."""
     return lambda *arguments, module=score: run_remembered(module, *arguments)
 
 
 @pytest.fixture
 def rows() -> pd.DataFrame:
-    """Rows in no order of time, of which some have an id of another row, and some are no valid requests."""
+    """Rows that are not sorted by time; some repeat the id of another row, and some are not valid requests."""
     rows = remembered_rows().drop(columns="is_fraud").sample(frac=0.5, random_state=3).reset_index(drop=True)
     rng = np.random.default_rng(1)
     again = rng.choice(len(rows), 60, replace=False)
@@ -51,7 +51,7 @@ def rows() -> pd.DataFrame:
 
 
 def answers_of(rows: pd.DataFrame, scorer: Scorer, served: SqliteHistory) -> list[dict[str, Any]]:
-    """What the function answers to the valid rows, sent one after the other in order of time, in the order of rows."""
+    """The function's answers to the valid rows, sent one by one in order of time, returned in the order of the rows."""
     client = TestClient(create_app({"mini": Slot(scorer)}, history=served))
     valid = rows[rows["amount"] >= 0]
     keys = {name: field.alias or name for name, field in scorer.contract.fields.items()}
@@ -69,7 +69,7 @@ def answers_of(rows: pd.DataFrame, scorer: Scorer, served: SqliteHistory) -> lis
 
 
 def text_of(answer: dict[str, Any], key: str) -> str | None:
-    """A list of an answer as JSON."""
+    """A list in an answer as JSON, or None if the answer lacks it."""
     return to_json(answer[key]).decode() if key in answer else None
 
 
@@ -83,7 +83,7 @@ def assert_answers(path: str, answers: Sequence[dict[str, Any]]) -> None:
 
 
 def test_numbers_with_gaps_name_the_same_cards_in_every_file(run: Run, rows: pd.DataFrame, scorer: Scorer) -> None:
-    """A CSV and a Parquet file with cards as floats have the answers of requests with these numbers."""
+    """Cards stored as floats, in a CSV or a Parquet file, get the answers of requests with these numbers."""
     numbers = rows["card"].str.removeprefix("card-").astype("Int64")
     rows = rows.assign(card=numbers.astype("float64"))
     with closing(SqliteHistory(":memory:", 1_000)) as served:
@@ -97,7 +97,7 @@ def test_numbers_with_gaps_name_the_same_cards_in_every_file(run: Run, rows: pd.
 
 
 def test_each_row_has_the_answer_of_the_function(run: Run, rows: pd.DataFrame, scorer: Scorer) -> None:
-    """To the last bit, whatever the order in the file: earlier rows count, once for each id, refused ones do not."""
+    """Answers match to the last bit in any file order: each id counts once for later rows, refused rows never do."""
     rows.to_parquet("in.parquet")
     ended, printed = run("in.parquet", "out.parquet", "--reasons", "--chunk-rows", "200")
     assert ended is None
@@ -113,7 +113,7 @@ def test_each_row_has_the_answer_of_the_function(run: Run, rows: pd.DataFrame, s
 
 @pytest.mark.parametrize("past", [STATES, "history.db"])
 def test_a_past_is_continued(run: Run, rows: pd.DataFrame, scorer: Scorer, past: str) -> None:
-    """That of a data file or of a function: as that function answers, whose file stays as it is."""
+    """With states of a data file or a function as PAST, rows get that function's answers; its file is unchanged."""
     later = rows[rows["at"] >= MIDNIGHT].reset_index(drop=True)
     later.to_parquet("in.parquet")
     run("--before", "2025-02-20", module=history)
@@ -142,7 +142,7 @@ def test_a_past_is_continued(run: Run, rows: pd.DataFrame, scorer: Scorer, past:
 def test_rows_that_the_past_may_know_are_counted(
     run: Run, rows: pd.DataFrame, scorer: Scorer, past: str, sentence: str
 ) -> None:
-    """With a warning, and as the function counts a late request."""
+    """Rows that PAST may already contain get a warning, and count as the function counts a late request."""
     run("--before", "2025-02-20", module=history)
     run("--load", "history.db", module=history)
     late = rows[rows["at"] >= MIDNIGHT - pd.Timedelta("9D")].reset_index(drop=True)
@@ -157,7 +157,7 @@ def test_rows_that_the_past_may_know_are_counted(
 
 
 def test_what_the_rows_bring_counts(run: Run, rows: pd.DataFrame) -> None:
-    """A computed value replaces none, and is not held against the bounds of a request."""
+    """A value in the file is kept: the computed one does not replace it."""
     rows = rows.assign(visits=7.0)
     rows.to_parquet("in.parquet")
     run("in.parquet", "out.parquet", "--reasons")
@@ -167,7 +167,7 @@ def test_what_the_rows_bring_counts(run: Run, rows: pd.DataFrame) -> None:
 
 
 def test_computed_values_are_within_no_bounds(scorer: Scorer) -> None:
-    """A count may be above the field's `max`, which is for what a request brings; it is explained all the same."""
+    """A computed count may exceed the field's `max`, which only bounds requests, and is still explained."""
     fields = scorer.contract.fields | {"visits": scorer.contract.fields["visits"].model_copy(update={"max": 1.0})}
     contract = scorer.contract.model_copy(update={"fields": fields})
     strict = Scorer(replace(scorer.bundle, contract=contract))
@@ -184,7 +184,7 @@ def test_computed_values_are_within_no_bounds(scorer: Scorer) -> None:
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_files_and_chunks_make_no_difference(run: Run, rows: pd.DataFrame, kind: str) -> None:
-    """Rows in several files of either kind, in chunks of any size, count as those of one."""
+    """Rows give the same scores in one file or several, CSV or Parquet, and in chunks of any size."""
     Path("in").mkdir()
     for number in range(2):
         part = rows[number::2]
@@ -205,7 +205,7 @@ def test_files_and_chunks_make_no_difference(run: Run, rows: pd.DataFrame, kind:
 
 @pytest.mark.parametrize("where", ["past", "scores"])
 def test_an_interrupted_run_goes_on(run: Run, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    """With the same past, whichever step was interrupted, and ends in the same bytes; another PAST starts anew."""
+    """Any interrupted step is continued with the same PAST and ends in the same bytes; another PAST starts anew."""
     rows.to_parquet("in.parquet")
     run("--before", "2025-02-20", module=history)
     options = ("--chunk-rows", "200", "--past", STATES, "--engine", "local")
@@ -233,7 +233,7 @@ def test_an_interrupted_run_goes_on(run: Run, rows: pd.DataFrame, monkeypatch: p
 
 
 def test_another_past_is_another_run(run: Run, rows: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an interrupted run with one left is not taken for another."""
+    """A run without PAST discards what an interrupted run with PAST left behind."""
     rows.to_parquet("in.parquet")
     run("--before", "2025-02-20", module=history)
     run("in.parquet", "expected.parquet")
@@ -246,12 +246,12 @@ def test_another_past_is_another_run(run: Run, rows: pd.DataFrame, monkeypatch: 
 
 
 def fail_at_once(*_: Any, **__: Any) -> None:  # noqa: ANN401 - whatever a function takes
-    """Stands for a function that fails."""
+    """Raise the error of an interrupted step."""
     raise StageError("interrupted")
 
 
 def test_a_file_without_a_valid_row_is_no_trouble(run: Run, rows: pd.DataFrame) -> None:
-    """All rows are rejected, or all lines of a CSV are broken."""
+    """A file whose rows are all rejected, or that has none, ends as it does without a history."""
     rows.assign(amount=-1.0).to_parquet("in.parquet")
     assert run("in.parquet", "out.parquet")[0] == score.TOO_MANY_REJECTED
     rows[:0].to_parquet("empty.parquet")
@@ -259,7 +259,7 @@ def test_a_file_without_a_valid_row_is_no_trouble(run: Run, rows: pd.DataFrame) 
 
 
 def test_a_past_that_cannot_be_used_is_refused(run: Run, rows: pd.DataFrame) -> None:
-    """In one sentence, before anything is written."""
+    """The refusal is one sentence, given before anything is written."""
     rows.to_parquet("in.parquet")
     run(module=history)
     Path("text.db").write_text("no history")
@@ -286,7 +286,7 @@ def test_a_past_that_cannot_be_used_is_refused(run: Run, rows: pd.DataFrame) -> 
 
 
 def test_a_scorer_without_a_history_takes_no_past(run: Run, trained: Path, tmp_path: Path, rows: pd.DataFrame) -> None:
-    """Which is refused; its files are read once."""
+    """PAST is refused for a scorer without a history, and its files are read only once."""
     rows.drop(columns=["card", "device", "at"]).to_parquet("in.parquet")
     shutil.rmtree("build/bundles")
     shutil.copytree(trained / "build" / "bundles", "build/bundles")
@@ -301,7 +301,7 @@ def test_a_scorer_without_a_history_takes_no_past(run: Run, trained: Path, tmp_p
 
 
 def test_a_past_of_another_layout_is_refused(run: Run, rows: pd.DataFrame) -> None:
-    """A history that another version of the function made: one sentence, and no file."""
+    """The history of a function with another storage layout is refused in one sentence, and no file is written."""
     rows.to_parquet("in.parquet")
     with closing(SqliteHistory("history.db", 50)) as served:
         served.connection().execute("PRAGMA user_version = 1")

@@ -1,4 +1,4 @@
-"""Rows of files as tables: values that do not depend on chunks, and files that are refused."""
+"""Rows of files as tables: values do not depend on how rows are cut into chunks, and unusable files are refused."""
 
 import io
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from training.errors import DataError
 
 
 def test_whole_number_keeps_its_digits_beside_a_missing_one() -> None:
-    """More digits than a float has are kept, whether a row of the chunk lacks the number or not."""
+    """A whole number with more digits than a float holds is exact, with or without a missing one in its chunk."""
     table = pa.table({"n": pa.array([2**60 + 1, None], pa.int64())})
     assert frame_of(table)["n"][0] == frame_of(table[:1])["n"][0] == 2**60 + 1
     assert frame_of(table)["n"].isna().tolist() == [False, True]
@@ -36,7 +36,7 @@ def test_dictionary_becomes_its_values() -> None:
 
 
 def test_fractions_keep_their_decimals() -> None:
-    """A column of codes that are not all whole keeps its decimals in a chunk in which all happen to be whole."""
+    """Codes of a column that are not all whole keep their decimals in a chunk that happens to hold only whole ones."""
     table = pa.table({"code": [5411.0, 742.0], "amount": [1.0, 2.0]})
     frame = frame_of(table, {"code"})
     assert frame["code"].dtype == object
@@ -45,7 +45,7 @@ def test_fractions_keep_their_decimals() -> None:
 
 
 def test_pandas_index_is_not_restored() -> None:
-    """Rows are numbered, whatever index pandas noted in the file."""
+    """Rows are numbered from 0, whatever index pandas stored in the file."""
     rows = pd.DataFrame({"a": [1.0, 2.0]}, index=pd.Index(["x", "y"], name="key"))
     frame = frame_of(pa.Table.from_pandas(rows))
     assert frame.index.tolist() == [0, 1]
@@ -53,7 +53,7 @@ def test_pandas_index_is_not_restored() -> None:
 
 
 def test_only_empty_cells_are_missing(tmp_path: Path) -> None:
-    """The text NA is Namibia's code; the columns come in the order in which they were named."""
+    """Only an empty cell is missing: NA is Namibia's code. Columns come in the requested order."""
     path = tmp_path / "rows.csv"
     path.write_text("country,amount\nNA,1\n,2\nnull,3\n")
     rows = read_columns(path, ["amount", "country"])
@@ -69,7 +69,7 @@ def test_folder_is_read_as_one_table(tmp_path: Path) -> None:
 
 
 def test_broken_line_is_named_by_its_number(tmp_path: Path) -> None:
-    """A broken line, whose cells would be in the wrong columns, is refused; on request the sound lines are read."""
+    """A broken line, whose cells would be in the wrong columns, is refused, or skipped on request."""
     path = tmp_path / "rows.csv"
     path.write_text("amount,country\n10,DE\n1,234,DE\n20\n30,FR\n")
     with pytest.raises(DataError) as caught:
@@ -90,7 +90,7 @@ PLAIN_CELLS = st.sampled_from(["", "DE", "NA", "1.50", " x ", "é", "a\tb", "\uf
     st.sampled_from(["\n", ""]),
 )
 def test_plain_rows_are_read_as_all_others(rows: list[list[str]], end: str, last: str) -> None:
-    """The fast way through Arrow gives the cells and the broken lines of the record reader."""
+    """The fast path through Arrow gives the same cells and broken lines as the record reader."""
     dialect = Dialect(names=("a", "b", "c"), header=("a", "b", "c"), n_cells=3)
     part = InputFile(Path("x.csv"), pa.schema([(name, pa.string()) for name in "abc"]), 0, "", (0, 0), dialect)
     content = end.join(",".join(cells) for cells in [["v", "", "w"], *rows]) + last
@@ -150,7 +150,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 
 
 def test_points_between_thousands_of_decimal_commas(tmp_path: Path) -> None:
-    """1.298,55 and 1.298.000 have thousands; a single 1.298 may be a fraction, and a text stays one."""
+    """1.298,55 and 1.298.000 have thousands separators; a lone 1.298 may be a fraction, and texts are left alone."""
     path = tmp_path / "rows.csv"
     lines = ["98,55;1.298,55", "1.298,55;x", "-1.298.000;y", "1.298;z", "1.29,5;z", " 12 ;z"]
     path.write_text("\n".join(["amount;text", *lines, *["1,5;a"] * 9]) + "\n")

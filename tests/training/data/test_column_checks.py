@@ -1,4 +1,4 @@
-"""Checks of a column: the typed values, and the reasons for which values are refused."""
+"""Checks of a column: its typed values, and the reasons why values are refused."""
 
 import datetime as dt
 
@@ -29,7 +29,7 @@ from training.errors import DataError
         (DeclaredField(type="category", required=True), None, "is missing"),
         (DeclaredField(type="category", required=True), "", "is missing"),
         (DeclaredField(type="count", required=True), np.nan, "is missing"),
-        # Bytes and nested values are not learned under the name that Python prints for them.
+        # Bytes and nested values do not become levels under the name that Python prints for them.
         (DeclaredField(type="category"), b"DE", "is not a text"),
         (DeclaredField(type="category"), ["DE"], "is not a text"),
         (DeclaredField(type="category"), {"a": 1}, "is not a text"),
@@ -44,7 +44,7 @@ from training.errors import DataError
     ],
 )
 def test_bad_value_has_its_reason(field: DeclaredField, value: object, problem: str) -> None:
-    """A value outside the contract has its reason, and the sound one beside it none."""
+    """A value that breaks the contract gets its reason, and the sound value beside it none."""
     sound = {"category": "DE", "date": "2024-01-31"}.get(field.type, 1)
     assert check_field(pd.Series([sound, value], dtype=object), field)[1].tolist() == ["", problem]
 
@@ -94,7 +94,7 @@ def test_label_is_zero_or_one(values: list[object]) -> None:
 
 @pytest.mark.parametrize(("wrong", "shown"), [(2, "2"), (None, "nan"), ("fraud", "'fraud'"), (0.5, "0.5")])
 def test_other_label_stops(wrong: object, shown: str) -> None:
-    """A label that is missing or neither 0 nor 1 stops, named with its column, its value and how often it stands."""
+    """A missing label, or one other than 0 and 1, stops with its column, its value and the number of such rows."""
     with pytest.raises(DataError, match="every label must be 0 or 1") as caught:
         check_label(pd.Series([0, 1, wrong, wrong], dtype=object), "is_fraud")
     assert "column is_fraud holds" in str(caught.value)
@@ -103,7 +103,7 @@ def test_other_label_stops(wrong: object, shown: str) -> None:
 
 
 def test_ids() -> None:
-    """An id is a text, whatever the file holds; a repeated or too long one is a problem, a missing one stays so."""
+    """An id becomes text, whatever its type; a repeated or too long id is refused, and a missing one stays missing."""
     ids, problems = check_id(pd.Series(["a", "b", "a", None, None, "x" * 128, "x" * 129]))
     assert problems.tolist() == ["", "", "was seen in an earlier row", "", "", "", "is longer than 128 characters"]
     assert ids.isna().tolist() == [False, False, False, True, True, False, False]
@@ -113,7 +113,7 @@ def test_ids() -> None:
 
 @pytest.mark.parametrize("kind", ["count", "number", "money", "flag"])
 def test_blanks_are_a_missing_number(kind: str) -> None:
-    """A cell of blanks alone is missing, as an empty one is; in a required field that is the reason."""
+    """A cell that holds only blanks is missing, like an empty one, and is refused as missing in a required field."""
     values = pd.Series(["1", " ", "", "\t "], dtype="str")
     typed, problems = check_field(values, DeclaredField(type=kind))
     assert typed.isna().tolist() == [False, True, True, True]
@@ -123,7 +123,7 @@ def test_blanks_are_a_missing_number(kind: str) -> None:
 
 
 def test_a_date_is_compared_with_its_rows_time() -> None:
-    """A row whose time cannot be read is refused for that, and five minutes are no difference."""
+    """A date may be at most five minutes after its row's time, and is not refused if that time cannot be read."""
     time = pd.Series([1_735_689_600.0, 1_735_689_600.0, np.nan])
     values = pd.Series(["2025-01-01T00:05:00Z", "2025-01-01T00:05:01Z", "2099-01-01"])
     _, problems = check_field(values, DeclaredField(type="date"), time)

@@ -1,4 +1,4 @@
-"""Records of a CSV, with their lines: broken ones are set apart, and nothing after them is lost."""
+"""Records of a CSV and their line numbers: broken lines are set apart, and nothing after them is lost."""
 
 import csv
 import io
@@ -24,13 +24,13 @@ def dialect(n_names: int) -> Dialect:
 
 
 def test_a_record_has_the_number_of_its_first_line() -> None:
-    """Blank lines are no records, and count as lines; a quoted cell may go over several."""
+    """Blank lines are not records but count as lines, and a quoted cell may span several lines."""
     records = lines('a,b\n\n1,"x\ny"\n  \n2,z')
     assert records == [CsvRecord(1, b"a,b\n"), CsvRecord(3, b'1,"x\ny"\n'), CsvRecord(6, b"2,z")]
 
 
 def test_only_the_quote_that_opens_a_cell_quotes() -> None:
-    """Inches are not the beginning of a quoted cell."""
+    """An inch sign within a cell does not open a quoted cell."""
     assert split_cells(b'5" pipe,"a ""b"" c"d,\r\n') == ['5" pipe', 'a "b" cd', ""]
 
 
@@ -47,7 +47,7 @@ def test_only_the_quote_that_opens_a_cell_quotes() -> None:
     ],
 )
 def test_reading_goes_on_after_a_broken_line(broken: bytes, why: str) -> None:
-    """A broken line is set apart, also after a quote that nothing closes or that the next cell seems to close."""
+    """A broken line is set apart, even one with a quote that nothing closes or that the next cell seems to close."""
     _, *records = lines(b'a,b\nx,"y"\n' + broken + b'p,"q"\n' + b"r,s\n" * 3, 2)
     sound, wrong = parse_records(records, dialect(2))
     assert sound == [["x", "y"], ["p", "q"], *[["r", "s"]] * 3]
@@ -56,7 +56,7 @@ def test_reading_goes_on_after_a_broken_line(broken: bytes, why: str) -> None:
 
 
 def test_a_quote_that_swallows_too_much_is_a_broken_line() -> None:
-    """A quoted cell of too many lines is broken even where the number of cells would be right."""
+    """A quoted cell that spans too many lines is broken, even if the number of cells would be right."""
     text = 'a,b\n1,"x\n' + "2,y\n" * MAX_LINES + '3,z"\n'
     sound, wrong = parse_records(lines(text, 2)[1:], dialect(2))
     assert len(sound) == MAX_LINES + 1
@@ -70,7 +70,7 @@ CELL = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r")
 
 @given(st.lists(st.tuples(st.just("x"), CELL, CELL), max_size=8), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
 def test_what_is_written_is_read(rows: list[tuple[str, str, str]], quoting: int) -> None:
-    """Any cells, quoted as Python's own writer does it."""
+    """Cells of any content are read back as Python's own CSV writer wrote them."""
     written = io.StringIO()
     csv.writer(written, quoting=quoting, lineterminator="\n").writerows(chain([("a", "b", "c")], rows))
     records, broken = parse_records(lines(written.getvalue(), 3)[1:], dialect(3))

@@ -1,4 +1,4 @@
-"""Damage of some lines costs these lines and no other, whatever it is."""
+"""Whatever the damage to some lines, only these lines are lost."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def written(cells: list[str], quoting: int) -> str:
 
 
 def damaged(line: str, damage: str, place: int) -> bytes:
-    """A record after an accident at one of its places."""
+    """The record with this kind of damage at one of its cells."""
     content, starts = line.removesuffix("\n"), [0, *(i + 1 for i, sign in enumerate(line) if sign == ",")]
     start = starts[place % len(starts)]
     end = (content.find(",", start) + len(content) + 1) % (len(content) + 1)
@@ -53,7 +53,7 @@ def damaged(line: str, damage: str, place: int) -> bytes:
 def test_damage_costs_the_damaged_lines_alone(
     cells: list[tuple[str, ...]], damages: dict[int, tuple[str, int]], quoting: int
 ) -> None:
-    """Every line is in a row or is broken, and sound rows are those of the undamaged file."""
+    """Every line is either in a row or broken, and the sound rows are those of the undamaged file."""
     rows = [[f"r{number}", *middle, "0"] for number, middle in enumerate(cells)]
     # A row that is joined to another is damaged too.
     glued_to = {number + 1 for number, (damage, _) in damages.items() if damage == "glued"}

@@ -43,7 +43,7 @@ def test_commas_in_cells_are_no_delimiters(tmp_path: Path) -> None:
     ],
 )
 def test_a_row_is_never_a_header(tmp_path: Path, content: str, names: list[str]) -> None:
-    """A first line with names is the header, however many cells the rows have; one with values never is another's."""
+    """A first line of names is the header, however many cells the rows have; a first line of values is not."""
     assert list(dialect_of(tmp_path, content).names) == names
 
 
@@ -59,13 +59,13 @@ def test_a_row_is_never_a_header(tmp_path: Path, content: str, names: list[str])
     ],
 )
 def test_units_are_texts_where_other_rows_have_values(tmp_path: Path, first: str, *, is_units: bool) -> None:
-    """A row with one value is a row, and one that lacks all of them too."""
+    """A second line is a row rather than units if it holds one value like those of other rows, or none at all."""
     dialect = dialect_of(tmp_path, f"when;amount;tags;fraud\n{first}\n{ROWS}")
     assert dialect.units_line == (2 if is_units else 0)
 
 
 def test_what_differs_is_said_once_for_all_files(tmp_path: Path) -> None:
-    """Plain files are not worth a word."""
+    """How files differ from plain CSV is said once for all of them, and not at all of plain files."""
     for number in range(3):
         (tmp_path / f"{number}.csv").write_text(
             "Export of today\n\na;b;c\n1;2;3\n4;5;6\n" if number else "a,b,c\n1,2,3\n"
@@ -79,7 +79,7 @@ def test_what_differs_is_said_once_for_all_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("header", ["when;fraud", "when;amount"])
 @pytest.mark.parametrize("is_in_front", [True, False])
 def test_a_cell_more_than_names_is_named(tmp_path: Path, header: str, *, is_in_front: bool) -> None:
-    """Rows with one value too many in front, as R writes their names, or behind are refused with both values."""
+    """Rows with one cell more than the header, in front (as R writes them) or behind, are refused with both values."""
     rows = "".join(f"r{day};{day}.1.2025;0\n" if is_in_front else f"{day}.1.2025;0;r{day}\n" for day in range(1, 20))
     with pytest.raises(DataError) as refused:
         dialect_of(tmp_path, f"{header}\n{rows}")
@@ -93,7 +93,7 @@ def test_a_cell_more_than_names_is_named(tmp_path: Path, header: str, *, is_in_f
     "header", ["<DATE>,<PRICE>", "<DATE>\t<PRICE>", "[Date],[Price]", "{date},{price}", "ORCID,price", "BZh,price"]
 )
 def test_a_header_may_begin_like_another_kind_of_file(tmp_path: Path, header: str) -> None:
-    """Brackets around names make no page and no JSON of a table."""
+    """A table whose names are in brackets is not mistaken for a page, JSON or another kind of file."""
     path = tmp_path / "rows.csv"
     delimiter = "\t" if "\t" in header else ","
     path.write_text(f"{header}\n1.1.2025{delimiter}2\n")

@@ -1,4 +1,4 @@
-"""The features of all rows at once equal the fold of one event at a time, to the last bit."""
+"""History features of all rows at once equal the fold of one event at a time, to the last bit."""
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ def past_rows(rows: pd.DataFrame) -> PastRows:
 
 
 def by_fold(rows: pd.DataFrame, history: History) -> dict[str, np.ndarray]:
-    """The same features by the fold, one row after the other."""
+    """The same features computed by the fold, one row after the other."""
     past = past_rows(rows)
     columns = {name: np.full(len(rows), np.nan) for name in history.features}
     names = list(history.entities)
@@ -62,7 +62,7 @@ def by_fold(rows: pd.DataFrame, history: History) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(("seed", "block_rows"), [(1, 250_000), (2, 50), (3, 1)])
 def test_all_at_once_equals_the_fold(seed: int, block_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each feature of each row is the same bits, in blocks of few rows too."""
+    """Every feature of every row is equal to the last bit, also if blocks have few rows."""
     monkeypatch.setattr(entity_history, "BLOCK_ROWS", block_rows)
     rows, history = drawn_rows(seed), declared_takes(CARD_AND_PAIR)
     expected = by_fold(rows, history)
@@ -74,7 +74,7 @@ def test_all_at_once_equals_the_fold(seed: int, block_rows: int, monkeypatch: py
 
 @pytest.mark.parametrize("n_rows", [1, 500, 3_999])
 def test_later_rows_change_nothing(n_rows: int) -> None:
-    """Features of the first rows are the same bits whether the file ends there or goes on."""
+    """Features of the first rows are the same to the last bit, whether or not the file goes on."""
     rows, history = drawn_rows(5), declared_takes(CARD_AND_PAIR)
     whole_file = history_columns(past_rows(rows), history, FIELDS)
     begin = history_columns(past_rows(rows[:n_rows]), history, FIELDS)
@@ -83,14 +83,14 @@ def test_later_rows_change_nothing(n_rows: int) -> None:
 
 
 def test_without_keys_all_is_missing() -> None:
-    """Where no row names a card, none has a past."""
+    """If no row names a card, every feature is missing."""
     rows, history = drawn_rows(6).assign(card=None), declared_takes(CARD_AND_PAIR)
     columns = history_columns(past_rows(rows), history, FIELDS)
     assert all(np.isnan(values).all() for values in columns.values())
 
 
 def test_a_card_of_nearly_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a card in nine rows of ten with many devices all is computed too, and the check takes its first rows."""
+    """A card with nine rows in ten and many devices is computed exactly, and the check samples only its first rows."""
     monkeypatch.setattr(entity_history, "BLOCK_ROWS", 500)
     monkeypatch.setattr(folded_sample, "ROWS_A_KEY", 700)
     rows, history = drawn_rows(8), declared_takes(CARD_AND_PAIR)
@@ -108,7 +108,7 @@ def test_a_card_of_nearly_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
-    """With the feature, a row and both values, where one value in a sampled past differs."""
+    """A differing value in the sample stops the run with the feature, the row and both values."""
     rows, history = drawn_rows(7), declared_takes(CARD_AND_PAIR)
     past = past_rows(rows)
     columns = history_columns(past, history, FIELDS)
@@ -119,7 +119,7 @@ def test_a_fast_path_that_is_wrong_stops_the_run() -> None:
 
 
 def test_resolution_makes_ties() -> None:
-    """With a resolution of five minutes, rows of the same five minutes do not see each other."""
+    """With a resolution of five minutes, rows within the same five minutes do not count for each other."""
     rows, history = drawn_rows(4), declared_takes(CARD_AND_PAIR, resolution="5m")
     rows["at"] = rows["at"] // 3_600 * 3_600 + np.random.default_rng(4).random(N) * 299
     rows = rows.sort_values("at", ignore_index=True)
@@ -129,7 +129,7 @@ def test_resolution_makes_ties() -> None:
 
 
 def bursts_of_cards() -> pd.DataFrame:
-    """Payments of forty days; a fraud is one of ten within half an hour by a card, and has no other sign."""
+    """Payments of forty days, in which frauds come as ten of one card within half an hour and have no other sign."""
     draw = np.random.default_rng(12)
     usual = pd.DataFrame({"at": draw.random(6_000) * 40 * DAY, "card": draw.integers(0, 400, 6_000), "label": 0})
     begins = np.repeat(draw.random(60) * 40 * DAY, 10)
@@ -142,10 +142,10 @@ def bursts_of_cards() -> pd.DataFrame:
 
 
 def average_precision_on_later_rows(rows: pd.DataFrame, *, with_history: bool) -> float:
-    """That of a small model of the amount, and of the history."""
+    """The average precision of a small model of the amount, with or without the history features."""
     history = declared_takes(CARD)
     columns = history_columns(past_rows(rows.assign(device=None, weight=0.0)), history, FIELDS)
-    # The label itself would be no history that a shuffled id could spoil.
+    # `risk` is left out because it is computed from the labels themselves.
     kept = [name for name in columns if with_history and name != "risk"]
     features = np.column_stack([rows["amount"], *(columns[name] for name in kept)])
     n_train = len(rows) * 2 // 3
@@ -156,7 +156,7 @@ def average_precision_on_later_rows(rows: pd.DataFrame, *, with_history: bool) -
 
 
 def test_the_gain_vanishes_with_other_cards() -> None:
-    """Where the cards are shuffled within each day, the history tells no more than no history."""
+    """With cards shuffled within each day, the history adds nothing."""
     rows = bursts_of_cards()
     shuffled = rows.assign(card=rows.groupby(rows["at"] // DAY)["card"].sample(frac=1, random_state=1).to_numpy())
     assert (shuffled["card"].to_numpy() != rows["card"].to_numpy()).mean() > 0.9

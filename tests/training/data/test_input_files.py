@@ -1,4 +1,4 @@
-"""Folders as Spark and pandas write them: partitions, empty parts, and types that differ without loss."""
+"""Folders as Spark and pandas write them: partitions, empty parts, and types that can be united without loss."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,7 @@ def write(path: Path, values: pa.Array, name: str = "value") -> None:
 
 
 def test_partitions_are_columns(tmp_path: Path) -> None:
-    """Subfolders named column=value give a column; bookkeeping and parts without rows are passed over."""
+    """Subfolders named column=value give a column; bookkeeping files and parts without rows are skipped."""
     write(tmp_path / "dt=2025-01" / "kind=a" / "part-0.parquet", pa.array([1, 2]))
     write(tmp_path / "dt=x" / "kind=a" / "part-0.parquet", pa.array([], pa.int64()))
     write(tmp_path / "dt=y%2Fz" / "kind=__HIVE_DEFAULT_PARTITION__" / "part-0.parquet", pa.array([3]))
@@ -35,7 +35,7 @@ def test_partitions_are_columns(tmp_path: Path) -> None:
 
 
 def test_partitions_of_text(tmp_path: Path) -> None:
-    """A folder of CSV files, one of them without a byte, as Spark leaves it."""
+    """A partitioned folder of CSV files is read, even if one has no byte, as Spark may leave it."""
     for number, content in enumerate(("a,b\n1,2\n", "", "b,a\n4,3\n")):
         folder = tmp_path / f"month={number}"
         folder.mkdir()
@@ -60,7 +60,7 @@ def test_partitions_of_text(tmp_path: Path) -> None:
 def test_types_that_differ_without_loss_are_united(
     tmp_path: Path, first: pa.Array, second: pa.Array, united: pa.DataType
 ) -> None:
-    """Whichever file comes first, the values stay."""
+    """Types are united and values kept, whichever file comes first."""
     for name, values in (("a", first), ("b", second)):
         write(tmp_path / "up" / f"{name}.parquet", values)
     for name, values in (("a", second), ("b", first)):
@@ -80,7 +80,7 @@ def test_types_that_differ_without_loss_are_united(
     ],
 )
 def test_types_that_differ_are_named(tmp_path: Path, first: pa.Array, second: pa.Array, wrong: str) -> None:
-    """File, column, both types and what to do."""
+    """The message names the file, the column and both types, and says what to do."""
     write(tmp_path / "a.parquet", first)
     write(tmp_path / "b.parquet", second)
     with pytest.raises(DataError) as caught:
@@ -89,7 +89,7 @@ def test_types_that_differ_are_named(tmp_path: Path, first: pa.Array, second: pa
 
 
 def test_a_number_that_no_common_type_holds_is_refused(tmp_path: Path) -> None:
-    """An id of 64 bits beside fractions would lose its last digits."""
+    """An id of 64 bits would lose its last digits in the type that also holds another file's fractions."""
     write(tmp_path / "a.parquet", pa.array([2**60 + 1]))
     write(tmp_path / "b.parquet", pa.array([0.5]))
     with pytest.raises(DataError, match=r"a.parquet cannot be read"):
@@ -97,7 +97,7 @@ def test_a_number_that_no_common_type_holds_is_refused(tmp_path: Path) -> None:
 
 
 def test_columns_that_come_close_are_named(tmp_path: Path) -> None:
-    """A column that one file spells otherwise."""
+    """If a file spells a column differently, the message suggests its spelling."""
     write(tmp_path / "a.parquet", pa.array([1]), "years_active")
     write(tmp_path / "b.parquet", pa.array([1]), "yearsActive")
     with pytest.raises(DataError, match=r"no column years_active.*; years_active: did you mean yearsActive\?$"):
@@ -107,13 +107,13 @@ def test_columns_that_come_close_are_named(tmp_path: Path) -> None:
 
 
 def test_other_folders_are_not_passed_over(tmp_path: Path) -> None:
-    """A subfolder that names no column is refused: its rows would be missing without a word."""
+    """A subfolder that names no column is refused: skipping it would silently lose its rows."""
     write(tmp_path / "january" / "a.parquet", pa.array([1]))
     with pytest.raises(DataError, match="holds january, which is a folder that names no column as `month=1` does"):
         read_input_files(tmp_path)
 
 
 def test_names_of_packed_files() -> None:
-    """What a file holds and what it is about, by its name."""
+    """A name gives the kind of file and the stem, compressed or not."""
     assert [suffix_of(Path(name)) for name in ("A.CSV.GZ", "b.tsv", "c.zip", "d")] == [".csv", ".tsv", "", ""]
     assert [stem_of(Path(name)) for name in ("A.CSV.GZ", "b.1.tsv", "c.zip", "d.x")] == ["A", "b.1", "c", "d.x"]

@@ -1,4 +1,4 @@
-"""Columns that cannot be what they should are reported, each with its remedy; sound ones are not."""
+"""Columns that give the label away, or teach nothing, are reported with a remedy; sound ones are not."""
 
 from collections.abc import Callable
 
@@ -19,18 +19,18 @@ GIVES_AWAY = (
 
 @pytest.fixture
 def rows(mini_rows: pd.DataFrame) -> pd.DataFrame:
-    """The mini rows as prepare hands them on: flags are numbers."""
+    """The mini rows as `prepare` passes them on: flags are numbers."""
     return mini_rows.assign(is_new=pd.to_numeric(mini_rows["is_new"].astype(object).map({True: 1, False: 0})))
 
 
 @pytest.fixture
 def warnings_with(rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> WarningsWith:
-    """The warnings on the mini rows with these columns in place of their own."""
+    """The warnings on the mini rows with some columns replaced."""
     return lambda **columns: leakage_warnings(rows.assign(**columns), mini_scorer)
 
 
 def test_sound_columns_have_no_warning(rows: pd.DataFrame, warnings_with: WarningsWith) -> None:
-    """The mini scorer's columns have none, nor has a measure that differs in every row or is often missing."""
+    """Neither the mini scorer's columns, nor a number that differs in every row or is often missing, are reported."""
     assert warnings_with() == []
     assert warnings_with(speed=np.random.default_rng(1).random(len(rows))) == []
     assert warnings_with(speed=rows["speed"].where(rows["speed"].isna(), 1.0)) == []
@@ -67,13 +67,13 @@ def test_an_id_is_reported(rows: pd.DataFrame, warnings_with: WarningsWith, name
 def test_a_column_that_gives_the_label_away_is_reported(
     rows: pd.DataFrame, warnings_with: WarningsWith, name: str, values_of: Callable[..., object]
 ) -> None:
-    """The warning has the column's ROC AUC and the remedy, whichever way it points."""
+    """The warning names the column's ROC AUC and the remedy, whether it is higher or lower for frauds."""
     values = values_of(rows["is_fraud"], np.random.default_rng(1).random(len(rows)))
     assert warnings_with(**{name: values}) == [f"{name}{GIVES_AWAY}"]
 
 
 def test_rare_categories_give_nothing_away(rows: pd.DataFrame, warnings_with: WarningsWith) -> None:
-    """A category of a few rows ranks them by chance."""
+    """A category with only a few rows ranks them by chance, which is not reported."""
     names = [f"shop-{number // 2}" for number in np.random.default_rng(1).permutation(len(rows))]
     assert not [warning for warning in warnings_with(country=names) if "GIVES" in warning]
 
@@ -85,7 +85,7 @@ def test_rare_categories_give_nothing_away(rows: pd.DataFrame, warnings_with: Wa
 def test_a_value_of_frauds_alone_is_reported(
     rows: pd.DataFrame, warnings_with: WarningsWith, name: str, value: object, shown: str
 ) -> None:
-    """A value, or none, that half of the frauds have and no legitimate row, is reported with its counts."""
+    """A value, or a missing one, that half of the frauds and no legitimate row have is reported with its counts."""
     is_fraud = rows["is_fraud"] == 1
     values = (
         rows[name].fillna(3.0) if name == "speed" else rows[name].fillna("DE") if name == "country" else 0.0 * is_fraud
@@ -100,7 +100,7 @@ def test_a_value_of_frauds_alone_is_reported(
 
 
 def test_a_few_legitimate_rows_make_a_difference(rows: pd.DataFrame, warnings_with: WarningsWith) -> None:
-    """A value that a tenth as many legitimate rows have is a strong feature, nothing more."""
+    """A value that a tenth as many legitimate rows have is a strong feature, and no leak."""
     is_fraud = rows["is_fraud"] == 1
     is_legitimate = ~is_fraud & (is_fraud.shift(7, fill_value=False)) & (np.arange(len(rows)) % 5 == 0)
     assert (
@@ -116,14 +116,14 @@ def test_a_few_legitimate_rows_make_a_difference(rows: pd.DataFrame, warnings_wi
 
 @pytest.mark.parametrize("name", ["isFlaggedFraud", "chargeback_count", "was_flagged"])
 def test_a_name_of_the_aftermath_is_reported(rows: pd.DataFrame, mini_scorer: ScorerDeclaration, name: str) -> None:
-    """A column whose name speaks of fraud is reported whatever it holds."""
+    """A column whose name suggests that it is filled after a fraud is reported, whatever it holds."""
     scorer = mini_scorer.model_copy(update={"fields": {name: mini_scorer.fields["visits"]}})
     [warning] = leakage_warnings(rows.rename(columns={"visits": name}), scorer)
     assert warning.startswith(f"{name} MAY GIVE THE LABEL AWAY: its name says ")
 
 
 def test_a_date_is_judged_by_its_age(rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
-    """That is what a model sees: dates of any day give the label away where those of frauds are the row's own."""
+    """A date is judged by its age, which is what the model sees: an age of 0 for frauds alone gives the label away."""
     seconds = (rows["at"] - pd.Timestamp(0)).dt.total_seconds()
     age = pd.Series(np.random.default_rng(1).exponential(300, len(rows)) * 86_400)
     scorer = mini_scorer.model_copy(update={"fields": {"opened": DeclaredField(type="date")}})

@@ -1,6 +1,6 @@
-"""Histories of the public sets that have entities: equal to the fold, and whatever comes later changes nothing.
+"""Histories of the public data sets that have entities equal the fold, and later rows change nothing.
 
-The handbook's own counts and means are computed once more, by brute force from the book's words.
+The handbook's own counts and means are also computed by brute force, as the book defines them.
 """
 
 from bisect import bisect_left, bisect_right
@@ -21,12 +21,12 @@ from training.data.folded_sample import require_equal_to_fold
 from training.data.past_rows import PastRows, Texts
 
 WINDOWS = (1, 7, 30)
-# Of 1.75 million rows of the handbook: two months, so that each window has ended for most rows.
+# Two months of the handbook's 1.75 million rows, so that each window has ended for most rows.
 MOST_ROWS = 600_000
 
 
 class PublicSet(NamedTuple):
-    """A file, its columns and what a history declares of them."""
+    """A file, its columns and the history that is declared for them."""
 
     file: str
     time: str
@@ -50,7 +50,7 @@ SETS = {
 
 @cache
 def read(name: str) -> tuple[pd.DataFrame, PastRows]:
-    """A set's rows in order of time, and what a history reads of them; skips the test where the file is missing."""
+    """A set's rows in order of time, and as the history reads them; skips the test if the file is missing."""
     public = SETS[name]
     path = FOLDER / f"{public.file}.parquet"
     if not path.is_file():
@@ -66,7 +66,7 @@ def read(name: str) -> tuple[pd.DataFrame, PastRows]:
 
 
 def declared(name: str) -> tuple[History, dict[str, DeclaredField]]:
-    """A history of both keys and of the pair of them, with features of every kind."""
+    """A history of both keys and of the pair of them, with every kind of feature."""
     (first, other), (measure, kind) = SETS[name].keys, SETS[name].measure
     features: dict[str, Any] = {"pair_count": {"entity": "pair", "take": "count", "over": "90d"}}
     for entity, value in ((first, other), (other, first)):
@@ -101,7 +101,7 @@ def declared(name: str) -> tuple[History, dict[str, DeclaredField]]:
 
 @pytest.mark.parametrize("name", SETS)
 def test_a_public_set_has_the_history_of_the_fold(name: str) -> None:
-    """On sampled entities; and the features of the first third of the rows do not change where the file ends there."""
+    """Sampled entities equal the fold, and the first third of the rows has the same features if the file ends there."""
     past, (history, fields) = read(name)[1], declared(name)
     rows = past.at(np.arange(min(len(past.seconds), MOST_ROWS)))
     columns = history_columns(rows, history, fields)
@@ -134,7 +134,8 @@ def test_the_books_counts_and_means() -> None:
             assert count == getattr(row, f"CUSTOMER_ID_NB_TX_{days}DAY_WINDOW")
             mean = getattr(row, f"CUSTOMER_ID_AVG_AMOUNT_{days}DAY_WINDOW")
             assert total / count / 100 == pytest.approx(mean, rel=1e-6)
-            # What ours has more, before the book's border, and less: the own row and others of the same second.
+            # Ours also counts rows between the step's border and the book's,
+            # and leaves out the row itself and others of its second.
             border = bisect_left(earlier, (time - days * DAY) // step * step)
             n_same = len(earlier) - bisect_left(earlier, time)
             counted, averaged = ours[f"CUSTOMER_ID_count_{days}d"][number], ours[f"CUSTOMER_ID_mean_{days}d"][number]

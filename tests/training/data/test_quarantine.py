@@ -1,4 +1,4 @@
-"""Quarantine: bad rows as they came, each with its place in its file, and their counts."""
+"""Quarantine: bad rows as they came, each with its place in its file, and the number of bad rows by reason."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,14 +15,14 @@ HEADER = "rejected_part,rejected_row,rejected_line,rejected_because,rejected_tex
 
 
 def chunk_of(bad: dict[int, str], *, n_rows: int = 100, part: int = 0, first: int = 0) -> CheckedChunk:
-    """A chunk in which rows at these places among all are bad for these reasons."""
+    """A chunk whose rows at these places, counted over all chunks, are bad for these reasons."""
     quarantined = pd.DataFrame({"amount": [-1.0] * len(bad), "rejected_because": bad.values()}, index=list(bad))
     counts = Counter(reason.replace(" ", ": ", 1) for reason in bad.values())
     return CheckedChunk(n_rows, n_rows, pd.DataFrame(), None, quarantined, counts, part, first)
 
 
 def test_rows_have_their_place_and_reason(tmp_path: Path) -> None:
-    """Each row has its file, its place there and its reason, under one header, and all are counted."""
+    """Each row has its file, its place in it and its reason under a single header, and all rows are counted."""
     with QuarantineWriter(tmp_path / "quarantine.csv", ["a.csv", "b.csv"]) as quarantine:
         quarantine.add(chunk_of({}))
         quarantine.add(chunk_of({3: "amount is below 0", 50: "amount is below 0"}))
@@ -42,7 +42,7 @@ def test_rows_have_their_place_and_reason(tmp_path: Path) -> None:
 
 
 def test_a_file_without_bad_rows_has_its_header(tmp_path: Path) -> None:
-    """A reader of the file finds the columns."""
+    """Whoever reads the file finds the columns, even if no row was bad."""
     with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({}))
         quarantine.add(chunk_of({}))
@@ -50,7 +50,7 @@ def test_a_file_without_bad_rows_has_its_header(tmp_path: Path) -> None:
 
 
 def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: ScorerDeclaration) -> None:
-    """One in a hundred is allowed, of all rows, not of a chunk's; reasons are listed in the order of their names."""
+    """One bad row in a hundred is allowed, over all rows and not in each chunk; reasons are sorted by name."""
     with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:
         quarantine.add(chunk_of({1: "visits is infinite", 2: "amount is below 0"}))
         quarantine.add(chunk_of({}))
@@ -62,7 +62,7 @@ def test_too_many_bad_rows_of_all_chunks(tmp_path: Path, mini_scorer: ScorerDecl
 
 
 def test_a_column_called_reason_is_kept(tmp_path: Path) -> None:
-    """What a row came with is not written over by why it was rejected."""
+    """A row's own column called reason is not overwritten with the reason of the rejection."""
     chunk = chunk_of({3: "amount is below 0"})
     chunk.quarantined["reason"] = "too small"
     with QuarantineWriter(tmp_path / "quarantine.csv", ["rows.csv"]) as quarantine:

@@ -1,4 +1,4 @@
-"""Checked: which rows are drawn, which break the contract, and how many may."""
+"""Checks of rows: which rows are sampled, which break the contract, and how many may."""
 
 from collections import Counter
 from itertools import pairwise
@@ -15,7 +15,7 @@ from training.errors import DataError
 
 
 def sampled(scorer: ScorerDeclaration, share: float) -> ScorerDeclaration:
-    """The scorer with a sample."""
+    """The scorer, with this share of its rows sampled."""
     return scorer.model_copy(update={"split": scorer.split.model_copy(update={"sample": share})})
 
 
@@ -26,14 +26,14 @@ def sampled(scorer: ScorerDeclaration, share: float) -> ScorerDeclaration:
 def test_sample_does_not_depend_on_where_rows_are_cut(
     mini_scorer: ScorerDeclaration, cuts: list[int], share: float
 ) -> None:
-    """Drawn part by part, the same rows are drawn as of all at once."""
+    """Rows sampled part by part are those sampled at once."""
     rows, scorer = pd.DataFrame({"place": range(200)}), sampled(mini_scorer, share)
     parts = [sample_of(rows[start:stop], scorer, start) for start, stop in pairwise(cuts)]
     pd.testing.assert_frame_equal(pd.concat(parts), sample_of(rows, scorer))
 
 
 def test_sample_is_that_of_numpys_generator(mini_scorer: ScorerDeclaration) -> None:
-    """The rows are those that releases before this one drew."""
+    """The sample is the one that earlier releases drew."""
     rows = pd.DataFrame({"place": range(200)})
     expected = np.flatnonzero(np.random.default_rng(mini_scorer.seed).random(200) < 0.3)
     assert sample_of(rows, sampled(mini_scorer, 0.3))["place"].tolist() == expected.tolist()
@@ -46,7 +46,7 @@ def test_columns_stand_in_the_order_of_the_roles(mini_scorer: ScorerDeclaration)
 
 
 def test_a_chunk_is_read_as_declared(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
-    """Seconds among dates are no times, even where a chunk has nothing else, and the other way round."""
+    """A column of dates takes no seconds and a column of seconds no dates, even if a chunk holds nothing else."""
     seconds = mini_rows.assign(at=np.arange(len(mini_rows), dtype=float))
     assert len(check_each_row(seconds, mini_scorer, is_number=True).clean) == len(mini_rows)
     checked = check_each_row(seconds, mini_scorer, is_number=False)
@@ -55,7 +55,7 @@ def test_a_chunk_is_read_as_declared(mini_rows: pd.DataFrame, mini_scorer: Score
 
 
 def test_any_number_of_rows_of_a_chunk_may_be_bad(mini_rows: pd.DataFrame, mini_scorer: ScorerDeclaration) -> None:
-    """Whether too many are is decided over all chunks together."""
+    """Only the share of bad rows over all chunks counts."""
     bad = mini_rows.assign(amount=-1.0)
     assert len(check_each_row(bad, mini_scorer, is_number=False).clean) == 0
     with pytest.raises(DataError, match=r"1,500 of 1,500 rows \(100.00%\) break the contract"):
@@ -63,7 +63,7 @@ def test_any_number_of_rows_of_a_chunk_may_be_bad(mini_rows: pd.DataFrame, mini_
 
 
 def test_enough_rows_are_sound(mini_scorer: ScorerDeclaration) -> None:
-    """The declared share itself is allowed; above it the message counts by reason."""
+    """The declared share itself is allowed; above it, the message counts the bad rows by reason."""
     require_few_bad_rows(200, 2, Counter(), mini_scorer)
     with pytest.raises(DataError) as caught:
         require_few_bad_rows(200, 3, {"amount: is below 0": 2, "the line is broken": 1}, mini_scorer)

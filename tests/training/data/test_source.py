@@ -1,4 +1,4 @@
-"""Source: the declared files by chunks, rows that are read once more, and files that cannot be what they should."""
+"""Source: declared files are read by chunks, some rows once more, and unusable files are refused."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -20,7 +20,7 @@ Change = Callable[[pd.DataFrame], pd.DataFrame]
 
 @pytest.fixture
 def opened(working_folder: Path, in_chunks: Callable[[int], ScorerDeclaration]) -> Opened:
-    """Opens a file or a folder below data/ as the mini scorer's, in chunks of 1,000 rows."""
+    """Open a file or a folder below data/ as the mini scorer's data, in chunks of 1,000 rows."""
     (working_folder / "data").mkdir()
     return lambda name: open_source(in_chunks(1_000).model_copy(update={"data": f"data/{name}"}))
 
@@ -31,7 +31,7 @@ def checked(source: Source) -> list[CheckedChunk]:
 
 
 def write_folder(rows: pd.DataFrame, *sizes: int) -> Path:
-    """A folder of Parquet files of these sizes."""
+    """Write a folder of Parquet files with these numbers of rows."""
     folder = Path("data/parts")
     folder.mkdir()
     cuts = np.cumsum([0, *sizes])
@@ -41,7 +41,7 @@ def write_folder(rows: pd.DataFrame, *sizes: int) -> Path:
 
 
 def test_chunks_know_their_place(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """Each row stands at its place among all rows, and its chunk knows where its file begins."""
+    """Each row has its place among all rows, and its chunk knows the place at which its file begins."""
     write_folder(many_rows, 1_500, 600, 3_900)
     chunks = checked(opened("parts"))
     assert [(len(chunk), chunk.part, chunk.first) for chunk in chunks] == [
@@ -55,7 +55,7 @@ def test_chunks_know_their_place(many_rows: pd.DataFrame, opened: Opened) -> Non
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_rows_are_read_once_more(many_rows: pd.DataFrame, opened: Opened, kind: str) -> None:
-    """The rows at some places come as they stand in the file, those of a chunk together."""
+    """Rows are read again as they are in the file, and those of one chunk come together."""
     path = Path(f"data/rows.{kind}")
     opened_later = many_rows.assign(is_new=many_rows["is_new"].astype(float))
     opened_later.to_csv(path, index=False) if kind == "csv" else opened_later.to_parquet(path, index=False)
@@ -69,7 +69,7 @@ def test_rows_are_read_once_more(many_rows: pd.DataFrame, opened: Opened, kind: 
 
 
 def test_no_file_is_read_for_no_places(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """Where no row is requested, the file need not even exist any more."""
+    """If no row is requested, the file need not even exist any more."""
     many_rows.to_parquet("data/rows.parquet")
     source = opened("rows.parquet")
     Path("data/rows.parquet").unlink()
@@ -77,7 +77,7 @@ def test_no_file_is_read_for_no_places(many_rows: pd.DataFrame, opened: Opened) 
 
 
 def test_a_code_has_one_spelling_in_all_chunks(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """Numbers that name things are whole or not by all rows of the column, not by those of a chunk."""
+    """Numbers in a category are whole or not by all rows of the column, not by those of one chunk."""
     codes = np.where(many_rows.index == 5_000, 0.5, 5_411.0)
     many_rows.assign(country=codes).to_parquet("data/rows.parquet")
     countries = pd.concat([chunk.clean["country"] for chunk in checked(opened("rows.parquet"))])
@@ -88,7 +88,7 @@ def test_a_code_has_one_spelling_in_all_chunks(many_rows: pd.DataFrame, opened: 
 
 
 def test_a_wrong_label_is_named(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """The message has the file and the rows of its chunk, counted within the file."""
+    """The message names the file and the rows of the chunk, counted within the file."""
     many_rows.assign(is_fraud=many_rows["is_fraud"].mask(many_rows.index == 2_345, 2)).to_csv("data/rows.csv")
     with pytest.raises(DataError) as caught:
         checked(opened("rows.csv"))
@@ -122,7 +122,7 @@ def test_a_part_of_another_schema(many_rows: pd.DataFrame, opened: Opened, chang
 
 
 def test_a_damaged_parquet_file(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """A file whose end is missing is refused at once, a page that cannot be unpacked when its chunk's turn comes."""
+    """A truncated file is refused at once, one with a damaged page when the chunk of that page is read."""
     path = Path("data/rows.parquet")
     many_rows.to_parquet(path, row_group_size=1_000)
     content = path.read_bytes()
@@ -158,7 +158,7 @@ def test_declared_columns_are_missing(many_rows: pd.DataFrame, opened: Opened) -
     ids=["empty folder", "another file", "empty file", "header alone"],
 )
 def test_a_folder_that_holds_no_rows(opened: Opened, content: dict[str, str], message: str) -> None:
-    """Each way in which a folder may have nothing to learn from has its sentence."""
+    """A folder without any rows is refused with the sentence for its case."""
     Path("data/parts").mkdir()
     for name, text in content.items():
         Path("data/parts", name).write_text(text)
@@ -168,7 +168,7 @@ def test_a_folder_that_holds_no_rows(opened: Opened, content: dict[str, str], me
 
 
 def test_a_csv_without_a_sound_line(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """Blank lines are no rows; where each line has cells too many, the message says so."""
+    """Blank lines are not rows; if every line has too many cells, the message says so."""
     Path("data/rows.csv").write_text(",".join(many_rows.columns) + "\n\n\n")
     with pytest.raises(DataError, match=r"^data/rows.csv holds no rows$"):
         opened("rows.csv")
@@ -180,7 +180,7 @@ def test_a_csv_without_a_sound_line(many_rows: pd.DataFrame, opened: Opened) -> 
 
 
 def test_files_of_other_programs_are_passed_over(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """A file whose name begins with a dot or an underscore, such as Spark's _SUCCESS, is no part."""
+    """A file whose name begins with a dot or an underscore, such as Spark's _SUCCESS, is skipped."""
     folder = write_folder(many_rows, 3_000, 3_000)
     (folder / "_SUCCESS").touch()
     (folder / ".part-0.parquet.crc").touch()
@@ -188,7 +188,7 @@ def test_files_of_other_programs_are_passed_over(many_rows: pd.DataFrame, opened
 
 
 def test_a_missing_value_does_not_change_a_whole_number(many_rows: pd.DataFrame, opened: Opened) -> None:
-    """An id of more digits than a float has stays itself where a row of its chunk lacks one."""
+    """An id with more digits than a float holds stays exact beside a missing one."""
     ids: Any = pd.array(many_rows.index + 2**60, dtype="Int64")
     ids[17] = pd.NA
     many_rows.assign(row_id=ids).to_parquet("data/rows.parquet")
@@ -200,7 +200,7 @@ def test_a_missing_value_does_not_change_a_whole_number(many_rows: pd.DataFrame,
 def test_rows_in_memory_are_those_that_prepare_keeps(
     many_rows: pd.DataFrame, working_folder: Path, in_chunks: Callable[[int], ScorerDeclaration]
 ) -> None:
-    """Whatever the chunks; broken lines, bad rows and repeated ids count against what the declaration allows."""
+    """Rows read at once are those that `prepare` keeps; broken lines, bad rows and repeated ids all count as bad."""
     spoilt = many_rows.assign(
         row_id=many_rows["row_id"].mask(many_rows.index.isin([1_500, 5_400]), "row-10"),
         amount=many_rows["amount"].mask(many_rows.index == 4_000, -5.0),

@@ -1,4 +1,4 @@
-"""Windows in time order: their order, sizes, label delay and refusal."""
+"""Windows in time order: their order, sizes and label delay, and the data that is refused."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ from training.params import Split
 
 SHARES = {"calibrate": 0.25, "test": 0.25}
 DAYS = {"calibrate_days": 10, "test_days": 7}
-# A row every hour, with both classes in any window.
+# One row an hour; every window has both classes.
 HOURLY = pd.DataFrame({"at": 3_600.0 * np.arange(1_500), "is_fraud": np.arange(1_500) % 2})
 
 
@@ -52,7 +52,7 @@ def test_windows_are_ordered_and_share_no_timestamp(
 ) -> None:
     """Rows with the same timestamp are never split across windows, and only the label delay leaves rows out.
 
-    So without a calibration window the model learns from every row before the test window whose label was known.
+    Without a calibration window the model thus learns from every row whose label was known before the test window.
     """
     rows = drawn_rows(half_days, data)
     try:
@@ -92,7 +92,7 @@ def test_windows_are_ordered_and_share_no_timestamp(
 def test_windows_have_the_declared_sizes(
     mini_scorer: ScorerDeclaration, split: dict[str, float], sizes: dict[str, int]
 ) -> None:
-    """Windows cover their shares of the rows, or their days; all before them is for training, but the label delay."""
+    """Windows cover their shares of the rows, or their days; earlier rows train, except in the label delay."""
     assert {name: len(rows) for name, rows in windows_of(HOURLY, mini_scorer, **split).items()} == sizes
 
 
@@ -123,7 +123,7 @@ EARLY = np.arange(1_500) < 1_331
         ({"test_days": 70}, HOURLY["is_fraud"], "train window has no rows", SHORTEN),
         (DAYS | {"label_delay_days": 10}, HOURLY["is_fraud"], "calibrate window has no rows", REMOVE),
         ({"test": 0.25}, ONE_CLASS, "test window has only is_fraud = 0 in 375 rows", LENGTHEN),
-        # Frauds in the last week only, and none in it.
+        # Frauds in the last week only, then frauds before the last week only.
         ({"test_days": 14}, HOURLY.index >= 1_332, "train window has only is_fraud = 0 in 1,163 rows", SHORTEN),
         (
             {"test_days": 7},
@@ -137,7 +137,7 @@ EARLY = np.arange(1_500) < 1_331
 def test_window_without_both_classes_is_named(
     mini_scorer: ScorerDeclaration, split: dict[str, float], label: npt.NDArray[np.intp], content: str, remedy: str
 ) -> None:
-    """A window on which nothing can be trained, calibrated or evaluated is refused by name, with what would help."""
+    """A window that lacks a class is refused by its name, with a remedy."""
     with pytest.raises(DataError) as caught:
         windows_of(HOURLY.assign(is_fraud=np.asarray(label, np.int8)), mini_scorer, **split)
     assert str(caught.value) == f"the {content}; it must have both classes: {remedy}"
@@ -145,7 +145,7 @@ def test_window_without_both_classes_is_named(
 
 @pytest.mark.parametrize("split", [{"test": 0.2}, {"test_days": 7.0}, {"calibrate": 0.2, "test": 0.2}])
 def test_one_time_has_no_later_window(split: dict[str, float]) -> None:
-    """Rows of one time cannot be split by time; the sentence says which time it is."""
+    """Rows that all have the same time cannot be split by time; the message says which time it is."""
     with pytest.raises(DataError) as caught:
         window_bounds(np.full(900, 1_609_459_200.0), Split.model_validate(split))
     assert str(caught.value) == (
@@ -156,7 +156,7 @@ def test_one_time_has_no_later_window(split: dict[str, float]) -> None:
 
 @given(st.lists(st.integers(1, 50), min_size=3, max_size=12))
 def test_few_different_times_leave_no_window_empty(sizes: list[int]) -> None:
-    """With as many different times as windows, or more, each window has rows, however many share one."""
+    """With at least as many distinct times as windows, each window has rows, however many rows share a time."""
     seconds = np.repeat(np.arange(len(sizes), dtype=float), sizes)
     for split in (Split(test=0.2), Split(calibrate=0.2, test=0.2)):
         bounds = window_bounds(seconds, split).values()

@@ -48,19 +48,19 @@ def test_infinite_time_is_missing() -> None:
 
 @pytest.mark.parametrize("factor", [1e3, 1e6, 1e9])
 def test_finer_units_than_seconds_are_no_times(factor: float) -> None:
-    """Milliseconds, read as seconds, would make every delay in days mean nothing."""
+    """Milliseconds and finer units are not taken for seconds: every delay in days would be meaningless."""
     assert check_time(pd.Series([SECONDS, SECONDS + 1]) * factor).isna().all()
 
 
 def test_times_are_what_most_are() -> None:
-    """Times are dates where at least as many values are dates, else seconds."""
+    """A column counts as seconds only if more of its values are numbers than dates."""
     assert time_is_number(pd.Series([1.0, 2.0, 3.0]))
     assert time_is_number(pd.Series(["1", "2", "2025-01-01"]))
     assert not time_is_number(pd.Series(["1", "2025-01-01", "2025-01-02"]))
     assert not time_is_number(pd.Series(pd.to_datetime(["2025-01-01"])))
 
 
-# What nanoseconds can hold, and what they cannot.
+# Dates that nanoseconds can hold, and dates that they cannot.
 WITHIN, BEYOND = ("1899-12-31", "2101-01-01"), ("0001-01-01", "1600-01-01", "9999-12-31", "0202-05-01")
 
 
@@ -69,14 +69,14 @@ WITHIN, BEYOND = ("1899-12-31", "2101-01-01"), ("0001-01-01", "1600-01-01", "999
     [*product((*WITHIN, *BEYOND), ("s", "ms", "us", "text")), *product(WITHIN, ("ns",))],
 )
 def test_a_time_outside_1900_to_2100_is_missing(stand_in: str, unit: str) -> None:
-    """A stand-in for a missing time is one, in every type that can hold it, and no traceback."""
+    """A date outside the range, as stands for a missing one, counts as missing in every type that can hold it."""
     texts = ["2025-01-01", stand_in]
     values = pd.Series(texts if unit == "text" else pd.array(texts, dtype=f"datetime64[{unit}]"))
     assert check_time(values).isna().tolist() == [False, True]
 
 
 def test_seconds_outside_1900_to_2100_are_missing() -> None:
-    """The same holds for plain numbers."""
+    """Seconds outside this range are missing too."""
     assert check_time(pd.Series([-2_208_988_801.0, -5.0, 4_133_980_800.0])).isna().tolist() == [True, False, True]
 
 
@@ -93,18 +93,18 @@ def test_seconds_outside_1900_to_2100_are_missing() -> None:
     ids=["text", "offset", "datetime", "nanoseconds", "objects", "seconds"],
 )
 def test_dates_are_seconds_to_the_microsecond(values: pd.Series) -> None:
-    """However they are typed; what is missing stays so."""
+    """Dates of any type are seconds to the microsecond, and missing ones stay missing."""
     np.testing.assert_array_equal(read_dates(values), [SECONDS + 0.25, np.nan])
 
 
 @pytest.mark.parametrize("values", [[1.7e9, 1.8e9], [True, False], ["20240131T", "1700000000"], [b"2024-01-31", {}]])
 def test_what_is_no_date_is_missing(values: list[object]) -> None:
-    """A number above all: 20240131 would be a day in 1970."""
+    """A number in particular is not a date: 20240131 would be a day in 1970."""
     assert read_dates(pd.Series(values)).isna().all()
 
 
 def test_dates_survive_being_read() -> None:
-    """To the last bit, over the whole range."""
+    """Seconds are read back to the last bit over the whole range."""
     seconds = pd.Series(np.round(np.random.default_rng(1).uniform(-2_208_988_800, 4_133_980_800, 10_000), 6))
     assert (read_dates(dates_of(seconds)) == seconds).all()
 
@@ -114,6 +114,6 @@ def test_dates_survive_being_read() -> None:
     [(SECONDS + 0.5, "2025-01-01T00:00:00"), (12_345.0, "12,345"), (999.0, "999"), (0.0, "0"), (-1_500.0, "-1,500")],
 )
 def test_printed_timestamps_are_read_back(seconds: float, text: str) -> None:
-    """Dates to the second, and steps that are counted from another start."""
+    """Dates are printed to the second; steps of time that are not dates are printed as numbers."""
     assert timestamp_text(seconds) == text
     assert text_timestamp(text) == np.floor(seconds)

@@ -1,4 +1,4 @@
-"""Window: a file of rows by row groups, whole or at some positions, and files that are not there any more."""
+"""Window: a file of rows, read by row groups, whole or at some positions, and files that are gone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Window:
 
 
 def test_row_groups_are_the_rows(window: Window) -> None:
-    """All rows in order, some at a time; a column is read by itself."""
+    """Row groups hold all rows in order, and a column can be read alone."""
     assert (len(window), window.sizes) == (10, [4, 4, 2])
     pd.testing.assert_frame_equal(pd.concat(window.frames(["name", "at"]), ignore_index=True), ROWS[["name", "at"]])
     assert window["name"].tolist() == ROWS["name"].tolist()
@@ -34,7 +34,7 @@ def test_row_groups_are_the_rows(window: Window) -> None:
 
 @given(st.sets(st.integers(0, 9)).map(sorted))
 def test_parts_hold_the_rows_at_the_positions(window: Window, positions: list[int]) -> None:
-    """The parts together are the rows at the positions; a row group without one is left out."""
+    """The parts together hold the rows at the positions; row groups without any are left out."""
     parts = window.parts(np.array(positions, dtype=np.intp))
     read = [part.read(["at"]) for part in parts]
     assert [part.n_rows for part in parts] == [len(rows) for rows in read]
@@ -45,7 +45,7 @@ def test_parts_hold_the_rows_at_the_positions(window: Window, positions: list[in
 def test_parts_can_be_read_from_elsewhere(
     working_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker with another working folder finds the file."""
+    """A worker with another working folder still finds the file."""
     ROWS.to_parquet(working_folder / "train.parquet")
     [part] = Window(Path("train.parquet")).parts()
     monkeypatch.chdir(tmp_path)
@@ -53,7 +53,7 @@ def test_parts_can_be_read_from_elsewhere(
 
 
 def test_windows_that_follow_each_other_are_read_as_one(window_of: WindowOf) -> None:
-    """Two files are one window with the rows of both, whose positions go on from one file to the next."""
+    """Two files form one window with the rows of both; positions continue from one file to the next."""
     later = ROWS.assign(at=ROWS["at"] + 1_000)
     window, both = Window(*(window_of(rows, 4).paths[0] for rows in (ROWS, later))), pd.concat([ROWS, later])
     assert len(window) == len(both)
@@ -64,13 +64,13 @@ def test_windows_that_follow_each_other_are_read_as_one(window_of: WindowOf) -> 
 
 
 def test_a_window_that_is_not_there(tmp_path: Path) -> None:
-    """A file that is missing or damaged is named, with the stage that makes it."""
+    """A missing or damaged file is named, with the stage that makes it."""
     with pytest.raises(StageError, match=r"train.parquet cannot be read; run prepare again: "):
         Window(tmp_path / "train.parquet")
 
 
 def test_a_part_that_is_gone(window_of: WindowOf) -> None:
-    """A file that vanishes, or is cut short, after it was opened is named too."""
+    """A file that is removed or truncated after it was opened is named too."""
     window = window_of(ROWS, 4)
     [first, *_] = window.parts()
     window.paths[0].write_bytes(window.paths[0].read_bytes()[:50])

@@ -1,4 +1,4 @@
-"""Window writer: a window keeps its own rows alone, and a delay may be longer than a window."""
+"""Window writer: a window keeps only its own rows, and a label delay may be longer than a window."""
 
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,18 @@ from training.params import Split
 def test_a_window_keeps_no_rows_of_others(
     mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame
 ) -> None:
-    """Of a batch without a row for the window nothing is kept: an empty slice would keep all of it in memory."""
+    """A batch without rows for the window is not kept: an empty slice would hold the whole batch in memory."""
     schema = row_schema(mini_scorer)
     clean = checked_chunk(mini_rows, mini_scorer, is_number=False).clean
     batch = pa.RecordBatch.from_pandas(clean, schema, preserve_index=False)
     group = _InGroups(tmp_path / "rows", schema, mini_scorer)
     group.add(batch.slice(0, 0))
-    assert group._waiting == []  # noqa: SLF001 - what is held is the point
+    assert group._waiting == []  # noqa: SLF001 - the test is about what is held
     group.close()
 
 
 def written(scorer: ScorerDeclaration, folder: Path, rows: pd.DataFrame) -> tuple[dict[str, Any], list[str]]:
-    """What a writer reports of rows in one chunk."""
+    """What a writer reports after writing rows in one chunk."""
     writer = WindowWriter(folder, scorer)
     writer.add(checked_chunk(rows, scorer, is_number=False))
     return writer.write_windows()
@@ -39,7 +39,7 @@ def written(scorer: ScorerDeclaration, folder: Path, rows: pd.DataFrame) -> tupl
 def test_a_delay_longer_than_a_window_leaves_it_empty(
     mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame
 ) -> None:
-    """All rows of the calibration window are too close to the next one: it is refused like any window without rows."""
+    """If every row of the calibration window is within the label delay, it is refused like any window without rows."""
     scorer = mini_scorer.model_copy(update={"split": Split(calibrate=0.2, test=0.2, label_delay_days=30)})
     with pytest.raises(DataError, match="the calibrate window has no rows"):
         written(scorer, tmp_path, mini_rows)
@@ -48,7 +48,7 @@ def test_a_delay_longer_than_a_window_leaves_it_empty(
 def test_without_a_calibration_window_its_file_is_empty(
     mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame
 ) -> None:
-    """The stages read one file for each window; that of a window which is not declared has the columns and no row."""
+    """A calibration window that is not declared still has a file, with columns but no rows."""
     reports, _ = written(mini_scorer, tmp_path, mini_rows)
     assert list(reports) == ["train", "test"]
     train, calibrate = (Window(tmp_path / f"{name}.parquet") for name in ("train", "calibrate"))
@@ -57,7 +57,7 @@ def test_without_a_calibration_window_its_file_is_empty(
 
 
 def test_few_frauds_are_warned_of(mini_scorer: ScorerDeclaration, tmp_path: Path, mini_rows: pd.DataFrame) -> None:
-    """Below thirty frauds a warning says what they can show and what not; from thirty on there is none."""
+    """Below thirty frauds, a warning says what they can and cannot show; from thirty on there is none."""
     rows = mini_rows.sort_values("at", ignore_index=True)
     frauds = np.linspace(40, 1_460, 29).astype(int)
     for n_frauds in (29, 30):

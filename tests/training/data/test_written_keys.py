@@ -1,4 +1,4 @@
-"""Keys of files: each is the key of the request with the same value, or is refused as that is."""
+"""Keys of files: a value is the same key as in a request, or is refused as it would be there."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ LARGE = 2.0**60
 
 @pytest.fixture(autouse=True)
 def scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScorerDeclaration:
-    """A scorer with cards, whose rows are checked seven at a time, in an empty folder."""
+    """A scorer with cards in an empty folder, which checks seven rows at a time."""
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("params.yaml").write_text(REMEMBERED_PARAMS)
@@ -34,7 +34,7 @@ def scorer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScorerDeclaration
 
 
 def checked(scorer: ScorerDeclaration, cards: pa.Array | list[str], kind: str) -> list[str | None]:
-    """Of a file with these cards what each row's card is, or why the row is refused."""
+    """The card of each row of a file with these cards, or the reason why the row is refused."""
     rows = remembered_rows().head(len(cards)).drop(columns="card")
     path = Path("data", f"cards.{kind}")
     if kind == "csv":
@@ -56,7 +56,7 @@ def checked(scorer: ScorerDeclaration, cards: pa.Array | list[str], kind: str) -
 
 
 def requested(scorer: ScorerDeclaration, value: object) -> str | None:
-    """The card of a request with this value, through JSON where that has it; None where it is refused or missing."""
+    """The card of a request with this value, through JSON if it can hold it, or None if it is refused or missing."""
     model = request_model("mini", scorer.contract, clock=lambda: END_OF_TIMES)
     request = {"amountUsd": 20.0, "country": "DE", "card": value}
     try:
@@ -87,7 +87,7 @@ PARQUET: list[tuple[pa.Array, str]] = [
 def test_a_value_of_a_parquet_file_is_the_key_of_its_request(
     scorer: ScorerDeclaration, cards: pa.Array, refused: str
 ) -> None:
-    """Cell by cell, whatever else is in the column; what a request may not carry is refused with its kind."""
+    """Each cell is read by its own value, and what a request may not carry is refused with the kind of value."""
     keys = checked(scorer, cards, "parquet")
     expected = [requested(scorer, value) for value in cards.to_pylist()]
     reasons = [
@@ -101,7 +101,7 @@ WRITTEN: list[tuple[list[str], list[str | None]]] = [
     (["17.0", "", "-3.0", "1e+16", "1.152921504606847e+18"] * 3, ["17", None, "-3", "1" + "0" * 16, str(2**60)] * 3),
     (["17"] * 8 + ["17.0", "0017"], ["17"] * 9 + ["0017"]),
     (["17.0", "1.5", "inf"], ["17", "card is a fraction and no key", "card is infinite and no key"]),
-    # A text that is no number, in whatever chunk it is, or no whole one with decimals, says that all are texts.
+    # One text that is no number, or a number that is not written this way, makes the whole column text.
     (["17.0"] * 9 + ["a"], ["17.0"] * 9 + ["a"]),
     (["17", "0017", "True", "1e5", "k" * 256], ["17", "0017", "True", "1e5", "k" * 256]),
     (["1.5", "2.25", "17"], ["1.5", "2.25", "17"]),
@@ -111,13 +111,13 @@ WRITTEN: list[tuple[list[str], list[str | None]]] = [
 
 @pytest.mark.parametrize(("cells", "keys"), WRITTEN)
 def test_whole_numbers_with_gaps_in_a_csv(scorer: ScorerDeclaration, cells: list[str], keys: list[str | None]) -> None:
-    """They are written with decimals, and have those of a request no more; other columns are texts as they are."""
+    """Whole numbers that were written with decimals because of gaps lose them; other columns are texts, unchanged."""
     assert checked(scorer, cells, "csv") == keys
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_prepare_and_try_have_the_keys_of_requests(scorer: ScorerDeclaration, kind: str) -> None:
-    """Of numbers with gaps, in a file as pandas writes it."""
+    """Numbers with gaps, in a file as pandas writes it, become the keys of requests."""
     rows = remembered_rows()
     numbers = 70_000_000_000_000_000 + 100 * rows["card"].str.removeprefix("card-").astype("Int64")
     rows = rows.assign(card=numbers.astype("float64"))

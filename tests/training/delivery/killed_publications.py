@@ -1,8 +1,9 @@
-"""Publications that are killed: each line of standard input is {address, folder, steps, seconds}; says how each ended.
+"""Kill publications: each line of standard input is {address, folder, steps, seconds}; prints how each one ended.
 
-For each line a child publishes the bundle in the folder and moves the pointer to it. So long after it has come to its
-step of that number, a call that touches files or the network, it is killed. A script of its own, because a process with
-threads, as pytest's is, must not fork; and because a child that imports everything anew would take seconds.
+For each line, a child process publishes the bundle in the folder and moves the pointer to it. A step is a call that
+touches files or the network; the child is killed that many seconds after it has reached the step of that number. This
+is a script of its own because a process with threads, such as pytest's, must not fork, and because a child that imports
+everything anew would take seconds.
 """
 
 import json
@@ -19,7 +20,7 @@ from training.delivery.publish import publish
 from training.delivery.store_writer import open_store_writer
 
 STEPS = ("open", "os.", "shutil.", "fcntl.", "http.client.send")
-# A child that hangs ends all the same, and not as one that was killed.
+# A child that hangs ends after this time, with another exit status than a killed one.
 PATIENCE_SECONDS = 60
 
 
@@ -28,7 +29,7 @@ def publish_and_move(address: str, folder: Path, steps: int) -> None:
     signal.alarm(PATIENCE_SECONDS)
 
     def tell(event: str, _: object) -> None:
-        """Tell of a step before it is taken."""
+        """Write a byte into the pipe before each step."""
         if event.startswith(STEPS):
             os.write(steps, b".")
 
@@ -39,7 +40,7 @@ def publish_and_move(address: str, folder: Path, steps: int) -> None:
 
 
 def killed(address: str, folder: str, steps: int, seconds: float) -> dict[str, int]:
-    """How a child ended: the steps that it was seen to come to, and its exit status, which is negative for a signal."""
+    """How a child ended: the number of steps that it was seen to reach, and its exit status, negative for a signal."""
     seen, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -58,9 +59,9 @@ def killed(address: str, folder: str, steps: int, seconds: float) -> dict[str, i
 
 
 def main() -> None:
-    """Kill a child for each line."""
+    """Kill one child for each line."""
     if "AWS_ENDPOINT_URL" in os.environ:
-        # What a client reads from files before its first request is read once, and is no child's step.
+        # Files that a client reads before its first request are read here once, so they are not among a child's steps.
         boto3.client("s3")
     for line in sys.stdin:
         sys.stdout.write(json.dumps(killed(**json.loads(line))) + "\n")

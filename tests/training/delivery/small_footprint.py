@@ -1,4 +1,4 @@
-"""A record of `make bench-cost` and a template with round numbers."""
+"""A footprint record (as `make bench-cost` makes it) and a template, both with round numbers."""
 
 from training.delivery.billed_template import BilledTemplate
 from training.delivery.footprint import Footprint, LogLines, MemoryFigures, ScorerTimes, TableUnits

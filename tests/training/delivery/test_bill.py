@@ -1,4 +1,4 @@
-"""The bill's lines are what a calculation by hand gives."""
+"""The bill's lines equal a calculation by hand."""
 
 from dataclasses import replace
 
@@ -22,12 +22,12 @@ from training.errors import StageError
 
 
 def lines(requests: int = MILLION, option: str = "") -> dict[str, Line]:
-    """The lines of an option, by what they are."""
+    """The bill's lines for an option, by their names."""
     return {line.what: line for line in lines_of(requests, FOOTPRINT, TEMPLATE) if line.option == option}
 
 
 def test_gateway_and_lambda() -> None:
-    """A million requests of 2 ms at 1 GB are 2,000 GB-seconds; arm64's cost a fifth less."""
+    """A million requests of 2 ms at 1 GB are 2,000 GB-seconds, which cost a fifth less on arm64."""
     bill = lines()
     assert bill["API Gateway, HTTP API"].x86_64 == pytest.approx(1.0)
     assert bill["answers to the internet"].x86_64 == pytest.approx(0.09)
@@ -39,14 +39,14 @@ def test_gateway_and_lambda() -> None:
 
 
 def test_snapshot_is_paid_by_the_month() -> None:
-    """One GB for 730 hours; one environment that is restored every two hours."""
+    """One GB is cached for 730 hours, and one environment is restored every two hours."""
     bill = lines()
     assert bill["SnapStart, snapshot cached"].x86_64 == pytest.approx(730 * 3600 * 0.0000015046)
     assert bill["SnapStart, restored"].x86_64 == pytest.approx(365 * 0.0001397998)
 
 
 def test_logs_count_their_lines() -> None:
-    """Three lines of 222 bytes together are 300 with the 26 of each; 300 million bytes at half a dollar a GB."""
+    """Three lines of 222 bytes in total count as 300 bytes, with 26 for each line; a GB costs half a dollar."""
     bill = lines()
     assert bill["function's log: START, END, REPORT"].x86_64 == pytest.approx(300e6 / GB * 0.5)
     assert bill["function's log: lines of metrics"].x86_64 == pytest.approx(500e6 / GB * 0.5)
@@ -56,14 +56,14 @@ def test_logs_count_their_lines() -> None:
 
 
 def test_metrics_and_alarms() -> None:
-    """18 metrics at 0.30, 13 metrics that alarms read at 0.10."""
+    """18 metrics at 0.30 each, and 13 metrics read by alarms at 0.10 each."""
     bill = lines()
     assert bill["CloudWatch, custom metrics"].x86_64 == pytest.approx(5.4)
     assert bill["CloudWatch, alarms"].x86_64 == pytest.approx(1.3)
 
 
 def test_prediction_log() -> None:
-    """The record in the log, a record of 5 kB for Firehose, an object every five minutes, a year in the bucket."""
+    """A record in the log, 5 kB of it for Firehose, an object every five minutes, and a year in the bucket."""
     bill = lines(option=PREDICTION_LOG)
     assert bill["function's log: records of predictions"].x86_64 == pytest.approx(1_000e6 / GB * 0.5)
     assert bill["Firehose, at most a record a request"].x86_64 == pytest.approx(5_120e6 / GB * 0.029)
@@ -83,7 +83,7 @@ def test_model_bucket() -> None:
 
 
 def test_history_table() -> None:
-    """Three writes and half a read for each request, a GB kept and backed up, and 5 ms of waiting."""
+    """Each request costs three writes, half a read and 5 ms of waiting; one GB is kept and backed up."""
     bill = lines(option=HISTORY_TABLE)
     assert bill["DynamoDB, writes"].x86_64 == pytest.approx(3 * 0.625)
     assert bill["DynamoDB, reads"].x86_64 == pytest.approx(0.5 * 0.125)
@@ -92,7 +92,7 @@ def test_history_table() -> None:
 
 
 def test_secrets_traces_and_dashboard() -> None:
-    """Two secrets, each read by 365 starts; a trace for each request as long as no second has two; one dashboard."""
+    """Two secrets, each read by 365 starts; one trace per request if no second has two requests; one dashboard."""
     assert lines(option=SECRETS)["Secrets Manager"].x86_64 == pytest.approx(0.8 + 730 * 0.05 / 10_000)
     assert lines(option=TRACING)["X-Ray, traces recorded"].x86_64 == pytest.approx(5.0)
     twice = lines(2 * 730 * 3600, TRACING)["X-Ray, traces recorded"]
@@ -101,7 +101,7 @@ def test_secrets_traces_and_dashboard() -> None:
 
 
 def test_totals_leave_out_what_is_off_by_default() -> None:
-    """The smaller sum is that of the lines without an option; the difference that of the others."""
+    """The smaller total is the sum of the lines without an option; the options' lines make the difference."""
     every = lines_of(MILLION, FOOTPRINT, TEMPLATE)
     default, whole = (totals_of(every, with_options=with_options) for with_options in (False, True))
     assert default.x86_64 == pytest.approx(sum(line.x86_64 for line in lines().values()))
@@ -111,7 +111,7 @@ def test_totals_leave_out_what_is_off_by_default() -> None:
 
 
 def test_memory_size_that_was_not_measured_is_refused() -> None:
-    """By its number, with those that were."""
+    """The message has that size and the measured ones."""
     other = replace(TEMPLATE, memory_mb=768)
     with pytest.raises(StageError, match=r"MemorySize is 768; reports/footprint\.json has 1024: add it to MEMORY_MB"):
         lines_of(1, FOOTPRINT, other)

@@ -1,4 +1,4 @@
-"""The SBOM: valid by the standard's schema, the same for the same content, and true to what it describes."""
+"""The SBOM is valid by the standard's schema, reproducible, and true to what it describes."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ def bundle(mini_bundle: Path) -> Bundle:
 
 
 def trained_with(bundle: Bundle, libraries: dict[str, str]) -> Bundle:
-    """A bundle that says so."""
+    """The bundle, with a manifest that says it was trained with these libraries."""
     return replace(bundle, manifest={**bundle.manifest, "libraries": libraries})
 
 
@@ -53,7 +53,7 @@ def hashes_of(component: dict[str, Any]) -> list[str]:
 
 
 def test_it_is_valid(bundle: Bundle) -> None:
-    """By CycloneDX's own strict schema, which notices a key of another name."""
+    """The SBOM is valid by CycloneDX's own strict schema, which also rejects an unknown key."""
     validator = JsonStrictValidator(SchemaVersion.V1_6)
     content = bill_of_materials(bundle, read_runtime_packages()).decode()
     assert validator.validate_str(content) is None
@@ -61,7 +61,7 @@ def test_it_is_valid(bundle: Bundle) -> None:
 
 
 def test_it_names_what_serves(bundle: Bundle) -> None:
-    """Each package of the artifact, required, with its version, address and hashes; the function depends on each."""
+    """Each package of the artifact is required, with version, address and hashes, and the function depends on it."""
     bill = bill_of(bundle)
     required = {entry["name"]: entry for entry in bill["components"] if entry.get("scope") == "required"}
     assert required.keys() == {"xgboost-cpu", "fastapi"}
@@ -74,7 +74,7 @@ def test_it_names_what_serves(bundle: Bundle) -> None:
 
 
 def test_it_names_the_model_with_the_hashes_of_its_files(bundle: Bundle, mini_bundle: Path) -> None:
-    """The hashes are those of the files as they lie there, the model's that of its manifest."""
+    """The hashes are those of the files on disk, and the model's hash is that of its manifest."""
     (model,) = (entry for entry in bill_of(bundle)["components"] if entry["type"] == "machine-learning-model")
     assert (model["name"], model["version"]) == ("fraud-scorer-mini", bundle.version)
     digests = {name: hashlib.sha256((mini_bundle / name).read_bytes()).hexdigest() for name in FILES}
@@ -86,7 +86,7 @@ def test_it_names_the_model_with_the_hashes_of_its_files(bundle: Bundle, mini_bu
 
 
 def test_it_names_what_the_model_was_trained_with(bundle: Bundle) -> None:
-    """Excluded from the run time, unless it is in the artifact in the same version; the model depends on both."""
+    """A training library is excluded unless the artifact has that version; the model depends on all of them."""
     bill = bill_of(bundle)
     excluded = {entry["purl"]: entry for entry in bill["components"] if entry.get("scope") == "excluded"}
     assert excluded.keys() == {"pkg:pypi/scikit-learn@1.9"}
@@ -98,7 +98,7 @@ def test_it_names_what_the_model_was_trained_with(bundle: Bundle) -> None:
 
 
 def test_it_is_the_same_in_every_process(mini_bundle: Path) -> None:
-    """Byte for byte, whatever the order of hashing and whatever the time; so it names neither."""
+    """The bytes depend neither on the hash seed nor on the time, and no timestamp is included."""
     done = subprocess.run(
         [sys.executable, "-c", AGAIN, str(mini_bundle)],
         cwd=PROJECT,
@@ -111,7 +111,7 @@ def test_it_is_the_same_in_every_process(mini_bundle: Path) -> None:
 
 
 def test_its_serial_number_is_of_the_content(bundle: Bundle, variant: Callable[..., Path]) -> None:
-    """Another version, package or library has another one."""
+    """Another version, package or library gives another serial number."""
     changed = (
         bill_of_materials(bundle, SERVED),
         bill_of_materials(trained_with(load_bundle(variant(shift=0.01)), TRAINED), SERVED),

@@ -1,4 +1,4 @@
-"""What the template says that costs money."""
+"""What the template says about things that cost money."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ Resources:
 
 
 def test_small_template(tmp_path: Path) -> None:
-    """Defaults as numbers; an alarm with an expression reads the metrics that it takes."""
+    """Defaults are read as numbers, and an alarm with an expression counts the metrics that it reads."""
     path = tmp_path / "template.yaml"
     path.write_text(SMALL)
     read = billed_template(path)
@@ -43,7 +43,7 @@ def test_small_template(tmp_path: Path) -> None:
 
 
 def test_the_templates_alarms_are_counted() -> None:
-    """Under no other conditions than the bill has lines for."""
+    """The alarms' conditions are those for which the bill has lines."""
     read = billed_template()
     assert read.alarm_metrics.keys() == {"", "HasPredictionLog", "HasModelBucket", "HasHistoryTable"}
     assert read.alarm_metrics[""] > 10

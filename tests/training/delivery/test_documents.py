@@ -1,4 +1,4 @@
-"""A release's documents: the OpenAPI document is what the function answers, and it is valid."""
+"""Documents of a release: the OpenAPI document is valid and agrees with the function's own."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from training.delivery.runtime_packages import read_runtime_packages
 
 
 def test_the_document_is_the_functions() -> None:
-    """A scorer's routes and answers are those that the function tells, which here serves another scorer too."""
+    """A scorer's routes and schemas are those that the function publishes, although it serves another scorer too."""
     served = TestClient(app).get("/openapi.json").json()
     document = json.loads(openapi_document(load_scorer(SETTINGS.bundles / "refund")))
     routes = {"/api/v1/refund-predict", "/api/v1/refund-predict/batch"}
@@ -25,14 +25,14 @@ def test_the_document_is_the_functions() -> None:
 
 
 def test_the_document_is_valid(mini_bundle: Path) -> None:
-    """By the specification's own schema."""
+    """The document is valid by the specification's own schema."""
     document = json.loads(openapi_document(load_scorer(mini_bundle)))
     validate(document)
     assert document["openapi"].startswith("3.1")
 
 
 def test_the_documents_of_a_release_are_the_same_each_time(mini_bundle: Path) -> None:
-    """Byte for byte, with a scorer that was loaded anew."""
+    """A scorer that is loaded again gives the same bytes."""
     packages = read_runtime_packages()
     first, second = (release_documents(load_scorer(mini_bundle), packages) for _ in range(2))
     assert first == second

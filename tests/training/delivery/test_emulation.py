@@ -1,4 +1,4 @@
-"""A Python of another processor: what is fetched, and what is said where it cannot be had."""
+"""A Python for another processor: what is fetched, and the message if it cannot be had."""
 
 import os
 from pathlib import Path
@@ -22,13 +22,13 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def tool(folder: Path, name: str, script: str) -> None:
-    """A command of a name."""
+    """Write a shell script as the command of this name."""
     (folder / name).write_text(SAYS + script + "\n")
     (folder / name).chmod(0o755)
 
 
 def test_what_was_unpacked_is_not_fetched_again(tools: Path, tmp_path: Path) -> None:
-    """The emulator is told where that processor's libraries are."""
+    """An unpacked Python is used again, and the emulator gets the path of that processor's libraries."""
     tool(tools, "apt-get", "exit 1")
     python = tmp_path / "emulated/arm64/usr/bin/python3.13"
     python.parent.mkdir(parents=True)
@@ -52,7 +52,7 @@ def test_what_was_unpacked_is_not_fetched_again(tools: Path, tmp_path: Path) -> 
     ],
 )
 def test_why_there_is_none(tools: Path, tmp_path: Path, name: str, script: str | None, message: str) -> None:
-    """A sentence, and nothing half-unpacked that the next call would take for whole."""
+    """The message is one sentence, and nothing half-unpacked is left that the next call would take for complete."""
     if script is None:
         (tools / name).unlink()
     else:
@@ -64,7 +64,7 @@ def test_why_there_is_none(tools: Path, tmp_path: Path, name: str, script: str |
 
 
 def test_only_root_installs_the_emulator(tools: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others are told the command."""
+    """Other users get the command to run."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     (tools / "qemu-aarch64-static").unlink()
     with pytest.raises(EmulationError, match="qemu-user-static is missing: apt-get install qemu-user-static"):

@@ -1,4 +1,4 @@
-"""The gate: gains with their intervals, calibration, what a window must be, and which rows count."""
+"""The promotion gate: gains with intervals, calibration, requirements on the window, and the rows that count."""
 
 import json
 import re
@@ -29,13 +29,13 @@ GAINS = ("average_precision", "recall_at_the_alert_budget")
 
 
 def contender(scorer: Scorer) -> Contender:
-    """A version that is judged by itself."""
+    """The scorer as a contender that is judged on the rows as they are."""
     return Contender(scorer.version, scorer)
 
 
 @dataclass
 class Gate:
-    """The gate on the mini scorer's test rows, of which no model has learned, and scorers to judge by them."""
+    """The gate on the mini scorer's test rows, which no model has learned from, and scorers to judge on them."""
 
     declaration: ScorerDeclaration
     bundle: Path
@@ -50,7 +50,7 @@ class Gate:
         rows: pd.DataFrame | None = None,
         former: Scorer | None = None,
     ) -> GateVerdict:
-        """The verdict on a challenger by the test rows, or by others, beside the best former release, if any."""
+        """The verdict on a challenger on the test rows or on others, beside the best former release, if any."""
         rows = self.window if rows is None else rows
         return judge_challenger(
             champion and contender(champion),
@@ -61,12 +61,12 @@ class Gate:
         )
 
     def declare(self, **limits: float) -> None:
-        """Declare other limits."""
+        """Declare these limits instead of the gate's own."""
         gate = Limits.model_validate(self.declaration.gate.model_dump() | limits)
         self.declaration = self.declaration.model_copy(update={"gate": gate})
 
     def version(self, **changes: object) -> Scorer:
-        """Another version of the packaged scorer."""
+        """A version of the packaged scorer with these changes."""
         return load_scorer(self.variant(**changes))
 
     def with_threshold(self, threshold: float) -> Scorer:
@@ -80,7 +80,7 @@ class Gate:
         return self.version(contract=contract)
 
     def shortened(self, rounds: int) -> Scorer:
-        """A scorer of the packaged model's first trees only."""
+        """A scorer with the packaged model's first trees only."""
         model = xgb.Booster()
         model.load_model(self.bundle / "model.ubj")
         contents = contents_of(self.bundle)
@@ -88,11 +88,11 @@ class Gate:
         described = {key: value for key, value in manifest.items() if key not in {"format", "files", "version"}}
         folder = self.variant()
         build_bundle(folder, contents | {"model.ubj": bytes(model[:rounds].save_raw("ubj"))}, described)
-        # Not load_scorer: the golden cases are the whole model's.
+        # load_scorer would fail: the golden cases are those of the whole model.
         return Scorer(load_bundle(folder))
 
     def probabilities(self, scorer: Scorer) -> npt.NDArray[np.float64]:
-        """What a scorer answers to each of the test rows."""
+        """The scorer's probabilities for all test rows."""
         requests = requests_of(self.window, scorer.contract)
         return np.array(
             [scorer.score(scorer.request_model.model_validate(request)).probability for request in requests]
@@ -107,7 +107,7 @@ def gate(trained: Path, mini_bundle: Path, variant: Callable[..., Path], mini_sc
 
 
 def test_equal_challenger_passes(gate: Gate) -> None:
-    """A challenger that ranks as the champion does gains nothing; what is measured is what the manifest has."""
+    """A challenger equal to the champion gains nothing, and the measured figures are those of its manifest."""
     verdict = gate.judge(gate.champion, gate.champion)
     measured, metrics = verdict.measured, gate.champion.bundle.manifest["metrics"]
     assert verdict.objections == ()
@@ -123,7 +123,7 @@ def test_equal_challenger_passes(gate: Gate) -> None:
 
 
 def test_reversed_ranking_is_refused_with_both_numbers(gate: Gate) -> None:
-    """The objections have both models' numbers and the gain's interval; as champion it lets a better one pass."""
+    """The objections have both models' numbers and the gain's interval; if it is the champion, a better one passes."""
     reversed_ranking = gate.version(slope=-1)
     verdict = gate.judge(gate.champion, reversed_ranking)
     for name in GAINS:
@@ -139,9 +139,9 @@ def test_reversed_ranking_is_refused_with_both_numbers(gate: Gate) -> None:
 
 
 def test_loss_within_chance_passes(gate: Gate) -> None:
-    """A challenger that ranks worse on these rows, but might not on others like them; AP is scikit-learn's.
+    """A challenger that ranks worse on these rows, but perhaps only by chance, passes with a wide margin.
 
-    A wide margin lets it pass; with the shipped one the gate cannot tell.
+    With the shipped margin the gate cannot tell. The average precision is scikit-learn's.
     """
     challenger = gate.shortened(15)
     verdict = gate.judge(gate.champion, challenger)
@@ -157,13 +157,13 @@ def test_loss_within_chance_passes(gate: Gate) -> None:
 
 
 def test_loss_beyond_chance_is_refused(gate: Gate) -> None:
-    """A challenger of a single tree is refused for its ranking."""
+    """A challenger of a single tree is refused because it ranks worse."""
     verdict = gate.judge(gate.champion, gate.shortened(1))
     assert any(text.startswith("its average precision is") for text in verdict.objections)
 
 
 def test_bad_calibration_is_refused(gate: Gate) -> None:
-    """A challenger that ranks as well, but whose probabilities are far off, is refused for these and its alerts."""
+    """A challenger that ranks as well but has wrong probabilities is refused for its calibration and its alert rate."""
     verdict = gate.judge(gate.champion, gate.version(shift=2))
     error = verdict.measured.calibration_error
     calibration, alerts = verdict.objections
@@ -175,7 +175,7 @@ def test_bad_calibration_is_refused(gate: Gate) -> None:
 
 
 def test_without_a_champion_calibration_and_policy_are_judged(gate: Gate) -> None:
-    """A first version is compared with no champion; it must keep its policy, and be calibrated."""
+    """A first version has no champion to be compared with; it must keep its policy and be calibrated."""
     verdict = gate.judge(None, gate.champion)
     assert verdict.kind == "promote"
     assert not verdict.measured.gains
@@ -190,7 +190,7 @@ def test_without_a_champion_calibration_and_policy_are_judged(gate: Gate) -> Non
 
 
 def test_rows_that_chose_the_threshold_are_refused(trained: Path, gate: Gate) -> None:
-    """A window that begins before the challenger's own rows end would judge it by what it has learned."""
+    """A window that begins before the challenger's own rows end is refused: it has learned some of these rows."""
     learned = pd.read_parquet(trained / "build" / "mini" / "rows" / "train.parquet")
     train_window = gate.champion.bundle.manifest["windows"]["train"]
     (objection,) = gate.judge(gate.champion, gate.champion, pd.concat([learned, gate.window])).objections
@@ -199,7 +199,7 @@ def test_rows_that_chose_the_threshold_are_refused(trained: Path, gate: Gate) ->
 
 
 def test_rows_that_the_champion_learned_are_a_doubt(gate: Gate) -> None:
-    """A window that is longer than the champion's own flatters it, so that nobody can tell; a day of it is enough."""
+    """A window that includes even a day of the champion's own rows flatters the champion, so the gate cannot tell."""
     windows = json.loads(json.dumps(gate.champion.bundle.manifest["windows"]))
     begins = pd.Timestamp(gate.window["at"].min(), unit="s").floor("s")
     for end, is_seen in ((begins + pd.Timedelta("1D"), True), (begins, False)):
@@ -215,7 +215,7 @@ def test_rows_that_the_champion_learned_are_a_doubt(gate: Gate) -> None:
 
 
 def test_windows_of_steps_are_not_compared(gate: Gate) -> None:
-    """Where time is a step and no date, overlapping windows cannot be noticed, and nothing is read as a date."""
+    """If times are steps rather than dates, windows are not compared, and nothing is read as a date."""
     windows = {
         name: window | {"from": f"{number}0,000", "to": f"{number}2,345"}
         for number, (name, window) in enumerate(gate.champion.bundle.manifest["windows"].items(), start=1)
@@ -236,7 +236,7 @@ def test_windows_of_steps_are_not_compared(gate: Gate) -> None:
     ],
 )
 def test_window_needs_both_classes(gate: Gate, kept: Callable[[pd.DataFrame], pd.DataFrame], counts: str) -> None:
-    """On rows of one class, or none, no challenger passes, and the sentence says what would do."""
+    """On rows of one class, or none, no challenger passes, and the message says what would help."""
     for champion, takers in ((gate.champion, "both take"), (None, "it takes")):
         verdict = gate.judge(champion, gate.champion, kept(gate.window))
         assert (verdict.kind, verdict.reasons[-1]) == (
@@ -246,7 +246,7 @@ def test_window_needs_both_classes(gate: Gate, kept: Callable[[pd.DataFrame], pd
 
 
 def test_rows_that_are_no_requests_are_said_first(gate: Gate) -> None:
-    """Where all frauds are among them a longer window alone would not help; without a champion no other takes part."""
+    """They are named first: if all frauds are among them, a longer window alone would not help."""
     dear = gate.window[(gate.window["is_fraud"] == 0) | (gate.window["amount"] > 200)]
     verdict = gate.judge(None, gate.narrower(), dear)
     left_out = (dear["amount"] > 200).sum()
@@ -255,7 +255,7 @@ def test_rows_that_are_no_requests_are_said_first(gate: Gate) -> None:
 
 
 def test_rows_beyond_the_champions_contract_are_left_out(gate: Gate) -> None:
-    """What the champion would refuse is counted, and both are judged by the rest as if it were not there."""
+    """Rows that the champion would refuse are counted, and both are judged on the others as if they did not exist."""
     narrower = gate.narrower()
     dear = gate.window["amount"] > 200
     verdict = gate.judge(narrower, gate.champion)
@@ -274,7 +274,7 @@ def test_rows_beyond_the_champions_contract_are_left_out(gate: Gate) -> None:
 
 
 def test_what_rules_read_must_not_vanish(gate: Gate) -> None:
-    """A client that reads band or score would fail; a plain champion has neither, and loses nothing."""
+    """Clients that read `band` or `score` would fail without them; a champion that has neither loses nothing."""
     plain = gate.champion.bundle.manifest["decision"]
     banded = gate.version(
         decision=plain | {"block": {"policy": {"precision": 0.1}, "threshold": 0.9}, "score": 1000}, scale=[0.5] * 1000
@@ -285,7 +285,7 @@ def test_what_rules_read_must_not_vanish(gate: Gate) -> None:
 
 
 def test_former_release_is_compared_by_the_rows_that_it_takes(gate: Gate, capsys: pytest.CaptureFixture[str]) -> None:
-    """All are judged by these if they are nearly all of either class; otherwise it is left out with a warning."""
+    """All are judged on these rows if they are nearly all of each class; otherwise it is left out with a warning."""
     former, dear = gate.narrower(), gate.window["amount"] > 200
     frauds, others = gate.window["is_fraud"] == 1, gate.window["is_fraud"] == 0
     shares = [(dear & rows).sum() / rows.sum() for rows in (frauds, others)]
@@ -313,9 +313,9 @@ def test_former_release_is_compared_by_the_rows_that_it_takes(gate: Gate, capsys
 
 
 def test_recall_is_within_the_champions_alert_budget(gate: Gate) -> None:
-    """Recall is that of the riskiest rows, at most as many as the champion flags, of equal ones all or none."""
+    """Recall is that of the riskiest rows, at most as many as the champion flags; ties count together or not at all."""
     label, probability = gate.window["is_fraud"].to_numpy(), gate.probabilities(gate.champion)
-    # A budget that ends just before a fraud, so that one row more would make a difference.
+    # A budget that ends just before a fraud, where one row more would make a difference.
     threshold = probability[probability > np.median(probability[label == 1])].min()
     stricter, challenger = gate.with_threshold(threshold), gate.shortened(15)
     measured = gate.judge(stricter, challenger).measured
@@ -328,7 +328,7 @@ def test_recall_is_within_the_champions_alert_budget(gate: Gate) -> None:
 
 
 def test_verdict_depends_on_the_declared_seed(gate: Gate) -> None:
-    """The same seed gives the same numbers; another seed draws other rows."""
+    """The same seed gives the same numbers, and another seed draws other resamples."""
     challenger, verdicts = gate.version(slope=-1), []
     for seed in (7, 7, 8):
         gate.declaration = gate.declaration.model_copy(update={"seed": seed})
@@ -339,7 +339,7 @@ def test_verdict_depends_on_the_declared_seed(gate: Gate) -> None:
 
 
 def test_champion_that_flags_nothing_is_no_measure(gate: Gate) -> None:
-    """Beside a champion that flags nothing any more, a challenger may flag what had been agreed, and not far more."""
+    """If the champion flags nothing any more, a challenger may flag what was agreed, but not far more."""
     blind, alarmist = gate.with_threshold(1.0), gate.with_threshold(0.0)
     agreed = agreed_rate(blind.bundle.baseline["score"])
     verdict = gate.judge(blind, gate.champion)

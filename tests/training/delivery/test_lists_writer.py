@@ -1,4 +1,4 @@
-"""A new entry of a list: its value is that of requests, and its field one that lists may have."""
+"""A new entry of a list has the value that requests have, in a field that lists may use."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from training.errors import DataError
 
 @pytest.mark.usefixtures("workplace")
 def test_keys_are_compared_as_requests_have_them() -> None:
-    """17.0, as pandas writes whole numbers beside gaps, is the key 17."""
+    """17.0, which is how pandas writes a whole number in a column with gaps, is the key 17."""
     contract = declared_scorer("mini").contract
     fields = {**contract.fields, "country": DeclaredField(type="key")}
     keyed = contract.model_copy(update={"fields": fields})

@@ -1,4 +1,4 @@
-"""The gate judges a release by its own history: where another is declared now, the past is computed for it."""
+"""The gate judges a release by its own history, recomputing its features if another history is declared now."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ from training.delivery.store_writer import FolderStoreWriter
 from training.errors import StageError
 
 ROWS = Path("build/mini/rows/test.parquet")
-# The declared history, and others under the same names of features, or without one of them.
+# Other histories than the declared one: other features of the same names, one feature missing, or other cards.
 CHANGES = {
     "other windows": (("field: amount, over: 7d", "field: amount, over: 24h"), ("count, over: 24h", "count, over: 7d")),
     "a feature that it lacks": (("        idle:         {entity: card, take: since_last}\n", ""),),
@@ -55,7 +55,7 @@ def project(remembered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def prepared_with(*changes: tuple[str, str]) -> tuple[ScorerDeclaration, pd.DataFrame]:
-    """The declaration with another history, and the test window that is prepared by it."""
+    """The declaration with a changed history, and the test window that `prepare` writes for it."""
     text = REMEMBERED_PARAMS
     for old, new in changes:
         assert old in text
@@ -66,7 +66,7 @@ def prepared_with(*changes: tuple[str, str]) -> tuple[ScorerDeclaration, pd.Data
 
 
 def probabilities(contender: Contender, window: pd.DataFrame) -> np.ndarray:
-    """The contender's answers to all rows, as the gate has them."""
+    """The contender's answers to all rows, as the gate computes them."""
     answered = _answered(contender, window)
     assert len(answered) == len(window)
     values: np.ndarray = answered["fraud_probability"].to_numpy()
@@ -76,7 +76,7 @@ def probabilities(contender: Contender, window: pd.DataFrame) -> np.ndarray:
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
 def test_a_release_is_judged_by_its_own_history(champion: Scorer, changes: tuple[tuple[str, str], ...]) -> None:
-    """Its answers to rows with another past are those to rows with its own, to the last bit."""
+    """On rows prepared with another history it gives its answers to rows with its own, to the last bit."""
     released = Contender(champion.version, champion)
     _, own = prepared_with()
     expected = probabilities(released, own)
@@ -90,7 +90,7 @@ def test_a_release_is_judged_by_its_own_history(champion: Scorer, changes: tuple
 
 @pytest.mark.usefixtures("project")
 def test_equal_histories_compute_nothing(champion: Scorer) -> None:
-    """Where the rows have the release's own past already it is left as it is."""
+    """If the rows already have the release's own features, the release is used as it is."""
     released = Contender(champion.version, champion)
     window = pd.read_parquet(ROWS)
     assert with_own_past(released, champion.contract, window, ROWS, declared_scorer("mini")) is released
@@ -98,7 +98,7 @@ def test_equal_histories_compute_nothing(champion: Scorer) -> None:
 
 @pytest.mark.usefixtures("project")
 def test_a_release_without_a_history_is_judged_by_what_callers_send(trained: Path) -> None:
-    """A field that the declared history fills is as the rows brought it."""
+    """A field that the declared history computes keeps the value that the caller sent."""
     plain = load_scorer(trained / "build" / "bundles" / "mini")
     window, released = pd.read_parquet(ROWS), Contender(plain.version, plain)
     sent = window.assign(visits=window[f"visits{GIVEN}"])
@@ -110,7 +110,7 @@ def test_a_release_without_a_history_is_judged_by_what_callers_send(trained: Pat
 
 @pytest.mark.usefixtures("project")
 def test_without_the_rows_before_there_is_no_verdict(champion: Scorer, tmp_path: Path) -> None:
-    """One sentence says which version it is, and by which rows it can be judged; also where a key is not declared."""
+    """Without all rows before the window, the refusal names the version and the rows by which it can be judged."""
     released = Contender(champion.version, champion)
     declared, window = prepared_with(*CHANGES["other windows"])
     window.to_parquet(tmp_path / "alone.parquet")
@@ -124,7 +124,7 @@ def test_without_the_rows_before_there_is_no_verdict(champion: Scorer, tmp_path:
 def test_promotion_compares_each_with_its_own(
     project: Path, folder_store: FolderStoreWriter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A champion whose features of the same names are of other windows is as good as it is, not as the rows have it."""
+    """A champion whose features have the same names but other windows gets the average precision it really has."""
     bundle = project / "build" / "bundles" / "mini"
     champion = publish(folder_store, bundle)
     promote(folder_store, "mini", champion, ROWS)
@@ -145,7 +145,7 @@ def test_promotion_compares_each_with_its_own(
 def test_a_version_with_another_history_waits_for_its_states(
     project: Path, champion: Scorer, s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
-    """Until `make history` has loaded them into the history that HISTORY names; one with the same shares them."""
+    """A version with another history is held back until HISTORY names a history into which its states were loaded."""
     assert s3_environment
     address = address.replace("TABLE", name := f"past-{uuid4().hex[:12]}")
     boto3.client("dynamodb").create_table(TableName=name, **TABLE)
@@ -171,7 +171,7 @@ def test_a_version_with_another_history_waits_for_its_states(
     for arguments in (["--before", "2025-02-20"], ["--load", address]):
         states = project / "build" / "mini" / "state.parquet"
         if arguments[0] == "--load":
-            # A few states are enough.
+            # A few states are enough for this test.
             pq.write_table(pq.read_table(states).slice(0, 20), states)
         assert workplace.run(history, "mini", *arguments) is None
     assert missing_past("mini", served, offered) is None
@@ -179,7 +179,7 @@ def test_a_version_with_another_history_waits_for_its_states(
 
 
 def test_promotion_refuses_a_version_without_its_past(project: Path, folder_store: FolderStoreWriter) -> None:
-    """A reason overrules it, and the pointer keeps both."""
+    """The promotion can be forced with a reason, and the pointer keeps both the objection and the reason."""
     bundle = project / "build" / "bundles" / "mini"
     champion = publish(folder_store, bundle)
     promote(folder_store, "mini", champion, ROWS)

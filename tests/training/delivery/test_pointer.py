@@ -1,4 +1,4 @@
-"""Updates of the pointer: what the gate lets through and what a reason overrules, rollbacks, and shadows."""
+"""Updates of the pointer: promotions that the gate allows or that are forced with a reason, rollbacks and shadows."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Deployment:
         return publish(self.store, self.variant(**changes))
 
     def promote(self, version: str, rows: Path = ROWS, force: str | None = None) -> Pointer:
-        """Promote a version by the mini scorer's test rows."""
+        """Promote a version that the gate judges on the mini scorer's test rows, or on others."""
         return promote(self.store, "mini", version, rows, force=force)
 
     def roll_back(self, version: str | None = None, force: str | None = None) -> Pointer:
@@ -47,7 +47,7 @@ class Deployment:
         return set_shadow(self.store, "mini", version)
 
     def answers(self, version: str | None) -> list[str]:
-        """What a version answers to its golden requests, to the last bit, except for its name."""
+        """The version's answers to its golden requests, to the last bit."""
         scorer = load_released(self.store, "mini", str(version))
         requests = [scorer.request_model.model_validate(case["request"]) for case in scorer.bundle.golden]
         return [json.dumps(scorer.answer(request, explain=True)) for request in requests]
@@ -67,7 +67,7 @@ class Deployment:
 def deployment(
     trained: Path, folder_store: FolderStoreWriter, variant: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> Deployment:
-    """An empty store; the working folder is the project in which the mini scorer is declared and has its rows."""
+    """An empty store; the working folder is the project that declares the mini scorer and has its rows."""
     monkeypatch.chdir(trained)
     return Deployment(folder_store, variant)
 
@@ -92,7 +92,7 @@ def test_history_has_every_update(
     variant: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The pointers that updates returned are the history, the present one at its end; an empty store has none."""
+    """The history lists the pointers that updates returned, the present one last; an empty store has none."""
     monkeypatch.chdir(trained)
     assert read_history(store, "mini") == []
     assert read_current_pointer(store, "mini") == (None, None)
@@ -125,7 +125,7 @@ def test_pointer_has_the_person_and_the_time(deployment: Deployment, first: str,
 def test_pointer_keeps_what_the_gate_measured(
     deployment: Deployment, first: str, second: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A promoted pointer has the gate's numbers and the file of its rows, and no reason where none was needed."""
+    """A promoted pointer has the gate's numbers and the file of its rows, and a reason only if one was needed."""
     capsys.readouterr()
     pointer = deployment.promote(second, force="just in case")
     gate = pointer.gate
@@ -136,7 +136,7 @@ def test_pointer_keeps_what_the_gate_measured(
 
 
 def test_refused_version_is_promoted_only_with_a_reason(deployment: Deployment, first: str) -> None:
-    """A refusal gives the objections and changes nothing; a reason overrules it and is kept beside them."""
+    """A refusal lists the objections and changes nothing; a reason overrules it and is kept with them."""
     reversed_ranking, before = deployment.release(slope=-1), deployment.pointer_bytes
     with pytest.raises(StageError, match=rf"^{reversed_ranking} is not promoted: .*its average precision is") as raised:
         deployment.promote(reversed_ranking)
@@ -149,7 +149,7 @@ def test_refused_version_is_promoted_only_with_a_reason(deployment: Deployment, 
 
 
 def test_undecided_version_is_promoted_only_with_a_reason(deployment: Deployment, first: str, second: str) -> None:
-    """Where the gate cannot tell it says so, and nothing changes without a reason, which is kept beside the doubts."""
+    """If the gate cannot tell, only a reason promotes the version, and it is kept with the doubts."""
     few = pd.read_parquet(ROWS).sort_values("is_fraud").tail(200).sort_values("at")
     rows = deployment.store.root / "few.parquet"
     few[few["is_fraud"].cumsum() < 15].to_parquet(rows)
@@ -166,7 +166,7 @@ def test_undecided_version_is_promoted_only_with_a_reason(deployment: Deployment
 def test_best_release_so_far_is_judged_beside_the_champion(
     deployment: Deployment, first: str, second: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It is remembered from promotion to promotion, also where it no longer serves; one that is lost is said."""
+    """The best release is remembered across promotions, even if it no longer serves; a warning says if it is lost."""
     reversed_ranking = deployment.release(slope=-1)
     pointer = deployment.promote(reversed_ranking, force="a drill")
     assert pointer.gate["best"] == first
@@ -188,7 +188,7 @@ def test_best_release_so_far_is_judged_beside_the_champion(
 def test_best_release_that_learned_the_rows_is_left_out(
     deployment: Deployment, second: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As one whose files are damaged is: what it makes of rows that it knows is no measure."""
+    """Like one with damaged files, it cannot be compared: it is flattered by rows that it has learned from."""
     folder = deployment.variant(shift=0.02)
     windows = json.loads((folder / "manifest.json").read_bytes())["windows"]
     rewrite_manifest(folder, windows=windows | {"calibrate": windows["calibrate"] | {"to": "2025-03-01T00:00:00"}})
@@ -204,7 +204,7 @@ def test_best_release_that_learned_the_rows_is_left_out(
 
 
 def with_refit(deployment: Deployment, to: str, judged_by: str, **changes: object) -> str:
-    """Publish a version that also learned rows until a date, and is judged by its twin."""
+    """Publish a version that was refitted on rows up to a date, and that its twin is judged for."""
     folder = deployment.variant(**changes)
     windows = json.loads((folder / "manifest.json").read_bytes())["windows"]
     rewrite_manifest(folder, windows=windows | {"refit": {"to": to, "judged_by": judged_by}})
@@ -214,7 +214,7 @@ def with_refit(deployment: Deployment, to: str, judged_by: str, **changes: objec
 def test_refitted_version_is_judged_by_its_twin(
     deployment: Deployment, first: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where it has learned from the rows; by later rows it is judged itself, and without a twin not at all."""
+    """The twin is judged if the version has learned from the rows; on later rows the version is judged itself."""
     twin = deployment.release(shift=0.01)
     refitted = with_refit(deployment, "2025-03-02T00:00:00", twin, slope=-1)
     pointer = deployment.promote(refitted)
@@ -230,7 +230,7 @@ def test_refitted_version_is_judged_by_its_twin(
 
 
 def test_best_release_is_the_one_that_served(deployment: Deployment) -> None:
-    """Not the twin that was judged in its place: a champion is known as such, and a former release by its own name."""
+    """Not the twin that was judged for it: champions and former releases are recorded by their own versions."""
     refitted = [
         with_refit(deployment, "2025-03-02T00:00:00", deployment.release(shift=shift), shift=-shift)
         for shift in (0.01, 0.02)
@@ -273,7 +273,7 @@ Update = Callable[[Deployment, str], object]
     ],
 )
 def test_impossible_update_changes_nothing(deployment: Deployment, first: str, update: Update, error: str) -> None:
-    """An update that cannot be made raises an error that says why, and the pointer keeps its bytes."""
+    """An update that cannot be made fails with the reason, and the pointer keeps its bytes."""
     before = deployment.pointer_bytes
     with pytest.raises(StageError, match=error.replace("{first}", first)):
         update(deployment, first)
@@ -281,7 +281,7 @@ def test_impossible_update_changes_nothing(deployment: Deployment, first: str, u
 
 
 def test_shadow_may_come_before_the_first_promotion(deployment: Deployment, second: str) -> None:
-    """A version may be a shadow of what is deployed with the function; there is nothing to roll back to then."""
+    """A version may shadow the bundle that is deployed with the function; there is nothing to roll back to then."""
     with pytest.raises(StageError, match="mini has no previous version to go back to; `make releases` lists"):
         deployment.roll_back()
     pointer = deployment.set_shadow(second)
@@ -301,7 +301,7 @@ def test_shadow_may_come_before_the_first_promotion(deployment: Deployment, seco
 def test_rows_must_be_readable(
     deployment: Deployment, second: str, tmp_path: Path, name: str, error: str | None
 ) -> None:
-    """Without a Parquet file of the declared columns there is no promotion."""
+    """Promotion needs a Parquet file with the declared columns."""
     (tmp_path / "rows.csv").write_text("at,amount\n1,2\n")
     pd.DataFrame({"amount": [1.0]}).to_parquet(tmp_path / "rows.parquet")
     with pytest.raises(StageError, match=error):
@@ -313,7 +313,7 @@ def test_rows_must_be_readable(
 def test_pointer_that_changes_while_the_gate_runs_stays(
     deployment: Deployment, second: str, monkeypatch: pytest.MonkeyPatch, *, has_champion: bool
 ) -> None:
-    """A verdict on another champion than the present one, or on none where there is one by now, promotes nothing."""
+    """A verdict is discarded if the champion that it was about is no longer the current version."""
     if has_champion:
         deployment.promote(deployment.release())
     theirs = deployment.release(shift=0.02)
@@ -329,7 +329,7 @@ def test_pointer_that_changes_while_the_gate_runs_stays(
 
 
 def test_pointer_that_changes_between_read_and_write_stays(store: FolderStoreWriter | S3StoreWriter) -> None:
-    """An update is refused where another writer updated the pointer since it was read."""
+    """An update is refused if another writer has updated the pointer since it was read."""
     update_pointer(store, "mini", "shadow", lambda _: {"reason": "first"})
 
     def change(_: Pointer | None) -> dict[str, Any]:
@@ -342,7 +342,7 @@ def test_pointer_that_changes_between_read_and_write_stays(store: FolderStoreWri
 
 
 def test_rollback_restores_the_same_answers(deployment: Deployment, first: str, second: str) -> None:
-    """Back and forth, each version answers what it answered before, bit for bit."""
+    """Back and forth, each version gives the same answers as before, bit for bit."""
     before = deployment.answers(first)
     after = deployment.answers(deployment.promote(second).current)
     assert before != after
@@ -351,7 +351,7 @@ def test_rollback_restores_the_same_answers(deployment: Deployment, first: str, 
 
 
 def test_second_rollback_goes_further_back(deployment: Deployment, first: str, second: str) -> None:
-    """Not to the version that was rolled back from, which is the one that failed; any released one may be named."""
+    """A second rollback does not return to the version that was rolled back; any released version may be named."""
     third = deployment.release(shift=0.02)
     for version in (second, third):
         deployment.promote(version)
@@ -365,7 +365,7 @@ def test_second_rollback_goes_further_back(deployment: Deployment, first: str, s
 
 
 def test_lost_pointer_continues_from_the_history(deployment: Deployment, first: str, second: str) -> None:
-    """Its next update has a number that no former one has."""
+    """The next update gets a serial number that no earlier one had."""
     deployment.promote(second)
     (deployment.store.root / "mini" / "pointer.json").unlink()
     assert deployment.promote(first, force="it was lost").serial == 2
@@ -373,7 +373,7 @@ def test_lost_pointer_continues_from_the_history(deployment: Deployment, first: 
 
 
 def test_damaged_pointer_is_replaced_by_force(deployment: Deployment, first: str, second: str) -> None:
-    """Without a reason nothing is updated, and the error says how."""
+    """Without a reason nothing is updated, and the error says how to replace the pointer."""
     deployment.promote(second)
     (deployment.store.root / "mini" / "pointer.json").write_bytes(b"{")
     with pytest.raises(StageError, match=r"is not a valid pointer: .*VERSION= and FORCE='a reason' replace it"):
@@ -400,7 +400,7 @@ def test_rollback_that_breaks_the_contract_needs_a_reason(
 
 
 def test_rollback_from_a_damaged_version_needs_a_reason(deployment: Deployment, first: str, second: str) -> None:
-    """Where the current version's files were damaged in the store, a reason restores the previous one."""
+    """If the current version's files were damaged in the store, a reason restores the previous one."""
     deployment.promote(second)
     (deployment.store.root / "mini" / "bundles" / second / "model.ubj").write_bytes(b"damaged")
     assert deployment.roll_back(force="the store is damaged").current == first
@@ -408,7 +408,7 @@ def test_rollback_from_a_damaged_version_needs_a_reason(deployment: Deployment, 
 
 @pytest.mark.usefixtures("first")
 def test_promotion_clears_the_shadow_that_it_promotes(deployment: Deployment, second: str) -> None:
-    """Another shadow stays."""
+    """Promoting another version leaves the shadow as it is."""
     third = deployment.release(shift=0.02)
     deployment.set_shadow(third)
     assert deployment.promote(second).shadow == third

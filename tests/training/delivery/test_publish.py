@@ -1,4 +1,4 @@
-"""Publishing: the version, the note of its first release, signatures by a key in a file and by one in AWS KMS."""
+"""Publishing: the version, its release note and documents, and signatures by a key file or by AWS KMS."""
 
 import base64
 import json
@@ -48,7 +48,7 @@ def key() -> Ed25519PrivateKey:
 
 @pytest.fixture
 def key_file(key: Ed25519PrivateKey, tmp_path: Path) -> str:
-    """The file of the key, in PEM."""
+    """The path of the key's PEM file."""
     path = tmp_path / "key.pem"
     path.write_bytes(pem(key))
     return str(path)
@@ -60,7 +60,7 @@ def public(key: Ed25519PrivateKey) -> bytes:
 
 
 def signatures_in(store: AnyStore, version: str) -> list[str]:
-    """The files of a version's signatures."""
+    """The names of a version's signature files."""
     return [name for name in store.names(f"mini/bundles/{version}") if name.endswith(".sig")]
 
 
@@ -70,7 +70,7 @@ def note_of(store: FolderStoreWriter, version: str) -> Any:  # noqa: ANN401 - wh
 
 
 def test_published_bundle_serves_under_its_version(store: AnyStore, mini_bundle: Path) -> None:
-    """The version that comes back is the manifest's, unsigned without a key; publishing it again changes nothing."""
+    """The published version is the manifest's, without a signature; publishing it again changes nothing."""
     for _ in range(2):
         version = publish(store, mini_bundle)
         assert version == load_bundle(mini_bundle).version
@@ -83,7 +83,7 @@ def test_published_bundle_serves_under_its_version(store: AnyStore, mini_bundle:
     ("spoil", "error"),
     [
         (lambda folder: (folder / "model.ubj").write_bytes(b"no model"), r"model\.ubj is damaged"),
-        # Every hash is right here, but the golden cases have other answers.
+        # All hashes are right here, but the answers differ from the golden cases'.
         (
             lambda folder: rewrite_manifest(folder, calibration={"slope": 1.0, "intercept": 0.5}),
             r"the golden request .* in training it gave",
@@ -94,7 +94,7 @@ def test_published_bundle_serves_under_its_version(store: AnyStore, mini_bundle:
 def test_unsound_bundle_is_not_published(
     folder_store: FolderStoreWriter, variant: Callable[..., Path], spoil: Callable[[Path], object], error: str
 ) -> None:
-    """An unsound bundle is refused, and the store holds nothing of it, not even a note."""
+    """An unsound bundle is refused, and nothing of it is stored, not even a note."""
     folder = variant(shift=1)
     spoil(folder)
     with pytest.raises(BundleError, match=error):
@@ -120,7 +120,7 @@ def test_note_describes_the_first_release(
 
 
 def test_release_has_its_documents(store: AnyStore, mini_bundle: Path) -> None:
-    """Beside the note: the scorer's OpenAPI document, and the SBOM with what the model was computed with."""
+    """They are stored beside the note: the scorer's OpenAPI document, and the SBOM with the training libraries."""
     version = publish(store, mini_bundle)
     assert store.names("mini/releases") == [f"{version}.{SBOM}", f"{version}.json", f"{version}.{OPENAPI}"]
     document, bill = (json.loads(store.read(f"mini/releases/{version}.{end}", 1 << 20)) for end in (OPENAPI, SBOM))
@@ -132,7 +132,7 @@ def test_release_has_its_documents(store: AnyStore, mini_bundle: Path) -> None:
 
 
 def test_documents_are_those_of_the_first_release(store: AnyStore, mini_bundle: Path, tmp_path: Path) -> None:
-    """Releasing a version again, with other packages by now, succeeds and changes neither of them."""
+    """Releasing a version again succeeds and changes neither document, even if the packages have changed since."""
     version = publish(store, mini_bundle)
     first = {name: store.read(f"mini/releases/{name}", 1 << 20) for name in store.names("mini/releases")}
     changed = tmp_path / "requirements.txt"
@@ -142,7 +142,7 @@ def test_documents_are_those_of_the_first_release(store: AnyStore, mini_bundle: 
 
 
 def test_documents_are_added_to_an_older_release(folder_store: FolderStoreWriter, mini_bundle: Path) -> None:
-    """One that has a note alone gets them when it is released again."""
+    """A release that has only a note gets its documents when it is released again."""
     version = publish(folder_store, mini_bundle)
     folder = folder_store.root / "mini" / "releases"
     bill = (folder / f"{version}.{SBOM}").read_bytes()
@@ -155,7 +155,7 @@ def test_documents_are_added_to_an_older_release(folder_store: FolderStoreWriter
 def test_release_without_its_packages_is_refused(
     folder_store: FolderStoreWriter, mini_bundle: Path, tmp_path: Path
 ) -> None:
-    """Where the file that pins them is missing or damaged the error names it, and nothing is written."""
+    """If the file that pins them is missing or damaged, the error names it, and nothing is written."""
     path = tmp_path / "requirements.txt"
     with pytest.raises(StageError, match=r"requirements\.txt cannot be read: No such file or directory; `make lock`"):
         publish(folder_store, mini_bundle, requirements=path)
@@ -168,7 +168,7 @@ def test_release_without_its_packages_is_refused(
 def test_signature_is_of_one_key_and_one_manifest(
     mini_bundle: Path, variant: Callable[..., Path], key: Ed25519PrivateKey, key_file: str
 ) -> None:
-    """A signature, a line of base64, is accepted by the key's public half for the signed manifest alone."""
+    """A signature is one line of base64, and the public key accepts it only for the signed manifest."""
     manifest = (mini_bundle / MANIFEST).read_bytes()
     (signature,) = sign(manifest, key_file).values()
     assert is_signed(manifest, signature, public(key))
@@ -181,7 +181,7 @@ def test_signature_is_of_one_key_and_one_manifest(
 def test_release_may_be_signed_later_and_by_several_keys(
     store: AnyStore, mini_bundle: Path, key: Ed25519PrivateKey, key_file: str, tmp_path: Path
 ) -> None:
-    """Each publication with a key adds its signature, which stays; the version serves where one of them is trusted."""
+    """Each publication with a key adds its signature for good; the version loads if any one of them is trusted."""
     other = Ed25519PrivateKey.generate()
     (tmp_path / "other.pem").write_bytes(pem(other))
     version = publish(store, mini_bundle)
@@ -226,7 +226,7 @@ def test_key_that_cannot_sign_is_refused(
 
 
 class FakeKms:
-    """AWS KMS with one Ed25519 key; it signs as the service does and keeps the last request."""
+    """AWS KMS with one Ed25519 key; signs as the service does and keeps the last request."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
         """Hold a key."""
@@ -245,14 +245,14 @@ class FakeKms:
 
 @pytest.fixture
 def kms(key: Ed25519PrivateKey, monkeypatch: pytest.MonkeyPatch) -> FakeKms:
-    """A KMS that boto3 connects to; moto's knows no Ed25519."""
+    """The fake KMS that boto3 connects to, since moto's has no Ed25519."""
     service = FakeKms(key)
     monkeypatch.setattr(boto3, "client", {"kms": service}.__getitem__)
     return service
 
 
 def test_kms_signs_as_a_file_does(mini_bundle: Path, key_file: str, kms: FakeKms) -> None:
-    """The signature is that of the same key in a file; KMS gets the short statement instead of the long manifest."""
+    """The signature equals that of the same key in a file; KMS gets a short statement in place of the long manifest."""
     manifest = (mini_bundle / MANIFEST).read_bytes()
     assert sign(manifest, "kms:alias/release") == sign(manifest, key_file)
     assert kms.request == {
@@ -266,7 +266,7 @@ def test_kms_signs_as_a_file_does(mini_bundle: Path, key_file: str, kms: FakeKms
 
 @pytest.mark.usefixtures("s3_environment")
 def test_kms_has_these_parameters() -> None:
-    """The parameters are those of AWS's own description of the service, and so is the limit of the message."""
+    """The parameters, and the limit of the message's size, are those of botocore's description of the service."""
     shape = boto3.client("kms").meta.service_model.operation_model("Sign").input_shape
     assert {"KeyId", "Message", "MessageType", "SigningAlgorithm"} <= shape.members.keys()
     assert "ED25519_SHA_512" in shape.members["SigningAlgorithm"].enum
@@ -276,6 +276,6 @@ def test_kms_has_these_parameters() -> None:
 
 @pytest.mark.usefixtures("s3_environment")
 def test_key_that_kms_does_not_have_is_an_error(mini_bundle: Path) -> None:
-    """Where KMS refuses, so does the release, with KMS's own reason."""
+    """If KMS refuses to sign, the release fails with KMS's own reason."""
     with pytest.raises(StageError, match=r"AWS KMS cannot sign with alias/none: .*NotFoundException"):
         sign((mini_bundle / MANIFEST).read_bytes(), "kms:alias/none")

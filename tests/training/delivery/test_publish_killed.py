@@ -20,10 +20,10 @@ from training.delivery.publish import publish
 from training.delivery.store_writer import FolderStoreWriter, S3StoreWriter, open_store_writer, read_current_pointer
 
 PROJECT = Path(__file__).parents[3]
-# More than one publication into a store, so that one meets what another left; few, because each version is loaded anew.
+# More than one, so that a publication meets what a killed one left; few, because each version is loaded every time.
 ROUNDS_A_STORE = 2
 SEED = 9
-# Beyond a child's last step, so that the time after it is among what is killed.
+# Longer than a child needs after its last step, so that some are killed after it or not at all.
 LONGEST_SECONDS = 0.002
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
@@ -34,8 +34,8 @@ AnyStore = FolderStoreWriter | S3StoreWriter
 
 @pytest.fixture
 def kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kill]:
-    """Has a child publish and move, and kills it at a step; returns how it ended."""
-    # Neither a checkout nor git, which would be asked seven times a round.
+    """Let a child publish and move the pointer, kill it at a step, and return how it ended."""
+    # Without a checkout and without git, which would otherwise be called seven times a round.
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "")
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -60,7 +60,7 @@ def kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kill]:
 
 @pytest.fixture
 def variants(variant: Callable[..., Path]) -> list[Path]:
-    """As many sound versions as are published into one store, and the one that is there before."""
+    """One sound version for each publication into a store, after the one that is in it from the start."""
     return [variant(shift=number / 100) for number in range(ROUNDS_A_STORE + 1)]
 
 
@@ -73,9 +73,9 @@ def new_store(address: str, first: Path) -> AnyStore:
 
 
 def state_of(store: AnyStore) -> tuple[list[str], str | None, int]:
-    """The versions that a store lists and the current one, all of which load, and how often the pointer has moved.
+    """The listed versions, the current one, and the pointer's serial number.
 
-    Its moves are all there, one after the other.
+    Checks that every version loads, and that the history has every move of the pointer in order.
     """
     versions = store.names("mini/bundles")
     assert [load_released(store, "mini", version).version for version in versions] == versions
@@ -86,9 +86,9 @@ def state_of(store: AnyStore) -> tuple[list[str], str | None, int]:
 
 
 def kill_often(kill: Kill, fresh_store: Callable[[], AnyStore], variants: list[Path], *, rounds: int) -> Counter[str]:
-    """How many children got how far before they died; after each, the store is sound.
+    """Counts how far killed children got; after each of them the store is sound.
 
-    The kills are spread evenly over all steps, from the first to beyond the last, however fast the machine is.
+    The kills are spread evenly from the first step to beyond the last one, however fast the machine is.
     """
     chance, reached = random.Random(SEED), Counter[str]()  # noqa: S311 - the same kills at each run
     unkilled = kill(str(fresh_store()), variants[1], steps=1_000_000, seconds=0)
@@ -115,7 +115,7 @@ def kill_often(kill: Kill, fresh_store: Callable[[], AnyStore], variants: list[P
 
 
 def test_kills_of_a_publication_into_a_folder(kill: Kill, tmp_path: Path, variants: list[Path]) -> None:
-    """Whenever a publication dies, every version and the pointer stay whole, and the same publication then succeeds."""
+    """After a kill at any step, every version and the pointer are whole, and the same publication succeeds."""
     template, stores = new_store(str(tmp_path / "template"), variants[0]), tmp_path / "stores"
 
     def fresh_store() -> FolderStoreWriter:
@@ -128,6 +128,6 @@ def test_kills_of_a_publication_into_a_folder(kill: Kill, tmp_path: Path, varian
 
 
 def test_kills_of_a_publication_into_s3(bucket: str, kill: Kill, variants: list[Path]) -> None:
-    """In S3 it is the same; fewer kills, because every step is a request."""
+    """The same holds in S3; there are fewer kills because every step is a request."""
     reached = kill_often(kill, lambda: new_store(f"s3://{bucket}/{uuid4().hex}", variants[0]), variants, rounds=5)
     assert reached["begun"] + reached["published"] >= 2

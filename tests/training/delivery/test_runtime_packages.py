@@ -1,4 +1,4 @@
-"""The artifact's packages: the committed file is read, and anything else in such a file is refused."""
+"""The artifact's packages are read from the committed file, and anything else in such a file is refused."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ PINNED = f"some-package==1.0 \\\n    --hash=sha256:{TWO} \\\n    --hash=sha256:{
 
 
 def test_the_committed_file_is_read() -> None:
-    """Each of its packages has a version and at least one hash; those that every cold start pays are among them."""
+    """Each package has a version and at least one hash; those that every cold start imports are included."""
     packages = {package.name: package for package in read_runtime_packages()}
     text = REQUIREMENTS.read_text()
     assert len(packages) == text.count("==")
@@ -23,14 +23,14 @@ def test_the_committed_file_is_read() -> None:
 
 
 def test_hashes_are_sorted_and_comments_ignored(tmp_path: Path) -> None:
-    """The order in a file does not matter."""
+    """The order of hashes in the file does not matter."""
     path = tmp_path / "requirements.txt"
     path.write_text(f"# a comment\n\n{PINNED}")
     assert read_runtime_packages(path) == (RuntimePackage("some-package", "1.0", (ONE, TWO)),)
 
 
 def test_packages_for_other_systems_are_left_out(tmp_path: Path) -> None:
-    """`make lock` resolves for all systems; the artifact is built for one."""
+    """`make lock` resolves for all systems, but the artifact is built for one."""
     path = tmp_path / "requirements.txt"
     path.write_text(
         PINNED.replace("==1.0", "[extra]==1.0 ; sys_platform == 'linux'")
@@ -56,7 +56,7 @@ def test_packages_for_other_systems_are_left_out(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_is_one_sentence(tmp_path: Path, content: bytes | None, problem: str) -> None:
-    """It names the file, what is wrong, and the command that writes it."""
+    """The sentence names the file, what is wrong, and the command that writes it."""
     path = tmp_path / "requirements.txt"
     if content is not None:
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""The version of a scorer that scores: a store that somebody names and that has none is told."""
+"""Choosing the version that scores: a named store without a release is reported."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from training.run.progress import warn_once
 def test_mistaken_address_is_told(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], address: str, *, is_told: bool
 ) -> None:
-    """The packaged bundle scores where a store holds no release; where its address was given, that is told."""
+    """The packaged bundle scores if the store has no release; a warning says so if an address was given."""
     monkeypatch.chdir(trained)
     warn_once.cache_clear()
     scorer, _ = chosen_bundle("mini", "", address)

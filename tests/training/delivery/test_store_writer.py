@@ -1,4 +1,4 @@
-"""Writing into a store: whole bundles, content that never changes, and pointer updates of which only one succeeds."""
+"""Writing into a store: whole bundles, content that never changes, and pointer updates that cannot collide."""
 
 from io import BytesIO
 from pathlib import Path
@@ -51,7 +51,7 @@ def version(mini_bundle: Path) -> str:
 
 
 def test_content_is_never_changed(store: AnyStore) -> None:
-    """Content may be put again under its key; where the key holds something else, that stays, and the error says so."""
+    """The same content may be put again; other content under the same key is refused, and the first one stays."""
     assert read_if_there(store, "mini/releases/one.json") is None
     for _ in range(2):
         store.put_new("mini/releases/one.json", b"one")
@@ -63,7 +63,7 @@ def test_content_is_never_changed(store: AnyStore) -> None:
 
 
 def test_bundle_is_put_whole(store: AnyStore, contents: dict[str, bytes], version: str) -> None:
-    """A bundle that was put, once or again, is listed, loads, and has its files byte for byte."""
+    """A bundle that was put once or twice is listed, loads, and has its files byte for byte."""
     for _ in range(2):
         store.put_bundle("mini", version, contents)
         assert store.names("mini/bundles") == [version]
@@ -73,7 +73,7 @@ def test_bundle_is_put_whole(store: AnyStore, contents: dict[str, bytes], versio
 
 @pytest.mark.parametrize("name", ["model.ubj", MANIFEST])
 def test_damaged_bundle_is_refused(store: AnyStore, contents: dict[str, bytes], version: str, name: str) -> None:
-    """Nothing is listed of a bundle that is damaged, or has another version; the sound one may follow it."""
+    """A bundle that is damaged, or has another version, is not listed; a sound one can be put afterwards."""
     damaged = {**contents, name: contents[name][:-1] + bytes([contents[name][-1] ^ 0xFF])}
     with pytest.raises(BundleError, match="is damaged"):
         store.put_bundle("mini", version, damaged)
@@ -88,7 +88,7 @@ def test_damaged_bundle_is_refused(store: AnyStore, contents: dict[str, bytes], 
 def test_unfinished_bundle_is_hidden_and_swept(
     folder_store: FolderStoreWriter, contents: dict[str, bytes], version: str, *, is_published: bool
 ) -> None:
-    """What a dead process left is never listed, and gone after the next publication, also of what is there already."""
+    """What a dead process left is never listed, and the next publication removes it, even one of a known version."""
     if is_published:
         folder_store.put_bundle("mini", version, contents)
     left = folder_store.root / "mini" / "bundles" / f"{UNFINISHED}dead"
@@ -97,12 +97,12 @@ def test_unfinished_bundle_is_hidden_and_swept(
     assert folder_store.names("mini/bundles") == ([version] if is_published else [])
     folder_store.put_bundle("mini", version, contents)
     assert [path.name for path in left.parent.iterdir()] == [version]
-    # Who serves may be another user than who publishes.
+    # The serving process may run as another user than the publishing one.
     assert (left.parent / version).stat().st_mode & 0o777 == 0o755
 
 
 def test_unfinished_pointer_is_swept(folder_store: FolderStoreWriter) -> None:
-    """What a dead process left of a pointer, under its temporary name, is gone after the next update."""
+    """A temporary file of the pointer that a dead process left is removed by the next update."""
     folder_store.exchange_pointer("mini", b"first", None)
     left = folder_store.root / "mini" / ".pointer.json.4242"
     left.write_bytes(b"half a poin")
@@ -111,7 +111,7 @@ def test_unfinished_pointer_is_swept(folder_store: FolderStoreWriter) -> None:
 
 
 def test_partial_upload_is_completed(s3_store: S3StoreWriter, contents: dict[str, bytes], version: str) -> None:
-    """In S3 a bundle is not listed before its manifest is there; the next publication of the version completes it."""
+    """In S3 a bundle is listed once its manifest is there; publishing the version again completes it."""
     for name in FILES:
         s3_store.put_new(bundle_key("mini", version, name), contents[name])
     assert s3_store.names("mini/bundles") == []
@@ -123,7 +123,7 @@ def test_partial_upload_is_completed(s3_store: S3StoreWriter, contents: dict[str
 def test_leftover_of_other_content_is_refused(
     s3_store: S3StoreWriter, contents: dict[str, bytes], version: str
 ) -> None:
-    """Where an object of a bundle is there already and holds something else, the bundle is not published."""
+    """If one of a bundle's objects already exists with other content, the bundle is not published."""
     s3_store.put_new(bundle_key("mini", version, "model.ubj"), b"another model")
     with pytest.raises(StageError, match=rf"mini/bundles/{version}/model\.ubj exists already"):
         s3_store.put_bundle("mini", version, contents)
@@ -131,7 +131,7 @@ def test_leftover_of_other_content_is_refused(
 
 
 def test_pointer_is_exchanged_only_for_the_one_that_was_seen(store: AnyStore) -> None:
-    """A pointer that another writer updated, created or removed since it was read is not written."""
+    """A pointer is not written if another writer has updated, created or removed it since it was read."""
     with pytest.raises((StageError, MissingError)):
         store.exchange_pointer("mini", b"second", b"first")
     assert read_if_there(store, pointer_key("mini")) is None
@@ -148,14 +148,14 @@ class OvertakenStore(S3StoreWriter):
     """A store in S3 in which another writer updates the pointer right after each read."""
 
     def read_tagged(self, key: str, limit: int) -> tuple[bytes, str]:
-        """What was there before that update."""
+        """The content as it was before the other writer's update."""
         tagged = super().read_tagged(key, limit)
         S3StoreWriter(self.bucket, self.prefix).exchange_pointer("mini", b"theirs", tagged[0])
         return tagged
 
 
 def test_pointer_that_changes_between_read_and_write_stays(s3_store: S3StoreWriter) -> None:
-    """In S3 the write itself is refused where the pointer is no longer the one that was read."""
+    """In S3 the write itself is refused if the pointer is no longer the one that was read."""
     s3_store.exchange_pointer("mini", b"first", None)
     with pytest.raises(StageError, match="was updated by another writer"):
         OvertakenStore(s3_store.bucket, s3_store.prefix).exchange_pointer("mini", b"mine", b"first")
@@ -169,7 +169,7 @@ def keys_of(store: S3StoreWriter) -> list[str]:
 
 @pytest.mark.parametrize("ignored", [("If-None-Match", "If-Match"), ("If-None-Match",), ("If-Match",)])
 def test_store_that_ignores_conditions_is_refused(s3_store: S3StoreWriter, ignored: tuple[str, ...]) -> None:
-    """Two writers could overwrite each other there, so nothing is written."""
+    """Two writers could overwrite each other in such a store, so nothing is written."""
 
     def drop(params: dict[str, Any], **_: object) -> None:
         for name in ignored:
@@ -183,7 +183,7 @@ def test_store_that_ignores_conditions_is_refused(s3_store: S3StoreWriter, ignor
 
 
 def test_store_without_conditions_is_refused(s3_store: S3StoreWriter) -> None:
-    """A store that answers 501 to a condition is named as one that cannot keep releases."""
+    """A store that answers 501 to a conditional write is refused as one that cannot hold releases."""
 
     def refuse(**_: object) -> tuple[SimpleNamespace, dict[str, Any]]:
         return SimpleNamespace(status_code=501), {"Error": {"Code": "NotImplemented"}}
@@ -194,7 +194,7 @@ def test_store_without_conditions_is_refused(s3_store: S3StoreWriter) -> None:
 
 
 def test_busy_store_is_asked_again(s3_store: S3StoreWriter) -> None:
-    """A store that answers SlowDown gets more time; what writers try conditions on lies beside the scorers."""
+    """A store that answers SlowDown is asked again; the probe of conditional writes is outside all scorers' keys."""
     slow = iter([True, False, True, False, True])
 
     def busy(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
@@ -209,7 +209,7 @@ def test_busy_store_is_asked_again(s3_store: S3StoreWriter) -> None:
 
 @pytest.fixture
 def atomic_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lets moto do what S3 promises: nothing comes between the check of a write's condition and the write."""
+    """Let moto do what S3 promises: nothing happens between the check of a write's condition and the write."""
     put, lock = S3Response.put_object, Lock()
 
     def put_one_by_one(response: S3Response) -> Any:  # noqa: ANN401 - moto's own type
@@ -221,12 +221,12 @@ def atomic_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("atomic_conditions")
 def test_one_of_simultaneous_updates_succeeds(address: str) -> None:
-    """Of several writers who saw the same pointer one updates it; each update that was reported is in the history."""
+    """Only one of several writers that saw the same pointer updates it, and every reported update is in the history."""
     barrier, reported = Barrier(WRITERS), []
 
     def keep_updating(store: AnyStore, name: str) -> None:
         def change(_: object) -> dict[str, Any]:
-            # Every writer has read the pointer, none has written one.
+            # Every writer has read the pointer, and none has written it yet.
             barrier.wait(timeout=20)
             return {"reason": name}
 
@@ -248,7 +248,7 @@ def test_one_of_simultaneous_updates_succeeds(address: str) -> None:
 
 
 def test_names_are_sorted_and_of_one_scorer(store: AnyStore) -> None:
-    """Names come sorted, without those of a scorer whose name begins alike; an empty store has none."""
+    """Names come sorted, without those of a scorer whose name has the same beginning; an empty store has none."""
     assert store.names("mini/history") == []
     for name in ("000010.json", "000002.json", "000001.json"):
         store.put_new(f"mini/history/{name}", b"{}")
@@ -259,7 +259,7 @@ def test_names_are_sorted_and_of_one_scorer(store: AnyStore) -> None:
 
 @pytest.mark.parametrize("address", ["gs://bucket/models", "s3://", "https://example.com/store"])
 def test_unknown_kind_of_store_is_refused(address: str) -> None:
-    """An address that is neither a folder's nor S3's is refused with what it may be."""
+    """An address that is neither a folder nor in S3 is refused with the forms that are allowed."""
     with pytest.raises(StageError, match="must be a folder, or s3://bucket or s3://bucket/prefix"):
         open_store_writer(address)
 
@@ -283,7 +283,7 @@ def test_prefix_may_be_written_in_several_ways(bucket: str, end: str) -> None:
 def test_unreachable_store_is_an_error(
     monkeypatch: pytest.MonkeyPatch, bucket_name: str, written: str, listed: str
 ) -> None:
-    """A store in a bucket that does not exist, or on a server that does not answer, is neither written nor listed."""
+    """Writing to or listing a bucket that does not exist, or a server that does not answer, fails with the cause."""
     if written == "EndpointConnectionError":
         monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         monkeypatch.setattr(store_writer, "ATTEMPTS", 1)

@@ -1,4 +1,4 @@
-"""The gate's rules on drawn answers: every limit decides exactly where it is declared."""
+"""The gate's rules on simulated answers: every limit decides exactly at its declared value."""
 
 from dataclasses import replace
 from functools import partial
@@ -16,13 +16,13 @@ N_ROWS, N_FRAUDS = 3_000, 300
 LABEL = (np.arange(N_ROWS) < N_FRAUDS).astype(np.int8)
 ROWS = JudgedRows(LABEL, Gate(), seed=7)
 SIGNAL = 1.8 * LABEL + np.random.default_rng(1).normal(size=N_ROWS)
-# Far more, or far less, than any limit is from what is measured; a hundredth is the least that must be noticed.
+# Limits are moved by this much; twice as much, a hundredth, is the least that the rules must notice.
 STEP = 0.005
 
 
 @pytest.fixture(autouse=True)
 def _few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rules are the same for wider and narrower intervals, of which hundreds are drawn here."""
+    """Few resamples: the rules are the same for any width of the intervals, and hundreds are computed here."""
     monkeypatch.setattr(weighing, "bootstrap", partial(bootstrap, draws=150))
 
 
@@ -49,13 +49,13 @@ WORSE = model("worse", 1.5)
 def verdict(
     challenger: ModelAnswers, former: ModelAnswers | None = None, agreed: float = 0.1, **gate: float
 ) -> GateVerdict:
-    """The verdict on a challenger beside the champion, with some limits of the gate declared otherwise."""
+    """The verdict on a challenger beside the champion, with some of the gate's limits changed."""
     limits = Gate.model_validate({"margin": 0.2, **gate})
     return weigh(challenger, CHAMPION, former, replace(ROWS, gate=limits), agreed=agreed)
 
 
 def test_shipped_limits() -> None:
-    """What a scorer that declares no gate is judged by."""
+    """The limits for a scorer that declares no gate."""
     assert Gate().model_dump() == {
         "margin": 0.02,
         "min_frauds": 50,
@@ -72,7 +72,7 @@ def blocks(answers: ModelAnswers, n: int) -> ModelAnswers:
 
 
 def test_blocking_more_than_the_champion_is_refused() -> None:
-    """As flagging more is: beyond the limit times what it blocks, or was meant to block."""
+    """As for flags, the limit is a multiple of what the champion blocks, or was meant to block."""
     champion = blocks(CHAMPION, 60)
 
     def weighed(challenger: ModelAnswers, agreed_blocks: float = 0.0) -> GateVerdict:
@@ -92,7 +92,7 @@ def test_blocking_more_than_the_champion_is_refused() -> None:
 
 
 def test_first_release_keeps_its_policy_for_what_it_blocks() -> None:
-    """Where the rows show that it does not, it is refused."""
+    """It is refused if the rows show that it breaks its policy."""
     flagged = Policy(recall=0.1)
     kept = weigh_first(blocks(CHAMPION, 20), ROWS, flagged, Policy(precision=0.5))
     assert (kept.kind, kept.measured.block_policy is None) == ("promote", False)
@@ -103,7 +103,7 @@ def test_first_release_keeps_its_policy_for_what_it_blocks() -> None:
 
 
 def test_the_first_bands_keep_their_policy() -> None:
-    """A champion without bands says nothing of how much may be blocked: the declared policy does."""
+    """A champion without bands does not say how much may be blocked, so the declared policy decides."""
     rows = replace(ROWS, gate=Gate(margin=0.2))
 
     def weighed(challenger: ModelAnswers) -> GateVerdict:
@@ -116,13 +116,13 @@ def test_the_first_bands_keep_their_policy() -> None:
 
 
 def test_equal_challenger_is_promoted() -> None:
-    """Where the margin is wider than chance."""
+    """A challenger that differs by chance only is promoted if the margin is wider than that."""
     assert (verdict(EQUAL).kind, verdict(EQUAL).reasons) == ("promote", ())
     assert verdict(CHAMPION).measured.average_precision.low == 0
 
 
 def test_margin_decides_by_the_lower_end() -> None:
-    """A loss that may be a hundredth more than the margin is a doubt; one of the margin itself is too."""
+    """A possible loss of exactly the margin, or of more, is a doubt."""
     low = verdict(EQUAL).measured.average_precision.low
     assert low < 0
     assert verdict(EQUAL, margin=-low + STEP).kind == "promote"
@@ -135,7 +135,7 @@ def test_margin_decides_by_the_lower_end() -> None:
 
 
 def test_significant_loss_is_refused_unless_the_margin_allows_it() -> None:
-    """What is worse beyond chance is an objection, no doubt; within the margin it is none for the ranking."""
+    """A ranking that is worse beyond chance is an objection rather than a doubt, unless the margin covers it."""
     refused = verdict(WORSE, margin=0.02)
     gain = refused.measured.average_precision
     assert gain.high < 0
@@ -150,9 +150,9 @@ def test_significant_loss_is_refused_unless_the_margin_allows_it() -> None:
 
 
 def test_the_declared_recall_is_enough() -> None:
-    """A champion that catches more than was declared, with more alerts, does not speak against what was declared.
+    """A challenger that keeps the declared recall is not refused because the champion catches more with more alerts.
 
-    Where the rows show that the recall is missed, or its policy is another, the loss counts.
+    If the rows show that it misses that recall, or if the policy is another one, the loss counts.
     """
     strict, rows = alarms(CHAMPION, 250), replace(ROWS, gate=Gate(margin=0.02))
     recall = verdict(strict).measured.recall
@@ -169,7 +169,7 @@ def test_the_declared_recall_is_enough() -> None:
 
 
 def test_significantly_lower_recall_is_refused() -> None:
-    """However well it ranks: what it flags is what is caught. Within the margin it may be lower."""
+    """However well it ranks, a challenger that catches fewer frauds is refused, unless the margin covers the loss."""
     strict = alarms(CHAMPION, 250)
     gain = verdict(strict).measured.recall
     assert gain.high < 0
@@ -181,7 +181,7 @@ def test_significantly_lower_recall_is_refused() -> None:
 
 
 def test_best_release_so_far_is_compared_too() -> None:
-    """A challenger as good as the champion is refused where an earlier release is far better: a slow slide is seen."""
+    """Even if it equals the champion, a challenger is refused if an earlier release is far better."""
     better = model("first", 0.0)
     refused = verdict(NOISIER, better, margin=0.02)
     former = refused.measured.best_former
@@ -198,7 +198,7 @@ def test_best_release_so_far_is_compared_too() -> None:
 
 
 def test_best_is_the_one_that_ranks_best() -> None:
-    """Of champion, challenger and best former; the next challenger is compared with it."""
+    """The best of champion, challenger and best former release is what the next challenger is compared with."""
     assert verdict(WORSE).measured.best == "champion"
     assert verdict(model("better", 0.0)).measured.best == "better"
     assert verdict(WORSE, model("first", 0.0)).measured.best == "first"
@@ -207,7 +207,7 @@ def test_best_is_the_one_that_ranks_best() -> None:
 
 @pytest.mark.parametrize(("remembers", "ends"), [(False, True), (True, False)])
 def test_slow_slide_ends(*, remembers: bool, ends: bool) -> None:
-    """Each release ranks a little worse than the one before: beside the champion alone all pass, the best ends it."""
+    """If each release ranks slightly worse than the last, all pass beside the champion, but not beside the best one."""
     releases = [model(f"release {number}", float(np.sqrt(0.06 * number))) for number in range(8)]
     rows = replace(ROWS, gate=Gate(margin=0.05))
     champion = best = releases[0]
@@ -222,7 +222,7 @@ def test_slow_slide_ends(*, remembers: bool, ends: bool) -> None:
 
 
 def test_few_frauds_are_a_doubt() -> None:
-    """One fraud fewer than declared, and the gate cannot tell, also of a first release; one more changes nothing."""
+    """With one fraud fewer than declared the gate cannot tell, even for a first release, but it can still refuse."""
     assert verdict(CHAMPION, min_frauds=N_FRAUDS).kind == "promote"
     few = verdict(CHAMPION, min_frauds=N_FRAUDS + 1)
     assert (few.kind, few.doubts) == (
@@ -235,7 +235,7 @@ def test_few_frauds_are_a_doubt() -> None:
 
 
 def test_calibration_limit_is_a_share_of_the_fraud_rate() -> None:
-    """By the lower end of the error's interval: a hundredth above the limit is refused, a hundredth below is not."""
+    """The lower end of the error's interval counts: just above the limit is refused, just below is not."""
     shifted = replace(CHAMPION, probability=np.minimum(CHAMPION.probability * 1.6, 0.999))
     share = verdict(shifted).measured.calibration_error.low / LABEL.mean()
     assert 0.3 < share < 0.9
@@ -251,7 +251,7 @@ def test_calibration_limit_is_a_share_of_the_fraud_rate() -> None:
 
 
 def test_alert_limit_is_a_ratio_by_the_lower_end() -> None:
-    """A hundredth above what the lower end is of the champion's rate is refused, a hundredth below is not."""
+    """The lower end of the alert rate's interval counts, as a multiple of the champion's rate."""
     alarmist = alarms(CHAMPION, 480)
     ratio = share_interval(480, N_ROWS)[0] / 0.1
     assert verdict(alarmist, max_alert_ratio=ratio + STEP).kind == "promote"
@@ -280,7 +280,7 @@ MEANT = ", and was meant to flag"
 def test_alerts_are_compared_with_the_larger_rate(
     own: float, champion_flags: float, agreed: float, usual: str | None
 ) -> None:
-    """A challenger may flag up to half more than the champion does or was agreed to, whichever is more."""
+    """A challenger may flag half more than the larger of the champion's rate and the agreed rate."""
     probability = np.where(LABEL == 1, 0.9, 0.01)
     models = [
         ModelAnswers(name, probability, np.arange(N_ROWS) < rate * N_ROWS)
@@ -292,13 +292,13 @@ def test_alerts_are_compared_with_the_larger_rate(
 
 
 def test_agreed_rate_is_that_of_the_rows_that_chose_the_threshold() -> None:
-    """What a champion was agreed to flag is what it flagged of them."""
+    """The agreed alert rate is the share that was flagged of these rows."""
     assert agreed_rate({"rows": 300, "flagged": 45, "frauds": 30}) == 0.15
 
 
 @pytest.mark.parametrize("name", ["recall", "precision", "review_rate"])
 def test_first_release_must_keep_its_policy(name: str) -> None:
-    """By the end of the interval: what the rows contradict is refused, what they allow is not."""
+    """A policy that the rows contradict, by the end of its interval, is refused; one that they allow is not."""
     shares = {
         "recall": (CHAMPION.flagged & (LABEL == 1)).sum() / N_FRAUDS,
         "precision": (CHAMPION.flagged & (LABEL == 1)).sum() / CHAMPION.flagged.sum(),
@@ -319,14 +319,14 @@ def test_first_release_must_keep_its_policy(name: str) -> None:
 
 
 def test_policy_without_a_share_is_not_judged() -> None:
-    """The lowest cost promises none; nor can a precision be measured where nothing is flagged."""
+    """The lowest cost promises no share, and a precision cannot be measured if nothing is flagged."""
     assert weigh_first(CHAMPION, ROWS, Decision(cost="lowest")).measured.policy is None
     silent = replace(CHAMPION, flagged=np.zeros(N_ROWS, dtype=bool))
     assert weigh_first(silent, ROWS, Decision(precision=0.9)).measured.policy is None
 
 
 def test_rows_of_one_entity_count_as_one() -> None:
-    """Rows four times over say no more than once, if they are of the same entities; without entities they seem to."""
+    """Four copies of the same entities' rows are no more evidence than one; without entities they would seem so."""
     times = 4
 
     def repeated(answers: ModelAnswers) -> ModelAnswers:

@@ -1,4 +1,4 @@
-"""Calibration: equal probabilities share a bin, errors have their known values, log-odds are finite."""
+"""Calibration: equal probabilities share a bin, errors have known values, and log-odds are finite."""
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ def test_bins_follow_the_probability(probability: Floats) -> None:
 
 @pytest.mark.parametrize(("n_rows", "n_bins"), [(150, 15), (1_000, 10), (7, 3)])
 def test_bins_hold_equally_many_rows(n_rows: int, n_bins: int) -> None:
-    """Where no probabilities tie, the bins' sizes differ by one row at most."""
+    """If no probabilities tie, the sizes of bins differ by at most one row."""
     probability = np.random.default_rng(2).permutation(n_rows) ** 3 / n_rows**3
     sizes = np.bincount(calibration_bins(probability, n_bins))
     assert len(sizes) == n_bins
@@ -47,7 +47,7 @@ def test_bins_hold_equally_many_rows(n_rows: int, n_bins: int) -> None:
 @settings(max_examples=50)
 @given(shift=st.just(0.0) | st.floats(0, 0.5))
 def test_calibration_error_is_a_known_shift(shift: float) -> None:
-    """Probabilities that are all too high by the same amount, or by none, have it as their calibration error."""
+    """If all probabilities are too high by the same amount, that amount is the calibration error."""
     shares = (0.02, 0.1, 0.5)
     label = np.concatenate([np.arange(100) < share * 100 for share in shares]).astype(np.int8)
     probability = np.repeat(shares, 100)
@@ -75,7 +75,7 @@ def test_brier_score_is_scikit_learns(rows: Rows) -> None:
 @settings(max_examples=50)
 @given(rows=WEIGHTED_ROWS)
 def test_weight_of_a_row_is_how_often_it_counts(rows: Rows) -> None:
-    """The calibration error under whole weights is that of the rows repeated so often, in the same bins."""
+    """A row with a whole weight counts like that many copies of it in the same bin."""
     probability, label, weight = columns_of(rows)
     times, bins = (weight * 4).astype(int), calibration_bins(probability)
     weighted = expected_calibration_error(probability, label, bins, weight * 4)
@@ -85,7 +85,7 @@ def test_weight_of_a_row_is_how_often_it_counts(rows: Rows) -> None:
 
 @given(st.floats(0, 1))
 def test_log_odds_are_finite(probability: float) -> None:
-    """Every probability has finite log-odds, which give it back."""
+    """Log-odds are finite for every probability and can be converted back."""
     odds = log_odds(np.array([probability]))
     assert np.isfinite(odds).all()
     assert 1 / (1 + np.exp(-odds[0])) == pytest.approx(probability, abs=1e-9)

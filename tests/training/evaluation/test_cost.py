@@ -1,4 +1,4 @@
-"""Costs: positions of a ranking cost what their decisions cost, and none is cheaper than those that are found."""
+"""Costs: each position of a ranking costs what its decisions cost, and none is cheaper than the chosen ones."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def columns_of(rows: list[tuple[float, bool, float]]) -> tuple[Floats, Labels, F
 
 
 def cost_at(probability: Floats, label: Labels, money: Money, review: float, block: float) -> float:
-    """What it costs to flag and to block from these thresholds on; infinite where more is reviewed than can be."""
+    """The cost of flagging and blocking from these thresholds on; infinite beyond the capacity for reviews."""
     flagged, blocked = probability >= review, probability >= block
     if (flagged & ~blocked).sum() > money.most_reviews:
         return np.inf
@@ -48,7 +48,7 @@ def cost_at(probability: Floats, label: Labels, money: Money, review: float, blo
 def test_positions_cost_what_their_decisions_cost(
     rows: list[tuple[float, bool, float]], costs: Costs, weights: list[int]
 ) -> None:
-    """In each part, at every pair of positions; a row of weight 2 costs what two rows cost."""
+    """Every part of the cost is right at every pair of positions, and a row of weight 2 costs as much as two rows."""
     probability, label, amount = columns_of(rows)
     weight = np.array(weights[: len(rows)], dtype=float)
     ranked = RankedCosts(rank(probability, label), Money(amount, costs), weight)
@@ -64,7 +64,7 @@ def test_positions_cost_what_their_decisions_cost(
 
 
 def test_costs_of_a_worked_case() -> None:
-    """A fraud of 100 is missed; of one of 40 a tenth is lost; two are reviewed, and a legitimate 50 is blocked."""
+    """A fraud of 100 is missed, a tenth of one of 40 is lost, two rows are reviewed, and a legitimate 50 is blocked."""
     costs = Costs.model_validate(
         {"amount": "amount", "review": 4, "insult": {"flat": 10, "share": 0.02}, "recovered": 0.9}
     )
@@ -79,7 +79,7 @@ def test_costs_of_a_worked_case() -> None:
 @settings(max_examples=200)
 @given(rows=ROWS, costs=COSTS)
 def test_no_pair_of_thresholds_is_cheaper(rows: list[tuple[float, bool, float]], costs: Costs) -> None:
-    """Both thresholds, chosen together, or one of them beside a given one, cost least within the capacity."""
+    """Two thresholds chosen together, or one beside a given one, cost the least that the capacity allows."""
     probability, label, amount = columns_of([*rows, (0.8, True, 50.0)])
     money = Money(amount, costs, days=2.0)
     thresholds = [*np.unique(probability), 2.0]
@@ -105,7 +105,7 @@ def test_no_pair_of_thresholds_is_cheaper(rows: list[tuple[float, bool, float]],
 
 @given(rows=ROWS, costs=COSTS)
 def test_decision_that_costs_least(rows: list[tuple[float, bool, float]], costs: Costs) -> None:
-    """The thresholds of a bundle are those, or the policy is refused because it is cheapest to do nothing."""
+    """The chosen thresholds cost the least; the policy is refused only if blocking nothing is as cheap."""
     probability, label, amount = columns_of([*rows, (0.8, True, 50.0)])
     money = Money(amount, costs, days=2.0)
     possible = [
@@ -125,7 +125,7 @@ def test_decision_that_costs_least(rows: list[tuple[float, bool, float]], costs:
 
 
 def rows_of_money(**keys: object) -> tuple[Floats, Labels, Money]:
-    """Ten rows of two days, three of them frauds, and these costs."""
+    """Ten rows of two days, three of them frauds, with these costs."""
     probability = np.linspace(0.9, 0.1, 10)
     label = np.array([1, 1, 0, 1, 0, 0, 0, 0, 0, 0], dtype=np.int8)
     return (
@@ -136,12 +136,12 @@ def rows_of_money(**keys: object) -> tuple[Floats, Labels, Money]:
 
 
 def test_capacity_bounds_what_is_reviewed() -> None:
-    """The cheapest threshold flags the third fraud too; with one review a day only two rows can be reviewed."""
+    """The cheapest threshold also flags the third fraud; with one review a day, only two rows can be reviewed."""
     decision = Decision(cost="lowest")
     assert decided(*rows_of_money()[:2], decision, rows_of_money()[2])["threshold"] < 0.64
     probability, label, money = rows_of_money(capacity=1)
     assert (probability >= decided(probability, label, decision, money)["threshold"]).sum() == 2
-    # What is blocked is not reviewed: the two riskiest rows make room for the next two.
+    # Blocked rows are not reviewed: the two riskiest make room for the next two.
     probability, label, money = rows_of_money(capacity=1, insult=1_000)
     made = decided(probability, label, BOTH_CHEAPEST, money)
     assert (probability >= made["block"]["threshold"]).sum() == 2
@@ -174,7 +174,7 @@ def test_capacity_bounds_what_is_reviewed() -> None:
     ],
 )
 def test_cost_policies_that_cannot_be(keys: dict[str, Any], decision: dict[str, Any], message: str | None) -> None:
-    """Each refusal names the key that makes it so; what can be is chosen, even if nothing is left to review."""
+    """A refusal names the key that causes it; otherwise thresholds are chosen, even if nothing is left to review."""
     probability, label, money = rows_of_money(**keys)
     if message is None:
         made = decided(probability, label, Decision.model_validate(decision), money)
@@ -185,7 +185,7 @@ def test_cost_policies_that_cannot_be(keys: dict[str, Any], decision: dict[str, 
 
 
 def test_where_blocking_never_pays() -> None:
-    """The riskiest row is legitimate, and an insult costs more than all reviews: one policy is all that is needed."""
+    """The riskiest row is legitimate, and an insult costs more than all reviews, so a single policy is enough."""
     probability, label, money = rows_of_money(insult=9_999)
     label = label[::-1].copy()
     with pytest.raises(PolicyError, match=r"^decision\.block\.cost: .* cheapest to block nothing; declare one policy"):
@@ -205,13 +205,13 @@ def test_where_blocking_never_pays() -> None:
     ],
 )
 def test_costs_that_cannot_be(keys: dict[str, Any], message: str) -> None:
-    """Each is refused with what would be right."""
+    """Each of these costs is refused with what is allowed."""
     with pytest.raises(ValidationError, match=message):
         Costs.model_validate({"amount": "amount", "review": 4.0} | keys)
 
 
 def test_days_of_the_rows(mini_scorer: ScorerDeclaration) -> None:
-    """A capacity is one of days; rows of half a day count for a whole one, and a sample for fewer."""
+    """The capacity is per day: less than a day counts as a whole one, and a sample as its share of the days."""
     columns = {mini_scorer.time: np.array([0.0, 86_400 * 3]), "amount": np.ones(2)}
     scorer = mini_scorer.model_copy(update={"costs": Costs(amount="amount", review=1.0, capacity=10)})
     money = declared_money(scorer, columns.__getitem__)
@@ -225,7 +225,7 @@ def test_days_of_the_rows(mini_scorer: ScorerDeclaration) -> None:
 
 
 def test_money_of_caught_frauds() -> None:
-    """Per threshold the amounts of flagged frauds count, in a thousand rows and as a share; a missing one is none."""
+    """Amounts of flagged frauds by threshold, per 1,000 rows and as a share; a missing amount counts as 0."""
     probability, label = np.array([0.9, 0.8, 0.7, 0.1]), labels(1, 0, 1, 1)
     assert caught_amounts(probability, label, [0.5, 0.0], np.array([30.0, 99.0, np.nan, 10.0])) == {
         "caught_amount_of_1000": [7_500.0, 10_000.0],

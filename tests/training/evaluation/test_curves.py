@@ -1,4 +1,4 @@
-"""Curves are thinned and keep their ends; reliability holds every row."""
+"""Curves are thinned but keep their ends, and reliability tables count every row."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_curves_are_thinned_and_keep_their_ends() -> None:
 
 
 def test_reliability_of_calibrated_probabilities() -> None:
-    """Where probabilities are true, each bin observes what it predicts."""
+    """If probabilities are true, each bin's observed share is what it predicts."""
     rng = np.random.default_rng(6)
     probability = rng.random(100_000)
     table = reliability(probability, (rng.random(100_000) < probability).astype(np.int8))
@@ -40,7 +40,7 @@ def test_reliability_of_calibrated_probabilities() -> None:
 
 
 def test_reliability_of_tied_probabilities() -> None:
-    """A shallow model gives many rows one probability; they are one line, which observes what they do."""
+    """Rows that share a probability, as many do in a shallow model, form one line of the table."""
     probability = np.repeat([0.01, 0.02, 0.9], [500, 400, 100])
     table = reliability(probability, labels(*([0] * 900 + [1] * 100)))
     assert table["rows"].tolist() == [500, 400, 100]
@@ -51,7 +51,7 @@ def test_reliability_of_tied_probabilities() -> None:
 @settings(max_examples=20)
 @given(rows=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=40))
 def test_reliability_holds_every_row(rows: list[tuple[float, bool]]) -> None:
-    """The bins hold all rows and all frauds, and each interval contains what was observed."""
+    """The bins together hold all rows and frauds, and each interval contains the observed share."""
     probability, is_fraud = zip(*rows, strict=True)
     table = reliability(np.array(probability), labels(*is_fraud))
     assert table["rows"].sum() == len(rows)

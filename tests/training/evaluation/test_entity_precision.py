@@ -1,4 +1,4 @@
-"""Entities: precision among the first cards of each day, worked out by hand."""
+"""Precision among the riskiest entities of each day, worked out by hand."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from training.evaluation.entity_precision import precision_at_top
 DAY = 86_400.0
 Row = tuple[float, str | None, float, int]
 
-# Two days; per row when, whose, score and label.
+# Two days; each row has its time in days, its entity, its score and its label.
 TWO_DAYS: list[Row] = [
     (0.0, "ann", 0.9, 1),
     (0.1, "bob", 0.8, 0),
@@ -24,7 +24,7 @@ TWO_DAYS: list[Row] = [
 
 
 def precision(rows: list[Row], top: int) -> float:
-    """The precision among the first of each day."""
+    """The precision among the `top` riskiest entities of each day."""
     days, entity, score, label = (np.array(column) for column in zip(*rows, strict=True))
     return precision_at_top(entity.astype(object), days * DAY, score, label.astype(np.int8), top)
 
@@ -32,7 +32,7 @@ def precision(rows: list[Row], top: int) -> float:
 @pytest.mark.parametrize(
     ("rows", "top", "expected"),
     [
-        # Day one has ann and bob, one of two; on day two ann is known, and cid and dan are one of two again.
+        # On day one, one of ann and bob is a fraud; on day two ann is known already, and one of cid and dan is a fraud.
         (TWO_DAYS, 2, 1 / 2),
         # The rows may come in any order of time.
         (TWO_DAYS[::-1], 2, 1 / 2),
@@ -40,28 +40,28 @@ def precision(rows: list[Row], top: int) -> float:
         (TWO_DAYS, 1, 1.0),
         # A fraud that was found is not reviewed again.
         ([(0.0, "ann", 0.9, 1), (1.0, "ann", 0.95, 1)], 1, 1 / 2),
-        # An entity that was no fraud on one day may be one on the next.
+        # An entity that was reviewed and legitimate on one day may be a fraud on the next.
         ([(0.0, "bob", 0.9, 0), (1.0, "bob", 0.9, 1)], 1, 1 / 2),
         # A defrauded entity that was not reviewed can be found on a later day.
         ([(0.0, "ann", 0.9, 0), (0.1, "bob", 0.1, 1), (1.0, "bob", 0.9, 1)], 1, 1 / 2),
-        # A day whose two entities are both frauds still has 8 of 10 reviews in vain.
+        # On a day whose two entities are both frauds, 8 of 10 reviews still find nothing.
         ([(0.0, "ann", 0.9, 1), (0.1, "bob", 0.8, 1)], 10, 2 / 10),
-        # An entity has the score of its highest row and is a fraud if any row is, be it another one.
+        # An entity has its highest row's score, and is a fraud if any of its rows is, even another one.
         ([(0.0, "ann", 0.9, 0), (0.1, "ann", 0.1, 1), (0.2, "bob", 0.8, 0)], 1, 1.0),
-        # A row without an entity is no card to review, and a day of such rows alone is no day.
+        # A row without an entity is not reviewed, and a day with no other rows does not count.
         ([(0.0, None, 0.99, 1), (0.1, "ann", 0.5, 1), (1.0, None, 0.9, 0)], 1, 1.0),
-        # The last second of a day is on another day than the next one.
+        # The last second of a day does not belong to the next day.
         ([(1 - 1 / DAY, "ann", 0.9, 0), (1.0, "bob", 0.8, 1)], 1, 1 / 2),
     ],
 )
 def test_worked_case(rows: list[Row], top: int, expected: float) -> None:
-    """The mean over days of the frauds among the riskiest entities that were not found before."""
+    """The mean over days of the share of frauds among the riskiest entities, without frauds found earlier."""
     assert precision(rows, top) == expected
 
 
 @pytest.mark.parametrize("top", [1, 3])
 def test_table_of_texts(top: int) -> None:
-    """A column as parquet gives it, with missing texts, is measured like an array of objects."""
+    """A text column as Parquet gives it, with missing texts, gives the same as an array of objects."""
     table = pd.DataFrame(TWO_DAYS, columns=["day", "card", "score", "is_fraud"])
     measured = precision_at_top(
         table["card"].astype("string").to_numpy(),
@@ -74,6 +74,6 @@ def test_table_of_texts(top: int) -> None:
 
 
 def test_a_column_without_an_entity_is_refused() -> None:
-    """A mean over no day at all would be no number."""
+    """Without any entity there is no day to take the mean over."""
     with pytest.raises(StageError, match="declare entity: null"):
         precision([(0.0, None, 0.9, 1), (1.0, None, 0.8, 0)], 1)

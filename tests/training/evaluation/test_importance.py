@@ -1,4 +1,4 @@
-"""Importance: a feature that the model does not use loses nothing, the only useful one loses most."""
+"""Importance: shuffling a feature that the model does not use loses nothing, the only useful one the most."""
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,14 @@ NAMES = ("noise", "useful", "empty")
 
 
 class FirstColumn:
-    """A model whose margin is the first feature, and which records the number of rows of each call."""
+    """A model whose margin is the first feature; it records the number of rows in each call."""
 
     def __init__(self) -> None:
         """Start without a prediction."""
         self.row_counts: set[int] = set()
 
     def predict(self, rows: Matrix, *, output_margin: bool) -> Matrix:
-        """The first column."""
+        """The first column of the rows."""
         assert output_margin
         self.row_counts.add(len(rows))
         return rows[:, 0]
@@ -28,7 +28,7 @@ class FirstColumn:
 
 @pytest.fixture(scope="module")
 def rows() -> Matrix:
-    """Six hundred rows: noise, a feature that tells frauds, and one that has no value at all."""
+    """Six hundred rows of noise, a feature that separates the frauds, and one without any value."""
     rng = np.random.default_rng(1)
     matrix = rng.normal(size=(600, 3)).astype(np.float32)
     matrix[:, 2] = np.nan
@@ -37,7 +37,7 @@ def rows() -> Matrix:
 
 @pytest.fixture(scope="module")
 def label(rows: Matrix) -> Labels:
-    """Frauds are the rows with a large useful feature, but for one in twenty."""
+    """Frauds are the rows with a large useful feature, with one label in twenty flipped."""
     wrong = np.random.default_rng(2).random(len(rows)) < 0.05
     return ((rows[:, 1] > 1) ^ wrong).astype(np.int8)
 
@@ -49,9 +49,9 @@ def model(rows: Matrix, label: Labels) -> XGBClassifier:
 
 
 def test_useful_feature_loses_the_most(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
-    """Without the one feature that tells frauds, each repeat loses most of what the model knows.
+    """Without the one feature that separates frauds, each repeat loses most of what the model gained.
 
-    A feature that no tree reads loses nothing at all; the matrix is not shuffled in place.
+    A feature that no tree uses loses nothing at all, and the matrix is not shuffled in place.
     """
     before = rows.copy()
     noise, useful, unused = permutation_losses(model, rows, label, seed=3)
@@ -62,7 +62,7 @@ def test_useful_feature_loses_the_most(model: XGBClassifier, rows: Matrix, label
 
 
 def test_loss_of_a_worked_case() -> None:
-    """A loss is the average precision of the rows less that of the rows with one column shuffled."""
+    """A loss is the average precision on the rows minus that on the rows with one column shuffled."""
     rng = np.random.default_rng(4)
     rows = rng.normal(size=(50, 2)).astype(np.float32)
     label = (rows[:, 0] > 0.5).astype(np.int8)
@@ -74,16 +74,16 @@ def test_loss_of_a_worked_case() -> None:
 
 
 def test_losses_reproduce(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
-    """A seed has its own losses, the same ones each time however the threads run."""
+    """A seed gives the same losses each time, in whatever order threads run, and another seed gives others."""
     first, again, other = (permutation_losses(model, rows, label, seed=seed) for seed in (3, 3, 4))
     assert first == again
     assert first != other
 
 
 def test_many_rows_are_sampled() -> None:
-    """Of more rows than an order of importance needs, all frauds are used and a sample of the rest.
+    """If there are more rows than needed, all frauds and a sample of the other rows are used.
 
-    What is drawn does not depend on the chunks.
+    The sample does not depend on the chunks.
     """
     rows = np.random.default_rng(6).normal(size=(2 * MAX_ROWS, 1)).astype(np.float32)
     model, label = FirstColumn(), (rows[:, 0] > 2).astype(np.int8)
@@ -94,7 +94,7 @@ def test_many_rows_are_sampled() -> None:
 
 
 def test_gain_shares_are_a_whole(model: XGBClassifier) -> None:
-    """The shares of the gain add up to one, most of it with the useful feature, nothing with the unused one."""
+    """The shares of the gain add up to one: the useful feature has most of it, the unused one nothing."""
     shares = gain_shares(model.get_booster(), 3)
     assert sum(shares) == pytest.approx(1.0)
     assert shares[1] > 0.8
@@ -120,14 +120,14 @@ def test_table_begins_with_the_most_important(model: XGBClassifier, rows: Matrix
 
 
 def test_equal_features_stand_in_the_order_of_their_names(label: Labels) -> None:
-    """Features of one gain are sorted by name, so that the report reproduces."""
+    """Features with equal gains are sorted by name, which makes the report reproducible."""
     rows = np.zeros((len(label), 3), dtype=np.float32)
     constant = XGBClassifier(n_estimators=1, n_jobs=1, base_score=0.5).fit(rows, label)
     assert importance_table(constant, rows, label, ("b", "c", "a"), seed=3)["feature"].tolist() == ["a", "b", "c"]
 
 
 def test_chunks_have_the_table_of_the_rows(model: XGBClassifier, rows: Matrix, label: Labels) -> None:
-    """Rows that are read in chunks have the same table."""
+    """Rows that are read in chunks give the same table."""
     importances, expected = (
         importance_table(model, matrix, label, NAMES, seed=3) for matrix in (FeatureMatrix(rows, 70), rows)
     )

@@ -1,4 +1,4 @@
-"""Intervals: draws are resamples with both classes, intervals agree with theory, bounds cover what they claim."""
+"""Intervals: resamples have both classes, intervals agree with theory, and bounds hold as often as they claim."""
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,7 @@ def label() -> Labels:
 
 @given(n_frauds=st.integers(1, 5), n_legitimate=st.integers(1, 5), seed=st.integers(0, 1_000))
 def test_every_draw_holds_both_classes(n_frauds: int, n_legitimate: int, seed: int) -> None:
-    """However few rows a class has, each draw has as many rows as there are, some of either class."""
+    """Each resample has as many rows as the data, with both classes, however few rows a class has."""
     label = np.repeat([1, 0], [n_frauds, n_legitimate]).astype(np.int8)
     for weight in draw_weights(label, draws=20, seed=seed):
         assert weight.sum() == len(label)
@@ -41,39 +41,39 @@ def test_every_draw_holds_both_classes(n_frauds: int, n_legitimate: int, seed: i
 
 
 def test_rows_are_drawn_equally_often(label: Labels) -> None:
-    """Over many draws each row comes once a draw on average."""
+    """Over many resamples, each row is drawn once per resample on average."""
     mean = np.mean(list(draw_weights(label, draws=5_000, seed=1)), axis=0)
     assert mean == pytest.approx(np.ones(len(label)), abs=0.08)
 
 
 def test_same_seed_same_draws(label: Labels) -> None:
-    """A seed has its own draws, the same ones each time."""
+    """A seed gives the same resamples each time, and another seed gives others."""
     first, again, other = (np.array(list(draw_weights(label, draws=10, seed=seed))) for seed in (7, 7, 8))
     assert (first == again).all()
     assert (first != other).any()
 
 
 def test_more_draws_begin_alike(label: Labels) -> None:
-    """More draws continue the fewer of the same seed."""
+    """With the same seed, more resamples continue the sequence of fewer."""
     few, many = (np.array(list(draw_weights(label, draws=draws, seed=7))) for draws in (5, 10))
     assert (many[:5] == few).all()
 
 
 def test_statistic_of_each_draw(label: Labels) -> None:
-    """The bootstrap has one line a draw, each the statistic under that draw's weights."""
+    """The bootstrap returns one line per resample, with the statistic under that resample's weights."""
     drawn = bootstrap(lambda weight: np.array([weight.max(), weight @ label]), label, seed=3, draws=12)
     assert drawn.tolist() == [[weight.max(), weight @ label] for weight in draw_weights(label, draws=12, seed=3)]
 
 
 def test_default_number_of_draws() -> None:
-    """Where no number of draws is given there are a thousand."""
+    """The default is a thousand resamples."""
     assert (
         bootstrap(lambda weight: weight[:1], np.array([0, 1], dtype=np.int8), seed=1).shape == (DRAWS, 1) == (1000, 1)
     )
 
 
 def test_interval_is_the_central_95_percent() -> None:
-    """Of a thousand equal steps, the interval leaves 25 on either side, column by column."""
+    """Of 1,001 equal steps, the interval leaves out 25 on either side, in each column."""
     steps = np.arange(1001.0)
     assert interval(np.stack([steps, -2 * steps], axis=1)) == [(25.0, 975.0), (-1950.0, -50.0)]
 
@@ -88,7 +88,7 @@ def test_interval_of_a_mean_is_the_normal_one() -> None:
 
 
 def test_interval_reproduces(label: Labels) -> None:
-    """The same rows and seed have the same interval, to the last bit; another seed has another."""
+    """The same rows and seed give the same interval to the last bit; another seed gives another one."""
     value = np.random.default_rng(6).normal(size=len(label))
     first, again, other = (
         interval(bootstrap(lambda weight: np.array([weight @ value]), label, seed=seed, draws=200))
@@ -99,7 +99,7 @@ def test_interval_reproduces(label: Labels) -> None:
 
 
 def test_constant_has_no_width(label: Labels) -> None:
-    """A number that no draw moves has an interval of that number alone."""
+    """A statistic that is the same in every resample has an interval without width."""
     assert interval(bootstrap(lambda _: np.array([0.25]), label, seed=1, draws=50)) == [(0.25, 0.25)]
 
 
@@ -109,7 +109,7 @@ def test_constant_has_no_width(label: Labels) -> None:
         ((0.0, 0.0), 0.0, 8, (0.0, 0.3244)),
         ((1.0, 1.0), 1.0, 8, (0.6756, 1.0)),
         ((0.9999, 1.0), 0.9999, 8, (0.6755, 1.0)),
-        # The bootstrap's own width is kept where it is wider.
+        # The bootstrap's own interval is kept if it is wider.
         ((0.0, 0.5), 0.0, 8, (0.0, 0.5)),
         ((0.25, 0.75), 0.5, 8, (0.25, 0.75)),
         ((0.3, 0.3), 0.3, 10, (0.1078, 0.6032)),
@@ -118,7 +118,7 @@ def test_constant_has_no_width(label: Labels) -> None:
 def test_share_without_a_spread_has_a_width(
     bounds: tuple[float, float], share: float, total: float, expected: tuple[float, float]
 ) -> None:
-    """A share that is 0 or 1 in the sample, and so in every draw, has Wilson's interval (1927)."""
+    """A share of 0 or 1, which is so in every resample, has Wilson's interval (1927)."""
     assert share_of_sample_interval(bounds, share, total) == pytest.approx(expected, abs=1e-4)
 
 
@@ -133,21 +133,21 @@ def test_share_without_a_spread_has_a_width(
     ],
 )
 def test_standard_error_of_folds(differences: list[float], error: float, is_within: bool) -> None:  # noqa: FBT001 - a parameter
-    """The standard error is that of the mean of the differences, which it bounds where they may be chance."""
+    """The mean difference is within chance if its standard error over the folds is at least as large."""
     assert standard_error(np.array(differences)) == pytest.approx(error)
     assert is_within_standard_errors(np.array(differences)) == is_within
 
 
 @given(count=st.integers(0, 50), more=st.integers(1, 50))
 def test_share_interval_is_wilsons(count: int, more: int) -> None:
-    """As scipy has it; without a case nothing is known."""
+    """The interval equals scipy's; without any case it is 0 to 1."""
     expected = binomtest(count, count + more).proportion_ci(method="wilson")
     assert share_interval(count, count + more) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert share_interval(0, 0) == (0, 1)
 
 
 def test_entities_are_numbered() -> None:
-    """The same entity has the same number; rows without one are each an entity of their own."""
+    """Rows of the same entity have the same number; each row without an entity gets a number of its own."""
     groups = entity_groups(pd.Series(["b", None, "a", "b", None], dtype=object))
     assert groups.tolist() == [0, 2, 1, 0, 3]
     assert entity_groups(pd.Series([None, None], dtype=object)).tolist() == [0, 1]
@@ -156,7 +156,7 @@ def test_entities_are_numbered() -> None:
 
 
 def test_entities_are_drawn_with_all_their_rows(label: Labels) -> None:
-    """Every row of an entity comes as often as the others, and every draw has as many entities as there are."""
+    """All rows of an entity are drawn equally often, and every resample has as many entities as the data."""
     groups = np.arange(40) // 4
     for weight in draw_weights(label, 20, 1, groups):
         by_entity = weight.reshape(10, 4)
@@ -166,7 +166,7 @@ def test_entities_are_drawn_with_all_their_rows(label: Labels) -> None:
 
 
 def test_every_draw_has_rows_of_the_needed_part() -> None:
-    """Of two entities, of which one has all later rows, none takes the other alone; all other draws stay."""
+    """Resamples without any row of the needed part are replaced; all other resamples stay the same."""
     label, groups = np.array([0, 1, 0, 1], dtype=np.int8), np.array([0, 0, 1, 1])
     free, needing = (np.array([*draw_weights(label, 60, 1, groups, part)]) for part in (slice(None), slice(2, None)))
     kept = free[free[:, 2:].any(axis=1)]
@@ -177,7 +177,7 @@ def test_every_draw_has_rows_of_the_needed_part() -> None:
 
 @pytest.mark.parametrize("times", [1, 5])
 def test_repeated_rows_of_an_entity_say_no_more_than_one(times: int) -> None:
-    """The interval is as wide as without the repetitions, drawn and of shares; by rows it would be narrower."""
+    """Repeating each entity's rows does not narrow the interval, drawn or by formula; counting rows would."""
     rng = np.random.default_rng(4)
     value, label = rng.normal(5, 2, 500), (rng.random(500) < 0.3).astype(np.int8)
     groups = np.repeat(np.arange(500), times)
@@ -199,7 +199,7 @@ def test_repeated_rows_of_an_entity_say_no_more_than_one(times: int) -> None:
 
 
 def test_entities_of_several_sizes_have_the_drawn_interval() -> None:
-    """The formula for shares agrees with drawing entities, where these differ in size and in their rates."""
+    """For entities of different sizes and rates, the formula for shares agrees with drawing entities."""
     rng = np.random.default_rng(8)
     sizes = rng.geometric(0.2, 400)
     groups = np.repeat(np.arange(400), sizes)
@@ -215,7 +215,7 @@ def test_entities_of_several_sizes_have_the_drawn_interval() -> None:
 
 
 def test_few_entities_have_a_wider_interval() -> None:
-    """Of ten entities it holds the true share as often as it says; Wilson's formula alone would in 91 of 100."""
+    """With ten entities the interval holds the true share as often as it claims; Wilson's alone only in 91 of 100."""
     rng = np.random.default_rng(2)
     groups, every, held = np.repeat(np.arange(10), 10), np.ones(100, dtype=bool), []
     for _ in range(1_000):
@@ -226,7 +226,7 @@ def test_few_entities_have_a_wider_interval() -> None:
 
 
 def test_entities_of_one_row_have_the_interval_of_t() -> None:
-    """It is Wilson's with t of one degree of freedom fewer than there are entities, and the variance of a sample."""
+    """It is Wilson's, with t for one degree of freedom fewer than entities, and with the variance of a sample."""
     hits, every = np.arange(8) < 2, np.ones(8, dtype=bool)
     effective = 8 * (7 / 8) * (1.959964 / 2.364624) ** 2
     expected = share_interval(0.25 * effective, effective)
@@ -234,18 +234,18 @@ def test_entities_of_one_row_have_the_interval_of_t() -> None:
 
 
 def test_share_of_entities_at_its_end_has_the_width_of_their_number() -> None:
-    """Of three entities that were all caught, twenty rows or not, the recall may be .44; without cases all is open."""
+    """If all of three entities were caught, the recall may still be 0.44, however many rows they have."""
     groups, every = np.repeat([0, 1, 2], 20), np.ones(60, dtype=bool)
     assert grouped_share_interval(every, every, groups) == share_interval(3, 3)
     assert grouped_share_interval(~every, every, groups) == share_interval(0, 3)
     assert grouped_share_interval(every, ~every, groups) == (0, 1)
-    # Equal rates have no variance either, of one entity or of several, whatever the last bits of a product are.
+    # Equal rates have no variance, whether of one entity or several, despite rounding in the last bits.
     for n_entities in (1, 3):
         hits = np.tile(np.arange(22) < 15, n_entities)
         entities = np.repeat(np.arange(n_entities), 22)
         expected = pytest.approx(share_interval(15 / 22 * n_entities, n_entities))
         assert grouped_share_interval(hits, np.ones_like(hits), entities) == expected
-    # Numbers that no case has do not count.
+    # Entities without a case do not count.
     assert grouped_share_interval(every, groups != 1, groups) == share_interval(2, 2)
 
 

@@ -1,4 +1,4 @@
-"""Metrics at thresholds are what pencil and paper give; their intervals hold them and reproduce."""
+"""Metrics at thresholds equal a calculation by hand; their intervals contain them and are reproducible."""
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +24,13 @@ def labels(*values: int) -> Labels:
 
 
 def measured(evaluation: Evaluation, weight: Floats | None = None) -> dict[str, float]:
-    """The measures by name, of the first threshold where there are several; each row counts once unless weighted."""
+    """The measures by name, for the first of several thresholds; each row counts once unless it is weighted."""
     values = evaluation.measured(np.ones(len(evaluation.label)) if weight is None else weight)
     return dict(zip([*RANKING_METRICS, *evaluation.columns], values.tolist(), strict=False))
 
 
 def test_worked_case() -> None:
-    """Every metric of six rows equals what pencil and paper give."""
+    """Every metric of six rows equals a calculation by hand."""
     probability, amount = np.array([0.9, 0.8, 0.7, 0.6, 0.2, 0.1]), np.array([50.0, 9, 30, 9, 9, 9])
     measures = measured(Evaluation(probability, labels(1, 0, 1, 0, 0, 0), [0.65], Money(amount, COSTS)))
     assert measures == pytest.approx(
@@ -75,21 +75,21 @@ def test_rates_are_what_counting_gives(rows: list[tuple[float, bool, float]], th
 @settings(max_examples=50)
 @given(times=st.lists(st.integers(0, 3), min_size=12, max_size=12))
 def test_weight_of_a_row_is_how_often_it_counts(times: list[int]) -> None:
-    """Whole weights, as the bootstrap draws them, measure what the rows repeated so often measure."""
+    """A row with a whole weight, as the bootstrap draws it, counts like that many copies of the row."""
     weight = np.array([*times, 1.0, 1.0])
     rng = np.random.default_rng(3)
     probability, label, amount = rng.integers(0, 8, 14) / 8, labels(*[0, 1] * 7), rng.integers(1, 99, 14).astype(float)
     measures = measured(Evaluation(probability, label, [0.5], Money(amount, COSTS)), weight)
     probability, label, amount = (np.repeat(column, weight.astype(int)) for column in (probability, label, amount))
     expected = measured(Evaluation(probability, label, [0.5], Money(amount, COSTS)))
-    # The bins of the calibration error are those of the rows that were drawn from.
+    # Left out because its bins are made of the rows before they are repeated.
     del measures["expected_calibration_error"], expected["expected_calibration_error"]
     assert measures == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("scale", [0.25, 0.1, 100.0])
 def test_weights_are_relative(scale: float) -> None:
-    """Weights that are all larger or smaller by one factor measure the same."""
+    """Multiplying all weights by one factor changes nothing."""
     probability, label, amount = np.array([0.9, 0.8, 0.3, 0.1]), labels(1, 0, 1, 0), np.array([70.0, 5, 40, 5])
     evaluation = Evaluation(probability, label, [0.5], Money(amount, COSTS))
     weight = np.array([1.0, 2.0, 1.0, 3.0])
@@ -107,7 +107,7 @@ def test_perfect_model() -> None:
 
 
 def test_cost_is_measured_where_it_is_declared() -> None:
-    """Without costs there are the rates alone; a score at the threshold is flagged."""
+    """Without costs, only the rates are measured; a score equal to the threshold is flagged."""
     probability, label = np.array([0.5, 0.1]), labels(1, 0)
     assert Evaluation(probability, label, [0.5]).columns == RATES
     assert measured(Evaluation(probability, label, [0.5]))["alert_rate"] == 0.5
@@ -117,7 +117,7 @@ def test_cost_is_measured_where_it_is_declared() -> None:
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    """400 rows of a fair model, three thresholds, and costs."""
+    """400 rows with calibrated probabilities, three thresholds and costs."""
     rng = np.random.default_rng(5)
     probability = rng.beta(1, 4, 400)
     label = (rng.random(400) < probability).astype(np.int8)
@@ -126,12 +126,12 @@ def evaluation() -> Evaluation:
 
 @pytest.fixture(scope="module")
 def measures(evaluation: Evaluation) -> Measures:
-    """Their metrics, intervals and table of thresholds."""
+    """Their metrics, intervals and threshold table."""
     return measure(evaluation, seed=1)
 
 
 def test_table_has_a_line_for_each_threshold(evaluation: Evaluation, measures: Measures) -> None:
-    """Each line has a threshold in the given order, its measures and their intervals; the headline is the first's."""
+    """Lines come in the given order, with measures and intervals; the headline figures are the first line's."""
     metrics, intervals, table = measures
     assert metrics == measured(evaluation)
     assert list(intervals) == list(metrics)
@@ -154,7 +154,7 @@ def test_measure_reproduces(evaluation: Evaluation, measures: Measures) -> None:
 @pytest.mark.parametrize("is_perfect", [True, False])
 @pytest.mark.parametrize("n_frauds", [2, 8, 40, 900])
 def test_no_share_has_an_interval_without_width(n_frauds: int, *, is_perfect: bool) -> None:
-    """Also a model that ranks every fraud above, or below, all other rows has an interval around each share."""
+    """Every share has an interval with a width, even if the model ranks all frauds above or below all other rows."""
     label = np.repeat([1, 0], [n_frauds, 1_000 - n_frauds]).astype(np.int8)
     noise = np.random.default_rng(1).random(1_000) / 4
     probability = noise + 0.5 * (label if is_perfect else 1 - label)
@@ -165,7 +165,7 @@ def test_no_share_has_an_interval_without_width(n_frauds: int, *, is_perfect: bo
 
 
 def test_calibration_error_lies_inside_its_interval() -> None:
-    """The interval of a well calibrated model's calibration error holds the error that is reported with it."""
+    """The calibration error of a well-calibrated model lies within the interval that is reported with it."""
     rng = np.random.default_rng(1)
     probability = rng.beta(1, 20, 1_000)
     label = (rng.random(1_000) < probability).astype(np.int8)

@@ -1,4 +1,4 @@
-"""Ranking: weighted metrics are scikit-learn's, counts are what counting gives."""
+"""Ranking: weighted metrics equal scikit-learn's, and counts equal plain counting."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,11 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Rows = list[tuple[float, bool, float]]
 
-# Few distinct scores, so that rows tie; weights whose sums are exact, zero among them as in a bootstrap draw.
+# Few distinct scores, for ties; weights with exact sums, including zero as in a bootstrap resample.
 TIED = st.integers(0, 8).map(lambda n: n / 8)
 WEIGHTS = st.integers(0, 12).map(lambda n: n / 4)
 WEIGHTED_ROWS = st.lists(st.tuples(TIED, st.booleans(), WEIGHTS), max_size=60).map(
-    # One row of each class has a weight, as in every draw of the bootstrap.
+    # One row of each class always has a weight, as in every bootstrap resample.
     lambda rows: [*rows, (0.5, True, 1.0), (0.5, False, 1.0)]
 )
 
@@ -30,9 +30,9 @@ def columns_of(rows: Rows) -> tuple[Floats, Labels, Floats]:
 
 @given(rows=WEIGHTED_ROWS, limit=st.sampled_from([0.0, 0.01, 0.1, 0.25, 0.5, 1.0]))
 def test_metrics_are_scikit_learns(rows: Rows, limit: float) -> None:
-    """ROC AUC, average precision and recall at a false positive rate, whatever ties and weights.
+    """ROC AUC, average precision and recall at a false positive rate agree for all ties and weights.
 
-    The recall is the highest of scikit-learn's ROC points within the rate.
+    That recall is the highest among scikit-learn's ROC points within the rate.
     """
     score, label, weight = columns_of(rows)
     counts, weights = rank(score, label).counts(weight), {"sample_weight": weight}
@@ -45,7 +45,7 @@ def test_metrics_are_scikit_learns(rows: Rows, limit: float) -> None:
 @settings(max_examples=50)
 @given(rows=WEIGHTED_ROWS)
 def test_counts_are_what_counting_gives(rows: Rows) -> None:
-    """Counts begin with 0 and then have, per distinct score from the highest, the weights at or above it."""
+    """Counts start with 0, then give the weight at or above each distinct score, from the highest score down."""
     score, label, weight = columns_of(rows)
     frauds, legitimate = rank(score, label).counts(weight)
     steps = [score >= value for value in np.unique(score)[::-1]]
@@ -64,9 +64,9 @@ def test_counts_without_weights() -> None:
 @settings(max_examples=50)
 @given(rows=WEIGHTED_ROWS, threshold=st.one_of(TIED, st.floats(-1, 2)))
 def test_position_of_a_threshold(rows: Rows, threshold: float) -> None:
-    """At a threshold's position stand the counts of the rows at or above it, whether a row has that score or none.
+    """A threshold's position has the counts of rows at or above it, even if no row has that score.
 
-    A score's position leads back to the score.
+    The position of a row's score gives back that score.
     """
     score, label, weight = columns_of(rows)
     ranking = rank(score, label)
@@ -88,7 +88,7 @@ def test_margins_rank_like_their_doubles() -> None:
 
 
 def test_constant_scores() -> None:
-    """One score for all rows is a coin: half an area, the fraud rate as precision, no recall at 1 %."""
+    """Equal scores for all rows are chance: an area of a half, the fraud rate as precision, no recall at 1 %."""
     counts = rank(np.full(10, 0.3), np.array([1, 1] + [0] * 8, dtype=np.int8)).counts()
     assert roc_auc(*counts) == 0.5
     assert average_precision(*counts) == 0.2

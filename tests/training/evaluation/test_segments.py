@@ -1,4 +1,4 @@
-"""Segments: one line for each category with enough rows, whose counts add up and whose intervals hold their rates."""
+"""Segments: one line for each level with enough rows; counts add up, and intervals contain their rates."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ Scored = tuple[Matrix, Floats, Labels]
 
 @pytest.fixture(scope="module")
 def features() -> Features:
-    """A number, a category with two learned labels, and a flag."""
+    """A number, a category with two learned levels, and a flag."""
     types = {"amount": "money", "country": "category", "is_new": "flag"}
     fields = {name: DeclaredField.model_validate({"type": type_}) for name, type_ in types.items()}
     contract = Contract(route="/shop", answer="probability", id=None, fields=fields, features={})
@@ -31,7 +31,7 @@ def features() -> Features:
 
 @pytest.fixture(scope="module")
 def scored() -> Scored:
-    """1,500 rows: 200 of other countries, 800 German, 199 French, 301 of none; 5 % frauds, scored with some sense."""
+    """1,500 rows: 200 of other countries, 800 German, 199 French, 301 without one; 5 % frauds, which score higher."""
     rng = np.random.default_rng(1)
     country = np.repeat([0.0, 1.0, 2.0, np.nan], [200, 800, 199, 301])
     is_new = (rng.random(1_500) < 0.4).astype(float)
@@ -42,7 +42,7 @@ def scored() -> Scored:
 
 @pytest.fixture(scope="module")
 def table(features: Features, scored: Scored) -> pd.DataFrame:
-    """The segments of these rows, flagged from a probability of .4."""
+    """The segments of these rows, flagged from a probability of 0.4."""
     return segment_table(features, scored[0], Decisions(*scored[1:], threshold=0.4))
 
 
@@ -53,7 +53,7 @@ def line_of(table: pd.DataFrame, feature: str, segment: str) -> dict[str, Any]:
 
 
 def test_segments_with_enough_rows_have_a_line(table: pd.DataFrame) -> None:
-    """The rest and the missing are segments too; a number has none, nor has a category with a row too few."""
+    """`other` and missing values are segments too; numbers, and a level with one row too few, have no line."""
     assert MIN_ROWS == 200
     assert list(zip(table["feature"], table["segment"], strict=True)) == [
         ("country", "other"),
@@ -66,7 +66,7 @@ def test_segments_with_enough_rows_have_a_line(table: pd.DataFrame) -> None:
 
 
 def test_counts_add_up(table: pd.DataFrame, scored: Scored) -> None:
-    """The segments of a feature whose categories are all shown hold all rows, frauds and alerts."""
+    """If all levels of a feature have a line, the lines add up to all rows, frauds and alerts."""
     _, probability, label = scored
     flags = table[table["feature"] == "is_new"]
     assert flags["rows"].sum() == len(label)
@@ -76,7 +76,7 @@ def test_counts_add_up(table: pd.DataFrame, scored: Scored) -> None:
 
 
 def test_rates_are_what_counting_gives(table: pd.DataFrame, scored: Scored) -> None:
-    """A segment's rates equal plain counting among its rows, and recall's interval is scipy's of its frauds."""
+    """A segment's rates equal plain counting among its rows, and its recall has scipy's Wilson interval."""
     rows, probability, label = scored
     member = rows[:, 1] == 1
     flagged, is_fraud = probability[member] >= 0.4, label[member] == 1
@@ -89,7 +89,7 @@ def test_rates_are_what_counting_gives(table: pd.DataFrame, scored: Scored) -> N
     assert line["predicted_rate"] == probability[member].mean()
     expected = binomtest(int(flagged[is_fraud].sum()), int(is_fraud.sum())).proportion_ci(method="wilson")
     assert (line["recall_low"], line["recall_high"]) == pytest.approx((expected.low, expected.high), rel=1e-12)
-    # Every rate that is shown lies inside its interval.
+    # Every rate in the table lies within its interval.
     for name in ("recall", "false_positive_rate"):
         shown = table.dropna(subset=name)
         assert len(shown) > 0
@@ -98,7 +98,7 @@ def test_rates_are_what_counting_gives(table: pd.DataFrame, scored: Scored) -> N
 
 
 def one_segment(features: Features, n_frauds: int, n_rows: int = 300) -> dict[str, Any]:
-    """The line of German rows of which some are frauds."""
+    """The line of a segment with these numbers of frauds and rows."""
     rows = np.tile(np.array([1.0, 1.0, 0.0], dtype=np.float32), (n_rows, 1))
     label = (np.arange(n_rows) < n_frauds).astype(np.int8)
     return line_of(
@@ -107,7 +107,7 @@ def one_segment(features: Features, n_frauds: int, n_rows: int = 300) -> dict[st
 
 
 def test_recall_of_few_frauds_is_blank(features: Features) -> None:
-    """Nine frauds say nothing of recall, so it is empty with its interval; ten do. Frauds alone have no false alarm."""
+    """Recall is blank below ten frauds, as is its interval; without legitimate rows there is no false positive rate."""
     few, enough = one_segment(features, MIN_FRAUDS - 1), one_segment(features, MIN_FRAUDS)
     assert all(pd.isna(few[name]) for name in ("recall", "recall_low", "recall_high"))
     assert few["frauds"] == 9
@@ -118,7 +118,7 @@ def test_recall_of_few_frauds_is_blank(features: Features) -> None:
 
 
 def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd.DataFrame) -> None:
-    """Where no segment has enough rows the table is empty and has the same columns."""
+    """If no segment has enough rows, the table is empty but has the same columns."""
     rows, probability, label = (column[:100] for column in scored)
     empty = segment_table(features, rows, Decisions(probability, label, threshold=0.4))
     assert len(empty) == 0
@@ -126,7 +126,7 @@ def test_few_rows_have_no_segments(features: Features, scored: Scored, table: pd
 
 
 def test_chunks_have_the_segments_of_the_rows(features: Features, scored: Scored, table: pd.DataFrame) -> None:
-    """Rows that are read in chunks have the same table."""
+    """Rows that are read in chunks give the same table."""
     rows, probability, label = scored
     chunked = segment_table(features, FeatureMatrix(rows, 170), Decisions(probability, label, threshold=0.4))
     pd.testing.assert_frame_equal(chunked, table, check_exact=True)

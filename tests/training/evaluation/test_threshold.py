@@ -1,4 +1,4 @@
-"""Policies: each threshold does what its policy says and no other does it better."""
+"""Policies: each threshold meets its policy, and no other threshold does so better."""
 
 from contextlib import suppress
 from typing import Any
@@ -19,8 +19,8 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int8]
 Rows = list[tuple[float, bool]]
 
-# Scores with few digits, so that rows tie, among scores of the order of fraud rates; far enough apart for the
-# threshold's eight digits.
+# Scores with few digits, so that rows tie, and scores as small as fraud rates,
+# all far enough apart for the threshold's eight digits.
 SCORES = st.one_of(st.integers(1, 40).map(lambda n: n / 40), st.integers(1, 40).map(lambda n: n / 4e6))
 ROWS = st.lists(st.tuples(SCORES, st.booleans()), min_size=1, max_size=60).map(lambda rows: [*rows, (1.0, True)])
 SHARES = st.one_of(st.floats(0.01, 1.0), st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.9, 1.0]))
@@ -34,7 +34,7 @@ def columns_of(rows: Rows) -> tuple[Floats, Labels]:
 
 
 def separated(n_frauds: int, n_legitimate: int) -> tuple[Floats, Labels]:
-    """Rows of which every fraud has a score of its own, above all legitimate ones."""
+    """Rows in which every fraud has its own score, higher than those of all legitimate rows."""
     probability = np.concatenate([np.linspace(0.5, 0.9, n_frauds), np.linspace(0.1, 0.4, n_legitimate)])
     return probability, np.repeat([1, 0], [n_frauds, n_legitimate]).astype(np.int8)
 
@@ -48,7 +48,7 @@ def recalls_at(probability: Floats, label: Labels, threshold: float) -> float:
 @example(rows=[(float(np.nextafter(0.68968216, 0)), True)], recall=0.9)
 @example(rows=[(0.29, True), (0.29, False), (0.3, True)], recall=0.9)
 def test_recall_policy_takes_the_largest_threshold(rows: Rows, recall: float) -> None:
-    """Flagging at the threshold has the declared recall; flagging from the next larger score on misses it."""
+    """The declared recall is reached at the threshold, and missed at the next larger score."""
     probability, label = columns_of([*rows, (1.0, True)])
     threshold = threshold_for(probability, label, Decision(recall=recall))
     assert recalls_at(probability, label, threshold) >= recall - 1e-9
@@ -58,7 +58,7 @@ def test_recall_policy_takes_the_largest_threshold(rows: Rows, recall: float) ->
 
 
 def test_recall_policy_of_a_worked_case() -> None:
-    """Of ten frauds, 90 % recall needs nine, so the threshold is the ninth largest score of a fraud."""
+    """90 % recall of ten frauds needs nine of them, so the threshold is the ninth largest score of a fraud."""
     probability = np.concatenate([np.arange(1, 11) / 16, np.full(100, 0.01)])
     label = np.repeat([1, 0], [10, 100]).astype(np.int8)
     assert threshold_for(probability, label, Decision(recall=0.9)) == 2 / 16
@@ -68,7 +68,7 @@ def test_recall_policy_of_a_worked_case() -> None:
 
 @given(rows=ROWS, precision=SHARES)
 def test_precision_policy_takes_the_smallest_threshold(rows: Rows, precision: float) -> None:
-    """At the threshold the precision is reached and at no lower score; there is no threshold only where none has it."""
+    """The precision is reached at the threshold and at no lower score; it is refused only if nothing reaches it."""
     probability, label = columns_of(rows)
     reached = {score: label[probability >= score].mean() for score in np.unique(probability)}
     try:
@@ -82,7 +82,7 @@ def test_precision_policy_takes_the_smallest_threshold(rows: Rows, precision: fl
 
 @given(rows=ROWS, review_rate=SHARES)
 def test_review_rate_policy_flags_as_much_as_it_may(rows: Rows, review_rate: float) -> None:
-    """The flagged share is within the declared one, and would not be with the next lower score."""
+    """The flagged share is within the declared one, and would exceed it at the next lower score."""
     probability, label = columns_of(rows)
     try:
         threshold = threshold_for(probability, label, Decision(review_rate=review_rate))
@@ -97,7 +97,7 @@ def test_review_rate_policy_flags_as_much_as_it_may(rows: Rows, review_rate: flo
 @settings(max_examples=50)
 @given(rows=ROWS, quarters=st.lists(st.integers(0, 400), min_size=61, max_size=61), review=st.integers(1, 200))
 def test_cost_policy_is_cheapest(rows: Rows, quarters: list[int], review: int) -> None:
-    """No score is a cheaper threshold than the one found; there is none only where flagging nothing is cheapest."""
+    """No score is a cheaper threshold than the chosen one; it is refused only if flagging nothing is as cheap."""
     probability, label = columns_of(rows)
     amount = np.array(quarters[: len(rows)]) / 4
 
@@ -127,7 +127,7 @@ def test_rounding_flags_no_further_row(policy: dict[str, Any]) -> None:
 @settings(max_examples=50)
 @given(rows=ROWS, target=SHARES, confidence=CONFIDENCES)
 def test_confidence_moves_the_threshold(key: str, direction: int, rows: Rows, target: float, confidence: float) -> None:
-    """To be sure of a recall never flags less, and to be sure of a precision never more, than without confidence."""
+    """With confidence, a recall policy never flags less, and a precision policy never more, than without."""
     probability, label = columns_of(rows)
     try:
         sure = threshold_for(probability, label, Decision.model_validate({key: target, "confidence": confidence}))
@@ -141,7 +141,7 @@ def test_confidence_moves_the_threshold(key: str, direction: int, rows: Rows, ta
 def test_sure_recall_is_the_largest_threshold_whose_bound_reaches_it(
     n_frauds: int, recall: float, confidence: float
 ) -> None:
-    """One fraud fewer above the threshold, and the lower bound of recall misses the target."""
+    """With one fraud fewer above the threshold, recall's lower bound would miss the target."""
 
     def bound(caught: int) -> float:
         return float(lower_bound(np.array([caught]), np.array([n_frauds]), confidence)[0])
@@ -165,7 +165,7 @@ def test_sure_precision_of_a_worked_case() -> None:
 
 
 def test_sure_precision_allows_for_many_thresholds() -> None:
-    """Where no threshold has the precision, at most 5 of 100 samples find one that seems to."""
+    """If no threshold has the precision, at most 5 of 100 samples give one that seems to."""
     rng, policy = np.random.default_rng(4), Decision(precision=0.5, confidence=0.95)
     n_thresholds = 0
     for _ in range(200):
@@ -177,17 +177,17 @@ def test_sure_precision_allows_for_many_thresholds() -> None:
 
 
 def test_sure_recall_holds_for_rows_to_come() -> None:
-    """In at least 95 of 100 calibration samples, the threshold has the declared recall in the population."""
+    """In at least 95 of 100 calibration samples, the threshold reaches the declared recall in the population."""
     rng, policy = np.random.default_rng(8), Decision(recall=0.8, confidence=0.95)
     label, samples = np.ones(150, dtype=np.int8), 1_000
-    # Frauds' scores are uniform, so the recall of a threshold t among all frauds there are is 1 - t.
+    # Frauds' scores are uniform, so a threshold t has a recall of 1 - t in the population.
     held = sum(1 - threshold_for(rng.random(150), label, policy) >= 0.8 for _ in range(samples))
     noise = 3 * np.sqrt(0.95 * 0.05 / samples)
     assert 0.95 - noise <= held / samples <= 0.99
 
 
 def test_28_frauds_are_too_few() -> None:
-    """28 of 28 frauds do not prove a recall of .9; the sentence says that 29 are needed, and 29 are enough."""
+    """28 of 28 frauds do not prove a recall of 0.9; the message asks for 29, and 29 are enough."""
     policy = Decision(recall=0.9, confidence=0.95)
     with pytest.raises(PolicyError) as caught:
         threshold_for(*separated(28, 100), policy)
@@ -201,7 +201,7 @@ def test_28_frauds_are_too_few() -> None:
 @settings(max_examples=50)
 @given(recall=st.floats(0.3, 0.97), confidence=st.floats(0.5, 0.99))
 def test_the_number_of_frauds_it_takes_is_enough(recall: float, confidence: float) -> None:
-    """With as many frauds as the sentence asks for there is a threshold."""
+    """With as many frauds as the message asks for, there is a threshold."""
     policy = Decision(recall=recall, confidence=confidence)
     try:
         threshold_for(*separated(1, 5), policy)
@@ -212,7 +212,7 @@ def test_the_number_of_frauds_it_takes_is_enough(recall: float, confidence: floa
 
 
 def test_recall_of_1_is_never_sure() -> None:
-    """No sample proves that every fraud to come is caught; the declaration says so before anything is trained."""
+    """No sample proves that every future fraud is caught; the declaration is refused before anything is trained."""
     with pytest.raises(ValidationError, match="recall is 1, which no number of frauds can ensure"):
         Decision(recall=1.0, confidence=0.95)
 
@@ -245,7 +245,7 @@ def test_recall_of_1_is_never_sure() -> None:
     ],
 )
 def test_policy_that_no_threshold_keeps_is_refused(policy: dict[str, Any], message: str) -> None:
-    """The sentence names the key, the value found and what would be right."""
+    """The message names the key, the value that was found and a remedy."""
     probability, label = np.array([0.9, 0.9, 0.2, 0.1]), np.array([1, 0, 0, 0], dtype=np.int8)
     amount, costs = np.full(4, 10.0), Costs(amount="amount", review=7.5)
     with pytest.raises(PolicyError) as caught:
@@ -262,7 +262,7 @@ def test_cost_policy_needs_amounts() -> None:
 @settings(max_examples=50)
 @given(rows=ROWS, declared=st.floats(0, 1))
 def test_operating_points_fall_and_hold_the_declared_one(rows: Rows, declared: float) -> None:
-    """The points go from the highest threshold to the lowest, the declared one and every recall among them."""
+    """The points go from the highest threshold to the lowest, and include the declared one and every recall."""
     points = operating_points(*columns_of(rows), declared)
     assert list(points.values()) == sorted(points.values(), reverse=True)
     assert points["declared"] == declared
@@ -270,7 +270,7 @@ def test_operating_points_fall_and_hold_the_declared_one(rows: Rows, declared: f
 
 
 def test_operating_points_are_what_they_aim_at() -> None:
-    """Each point is the threshold of the policy that it is called after; a rate of less than one row has none."""
+    """Each point is the threshold of the policy in its name; a review rate of less than one row has no point."""
     probability, label = separated(40, 3_960)
     points = operating_points(probability, label, 0.45)
     aims = [*(("recall", aim) for aim in RECALLS), *(("review_rate", aim) for aim in REVIEW_RATES)]
@@ -282,7 +282,7 @@ def test_operating_points_are_what_they_aim_at() -> None:
 
 
 def test_two_bands_have_two_thresholds() -> None:
-    """Each that of its policy; the lower one flags."""
+    """Each band has its own policy's threshold, and the lower one flags."""
     probability, label = separated(80, 120)
     review, block = {"recall": 0.9}, {"recall": 0.25}
     decision = Decision.model_validate({"review": review, "block": block})
@@ -295,7 +295,7 @@ def test_two_bands_have_two_thresholds() -> None:
 
 
 def test_nothing_is_blocked_that_is_not_flagged() -> None:
-    """A threshold to block that is not above that to review is refused, with both: nothing would be reviewed."""
+    """A block threshold that is not above the review threshold is refused with both: nothing would be reviewed."""
     decision = {"review": {"recall": 0.25}, "block": {"recall": 0.9}}
     probability, label = separated(80, 120)
     with pytest.raises(PolicyError, match=r"decision.block picks the threshold 0\.54.*, which is not above .* 0\.80"):
@@ -312,7 +312,7 @@ def test_nothing_is_blocked_that_is_not_flagged() -> None:
 
 
 def test_the_threshold_to_block_is_an_operating_point() -> None:
-    """Beside the declared one."""
+    """It is listed beside the declared threshold."""
     points = operating_points(*separated(80, 120), 0.3, 0.7)
     assert (points["declared"], points["block"]) == (0.3, 0.7)
     assert "block" not in operating_points(*separated(80, 120), 0.3)

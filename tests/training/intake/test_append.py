@@ -1,4 +1,4 @@
-"""New rows become part of the data only when all of them are sound and new."""
+"""New rows are added to the data only if all of them are sound and new."""
 
 import gzip
 from collections.abc import Callable
@@ -23,13 +23,13 @@ Scorer = ScorerDeclaration
 
 @pytest.fixture(autouse=True)
 def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user's folder is the working folder."""
+    """Use the user's project as the working folder."""
     monkeypatch.chdir(project)
 
 
 @pytest.fixture
 def new_rows(mini_rows: Frame) -> Frame:
-    """A hundred rows of later days under ids of their own."""
+    """A hundred rows of later days, with new ids."""
     later = mini_rows.head(100).copy()
     later["row_id"] = [f"new-{number}" for number in range(len(later))]
     later["at"] += pd.Timedelta(days=90)
@@ -37,12 +37,12 @@ def new_rows(mini_rows: Frame) -> Frame:
 
 
 def rows_of(scorer: Scorer) -> Frame:
-    """What the scorer's file holds, as its contract types it."""
+    """The rows in the scorer's file, typed by its contract."""
     return check_rows(read_columns(Path(scorer.data), declared_columns(scorer)), scorer).clean.reset_index(drop=True)
 
 
 def write(rows: Frame, name: str) -> Path:
-    """Write rows as a user would."""
+    """Write rows to a CSV or Parquet file."""
     path = Path(name)
     rows.to_csv(path, index=False) if path.suffix == ".csv" else rows.to_parquet(path, index=False)
     return path
@@ -53,7 +53,7 @@ def write(rows: Frame, name: str) -> Path:
 def test_new_rows_follow_the_old_ones(
     mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame, suffix: str, existing: str
 ) -> None:
-    """From either kind of file into either kind, all values arrive as the contract types them."""
+    """All values arrive as the contract types them, whichever kind of file they are added from and to."""
     scorer = mini_scorer.model_copy(update={"data": f"data/kept{existing}"})
     before = write(mini_rows, scorer.data).read_bytes()
     appended = append_rows(write(new_rows, f"new{suffix}"), scorer)
@@ -67,7 +67,7 @@ def test_new_rows_follow_the_old_ones(
 
 
 def as_types(rows: Frame) -> Frame:
-    """Dates as a database exports them: without a time of day."""
+    """Dates as a database exports them, without a time of day."""
     return rows.assign(opened=rows["opened"].dt.date.astype(object).where(rows["opened"].notna(), None))
 
 
@@ -86,7 +86,7 @@ def test_dates_arrive_as_the_file_has_them(
     change: Callable[[Frame], Frame],
     suffix: str,
 ) -> None:
-    """Typed or as text, each in the other's file; one that is missing stays so."""
+    """Typed or textual dates are converted to the form that the file has, and missing ones stay missing."""
     fields = {**mini_scorer.fields, "opened": DeclaredField(type="date")}
     scorer = mini_scorer.model_copy(update={"fields": fields, "data": f"data/kept{suffix}"})
     old_rows = new_rows.assign(row_id=new_rows["row_id"] + " before", at=new_rows["at"] - pd.Timedelta(days=90))
@@ -104,7 +104,7 @@ def test_dates_arrive_as_the_file_has_them(
 def test_new_rows_are_written_as_the_file_writes_its_own(
     mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame, encoding: str
 ) -> None:
-    """In its encoding, with its delimiter, also where its rows end in one; a packed file is left alone."""
+    """They are in the file's encoding, with its delimiters, even at the end of a row; a packed file is refused."""
     scorer = mini_scorer.model_copy(update={"data": "data/kept.csv"})
     text = mini_rows.assign(last="").rename(columns={"last": ""}).to_csv(index=False, sep=";")
     Path(scorer.data).write_bytes(text.encode(encoding))
@@ -117,7 +117,7 @@ def test_new_rows_are_written_as_the_file_writes_its_own(
 
 
 def test_undeclared_columns_stay(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
-    """Columns that only the data have are empty for the new rows; a column that only the new file has is left out."""
+    """New rows have empty values in columns that only the data have; columns that only the new file has are dropped."""
     write(mini_rows.assign(note="kept", size=1), mini_scorer.data)
     append_rows(write(new_rows.assign(other="dropped", size=range(100)), "new.parquet"), mini_scorer)
     both = pd.read_parquet(mini_scorer.data)
@@ -128,7 +128,7 @@ def test_undeclared_columns_stay(mini_scorer: Scorer, mini_rows: Frame, new_rows
 
 
 def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: Scorer, mini_rows: Frame) -> None:
-    """A schedule may take this error for an answer, not for a mistake."""
+    """It has an error class of its own, which a scheduled run may treat as an answer rather than a mistake."""
     new = write(mini_rows.tail(20), "new.csv")
     with pytest.raises(UsedError, match=r"all of its 20 rows are in data/rows\.parquet already; without ROWS="):
         append_rows(new, mini_scorer)
@@ -136,7 +136,7 @@ def test_rows_that_are_all_in_the_data_are_nothing_new(mini_scorer: Scorer, mini
 
 @pytest.mark.parametrize("existing", [".csv", ".parquet"])
 def test_times_are_written_in_one_way(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame, existing: str) -> None:
-    """Seconds among dates, or dates among seconds, would be no times to `prepare`, which would set them all aside."""
+    """Mixed dates and seconds are refused: `prepare` would quarantine all rows of the rarer kind."""
     scorer = mini_scorer.model_copy(update={"data": f"data/kept{existing}"})
     write(mini_rows.assign(at=mini_rows["at"].map(pd.Timestamp.isoformat)), scorer.data)
     seconds = (new_rows["at"] - pd.Timestamp(0)) // pd.Timedelta(seconds=1)
@@ -190,7 +190,7 @@ REFUSED: dict[str, tuple[Change, list[str]]] = {
 def test_what_is_refused_leaves_the_data_as_they_are(
     mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame, case: str
 ) -> None:
-    """The sentence names the file, what is wrong with it and how many rows are; nothing is written."""
+    """The message names the file, the problem and the number of rows concerned; nothing is written."""
     change, parts = REFUSED[case]
     mini_rows.iloc[-1:, mini_rows.columns.get_loc("row_id")] = None
     before = write(mini_rows, mini_scorer.data).read_bytes()
@@ -204,14 +204,14 @@ def test_what_is_refused_leaves_the_data_as_they_are(
 
 
 def test_rows_without_an_id_are_compared_by_value(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
-    """The same values from a CSV are the same row."""
+    """Rows without an id are equal if their values are, even if one comes from a CSV."""
     new = write(pd.concat([new_rows, mini_rows.head(3)]), "new.csv")
     with pytest.raises(DataError, match=r"3 of its 103 rows are in data/rows\.parquet already; remove them"):
         append_rows(new, mini_scorer.model_copy(update={"id": None}))
 
 
 def test_a_line_that_cannot_be_read_is_named(mini_scorer: Scorer, new_rows: Frame) -> None:
-    """The number is the line's in the file; broken lines of the data, which `prepare` quarantines, do not matter."""
+    """It is named by its number in the new file; broken lines of the data, which `prepare` quarantines, are ignored."""
     scorer = mini_scorer.model_copy(update={"data": "data/kept.csv"})
     with write(pd.read_parquet(mini_scorer.data), scorer.data).open("a") as file:
         file.write("cut,short\n")
@@ -226,7 +226,7 @@ def test_a_line_that_cannot_be_read_is_named(mini_scorer: Scorer, new_rows: Fram
 
 
 def test_a_few_bad_rows_are_set_aside(mini_scorer: Scorer, new_rows: Frame) -> None:
-    """What the quarantine allows is left out, and reported with its reason."""
+    """As many bad rows as the quarantine allows are left out and reported with their reasons."""
     new = write(new_rows.assign(amount=new_rows["amount"].mask(new_rows.index == 7, -1.0)), "new.parquet")
     appended = append_rows(new, mini_scorer)
     assert appended.rows == 99
@@ -235,7 +235,7 @@ def test_a_few_bad_rows_are_set_aside(mini_scorer: Scorer, new_rows: Frame) -> N
 
 
 def test_values_must_fit_the_files_type(mini_scorer: Scorer, mini_rows: Frame, new_rows: Frame) -> None:
-    """Nothing is rounded or dropped silently."""
+    """A value that would be rounded or dropped is refused."""
     write(mini_rows.assign(speed=mini_rows["speed"].round().astype("Int64")), mini_scorer.data)
     with pytest.raises(DataError, match=r"column speed does not fit data/rows\.parquet, where it is int64"):
         append_rows(write(new_rows, "new.parquet"), mini_scorer)

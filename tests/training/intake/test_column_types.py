@@ -1,4 +1,4 @@
-"""Columns: the field that suits a column, and what is left out."""
+"""Columns: the field that fits a column, or the reason why it is left out."""
 
 import datetime as dt
 from decimal import Decimal
@@ -20,17 +20,17 @@ def texts(*values: str | None) -> pd.Series:
 
 
 def of_csv(values: object, name: str = "column") -> Column:
-    """What is made of a CSV's column."""
+    """The result for a CSV's column."""
     return infer_column(pd.Series(values, dtype="str"), name, is_text=True)
 
 
 def typed(values: object, name: str = "column") -> Column:
-    """What is made of a Parquet file's column."""
+    """The result for a Parquet file's column."""
     return infer_column(pd.Series(values), name, is_text=False)
 
 
 def declared(column: Column) -> DeclaredField:
-    """The field of a column that is kept."""
+    """The field of a column, which must be kept."""
     assert column.field is not None, column.notice
     return column.field
 
@@ -52,12 +52,12 @@ def declared(column: Column) -> DeclaredField:
     ],
 )
 def test_type_of_numbers(values: object, name: str, field: DeclaredField) -> None:
-    """Whole numbers that are not negative are counts, cents under a money's name are money, the rest is numbers."""
+    """Non-negative whole numbers are counts, cents in a column named for money are money, others are numbers."""
     assert declared(typed(values, name)) == field
 
 
 def test_strays_in_numbers_become_missing() -> None:
-    """A text column that is numeric but for a few words is a number, and says how many were lost."""
+    """A text column that is numeric except for a few words is a number; the notice counts the lost values."""
     column = of_csv(["err", *(f"{value / 7:.3f}" for value in range(1, N))])
     assert declared(column).type == "number"
     assert column.typed.isna().sum() == 1
@@ -65,7 +65,7 @@ def test_strays_in_numbers_become_missing() -> None:
 
 
 def test_infinite_numbers_become_missing() -> None:
-    """No request can carry an infinite number, so none reaches the data."""
+    """No request can carry an infinite number, so infinite values become missing."""
     column = typed([np.inf, *(np.arange(N) / 7)])
     assert column.typed.isna().tolist() == [True] + [False] * N
     assert "1 value is infinite or too large, such as inf, and becomes missing" in column.notice
@@ -81,20 +81,20 @@ def test_infinite_numbers_become_missing() -> None:
     ],
 )
 def test_texts_become_categories(values: tuple[str | None, ...], labels: set[str]) -> None:
-    """Texts that repeat are a category, Namibia, zip codes and a single value with gaps among them."""
+    """Texts that repeat are a category, even NA (Namibia), zip codes, or a single value with gaps."""
     column = of_csv(texts(*values))
     assert declared(column).type == "category"
     assert set(column.typed.dropna()) == labels
 
 
 def test_numeric_codes_in_text_stay_a_category() -> None:
-    """In a typed file a text is a text, though it looks like a number."""
+    """In a typed file, a text stays text even if it looks like a number."""
     assert declared(typed(texts("5411", "5812"))).type == "category"
 
 
 @pytest.mark.parametrize("values", [[True, False, None] * 20, ["true", "False", None] * 20, [True, False] * 20])
 def test_truths_become_flags(values: list[Any]) -> None:
-    """True and false are a flag, as such or as text."""
+    """True and false are a flag, typed or as text."""
     column = typed(values)
     assert declared(column).type == "flag"
     assert column.typed.dropna().isin([True, False]).all()
@@ -144,7 +144,7 @@ DATES = [pd.Timestamp("2024-01-31"), pd.Timestamp("2024-02-01 10:00")]
     ],
 )
 def test_dates_become_dates(values: list[Any], name: str, notice: str) -> None:
-    """However they are written."""
+    """A date is recognised however it is written."""
     rows = pd.Series([*values, None] * 66)
     column = of_csv(rows.tolist(), name) if isinstance(values[0], str) else infer_column(rows, name, is_text=False)
     assert declared(column).type == "date"
@@ -153,7 +153,7 @@ def test_dates_become_dates(values: list[Any], name: str, notice: str) -> None:
 
 
 def test_what_is_no_date_becomes_missing() -> None:
-    """And is told with an example."""
+    """The notice counts such values and shows one."""
     column = of_csv([*(f"2024-01-{day:02}" for day in range(1, 30)), "0000-00-00"] * 9)
     assert declared(column).type == "date"
     assert column.typed.isna().sum() == 9
@@ -180,7 +180,7 @@ PEOPLE = [f"{number * 7_919 % 10_000_019:08}" for number in range(1, 101)]
     ],
 )
 def test_codes_of_people_are_left_out(values: list[str], why: str) -> None:
-    """Phone, card and account numbers in all usual groups are never a measure, and the reason shows one."""
+    """Phone, card and account numbers in any usual grouping are never kept as numbers; the reason shows one."""
     column = of_csv(values * 4, "contact")
     assert column.field is None
     assert why in column.notice
@@ -191,7 +191,7 @@ def test_codes_of_people_are_left_out(values: list[str], why: str) -> None:
     "name", ["MCC", "zip", "terminal_id", "Merchant", "customerId", "response code", "account number", "zipcodeOri"]
 )
 def test_whole_numbers_that_name_something_are_categories(name: str) -> None:
-    """More of a code is not more of anything; every digit stays, and the notice says so."""
+    """A larger code is not more of anything, so codes keep every digit as categories, and the notice says so."""
     column = of_csv(texts("5411", "5812", "742"), name)
     assert declared(column).type == "category"
     assert set(column.typed) == {"5411", "5812", "742"}
@@ -206,7 +206,7 @@ def test_whole_numbers_that_name_something_are_categories(name: str) -> None:
     "name", ["is_new_device", "account_age_days", "cards_per_user", "account tenure", "user_logins", "id_02", "visits"]
 )
 def test_measures_of_somebody_stay_numbers(name: str) -> None:
-    """A count beside the word for a person is a count."""
+    """A count in a column whose name also refers to a person stays a count."""
     assert declared(of_csv(texts("5", "7", "9"), name)).type == "count"
 
 
@@ -223,13 +223,13 @@ def test_measures_of_somebody_stay_numbers(name: str) -> None:
     ],
 )
 def test_amounts_with_a_currency_are_money(values: list[str], name: str, unit: str | None) -> None:
-    """The words for amounts and the signs of currencies of many countries mean money, in the one currency named."""
+    """Words for amounts and currency signs of many countries mean money, with a unit if only one currency is named."""
     field = declared(of_csv(texts(*values), name))
     assert (field.type, field.unit) == ("money", unit)
 
 
 def test_amounts_of_several_currencies_are_told() -> None:
-    """Euros and dollars in one column are one number each, and a warning counts them."""
+    """Amounts in several currencies become plain numbers in one column, and a warning counts them."""
     column = of_csv(texts("5.00 EUR", "6.50 EUR", "7.00 USD", "8.00 EUR"), "amount_eur")
     assert declared(column).unit is None
     assert column.notice.startswith("WARNING: its amounts are of several currencies, EUR (300 rows), USD (100 rows)")
@@ -237,7 +237,7 @@ def test_amounts_of_several_currencies_are_told() -> None:
 
 @pytest.mark.parametrize("column", ["payment_ref", "payment"])
 def test_codes_with_letters_are_no_amounts(column: str) -> None:
-    """A reference such as T1020000000 is no amount in an odd spelling, whatever its column is called."""
+    """A reference such as T1020000000 is not read as an oddly written amount, whatever its column is called."""
     notice = of_csv(pd.Series([f"T{number}" for number in range(1020000000, 1020000400)]), column).notice
     assert notice == "left out, 400 of 400 values differ: an id or free text"
 
@@ -259,7 +259,7 @@ def test_codes_with_letters_are_no_amounts(column: str) -> None:
     ],
 )
 def test_what_is_not_read_is_told(values: list[str], notice: str) -> None:
-    """A word for nothing, and each fall from numbers to a category, is named with its count or an example."""
+    """Words for missing values, and values that keep a column from being numeric, are counted or shown."""
     assert notice in of_csv(texts(*values), "amount" if "Xy" in values[0] else "tries").notice
 
 
@@ -281,14 +281,14 @@ def test_objects_are_left_out(values: object, why: str) -> None:
 
 
 def test_category_of_a_typed_file() -> None:
-    """A column that pandas holds as a category is one by its values."""
+    """A categorical column of pandas is typed by its values."""
     assert declared(typed(texts("a", "b").astype("category"))).type == "category"
     assert declared(typed(pd.Series([1, 2] * 50).astype("category"))).type == "count"
 
 
 @pytest.mark.parametrize("name", ["target", "place", "customerid", "deal_id", "CUSTOMER_ID", "counterparty"])
 def test_ids_that_hardly_repeat_are_left_out(name: str) -> None:
-    """Of too many values no level can be learned; the notice says what could be done with them."""
+    """Too many rare values leave no level to learn, and the notice says what could use the column."""
     many = typed(np.arange(30_000) * 7_919 % 1_009, name)
     assert many.field is None
     assert "such as 0, and only 10% of the rows have one of the 100 most frequent of its 1,009 values" in many.notice

@@ -1,4 +1,4 @@
-"""Columns of dates, and the features of the time that suit a file."""
+"""Columns of dates, and the time features that suit a file."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ N = 2_000
 
 
 def rows(days: float = 90, start: str = "2024-01-01") -> pd.DataFrame:
-    """Rows over some days, with an account's age, and one fraud in ten."""
+    """Rows over some days, each with the opening date of an account; one in ten is a fraud."""
     rng = np.random.default_rng(1)
     at = pd.Timestamp(start) + pd.to_timedelta(np.sort(rng.random(N)) * days, unit="D").round("s")
     opened = at - pd.to_timedelta(1 + rng.exponential(300, N), unit="D").round("s")
@@ -24,12 +24,12 @@ def rows(days: float = 90, start: str = "2024-01-01") -> pd.DataFrame:
 
 
 def notice_of(inferred: Inferred, column: str) -> str:
-    """What is told of a column."""
+    """The notice about a column."""
     return next(notice for notice in inferred.notices if notice.startswith(f"{column}: ")).removeprefix(f"{column}: ")
 
 
 def test_a_date_before_the_time_is_a_field() -> None:
-    """As typed dates, and it is told how they are used."""
+    """It is kept as typed dates, and the notice says how it is used."""
     inferred = infer(rows(), "y", "at")
     assert {name: field.type for name, field in inferred.fields.items()} == {"amount": "money", "opened": "date"}
     assert inferred.rows["opened"].dt.tz_localize(None).tolist() == rows()["opened"].tolist()
@@ -38,7 +38,7 @@ def test_a_date_before_the_time_is_a_field() -> None:
 
 @pytest.mark.parametrize("time", [None, "number"])
 def test_without_dates_as_times_there_is_no_age(time: str | None) -> None:
-    """The number of a row is no time."""
+    """Dates have no age without TIME, or if TIME only numbers the rows."""
     inferred = infer(rows().assign(number=np.arange(N)), "y", time)
     assert "opened" not in inferred.fields
     assert inferred.features == {}
@@ -46,7 +46,7 @@ def test_without_dates_as_times_there_is_no_age(time: str | None) -> None:
 
 
 def test_dates_that_are_known_later_are_left_out() -> None:
-    """A chargeback gives the label away, and no request has one."""
+    """A chargeback date gives the label away, and no request has one."""
     late = rows()
     late["chargeback"] = (late["at"] + pd.Timedelta("30D")).where(late["y"])
     inferred = infer(late, "y", "at")
@@ -56,14 +56,14 @@ def test_dates_that_are_known_later_are_left_out() -> None:
 
 
 def test_dates_that_are_later_in_frauds_alone_are_left_out() -> None:
-    """However few they are: a missing value would give the label away instead."""
+    """A column with even a few such dates is left out: setting them missing would give the label away instead."""
     late = rows()
     late.loc[late.index[late["y"]][:10], "opened"] = late["at"] + pd.Timedelta("1D")
     assert "opened" not in infer(late, "y", "at").fields
 
 
 def test_a_few_later_dates_become_missing() -> None:
-    """They would be quarantined otherwise; up to five minutes later they are kept, as in a request."""
+    """Later dates would be quarantined, so they become missing; up to five minutes are allowed, as in a request."""
     late = rows()
     late.loc[:4, "opened"] = late["at"] + pd.Timedelta("5min 1s")
     late.loc[5:9, "opened"] = late["at"] + pd.Timedelta("5min")
@@ -73,7 +73,7 @@ def test_a_few_later_dates_become_missing() -> None:
 
 
 def test_a_copy_of_the_time_is_left_out() -> None:
-    """In another zone it is as long before the time in each row."""
+    """A column that is always equally long before TIME, as in another time zone, is left out."""
     inferred = infer(rows().assign(local=lambda table: table["at"] - pd.Timedelta("2h")), "y", "at")
     assert notice_of(inferred, "local") == "left out, it is always as long before TIME and tells nothing else"
 
@@ -89,13 +89,13 @@ def test_a_copy_of_the_time_is_left_out() -> None:
     ],
 )
 def test_features_of_the_time_suit_the_rows(days: float, resolution: str, features: list[str]) -> None:
-    """A period of a few days has too few of each hour or weekday, and coarse times have none."""
+    """Hour or weekday is left out if the data cover too few days, or if times are too coarse."""
     inferred = infer(rows(days).assign(at=lambda table: table["at"].dt.floor(resolution)), "y", "at")
     assert list(inferred.features) == features
 
 
 def test_seconds_since_1970_are_times(tmp_path: Path) -> None:
-    """And what is written is a valid declaration, whose names clash with no column."""
+    """They give time features, and the written declaration is valid with names that clash with no column."""
     table = rows().assign(
         at=lambda table: (table["at"] - pd.Timestamp(0)).dt.total_seconds(), hour_of_day=list("ab") * 1000
     )

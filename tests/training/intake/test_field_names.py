@@ -1,4 +1,4 @@
-"""Names: any column's becomes one that a contract may have."""
+"""Names: every column gets a name that a contract accepts."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from training.intake.field_names import fitting_name, unique_names
 
 @given(st.lists(st.text(max_size=90), unique=True, max_size=6))
 def test_any_columns_become_names_of_a_contract(columns: list[str]) -> None:
-    """Whatever columns are called, their names make a valid contract and a request model that keeps them apart."""
+    """Columns of any names become distinct fields of a valid contract and request model."""
     names = unique_names([*columns, "Amount"], ("label", "time"))
     fields = {name: DeclaredField(type="number") for name in names.values()}
     contract = Contract(route="/x", answer="probability", id=None, fields=fields, features={})
@@ -34,5 +34,5 @@ def test_any_columns_become_names_of_a_contract(columns: list[str]) -> None:
     ],
 )
 def test_name_stays_close(column: str, name: str) -> None:
-    """A name that fits is kept; another keeps its letters and digits."""
+    """A valid name is kept; others keep their letters and digits."""
     assert fitting_name(column, ()) == name

@@ -1,4 +1,4 @@
-"""Infer: a whole file becomes a declaration."""
+"""Inference: a whole file becomes a declaration."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def texts(*values: str | None) -> pd.Series:
 
 
 def test_many_labels_leave_the_rare_ones_to_other() -> None:
-    """A category of hundreds of labels keeps the frequent ones: every label is a column of the linear candidate."""
+    """Only frequent ones of hundreds of levels are learned: each level is a column of the linear candidate."""
     names = [f"m{number}" for number in range(150) for _ in range(50 + number)]
     rows = pd.DataFrame({"merchant": names}).sample(frac=1, random_state=7, ignore_index=True)
     inferred = infer(rows.assign(y=np.arange(len(names)) % 2), "y", None)
@@ -28,7 +28,7 @@ def test_many_labels_leave_the_rare_ones_to_other() -> None:
 
 
 def test_what_other_swallows_is_told() -> None:
-    """Of a field of which most rows have a rare value it is said how many are learned."""
+    """If most rows have a rare value in a field, the notice says how many levels are learned."""
     frequent, rare = ["shop 1", "shop 2"] * 400, [f"shop {number}" for number in range(3, 1_203)]
     rows = pd.DataFrame({"merchant": [*frequent, *rare]}).sample(frac=1, random_state=7, ignore_index=True)
     rows["x"] = np.arange(2_000) / 7
@@ -37,7 +37,7 @@ def test_what_other_swallows_is_told() -> None:
 
 
 def test_quotes_inside_cells_change_nothing() -> None:
-    """The file with and without inner quotes gives the same declaration and the same rows."""
+    """A file gives the same declaration and the same rows with or without quotes inside its cells."""
     plain = pd.DataFrame(
         {"age": [*"123456U"] * 99, "category": ["food", "fuel", "toys"] * 231, "y": ["0", "0", "1"] * 231}, dtype="str"
     )
@@ -49,7 +49,7 @@ def test_quotes_inside_cells_change_nothing() -> None:
 
 
 def test_whole_file() -> None:
-    """A file becomes fields, time and label; what the label reads is no field, and rows without label are left out."""
+    """A file becomes fields, time and label; columns of the label and rows without a label are left out."""
     rows = pd.DataFrame(
         {
             "When?": ["31/01/2024", "01/02/2024"] * (N // 2),
@@ -73,7 +73,7 @@ def test_whole_file() -> None:
 
 
 def test_without_time_the_rows_are_the_order() -> None:
-    """Without TIME the place of a row stands for its time, and the notice says what that is worth."""
+    """Without TIME, rows are ordered by their place in the file; the notice says what this means for the metrics."""
     inferred = infer(pd.DataFrame({"x": [1.5, 2.5] * 9, "y": [0, 1] * 9, "row_number": [3, 4] * 9}), "y", None)
     assert inferred.rows["row_number"].tolist() == list(range(18))
     assert list(inferred.fields) == ["x", "row_number_2"]
@@ -90,7 +90,7 @@ def test_without_time_the_rows_are_the_order() -> None:
     ],
 )
 def test_impossible_files_are_refused(label: str, time: str, why: str) -> None:
-    """What cannot become a scorer is refused with one sentence."""
+    """A file that cannot become a scorer is refused in one sentence."""
     rows = pd.DataFrame({"time": np.arange(N), "y": [0, 1] * (N // 2), "id": np.arange(N)})
     with pytest.raises(DataError) as refused:
         infer(rows, label, time)

@@ -1,4 +1,4 @@
-"""Label: columns, expressions, and what is refused."""
+"""LABEL: columns and expressions that are accepted, and those that are refused."""
 
 import re
 import shutil
@@ -50,7 +50,7 @@ LABELLED = pd.DataFrame(
     ],
 )
 def test_expression_has_a_truth(expression: str, truth: list[int | None]) -> None:
-    """An expression is true, false, or left open by a missing value."""
+    """An expression is true or false, or undecided because a value is missing."""
     truths = evaluate(expression, LABELLED)[0]
     assert [None if pd.isna(value) else int(value) for value in truths] == truth
 
@@ -73,7 +73,7 @@ def test_expression_has_a_truth(expression: str, truth: list[int | None]) -> Non
     ],
 )
 def test_anything_else_is_refused(expression: str, why: str) -> None:
-    """What is no comparison of columns is refused with a sentence, and never run."""
+    """Anything that is not a comparison of columns is refused with a sentence, and never executed."""
     with pytest.raises(DataError) as refused:
         evaluate(expression, LABELLED)
     assert why in str(refused.value)
@@ -81,7 +81,7 @@ def test_anything_else_is_refused(expression: str, why: str) -> None:
 
 @pytest.mark.parametrize("values", [[0, 1], ["0", "1"], [0.0, 1.0], [False, True], ["false", "TRUE"], ["0.0", "1.0"]])
 def test_label_may_be_0_and_1_or_a_truth(values: list[Any]) -> None:
-    """Both numbers and truth values are labels, as such or as text."""
+    """0 and 1, or true and false, are labels, whether typed or as text."""
     assert read_label(pd.DataFrame({"y": values}), "y")[0].tolist() == [False, True]
 
 
@@ -101,7 +101,7 @@ def test_label_may_be_0_and_1_or_a_truth(values: list[Any]) -> None:
     ],
 )
 def test_other_labels_are_not_guessed(values: list[Any], suggestion: str) -> None:
-    """A label of other values is refused; the message counts them and spells the expression."""
+    """A label with other values is refused; the message counts them and suggests an expression."""
     with pytest.raises(DataError) as refused:
         read_label(pd.DataFrame({"is it": values}), "is it")
     assert str(refused.value).endswith(suggestion)
@@ -114,14 +114,14 @@ def test_label_of_one_class_is_refused() -> None:
 
 
 def test_label_the_wrong_way_round_is_noticed() -> None:
-    """More frauds than legitimate rows bring a warning."""
+    """A warning is given if more rows are frauds than legitimate."""
     assert "WARNING: by LABEL 75% of the rows are frauds: is it inverted?" in read_label(LABELLED, "`is paid`")[2][-1]
 
 
 COLUMNS = ("Is Fraud?", "fraud$", "it's", 'a "b"', "a`b", "a-b", "2023", "%", "日本", "quoted_0", "class", "None")
 VALUES = (["1", "2", "2", "unknown", "unknown"], ["Yes", "No", "No"], [-1.5, 2.0, 3.0])
 KEYWORDS = sorted({*kwlist, *softkwlist} - {*COLUMNS})
-# To quote a name, the values do not matter: numbers are soonest read.
+# The values do not matter for quoting a name; numbers are the fastest to read.
 NAMED = [*zip(COLUMNS, cycle(VALUES), strict=False), *product(KEYWORDS, VALUES[2:])]
 TEXTS = st.text(
     st.characters(exclude_categories=("C", "Z"), include_characters=" `'\"$\\#"), min_size=1, max_size=8
@@ -129,7 +129,7 @@ TEXTS = st.text(
 
 
 def suggestion_of(rows: pd.DataFrame, column: str) -> tuple[str, int]:
-    """The expression that the refusal of a label column suggests, and how many frauds it promises."""
+    """The expression that the refusal suggests, and the number of frauds that it promises."""
     with pytest.raises(DataError) as refused:
         read_label(rows, column)
     match = re.search(r"such as LABEL='(.*)' \(([\d,]+) frauds?\)$", str(refused.value), re.DOTALL)
@@ -139,7 +139,7 @@ def suggestion_of(rows: pd.DataFrame, column: str) -> tuple[str, int]:
 
 @pytest.mark.parametrize(("column", "values"), NAMED)
 def test_suggestion_suits_every_column_name(column: str, values: list[Any]) -> None:
-    """Whatever a column is called, what is suggested for it can be read and gives the rows that it promises."""
+    """Whatever the column's name, the suggestion can be read and gives as many frauds as it promises."""
     rows = pd.DataFrame({column: values, "other": range(len(values))})
     expression, n_frauds = suggestion_of(rows, column)
     is_fraud, columns, _ = read_label(rows, expression)
@@ -151,8 +151,8 @@ def test_suggestion_suits_every_column_name(column: str, values: list[Any]) -> N
 @settings(max_examples=25)
 @given(column=TEXTS.filter(bool), values=st.lists(TEXTS.filter(bool), min_size=2, max_size=6, unique=True))
 def test_suggestion_suits_every_value(column: str, values: list[str]) -> None:
-    """Whatever texts a label holds, what is suggested gives the rows that it promises, some of either class."""
-    # The last one is no label, so that the column is refused.
+    """Whatever texts a label holds, the suggestion gives as many frauds as it promises, and rows of both classes."""
+    # "blue" is not a label, so the column is refused.
     rows = pd.DataFrame({column: [*values, "blue"] * 3}, dtype="str")
     expression, n_frauds = suggestion_of(rows, column)
     assert read_label(rows, expression)[0].sum() == n_frauds
@@ -171,7 +171,7 @@ def test_number_and_text_are_the_same_label(values: list[str]) -> None:
 
 
 def test_values_that_say_unknown_are_left_out() -> None:
-    """Rows whose label is not known yet are left out with a count, and the notice says how they would be legitimate."""
+    """Rows whose label is not known yet are left out and counted; the notice says how to count them as legitimate."""
     rows = pd.DataFrame({"class": ["1"] * 2 + ["2"] * 5 + ["unknown"] * 9})
     is_fraud, _, notices = read_label(rows, "`class` == 1")
     assert is_fraud.notna().sum() == 7
@@ -184,7 +184,7 @@ def test_values_that_say_unknown_are_left_out() -> None:
 
 
 def test_only_other_value_is_a_class() -> None:
-    """Where an account is either closed or open, open is no label that is still to come."""
+    """If an account is either closed or open, `open` does not mean that the label is still to come."""
     rows = pd.DataFrame({"status": ["closed", "open", "open"]})
     assert read_label(rows, 'status == "closed"')[0].tolist() == [True, False, False]
 
@@ -198,7 +198,7 @@ def test_only_other_value_is_a_class() -> None:
     ],
 )
 def test_values_that_are_not_named_are_told(expression: str, notice: str) -> None:
-    """Where an equality leaves several values on one side, the notice names them with how often they occur."""
+    """If an equality leaves several values on one side, the notice names them with their counts."""
     rows = pd.DataFrame({"y": ["paid", "paid", "paid", "refunded", "fraud"]})
     assert [text for text in read_label(rows, expression)[2] if "these count" in text] == [notice] * bool(notice)
 
@@ -233,7 +233,7 @@ def test_many_values_that_are_no_label_are_refused() -> None:
 
 @pytest.mark.parametrize("column", ["class", "Is Fraud?", "fraud$", "a-b"])
 def test_missing_backticks_are_told(column: str) -> None:
-    """Where a column needs backticks, the refusal shows the expression with them."""
+    """If a column needs backticks, the refusal shows the expression with them."""
     with pytest.raises(DataError) as refused:
         read_label(pd.DataFrame({column: ["1", "2"], "s": 1}), f"{column} == 1")
     assert str(refused.value).endswith(f"{column} needs backticks: LABEL='`{column}` == 1'")
@@ -244,7 +244,7 @@ def test_missing_backticks_are_told(column: str) -> None:
     "column", ["Is Fraud?", "class", "it's", 'a "b"', "x#y", "50%", "!x", "a`b", "fraud$", "$(x) y"]
 )
 def test_suggestion_survives_shell_and_make(column: str) -> None:
-    """What is suggested arrives unchanged when it is pasted after `make try`."""
+    """The suggested expression arrives unchanged if it is pasted after `make try`."""
     expression = f"{quoted_name(column)} == 1"
     command = f"make --old-file .venv/.installed try PYTHON=echo DATA=a.csv {typed_label(expression)}"
     ended = subprocess.run(["bash", "-c", command], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -253,7 +253,7 @@ def test_suggestion_survives_shell_and_make(column: str) -> None:
 
 @pytest.mark.parametrize("label", ['y == "Fraud"', 'y != "Fraud"', 'y in ("Fraud", "chargeback")'])
 def test_other_spellings_of_a_named_value_are_warned_of(label: str) -> None:
-    """Values that differ by case or blanks alone from one that LABEL names are named, with an expression for all."""
+    """Values that differ from a named one only by case or blanks are reported, with an expression for all of them."""
     rows = pd.DataFrame({"y": ["Fraud", "fraud ", " FRAUD", "ok", "fraudulent", " FRAUD"] * 3})
     warning = next(notice for notice in read_label(rows, label)[2] if "WARNING" in notice and "hold" in notice)
     assert warning.startswith("WARNING: y: 9 rows hold ' FRAUD' or 'fraud ', which LABEL does not name")
@@ -262,6 +262,6 @@ def test_other_spellings_of_a_named_value_are_warned_of(label: str) -> None:
 
 
 def test_a_named_value_may_be_there_in_other_spellings_alone() -> None:
-    """Where no row is a fraud for that reason, the values are shown."""
+    """If this leaves no fraud at all, the error shows the values."""
     with pytest.raises(DataError, match=r"by which no row is a fraud .* y holds 'FRAUD'"):
         read_label(pd.DataFrame({"y": ["FRAUD", "ok"]}), 'y == "Fraud"')

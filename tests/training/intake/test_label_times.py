@@ -1,4 +1,4 @@
-"""Label times: windows without a fraud are refused before anything is trained, and long gaps are told with dates."""
+"""Label times: a part without frauds is refused before anything is trained, and long gaps get a warning with dates."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from training.params import Split
 
 N = 4_000
 SPLIT = Split(test=0.2)
-# A day has forty rows, two of them frauds.
+# Each day has forty rows, two of them frauds.
 DAYS = pd.Timestamp("2025-01-01") + pd.to_timedelta(np.arange(N) // 40, unit="D")
 USUAL = np.arange(N) % 20 == 0
 
@@ -26,7 +26,7 @@ def labelled(is_fraud: np.ndarray, *, has_time: bool = True) -> Inferred:
 
 
 def refusal(is_fraud: np.ndarray, *, has_time: bool = True) -> str:
-    """The sentence with which labels are refused."""
+    """The message of the refusal."""
     with pytest.raises(DataError) as refused:
         check_label_times(labelled(is_fraud, has_time=has_time), SPLIT, has_time=has_time)
     return str(refused.value)
@@ -39,7 +39,7 @@ def test_labels_all_along_are_fine() -> None:
 
 
 def test_labels_that_stop_are_refused() -> None:
-    """Where the last rows have no fraud, the sentence says since when, and how many rows there are."""
+    """If the last rows have no fraud, the message says since when, and how many rows these are."""
     sentence = refusal(USUAL & (np.arange(N) < 3_000))
     assert sentence.startswith("the last fraud is of 2025-03-16 00:00:00, and the 1,000 later rows have none")
     assert "until 2025-04-10 00:00:00" in sentence
@@ -49,14 +49,14 @@ def test_labels_that_stop_are_refused() -> None:
 
 
 def test_labels_that_begin_late_are_refused() -> None:
-    """Where the rows to train on have no fraud, the sentence says when they end and when the first fraud is."""
+    """If the rows to train on have no fraud, the message says when they end and when the first fraud is."""
     sentence = refusal(USUAL & (np.arange(N) >= 3_320))
     assert sentence.startswith("the first fraud is of 2025-03-25 00:00:00, and the rows to train on")
     assert "end with 2025-03-21 00:00:00: use only the rows since the first fraud (680 rows)" in sentence
 
 
 def test_frauds_alone_are_refused() -> None:
-    """Where the last rows are frauds without exception, the sentence says from when to when."""
+    """If all of the last rows are frauds, the message says from when to when."""
     sentence = refusal(USUAL | (np.arange(N) >= 3_000))
     assert sentence.startswith("every row from 2025-03-22 00:00:00 to 2025-04-10 00:00:00 is a fraud (800 rows)")
 
@@ -66,7 +66,7 @@ def test_frauds_alone_are_refused() -> None:
     [(np.arange(N) < 300, "1 to 300"), (np.arange(N) >= 3_700, "3,701 to 4,000"), (np.arange(N) >= 50, "51 to 4,000")],
 )
 def test_rows_sorted_by_the_label_are_refused(is_fraud: np.ndarray, rows: str) -> None:
-    """Without a time the order of the rows must not be that of their labels."""
+    """Without a time, rows that are sorted by their labels are refused."""
     sentence = refusal(is_fraud, has_time=False)
     assert sentence.startswith(f"the rows are sorted by the label (the frauds are in rows {rows})")
 
@@ -83,13 +83,13 @@ def test_rows_sorted_by_the_label_are_refused(is_fraud: np.ndarray, rows: str) -
     ],
 )
 def test_long_gaps_are_told(has_fraud: Callable[[np.ndarray], np.ndarray], notice: str) -> None:
-    """A period of full traffic without a fraud is a warning with its dates, its rows and the usual number of frauds."""
+    """A period of full traffic without a fraud gets a warning with its dates, its rows and the usual frauds."""
     [warning] = check_label_times(labelled(USUAL & has_fraud(np.arange(N))), SPLIT, has_time=True)
     assert warning.startswith(f"WARNING: {notice}")
 
 
 def test_rows_at_the_time_of_a_fraud_are_in_no_gap() -> None:
-    """Where a month is all that is known, the order of its rows means nothing."""
+    """If only the month is known, the order of rows within it means nothing."""
     month = np.repeat(np.arange(8.0), N // 8)
     rows = pd.DataFrame({"x": np.arange(N) % 7 / 2, "month": month, "y": (np.arange(N) % (N // 8) < 30).astype(int)})
     assert check_label_times(infer(rows, "y", "month"), SPLIT, has_time=True) == []
@@ -97,14 +97,14 @@ def test_rows_at_the_time_of_a_fraud_are_in_no_gap() -> None:
 
 @pytest.mark.parametrize(("first", "end"), [(400, 1_400), (1_150, 2_000), (1_000, 2_200), (600, 1_900)])
 def test_folds_go_around_a_gap(first: int, end: int) -> None:
-    """Where the usual folds lack frauds, others are suggested, or one sentence says that there are none."""
+    """If the usual folds lack frauds because of the gap, other folds are chosen."""
     row = np.arange(N)
     file = labelled(USUAL & ((row < first) | (row >= end)))
     assert settings_for(file)["folds"].startswith("{count: ")
 
 
 def test_frauds_at_one_time_are_refused() -> None:
-    """Frauds of one day are in one part of the training rows at most; the sentence says so in a user's words."""
+    """Frauds of a single day can be in only one fold; the message avoids the project's own terms."""
     with pytest.raises(
         DataError, match="the rows to train on, the first 80% of the file, have 20 frauds, at too few"
     ) as no:

@@ -1,4 +1,4 @@
-"""Numbers as people write them, and codes that are none."""
+"""Numbers as people write them, and codes that are not numbers."""
 
 from collections import Counter
 
@@ -40,7 +40,7 @@ def texts(*values: str | None) -> pd.Series:
     ],
 )
 def test_numbers_written_as_people_do(values: list[str | None], numbers: list[float]) -> None:
-    """Signs of currencies and of ledgers, separators, marks and words for missing are read."""
+    """Currency and debit signs, separators, quotation marks and words for missing values are understood."""
     np.testing.assert_equal(read_numbers(texts(*values)).tolist(), numbers)
 
 
@@ -53,7 +53,7 @@ def test_numbers_written_as_people_do(values: list[str | None], numbers: list[fl
     ],
 )
 def test_codes_are_no_numbers(code: str) -> None:
-    """Phone, card and account numbers in their usual groups are not read as numbers."""
+    """Phone, card and account numbers in their usual grouping are not read as numbers."""
     expected = 1.23 if code == "1,23" else np.nan
     np.testing.assert_equal(read_numbers(texts(code, code)).tolist(), [expected] * 2)
 
@@ -63,7 +63,7 @@ def test_codes_are_no_numbers(code: str) -> None:
     st.sampled_from([(",", "."), (".", ","), ("'", "."), (" ", ",")]),
 )
 def test_separators_do_not_change_a_number(cents: list[int], marks: tuple[str, str]) -> None:
-    """Amounts with cents are the same numbers in the spelling of every country."""
+    """Amounts with cents are the same numbers whichever separators a country uses."""
     plain = [f"{cent / 100:,.2f}" for cent in cents]
     spelled = [text.replace(",", "\0").replace(".", marks[1]).replace("\0", marks[0]) for text in plain]
     assert read_numbers(texts(*spelled, f"1{marks[1]}50")).tolist() == [
@@ -74,7 +74,7 @@ def test_separators_do_not_change_a_number(cents: list[int], marks: tuple[str, s
 
 @pytest.mark.parametrize("token", ["\\N", "(null)", "<null>", "n/a", "-", "?", "nil", "x", "not known"])
 def test_a_repeated_word_among_numbers_is_nothing(token: str) -> None:
-    """A column of numbers stays one though a quarter of its cells hold a word for nothing, also one of its own."""
+    """A column stays numeric if a quarter of its cells hold one word for a missing value, even an unusual one."""
     read = numbers_of(texts(*[str(number) for number in range(75)], *[token] * 25))
     assert read.are_numbers
     assert read.numbers.isna().sum() == 25
@@ -82,11 +82,11 @@ def test_a_repeated_word_among_numbers_is_nothing(token: str) -> None:
 
 
 def test_bands_are_no_numbers() -> None:
-    """Several words beside few numbers are categories, not gaps."""
+    """Several different words beside a few numbers are categories rather than missing values."""
     assert not numbers_of(texts(*["none", "1", "2 to 4", "more than 4"] * 25)).are_numbers
 
 
 def test_currencies_are_counted() -> None:
-    """What names a currency is known, so that amounts of several can be told."""
+    """Currency names are counted, by which columns with several currencies are recognised."""
     read = numbers_of(texts("5 EUR", "7 €", "5 USD", "5 EUR", "x"))
     assert read.currencies == Counter({"EUR": 2, "€": 1, "USD": 1})

@@ -1,4 +1,4 @@
-"""What could be remembered of a user's file: whose values are keys, and the template of their features."""
+"""A history proposed for a user's file: the columns that are keys, and the template of their features."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ N = 2_000
 
 
 def payments(days: float = 200) -> pd.DataFrame:
-    """Rows with columns that are keys, and others that are none for one reason each."""
+    """Rows with columns that are keys, and others that each have one reason not to be."""
     rng = np.random.default_rng(5)
     row = np.arange(N)
     rows = pd.DataFrame(
@@ -31,7 +31,7 @@ def payments(days: float = 200) -> pd.DataFrame:
             "amount": np.round(rng.lognormal(3, 1, N), 2),
             "receipt": "r" + pd.Series(row).astype(str).str.zfill(6),
             "channel": np.array(["web", "shop", "phone"])[rng.integers(3, size=N)],
-            # Two rows each, one right after the other: those of later rows were never seen before.
+            # Four rows each, one right after the other: later rows never share a value with earlier ones.
             "basket": "b" + pd.Series(row // 4).astype(str).str.zfill(6),
             "is_fraud": (rng.random(N) < 0.05).astype(int),
         }
@@ -41,24 +41,24 @@ def payments(days: float = 200) -> pd.DataFrame:
 
 
 def inferred_payments(days: float = 200) -> Inferred:
-    """The same as a scorer's data."""
+    """The same rows as inferred data of a scorer."""
     return infer(payments(days), "is_fraud", "paid_at")
 
 
 def test_keys_are_values_that_come_again() -> None:
-    """Not ids of single rows, categories of a few values, or values that later rows never share with earlier ones."""
+    """Ids of single rows, categories of a few values, and values that never come again later are no keys."""
     assert keys_of(inferred_payments()) == ["card", "merchant_id"]
 
 
 def test_without_dates_there_are_no_keys() -> None:
-    """What is remembered is that of windows of time, which row numbers and steps are not."""
+    """Features of a history have windows of time, which row numbers and steps do not give."""
     rows = payments().drop(columns="paid_at")
     assert keys_of(infer(rows, "is_fraud", None)) == []
     assert keys_of(infer(rows.assign(step=np.arange(N) // 3), "is_fraud", "step")) == []
 
 
 def test_the_template_has_counts_amounts_and_the_others() -> None:
-    """Per key: counts, gap, mean and largest amount, the amount beside the mean, and how it goes with other keys."""
+    """A key has counts, the gap, mean and largest amounts, their ratio, and features of the other keys."""
     card, merchant = proposed_blocks(inferred_payments(), label_delay_days=0)
     assert list(card.features) == [
         "card_count_1h",
@@ -77,17 +77,17 @@ def test_the_template_has_counts_amounts_and_the_others() -> None:
 
 
 def test_risks_need_a_label_delay() -> None:
-    """How often a key was defrauded is known only after the labels."""
+    """How often a key was defrauded is only known once the labels are."""
     takes = {feature.take for block in proposed_blocks(inferred_payments(), 0.5) for feature in block.features.values()}
     assert "fraud_rate" not in takes
     card, _ = proposed_blocks(inferred_payments(), 1)
     risks = [feature.over for feature in card.features.values() if feature.take == "fraud_rate"]
-    # A window of 90 days would be nearly a half of the file's 200.
+    # Without 90d, which would be nearly half of the file's 200 days.
     assert risks == ["7d", "30d"]
 
 
 def test_windows_are_short_beside_the_file() -> None:
-    """A window that reaches back to the first row would tell the age of the file."""
+    """A window that reaches back to the first row would only measure the age of the file."""
     card, _ = proposed_blocks(inferred_payments(days=5), label_delay_days=0)
     assert [feature.over for feature in card.features.values() if feature.take == "count"] == ["1h", "24h"]
     assert card.derived == {}
@@ -99,11 +99,11 @@ def test_windows_are_short_beside_the_file() -> None:
     ids=["both", "the category"],
 )
 def test_blocks_become_a_declaration(kept: list[str], entity: str | None, keys: set[str], tmp_path: Path) -> None:
-    """The block that is written declares the keys, the history and its ratios; the rows of a key belong together."""
+    """The written block declares the keys, the history and its ratios; rows are grouped by the first key."""
     inferred = inferred_payments()
     blocks = [block for block in proposed_blocks(inferred, 0) if block.name in kept]
     chosen = with_blocks(inferred, blocks)
-    # A merchant is a category too, because most of the 40 have rows enough to learn.
+    # A merchant is also a category, because most of the 40 have enough rows to be learned.
     assert chosen.fields["card"].type == "key"
     assert chosen.fields["merchant_id"].type == "category"
     assert keys <= set(chosen.rows)
@@ -118,13 +118,13 @@ def test_blocks_become_a_declaration(kept: list[str], entity: str | None, keys: 
 
 
 def test_nothing_kept_changes_nothing() -> None:
-    """Without a block the file is as it was."""
+    """Without a kept block, the file is unchanged."""
     inferred = inferred_payments()
     assert with_blocks(inferred, []) is inferred
 
 
 def with_fraud_days(*days: tuple[int, int]) -> Inferred:
-    """Payments of a hundred days, with every seventh a fraud in periods given by their first and last day."""
+    """Payments of a hundred days; in the given periods (first and last day), every seventh is a fraud."""
     rows = payments(days=100)
     day, is_seventh = np.arange(N) * 100 / N, np.arange(N) % 7 == 0
     is_fraud = is_seventh & np.logical_or.reduce([(day >= first) & (day < last) for first, last in days])
@@ -132,7 +132,7 @@ def with_fraud_days(*days: tuple[int, int]) -> Inferred:
 
 
 def test_folds_are_those_of_the_rows_after_the_warm_up(tmp_path: Path) -> None:
-    """Frauds of the first days, from which a history is learned and no model, are in no fold."""
+    """Frauds of the warm-up, which the history learns from but no model does, are in no fold."""
     inferred = with_fraud_days((0, 8), (60, 100))
     blocks, settings = with_folds(inferred, proposed_blocks(inferred, 0), 0)
     chosen = with_blocks(inferred, blocks)
@@ -145,14 +145,14 @@ def test_folds_are_those_of_the_rows_after_the_warm_up(tmp_path: Path) -> None:
     window = rows[(seconds >= seconds[0] + scorer.history.warmup_days * SECONDS_A_DAY) & (seconds < end)]
     folds = prequential_positions(window["paid_at"].to_numpy(), window["is_fraud"].to_numpy(), scorer.folds, 0)
     assert len(folds) == scorer.folds.count
-    # What `compare` recalibrates on has frauds too.
+    # The rows that `compare` recalibrates on have frauds too.
     assert all(window["is_fraud"].to_numpy()[block[: len(block) // 2]].any() for _, block in folds)
-    # Without a history those first frauds count.
+    # Without a history, those first frauds are in the folds.
     assert settings["folds"] != settings_for(inferred)["folds"]
 
 
 def test_without_folds_after_the_warm_up_no_history_is_tried(capsys: pytest.CaptureFixture[str]) -> None:
-    """The try goes on without one, and says so; a file that makes no folds either way is refused."""
+    """The try continues without a history and says so; a file without folds either way is refused."""
     inferred = with_fraud_days((0, 8), (67, 100))
     blocks, settings = with_folds(inferred, proposed_blocks(inferred, 0), 0)
     assert (blocks, settings) == ([], settings_for(inferred))

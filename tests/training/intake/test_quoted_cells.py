@@ -1,4 +1,4 @@
-"""Quotes inside cells: the same values as without."""
+"""Quotes inside cells: values are the same with and without them."""
 
 import pandas as pd
 import pytest
@@ -8,7 +8,7 @@ from training.intake.quoted_cells import without_quotes
 
 @pytest.mark.parametrize("quoted", ["'{}'", '"{}"', '="{}"', '=("{}")', "`{}`", "«{}»", "'{}"])
 def test_cells_leave_their_quotes(quoted: str) -> None:
-    """A column that stands in quotes has the values without, and the notice names it with an example."""
+    """Cells lose their quotes, and the notice names the column with an example."""
     plain = pd.DataFrame({"code": ["0007", "M", None, "x y"], "free": ["it's", "'tis", "a 'b'", "c"]}, dtype="str")
     cells = plain.assign(code=[cell if pd.isna(cell) else quoted.format(cell) for cell in plain["code"]]).astype("str")
     rows, notices = without_quotes(cells)
@@ -19,6 +19,6 @@ def test_cells_leave_their_quotes(quoted: str) -> None:
 
 
 def test_numbers_and_free_text_stay() -> None:
-    """A table without such cells is the same table."""
+    """A table without quoted columns is returned as it is."""
     rows = pd.DataFrame({"amount": [1.5, 2.5], "note": ["'quoted'", "not"]})
     assert without_quotes(rows)[0] is rows

@@ -1,4 +1,4 @@
-"""Repeated rows: what exports that overlap hold twice counts once."""
+"""Repeated rows: rows that overlapping exports contain twice count once."""
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ def payments() -> pd.DataFrame:
 
 
 def test_overlapping_exports_count_once() -> None:
-    """Rows that are equal in every column are told and dropped, without TIME too."""
+    """Rows that are equal in every column are dropped and reported, with or without TIME."""
     rows = payments()
     twice = pd.concat([rows[:400], rows[300:]], ignore_index=True)
     for time in ("at", None):
@@ -34,7 +34,7 @@ def test_overlapping_exports_count_once() -> None:
 
 
 def test_last_label_counts() -> None:
-    """Where a later export has another label for the same row, that one counts."""
+    """If a later export has another label for the same row, the later label counts."""
     rows = payments()
     twice = pd.concat([rows.assign(y=0)[:50], rows], ignore_index=True)
     file = infer(twice, "y", "at")
@@ -43,7 +43,7 @@ def test_last_label_counts() -> None:
 
 
 def test_same_id_and_time_is_the_same_row() -> None:
-    """A row whose other columns were changed later is the same by its id; a customer's other rows are not."""
+    """A row that was changed later is recognised by its id and time; a customer's other rows are kept."""
     rows = payments()
     twice = pd.concat([rows[:30].assign(amount=0.0), rows], ignore_index=True)
     is_repeated, notices = repeated_rows(twice, {"y"}, "at")
@@ -53,7 +53,7 @@ def test_same_id_and_time_is_the_same_row() -> None:
 
 
 def test_rows_that_nothing_tells_apart_are_kept() -> None:
-    """Without an id or a fine time equal rows may well be different payments; they are kept and told."""
+    """Without an id or a precise time, equal rows may be different payments, so they are kept and reported."""
     rows = pd.DataFrame({"band": np.arange(N) % 3, "shop": np.arange(N) % 5, "y": np.arange(N) % 7 == 0})
     is_repeated, [notice] = repeated_rows(rows, {"y"}, None)
     assert not is_repeated.any()
@@ -61,6 +61,6 @@ def test_rows_that_nothing_tells_apart_are_kept() -> None:
 
 
 def test_lists_are_compared_too() -> None:
-    """Values that cannot be hashed, as Parquet holds them, are no obstacle."""
+    """Values that cannot be hashed, such as a Parquet file's lists, are compared as well."""
     rows = payments().assign(items=[[number] for number in range(N)])
     assert repeated_rows(pd.concat([rows, rows[:5]], ignore_index=True), {"y"}, "at")[0].sum() == 5

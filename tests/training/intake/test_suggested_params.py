@@ -1,4 +1,4 @@
-"""Suggested parameters: settings that suit a file, and the block that declares them."""
+"""Suggested parameters: settings that fit a file, and the block that declares them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -47,13 +47,13 @@ def write(path: Path, content: str | bytes) -> Path:
     ],
 )
 def test_scorer_is_named_after_the_file(file: str, name: str) -> None:
-    """The name is valid in params.yaml, and not that of a scorer, route or data file of the repository."""
+    """The name is valid in params.yaml, and differs from every scorer, route and data file of the repository."""
     declared = read_declarations(PROJECT / PARAMS).scorers
     assert scorer_name(Path(file), declared) == (name, f"/{name}")
 
 
 def test_block_is_a_valid_declaration(tmp_path: Path, inferred: Callable[..., Inferred]) -> None:
-    """What is written declares the inferred fields, names that are words of YAML among them, and names the columns."""
+    """The block declares the inferred fields, even if named like words of YAML, and notes the file's columns."""
     file = inferred()
     text = params_text("shop", "/shop", "pay.csv", file, settings_for(file))
     scorer = declared_scorer("shop", write(tmp_path / "params.yaml", text))
@@ -64,13 +64,13 @@ def test_block_is_a_valid_declaration(tmp_path: Path, inferred: Callable[..., In
 
 
 def test_documentation_has_the_limits_of_folds() -> None:
-    """The page says how many rows and cells the folds learn from."""
+    """docs/data.md states how many rows and cells the folds learn from."""
     page = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
     assert f"all rows up to {FOLD_ROWS:,} and {FOLD_CELLS // 1_000_000} million cells" in page
 
 
 def test_settings_suit_a_small_file(inferred: Callable[..., Inferred]) -> None:
-    """Few rows are all used, the folds choose how to rebalance, and the policy flags what a team can look at."""
+    """A few rows are all used, the folds choose the resampling, and the policy flags what a team can review."""
     settings = settings_for(inferred())
     assert settings["folds"].startswith("{count: 4, validate_share: 0.5, sample: 1}")
     assert settings["resampling"].startswith("{method: auto}   #")
@@ -87,7 +87,7 @@ def test_settings_suit_a_small_file(inferred: Callable[..., Inferred]) -> None:
     ],
 )
 def test_policy_is_one_that_a_team_can_work_with(one_in: int, decision: str) -> None:
-    """Never more than 5 % of the rows are flagged, fewer where frauds are rare, and what else could be asked for."""
+    """At most 5 % of the rows are flagged, fewer if frauds are rare, and an alternative policy is noted."""
     rows = pd.DataFrame({"x": np.arange(24_000) % 7 / 2, "y": np.arange(24_000) % one_in == 0})
     assert settings_for(infer(rows, "y", None))["decision"].startswith(decision)
 
@@ -105,13 +105,13 @@ def test_policy_is_one_that_a_team_can_work_with(one_in: int, decision: str) -> 
     ids=["small", "wide", "cards", "long", "wide with few frauds", "wide, long, with few frauds"],
 )
 def test_work_of_tuning_is_bounded(n_rows: int, n_columns: int, n_frauds: int, sample: float, trials: int) -> None:
-    """Rows, columns and trials together are kept within a budget, but so that the first fold has enough frauds."""
+    """Rows, columns and trials are kept within a budget, as long as the first fold has enough frauds."""
     assert _sample_and_trials(n_rows, n_rows * n_columns, n_frauds) == (sample, trials)
 
 
 @pytest.mark.parametrize(("n_columns", "model"), [(100, "{}"), (101, "{max_bin: 256}")])
 def test_wide_files_keep_few_bins(n_columns: int, model: str) -> None:
-    """A trial of 4,096 bins takes minutes on hundreds of columns, so that these have 256; others search the number."""
+    """4,096 bins take minutes per trial on hundreds of columns, so these have 256; otherwise the number is searched."""
     values = np.random.default_rng(7).random((N, n_columns))
     rows = pd.DataFrame(values, columns=[f"x{number}" for number in range(n_columns)])
     rows = pd.concat([rows, pd.Series(np.arange(N) % 20 == 0, name="y").astype(int)], axis=1)
@@ -119,14 +119,14 @@ def test_wide_files_keep_few_bins(n_columns: int, model: str) -> None:
 
 
 def test_few_frauds_make_fewer_folds() -> None:
-    """Where four folds would leave one without a fraud, there are fewer."""
+    """If four folds would leave one without a fraud, fewer are suggested."""
     rows = pd.DataFrame({"x": np.arange(N) % 7 / 2, "y": 0})
     rows.loc[[10, 20, 700, 1100, 1150, 1190, 1500, 1900], "y"] = 1
     assert settings_for(infer(rows, "y", None))["folds"].startswith("{count: 2")
 
 
 def test_bad_times_widen_the_quarantine(payments: Callable[..., pd.DataFrame]) -> None:
-    """Rows without a readable time stop no try, as long as they are few; the block says how many there are."""
+    """A few rows without a readable time do not stop the try; the block notes their share."""
     rows = payments().astype("str")
     rows.loc[::50, "When"] = "unknown"
     file = infer(rows, 'status == "chargeback"', "When", is_text=True)
@@ -136,7 +136,7 @@ def test_bad_times_widen_the_quarantine(payments: Callable[..., pd.DataFrame]) -
 @given(st.lists(st.integers(1, 120), min_size=2, max_size=12), st.integers(2, 9))
 @settings(max_examples=60, deadline=None)
 def test_few_different_times_make_folds_or_one_sentence(sizes: list[int], fraud_every: int) -> None:
-    """The folds are those of the window that is cut for training, and all have frauds; else it says how many times."""
+    """Folds are suggested if each has frauds in the training window; otherwise the error counts the times."""
     times = np.repeat(np.arange(len(sizes)), sizes)
     rows = pd.DataFrame(
         {"month": times, "x": np.arange(len(times)) % 7 / 2, "y": np.arange(len(times)) % fraud_every == 0}
@@ -156,7 +156,7 @@ def test_few_different_times_make_folds_or_one_sentence(sizes: list[int], fraud_
 
 
 def test_eight_months_are_enough() -> None:
-    """A file with a month's number for its time is tried: whole months make the windows and the folds."""
+    """A file whose time is a month's number is accepted: windows and folds are made of whole months."""
     rows = pd.DataFrame(
         {"month": np.arange(8_000) // 1_000, "x": np.arange(8_000) % 7 / 2, "y": np.arange(8_000) % 50 == 0}
     )
@@ -164,7 +164,7 @@ def test_eight_months_are_enough() -> None:
 
 
 def test_four_years_are_enough_and_two_are_not() -> None:
-    """The fewest times that make two folds do; with fewer the message has them, and what would do."""
+    """Four times make the fewest folds, two; with fewer, the message says how many there are and how many it takes."""
     rows = pd.DataFrame(
         {"year": 2020 + np.arange(400) // 100, "x": np.arange(400) % 7 / 2, "y": np.arange(400) % 9 == 0}
     )

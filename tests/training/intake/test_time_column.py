@@ -1,4 +1,4 @@
-"""The TIME of a stranger's file: what its values are, and what they are not."""
+"""The TIME column of a user's file: the forms that are read as times, and those that are not."""
 
 import datetime as dt
 from typing import Any
@@ -17,12 +17,12 @@ SECONDS = (DATES - pd.Timestamp(0, tz="UTC")).total_seconds()
 
 
 def read(values: Any, name: str = "at", **others: Any) -> tuple[pd.Series, list[str]]:  # noqa: ANN401 - as pandas takes
-    """The times of a column beside others."""
+    """The times of a column in a table with these other columns."""
     return read_timestamps(pd.DataFrame({name: values, **others}), name)
 
 
 def written(layout: str) -> list[str]:
-    """The dates in a format."""
+    """The dates, written in a format."""
     return list(DATES.strftime(layout))
 
 
@@ -49,7 +49,7 @@ def written(layout: str) -> list[str]:
     ],
 )
 def test_every_spelling_gives_the_same_times(values: Any, notice: str) -> None:  # noqa: ANN401 - as pandas takes
-    """Dates, stamps, serials and counts of any unit are the same times as ISO text, and the period is of dates."""
+    """Dates, digit strings, Excel serials and counts in any unit give the same times, reported as dates."""
     times, notices = read(values)
     assert np.allclose(check_time(times), SECONDS, atol=0.5)
     assert notice in notices[0]
@@ -66,14 +66,14 @@ def test_every_spelling_gives_the_same_times(values: Any, notice: str) -> None: 
     ],
 )
 def test_days_months_and_years(values: list[Any], period: str) -> None:
-    """Coarser dates are read as such."""
+    """Dates that give only a day, a month or a year are read as its beginning."""
     assert read(values)[1][-1] == f"at: from {period}"
 
 
 @pytest.mark.parametrize("name", ["step", "time", "elapsed_seconds"])
 @pytest.mark.parametrize("values", [np.arange(1, 745), np.linspace(0, 172_792, 500).round()])
 def test_a_counter_is_told(values: np.ndarray, name: str) -> None:
-    """Numbers that count something keep their order, and the notice says that they are not dates."""
+    """Numbers that only count something are kept, and the notice says that they are not dates."""
     times, notices = read(values, name)
     assert times.tolist() == values.tolist()
     assert len(notices) == 1
@@ -84,7 +84,7 @@ def test_a_counter_is_told(values: np.ndarray, name: str) -> None:
     "values", [[93000, 235959, *range(100, 160)], ["09:30", "10:15:00"], ["2:05 PM"], [f"{h:02}30" for h in range(24)]]
 )
 def test_a_clock_is_refused_and_its_date_named(values: list[Any]) -> None:
-    """A time of day is no time; the columns that look like its date are named."""
+    """A time of day alone is refused, and the message names columns that look like its date."""
     year, day = [2025] * len(values), ["2025-01-31"] * len(values)
     with pytest.raises(DataError, match=r"times of day without a date, such as .*; Year and booked look like its date"):
         read(values, "at", Year=year, amount=1.5, booked=day)
@@ -94,7 +94,7 @@ def test_a_clock_is_refused_and_its_date_named(values: list[Any]) -> None:
 
 @pytest.mark.parametrize("names", [["Jan", "Feb"], ["Monday", "Tuesday"], ["März", "Mai"]])
 def test_names_of_months_are_refused(names: list[str]) -> None:
-    """A name without a year is no date."""
+    """A month's or weekday's name without a year is not a date."""
     with pytest.raises(DataError, match="holds names of months or weekdays without a year, such as"):
         read(names * 9)
 
@@ -102,7 +102,7 @@ def test_names_of_months_are_refused(names: list[str]) -> None:
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "text"])
 @pytest.mark.parametrize("stand_in", ["0001-01-01", "1600-01-01", "9999-12-31", "0202-05-01"])
 def test_a_time_outside_our_centuries_is_missing(stand_in: str, unit: str) -> None:
-    """It is counted and told, in every type that holds it, and is not in the period."""
+    """It is counted and reported, whatever the type, and the reported period does not include it."""
     texts = ["2025-01-01"] * 30 + ["2025-02-01", stand_in]
     try:
         values: Any = texts if unit == "text" else pd.array(texts, dtype=f"datetime64[{unit}]")
@@ -117,7 +117,7 @@ def test_a_time_outside_our_centuries_is_missing(stand_in: str, unit: str) -> No
 
 @pytest.mark.parametrize("edge", ["1970-01-01", "1900-01-01", "2099-12-31"])
 def test_a_date_far_from_all_others_is_told(edge: str) -> None:
-    """A stand-in for a missing time within our centuries is warned of, and is not in the period."""
+    """A likely stand-in for missing times within our centuries gets a warning, and the period does not include it."""
     dates = [f"2025-0{1 + number % 9}-0{1 + number % 7}" for number in range(300)]
     _, notices = read([edge] * 12 + dates)
     assert notices[0].startswith(f"WARNING: at: 12 rows have {edge}, ")
@@ -126,7 +126,7 @@ def test_a_date_far_from_all_others_is_told(edge: str) -> None:
 
 @pytest.mark.parametrize("bad", ["unknown", "14:05:00", None])
 def test_few_bad_times_stay_missing(bad: str | None) -> None:
-    """A time that cannot be read is left to the quarantine and told with an example; a time of day is not today."""
+    """An unreadable time is quarantined and reported with an example; a time of day does not become today's."""
     times, notices = read(["2024-01-01"] * 30 + [bad])
     assert times.isna().tolist() == [False] * 30 + [True]
     assert (f"such as '{bad}'" if bad else "(empty cells)") in notices[0]
@@ -137,16 +137,16 @@ def test_few_bad_times_stay_missing(bad: str | None) -> None:
     [(["early", "late"] * 9, "9 of 18|18 of 18 rows without a readable time, such as"), ([None], "empty")],
 )
 def test_many_bad_times_are_refused(values: list[Any], why: str) -> None:
-    """A column that is no time is refused, with one of its values and what to do."""
+    """A column that is not a time is refused, with one of its values and a remedy."""
     with pytest.raises(DataError, match=rf"TIME is at, which .*({why}).*"):
         read(values)
 
 
 def test_undecided_order_of_day_and_month_is_told() -> None:
-    """Where no row shows whether the day comes first, the reading says so."""
+    """If no row shows whether the day or the month comes first, the notice says so."""
     assert "month first, although no row of the file decides it" in read(["05/02/2024"])[1][0]
 
 
 def test_dates_without_a_clock_of_python() -> None:
-    """Objects that are dates are read."""
+    """Python's date objects are read."""
     assert read([dt.date(2024, 1, 31)])[0].tolist() == [pd.Timestamp("2024-01-31", tz="UTC")]

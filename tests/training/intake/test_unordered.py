@@ -1,4 +1,4 @@
-"""Whole numbers without an order: ids are told from measures by what goes with them."""
+"""Whole numbers without an order: ids are told from measures by the rows that they go with."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ N, SHOPS = 30_000, 3_000
 
 
 def drawn(seed: int) -> dict[str, pd.Series]:
-    """Payments at shops, each with its own risk and prices, and measures of many kinds."""
+    """Payments at shops that each have their own risk and prices, and measures of many kinds."""
     rng = np.random.default_rng(seed)
     shop = rng.zipf(1.3, N) % SHOPS
     amount = np.exp(rng.normal(3, 1, N) + rng.normal(0, 0.5, SHOPS)[shop])
@@ -32,13 +32,13 @@ def drawn(seed: int) -> dict[str, pd.Series]:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_only_ids_have_no_order(seed: int) -> None:
-    """Ids are found without a name, and no amount, age, count, duration or time of day is taken for one."""
+    """Ids are found whatever their name, and no amount, age, count, duration or time of day is mistaken for one."""
     columns = drawn(seed)
     assert unordered_columns(list(columns)[1:], columns) == ["shop"]
 
 
 def test_gaps_and_constants_are_no_obstacle() -> None:
-    """Missing values and columns of one value neither hide an id nor make one."""
+    """Missing values and constant columns neither hide an id nor become one."""
     columns = drawn(1)
     columns["shop"] = columns["shop"].mask(np.arange(N) % 50 == 0)
     columns |= {"empty": pd.Series(np.nan, range(N)), "one": pd.Series(1.0, range(N))}
@@ -46,7 +46,7 @@ def test_gaps_and_constants_are_no_obstacle() -> None:
 
 
 def test_ids_of_a_file_are_told() -> None:
-    """A column c that holds ids is no count of a scorer, and the notice says how that was seen."""
+    """A column of ids is never a count, and the notice says how it was recognised."""
     columns = drawn(2)
     rows = pd.DataFrame({"c": columns["shop"], "cents": columns["cents"], "y": columns["label"].astype(int)})
     inferred = infer(rows, "y", None)

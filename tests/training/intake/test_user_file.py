@@ -1,4 +1,4 @@
-"""A user's file: of any delimiter, encoding and packing, with all that stands around its rows."""
+"""A user's file, with any delimiter, encoding or packing, and with anything that surrounds its rows."""
 
 import gzip
 import io
@@ -33,7 +33,7 @@ def zipped(files: dict[str, str]) -> bytes:
 
 
 def with_delimiter(delimiter: str, *, rows_end: str = "", header_ends: str = "") -> str:
-    """The plain file with another delimiter, and with what its rows and its header end in."""
+    """The plain file with another delimiter, and with these ends of its rows and header."""
     header, *rows = PLAIN.replace(",", delimiter).splitlines()
     return "".join([f"{header}{header_ends}\n", *(f"{row}{rows_end}\n" for row in rows)])
 
@@ -64,7 +64,7 @@ SHAPES: dict[str, tuple[str, str | bytes]] = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_shape_gives_the_same_rows(tmp_path: Path, shape: str) -> None:
-    """One table, however it is written."""
+    """Every way of writing the table gives the same rows."""
     plain = read_user_file(write(tmp_path / "plain.csv", PLAIN))
     read = read_user_file(write(tmp_path / SHAPES[shape][0], SHAPES[shape][1]))
     pd.testing.assert_frame_equal(read.rows, plain.rows)
@@ -76,12 +76,12 @@ WIDE = "row_id,amount,shop,note,is_fraud\n"
 
 
 def wide(number: int, shop: str = "Shop", note: str = "") -> str:
-    """A line of five cells."""
+    """A line of five cells with this row number."""
     return f"{number},{number}.50,{shop},{note},{number % 2}\n"
 
 
 def test_stray_quotes_swallow_no_row(tmp_path: Path) -> None:
-    """Cells that begin with a quote nobody closes, an even number of them, cost their own lines."""
+    """Cells that open a quote and never close it, even several, cost only their own lines."""
     shops = {70: '"The Shop', 140: '"', 150: '"'}
     lines = [wide(number, shops.get(number, "Shop")) for number in range(800)]
     read = read_user_file(write(tmp_path / "rows.csv", WIDE + "".join(lines)))
@@ -92,7 +92,7 @@ def test_stray_quotes_swallow_no_row(tmp_path: Path) -> None:
 
 
 def test_quotes_behind_backslashes(tmp_path: Path) -> None:
-    """As MySQL, Hive and Spark write them, beside doubled quotes and a path that ends in a backslash."""
+    """Backslashes escape quotes, as MySQL, Hive and Spark write them; doubled quotes and paths work too."""
     shops = ['"The \\"Best\\", Ltd"', '"ends in \\""', '"C:\\"', '"C:\\\\ \\" \\\\"', '"a ""b"", c"', "C:\\temp", "\\N"]
     read = read_user_file(write(tmp_path / "rows.csv", WIDE + "".join(map(wide, range(7), shops))))
     assert read.notices == []
@@ -108,7 +108,7 @@ def test_quotes_behind_backslashes(tmp_path: Path) -> None:
 
 
 def test_a_line_without_a_cell_is_never_moved_by_a_column(tmp_path: Path) -> None:
-    """Each twentieth line lacks a cell in the middle: the file is refused with numbers, lines and reason."""
+    """If every twentieth line lacks a cell, the file is refused with the number, places and reason of broken lines."""
     lines = [wide(number).replace(",Shop", "") if number % 20 == 0 else wide(number) for number in range(200)]
     path = write(tmp_path / "rows.csv", WIDE + "".join(lines))
     with pytest.raises(DataError) as refused:
@@ -120,7 +120,7 @@ def test_a_line_without_a_cell_is_never_moved_by_a_column(tmp_path: Path) -> Non
 
 
 def test_what_was_set_aside_is_said(tmp_path: Path) -> None:
-    """How many lines, the first of them, and why; the header that a file without a final line end was glued to."""
+    """Notices count the lines that were set aside and name the first one and the reason, such as two joined files."""
     lines = "".join(map(wide, range(300)))
     content = f"{WIDE},[EUR],,,[0/1]\n{lines}{WIDE}{lines[:-1]}{WIDE}{lines}{WIDE},,,,\n"
     read = read_user_file(write(tmp_path / "rows.csv", content))
@@ -138,7 +138,7 @@ def test_what_was_set_aside_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_csv_of_any_delimiter(tmp_path: Path, delimiter: str) -> None:
-    """The delimiter is found out, a name in quotes may hold another, and only an empty cell is missing."""
+    """The delimiter is detected, a quoted name may contain another one, and only an empty cell is missing."""
     lines = [['"name, or; so"', " country ", "x"], ["a", "NA", "1"], ["", "null", ""]]
     path = write(tmp_path / "rows.CSV", "\n".join(delimiter.join(cells) for cells in lines))
     rows, is_text, _ = read_user_file(path)
@@ -149,7 +149,7 @@ def test_csv_of_any_delimiter(tmp_path: Path, delimiter: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_csv_of_any_encoding(tmp_path: Path, encoding: str) -> None:
-    """A byte order mark is no part of the first name, and what Windows writes is read."""
+    """A byte order mark is not part of the first name, and the encoding of Windows is read."""
     read = read_user_file(write(tmp_path / "rows.csv", "größe,€\n1,ä\n".encode(encoding)))
     assert read.rows.to_dict("list") == {"größe": ["1"], "€": ["ä"]}
 
@@ -210,7 +210,7 @@ def test_files_that_cannot_be_read(
 
 
 def test_absent_file(tmp_path: Path) -> None:
-    """A path without a file is refused, an empty folder too; a name that comes close is named."""
+    """A missing file and an empty folder are refused; a file with a similar name is suggested."""
     write(tmp_path / "pay$USD.csv", PLAIN)
     with pytest.raises(DataError, match="does not exist"):
         read_user_file(tmp_path / "rows.csv")

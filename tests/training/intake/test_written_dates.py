@@ -1,4 +1,4 @@
-"""Dates as people and programs write them: one instant in every spelling, both orders, and what is no date."""
+"""Dates as people and programs write them: all spellings of an instant, both orders, and texts that are not dates."""
 
 import pandas as pd
 import pytest
@@ -62,7 +62,7 @@ def dates_of(*texts: str | None) -> pd.Series:
     ],
 )
 def test_an_instant_in_every_spelling(text: str) -> None:
-    """Each spelling is the same timestamp as its ISO text."""
+    """Each spelling gives the same timestamp."""
     assert dates_of(text).tolist() == [INSTANT]
 
 
@@ -80,7 +80,7 @@ def test_an_instant_in_every_spelling(text: str) -> None:
     ],
 )
 def test_a_day_in_every_spelling(text: str, date: str) -> None:
-    """A date without a time of day is its midnight."""
+    """A date without a time of day is read as midnight."""
     assert dates_of(text).tolist() == [pd.Timestamp(date, tz="UTC")]
 
 
@@ -93,12 +93,12 @@ def test_a_day_in_every_spelling(text: str, date: str) -> None:
     ],
 )
 def test_what_is_no_date_of_our_times_is_missing(text: str | None) -> None:
-    """No such day, a year outside 1900 to 2100, a text without a year: missing, never a traceback or today."""
+    """Days that do not exist, years outside 1900 to 2100 and texts without a year are missing, not errors."""
     assert dates_of("2025-01-31", text).isna().tolist() == [False, True]
 
 
 def test_day_or_month_first_is_decided_by_all_dates() -> None:
-    """One date that decides the order decides it for all; the notice shows that one."""
+    """A single date that settles the order settles it for all, and the notice shows that date."""
     dates, notices = read_dates(pd.Series(["05/02/2024", "31/01/2024"], dtype="str"), "at")
     assert dates.tolist() == [pd.Timestamp(date, tz="UTC") for date in ("2024-02-05", "2024-01-31")]
     assert notices == ["at: read with the day first, as in 31/01/2024"]
@@ -109,7 +109,7 @@ def test_day_or_month_first_is_decided_by_all_dates() -> None:
 
 @pytest.mark.parametrize("day_first", ["31/01/2025", "31.01.2025", "31-01-2025 10:00"])
 def test_both_orders_in_one_file_are_refused(day_first: str) -> None:
-    """Where some rows can only have the day first and others only the month, none is read by the other's order."""
+    """If some rows can only have the day first and others only the month, the column is refused."""
     texts = pd.Series([day_first] * 3 + ["01/31/2025", "02/28/2025"] * 2 + ["02/03/2025"] * 9, dtype="str")
     with pytest.raises(DataError) as refused:
         read_dates(texts, "at")
@@ -119,14 +119,14 @@ def test_both_orders_in_one_file_are_refused(day_first: str) -> None:
 
 
 def test_one_slip_among_thousands_is_missing() -> None:
-    """A single date of the other order is set aside and told."""
+    """A single date in the other order is missing and reported."""
     dates, notices = read_dates(pd.Series(["01/31/2025"] * 9_999 + ["31/01/2025"], dtype="str"), "at")
     assert (dates.isna().sum(), dates.isna().iloc[-1]) == (1, True)
     assert notices[1] == "at: 1 row has the day first, such as 31/01/2025: not a time"
 
 
 def test_times_of_day_and_names_are_recognised() -> None:
-    """A time of day has no date, a name of a month or weekday no year."""
+    """A time of day without a date, and a month's or weekday's name without a year, are recognised."""
     texts = pd.Series(["14:05", "2:05:07 pm", "14h05", "2025-01-31", "Jan", "Montag", "mars", "web", None], dtype="str")
     assert are_times_of_day(texts).tolist() == [True] * 3 + [False] * 6
     assert are_calendar_names(texts).tolist() == [False] * 4 + [True] * 3 + [False] * 2

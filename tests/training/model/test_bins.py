@@ -1,4 +1,4 @@
-"""Bins: they hold every row and equal shares, and rare is one in a thousand."""
+"""Bins: they count every row, hold equal shares, and a rare value is one in a thousand."""
 
 from itertools import pairwise
 
@@ -17,7 +17,7 @@ columns = st.lists(st.floats(-1e6, 1e6, width=32) | st.just(float("nan")), max_s
 
 @given(columns)
 def test_bins_hold_every_row(column: npt.NDArray[np.float32]) -> None:
-    """A bin counts the values above the edge before and up to its own; the first one those that are missing."""
+    """The first bin counts missing values, each other one the values above the previous edge and up to its own."""
     bins = binned(column, None)
     bounds = [-np.inf, *bins["edges"], np.inf]
     exact = column.astype(np.float64)
@@ -26,14 +26,14 @@ def test_bins_hold_every_row(column: npt.NDArray[np.float32]) -> None:
 
 
 def test_bins_hold_equal_shares() -> None:
-    """Of different values each bin holds a twentieth."""
+    """If all values differ, each bin holds a twentieth of the rows."""
     bins = binned(np.random.default_rng(0).permutation(1_000).astype(np.float32), None)
     assert len(bins["counts"]) == len(QUANTILES) + 2
     assert set(bins["counts"][1:]) == {50}
 
 
 def test_value_of_many_rows_is_one_edge() -> None:
-    """A value that fills many bins is one edge, so that edges rise."""
+    """A value that fills many bins gives a single edge: edges strictly increase."""
     bins = binned(np.array([0.0] * 90 + [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], dtype=np.float32), None)
     assert bins["edges"] == sorted(set(bins["edges"]))
     assert bins["counts"][1] == 90
@@ -41,13 +41,13 @@ def test_value_of_many_rows_is_one_edge() -> None:
 
 @pytest.mark.parametrize("values", [[np.nan] * 3, []])
 def test_column_without_a_value_has_one_empty_bin(values: list[float]) -> None:
-    """Where nothing is known there is no edge and no rare value."""
+    """If a column has no value, it has no edge and no rare value."""
     bins = binned(np.array(values, dtype=np.float32), None)
     assert bins == {"edges": [], "rare": [], "counts": [len(values), 0]}
 
 
 def test_rare_is_one_in_a_thousand() -> None:
-    """Below the lower and above the upper bound lies about a thousandth of the rows each."""
+    """About a thousandth of the rows is below the lower bound, and as many are above the upper one."""
     column = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
     low, high = binned(column, None)["rare"]
     assert (column < low).sum() == pytest.approx(100, abs=1)
@@ -55,6 +55,6 @@ def test_rare_is_one_in_a_thousand() -> None:
 
 
 def test_category_has_a_bin_for_each_label() -> None:
-    """Labels are counted by their codes after what is missing, also those that no row has."""
+    """Levels are counted by their codes, even those without a row, after the count of missing values."""
     bins = binned(np.array([2, 2, np.nan, 0, 2], dtype=np.float32), ("other", "DE", "NA", "FR"))
     assert bins == {"labels": ["other", "DE", "NA", "FR"], "counts": [1, 1, 0, 3, 0]}

@@ -1,4 +1,4 @@
-"""Candidates: each learns from encoded rows as they are, and the one that ships is the declared model."""
+"""Candidates: each one learns from encoded rows as they are, and the shipped one is the declared model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,13 +24,13 @@ every_candidate = pytest.mark.parametrize("name", CANDIDATES)
 
 @pytest.fixture(autouse=True)
 def one_core() -> Iterator[None]:
-    """Each candidate has one core, as selection gives it."""
+    """Limit each candidate to one core, as selection does."""
     with threadpool_limits(1):
         yield
 
 
 def drawn(seed: int, *, noise: float = 1.0) -> tuple[Matrix, Labels]:
-    """Encoded rows of the mini scorer, (n_rows, 8), 5 % of each column missing; frauds are dearer and faster."""
+    """Encoded rows of the mini scorer, (n_rows, 8), 5 % missing per column; frauds have higher amounts and speeds."""
     rng = np.random.default_rng(seed)
     label = (rng.random(N_ROWS) < 0.2).astype(np.int8)
     columns: list[npt.NDArray[Any]] = [
@@ -60,7 +60,7 @@ def test_candidates_are_five_and_the_shipped_is_among_them() -> None:
 
 @every_candidate
 def test_ranking_is_learned(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """A candidate ranks later frauds far above chance, and far below it where the labels are inverted.
+    """A candidate ranks later frauds far above chance, and far below it if the labels are inverted.
 
     Fitted twice on the same rows, it gives the same scores to the last bit.
     """
@@ -74,7 +74,7 @@ def test_ranking_is_learned(name: str, mini_scorer: ScorerDeclaration) -> None:
 
 @every_candidate
 def test_unusual_values_are_scored(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """Nothing but missing values, codes that training did not hold and the largest numbers have a finite score."""
+    """Rows with only missing values, codes that training did not see, or the largest numbers have finite scores."""
     matrix, label = drawn(1)
     matrix[:, COUNTRY] = np.where(matrix[:, COUNTRY] == 3, 2, matrix[:, COUNTRY])
     matrix[:, KIND] = np.where(np.isnan(matrix[:, KIND]), 0, matrix[:, KIND])
@@ -92,7 +92,7 @@ def test_unusual_values_are_scored(name: str, mini_scorer: ScorerDeclaration) ->
 
 @every_candidate
 def test_a_column_without_a_value_stops_nothing(name: str, mini_scorer: ScorerDeclaration) -> None:
-    """A number or a category that every training row lacks is no reason to fail, also where later rows have it."""
+    """Fitting works if a number or a category is missing in every training row, even if later rows have it."""
     matrix, label = drawn(1)
     matrix[:, [SPEED, KIND]] = np.nan
     model = CANDIDATES[name](mini_scorer, label).fit(matrix, label)
@@ -102,7 +102,7 @@ def test_a_column_without_a_value_stops_nothing(name: str, mini_scorer: ScorerDe
 @pytest.mark.parametrize("types", [["amount", "speed"], ["country"]], ids=["numbers alone", "categories alone"])
 @every_candidate
 def test_features_of_one_kind(name: str, types: list[str], mini_scorer: ScorerDeclaration) -> None:
-    """A scorer without categories, or without numbers, has all its candidates too."""
+    """All candidates also work for a scorer without categories, or without numbers."""
     fields = {field: mini_scorer.fields[field] for field in types}
     scorer = mini_scorer.model_copy(update={"fields": fields, "features": {}})
     positions = [list(mini_scorer.fields).index(field) for field in types]
@@ -113,7 +113,7 @@ def test_features_of_one_kind(name: str, types: list[str], mini_scorer: ScorerDe
 
 
 def test_logistic_regression_is_the_same_in_another_unit(mini_scorer: ScorerDeclaration) -> None:
-    """A category's codes are labels to the linear model: numbered otherwise, they give the same scores."""
+    """Codes of a category are levels to the linear model: another numbering gives the same scores."""
     matrix, label = drawn(1)
     renumbered = matrix.copy()
     renumbered[:, COUNTRY] = 3 - matrix[:, COUNTRY]
@@ -125,11 +125,11 @@ def test_logistic_regression_is_the_same_in_another_unit(mini_scorer: ScorerDecl
 
 
 def test_shipped_candidate_is_the_declared_model(mini_scorer: ScorerDeclaration) -> None:
-    """XGBoost takes part with the declared parameters, on one core, and with the declared weight of frauds."""
+    """XGBoost is compared with the declared parameters and the declared weight of frauds, on one core."""
     label = np.array([1] * 10 + [0] * 90, dtype=np.int8)
     model = CANDIDATES[SHIPPED](mini_scorer, label)
     declared = build_model(mini_scorer.model.on_one_core, mini_scorer.contract, seed=mini_scorer.seed)
-    # Two parameter dicts, NaN for `missing` among them, compare by their text.
+    # Compared as text, because NaN for `missing` does not equal itself.
     assert str(model.get_params()) == str(declared.get_params())
     assert (model.n_estimators, model.max_depth, model.learning_rate, model.n_jobs) == (20, 3, 0.3, 1)
     weighted = mini_scorer.model_copy(update={"resampling": Resampling(method="class_weight", ratio=0.5)})
@@ -137,7 +137,7 @@ def test_shipped_candidate_is_the_declared_model(mini_scorer: ScorerDeclaration)
 
 
 def test_shipped_candidate_is_scored_by_its_margin(mini_scorer: ScorerDeclaration) -> None:
-    """XGBoost is ranked by its margin, in which ties of rounded probabilities do not arise."""
+    """XGBoost is ranked by its margin, which has no ties caused by rounded probabilities."""
     matrix, label = drawn(1)
     model = CANDIDATES[SHIPPED](mini_scorer, label).fit(matrix, label)
     margin = score(model, matrix)
@@ -145,7 +145,7 @@ def test_shipped_candidate_is_scored_by_its_margin(mini_scorer: ScorerDeclaratio
 
 
 def test_shipped_candidate_may_be_exact(mini_scorer: ScorerDeclaration) -> None:
-    """Where no category stands in the way, the exact tree method is compared as it would ship."""
+    """If no field is a category, the exact tree method is compared as it would ship."""
     fields = {name: mini_scorer.fields[name] for name in ("amount", "speed")}
     update = {"fields": fields, "features": {}, "model": Model(rounds=10, tree_method="exact")}
     scorer = mini_scorer.model_copy(update=update)
@@ -155,7 +155,7 @@ def test_shipped_candidate_may_be_exact(mini_scorer: ScorerDeclaration) -> None:
 
 
 def test_signed_log_shortens_both_tails() -> None:
-    """The logarithm keeps sign and order, zero and missing values."""
+    """The signed logarithm keeps sign, order, zero and missing values."""
     values = np.array([[-1e6, -1.0, 0.0, 1.0, 1e6, np.nan]], dtype=np.float32)
     scaled = signed_log(values)
     np.testing.assert_allclose(scaled, [[-13.815512, -0.693147, 0, 0.693147, 13.815512, np.nan]], rtol=1e-5)

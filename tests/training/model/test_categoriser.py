@@ -1,4 +1,4 @@
-"""The learned categoriser: accuracy on names it has not seen, and "other" for what resembles nothing."""
+"""The learned categoriser: accuracy on names it has not seen, and "other" for names like none it knows."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ def category_of() -> Categorise:
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, float]:
-    """How the categoriser does on held-out names of the shipped catalogue."""
+    """The categoriser's figures on held-out names of the shipped catalogue."""
     names, categories = zip(*items(), strict=True)
     return held_out_report(names, categories)
 
@@ -54,7 +54,7 @@ def test_unknown_names_are_mostly_other(report: dict[str, float]) -> None:
     "text", ["Pad Thai with tofu", "PAD THAI WITH TOFU", "2x pad thai, with tofu (500 g)", "Pad Tahi with tofu"]
 )
 def test_unseen_dish_is_perishable(category_of: Categorise, text: str) -> None:
-    """A dish that is in no catalogue is placed by its words, however it is typed."""
+    """A dish that is not in the catalogue is recognised by its words, however it is typed."""
     assert "Pad Thai with tofu" not in dict(items())
     assert category_of(text) == "Food, Perishable"
 
@@ -72,7 +72,7 @@ def test_case_changes_nothing(category_of: Categorise) -> None:
 
 
 def test_typos_change_little(category_of: Categorise) -> None:
-    """Two exchanged letters leave at least nine of ten names in their category and hardly any in a wrong one."""
+    """After swapping two letters, at least nine of ten names keep their category, and hardly any gets a wrong one."""
     outcomes = [(category_of(swapped(name)), category) for name, category in items()]
     assert sum(got == category for got, category in outcomes) >= 0.9 * len(outcomes)
     assert sum(got not in {category, "other"} for got, category in outcomes) <= 0.02 * len(outcomes)
@@ -90,14 +90,14 @@ def test_order_of_the_catalogue_changes_nothing() -> None:
     ids=["no category", "one category"],
 )
 def test_fewer_than_two_categories(names: list[str], categories: list[str], present: str) -> None:
-    """A catalogue without a choice is refused with what it has."""
+    """A catalogue with fewer than two categories is refused with the ones it has."""
     with pytest.raises(ValueError, match=f"^a catalogue needs at least two categories; it has {present}$"):
         learn_categoriser(names, categories)
 
 
 @pytest.mark.parametrize("names_each", [3, 5])
 def test_report_of_a_small_catalogue(names_each: int) -> None:
-    """A catalogue that can be learned, two categories of a few names, can also be reported on."""
+    """A catalogue that can just be learned, two categories of a few names, also gets a report."""
     kinds = {"food": ["rice", "soup", "bread", "cheese", "salad"], "tools": ["hammer", "saw", "drill", "nail", "screw"]}
     pairs = [(name, kind) for kind, names in kinds.items() for name in names[:names_each]]
     names, categories = zip(*pairs, strict=True)

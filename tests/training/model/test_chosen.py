@@ -1,4 +1,4 @@
-"""What the folds chose, read back from the files of the stages."""
+"""Choices made on the folds, read back from the stages' files."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from training.params import Model, Resampling
 
 @pytest.fixture
 def build(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The mini scorer's folder of built files, empty; its project, which chooses automatically, is the working one."""
+    """The mini scorer's empty build folder; the working folder is its project, which declares `method: auto`."""
     monkeypatch.chdir(project)
     params = Path("params.yaml")
     params.write_text(params.read_text().replace("{method: smote, ratio: 0.3, neighbours: 3}", "{method: auto}"))
@@ -21,7 +21,7 @@ def build(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_choice_takes_the_place_of_auto(build: Path) -> None:
-    """The scorer has the way to rebalance that the folds chose; all else is as declared."""
+    """The scorer has the resampling that the folds chose; everything else is as declared."""
     chosen = ChosenResampling(resampling=Resampling(method="undersample", ratio=0.1), rounds=70)
     (build / "resampling.json").write_text(chosen.model_dump_json(indent=1))
     scorer = chosen_scorer("mini")
@@ -31,14 +31,14 @@ def test_the_choice_takes_the_place_of_auto(build: Path) -> None:
 
 
 def test_the_tuned_model_is_read(build: Path) -> None:
-    """The parameters are those that tuning wrote."""
+    """The model's parameters are those that tuning wrote."""
     (build / "tuned.json").write_text(Model(rounds=30).model_dump_json(indent=1))
     assert chosen_model("mini") == Model(rounds=30)
 
 
 @pytest.mark.usefixtures("build")
 def test_a_stage_that_did_not_run_is_named() -> None:
-    """Without a stage's file the sentence says which command writes it."""
+    """If a stage's file is missing, the message names the command that writes it."""
     message = "^build/mini/{} cannot be read: No such file or directory; run python -m training.{} mini, or dvc repro$"
     with pytest.raises(StageError, match=message.format("resampling.json", "compare")):
         chosen_scorer("mini")

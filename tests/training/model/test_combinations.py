@@ -1,4 +1,4 @@
-"""Combinations: the tree joins what depends on each other, and about one training row in a thousand is unlikely."""
+"""Combinations: the tree joins dependent features, and about one training row in a thousand is unlikely."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ Learned = dict[str, Any]
 
 
 def rows(seed: int = 2) -> Matrix:
-    """Rows of two pairs that depend on each other (0 and 2, 1 and 3) and a number apart; a tenth is missing."""
+    """Rows with two dependent pairs (0 and 2, 1 and 3) and an independent number; a tenth of two numbers is missing."""
     rng = np.random.default_rng(seed)
     amount = rng.lognormal(3, 1, N_ROWS)
     country = rng.choice(4, N_ROWS, p=[0.05, 0.5, 0.3, 0.15])
@@ -33,24 +33,24 @@ def rows(seed: int = 2) -> Matrix:
 
 
 def share_unlikely(learned: Learned, matrix: Matrix) -> float:
-    """The share of rows that the function would warn of."""
+    """The share of rows for which the function would warn."""
     combinations = Combinations(learned)
     return sum(combinations.unlikely_pair(row) is not None for row in matrix.tolist()) / len(matrix)
 
 
 def edges_of(parents: list[int]) -> set[frozenset[int]]:
-    """The pairs that a tree joins."""
+    """The pairs of features that a tree joins."""
     return {frozenset((index, parent)) for index, parent in enumerate(parents) if parent >= 0}
 
 
 @pytest.fixture(scope="module")
 def learned() -> Learned:
-    """What these rows teach."""
+    """The combinations learned from these rows."""
     return learn_combinations(rows(), LABELS)
 
 
 def test_tree_joins_everything(learned: Learned) -> None:
-    """One feature has no parent, and from every other one the way up leads to it; what depends is joined."""
+    """Exactly one feature has no parent, all others lead up to it, and dependent features are joined."""
     parents = learned["parents"]
     assert {frozenset((0, 2)), frozenset((1, 3))} <= edges_of(parents)
     assert parents[0] == -1
@@ -64,9 +64,9 @@ def test_tree_joins_everything(learned: Learned) -> None:
 
 
 def test_tables_hold_probabilities(learned: Learned) -> None:
-    """Each row of a table is log-probabilities that sum to 1; there is a row for each bin of the parent.
+    """Each row of a table has log-probabilities that sum to 1, and there is a row for each bin of the parent.
 
-    A number is cut into a few bins of equal shares, and the tables count one more for what is missing.
+    A number has a few bins of equal shares, and one more for missing values.
     """
     for table, parent in zip(learned["tables"], learned["parents"], strict=True):
         assert np.exp(table).sum(axis=1) == pytest.approx(1, abs=1e-3)
@@ -77,9 +77,9 @@ def test_tables_hold_probabilities(learned: Learned) -> None:
 
 
 def test_few_rows_are_unlikely(learned: Learned) -> None:
-    """Of the training rows hardly more than one in a thousand is unlikely, and few later rows of the same source.
+    """Hardly more than one in a thousand training rows, and few later rows of the same source, are unlikely.
 
-    Where each value is usual and what depends on each other is torn apart, many rows are.
+    If columns are shuffled separately, so that values are usual but their combinations are not, many rows are.
     """
     assert 0 < share_unlikely(learned, rows()) <= 0.002
     assert share_unlikely(learned, rows(seed=3)) <= 0.004
@@ -87,7 +87,7 @@ def test_few_rows_are_unlikely(learned: Learned) -> None:
 
 
 def test_most_frequent_labels_have_bins_of_their_own() -> None:
-    """Of many labels the most frequent have a bin each, and the rest share one."""
+    """Of many levels, the most frequent ones have a bin each, and the others share one."""
     names = tuple(f"label {number}" for number in range(40))
     column = np.repeat(np.arange(40), np.arange(1, 41) * 5).astype(np.float32)
     learned = learn_combinations(np.stack([column, column], axis=1), (names, None))
@@ -102,7 +102,7 @@ def test_most_frequent_labels_have_bins_of_their_own() -> None:
 )
 @pytest.mark.parametrize("place", [0, 2, 5])
 def test_column_without_a_difference_works(place: int, value: float, labels: tuple[str, ...] | None) -> None:
-    """A constant or wholly missing column, wherever it stands, makes no row unlikely."""
+    """A column that is constant or entirely missing, in any position, makes no row unlikely."""
     matrix = np.insert(rows(), place, value, axis=1)
     names = [*LABELS[:place], labels, *LABELS[place:]]
     learned = learn_combinations(matrix, names)
@@ -111,7 +111,7 @@ def test_column_without_a_difference_works(place: int, value: float, labels: tup
 
 
 def test_single_feature_works() -> None:
-    """One feature has a tree of one, and no pair to warn of."""
+    """A single feature gives a tree of one, and no pair to warn of."""
     matrix = rows()[:, :1]
     learned = learn_combinations(matrix, [None])
     assert learned["parents"] == [-1]
@@ -119,7 +119,7 @@ def test_single_feature_works() -> None:
 
 
 def test_function_finds_the_bins_of_training(learned: Learned) -> None:
-    """The limit lies between the scores of training rows as the function computes them."""
+    """The function finds training rows unlikely or not depending on the limit, so it computes the same scores."""
     below = Combinations({**learned, "limit": learned["limit"] - 1e9})
     above = Combinations({**learned, "limit": 1e-9})
     assert not any(below.unlikely_pair(row) for row in rows().tolist())
@@ -133,13 +133,13 @@ def test_chunks_give_the_result_of_the_rows(learned: Learned, chunk_rows: int) -
 
 
 def test_chunks_of_many_rows_give_the_result_of_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The result is the same where dependence is learned from some of the rows alone."""
+    """The result is also the same if dependence is learned from a sample of the rows."""
     monkeypatch.setattr(combinations, "ROWS", 1_000)
     assert learn_combinations(FeatureMatrix(rows(), 700), LABELS) == learn_combinations(rows(), LABELS)
 
 
 def test_some_features_can_be_left_out(learned: Learned) -> None:
-    """Their values, missing ones too, are no part of a combination; the others are as if they were alone."""
+    """Features that are left out play no part, even if they are missing; the others are learned as if alone."""
     some = learn_combinations(rows(), LABELS, [0, 2, 4])
     alone = learn_combinations(rows()[:, [0, 2, 4]], [LABELS[place] for place in (0, 2, 4)])
     assert some == alone | {"places": [0, 2, 4]}

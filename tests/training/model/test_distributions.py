@@ -1,4 +1,4 @@
-"""Reference distributions: the same in chunks or at once, decisions are counted, scores stand for shares."""
+"""Reference distributions: equal for chunks and whole tables; decisions are counted, and scores stand for shares."""
 
 from collections.abc import Callable
 from typing import Any
@@ -25,7 +25,7 @@ def test_chunks_have_the_bins_of_the_rows(
 
 
 def test_score_counts_every_row() -> None:
-    """The counts lie between the edges of the log-odds, the surest scores in the outermost bins."""
+    """Counts are by intervals of the log-odds, and the most certain scores are in the outermost ones."""
     probability = np.array([0.0, 1e-9, 0.5, 0.5001, 0.9999999, 1.0])
     score = score_baseline(probability, np.zeros(6, dtype=np.int8), 0.5)
     middle = int(np.searchsorted(SCORE_EDGES, 0.0))
@@ -35,7 +35,7 @@ def test_score_counts_every_row() -> None:
 
 
 def test_score_says_what_the_threshold_did() -> None:
-    """A score at the threshold is flagged; what is caught are flagged frauds."""
+    """A score equal to the threshold is flagged; flagged frauds count as caught."""
     probability, label = np.array([0.1, 0.5, 0.6, 0.9]), np.array([1, 0, 1, 1], dtype=np.int8)
     score = score_baseline(probability, label, 0.5)
     assert [score[name] for name in ("rows", "frauds", "flagged", "caught")] == [4, 3, 3, 2]
@@ -43,9 +43,9 @@ def test_score_says_what_the_threshold_did() -> None:
 
 @pytest.mark.parametrize("n_legitimate", [1, 7, 1_000, 30_000])
 def test_scores_stand_for_false_positive_rates(n_legitimate: int) -> None:
-    """Of the legitimate rows at most 2 % have 900 or more and 10 % have 600 or more, and no fewer than that by one row.
+    """At most 2 % of the legitimate rows score 900 or more and 10 % score 600 or more, at most one row below that.
 
-    At 0 all have as much, at 1000 none; in between the share falls evenly: at 950 it is 1 %, at 300 it is 55 %.
+    All rows score at least 0, none 1000; in between the share falls evenly: 1 % at 950, 55 % at 300.
     """
     rng = np.random.default_rng(n_legitimate)
     legitimate = np.unique(np.round(rng.beta(0.5, 20, n_legitimate * 2), 12))[:n_legitimate]
@@ -61,11 +61,11 @@ def test_scores_stand_for_false_positive_rates(n_legitimate: int) -> None:
 
 
 def test_tied_rows_have_one_score() -> None:
-    """However many they are, they do not have a score that fewer should have."""
+    """Rows with equal probabilities never get a score that only fewer rows should have."""
     probability, label = np.repeat([0.1, 0.5], [500, 500]), np.zeros(1_000, dtype=np.int8)
     scale = score_scale(probability, label)
     scores = np.searchsorted(scale, [0.1, 0.5, 0.9], side="left").tolist()
-    # Half of the rows have 0.5 or more, which is more than 10 %: below 600.
+    # Half of the rows have 0.5 or more; that exceeds 10 %, so their score is below 600.
     assert scores[0] == 0
     assert 0 < scores[1] < 600
     assert scores[2] == 1000

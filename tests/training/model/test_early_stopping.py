@@ -1,4 +1,4 @@
-"""Early stopping: fits end where later rows gain nothing, and all folds are cut at the number that suits them best."""
+"""Early stopping: fits end once later rows gain nothing, and all folds share the best number of trees."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from training.model.fit import build_model
 from training.model.folds import Fold
 from training.params import Model, Resampling
 
-# Such trees learn all there is in a few rounds.
+# Trees that learn everything within a few rounds.
 QUICK = Model(max_depth=2, learning_rate=0.3, subsample=0.9)
 NONE = Resampling(method="none")
 
@@ -43,10 +43,10 @@ def scorer(mini_scorer: Scorer) -> Scorer:
 @pytest.mark.parametrize(
     ("curves", "rounds"),
     [
-        # Of equal values the fewest trees, also where they differ beyond the sixth digit.
+        # Equal values take the fewest trees, even if they differ after the sixth digit.
         ([[0.2] * 8], 10),
         ([[0.2, 0.2, 0.2000001, 0.2000001]], 10),
-        # Averaged with two neighbours on each side, 80 trees have .5, and the lucky .9 of 30 trees counts .26.
+        # Averaged over two neighbours on each side, 80 trees have .5, and the lucky .9 of 30 trees counts as .26.
         ([[0.1, 0.1, 0.9, 0.1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.5]], 80),
         # The mean of the folds counts: .3 up to 50 trees, then .25.
         ([[0.5] * 5 + [0.2] * 5, [0.1] * 5 + [0.3] * 5], 10),
@@ -55,7 +55,7 @@ def scorer(mini_scorer: Scorer) -> Scorer:
     ],
 )
 def test_common_rounds(curves: Sequence[Sequence[float]], rounds: int) -> None:
-    """The number of trees is that of the highest mean over the folds; a fit that ended counts with its last value."""
+    """The highest mean over the folds gives the number of trees; a fit that ended early counts with its last value."""
     assert (EVERY, NEIGHBOURS) == (10, 2)
     assert common_rounds(curves) == rounds
 
@@ -70,13 +70,13 @@ def test_a_fit_ends_when_nothing_is_gained(folds: list[Fold], scorer: Scorer) ->
 
 
 def test_a_fit_has_no_more_than_the_limit(folds: list[Fold], scorer: Scorer) -> None:
-    """Where every tree helps, the default number is the limit."""
+    """If every tree helps, the default number of trees is the limit."""
     slow = Model(max_depth=1, learning_rate=0.001, subsample=1.0, colsample_bytree=1.0)
     assert fit_folds(folds, scorer, slow).rounds <= slow.rounds == 500
 
 
 def test_the_curve_is_that_of_whole_predictions(folds: list[Fold], scorer: Scorer) -> None:
-    """Margins that are added up ten trees at a time are those of a whole prediction, and so is their precision."""
+    """Margins added up ten trees at a time, and their precision, equal those of a whole prediction."""
     fold, measured = folds[0], PrecisionOnLaterRows(folds[0])
     fitted = build_model(QUICK, scorer.contract, seed=scorer.seed)
     fitted.set_params(callbacks=[measured]).fit(fold.train, fold.train_label)
@@ -84,11 +84,11 @@ def test_the_curve_is_that_of_whole_predictions(folds: list[Fold], scorer: Score
         margin = fitted.predict(fold.validate, output_margin=True, iteration_range=(0, EVERY * number))
         assert precision == pytest.approx(average_precision(*rank(margin, fold.validate_label).counts()), abs=1e-6)
     whole = fitted.predict(fold.validate, output_margin=True)
-    np.testing.assert_allclose(measured._margin, whole, atol=1e-6)  # noqa: SLF001 - what adds up is the point
+    np.testing.assert_allclose(measured._margin, whole, atol=1e-6)  # noqa: SLF001 - the test is about the running sum
 
 
 def test_all_folds_are_cut_at_one_number(folds: list[Fold], scorer: Scorer) -> None:
-    """Margins and precisions are those of models with the common number of trees, fitted by hand."""
+    """Margins and precisions equal those of models that are fitted directly with the common number of trees."""
     fits = fit_folds(folds, scorer, QUICK)
     curves = [fit_fold(fold, scorer, QUICK, NONE)[1] for fold in folds]
     assert fits.rounds == common_rounds(curves)
@@ -102,7 +102,7 @@ def test_all_folds_are_cut_at_one_number(folds: list[Fold], scorer: Scorer) -> N
 
 
 def test_declared_rounds_are_kept(folds: list[Fold], scorer: Scorer) -> None:
-    """A declared number is neither cut nor measured on the way."""
+    """A declared number of trees is neither reduced nor measured along the way."""
     declared = QUICK.model_copy(update={"rounds": 73})
     fitted, curve = fit_fold(folds[0], scorer, declared, NONE)
     assert (fitted.get_booster().num_boosted_rounds(), curve) == (73, [])
@@ -110,7 +110,7 @@ def test_declared_rounds_are_kept(folds: list[Fold], scorer: Scorer) -> None:
 
 
 def test_one_seed_one_fit(folds: list[Fold], scorer: Scorer) -> None:
-    """Fitted twice, on however many threads, folds give the same margins to the bit."""
+    """Folds that are fitted twice give the same margins to the bit, with any number of threads."""
     first, again = (fit_folds(folds, scorer, model) for model in (QUICK, QUICK.model_copy(update={"threads": 2})))
     assert [margin.tobytes() for margin in first.margins] == [margin.tobytes() for margin in again.margins]
     assert (first.rounds, first.precisions) == (again.rounds, again.precisions)

@@ -1,4 +1,4 @@
-"""The encoder: the function's features over whole tables, and a vocabulary learned from the given rows alone."""
+"""The encoder: the function's features for whole tables, and a vocabulary learned only from the given rows."""
 
 import json
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def countries(labels: list[str | None], *, min_rows: int) -> list[str]:
 
 
 def one_by_one(rows: pd.DataFrame, contract: Contract, vocabulary: dict[str, Any]) -> np.ndarray:
-    """What the function computes, one row at a time."""
+    """The features that the function computes, one row at a time."""
     features = build_features(contract, vocabulary)
     values = zip(*field_values(rows, contract), strict=True)
     return np.array([features.encode(row) for row in values], dtype=np.float32)
@@ -66,7 +66,7 @@ def test_matrix_equals_the_function_row_by_row(
 
 
 def test_missing_values_are_those_of_a_request(mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> None:
-    """A row of nothing but what is required gives NaN wherever a value is missing."""
+    """A row with only its required values gives NaN for every missing one."""
     rows = pd.DataFrame(
         {"amount": [5.0], "speed": [np.nan], "visits": [np.nan], "country": ["DE"], "is_new": [np.nan], "item": [None]}
     )
@@ -76,12 +76,12 @@ def test_missing_values_are_those_of_a_request(mini_scorer: ScorerDeclaration, m
 
 
 def test_categories_by_frequency_then_name() -> None:
-    """The most frequent comes first, equally frequent ones in the order of their names; a missing value is none."""
+    """Levels are sorted by frequency, then by name; a missing value is not a level."""
     assert countries(["b"] * 3 + ["c"] * 5 + ["a"] * 3 + [None] * 30, min_rows=1) == ["c", "a", "b"]
 
 
 def test_rare_categories_share_the_code_of_other(mini_scorer: ScorerDeclaration) -> None:
-    """Categories below min_rows are not learned, so that they share code 0 with those never seen."""
+    """Levels with fewer rows than min_rows are not learned and share code 0 with those never seen."""
     assert countries(["a"] * 20 + ["b"] * 19, min_rows=20) == ["a"]
     fields = {"country": mini_scorer.fields["country"]}
     contract = Contract(route="/x", answer="decision", id=None, fields=fields, features={})
@@ -111,11 +111,11 @@ def test_chunks_change_nothing(mini_windows: Frames, new_encoder: NewEncoder, mo
 
 
 EVERY_THIRD = np.arange(1, 900, 3)
-# None of the rows of the second of five row groups.
+# Without any row of the second of five row groups.
 WITHOUT_A_GROUP = np.concatenate([np.arange(150), np.arange(450, 880)])
 
 
-# Its processes are started once for all windows.
+# One pool for all windows, so that its processes start only once.
 WORKERS = Workers(Compute())
 
 
@@ -125,7 +125,7 @@ WORKERS = Workers(Compute())
 def test_a_window_is_encoded_as_its_rows(
     mini_windows: Frames, new_encoder: NewEncoder, window_of: WindowOf, group_rows: int, positions: Positions | None
 ) -> None:
-    """Row group by row group, the vocabulary and the features are those of the rows as one table, to the bit."""
+    """Encoding by row groups gives the vocabulary and features of the whole table, to the bit."""
     rows = mini_windows["train"]
     window = window_of(rows, group_rows)
     encoder = new_encoder().fit_window(window, WORKERS, positions)
@@ -138,7 +138,7 @@ def test_a_window_is_encoded_as_its_rows(
 
 
 def test_a_scorer_without_categories_has_nothing_to_count(window_of: WindowOf) -> None:
-    """No row is read for a vocabulary that is empty."""
+    """If no vocabulary is needed, no row is read."""
     contract = Contract(route="/x", answer="decision", id=None, fields={"n": DeclaredField(type="count")}, features={})
     window = window_of(pd.DataFrame({"n": [1.0, 2.0]}))
     window.paths[0].unlink()
@@ -146,7 +146,7 @@ def test_a_scorer_without_categories_has_nothing_to_count(window_of: WindowOf) -
 
 
 def test_stage_keeps_the_learned_vocabulary(trained: Path, trained_rows: Callable[[str], pd.DataFrame]) -> None:
-    """The rows of the training window, and no others, are behind the vocabulary that the stage wrote."""
+    """The vocabulary that the stage wrote is that of the training window's rows alone."""
     counts = trained_rows("train")["country"].value_counts()
     vocabulary = json.loads((trained / "build" / "mini" / "vocabulary.json").read_text())
     assert vocabulary["country"] == counts[counts >= 20].index.tolist()

@@ -1,4 +1,4 @@
-"""Prequential folds: blocks in time order, models that saw only what was known before, and clear refusals."""
+"""Prequential folds: blocks in time order, models that learn only from what was known before, and clear refusals."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -37,7 +37,7 @@ def rows(mini_windows: dict[str, Frame]) -> Frame:
 
 @pytest.fixture
 def folds_of(window_of: WindowOf, mini_scorer: Scorer, mini_catalogue: Frame) -> FoldsOf:
-    """Makes the folds of a training window with these rows, as the mini scorer or another one declares them."""
+    """Make the folds of a training window with these rows, as the mini scorer or another one declares them."""
 
     def make(rows: Frame, scorer: ScorerDeclaration = mini_scorer) -> list[Fold]:
         return training_folds(window_of(rows), scorer, mini_catalogue)
@@ -88,7 +88,7 @@ def test_blocks_are_in_time_order(seconds: Seconds, declared: Folds, delay: floa
 
 @given(st.integers(40, 400), DECLARED)
 def test_blocks_hold_equally_many_rows(n_rows: int, declared: Folds) -> None:
-    """Where no two rows have the same time, blocks differ by one row at most and cover the declared share."""
+    """If all times differ, block sizes differ by at most one row, and blocks cover the declared share."""
     folds = prequential_positions(np.arange(float(n_rows)), every_third(n_rows), declared, 0)
     sizes = [len(block) for _, block in folds]
     assert len(sizes) == declared.count
@@ -152,7 +152,7 @@ BOTH = "it needs both classes"
     ],
 )
 def test_folds_without_frauds(n_rows: int, frauds: Sequence[int], count: int, delay: float, message: str) -> None:
-    """Folds that lack a class are refused with their numbers and what would help, before anything is encoded."""
+    """Folds that lack a class are refused with their numbers and a remedy, before anything is encoded."""
     label = np.zeros(n_rows, dtype=np.int8)
     label[list(frauds)] = 1
     with pytest.raises(FoldError) as caught:
@@ -164,7 +164,7 @@ DAY, YEAR_2021 = 86_400.0, 1_609_459_200.0
 
 
 def test_a_coarse_time_reduces_the_folds() -> None:
-    """Rows of one time are in one block, so that three times make two blocks at most, whatever is declared."""
+    """Rows of one time stay in one block, so three distinct times make at most two blocks, whatever is declared."""
     seconds = np.repeat([0.0, 30 * DAY, 60 * DAY], 30)
     folds = prequential_positions(seconds, every_third(90), Folds(count=4, validate_share=0.5), 7 * DAY)
     assert [(len(train), len(block)) for train, block in folds] == [(30, 30), (60, 30)]
@@ -206,7 +206,7 @@ TOGETHER, OLDER = (
     ],
 )
 def test_a_time_too_coarse_for_folds_is_named(n_times: int, frauds: Sequence[int], message: str) -> None:
-    """Where few different times leave no folds possible, the sentence names the times and their column."""
+    """If too few distinct times make folds impossible, the message names the times and their column."""
     label = np.zeros(60, dtype=np.int8)
     label[list(frauds)] = 1
     seconds = np.repeat(YEAR_2021 + DAY * np.arange(n_times), 60 // n_times)
@@ -216,7 +216,7 @@ def test_a_time_too_coarse_for_folds_is_named(n_times: int, frauds: Sequence[int
 
 
 def test_a_delay_is_a_cause_beside_a_coarse_time() -> None:
-    """Of twelve months with labels that come after a year, the delay is named, and the coarse time as well."""
+    """With monthly times and labels that take over a year, the message names both the delay and the coarse time."""
     with pytest.raises(FoldError) as caught:
         prequential_positions(np.repeat(30 * DAY * np.arange(12), 30), every_third(360), Folds(), 400 * DAY, "month")
     assert str(caught.value) == (
@@ -227,7 +227,7 @@ def test_a_delay_is_a_cause_beside_a_coarse_time() -> None:
 
 @pytest.mark.parametrize(("share", "left"), [(0.001, "0 rows"), (0.0025, "1 row"), (0.008, "3 rows")])
 def test_a_share_of_fewer_rows_than_folds_is_named(share: float, left: str) -> None:
-    """Where the validation blocks would have less than a row each, their share is to be raised."""
+    """If the validation blocks would have less than a row each, the message says to raise their share."""
     with pytest.raises(FoldError) as caught:
         prequential_positions(np.arange(400.0), every_third(400), Folds(count=4, validate_share=share), 0)
     assert str(caught.value) == (
@@ -237,7 +237,7 @@ def test_a_share_of_fewer_rows_than_folds_is_named(share: float, left: str) -> N
 
 
 def test_a_row_in_each_block_is_enough_to_cut() -> None:
-    """As many rows as folds make blocks of one row each, which then lack a class."""
+    """With as many validation rows as folds, each block has one row, and is refused because it lacks a class."""
     with pytest.raises(FoldError, match=r"^fold 1 of 4, .* in 1 validation row; it needs both classes"):
         prequential_positions(np.arange(400.0), every_third(400), Folds(count=4, validate_share=0.01), 0)
 
@@ -251,7 +251,7 @@ def test_a_block_of_frauds_only() -> None:
 
 
 def test_folds_of_a_window_are_encoded(rows: Frame, folds_of: FoldsOf) -> None:
-    """Three folds over the later half of 900 rows, all eight features of each row, and its label."""
+    """Three folds cover the later half of 900 rows, with all eight features and the label of each row."""
     folds = folds_of(rows)
     assert [fold.train.shape for fold in folds] == [(450, 8), (600, 8), (750, 8)]
     assert [fold.validate.shape for fold in folds] == [(150, 8)] * 3
@@ -261,7 +261,7 @@ def test_folds_of_a_window_are_encoded(rows: Frame, folds_of: FoldsOf) -> None:
 
 
 def test_folds_have_the_entities_of_their_validation_rows(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
-    """Rows of one card have one number, so that every interval over folds draws cards; without an entity none have."""
+    """Rows of one card share a number, so intervals over folds can resample cards; without an entity there are none."""
     assert [fold.validate_groups for fold in folds_of(rows)] == [None] * 3
     card = np.arange(len(rows)) // 5
     carded = folds_of(rows.assign(card=card), mini_scorer.model_copy(update={"entity": "card"}))
@@ -269,7 +269,7 @@ def test_folds_have_the_entities_of_their_validation_rows(rows: Frame, mini_scor
 
 
 def test_label_delay_of_the_split_counts_between_folds(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
-    """The declared delay leaves out the rows before each block whose labels were not yet known."""
+    """The declared delay excludes rows whose labels were not yet known when each block begins."""
     split = Split(test=0.2, label_delay_days=2)
     folds = folds_of(rows, mini_scorer.model_copy(update={"split": split}))
     for start, fold in zip((450, 600, 750), folds, strict=True):
@@ -278,7 +278,7 @@ def test_label_delay_of_the_split_counts_between_folds(rows: Frame, mini_scorer:
 
 
 def test_sampling_touches_training_rows_only(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
-    """With half the rows sampled each model learns from about half, and is validated on every row of its block."""
+    """With a sample of half the rows, each model learns from about half, and validates on every row of its block."""
     rows = rows.assign(country="DE")
     sampled = folds_of(rows, with_folds(mini_scorer, sample=0.5))
     for fold, whole in zip(sampled, folds_of(rows), strict=True):
@@ -289,7 +289,7 @@ def test_sampling_touches_training_rows_only(rows: Frame, mini_scorer: Scorer, f
 
 
 def test_one_row_is_sampled_for_all_folds_or_for_none(rows: Frame, mini_scorer: Scorer, folds_of: FoldsOf) -> None:
-    """The sample is drawn once, with the scorer's seed: a later fold's rows begin with an earlier one's."""
+    """The sample is drawn once with the scorer's seed, so an earlier fold's rows are the first of a later fold's."""
     scorer = with_folds(mini_scorer, sample=0.5)
     first, second, third = folds_of(rows, scorer)
     for earlier, later in ((first, second), (second, third)):
@@ -304,7 +304,7 @@ def test_a_sample_too_small_to_learn_from(rows: Frame, mini_scorer: Scorer, fold
 
 
 def test_vocabulary_is_the_training_rows_own(rows: Frame, folds_of: FoldsOf) -> None:
-    """A country that appears only from a block on is "other" there, and known to the next fold's model."""
+    """A country that first appears in a block is "other" there, and known to the next fold's model."""
     late = rows.assign(country=rows["country"].where(rows.index < 600, "late"))
     _, second, third = folds_of(late)
     assert (second.validate[:, COUNTRY] == 0).all()
@@ -314,7 +314,7 @@ def test_vocabulary_is_the_training_rows_own(rows: Frame, folds_of: FoldsOf) -> 
 def test_the_encoder_learns_nothing_from_validation_rows(
     rows: Frame, mini_scorer: Scorer, mini_catalogue: Frame, folds_of: FoldsOf
 ) -> None:
-    """Whatever the rows from a block on hold, the training rows before it are encoded the same."""
+    """Training rows are encoded the same, whatever the validation rows contain."""
     other = rows.assign(country=rows["country"].where(rows.index < 450, "FR"))
     [first, *_], [changed, *_] = (folds_of(variant) for variant in (rows, other))
     assert changed.train.tobytes() == first.train.tobytes()
@@ -332,11 +332,11 @@ def test_resampling_leaves_validation_rows(rows: Frame, mini_scorer: Scorer, fol
 
 
 def test_out_of_time_margins_are_those_of_earlier_rows() -> None:
-    """Every validation row has a margin, in order, by the model of the rows before its block and the label delay."""
+    """Each validation row has a margin, in order, from the model of rows known before its block."""
     folds = prequential_positions(np.arange(24.0), every_third(24), Folds(count=3, validate_share=0.5), 2)
 
     def margins_of(train: Positions, block: Positions) -> Matrix:
-        # As if a margin were the newest row that was learned from, and a bit of the row's own.
+        # Encodes the newest row that was learned from and, in the decimals, the row itself.
         return (train.max() + block / 100).astype(np.float32)
 
     positions, margins = out_of_time_margins(folds, margins_of)
@@ -358,7 +358,7 @@ def test_row_groups_change_no_fold(
     folds_of: FoldsOf,
     window_of: WindowOf,
 ) -> None:
-    """However the window's file is cut, its folds are the same to the bit."""
+    """Folds are the same to the bit, whatever the row groups of the window's file."""
     cut_up = training_folds(window_of(rows, group_rows=200), mini_scorer, mini_catalogue)
     for fold, whole in zip(cut_up, folds_of(rows), strict=True):
         assert fold.train.tobytes() == whole.train.tobytes()
@@ -368,7 +368,7 @@ def test_row_groups_change_no_fold(
 def test_read_training_knows_the_country_na(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mini_scorer: ScorerDeclaration
 ) -> None:
-    """The training window and the catalogue come from the stages' files; a name like NA is a name, not a gap."""
+    """Rows and catalogue come from the stages' files, and a catalogue name such as NA is not read as missing."""
     folder = tmp_path / "build" / "mini"
     (folder / "rows").mkdir(parents=True)
     pd.DataFrame({"amount": [1.5, np.nan]}).to_parquet(folder / "rows" / "train.parquet")

@@ -1,4 +1,4 @@
-"""Resampling: original rows unchanged, plausible synthetic frauds, weights, and clear refusals."""
+"""Resampling: unchanged original rows, plausible synthetic frauds, weights, and clear refusals."""
 
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,7 @@ def smoted(request: pytest.FixtureRequest) -> Smoted:
 
 
 def test_originals_come_first_untouched(smoted: Smoted) -> None:
-    """The given rows, which stay as they are, open the result bit for bit, NaN included, and only frauds follow."""
+    """The result starts with the given rows, bit for bit including NaN, and only frauds follow."""
     (matrix, label), (rows, labels) = smoted.before, smoted.after
     assert matrix.tobytes() == drawn(smoted.types)[0].tobytes()
     assert rows.dtype == np.float32
@@ -73,14 +73,14 @@ def test_originals_come_first_untouched(smoted: Smoted) -> None:
 
 
 def test_ratio_is_reached(smoted: Smoted) -> None:
-    """After resampling there are as many frauds per legitimate row as declared, less than one fraud short."""
+    """The declared ratio of frauds to legitimate rows is reached, with less than one fraud missing."""
     labels = smoted.after[1]
     assert labels.sum() == int(0.1 * (labels == 0).sum()) == 58
     assert smoted.resampler.n_rows_ == N_ROWS + 58 - N_FRAUDS
 
 
 def require_between_frauds(synthetic: Matrix, rows: Rows, types: list[str]) -> None:
-    """Synthetic numbers lie between the smallest and largest of the frauds, or the median of all rows."""
+    """Check that synthetic numbers are within the range of the frauds' values and the median of all rows."""
     matrix, label = rows
     for column in (index for index, kind in enumerate(types) if kind == "q"):
         frauds = np.append(matrix[label == 1, column], np.nanmedian(matrix[:, column]))
@@ -90,12 +90,12 @@ def require_between_frauds(synthetic: Matrix, rows: Rows, types: list[str]) -> N
 
 
 def test_synthetic_numbers_lie_between_frauds(smoted: Smoted) -> None:
-    """A synthetic number is in its own unit, between the smallest and largest of the frauds (or the median)."""
+    """Synthetic numbers are in their original unit, within the range of the frauds' values and the median."""
     require_between_frauds(smoted.after[0][N_ROWS:], smoted.before, smoted.types)
 
 
 def test_less_than_a_fraud_more_is_none() -> None:
-    """Ten frauds of 105 legitimate rows are below a tenth, and no whole fraud is wanted."""
+    """Ten frauds to 105 legitimate rows are just below a tenth, by less than one fraud, so none is added."""
     rng = np.random.default_rng(0)
     matrix, label = rng.normal(size=(115, 2)).astype(np.float32), np.repeat([1, 0], [10, 105]).astype(np.int8)
 
@@ -108,7 +108,7 @@ def test_less_than_a_fraud_more_is_none() -> None:
 
 
 def test_synthetic_codes_exist() -> None:
-    """A synthetic row's category is one that frauds have, never a code between two."""
+    """A synthetic row has a category that frauds have, never a code in between."""
     matrix, label = drawn(MIXED)
     rows, _ = resampled((matrix, label), MIXED, SMOTE)
     for column in (1, 3):
@@ -118,7 +118,7 @@ def test_synthetic_codes_exist() -> None:
 
 
 def test_column_that_is_missing_or_constant_throughout() -> None:
-    """A column without a single value, or with a single one, stops nothing."""
+    """A column without any value, or with a constant one, causes no error."""
     matrix, label = drawn(["q"] * 5)
     matrix[:, 1] = np.nan
     matrix[:, 2] = 3.0
@@ -140,7 +140,7 @@ def test_category_that_is_missing_throughout() -> None:
     [("none", 1), ("class_weight", 1), ("smote", 0), ("smote", 0.01), ("undersample", 0), ("undersample", 0.01)],
 )
 def test_nothing_to_do_returns_the_input(method: str, ratio: float) -> None:
-    """Where no row is to be added or left out, or there are frauds enough, the rows come back as they are."""
+    """If no row is to be added or removed, or there are enough frauds already, the input itself is returned."""
     matrix, label = drawn(["q"] * 5)
     resampler = Resampler(Resampling.model_validate({"method": method, "ratio": ratio}), ["q"] * 5, 7)
     rows, labels = resampler.fit_resample(matrix, label)
@@ -155,9 +155,9 @@ RATIOS = st.floats(0.05, 1)
 @settings(max_examples=40)
 @given(ratio=RATIOS, n_frauds=st.integers(1, 30), seed=st.integers(0, 100))
 def test_undersampling_keeps_every_fraud(ratio: float, n_frauds: int, seed: int) -> None:
-    """All frauds stay, and as many legitimate rows as the ratio needs, less than one row off.
+    """All frauds stay, and as many legitimate rows as the ratio needs, give or take less than one row.
 
-    They are the original rows with their own labels, each at most once, in the order they had.
+    They are original rows with their labels, each at most once and in the original order.
     """
     matrix, label = drawn(MIXED, n_frauds=n_frauds)
     matrix[:, 0] = np.arange(N_ROWS)
@@ -171,7 +171,7 @@ def test_undersampling_keeps_every_fraud(ratio: float, n_frauds: int, seed: int)
 
 
 def test_undersampling_reads_no_value() -> None:
-    """Categories alone, all of them missing, are fine; the resampler counts the rows that are left."""
+    """Undersampling works with categories only, all of them missing, and counts the remaining rows."""
     matrix, label = drawn(["c", "c"])
     matrix[:] = np.nan
     resampler = Resampler(Resampling(method="undersample", ratio=0.5), ["c", "c"], 7)
@@ -193,7 +193,7 @@ def test_undersampling_reads_no_value() -> None:
     ],
 )
 def test_weight_of_a_fraud(method: str, ratio: float, weight: float) -> None:
-    """With class weights the frauds together weigh the ratio of the legitimate rows; never less than they are."""
+    """Class weights give frauds the declared ratio of the legitimate rows' weight, and never less than a row's."""
     _, label = drawn(["q"])
     declared = Resampling.model_validate({"method": method, "ratio": ratio})
     assert fraud_weight(declared, label) == pytest.approx(weight)
@@ -220,14 +220,14 @@ def test_one_seed_one_result(types: list[str], method: str) -> None:
 
 
 def in_chunks_of(chunk_rows: int, *, n_processes: int | None = 1) -> Workers:
-    """Workers with smaller chunks than a user may declare; None: a process for each core."""
+    """Workers with smaller chunks than may be declared; None starts a process for each core."""
     return Workers(Compute.model_construct(chunk_rows=chunk_rows), n_processes)
 
 
 @settings(max_examples=40)
 @given(n_rows=st.integers(2, 300), chunk_rows=st.integers(1, 120), seed=st.integers(0, 100))
 def test_moments_of_chunks_are_those_of_all_rows(n_rows: int, chunk_rows: int, seed: int) -> None:
-    """Joined, the chunks' means and scales are those that scikit-learn finds over all rows, missing values imputed."""
+    """Joined means and scales of chunks equal scikit-learn's over all rows, with missing values imputed."""
     rng = np.random.default_rng(seed)
     matrix = (rng.normal(size=(n_rows, 4)) * [1, 20, 0.01, 0] + [0, 50, 3, 0.1]).astype(np.float32)
     matrix[rng.random(matrix.shape) < 0.05] = np.nan
@@ -241,7 +241,7 @@ def test_moments_of_chunks_are_those_of_all_rows(n_rows: int, chunk_rows: int, s
 
 
 def test_scale_of_a_constant_is_one() -> None:
-    """A column without a difference is not blown up, whether it is one chunk or several."""
+    """A constant column has a scale of one, in one chunk or several."""
     matrix = np.full((90, 1), 3.0, np.float32)
     for chunk_rows in (90, 40):
         moments = by_chunk(FeatureMatrix(matrix, chunk_rows), partial(_moments, [0], np.zeros(1)))
@@ -249,7 +249,7 @@ def test_scale_of_a_constant_is_one() -> None:
 
 
 def portions(types: list[str], workers: Workers, *, as_chunks: bool) -> tuple[Matrix, Resampler]:
-    """The synthetic frauds that the workers make in portions of a chunk's rows, and what made them."""
+    """Synthetic frauds made by workers in portions of a chunk's size, and the resampler."""
     matrix, label = drawn(types)
     resampler = Resampler(Resampling(method="smote", ratio=0.2), types, 7)
     rows = FeatureMatrix(matrix, workers.compute.chunk_rows) if as_chunks else matrix
@@ -261,7 +261,7 @@ def portions(types: list[str], workers: Workers, *, as_chunks: bool) -> tuple[Ma
 @pytest.mark.parametrize("types", [["q"] * 5, MIXED], ids=["numbers", "with categories"])
 @pytest.mark.usefixtures("working_folder")
 def test_portions_reach_the_ratio(types: list[str]) -> None:
-    """Made a portion at a time, synthetic frauds reach the declared ratio, and no two portions are alike."""
+    """Synthetic frauds made in portions reach the declared ratio, and portions differ from each other."""
     synthetic, resampler = portions(types, in_chunks_of(40), as_chunks=True)
     assert len(synthetic) == int(0.2 * (N_ROWS - N_FRAUDS)) - N_FRAUDS == 96
     assert resampler.n_rows_ == N_ROWS + 96
@@ -270,21 +270,21 @@ def test_portions_reach_the_ratio(types: list[str]) -> None:
 
 
 def test_portions_are_the_same_in_other_processes(working_folder: Path) -> None:
-    """One seed makes the same frauds in whatever process, and nothing of them stays on the disk."""
+    """A seed gives the same frauds in any number of processes, and no file is left behind."""
     first, again = (portions(MIXED, in_chunks_of(40, n_processes=n), as_chunks=True)[0] for n in (1, None))
     assert first.tobytes() == again.tobytes()
     assert list((working_folder / "build").iterdir()) == []
 
 
 def test_a_single_portion_is_that_of_the_array() -> None:
-    """Where the synthetic frauds are one portion they are those of a matrix in memory."""
+    """If they fit into one portion, the synthetic frauds equal those of a matrix in memory."""
     chunked, whole = (portions(MIXED, in_chunks_of(600), as_chunks=as_chunks)[0] for as_chunks in (True, False))
     assert chunked.tobytes() == whole.tobytes()
 
 
 @pytest.mark.usefixtures("working_folder")
 def test_chunks_are_undersampled_as_the_array() -> None:
-    """The positions that stay do not depend on the chunks, and no row is synthetic."""
+    """The same positions are kept for any chunks, and no row is synthetic."""
     matrix, label = drawn(MIXED)
     resampler = Resampler(Resampling(method="undersample", ratio=0.5), MIXED, 7)
     expected, _ = resampler.fit_resample(matrix, label)
@@ -306,5 +306,5 @@ def test_chunks_are_undersampled_as_the_array() -> None:
     ],
 )
 def test_variants_are_named_by_method_and_ratio(variant: Resampling, name: str) -> None:
-    """A variant's name is what tells it from the others; without an effect it is none."""
+    """A variant is named after its method and ratio, or `none` if it has no effect."""
     assert variant_name(variant) == name

@@ -1,4 +1,4 @@
-"""Lines of a prediction log and how they are binned, as tests need them."""
+"""Lines of a prediction log for tests, and the binning of their features."""
 
 from typing import Any
 

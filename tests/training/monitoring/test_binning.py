@@ -1,4 +1,4 @@
-"""Binning: a recorded value falls into the bin in which the baseline counted it."""
+"""Binning: a recorded value gets the bin in which the baseline counted it."""
 
 from typing import Any
 
@@ -20,13 +20,13 @@ from training.monitoring.binning import UNRECORDED, Binning, unread_hashes
     ids=["numbers", "text for a number", "labels"],
 )
 def test_values_fall_into_the_baselines_bins(feature: str, values: list[Any], bins: list[int]) -> None:
-    """A number's bin includes its upper edge, an unknown label is "other", and the first bin is for missing values."""
+    """A number's bin includes its upper edge, an unknown level is "other", and the first bin is for missing values."""
     assert BINNING.bins(feature, values).tolist() == bins
 
 
 @pytest.mark.parametrize(("key", "expected"), [(b"secret", [2, 3, 1, 0]), (b"another", [1, 1, 1, 0])])
 def test_hashed_labels_join_by_their_key(key: bytes, expected: list[int]) -> None:
-    """Hashed labels are recognised with the key that they were hashed with, and are "other" with any other."""
+    """Hashed levels are recognised with the key that hashed them, and are "other" with any other key."""
     labels = [keyed_hash(label, b"secret") for label in ("DE", "NA", "FR")]
     binning = Binning(FEATURES, key, frozenset({"country"}))
     assert binning.bins("country", [*labels, None]).tolist() == expected
@@ -35,10 +35,10 @@ def test_hashed_labels_join_by_their_key(key: bytes, expected: list[int]) -> Non
 @pytest.mark.parametrize(
     ("counts", "bins", "unread"),
     [
-        # Missing, other, known: 40 recorded values, of which 30 should be known.
+        # Counts of missing, other and known; of 40 recorded values, 30 should be known.
         ([5, 1, 3], [1] * 40 + [0] * 9 + [UNRECORDED] * 9, ["country"]),
         ([5, 1, 3], [1] * 40 + [2], []),
-        # Of 40 only 10 are to be expected, of 26 only 19.5: too few to tell.
+        # Only 10 of 40, or 19.5 of 26, would be expected to be known: too few to tell.
         ([5, 3, 1], [1] * 40, []),
         ([5, 1, 3], [1] * 26, []),
         ([5, 1, 3], [0] * 40, []),
@@ -47,7 +47,7 @@ def test_hashed_labels_join_by_their_key(key: bytes, expected: list[int]) -> Non
     ],
 )
 def test_hashes_of_another_key_are_known(counts: list[int], bins: list[int], unread: list[str]) -> None:
-    """None of them is a label's, although many should be."""
+    """Hashes are of another key if none is a known level's, although many should be."""
     features = {"amount": {"counts": [1, 1, 1]}, "country": {"counts": counts}}
     matrix = np.array([[1, code] for code in bins], dtype=np.uint16)
     assert unread_hashes(matrix, features, ("country",)) == unread
@@ -63,10 +63,10 @@ def test_hashes_of_another_key_are_known(counts: list[int], bins: list[int], unr
     ids=["features that were not recorded", "a feature that the baseline does not know"],
 )
 def test_matrix_has_the_baselines_features(recorded: list[dict[str, Any]], bins: list[list[int]]) -> None:
-    """An omitted feature is unrecorded, which is not missing, and one of another version changes nothing."""
+    """An omitted feature is unrecorded rather than missing, and a feature of another version is ignored."""
     assert BINNING.matrix(recorded).tolist() == bins
 
 
 def test_matrix_of_nothing_has_its_columns() -> None:
-    """Without a prediction there is a column for each feature all the same."""
+    """Without any prediction, the matrix still has a column for each feature."""
     assert BINNING.matrix([]).shape == (0, 2)

@@ -1,4 +1,4 @@
-"""Blocks: outcomes join their predictions, blocks have their bounds, and their numbers are those computed by hand."""
+"""Blocks: outcomes join their predictions, blocks have their bounds, and figures equal a calculation by hand."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -35,7 +35,7 @@ THRESHOLD = 0.5
 
 
 def log_of(days: Sequence[float], outcomes: Sequence[tuple[Any, ...]] = (), **columns: Any) -> Log:  # noqa: ANN401 - columns of any kind
-    """A log of predictions at some days, with ids 1, 2, ...; `outcomes` are day, id, label, perhaps source and by."""
+    """A log of predictions on these days, with ids 1, 2, ...; outcomes are day, id, label, perhaps source and by."""
     size = len(days)
     outcomes = [(*outcome, *("other", 0)[len(outcome) - 3 :]) for outcome in outcomes]
     usual: dict[str, Any] = {
@@ -74,7 +74,7 @@ def log_of(days: Sequence[float], outcomes: Sequence[tuple[Any, ...]] = (), **co
 
 
 def blocks(log: Log, policy: Monitoring = POLICY) -> list[dict[str, Any]]:
-    """The JSON of a log's blocks, with the outcomes that it holds."""
+    """The JSON of the log's blocks, with its outcomes joined."""
     labels = join_outcomes(log, policy, 0).label
     return [block.content() for block in blocks_of(log, labels, Reference(BASELINE, THRESHOLD), policy)]
 
@@ -84,7 +84,7 @@ def blocks(log: Log, policy: Monitoring = POLICY) -> list[dict[str, Any]]:
     [
         (log_of([0, 1, 2, 3], [(4, 3, 1), (5, 1, 0)]), [0, -1, 1, -1], None),
         (log_of([0, 1], [(2, 1, 1), (3, 1, 0), (4, 2, 0), (5, 2, 1)]), [0, 1], "outcomes that correct an earlier one"),
-        # Of two with the same time the one that was read last counts.
+        # If two outcomes have the same time, the one read last counts.
         (log_of([0, 0], [(1, 1, 0), (1, 1, 1), (1, 2, 1), (1, 2, 0)]), [1, 0], "outcomes that correct an earlier one"),
         (
             log_of([0, 1, 2], [(3, 99, 1), (3, 98, 1)], id=[1, 2, 50]),
@@ -106,7 +106,7 @@ def blocks(log: Log, policy: Monitoring = POLICY) -> list[dict[str, Any]]:
     ],
 )
 def test_outcomes_join_by_id(log: Log, labels: list[int], kind: str | None) -> None:
-    """Each prediction has the label of its id's latest outcome, -1 without one; two unusual ones are counted."""
+    """Each prediction has the label of its id's latest outcome, or -1; each case has two unusual records to count."""
     joined = join_outcomes(log, POLICY, 0)
     assert joined.label.tolist() == labels
     assert joined.counts == ({kind: 2} if kind else {})
@@ -132,13 +132,13 @@ def test_outcomes_join_by_id(log: Log, labels: list[int], kind: str | None) -> N
     ],
 )
 def test_old_predictions_without_an_outcome_are_legitimate(log: Log, labels: list[int], counts: dict[str, int]) -> None:
-    """Where the policy says so, what has no outcome after the delay was no fraud, and what is younger is unknown."""
+    """If declared, a prediction without an outcome after the delay counts as legitimate; younger ones are unknown."""
     joined = join_outcomes(log, LEGITIMATE, 7)
     assert (joined.label.tolist(), joined.counts) == (labels, counts)
 
 
 def test_blocks_have_their_bounds() -> None:
-    """Blocks of the declared length begin with the first record, without their end; empty ones are left out."""
+    """Blocks of the declared length start at the first record and exclude their end; empty blocks are left out."""
     in_order = blocks(log_of([1, 7.99, 8, 14.99, 30]))
     assert [(block["from"] - START) / SECONDS_A_DAY for block in in_order] == [1, 8, 29]
     assert [(block["to"] - START) / SECONDS_A_DAY for block in in_order] == [8, 15, 36]
@@ -148,7 +148,7 @@ def test_blocks_have_their_bounds() -> None:
 
 
 def test_outcomes_are_measured() -> None:
-    """Recall, precision, average precision and the promised frauds are those of the labelled rows."""
+    """Recall, precision, average precision and expected frauds are those of the labelled rows."""
     probability, label = [0.9, 0.8, 0.7, 0.3, 0.2, 0.1, 0.95], [1, 0, 1, 1, 0, 0]
     flagged = [value >= THRESHOLD for value in probability]
     outcomes = [(1.0, at + 1, value) for at, value in enumerate(label)]
@@ -163,7 +163,7 @@ def test_outcomes_are_measured() -> None:
 
 
 def test_unknown_shares_are_measured_as_unknown() -> None:
-    """Without outcomes shares are unknown, without a fraud the recall is, and their intervals hold everything."""
+    """Without outcomes the shares are unknown, and without frauds the recall; their intervals are 0 to 1."""
     (block,) = blocks(log_of([0, 0]))
     measured = block["measured"]
     assert (measured["labelled"], measured["frauds"], measured["expected_frauds"]) == (0, 0, 0)
@@ -178,27 +178,27 @@ def test_unknown_shares_are_measured_as_unknown() -> None:
 
 
 def test_block_of_one_prediction_is_described() -> None:
-    """The smallest block that is not empty."""
+    """The smallest possible block has its figures."""
     (block,) = blocks(log_of([0], [(1.0, 1, 1)]))
     assert (block["rows"], block["measured"]["frauds"], block["measured"]["recall"]) == (1, 1, 0)
 
 
 def test_certain_scores_are_described() -> None:
-    """Probabilities of 0 and 1 have log-odds, and promise a recall where they promise a fraud."""
+    """Probabilities of 0 and 1 have finite log-odds, and an estimated recall of 0 and 1."""
     zeros, ones = (blocks(log_of([0, 0], probability=[value] * 2, flagged=[bool(value)] * 2))[0] for value in (0, 1))
     assert zeros["estimated"]["recall"] == 0
     assert ones["estimated"]["recall"] == 1
 
 
 def test_frauds_of_several_blocks_are_pooled() -> None:
-    """A block's outcomes are its own and those of the blocks before it, as many as the policy pools."""
+    """A block's outcomes include those of earlier blocks, as many as the policy pools."""
     log = log_of([0, 7, 14, 21], [(30, identifier, 1) for identifier in (1, 2, 3, 4)])
     for pooled, frauds in ((1, [1, 1, 1, 1]), (3, [1, 2, 3, 3])):
         assert [block["measured"]["frauds"] for block in blocks(log, Monitoring(pooled=pooled))] == frauds
 
 
 def test_block_describes_its_predictions() -> None:
-    """It has the versions, the share with warnings, the latency of the slowest, and the alert rate and its baseline."""
+    """A block has its versions, share with warnings and highest latency, and the alert rate with its baseline."""
     log = log_of([0, 0, 9], version=[1, 0, 1], n_warnings=[0, 2, 0], milliseconds=[0.5, np.nan, np.nan])
     first, second = blocks(log)
     assert (first["versions"], first["warned"], first["milliseconds_p99"]) == (["a", "b"], 0.5, 0.5)
@@ -208,7 +208,7 @@ def test_block_describes_its_predictions() -> None:
 
 
 def test_distances_are_those_of_the_counts() -> None:
-    """Numbers are compared in the order of their bins, labels and flags as categories; p-values are Holm's."""
+    """Numbers are compared by ordered bins, levels and flags as categories, and p-values are corrected by Holm."""
     bins = [[0, 1, 1], [1, 2, 2], [2, 3, 0], [3, 2, 1], [3, 2, 1]] * 20
     (block,) = blocks(log_of([0] * 100, bins=bins))
     raw = [
@@ -223,7 +223,7 @@ def test_distances_are_those_of_the_counts() -> None:
 
 
 def test_missing_and_unseen_are_shares() -> None:
-    """The shares of missing and of unseen values stand beside the baseline's; a flag has no unseen value."""
+    """Shares of missing and unseen values are listed with the baseline's; a flag has no unseen values."""
     (block,) = blocks(log_of([0] * 4, bins=[[0, 1, 1], [1, 2, 2], [2, 2, 0], [3, 0, 1]]))
     amount, country, is_new = block["features"].values()
     assert (amount["missing"], amount["baseline_missing"]) == (0.25, 0.1)
@@ -233,7 +233,7 @@ def test_missing_and_unseen_are_shares() -> None:
 
 
 def test_unrecorded_feature_is_left_out() -> None:
-    """A feature counts only where it was recorded, and is not there where it never was."""
+    """A feature counts only in rows that recorded it, and is left out if none did."""
     bins = [[0, UNRECORDED, 1], [1, UNRECORDED, UNRECORDED], [1, UNRECORDED, UNRECORDED]]
     (block,) = blocks(log_of([0, 0, 0], bins=bins))
     assert list(block["features"]) == ["amount", "is_new"]
@@ -242,7 +242,7 @@ def test_unrecorded_feature_is_left_out() -> None:
 
 
 def test_own_records_must_hold_each_feature() -> None:
-    """The share of the version's own records that lack a feature is a part of the block, if they should hold it."""
+    """A block has the share of the version's own records that lack a feature which they should have."""
     nothing = [UNRECORDED] * 3
     log = log_of(
         [0, 0, 0, 0, 8], bins=[nothing, [1, 2, 1], [1, UNRECORDED, 1], nothing, nothing], version=[0, 0, 0, 1, 1]
@@ -254,13 +254,13 @@ def test_own_records_must_hold_each_feature() -> None:
 
 
 def test_repeated_outcome_corrects_nothing() -> None:
-    """An outcome that was recorded twice is told from one that was changed."""
+    """An outcome that is recorded twice is counted separately from a corrected one."""
     counts = join_outcomes(log_of([0, 1], [(2, 1, 1), (3, 1, 1), (3, 1, 0), (4, 2, 0)]), POLICY, 0).counts
     assert counts == {"outcomes recorded again": 1, "outcomes that correct an earlier one": 1}
 
 
 def test_score_is_compared_by_its_log_odds() -> None:
-    """The score's distance is that of its counts between the baseline's edges."""
+    """The score's distance is computed from counts between the baseline's edges of the log-odds."""
     probability = [0.05] * 50 + [0.3] * 30 + [0.9] * 20
     (block,) = blocks(log_of([0] * 100, probability=probability))
     expected = number_distance(np.array([70.0, 20, 10]), np.array([50.0, 30, 20]))
@@ -268,7 +268,7 @@ def test_score_is_compared_by_its_log_odds() -> None:
 
 
 def test_weights_count() -> None:
-    """A prediction that stands for ten counts ten times in every share, and once as evidence."""
+    """A prediction with a weight of ten counts ten times in every share, but only once as evidence."""
     log = log_of([0, 0], weight=[10, 1], flagged=[True, False], bins=[[0, 2, 1], [1, 2, 1]], probability=[0.8, 0.2])
     (block,) = blocks(log)
     assert (block["rows"], block["predictions"]) == (2, 11)
@@ -278,7 +278,7 @@ def test_weights_count() -> None:
 
 
 def test_few_recorded_rows_are_no_evidence() -> None:
-    """Ten recorded predictions of a thousand say no more than ten, though each stands for a hundred."""
+    """Ten recorded predictions are no more evidence than ten, even if each stands for a hundred."""
     bins = [[1, 2, 1]] * 7 + [[2, 3, 2], [2, 3, 2], [0, 2, 2]]
     p_values = []
     for weight in (1, 100):
@@ -289,7 +289,7 @@ def test_few_recorded_rows_are_no_evidence() -> None:
 
 @pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
 def test_estimate_is_the_truth_where_scores_are_calibrated(slope: float) -> None:
-    """Where labels come with the probabilities, the estimates are what the labels then say."""
+    """If labels are drawn from the probabilities, the estimates are close to the truth."""
     rng = np.random.default_rng(4)
     probability = 1 / (1 + np.exp(-slope * rng.normal(-2, 1.5, 200_000)))
     label, flagged = rng.random(200_000) < probability, probability >= 0.3
@@ -304,7 +304,7 @@ def test_estimate_is_the_truth_where_scores_are_calibrated(slope: float) -> None
 
 
 def test_deviation_of_an_estimated_recall_is_that_of_its_draws() -> None:
-    """Rows drawn again and again give recalls that spread by as much."""
+    """The estimated deviation equals the spread of recalls over repeated samples."""
     rng = np.random.default_rng(5)
     probability = 1 / (1 + np.exp(-rng.normal(-2, 1.5, 3_000)))
     drawn = []
@@ -317,7 +317,7 @@ def test_deviation_of_an_estimated_recall_is_that_of_its_draws() -> None:
 
 @pytest.mark.parametrize("measure", ["precision", "recall", "fraud_rate", "average_precision"])
 def test_weight_counts_as_repeated_rows(measure: str) -> None:
-    """A row of weight n is estimated as n rows of the same score."""
+    """A row of weight n gives the same estimates as n equal rows."""
     probability, flagged, weight = np.array([0.9, 0.4, 0.1]), np.array([True, True, False]), np.array([1, 3, 5])
     repeated = estimated(np.repeat(probability, weight), np.repeat(flagged, weight), np.ones(9))
     weighted = estimated(probability, flagged, weight.astype(float))
@@ -325,13 +325,13 @@ def test_weight_counts_as_repeated_rows(measure: str) -> None:
 
 
 def test_without_an_alert_nothing_is_caught() -> None:
-    """Where nothing is flagged, estimated precision and recall are 0."""
+    """If nothing is flagged, estimated precision and recall are 0."""
     estimate = estimated(np.array([0.1, 0.2]), np.array([False, False]), np.ones(2))
     assert (estimate.precision, estimate.recall) == (0, 0)
 
 
 def test_the_block_rate_is_of_versions_with_bands() -> None:
-    """Records of former versions without bands count neither as blocked nor as let through."""
+    """Records of earlier versions without bands are left out of the block rate."""
     days = [0.0, 0.1, 0.2, 0.3, 7.0, 7.1]
     first, second = blocks(log_of(days, blocked=[-1, 0, 1, 1, -1, -1]))
     assert first["block_rate"] == pytest.approx(2 / 3)
@@ -344,18 +344,18 @@ def test_the_block_rate_is_of_versions_with_bands() -> None:
         # A chargeback overrules a review, whichever comes later.
         ([(2, 1, 0, "review"), (1, 1, 1, "chargeback")], 1, "ids of which sources or reviewers disagree"),
         ([(2, 1, 1, "customer"), (3, 1, 0, "other")], 1, "ids of which sources or reviewers disagree"),
-        # Of one source the latest counts; two people disagree, one person corrects himself.
+        # Within a source the latest outcome counts; two reviewers disagree, but one reviewer only corrects himself.
         ([(2, 1, 0, "review", 7), (3, 1, 1, "review", 8)], 1, "ids of which sources or reviewers disagree"),
         ([(2, 1, 0, "review", 7), (3, 1, 1, "review", 7)], 1, CORRECTED),
-        # What is inconclusive overrules nothing, and is no disagreement.
+        # An inconclusive outcome neither overrules another one nor disagrees with it.
         ([(2, 1, 1, "other"), (3, 1, -1, "chargeback")], 1, "inconclusive outcomes"),
         ([(3, 1, -1, "review")], -1, "inconclusive outcomes"),
-        # Who corrects himself agrees in the end.
+        # A reviewer who corrects an outcome agrees with one who gives the corrected label.
         ([(2, 1, 0, "review", 7), (3, 1, 1, "review", 7), (4, 1, 1, "review", 8)], 1, CORRECTED),
     ],
 )
 def test_which_of_several_outcomes_counts(outcomes: Sequence[tuple[Any, ...]], label: int, count: str) -> None:
-    """By precedence, then the latest; what disagrees is counted once."""
+    """The source with the highest precedence counts, then the latest outcome; a disagreement is counted once."""
     joined = join_outcomes(log_of([0], outcomes), POLICY, 0)
     assert joined.label.tolist() == [label]
     assert joined.counts == {count: 1}
@@ -373,14 +373,14 @@ def test_precedence_is_declared() -> None:
 
 
 def test_silence_says_nothing_of_what_was_blocked() -> None:
-    """Nor of what somebody found inconclusive; of the rest it means that nobody complained."""
+    """No outcome means that nobody complained, but not if the request was blocked or a review was inconclusive."""
     policy = Monitoring(unlabelled="legitimate")
     log = log_of([0, 0, 0, 30], [(1, 2, -1, "review")], blocked=[1, 0, 0, 0])
     assert join_outcomes(log, policy, 10).label.tolist() == [-1, -1, 0, -1]
 
 
 def test_reviewers_and_the_model() -> None:
-    """By the latest conclusive review of each id that was scored: how often both agree, also on what was flagged."""
+    """The latest conclusive review of each scored id: how often it agrees with the model, overall and if flagged."""
     outcomes = [
         (2, 1, 1, "review", 7),
         (2, 2, 0, "review", 7),
@@ -399,7 +399,7 @@ def test_reviewers_and_the_model() -> None:
 
 
 def test_a_control_group_stands_for_what_was_blocked() -> None:
-    """Ten were blocked, one of them let through as one in ten: it counts for all, whatever is said of the others."""
+    """Of ten blocked requests, one is let through with a weight of ten: only its outcome counts, for all ten."""
     flagged = [True] * 10 + [True] * 4 + [False] * 26
     label_weight = [10.0] + [0.0] * 9 + [1.0] * 30
     is_fraud = [1] + [0] * 9 + [1] * 2 + [0] * 2 + [1] * 8 + [0] * 18
@@ -411,7 +411,7 @@ def test_a_control_group_stands_for_what_was_blocked() -> None:
     assert measured["recall"] == pytest.approx((10 + 2) / (10 + 2 + 8))
     assert measured["precision"] == pytest.approx((10 + 2) / (10 + 4))
     assert (measured["labelled"], measured["control"]) == (31, 1)
-    # As sure as twenty squared over a hundred and ten equal frauds: 3.6.
+    # Effective sample size of the frauds: twenty squared over a hundred and ten, which is 3.6.
     assert measured["frauds"] == 4
     assert measured["recall_interval"] == pytest.approx(share_interval(0.6 * 400 / 110, 400 / 110))
     (plain,) = blocks(log_of([0] * 40, outcomes, flagged=flagged))
@@ -419,7 +419,7 @@ def test_a_control_group_stands_for_what_was_blocked() -> None:
 
 
 def test_without_anybody_let_through_the_recall_is_unknown() -> None:
-    """Ten were blocked and held: nobody knows what they were, and the frauds among the others say nothing of that."""
+    """If all blocked requests were held, nothing is known about them, and the other frauds give no recall."""
     outcomes = [(1, identifier, 1) for identifier in range(11, 15)]
     columns = {"flagged": [True] * 14, "label_weight": [0.0] * 10 + [1.0] * 4, "blocked": [1] * 10 + [0] * 4}
     (block,) = blocks(log_of([0] * 14, outcomes, **columns))
@@ -429,7 +429,7 @@ def test_without_anybody_let_through_the_recall_is_unknown() -> None:
 
 
 def test_whom_the_control_group_lets_through_was_served() -> None:
-    """So that silence about it means what it means of others; about what was held it means nothing."""
+    """No outcome means legitimate for a request that the control group let through, and nothing for a held one."""
     policy = Monitoring(unlabelled="legitimate")
     columns = {"blocked": [1, 1, 0, 0], "label_weight": [20.0, 0.0, 1.0, 1.0]}
     log = log_of([0, 0, 0, 30], [(1, 9, 1)], **columns)
@@ -437,7 +437,7 @@ def test_whom_the_control_group_lets_through_was_served() -> None:
 
 
 def test_what_a_list_held_or_served_counts_as_that() -> None:
-    """Nobody complains of what a list blocked, whatever the model decided; what a list let through was served."""
+    """No outcome means nothing for a request that a list blocked, and legitimate for one that a list let through."""
     policy = Monitoring(unlabelled="legitimate")
     columns = {"blocked": [0, 1, 0, 1, 0], "listed_as_blocked": [True, False, False, False, False]}
     log = log_of([0, 0, 0, 0, 30], [(1, 9, 1)], **columns, listed_as_served=[False, True, True, False, False])
@@ -447,7 +447,7 @@ def test_what_a_list_held_or_served_counts_as_that() -> None:
 
 @pytest.mark.parametrize(("n_known", "lacks_blocked"), [(0, True), (4, True), (5, False), (10, False)])
 def test_unknown_blocks_are_left_out(n_known: int, *, lacks_blocked: bool) -> None:
-    """Where less than half of what was blocked is known; then the others are compared with the others' baseline."""
+    """With outcomes for less than half of the blocked, only the others are compared, with their own baseline."""
     blocked, flagged = [1] * 10 + [0] * 20, [True] * 14 + [False] * 16
     outcomes = [(1, identifier, 1) for identifier in range(1, n_known + 1)]
     outcomes += [(1, identifier, int(identifier in {11, 20})) for identifier in range(11, 31)]
@@ -467,7 +467,7 @@ def test_unknown_blocks_are_left_out(n_known: int, *, lacks_blocked: bool) -> No
 
 @pytest.mark.parametrize("case", ["with a control group", "never known", "legitimate where silent"])
 def test_a_steady_world_stays_calm(case: str) -> None:
-    """A calibrated model that blocks half of the frauds: nothing drifts, and nothing of what is held is ever known."""
+    """A calibrated model blocks half of the frauds, and nothing drifts; outcomes of held requests are never known."""
     rng, n = np.random.default_rng(5), 120_000
     probability = rng.beta(0.08, 3.0, n)
     label = (rng.random(n) < probability).astype(np.int8)

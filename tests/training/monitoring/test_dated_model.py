@@ -1,4 +1,4 @@
-"""A model of a past date: the one that the stages make of what was known by then, and the monitor's state of it."""
+"""The model of a past date: it is made from what was known by then, and the monitor gives its state."""
 
 import json
 from collections.abc import Callable
@@ -51,7 +51,7 @@ def rows(history: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def make(rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Make:
-    """Makes the model of a date within them; arguments change one thing each."""
+    """Train the model of a date within these rows; each argument changes one thing."""
 
     def train(at: float = AT, changed: pd.DataFrame = rows, scorer: ScorerDeclaration = dated_scorer) -> DatedModel:
         return model_at(at, changed, scorer, SMALL, mini_catalogue)
@@ -67,7 +67,7 @@ def model(make: Make) -> DatedModel:
 
 @pytest.fixture(scope="module")
 def present(trained: Path, mini_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> DatedModel:
-    """The model of the day after the trained scorer's rows end, with the parameters that tuning found."""
+    """The model of the day after the trained scorer's rows end, with the tuned parameters."""
     read = read_columns(trained / "data" / "rows.parquet", declared_columns(mini_scorer))
     parameters = Model.model_validate_json((trained / "build" / "mini" / "tuned.json").read_bytes())
     checked = check_rows(read, mini_scorer).clean
@@ -75,7 +75,7 @@ def present(trained: Path, mini_scorer: ScorerDeclaration, mini_catalogue: pd.Da
 
 
 def content(model: DatedModel) -> dict[str, Any]:
-    """Everything that a model consists of."""
+    """Everything that makes up a model."""
     encoder, booster = model.pipeline[0], model.pipeline[-1].get_booster()
     return {
         "booster": bytes(booster.save_raw("ubj")),
@@ -89,7 +89,7 @@ def content(model: DatedModel) -> dict[str, Any]:
 
 
 def recorded_bins(model: DatedModel, rows: pd.DataFrame) -> np.ndarray:
-    """The bins of what the function would record of requests with these rows' values."""
+    """The bins of what the function would record for requests with these rows' values."""
     values = rows[list(model.pipeline[0].contract.fields)].astype(object)
     vectors = [model.features.encode([None if pd.isna(value) else value for value in row]) for row in values.to_numpy()]
     binning = Binning(model.baseline["features"])
@@ -101,7 +101,7 @@ def recorded_bins(model: DatedModel, rows: pd.DataFrame) -> np.ndarray:
 
 
 def test_model_of_the_present_is_the_stages(present: DatedModel, trained: Path) -> None:
-    """Of the same rows it is, to the last bit, the model that `make train` makes, with its threshold and baseline."""
+    """On the same rows it equals the model of `make train` to the last bit, with its threshold and baseline."""
     folder = trained / "build" / "mini"
     fitted, baseline = (json.loads((folder / f"{name}.json").read_text()) for name in ("calibration", "baseline"))
     assert bytes(present.pipeline[-1].get_booster().save_raw("ubj")) == (folder / "model.ubj").read_bytes()
@@ -109,14 +109,14 @@ def test_model_of_the_present_is_the_stages(present: DatedModel, trained: Path) 
     assert present.threshold == fitted["decision"]["threshold"]
     assert present.baseline == {name: baseline[name] for name in ("features", "score")}
     stored = pd.read_parquet(folder / "rows" / "test.parquet")
-    # A file's texts come back in Arrow's type.
+    # Texts that are read from a file have Arrow's type.
     pd.testing.assert_frame_equal(present.window.astype(stored.dtypes), stored)
 
 
 def test_rows_are_scored_as_the_function_scores_them(
     present: DatedModel, mini_bundle: Path, mini_scorer: ScorerDeclaration
 ) -> None:
-    """Probabilities and decisions are the packaged scorer's, and times and labels the rows'."""
+    """Probabilities and decisions are those of the packaged scorer; times and labels are those of the rows."""
     packaged = load_scorer(mini_bundle)
     requests = [packaged.request_model.model_validate(row) for row in requests_of(present.window, packaged.contract)]
     answers = packaged.scores(requests)
@@ -130,7 +130,7 @@ def test_rows_are_scored_as_the_function_scores_them(
 def test_bins_are_those_of_recorded_values(
     model: DatedModel, rows: pd.DataFrame, dated_scorer: ScorerDeclaration
 ) -> None:
-    """Each feature's bins are those that the monitor gives what the function records, missing and rare values too."""
+    """Each feature has the bins that the monitor gives recorded values, including missing and rare ones."""
     served = rows[rows["at"] >= AT].assign(is_fraud=0)
     bins = model.scored(served, dated_scorer).bins
     assert bins.tolist() == recorded_bins(model, served).tolist()
@@ -144,7 +144,7 @@ def test_bins_are_those_of_recorded_values(
 def test_bins_agree_on_any_values(
     model: DatedModel, dated_scorer: ScorerDeclaration, drawn: list[dict[str, Any]]
 ) -> None:
-    """Whatever a request may hold falls into the same bin, scored here or recorded there."""
+    """Any request's values fall into the same bins, scored here or recorded by the function."""
     columns = {name: pd.Series([row[name] for row in drawn]) for name in drawn[0]}
     texts = {name: columns[name].astype(object).where(columns[name].notna(), None) for name in ("country", "item")}
     numbers = {name: values.astype(np.float64) for name, values in columns.items() if name not in texts}
@@ -153,7 +153,7 @@ def test_bins_agree_on_any_values(
 
 
 def test_nothing_later_is_learned(make: Make, model: DatedModel, rows: pd.DataFrame) -> None:
-    """Whatever happens later, and whatever the labels that were not known turn out to be, the model is the same."""
+    """Later rows, and labels that were not yet known, do not change the model."""
     settled = rows[rows["at"] < AT - 2 * SECONDS_A_DAY]
     later = rows[rows["at"] >= AT - 2 * SECONDS_A_DAY]
     turned = later.assign(is_fraud=1 - later["is_fraud"], amount=later["amount"] * 7, country="new", item="rice")
@@ -162,7 +162,7 @@ def test_nothing_later_is_learned(make: Make, model: DatedModel, rows: pd.DataFr
 
 
 def test_the_last_known_label_counts(make: Make, model: DatedModel, rows: pd.DataFrame) -> None:
-    """What was known by then ends where the label delay begins, and a label of that day counts."""
+    """Rows before the label delay are known, including the last one."""
     ends = AT - 2 * SECONDS_A_DAY
     assert model.window["at"].max() == rows.loc[rows["at"] < ends, "at"].max()
     last = rows.index[rows["at"] < ends][-1]
@@ -171,7 +171,7 @@ def test_the_last_known_label_counts(make: Make, model: DatedModel, rows: pd.Dat
 
 
 def test_windows_keep_the_label_delay(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
-    """The rows it learned from end seventeen days and the declared delay before the latest that were labelled."""
+    """Training rows end seventeen days plus the declared delay before the latest labelled row."""
     ends = model.window["at"].max()
     days = [(ends - seconds) / SECONDS_A_DAY for seconds in (model.window["at"].min(), model.learned_until)]
     assert days == pytest.approx([7, 19], abs=0.3)
@@ -186,7 +186,7 @@ def test_windows_keep_the_label_delay(make: Make, model: DatedModel, dated_score
 def test_a_refitted_model_has_learned_every_window(
     make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame
 ) -> None:
-    """With `split.refit` the calibration window is learned as well; only rows within the label delay are not."""
+    """With `split.refit` it also learns the calibration window, and only rows within the label delay are left out."""
     scorer = dated_scorer.model_copy(update={"split": dated_scorer.split.model_copy(update={"refit": True})})
     windows = split_by_time(rows[rows["at"] < AT - 2 * SECONDS_A_DAY], scorer)
     assert list(windows) == ["train", "calibrate", "test"]
@@ -195,7 +195,7 @@ def test_a_refitted_model_has_learned_every_window(
 
 
 def test_a_refitted_model_is_judged_by_its_twin(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
-    """With `split.refit` it learns the window too; the gate judges the model that has not, of the same threshold."""
+    """With `split.refit` it learns the window too; the gate judges its twin that has not, with the same threshold."""
     split = dated_scorer.split.model_copy(update={"refit": True})
     refitted = make(scorer=dated_scorer.model_copy(update={"split": split}))
     assert refitted.learned_until == model.window["at"].max() > model.learned_until
@@ -204,7 +204,7 @@ def test_a_refitted_model_is_judged_by_its_twin(make: Make, model: DatedModel, d
 
 
 def test_bands_are_those_of_the_date(make: Make, model: DatedModel, dated_scorer: ScorerDeclaration) -> None:
-    """What is blocked is told; where the rows of then make no band to block, nothing is."""
+    """Blocked rows are marked as such; if the rows of that date cannot support a block band, none is."""
     review, rows = dated_scorer.decision.given, model.window
     for block, is_possible in (({"recall": 0.3}, True), ({"precision": 1.0, "confidence": 0.999}, False)):
         decision = Decision.model_validate({"review": review, "block": block})
@@ -225,7 +225,7 @@ def test_bands_are_those_of_the_date(make: Make, model: DatedModel, dated_scorer
     ids=["nothing known", "nothing to learn from", "no recent fraud"],
 )
 def test_no_model_is_an_error(make: Make, rows: pd.DataFrame, date: str, sentence: str) -> None:
-    """Where what was known is not enough for a model, the error says what is missing; here the last frauds are old."""
+    """If too little was known for a model, the error says what is missing; in the last case all frauds are old."""
     old_frauds = rows.assign(is_fraud=rows["is_fraud"].where(rows["at"] < AT - 9 * SECONDS_A_DAY, 0))
     with pytest.raises(DataError) as caught:
         make(pd.Timestamp(date).timestamp(), old_frauds)
@@ -234,14 +234,14 @@ def test_no_model_is_an_error(make: Make, rows: pd.DataFrame, date: str, sentenc
 
 @pytest.fixture(scope="module")
 def weeks(model: DatedModel, rows: pd.DataFrame, dated_scorer: ScorerDeclaration) -> list[ScoredRows]:
-    """The four weeks after the model was made, as it scored them."""
+    """The four weeks after the model was made, scored by it."""
     ends = AT + 7 * SECONDS_A_DAY * np.arange(5)
     served = [rows[(rows["at"] >= begin) & (rows["at"] < end)] for begin, end in pairwise(ends)]
     return [model.scored(week, dated_scorer) for week in served]
 
 
 def contradicted(week: ScoredRows) -> ScoredRows:
-    """A week whose frauds are the rows of the lowest scores."""
+    """The week with new labels: its frauds are the rows with the lowest scores."""
     return replace(week, label=(week.probability <= np.quantile(week.probability, 0.1)).astype(np.int8))
 
 
@@ -257,7 +257,7 @@ def test_state_follows_the_labels(
     change: Callable[[ScoredRows], ScoredRows],
     expected: list[str],
 ) -> None:
-    """It is insufficient before the first week, ok after usual ones, and retrain after enough that contradict it."""
+    """The state is insufficient before the first week, ok after usual ones, and retrain after enough bad ones."""
     changed = [change(week) for week in weeks]
     states = [state_of(changed[:n], model, dated_scorer, AT + 7 * n * SECONDS_A_DAY) for n in range(5)]
     assert states == expected
@@ -267,7 +267,7 @@ def test_state_follows_the_labels(
 def test_labels_count_once_they_are_known(
     model: DatedModel, weeks: list[ScoredRows], dated_scorer: ScorerDeclaration, days: int, state: str
 ) -> None:
-    """Labels that are two weeks late say nothing for two weeks."""
+    """Labels that are two weeks late do not count for two weeks."""
     late = dated_scorer.model_copy(update={"split": dated_scorer.split.model_copy(update={"label_delay_days": 14})})
     served = [contradicted(week) for week in weeks[:2]]
     assert state_of(served, model, late, AT + (days + 7) * SECONDS_A_DAY) == state
@@ -276,7 +276,7 @@ def test_labels_count_once_they_are_known(
 def test_missing_field_is_watched(
     model: DatedModel, rows: pd.DataFrame, dated_scorer: ScorerDeclaration, weeks: list[ScoredRows]
 ) -> None:
-    """After two weeks in which a field is missing the state is watch, though no label contradicts the model."""
+    """After two weeks without a field's values the state is watch, though no label contradicts the model."""
     later = rows[(rows["at"] >= AT + 14 * SECONDS_A_DAY) & (rows["at"] < AT + 28 * SECONDS_A_DAY)]
     broken = model.scored(later.assign(speed=np.nan), dated_scorer)
     assert state_of([*weeks[:2], broken], model, dated_scorer, AT + 28 * SECONDS_A_DAY) == "watch"

@@ -1,4 +1,4 @@
-"""Drift: the distance is 0 on equal data and grows with the shift, and chance alone rarely looks like drift."""
+"""Drift: the distance is 0 for equal data and grows with a shift, and chance alone rarely looks like drift."""
 
 from collections.abc import Callable
 
@@ -25,12 +25,12 @@ pairs_of_counts = st.integers(2, 30).flatmap(
 
 
 def binned(values: Floats) -> Floats:
-    """How many values are in each bin of the standard normal's twentieths."""
+    """The number of values in each twentieth of the standard normal distribution."""
     return np.bincount(np.searchsorted(EDGES, values), minlength=N_BINS).astype(float)
 
 
 def p_values(measure: Callable[[Floats, Floats], Distance], *, scale: float) -> Floats:
-    """The p-values of windows that are drawn as the baseline was, except for their scale."""
+    """The p-values of windows drawn from the baseline's distribution, at this scale."""
     rng = np.random.default_rng(5)
     drawn = []
     for _ in range(N_RESAMPLES):
@@ -41,13 +41,13 @@ def p_values(measure: Callable[[Floats, Floats], Distance], *, scale: float) -> 
 
 @given(counts, st.floats(1e-3, 1e3))
 def test_equal_shares_have_no_distance(expected: Floats, scale: float) -> None:
-    """The PSI of counts and the same counts in another scale is 0."""
+    """The PSI of counts and the same counts multiplied by a factor is 0."""
     assert population_stability_index(expected, expected * scale) == pytest.approx(0, abs=1e-12)
 
 
 @given(pairs_of_counts)
 def test_psi_is_symmetric_and_finite(pair: tuple[list[int], list[int]]) -> None:
-    """The PSI is the same from either side, at least 0, and finite for any counts, empty bins among them."""
+    """The PSI is symmetric, at least 0, and finite for any counts, including empty bins."""
     left, right = (np.array(side, dtype=float) for side in pair)
     psi = population_stability_index(left, right)
     assert psi == pytest.approx(population_stability_index(right, left), abs=1e-12)
@@ -69,7 +69,7 @@ def test_psi_grows_with_the_shift() -> None:
 
 
 def test_empty_bin_stays_finite() -> None:
-    """A bin that only one side fills gives a large distance, not an infinite one."""
+    """A bin that is empty on one side gives a large but finite distance."""
     sides = [np.array([0.0, 100.0]), np.array([50.0, 50.0])]
     assert 1 < population_stability_index(*sides) < 10
     assert 1 < population_stability_index(*sides[::-1]) < 10
@@ -77,7 +77,7 @@ def test_empty_bin_stays_finite() -> None:
 
 @pytest.mark.parametrize("mean", [4.2, 4.4])
 def test_distance_of_numbers_is_kolmogorov_and_smirnov(mean: float) -> None:
-    """On a bin for each value, the statistic is scipy's, and the p-value near that of its asymptotic test."""
+    """With a bin for each value, the statistic equals scipy's, and the p-value is close to its asymptotic one."""
     rng = np.random.default_rng(8)
     baseline, window = rng.poisson(4, 3_000), rng.poisson(mean, 400)
     size = max(baseline.max(), window.max()) + 1
@@ -99,12 +99,12 @@ def test_distance_of_numbers_is_kolmogorov_and_smirnov(mean: float) -> None:
 def test_p_values_separate_chance_from_drift(
     measure: Callable[[Floats, Floats], Distance], scale: float, lowest: float, highest: float
 ) -> None:
-    """A p-value is below .05 in about one window in twenty without drift, in nearly all where values spread farther."""
+    """Without drift about one window in twenty has a p-value below .05; with a wider spread, nearly all have."""
     assert lowest <= np.mean(p_values(measure, scale=scale) < 0.05) <= highest
 
 
 def test_small_window_of_categories_has_no_small_p_values() -> None:
-    """With forty labels, most of them rarer than a window has rows for, chance is still distinguished from drift."""
+    """With forty levels, most of them too rare to be expected in the window, chance is still told from drift."""
     rng = np.random.default_rng(6)
     shares = np.array([0.5, 0.3, *[0.2 / 38] * 38])
     distances = [
@@ -114,7 +114,7 @@ def test_small_window_of_categories_has_no_small_p_values() -> None:
 
 
 def test_rare_labels_are_counted_together() -> None:
-    """Labels of which the window expects fewer than five are one bin of the test."""
+    """Levels of which the window should have fewer than five rows are tested as a single bin."""
     expected = np.array([6_000.0, 3_900.0, *[10.0] * 10])
     observed = np.array([590.0, 370.0, *[4.0] * 10])
     pooled = chi2_contingency([[6_000, 3_900, 100], [590, 370, 40]], correction=False)
@@ -123,19 +123,19 @@ def test_rare_labels_are_counted_together() -> None:
 
 
 def test_new_label_drifts_and_a_single_one_never_does() -> None:
-    """A label that the baseline lacks is no chance; where one category holds everything, the p-value is 1."""
+    """A level that the baseline lacks is not chance; if one level holds all rows, the p-value is 1."""
     assert category_distance(np.array([900.0, 100.0, 0.0]), np.array([400.0, 50.0, 50.0])).p_value < 1e-6
     assert category_distance(np.array([0.0, 900.0]), np.array([0.0, 80.0])) == Distance(0.0, 0.0, 1.0)
 
 
 def test_holm_equals_its_definition() -> None:
-    """Each p-value is multiplied by how many are not smaller, and is at least as large as any before it."""
+    """Each p-value is multiplied by how many are not smaller, and never falls below the one before it."""
     assert holm(np.array([0.04, 0.005, 0.03, 0.01, 0.5])) == pytest.approx([0.09, 0.025, 0.09, 0.04, 0.5])
 
 
 @given(st.lists(st.floats(0, 1), max_size=30).map(np.array))
 def test_holm_raises_and_keeps_the_order(raw: Floats) -> None:
-    """Corrected p-values are at least the raw ones, at most 1 or Bonferroni's, and in the same order."""
+    """Corrected p-values are not below the raw ones, not above 1 or Bonferroni's, and in the same order."""
     corrected = holm(raw)
     assert len(corrected) == len(raw)
     assert (corrected >= raw).all()

@@ -1,4 +1,4 @@
-"""The log: what was recorded is read back exactly, from files, folders and S3, in chunks of any size."""
+"""The log: records are read back exactly from files, folders and S3, in chunks of any size."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ N_REQUESTS = 60
 
 @pytest.fixture
 def log_file(tmp_path: Path) -> Callable[..., str]:
-    """Writes lines, JSON or text, to a file, and returns its path."""
+    """Write lines, JSON or text, to a file, and return its path."""
 
     def write(*lines: dict[str, Any] | str, end: str = "\n", name: str = "log.jsonl") -> str:
         path = tmp_path / name
@@ -42,7 +42,7 @@ def log_file(tmp_path: Path) -> Callable[..., str]:
 
 
 def several(count: int = 40) -> list[dict[str, Any]]:
-    """Predictions of one id a second, and their outcomes."""
+    """One prediction a second, each with its own id, and an outcome for each."""
     lines = []
     for number in range(count):
         values = {"amount": number / 10, "country": ["DE", "NA", "FR", None][number % 4]}
@@ -53,7 +53,7 @@ def several(count: int = 40) -> list[dict[str, Any]]:
 
 
 def assert_equal(left: Log, right: Log) -> None:
-    """Two logs hold the same in every column."""
+    """Check that two logs are equal in every column."""
     for name, column in left.__dict__.items():
         if isinstance(column, np.ndarray):
             np.testing.assert_array_equal(column, getattr(right, name), err_msg=name)
@@ -70,8 +70,8 @@ class Recorded:
     monkeypatch: pytest.MonkeyPatch
 
     def record(self, **settings: Any) -> list[Answered]:  # noqa: ANN401 - the recorder's own
-        """Record the requests, one a minute, the later ones first; returns their answers by time."""
-        # The folder's file is named by the time too.
+        """Record the requests one minute apart, the later ones first; returns their answers in order of time."""
+        # The name of the file in the folder depends on the time too.
         clock = [START]
         self.monkeypatch.setattr(written, "time", lambda: clock[0])
         recorder = Recorder(str(self.folder), **settings)
@@ -85,7 +85,7 @@ class Recorded:
         return answered[::-1]
 
     def read(self) -> Log:
-        """The log, binned as the monitor does it."""
+        """Read the log with the bins of the monitor."""
         return read_log(str(self.folder), "mini", Binning(self.scorer.bundle.baseline["features"]))
 
 
@@ -93,7 +93,7 @@ class Recorded:
 def recorded(
     trained_rows: Callable[[str], pd.DataFrame], mini_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Recorded:
-    """Sixty requests with an id, none recorded yet."""
+    """Sixty requests with ids, not recorded yet."""
     scorer = load_scorer(mini_bundle)
     rows = trained_rows("test").head(N_REQUESTS)
     identified = zip(requests_of(rows, scorer.contract), rows["row_id"], strict=True)
@@ -102,7 +102,7 @@ def recorded(
 
 
 def expected_bins(scorer: Scorer, vectors: Sequence[Sequence[float]]) -> np.ndarray:
-    """The bins of vectors, by numpy alone."""
+    """The bins of these vectors, computed with numpy only."""
     columns = []
     for (name, described), column in zip(scorer.bundle.baseline["features"].items(), np.array(vectors).T, strict=True):
         assert name in scorer.bundle.features.names
@@ -112,7 +112,7 @@ def expected_bins(scorer: Scorer, vectors: Sequence[Sequence[float]]) -> np.ndar
 
 
 def test_predictions_are_read_back(recorded: Recorded) -> None:
-    """What was scored and when is read exactly, by time, and each value is in the bin of the baseline that holds it."""
+    """Predictions and their times are read exactly, in order of time, and each value has the baseline's bin."""
     answered = recorded.record()
     log, scored = recorded.read(), [answer.scored[0] for answer in answered]
     assert log.time.tolist() == [START + 60 * number for number in range(1, N_REQUESTS + 1)]
@@ -129,7 +129,7 @@ def test_predictions_are_read_back(recorded: Recorded) -> None:
 
 
 def test_outcomes_are_read_back(recorded: Recorded) -> None:
-    """Outcomes are read with the ids of their predictions, in the order of time."""
+    """Outcomes have the ids of their predictions and come in order of time."""
     recorded.record()
     names = [request["row_id"] for request in recorded.requests]
     recorder = Recorder(str(recorded.folder / "outcomes"))
@@ -141,7 +141,7 @@ def test_outcomes_are_read_back(recorded: Recorded) -> None:
 
 
 def test_rate_becomes_weights(recorded: Recorded) -> None:
-    """Where half of the predictions are recorded, each stands for two."""
+    """If half of the predictions are recorded, each one has a weight of two."""
     recorded.record(rate=0.5)
     log = recorded.read()
     assert 0 < len(log.time) < N_REQUESTS
@@ -157,7 +157,7 @@ def test_versions_are_distinguished(log_file: Callable[..., str]) -> None:
 
 
 def test_end_of_a_file_is_read(log_file: Callable[..., str]) -> None:
-    """An empty last line is counted as any other, and a last line without a newline is read."""
+    """An empty last line is counted as such, and a last line without a newline is read."""
     assert read_log(log_file(prediction(), ""), "mini", BINNING).counts == {"predictions": 1, "empty lines": 1}
     assert read_log(log_file(*several(), end=""), "mini", BINNING).counts == {"predictions": 40, "outcomes": 40}
 
@@ -166,7 +166,7 @@ def test_end_of_a_file_is_read(log_file: Callable[..., str]) -> None:
 def test_compressed_file_is_the_same(
     log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, size: int | None
 ) -> None:
-    """A .gz file of two members holds the same log, also where it is read in small chunks."""
+    """A .gz file with two members gives the same log, even if it is read in small chunks."""
     plain = Path(log_file(*several()))
     content, whole = plain.read_bytes(), read_log(str(plain), "mini", BINNING)
     plain.with_name("log.gz").write_bytes(gzip.compress(content[:999]) + gzip.compress(content[999:]))
@@ -177,7 +177,7 @@ def test_compressed_file_is_the_same(
 
 @pytest.mark.usefixtures("two_processes")
 def test_folder_is_the_same(log_file: Callable[..., str], tmp_path: Path) -> None:
-    """A folder holds the same log as one file: nested and compressed files, and lines in any order, sorted by time."""
+    """A folder gives the same log as one file: nested and compressed files are read, and records are sorted by time."""
     lines = several()
     whole = read_log(log_file(*lines), "mini", BINNING)
     log_file(*lines[50:], name="folder/a.jsonl")
@@ -192,7 +192,7 @@ def test_folder_is_the_same(log_file: Callable[..., str], tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("size", [7, 300, 1_000])
 def test_chunks_are_the_same(log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """However small the chunks in which a file is read, shorter than a line too, lines and log are the same."""
+    """Chunks of any size, even shorter than a line, give the same lines and the same log."""
     lines = [*several(), METRICS]
     path = log_file(*lines, "{", end="")
     whole = read_log(path, "mini", BINNING)
@@ -202,14 +202,14 @@ def test_chunks_are_the_same(log_file: Callable[..., str], monkeypatch: pytest.M
 
 
 def test_clock_may_be_ahead_by_minutes(log_file: Callable[..., str]) -> None:
-    """A function's clock may be ahead of the monitor's, but not by days."""
+    """A record may be minutes ahead of the monitor's clock, but not days."""
     lines = [prediction(time=time() + 600), prediction(time=time() + 3 * SECONDS_A_DAY), prediction(time=0)]
     counts = read_log(log_file(*lines), "mini", BINNING).counts
     assert counts == {"predictions": 1, "lines dated before 2020 or in the future": 2}
 
 
 def test_line_without_end_is_one_broken_line(log_file: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A line that is longer than any record is not kept in memory, and counts once; those around it are read."""
+    """A line longer than any record is not kept in memory and counts once; the lines around it are read."""
     monkeypatch.setattr(log_files, "CHUNK_BYTES", 100)
     for module in (log_files, log_lines):
         monkeypatch.setattr(module, "LONGEST_LINE_BYTES", 400)
@@ -220,7 +220,7 @@ def test_line_without_end_is_one_broken_line(log_file: Callable[..., str], monke
 
 
 def test_log_without_a_prediction_is_empty(log_file: Callable[..., str]) -> None:
-    """A file without a line, or with those of other scorers only, has no prediction, and its columns all the same."""
+    """A file without lines, or only with those of other scorers, gives no predictions but all columns."""
     for lines, counts in (((), {}), ((prediction(), outcome()), {"lines of scorer 'mini'": 2})):
         log = read_log(log_file(*lines, end=""), "refund", BINNING)
         assert len(log.time) == len(log.outcome_time) == 0
@@ -228,7 +228,7 @@ def test_log_without_a_prediction_is_empty(log_file: Callable[..., str]) -> None
 
 
 def test_window_includes_its_start_only(log_file: Callable[..., str]) -> None:
-    """A window holds the predictions from its start to before its end, and all outcomes."""
+    """A window contains predictions from its start up to, but not including, its end, and all outcomes."""
     log = read_log(log_file(*several()), "mini", BINNING).during(START + 10, START + 20)
     assert log.time.tolist() == [START + second for second in range(10, 20)]
     assert log.probability.tolist() == [number / 40 for number in range(10, 20)]
@@ -238,7 +238,7 @@ def test_window_includes_its_start_only(log_file: Callable[..., str]) -> None:
 
 
 def test_repeated_predictions_count_once(log_file: Callable[..., str]) -> None:
-    """Whether a delivery or a caller repeats it: with another result, of another version or without an id it stays."""
+    """A repeated prediction counts once, but not one with another result or version, or without an id."""
     lines = [
         prediction(),
         prediction(),
@@ -265,18 +265,18 @@ def test_repeated_predictions_count_once(log_file: Callable[..., str]) -> None:
 )
 @pytest.mark.usefixtures("working_folder")
 def test_missing_log_is_named(address: str, error: str) -> None:
-    """The message names what is not there, or the folder that holds no file, and what is needed."""
+    """The message names the missing path or the empty folder, and says what is needed."""
     with pytest.raises(DataError, match=error):
         read_log(address, "mini", BINNING)
 
 
 def test_bucket_holds_the_same(log_file: Callable[..., str], bucket: str) -> None:
-    """A prefix of S3 holds the same log as the files, compressed ones among them; one that is not there is named."""
+    """A prefix in S3 gives the same log as files, including compressed objects; a missing prefix is named."""
     lines = several()
     whole = read_log(log_file(*lines), "mini", BINNING)
     text = [json.dumps(line) + "\n" for line in lines]
     client = boto3.client("s3")
-    # The console makes an empty object of each folder.
+    # The S3 console creates an empty object for each folder.
     client.put_object(Bucket=bucket, Key="logs/2026/")
     client.put_object(Bucket=bucket, Key="logs/2026/a.jsonl", Body="".join(text[:30]).encode())
     client.put_object(Bucket=bucket, Key="logs/b.jsonl.gz", Body=gzip.compress("".join(text[30:]).encode()))

@@ -1,4 +1,4 @@
-"""Files of a log as other services deliver them: their first bytes and their lay-out decide, not their names."""
+"""Files of a log as other services deliver them: content and layout decide how they are read, not names."""
 
 import bz2
 import gzip
@@ -38,7 +38,7 @@ DELIVERIES = ENVELOPES | {
 
 
 def counts(path: Path) -> dict[str, int]:
-    """The predictions and outcomes of a log; the remark of a delivery may be counted too, as another line."""
+    """The numbers of predictions and outcomes in a log, without lines that a delivery adds."""
     log = read_log(str(path), "mini", BINNING)
     assert len(log.time) == log.counts.get("predictions", 0)
     return {name: count for name, count in log.counts.items() if name not in {"empty lines", OTHER}}
@@ -51,7 +51,7 @@ ALL = {"predictions": N, "outcomes": N}
 @pytest.mark.parametrize("size", [None, 700])
 @pytest.mark.parametrize("name", DELIVERIES)
 def test_delivery_is_read(name: str, size: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every record is found, and nothing else is counted, in pieces of any size."""
+    """Every record is found and nothing else is counted, in chunks of any size."""
     if size:
         monkeypatch.setattr(log_files, "CHUNK_BYTES", size)
         monkeypatch.setattr(log_files, "HEAD_BYTES", size)
@@ -71,13 +71,13 @@ def test_delivery_is_read(name: str, size: int | None, tmp_path: Path, monkeypat
     ids=["gzip without its suffix", "two members", "the suffix alone", "packed twice", "members packed again"],
 )
 def test_first_bytes_decide(name: str, content: bytes, tmp_path: Path) -> None:
-    """A file is unpacked as often as it was packed, whatever it is called."""
+    """A file is unpacked as often as it was packed, whatever its name."""
     (tmp_path / name).write_bytes(content)
     assert counts(tmp_path / name) == ALL
 
 
 def test_rotated_files_are_one_log(tmp_path: Path) -> None:
-    """Packed and plain files of a folder are read together; bookkeeping is passed over."""
+    """Packed and plain files of a folder are read together, and bookkeeping files are skipped."""
     (tmp_path / ".DS_Store").write_bytes(b"\0Bud1{")
     (tmp_path / "_SUCCESS").touch()
     for number, pack in enumerate((bytes, gzip.compress, bytes)):
@@ -119,7 +119,7 @@ def as_zip(content: bytes) -> bytes:
     ],
 )
 def test_other_file_is_named(pack: Callable[[bytes], bytes], sentence: str, tmp_path: Path) -> None:
-    """A file that holds no lines of JSON is called what it is, with what to do."""
+    """A file without lines of JSON is refused with what it is and a remedy."""
     path = tmp_path / "delivered.jsonl"
     path.write_bytes(pack(PLAIN))
     with pytest.raises(DataError, match=f"delivered.jsonl {sentence}"):
@@ -127,10 +127,10 @@ def test_other_file_is_named(pack: Callable[[bytes], bytes], sentence: str, tmp_
 
 
 def test_torn_object_hides_no_other(tmp_path: Path) -> None:
-    """Where objects stand without line ends, or over several lines, the one that is cut short is broken alone."""
+    """Among objects without line ends, or over several lines, only a truncated one is lost."""
     alphabetic = [json.dumps(line, sort_keys=True) for line in LINES]
     forms = (DELIVERIES["without line ends"], DELIVERIES["pretty-printed, without line ends between"])
-    # Where no key tells that a record begins, the one behind it may be lost with it.
+    # If no key shows where a record begins, the record after the truncated one may be lost too.
     for form, texts, n_lost in ((forms[0], TEXTS, 1), (forms[1], TEXTS, 1), (forms[0], alphabetic, 2)):
         torn = form(texts[:10])[:-40] + form(texts[10:])
         (tmp_path / "delivered").write_text(torn, encoding="utf-8")
@@ -140,7 +140,7 @@ def test_torn_object_hides_no_other(tmp_path: Path) -> None:
 
 
 def test_document_beyond_all_length_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a document that is longer than any line the records are read all the same."""
+    """Records are read even from a document that is longer than the longest line."""
     for name, size in (("CHUNK_BYTES", 700), ("HEAD_BYTES", 700), ("LONGEST_LINE_BYTES", 2_000)):
         monkeypatch.setattr(log_files, name, size)
     (tmp_path / "delivered").write_text(json.dumps({"events": LINES}), encoding="utf-8")
@@ -148,7 +148,7 @@ def test_document_beyond_all_length_is_opened(tmp_path: Path, monkeypatch: pytes
 
 
 def test_document_without_end_is_not_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no record and longer than any is given up, and counted as broken."""
+    """Content that is no record and is longer than any is discarded and counted as broken."""
     for name, size in (("CHUNK_BYTES", 100), ("HEAD_BYTES", 100), ("LONGEST_LINE_BYTES", 400)):
         monkeypatch.setattr(log_files, name, size)
     (tmp_path / "delivered").write_text('{"a": [' + "1, " * 1_000 + '"\n' + "\n".join(TEXTS), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Lines of the log: a sound line becomes a row of columns, any other is counted and ends no run."""
+"""Lines of the log: a sound line becomes a row of columns; any other is counted and stops nothing."""
 
 import json
 from collections import Counter
@@ -23,12 +23,12 @@ JSON = st.recursive(
 
 
 def without(line: dict[str, Any], key: str) -> dict[str, Any]:
-    """A line that lacks a key."""
+    """The line without a key."""
     return {name: value for name, value in line.items() if name != key}
 
 
 def read(*lines: dict[str, Any] | str | bytes) -> tuple[dict[str, Any], Counter[str]]:
-    """The columns of lines, and what they are counted as, broken ones without the cause."""
+    """The columns of these lines, and their counts by kind, with broken lines counted together."""
     columns, counts = read_with_causes(*lines)
     kinds = Counter[str]()
     for kind, count in counts.items():
@@ -37,7 +37,7 @@ def read(*lines: dict[str, Any] | str | bytes) -> tuple[dict[str, Any], Counter[
 
 
 def read_with_causes(*lines: dict[str, Any] | str | bytes) -> tuple[dict[str, Any], Counter[str]]:
-    """The columns of lines, and what they are counted as."""
+    """The columns of these lines, and their counts by kind, with the causes of broken lines."""
     text = [json.dumps(line) if isinstance(line, dict) else line for line in lines]
     content = [line.encode() if isinstance(line, str) else line for line in text]
     columns, _, counts = read_columns(content, "mini", BINNING, latest=LATEST)
@@ -65,7 +65,7 @@ def test_lines_become_columns() -> None:
 
 
 def test_no_line_has_every_column() -> None:
-    """Without a line all columns are there, of the types and shapes that they have with one."""
+    """Without any line, all columns exist, with the same types and shapes."""
     nothing, something = read()[0], read(prediction(), outcome())[0]
     assert {name: (column.dtype, column.shape[1:]) for name, column in nothing.items()} == {
         name: (column.dtype, column.shape[1:]) for name, column in something.items()
@@ -74,7 +74,7 @@ def test_no_line_has_every_column() -> None:
 
 
 def test_ids_are_absent_or_distinguished() -> None:
-    """A prediction without an id has none; equal ids are equal, different ones are not."""
+    """A prediction may have no id; equal ids get equal codes, and different ids different ones."""
     lines = [prediction(id=name, time=START + at) for at, name in enumerate([None, "a", "b", "a", ""])]
     first, *ids = read(*lines)[0]["id"].tolist()
     assert first == NO_ID
@@ -133,7 +133,7 @@ def test_ids_are_absent_or_distinguished() -> None:
     ],
 )
 def test_unusable_line_is_counted(line: dict[str, Any] | str, kind: str) -> None:
-    """A line that cannot be used is counted under what is wrong with it, and the lines around it are read."""
+    """An unusable line is counted by its problem, and the lines around it are read."""
     columns, counts = read(prediction(), line, outcome())
     assert counts == {"predictions": 1, kind: 1, "outcomes": 1}
     assert (len(columns["time"]), len(columns["outcome_time"])) == (1, 1)
@@ -141,7 +141,7 @@ def test_unusable_line_is_counted(line: dict[str, Any] | str, kind: str) -> None
 
 @pytest.mark.parametrize("line", [prediction(), outcome()], ids=["a prediction", "an outcome"])
 def test_truncated_line_is_broken(line: dict[str, Any]) -> None:
-    """Wherever a line ends before its end, it is no record."""
+    """A truncated line is broken, wherever it was cut."""
     text = json.dumps(line)
     columns, counts = read(*(text[:end] for end in range(1, len(text))))
     assert counts == {BROKEN: len(text) - 1}
@@ -149,7 +149,7 @@ def test_truncated_line_is_broken(line: dict[str, Any]) -> None:
 
 
 def test_interleaved_line_is_broken() -> None:
-    """Wherever another writer's line stands in the middle of one, this one is broken, and the other is read."""
+    """If another writer's line is inserted into a line, the latter is broken, and the inserted one is read."""
     torn, other = json.dumps(prediction(features={"amount": 1.5, "country": "DE"})), json.dumps(outcome())
     for at in range(1, len(torn)):
         counts = read(torn[:at] + other, torn[at:])[1]
@@ -172,13 +172,13 @@ def test_interleaved_line_is_broken() -> None:
     ],
 )
 def test_wrong_clock_is_counted(line: Any, timestamp: float, kind: str | None) -> None:  # noqa: ANN401 - a function
-    """A line from 1970, from the far future, or in milliseconds is not used: its block would be nowhere."""
+    """A line dated 1970, in the far future, or in milliseconds is not used: it would belong to no block."""
     usual = "predictions" if line is prediction else "outcomes"
     assert read(line(time=timestamp))[1] == {kind or usual: 1}
 
 
 def test_line_beyond_all_length_is_broken() -> None:
-    """A line that is longer than any record is not parsed."""
+    """A line longer than any record is not parsed."""
     assert read(prediction(id="a" * LONGEST_LINE_BYTES))[1] == {BROKEN: 1}
     assert read(prediction(id="a" * (LONGEST_LINE_BYTES // 2)))[1] == {"predictions": 1}
 
@@ -195,12 +195,12 @@ def test_line_beyond_all_length_is_broken() -> None:
     ],
 )
 def test_bytes_of_any_kind_are_counted(line: bytes, kind: str) -> None:
-    """Neither the encoding of a line nor its depth ends the run."""
+    """Neither the encoding nor the nesting of a line stops the run."""
     assert read(line)[1] == {kind: 1}
 
 
 def test_format_of_garbage_is_named_in_short() -> None:
-    """Where a line has anything for a format, the report's name for it stays short."""
+    """If a line's format is arbitrary text, the report shortens it."""
     ((kind, count),) = read(prediction(record="x" * 1_000))[1].items()
     assert (kind, count) == ("lines of format '" + "x" * 19, 1)
 
@@ -227,13 +227,13 @@ def test_format_of_garbage_is_named_in_short() -> None:
     ],
 )
 def test_cause_is_named(line: dict[str, Any] | str, cause: str) -> None:
-    """What is wrong with a line is a part of its kind."""
+    """A broken line is counted with its cause."""
     (kind,) = read_with_causes(line)[1]
     assert kind.startswith(f"broken lines ({cause}")
 
 
 def test_numeric_ids_are_read_as_text() -> None:
-    """An id that became a number is that of the same digits, joins its outcome, and is counted."""
+    """A numeric id is read as its digits, joins its outcome, and is counted."""
     columns, counts = read(prediction(id=7), outcome(id="7"), prediction(id=7.0), outcome(id=8))
     assert counts == {"predictions": 2, "outcomes": 2, NUMERIC_IDS: 3}
     assert set(columns["id"].tolist()) == {columns["outcome_id"][0]}
@@ -248,7 +248,7 @@ def test_null_is_as_absent() -> None:
     assert columns["weight"].tolist() == [1]
 
 
-# Each makes one text of the JSON of lines, all of which must be found in it.
+# Each one packs lines of JSON into one text, in which all of them must be found.
 ENVELOPES = {
     "without line ends": "".join,
     "line ends written out": "\\n".join,
@@ -277,7 +277,7 @@ ENVELOPES = {
 
 @pytest.mark.parametrize("name", [name for name in ENVELOPES if name != "the AWS CLI"])
 def test_envelope_is_opened(name: str) -> None:
-    """Every record is read, whatever a delivery puts around it, and nothing is broken."""
+    """Every record is read, whatever a delivery wraps around it, and no line is broken."""
     lines = [prediction(id="a"), outcome(id="a"), prediction(id="}{"), prediction(id='"\\\u00fc', scorer="other")]
     text = ENVELOPES[name]([json.dumps(line, ensure_ascii=False) for line in lines])
     columns, counts = read(*text.split("\n"))
@@ -287,26 +287,26 @@ def test_envelope_is_opened(name: str) -> None:
 
 
 def test_member_of_a_printed_document_is_opened() -> None:
-    """The messages that the AWS CLI prints are read line by line; what stands around them is counted as broken."""
+    """Messages printed by the AWS CLI are read line by line; the lines around them are counted as broken."""
     text = ENVELOPES["the AWS CLI"]([json.dumps(prediction()), json.dumps(outcome())])
     counts = read(*text.split("\n"))[1]
     assert (counts["predictions"], counts["outcomes"]) == (1, 1)
 
 
 def test_torn_record_in_an_envelope_is_broken() -> None:
-    """What an envelope holds of a record that is cut short is counted, and its neighbours are read."""
+    """A truncated record within an envelope is counted, and its neighbours are read."""
     torn = [json.dumps(prediction()), json.dumps(prediction())[:-30], json.dumps(outcome())]
     counts = read(json.dumps({"logEvents": [{"message": line} for line in torn]}))[1]
     assert counts == {"predictions": 1, "outcomes": 1, BROKEN: 1}
 
 
 def test_text_that_quotes_a_record_is_no_record() -> None:
-    """A record within another's values is not read."""
+    """A record quoted within another record's value is not read."""
     assert read(prediction(features={"country": json.dumps(outcome())}))[1] == {"predictions": 1}
 
 
 def test_rare_kinds_are_counted_together() -> None:
-    """However many formats a foreign log holds, the report names some, and the sum is right."""
+    """If a foreign log has many formats, the report names some of them, and the total is right."""
     counts = merged(Counter({"predictions": 5, **{f"lines of format {number}": 1 for number in range(1_000)}}))
     assert len(counts) < 50
     assert (counts["predictions"], counts.total()) == (5, 1_005)
@@ -314,7 +314,7 @@ def test_rare_kinds_are_counted_together() -> None:
 
 @given(st.binary(max_size=50))
 def test_no_line_harms_its_neighbours(content: bytes) -> None:
-    """Whatever bytes stand between two sound lines, the two are read, and each line is counted at least once."""
+    """Whatever bytes are between two sound lines, both are read, and each line is counted at least once."""
     between = content.split(b"\n")
     columns, counts = read(prediction(), *between, outcome())
     assert (len(columns["time"]), len(columns["outcome_time"])) == (1, 1)
@@ -323,7 +323,7 @@ def test_no_line_harms_its_neighbours(content: bytes) -> None:
 
 @given(st.dictionaries(st.sampled_from([*prediction(), "outcome", "label", "rate"]), JSON, max_size=3), st.booleans())
 def test_no_value_ends_the_run(changes: dict[str, Any], is_outcome: bool) -> None:  # noqa: FBT001 - drawn
-    """Whatever a key holds, the line is counted once, and all columns stay as long as they must."""
+    """Whatever value a key has, the line is counted once, and all columns have matching lengths."""
     columns, counts = read(outcome(**changes) if is_outcome else prediction(**changes))
     del counts[NUMERIC_IDS]
     assert sum(counts.values()) == 1
@@ -334,14 +334,14 @@ def test_no_value_ends_the_run(changes: dict[str, Any], is_outcome: bool) -> Non
 
 @pytest.mark.parametrize("audit", [[], False, {"region": []}, {"region": 1}, {"region": False}])
 def test_a_broken_audit_value_is_a_broken_line(audit: Any) -> None:  # noqa: ANN401 - any JSON
-    """It is counted, and ends nothing."""
+    """The line is counted as broken, and the lines around it are read."""
     _, counts = read_with_causes(prediction(audit=audit), prediction(audit={"region": None}), prediction(list="allow"))
     assert counts["broken lines (no usable audit)"] == 1
     assert counts["predictions"] == 2
 
 
 def test_what_a_list_decided_is_read() -> None:
-    """Whether it was held or served because of it."""
+    """Records tell which requests a list blocked or served."""
     columns, _ = read(*(prediction(list=name) for name in ("block", "review", "allow")), prediction())
     assert columns["listed_as_blocked"].tolist() == [True, False, False, False]
     assert columns["listed_as_served"].tolist() == [False, True, True, False]

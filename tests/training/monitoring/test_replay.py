@@ -1,4 +1,4 @@
-"""Replay: which policy retrains when, what a refusal or a missing model leaves, and what is counted of each week."""
+"""Replay: when each policy retrains, what happens after a refusal or without a model, and the weekly counts."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +27,7 @@ Make = Callable[..., Replay]
 
 
 def changed_fraud(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows, with cheap and slow frauds from one country only, ten weeks after the history begins."""
+    """The rows, with frauds that become cheap, slow and of one country ten weeks after the history begins."""
     is_late = (rows["at"] >= BEGIN + 10 * SECONDS_A_WEEK) & (rows["is_fraud"] == 1)
     return rows.assign(
         amount=rows["amount"].where(~is_late, (rows["amount"] / 100).round(2)),
@@ -37,13 +37,13 @@ def changed_fraud(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def without(rows: pd.DataFrame, first_day: float, end_day: float) -> pd.DataFrame:
-    """The rows but for those of some days, counted from where the replay starts."""
+    """The rows without those of some days, counted from the start of the replay."""
     days = (rows["at"] - START) / SECONDS_A_DAY
     return rows[(days < first_day) | (days >= end_day)].reset_index(drop=True)
 
 
 def without_frauds(rows: pd.DataFrame, first_day: float, end_day: float) -> pd.DataFrame:
-    """The rows with those of some days as legitimate."""
+    """The rows, with those of some days made legitimate."""
     days = (rows["at"] - START) / SECONDS_A_DAY
     return rows.assign(is_fraud=rows["is_fraud"].where((days < first_day) | (days >= end_day), 0))
 
@@ -56,7 +56,7 @@ def rows(history: Callable[[int], pd.DataFrame]) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def make(rows: pd.DataFrame, dated_scorer: ScorerDeclaration, mini_catalogue: pd.DataFrame) -> Make:
-    """Makes a replay of the last nine weeks, of which the last is not whole; fields may be given otherwise."""
+    """Make a replay of the last nine weeks, the last of them incomplete; fields may be changed."""
 
     def replayed(changed: pd.DataFrame = rows, scorer: ScorerDeclaration = dated_scorer, **changes: Any) -> Replay:  # noqa: ANN401 - fields of any kind
         fields = {"parameters": SMALL, "catalogue": mini_catalogue, "start": START, "every": EVERY} | changes
@@ -109,13 +109,13 @@ def rows_in(replay: Replay, week: Week) -> pd.DataFrame:
     ],
 )
 def test_policy_retrains_when_it_should(policy: str, expected: list[tuple[int, str]]) -> None:
-    """Never, every four weeks but not in the first, or in each week in which the monitor says so."""
+    """Policies retrain never, every four weeks except the first, or in each week that the monitor asks for it."""
     cases = [(week, state) for week in range(10) for state in ("insufficient", "ok", "watch", "retrain")]
     assert [(week, state) for week, state in cases if POLICIES[policy](week, state, 4)] == expected
 
 
 def test_replay_follows_the_policies(drifted: tuple[Replay, Weeks]) -> None:
-    """Each policy has every whole week, and a new model, or a refused one, exactly in those in which it retrains."""
+    """Each policy has every whole week, and a new or refused model in exactly the weeks in which it retrains."""
     for name, weeks in drifted[1].items():
         due = [number for number, week in enumerate(weeks) if POLICIES[name](number, week.state, EVERY)]
         assert challenged_in(weeks) == due
@@ -124,20 +124,20 @@ def test_replay_follows_the_policies(drifted: tuple[Replay, Weeks]) -> None:
 
 
 def test_retraining_restores_what_changed_fraud_cost(drifted: tuple[Replay, Weeks]) -> None:
-    """Where fraud changes, alarms say retrain, and a new model catches more than the frozen one."""
+    """When fraud changes, the monitor says retrain, and a new model catches more than the frozen one."""
     frozen, *alarmed = (total(drifted[1][name]) for name in ("frozen", "on retrain", "on watch"))
     assert frozen.retrained == 0
     for policy in alarmed:
         assert policy.retrained > 0
         assert policy.recall_at_frozen_alerts_interval[0] > frozen.recall_at_frozen_alerts_interval[1]
-    # What the former model did no longer counts after a retraining.
+    # After retraining, the record of the former model no longer counts.
     weeks = drifted[1]["on retrain"]
     (first,) = [number for number, week in enumerate(weeks) if week.retrained]
     assert [weeks[number].state for number in (first - 1, first, first + 1)] == ["retrain", "retrain", "ok"]
 
 
 def test_frozen_model_is_never_replaced(drifted: tuple[Replay, Weeks]) -> None:
-    """It serves in every week and is never challenged, so that its recall is the one at its alerts."""
+    """The frozen model serves every week and is never challenged, so both of its recalls are the same."""
     replay, weeks_of = drifted
     weeks = weeks_of["frozen"]
     assert {week.learned_until for week in weeks} == {int(replay.model(START).learned_until)}
@@ -147,7 +147,7 @@ def test_frozen_model_is_never_replaced(drifted: tuple[Replay, Weeks]) -> None:
 
 
 def test_policies_share_the_model_of_a_day(drifted: tuple[Replay, Weeks]) -> None:
-    """Two policies that retrain on the same day share one object, and only days of a retraining have a model."""
+    """Policies that retrain on the same day share one model object, and no other day has a model."""
     replay, weeks_of = drifted
     champion, on_day = replay.model(START), replay.begins[5]
     assert all(weeks_of[name][5].retrained for name in ("on retrain", "on watch"))
@@ -158,7 +158,7 @@ def test_policies_share_the_model_of_a_day(drifted: tuple[Replay, Weeks]) -> Non
 
 
 def test_refused_challenger_leaves_the_champion(make: Make, calm: tuple[Replay, Weeks]) -> None:
-    """What the gate refuses does not serve, and is counted with the gate's sentence."""
+    """A model that the gate refuses does not serve, and the week has the gate's reason."""
     replay, weeks_of = calm
     day = START + EVERY * SECONDS_A_WEEK
     model = replay.model(day)
@@ -173,7 +173,7 @@ def test_refused_challenger_leaves_the_champion(make: Make, calm: tuple[Replay, 
 
 
 def test_date_without_a_model_keeps_the_champion(make: Make, rows: pd.DataFrame) -> None:
-    """Where no recent fraud was known no model can be trained; this is counted, and the champion stays."""
+    """If no recent fraud is known, no model can be trained; this is counted, and the champion stays."""
     weeks = make(without_frauds(rows, 11, 20)).run()["scheduled"]
     assert weeks[3].refused.startswith("the test window has only is_fraud = 0 in 3")
     assert [week.retrained for week in weeks] == [number == 6 for number in range(8)]
@@ -182,7 +182,7 @@ def test_date_without_a_model_keeps_the_champion(make: Make, rows: pd.DataFrame)
 
 @pytest.mark.parametrize("which", ["calm", "drifted"])
 def test_week_is_counted_as_its_model_scores_it(which: str, request: pytest.FixtureRequest) -> None:
-    """Rows, alerts, frauds caught, and the cost (missed amounts and reviews) are those of the model that served."""
+    """Rows, alerts, caught frauds and cost (missed amounts and reviews) are those of the model that served."""
     replay, weeks_of = request.getfixturevalue(which)
     for weeks in weeks_of.values():
         for week, model in zip(weeks, serving(replay, weeks), strict=True):
@@ -197,7 +197,7 @@ def test_week_is_counted_as_its_model_scores_it(which: str, request: pytest.Fixt
 
 
 def most_caught(probability: np.ndarray, label: np.ndarray, budget: int) -> tuple[int, int]:
-    """How many frauds the threshold catches that flags the most rows within a budget, and how many it flags."""
+    """Frauds caught and rows flagged at the threshold that flags the most rows within a budget."""
     sizes = [(probability >= threshold) for threshold in np.unique(probability)]
     within = [flagged for flagged in sizes if flagged.sum() <= budget]
     largest = max(within, key=np.sum, default=np.zeros(len(label), dtype=bool))
@@ -208,7 +208,7 @@ def most_caught(probability: np.ndarray, label: np.ndarray, budget: int) -> tupl
 def test_frozen_alerts_are_never_exceeded(
     make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration, parameters: Model
 ) -> None:
-    """At the frozen model's alerts the riskiest rows count, at most as many, tied ones all or none."""
+    """At the frozen model's alerts, the riskiest rows count, at most as many, and ties all or none."""
     budgeted = dated_scorer.model_copy(update={"decision": Decision(review_rate=0.1)})
     replay = make(rows, budgeted, parameters=parameters, every=2)
     weeks_of = replay.run()
@@ -224,7 +224,7 @@ def test_frozen_alerts_are_never_exceeded(
 
 
 def test_without_drift_no_policy_is_worse(calm: tuple[Replay, Weeks]) -> None:
-    """Where nothing changes nothing alarms, only scheduled models are trained, and these are no worse beyond chance."""
+    """If nothing changes, nothing alarms; only scheduled models are trained, and are no worse beyond chance."""
     replay, weeks_of = calm
     totals = {name: total(weeks) for name, weeks in weeks_of.items()}
     assert {week.state for weeks in weeks_of.values() for week in weeks} == {"insufficient", "ok"}
@@ -243,7 +243,7 @@ def test_replay_is_deterministic(make: Make, drifted: tuple[Replay, Weeks], rows
 
 @pytest.mark.parametrize("first_day", [14, 8])
 def test_weeks_without_rows_are_left_out(make: Make, rows: pd.DataFrame, first_day: int) -> None:
-    """A gap of three weeks is no week of any policy, and the schedule counts those with rows, on one day or on all."""
+    """A gap of three weeks gives no weeks, and the schedule counts only weeks with rows, even if few days have any."""
     replay = make(without(rows, first_day, 35))
     weeks_of = replay.run()
     begins = [START + week * SECONDS_A_WEEK for week in (0, 1, 5, 6, 7)]
@@ -256,7 +256,7 @@ def test_weeks_without_rows_are_left_out(make: Make, rows: pd.DataFrame, first_d
 
 
 def test_week_of_one_class_has_no_average_precision(make: Make, rows: pd.DataFrame) -> None:
-    """A week without a fraud has none to catch, its average precision is unknown, and the sums go on without it."""
+    """A week without frauds has no average precision, and the totals leave it out."""
     weeks = make(without_frauds(rows, 7, 14)).run()["frozen"]
     assert [week.average_precision is None for week in weeks] == [number == 1 for number in range(8)]
     assert (weeks[1].frauds, weeks[1].caught, weeks[1].missed) == (0, 0, 0.0)
@@ -265,7 +265,7 @@ def test_week_of_one_class_has_no_average_precision(make: Make, rows: pd.DataFra
 
 
 def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration) -> None:
-    """A scorer that declares no costs has none in its weeks, nor in their sums."""
+    """A scorer without costs has none in its weeks and totals."""
     weeks = make(rows, dated_scorer.model_copy(update={"costs": None})).run()["frozen"]
     assert not {"missed", "cost"} & (weeks[0].content().keys() | total(weeks).content().keys())
 
@@ -285,7 +285,7 @@ def test_without_costs_there_is_no_cost(make: Make, rows: pd.DataFrame, dated_sc
     ids=["less than a week", "after the end", "nothing before the last days", "nothing known", "nothing to learn from"],
 )
 def test_history_that_cannot_be_replayed_is_an_error(make: Make, rows: pd.DataFrame, days: int, sentence: str) -> None:
-    """Where there is nothing to replay, the error says what is missing, and no model was trained for it."""
+    """If nothing can be replayed, the error says what is missing, and no model has been trained."""
     start = BEGIN + days * SECONDS_A_DAY
     replay = make(without(rows, 0, 60) if start == START else rows, start=start)
     with pytest.raises(DataError) as caught:
@@ -295,7 +295,7 @@ def test_history_that_cannot_be_replayed_is_an_error(make: Make, rows: pd.DataFr
 
 
 def test_total_is_the_weeks_sum() -> None:
-    """Counts and costs are added up, and shares are those of the sums."""
+    """Counts and costs are summed, and shares are computed from the sums."""
     counts = {"rows": 200, "frauds": 20, "alerts": 40, "caught": 15, "caught_at_frozen_alerts": 10}
     better = {"frauds": 60, "caught": 45, "average_precision": 0.7, "retrained": True}
     weeks = [
@@ -321,12 +321,12 @@ def test_total_is_the_weeks_sum() -> None:
         "missed": 3 * 1_234.5,
         "cost": 3 * 1_394.5,
     }
-    # Wilson's interval of 30 in 100, as R's prop.test(correct = FALSE) has it.
+    # Wilson's interval of 30 in 100, as R's prop.test(correct = FALSE) computes it.
     assert total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.2189, 0.3958), abs=1e-4)
 
 
 def test_interval_of_the_total_is_by_entities() -> None:
-    """Frauds of one card that are caught or missed together, be it in two weeks, count as one."""
+    """Frauds of one card that are caught or missed together count as one, even in different weeks."""
     weeks = [
         replayed_week(
             frauds=40,
@@ -335,8 +335,8 @@ def test_interval_of_the_total_is_by_entities() -> None:
         )
         for _ in range(2)
     ]
-    # Wilson's interval of 15 in 20 cards, with t of 19 degrees of freedom and so many cards; of 60 in 80 rows it is
-    # .645 to .832.
+    # Wilson's interval of 15 in 20 cards, with t of 19 degrees of freedom for this number of cards;
+    # by rows, 60 in 80, it would be .645 to .832.
     assert total(weeks).recall_at_frozen_alerts == 0.75
     assert total(weeks).recall_at_frozen_alerts_interval == pytest.approx((0.5100, 0.8964), abs=1e-4)
     assert "fraud_entities" not in weeks[0].content()
@@ -345,7 +345,7 @@ def test_interval_of_the_total_is_by_entities() -> None:
 def test_weeks_know_the_entities_of_their_frauds(
     make: Make, rows: pd.DataFrame, dated_scorer: ScorerDeclaration
 ) -> None:
-    """Where an entity is declared, every fraud of a week is there with its entity, caught as the counts have it."""
+    """If an entity is declared, a week lists each fraud's entity and whether it was caught, as the counts do."""
     carded = rows.assign(card=np.arange(len(rows)) // 3)
     replay = make(carded, dated_scorer.model_copy(update={"entity": "card"}))
     for weeks in replay.run().values():
@@ -357,7 +357,7 @@ def test_weeks_know_the_entities_of_their_frauds(
 
 
 def test_total_of_nothing_is_unknown() -> None:
-    """Without a fraud no recall is known, and without an alert no precision."""
+    """Without frauds the recall is unknown, and without alerts the precision."""
     nothing = {"frauds": 0, "alerts": 0, "caught": 0, "caught_at_frozen_alerts": 0, "average_precision": None}
     sums = total([replayed_week(**nothing)])
     names = ("recall", "precision", "recall_at_frozen_alerts", "average_precision")

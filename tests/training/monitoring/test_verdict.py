@@ -1,4 +1,4 @@
-"""The verdict: reasons beyond their thresholds with their numbers, and the state after enough blocks in a row."""
+"""The verdict: reasons beyond their thresholds, with numbers, and the state after enough consecutive blocks."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ def estimate(recall: float, deviation: float = 0.001) -> dict[str, float]:
 
 
 def feature(**changes: float) -> Block:
-    """A block whose feature `amount` is calm but for some numbers."""
+    """A block whose feature `amount` is calm except for these numbers."""
     return monitored_block(features={"amount": CALM_FEATURE | changes})
 
 
 def performance(measured: dict[str, float], **changes: Any) -> Block:  # noqa: ANN401 - whatever a block holds
-    """A block whose outcomes are as expected but for some numbers."""
+    """A block whose outcomes are as expected except for these numbers."""
     measured = {"labelled": 2_000, "frauds": 100, "caught": 90, "expected_frauds": 100.0} | measured
     return monitored_block(**{"rows": measured["labelled"], "measured": measured} | changes)
 
@@ -52,7 +52,7 @@ def performance(measured: dict[str, float], **changes: Any) -> Block:  # noqa: A
     ],
 )
 def test_beyond_its_threshold_a_reason_is_watched(block: Block, reason: str) -> None:
-    """Beyond its threshold each kind of reason is given, with its numbers, and alone."""
+    """A single value beyond its threshold gives a single reason, with its numbers."""
     assert judge_block(block, POLICY) == BlockVerdict("watch", (reason,))
 
 
@@ -85,7 +85,7 @@ def test_beyond_its_threshold_a_reason_is_watched(block: Block, reason: str) -> 
     ],
 )
 def test_up_to_its_threshold_no_reason_is_given(block: Block) -> None:
-    """Up to its threshold, or as far as chance explains it, no reason is given."""
+    """Up to its threshold, or if chance explains it, a value gives no reason."""
     assert judge_block(block, POLICY) == BlockVerdict("ok")
 
 
@@ -98,7 +98,7 @@ def test_up_to_its_threshold_no_reason_is_given(block: Block) -> None:
     ],
 )
 def test_outcomes_that_contradict_the_model_make_it_retrain(measured: dict[str, float], reason: str) -> None:
-    """A significantly lower recall, and significantly more or fewer frauds than the probabilities add up to."""
+    """A significantly lower recall, or significantly more or fewer frauds than the scores predict, means retrain."""
     assert judge_block(performance(measured), POLICY) == BlockVerdict("retrain", (reason,))
 
 
@@ -106,7 +106,7 @@ WORST = {"psi": 9.0, "p_value": 0.0}
 
 
 def test_drift_alone_never_retrains() -> None:
-    """Everything that is visible without outcomes, at its worst, is only watched."""
+    """Signs that need no outcomes, however bad, only lead to watch."""
     rates = {"missing": 1.0, "baseline_missing": 0.0, "unseen": 1.0, "baseline_unseen": 0.0}
     worst = {"features": {"amount": WORST | rates}, "score": WORST, "alert_rate": 1.0, "estimated": estimate(0.0)}
     verdict = judge_block(monitored_block(**worst), POLICY)
@@ -114,7 +114,7 @@ def test_drift_alone_never_retrains() -> None:
 
 
 def test_broken_field_is_repaired_before_retraining() -> None:
-    """Where a field is missing, the block is only watched, whatever the outcomes say; the field comes first."""
+    """If a field is missing, the block is only watched, whatever the outcomes; the field is named first."""
     broken = {"features": {"amount": CALM_FEATURE | {"p_value": 0.001, "missing": 0.5}}}
     verdict = judge_block(performance({"caught": 10}, **broken), POLICY)
     assert verdict.level == "watch"
@@ -122,7 +122,7 @@ def test_broken_field_is_repaired_before_retraining() -> None:
 
 
 def test_reasons_to_retrain_come_first() -> None:
-    """Where there are both, the reasons to retrain stand before those to watch; few rows suffice for known frauds."""
+    """Reasons to retrain precede reasons to watch, and do not need the minimum of rows."""
     verdict = judge_block(performance({"caught": 10}, alert_rate=0.5), POLICY)
     assert verdict.level == "retrain"
     assert [reason.split()[-3:] for reason in verdict.reasons] == [["threshold", "was", "chosen"]] * 2
@@ -140,7 +140,7 @@ def test_reasons_to_retrain_come_first() -> None:
     ],
 )
 def test_few_rows_show_no_drift(change: dict[str, Any]) -> None:
-    """With one row fewer than the least, no drift is reported; with as many it is."""
+    """One row below the minimum, no drift is reported; at the minimum it is."""
     verdicts = [judge_block(monitored_block(**change, rows=rows), POLICY).level for rows in (499, 500)]
     assert verdicts == ["insufficient", "watch"]
 
@@ -150,7 +150,7 @@ def test_few_rows_show_no_drift(change: dict[str, Any]) -> None:
     [(1.0, "amount is in no record"), (0.4, "amount is in only 60% of the records"), (0.05, None)],
 )
 def test_feature_that_records_lack_is_watched(share: float, reason: str | None) -> None:
-    """A feature that the version's own records should hold, and more than a few lack, is broken upstream."""
+    """If more than a few of the version's own records lack a feature they should have, it is broken upstream."""
     verdict = judge_block(monitored_block(unrecorded={"amount": share}, features={}), POLICY)
     assert verdict == (BlockVerdict("watch", (reason,)) if reason else BlockVerdict("ok"))
     assert judge_block(monitored_block(unrecorded={"amount": share}, rows=499), POLICY).level == "insufficient"
@@ -158,13 +158,13 @@ def test_feature_that_records_lack_is_watched(share: float, reason: str | None) 
 
 @given(rows=st.integers(1, 2_000), frauds=st.integers(0, 100))
 def test_ok_was_judged(rows: int, frauds: int) -> None:
-    """No block is ok that has fewer predictions than the least."""
+    """A block with fewer predictions than the minimum is never ok."""
     block = performance({"frauds": frauds, "caught": frauds, "expected_frauds": float(frauds)}, rows=rows)
     assert judge_block(block, POLICY).level != "ok" or rows >= POLICY.min_rows
 
 
 def test_few_frauds_show_no_performance() -> None:
-    """With one known fraud fewer than the least, no performance is reported; with as many it is."""
+    """One known fraud below the minimum, no performance is reported; at the minimum it is."""
     blocks = [performance({"frauds": frauds, "caught": 0, "labelled": 600}) for frauds in (29, 30)]
     assert [judge_block(block, POLICY).level for block in blocks] == ["ok", "retrain"]
 
@@ -184,7 +184,7 @@ def test_few_frauds_show_no_performance() -> None:
     ],
 )
 def test_thresholds_are_declared(change: dict[str, float], block: Block) -> None:
-    """What the default thresholds let pass, a stricter declaration does not."""
+    """A stricter declaration gives reasons for blocks that pass the defaults."""
     assert not judge_block(block, POLICY).reasons
     assert judge_block(block, Monitoring(**change)).reasons
 
@@ -210,7 +210,7 @@ def state(levels: str, consecutive: int) -> str:
     ],
 )
 def test_state_follows_enough_blocks_in_a_row(consecutive: int, expected: str, sequences: list[str]) -> None:
-    """The state rises to the level that all of the last judged blocks reach, and falls to the highest among them."""
+    """The state rises to the level that all of the last judged blocks reach, and falls to the worst of them."""
     assert {levels: state(levels, consecutive) for levels in sequences} == dict.fromkeys(sequences, expected)
 
 
@@ -226,7 +226,7 @@ def test_state_is_not_worse_than_the_last_blocks(levels: str, consecutive: int) 
 
 @given(LETTERS, st.integers(1, 4))
 def test_state_was_reached_in_a_row(levels: str, consecutive: int) -> None:
-    """Some blocks in a row, enough of them, all reached at least the state."""
+    """Somewhere, enough consecutive blocks all reached at least the state."""
     runs = [levels[start : start + consecutive] for start in range(len(levels) - consecutive + 1)]
     reached = [min("owr".index(letter) for letter in run) for run in runs]
     assert LEVELS.index(state(levels, consecutive)) <= max(reached, default=0)
@@ -234,5 +234,5 @@ def test_state_was_reached_in_a_row(levels: str, consecutive: int) -> None:
 
 @given(LETTERS, st.integers(1, 4), st.sampled_from("owr"))
 def test_enough_equal_blocks_decide(levels: str, consecutive: int, letter: str) -> None:
-    """Whatever was before, enough blocks of one level make it the state."""
+    """Whatever came before, enough blocks of one level make it the state."""
     assert state(levels + consecutive * letter, consecutive)[0] == letter

@@ -1,4 +1,4 @@
-"""What the tests of the HTML pages share: reading a page as XML, its words, and what it may not hold."""
+"""Helpers for tests of HTML pages: reading a page as XML, its words, and what it must not contain."""
 
 import re
 from xml.etree import ElementTree as ET
@@ -7,7 +7,7 @@ HOSTILE = "<script>alert('1')</script> | `a` [b](javascript:c) & **d** <img src=
 
 
 def parsed(content: str) -> ET.Element:
-    """The element that a page or a picture is; an error where it is not well-formed."""
+    """The root element of a page or picture; raises an error if it is not well-formed."""
     return ET.fromstring(content)  # noqa: S314 - our own text
 
 
@@ -17,7 +17,7 @@ def pictures_of(root: ET.Element) -> list[ET.Element]:
 
 
 def words(page: str) -> str:
-    """What a reader sees of the page outside its pictures."""
+    """The text of the page outside its pictures."""
     root = parsed(page)
     for parent in list(root.iter()):
         for child in pictures_of(root):
@@ -27,9 +27,9 @@ def words(page: str) -> str:
 
 
 def require_whole_page(page: str, *, sections: int, pictures: int | None = None) -> None:
-    """Check that a page is XML with one heading and its sections, loads nothing from elsewhere and runs nothing.
+    """Check that a page is XML with one heading and these sections, loads nothing from elsewhere and runs nothing.
 
-    Each picture has a title and a description for readers who do not see it.
+    Each picture has a title and a description for readers who cannot see it.
     """
     root = parsed(page)
     assert len(list(root.iter("h1"))) == 1

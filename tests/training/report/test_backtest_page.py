@@ -1,4 +1,4 @@
-"""The backtest's page: well-formed, self-contained, and no text of the data acts as markup."""
+"""The backtest's page: well-formed, self-contained, and safe from markup in the data."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from training.report.backtest_report import BacktestReport, PolicyReport, Week, 
 
 
 def report(*weeks: Week, scorer: str = "mini", **policies: list[Week]) -> BacktestReport:
-    """A report in which every policy has these weeks, except for the policies that are given others."""
+    """A report in which all policies have these weeks, except policies that are given their own."""
     return BacktestReport(
         scorer=scorer,
         begins="2025-03-05T00:00:00",
@@ -45,7 +45,7 @@ PAGES = {
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_whole(name: str) -> None:
-    """Whatever was replayed, the page is well-formed, self-contained and the same twice, with two pictures."""
+    """Any report gives a page that is well-formed, self-contained, reproducible and has two pictures."""
     page = backtest_page(PAGES[name])
     require_whole_page(page, sections=3, pictures=2)
     assert list(parsed(page).iter("strong")) == []
@@ -53,14 +53,14 @@ def test_page_is_whole(name: str) -> None:
 
 
 def test_hostile_text_is_shown() -> None:
-    """Text that looks like markup is shown as it is: as the scorer's name, cut, and as the reason of a refusal."""
+    """Text that looks like markup is shown literally: in the scorer's name, shortened, and in a refusal's reason."""
     page = words(backtest_page(PAGES["hostile"]))
     assert page.count(f"refused: {HOSTILE}") == len(POLICIES)
     assert f"{HOSTILE[:59]}…: 1 weeks replayed" in page
 
 
 def test_page_describes_the_replay_and_its_policies() -> None:
-    """Weeks, delay and schedule stand at the top; each policy has a line with the interval of what is compared."""
+    """Weeks, delay and schedule are at the top, and each policy has a line with the interval of its recall."""
     page = words(backtest_page(PAGES["two weeks"]))
     assert "mini: 2 weeks replayed from 2025-03-05T00:00:00" in page
     assert "(2 days late)" in page
@@ -80,18 +80,18 @@ def test_without_costs_there_are_no_columns_of_costs() -> None:
 
 
 def test_unknown_is_called_so() -> None:
-    """Without a fraud and an alert recall and precision are unknown."""
+    """Without frauds or alerts, recall and precision are called unknown."""
     assert "frozen 0 0 0 % unknown unknown unknown 0 0 scheduled" in words(backtest_page(PAGES["no frauds"]))
 
 
 def test_week_has_its_line() -> None:
-    """A week's day and numbers are a line of the table, policy by policy; a week without rows has none."""
+    """Each week with rows is a line of the table, with its day and each policy's numbers."""
     page = words(backtest_page(PAGES["a gap"]))
     assert f"2025-03-05 40 {'80 30 30 ' * 4}2025-04-09 40 {'80 30 30 ' * 4}" in page
 
 
 def test_new_models_are_listed() -> None:
-    """Each new model is listed with what it learned from, and where there is none the page says so."""
+    """Each new model is listed with the end of its rows; without any, the page says so."""
     assert "- 2025" not in words(backtest_page(PAGES["one week"]))
     assert words(backtest_page(PAGES["one week"])).endswith("What was retrained Nothing.")
     page = words(backtest_page(PAGES["two weeks"]))

@@ -1,4 +1,4 @@
-"""The figures of a model card: what they show of hand-made reports, as SVG that is the same everywhere."""
+"""The figures of a model card: what they show for given reports, and SVG that is the same on every machine."""
 
 import re
 from collections.abc import Callable
@@ -21,26 +21,26 @@ NAMES = ("precision_recall", "reliability", "tradeoff", "costs", "importance", "
 
 
 def importance_svg(*names: str) -> str:
-    """The plot of features that are all alike, as SVG."""
+    """The plot of features with equal importance, as SVG."""
     rows = [{"feature": name, "gain": 0.1, "permutation": 0.02, "permutation_std": 0.01} for name in names]
     return svg("x", Picture("", "", partial(importance_figure, rows)))
 
 
 @pytest.fixture(scope="module")
 def draw(reports: Reports) -> Draw:
-    """Draws one of the card's plots as SVG."""
+    """Draw one of the card's plots as SVG."""
     drawings = pictures(reports)
     return lambda name: svg(name, Picture("A caption", "What <it> shows & why", drawings[name].draw))
 
 
 @pytest.fixture(scope="module")
 def drawn(draw: Draw) -> Draw:
-    """The same, each plot drawn once."""
+    """As `draw`, but drawing each plot only once."""
     return cache(draw)
 
 
 def texts(content: str) -> list[str]:
-    """What is written in a picture."""
+    """The texts in a picture."""
     return ["".join(element.itertext()) for element in parsed(content).iter(f"{SVG}text")]
 
 
@@ -51,9 +51,9 @@ def labels(axes: Axes, side: str) -> list[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_picture_is_one_element_that_says_what_it_shows(drawn: Draw, name: str) -> None:
-    """A picture is one svg element whose title and description are those it was given, and are referred to.
+    """A picture is one svg element that refers to its given title and description.
 
-    Every id begins with the name, so that pictures of one page do not clash, and every reference has its id.
+    Every id begins with the picture's name, so that pictures on a page do not clash, and every reference exists.
     """
     content = drawn(name)
     root = parsed(content)
@@ -69,7 +69,7 @@ def test_picture_is_one_element_that_says_what_it_shows(drawn: Draw, name: str) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_picture_is_the_same_everywhere(drawn: Draw, name: str) -> None:
-    """No date, version, font of the machine, stylesheet or last digits; colours are the page's, for dark mode."""
+    """Pictures have no date, version, local font, stylesheet or excess digits, and use the page's colours."""
     content = drawn(name)
     for secret in ("metadata", "Matplotlib", "font-family", "<style", "2026"):
         assert secret not in content
@@ -80,29 +80,29 @@ def test_picture_is_the_same_everywhere(drawn: Draw, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_user_s_settings_do_not_show(drawn: Draw, draw: Draw, name: str) -> None:
-    """A user's own matplotlib settings change nothing, and are as they were afterwards."""
+    """A user's own matplotlib settings change nothing, and are restored."""
     with mpl.rc_context({"font.size": 20, "axes.grid": True, "lines.linewidth": 9}):
         assert draw(name) == drawn(name)
         assert mpl.rcParams["font.size"] == 20
 
 
 def test_bars_stop_at_the_most_used_features() -> None:
-    """Of many features the plot shows the first twelve."""
+    """The plot shows only the first twelve features."""
     shown = texts(importance_svg(*(f"f{number}" for number in range(30))))
     assert [text for text in shown if text.startswith("f")] == [f"f{number}" for number in range(12)]
 
 
 def test_hostile_name_is_shown_as_it_is() -> None:
-    """A name with markup, mathematics or a line break in it is text on one line."""
+    """A name with markup, mathematics or a line break is shown literally, on one line."""
     shown = texts(importance_svg("<b>&\n$x^2$", "a" * 64))
     assert "<b>& $x^2$" in shown
     assert "a" * 21 + "…" in shown
 
 
 def test_lines_are_those_of_the_reports(reports: Reports) -> None:
-    """Precision and recall pass through the report's thresholds in the order of recall.
+    """Precision and recall follow the report's thresholds in order of recall.
 
-    On logarithmic axes an observed rate of 0 stands at the lower edge; trials have the best so far.
+    On logarithmic axes an observed rate of 0 is at the lower edge; trials show the best value so far.
     """
     with style.context("default"):
         lines = {name: picture.draw().axes[0].lines for name, picture in pictures(reports).items()}
@@ -112,7 +112,7 @@ def test_lines_are_those_of_the_reports(reports: Reports) -> None:
 
 
 def test_costs_are_stacked(reports: Reports) -> None:
-    """The upper edge of the last part is the whole cost; the line stands where the declared threshold flags."""
+    """The top edge of the last part is the whole cost; the line marks the declared threshold's alert rate."""
     with style.context("default"):
         axes = pictures(reports)["costs"].draw().axes[0]
     tops = [part.get_paths()[0].vertices for part in axes.collections]
@@ -131,7 +131,7 @@ def test_costs_are_stacked(reports: Reports) -> None:
     ],
 )
 def test_decades(shares: list[float], expected: list[float]) -> None:
-    """The decades begin below the smallest share that is not 0, and not lower than can be shown."""
+    """Decades begin below the smallest share above 0, but not below the lowest that can be shown."""
     assert decades(shares) == expected
 
 
@@ -146,14 +146,14 @@ def test_decades(shares: list[float], expected: list[float]) -> None:
     ],
 )
 def test_round_ticks(values: list[float], expected: list[str]) -> None:
-    """Ticks are round numbers around the values, one value alone too."""
+    """Ticks are round numbers around the values, even around a single one."""
     axes = blank_axes()[1]
     round_ticks(axes, "x", values)
     assert labels(axes, "x") == expected
 
 
 def test_many_decades_keep_every_second_label() -> None:
-    """Where labels would run into each other, every second one stays, 100 % among them."""
+    """If labels would overlap, every second one is kept, including 100 %."""
     axes = blank_axes()[1]
     percent_ticks(axes, "x", decades([1e-5]))
     assert labels(axes, "x") == ["", "0.01 %", "", "1 %", "", "100 %"]

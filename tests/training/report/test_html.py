@@ -1,4 +1,4 @@
-"""The page: whole, self-contained, and safe to open."""
+"""The HTML page: complete, self-contained, and safe to open."""
 
 import re
 
@@ -18,7 +18,7 @@ def content(reports: Reports) -> str:
 
 
 def test_page_runs_nothing_and_refers_to_nothing_else(content: str) -> None:
-    """There is no script, and no reference to anything but the page's own parts."""
+    """The page has no script, and refers only to its own parts."""
     require_whole_page(content, sections=12, pictures=8)
     root = parsed(content)
     for element in root.iter():
@@ -32,7 +32,7 @@ def test_page_runs_nothing_and_refers_to_nothing_else(content: str) -> None:
 
 
 def test_page_has_every_picture_once(content: str) -> None:
-    """Eight pictures, each with a caption and a description, no id twice."""
+    """There are eight pictures, each with a caption and a description, and all ids are unique."""
     root = parsed(content)
     drawn = pictures_of(root)
     assert len(drawn) == len(list(root.iter("figcaption"))) == 8
